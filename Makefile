@@ -1,0 +1,59 @@
+# The commands people and CI share. `make help` lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check format generate lock image clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+# What `demo` and `run` need: the locked run-time dependencies and the package itself.
+$(VENV)/.runtime: requirements/runtime.txt requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "telenor-proxy needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes -r requirements/runtime.txt
+	$(PIP) install --require-hashes -r requirements/tools.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What the tests and checks need on top.
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/.dev ## install everything into .venv
+
+demo: $(VENV)/.runtime ## sandbox and proxy on loopback, no credentials needed
+	$(BIN)/telenor-proxy demo
+
+run: $(VENV)/.runtime ## the proxy itself, configured by config.yaml
+	$(BIN)/telenor-proxy serve --config config.yaml
+
+test: $(VENV)/.dev ## all tests, with coverage
+	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## lint, format, types, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python scripts/generate.py --check
+
+format: $(VENV)/.dev ## format the code and apply safe fixes
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+generate: $(VENV)/.dev ## write generated files anew (schema, settings table)
+	$(BIN)/python scripts/generate.py
+
+lock: $(VENV)/.runtime ## write the lock files anew
+	PATH="$(abspath $(BIN)):$$PATH" sh scripts/lock.sh
+
+image: ## build the container image
+	docker build --tag telenor-proxy .
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .cache .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,101 @@
+"""The admin listener: an aiohttp application over one `Report`.
+
+It answers from local state only. It trusts whoever can reach it with numbers and words, never with a secret, and offers nothing that
+changes anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import orjson
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_JSON: Final = "application/json"
+_EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+_FIELDS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_UNAVAILABLE: Final = 503
+
+
+class Report(Protocol):
+    """What the admin listener shows."""
+
+    def started(self) -> bool:
+        """Whether there has been a token."""
+        ...
+
+    def not_ready(self) -> str | None:
+        """Why requests cannot be served now, in words; None if they can."""
+        ...
+
+    def status(self) -> dict[str, object]:
+        """Everything for operators, JSON-serialisable."""
+        ...
+
+    def metrics(self) -> bytes:
+        """Prometheus' text format."""
+        ...
+
+
+def create_app(report: Report) -> web.Application:
+    """Build the application."""
+
+    async def startup(_: web.Request) -> web.Response:
+        return _probe(None if report.started() else "There has been no access token yet.")
+
+    async def readiness(_: web.Request) -> web.Response:
+        return _probe(report.not_ready())
+
+    async def liveness(_: web.Request) -> web.Response:
+        return _probe(None)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=report.metrics(), headers={"Content-Type": _EXPOSITION})
+
+    async def status(_: web.Request) -> web.Response:
+        return web.Response(body=orjson.dumps(report.status()), content_type=_JSON)
+
+    app = web.Application(middlewares=[_plain_errors])
+    app.on_response_prepare.append(_set_fields)
+    app.router.add_get("/startup", startup)
+    app.router.add_get("/readiness", readiness)
+    app.router.add_get("/liveness", liveness)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/status", status)
+    return app
+
+
+def _probe(problem: str | None) -> web.Response:
+    body = {"ok": problem is None} if problem is None else {"ok": False, "detail": problem}
+    return web.Response(
+        body=orjson.dumps(body), content_type=_JSON, status=200 if problem is None else _UNAVAILABLE
+    )
+
+
+@web.middleware
+async def _plain_errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer 404 and 405 in a word, and never with what was asked."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return web.Response(
+            status=error.status,
+            text=f"{error.reason}\n",
+            headers={k: v for k, v in error.headers.items() if k == "Allow"},
+        )
+
+
+async def _set_fields(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_FIELDS)
+    response.headers.pop("Server", None)

@@ -1,0 +1,262 @@
+"""The composition root: builds the parts, starts the two listeners, and ends them in the right order.
+
+start: listener and admin listener bound -> token task -> ready with the first token
+stop:  readiness off -> (delay) -> listener closed -> requests in flight finish -> token task ends -> logout -> admin listener closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import gc
+import os
+import random
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiohttp import web
+
+from proxy import logs, trust
+from proxy.admin.metrics import Metrics
+from proxy.admin.report import Report
+from proxy.admin.server import create_app
+from proxy.clock import SystemClock
+from proxy.errors import StartError
+from proxy.forward.forwarder import Forwarder
+from proxy.forward.listener import Listener
+from proxy.forward.upstream import Upstream
+from proxy.tokens.diagnosis import error_code
+from proxy.tokens.endpoint import TokenEndpoint
+from proxy.tokens.source import TokenSource
+from proxy.tokens.values import Credentials, TokenState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.records import Record
+    from proxy.settings import Settings
+
+log = structlog.get_logger("proxy.app")
+
+#: Probes and scrapes that are under way at the very end.
+_ADMIN_SHUTDOWN_SECONDS: Final = 1.0
+
+
+def run(settings: Settings) -> int:
+    """Run the proxy until it is told to stop; return the exit status. Raises `StartError`."""
+    writer = logs.configure(settings.log, logs.Redactor(_secrets(settings)))
+    try:
+        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+            return runner.run(Proxy(settings, writer).run())
+    finally:
+        writer.write_out()
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop  # noqa: PLC0415 # not on Windows
+
+    return uvloop.new_event_loop()
+
+
+def _secrets(settings: Settings) -> list[str]:
+    held = (settings.oauth.client_secret, settings.oauth.password, settings.listen.client_key)
+    return [secret.get_secret_value() for secret in held if secret is not None]
+
+
+class Proxy:
+    """All parts of one proxy. Build it anywhere, `run` it in an event loop."""
+
+    def __init__(self, settings: Settings, writer: logs.LineWriter) -> None:
+        self._settings = settings
+        self._access_log = logs.AccessLog(writer, settings.log)
+        self._signals = 0
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+
+    async def run(self) -> int:
+        """Start, serve until a signal comes, drain, stop. Returns the exit status; raises `StartError`."""
+        settings = self._settings
+        upstream_settings, oauth = settings.upstream, settings.oauth
+        clock, metrics = SystemClock(), Metrics()
+        context = trust.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
+        endpoint = TokenEndpoint(
+            origin=str(upstream_settings.origin),
+            token_path=oauth.token_path,
+            logout_path=oauth.logout_path,
+            tls=context,
+            timeout_seconds=oauth.request_timeout_seconds,
+        )
+        credentials = Credentials(
+            oauth.client_id, oauth.client_secret, oauth.username, oauth.password, oauth.scope
+        )
+        source = TokenSource(
+            lambda: endpoint.fetch(credentials),
+            clock=clock,
+            random=random.random,
+            refresh_ahead_seconds=oauth.refresh_ahead_seconds,
+            wait_seconds=oauth.wait_seconds,
+            observer=metrics,
+        )
+        upstream = Upstream(
+            upstream_settings.origin,
+            context,
+            max_connections=upstream_settings.max_connections,
+            connect_timeout=upstream_settings.connect_timeout_seconds,
+            idle_timeout=upstream_settings.idle_timeout_seconds,
+        )
+
+        def observe(record: Record) -> None:
+            self._access_log(record)
+            metrics(record)
+            report(record)
+
+        listener = Listener(settings, Forwarder(settings, source, upstream, error_code), observe)
+        report = Report(
+            settings,
+            clock,
+            metrics,
+            token_status=source.status,
+            clients=lambda: {"connections": listener.connections, "in_flight": listener.in_flight},
+            upstream=lambda: dict(zip(("in_use", "idle"), upstream.connections, strict=True)),
+        )
+        _expose(metrics, source, listener, upstream)
+        runner = web.AppRunner(create_app(report), access_log=None, shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS)
+        try:
+            await self._start(listener, runner)
+            with self._signal_handlers():
+                keeping = asyncio.create_task(source.run())
+                gc.collect()
+                gc.freeze()  # what exists now stays: the collector need not look at it again
+                try:
+                    await self._serve(keeping)
+                    report.draining = True
+                    await self._drain(listener)
+                finally:
+                    keeping.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await keeping
+                token = source.usable()
+                if oauth.logout_on_shutdown and token is not None:
+                    log.info("token.logged_out", ok=await endpoint.logout(token))
+            log.info("shutdown.completed")
+            return 1 if self._stop_now.is_set() else 0
+        finally:
+            await upstream.close()
+            await endpoint.close()
+            await runner.cleanup()
+
+    async def _start(self, listener: Listener, runner: web.AppRunner) -> None:
+        listen, admin = self._settings.listen, self._settings.admin
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, admin.host, admin.port).start()
+        except OSError as error:
+            raise StartError(_why_not_bound("admin", admin.host, admin.port, error)) from None
+        if listen.unix_socket is not None:
+            try:
+                await listener.start_unix(str(listen.unix_socket))
+            except OSError as error:
+                raise StartError(
+                    f"listen.unix_socket: the socket could not be made: {_words(error)}."
+                ) from None
+            where: dict[str, object] = {"unix_socket": str(listen.unix_socket)}
+        else:
+            try:
+                where = {"host": listen.host, "port": await listener.start(listen.host, listen.port)}
+            except OSError as error:
+                raise StartError(_why_not_bound("listen", listen.host, listen.port, error)) from None
+        log.info("admin.started", host=admin.host, port=runner.addresses[0][1])
+        log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
+
+    async def _serve(self, keeping: asyncio.Task[None]) -> None:
+        """Wait for a signal; a token task that ends by itself is a mistake of ours, and raises."""
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({stop, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+        if keeping.done():
+            keeping.result()
+            raise RuntimeError("the token task has ended")
+
+    async def _drain(self, listener: Listener) -> None:
+        shutdown = self._settings.shutdown
+        log.info("shutdown.started", in_flight=listener.in_flight, grace_seconds=shutdown.grace_seconds)
+        listener.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(shutdown.delay_seconds):
+                await self._stop_now.wait()
+        closing = asyncio.create_task(listener.close(shutdown.grace_seconds))
+        now = asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait({closing, now}, return_when=asyncio.FIRST_COMPLETED)
+        now.cancel()
+        if not closing.done():
+            closing.cancel()
+            await listener.close(0)
+
+    def _on_signal(self) -> None:
+        """Drain at the first signal, end at once at the second."""
+        self._signals += 1
+        (self._stop if self._signals == 1 else self._stop_now).set()
+
+    @contextlib.contextmanager
+    def _signal_handlers(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        if (
+            sys.platform == "win32"
+        ):  # its event loop has no signal handlers; Ctrl+C and service stops come this way
+            for number in signals:
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._on_signal))
+            yield
+            return
+        for number in signals:
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+def _why_not_bound(section: str, host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{section}.port: port {port} on {host} is in use by another process. Stop that one, or choose another port."
+    if error.errno == errno.EACCES:
+        return f"{section}.port: this user may not listen on port {port}. Choose one above 1023."
+    return f"{section}.host: cannot listen on {host}, port {port}: {_words(error)}. Is it an address of this machine?"
+
+
+def _words(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else "the name is not known"
+
+
+def _expose(metrics: Metrics, source: TokenSource, listener: Listener, upstream: Upstream) -> None:
+    """Let a scrape read what is state and not a count."""
+    metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
+    metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
+    connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
+    metrics.gauge(*connections, lambda: upstream.connections[0], state="in_use")
+    metrics.gauge(*connections, lambda: upstream.connections[1], state="idle")
+    for state in TokenState:
+        metrics.gauge(
+            "telenor_proxy_token_state",
+            "1 for the state that the token is in.",
+            functools.partial(_is_in, source, state),
+            state=state.value,
+        )
+    metrics.gauge(
+        "telenor_proxy_token_expires_in_seconds",
+        "Seconds until the token ends; 0 without one.",
+        lambda: source.status().expires_in_seconds or 0,
+    )
+
+
+def _is_in(source: TokenSource, state: TokenState) -> float:
+    return source.state is state

@@ -1,0 +1,167 @@
+"""The command line: commands -> exit status. Nothing else in the package exits.
+
+Each command imports what it needs when it runs, so that `healthcheck`, which runs every few seconds, starts fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import proxy
+from proxy.errors import ConfigError, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.settings import Settings
+
+OK: Final = 0
+FAILED: Final = 1
+BAD_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h
+
+_PORTS: Final = range(65536)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = _parser(words[0] if words else "").parse_args(words)
+    try:
+        return int(arguments.command(arguments))
+    except ConfigError as error:
+        _tell(error)
+        return BAD_CONFIGURATION
+    except StartError as error:
+        print(f"telenor-proxy: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return FAILED
+
+
+def _tell(error: ConfigError) -> None:
+    print("telenor-proxy: the configuration cannot be used:", file=sys.stderr)
+    for problem in error.problems:
+        print(f"  - {problem}", file=sys.stderr)
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    """Build the parser. Only if `command` is the sandbox's does it know that one's arguments: they take longer to import than `healthcheck` runs."""
+    parser = argparse.ArgumentParser(
+        prog="telenor-proxy",
+        description="Adds an access token to calls of Telenor's Mobile Subscription Order API.",
+        epilog="Start with `telenor-proxy demo`: it needs no credentials.",
+    )
+    parser.add_argument("--version", action="version", version=f"telenor-proxy {proxy.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="run the proxy")
+    _add_config(serve)
+    serve.set_defaults(command=_serve)
+
+    check = commands.add_parser(
+        "check", help="try configuration and credentials, and say in words what is wrong"
+    )
+    _add_config(check)
+    check.set_defaults(command=_check)
+
+    healthcheck = commands.add_parser("healthcheck", help="ask a running proxy whether it is ready")
+    _add_config(healthcheck)
+    healthcheck.add_argument(
+        "--wait", type=_seconds, default=0.0, metavar="SECONDS", help="wait so long for it to become ready"
+    )
+    healthcheck.set_defaults(command=_healthcheck)
+
+    sandbox = commands.add_parser("sandbox", help="run a stand-in for api.telenor.no, to try things on")
+    control = commands.add_parser(
+        "sandbox-control", help="look into a running sandbox, and switch its faults"
+    )
+    if command in {"sandbox", "sandbox-control"}:
+        from proxy.sandbox import command as sandbox_command
+
+        sandbox_command.add_arguments(sandbox)
+        sandbox.set_defaults(command=sandbox_command.run)
+        sandbox_command.add_control_arguments(control)
+        control.set_defaults(command=sandbox_command.control)
+
+    demo = commands.add_parser("demo", help="sandbox and proxy in one go, no credentials needed")
+    demo.add_argument(
+        "--port",
+        type=_port,
+        default=8080,
+        help="where the proxy listens (default: %(default)s; 0: any free port)",
+    )
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:  # NaN is not
+        raise argparse.ArgumentTypeError("must be a number of seconds, 0 or more")
+    return seconds
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) not in _PORTS:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {_PORTS[-1]}")
+    return int(text)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="YAML file; without it the environment (TELENOR_PROXY_...) configures everything",
+    )
+
+
+def _load(arguments: argparse.Namespace) -> Settings:
+    from proxy.settings import load
+
+    return load(arguments.config, os.environ)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from proxy.hardening import harden
+
+    harden()
+    settings = _load(arguments)
+    from proxy import app
+
+    return app.run(settings)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from proxy.hardening import harden
+
+    harden()
+    settings = _load(arguments)
+    from proxy import check
+
+    return check.run(settings)
+
+
+def _healthcheck(arguments: argparse.Namespace) -> int:
+    try:
+        settings = _load(arguments)
+    except ConfigError as error:
+        _tell(error)
+        return FAILED  # a health check of Docker knows no other status than 0 and 1
+    from proxy import healthcheck
+
+    return healthcheck.run(settings.admin, arguments.wait)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from proxy import demo
+
+    return demo.run(arguments.port)

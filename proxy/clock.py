@@ -1,0 +1,49 @@
+"""The one place that reads the clock and waits for time to pass.
+
+Everything that judges validity or backs off takes a `Clock`, so that tests can own the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Protocol
+
+# Linux counts suspended time in CLOCK_BOOTTIME only; elsewhere the monotonic clock is the best there is. Neither is moved by NTP or by hand.
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+class Clock(Protocol):
+    """Time as the parts see it. Seconds everywhere."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never steps and goes on while the host is suspended; only differences mean anything."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch, for people only: nothing is decided by it."""
+        ...
+
+    async def wait(self, event: asyncio.Event, timeout: float | None) -> bool:  # noqa: ASYNC109 # the wait is the timeout
+        """Wait until the event is set (True) or that many seconds have passed (False)."""
+        ...
+
+
+class SystemClock:
+    """The real one."""
+
+    def now(self) -> float:
+        """Seconds since boot, suspended time included where the system can tell."""
+        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    async def wait(self, event: asyncio.Event, timeout: float | None) -> bool:  # noqa: ASYNC109 # the wait is the timeout
+        """Wait for the event, at most `timeout` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await event.wait()
+        return event.is_set()

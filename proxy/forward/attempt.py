@@ -1,0 +1,270 @@
+"""One sending of a call on one connection to the API: the request out, the answer back, both streamed.
+
+The request's head leaves with as much of its content as is there; the rest is uploaded by a task beside the one that waits for the answer,
+because the API may answer early. What fails in the upload is raised where the answer is awaited, so that one place decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from proxy import errors
+from proxy.errors import UNKNOWN, Failed, Refused
+from proxy.forward import rewrite, wire
+from proxy.forward.body import Body
+from proxy.forward.stream import Gone
+
+if TYPE_CHECKING:
+    from proxy.forward.exchange import Exchange
+    from proxy.forward.upstream import UpstreamConnection
+    from proxy.settings import Settings
+
+#: As much of an answer as may be looked at before it is relayed. A larger error body names no code that we would look for.
+MAX_PEEK: Final = 65536  # bytes
+#: 1xx answers before a final one; nobody honest sends two.
+MAX_INTERIM: Final = 16
+
+_CONTINUE: Final = 100
+_SWITCHING_PROTOCOLS: Final = 101
+_FINAL: Final = 200
+
+
+class ClientLeft(Exception):
+    """The client is gone: nobody is left to answer."""
+
+
+class ClientSlow(Exception):
+    """The client does not read its answer."""
+
+
+class Bounds(NamedTuple):
+    """What holds for every call: how long silence may last (seconds), how much may be sent and remembered (bytes)."""
+
+    response_timeout: float
+    body_timeout: float
+    max_body: int
+    max_replay: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Bounds:
+        """Pick the bounds from the settings."""
+        return cls(
+            settings.upstream.response_timeout_seconds,
+            settings.limits.body_timeout_seconds,
+            settings.limits.max_body_bytes,
+            settings.limits.max_replay_bytes,
+        )
+
+
+class Attempt:
+    """Use it in this order: `send`, perhaps `peek`, perhaps `relay`, always `stop`; then `is_whole` and `is_reusable` are right."""
+
+    __slots__ = (
+        "_answer",
+        "_bounds",
+        "_connection",
+        "_exchange",
+        "_interim",
+        "_keeps_alive",
+        "_peeked",
+        "_upload",
+    )
+
+    def __init__(self, exchange: Exchange, connection: UpstreamConnection, bounds: Bounds) -> None:
+        self._exchange = exchange
+        self._connection = connection
+        self._bounds = bounds
+        self._upload: asyncio.Task[None] | None = None
+        self._answer: Body | None = None
+        self._keeps_alive = False
+        self._interim = 0
+        self._peeked = b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole request went out and the whole answer came in."""
+        return self._answer is not None and self._answer.done and self._exchange.body.done
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the API lets the connection serve another call."""
+        return self._keeps_alive
+
+    async def send(self, host: bytes, credential: bytes) -> wire.ResponseHead | None:
+        """Send the request and return the head of the final answer; None if the connection ended before a byte of one.
+
+        Raises what a client can do wrong in its body (`Refused`, `ClientLeft`), `Failed`, `Gone`, `TimeoutError`, `wire.Malformed`.
+        """
+        exchange, connection = self._exchange, self._connection
+        earlier = exchange.kept or b""
+        content = earlier + self._accept_ready()
+        exchange.attempts += 1
+        exchange.committed = not exchange.request.is_safe
+        began = time.perf_counter()
+        connection.write(
+            rewrite.request_head(exchange.request, host, exchange.request_id, credential)
+            + self._framed(content)
+        )
+        timeout: float | None = self._bounds.response_timeout
+        if not exchange.body.done:
+            timeout = None  # until all is sent it is not the API's turn; the upload then sets the deadline
+            self._upload = asyncio.get_running_loop().create_task(self._send_rest())
+        try:
+            head = await self._final_head(timeout)
+        except Gone:
+            if connection.buffer or self._interim:
+                raise
+            return None
+        exchange.upstream_seconds = time.perf_counter() - began
+        self._answer = Body(connection, wire.response_framing(head, exchange.request.method))
+        closing = b"connection" in head.known and b"close" in wire.members(head.known[b"connection"])
+        self._keeps_alive = head.minor == 1 and not closing and self._answer.framing != wire.UNTIL_CLOSE
+        return head
+
+    async def _final_head(self, timeout: float | None) -> wire.ResponseHead:  # noqa: ASYNC109 # a deadline that the upload moves
+        client = self._exchange.client
+        while True:
+            head = await self._connection.read_head(timeout)
+            if head.status >= _FINAL:
+                return head
+            self._interim += 1
+            if head.status == _SWITCHING_PROTOCOLS:
+                raise wire.Malformed("it switches protocols unasked")
+            if self._interim > MAX_INTERIM:
+                raise wire.Malformed("it has no end of interim answers")
+            # RFC 9110 section 15.2: pass them on, but not to HTTP/1.0; and `100 Continue` is between the client and us.
+            if head.status != _CONTINUE and self._exchange.request.minor == 1 and not client.lost:
+                client.write(rewrite.interim_head(head))
+
+    def _accept_ready(self) -> bytes:
+        """Return the client's content that has already arrived, checked and remembered."""
+        try:
+            return self._accept(self._exchange.body.ready())
+        except wire.Malformed as error:
+            raise _malformed_body(error) from None
+
+    def _accept(self, piece: bytes) -> bytes:
+        exchange = self._exchange
+        exchange.keep(piece, self._bounds.max_replay)
+        if exchange.body.size > self._bounds.max_body:
+            raise Refused(
+                errors.CONTENT_TOO_LARGE,
+                f"The request body is larger than {self._bounds.max_body} bytes (limits.max_body_bytes).",
+            )
+        return piece
+
+    def _framed(self, content: bytes) -> bytes:
+        body = self._exchange.body
+        if body.framing != wire.CHUNKED:
+            return content
+        return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if body.done else b"")
+
+    async def _send_rest(self) -> None:
+        """Upload what of the request's content is still to come."""
+        exchange, connection = self._exchange, self._connection
+        if exchange.request.expects and not exchange.continued and exchange.body.size == 0:
+            exchange.continued = True
+            exchange.client.write(rewrite.CONTINUE)
+        while not exchange.body.done:
+            try:
+                piece = self._accept(await exchange.body.read(self._bounds.body_timeout))
+            except (Gone, TimeoutError, wire.Malformed, Refused) as error:
+                connection.fail(self._client_fault(error))
+                return
+            connection.write(self._framed(piece))
+            try:
+                await connection.drain(self._bounds.response_timeout)
+            except Gone:
+                return  # whoever waits for the answer learns it too, and knows how much of one there is
+            except TimeoutError:
+                connection.fail(
+                    Failed(
+                        errors.WRITE_TIMEOUT,
+                        "The API stopped taking the request before it was whole.",
+                        outcome=UNKNOWN,
+                    )
+                )
+                return
+        connection.postpone(self._bounds.response_timeout)
+
+    def _client_fault(self, error: Exception) -> Exception:
+        if isinstance(error, wire.Malformed):
+            return _malformed_body(error)
+        if isinstance(error, TimeoutError):
+            return Refused(
+                errors.CLIENT_SILENT,
+                f"No byte of the request body came for {self._bounds.body_timeout:g} s (limits.body_timeout_seconds).",
+            )
+        if isinstance(error, Gone):
+            if self._exchange.client.lost:
+                return ClientLeft()
+            return Refused(errors.MALFORMED, "The request body ended before it was whole.")
+        return error
+
+    async def peek(self) -> bytes | None:
+        """Return the answer's content, without taking it from `relay`; None if it is larger than anybody needs to look at."""
+        answer = self._answer
+        assert answer is not None  # noqa: S101 # `send` gave a head
+        while not answer.done and len(self._peeked) <= MAX_PEEK:
+            self._peeked += await answer.read(self._bounds.response_timeout)
+        return self._peeked if answer.done else None
+
+    async def relay(self, head: wire.ResponseHead) -> None:
+        """Stream the answer to the client.
+
+        Raises `Gone`, `TimeoutError`, `wire.Malformed` when the answer breaks, `ClientLeft` or `ClientSlow` when nobody takes it.
+        """
+        exchange, answer = self._exchange, self._answer
+        assert answer is not None  # noqa: S101 # `send` gave a head
+        out, exchange.keep_alive = rewrite.response_head(
+            head,
+            answer.framing,
+            exchange.request,
+            exchange.request_id,
+            keep_alive=exchange.keep_alive and exchange.body.done,
+        )
+        chunked = answer.framing < 0 and exchange.request.minor == 1
+        piece = self._peeked + answer.ready()
+        exchange.status = head.status
+        exchange.answered = True
+        while True:
+            if chunked:
+                out += rewrite.chunk(piece) if piece else b""
+                out += rewrite.LAST_CHUNK if answer.done else b""
+            else:
+                out += piece
+            await self._give(out, len(piece))
+            if answer.done:
+                break
+            piece, out = await answer.read(self._bounds.response_timeout), b""
+        if exchange.client.lost:
+            raise ClientLeft
+
+    async def _give(self, data: bytes, content: int) -> None:
+        """Write to the client, as fast as it reads; an order whose client has left is read to its end all the same."""
+        exchange, client = self._exchange, self._exchange.client
+        if not client.lost:
+            client.write(data)
+            exchange.bytes_out += content
+            try:
+                await client.drain(self._bounds.body_timeout)
+            except TimeoutError:
+                raise ClientSlow from None
+            except Gone:
+                pass
+        if client.lost and not exchange.committed:
+            raise ClientLeft
+
+    async def stop(self) -> None:
+        """End the upload, if it is still under way."""
+        if self._upload is not None and not self._upload.done():
+            self._upload.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._upload
+
+
+def _malformed_body(error: wire.Malformed) -> Refused:
+    return Refused(errors.MALFORMED, f"The request body is refused because {error}.")

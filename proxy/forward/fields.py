@@ -1,0 +1,60 @@
+"""The fields that are not simply passed on, by lower-case name: one list for each direction, with the reason for each group.
+
+What is not named here keeps its name, its value, its number and its order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: RFC 9110 section 7.6.1; `Proxy-Connection` was never standardized and is still sent (RFC 9112 appendix C.2.2).
+HOP_BY_HOP: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+)
+
+#: The client's fields that stop here.
+NOT_FORWARDED: Final = HOP_BY_HOP | {
+    # credentials: ours replace them, or they are for us
+    b"authorization",
+    b"proxy-authorization",
+    b"x-proxy-key",
+    # written anew
+    b"content-length",
+    b"host",
+    b"x-request-id",
+    # answered here (RFC 9110 section 10.1.1), or about an upgrade that does not happen (RFC 7540 section 3.2.1)
+    b"expect",
+    b"http2-settings",
+}
+
+#: The client's fields that only say who calls; they are judged and passed on.
+WHO_CALLS: Final = frozenset(
+    {
+        b"access-control-request-method",
+        b"origin",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"sec-fetch-storage-access",
+        b"sec-fetch-user",
+    }
+)
+
+#: The API's fields that stop here.
+NOT_RETURNED: Final = HOP_BY_HOP | {
+    b"alt-svc",  # would lead the client around the proxy
+    b"content-length",  # written anew
+    b"proxy-authenticate",  # between the API and us, if anybody
+    b"x-request-id",  # the client gets the one that was used
+    # CORS would open the proxy to web pages
+    b"access-control-allow-credentials",
+    b"access-control-allow-headers",
+    b"access-control-allow-methods",
+    b"access-control-allow-origin",
+    b"access-control-allow-private-network",
+    b"access-control-expose-headers",
+    b"access-control-max-age",
+}
+
+#: The API's fields that are looked at and passed on: they say what a 401 means.
+ABOUT_A_401: Final = frozenset({b"content-encoding", b"www-authenticate"})

@@ -1,0 +1,178 @@
+"""One request in, one answer out: the order of things, and which failures are tried again.
+
+    token -> connection -> send -> head of the answer -> (401: perhaps a new token, and once more) -> relay
+
+Laws
+1. Only a token that the keeper vouches for is sent, and only to the configured origin.
+2. An order is sent again only if the API cannot have acted on it: nothing was written, or it answered 401, which the gateway decides
+   before the order reaches anybody.
+3. Once an answer has begun, failure is an abort: no clean end, no second head. This raises, and the listener cuts the connection.
+4. A connection to the API is kept after a whole answer to a whole request, and cut in every other case.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+from proxy import errors
+from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
+from proxy.forward import wire
+from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds
+from proxy.forward.stream import Gone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.forward.exchange import Exchange
+    from proxy.forward.upstream import Upstream
+    from proxy.settings import Settings
+
+_UNAUTHORIZED: Final = 401
+#: Codes of Telenor's gateway that a new token cures: invalid access token, access token expired.
+CURABLE_CODES: Final = frozenset({"40105", "40106"})
+# RFC 6750 section 3.1.
+_INVALID_TOKEN: Final = re.compile(rb"\bbearer\b.*\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE)
+_GZIP_OR_ZLIB: Final = 47  # zlib's wbits: the largest window, either header
+
+_MAY_BE_PLACED: Final = " An order may or may not have been placed: look it up before sending it again."
+_HARMLESS: Final = " Sending this request again does no harm."
+
+
+class Token(Protocol):
+    """An access token, as the forwarder sees it."""
+
+    def reveal(self) -> str:
+        """Return the secret."""
+        ...
+
+
+T = TypeVar("T", bound=Token)
+
+
+class Tokens(Protocol[T]):
+    """Where the token comes from."""
+
+    def usable(self) -> T | None:
+        """Return a token that may be sent now, or None."""
+        ...
+
+    async def get(self) -> T:
+        """Wait for one, bounded. Raises `TokenError`."""
+        ...
+
+    def invalidate(self, rejected: T) -> bool:
+        """Note that the API rejected this token; say whether asking for another one makes sense."""
+        ...
+
+
+class Forwarder(Generic[T]):
+    """Forwards calls; many at a time. Between calls it holds nothing but the current token's field line."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: Tokens[T],
+        upstream: Upstream,
+        error_code: Callable[[bytes], str | None],
+    ) -> None:
+        self._tokens = tokens
+        self._upstream = upstream
+        self._error_code = error_code
+        self._host = settings.upstream.origin.host_header
+        self._bounds = Bounds.of(settings)
+        self._credential: tuple[T | None, bytes] = (None, b"")
+
+    async def forward(self, exchange: Exchange) -> None:
+        """Forward and answer one call.
+
+        Raises `Refused` or `Failed` when there is no answer of the API's to give, or no more of it (`exchange.answered`); `ClientLeft` and
+        `ClientSlow` when there is nobody to give it to.
+        """
+        token = self._tokens.usable() or await self._wait_for_token(exchange)
+        resent = replayed = False
+        while True:
+            connection = await self._upstream.acquire(fresh=resent)
+            attempt = Attempt(exchange, connection, self._bounds)
+            try:
+                head = await attempt.send(self._host, self._credential_line(token))
+                if head is None:
+                    resent = self._may_resend(exchange, resent=resent)
+                    continue
+                if head.status == _UNAUTHORIZED and not replayed and await self._is_curable(head, attempt):
+                    replayed = self._tokens.invalidate(token)
+                    if replayed and exchange.kept is not None and self._bounds.max_replay:
+                        token = await self._wait_for_token(exchange)
+                        continue
+                await attempt.relay(head)
+            except (wire.Malformed, Gone, TimeoutError) as fault:
+                raise self._explained(fault, exchange) from None
+            else:
+                return
+            finally:
+                await attempt.stop()
+                if attempt.is_whole:
+                    self._upstream.release(connection, reusable=attempt.is_reusable)
+                else:
+                    self._upstream.discard(connection)
+
+    @staticmethod
+    def _may_resend(exchange: Exchange, *, resent: bool) -> bool:
+        """Allow a call that was closed on without a byte of an answer to be sent once more, if that is harmless; else raise `Gone`."""
+        if resent or not exchange.request.is_safe or exchange.kept is None:
+            raise Gone
+        return True
+
+    def _explained(self, fault: wire.Malformed | Gone | TimeoutError, exchange: Exchange) -> Failed:
+        """Translate what went wrong on a connection into what the client is told."""
+        if isinstance(fault, wire.Malformed):
+            kind, what = errors.BAD_ANSWER, f"The API's answer is not valid HTTP/1.1: {fault}."
+        elif isinstance(fault, Gone):
+            kind, what = errors.TERMINATED, "The API closed the connection before its answer was whole."
+        else:
+            silence = self._bounds.response_timeout
+            kind, what = (
+                errors.ANSWER_TIMEOUT,
+                f"The API was silent for {silence:g} s (upstream.response_timeout_seconds).",
+            )
+        return Failed(
+            kind, what + (_HARMLESS if exchange.request.is_safe else _MAY_BE_PLACED), outcome=UNKNOWN
+        )
+
+    async def _wait_for_token(self, exchange: Exchange) -> T:
+        began = time.perf_counter()
+        try:
+            return await self._tokens.get()
+        except TokenError as error:
+            raise Failed(
+                errors.NO_TOKEN, error.detail, outcome=NOT_SENT, retry_after=error.retry_after or 1
+            ) from None
+        finally:
+            exchange.token_seconds += time.perf_counter() - began
+
+    def _credential_line(self, token: T) -> bytes:
+        if self._credential[0] is not token:
+            self._credential = (token, b"Authorization: Bearer %b\r\n" % token.reveal().encode("ascii"))
+        return self._credential[1]
+
+    async def _is_curable(self, head: wire.ResponseHead, attempt: Attempt) -> bool:
+        """Whether a 401 means that a new token would help."""
+        content = await attempt.peek()
+        if any(_INVALID_TOKEN.search(value) for value in head.known.get(b"www-authenticate", ())):
+            return True
+        if content is None:
+            return False
+        if b"content-encoding" in head.known:
+            content = _decompressed(content)
+        code = self._error_code(content)
+        return code is None or code in CURABLE_CODES
+
+
+def _decompressed(content: bytes) -> bytes:
+    """Return a compressed error body as text, as far as it is one; what cannot be read names no code."""
+    try:
+        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(content, MAX_PEEK)
+    except zlib.error:
+        return b""

@@ -1,0 +1,321 @@
+"""What may pass: judges a parsed request head against the rules. Pure: no sockets, no clocks.
+
+Laws
+1. What is judged is what is sent: the target is looked at as it stands and goes on byte for byte, or not at all.
+2. Whatever two servers could read in two ways is refused, never repaired.
+3. No path of the listener reaches the token or logout endpoint, however it is spelled.
+4. A refusal quotes nothing of the request.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from proxy import errors
+from proxy.errors import Refused
+from proxy.forward import wire
+from proxy.forward.fields import WHO_CALLS
+
+if TYPE_CHECKING:
+    from proxy.settings import Settings
+
+#: RFC 9110 section 9.3 without CONNECT and TRACE, and PATCH (RFC 5789). Methods are case-sensitive.
+METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+#: What a client may repeat without harm, and an intermediary too (RFC 9110 section 9.2.1).
+SAFE_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
+
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z\-._]++)(?::([0-9]{1,5}))?")
+_MAX_PORT: Final = 65535
+_ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#@]++)(/.*+)", re.DOTALL)
+_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+# Escaped dots, slashes, backslashes and control bytes; and what begins nothing but overlong UTF-8 (RFC 3629 section 3).
+_AMBIGUOUS_ESCAPE: Final = re.compile(
+    rb"%(?:2[EeFf]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[Cc][01]|[Ee]0%[89]|[Ff]0%8)"
+)
+_ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
+# Path parameters hide dot segments from whoever does not strip them: `..;x=y` is `..` to a servlet container, and so is `..%3B` behind
+# a server that decodes on the way. Windows drops spaces at the end of a name.
+_DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:%20)*+(?:(?:;|%3[Bb])[^/]*+)?(?:/|\Z)")
+_SANE_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:/+=@-]{0,127}")
+
+_FETCH_METADATA: Final = sorted(key for key in WHO_CALLS if key.startswith(b"sec-fetch-"))
+#: Undici, the client behind Node's `fetch`, sends this alone; no browser sends it without Sec-Fetch-Site.
+_NODE_FETCH: Final = [(b"sec-fetch-mode", b"cors")]
+
+
+class Rules(NamedTuple):
+    """The rules of one listener, compiled once.
+
+    hosts: None accepts every Host. prefixes: what paths may begin with, each up to a slash; paths: what they may be. protected: paths that clients may not reach although a prefix leads there, in `plain_segments` form.
+    """
+
+    hosts: frozenset[bytes] | None
+    prefixes: tuple[bytes, ...]
+    paths: frozenset[bytes]
+    protected: tuple[list[bytes], ...]
+    client_key: bytes | None
+    max_body: int
+    max_target: int
+    max_head: int
+    max_fields: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        """Compile the settings."""
+        hosts, key = settings.listen.allowed_hosts, settings.listen.client_key
+        prefixes = tuple(prefix.encode("ascii") for prefix in settings.upstream.allowed_paths)
+        protected = [
+            plain_segments(path.encode("ascii"))
+            for path in ("/oauth", settings.oauth.token_path, settings.oauth.logout_path)
+        ]
+        return cls(
+            hosts=None if "*" in hosts else frozenset(host.encode("ascii") for host in hosts),
+            prefixes=tuple(prefix if prefix.endswith(b"/") else prefix + b"/" for prefix in prefixes),
+            paths=frozenset(prefix for prefix in prefixes if not prefix.endswith(b"/")),
+            protected=tuple(
+                path for path in protected if any(_may_reach(prefix, path) for prefix in prefixes)
+            ),
+            client_key=None if key is None else key.get_secret_value().encode("ascii"),
+            max_body=settings.limits.max_body_bytes,
+            max_target=settings.limits.max_target_bytes,
+            max_head=settings.limits.max_header_bytes,
+            max_fields=settings.limits.max_header_fields,
+        )
+
+
+class Request(NamedTuple):
+    """A request that may pass.
+
+    target: what goes upstream. framing: a length or `wire.CHUNKED`; has_length: it said
+    so, if only 0. named: fields that `Connection` names, in lower case.
+    keep_alive: whether the client wants to go on. expects: it waits for `100 Continue`. request_id: its own, if it sent a sane one.
+    """
+
+    method: bytes
+    target: bytes
+    minor: int
+    fields: list[wire.Field]
+    framing: int
+    has_length: bool
+    named: frozenset[bytes]
+    keep_alive: bool
+    expects: bool
+    request_id: bytes | None
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether sending it twice does no harm."""
+        return self.method in SAFE_METHODS
+
+
+def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
+    """Return the length of the request head at the front of the buffer, or 0 if its end is not there yet.
+
+    `scanned` bytes are known to hold no end. Raises `Refused` (414, 431, 400) as soon as no good end can come.
+    """
+    end = buffer.find(b"\r\n\r\n", max(0, scanned - 3))
+    size = end + 4 if end >= 0 else len(buffer)
+    line = buffer.find(b"\r\n", 2, rules.max_target + 64)  # room for method and version
+    if line < 0 and size > rules.max_target + 64:
+        raise Refused(
+            errors.TARGET_TOO_LONG,
+            f"The request target is longer than {rules.max_target} bytes (limits.max_target_bytes).",
+        )
+    if size > rules.max_head:
+        raise Refused(
+            errors.HEAD_TOO_LARGE,
+            f"The request head is larger than {rules.max_head} bytes (limits.max_header_bytes).",
+        )
+    if end >= 0:
+        return end + 4
+    try:
+        wire.check_beginning(buffer)
+    except wire.Malformed as error:
+        raise _malformed(error) from None
+    return 0
+
+
+def parse(head: bytes, rules: Rules) -> wire.RequestHead:
+    """Parse a whole request head and hold it against the limits. Raises `Refused` (400, 414, 431, 505)."""
+    try:
+        parsed = wire.parse_request(head)
+    except wire.Malformed as error:
+        raise _malformed(error) from None
+    if parsed.major != 1 or parsed.minor > 1:
+        raise Refused(errors.VERSION, "Use HTTP/1.1 (or HTTP/1.0).")
+    if len(parsed.target) > rules.max_target:
+        raise Refused(
+            errors.TARGET_TOO_LONG,
+            f"The request target is longer than {rules.max_target} bytes (limits.max_target_bytes).",
+        )
+    if parsed.total > rules.max_fields:
+        raise Refused(
+            errors.HEAD_TOO_LARGE,
+            f"The request has more than {rules.max_fields} fields (limits.max_header_fields).",
+        )
+    return parsed
+
+
+def judge(head: wire.RequestHead, rules: Rules) -> Request:
+    """Judge a parsed request head. Raises `Refused`."""
+    try:
+        framing = wire.request_framing(head)
+    except wire.Malformed as error:
+        raise _malformed(error) from None
+    _judge_method(head.method)
+    found = head.known
+    host = _judge_host(found.get(b"host", []), head.minor, rules.hosts)
+    _judge_origin(found)
+    _judge_key(found.get(b"x-proxy-key", []), rules.client_key)
+    target = _judge_target(head.target, host)
+    _judge_path(target.partition(b"?")[0], rules)
+    expects = _judge_expectation(found.get(b"expect", []), head.minor)
+    if framing > rules.max_body:
+        raise Refused(
+            errors.CONTENT_TOO_LARGE,
+            f"The request body is larger than {rules.max_body} bytes (limits.max_body_bytes).",
+        )
+    options = wire.members(found[b"connection"]) if b"connection" in found else []
+    return Request(
+        head.method,
+        target,
+        head.minor,
+        head.fields,
+        framing,
+        b"content-length" in found,
+        frozenset(options),
+        b"close" not in options and (head.minor == 1 or b"keep-alive" in options),
+        expects and framing != 0,
+        _request_id(found.get(b"x-request-id", [])),
+    )
+
+
+def _malformed(error: wire.Malformed) -> Refused:
+    return Refused(errors.MALFORMED, f"The request is refused because {error}.")
+
+
+def _judge_method(method: bytes) -> None:
+    if method in METHODS:
+        return
+    if method in _NEVER_FORWARDED:
+        raise Refused(errors.METHOD_NOT_ALLOWED, "CONNECT and TRACE are never forwarded.")
+    raise Refused(
+        errors.METHOD_UNKNOWN,
+        "Methods are GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS, in capital letters.",
+    )
+
+
+def _judge_host(hosts: list[bytes], minor: int, allowed: frozenset[bytes] | None) -> bytes:
+    if not hosts and minor == 0:
+        return b""  # HTTP/1.0 knows no Host; a browser always sends one, and browsers are what the list keeps out
+    if len(hosts) != 1:
+        raise Refused(errors.MALFORMED, "The request needs exactly one Host field.")
+    match = _HOST.fullmatch(hosts[0])
+    if match is None or int(match[2] or 0) > _MAX_PORT:
+        raise Refused(errors.MALFORMED, "The Host field is not a host name or address with an optional port.")
+    if allowed is not None and match[1] not in allowed:
+        raise Refused(
+            errors.HOST_NOT_ALLOWED,
+            "Call the proxy by a name listed in listen.allowed_hosts, spelled the same.",
+        )
+    return hosts[0]
+
+
+def _judge_origin(found: dict[bytes, list[bytes]]) -> None:
+    """Keep web pages out: browsers mark what a page sends with Origin or Fetch Metadata (W3C Fetch Metadata Request Headers)."""
+    if WHO_CALLS.isdisjoint(found):
+        return
+    if b"origin" in found or b"access-control-request-method" in found:
+        raise Refused(
+            errors.BROWSER,
+            "The request comes from a web page. The proxy serves programs; pages have no business with its credentials.",
+        )
+    marks = [
+        (key, value) for key, values in found.items() if key.startswith(b"sec-fetch-") for value in values
+    ]
+    if marks and marks != _NODE_FETCH and found.get(b"sec-fetch-site") != [b"none"]:
+        raise Refused(
+            errors.BROWSER,
+            "The request comes from a web page. The proxy serves programs; pages have no business with its credentials.",
+        )
+
+
+def _judge_key(keys: list[bytes], expected: bytes | None) -> None:
+    if expected is None:
+        return
+    if len(keys) != 1 or not hmac.compare_digest(keys[0], expected):
+        raise Refused(errors.CLIENT_KEY, "Send the key of listen.client_key, once, in X-Proxy-Key.")
+
+
+def _judge_target(target: bytes, host: bytes) -> bytes:
+    """Return the target in origin form: itself, or the rest of an absolute form that names the very host of the Host field."""
+    if not target.startswith(b"/"):
+        match = _ABSOLUTE_FORM.fullmatch(target)
+        if match is None or match[1] != host:
+            raise Refused(
+                errors.AMBIGUOUS_TARGET, "The request target must be a path that begins with a slash."
+            )
+        target = match[2]
+    path, _, query = target.partition(b"?")
+    if b"#" in target:
+        raise Refused(errors.AMBIGUOUS_TARGET, "The request target holds a fragment.")
+    if path.startswith(b"//") or b"\\" in path:
+        raise Refused(errors.AMBIGUOUS_TARGET, "The path begins with two slashes, or holds a backslash.")
+    if b"%" in target:
+        if _BROKEN_ESCAPE.search(target) is not None or b"%00" in query:
+            raise Refused(
+                errors.MALFORMED, "The request target holds a broken percent-encoding, or an encoded NUL."
+            )
+        if _AMBIGUOUS_ESCAPE.search(path) is not None:
+            raise Refused(
+                errors.AMBIGUOUS_TARGET,
+                "The path holds an encoded dot, slash, backslash or control character.",
+            )
+        if b"%25" in path and _ESCAPE.search(unquote_to_bytes(path)) is not None:
+            raise Refused(errors.AMBIGUOUS_TARGET, "The path is encoded twice.")
+    if b"/." in path and _DOT_SEGMENT.search(path) is not None:
+        raise Refused(errors.AMBIGUOUS_TARGET, "The path holds a dot segment.")
+    return target
+
+
+def plain_segments(path: bytes) -> list[bytes]:
+    """Return the path's segments as the most lenient of servers would read them: decoded, without parameters, empty ones left out."""
+    decoded = unquote_to_bytes(path).lower()
+    segments = [segment.partition(b";")[0].rstrip(b". ") for segment in decoded.split(b"/")]
+    return [segment for segment in segments if segment]
+
+
+def _judge_path(path: bytes, rules: Rules) -> None:
+    if not path.startswith(rules.prefixes) and path not in rules.paths:
+        raise Refused(errors.PATH_NOT_ALLOWED, "Only paths under upstream.allowed_paths may be called.")
+    if not rules.protected:
+        return
+    segments = plain_segments(path)
+    for protected in rules.protected:
+        if segments[: len(protected)] == protected:
+            raise Refused(
+                errors.PATH_NOT_ALLOWED,
+                "The token and logout endpoints are the proxy's own; no client may call them.",
+            )
+
+
+def _may_reach(prefix: bytes, protected: list[bytes]) -> bool:
+    """Whether a path under the prefix could be read as the protected one, or one under it. Dot segments, which could leave it, never pass."""
+    segments = plain_segments(prefix)
+    return all(ours == theirs for ours, theirs in zip(segments, protected, strict=False))
+
+
+def _judge_expectation(expectations: list[bytes], minor: int) -> bool:
+    if not expectations or minor == 0:  # RFC 9110 section 10.1.1: ignored in HTTP/1.0
+        return False
+    if [value.lower() for value in expectations] != [b"100-continue"]:
+        raise Refused(errors.EXPECTATION, "The only expectation that can be met is 100-continue.")
+    return True
+
+
+def _request_id(ids: list[bytes]) -> bytes | None:
+    return ids[0] if len(ids) == 1 and _SANE_REQUEST_ID.fullmatch(ids[0]) is not None else None

@@ -1,0 +1,216 @@
+"""One connection's bytes, both ways, for coroutines: what comes in is buffered, what goes out is flow-controlled, every wait has a deadline.
+
+Laws
+1. At most one coroutine waits to read and one to write. Each wait ends with bytes, with `Gone`, or with `TimeoutError`.
+2. Memory is bounded: past `high_water` unread bytes the transport stops reading, past asyncio's write limit `drain` waits.
+3. The end of what the peer sends (`ended`) and the loss of the connection (`lost`) are two things: a client that has only closed its
+   sending side still gets its answer.
+4. `abort` never ends a stream in a way that could be taken for its proper end: on TCP it resets the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Final, cast
+
+#: As much unread input as one connection may hold: asyncio's own default for its streams.
+HIGH_WATER: Final = 65536  # bytes
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+
+
+class Gone(Exception):
+    """The peer ended or lost the connection."""
+
+
+class Wait:
+    """One coroutine waits for one thing. Moving the deadline is cheap: a timer that fires too early goes back to sleep."""
+
+    __slots__ = ("_deadline", "_future", "_loop", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
+
+    def begin(self, seconds: float | None) -> asyncio.Future[None]:
+        """Return a future that `wake` resolves and that fails with `TimeoutError` after so many seconds; None waits for ever."""
+        self._future = future = self._loop.create_future()
+        self.postpone(seconds)
+        return future
+
+    def postpone(self, seconds: float | None) -> None:
+        """Move the deadline to so many seconds from now."""
+        if seconds is None:
+            self._deadline = None
+            return
+        self._deadline = deadline = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._fired)
+
+    def _fired(self) -> None:
+        self._timer = None
+        future = self._future
+        if self._deadline is None or future is None or future.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._fired)
+        else:
+            future.set_exception(TimeoutError())
+
+    def wake(self, error: BaseException | None = None) -> None:
+        """Let the waiting coroutine, if there is one, go on; with an error, raise it there."""
+        future = self._future
+        if future is not None and not future.done():
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+    def close(self) -> None:
+        """Forget the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Stream(asyncio.Protocol):
+    """A connection. Read with `buffer` and `more`, write with `write` and `drain`."""
+
+    __slots__ = (
+        "_loop",
+        "_readable",
+        "_reading_paused",
+        "_writable",
+        "_writing_paused",
+        "buffer",
+        "ended",
+        "fault",
+        "high_water",
+        "lost",
+        "transport",
+    )
+
+    #: TCP peers may close one direction only; TLS has no such thing (asyncio says so in `eof_received`).
+    half_close = True
+
+    transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, high_water: int = HIGH_WATER) -> None:
+        self._loop = loop
+        self.buffer = bytearray()
+        self.ended = False
+        self.lost = False
+        self.fault: BaseException | None = None
+        self.high_water = high_water
+        self._reading_paused = False
+        self._writing_paused = False
+        self._readable = Wait(loop)
+        self._writable = Wait(loop)
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Buffer what came and wake the reader."""
+        self.buffer += data
+        self._readable.wake()
+        if len(self.buffer) >= self.high_water and not self._reading_paused:
+            # Not from in here: aiofastnet 1.2 forgets what it has decrypted by then, and finds it again only when more comes.
+            self._reading_paused = True
+            self._loop.call_soon(self._pause_reading)
+
+    def _pause_reading(self) -> None:
+        if self._reading_paused:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Note that no more will come; on TCP, go on writing."""
+        self.ended = True
+        self._readable.wake()
+        return self.half_close
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # why it was lost changes nothing
+        """Wake everybody: there is nothing left to wait for."""
+        self.lost = True
+        self._readable.wake()
+        self._writable.wake()
+        self._readable.close()
+        self._writable.close()
+
+    def pause_writing(self) -> None:
+        """Make `drain` wait."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Let `drain` go on."""
+        self._writing_paused = False
+        self._writable.wake()
+
+    # What the owner calls.
+
+    async def more(self, seconds: float | None) -> None:
+        """Wait for more input than there is. Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds."""
+        if self.fault is not None:
+            raise self.fault
+        if self.ended or self.lost:
+            raise Gone
+        self.resume_reading()
+        before = len(self.buffer)
+        await self._readable.begin(seconds)
+        if len(self.buffer) == before:
+            raise Gone
+
+    def resume_reading(self) -> None:
+        """Let more come in, if there was too much."""
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+
+    def take(self, size: int) -> bytes:
+        """Take up to so many bytes off the buffer."""
+        piece = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        return piece
+
+    def postpone(self, seconds: float | None) -> None:
+        """Move the deadline of whoever waits in `more`."""
+        self._readable.postpone(seconds)
+
+    def fail(self, error: BaseException) -> None:
+        """Make the reader raise this error, now or when it next waits."""
+        self.fault = error
+        self._readable.wake(error)
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for sending; without effect once the connection is lost."""
+        self.transport.write(data)
+
+    async def drain(self, seconds: float | None) -> None:
+        """Wait until the peer has taken enough. Raises `Gone` if it has gone, `TimeoutError` if it took nothing for so many seconds."""
+        while self._writing_paused and not self.lost:
+            await self._writable.begin(seconds)
+        if self.lost:
+            raise Gone
+
+    def close(self) -> None:
+        """Send what is queued and close in order."""
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Close so that the peer sees a broken connection, not an end."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None and raw.family != getattr(socket, "AF_UNIX", None):
+            with contextlib.suppress(OSError):
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()

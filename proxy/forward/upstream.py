@@ -1,0 +1,268 @@
+"""Connections to the API: opened when needed, kept for the next call, never shared by two calls at once.
+
+Laws
+1. Connections go to the configured origin only, and on TLS only to who proves to be it.
+2. A connection is used for a call only if nothing is waiting to be read on it: what an idle connection says answers nobody's request.
+3. A connection is kept only after a whole answer to a whole request, with not a byte more; in doubt it is cut.
+4. At most `max_connections` exist; who waits for one is served in turn, and not for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import ssl
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import aiofastnet
+
+from proxy import errors
+from proxy.errors import NOT_SENT, Failed
+from proxy.forward import wire
+from proxy.forward.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.settings import Origin
+
+#: Of an answer's head: as much as aiohttp, Envoy and NGINX take together would be too much; 64 KiB is what no honest API reaches.
+MAX_HEAD: Final = 65536  # bytes
+MAX_FIELDS: Final = 256
+
+_HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
+
+
+class UpstreamConnection(Stream):
+    """One connection to the API. `in_use` is set while a call owns it; `calls` counts the calls it has served."""
+
+    __slots__ = ("_forget", "_poll", "calls", "idle_since", "in_use")
+
+    half_close = False  # after the API has ended its side nothing of ours would be answered
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[UpstreamConnection], None]) -> None:
+        super().__init__(loop)
+        self.in_use = True
+        self.calls = 0
+        self.idle_since = 0.0
+        self._forget = forget
+        self._poll: select.poll | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Get ready to look at the socket."""
+        super().connection_made(transport)
+        if hasattr(select, "poll"):  # not on Windows
+            self._poll = select.poll()
+            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def data_received(self, data: bytes) -> None:
+        """Buffer the answer; cut a connection that speaks unasked."""
+        if not self.in_use:
+            self.abort()
+            return
+        super().data_received(data)
+
+    def eof_received(self) -> bool:
+        """Stop offering the connection."""
+        if not self.in_use:
+            self._forget(self)
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop offering the connection."""
+        super().connection_lost(exc)
+        self._forget(self)
+
+    def is_quiet(self) -> bool:
+        """Whether a call may use it: open, and nothing to read, neither here nor in the kernel."""
+        if self.lost or self.ended or self.buffer or self.transport.is_closing():
+            return False
+        return self._poll is None or not self._poll.poll(0)
+
+    async def read_head(self, seconds: float | None) -> wire.ResponseHead:
+        """Return the next response head. Raises `Gone`, `TimeoutError`, `wire.Malformed`."""
+        scanned = 0
+        while (end := self.buffer.find(b"\r\n\r\n", max(0, scanned - 3))) < 0:
+            scanned = len(self.buffer)
+            if scanned > MAX_HEAD:
+                break
+            if scanned and not b"HTTP/1.".startswith(bytes(self.buffer[:7])):
+                raise wire.Malformed("it does not begin like an HTTP/1.1 response")
+            await self.more(seconds)
+        if end < 0 or end + 4 > MAX_HEAD:
+            raise wire.Malformed(f"its head is larger than {MAX_HEAD} bytes")
+        head = wire.parse_response(self.take(end + 4))
+        if head.total > MAX_FIELDS:
+            raise wire.Malformed(f"it has more than {MAX_FIELDS} fields")
+        return head
+
+
+class Upstream:
+    """The pool of connections to one origin. Built inside a running event loop."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        context: ssl.SSLContext | None,
+        *,
+        max_connections: int,
+        connect_timeout: float,
+        idle_timeout: float,
+    ) -> None:
+        self.origin = origin
+        self._loop = asyncio.get_running_loop()
+        self._context = context
+        self._max = max_connections
+        self._connect_timeout = connect_timeout
+        self._idle_timeout = idle_timeout
+        self._idle: deque[UpstreamConnection] = deque()
+        self._open: set[UpstreamConnection] = set()
+        self._free = max_connections
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """How many are in use and how many idle."""
+        return len(self._open) - len(self._idle), len(self._idle)
+
+    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
+        """Return a connection for one call, a new one if `fresh`; give it back with `release` or `discard`. Raises `Failed`, always `not_sent`."""
+        if self._free:
+            self._free -= 1
+        else:
+            await self._turn()
+        try:
+            while self._idle and not fresh:
+                connection = self._idle.pop()
+                if connection.is_quiet():
+                    connection.in_use = True
+                    return connection
+                connection.abort()
+            if self._idle and len(self._open) >= self._max:
+                self._idle.popleft().close()
+            return await self._connect()
+        except BaseException:
+            self._give_turn()
+            raise
+
+    def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
+        """Take a connection back after a whole answer; `reusable` if the request was whole too and the API does not want to end it."""
+        self._give_turn()
+        connection.resume_reading()  # its end is to be seen, whoever brings it about
+        if not reusable or self._closed or connection.buffer or connection.lost or connection.ended:
+            connection.close()
+            return
+        connection.in_use = False
+        connection.calls += 1
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(self._idle_timeout, self._close_idle)
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Take a connection back and cut it: what was under way on it is not to look whole."""
+        self._give_turn()
+        connection.abort()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._open):
+            connection.close()
+
+    async def _turn(self) -> None:
+        """Wait for the right to use one connection; in the order of coming."""
+        turn = self._loop.create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._give_turn()  # it came in the moment of leaving: pass it on
+            else:
+                self._waiting.remove(turn)
+            if not isinstance(error, TimeoutError):
+                raise
+            raise Failed(
+                errors.NO_CONNECTION,
+                f"All {self._max} connections to the API (upstream.max_connections) were in use for {self._connect_timeout:g} s.",
+                outcome=NOT_SENT,
+                retry_after=1,
+            ) from None
+
+    def _give_turn(self) -> None:
+        """Hand the right to use one connection to whoever waits longest, or keep it for the next to come."""
+        if self._waiting:
+            self._waiting.popleft().set_result(None)
+        else:
+            self._free += 1
+
+    async def _connect(self) -> UpstreamConnection:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await aiofastnet.create_connection(
+                    self._loop,
+                    lambda: UpstreamConnection(self._loop, self._forget),
+                    self.origin.host,
+                    self.origin.port,
+                    ssl=self._context,
+                    server_hostname=self.origin.host if self._context is not None else None,
+                    happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
+                )
+        except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
+            raise connect_failure(error) from None
+        self._open.add(connection)
+        return connection
+
+    def _forget(self, connection: UpstreamConnection) -> None:
+        self._open.discard(connection)
+        if not connection.in_use and connection in self._idle:
+            self._idle.remove(connection)
+
+    def _close_idle(self) -> None:
+        self._sweep = None
+        while self._idle:
+            due = self._idle[0].idle_since + self._idle_timeout
+            if due > self._loop.time():
+                self._sweep = self._loop.call_at(due, self._close_idle)
+                return
+            self._idle.popleft().close()
+
+
+def connect_failure(error: OSError) -> Failed:
+    """Say in words why no connection came about."""
+    kind, what = next(row[1:] for row in _CONNECT_FAILURES if isinstance(error, row[0]))
+    if isinstance(error, ssl.SSLCertVerificationError):
+        what = f"The API's certificate is not trusted: {error.verify_message}. Behind a proxy that inspects TLS, set upstream.ca_file."
+    return Failed(kind, what, outcome=NOT_SENT)
+
+
+#: The first that fits counts: the later ones are the more general.
+_CONNECT_FAILURES: Final[tuple[tuple[type[OSError], errors.Kind, str], ...]] = (
+    (
+        TimeoutError,
+        errors.CONNECT_TIMEOUT,
+        "The API did not accept a connection in time. Is a firewall in between?",
+    ),
+    (ssl.SSLCertVerificationError, errors.CERTIFICATE, ""),
+    (ssl.SSLError, errors.TLS, "The API and the proxy could not agree on a secure connection."),
+    (socket.gaierror, errors.DNS, "The API's host name could not be resolved. Check DNS and upstream.url."),
+    (
+        ConnectionRefusedError,
+        errors.REFUSED,
+        "The API's host refused the connection. Check upstream.url and the way there.",
+    ),
+    (ConnectionError, errors.TERMINATED, "The connection to the API broke off before it was ready."),
+    (
+        OSError,
+        errors.UNROUTABLE,
+        "There is no way to the API's host from here. Check the network and upstream.url.",
+    ),
+)

@@ -1,0 +1,266 @@
+"""HTTP/1.1 as RFC 9112 writes it, and nothing more lenient: heads, framing, chunks. Pure: no sockets, no clocks, no settings.
+
+Laws
+1. What is not in the grammar raises `Malformed`; nothing is repaired, and no message holds a byte of the peer's.
+2. One message has one framing. Whatever could be read as two is malformed: two lengths, a length and a coding, a coding that is not
+   exactly `chunked`, any coding in HTTP/1.0 (RFC 9112 sections 6.1 and 6.3 call these the raw material of request smuggling).
+3. CRLF ends a line, and only CRLF; lines do not fold (RFC 9112 sections 2.2 and 5.2 leave a recipient the choice; we take the strict one).
+4. Trailer sections are checked and dropped (RFC 9110 section 6.5.1): a trailer never becomes a field of anything.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from proxy.forward.fields import ABOUT_A_401, NOT_FORWARDED, NOT_RETURNED, WHO_CALLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# RFC 9110 section 5.6.2 `token`; section 5.5 `field-value` (VCHAR, obs-text, SP, HTAB). Possessive quantifiers: linear time, whatever comes.
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_VALUE: Final = rb"[\t -~\x80-\xff]*+"
+_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([!-~]++) HTTP/([0-9])\.([0-9])\r\n")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: (" + _VALUE + rb"))?\r\n")
+_FIELD_LINE: Final = re.compile(rb"(?<=\n)((" + _TOKEN + rb"):[\t ]*+(" + _VALUE + rb")\r\n)")
+_TRAILER: Final = re.compile(_TOKEN + rb":" + _VALUE)
+_BEGINNING_OF_REQUEST: Final = re.compile(rb"[!-~]*+(?: [!-~]*+){0,2}\r?")
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+# Chunk sizes of up to 15 hexadecimal digits stay below 2**60, far from any overflow of a peer's.
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})([\t ]*+;[\t -~\x80-\xff]*+)?")
+
+MAX_CHUNK_LINE: Final = 1024  # bytes of one chunk-size line, extensions included
+MAX_EXTENSIONS: Final = (
+    16384  # bytes of extensions in one body, as Go's net/http bounds them since CVE-2023-39326
+)
+MAX_TRAILERS: Final = 8192  # bytes of one trailer section
+
+#: Framings other than a length, which is a number from 0.
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
+
+NO_CONTENT: Final = 204
+NOT_MODIFIED: Final = 304
+
+
+class Malformed(Exception):
+    """The peer's bytes are not HTTP/1.1; the text says what is wrong without quoting them."""
+
+
+#: A field that is passed on: its name in lower case, and its whole line as it came.
+Field: TypeAlias = tuple[bytes, bytes]
+#: The values of the fields that decide something, or stop here, by lower-case name, in the order they came.
+Known: TypeAlias = dict[bytes, list[bytes]]
+
+
+class RequestHead(NamedTuple):
+    """A request line and its fields, as they came. `minor` is the 1 of HTTP/1.1."""
+
+    method: bytes
+    target: bytes
+    major: int
+    minor: int
+    fields: list[Field]
+    known: Known
+    total: int
+
+
+class ResponseHead(NamedTuple):
+    """A status line and its fields, as they came."""
+
+    minor: int
+    status: int
+    reason: bytes
+    fields: list[Field]
+    known: Known
+    total: int
+
+
+def members(field_values: list[bytes]) -> list[bytes]:
+    """Return the members of a comma-separated list, in lower case, empty ones left out (RFC 9110 section 5.6.1)."""
+    return [
+        member
+        for value in field_values
+        for item in value.split(b",")
+        if (member := item.strip(b" \t").lower())
+    ]
+
+
+def parse_request(head: bytes) -> RequestHead:
+    """Parse a whole request head, the empty line included."""
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        raise Malformed("the request line is not `METHOD target HTTP/1.1`")
+    method, target, major, minor = line.groups()
+    return RequestHead(
+        method, target, int(major), int(minor), *_parse_fields(head, line.end(), NOT_FORWARDED, WHO_CALLS)
+    )
+
+
+def parse_response(head: bytes) -> ResponseHead:
+    """Parse a whole response head, the empty line included."""
+    line = _STATUS_LINE.match(head)
+    if line is None:
+        raise Malformed("the status line is not that of an HTTP/1.1 response")
+    minor, status, reason = line.groups()
+    return ResponseHead(
+        int(minor), int(status), reason or b"", *_parse_fields(head, line.end(), NOT_RETURNED, ABOUT_A_401)
+    )
+
+
+def _parse_fields(
+    head: bytes, start: int, stopping: frozenset[bytes], deciding: frozenset[bytes]
+) -> tuple[list[Field], Known, int]:
+    """Return the fields that are passed on, the values of those that stop here or decide something, and how many there are."""
+    lines = _FIELD_LINE.findall(head, start)
+    # A match begins after one line feed and ends with the next, so as many matches as lines means that every byte was matched.
+    if len(lines) != head.count(b"\n", start) - 1:
+        raise Malformed("a field line is not `Name: value` on one line, or holds a control character")
+    fields: list[Field] = []
+    known: Known = {}
+    for line, name, value in lines:
+        key = name.lower()
+        if key not in stopping:
+            fields.append((key, line))
+            if key not in deciding:
+                continue
+        known.setdefault(key, []).append(value.rstrip(b" \t"))
+    return fields, known, len(lines)
+
+
+def check_beginning(data: bytes | bytearray) -> None:
+    """Raise `Malformed` if no request head can begin like this, so that nobody waits for the rest of what will be refused anyway."""
+    first, newline, _ = data.partition(b"\r\n")
+    if newline and _REQUEST_LINE.fullmatch(first + newline) is None:
+        raise Malformed("the request line is not `METHOD target HTTP/1.1`")
+    if not newline and _BEGINNING_OF_REQUEST.fullmatch(first) is None:
+        raise Malformed("the request line holds a control character, or is no request line")
+    pairs = data.count(b"\r\n")
+    if data.count(b"\n") != pairs or data.count(b"\r") - data.endswith(b"\r") > pairs:
+        raise Malformed("a line ends with a bare CR or LF")
+
+
+def request_framing(head: RequestHead) -> int:
+    """Return how the request's content is framed: its length, or `CHUNKED` (RFC 9112 section 6.3)."""
+    lengths, codings = head.known.get(b"content-length"), head.known.get(b"transfer-encoding")
+    if codings:
+        if lengths:
+            raise Malformed("it has both Transfer-Encoding and Content-Length")
+        if head.minor == 0:
+            raise Malformed("it has Transfer-Encoding in HTTP/1.0")
+        return _chunked(codings)
+    return _length(lengths) if lengths else 0
+
+
+def response_framing(head: ResponseHead, method: bytes) -> int:
+    """Return how the content of the answer to `method` is framed: its length, `CHUNKED` or `UNTIL_CLOSE` (RFC 9112 section 6.3)."""
+    lengths, codings = head.known.get(b"content-length"), head.known.get(b"transfer-encoding")
+    if codings and lengths:
+        raise Malformed("it has both Transfer-Encoding and Content-Length")
+    if codings and head.minor == 0:
+        raise Malformed("it has Transfer-Encoding in HTTP/1.0")
+    framing = _chunked(codings) if codings else _length(lengths) if lengths else UNTIL_CLOSE
+    return 0 if method == b"HEAD" or head.status in {NO_CONTENT, NOT_MODIFIED} else framing
+
+
+def _chunked(codings: list[bytes]) -> int:
+    if len(codings) != 1 or codings[0].lower() != b"chunked":
+        raise Malformed("its Transfer-Encoding is not just `chunked`")
+    return CHUNKED
+
+
+def _length(lengths: list[bytes]) -> int:
+    if len(lengths) != 1:
+        raise Malformed("it has more than one Content-Length")
+    if _LENGTH.fullmatch(lengths[0]) is None:
+        raise Malformed("its Content-Length is not a plain number")
+    return int(lengths[0])
+
+
+class ChunkedDecoder:
+    """Takes a chunked body off the front of a buffer (RFC 9112 section 7.1).
+
+    `decode` returns the content that is there; `done` turns true with the end of the trailer section, and the buffer then begins with
+    whatever follows the message.
+    """
+
+    __slots__ = ("_extensions", "_left", "_state", "_trailers", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._state: Callable[[bytearray, list[bytes]], bool] = self._size
+        self._left = 0
+        self._extensions = 0
+        self._trailers = 0
+
+    def decode(self, buffer: bytearray) -> bytes:
+        """Consume what can be consumed and return its content, b"" if there is none yet."""
+        pieces: list[bytes] = []
+        while not self.done and self._state(buffer, pieces):
+            pass
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _size(self, buffer: bytearray, _: list[bytes]) -> bool:
+        line = _take_line(buffer, MAX_CHUNK_LINE)
+        if line is None:
+            return False
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None:
+            raise Malformed("a chunk does not begin with its size")
+        self._extensions += len(match[2] or b"")
+        if self._extensions > MAX_EXTENSIONS:
+            raise Malformed("its chunk extensions are out of all proportion")
+        self._left = int(match[1], 16)
+        self._state = self._data if self._left else self._trailer
+        return True
+
+    def _data(self, buffer: bytearray, pieces: list[bytes]) -> bool:
+        piece = bytes(buffer[: self._left])
+        if not piece:
+            return False
+        del buffer[: len(piece)]
+        pieces.append(piece)
+        self._left -= len(piece)
+        if self._left == 0:
+            self._state = self._data_end
+        return True
+
+    def _data_end(self, buffer: bytearray, _: list[bytes]) -> bool:
+        if not b"\r\n".startswith(bytes(buffer[:2])):
+            raise Malformed("a chunk is longer than its size says")
+        if len(buffer) < 2:  # noqa: PLR2004 # the two bytes of CRLF
+            return False
+        del buffer[:2]
+        self._state = self._size
+        return True
+
+    def _trailer(self, buffer: bytearray, _: list[bytes]) -> bool:
+        line = _take_line(buffer, MAX_TRAILERS)
+        if line is None:
+            return False
+        if not line:
+            self.done = True
+            return True
+        self._trailers += len(line)
+        if self._trailers > MAX_TRAILERS:
+            raise Malformed("its trailer section is too large")
+        if _TRAILER.fullmatch(line) is None:
+            raise Malformed("a trailer is not `Name: value` on one line")
+        return True
+
+
+def _take_line(buffer: bytearray, limit: int) -> bytes | None:
+    """Take one line off the buffer, without its CRLF; None if its end is not there yet."""
+    end = buffer.find(b"\n", 0, limit)
+    if end < 0:
+        if len(buffer) >= limit:
+            raise Malformed("a line of its chunked framing is too long")
+        if b"\r" in buffer[:-1]:
+            raise Malformed("a line of its chunked framing ends with a bare CR")
+        return None
+    line = bytes(buffer[:end])
+    if not line.endswith(b"\r"):
+        raise Malformed("a line of its chunked framing ends with a bare LF")
+    del buffer[: end + 1]
+    return line[:-1]

@@ -1,0 +1,28 @@
+"""What is said of a finished request: one value, made by the listener, read by the access log, the metrics and the status page."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Record(NamedTuple):
+    """What became of one request.
+
+    method and path: None when the request could not be parsed; `path` has no query. status: of the answer; 499 when the client left before
+    one, 0 when the connection was cut without one. seconds: from the whole request head to the end of the answer. bytes_in, bytes_out:
+    content. upstream_seconds: from the last sending to the head of the answer. token_seconds: waited for a token. attempts: how often it was
+    sent upstream. error: a word for what went wrong. refused: the request was turned down by the proxy's own rules.
+    """
+
+    request_id: str
+    method: str | None
+    path: str | None
+    status: int
+    seconds: float
+    bytes_in: int = 0
+    bytes_out: int = 0
+    upstream_seconds: float | None = None
+    token_seconds: float = 0.0
+    attempts: int = 0
+    error: str | None = None
+    refused: bool = False

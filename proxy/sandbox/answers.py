@@ -1,0 +1,168 @@
+"""What api.telenor.no is known to answer, as tables: the published errors, and the shapes in which their content may come.
+
+Statuses, codes and meanings are Telenor's. The JSON shape of an error is published nowhere, so it is a choice (`SHAPES`).
+Never: state, decisions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from proxy.sandbox.values import Answer, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+JSON_TYPE: Final = "application/json"
+#: RFC 6749 section 5.1: whatever holds a token must not be cached.
+NO_STORE: Final = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedError:
+    """One row of Telenor's error tables. `oauth` is the nearest name in RFC 6749 section 5.2 or RFC 6750 section 3.1."""
+
+    status: int
+    code: int | None
+    words: str
+    oauth: str
+
+    @property
+    def name(self) -> str:
+        """`401/20`: a code alone can be ambiguous, for the token endpoint uses 2 with two statuses."""
+        return f"{self.status}/{self.code}"
+
+
+NO_GRANT_TYPE: Final = PublishedError(
+    400, 2, "The grant type is missing or not supported", "unsupported_grant_type"
+)
+UNKNOWN_CLIENT: Final = PublishedError(401, 1, "The client id is not valid", "invalid_client")
+WRONG_USER: Final = PublishedError(401, 20, "The resource owner's credentials are not valid", "invalid_grant")
+WRONG_SECRET: Final = PublishedError(401, 22, "Basic authentication failed", "invalid_client")
+NO_BASIC: Final = PublishedError(
+    401, 6, "The Authorization header is missing or unreadable", "invalid_client"
+)
+WRONG_SCOPE: Final = PublishedError(403, 8, "The scope is not valid or not granted", "invalid_scope")
+
+TOKEN_ERRORS: Final = (
+    NO_GRANT_TYPE,
+    UNKNOWN_CLIENT,
+    PublishedError(401, 4, "The authorization code is not valid", "invalid_grant"),
+    PublishedError(401, 5, "Not allowed to create an access token", "unauthorized_client"),
+    NO_BASIC,
+    PublishedError(401, 7, "The refresh token is not valid", "invalid_grant"),
+    PublishedError(401, 9, "The client's data is not valid", "invalid_client"),
+    WRONG_USER,
+    PublishedError(401, 21, "The grant type is not permitted", "unauthorized_client"),
+    WRONG_SECRET,
+    PublishedError(
+        401, 23, "The user's and the client's credentials do not belong together", "invalid_grant"
+    ),
+    WRONG_SCOPE,
+    PublishedError(403, 12, "The redirect URI is not valid", "invalid_request"),
+    PublishedError(403, 15, "The response type is not valid", "unsupported_response_type"),
+    PublishedError(500, 2, "Internal server error", "server_error"),
+    PublishedError(500, 16, "The application's attributes are not valid", "server_error"),
+)
+
+LOGOUT_WRONG_TOKEN: Final = PublishedError(401, 2, "The access token is not valid", "invalid_token")
+LOGOUT_NO_BEARER: Final = PublishedError(
+    401, 6, "The Authorization header is missing or unreadable", "invalid_request"
+)
+
+LOGOUT_ERRORS: Final = (
+    LOGOUT_WRONG_TOKEN,
+    LOGOUT_NO_BEARER,
+    PublishedError(500, 2, "Internal server error", "server_error"),
+)
+
+NO_AUTHORIZATION: Final = PublishedError(401, 40102, "The Authorization header is missing", "invalid_request")
+UNKNOWN_TOKEN: Final = PublishedError(401, 40105, "The access token is not valid", "invalid_token")
+EXPIRED_TOKEN: Final = PublishedError(401, 40106, "The access token has expired", "invalid_token")
+BASIC_NOT_ALLOWED: Final = PublishedError(
+    401, 40107, "Basic authentication is not allowed", "invalid_request"
+)
+NO_SUCH_PATH: Final = PublishedError(404, 40401, "There is no such path or method", "not_found")
+NO_SUCH_RESOURCE: Final = PublishedError(
+    404, 4042000, "The back end knows no such path or method", "not_found"
+)
+
+GATEWAY_ERRORS: Final = (
+    PublishedError(400, 40001, "The end-user id is missing or not valid", "invalid_request"),
+    PublishedError(401, 40101, "The resource is not valid", "invalid_request"),
+    NO_AUTHORIZATION,
+    PublishedError(401, 40103, "No API product was found", "unauthorized_client"),
+    PublishedError(401, 40104, "Not allowed to use this MSISDN", "access_denied"),
+    UNKNOWN_TOKEN,
+    EXPIRED_TOKEN,
+    BASIC_NOT_ALLOWED,
+    PublishedError(
+        401, 40108, "The client id or secret of Basic authentication is not valid", "invalid_client"
+    ),
+    PublishedError(403, 40301, "The scope is not valid", "insufficient_scope"),
+    NO_SUCH_PATH,
+    NO_SUCH_RESOURCE,
+    PublishedError(429, 42901, "The rate limit's quota is used up", "too_many_requests"),
+    PublishedError(429, 42902, "Too many calls at once: spike arrest", "too_many_requests"),
+    PublishedError(500, 50001, "Internal error", "server_error"),
+    PublishedError(500, 50002, "The acr could not be validated", "server_error"),
+    PublishedError(500, 50003, "The subscription could not be validated", "server_error"),
+)
+
+
+def find_error(table: Sequence[PublishedError], wanted: object) -> PublishedError:
+    """Find the row named by a code (`20`) or by status and code (`500/2`); the first one, where a code alone is ambiguous."""
+    for error in table:
+        if str(wanted) in {str(error.code), error.name}:
+            return error
+    raise UsageError(f"no such error code; known: {', '.join(error.name for error in table)}")
+
+
+def plain_error(status: int, words: str = "") -> PublishedError:
+    """Make an error to which Telenor has published no code."""
+    oauth = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
+    return PublishedError(status, None, words or HTTPStatus(status).phrase, oauth)
+
+
+def _json(content: dict[str, object]) -> tuple[str, bytes]:
+    return JSON_TYPE, orjson.dumps({key: value for key, value in content.items() if value is not None})
+
+
+def _text(error: PublishedError) -> str | None:
+    return None if error.code is None else str(error.code)
+
+
+def _html(error: PublishedError) -> tuple[str, bytes]:
+    heading = f"{error.status} {HTTPStatus(error.status).phrase}"
+    page = f"<html><head><title>{heading}</title></head><body><h1>{heading}</h1></body></html>\n"
+    return "text/html", page.encode()
+
+
+#: The shapes that clients have to be ready for, by the name of the field that holds the code. `oauth`, `html` and `empty` name none.
+SHAPES: Final[dict[str, Callable[[PublishedError], tuple[str | None, bytes]]]] = {
+    "code-number": lambda error: _json({"code": error.code, "message": error.words}),
+    "code-string": lambda error: _json({"code": _text(error), "message": error.words}),
+    "errorCode": lambda error: _json({"errorCode": _text(error), "errorMessage": error.words}),
+    "error": lambda error: _json({"error": _text(error), "message": error.words}),
+    "oauth": lambda error: _json({"error": error.oauth, "error_description": error.words}),
+    "fault": lambda error: _json(
+        {"fault": {"faultstring": error.words, "detail": {"errorcode": _text(error)}}}
+    ),
+    "html": _html,
+    "empty": lambda _error: (None, b""),
+}
+
+
+def error_answer(error: PublishedError, shape: str, note: str = "") -> Answer:
+    """Put the error into an answer, in the shape of that name."""
+    content_type, body = SHAPES[shape](error)
+    return Answer(error.status, body, content_type, code=error.code, note=note)
+
+
+def json_answer(status: int, content: object, fields: tuple[tuple[str, str], ...] = ()) -> Answer:
+    """Make an answer with JSON content."""
+    return Answer(status, orjson.dumps(content), JSON_TYPE, fields)

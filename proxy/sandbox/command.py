@@ -1,0 +1,271 @@
+"""`telenor-proxy sandbox` runs the stand-in; `telenor-proxy sandbox-control` drives one that runs. Both return their exit status.
+
+Imported whenever the command line is: the server and its libraries are imported by `run` only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import http.client
+import json
+import re
+import signal
+import ssl
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from proxy.sandbox.control import PREFIX, is_loopback
+from proxy.sandbox.faults import FAULTS, make_fault
+from proxy.sandbox.settings import Settings, read_setting
+from proxy.sandbox.state import Sandbox
+from proxy.sandbox.values import UsageError
+
+if TYPE_CHECKING:
+    from proxy.sandbox.faults import ActiveFault
+
+DEFAULT_HOST: Final = "127.0.0.1"
+#: Next to the proxy's 8080.
+DEFAULT_PORT: Final = 8081
+_MAX_PORT: Final = 65535
+#: Everything the control API does is instant; a sandbox that has not answered by then is not one.
+_CONTROL_TIMEOUT_SECONDS: Final = 10
+_FAULT_ARGUMENT: Final = re.compile(r"(?P<name>[^=:]*)(?:=(?P<value>.*?))?(?::(?P<count>\d+))?", re.DOTALL)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `sandbox`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"faults:\n{_columns(FAULTS)}\n\nsettings:\n{_columns(Settings.__dataclass_fields__)}"
+    parser.add_argument(
+        "--host", default=DEFAULT_HOST, help="address to listen on (default: %(default)s, this host only)"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        help="port to listen on (default: %(default)s; 0: any free one)",
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="serve https, with a certificate made for this run"
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        type=_fault,
+        metavar="NAME[=VALUE][:COUNT]",
+        help="switch a fault on from the start, for COUNT calls or until reset; can be given several times",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_setting,
+        metavar="NAME=VALUE",
+        help="start with this setting; can be given several times",
+    )
+
+
+def _columns(names: object) -> str:
+    return "\n".join(f"  {name}" for name in names) if isinstance(names, dict) else ""
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > _MAX_PORT:
+        raise argparse.ArgumentTypeError(f"the port must be a number from 0 to {_MAX_PORT}")
+    return int(text)
+
+
+def _fault(text: str) -> ActiveFault:
+    parts = _FAULT_ARGUMENT.fullmatch(text)
+    if parts is None:
+        raise argparse.ArgumentTypeError("write NAME, NAME=VALUE, NAME:COUNT or NAME=VALUE:COUNT")
+    try:
+        return make_fault(parts["name"], parts["value"], int(parts["count"]) if parts["count"] else None)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _setting(text: str) -> tuple[str, object]:
+    name, _, value = text.partition("=")
+    try:
+        return name, read_setting(name, value)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sandbox until SIGINT or SIGTERM; 0 then, and 1 when it cannot listen."""
+    sandbox = Sandbox(settings=Settings(**dict(args.set)))
+    for fault in args.fault:
+        sandbox.faults.set(fault)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        directory = None
+        if args.tls:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="telenor-sandbox-")))
+        return asyncio.run(_serve(sandbox, args.host, args.port, directory))
+    return 0
+
+
+async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | None) -> int:
+    # aiohttp and trustme (cryptography) are slow to import: `run` pays for them, not every use of the command line.
+    from proxy.sandbox.server import running  # noqa: PLC0415 # see above
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Windows has no signal handlers in its loop; there KeyboardInterrupt ends the run.
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    context, ca_file = (None, None) if tls_directory is None else _make_tls(host, tls_directory)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            url = await stack.enter_async_context(running(sandbox, host, port, context, log=_log))
+        except OSError as error:
+            _complain(_why_not_listening(host, port, error))
+            return 1
+        _say(_welcome(sandbox, host, url, ca_file))
+        await stop.wait()
+    return 0
+
+
+def _make_tls(host: str, directory: Path) -> tuple[ssl.SSLContext, Path]:
+    from proxy.sandbox.tls import make_certificate  # noqa: PLC0415 # see _serve
+
+    context, authority = make_certificate(host)
+    ca_file = directory / "ca.pem"
+    ca_file.write_bytes(authority)
+    return context, ca_file
+
+
+def _why_not_listening(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use: stop the other program, or choose another port with --port"
+    # asyncio from 3.13 on gives a sentence only, a failed look-up of a name has a text of its own.
+    return f"cannot listen on {host} port {port}: {error.strerror or error}"
+
+
+def _welcome(sandbox: Sandbox, host: str, url: str, ca_file: Path | None) -> str:
+    credentials = sandbox.credentials
+    lines = [
+        f"The sandbox stands in for api.telenor.no on {url}",
+        "It knows these made-up credentials only:",
+        f"  client_id      {credentials.client_id}",
+        f"  client_secret  {credentials.client_secret}",
+        f"  username       {credentials.username}",
+        f"  password       {credentials.password}",
+        f"Orders it has accepted:  {url}{PREFIX}orders",
+        f"State and counters:      {url}{PREFIX}state",
+    ]
+    if ca_file is not None:
+        lines += [
+            f"Its CA certificate, until it ends:  {ca_file}",
+            f"For the proxy:  upstream.url: {url}  upstream.ca_file: {ca_file}",
+        ]
+    if not is_loopback(host):
+        lines.append("Whoever reaches this address can drive the sandbox: there is no password.")
+    return "\n".join([*lines, "Stop it with Ctrl-C."])
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _log(line: str) -> None:
+    # A reader of the log who has gone (`| head`) is no reason to fail a call.
+    with contextlib.suppress(OSError):
+        _say(line)
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"telenor-proxy sandbox: {text}\n")
+
+
+def add_control_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `sandbox-control`."""
+    parser.add_argument(
+        "--url",
+        type=_url,
+        default=f"http://{DEFAULT_HOST}:{DEFAULT_PORT}",
+        help="where the sandbox is (default: %(default)s)",
+    )
+    parser.add_argument("--ca-file", help="the CA certificate of a sandbox that runs with --tls")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("state", help="settings, faults and counters")
+    actions.add_parser("orders", help="the orders it has accepted")
+    actions.add_parser("reset", help="back to the start: settings, faults, orders, accounts and counters")
+    actions.add_parser("revoke", help="end all access tokens")
+    fault = actions.add_parser("fault", help="switch a fault on, or off with --count 0")
+    fault.add_argument("name", metavar="NAME", choices=FAULTS, help=", ".join(FAULTS))
+    fault.add_argument("value", metavar="VALUE", nargs="?")
+    fault.add_argument("--count", type=int, help="so many calls meet it (default: all, until reset)")
+    setting = actions.add_parser("set", help="change a setting")
+    setting.add_argument("key", metavar="KEY", help=", ".join(Settings.__dataclass_fields__))
+    setting.add_argument("value", metavar="VALUE")
+
+
+def _url(text: str) -> str:
+    if urlsplit(text).scheme not in {"http", "https"}:
+        raise argparse.ArgumentTypeError("the URL must begin with http:// or https://")
+    return text.rstrip("/")
+
+
+def control(args: argparse.Namespace) -> int:
+    """Do one thing to a running sandbox and print its answer; 1 when it refused or was not reached."""
+    method, page, content = _control_request(args)
+    request = urllib.request.Request(  # noqa: S310 # _url lets http and https pass only
+        f"{args.url}{PREFIX}{page}",
+        method=method,
+        data=None if content is None else json.dumps(content).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with _opener(args.ca_file).open(request, timeout=_CONTROL_TIMEOUT_SECONDS) as response:
+            _say(response.read().decode(errors="replace").rstrip())
+    except urllib.error.HTTPError as error:
+        with error:
+            _complain(_refusal(error.read()))
+        return 1
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        _complain(
+            f"no sandbox answers on {args.url} ({reason}): is it running, and are --url and --ca-file right?"
+        )
+        return 1
+    return 0
+
+
+def _control_request(args: argparse.Namespace) -> tuple[str, str, dict[str, object] | None]:
+    """Say it in the control API's words: method, page and JSON content."""
+    match args.action:
+        case "fault":
+            return "POST", "faults", {"name": args.name, "value": args.value, "count": args.count}
+        case "set":
+            return "PATCH", "settings", {args.key: args.value}
+        case "reset" | "revoke":
+            return "POST", args.action, None
+        case _:
+            return "GET", args.action, None
+
+
+def _opener(ca_file: str | None) -> urllib.request.OpenerDirector:
+    # No proxy of the environment: the sandbox is next door, and its Host must stay a loopback name.
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if ca_file is not None:
+        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
+    return urllib.request.build_opener(*handlers)
+
+
+def _refusal(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return "what answers there is not a sandbox"

@@ -1,0 +1,136 @@
+"""The control API under `/_sandbox/`: what the sandbox remembers, and the switches. A prefix that Telenor's API does not have.
+
+It asks for no password, so it must not be driven by a web page that happens to run in a browser on the same host: calls that carry
+`Origin` or come from another site are refused, and so is a `Host` that is no loopback name on a loopback address (DNS rebinding).
+Never: sockets; a token or a credential in an answer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from proxy.sandbox.answers import JSON_TYPE
+from proxy.sandbox.faults import REDIRECTED_PATH, make_fault
+from proxy.sandbox.values import Answer, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.sandbox.state import Sandbox
+    from proxy.sandbox.values import Call
+
+PREFIX: Final = "/_sandbox/"
+
+#: Fetch metadata of a page of one's own, or of an address typed by hand; anything else is another site's doing.
+_OWN_SITES: Final = frozenset({"none", "same-origin"})
+
+
+def control(sandbox: Sandbox, call: Call, local_address: str | None) -> Answer:
+    """Answer a call of the control API. `local_address` is the one on which the connection came in; None for a Unix socket."""
+    refusal = _browser(call, local_address)
+    if refusal is not None:
+        return _problem(403, refusal)
+    if call.path == REDIRECTED_PATH:
+        sandbox.counters["redirects_followed"] += 1
+        return _problem(404, "you followed a redirect of the token endpoint; nothing is here")
+    methods = _ENDPOINTS.get(call.path)
+    if methods is None:
+        return _problem(404, f"no such page; known: {', '.join(_ENDPOINTS)}")
+    if call.method not in methods:
+        allowed = ", ".join(methods)
+        return _problem(405, f"use {allowed}", (("Allow", allowed),))
+    try:
+        return _pretty(200, methods[call.method](sandbox, call))
+    except UsageError as error:
+        return _problem(400, str(error))
+
+
+def _pretty(status: int, content: object, fields: tuple[tuple[str, str], ...] = ()) -> Answer:
+    # Read by people, with curl.
+    body = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return Answer(status, body, JSON_TYPE, (("Cache-Control", "no-store"), *fields))
+
+
+def _problem(status: int, words: str, fields: tuple[tuple[str, str], ...] = ()) -> Answer:
+    return _pretty(status, {"error": words}, fields)
+
+
+def _browser(call: Call, local_address: str | None) -> str | None:
+    """Why the call looks like a web page's doing; None when it does not."""
+    if call.first("Origin") is not None or (call.first("Sec-Fetch-Site") or "none") not in _OWN_SITES:
+        return "web pages may not drive the sandbox"
+    if is_loopback(local_address) and not is_loopback(_host(call)):
+        return "the Host must be localhost, 127.0.0.1 or [::1]"
+    return None
+
+
+def _host(call: Call) -> str | None:
+    try:
+        return urlsplit(f"//{call.first('Host') or ''}").hostname
+    except ValueError:
+        return None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Say whether only programs on this host can reach that address or name."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _json_object(call: Call) -> dict[str, Any]:
+    try:
+        content = orjson.loads(call.body)
+    except orjson.JSONDecodeError:
+        content = None
+    if not isinstance(content, dict):
+        raise UsageError("the body must be a JSON object")
+    return content
+
+
+def _state(sandbox: Sandbox, _: Call) -> object:
+    return sandbox.shown()
+
+
+def _orders(sandbox: Sandbox, _: Call) -> object:
+    return {"orders": sandbox.orders_shown()}
+
+
+def _faults(sandbox: Sandbox, call: Call) -> object:
+    wanted = _json_object(call)
+    unknown = wanted.keys() - {"name", "value", "count"}
+    if unknown:
+        raise UsageError(f"unknown member {min(unknown)!r}; known: name, value, count")
+    sandbox.faults.set(make_fault(wanted.get("name"), wanted.get("value"), wanted.get("count")))
+    return {"faults": sandbox.faults.shown()}
+
+
+def _settings(sandbox: Sandbox, call: Call) -> object:
+    sandbox.settings.change(_json_object(call))
+    return {"settings": sandbox.shown()["settings"]}
+
+
+def _revoke(sandbox: Sandbox, _: Call) -> object:
+    return {"revoked": sandbox.revoke()}
+
+
+def _reset(sandbox: Sandbox, _: Call) -> object:
+    sandbox.reset()
+    return sandbox.shown()
+
+
+_ENDPOINTS: Final[dict[str, dict[str, Callable[[Sandbox, Call], object]]]] = {
+    f"{PREFIX}state": {"GET": _state},
+    f"{PREFIX}orders": {"GET": _orders},
+    f"{PREFIX}faults": {"POST": _faults},
+    f"{PREFIX}settings": {"PATCH": _settings},
+    f"{PREFIX}revoke": {"POST": _revoke},
+    f"{PREFIX}reset": {"POST": _reset},
+}

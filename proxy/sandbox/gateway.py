@@ -1,0 +1,78 @@
+"""One call of the stand-in from its arrival to its reply: which place it belongs to, what the faults make of it, what is counted.
+
+Never: sockets, waiting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from proxy.sandbox.answers import error_answer
+from proxy.sandbox.backend import api
+from proxy.sandbox.login import LOGOUT_PATH, TOKEN_PATH, logout, token
+from proxy.sandbox.values import Answer, Delivery, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.sandbox.faults import Place
+    from proxy.sandbox.state import Sandbox
+    from proxy.sandbox.values import Call
+
+_ENDPOINTS: Final[dict[Place, Callable[[Sandbox, Call], Answer]]] = {
+    "token": token,
+    "logout": logout,
+    "api": api,
+}
+#: Codes after which a new token helps; RFC 6750 section 3.1 calls both of them invalid_token.
+_INVALID_TOKEN: Final = frozenset({40105, 40106})
+#: Statuses with which RFC 9110 section 15.6.4 and RFC 6585 section 4 connect Retry-After.
+_RETRY_LATER: Final = frozenset({429, 503})
+_UNAUTHORIZED: Final = 401
+#: Stands for the answer of a call that was dropped and never carried out; it is not sent. The number is NGINX's for that case.
+_NOTHING: Final = Answer(444)
+
+
+def place_of(path: str) -> Place:
+    """Whose call it is."""
+    if path == TOKEN_PATH:
+        return "token"
+    return "logout" if path == LOGOUT_PATH else "api"
+
+
+def reply(sandbox: Sandbox, call: Call) -> Reply:
+    """Carry the call out, or not, as the faults say, and count it."""
+    place = place_of(call.path)
+    faults = sandbox.faults.take(place)
+    effects = [fault.effect for fault in faults]
+    answer = _ENDPOINTS[place](sandbox, call) if all(effect.acts for effect in effects) else _NOTHING
+    for effect in effects:
+        if effect.error is not None:
+            answer = error_answer(effect.error, sandbox.settings.error_shape)
+        answer = effect.answer or answer
+    made = Reply(
+        answer=_with_fields(sandbox, place, answer),
+        delay_seconds=sum(effect.delay_seconds or 0 for effect in effects),
+        delivery=next((e.delivery for e in effects if e.delivery is not Delivery.WHOLE), Delivery.WHOLE),
+        faults=tuple(fault.kind.name for fault in faults),
+    )
+    sandbox.record(place, made)
+    return made
+
+
+def _with_fields(sandbox: Sandbox, place: Place, answer: Answer) -> Answer:
+    """Add what the settings say about Retry-After and WWW-Authenticate."""
+    added: list[tuple[str, str]] = []
+    seconds = sandbox.settings.retry_after_seconds
+    if answer.status in _RETRY_LATER and seconds is not None:
+        added.append(("Retry-After", f"{seconds:.0f}"))
+    if answer.status == _UNAUTHORIZED and sandbox.settings.www_authenticate:
+        added.append(("WWW-Authenticate", _challenge(place, answer.code)))
+    return replace(answer, fields=(*answer.fields, *added))
+
+
+def _challenge(place: Place, code: int | None) -> str:
+    if place == "token":
+        return 'Basic realm="sandbox"'
+    return 'Bearer realm="sandbox"' + (', error="invalid_token"' if code in _INVALID_TOKEN else "")

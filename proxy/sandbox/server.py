@@ -1,0 +1,160 @@
+"""The sandbox on a socket: reads a call, has it decided, waits when a fault says so, and delivers the answer, whole or broken.
+
+Never: decisions about what to answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from proxy.sandbox.control import PREFIX, control
+from proxy.sandbox.gateway import place_of, reply
+from proxy.sandbox.values import Call, Delivery, Reply
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from aiohttp.typedefs import Handler
+
+    from proxy.sandbox.state import Sandbox
+
+    Log = Callable[[str], None]
+    Sleep = Callable[[float], Awaitable[object]]
+
+#: Above the proxy's own default limit of 10 MiB, so that it is not the sandbox that refuses.
+_MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+#: A slow fault must not hold up the end of the sandbox.
+_SHUTDOWN_SECONDS: Final = 0.25
+
+
+class _NoRequestBytes(logging.Filter):
+    """Reduces aiohttp's report of a broken request to one line: the traceback quotes bytes of the request, credentials included."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record in place; it is never held back."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError | ConnectionError):
+            record.msg, record.args = "the sandbox got a broken request: %s", (type(error).__name__,)
+            record.exc_info = record.exc_text = None
+        return True
+
+
+_logger: Final = logging.getLogger("proxy.sandbox")
+_logger.addFilter(_NoRequestBytes())
+
+
+def create_app(sandbox: Sandbox, *, log: Log | None = None, sleep: Sleep = asyncio.sleep) -> web.Application:
+    """Build the stand-in as an aiohttp application. `log` gets one line per call; `sleep` waits for the slow faults."""
+
+    # A middleware and not a route, for aiohttp's router decodes and normalizes paths; the gateway here judges the raw one.
+    @web.middleware
+    async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 # the name is aiohttp's
+        path = request.raw_path.partition("?")[0]
+        with sandbox.token_call() if place_of(path) == "token" else nullcontext():
+            call = Call(request.method, path, _fields(request), await request.read())
+            if path.startswith(PREFIX):
+                made = Reply(control(sandbox, call, _local_address(request)))
+            else:
+                made = reply(sandbox, call)
+            if log is not None:
+                log(_line(call, made))
+            if made.delay_seconds:
+                await sleep(made.delay_seconds)
+            return await _deliver(request, made)
+
+    app = web.Application(middlewares=[handle], client_max_size=_MAX_BODY_BYTES)
+    app.on_response_prepare.append(_plain_head)
+    return app
+
+
+def _fields(request: web.Request) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers)
+
+
+def _local_address(request: web.Request) -> str | None:
+    name = None if request.transport is None else request.transport.get_extra_info("sockname")
+    return name[0] if isinstance(name, tuple) else None
+
+
+async def _plain_head(_: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Remove what aiohttp adds by itself: its banner, and a content type where there is no content."""
+    response.headers.pop(hdrs.SERVER, None)
+    if response.content_length == 0:
+        response.headers.pop(hdrs.CONTENT_TYPE, None)
+
+
+async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
+    if made.delivery is Delivery.NONE:
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()  # written to nobody
+    answer = made.answer
+    if made.delivery is Delivery.WHOLE:
+        whole = web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
+        whole.headers.extend(answer.fields)
+        return whole
+    half = web.StreamResponse(status=answer.status)
+    half.headers.extend(answer.fields)
+    if answer.content_type is not None:
+        half.content_type = answer.content_type
+    half.content_length = len(answer.body)
+    await half.prepare(request)
+    await half.write(answer.body[: len(answer.body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return half
+
+
+def _line(call: Call, made: Reply) -> str:
+    """One line of the log. Neither query nor fields nor bodies, for these may hold credentials."""
+    path = call.path.encode("ascii", "backslashreplace").decode()
+    code = "" if made.answer.code is None else f" code={made.answer.code}"
+    faults = f" fault={','.join(made.faults)}" if made.faults else ""
+    note = f" ({made.answer.note})" if made.answer.note else ""
+    return f"{call.method} {path} {made.outcome}{code}{faults}{note}"
+
+
+@asynccontextmanager
+async def running(
+    sandbox: Sandbox,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ssl_context: ssl.SSLContext | None = None,
+    *,
+    log: Log | None = None,
+    sleep: Sleep = asyncio.sleep,
+) -> AsyncIterator[str]:
+    """Serve the sandbox as long as the context lasts; gives its base URL. Port 0 is any free one. OSError: it cannot listen there."""
+    runner = web.AppRunner(
+        create_app(sandbox, log=log, sleep=sleep),
+        access_log=None,
+        auto_decompress=False,  # an order is kept as it was sent
+        logger=_logger,
+        shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, ssl_context=ssl_context).start()
+        scheme = "http" if ssl_context is None else "https"
+        yield f"{scheme}://{_reachable(host)}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def _reachable(host: str) -> str:
+    """Write the host as it stands in a URL; for an address that means all interfaces, the loopback one."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host or "127.0.0.1"
+    if address.is_unspecified:
+        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")  # noqa: PLR2004 # IPv4
+    return f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004 # IPv6

@@ -1,0 +1,310 @@
+"""Everything in the sandbox that changes: tokens, orders, accounts, counters, and the settings and faults that are switched.
+
+The one place with mutable state. Never: HTTP, sockets, waiting. Clock and randomness come in from outside.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections import Counter, deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import orjson
+
+from proxy.sandbox.faults import Faults, make_fault
+from proxy.sandbox.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from proxy.sandbox.faults import Place
+    from proxy.sandbox.values import Call, Reply
+
+#: So many tokens, orders and accounts are remembered: enough for any test, and a load test of days does not fill the memory.
+KEPT: Final = 10_000
+#: 160 bits, as RFC 6749 section 10.10 recommends against guessing.
+_TOKEN_BYTES: Final = 20
+
+TokenState = Literal["valid", "expired", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The four that a login needs."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    username: str
+    password: str = field(repr=False)
+
+
+#: Made up, in the form of real ones: length, alphabet, and a machine user's name of `api` and digits.
+DEFAULT_CREDENTIALS: Final = Credentials(
+    client_id="sandboxApp0123456789abcdefghijk",
+    client_secret="sandboxSecret016",  # noqa: S106 # made up, and printed by the command for everybody to use
+    username="api1000000000",
+    password="sandboxPassword02020",  # noqa: S106 # as above
+)
+
+
+@dataclass(slots=True)
+class IssuedToken:
+    """A token that the token endpoint gave out. `ended`: by logout, by revocation, or by a newer login."""
+
+    value: str = field(repr=False)
+    username: str
+    expires_at: float
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCall:
+    """One call of the token endpoint: its status (`dropped` when the caller saw none) and Telenor's code, if it was refused with one."""
+
+    outcome: str
+    code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order that was accepted.
+
+    count: orders with this very body so far, this one included; 2 means that it was placed twice.
+    authorization_fields: how many `Authorization` fields came with it. field_names: all names, in lower case, in their order.
+    """
+
+    id: str
+    body: dict[str, Any]
+    count: int
+    request_id: str | None
+    authorization_fields: int
+    field_names: tuple[str, ...]
+    placed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A company account; the list shows it from `visible_at` on."""
+
+    id: str
+    body: dict[str, Any]
+    visible_at: float
+
+
+#: The subscriptions that the Info API knows: the number of Telenor's own example, and the next one.
+_MSISDNS: Final = ("4799885577", "4799885578")
+
+
+class Sandbox:
+    """The stand-in's whole memory. `now` counts seconds and only its differences mean anything."""
+
+    def __init__(
+        self,
+        credentials: Credentials = DEFAULT_CREDENTIALS,
+        *,
+        settings: Settings | None = None,
+        now: Callable[[], float] = time.monotonic,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self.credentials = credentials
+        self.settings = settings or Settings()
+        self.faults = Faults()
+        self._initial = replace(self.settings)
+        self._now = now
+        self._random_bytes = random_bytes
+        self._tokens: dict[str, IssuedToken] = {}
+        self._token_calls_now = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._orders: dict[str, Order] = {}
+        self._accounts: dict[str, Account] = {}
+        self._bodies: Counter[bytes] = Counter()
+        self.subscriptions: dict[str, dict[str, Any]] = {number: {"msisdn": number} for number in _MSISDNS}
+        self.token_calls: deque[TokenCall] = deque(maxlen=KEPT)
+        self.counters: Counter[str] = Counter()
+        self._by_outcome: dict[Place, Counter[str]] = {
+            "token": Counter(),
+            "logout": Counter(),
+            "api": Counter(),
+        }
+
+    def reset(self) -> None:
+        """Back to the start: settings, faults, orders, accounts, counters. Tokens stay valid; `revoke` ends them."""
+        for each in fields(Settings):
+            setattr(self.settings, each.name, getattr(self._initial, each.name))
+        self.faults.clear()
+        self._forget()
+
+    # Tokens
+
+    @property
+    def issued(self) -> list[IssuedToken]:
+        """The tokens given out, oldest first."""
+        return list(self._tokens.values())
+
+    def token_state(self, value: str) -> TokenState:
+        """Say what the gateway thinks of an access token. One that was ended is as unknown as one that never was."""
+        token = self._tokens.get(value)
+        if token is None or token.ended:
+            return "unknown"
+        return "valid" if self._now() < token.expires_at else "expired"
+
+    def _valid(self) -> list[IssuedToken]:
+        return [token for token in self._tokens.values() if self.token_state(token.value) == "valid"]
+
+    def log_in(self, username: str) -> tuple[str, float]:
+        """Issue a token: its value, and the seconds that it has to live, whole ones for a shared token."""
+        earlier = [token for token in self._valid() if token.username == username]
+        if self.settings.shared_token and earlier:
+            return earlier[-1].value, int(earlier[-1].expires_at - self._now())
+        if self.settings.single_session:
+            for token in earlier:
+                token.ended = True
+        # Plain Base64, since `+`, `/` and `=` are characters of RFC 6750's b64token that a client must not trip over.
+        value = base64.b64encode(self._random_bytes(_TOKEN_BYTES)).decode()
+        lifetime = self.settings.token_lifetime_seconds
+        self._tokens[value] = IssuedToken(value, username, self._now() + lifetime)
+        _keep_newest(self._tokens)
+        self.counters["tokens_issued"] += 1
+        return value, lifetime
+
+    def log_out(self, value: str) -> None:
+        """End one token."""
+        self._tokens[value].ended = True
+
+    def revoke(self) -> int:
+        """End all tokens; says how many of them were valid."""
+        valid = self._valid()
+        for token in self._tokens.values():
+            token.ended = True
+        return len(valid)
+
+    # Orders and accounts
+
+    @property
+    def orders(self) -> list[Order]:
+        """The orders that were accepted, oldest first."""
+        return list(self._orders.values())
+
+    def place_order(self, body: dict[str, Any], call: Call) -> Order:
+        """Accept an order. The same order twice is two orders: the API knows no idempotency key."""
+        self.counters["orders"] += 1
+        canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        self._bodies[canonical] += 1
+        if self._bodies[canonical] > 1:
+            self.counters["repeated_orders"] += 1
+        order = Order(
+            id=f"sandbox-order-{self.counters['orders']}",
+            body=body,
+            count=self._bodies[canonical],
+            request_id=call.first("X-Request-Id"),
+            authorization_fields=len(call.all("Authorization")),
+            field_names=tuple(name.lower() for name, _ in call.fields),
+            placed_at=self._now(),
+        )
+        self._orders[order.id] = order
+        _keep_newest(self._orders)
+        _keep_newest(self._bodies)
+        return order
+
+    def find_order(self, order_id: str) -> Order | None:
+        """Find the order of that id."""
+        return self._orders.get(order_id)
+
+    def order_status(self, order: Order) -> str:
+        """Say how far it is: `ACCEPTED` at first, `COMPLETED` after the delay."""
+        done = self._now() >= order.placed_at + self.settings.order_delay_seconds
+        return "COMPLETED" if done else "ACCEPTED"
+
+    def create_account(self, body: dict[str, Any]) -> Account:
+        """Create an account; it becomes visible after the delay."""
+        self.counters["accounts"] += 1
+        visible_at = self._now() + self.settings.account_delay_seconds
+        account = Account(f"sandbox-account-{self.counters['accounts']}", body, visible_at)
+        self._accounts[account.id] = account
+        _keep_newest(self._accounts)
+        return account
+
+    def change_account(self, account_id: str, changes: Mapping[str, Any]) -> Account | None:
+        """Change an account's members; None when there is no such account."""
+        account = self._accounts.get(account_id)
+        if account is None:
+            return None
+        self._accounts[account_id] = replace(account, body={**account.body, **changes})
+        return self._accounts[account_id]
+
+    def remove_account(self, account_id: str) -> bool:
+        """Remove an account; False when there is no such account."""
+        return self._accounts.pop(account_id, None) is not None
+
+    def visible_accounts(self) -> list[Account]:
+        """List the accounts that can be seen by now."""
+        return [account for account in self._accounts.values() if account.visible_at <= self._now()]
+
+    # Faults, counting, and what the control API shows
+
+    def fault(self, name: str, value: object = None, count: int | None = None) -> None:
+        """Switch a fault on for the next `count` calls (None: until reset; 0: off). Raises UsageError, which names the known ones."""
+        self.faults.set(make_fault(name, value, count))
+
+    @contextmanager
+    def token_call(self) -> Iterator[None]:
+        """One call of the token endpoint from its arrival until it is answered."""
+        self._token_calls_now += 1
+        highest = max(self.counters["max_concurrent_token_calls"], self._token_calls_now)
+        self.counters["max_concurrent_token_calls"] = highest
+        try:
+            yield
+        finally:
+            self._token_calls_now -= 1
+
+    def record(self, place: Place, reply: Reply) -> None:
+        """Count an answer."""
+        self._by_outcome[place][reply.outcome] += 1
+        if place == "token":
+            self.token_calls.append(TokenCall(reply.outcome, reply.answer.code))
+
+    def shown(self) -> dict[str, object]:
+        """Put the state into words for the control API. Tokens are counted, never shown."""
+        counters: dict[str, object] = {
+            "token_calls": self._by_outcome["token"].total(),
+            "token_calls_by_status": dict(self._by_outcome["token"]),
+            "max_concurrent_token_calls": self.counters["max_concurrent_token_calls"],
+            "tokens_issued": self.counters["tokens_issued"],
+            "tokens_valid": len(self._valid()),
+            "redirects_followed": self.counters["redirects_followed"],
+            "logouts": self._by_outcome["logout"].total(),
+            "logouts_by_status": dict(self._by_outcome["logout"]),
+            "api_calls": self._by_outcome["api"].total(),
+            "api_calls_by_status": dict(self._by_outcome["api"]),
+            "orders": self.counters["orders"],
+            "repeated_orders": self.counters["repeated_orders"],
+            "accounts": self.counters["accounts"],
+        }
+        settings = {each.name: getattr(self.settings, each.name) for each in fields(Settings)}
+        return {"settings": settings, "faults": self.faults.shown(), "counters": counters}
+
+    def orders_shown(self) -> list[dict[str, object]]:
+        """Put the orders into words for the control API."""
+        return [
+            {
+                "id": order.id,
+                "status": self.order_status(order),
+                "body": order.body,
+                "count": order.count,
+                "request_id": order.request_id,
+                "authorization_fields": order.authorization_fields,
+                "field_names": order.field_names,
+            }
+            for order in self.orders
+        ]
+
+
+def _keep_newest(remembered: dict[Any, Any]) -> None:
+    while len(remembered) > KEPT:
+        del remembered[next(iter(remembered))]

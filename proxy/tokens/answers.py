@@ -1,0 +1,140 @@
+"""What an answer of the token endpoint means: a grant, refused credentials, or a passing fault.
+
+Pure. Answers are read as tolerantly as is safe (RFC 6749, section 5; the shape of Telenor's error bodies is published
+nowhere), but a token that could not be sent, or that is of another kind, is none. No message repeats what a peer sent,
+except a quotable error code.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from pydantic import SecretStr
+
+from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
+from proxy.tokens import policy
+from proxy.tokens.diagnosis import code_in, concerns_credentials, diagnose, error_code, quotable, read_json
+from proxy.tokens.values import Grant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: RFC 6750, section 2.1: the characters of a token that can stand in a field, and cannot end it.
+_B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+#: A field longer than 8 KiB is refused by common gateways, so such a token could never be used.
+_MOST_TOKEN_CHARS: Final = 8_000
+
+#: The credentials, or the right to use them, are refused (contract with the user: these are tried again slowly).
+_REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it came. `fields` is case-insensitive; `whole` is False when the body broke off or was too long."""
+
+    status: int
+    fields: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    whole: bool = True
+
+
+def read_grant(answer: Answer) -> Grant:
+    """Give the grant in an answer; raise `CredentialsRefused` or `TokenUnavailable` when there is none."""
+    if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+        raise _failure(answer)
+    content = read_json(answer.body) if answer.whole else None
+    if not isinstance(content, dict):
+        raise TokenUnavailable(
+            "unreadable",
+            f"The token endpoint answered {answer.status} with {_what_came(answer)} instead of a JSON object. "
+            "See that upstream.url and oauth.token_path lead to Telenor; a login page or a filter may stand between.",
+        )
+    token = content.get("access_token")
+    if not isinstance(token, str) or not token:
+        raise _error_in_success(answer, quotable(code_in(content)))
+    if len(token) > _MOST_TOKEN_CHARS or not _B64TOKEN.fullmatch(token):
+        raise TokenUnavailable(
+            "illegal_token",
+            "The token endpoint gave an access token that cannot be sent in a header field (RFC 6750). Contact Telenor if it lasts.",
+        )
+    if not _is_bearer(content.get("token_type")):
+        raise TokenUnavailable(
+            "wrong_token_type",
+            "The token endpoint gave a token that is no bearer token; the proxy can use no other. Contact Telenor if it lasts.",
+        )
+    seconds, note = policy.lifetime(content.get("expires_in"))
+    return Grant(SecretStr(token), seconds, note)
+
+
+def _is_bearer(token_type: object) -> bool:
+    # Optional with this API. Apigee, which Telenor seems to use, writes "BearerToken".
+    return not isinstance(token_type, str) or not token_type or token_type.lower().startswith("bearer")
+
+
+def _what_came(answer: Answer) -> str:
+    if not answer.whole:
+        return "a body that was too long or broke off"
+    if not answer.body.strip():
+        return "an empty body"
+    if answer.fields.get("Content-Encoding", "identity").lower() != "identity":
+        return "a compressed body, although asked not to compress,"
+    return "a web page" if answer.body.lstrip().startswith(b"<") else "something else"
+
+
+def _error_in_success(answer: Answer, code: str | None) -> TokenError:
+    if concerns_credentials(code):
+        return _refused(answer, code)
+    said = "" if code is None else f", but the error code {code} ({diagnose(code).meaning})"
+    return TokenUnavailable(
+        "no_token",
+        f"The token endpoint answered {answer.status} without an access token{said}. Contact Telenor if it lasts.",
+        code=code,
+    )
+
+
+def _failure(answer: Answer) -> TokenError:
+    status = answer.status
+    code = quotable(error_code(answer.body))
+    if status in _REFUSALS:
+        return _refused(answer, code)
+    asked = policy.retry_after(answer.fields)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return TokenUnavailable(
+            "redirected",
+            f"The token endpoint answered with a redirect ({status}), which is never followed: the password would go elsewhere. "
+            "See that upstream.url and oauth.token_path are the ones in Telenor's reference.",
+            code=code,
+            retry_after=asked,
+        )
+    said = diagnose(code, status)
+    return TokenUnavailable(
+        "rate_limited" if status == HTTPStatus.TOO_MANY_REQUESTS else f"http_{status}",
+        f"The token endpoint answered {_cited(status, code)}: {said.meaning}.{_patience(asked)} {said.advice}",
+        code=code,
+        retry_after=asked,
+    )
+
+
+def _refused(answer: Answer, code: str | None) -> CredentialsRefused:
+    said = diagnose(code, answer.status)
+    return CredentialsRefused(
+        "refused",
+        f"The token endpoint refused the credentials with {_cited(answer.status, code)}: {said.meaning}. {said.advice}",
+        code=code,
+        retry_after=policy.retry_after(answer.fields),
+    )
+
+
+def _cited(status: int, code: str | None) -> str:
+    return str(status) if code is None else f"{status}, code {code}"
+
+
+def _patience(asked: float | None) -> str:
+    if asked is None:
+        return ""
+    if asked > policy.LONGEST_RETRY_AFTER:
+        return f" It asked to wait {asked:.0f} seconds; the proxy waits {policy.LONGEST_RETRY_AFTER:.0f} at most."
+    return f" It asked to wait {asked:.0f} seconds."

@@ -1,0 +1,316 @@
+"""From an error code to words: what Telenor means by it, which credential it concerns, and where the right one is found.
+
+Pure, and never raises: an error about an error helps nobody. The codes are those of Telenor's developer pages; the JSON
+around them is published nowhere, so it is read by likely names, at any depth. Nothing that a peer sent goes into words;
+even a code does only if `quotable` lets it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import islice
+from typing import Final
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+#: An error body is small; more than this is a web page, and not worth the time.
+MOST_ERROR_BYTES: Final = 65_536
+#: So many values are looked at, nearest to the top first: more than any error body has.
+_MOST_VALUES: Final = 500
+#: More digits than any number that means something here; such a number becomes a float.
+_MOST_DIGITS: Final = 18
+
+#: Where a code stands, spelled without case and punctuation: `code`, `errorCode`, `error_code`, `fault.detail.errorcode`.
+_CODE_KEYS: Final = frozenset({"code", "errorcode", "errcode", "faultcode"})
+#: Where it may stand when those names are absent (RFC 6749, section 5.2).
+_ERROR_KEYS: Final = frozenset({"error", "errors", "fault"})
+
+_LEADING_NUMBER: Final = re.compile(r"\s*([0-9]{1,10})(?!\w|\.\w)", re.ASCII)
+_WORD: Final = re.compile(r"[A-Za-z][\w.\-]{1,79}", re.ASCII)
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z]+(?:[._-](?:[A-Za-z]+|v[0-9]))*", re.ASCII)
+_PUNCTUATION: Final = re.compile(r"[\W_]+")
+
+
+def read_json(body: bytes) -> object:
+    """Read the value in a body, as tolerantly as can be; None for a body that holds none (HTML, nothing, a broken one)."""
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"), parse_int=_integer)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _integer(digits: str) -> int | float:
+    # int() refuses thousands of digits, and takes its time with hundreds.
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
+
+def error_code(body: bytes) -> str | None:
+    """Find the error code in a body of any JSON shape; None when it names none.
+
+    A documented code is preferred to any other, the outer to the inner. A bare echo of the HTTP status (`"code": 401`,
+    `"error": "Unauthorized"`) names no code.
+    """
+    return None if len(body) > MOST_ERROR_BYTES else code_in(read_json(body))
+
+
+def code_in(value: object) -> str | None:
+    """Find the error code in a JSON value; see `error_code`."""
+    codes: list[str] = []
+    errors: list[str] = []
+    queue = deque([("", value)])
+    for _ in range(_MOST_VALUES):
+        if not queue:
+            break
+        name, item = queue.popleft()
+        if isinstance(item, dict):
+            queue.extend((_plain(key), inner) for key, inner in islice(item.items(), _MOST_VALUES))
+        elif isinstance(item, list):
+            queue.extend((name, inner) for inner in islice(item, _MOST_VALUES))
+        elif name in _CODE_KEYS or name in _ERROR_KEYS:
+            code = _as_code(item)
+            if code is not None:
+                (codes if name in _CODE_KEYS else errors).append(code)
+    found = codes + errors
+    return next((code for code in found if code in _KNOWN), found[0] if found else None)
+
+
+def _plain(name: str) -> str:
+    return _PUNCTUATION.sub("", name).lower()
+
+
+_STATUS_WORDS: Final = frozenset(_plain(status.phrase) for status in HTTPStatus)
+_STATUS_NUMBERS: Final = range(100, 600)
+
+
+def _as_code(value: object) -> str | None:
+    """Give the value as a code if it looks like one: a whole number, a string that begins with one, or a single word."""
+    if isinstance(value, float) and value.is_integer():
+        value = f"{value:.0f}"
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    text = str(value)
+    if number := _LEADING_NUMBER.match(text):
+        code = number[1].lstrip("0") or "0"
+        return None if int(code) in _STATUS_NUMBERS else code
+    word = text.strip()
+    return word if _WORD.fullmatch(word) and _plain(word) not in _STATUS_WORDS else None
+
+
+# --- Meaning ----------------------------------------------------------------------------------------------------------
+
+_APP: Final = "the app's page in the developer portal (developer.telenor.no, under Dashboard)"
+_USER: Final = "Min Bedrift, under APIs"
+_BY_WHOM: Final = "where an administrator of the company finds the username, and can have a new password sent to a mobile phone"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What a code means for the person who runs the proxy.
+
+    meaning: what the token endpoint says, as a clause without a full stop.
+    concerns: the settings that it is about, most likely first; empty when no setting can help.
+    advice: where the right value is found or what else to do, as whole sentences.
+    """
+
+    meaning: str
+    concerns: tuple[str, ...]
+    advice: str
+
+
+def _app(meaning: str, *concerns: str) -> Diagnosis:
+    return Diagnosis(meaning, concerns, f"Compare {' and '.join(concerns)} with {_APP}.")
+
+
+def _user(meaning: str, *concerns: str) -> Diagnosis:
+    return Diagnosis(meaning, concerns, f"Compare {' and '.join(concerns)} with {_USER}, {_BY_WHOM}.")
+
+
+_ID: Final = "oauth.client_id"
+_SECRET: Final = "oauth.client_secret"  # noqa: S105 # the name of a setting
+_USERNAME: Final = "oauth.username"
+_PASSWORD: Final = "oauth.password"  # noqa: S105 # the name of a setting
+
+_WRONG_APP: Final = _app("client_id and client_secret do not belong together", _ID, _SECRET)
+_WRONG_USER: Final = _user("username or password of the machine user is wrong", _USERNAME, _PASSWORD)
+_WRONG_PAIR: Final = Diagnosis(
+    "the machine user and the app do not belong together",
+    (_USERNAME, _ID),
+    "Both must be of the same company and of the same environment, test or production. "
+    f"The username is found in {_USER}; the client_id on {_APP}.",
+)
+_NO_GRANT: Final = Diagnosis(
+    "the app may not log in with a machine user (password grant)",
+    (_ID,),
+    f"See that the app has the Mobile Subscription Order API, on {_APP}; if it has, ask Telenor to allow the password grant.",
+)
+_WRONG_SCOPE: Final = Diagnosis(
+    "the scope is unknown, or not granted to the app",
+    ("oauth.scope",),
+    "Remove oauth.scope, which this API does not need, or use the scope that Telenor named.",
+)
+_BAD_HEADER: Final = Diagnosis(
+    "the Authorization header is missing or malformed",
+    (_ID, _SECRET),
+    f"Something between the proxy and Telenor may strip it; otherwise compare both with {_APP}.",
+)
+_BAD_REQUEST: Final = Diagnosis(
+    "the grant_type is missing or invalid",
+    ("oauth.token_path",),
+    "Set oauth.token_path to the one in Telenor's reference; something between the proxy and Telenor may also drop the form.",
+)
+_OTHER_FLOW: Final = Diagnosis(
+    "the answer is about a way to log in that the proxy does not use",
+    ("oauth.token_path",),
+    "Set oauth.token_path to the one in Telenor's reference.",
+)
+_WRONG_PATH: Final = Diagnosis(
+    "there is no token endpoint at this address",
+    ("oauth.token_path", "upstream.url"),
+    "Compare both with Telenor's reference.",
+)
+_TOO_MANY: Final = Diagnosis(
+    "too many calls in a short time",
+    (),
+    "Count the proxies and other programs that log in with this app, and let them share one proxy.",
+)
+_THEIR_FAULT: Final = Diagnosis("an internal error on Telenor's side", (), "Contact Telenor if it lasts.")
+
+#: Codes of the token endpoint, of the gateway before it, of RFC 6749, and of the gateway software itself.
+_KNOWN: Final[dict[str, Diagnosis]] = {
+    "1": _app("the client_id is unknown", _ID),
+    "2": _BAD_REQUEST,
+    "4": _OTHER_FLOW,
+    "5": Diagnosis(
+        "the app may not create access tokens",
+        (_ID,),
+        f"See that the app is approved and has the Mobile Subscription Order API, on {_APP}.",
+    ),
+    "6": _BAD_HEADER,
+    "7": _OTHER_FLOW,
+    "8": _WRONG_SCOPE,
+    "9": _app("the client data is invalid", _ID, _SECRET),
+    "12": _OTHER_FLOW,
+    "15": _OTHER_FLOW,
+    "16": Diagnosis("the app is set up wrongly on Telenor's side", (), "Contact Telenor and name the app."),
+    "20": _WRONG_USER,
+    "21": _NO_GRANT,
+    "22": _WRONG_APP,
+    "23": _WRONG_PAIR,
+    "40101": _WRONG_PATH,
+    "40102": _BAD_HEADER,
+    "40103": Diagnosis(
+        "the app has no API product",
+        (_ID,),
+        f"Add the Mobile Subscription Order API to the app, on {_APP}.",
+    ),
+    "40104": Diagnosis(
+        "the machine user may not act for this number",
+        (_USERNAME,),
+        f"See which rights the machine user has, in {_USER}.",
+    ),
+    "40105": Diagnosis("the access token is invalid", (), "The proxy fetches a new one by itself."),
+    "40106": Diagnosis("the access token has expired", (), "The proxy fetches a new one by itself."),
+    "40107": _BAD_HEADER,
+    "40108": _WRONG_APP,
+    "40301": _WRONG_SCOPE,
+    "40401": _WRONG_PATH,
+    "4042000": _WRONG_PATH,
+    "42901": _TOO_MANY,
+    "42902": _TOO_MANY,
+    "50001": _THEIR_FAULT,
+    "invalid_client": _WRONG_APP,
+    "invalid_grant": _WRONG_USER,
+    "unauthorized_client": _NO_GRANT,
+    "unsupported_grant_type": _NO_GRANT,
+    "invalid_scope": _WRONG_SCOPE,
+    "invalid_request": _BAD_REQUEST,
+}
+
+#: The one number with two meanings: in a 400 it is about the request, in a 500 an internal error.
+_TWO_MEANINGS: Final = "2"
+
+_NO_REASON: Final = Diagnosis(
+    "no reason was given that the proxy knows",
+    (_ID, _SECRET, _USERNAME, _PASSWORD),
+    f"Compare {_ID} and {_SECRET} with {_APP}. Compare {_USERNAME} and {_PASSWORD} with {_USER}, {_BY_WHOM}. "
+    "The login to the developer portal (Connect ID) and a person's login to Min Bedrift do not work here.",
+)
+_UNEXPECTED: Final = Diagnosis(
+    "this is no answer that a token endpoint gives",
+    ("upstream.url", "oauth.token_path"),
+    "Compare both with Telenor's reference; something between the proxy and Telenor may also answer in its place.",
+)
+
+#: For an answer without a code that is known.
+_BY_STATUS: Final[dict[int, Diagnosis]] = {
+    HTTPStatus.BAD_REQUEST: _NO_REASON,
+    HTTPStatus.UNAUTHORIZED: _NO_REASON,
+    HTTPStatus.FORBIDDEN: _NO_REASON,
+    HTTPStatus.NOT_FOUND: _WRONG_PATH,
+    HTTPStatus.METHOD_NOT_ALLOWED: _WRONG_PATH,
+    HTTPStatus.TOO_MANY_REQUESTS: _TOO_MANY,
+}
+
+#: Codes that are about the credentials or their rights, wherever they stand: trying them again soon is of no use.
+_CREDENTIAL_CODES: Final = frozenset(
+    {"1", "5", "6", "8", "9", "20", "21", "22", "23", "40103", "40107", "40108", "40301"}
+    | {"invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope"}
+)
+
+#: The only codes with which a new access token can help.
+_TOKEN_CODES: Final = frozenset({"40105", "40106"})
+#: The same in the words of RFC 6750, section 3.1, and of the gateway software that Telenor seems to use.
+_TOKEN_WORDS: Final = frozenset({"invalid_token", "invalid_access_token", "access_token_expired"})
+
+
+def diagnose(code: str | None, status: int = HTTPStatus.UNAUTHORIZED) -> Diagnosis:
+    """Say what an error code means that came with that status; without one that is known, what the status means."""
+    theirs = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if theirs and code == _TWO_MEANINGS:
+        return _THEIR_FAULT
+    return _KNOWN.get(code or "") or _BY_STATUS.get(status, _THEIR_FAULT if theirs else _UNEXPECTED)
+
+
+def quotable(code: str | None) -> str | None:
+    """Give the code if it may stand in logs and messages: it is known, or a number, or plain words such as `access_denied`.
+
+    Anything else could be a secret that a server echoes where its error code should be.
+    """
+    if code is None or code in _KNOWN or code.isdigit() or _PLAIN_WORD.fullmatch(code):
+        return code
+    return None
+
+
+def concerns_credentials(code: str | None) -> bool:
+    """Whether a code means that the credentials are refused, whatever the status says."""
+    return code in _CREDENTIAL_CODES
+
+
+def concerns_token(code: str | None) -> bool:
+    """Whether the code of a 401 means that the access token has lost its validity, so that a new one helps."""
+    return code is not None and (code in _TOKEN_CODES or code.rpartition(".")[2] in _TOKEN_WORDS)
+
+
+# --- Credentials that cannot be right -----------------------------------------------------------------------------------
+
+#: E.164 numbers have at most 15 digits; Norwegian ones have 8 without the country code.
+_PHONE: Final = re.compile(r"\+?[0-9]{8,15}", re.ASCII)
+_PHONE_SPACING: Final = re.compile(r"[\s()\-./]+")
+
+
+def looks_like_person(username: str) -> str | None:
+    """Say so when a username is most likely a person's login, of the developer portal or of Min Bedrift; None otherwise."""
+    if "@" in username:
+        kind = "an e-mail address"
+    elif _PHONE.fullmatch(_PHONE_SPACING.sub("", username)):
+        kind = "a phone number"
+    else:
+        return None
+    return (
+        f"oauth.username looks like {kind}, so like a person's login (Connect ID or Min Bedrift), which the API does not accept. "
+        f"It must be the company's machine user, whose name is `api` and digits; an administrator of the company finds it in {_USER}."
+    )

@@ -1,0 +1,161 @@
+"""How long a token lives, when it is renewed, and how soon a failed attempt is made again.
+
+Pure arithmetic: no clock, no random, no state. Seconds everywhere. Each number stands with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# --- Lifetime ---------------------------------------------------------------------------------------------------------
+
+#: For an answer without a sensible `expires_in` (RFC 6749, section 5.1, only recommends it). Short beside the hour of
+#: Telenor's example, so that a guess that is too long cannot be far off; long enough to log in only every five minutes.
+DEFAULT_LIFETIME: Final = 600.0
+#: Longer promises are cut to a day: seconds and milliseconds are mixed up in the wild, and one more login a day is cheap.
+LONGEST_LIFETIME: Final = 86_400.0
+#: Less than this says nothing useful: no request could be served with such a token.
+SHORTEST_LIFETIME: Final = 1.0
+#: A token is no longer sent this long before its end: it must still be valid when the gateway looks at it. Network and
+#: gateway take far less; the rest allows for two clocks that run apart while the token lives.
+SAFETY_MARGIN: Final = 5.0
+#: The margin of a short-lived token is this part of its life, or it would hardly be used.
+SAFETY_SHARE: Final = 0.1
+
+_NUMBER: Final = re.compile(r"\s*([+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?)\s*", re.ASCII)
+
+
+class Lifetime(NamedTuple):
+    """How long a token is taken to live, and the sentence that says so when that is not what the answer said."""
+
+    seconds: float
+    note: str | None = None
+
+
+def lifetime(expires_in: object) -> Lifetime:
+    """Judge the `expires_in` of an answer, whatever it is: a number, a string, missing (None) or nonsense."""
+    seconds = _number(expires_in)
+    if seconds is None or math.isnan(seconds) or seconds < SHORTEST_LIFETIME:
+        said = "no" if expires_in is None else "an unusable"
+        return Lifetime(
+            DEFAULT_LIFETIME,
+            f"The token endpoint gave {said} expires_in; the token is taken to live for {DEFAULT_LIFETIME:.0f} seconds.",
+        )
+    if seconds > LONGEST_LIFETIME:
+        return Lifetime(
+            LONGEST_LIFETIME,
+            "The token endpoint gave an expires_in of more than a day, perhaps in milliseconds; "
+            f"the token is taken to live for {LONGEST_LIFETIME:.0f} seconds at most.",
+        )
+    return Lifetime(seconds)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        match = _NUMBER.fullmatch(value)
+        return None if match is None else float(match[1])
+    if isinstance(value, int | float):
+        try:
+            return float(value)
+        except OverflowError:  # an integer beyond any float
+            return math.inf if value > 0 else -math.inf
+    return None
+
+
+def safety_margin(lifetime: float) -> float:
+    """How long before its end a token is no longer sent."""
+    return min(SAFETY_MARGIN, SAFETY_SHARE * lifetime)
+
+
+def renew_after(lifetime: float, refresh_ahead: float) -> float:
+    """When to renew, in seconds of the token's life: `refresh_ahead` before its end, but a short one at half of its life.
+
+    However small `refresh_ahead` is, the renewal begins a safety margin before the token is no longer sent, so that
+    requests need not wait for it.
+    """
+    ahead = max(refresh_ahead, 2 * safety_margin(lifetime))
+    return max(lifetime - ahead, lifetime / 2)
+
+
+# --- Trying again after a failure -------------------------------------------------------------------------------------
+
+#: The first passing failure is tried again after this long at the earliest.
+FIRST_BACKOFF: Final = 0.5
+#: However many failed before, the next attempt is at most this far away: a service that is back is used again soon.
+LONGEST_BACKOFF: Final = 30.0
+#: A longer `Retry-After` is cut to this, the slowest pace of refused credentials: one absurd field must not be an outage.
+LONGEST_RETRY_AFTER: Final = 300.0
+#: Refused credentials do not get better by themselves, and a gateway may lock a machine user out. With these pauses
+#: there are 15 attempts in the first hour and 12 in each one after that.
+REFUSED_PAUSES: Final = (30.0, 60.0, 120.0, 300.0)
+
+#: So many doublings reach the longest backoff; counting on would only overflow.
+_MOST_DOUBLINGS: Final = 16
+
+
+def backoff(failures: int, jitter: float) -> float:
+    """Seconds until the next attempt, after that many passing failures in a row (1 or more).
+
+    jitter: from 0 to 1, at random. The pause lies between half of a ceiling and the whole of it ("equal jitter"): many
+    proxies that failed together come back apart, and none comes back at once. The ceiling doubles from 1 s to 30 s.
+    """
+    ceiling = min(LONGEST_BACKOFF, math.ldexp(FIRST_BACKOFF, min(failures, _MOST_DOUBLINGS)))
+    return ceiling / 2 * (1 + jitter)
+
+
+def refused_pause(refusals: int) -> float:
+    """Seconds until the next attempt, after the credentials were refused that many times in a row (1 or more)."""
+    return REFUSED_PAUSES[min(refusals, len(REFUSED_PAUSES)) - 1]
+
+
+def no_sooner_than(pause: float, retry_after: float | None) -> float:
+    """Lengthen a pause to what the token endpoint asked for, within reason."""
+    return max(pause, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
+
+
+def retry_after(fields: Mapping[str, str]) -> float | None:
+    """Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3); None without one that can be read.
+
+    A date is measured from the answer's own `Date`, not from the clock of this host, which may be wrong.
+    """
+    value = fields.get("Retry-After", "")
+    seconds = _number(value)
+    if seconds is None:
+        try:
+            seconds = (
+                parsedate_to_datetime(value) - parsedate_to_datetime(fields.get("Date", ""))
+            ).total_seconds()
+        except (
+            TypeError,
+            ValueError,
+            OverflowError,
+        ):  # no date, one without a time zone, or one near the end of time
+            return None
+    return max(0.0, seconds)
+
+
+# --- Renewals forced by a 401 -----------------------------------------------------------------------------------------
+
+#: Forced renewals are at least this far apart: a service that answers 401 to everything cannot make the proxy log in all the time.
+FORCED_INTERVAL: Final = 5.0
+#: Where the interval ends up when each new token is soon rejected again: two proxies that end each other's tokens
+#: then log in once a minute each, instead of at every call.
+LONGEST_FORCED_INTERVAL: Final = 60.0
+#: Forced renewals in a row from which on that is taken for a fight. One may be a revoked token; two, bad luck.
+CONTENDED_FROM: Final = 3
+#: After this long without a forced renewal the row is over. Well above the longest interval, or a fight would never be seen.
+QUIET_SECONDS: Final = 300.0
+
+
+def forced_interval(losses: int) -> float:
+    """Seconds from the last forced renewal to the next one allowed, after that many in a row."""
+    doublings = min(max(0, losses - CONTENDED_FROM + 1), _MOST_DOUBLINGS)
+    return min(LONGEST_FORCED_INTERVAL, math.ldexp(FORCED_INTERVAL, doublings))

@@ -1,0 +1,393 @@
+"""The only mutable credential state: which access token is in force, and when the next one is fetched.
+
+The laws:
+
+1. One fetch at a time, made by `run` alone. Whoever waits only listens; one that goes away disturbs nobody.
+2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and no longer than there is hope.
+3. A failed renewal never replaces or removes a token.
+4. `invalidate` compares and swaps: it acts only on the token in force, and seldom.
+5. No demand hastens an attempt that a refusal or a fault has put off; only new credentials do.
+
+All of it runs in one event loop and changes state only between awaits, so it needs no lock. Time is `Clock.now`: the wall
+clock decides nothing. No token, and no text of a foreign exception, reaches a log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import traceback
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
+from proxy.tokens import policy
+from proxy.tokens.values import AccessToken, TokenFailure, TokenState, TokenStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from proxy.clock import Clock
+    from proxy.tokens.values import Cause, Grant
+
+#: The clock is looked at this often at least: timers stand still while a host is suspended, tokens do not. So a host
+#: that is back has a new token this soon, even if no request asks because readiness keeps them away.
+_LONGEST_SLEEP: Final = 10.0
+#: A timer may end this little before its time; the attempt is then made, not slept for once more.
+_PUNCTUAL: Final = 0.001
+#: The smallest `Retry-After` that makes sense to a client.
+_SHORTEST_RETRY_AFTER: Final = 1
+
+_log = structlog.get_logger("proxy.tokens")
+
+
+class TokenObserver(Protocol):
+    """Is told what happens to tokens, to count it. Must not block."""
+
+    def renewed(self, cause: Cause, seconds: float) -> None:
+        """Count a fetch that gave a token, and took that long."""
+        ...
+
+    def renewal_failed(self, cause: Cause, reason: str) -> None:
+        """Count a fetch that failed; `reason` is that of the `TokenError`."""
+        ...
+
+    def invalidated(self) -> None:
+        """Count a token that the upstream rejected."""
+        ...
+
+    def contended(self) -> None:
+        """Count a rejection that is one of a row: another login seems to end this proxy's tokens."""
+        ...
+
+
+class Unobserved:
+    """An observer that counts nothing."""
+
+    def renewed(self, cause: Cause, seconds: float) -> None:
+        """Ignore it."""
+
+    def renewal_failed(self, cause: Cause, reason: str) -> None:
+        """Ignore it."""
+
+    def invalidated(self) -> None:
+        """Ignore it."""
+
+    def contended(self) -> None:
+        """Ignore it."""
+
+
+class TokenSource:
+    """Keeps one access token usable, as long as `run` runs.
+
+    fetch: one password grant. Raises `TokenError`, and ends by itself in bounded time.
+    random: gives numbers from 0 to 1, for jitter.
+    refresh_ahead_seconds: renew this long before expiry (see `policy.renew_after`).
+    wait_seconds: the longest that `get` waits.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[Grant]],
+        *,
+        clock: Clock,
+        random: Callable[[], float],
+        refresh_ahead_seconds: float,
+        wait_seconds: float,
+        observer: TokenObserver | None = None,
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._random = random
+        self._refresh_ahead_seconds = refresh_ahead_seconds
+        self._wait_seconds = wait_seconds
+        self._observer = observer or Unobserved()
+
+        # The token in force. None before the first one, and after a rejection until the next one.
+        self._current: AccessToken | None = None
+        self._generation = 0
+        self._last_renewed_at: float | None = None
+
+        # The next attempt. Faults and refusals count since the last success.
+        self._fetching = False
+        self._new_credentials = False
+        self._failure: TokenFailure | None = None
+        self._faults = 0
+        self._refusals = 0
+        self._put_off_until = -math.inf
+
+        # Tokens lost to a 401, in a row without a quiet time between them.
+        self._losses = 0
+        self._lost_at = -math.inf
+
+        self._renewals = 0
+        self._failures = 0
+        self._invalidations = 0
+
+        # Ends the sleep of `run`.
+        self._wake = asyncio.Event()
+        # Set, and replaced by a new one, when those who wait in `get` should look again.
+        self._news = asyncio.Event()
+
+    # --- For requests -------------------------------------------------------------------------------------------------
+
+    def usable(self) -> AccessToken | None:
+        """Give the token in force if it may be sent now. The way of nearly every request: it costs one look at the clock."""
+        token = self._current
+        return token if token is not None and self._clock.now() < token.usable_until else None
+
+    async def get(self) -> AccessToken:
+        """Give a token that may be sent now, waiting for one at most `wait_seconds`.
+
+        Raises `TokenError` when none comes, and at once when the next attempt lies beyond that time: its `detail` says why
+        in words, its `retry_after` is a whole number of seconds until the next attempt.
+        """
+        give_up_at = self._clock.now() + self._wait_seconds
+        while (token := self.usable()) is None:
+            now = self._clock.now()
+            if now >= give_up_at or self._next_attempt_at() > give_up_at:
+                raise self._why_none(now)
+            # While the host was suspended, the token expired, but the sleep of `run` went on.
+            self._wake.set()
+            await self._clock.wait(self._news, give_up_at - now)
+        return token
+
+    def invalidate(self, rejected: AccessToken) -> bool:
+        """Take note that the upstream rejected a token with 401.
+
+        True: that token is no longer in force, so `get` gives another one or says why there is none. False: tokens were
+        rejected too often lately; this one stays in force, and the 401 is for the client.
+        """
+        token = self._current
+        if token is None or token.generation != rejected.generation:
+            return True
+        now = self._clock.now()
+        # A fetch under way may always serve as the renewal: it costs no further login.
+        if not self._fetching and now < self._lost_at + policy.forced_interval(self._losses):
+            return False
+        self._losses = 1 if self._is_quiet(now) else self._losses + 1
+        self._lost_at = now
+        self._current = None
+        self._invalidations += 1
+        self._wake.set()
+        self._tell_invalidated(token, now)
+        return True
+
+    # --- For operators ------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> TokenState:
+        """What a request would meet now."""
+        return TokenState.EMPTY if self._current is None else self._current.state(self._clock.now())
+
+    def status(self) -> TokenStatus:
+        """Give everything that operators may know."""
+        now = self._clock.now()
+        return TokenStatus(
+            state=self.state,
+            generation=self._generation,
+            expires_in_seconds=None if self._current is None else max(0.0, self._current.expires_at - now),
+            last_renewed_at=self._last_renewed_at,
+            last_failure=self._failure,
+            next_attempt_in_seconds=self._next_attempt_in(now),
+            renewals=self._renewals,
+            failures=self._failures,
+            invalidations=self._invalidations,
+            contended=self._is_contended(now),
+        )
+
+    def renew_now(self) -> None:
+        """Try the credentials at once, because they have changed. A token in force serves on meanwhile."""
+        self._new_credentials = True
+        self._faults = self._refusals = 0
+        self._wake.set()
+
+    # --- The background task ------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fetch the first token, renew it ahead, try again after failures; until cancelled. To be run once."""
+        while True:
+            self._wake.clear()
+            sleep = self._next_attempt_in(self._clock.now())
+            if sleep > _PUNCTUAL:
+                await self._clock.wait(self._wake, min(sleep, _LONGEST_SLEEP))
+            else:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        cause = self._why_now()
+        self._new_credentials = False
+        # Before the request is sent: the token's life begins after this, never before.
+        started = self._clock.now()
+        try:
+            grant = await self._ask()
+            token = self._next_token(grant, started)
+        except TokenError as error:
+            self._put_off(error)
+            # A log that cannot be written (a closed pipe) must not end the renewals.
+            with contextlib.suppress(Exception):
+                self._tell_failed(error, cause)
+        else:
+            self._install(token)
+            with contextlib.suppress(Exception):
+                self._tell_renewed(grant, cause, self._clock.now() - started)
+
+    async def _ask(self) -> Grant:
+        self._fetching = True
+        try:
+            return await self._fetch()
+        except TokenError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the next attempt may go well
+            raise _surprise(error) from None
+        finally:
+            self._fetching = False
+
+    def _next_token(self, grant: Grant, started: float) -> AccessToken:
+        token = AccessToken(
+            secret=grant.secret,
+            generation=self._generation + 1,
+            fetched_at=started,
+            renew_at=started + policy.renew_after(grant.lifetime, self._refresh_ahead_seconds),
+            usable_until=started + grant.lifetime - policy.safety_margin(grant.lifetime),
+            expires_at=started + grant.lifetime,
+        )
+        if token.state(self._clock.now()) is TokenState.EXPIRED:
+            raise TokenUnavailable(
+                "expired_on_arrival",
+                "The access token had expired when it arrived: it lives too short, or the host was suspended meanwhile.",
+            )
+        return token
+
+    def _install(self, token: AccessToken) -> None:
+        self._current = token
+        self._generation = token.generation
+        self._last_renewed_at = self._clock.wall()
+        self._renewals += 1
+        self._failure = None
+        self._faults = self._refusals = 0
+        self._put_off_until = -math.inf
+        self._spread_news()
+
+    def _put_off(self, error: TokenError) -> None:
+        """Note the failure and set the time of the next attempt. A token in force stays as it is."""
+        refused = isinstance(error, CredentialsRefused)
+        self._failures += 1
+        self._failure = TokenFailure(error.reason, error.code, error.detail, refused, self._clock.wall())
+        # Credentials that have changed meanwhile are tried next, and start with a clean slate.
+        if not self._new_credentials:
+            if refused:
+                self._refusals += 1
+            else:
+                self._faults += 1
+            self._put_off_until = self._clock.now() + policy.no_sooner_than(self._pause(), error.retry_after)
+        self._spread_news()
+
+    def _pause(self) -> float:
+        # Once refused, the slow pace holds until a success, whatever other faults come between: a fault may hide a refusal.
+        fault = policy.backoff(self._faults, self._random()) if self._faults else 0.0
+        refusal = policy.refused_pause(self._refusals) if self._refusals else 0.0
+        return max(fault, refusal)
+
+    # --- Judgements on the state ----------------------------------------------------------------------------------------
+
+    def _next_attempt_at(self) -> float:
+        """When the next fetch is due; long past while one is under way."""
+        if self._fetching or self._new_credentials:
+            return -math.inf
+        if self._failure is not None or self._current is None:
+            return self._put_off_until
+        return self._current.renew_at
+
+    def _next_attempt_in(self, now: float) -> float:
+        return max(0.0, self._next_attempt_at() - now)
+
+    def _why_now(self) -> Cause:
+        if self._new_credentials:
+            return "credentials_changed"
+        if self._current is None:
+            return "rejected" if self._generation else "startup"
+        return "expired" if self.state is TokenState.EXPIRED else "ahead"
+
+    def _why_none(self, now: float) -> TokenError:
+        """Say why a request gets no token; a new exception for each, since tracebacks grow on shared ones."""
+        failure = self._failure
+        pause = self._next_attempt_in(now)
+        seconds = max(_SHORTEST_RETRY_AFTER, math.ceil(pause))
+        if failure is None:
+            return TokenUnavailable(
+                "pending",
+                "The token endpoint has not answered yet. Try again in a moment.",
+                retry_after=seconds,
+            )
+        kind = CredentialsRefused if failure.refused else TokenUnavailable
+        when = f"The next attempt is in {seconds} seconds." if pause else "The next attempt is under way."
+        return kind(failure.reason, f"{failure.detail} {when}", code=failure.code, retry_after=seconds)
+
+    def _is_quiet(self, now: float) -> bool:
+        return now - self._lost_at >= policy.QUIET_SECONDS
+
+    def _is_contended(self, now: float) -> bool:
+        return self._losses >= policy.CONTENDED_FROM and not self._is_quiet(now)
+
+    # --- Telling ------------------------------------------------------------------------------------------------------
+
+    def _spread_news(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _tell_renewed(self, grant: Grant, cause: Cause, seconds: float) -> None:
+        self._observer.renewed(cause, seconds)
+        _log.info(
+            "token.renewed",
+            expires_in=round(grant.lifetime),
+            generation=self._generation,
+            cause=cause,
+            seconds=round(seconds, 3),
+        )
+        if grant.note is not None:
+            _log.warning("token.lifetime_clamped", expires_in=round(grant.lifetime), detail=grant.note)
+
+    def _tell_failed(self, error: TokenError, cause: Cause) -> None:
+        self._observer.renewal_failed(cause, error.reason)
+        # With a token still in force nobody suffers yet; refused credentials need a person at once all the same.
+        (_log.error if isinstance(error, CredentialsRefused) else _log.warning)(
+            "token.renewal_failed",
+            reason=error.reason,
+            code=error.code,
+            next_attempt_in=round(self._next_attempt_in(self._clock.now()), 1),
+            cause=cause,
+            state=str(self.state),
+            detail=error.detail,
+        )
+
+    def _tell_invalidated(self, token: AccessToken, now: float) -> None:
+        self._observer.invalidated()
+        _log.warning(
+            "token.invalidated", generation=token.generation, age_seconds=round(now - token.fetched_at)
+        )
+        if self._is_contended(now):
+            interval = policy.forced_interval(self._losses)
+            self._observer.contended()
+            _log.warning(
+                "token.contended",
+                losses=self._losses,
+                next_renewal_in=interval,
+                detail="Each new token is soon rejected: another program may log in with the same machine user and end this "
+                "proxy's tokens, or Telenor answers 401 for another reason. "
+                f"A rejected token is now replaced only after {interval:.0f} seconds; 401s until then go to the client.",
+            )
+
+
+def _surprise(error: Exception) -> TokenUnavailable:
+    """Name an unforeseen exception by its type and place: its text could hold anything."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        place = f" ({PurePath(frame.f_code.co_filename).name}, line {line})"
+    return TokenUnavailable(
+        "unexpected",
+        f"A fault of the proxy itself: {type(error).__name__}{place}. Please report it to the project.",
+    )

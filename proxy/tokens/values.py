@@ -1,0 +1,111 @@
+"""What the parts of token keeping hand to each other: values that do not change.
+
+A secret in here is shown by no `str`, `repr` or `format`. `AccessToken.reveal` is the one way to the token's characters; it is for
+the line that injects it and for logout.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import SecretStr  # noqa: TC002 # a value's field, resolved at run time by whoever inspects it
+
+#: Why a token was fetched; a label of metrics, so a short closed list.
+Cause = Literal["startup", "ahead", "expired", "rejected", "credentials_changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The four values that Telenor gave to a company, and the optional scope."""
+
+    client_id: str
+    client_secret: SecretStr
+    username: str
+    password: SecretStr
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A successful answer of the token endpoint (RFC 6749, section 5.1), read and judged.
+
+    lifetime: seconds, counted from before the request was sent.
+    note: why that is not the `expires_in` of the answer, as a sentence; None when it is.
+    """
+
+    secret: SecretStr
+    lifetime: float
+    note: str | None = None
+
+
+class TokenState(enum.StrEnum):
+    """What a request meets. Empty and expired: it waits, bounded. Fresh and stale: it goes on at once."""
+
+    EMPTY = "empty"
+    FRESH = "fresh"
+    STALE = "stale"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AccessToken:
+    """One access token. Instants are on `Clock.now`, so neither a stepped wall clock nor a suspended host moves them.
+
+    generation: counts the tokens of this process from 1; two tokens are the same when their generations are.
+    fetched_at: just before the request for it was sent, the earliest moment at which its life can have begun.
+    renew_at: from here on it is stale: someone renews it, nobody waits.
+    usable_until: from here on it is expired: no longer sent, a little before `expires_at`.
+    expires_at: when the token endpoint ends it.
+    """
+
+    secret: SecretStr = field(repr=False)
+    generation: int
+    fetched_at: float
+    renew_at: float
+    usable_until: float
+    expires_at: float
+
+    def state(self, now: float) -> TokenState:
+        """Fresh, stale or expired at that moment."""
+        if now < self.renew_at:
+            return TokenState.FRESH
+        return TokenState.STALE if now < self.usable_until else TokenState.EXPIRED
+
+    def reveal(self) -> str:
+        """Give the token's characters: only for the field that carries it."""
+        return self.secret.get_secret_value()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFailure:
+    """A fetch that failed. `refused`: the token endpoint answered and means it; `at`: seconds since the epoch, for people."""
+
+    reason: str
+    code: str | None
+    detail: str
+    refused: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStatus:
+    """What operators see. Counts are since the start; instants are seconds since the epoch.
+
+    expires_in_seconds: None without a token, 0 after its end.
+    last_failure: None once a later fetch has succeeded.
+    next_attempt_in_seconds: 0 while a fetch is under way.
+    contended: another login seems to end this proxy's tokens, so renewals after a 401 are being slowed down.
+    """
+
+    state: TokenState
+    generation: int
+    expires_in_seconds: float | None
+    last_renewed_at: float | None
+    last_failure: TokenFailure | None
+    next_attempt_in_seconds: float
+    renewals: int
+    failures: int
+    invalidations: int
+    contended: bool

@@ -1,0 +1,83 @@
+"""Writes the files that the code is the source of: the schema of the configuration file and the README's table of settings.
+
+`make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one of them is not current.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from proxy.settings import json_schema, settings_table
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+class Artefact(NamedTuple):
+    """A generated file, or a file with a generated part: its path from the root, and its whole text made from the present one."""
+
+    path: str
+    render: Callable[[str], str]
+
+
+def schema(_present: str) -> str:
+    """Return the JSON Schema of the configuration file."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
+def readme(present: str) -> str:
+    """Return the README with the current table of settings."""
+    return splice(present, "settings", settings_table())
+
+
+def splice(text: str, name: str, part: str) -> str:
+    """Put a part between the markers of that name, on lines of their own; a ValueError if they do not stand once each, in order."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    if text.count(begin) != 1 or text.count(end) != 1 or end not in rest:
+        raise ValueError(f"needs the markers {begin} and {end}, once each and in this order")
+    return f"{before}{begin}\n{part}{end}{after}"
+
+
+ARTEFACTS: Final = (
+    Artefact("config.schema.json", schema),
+    Artefact("README.md", readme),
+)
+
+
+def faults(root: Path, artefacts: Sequence[Artefact], *, check: bool) -> list[str]:
+    """Write the files that are not current, or with `check` only find them. Returns what is wrong, a line each."""
+    found = []
+    for path, render in artefacts:
+        file = root / path
+        present = file.read_text(encoding="utf-8") if file.exists() else ""
+        try:
+            current = render(present)
+        except ValueError as error:
+            found.append(f"{path} {error}")
+            continue
+        if current == present:
+            continue
+        if check:
+            found.append(f"{path} is not current: run make generate")
+        else:
+            file.write_text(current, encoding="utf-8", newline="\n")
+            print(f"{path} written")
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Return the exit status: 0 if all is current, 1 if not, 2 for arguments that mean nothing."""
+    if arguments not in ([], ["--check"]):
+        print("usage: generate.py [--check]", file=sys.stderr)
+        return 2
+    found = faults(ROOT, ARTEFACTS, check=bool(arguments))
+    for fault in found:
+        print(fault, file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

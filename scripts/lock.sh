@@ -1,0 +1,13 @@
+#!/bin/sh
+# Writes the lock files anew: every dependency at one version, with hashes, for all supported Pythons and systems.
+# Run it with `make lock` after changing pyproject.toml, or with LOCK_FLAGS=--upgrade to take newer versions.
+set -eu
+cd "$(dirname "$0")/.."
+lock() {
+    # shellcheck disable=SC2086 # LOCK_FLAGS is a list of words
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+        --no-emit-index-url --no-emit-find-links --no-emit-build-options ${LOCK_FLAGS:-} "$@"
+}
+lock pyproject.toml --output-file requirements/runtime.txt
+lock pyproject.toml --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
+printf 'editables>=0.5\nhatchling>=1.27\nuv>=0.9\n' | lock - --output-file requirements/tools.txt

@@ -1,0 +1,359 @@
+"""The commands `sandbox` and `sandbox-control`: real processes, signals, exit statuses, and what they say to a person."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import signal
+import socket
+import ssl
+import sys
+from asyncio.subprocess import PIPE
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from proxy.sandbox import command
+from proxy.sandbox.server import running
+from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
+from proxy.sandbox.values import Call
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+
+ORDERS = "/corporate-mobile-subscriptions/v2/orders"
+ORDER = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}
+#: What the command line does, without the command line.
+MAIN = """
+import argparse, sys
+from proxy.sandbox.command import add_arguments, run
+parser = argparse.ArgumentParser()
+add_arguments(parser)
+sys.exit(run(parser.parse_args()))
+"""
+
+
+def sandbox_arguments(*words: str) -> argparse.Namespace:
+    """Read the words that stand after `sandbox`."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def control_arguments(*words: str) -> argparse.Namespace:
+    """Read the words that stand after `sandbox-control`."""
+    parser = argparse.ArgumentParser()
+    command.add_control_arguments(parser)
+    return parser.parse_args(words)
+
+
+@asynccontextmanager
+async def started(*words: str) -> AsyncIterator[tuple[Process, str]]:
+    """Run the sandbox as a process; gives it and what it says at its start."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MAIN, "--port", "0", *words, stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdout is not None
+    try:
+        yield process, (await process.stdout.readuntil(b"Ctrl-C.\n")).decode()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def ended(process: Process, number: signal.Signals) -> tuple[int | None, str, str]:
+    """End the process by a signal; gives its exit status and the rest of its output."""
+    process.send_signal(number)
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+def said(welcome: str, name: str) -> str:
+    """Find what the welcome says about a name."""
+    found = re.search(rf"^ *{name} +(\S+)$", welcome, re.MULTILINE)
+    assert found is not None, welcome
+    return found[1]
+
+
+async def test_a_whole_session() -> None:
+    """It says where it is and who may log in; an order goes through and is seen; SIGTERM ends it with 0; its log holds no secret."""
+    async with started() as (process, welcome), aiohttp.ClientSession() as session:
+        url = said(welcome, "The sandbox stands in for api.telenor.no on")
+        basic = aiohttp.encode_basic_auth(said(welcome, "client_id"), said(welcome, "client_secret"))
+        form = {
+            "grant_type": "password",
+            "username": said(welcome, "username"),
+            "password": said(welcome, "password"),
+        }
+        async with session.post(
+            f"{url}/oauth/v2/token", data=form, headers={"Authorization": basic}
+        ) as answer:
+            token = (await answer.json())["access_token"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        async with session.post(f"{url}{ORDERS}?t={token}", json=ORDER, headers=bearer) as answer:
+            assert answer.status == 201
+        async with session.get(said(welcome, "Orders it has accepted:")) as answer:
+            assert [order["body"] for order in (await answer.json())["orders"]] == [ORDER]
+        async with session.get(said(welcome, "State and counters:")) as answer:
+            assert answer.status == 200
+        status, out, err = await ended(process, signal.SIGTERM)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "POST /oauth/v2/token 200",
+        f"POST {ORDERS} 201",
+        "GET /_sandbox/orders 200",
+        "GET /_sandbox/state 200",
+    ]
+
+
+async def test_ctrl_c_ends_it_well() -> None:
+    """SIGINT is the usual way to stop it: exit status 0 and no traceback."""
+    async with started() as (process, _):
+        assert await ended(process, signal.SIGINT) == (0, "", "")
+
+
+async def test_faults_and_settings_from_the_start() -> None:
+    """What the options switch on is on, in their order, when the first call comes."""
+    words = ("--fault", "api_error=42901:2", "--fault", "api_drop", "--set", "token_lifetime_seconds=5")
+    async with started(*words) as (process, welcome), aiohttp.ClientSession() as session:
+        async with session.get(said(welcome, "State and counters:")) as answer:
+            state = await answer.json()
+        assert (await ended(process, signal.SIGTERM))[0] == 0
+    assert state["settings"]["token_lifetime_seconds"] == 5
+    assert state["faults"] == [
+        {"name": "api_error", "value": "42901", "remaining": 2},
+        {"name": "api_drop", "value": None, "remaining": None},
+    ]
+
+
+async def test_tls_with_an_authority_of_its_own() -> None:
+    """With --tls, whoever trusts the file that it names can connect and drive it; nobody else can; the file goes when it ends."""
+    async with started("--tls") as (process, welcome), aiohttp.ClientSession() as session:
+        ca_file = said(welcome, "Its CA certificate, until it ends:")
+        page = said(welcome, "State and counters:")
+        url = page.removesuffix("/_sandbox/state")
+        assert f"upstream.url: {url}  upstream.ca_file: {ca_file}" in welcome
+        assert "PRIVATE" not in Path(ca_file).read_text(encoding="ascii")  # noqa: ASYNC240 # a small local file
+        context = ssl.create_default_context(cafile=ca_file)
+        for host in ("127.0.0.1", "localhost"):
+            async with session.get(page.replace("127.0.0.1", host), ssl=context) as answer:
+                assert answer.status == 200
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await session.get(page)
+        arguments = control_arguments("--url", url, "--ca-file", ca_file, "state")
+        assert await asyncio.to_thread(command.control, arguments) == 0
+        assert (await ended(process, signal.SIGTERM))[0] == 0
+        assert not Path(ca_file).parent.exists()  # as above
+
+
+def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not start beside another program on its port: exit status 1, and what to do about it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert command.run(sandbox_arguments("--port", str(port))) == 1
+    assert f"port {port} on 127.0.0.1 is in use" in capsys.readouterr().err
+
+
+# 192.0.2.0/24 is reserved for documentation (RFC 5737): no host has it. No name under .invalid exists (RFC 6761).
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_of_another_host_is_said_in_words(capsys: pytest.CaptureFixture[str], host: str) -> None:
+    """An address that this host does not have is refused with a reason, and with exit status 1."""
+    assert command.run(sandbox_arguments("--host", host, "--port", "0")) == 1
+    said_why = capsys.readouterr().err.partition(f"cannot listen on {host} port 0: ")[2].strip()
+    assert said_why not in {"", "None"}
+
+
+async def test_a_wider_address_comes_with_a_warning() -> None:
+    """On all interfaces it says that everybody can drive it, and shows a URL that works from here."""
+    async with started("--host", "0.0.0.0") as (_, welcome), aiohttp.ClientSession() as session:
+        assert "there is no password" in welcome
+        async with session.get(said(welcome, "State and counters:")) as answer:
+            assert answer.status == 200
+    async with started() as (_, welcome):
+        assert "there is no password" not in welcome
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--port", "65536"), "from 0 to 65535"),
+        (("--port", "-1"), "from 0 to 65535"),
+        (("--fault", "api_dorp"), "unknown fault 'api_dorp'; known: token_error, "),
+        (("--fault", "api_error=1"), "no such error code; known: 400/40001, "),
+        (("--fault", "api_drop:"), "write NAME, NAME=VALUE"),
+        (("--set", "lifetime=5"), "unknown setting 'lifetime'; known: "),
+        (("--set", "expires_in"), "the value must be one of number, "),
+    ],
+)
+def test_wrong_options_are_refused(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    """A wrong option ends the command with 2 and says what would be right."""
+    with pytest.raises(SystemExit, match="2"):
+        sandbox_arguments(*words)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "value", "remaining"),
+    [
+        ("api_drop", "api_drop", None, None),
+        ("api_drop:3", "api_drop", None, 3),
+        ("token_slow=0.5", "token_slow", "0.5", None),
+        ("token_error=500/2:1", "token_error", "500/2", 1),
+        ("token_redirect=http://127.0.0.1:9999/", "token_redirect", "http://127.0.0.1:9999/", None),
+    ],
+)
+def test_a_fault_on_the_command_line(word: str, name: str, value: object, remaining: int | None) -> None:
+    """Name, value and count are told apart, also where the value holds colons."""
+    (fault,) = sandbox_arguments("--fault", word).fault
+    assert fault.shown() == {"name": name, "value": value, "remaining": remaining}
+
+
+def test_the_help_lists_faults_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever asks for help sees every name that can be used."""
+    with pytest.raises(SystemExit, match="0"):
+        sandbox_arguments("--help")
+    shown = capsys.readouterr().out
+    assert "  api_drop_after\n" in shown
+    assert "  token_lifetime_seconds\n" in shown
+
+
+def test_the_command_line_starts_fast() -> None:
+    """Reading the arguments of these commands imports neither the server nor its libraries."""
+    code = "import sys, proxy.sandbox.command; print([m for m in ('aiohttp', 'trustme') if m in sys.modules])"
+
+    async def imported() -> bytes:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE)
+        return (await process.communicate())[0]
+
+    assert asyncio.run(imported()) == b"[]\n"
+
+
+async def control(sandbox: Sandbox, *words: str) -> int:
+    """Drive a sandbox that runs here, from a thread as if from another process."""
+    async with running(sandbox) as url:
+        return await asyncio.to_thread(command.control, control_arguments("--url", url, *words))
+
+
+async def test_control_shows_state_and_orders(capsys: pytest.CaptureFixture[str]) -> None:
+    """State and orders are printed as JSON."""
+    sandbox = Sandbox()
+    sandbox.place_order(ORDER, Call("POST", ORDERS))
+    assert await control(sandbox, "state") == 0
+    assert json.loads(capsys.readouterr().out)["counters"]["orders"] == 1
+    assert await control(sandbox, "orders") == 0
+    assert json.loads(capsys.readouterr().out)["orders"][0]["body"] == ORDER
+
+
+@pytest.mark.parametrize(
+    ("words", "faults"),
+    [
+        (("fault", "api_drop"), [{"name": "api_drop", "value": None, "remaining": None}]),
+        (
+            ("fault", "api_error", "42901", "--count", "2"),
+            [{"name": "api_error", "value": "42901", "remaining": 2}],
+        ),
+        (("fault", "api_half", "--count", "0"), []),
+    ],
+)
+async def test_control_switches_faults(words: tuple[str, ...], faults: list[dict[str, Any]]) -> None:
+    """A fault is switched on with value and count, and off with a count of 0."""
+    sandbox = Sandbox()
+    assert await control(sandbox, *words) == 0
+    assert sandbox.faults.shown() == faults
+
+
+async def test_control_sets_revokes_and_resets() -> None:
+    """A setting is changed, tokens are ended, and a reset brings everything else back."""
+    sandbox = Sandbox()
+    sandbox.log_in("api1")
+    assert await control(sandbox, "set", "single_session", "true") == 0
+    assert sandbox.settings.single_session is True
+    assert await control(sandbox, "revoke") == 0
+    assert [token.ended for token in sandbox.issued] == [True]
+    assert await control(sandbox, "reset") == 0
+    assert sandbox.settings.single_session is False
+
+
+async def test_control_ignores_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy for the way out is no way to a program on this host."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert await control(Sandbox(), "state") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("set", "lifetime", "5"), "unknown setting 'lifetime'; known: token_lifetime_seconds"),
+        (("fault", "api_error", "1"), "api_error: no such error code; known: "),
+        (("fault", "api_drop", "--count", "-1"), "api_drop: the count must be"),
+    ],
+)
+async def test_control_passes_a_refusal_on(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    """What the sandbox refuses ends with 1 and the sandbox's own words."""
+    assert await control(Sandbox(), *words) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("--url", "ftp://x", "state"), ("fault", "api_dorp"), ("dance",), ()])
+def test_wrong_control_arguments_are_refused(words: tuple[str, ...]) -> None:
+    """What cannot be meant ends with 2 before anything is sent."""
+    with pytest.raises(SystemExit, match="2"):
+        control_arguments(*words)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"", "no sandbox answers on"),
+        (b"SSH-2.0-x\r\n\r\n", "no sandbox answers on"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n[]", "what answers there is not a sandbox"),
+    ],
+)
+async def test_control_of_something_else(
+    capsys: pytest.CaptureFixture[str], answer: bytes, message: str
+) -> None:
+    """Where another program listens, the command says so in words and ends with 1."""
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as other:
+        url = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}"
+        assert await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1
+    assert message in capsys.readouterr().err
+
+
+async def test_control_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nobody listens, the command says so in words and ends with 1."""
+    async with running(Sandbox()) as url:
+        pass
+    assert await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1
+    assert f"no sandbox answers on {url}" in capsys.readouterr().err
+
+
+async def test_a_broken_request_does_not_reach_the_output() -> None:
+    """A credential in a request that is not HTTP is printed nowhere."""
+    async with started() as (process, welcome):
+        port = said(welcome, "The sandbox stands in for api.telenor.no on").rpartition(":")[2]
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(b"GET / HTTP/1.1\r\nAuthorization Bearer s3cret\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
+        writer.close()
+        await writer.wait_closed()
+        status, out, err = await ended(process, signal.SIGTERM)
+    assert (status, out, err) == (0, "", "the sandbox got a broken request: BadHttpMessage\n")
+    assert DEFAULT_CREDENTIALS.password in welcome

@@ -1,0 +1,147 @@
+"""The sandbox's control API: its pages, its refusals, and that no web page can drive it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from proxy.sandbox.control import control
+from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
+from proxy.sandbox.values import Answer, Call
+
+LOCAL = (("Host", "127.0.0.1:8081"),)
+
+
+def ask(sandbox: Sandbox, method: str, page: str, body: object = None) -> Answer:
+    """Call the control API from this host."""
+    raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
+    return control(sandbox, Call(method, f"/_sandbox/{page}", LOCAL, raw), "127.0.0.1")
+
+
+def content(made: Answer) -> Any:
+    """Read the answer's JSON."""
+    assert made.content_type == "application/json"
+    return orjson.loads(made.body)
+
+
+def test_the_state_shows_settings_faults_and_counters_but_no_secret() -> None:
+    """The state is one JSON object; neither tokens nor credentials are in it."""
+    sandbox = Sandbox()
+    token, _ = sandbox.log_in("api1")
+    made = ask(sandbox, "GET", "state")
+    shown = content(made)
+    assert (made.status, shown.keys()) == (200, {"settings", "faults", "counters"})
+    assert shown["counters"]["tokens_valid"] == 1
+    secrets = (token, DEFAULT_CREDENTIALS.client_secret, DEFAULT_CREDENTIALS.password)
+    assert not any(secret.encode() in made.body for secret in secrets)
+
+
+def test_orders_are_shown() -> None:
+    """Every accepted order is listed with its body and what came with it."""
+    sandbox = Sandbox(now=lambda: 0.0)
+    order = sandbox.place_order({"productId": "1"}, Call("POST", "/", (("X-Request-Id", "r-1"),)))
+    assert content(ask(sandbox, "GET", "orders")) == {
+        "orders": [
+            {
+                "id": order.id,
+                "status": "ACCEPTED",
+                "body": {"productId": "1"},
+                "count": 1,
+                "request_id": "r-1",
+                "authorization_fields": 0,
+                "field_names": ["x-request-id"],
+            }
+        ]
+    }
+
+
+def test_a_fault_is_switched_on_and_off() -> None:
+    """The answer lists the faults that are on by now; a count of 0 ends one."""
+    sandbox = Sandbox()
+    on = content(ask(sandbox, "POST", "faults", {"name": "api_error", "value": 42901, "count": 2}))
+    assert on == {"faults": [{"name": "api_error", "value": 42901, "remaining": 2}]}
+    assert content(ask(sandbox, "POST", "faults", {"name": "api_error", "count": 0})) == {"faults": []}
+
+
+def test_settings_are_changed() -> None:
+    """The answer shows all settings as they are now."""
+    sandbox = Sandbox()
+    shown = content(ask(sandbox, "PATCH", "settings", {"token_lifetime_seconds": 5, "single_session": True}))
+    assert shown["settings"]["token_lifetime_seconds"] == 5
+    assert sandbox.settings.single_session is True
+
+
+def test_revoke_and_reset() -> None:
+    """Revoking says how many tokens it ended; a reset empties the memory."""
+    sandbox = Sandbox()
+    sandbox.log_in("api1")
+    sandbox.place_order({}, Call("POST", "/"))
+    assert content(ask(sandbox, "POST", "revoke")) == {"revoked": 1}
+    assert content(ask(sandbox, "POST", "reset"))["counters"]["orders"] == 0
+    assert sandbox.orders == []
+
+
+@pytest.mark.parametrize(
+    ("method", "page", "body", "status", "words"),
+    [
+        ("POST", "faults", {"name": "api_dorp"}, 400, "unknown fault 'api_dorp'; known: token_error, "),
+        ("POST", "faults", {"nmae": "api_drop"}, 400, "unknown member 'nmae'; known: name, value, count"),
+        ("POST", "faults", {"name": "api_drop", "count": -1}, 400, "the count must be"),
+        ("POST", "faults", b"api_drop", 400, "the body must be a JSON object"),
+        ("POST", "faults", [], 400, "the body must be a JSON object"),
+        ("PATCH", "settings", {"lifetime": 5}, 400, "unknown setting 'lifetime'; known: "),
+        ("PATCH", "settings", {"expires_in": []}, 400, "the value must be one of"),
+        ("GET", "nothing", None, 404, "known: /_sandbox/state, /_sandbox/orders"),
+        ("GET", "", None, 404, "known: /_sandbox/state"),
+        ("POST", "state", None, 405, "use GET"),
+        ("GET", "revoke", None, 405, "use POST"),
+    ],
+)
+def test_wrong_calls_are_refused_in_words(
+    method: str, page: str, body: object, status: int, words: str
+) -> None:
+    """A name that is not known is answered with those that are."""
+    made = ask(Sandbox(), method, page, body)
+    assert (made.status, words in content(made)["error"]) == (status, True)
+    assert (status == 405) == ("Allow" in dict(made.fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "address", "status"),
+    [
+        pytest.param(LOCAL, "127.0.0.1", 200, id="curl"),
+        pytest.param((("Host", "localhost:8081"),), "127.0.0.1", 200, id="localhost"),
+        pytest.param((("Host", "[::1]:8081"),), "::1", 200, id="IPv6"),
+        pytest.param((*LOCAL, ("Sec-Fetch-Site", "none")), "127.0.0.1", 200, id="typed into a browser"),
+        pytest.param((*LOCAL, ("Sec-Fetch-Site", "same-origin")), "127.0.0.1", 200, id="a link on it"),
+        pytest.param((*LOCAL, ("Origin", "https://evil.example")), "127.0.0.1", 403, id="a page's script"),
+        pytest.param((*LOCAL, ("origin", "null")), "127.0.0.1", 403, id="a page without origin"),
+        pytest.param((*LOCAL, ("Origin", "http://127.0.0.1:8081")), "127.0.0.1", 403, id="own origin"),
+        pytest.param((*LOCAL, ("Sec-Fetch-Site", "cross-site")), "127.0.0.1", 403, id="a page's image"),
+        pytest.param((("Host", "evil.example"),), "127.0.0.1", 403, id="DNS rebinding"),
+        pytest.param((("Host", "localhost.evil.example"),), "::1", 403, id="a name that begins well"),
+        pytest.param((("Host", "[::1"),), "127.0.0.1", 403, id="no host at all"),
+        pytest.param((), "127.0.0.1", 403, id="no Host field"),
+        pytest.param((("Host", "sandbox:8081"),), "172.17.0.2", 200, id="another container"),
+        pytest.param((("Host", "x"), ("Origin", "http://x")), "172.17.0.2", 403, id="a page, from afar"),
+        pytest.param((("Host", "anything"),), None, 200, id="Unix socket"),
+    ],
+)
+def test_no_web_page_can_drive_it(
+    fields: tuple[tuple[str, str], ...], address: str | None, status: int
+) -> None:
+    """Calls of a browser for a page, and those whose Host is another's name on a loopback address, change nothing."""
+    sandbox = Sandbox()
+    sandbox.log_in("api1")
+    made = control(sandbox, Call("POST", "/_sandbox/revoke", fields), address)
+    assert made.status == status
+    assert all(token.ended for token in sandbox.issued) == (status == 200)
+
+
+def test_a_followed_redirect_is_counted() -> None:
+    """Whoever follows the redirect of the token endpoint gets nothing and is counted."""
+    sandbox = Sandbox()
+    assert ask(sandbox, "POST", "redirected", b"password=x").status == 404
+    assert sandbox.counters["redirects_followed"] == 1

@@ -1,0 +1,169 @@
+"""The sandbox's faults and settings: which values they take, which of them meets a call, how they end."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.sandbox.faults import FAULTS, Effect, Faults, make_fault
+from proxy.sandbox.settings import Settings, read_setting
+from proxy.sandbox.values import UsageError
+
+
+def names(faults: Faults, calls: int) -> list[list[str]]:
+    """Say which faults meet the next calls of the API."""
+    return [[fault.kind.name for fault in faults.take("api")] for _ in range(calls)]
+
+
+def switched(*wanted: tuple[str, int | None]) -> Faults:
+    """Switch faults on, in that order."""
+    faults = Faults()
+    for name, count in wanted:
+        faults.set(make_fault(name, None, count))
+    return faults
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_works_without_a_value(name: str) -> None:
+    """Each fault has a default with which it breaks something, and its name begins with the place where."""
+    fault = make_fault(name)
+    assert fault.effect != Effect(acts=True)
+    assert name.startswith(f"{fault.kind.place}_")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("token_error", "99", "known: 400/2, 401/1"),
+        ("token_error", 40105, "known: 400/2, 401/1"),
+        ("logout_error", 20, "known: 401/2, 401/6, 500/2"),
+        ("api_error", 20, "40105"),
+        ("api_error", [], "40105"),
+        ("token_status", 200, "status of an error"),
+        ("api_status", "9" * 5000, "status of an error"),
+        ("api_slow", "soon", "number of seconds"),
+        ("api_slow", -1, "number of seconds"),
+        ("api_slow", True, "number of seconds"),
+        ("api_slow", "nan", "number of seconds"),
+        ("api_slow", "1e300", "number of seconds"),
+        ("token_redirect", "/a b", "URL"),
+        ("token_redirect", "", "URL"),
+        ("token_redirect", "/\r\nX: y", "URL"),
+        ("api_drop", "3", "takes no value"),
+        ("api_dorp", None, "known: token_error, "),
+        (["api_drop"], None, "known: token_error, "),
+        (None, None, "known: token_error, "),
+    ],
+)
+def test_wrong_faults_are_refused_in_words(name: object, value: object, words: str) -> None:
+    """A fault that does not exist, or a value that it cannot take, is refused with what exists."""
+    with pytest.raises(UsageError, match=words):
+        make_fault(name, value)
+
+
+@pytest.mark.parametrize("count", [-1, True, "3", 1.5])
+def test_wrong_counts_are_refused(count: object) -> None:
+    """A count is a whole number, zero or more."""
+    with pytest.raises(UsageError, match="api_drop: the count must be a whole number"):
+        make_fault("api_drop", None, count)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status", "code"),
+    [
+        ("token_error", 2, 400, 2),
+        ("token_error", "500/2", 500, 2),
+        ("token_error", "22", 401, 22),
+        ("logout_error", "500/2", 500, 2),
+        ("api_error", 42901, 429, 42901),
+        ("api_error", "404/4042000", 404, 4042000),
+    ],
+)
+def test_an_error_is_named_by_code_or_by_status_and_code(
+    name: str, value: object, status: int, code: int
+) -> None:
+    """A code finds its row; where one code has two statuses, both together do."""
+    error = make_fault(name, value).effect.error
+    assert error is not None
+    assert (error.status, error.code) == (status, code)
+
+
+def test_a_counted_fault_ends() -> None:
+    """A fault with a count meets that many calls of its place, and no call of another one."""
+    faults = switched(("api_drop", 2))
+    assert faults.take("token") == []
+    assert names(faults, 3) == [["api_drop"], ["api_drop"], []]
+    assert faults.shown() == []
+
+
+def test_a_fault_without_count_stays_until_it_is_switched_off() -> None:
+    """Without a count every call meets it; a count of 0 ends it."""
+    faults = switched(("api_drop", None))
+    assert names(faults, 3) == [["api_drop"]] * 3
+    faults.set(make_fault("api_drop", None, 0))
+    assert names(faults, 1) == [[]]
+
+
+def test_a_fault_replaces_the_one_of_its_name() -> None:
+    """Setting a fault again changes its value and its count."""
+    faults = switched(("api_error", None))
+    faults.set(make_fault("api_error", 42901, 1))
+    assert faults.shown() == [{"name": "api_error", "value": 42901, "remaining": 1}]
+
+
+def test_counted_faults_make_a_sequence_before_the_lasting_ones() -> None:
+    """Counted faults come first in the order in which they were set; then the newest of those without a count."""
+    faults = switched(("api_half", None), ("api_drop", 1), ("api_error", 2), ("api_status", None))
+    assert names(faults, 4) == [["api_drop"], ["api_error"], ["api_error"], ["api_status"]]
+
+
+def test_a_delay_comes_on_top() -> None:
+    """A slow fault holds back whatever answer the call gets otherwise."""
+    faults = switched(("api_drop", 1), ("api_slow", 2))
+    assert names(faults, 3) == [["api_slow", "api_drop"], ["api_slow"], []]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("token_lifetime_seconds", "5", 5),
+        ("token_lifetime_seconds", 0.5, 0.5),
+        ("expires_in", "string", "string"),
+        ("single_session", "on", True),
+        ("single_session", False, False),
+        ("retry_after_seconds", "none", None),
+        ("retry_after_seconds", None, None),
+        ("retry_after_seconds", "3", 3),
+        ("error_shape", "oauth", "oauth"),
+        ("allowed_scopes", "", ""),
+    ],
+)
+def test_settings_read_json_and_text(name: str, given: object, kept: object) -> None:
+    """A setting takes its value from JSON and from the command line alike."""
+    settings = Settings()
+    settings.change({name: given})
+    assert getattr(settings, name) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("lifetime", 5, "unknown setting 'lifetime'; known: token_lifetime_seconds, "),
+        ("expires_in", "never", "expires_in: the value must be one of number, string, "),
+        ("expires_in", [], "expires_in: the value must be one of"),
+        ("single_session", "perhaps", "single_session: the value must be one of true, on, "),
+        ("token_lifetime_seconds", -1, "token_lifetime_seconds: the value must be a number of seconds"),
+        ("allowed_scopes", 3, "allowed_scopes: the value must be a text"),
+    ],
+)
+def test_wrong_settings_are_refused_in_words(name: str, given: object, words: str) -> None:
+    """A setting that does not exist, or a value that it cannot take, is refused with what exists."""
+    with pytest.raises(UsageError, match=words):
+        read_setting(name, given)
+
+
+def test_settings_change_together_or_not_at_all() -> None:
+    """One wrong value leaves all settings as they were."""
+    settings = Settings()
+    with pytest.raises(UsageError):
+        settings.change({"order_delay_seconds": 9, "expires_in": "never"})
+    assert settings == Settings()

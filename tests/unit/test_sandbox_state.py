@@ -1,0 +1,184 @@
+"""What the sandbox remembers: tokens and their lives, orders, accounts, counters. The time is the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.sandbox.state import DEFAULT_CREDENTIALS, KEPT, Sandbox
+from proxy.sandbox.values import Call
+
+USER = "api1000000000"
+ORDER = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}
+CALL = Call("POST", "/", (("X-Request-Id", "r-1"), ("Authorization", "a"), ("authorization", "b")))
+
+
+class Time:
+    """A clock that a test moves by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 5_000.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.seconds
+
+
+@pytest.fixture
+def time() -> Time:
+    """Give the clock of the sandbox."""
+    return Time()
+
+
+@pytest.fixture
+def sandbox(time: Time) -> Sandbox:
+    """Give a sandbox under that clock."""
+    return Sandbox(now=time)
+
+
+def test_token_lives_as_long_as_the_setting_says(sandbox: Sandbox, time: Time) -> None:
+    """A token is valid before its lifetime is over, and expired from the very second on."""
+    sandbox.settings.token_lifetime_seconds = 60
+    token, lifetime = sandbox.log_in(USER)
+    time.seconds += 59.9
+    assert (lifetime, sandbox.token_state(token)) == (60, "valid")
+    time.seconds += 0.1
+    assert sandbox.token_state(token) == "expired"
+
+
+def test_unknown_token(sandbox: Sandbox) -> None:
+    """What was never issued is unknown."""
+    assert sandbox.token_state("never-issued") == "unknown"
+
+
+def test_tokens_are_b64token(sandbox: Sandbox) -> None:
+    """Tokens differ and keep to RFC 6750's alphabet, the characters that trip up careless clients included."""
+    tokens = {sandbox.log_in(USER)[0] for _ in range(64)}
+    allowed = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+    assert len(tokens) == 64
+    assert set("".join(tokens)) <= allowed
+    assert {"+", "/", "="} <= set("".join(tokens))
+
+
+def test_revoke_ends_all_tokens(sandbox: Sandbox) -> None:
+    """Revoking ends every valid token at once and says how many they were."""
+    tokens = [sandbox.log_in(USER)[0] for _ in range(3)]
+    sandbox.log_out(tokens[0])
+    assert sandbox.revoke() == 2
+    assert [sandbox.token_state(token) for token in tokens] == ["unknown"] * 3
+    assert all(token.ended for token in sandbox.issued)
+
+
+@pytest.mark.parametrize(("single_session", "old"), [(False, "valid"), (True, "unknown")])
+def test_single_session(sandbox: Sandbox, *, single_session: bool, old: str) -> None:
+    """A new login ends the same user's old token if, and only if, the setting says so; another user's is left alone."""
+    sandbox.settings.single_session = single_session
+    first, _ = sandbox.log_in(USER)
+    other, _ = sandbox.log_in("api2000000000")
+    second, _ = sandbox.log_in(USER)
+    assert [sandbox.token_state(token) for token in (first, other, second)] == [old, "valid", "valid"]
+
+
+def test_shared_token(sandbox: Sandbox, time: Time) -> None:
+    """With a shared token, a login meets the living one and what is left of its life, and a new one only after that."""
+    sandbox.settings.shared_token = True
+    sandbox.settings.token_lifetime_seconds = 100
+    first = sandbox.log_in(USER)
+    time.seconds += 30
+    assert sandbox.log_in(USER) == (first[0], 70)
+    time.seconds += 70
+    assert sandbox.log_in(USER)[0] != first[0]
+
+
+def test_secrets_have_no_repr(sandbox: Sandbox) -> None:
+    """Neither credentials nor tokens show their secrets in a repr."""
+    token, _ = sandbox.log_in(USER)
+    shown = repr((sandbox.credentials, sandbox.issued))
+    assert USER in shown
+    assert not any(
+        secret in shown for secret in (token, DEFAULT_CREDENTIALS.password, DEFAULT_CREDENTIALS.client_secret)
+    )
+
+
+def test_the_same_order_twice_is_two_orders(sandbox: Sandbox) -> None:
+    """Nothing is deduplicated, and the second order of the same body says that it is the second."""
+    first = sandbox.place_order(ORDER, CALL)
+    other = sandbox.place_order({**ORDER, "productId": "1"}, CALL)
+    second = sandbox.place_order(dict(reversed(ORDER.items())), CALL)
+    assert [order.count for order in (first, other, second)] == [1, 1, 2]
+    assert [order.id for order in sandbox.orders] == [first.id, other.id, second.id]
+    counters = sandbox.shown()["counters"]
+    assert isinstance(counters, dict)
+    assert (counters["orders"], counters["repeated_orders"]) == (3, 1)
+
+
+def test_an_order_remembers_what_came_with_it(sandbox: Sandbox) -> None:
+    """The request id, the number of Authorization fields and the names of all fields are kept; their values are not."""
+    order = sandbox.place_order(ORDER, CALL)
+    assert (order.request_id, order.authorization_fields) == ("r-1", 2)
+    assert order.field_names == ("x-request-id", "authorization", "authorization")
+
+
+def test_an_order_is_completed_after_the_delay(sandbox: Sandbox, time: Time) -> None:
+    """An order is accepted at first and completed once its delay is over."""
+    sandbox.settings.order_delay_seconds = 10
+    order = sandbox.place_order(ORDER, CALL)
+    time.seconds += 9.9
+    assert sandbox.order_status(order) == "ACCEPTED"
+    time.seconds += 0.1
+    assert sandbox.order_status(order) == "COMPLETED"
+
+
+def test_an_account_is_visible_after_the_delay(sandbox: Sandbox, time: Time) -> None:
+    """A new account is not in the list before its delay is over."""
+    sandbox.settings.account_delay_seconds = 60
+    account = sandbox.create_account({"name": "x"})
+    time.seconds += 59
+    assert sandbox.visible_accounts() == []
+    time.seconds += 1
+    assert sandbox.visible_accounts() == [account]
+
+
+def test_memory_is_bounded(sandbox: Sandbox) -> None:
+    """The oldest orders are forgotten beyond a limit; the counter goes on."""
+    for number in range(KEPT + 5):
+        sandbox.place_order({"number": number}, CALL)
+    counters = sandbox.shown()["counters"]
+    assert isinstance(counters, dict)
+    assert (len(sandbox.orders), sandbox.orders[0].body, counters["orders"]) == (
+        KEPT,
+        {"number": 5},
+        KEPT + 5,
+    )
+
+
+def test_reset_forgets_everything_but_the_tokens(time: Time) -> None:
+    """A reset brings back settings as at the start and an empty memory, and leaves tokens valid."""
+    sandbox = Sandbox(now=time)
+    settings = sandbox.settings
+    token, _ = sandbox.log_in(USER)
+    fresh = Sandbox(now=time).shown()
+    settings.error_shape = "html"
+    sandbox.fault("api_drop")
+    sandbox.place_order(ORDER, CALL)
+    sandbox.create_account({})
+    sandbox.subscriptions.clear()
+    sandbox.reset()
+    shown = sandbox.shown()
+    counters = shown["counters"]
+    assert isinstance(counters, dict)
+    assert counters.pop("tokens_valid") == 1
+    assert isinstance(fresh["counters"], dict)
+    assert fresh["counters"].pop("tokens_valid") == 0
+    assert shown == fresh
+    assert sandbox.settings is settings
+    assert (sandbox.orders, sandbox.visible_accounts(), len(sandbox.subscriptions)) == ([], [], 2)
+    assert sandbox.token_state(token) == "valid"
+
+
+def test_concurrent_token_calls_are_counted(sandbox: Sandbox) -> None:
+    """The counter holds the highest number of token calls that were open at the same time."""
+    with sandbox.token_call(), sandbox.token_call():
+        pass
+    with sandbox.token_call():
+        pass
+    assert sandbox.counters["max_concurrent_token_calls"] == 2

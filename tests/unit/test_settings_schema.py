@@ -1,0 +1,240 @@
+"""What is made from the settings: the schema, the example, the README's table; each says the same as the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from proxy.settings import json_schema, load, settings_table
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "config.example.yaml"
+CREDENTIALS = {
+    "TELENOR_PROXY_OAUTH__CLIENT_ID": "made-up-id",
+    "TELENOR_PROXY_OAUTH__CLIENT_SECRET": "made-up-secret",
+    "TELENOR_PROXY_OAUTH__USERNAME": "api0000000000",
+    "TELENOR_PROXY_OAUTH__PASSWORD": "made-up-password",
+}
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """Load the script that writes the generated files."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "scripts" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def errors(document: object) -> list[str]:
+    """Judge a document by the schema."""
+    return [error.message for error in Draft202012Validator(json_schema()).iter_errors(document)]
+
+
+def flat(document: dict[str, dict[str, object]]) -> dict[str, object]:
+    """Return the settings of a document by their paths."""
+    return {
+        f"{section}.{key}": value for section, content in document.items() for key, value in content.items()
+    }
+
+
+def test_the_schema_file_is_current() -> None:
+    """The schema that editors read is the one of this code."""
+    assert json.loads((ROOT / "config.schema.json").read_text(encoding="utf-8")) == json_schema()
+
+
+def test_the_schema_is_one() -> None:
+    """The schema keeps to its own rules and names nothing outside itself."""
+    schema = json_schema()
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert "$id" not in json.dumps(schema)
+    assert set(re.findall(r'"\$ref": "([^"]*)"', json.dumps(schema))) == {
+        f"#/$defs/{name}" for name in schema["$defs"]
+    }
+
+
+def test_the_schema_explains_every_setting() -> None:
+    """An editor can show for every setting what it is, in one sentence, and its default; it underlines every other key."""
+    schema = json_schema()
+    assert schema["additionalProperties"] is False
+    defaults = load(None, CREDENTIALS).effective()
+    seen: dict[str, dict[str, Any]] = {}
+    for section, part in schema["properties"].items():
+        definition = schema["$defs"][part["$ref"].rpartition("/")[2]]
+        assert definition["additionalProperties"] is False
+        assert definition["description"].endswith(".")
+        seen |= {f"{section}.{key}": value for key, value in definition["properties"].items()}
+    assert set(seen) == set(defaults)
+    for path, setting in seen.items():
+        assert re.fullmatch(r"[^\n|]+\.", setting["description"]), path
+        assert not re.search(r"\. [A-Z]", setting["description"]), path
+        if defaults[path] != "set":
+            assert setting["default"] == (None if defaults[path] == "not set" else defaults[path])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "oauth:",
+        "oauth: {}",
+        "oauth: {client_id_file: a, client_secret: b}",
+        "listen: {unix_socket: a, client_key: abcdefgh}",
+        "upstream: {connect_timeout_seconds: 1, idle_timeout_seconds: 1.5}",
+    ],
+)
+def test_the_schema_takes_what_the_proxy_takes(text: str, tmp_path: Path) -> None:
+    """What works is not underlined: above all, nothing is required, since the environment may bring it."""
+    assert errors(yaml.safe_load(text)) == []
+    config, file = tmp_path / "config.yaml", tmp_path / "a"
+    file.write_text("made-up-value")
+    config.write_text(text.replace("client_id_file: a", f"client_id_file: '{file}'"))
+    env = {name: value for name, value in CREDENTIALS.items() if "client_id" not in text or name[-2:] != "ID"}
+    load(config, env)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "listen: 8080",
+        "listen: {prot: 1}",
+        "server: {}",
+        "listen: {port: '1'}",
+        "listen: {port: 65536}",
+        "listen: {allowed_hosts: []}",
+        "listen: {client_key: abcdefgh, client_key_file: a}",
+        "oauth: {password: 5}",
+        "oauth: {password: ''}",
+        "oauth: {password: a, password_file: b}",
+        "oauth: {wait_seconds: 0}",
+        "log: {level: loud}",
+    ],
+)
+def test_the_schema_refuses_what_the_proxy_refuses(text: str) -> None:
+    """An editor underlines unknown keys, wrong types, bounds, and a secret given twice."""
+    assert errors(yaml.safe_load(text))
+
+
+def test_the_example_works_as_it_stands() -> None:
+    """The example loads without the environment, by the schema and by the proxy, and changes no default."""
+    assert errors(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))) == []
+    assert load(EXAMPLE, {}).effective() == load(None, CREDENTIALS).effective()
+
+
+def test_the_example_names_its_schema() -> None:
+    """Editors find the schema by the first line."""
+    first = EXAMPLE.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=config.schema.json"
+
+
+def test_the_example_has_every_setting() -> None:
+    """Settings with a default stand in the example with it, those without one as a comment that works when it is uncommented."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    live = flat(yaml.safe_load(text))
+    every = flat(yaml.safe_load(re.sub(r"^  # ([a-z_]+: \S)", r"  \1", text, flags=re.MULTILINE)))
+    defaults = load(None, CREDENTIALS).effective()
+    assert set(every) == set(defaults)
+    credentials = {path for path, value in defaults.items() if value == "set"}
+    plain = {
+        path: value
+        for path, value in defaults.items()
+        if value is not None and value not in ("set", "not set")
+    }
+    assert {path: value for path, value in live.items() if path not in credentials} == plain
+    assert all(str(live[path]).startswith("replace-me-") for path in credentials)
+
+
+def test_the_schema_warns_of_both_ways_at_once() -> None:
+    """Whoever uncomments the files of the example and leaves the values is told by the editor, for each credential."""
+    text = re.sub(
+        r"^  # ([a-z_]+_file: \S)", r"  \1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert len(errors(yaml.safe_load(text))) == len(CREDENTIALS)
+
+
+def test_the_table_has_every_setting() -> None:
+    """The README's table has one row for each setting, with its default as one writes it."""
+    rows = settings_table().splitlines()
+    assert rows[:2] == ["| setting | default | meaning |", "|---|---|---|"]
+    assert [row.split("`")[1] for row in rows[2:]] == list(load(None, CREDENTIALS).effective())
+    assert all(row.count("|") == 4 for row in rows)
+    for start in (
+        "| `listen.host` | `127.0.0.1` | ",
+        "| `listen.port` | `8080` | ",
+        '| `listen.allowed_hosts` | `["localhost", "127.0.0.1", "[::1]"]` | ',
+        "| `listen.client_key` | none | ",
+        "| `upstream.allow_plaintext` | `false` | ",
+        "| `upstream.connect_timeout_seconds` | `5` | ",
+        "| `oauth.password` | required | ",
+        "| `oauth.password_file` | none | ",
+        "| `limits.max_body_bytes` | `10485760` | ",
+    ):
+        assert any(row.startswith(start) for row in rows), start
+
+
+def test_a_part_stands_between_its_markers(generate: ModuleType) -> None:
+    """Only what is between the markers changes, and doing it again changes nothing."""
+    text = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n"
+    spliced = generate.splice(text, "x", "new\n")
+    assert spliced == "a\n<!-- x:begin -->\nnew\n<!-- x:end -->\nb\n"
+    assert generate.splice(spliced, "x", "new\n") == spliced
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<!-- x:begin -->",
+        "<!-- x:end -->",
+        "<!-- x:end --><!-- x:begin -->",
+        "<!-- x:begin --><!-- x:begin --><!-- x:end -->",
+        "<!-- x:begin --><!-- x:end --><!-- x:end -->",
+        "<!-- y:begin --><!-- y:end -->",
+    ],
+)
+def test_markers_stand_once_and_in_order(generate: ModuleType, text: str) -> None:
+    """Without clear markers nothing is written."""
+    with pytest.raises(ValueError, match="needs the markers"):
+        generate.splice(text, "x", "new\n")
+
+
+def test_generated_files_are_checked_and_written(generate: ModuleType, tmp_path: Path) -> None:
+    """A check finds what is not current and changes nothing; a run writes it, and is content the second time."""
+    artefacts = (
+        generate.Artefact("config.schema.json", generate.schema),
+        generate.Artefact("README.md", generate.readme),
+    )
+    page = tmp_path / "README.md"
+    page.write_text("<!-- settings:begin -->\n<!-- settings:end -->\n")
+    assert generate.faults(tmp_path, artefacts, check=True) == [
+        "config.schema.json is not current: run make generate",
+        "README.md is not current: run make generate",
+    ]
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert generate.faults(tmp_path, artefacts, check=False) == []
+    assert generate.faults(tmp_path, artefacts, check=True) == []
+    assert page.read_text() == f"<!-- settings:begin -->\n{settings_table()}<!-- settings:end -->\n"
+    page.write_text("no markers\n")
+    (fault,) = generate.faults(tmp_path, artefacts, check=False)
+    assert fault.startswith("README.md needs the markers")
+    assert page.read_text() == "no markers\n"
+
+
+def test_the_script_knows_one_argument(generate: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """Arguments that mean nothing are refused before anything is written."""
+    assert generate.main(["--chek"]) == 2
+    assert capsys.readouterr().err == "usage: generate.py [--check]\n"

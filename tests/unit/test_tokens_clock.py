@@ -1,0 +1,172 @@
+"""The clock of the tests behaves as the real one does, but moves only when told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.clock import Clock, SystemClock
+from tests.clock import FakeClock
+
+
+async def test_time_stands_still_until_it_is_moved() -> None:
+    """Neither clock moves by itself, and both move by exactly what they are told."""
+    clock = FakeClock()
+    now, wall = clock.now(), clock.wall()
+    await clock.settle()
+    assert (clock.now(), clock.wall()) == (now, wall)
+    await clock.advance(7.25)
+    assert (clock.now(), clock.wall()) == (now + 7.25, wall + 7.25)
+
+
+@pytest.mark.parametrize("clock", [FakeClock(), SystemClock()], ids=["fake", "system"])
+@pytest.mark.parametrize("seconds", [None, 0.0, -1.0, 5.0])
+async def test_a_set_event_ends_a_wait_at_once(clock: Clock, seconds: float | None) -> None:
+    """An event that is set already is not waited for, whatever the timeout."""
+    event = asyncio.Event()
+    event.set()
+    assert await clock.wait(event, seconds)
+
+
+@pytest.mark.parametrize("clock", [FakeClock(), SystemClock()], ids=["fake", "system"])
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+async def test_a_wait_without_time_ends_at_once(clock: Clock, seconds: float) -> None:
+    """A timeout of nothing or less ends the wait without any time passing."""
+    assert not await clock.wait(asyncio.Event(), seconds)
+
+
+async def test_a_wait_ends_when_its_time_has_come_and_not_before() -> None:
+    """A wait of five seconds still lasts after 4.999, and is over after five."""
+    clock = FakeClock()
+    waiting = asyncio.create_task(clock.wait(asyncio.Event(), 5))
+    await clock.advance(4.999)
+    assert not waiting.done()
+    assert clock.next_due() == pytest.approx(0.001)
+    await clock.advance(0.001)
+    assert await waiting is False
+    assert clock.next_due() is None
+
+
+async def test_an_event_ends_a_wait_before_its_time() -> None:
+    """The event wins when it is set first, and no time passes for it."""
+    clock = FakeClock()
+    event = asyncio.Event()
+    waiting = asyncio.create_task(clock.wait(event, 5))
+    await clock.settle()
+    event.set()
+    await clock.settle()
+    assert await waiting is True
+    assert clock.next_due() is None
+
+
+async def test_waits_end_in_order_each_at_its_own_instant() -> None:
+    """Whoever wakes sees the time at which it was due, also waits that begin on the way."""
+    clock = FakeClock()
+    start = clock.now()
+    seen: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, *pauses: float) -> None:
+        for pause in pauses:
+            await clock.wait(asyncio.Event(), pause)
+            seen.append((name, clock.now() - start))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sleeper("a", 3, 3))
+        tasks.create_task(sleeper("b", 1, 1, 1, 1))
+        await clock.advance(10)
+    assert seen == [("b", 1), ("b", 2), ("a", 3), ("b", 3), ("b", 4), ("a", 6)]
+
+
+async def test_many_turns_at_one_instant_come_to_rest() -> None:
+    """A long chain of tasks that wake each other is run to its end before time moves on."""
+    clock = FakeClock()
+    events = [asyncio.Event() for _ in range(1000)]
+
+    async def link(number: int) -> None:
+        await events[number].wait()
+        if number + 1 < len(events):
+            events[number + 1].set()
+
+    async with asyncio.TaskGroup() as tasks:
+        links = [tasks.create_task(link(number)) for number in range(len(events))]
+        events[0].set()
+        await clock.settle()
+        assert all(task.done() for task in links)
+
+
+async def test_a_cancelled_wait_is_forgotten() -> None:
+    """Cancelling whoever waits cancels it for good, and leaves nothing behind."""
+    clock = FakeClock()
+    waiting = asyncio.create_task(clock.wait(asyncio.Event(), 5))
+    await clock.settle()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert clock.next_due() is None
+
+
+async def test_a_spinning_task_is_an_error() -> None:
+    """A task that never waits for time to pass is reported instead of hanging the test."""
+    clock = FakeClock()
+
+    async def spin() -> None:
+        while True:  # noqa: ASYNC110 # spinning is the point
+            await asyncio.sleep(0)
+
+    spinning = asyncio.create_task(spin())
+    with pytest.raises(AssertionError, match="do not come to rest"):
+        await clock.settle()
+    spinning.cancel()
+
+
+async def test_a_suspended_host_loses_time_but_no_timer() -> None:
+    """While the host is suspended both clocks go on, and timers stand still."""
+    clock = FakeClock()
+    now, wall = clock.now(), clock.wall()
+    waiting = asyncio.create_task(clock.wait(asyncio.Event(), 5))
+    await clock.settle()
+    clock.suspend(7200)
+    await clock.settle()
+    assert not waiting.done()
+    assert (clock.now(), clock.wall()) == (now + 7200, wall + 7200)
+    await clock.advance(5)
+    assert await waiting is False
+
+
+async def test_a_step_of_the_wall_clock_moves_nothing_else() -> None:
+    """The wall clock can be set back and forth without moving the other one."""
+    clock = FakeClock()
+    now, wall = clock.now(), clock.wall()
+    clock.step_wall(-3600)
+    assert (clock.now(), clock.wall()) == (now, wall - 3600)
+
+
+async def test_time_does_not_run_backwards() -> None:
+    """Only the wall clock can be set back."""
+    with pytest.raises(ValueError, match="backwards"):
+        await FakeClock().advance(-1)
+
+
+async def test_sockets_come_to_rest_as_well() -> None:
+    """What is said over real sockets of the same event loop is heard before time moves on."""
+    clock = FakeClock()
+    heard = bytearray()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readexactly(4))
+        await writer.drain()
+        writer.close()
+
+    async def ask(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"ping")
+        heard.extend(await reader.read())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+        asking = asyncio.create_task(ask(server.sockets[0].getsockname()[1]))
+        await clock.settle()
+        assert heard == b"ping"
+        await asking
