@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+CONTAINER ?= docker
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' proxy/__init__.py)
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format generate lock image clean
+.PHONY: help setup demo run test fuzz check format generate lock image image-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -35,11 +37,16 @@ run: $(VENV)/.runtime ## the proxy itself, configured by config.yaml
 test: $(VENV)/.dev ## all tests, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
 
+fuzz: $(VENV)/.dev ## the fuzz tests, long
+	TELENOR_PROXY_FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/fuzz --timeout=3600 $(PYTEST_ARGS)
+
 check: $(VENV)/.dev ## lint, format, types, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python scripts/generate.py --check
+	$(BIN)/shellcheck .ci/run scripts/*.sh
+	test ! -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.dev ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix-only .
@@ -52,7 +59,10 @@ lock: $(VENV)/.runtime ## write the lock files anew
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/lock.sh
 
 image: ## build the container image
-	docker build --tag telenor-proxy .
+	$(CONTAINER) build --build-arg VERSION=$(VERSION) --tag telenor-proxy --tag telenor-proxy:$(VERSION) .
+
+image-test: $(VENV)/.runtime ## build the image and run it, as root on Debian
+	$(BIN)/python scripts/image_test.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .cache .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -15,7 +15,7 @@ import os
 import random
 import signal
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from aiohttp import web
@@ -35,10 +35,12 @@ from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from proxy.records import Record
     from proxy.settings import Settings
+
+T = TypeVar("T")
 
 log = structlog.get_logger("proxy.app")
 
@@ -50,13 +52,14 @@ def run(settings: Settings) -> int:
     """Run the proxy until it is told to stop; return the exit status. Raises `StartError`."""
     writer = logs.configure(settings.log, logs.Redactor(_secrets(settings)))
     try:
-        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(Proxy(settings, writer).run())
     finally:
         writer.write_out()
 
 
-def _new_event_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that the proxy runs on."""
     if sys.platform == "win32":
         return asyncio.new_event_loop()
     import uvloop  # noqa: PLC0415 # not on Windows
@@ -142,8 +145,9 @@ class Proxy:
                     with contextlib.suppress(asyncio.CancelledError):
                         await keeping
                 token = source.usable()
-                if oauth.logout_on_shutdown and token is not None:
-                    log.info("token.logged_out", ok=await endpoint.logout(token))
+                if oauth.logout_on_shutdown and token is not None and not self._stop_now.is_set():
+                    ok = await self._unless_told_again(endpoint.logout(token))
+                    log.info("token.logged_out", ok=bool(ok))
             log.info("shutdown.completed")
             return 1 if self._stop_now.is_set() else 0
         finally:
@@ -192,13 +196,20 @@ class Proxy:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(shutdown.delay_seconds):
                 await self._stop_now.wait()
-        closing = asyncio.create_task(listener.close(shutdown.grace_seconds))
-        now = asyncio.create_task(self._stop_now.wait())
-        await asyncio.wait({closing, now}, return_when=asyncio.FIRST_COMPLETED)
-        now.cancel()
-        if not closing.done():
-            closing.cancel()
+        await self._unless_told_again(listener.close(shutdown.grace_seconds))
+        if self._stop_now.is_set():
             await listener.close(0)
+
+    async def _unless_told_again(self, work: Coroutine[object, object, T]) -> T | None:
+        """Do the work and give its result; None if a second signal came before it was done."""
+        task, now = asyncio.create_task(work), asyncio.create_task(self._stop_now.wait())
+        await asyncio.wait({task, now}, return_when=asyncio.FIRST_COMPLETED)
+        now.cancel()
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait({task})
+        return None
 
     def _on_signal(self) -> None:
         """Drain at the first signal, end at once at the second."""

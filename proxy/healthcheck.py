@@ -30,6 +30,8 @@ def run(admin: AdminSettings, wait: float) -> int:
 
 def _ask(host: str, port: int) -> str | None:
     """Return None if it is ready, otherwise why it is not."""
+    if port == 0:
+        return "admin.port is 0, so nobody knows where to ask. Set it to a port."
     try:
         with socket.create_connection((host, port), timeout=_TIMEOUT) as connection:
             connection.sendall(b"GET /readiness HTTP/1.0\r\n\r\n")

@@ -1,12 +1,13 @@
 """What is counted, and how it is exposed to Prometheus.
 
-No label ever holds a path, a host or a secret: every label is one of a short closed list. Children are bound once and kept, because a
-look-up costs more than the counting.
+No label ever holds a path, a host or a secret: every label is one of a short closed list.
 """
 
 from __future__ import annotations
 
+import itertools
 import platform
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
@@ -17,12 +18,16 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 import proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client import Metric
 
     from proxy.records import Record
     from proxy.tokens.values import Cause
@@ -33,29 +38,84 @@ _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 disable_created_metrics()  # type: ignore[no-untyped-call] # it lacks its return type
 
 
+class _Distribution:
+    """A histogram of seconds: plain integers, because prometheus_client's own take a lock for each of them."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BUCKETS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(_BUCKETS, seconds)] += 1
+        self.total += seconds
+
+    def cumulated(self) -> list[tuple[str, float]]:
+        """Return what Prometheus wants: for each bucket, how many were not longer."""
+        return list(zip((*map(str, _BUCKETS), "+Inf"), itertools.accumulate(self.counts), strict=True))
+
+
+class _Calls(Collector):
+    """What is counted for every request: the hot path. Turned into Prometheus' families at a scrape."""
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str | None, int], int] = {}
+        self._duration = _Distribution()
+        self._upstream = _Distribution()
+
+    def count(self, record: Record) -> None:
+        """Count a finished request."""
+        key = (record.method, record.status // 100)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        self._duration.observe(record.seconds)
+        if record.upstream_seconds is not None:
+            self._upstream.observe(record.upstream_seconds)
+
+    def by_status_class(self) -> dict[str, int]:
+        """Return how many requests have ended in each status class."""
+        counts: dict[str, int] = {}
+        for (_, status), number in self._requests.items():
+            name = _status_class(status)
+            counts[name] = counts.get(name, 0) + number
+        return counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families."""
+        requests = CounterMetricFamily(
+            "telenor_proxy_requests",
+            "Requests by method and status class.",
+            labels=["method", "status_class"],
+        )
+        for (method, status), number in self._requests.items():
+            requests.add_metric([method or "unknown", _status_class(status)], number)
+        yield requests
+        yield HistogramMetricFamily(
+            "telenor_proxy_request_duration_seconds",
+            "From the whole request head to the end of the answer.",
+            buckets=self._duration.cumulated(),
+            sum_value=self._duration.total,
+        )
+        yield HistogramMetricFamily(
+            "telenor_proxy_upstream_duration_seconds",
+            "From sending a request upstream to the head of its answer.",
+            buckets=self._upstream.cumulated(),
+            sum_value=self._upstream.total,
+        )
+
+
+def _status_class(hundreds: int) -> str:
+    return f"{hundreds}xx" if hundreds else "none"
+
+
 class Metrics:
     """All of the proxy's metrics, in a registry of their own. It observes requests (call it with a `Record`) and tokens."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "telenor_proxy_requests",
-            "Requests by method and status class.",
-            ["method", "status_class"],
-            registry=registry,
-        )
-        self._duration = Histogram(
-            "telenor_proxy_request_duration_seconds",
-            "From the whole request head to the end of the answer.",
-            buckets=_BUCKETS,
-            registry=registry,
-        )
-        self._upstream = Histogram(
-            "telenor_proxy_upstream_duration_seconds",
-            "From sending a request upstream to the head of its answer.",
-            buckets=_BUCKETS,
-            registry=registry,
-        )
+        self._calls = _Calls()
+        registry.register(self._calls)
         self._token_wait = Histogram(
             "telenor_proxy_token_wait_seconds",
             "Time that requests waited for a token, of those that had to.",
@@ -110,21 +170,11 @@ class Metrics:
         )
         build.labels(proxy.__version__, platform.python_version()).set(1)
         ProcessCollector(namespace="telenor_proxy", registry=registry)
-        self._by_method: dict[tuple[str | None, int], Counter] = {}
         self._gauges: dict[str, Gauge] = {}
 
     def __call__(self, record: Record) -> None:
         """Count a finished request."""
-        key = (record.method, record.status // 100)
-        counter = self._by_method.get(key)
-        if counter is None:
-            counter = self._by_method[key] = self._requests.labels(
-                record.method or "unknown", f"{key[1]}xx" if key[1] else "none"
-            )
-        counter.inc()
-        self._duration.observe(record.seconds)
-        if record.upstream_seconds is not None:
-            self._upstream.observe(record.upstream_seconds)
+        self._calls.count(record)
         if record.token_seconds:
             self._token_wait.observe(record.token_seconds)
         if record.attempts > 1:
@@ -156,12 +206,7 @@ class Metrics:
 
     def requests(self) -> dict[str, int]:
         """Return how many requests have ended in each status class."""
-        counts: dict[str, int] = {}
-        for metric in self._requests.collect():
-            for sample in metric.samples:
-                status_class = sample.labels["status_class"]
-                counts[status_class] = counts.get(status_class, 0) + int(sample.value)
-        return counts
+        return self._calls.by_status_class()
 
     def gauge(self, name: str, text: str, value: Callable[[], float], **labels: str) -> None:
         """Expose a value that is computed at each scrape."""

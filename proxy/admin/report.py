@@ -1,4 +1,8 @@
-"""What operators are told: readiness in words, and the content of `/status`. Reads everybody's state, keeps only the last failures."""
+"""What operators are told: readiness in words, and the content of `/status`.
+
+Reads everybody's state; keeps the last failures, the last hour's counts, and whether calls reach the API. Never: paths, which may hold
+phone numbers, or anything else that a client or the API sent, except a request id.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,38 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import proxy
+from proxy.errors import KINDS
 from proxy.tokens.values import TokenState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.admin.history import History
     from proxy.admin.metrics import Metrics
     from proxy.clock import Clock
     from proxy.records import Record
     from proxy.settings import Settings
-    from proxy.tokens.values import TokenStatus
+    from proxy.tokens.source import TokenObserver
+    from proxy.tokens.values import Cause, TokenStatus
 
-#: As many as a person looks through.
+#: As many as a person looks through; of refused requests as many again, so that a noisy client hides no failure.
 _FAILURES_KEPT: Final = 20
+#: Errors that say: no answer came from the API. They are the 502s and 504s.
+_UPSTREAM_ERRORS: Final = frozenset(kind.proxy_error for kind in KINDS if kind.status in {502, 504})
+#: Stands for them when the API answered, but with a 5xx of its own.
+_API_ERROR: Final = "api_error"
+_SERVER_ERRORS: Final = 500
+
+
+@dataclasses.dataclass(slots=True)
+class _Trouble:
+    """Calls that failed at the API, without one between them that did not. Instants are seconds since the epoch."""
+
+    since: float
+    at: float
+    error: str
+    status: int
+    calls: int = 1
 
 
 class Report:
@@ -31,6 +54,7 @@ class Report:
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
+        history: History,
         *,
         token_status: Callable[[], TokenStatus],
         clients: Callable[[], dict[str, int]],
@@ -39,26 +63,46 @@ class Report:
         self._settings = settings.effective()
         self._clock = clock
         self._metrics = metrics
+        self._history = history
         self._token_status = token_status
         self._clients = clients
         self._upstream = upstream
         self._started_at = clock.wall()
-        self._failures: deque[dict[str, object]] = deque(maxlen=_FAILURES_KEPT)
+        self._failed: deque[dict[str, object]] = deque(maxlen=_FAILURES_KEPT)
+        self._refused: deque[dict[str, object]] = deque(maxlen=_FAILURES_KEPT)
+        self._trouble: _Trouble | None = None
         self.draining = False
 
     def __call__(self, record: Record) -> None:
-        """Remember a finished request if the proxy could not serve it."""
-        if record.error is not None:
-            self._failures.appendleft(
-                {
-                    "at": self._clock.wall(),
-                    "request_id": record.request_id,
-                    "method": record.method,
-                    "status": record.status,
-                    "error": record.error,
-                    "attempts": record.attempts,
-                }
-            )
+        """Count a finished request, and remember it if the proxy could not serve it."""
+        self._history.observe(record, self._clock.now())
+        if record.error is None:
+            if record.status >= _SERVER_ERRORS:
+                self._note_trouble(_API_ERROR, record.status)
+            elif self._trouble is not None:
+                self._trouble = None
+            return
+        if record.error in _UPSTREAM_ERRORS:
+            self._note_trouble(record.error, record.status)
+        (self._refused if record.refused else self._failed).appendleft(
+            {
+                "at": self._clock.wall(),
+                "request_id": record.request_id,
+                "method": record.method,
+                "status": record.status,
+                "error": record.error,
+                "refused": record.refused,
+                "attempts": record.attempts,
+            }
+        )
+
+    def _note_trouble(self, error: str, status: int) -> None:
+        now, trouble = self._clock.wall(), self._trouble
+        if trouble is None:
+            self._trouble = _Trouble(now, now, error, status)
+        else:
+            trouble.at, trouble.error, trouble.status = now, error, status
+            trouble.calls += 1
 
     def started(self) -> bool:
         """Whether there has been a token."""
@@ -81,7 +125,12 @@ class Report:
         return "The access token is being fetched."
 
     def status(self) -> dict[str, object]:
-        """Return everything for operators, JSON-serialisable."""
+        """Return everything for operators, JSON-serialisable.
+
+        upstream_trouble: how the calls since the last good one failed at the API; None after a good one. `error` is an RFC 9209 type, or
+        `api_error` if the API answered 5xx.
+        history: see `History.series`.
+        """
         problem = self.not_ready()
         return {
             "version": proxy.__version__,
@@ -94,11 +143,49 @@ class Report:
             "token": dataclasses.asdict(self._token_status()),
             "clients": self._clients(),
             "upstream": self._upstream(),
+            "upstream_trouble": None if self._trouble is None else dataclasses.asdict(self._trouble),
             "requests": self._metrics.requests(),
-            "last_failures": list(self._failures),
+            "last_failures": self._last_failures(),
+            "history": self._history.series(self._clock.now()),
             "settings": self._settings,
         }
+
+    def _last_failures(self) -> list[dict[str, object]]:
+        """Return failed and refused requests, the newest first."""
+        return sorted([*self._failed, *self._refused], key=_at, reverse=True)
 
     def metrics(self) -> bytes:
         """Return Prometheus' text format."""
         return self._metrics.exposition()
+
+
+def _at(failure: dict[str, object]) -> float:
+    at = failure["at"]
+    return at if isinstance(at, float) else 0.0
+
+
+class TokenWitness:
+    """A token source's observer: counts per minute what happens to tokens, and passes it on."""
+
+    def __init__(self, observer: TokenObserver, history: History, clock: Clock) -> None:
+        self._observer = observer
+        self._history = history
+        self._clock = clock
+
+    def renewed(self, cause: Cause, seconds: float) -> None:
+        """Count a fetch that gave a token."""
+        self._history.renewed(self._clock.now())
+        self._observer.renewed(cause, seconds)
+
+    def renewal_failed(self, cause: Cause, reason: str) -> None:
+        """Count a fetch that failed."""
+        self._history.renewal_failed(self._clock.now())
+        self._observer.renewal_failed(cause, reason)
+
+    def invalidated(self) -> None:
+        """Pass it on."""
+        self._observer.invalidated()
+
+    def contended(self) -> None:
+        """Pass it on."""
+        self._observer.contended()

@@ -60,28 +60,18 @@ class Bounds(NamedTuple):
 
 
 class Attempt:
-    """Use it in this order: `send`, perhaps `peek`, perhaps `relay`, always `stop`; then `is_whole` and `is_reusable` are right."""
+    """Use it in this order: `send`, perhaps `peek`, perhaps `relay`, `stop` if it `is_uploading`; then `is_whole` and `is_reusable` are right."""
 
-    __slots__ = (
-        "_answer",
-        "_bounds",
-        "_connection",
-        "_exchange",
-        "_interim",
-        "_keeps_alive",
-        "_peeked",
-        "_upload",
-    )
+    _upload: asyncio.Task[None] | None = None
+    _answer: Body | None = None
+    _keeps_alive = False
+    _interim = 0
+    _peeked = b""
 
     def __init__(self, exchange: Exchange, connection: UpstreamConnection, bounds: Bounds) -> None:
         self._exchange = exchange
         self._connection = connection
         self._bounds = bounds
-        self._upload: asyncio.Task[None] | None = None
-        self._answer: Body | None = None
-        self._keeps_alive = False
-        self._interim = 0
-        self._peeked = b""
 
     @property
     def is_whole(self) -> bool:
@@ -100,7 +90,7 @@ class Attempt:
         """
         exchange, connection = self._exchange, self._connection
         earlier = exchange.kept or b""
-        content = earlier + self._accept_ready()
+        content = earlier if exchange.body.done else earlier + self._accept_ready()
         exchange.attempts += 1
         exchange.committed = not exchange.request.is_safe
         began = time.perf_counter()
@@ -113,31 +103,31 @@ class Attempt:
             timeout = None  # until all is sent it is not the API's turn; the upload then sets the deadline
             self._upload = asyncio.get_running_loop().create_task(self._send_rest())
         try:
-            head = await self._final_head(timeout)
+            head = await connection.read_head(timeout)
+            while head.status < _FINAL:
+                self._pass_on(head)
+                head = await connection.read_head(timeout)
         except Gone:
             if connection.buffer or self._interim:
                 raise
             return None
         exchange.upstream_seconds = time.perf_counter() - began
         self._answer = Body(connection, wire.response_framing(head, exchange.request.method))
-        closing = b"connection" in head.known and b"close" in wire.members(head.known[b"connection"])
-        self._keeps_alive = head.minor == 1 and not closing and self._answer.framing != wire.UNTIL_CLOSE
+        self._keeps_alive = (
+            head.minor == 1 and b"close" not in head.options and self._answer.framing != wire.UNTIL_CLOSE
+        )
         return head
 
-    async def _final_head(self, timeout: float | None) -> wire.ResponseHead:  # noqa: ASYNC109 # a deadline that the upload moves
+    def _pass_on(self, head: wire.ResponseHead) -> None:
+        """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0; and `100 Continue` is between the client and us."""
+        self._interim += 1
+        if head.status == _SWITCHING_PROTOCOLS:
+            raise wire.Malformed("it switches protocols unasked")
+        if self._interim > MAX_INTERIM:
+            raise wire.Malformed("it has no end of interim answers")
         client = self._exchange.client
-        while True:
-            head = await self._connection.read_head(timeout)
-            if head.status >= _FINAL:
-                return head
-            self._interim += 1
-            if head.status == _SWITCHING_PROTOCOLS:
-                raise wire.Malformed("it switches protocols unasked")
-            if self._interim > MAX_INTERIM:
-                raise wire.Malformed("it has no end of interim answers")
-            # RFC 9110 section 15.2: pass them on, but not to HTTP/1.0; and `100 Continue` is between the client and us.
-            if head.status != _CONTINUE and self._exchange.request.minor == 1 and not client.lost:
-                client.write(rewrite.interim_head(head))
+        if head.status != _CONTINUE and self._exchange.request.minor == 1 and not client.lost:
+            client.write(rewrite.interim_head(head))
 
     def _accept_ready(self) -> bytes:
         """Return the client's content that has already arrived, checked and remembered."""
@@ -172,7 +162,7 @@ class Attempt:
             try:
                 piece = self._accept(await exchange.body.read(self._bounds.body_timeout))
             except (Gone, TimeoutError, wire.Malformed, Refused) as error:
-                connection.fail(self._client_fault(error))
+                self._fail(self._client_fault(error))
                 return
             connection.write(self._framed(piece))
             try:
@@ -180,7 +170,7 @@ class Attempt:
             except Gone:
                 return  # whoever waits for the answer learns it too, and knows how much of one there is
             except TimeoutError:
-                connection.fail(
+                self._fail(
                     Failed(
                         errors.WRITE_TIMEOUT,
                         "The API stopped taking the request before it was whole.",
@@ -189,6 +179,11 @@ class Attempt:
                 )
                 return
         connection.postpone(self._bounds.response_timeout)
+
+    def _fail(self, error: Exception) -> None:
+        """Let the wait for the answer end with this error; an answer that has begun is the client's, whatever became of the request."""
+        if self._answer is None:
+            self._connection.fail(error)
 
     def _client_fault(self, error: Exception) -> Exception:
         if isinstance(error, wire.Malformed):
@@ -213,11 +208,11 @@ class Attempt:
         return self._peeked if answer.done else None
 
     async def relay(self, head: wire.ResponseHead) -> None:
-        """Stream the answer to the client.
+        """Stream the answer to the client, as fast as it reads; that of an order is read to its end even if the client has left.
 
         Raises `Gone`, `TimeoutError`, `wire.Malformed` when the answer breaks, `ClientLeft` or `ClientSlow` when nobody takes it.
         """
-        exchange, answer = self._exchange, self._answer
+        exchange, answer, client = self._exchange, self._answer, self._exchange.client
         assert answer is not None  # noqa: S101 # `send` gave a head
         out, exchange.keep_alive = rewrite.response_head(
             head,
@@ -232,35 +227,38 @@ class Attempt:
         exchange.answered = True
         while True:
             if chunked:
-                out += rewrite.chunk(piece) if piece else b""
-                out += rewrite.LAST_CHUNK if answer.done else b""
+                out += (rewrite.chunk(piece) if piece else b"") + (rewrite.LAST_CHUNK if answer.done else b"")
             else:
                 out += piece
-            await self._give(out, len(piece))
+            if not client.lost:
+                client.write(out)
+                exchange.bytes_out += len(piece)
+            if client.clogged:
+                await self._wait_for_client()
+            if client.lost and not exchange.committed:
+                raise ClientLeft
             if answer.done:
                 break
             piece, out = await answer.read(self._bounds.response_timeout), b""
-        if exchange.client.lost:
+        if client.lost:
             raise ClientLeft
 
-    async def _give(self, data: bytes, content: int) -> None:
-        """Write to the client, as fast as it reads; an order whose client has left is read to its end all the same."""
-        exchange, client = self._exchange, self._exchange.client
-        if not client.lost:
-            client.write(data)
-            exchange.bytes_out += content
-            try:
-                await client.drain(self._bounds.body_timeout)
-            except TimeoutError:
-                raise ClientSlow from None
-            except Gone:
-                pass
-        if client.lost and not exchange.committed:
-            raise ClientLeft
+    async def _wait_for_client(self) -> None:
+        try:
+            await self._exchange.client.drain(self._bounds.body_timeout)
+        except TimeoutError:
+            raise ClientSlow from None
+        except Gone:
+            pass
+
+    @property
+    def is_uploading(self) -> bool:
+        """Whether there is something to `stop`."""
+        return self._upload is not None and not self._upload.done()
 
     async def stop(self) -> None:
-        """End the upload, if it is still under way."""
-        if self._upload is not None and not self._upload.done():
+        """End the upload."""
+        if self._upload is not None:
             self._upload.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._upload

@@ -27,44 +27,33 @@ class Exchange:
     answered: the head of the final answer is out. keep_alive: the client's connection may go on afterwards.
     """
 
-    __slots__ = (
-        "answered",
-        "attempts",
-        "body",
-        "bytes_out",
-        "client",
-        "committed",
-        "continued",
-        "error",
-        "keep_alive",
-        "kept",
-        "request",
-        "request_id",
-        "started",
-        "status",
-        "token_seconds",
-        "upstream_seconds",
-    )
+    status = 0
+    bytes_out = 0
+    attempts = 0
+    upstream_seconds: float | None = None
+    token_seconds = 0.0
+    error: str | None = None
+    kept: bytes | None = b""
+    committed = False
+    continued = False
+    answered = False
 
     def __init__(
-        self, request: Request, body: Body, client: Stream, request_id: bytes, started: float
+        self,
+        request: Request,
+        body: Body,
+        client: Stream,
+        request_id: bytes,
+        started: float,
+        *,
+        keep_alive: bool,
     ) -> None:
         self.request = request
         self.body = body
         self.client = client
         self.request_id = request_id
         self.started = started
-        self.status = 0
-        self.bytes_out = 0
-        self.attempts = 0
-        self.upstream_seconds: float | None = None
-        self.token_seconds = 0.0
-        self.error: str | None = None
-        self.kept: bytes | None = b""
-        self.committed = False
-        self.continued = False
-        self.answered = False
-        self.keep_alive = request.keep_alive
+        self.keep_alive = keep_alive
 
     def keep(self, piece: bytes, limit: int) -> None:
         """Remember a piece of the request's content as long as all of it fits the limit."""

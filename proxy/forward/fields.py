@@ -27,7 +27,7 @@ NOT_FORWARDED: Final = HOP_BY_HOP | {
     b"http2-settings",
 }
 
-#: The client's fields that only say who calls; they are judged and passed on.
+#: The client's fields that say who calls; they are judged and passed on.
 WHO_CALLS: Final = frozenset(
     {
         b"access-control-request-method",
@@ -56,5 +56,15 @@ NOT_RETURNED: Final = HOP_BY_HOP | {
     b"access-control-max-age",
 }
 
-#: The API's fields that are looked at and passed on: they say what a 401 means.
-ABOUT_A_401: Final = frozenset({b"content-encoding", b"www-authenticate"})
+#: Whose values decide something, in either direction.
+DECIDING: Final = WHO_CALLS | {
+    b"connection",
+    b"content-encoding",
+    b"content-length",
+    b"expect",
+    b"host",
+    b"transfer-encoding",
+    b"www-authenticate",
+    b"x-proxy-key",
+    b"x-request-id",
+}

@@ -94,7 +94,7 @@ class Forwarder(Generic[T]):
         token = self._tokens.usable() or await self._wait_for_token(exchange)
         resent = replayed = False
         while True:
-            connection = await self._upstream.acquire(fresh=resent)
+            connection = (not resent and self._upstream.reuse()) or await self._upstream.acquire(fresh=resent)
             attempt = Attempt(exchange, connection, self._bounds)
             try:
                 head = await attempt.send(self._host, self._credential_line(token))
@@ -112,7 +112,8 @@ class Forwarder(Generic[T]):
             else:
                 return
             finally:
-                await attempt.stop()
+                if attempt.is_uploading:
+                    await attempt.stop()
                 if attempt.is_whole:
                     self._upstream.release(connection, reusable=attempt.is_reusable)
                 else:

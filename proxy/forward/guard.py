@@ -98,10 +98,10 @@ class Request(NamedTuple):
     method: bytes
     target: bytes
     minor: int
-    fields: list[wire.Field]
+    lines: list[wire.FieldLine]
     framing: int
     has_length: bool
-    named: frozenset[bytes]
+    named: list[bytes]
     keep_alive: bool
     expects: bool
     request_id: bytes | None
@@ -152,7 +152,7 @@ def parse(head: bytes, rules: Rules) -> wire.RequestHead:
             errors.TARGET_TOO_LONG,
             f"The request target is longer than {rules.max_target} bytes (limits.max_target_bytes).",
         )
-    if parsed.total > rules.max_fields:
+    if len(parsed.lines) > rules.max_fields:
         raise Refused(
             errors.HEAD_TOO_LARGE,
             f"The request has more than {rules.max_fields} fields (limits.max_header_fields).",
@@ -166,31 +166,33 @@ def judge(head: wire.RequestHead, rules: Rules) -> Request:
         framing = wire.request_framing(head)
     except wire.Malformed as error:
         raise _malformed(error) from None
-    _judge_method(head.method)
     found = head.known
+    if head.method not in METHODS:
+        raise _method_refused(head.method)
     host = _judge_host(found.get(b"host", []), head.minor, rules.hosts)
-    _judge_origin(found)
-    _judge_key(found.get(b"x-proxy-key", []), rules.client_key)
+    if not WHO_CALLS.isdisjoint(found):
+        _judge_caller(found)
+    if rules.client_key is not None:
+        _judge_key(found.get(b"x-proxy-key", []), rules.client_key)
     target = _judge_target(head.target, host)
     _judge_path(target.partition(b"?")[0], rules)
-    expects = _judge_expectation(found.get(b"expect", []), head.minor)
+    expects = b"expect" in found and _judge_expectation(found[b"expect"], head.minor)
     if framing > rules.max_body:
         raise Refused(
             errors.CONTENT_TOO_LARGE,
             f"The request body is larger than {rules.max_body} bytes (limits.max_body_bytes).",
         )
-    options = wire.members(found[b"connection"]) if b"connection" in found else []
     return Request(
         head.method,
         target,
         head.minor,
-        head.fields,
+        head.lines,
         framing,
         b"content-length" in found,
-        frozenset(options),
-        b"close" not in options and (head.minor == 1 or b"keep-alive" in options),
+        head.options,
+        b"close" not in head.options and (head.minor == 1 or b"keep-alive" in head.options),
         expects and framing != 0,
-        _request_id(found.get(b"x-request-id", [])),
+        _request_id(found[b"x-request-id"]) if b"x-request-id" in found else None,
     )
 
 
@@ -198,12 +200,10 @@ def _malformed(error: wire.Malformed) -> Refused:
     return Refused(errors.MALFORMED, f"The request is refused because {error}.")
 
 
-def _judge_method(method: bytes) -> None:
-    if method in METHODS:
-        return
+def _method_refused(method: bytes) -> Refused:
     if method in _NEVER_FORWARDED:
-        raise Refused(errors.METHOD_NOT_ALLOWED, "CONNECT and TRACE are never forwarded.")
-    raise Refused(
+        return Refused(errors.METHOD_NOT_ALLOWED, "CONNECT and TRACE are never forwarded.")
+    return Refused(
         errors.METHOD_UNKNOWN,
         "Methods are GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS, in capital letters.",
     )
@@ -225,10 +225,8 @@ def _judge_host(hosts: list[bytes], minor: int, allowed: frozenset[bytes] | None
     return hosts[0]
 
 
-def _judge_origin(found: dict[bytes, list[bytes]]) -> None:
+def _judge_caller(found: wire.Known) -> None:
     """Keep web pages out: browsers mark what a page sends with Origin or Fetch Metadata (W3C Fetch Metadata Request Headers)."""
-    if WHO_CALLS.isdisjoint(found):
-        return
     if b"origin" in found or b"access-control-request-method" in found:
         raise Refused(
             errors.BROWSER,
@@ -244,9 +242,7 @@ def _judge_origin(found: dict[bytes, list[bytes]]) -> None:
         )
 
 
-def _judge_key(keys: list[bytes], expected: bytes | None) -> None:
-    if expected is None:
-        return
+def _judge_key(keys: list[bytes], expected: bytes) -> None:
     if len(keys) != 1 or not hmac.compare_digest(keys[0], expected):
         raise Refused(errors.CLIENT_KEY, "Send the key of listen.client_key, once, in X-Proxy-Key.")
 
@@ -310,7 +306,7 @@ def _may_reach(prefix: bytes, protected: list[bytes]) -> bool:
 
 
 def _judge_expectation(expectations: list[bytes], minor: int) -> bool:
-    if not expectations or minor == 0:  # RFC 9110 section 10.1.1: ignored in HTTP/1.0
+    if minor == 0:  # RFC 9110 section 10.1.1: ignored in HTTP/1.0
         return False
     if [value.lower() for value in expectations] != [b"100-continue"]:
         raise Refused(errors.EXPECTATION, "The only expectation that can be met is 100-continue.")

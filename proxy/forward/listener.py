@@ -177,49 +177,51 @@ class Listener:
         await self._linger(client)
 
     async def _serve(self, client: ClientConnection) -> None:
+        """Serve a client's requests, one after the other."""
         try:
-            while await self._serve_one(client):
-                pass
+            while (exchange := await self._next(client)) is not None:
+                client.exchange = exchange
+                try:
+                    await self._forward(exchange)
+                finally:
+                    client.exchange = None
+                    self._observe(_outcome(exchange))
+                if not exchange.keep_alive or not exchange.body.done or client.lost:
+                    await self._finish(client, whole=exchange.body.done)
+                    return
+                if client.clogged:
+                    await self._flush(client)
         finally:
             self._clients.discard(client)
             if not client.transport.is_closing():
                 client.abort()
 
-    async def _serve_one(self, client: ClientConnection) -> bool:
-        """Serve one request; return whether the connection goes on."""
+    async def _next(self, client: ClientConnection) -> Exchange | None:
+        """Return the client's next request; None when it has no more, or may ask no more."""
         request_id = next(self._ids)
+        head: wire.RequestHead | None = None
         began = time.perf_counter()
-        parsed: wire.RequestHead | None = None
         try:
-            head = await self._read_head(client)
-            if head is None:
+            data = await self._read_head(client)
+            if data is None:
                 client.close()
-                return False
+                return None
             began = time.perf_counter()
-            parsed = guard.parse(head, self._rules)
-            request = guard.judge(parsed, self._rules)
+            head = guard.parse(data, self._rules)
+            request = guard.judge(head, self._rules)
         except Refused as error:
-            client.write(rewrite.problem(error, request_id, method=parsed.method if parsed else b"GET"))
-            self._observe(_refusal(request_id, parsed, error, time.perf_counter() - began))
+            client.write(rewrite.problem(error, request_id, method=head.method if head else b"GET"))
+            self._observe(_refusal(request_id, head, error, time.perf_counter() - began))
             await self._linger(client)
-            return False
-        exchange = Exchange(
-            request, Body(client, request.framing), client, request.request_id or request_id, began
+            return None
+        return Exchange(
+            request,
+            Body(client, request.framing),
+            client,
+            request.request_id or request_id,
+            began,
+            keep_alive=request.keep_alive and not self._draining,
         )
-        exchange.keep_alive = request.keep_alive and not self._draining
-        client.exchange = exchange
-        try:
-            await self._forward(exchange)
-        finally:
-            client.exchange = None
-            self._observe(_outcome(exchange))
-        if client.lost:
-            return False
-        if not exchange.body.done or not exchange.keep_alive:
-            await self._finish(client, whole=exchange.body.done)
-            return False
-        await self._flush(client)
-        return not client.ended or bool(client.buffer)
 
     async def _read_head(self, client: ClientConnection) -> bytes | None:
         """Return the next request head; None if the client has no more to ask. Raises `Refused`."""
@@ -309,6 +311,8 @@ class Listener:
 
     async def _finish(self, client: ClientConnection, *, whole: bool) -> None:
         """End a connection after its last answer."""
+        if client.lost:
+            return
         if whole and not client.buffer:
             client.close()
         else:
@@ -317,7 +321,9 @@ class Listener:
     async def _linger(self, client: ClientConnection) -> None:
         """End our side, and drop what the client is still sending, so that it gets to read the answer."""
         deadline = asyncio.get_running_loop().time() + LINGER_SECONDS
-        with contextlib.suppress(Gone, TimeoutError):
+        with contextlib.suppress(
+            Gone, OSError
+        ):  # a TimeoutError is one; so is a reset that nobody has noticed yet
             if not client.lost and not client.transport.is_closing():
                 client.transport.write_eof()
             while True:

@@ -15,79 +15,85 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from proxy.forward import wire
-from proxy.forward.fields import NOT_FORWARDED
+from proxy.forward.fields import NOT_FORWARDED, NOT_RETURNED
 
 if TYPE_CHECKING:
     from proxy.errors import Problem
     from proxy.forward.guard import Request
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 _PROBLEM_TYPE: Final = "urn:telenor-proxy:problem:"
 
 
 def request_head(request: Request, host: bytes, request_id: bytes, credential: bytes) -> bytes:
     """Return the head that goes upstream. `credential` is the whole `Authorization` field line."""
-    named = request.named
-    lines = [
-        line for key, line in request.fields if key not in named and not (b"_" in key and _is_lookalike(key))
-    ]
+    lines = _passed(request.lines, NOT_FORWARDED, request.named)
+    if b"_" in lines:
+        lines = _without_lookalikes(lines)
+    framing = b""
     if request.framing == wire.CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
+        framing = _CHUNKED
     elif request.has_length:
-        lines.append(b"Content-Length: %d\r\n" % request.framing)
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%bX-Request-Id: %b\r\n%b\r\n" % (
+        framing = b"Content-Length: %d\r\n" % request.framing
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
         request.method,
         request.target,
         host,
-        b"".join(lines),
+        lines,
+        framing,
         request_id,
         credential,
     )
 
 
-def _is_lookalike(key: bytes) -> bool:
-    """Whether servers that take `_` for `-`, as CGI does, would see one of our fields."""
-    return key.replace(b"_", b"-") in NOT_FORWARDED
+def _passed(lines: list[wire.FieldLine], stopping: frozenset[bytes], named: list[bytes]) -> bytes:
+    """Return the field lines that go on: not those that always stop here, nor those that `Connection` names."""
+    if named:
+        stopping = stopping.union(named)
+    return b"".join([line for line, name, _ in lines if name.lower() not in stopping])
+
+
+def _without_lookalikes(lines: bytes) -> bytes:
+    """Drop what servers that take `_` for `-`, as CGI does, would see as one of our fields."""
+    return b"".join(
+        [
+            line
+            for line in lines.splitlines(keepends=True)
+            if line.partition(b":")[0].lower().replace(b"_", b"-") not in NOT_FORWARDED
+        ]
+    )
 
 
 def response_head(
     head: wire.ResponseHead, framing: int, request: Request, request_id: bytes, *, keep_alive: bool
 ) -> tuple[bytes, bool]:
     """Return the head that goes to the client, and whether the connection can go on after it."""
-    lines = _returned(head)
-    if framing >= 0:
-        length = head.known.get(b"content-length")
-        if (
-            length and head.status != wire.NO_CONTENT
-        ):  # HEAD and 304 keep the length of what they do not carry
-            lines.append(b"Content-Length: %b\r\n" % length[0])
-    elif request.minor == 1:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    else:
-        keep_alive = False
-    return (
-        b"HTTP/1.1 %d %b\r\n%bX-Request-Id: %b\r\n%b\r\n"
-        % (
-            head.status,
-            head.reason,
-            b"".join(lines),
-            request_id,
-            connection_field(request.minor, keep_alive=keep_alive),
-        ),
-        keep_alive,
+    field = b""
+    if framing < 0:
+        field = _CHUNKED if request.minor == 1 else b""
+        keep_alive = keep_alive and request.minor == 1
+    elif b"content-length" in head.known and head.status != wire.NO_CONTENT:
+        # HEAD and 304 keep the length of what they do not carry.
+        field = b"Content-Length: %b\r\n" % head.known[b"content-length"][0]
+    out = b"HTTP/1.1 %d %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
+        head.status,
+        head.reason,
+        _passed(head.lines, NOT_RETURNED, head.options),
+        field,
+        request_id,
+        b"" if keep_alive and request.minor == 1 else connection_field(request.minor, keep_alive=keep_alive),
     )
+    return out, keep_alive
 
 
 def interim_head(head: wire.ResponseHead) -> bytes:
     """Return a 1xx answer as it goes to the client."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, b"".join(_returned(head)))
-
-
-def _returned(head: wire.ResponseHead) -> list[bytes]:
-    if b"connection" not in head.known:
-        return [line for _, line in head.fields]
-    named = wire.members(head.known[b"connection"])
-    return [line for key, line in head.fields if key not in named]
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (
+        head.status,
+        head.reason,
+        _passed(head.lines, NOT_RETURNED, head.options),
+    )
 
 
 def connection_field(minor: int, *, keep_alive: bool) -> bytes:

@@ -29,12 +29,13 @@ class Gone(Exception):
 class Wait:
     """One coroutine waits for one thing. Moving the deadline is cheap: a timer that fires too early goes back to sleep."""
 
-    __slots__ = ("_deadline", "_future", "_loop", "_timer")
+    __slots__ = ("_deadline", "_future", "_loop", "_timer", "_timer_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._future: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._deadline: float | None = None
 
     def begin(self, seconds: float | None) -> asyncio.Future[None]:
@@ -50,10 +51,14 @@ class Wait:
             return
         self._deadline = deadline = self._loop.time() + seconds
         if self._timer is not None:
-            if self._timer.when() <= deadline:
+            if self._timer_at <= deadline:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._fired)
+        self._arm(deadline)
+
+    def _arm(self, at: float) -> None:
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._fired)
 
     def _fired(self) -> None:
         self._timer = None
@@ -61,7 +66,7 @@ class Wait:
         if self._deadline is None or future is None or future.done():
             return
         if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._fired)
+            self._arm(self._deadline)
         else:
             future.set_exception(TimeoutError())
 
@@ -89,8 +94,8 @@ class Stream(asyncio.Protocol):
         "_readable",
         "_reading_paused",
         "_writable",
-        "_writing_paused",
         "buffer",
+        "clogged",
         "ended",
         "fault",
         "high_water",
@@ -111,7 +116,7 @@ class Stream(asyncio.Protocol):
         self.fault: BaseException | None = None
         self.high_water = high_water
         self._reading_paused = False
-        self._writing_paused = False
+        self.clogged = False
         self._readable = Wait(loop)
         self._writable = Wait(loop)
 
@@ -149,23 +154,22 @@ class Stream(asyncio.Protocol):
         self._writable.close()
 
     def pause_writing(self) -> None:
-        """Make `drain` wait."""
-        self._writing_paused = True
+        """Note that the peer does not keep up: `drain` waits."""
+        self.clogged = True
 
     def resume_writing(self) -> None:
         """Let `drain` go on."""
-        self._writing_paused = False
+        self.clogged = False
         self._writable.wake()
 
     # What the owner calls.
 
     async def more(self, seconds: float | None) -> None:
         """Wait for more input than there is. Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds."""
-        if self.fault is not None:
-            raise self.fault
-        if self.ended or self.lost:
-            raise Gone
-        self.resume_reading()
+        if self.lost or self.ended or self.fault is not None:
+            raise self.fault or Gone
+        if self._reading_paused:
+            self.resume_reading()
         before = len(self.buffer)
         await self._readable.begin(seconds)
         if len(self.buffer) == before:
@@ -198,10 +202,15 @@ class Stream(asyncio.Protocol):
 
     async def drain(self, seconds: float | None) -> None:
         """Wait until the peer has taken enough. Raises `Gone` if it has gone, `TimeoutError` if it took nothing for so many seconds."""
-        while self._writing_paused and not self.lost:
+        while self.clogged and not self.lost:
             await self._writable.begin(seconds)
         if self.lost:
             raise Gone
+
+    async def gone(self, seconds: float) -> None:
+        """Wait until the connection is no more. Raises `TimeoutError` if the peer took nothing of the rest for so many seconds."""
+        while not self.lost:
+            await self._writable.begin(seconds)
 
     def close(self) -> None:
         """Send what is queued and close in order."""

@@ -57,19 +57,6 @@ class UpstreamConnection(Stream):
             self._poll = select.poll()
             self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
-    def data_received(self, data: bytes) -> None:
-        """Buffer the answer; cut a connection that speaks unasked."""
-        if not self.in_use:
-            self.abort()
-            return
-        super().data_received(data)
-
-    def eof_received(self) -> bool:
-        """Stop offering the connection."""
-        if not self.in_use:
-            self._forget(self)
-        return super().eof_received()
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop offering the connection."""
         super().connection_lost(exc)
@@ -94,7 +81,7 @@ class UpstreamConnection(Stream):
         if end < 0 or end + 4 > MAX_HEAD:
             raise wire.Malformed(f"its head is larger than {MAX_HEAD} bytes")
         head = wire.parse_response(self.take(end + 4))
-        if head.total > MAX_FIELDS:
+        if len(head.lines) > MAX_FIELDS:
             raise wire.Malformed(f"it has more than {MAX_FIELDS} fields")
         return head
 
@@ -129,25 +116,37 @@ class Upstream:
         """How many are in use and how many idle."""
         return len(self._open) - len(self._idle), len(self._idle)
 
+    def reuse(self) -> UpstreamConnection | None:
+        """Return an idle connection for one call, if there is one and nobody waits for it. Give it back with `release` or `discard`."""
+        if not self._free:
+            return None
+        connection = self._quiet()
+        if connection is not None:
+            self._free -= 1
+        return connection
+
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
-        """Return a connection for one call, a new one if `fresh`; give it back with `release` or `discard`. Raises `Failed`, always `not_sent`."""
+        """Return a connection for one call, a new one if `fresh`. Give it back as above. Raises `Failed`, always `not_sent`."""
         if self._free:
             self._free -= 1
         else:
             await self._turn()
         try:
-            while self._idle and not fresh:
-                connection = self._idle.pop()
-                if connection.is_quiet():
-                    connection.in_use = True
-                    return connection
-                connection.abort()
-            if self._idle and len(self._open) >= self._max:
-                self._idle.popleft().close()
-            return await self._connect()
+            connection = None if fresh else self._quiet()
+            return connection or await self._connect()
         except BaseException:
             self._give_turn()
             raise
+
+    def _quiet(self) -> UpstreamConnection | None:
+        """Take the connection that was used last, as long as it is quiet; cut those that are not."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_quiet():
+                connection.in_use = True
+                return connection
+            connection.abort()
+        return None
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """Take a connection back after a whole answer; `reusable` if the request was whole too and the API does not want to end it."""
@@ -156,12 +155,8 @@ class Upstream:
         if not reusable or self._closed or connection.buffer or connection.lost or connection.ended:
             connection.close()
             return
-        connection.in_use = False
         connection.calls += 1
-        connection.idle_since = self._loop.time()
-        self._idle.append(connection)
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(self._idle_timeout, self._close_idle)
+        self._keep(connection)
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Take a connection back and cut it: what was under way on it is not to look whole."""
@@ -205,6 +200,8 @@ class Upstream:
             self._free += 1
 
     async def _connect(self) -> UpstreamConnection:
+        if self._idle and len(self._open) >= self._max:
+            self._idle.popleft().close()
         try:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await aiofastnet.create_connection(
@@ -220,6 +217,18 @@ class Upstream:
             raise connect_failure(error) from None
         self._open.add(connection)
         return connection
+
+    def adopt(self, connection: UpstreamConnection) -> None:
+        """Take over a connection that nobody uses."""
+        self._open.add(connection)
+        self._keep(connection)
+
+    def _keep(self, connection: UpstreamConnection) -> None:
+        connection.in_use = False
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(self._idle_timeout, self._close_idle)
 
     def _forget(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from proxy.forward.fields import ABOUT_A_401, NOT_FORWARDED, NOT_RETURNED, WHO_CALLS
+from proxy.forward.fields import DECIDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,33 +48,33 @@ class Malformed(Exception):
     """The peer's bytes are not HTTP/1.1; the text says what is wrong without quoting them."""
 
 
-#: A field that is passed on: its name in lower case, and its whole line as it came.
-Field: TypeAlias = tuple[bytes, bytes]
-#: The values of the fields that decide something, or stop here, by lower-case name, in the order they came.
+#: A field line: whole as it came, then its name and its value. A bare tuple, because there are ten of them a call.
+FieldLine: TypeAlias = tuple[bytes, bytes, bytes]
+#: The values of the fields that decide something, by lower-case name, in the order they came.
 Known: TypeAlias = dict[bytes, list[bytes]]
 
 
 class RequestHead(NamedTuple):
-    """A request line and its fields, as they came. `minor` is the 1 of HTTP/1.1."""
+    """A request line and its fields, as they came. minor: the 1 of HTTP/1.1. options: the members of `Connection`, in lower case."""
 
     method: bytes
     target: bytes
     major: int
     minor: int
-    fields: list[Field]
+    lines: list[FieldLine]
     known: Known
-    total: int
+    options: list[bytes]
 
 
 class ResponseHead(NamedTuple):
-    """A status line and its fields, as they came."""
+    """A status line and its fields, as they came; see `RequestHead`."""
 
     minor: int
     status: int
     reason: bytes
-    fields: list[Field]
+    lines: list[FieldLine]
     known: Known
-    total: int
+    options: list[bytes]
 
 
 def members(field_values: list[bytes]) -> list[bytes]:
@@ -93,9 +93,7 @@ def parse_request(head: bytes) -> RequestHead:
     if line is None:
         raise Malformed("the request line is not `METHOD target HTTP/1.1`")
     method, target, major, minor = line.groups()
-    return RequestHead(
-        method, target, int(major), int(minor), *_parse_fields(head, line.end(), NOT_FORWARDED, WHO_CALLS)
-    )
+    return RequestHead(method, target, int(major), int(minor), *_parse_fields(head, line.end()))
 
 
 def parse_response(head: bytes) -> ResponseHead:
@@ -104,29 +102,18 @@ def parse_response(head: bytes) -> ResponseHead:
     if line is None:
         raise Malformed("the status line is not that of an HTTP/1.1 response")
     minor, status, reason = line.groups()
-    return ResponseHead(
-        int(minor), int(status), reason or b"", *_parse_fields(head, line.end(), NOT_RETURNED, ABOUT_A_401)
-    )
+    return ResponseHead(int(minor), int(status), reason or b"", *_parse_fields(head, line.end()))
 
 
-def _parse_fields(
-    head: bytes, start: int, stopping: frozenset[bytes], deciding: frozenset[bytes]
-) -> tuple[list[Field], Known, int]:
-    """Return the fields that are passed on, the values of those that stop here or decide something, and how many there are."""
+def _parse_fields(head: bytes, start: int) -> tuple[list[FieldLine], Known, list[bytes]]:
     lines = _FIELD_LINE.findall(head, start)
     # A match begins after one line feed and ends with the next, so as many matches as lines means that every byte was matched.
     if len(lines) != head.count(b"\n", start) - 1:
         raise Malformed("a field line is not `Name: value` on one line, or holds a control character")
-    fields: list[Field] = []
     known: Known = {}
-    for line, name, value in lines:
-        key = name.lower()
-        if key not in stopping:
-            fields.append((key, line))
-            if key not in deciding:
-                continue
+    for key, value in [(key, value) for _, name, value in lines if (key := name.lower()) in DECIDING]:
         known.setdefault(key, []).append(value.rstrip(b" \t"))
-    return fields, known, len(lines)
+    return lines, known, members(known[b"connection"]) if b"connection" in known else []
 
 
 def check_beginning(data: bytes | bytearray) -> None:
@@ -197,8 +184,12 @@ class ChunkedDecoder:
     def decode(self, buffer: bytearray) -> bytes:
         """Consume what can be consumed and return its content, b"" if there is none yet."""
         pieces: list[bytes] = []
-        while not self.done and self._state(buffer, pieces):
-            pass
+        try:
+            while not self.done and self._state(buffer, pieces):
+                pass
+        except Malformed:
+            self._state = _broken  # whoever tries again is not to begin behind the fault
+            raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _size(self, buffer: bytearray, _: list[bytes]) -> bool:
@@ -248,6 +239,10 @@ class ChunkedDecoder:
         if _TRAILER.fullmatch(line) is None:
             raise Malformed("a trailer is not `Name: value` on one line")
         return True
+
+
+def _broken(_buffer: bytearray, _pieces: list[bytes]) -> bool:
+    raise Malformed("its chunked framing was broken before")
 
 
 def _take_line(buffer: bytearray, limit: int) -> bytes | None:

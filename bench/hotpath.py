@@ -1,0 +1,146 @@
+"""Drives the way of a request through listener, forwarder and upstream without a kernel: transports that only pass bytes on.
+
+It is what the proxy's own code costs, free of sockets, TLS and other processes; the counting test and `--time` are built on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from proxy import logs
+from proxy.admin.metrics import Metrics
+from proxy.app import new_event_loop
+from proxy.forward.forwarder import Forwarder
+from proxy.forward.listener import ClientConnection, Listener
+from proxy.forward.upstream import Upstream, UpstreamConnection
+from proxy.settings import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.records import Record
+
+REQUEST: Final = (
+    b"POST /corporate-mobile-subscriptions/v2/orders HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: erp/1.0\r\n"
+    b"Accept: application/json\r\nContent-Type: application/json\r\nContent-Length: 73\r\n\r\n"
+    b'{"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}    '
+)
+RESPONSE: Final = (
+    b"HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 08:00:00 GMT\r\nContent-Type: application/json\r\nContent-Length: 86\r\n"
+    b"Connection: keep-alive\r\n\r\n" + b"x" * 86
+)
+
+
+class Token:
+    """A token that never ends."""
+
+    def reveal(self) -> str:
+        """Return made-up characters."""
+        return "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class Tokens:
+    """Always has one."""
+
+    def __init__(self) -> None:
+        self._token = Token()
+
+    def usable(self) -> Token:
+        """Return it."""
+        return self._token
+
+    async def get(self) -> Token:
+        """Return it."""
+        return self._token
+
+    def invalidate(self, rejected: Token) -> bool:
+        """Never asked."""
+        raise NotImplementedError(rejected)
+
+
+class Pipe:
+    """A transport that hands what is written to a callback, and is never full."""
+
+    def __init__(self, on_write: Callable[[], None]) -> None:
+        self._on_write = on_write
+
+    def write(self, _: bytes) -> None:
+        """Take it."""
+        self._on_write()
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def abort(self) -> None:
+        """Do nothing."""
+
+    close = abort
+
+    def get_extra_info(self, _: str) -> None:
+        """Know nothing."""
+
+
+class Rig:
+    """One client connection on one upstream connection."""
+
+    def __init__(self) -> None:
+        environ = {
+            f"TELENOR_PROXY_OAUTH__{name}": "made-up-value" for name in ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
+        }
+        settings = load(None, environ | {"TELENOR_PROXY_LOG__FORMAT": "json"})
+        self._loop = asyncio.get_running_loop()
+        upstream = Upstream(settings.upstream.origin, None, max_connections=1, connect_timeout=1, idle_timeout=3600)
+        connection = UpstreamConnection(self._loop, lambda _: None)
+        connection.transport = Pipe(self._answer)  # type: ignore[assignment] # it has what is used
+        upstream.adopt(connection)
+        self._connection = connection
+        self.null = os.open(os.devnull, os.O_WRONLY)
+        access_log, metrics = logs.AccessLog(logs.LineWriter(self.null), settings.log), Metrics()
+
+        def observe(record: Record) -> None:
+            access_log(record)
+            metrics(record)
+
+        listener = Listener(settings, Forwarder(settings, Tokens(), upstream, lambda _: False), observe)
+        self._client = ClientConnection(listener, self._loop)
+        self._done = self._loop.create_future()
+        self._client.connection_made(Pipe(self._finished))  # type: ignore[arg-type] # as above
+
+    def _answer(self) -> None:
+        self._loop.call_soon(self._connection.data_received, RESPONSE)
+
+    def _finished(self) -> None:
+        self._done.set_result(None)
+
+    async def request(self) -> None:
+        """One request, answered."""
+        self._done = self._loop.create_future()
+        self._client.data_received(REQUEST)
+        await self._done
+
+    async def close(self) -> None:
+        """End the task of the connection."""
+        self._client.connection_lost(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def _time(rounds: int, requests: int) -> float:
+    rig = Rig()
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        for _ in range(requests):
+            await rig.request()
+        best = min(best, (time.perf_counter() - began) / requests)
+    await rig.close()
+    return best
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        print(f"{runner.run(_time(20, 2000)) * 1e6:.1f} us per request, the best of 20 rounds")

@@ -1,0 +1,349 @@
+"""`telenor-proxy check`: tries configuration, way and credentials one after the other, and says in plain words what is right and what is wrong.
+
+    what the settings say -> name -> connection -> certificate -> access token
+
+Judging is pure; each step on the way is one short function that gives a finding, and the first that fails ends the check, for what
+comes after it would only fail as well. Never: a secret or a part of one in a finding. Nor does it log the token out that it
+fetched: whether two logins share a token is published nowhere, so that could end the one of a proxy that is at work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import os
+import socket
+import ssl
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from proxy import trust
+from proxy.errors import CredentialsRefused, TokenError
+from proxy.tokens import policy
+from proxy.tokens.diagnosis import looks_like_person
+from proxy.tokens.endpoint import TokenEndpoint
+from proxy.tokens.values import Credentials
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+
+    from proxy.settings import OAuthSettings, Settings
+    from proxy.tokens.values import Grant
+
+    Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
+
+_PASSED: Final = 0
+_NOT_PASSED: Final = 1
+
+#: What config.example.yaml holds where the credentials belong.
+_PLACEHOLDER: Final = "replace-me"
+#: The variables by which other programs find their way out (curl(1), "ENVIRONMENT").
+_PROXY_VARIABLES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+#: Addresses of a name that are shown; more say nothing new.
+_MOST_ADDRESSES: Final = 4
+_HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
+
+
+class Mark(enum.Enum):
+    """How a step went: the word, and the sign before it where signs can be shown."""
+
+    OK = ("ok", "✓")
+    WARNING = ("warning", "!")
+    FAILED = ("FAILED", "✗")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the answer: the step, how it went, and whole sentences for a person."""
+
+    mark: Mark
+    step: str
+    text: str
+
+    def line(self, *, signs: bool) -> str:
+        """Write it as one line; without `signs` in ASCII, as far as the text is."""
+        word, sign = self.mark.value
+        return f"{f'{sign} ' if signs else ''}{word:<7}  {self.step:<13}  {self.text}"
+
+
+def run(settings: Settings) -> int:
+    """Check everything and print each finding when it is there; 0 when an access token was fetched, 1 otherwise."""
+    return asyncio.run(_run(settings, os.environ, _say))
+
+
+async def _run(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> int:
+    signs = _can_show_signs(sys.stdout.encoding)
+    failed = False
+    async for finding in examine(settings, environ):
+        failed = failed or finding.mark is Mark.FAILED
+        say(finding.line(signs=signs))
+    say(
+        "The proxy would get no access token. Mend what failed, and check again."
+        if failed
+        else "All is well: `telenor-proxy serve` can start."
+    )
+    return _NOT_PASSED if failed else _PASSED
+
+
+def _can_show_signs(encoding: str | None) -> bool:
+    return (encoding or "").lower().replace("-", "").replace("_", "") == "utf8"
+
+
+def _say(line: str) -> None:
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()  # the next step may take a while
+
+
+async def examine(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+    """Give finding after finding; a failed one is the last."""
+    for finding in read(settings, environ):
+        yield finding
+    for step in _steps(settings):
+        for finding in await step(settings):
+            yield finding
+            if finding.mark is Mark.FAILED:
+                return
+
+
+def _steps(settings: Settings) -> tuple[Callable[[Settings], Awaitable[tuple[Finding, ...]]], ...]:
+    if settings.upstream.origin.is_tls:
+        return look_up, _connect, _shake_hands, _fetch
+    return look_up, _connect, _fetch
+
+
+# --- What the settings say: pure --------------------------------------------------------------------------------------
+
+
+def read(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Judge what can be judged without a network."""
+    yield Finding(Mark.OK, "configuration", "It is complete, and nothing in it contradicts anything else.")
+    yield from _read_credentials(settings.oauth)
+    yield _read_destination(settings)
+    yield from _read_environment(environ)
+
+
+def _read_credentials(oauth: OAuthSettings) -> Iterator[Finding]:
+    held = {
+        "oauth.client_id": oauth.client_id,
+        "oauth.client_secret": oauth.client_secret.get_secret_value(),
+        "oauth.username": oauth.username,
+        "oauth.password": oauth.password.get_secret_value(),
+    }
+    copied = [path for path, value in held.items() if value.startswith(_PLACEHOLDER)]
+    if copied:
+        text = f"Still as in the example: {', '.join(copied)}. Put the values there that Telenor gave to your company."
+        yield Finding(Mark.WARNING, "credentials", text)
+    doubt = looks_like_person(oauth.username)
+    if doubt is not None:
+        yield Finding(Mark.WARNING, "credentials", doubt)
+
+
+def _read_destination(settings: Settings) -> Finding:
+    origin = settings.upstream.origin
+    where = f"The credentials go to {origin}{settings.oauth.token_path}, and nowhere else."
+    if origin.is_tls or origin.is_loopback:
+        return Finding(Mark.OK, "destination", where)
+    text = f"{where} They go unencrypted: whoever is on the way can read them. Use https in upstream.url."
+    return Finding(Mark.WARNING, "destination", text)
+
+
+def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
+    # Only the names: such a URL often holds a password.
+    if found := sorted(name for name in environ if name.lower() in _PROXY_VARIABLES and environ[name]):
+        text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself, so the firewall must let it through."
+        yield Finding(Mark.WARNING, "environment", text)
+
+
+# --- The way there ----------------------------------------------------------------------------------------------------
+
+
+async def look_up(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> tuple[Finding, ...]:
+    """Find the addresses of the upstream's host."""
+    host, seconds = settings.upstream.origin.host, settings.upstream.connect_timeout_seconds
+    try:
+        async with asyncio.timeout(seconds):
+            addresses = await _addresses(host, resolve)
+    except OSError as error:  # TimeoutError is one
+        return (Finding(Mark.FAILED, "name", why_not_found(host, seconds, error)),)
+    if host in addresses:
+        return (Finding(Mark.OK, "name", f"{host} is an address, so there is no name to look up."),)
+    more = ", ..." if len(addresses) > _MOST_ADDRESSES else ""
+    return (Finding(Mark.OK, "name", f"{host} is at {', '.join(addresses[:_MOST_ADDRESSES])}{more}"),)
+
+
+async def _addresses(host: str, resolve: Resolve) -> list[str]:
+    """Ask the system's resolver, in a thread that nobody waits for: a lookup cannot be cancelled, and may take minutes."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def deliver(addresses: list[str], error: OSError | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(addresses)
+        else:
+            answer.set_exception(error)
+
+    def ask() -> None:
+        addresses: list[str] = []
+        failure: OSError | None = None
+        try:
+            addresses = [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]
+        except OSError as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the check has ended meanwhile, and its loop is closed
+            loop.call_soon_threadsafe(deliver, addresses, failure)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return await answer
+
+
+async def _connect(settings: Settings) -> tuple[Finding, ...]:
+    origin, seconds = settings.upstream.origin, settings.upstream.connect_timeout_seconds
+    try:
+        peer = (await _open(settings, None)).get_extra_info("peername")[0]
+    except OSError as error:
+        text = why_not_connected(f"{origin.host} port {origin.port}", seconds, error)
+        return (Finding(Mark.FAILED, "connection", text),)
+    return (Finding(Mark.OK, "connection", f"{peer} port {origin.port} accepts connections."),)
+
+
+async def _shake_hands(settings: Settings) -> tuple[Finding, ...]:
+    seconds = settings.upstream.connect_timeout_seconds
+    try:
+        transport = await _open(settings, trust.client_context(settings.upstream.ca_file))
+    except OSError as error:
+        return (Finding(Mark.FAILED, "certificate", why_not_trusted(settings, seconds, error)),)
+    encryption = transport.get_extra_info("ssl_object")
+    issuer = issuer_of(encryption.getpeercert())
+    text = f"{encryption.version()}, and the certificate is trusted; it was issued by {issuer}."
+    return (Finding(Mark.OK, "certificate", text),)
+
+
+async def _open(settings: Settings, context: ssl.SSLContext | None) -> asyncio.BaseTransport:
+    """Connect, and cut the connection: nothing is sent, but what is known of it stays readable. Raises `OSError`."""
+    origin = settings.upstream.origin
+    async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol,
+            origin.host,
+            origin.port,
+            ssl=context,
+            server_hostname=None if context is None else origin.host,
+            happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
+        )
+    transport.abort()
+    return transport
+
+
+# --- The token --------------------------------------------------------------------------------------------------------
+
+
+async def _fetch(settings: Settings) -> tuple[Finding, ...]:
+    origin, oauth = settings.upstream.origin, settings.oauth
+    endpoint = TokenEndpoint(
+        origin=str(origin),
+        token_path=oauth.token_path,
+        logout_path=oauth.logout_path,
+        tls=trust.client_context(settings.upstream.ca_file) if origin.is_tls else None,
+        timeout_seconds=oauth.request_timeout_seconds,
+    )
+    credentials = Credentials(
+        oauth.client_id, oauth.client_secret, oauth.username, oauth.password, oauth.scope
+    )
+    try:
+        grant = await endpoint.fetch(credentials)
+    except TokenError as error:
+        return (Finding(Mark.FAILED, "access token", why_no_token(error)),)
+    finally:
+        await endpoint.close()
+    return (Finding(Mark.OK, "access token", "Telenor accepts the four credentials."), lifetime(grant, oauth))
+
+
+def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
+    """Say how long the token lives and what the proxy will do about it."""
+    renewal = policy.renew_after(grant.lifetime, oauth.refresh_ahead_seconds)
+    text = f"The token lives for {grant.lifetime:g} s; the proxy renews it after {renewal:g} s."
+    if grant.note is None:
+        return Finding(Mark.OK, "lifetime", text)
+    return Finding(Mark.WARNING, "lifetime", f"{text} {grant.note}")
+
+
+# --- Words for what failed: pure --------------------------------------------------------------------------------------
+
+
+def why_not_found(host: str, seconds: float, error: OSError) -> str:
+    """Say why a name gave no address."""
+    if isinstance(error, TimeoutError):
+        return f"The name server did not answer within {seconds:g} s. Can this machine look up names of the internet?"
+    if isinstance(error, socket.gaierror) and error.errno == getattr(socket, "EAI_AGAIN", None):
+        return f"The name server did not answer for {host}. Can this machine look up names of the internet?"
+    return f"There is no host {host}, says the name server. Is upstream.url spelled right?"
+
+
+def why_not_connected(where: str, seconds: float, error: OSError) -> str:
+    """Say why no connection came about."""
+    if isinstance(error, TimeoutError):
+        return f"{where} did not answer within {seconds:g} s. Does a firewall drop what goes there?"
+    if isinstance(error, ConnectionRefusedError):
+        return f"{where} refused the connection. Is the port in upstream.url right, and does a firewall allow it?"
+    reason = os.strerror(error.errno) if error.errno else "none of its addresses accepts connections"
+    return f"There is no way to {where}: {reason}. Check the network, the firewall and upstream.url."
+
+
+#: Verdicts of OpenSSL (X509_V_ERR_... of x509_vfy.h) that say: the chain ends at an authority that is not among the trusted ones.
+_UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
+_NOT_YET_VALID: Final = 9
+_EXPIRED: Final = 10
+_WRONG_NAME: Final = frozenset({62, 64})
+
+
+def why_not_trusted(settings: Settings, seconds: float, error: OSError) -> str:
+    """Say why no TLS connection came about."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _why_refused(settings, error.verify_code, error.verify_message)
+    if isinstance(error, TimeoutError):
+        return f"The TLS handshake was not over within {seconds:g} s. A firewall in between may look into it."
+    if isinstance(error, ssl.SSLError):
+        return "What answers there speaks no TLS that is safe today (1.2 or later). Are scheme and port of upstream.url right?"
+    return "The connection broke off in the TLS handshake. A firewall in between may allow known hosts only."
+
+
+def _why_refused(settings: Settings, code: int, message: str) -> str:
+    host = settings.upstream.origin.host
+    if code in _UNKNOWN_ISSUER and settings.upstream.ca_file is None:
+        return (
+            "The certificate comes from an authority that this machine does not know. Most likely a proxy in between inspects TLS: "
+            "ask your network's administrators for its CA certificate, and name that file in upstream.ca_file."
+        )
+    if code in _UNKNOWN_ISSUER:
+        return (
+            "The certificate comes from an authority that is not in upstream.ca_file. That file replaces the system's authorities: "
+            "it must hold the one that signs here, which is Telenor's, or that of a proxy in between that inspects TLS."
+        )
+    if code == _EXPIRED:
+        return f"The certificate has expired. Is the clock of this machine right? If it is, {host} or a proxy in between must renew it."
+    if code == _NOT_YET_VALID:
+        return "The certificate is not valid yet. Is the clock of this machine right?"
+    if code in _WRONG_NAME:
+        return f"The certificate is trusted, but it is not for {host}. Something else answers there. Is upstream.url right?"
+    return f"The certificate is not trusted: {message}."
+
+
+def why_no_token(error: TokenError) -> str:
+    """Say why there is no token; the words about codes and credentials are those of `tokens`."""
+    if error.reason == "redirected" or (isinstance(error, CredentialsRefused) and error.code is None):
+        return f"{error.detail} Something in between, such as a filter or a login page of the network, may have answered instead."
+    return error.detail
+
+
+def issuer_of(certificate: Mapping[str, object] | None) -> str:
+    """Name who issued a verified certificate (`SSLSocket.getpeercert`): behind a proxy that inspects TLS it is not who one thinks."""
+    issuer = (certificate or {}).get("issuer", ())
+    names = dict(pair for group in issuer for pair in group) if isinstance(issuer, tuple) else {}
+    name = str(names.get("organizationName") or names.get("commonName") or "")
+    return name if name.isprintable() and name else "an authority without a name"

@@ -1,0 +1,163 @@
+"""The types of single settings. Each check says what must be, never what was given, which may be a secret in the wrong place.
+
+What several settings must be together is the business of `model`.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from proxy.settings.origin import Origin, is_host, is_ipv6
+
+#: Seconds. No timeout or wait is longer than an hour: such a number was most likely meant as milliseconds.
+LONGEST_WAIT: Final = 3600.0
+#: Bytes, without the closing NUL: the size of sun_path in Linux (unix(7)).
+_LONGEST_SOCKET_PATH: Final = 107
+#: Characters. Shorter keys can be tried out over a network.
+_SHORTEST_CLIENT_KEY: Final = 8
+
+# RFC 6749, section 3.3: scope tokens of NQCHAR, one space between them.
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
+# Lone surrogates are what Python makes of bytes in the environment that are not UTF-8 (PEP 383); they cannot be sent.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def _check_url(url: str) -> str:
+    Origin.parse(url)
+    return url
+
+
+def _check_bind_host(host: str) -> str:
+    if not (is_host(host) or is_ipv6(host)):
+        raise ValueError("must be a host name or an address alone, without scheme, port or brackets")
+    return host
+
+
+def _check_allowed_host(host: str) -> str:
+    if host == "*" or is_host(host) or (host[:1] == "[" and host[-1:] == "]" and is_ipv6(host[1:-1])):
+        return host
+    if is_ipv6(host):
+        raise ValueError("must have the IPv6 address in brackets")
+    raise ValueError('must be a host name or an address without scheme, port or path, or "*" alone for all')
+
+
+def _check_path(path: str) -> str:
+    if not path.startswith("/") or not _VISIBLE.fullmatch(path):
+        raise ValueError('must begin with "/" and hold visible ASCII characters only')
+    if not set(path).isdisjoint("?#%\\") or "//" in path or not {".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError('must be a plain path, without "?", "#", "%", "\\", "//" and dot segments')
+    return path
+
+
+def _check_allowed_path(path: str) -> str:
+    if is_below(_check_path(path).lower(), "/oauth"):
+        raise ValueError("can never be called: everything below /oauth/ is the proxy's own business")
+    return path
+
+
+def is_below(path: str, root: str) -> bool:
+    """Whether a path is the root itself or stands below it, segment by segment."""
+    return f"{path}/".startswith(f"{root.rstrip('/')}/")
+
+
+def _check_scope(scope: str) -> str:
+    if not _SCOPE.fullmatch(scope):
+        raise ValueError("must be scope names with one space between them (RFC 6749, section 3.3)")
+    return scope
+
+
+def _check_controls(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("must be one line of UTF-8 text without control characters")
+    return text
+
+
+def _check_client_id(text: str) -> str:
+    if ":" in text:
+        raise ValueError('must not contain ":", which separates it from the secret (RFC 7617, section 2)')
+    return _check_controls(text)
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    _check_controls(secret.get_secret_value())
+    return secret
+
+
+def _check_client_key(secret: SecretStr) -> SecretStr:
+    key = secret.get_secret_value()
+    if len(key) < _SHORTEST_CLIENT_KEY or not _VISIBLE.fullmatch(key):
+        raise ValueError(
+            f"must be at least {_SHORTEST_CLIENT_KEY} visible ASCII characters without spaces, so that it fits in a header field"
+        )
+    return secret
+
+
+def _wrap(value: object) -> object:
+    """Make a secret of a text. Whatever else YAML made of it is left to be refused; pydantic itself would take bytes too."""
+    return SecretStr(value) if isinstance(value, str) else value
+
+
+def _check_file_name(value: object) -> object:
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError("must be the path of a file")
+    return value
+
+
+def _check_socket(path: Path) -> Path:
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ValueError(
+            f"must be at most {_LONGEST_SOCKET_PATH} bytes long, the system's limit for socket paths"
+        )
+    return path
+
+
+def _check_ca_file(path: Path) -> Path:
+    import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the file need it here
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        certificates = 0
+    except OSError as error:
+        raise ValueError(
+            f"names a file that cannot be read ({error.strerror}); check the path and its rights"
+        ) from None
+    else:
+        certificates = context.cert_store_stats()["x509"]
+    if not certificates:
+        raise ValueError('names a file without a certificate in PEM form ("-----BEGIN CERTIFICATE-----")')
+    return path
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Line = Annotated[Text, AfterValidator(_check_controls)]
+AnyCase = BeforeValidator(_lower)
+
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_WAIT)]
+Connections = Annotated[int, Field(ge=1, le=1_000_000)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+BindHost = Annotated[Text, AfterValidator(_check_bind_host)]
+AllowedHost = Annotated[Text, AfterValidator(_check_allowed_host)]
+Url = Annotated[Text, AfterValidator(_check_url)]
+OwnPath = Annotated[Text, AfterValidator(_check_path)]
+AllowedPath = Annotated[Text, AfterValidator(_check_allowed_path)]
+
+FileName = Annotated[Path, Field(strict=False), BeforeValidator(_check_file_name)]
+SocketName = Annotated[FileName, AfterValidator(_check_socket)]
+CaFile = Annotated[FileName, AfterValidator(_check_ca_file)]
+
+ClientId = Annotated[Text, AfterValidator(_check_client_id)]
+Scope = Annotated[Text, AfterValidator(_check_scope)]
+_Hidden = Annotated[SecretStr, Field(min_length=1), BeforeValidator(_wrap)]
+Secret = Annotated[_Hidden, AfterValidator(_check_secret)]
+ClientKey = Annotated[_Hidden, AfterValidator(_check_client_key)]
