@@ -83,7 +83,7 @@ async def _run(settings: Settings, environ: Mapping[str, str], say: Callable[[st
     say(
         "The proxy would get no access token. Mend what failed, and check again."
         if failed
-        else "All is well: `telenor-proxy serve` can start."
+        else "An access token was fetched: `telenor-proxy serve` will get one as well."
     )
     return _NOT_PASSED if failed else _PASSED
 

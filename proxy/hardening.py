@@ -1,4 +1,4 @@
-"""What the process gives up so that its memory stays its own: core dumps, being traced by its peers, key logs."""
+"""What the process gives up so that its secrets stay its own: core dumps, being traced by its peers, key logs, trust it never asked for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def harden() -> None:
-    """Forbid core dumps and tracing, and forget SSLKEYLOGFILE before any library looks for it. Where a system knows none of it, go on."""
+    """Forbid core dumps and tracing, and forget SSLKEYLOGFILE before any library looks for it. Where a system knows none of it, go on.
+
+    To be called before aiohttp is imported.
+    """
     os.environ.pop("SSLKEYLOGFILE", None)
+    _import_aiohttp_without_certificates()
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # noqa: PLC0415 # not on Windows
 
@@ -21,3 +25,20 @@ def harden() -> None:
 
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _import_aiohttp_without_certificates() -> None:
+    """Let the two TLS contexts that aiohttp builds at import trust nobody.
+
+    They are never used (see trust.py); loading the system's certificates into them, twice, would be most of the time of that import.
+    """
+    hidden = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
+    os.environ.update(dict.fromkeys(hidden, os.devnull))
+    try:
+        import aiohttp  # noqa: F401, PLC0415 # the point is when it is imported
+    finally:
+        for name, value in hidden.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -148,7 +148,8 @@ class AccessLog:
 
     def __call__(self, record: Record) -> None:
         """Log it; as a warning when the proxy could not give the API's answer."""
-        level = "warning" if record.error is not None and record.status >= _STATUS_OF_FAULTS else "info"
+        failed = record.error is not None and record.status >= _STATUS_OF_FAULTS and not record.refused
+        level = "warning" if failed else "info"
         if not (self._fulfils if level == "info" else self._fails):
             return
         upstream = record.upstream_seconds

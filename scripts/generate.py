@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from proxy.settings import json_schema, settings_table
+from proxy.settings.reference import json_schema, settings_table
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 

@@ -1,6 +1,6 @@
 """One request in, one answer out: the order of things, and which failures are tried again.
 
-    token -> connection -> send -> head of the answer -> (401: perhaps a new token, and once more) -> relay
+    token -> (turn) -> connection -> send -> head of the answer -> (401: perhaps a new token, and once more) -> relay
 
 Laws
 1. Only a token that the keeper vouches for is sent, and only to the configured origin.
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.forward.exchange import Exchange
+    from proxy.forward.pacing import Pacer
     from proxy.forward.upstream import Upstream
     from proxy.settings import Settings
 
 _UNAUTHORIZED: Final = 401
 #: Codes of Telenor's gateway that a new token cures: invalid access token, access token expired.
 CURABLE_CODES: Final = frozenset({"40105", "40106"})
+_TOO_MANY_REQUESTS: Final = 429
 # RFC 6750 section 3.1.
 _INVALID_TOKEN: Final = re.compile(rb"\bbearer\b.*\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE)
 _GZIP_OR_ZLIB: Final = 47  # zlib's wbits: the largest window, either header
@@ -77,10 +79,17 @@ class Forwarder(Generic[T]):
         tokens: Tokens[T],
         upstream: Upstream,
         error_code: Callable[[bytes], str | None],
+        *,
+        concerns_token: Callable[[str], bool] = CURABLE_CODES.__contains__,
+        pacer: Pacer | None = None,
+        on_throttled: Callable[[str | None], None] | None = None,
     ) -> None:
         self._tokens = tokens
         self._upstream = upstream
         self._error_code = error_code
+        self._concerns_token = concerns_token
+        self._pacer = pacer
+        self._on_throttled = on_throttled
         self._host = settings.upstream.origin.host_header
         self._bounds = Bounds.of(settings)
         self._credential: tuple[T | None, bytes] = (None, b"")
@@ -94,6 +103,8 @@ class Forwarder(Generic[T]):
         token = self._tokens.usable() or await self._wait_for_token(exchange)
         resent = replayed = False
         while True:
+            if self._pacer is not None:
+                token = await self._in_turn(self._pacer, exchange)
             connection = (not resent and self._upstream.reuse()) or await self._upstream.acquire(fresh=resent)
             attempt = Attempt(exchange, connection, self._bounds)
             try:
@@ -101,11 +112,16 @@ class Forwarder(Generic[T]):
                 if head is None:
                     resent = self._may_resend(exchange, resent=resent)
                     continue
-                if head.status == _UNAUTHORIZED and not replayed and await self._is_curable(head, attempt):
-                    replayed = self._tokens.invalidate(token)
-                    if replayed and exchange.kept is not None and self._bounds.max_replay:
-                        token = await self._wait_for_token(exchange)
-                        continue
+                if (
+                    head.status == _UNAUTHORIZED
+                    and not replayed
+                    and await self._may_replay(exchange, head, attempt, token)
+                ):
+                    replayed = True
+                    token = await self._wait_for_token(exchange)
+                    continue
+                if head.status == _TOO_MANY_REQUESTS:
+                    await self._count_throttled(head, attempt)
                 await attempt.relay(head)
             except (wire.Malformed, Gone, TimeoutError) as fault:
                 raise self._explained(fault, exchange) from None
@@ -142,6 +158,14 @@ class Forwarder(Generic[T]):
             kind, what + (_HARMLESS if exchange.request.is_safe else _MAY_BE_PLACED), outcome=UNKNOWN
         )
 
+    async def _in_turn(self, pacer: Pacer, exchange: Exchange) -> T:
+        """Wait until the call may be sent; return the token that is in force by then. The line is long enough to outlive one.
+
+        Every sending takes a turn, so that the API never sees more than the set rate; only the first one can be refused.
+        """
+        await pacer.turn(again=exchange.attempts > 0)
+        return self._tokens.usable() or await self._wait_for_token(exchange)
+
     async def _wait_for_token(self, exchange: Exchange) -> T:
         began = time.perf_counter()
         try:
@@ -158,6 +182,21 @@ class Forwarder(Generic[T]):
             self._credential = (token, b"Authorization: Bearer %b\r\n" % token.reveal().encode("ascii"))
         return self._credential[1]
 
+    async def _may_replay(
+        self, exchange: Exchange, head: wire.ResponseHead, attempt: Attempt, token: T
+    ) -> bool:
+        """Whether a call that was answered with 401 goes out once more. If a new token would help, this one is given up in any case."""
+        return (
+            await self._is_curable(head, attempt)
+            and self._tokens.invalidate(token)
+            and exchange.kept is not None
+            and self._bounds.max_replay > 0
+        )
+
+    async def _count_throttled(self, head: wire.ResponseHead, attempt: Attempt) -> None:
+        if self._on_throttled is not None:
+            self._on_throttled(self._code(head, await attempt.peek()))
+
     async def _is_curable(self, head: wire.ResponseHead, attempt: Attempt) -> bool:
         """Whether a 401 means that a new token would help."""
         content = await attempt.peek()
@@ -165,10 +204,14 @@ class Forwarder(Generic[T]):
             return True
         if content is None:
             return False
-        if b"content-encoding" in head.known:
+        code = self._code(head, content)
+        return code is None or self._concerns_token(code)
+
+    def _code(self, head: wire.ResponseHead, content: bytes | None) -> str | None:
+        """Return the code that an error body names, None if it names none or was too large to be looked at."""
+        if content is not None and b"content-encoding" in head.known:
             content = _decompressed(content)
-        code = self._error_code(content)
-        return code is None or code in CURABLE_CODES
+        return None if content is None else self._error_code(content)
 
 
 def _decompressed(content: bytes) -> bytes:

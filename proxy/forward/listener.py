@@ -29,6 +29,7 @@ from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
 from proxy.forward import guard, rewrite
 from proxy.forward.attempt import ClientLeft, ClientSlow
 from proxy.forward.body import Body
+from proxy.forward.closing import is_readable, stop_listening
 from proxy.forward.exchange import CLIENT_LEFT, Exchange
 from proxy.forward.stream import Gone, Stream
 from proxy.records import Record
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 #: After an answer that ends a connection, the client may still be sending. What comes is read and dropped for this long, so that the
 #: answer is not lost in a reset (RFC 9112 section 9.6).
 LINGER_SECONDS: Final = 2.0
+#: When the proxy stops, a connection between two requests is closed after this much quiet. So a client that uses it more often than four
+#: times a second reads `Connection: close` in an answer, and does not send its next request into a closed connection. NGINX has
+#: `keepalive_min_timeout` for the same purpose.
+QUIET_SECONDS: Final = 0.25
 #: Connections over the limit that may be told so at one time; more are cut without a word.
 MAX_TURNED_AWAY: Final = 100
 _BACKLOG: Final = 1024
@@ -74,6 +79,10 @@ class ClientConnection(Stream):
         super().connection_made(transport)
         self.task = self._listener.welcome(self)
 
+    def is_quiet(self) -> bool:
+        """Whether nothing of the next request is there, neither here nor in the kernel."""
+        return not self.buffer and not is_readable(self.transport.get_extra_info("socket"))
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Give up what nobody waits for any more; an order that may have been placed goes on."""
         super().connection_lost(exc)
@@ -96,6 +105,7 @@ class Listener:
         self._clients: set[ClientConnection] = set()
         self._turned_away: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._unix_path: Path | None = None
         self._draining = False
         self._ids = (
             b"%b-%x" % (prefix, number)
@@ -125,25 +135,28 @@ class Listener:
         """Listen on a Unix socket that owner and group may use. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         listening = bind_unix(path, mode)
+        self._unix_path = Path(path)
         self._server = await aiofastnet.create_unix_server(
             loop, lambda: ClientConnection(self, loop), sock=listening, backlog=_BACKLOG
         )
 
     def drain(self) -> None:
-        """From now on every answer ends its connection."""
+        """From now on every answer ends its connection, and says so."""
         self._draining = True
         for client in self._clients:
-            if client.exchange is not None:
+            if client.exchange is not None and not client.exchange.answered:
                 client.exchange.keep_alive = False
 
     async def close(self, grace_seconds: float) -> None:
         """Accept no more; let the requests in flight finish within the grace period, then end them."""
         self.drain()
-        if self._server is not None:
-            self._server.close()
+        server, self._server = self._server, None
+        if server is not None:
+            await stop_listening(server, self._unix_path)
+        self._idle_timeout = min(self._idle_timeout, QUIET_SECONDS)
         for client in self._clients:
             if client.exchange is None and not client.buffer:
-                client.close()
+                client.postpone(self._idle_timeout)
         tasks = {client.task for client in self._clients if client.task is not None} | self._turned_away
         if not tasks:
             return
@@ -226,11 +239,14 @@ class Listener:
     async def _read_head(self, client: ClientConnection) -> bytes | None:
         """Return the next request head; None if the client has no more to ask. Raises `Refused`."""
         loop = asyncio.get_running_loop()
-        try:
-            while not _skip_empty_line(client.buffer):
+        while not _skip_empty_line(client.buffer):
+            try:
                 await client.more(self._idle_timeout)
-        except (Gone, TimeoutError):
-            return None
+            except Gone:
+                return None
+            except TimeoutError:
+                if client.is_quiet():  # else the request came in the very moment in which the patience ended
+                    return None
         deadline = loop.time() + self._head_timeout
         scanned = 0
         while not (size := guard.measure_head(client.buffer, scanned, self._rules)):
@@ -283,16 +299,15 @@ class Listener:
 
     def _give_up(self, exchange: Exchange, error: Problem) -> None:
         """Answer with problem details, or cut an answer that has begun."""
-        exchange.error = error.kind.proxy_error
+        exchange.refused = isinstance(error, Refused)
+        exchange.error = _word(error)
         client = exchange.client
         if exchange.answered:
             exchange.keep_alive = False
             client.abort()
         elif not client.lost:
             exchange.status = error.kind.status
-            exchange.keep_alive = (
-                exchange.keep_alive and exchange.body.done and not isinstance(error, Refused)
-            )
+            exchange.keep_alive = exchange.keep_alive and exchange.body.done and not exchange.refused
             client.write(
                 rewrite.problem(
                     error,
@@ -353,9 +368,14 @@ def _refusal(request_id: bytes, head: wire.RequestHead | None, error: Refused, s
         path,
         error.kind.status,
         seconds,
-        error=error.kind.name,
+        error=_word(error),
         refused=True,
     )
+
+
+def _word(error: Problem) -> str:
+    """Name the problem in logs and metrics: a refusal by our own name for it, a failure by RFC 9209's finer one."""
+    return error.kind.name if isinstance(error, Refused) else error.kind.proxy_error
 
 
 def _outcome(exchange: Exchange) -> Record:
@@ -372,6 +392,7 @@ def _outcome(exchange: Exchange) -> Record:
         exchange.token_seconds,
         exchange.attempts,
         exchange.error,
+        exchange.refused,
     )
 
 

@@ -33,13 +33,16 @@ class Wait:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._future: asyncio.Future[None] | None = None
+        self._future: asyncio.Future[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline: float | None = None
 
-    def begin(self, seconds: float | None) -> asyncio.Future[None]:
-        """Return a future that `wake` resolves and that fails with `TimeoutError` after so many seconds; None waits for ever."""
+    def begin(self, seconds: float | None) -> asyncio.Future[bool]:
+        """Return a future that is false when `wake` came, true after so many seconds; None waits for ever.
+
+        It never fails: a failure that nobody collects, because the task was cancelled meanwhile, would be logged.
+        """
         self._future = future = self._loop.create_future()
         self.postpone(seconds)
         return future
@@ -68,16 +71,13 @@ class Wait:
         if self._loop.time() < self._deadline:
             self._arm(self._deadline)
         else:
-            future.set_exception(TimeoutError())
+            future.set_result(True)
 
-    def wake(self, error: BaseException | None = None) -> None:
-        """Let the waiting coroutine, if there is one, go on; with an error, raise it there."""
+    def wake(self) -> None:
+        """Let the waiting coroutine, if there is one, go on."""
         future = self._future
         if future is not None and not future.done():
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+            future.set_result(False)
 
     def close(self) -> None:
         """Forget the timer."""
@@ -167,13 +167,16 @@ class Stream(asyncio.Protocol):
     async def more(self, seconds: float | None) -> None:
         """Wait for more input than there is. Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds."""
         if self.lost or self.ended or self.fault is not None:
-            raise self.fault or Gone
+            raise self._end()
         if self._reading_paused:
             self.resume_reading()
         before = len(self.buffer)
-        await self._readable.begin(seconds)
+        timed_out = await self._readable.begin(seconds)
         if len(self.buffer) == before:
-            raise Gone
+            raise TimeoutError if timed_out else self._end()
+
+    def _end(self) -> BaseException:
+        return Gone() if self.fault is None else self.fault
 
     def resume_reading(self) -> None:
         """Let more come in, if there was too much."""
@@ -194,7 +197,7 @@ class Stream(asyncio.Protocol):
     def fail(self, error: BaseException) -> None:
         """Make the reader raise this error, now or when it next waits."""
         self.fault = error
-        self._readable.wake(error)
+        self._readable.wake()
 
     def write(self, data: bytes) -> None:
         """Queue bytes for sending; without effect once the connection is lost."""
@@ -203,7 +206,10 @@ class Stream(asyncio.Protocol):
     async def drain(self, seconds: float | None) -> None:
         """Wait until the peer has taken enough. Raises `Gone` if it has gone, `TimeoutError` if it took nothing for so many seconds."""
         while self.clogged and not self.lost:
-            await self._writable.begin(seconds)
+            queued = self.transport.get_write_buffer_size()
+            timed_out = await self._writable.begin(seconds)
+            if timed_out and self.transport.get_write_buffer_size() >= queued:
+                raise TimeoutError
         if self.lost:
             raise Gone
 

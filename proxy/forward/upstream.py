@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 MAX_HEAD: Final = 65536  # bytes
 MAX_FIELDS: Final = 256
 
+#: How soon a connection is opened when there is none; so long that an API that cuts connections is not besieged.
+WARM_PAUSE: Final = 2.0  # seconds
+#: How seldom that is tried while it fails, at the least.
+LONGEST_WARM_PAUSE: Final = 60.0  # seconds
+
 _HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
 
 
@@ -77,6 +82,7 @@ class UpstreamConnection(Stream):
                 break
             if scanned and not b"HTTP/1.".startswith(bytes(self.buffer[:7])):
                 raise wire.Malformed("it does not begin like an HTTP/1.1 response")
+            wire.check_line_ends(self.buffer)
             await self.more(seconds)
         if end < 0 or end + 4 > MAX_HEAD:
             raise wire.Malformed(f"its head is larger than {MAX_HEAD} bytes")
@@ -162,6 +168,21 @@ class Upstream:
         """Take a connection back and cut it: what was under way on it is not to look whole."""
         self._give_turn()
         connection.abort()
+
+    async def keep_warm(self) -> None:
+        """Keep one connection open while there is nothing to do, so that a first call does not wait for a handshake; until cancelled."""
+        pause = WARM_PAUSE
+        while True:
+            await asyncio.sleep(pause)
+            if self._open or not self._free:
+                continue
+            try:
+                connection = await self.acquire(fresh=True)
+            except Failed:
+                pause = min(2 * pause, LONGEST_WARM_PAUSE)
+            else:
+                pause = WARM_PAUSE
+                self.release(connection, reusable=True)
 
     async def close(self) -> None:
         """Close all connections."""

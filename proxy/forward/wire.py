@@ -123,6 +123,11 @@ def check_beginning(data: bytes | bytearray) -> None:
         raise Malformed("the request line is not `METHOD target HTTP/1.1`")
     if not newline and _BEGINNING_OF_REQUEST.fullmatch(first) is None:
         raise Malformed("the request line holds a control character, or is no request line")
+    check_line_ends(data)
+
+
+def check_line_ends(data: bytes | bytearray) -> None:
+    """Raise `Malformed` if a line of this beginning of a head ends otherwise than with CRLF."""
     pairs = data.count(b"\r\n")
     if data.count(b"\n") != pairs or data.count(b"\r") - data.endswith(b"\r") > pairs:
         raise Malformed("a line ends with a bare CR or LF")

@@ -120,6 +120,10 @@ class UpstreamSettings(Section):
     idle_timeout_seconds: Seconds = Field(
         30.0, description="An unused pooled connection is closed after this many seconds."
     )
+    keep_warm: bool = Field(
+        default=True,
+        description="Keep a connection open while there is nothing to do, so that a first call does not wait for a handshake.",
+    )
 
     @property
     def origin(self) -> Origin:

@@ -161,6 +161,14 @@ def test_http_to_elsewhere_needs_a_word(host: str) -> None:
     Settings.model_validate({"oauth": CREDENTIALS, "upstream": {"url": f"https://{host}"}})
 
 
+def test_the_origin_is_parsed_once_and_follows_the_url() -> None:
+    """Looking again costs nothing, and a copy with another URL never keeps the first one's origin."""
+    upstream = Settings.model_validate({"oauth": CREDENTIALS}).upstream
+    assert upstream.origin is upstream.origin
+    copy = upstream.model_copy(update={"url": "https://127.0.0.1:8443"})
+    assert (str(upstream.origin), str(copy.origin)) == ("https://api.telenor.no", "https://127.0.0.1:8443")
+
+
 def test_a_ca_file_holds_certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A file to trust is looked into when the proxy starts: it has to be there and to hold a certificate in PEM form."""
     folder = tmp_path_factory.mktemp("ca")

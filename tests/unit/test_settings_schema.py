@@ -12,7 +12,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from proxy.settings import json_schema, load, settings_table
+from proxy.settings import load
+from proxy.settings.reference import json_schema, settings_table
 
 if TYPE_CHECKING:
     from types import ModuleType

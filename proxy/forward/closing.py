@@ -1,0 +1,82 @@
+"""How a listener closes without losing a client that is already on its way in.
+
+To a client a connection is open before it is accepted here: it waits in the kernel, perhaps with a whole request, and closing the listening
+socket resets it. So first nobody new gets in, then all who are in are accepted, and only then the socket is closed.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import os
+import select
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+#: Seconds for handshakes that have begun: the client's part of one takes as long as a way there and back, 50 ms across a continent.
+HANDSHAKE_SECONDS: Final = 0.05
+#: Seconds for accepting all who wait. It takes a few milliseconds, unless they come faster than they are accepted, or no more can be.
+MOST_SECONDS: Final = 0.25
+#: Turns of the event loop from `accept` to the task that serves the client: aiofastnet takes three.
+_ACCEPTING_TURNS: Final = 5
+
+_SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
+_TCP_FLAGS: Final = 13  # where they are in the TCP header; the next two are RFC 9293, section 3.1
+_SYN: Final = 0x02
+_ACK: Final = 0x10
+#: A classic BPF program (linux/filter.h): drop a packet that opens a connection, let all others pass.
+_DROP_SYN: Final = (
+    (0x30, 0, 0, _TCP_FLAGS),  # load the byte
+    (0x54, 0, 0, _SYN | _ACK),  # and
+    (0x15, 0, 1, _SYN),  # if equal, go on; else skip one
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # pass
+)
+
+
+def is_readable(connection: socket.socket) -> bool:
+    """Whether the kernel holds something to take in: bytes, the end of them, or a client to accept. False where one cannot ask (Windows)."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def stop_listening(server: asyncio.Server, unix_path: Path | None = None) -> None:
+    """Let nobody new in, accept all who are connected, close. `unix_path`: what to remove so that nobody new connects to a Unix socket."""
+    loop, sockets = asyncio.get_running_loop(), server.sockets
+    try:
+        if unix_path is not None:
+            with contextlib.suppress(OSError):
+                unix_path.unlink()
+        elif _drop_new_connections(sockets):
+            await asyncio.sleep(HANDSHAKE_SECONDS)
+        give_up_at = loop.time() + MOST_SECONDS
+        while any(map(is_readable, sockets)) and loop.time() < give_up_at:
+            await asyncio.sleep(0)
+        for _ in range(_ACCEPTING_TURNS):
+            await asyncio.sleep(0)
+    finally:
+        server.close()
+
+
+def _drop_new_connections(sockets: Sequence[socket.socket]) -> bool:
+    """Have the kernel ignore who asks for a connection; whether it can. Who was ignored asks again a second later, and is refused then."""
+    if sys.platform != "linux":
+        return False
+    instructions = array.array("B", b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN))
+    program = struct.pack("HP", len(_DROP_SYN), instructions.buffer_info()[0])
+    try:
+        for listening in sockets:
+            listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError:  # a kernel that only resembles Linux
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""`demo` end to end: what it prints works, and it needs nothing of the user's."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import shutil
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.process import DEADLINE, Starter
+
+if TYPE_CHECKING:
+    from tests.e2e.process import Running
+
+pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the printed commands are curl's")
+
+
+async def printed(demo: Running, pattern: str) -> str:
+    """Run the printed command that matches; give what it says."""
+    line = (await demo.text(rf"(?m)^  (curl .*{pattern}.*)$"))[1]
+    await demo.text(r"token\.renewed")
+    command = await asyncio.create_subprocess_exec(
+        *shlex.split(line), "--silent", "--noproxy", "*", stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(DEADLINE):
+        said, _ = await command.communicate()
+    assert command.returncode == 0
+    return said.decode()
+
+
+async def test_the_printed_commands_work(start: Starter) -> None:
+    """Order, reading, revocation and the order once more work as printed; the log shows the renewal, and Ctrl+C ends it with 0."""
+    # Whatever the user has set is of no concern to it, not even what would be refused.
+    environ = {
+        "TELENOR_PROXY_LISTEN__PORT": "1",
+        "TELENOR_PROXY_NO_SUCH": "x",
+        "HTTP_PROXY": "http://192.0.2.1:1",
+    }
+    demo = await start(["demo", "--port", "0"], environ=environ)
+    assert "HTTP/1.1 201 " in await printed(demo, "/orders -H")
+    assert "HTTP/1.1 200 " in await printed(demo, "/accounts")
+    assert "revoked" in await printed(demo, "/revoke")
+    assert "HTTP/1.1 201 " in await printed(demo, "/orders -H")
+    await demo.text(r"token\.renewed +.*cause=rejected expires_in=20")
+    await demo.text(r"request\.completed +attempts=2")
+    assert await demo.stop(signal.SIGINT) == 0
+    assert re.search(r"shutdown\.completed", demo.output)
+    assert not demo.errors
+
+
+async def test_a_busy_port_is_said_and_another_one_taken(start: Starter) -> None:
+    """When the port is in use, the demo says so, takes a free one, and prints that in all commands; SIGTERM ends it with 0 too."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        demo = await start(["demo", "--port", str(port)])
+        said = await demo.text(
+            r"The proxy listens on http://127\.0\.0\.1:(\d+) \(port (\d+) is in use by another program\)"
+        )
+        assert said[2] == str(port) != said[1]
+        await demo.text(rf"listener\.started +.*port={said[1]}")
+        assert f"127.0.0.1:{port}/" not in demo.output
+        assert await demo.stop() == 0

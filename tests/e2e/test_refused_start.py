@@ -1,0 +1,163 @@
+"""What `serve` refuses to start on: exit status 78 for a bad configuration and 1 for this machine, one readable message a problem, nothing begun."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.process import CREDENTIALS, Api, Starter, configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A configuration that cannot be used, and what must be said about it, one pattern a problem."""
+
+    name: str
+    says: tuple[str, ...]
+    sections: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    text: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+BAD = [
+    Bad(
+        "unknown setting",
+        (r"listen\.prot: is not a setting\. Did you mean listen\.port\?",),
+        {"listen": {"prot": 8080}},
+    ),
+    Bad(
+        "unknown section",
+        (r"upstraem: is not a setting\. Did you mean upstream\?",),
+        {"upstraem": {"url": "x"}},
+    ),
+    Bad(
+        "unknown variable",
+        (r"TELENOR_PROXY_LISTEN__PROT: is not a setting\. Did you mean TELENOR_PROXY_LISTEN__PORT\?",),
+        environ={"TELENOR_PROXY_LISTEN__PROT": "8080"},
+    ),
+    Bad(
+        "no credentials",
+        (
+            r"oauth\.client_id: is missing\. .*developer portal",
+            r"oauth\.client_secret: is missing\. .*developer portal",
+            r"oauth\.username: is missing\. .*Min Bedrift",
+            r"oauth\.password: is missing\. .*mobile phone",
+        ),
+        {"oauth": dict.fromkeys(("client_id", "client_secret", "username", "password"))},
+    ),
+    Bad(
+        "secret file that does not exist",
+        (r"oauth\.password_file: the file does not exist\. Check the path",),
+        {"oauth": {"password": None, "password_file": "nowhere"}},
+    ),
+    Bad(
+        "secret file that cannot be read",
+        (r"oauth\.password_file: the file cannot be read",),
+        {"oauth": {"password": None, "password_file": "/"}},
+    ),
+    Bad("wrong type", (r"listen\.port: must be a whole number .*\.",), {"listen": {"port": "eighty"}}),
+    Bad(
+        "CA file that does not exist",
+        (r"upstream\.ca_file: names a file that cannot be read",),
+        {"upstream": {"ca_file": "nowhere"}},
+    ),
+    Bad(
+        "CA file without a certificate",
+        (r"upstream\.ca_file: names a file without a certificate",),
+        {"upstream": {"ca_file": "/dev/null"}},
+    ),
+    Bad(
+        "plaintext to another host",
+        (r"upstream\.url: would send the credentials and the token unencrypted\. Use https",),
+        {"upstream": {"url": "http://api.telenor.example"}},
+    ),
+    Bad(
+        "path of the token endpoint allowed",
+        (r"upstream\.allowed_paths\[0\]: can never be called",),
+        {"upstream": {"allowed_paths": ["/oauth/"]}},
+    ),
+    Bad(
+        "several problems, all told",
+        (r"listen\.port: must be", r"admin\.port: must be", r"log\.level: must be one of"),
+        {"listen": {"port": -1}, "admin": {"port": 70000}, "log": {"level": "loud"}},
+    ),
+    Bad(
+        "broken YAML",
+        (r"config-0\.yaml, line 2, column \d+: is not valid YAML\.",),
+        text=f"oauth:\n  password: {CREDENTIALS.password}: {CREDENTIALS.client_secret}\n",
+    ),
+    Bad(
+        "no mapping",
+        (r"config-0\.yaml: must hold the sections listen, admin",),
+        text="- listen\n",
+    ),
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+async def test_a_bad_configuration_ends_it_with_78(start: Starter, api: Api, bad: Bad) -> None:
+    """Each problem is one line on standard error with its path; nothing listens, nothing is fetched, no secret is shown."""
+    config = configuration(api.url, **bad.sections) if bad.text is None else bad.text
+    proxy = await start("serve", config, environ=bad.environ)
+    assert await proxy.ended() == 78
+    assert not proxy.output
+    headline, *problems = proxy.errors.splitlines()
+    assert headline == "telenor-proxy: the configuration cannot be used:"
+    assert len(problems) == len(bad.says), proxy.errors
+    for pattern in bad.says:
+        assert re.search(rf"^  - (\S+/)?{pattern}", proxy.errors, re.MULTILINE), proxy.errors
+    assert CREDENTIALS.client_secret not in proxy.errors
+    assert CREDENTIALS.password not in proxy.errors
+    assert api.counter("token_calls") == 0
+
+
+async def test_a_missing_file_ends_it_with_78(start: Starter) -> None:
+    """A configuration file that does not exist is told by its path."""
+    proxy = await start(["serve", "--config", "nowhere.yaml"])
+    assert await proxy.ended() == 78
+    assert "nowhere.yaml: the file does not exist" in proxy.errors
+
+
+@pytest.mark.parametrize("section", ["listen", "admin"])
+async def test_a_port_in_use_ends_it_with_1(start: Starter, api: Api, section: str) -> None:
+    """A port in use is told with the setting's path, and neither listener nor token is left half-started."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        proxy = await start("serve", configuration(api.url, **{section: {"port": port}}))
+        assert await proxy.ended() == 1
+    expected = f"telenor-proxy: {section}.port: port {port} on 127.0.0.1 is in use by another process."
+    assert proxy.errors.startswith(expected)
+    assert len(proxy.errors.splitlines()) == 1
+    assert not proxy.output
+    assert api.counter("token_calls") == 0
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"listen": {"host": "192.0.2.1"}}, r"listen\.host: cannot listen on 192\.0\.2\.1"),
+        ({"admin": {"host": "no-such-host.invalid"}}, r"admin\.host: cannot listen on no-such-host\.invalid"),
+        (
+            {"listen": {"port": None, "unix_socket": "nowhere/listener"}},
+            r"listen\.unix_socket: the socket could not be made: No such file or directory",
+        ),
+    ],
+    ids=["foreign address", "unknown name", "missing directory"],
+)
+async def test_an_address_that_is_not_here_ends_it_with_1(
+    start: Starter, api: Api, sections: dict[str, dict[str, object]], says: str
+) -> None:
+    """An address that this machine cannot listen on is told with the setting's path."""
+    proxy = await start("serve", configuration(api.url, **sections))
+    assert await proxy.ended() == 1
+    assert re.fullmatch(rf"telenor-proxy: {says}.*\n", proxy.errors), proxy.errors
+    assert not proxy.output

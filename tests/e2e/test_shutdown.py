@@ -1,0 +1,191 @@
+"""How `serve` ends: what is in flight, what clients and probes meet meanwhile, and the exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+import pytest
+
+from tests.e2e.process import (
+    ACCOUNTS,
+    DEADLINE,
+    ORDER,
+    ORDERS,
+    Api,
+    Running,
+    Starter,
+    configuration,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+class Answer(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    connection: str
+    body: bytes
+
+
+async def placed(http: aiohttp.ClientSession, url: str) -> Answer:
+    """Place an order and read the whole answer."""
+    async with http.post(url, json=ORDER) as answer:
+        return Answer(answer.status, answer.headers.get("Connection", ""), await answer.read())
+
+
+@asynccontextmanager
+async def order_in_flight(
+    proxy: Running, api: Api, http: aiohttp.ClientSession
+) -> AsyncIterator[asyncio.Task[Answer]]:
+    """Place an order whose answer is held back until `api.let_go`."""
+    api.sandbox.fault("api_slow", 60, 1)
+    answered = asyncio.create_task(placed(http, await proxy.url(ORDERS)))
+    arrived = asyncio.create_task(api.waiting.wait())
+    await asyncio.wait({answered, arrived}, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+    assert arrived.done(), proxy.output
+    try:
+        yield answered
+    finally:
+        api.let_go.set()
+
+
+async def status_of(http: aiohttp.ClientSession, url: str) -> int:
+    """Ask for a page; give the status."""
+    async with http.get(url) as answer:
+        return answer.status
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+async def test_what_is_in_flight_finishes(
+    start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
+) -> None:
+    """After a signal the request in flight gets its answer, readiness is 503 meanwhile, nothing new is let in, and the end is 0."""
+    proxy = await start.ready(configuration(api.url))
+    async with order_in_flight(proxy, api, http) as task:
+        proxy.send(number)
+        assert (await proxy.event("shutdown.started"))["in_flight"] == 1
+        assert await status_of(http, await proxy.admin_url("/readiness")) == 503
+        assert await status_of(http, await proxy.admin_url("/liveness")) == 200
+        async with aiohttp.ClientSession() as another:
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await another.get(await proxy.url(ACCOUNTS))
+        assert not task.done()
+        api.let_go.set()
+        answer = await task
+    assert (answer.status, answer.connection) == (201, "close")
+    assert await proxy.ended() == 0
+    assert proxy.events()[-1]["event"] == "shutdown.completed"
+    assert len(api.sandbox.orders) == 1
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+async def test_a_second_signal_ends_it_at_once(
+    start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
+) -> None:
+    """A second signal ends it without waiting, with 1; the client whose order was cut short is told that it may have been placed."""
+    proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 3600}))
+    async with order_in_flight(proxy, api, http) as task:
+        proxy.send(number)
+        await proxy.event("shutdown.started")
+        proxy.send(number)
+        assert await proxy.ended() == 1
+        answer = await task
+    assert answer.status == 503
+    assert json.loads(answer.body)["outcome"] == "unknown"
+    assert (await proxy.event("request.completed"))["status"] == 503
+
+
+async def test_the_grace_period_ends(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+    """A request that has not finished when the grace period is over is answered with 503 and an unknown outcome."""
+    proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 0.2}))
+    async with order_in_flight(proxy, api, http) as task:
+        proxy.send(signal.SIGTERM)
+        answer = await task
+        await proxy.ended()
+    assert answer.status == 503
+    assert json.loads(answer.body)["outcome"] == "unknown"
+    assert "shutdown.completed" in {event["event"] for event in proxy.events()}
+
+
+async def test_during_the_delay_new_requests_are_served(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """Within `shutdown.delay_seconds` the listener accepts as before while readiness is already 503; a second signal ends the delay."""
+    proxy = await start.ready(configuration(api.url, shutdown={"delay_seconds": 3600}))
+    proxy.send(signal.SIGTERM)
+    await proxy.event("shutdown.started")
+    assert await status_of(http, await proxy.admin_url("/readiness")) == 503
+    async with http.get(await proxy.url(ACCOUNTS)) as answer:
+        assert answer.status == 200
+        assert answer.headers["Connection"] == "close"
+    assert await proxy.stop() == 1
+
+
+async def test_idle_connections_do_not_hold_it_up(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """A client that keeps its connection open without asking for anything does not delay the end."""
+    proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 3600}))
+    assert await status_of(http, await proxy.url(ACCOUNTS)) == 200
+    assert await proxy.stop() == 0
+
+
+async def test_logout_comes_last(start: Starter, tls_api: Api, http: aiohttp.ClientSession) -> None:
+    """With `oauth.logout_on_shutdown` the token is ended only after the last request got its answer."""
+    upstream = {"ca_file": str(tls_api.ca_file)}
+    config = configuration(tls_api.url, upstream=upstream, oauth={"logout_on_shutdown": True})
+    proxy = await start.ready(config)
+    async with order_in_flight(proxy, tls_api, http) as task:
+        proxy.send(signal.SIGTERM)
+        await proxy.event("shutdown.started")
+        assert tls_api.counter("tokens_valid") == 1
+        tls_api.let_go.set()
+        assert (await task).status == 201
+    assert await proxy.ended() == 0
+    assert tls_api.counter("tokens_valid") == 0
+    assert tls_api.counter("logouts_by_status") == {"200": 1}
+
+
+async def test_without_being_told_it_does_not_log_out(start: Starter, api: Api) -> None:
+    """By default the token is left alone, since another instance may use it."""
+    proxy = await start.ready(configuration(api.url))
+    assert await proxy.stop() == 0
+    assert api.counter("logouts") == 0
+    assert api.counter("tokens_valid") == 1
+
+
+async def test_a_failed_logout_does_not_fail_the_end(start: Starter, api: Api) -> None:
+    """A logout that fails is told and changes nothing about the exit status."""
+    api.sandbox.fault("logout_drop")
+    proxy = await start.ready(configuration(api.url, oauth={"logout_on_shutdown": True}))
+    assert await proxy.stop() == 0
+    assert (await proxy.event("token.logged_out"))["ok"] is False
+
+
+async def test_a_second_signal_does_not_wait_for_the_logout(start: Starter, api: Api) -> None:
+    """A second signal while the logout is under way ends it at once, with 1."""
+    api.sandbox.fault("logout_slow", 60)
+    config = configuration(api.url, oauth={"logout_on_shutdown": True, "request_timeout_seconds": 3600})
+    proxy = await start.ready(config)
+    proxy.send(signal.SIGTERM)
+    async with asyncio.timeout(DEADLINE):
+        await api.waiting.wait()
+    assert await proxy.stop() == 1
+
+
+async def test_a_signal_before_the_first_token_ends_it(start: Starter, api: Api) -> None:
+    """A signal that comes while the first token is still being fetched ends it with 0."""
+    api.sandbox.fault("token_slow", 60, 1)
+    proxy = await start("serve", configuration(api.url))
+    async with asyncio.timeout(DEADLINE):
+        await api.waiting.wait()
+    assert await proxy.stop() == 0
