@@ -2,6 +2,8 @@
 
 start: listener and admin listener bound -> token task -> ready with the first token
 stop:  readiness off -> (delay) -> listener closed -> requests in flight finish -> token task ends -> logout -> admin listener closed
+
+What of the settings can change at run time goes through `apply`; everything else is built once.
 """
 
 from __future__ import annotations
@@ -13,34 +15,37 @@ import functools
 import gc
 import os
 import random
-import signal
 import sys
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
 
 from proxy import logs, trust
+from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
-from proxy.admin.report import Report
+from proxy.admin.report import Report, TokenWitness
 from proxy.admin.server import create_app
 from proxy.clock import SystemClock
 from proxy.errors import StartError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
+from proxy.forward.pacing import Pacer
 from proxy.forward.upstream import Upstream
-from proxy.tokens.diagnosis import error_code
+from proxy.notify import Notifier
+from proxy.rotation import Configuration, Rotation
+from proxy.signals import Signals
+from proxy.tokens.diagnosis import concerns_token, error_code
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import AsyncIterator, Coroutine
 
+    from proxy.clock import Clock
     from proxy.records import Record
-    from proxy.settings import Settings
-
-T = TypeVar("T")
+    from proxy.settings import OAuthSettings, PacingSettings, Settings
 
 log = structlog.get_logger("proxy.app")
 
@@ -48,12 +53,13 @@ log = structlog.get_logger("proxy.app")
 _ADMIN_SHUTDOWN_SECONDS: Final = 1.0
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, configuration: Configuration, notifier: Notifier) -> int:
     """Run the proxy until it is told to stop; return the exit status. Raises `StartError`."""
-    writer = logs.configure(settings.log, logs.Redactor(_secrets(settings)))
+    redactor = logs.Redactor(_secrets(settings))
+    writer = logs.configure(settings.log, redactor)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(Proxy(settings, writer).run())
+            return runner.run(Proxy(settings, writer, redactor, configuration, notifier).run())
     finally:
         writer.write_out()
 
@@ -72,21 +78,40 @@ def _secrets(settings: Settings) -> list[str]:
     return [secret.get_secret_value() for secret in held if secret is not None]
 
 
-class Proxy:
-    """All parts of one proxy. Build it anywhere, `run` it in an event loop."""
+def _credentials(oauth: OAuthSettings) -> Credentials:
+    return Credentials(oauth.client_id, oauth.client_secret, oauth.username, oauth.password, oauth.scope)
 
-    def __init__(self, settings: Settings, writer: logs.LineWriter) -> None:
+
+def _pacer(pacing: PacingSettings, clock: Clock, metrics: Metrics) -> Pacer | None:
+    if pacing.requests_per_second is None:
+        return None
+    return Pacer(pacing.requests_per_second, pacing.max_wait_seconds, clock, metrics.held_back)
+
+
+class Proxy:
+    """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        writer: logs.LineWriter,
+        redactor: logs.Redactor,
+        configuration: Configuration | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         self._settings = settings
         self._access_log = logs.AccessLog(writer, settings.log)
-        self._signals = 0
-        self._stop = asyncio.Event()
-        self._stop_now = asyncio.Event()
+        self._redactor = redactor
+        self._configuration = configuration or Configuration(None, lambda: settings)
+        self._notifier = notifier or Notifier({}, 0)
+        self._signals = Signals()
 
     async def run(self) -> int:
         """Start, serve until a signal comes, drain, stop. Returns the exit status; raises `StartError`."""
         settings = self._settings
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
+        history = History(clock.now())
         context = trust.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
         endpoint = TokenEndpoint(
             origin=str(upstream_settings.origin),
@@ -95,16 +120,14 @@ class Proxy:
             tls=context,
             timeout_seconds=oauth.request_timeout_seconds,
         )
-        credentials = Credentials(
-            oauth.client_id, oauth.client_secret, oauth.username, oauth.password, oauth.scope
-        )
+        credentials = _credentials(oauth)
         source = TokenSource(
             lambda: endpoint.fetch(credentials),
             clock=clock,
             random=random.random,
             refresh_ahead_seconds=oauth.refresh_ahead_seconds,
             wait_seconds=oauth.wait_seconds,
-            observer=metrics,
+            observer=TokenWitness(metrics, history, clock),
         )
         upstream = Upstream(
             upstream_settings.origin,
@@ -113,47 +136,80 @@ class Proxy:
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
+        pacer = _pacer(settings.pacing, clock, metrics)
+        forwarder = Forwarder(
+            settings,
+            source,
+            upstream,
+            error_code,
+            concerns_token=concerns_token,
+            pacer=pacer,
+            on_throttled=metrics.throttled,
+        )
 
         def observe(record: Record) -> None:
             self._access_log(record)
             metrics(record)
             report(record)
 
-        listener = Listener(settings, Forwarder(settings, source, upstream, error_code), observe)
+        listener = Listener(settings, forwarder, observe)
+
+        def apply(changed: Settings) -> None:
+            nonlocal credentials
+            credentials = _credentials(changed.oauth)
+            self._redactor.learn(_secrets(changed))
+            listener.judge_by(changed)
+            logs.set_level(changed.log)
+            self._access_log.set_level(changed.log)
+            report.settings = changed
+
+        rotation = Rotation(
+            settings,
+            self._configuration,
+            clock,
+            apply=apply,
+            renew=source.renew_now,
+            observe=metrics.reloaded,
+        )
         report = Report(
             settings,
             clock,
             metrics,
+            history,
             token_status=source.status,
             clients=lambda: {"connections": listener.connections, "in_flight": listener.in_flight},
             upstream=lambda: dict(zip(("in_use", "idle"), upstream.connections, strict=True)),
+            configuration=lambda: {
+                "refused": rotation.refused,
+                "restart_needed": rotation.restart_needed,
+            },
         )
-        _expose(metrics, source, listener, upstream)
+        report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
+        _expose(metrics, source, listener, upstream, pacer)
         runner = web.AppRunner(create_app(report), access_log=None, shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS)
-        try:
-            await self._start(listener, runner)
-            with self._signal_handlers():
-                keeping = asyncio.create_task(source.run())
-                gc.collect()
-                gc.freeze()  # what exists now stays: the collector need not look at it again
-                try:
-                    await self._serve(keeping)
-                    report.draining = True
-                    await self._drain(listener)
-                finally:
-                    keeping.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await keeping
+        with self._signals.handled(rotation.on_hangup):
+            try:
+                await self._start(listener, runner)
+                async with (
+                    _running(source.run()) as keeping,
+                    _running(self._notifier.run(clock, source.status)),
+                ):
+                    async with _running(rotation.run()), _running(_warming(settings, upstream)):
+                        gc.collect()
+                        gc.freeze()  # what exists now stays: the collector need not look at it again
+                        await self._serve(keeping)
+                        report.draining = True
+                    cut_short = await self._drain(listener)
                 token = source.usable()
-                if oauth.logout_on_shutdown and token is not None and not self._stop_now.is_set():
-                    ok = await self._unless_told_again(endpoint.logout(token))
+                if oauth.logout_on_shutdown and token is not None and not self._signals.stop_now.is_set():
+                    ok = await self._signals.unless_stopped_now(endpoint.logout(token))
                     log.info("token.logged_out", ok=bool(ok))
-            log.info("shutdown.completed")
-            return 1 if self._stop_now.is_set() else 0
-        finally:
-            await upstream.close()
-            await endpoint.close()
-            await runner.cleanup()
+                log.info("shutdown.completed", cut_short=cut_short)
+                return 1 if cut_short or self._signals.stop_now.is_set() else 0
+            finally:
+                await upstream.close()
+                await endpoint.close()
+                await runner.cleanup()
 
     async def _start(self, listener: Listener, runner: web.AppRunner) -> None:
         listen, admin = self._settings.listen, self._settings.admin
@@ -180,7 +236,7 @@ class Proxy:
 
     async def _serve(self, keeping: asyncio.Task[None]) -> None:
         """Wait for a signal; a token task that ends by itself is a mistake of ours, and raises."""
-        stop = asyncio.create_task(self._stop.wait())
+        stop = asyncio.create_task(self._signals.stop.wait())
         try:
             await asyncio.wait({stop, keeping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -189,51 +245,33 @@ class Proxy:
             keeping.result()
             raise RuntimeError("the token task has ended")
 
-    async def _drain(self, listener: Listener) -> None:
-        shutdown = self._settings.shutdown
+    async def _drain(self, listener: Listener) -> int:
+        """Let the requests in flight finish; return how many did not."""
+        shutdown, stop_now = self._settings.shutdown, self._signals.stop_now
         log.info("shutdown.started", in_flight=listener.in_flight, grace_seconds=shutdown.grace_seconds)
+        self._notifier.stopping()
         listener.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(shutdown.delay_seconds):
-                await self._stop_now.wait()
-        await self._unless_told_again(listener.close(shutdown.grace_seconds))
-        if self._stop_now.is_set():
-            await listener.close(0)
+                await stop_now.wait()
+        cut_short = await self._signals.unless_stopped_now(listener.close(shutdown.grace_seconds))
+        return await listener.close(0) if cut_short is None else cut_short
 
-    async def _unless_told_again(self, work: Coroutine[object, object, T]) -> T | None:
-        """Do the work and give its result; None if a second signal came before it was done."""
-        task, now = asyncio.create_task(work), asyncio.create_task(self._stop_now.wait())
-        await asyncio.wait({task, now}, return_when=asyncio.FIRST_COMPLETED)
-        now.cancel()
-        if task.done():
-            return task.result()
+
+async def _warming(settings: Settings, upstream: Upstream) -> None:
+    if settings.upstream.keep_warm:
+        await upstream.keep_warm()
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Do some work beside what is in the context; end it with that."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
         task.cancel()
         await asyncio.wait({task})
-        return None
-
-    def _on_signal(self) -> None:
-        """Drain at the first signal, end at once at the second."""
-        self._signals += 1
-        (self._stop if self._signals == 1 else self._stop_now).set()
-
-    @contextlib.contextmanager
-    def _signal_handlers(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        if (
-            sys.platform == "win32"
-        ):  # its event loop has no signal handlers; Ctrl+C and service stops come this way
-            for number in signals:
-                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._on_signal))
-            yield
-            return
-        for number in signals:
-            loop.add_signal_handler(number, self._on_signal)
-        try:
-            yield
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
 
 
 def _why_not_bound(section: str, host: str, port: int, error: OSError) -> str:
@@ -248,13 +286,18 @@ def _words(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else "the name is not known"
 
 
-def _expose(metrics: Metrics, source: TokenSource, listener: Listener, upstream: Upstream) -> None:
+def _expose(
+    metrics: Metrics, source: TokenSource, listener: Listener, upstream: Upstream, pacer: Pacer | None
+) -> None:
     """Let a scrape read what is state and not a count."""
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
     metrics.gauge(*connections, lambda: upstream.connections[0], state="in_use")
     metrics.gauge(*connections, lambda: upstream.connections[1], state="idle")
+    if pacer is not None:
+        queued = "Calls that wait for their turn, to keep to the set rate."
+        metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: pacer.queued)
     for state in TokenState:
         metrics.gauge(
             "telenor_proxy_token_state",

@@ -116,11 +116,13 @@ def _port(text: str) -> int:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
+    named = os.environ.get("TELENOR_PROXY_CONFIG")
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="YAML file; without it the environment (TELENOR_PROXY_...) configures everything",
+        default=Path(named) if named else None,
+        help="YAML file (default: what TELENOR_PROXY_CONFIG names); without one the environment (TELENOR_PROXY_...) configures everything",
     )
 
 
@@ -136,8 +138,11 @@ def _serve(arguments: argparse.Namespace) -> int:
     harden()
     settings = _load(arguments)
     from proxy import app
+    from proxy.notify import Notifier
+    from proxy.rotation import Configuration
 
-    return app.run(settings)
+    configuration = Configuration(arguments.config, lambda: _load(arguments))
+    return app.run(settings, configuration, Notifier(os.environ, os.getpid()))
 
 
 def _check(arguments: argparse.Namespace) -> int:

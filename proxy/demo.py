@@ -47,8 +47,9 @@ def run(port: int) -> int:
 async def _run(sandbox: Sandbox, wanted: int) -> int:
     async with running(sandbox, _HOST, free_port(SANDBOX_PORT), log=_tell) as sandbox_url:
         settings = load(None, _environment(sandbox, sandbox_url, free_port(wanted), free_port(_ADMIN_PORT)))
-        writer = logs.configure(settings.log, logs.Redactor())
-        proxy = Proxy(settings, writer)
+        redactor = logs.Redactor()
+        writer = logs.configure(settings.log, redactor)
+        proxy = Proxy(settings, writer, redactor)
         sys.stdout.write(welcome(sandbox_url, settings.listen.port, settings.admin.port, wanted))
         sys.stdout.flush()
         try:

@@ -7,7 +7,7 @@
     │   ├── CredentialsRefused   the token endpoint answered and means it: slow retry
     │   └── TokenUnavailable     a passing fault: retry with backoff
     └── Problem                  an answer of the listener: status, RFC 9209 error type, words
-        ├── Refused              the client's request may not pass (4xx, 505)
+        ├── Refused              the client's request may not pass (4xx, 501, 505)
         └── Failed               it could not be forwarded (502, 503, 504, 429 of our own); `.outcome`
 
 Foreign exceptions (OSError, ssl.SSLError, aiohttp.ClientError) are translated into these where they arise. No message holds a
@@ -158,7 +158,7 @@ class Problem(ProxyError):
 
 
 class Refused(Problem):
-    """The request may not pass; not a byte of it went upstream, or not all of it."""
+    """The request may not pass (4xx, 501, 505); not a byte of it went upstream, or not all of it."""
 
 
 class Failed(Problem):

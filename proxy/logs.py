@@ -68,7 +68,12 @@ class Redactor:
     """Takes credentials out of text that libraries produced."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._known = [secret for secret in secrets if secret]
+        self._known: list[str] = []
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these too from now on."""
+        self._known += [secret for secret in secrets if secret and secret not in self._known]
 
     def __call__(self, text: str) -> str:
         """Return the text with known secrets and everything that looks like a credential masked."""
@@ -86,10 +91,17 @@ def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
         processors=[render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(writer),  # type: ignore[arg-type] # it asks for a file, and uses write and flush
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # `set_level` is for loggers that are in use already
     )
     logging.basicConfig(handlers=[_Handler(redactor)], level=level, force=True)
     return writer
+
+
+def set_level(settings: LogSettings) -> None:
+    """Change how severe an event must be to be written."""
+    level = _level(settings)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    logging.getLogger().setLevel(level)
 
 
 class _Renderer:
@@ -141,8 +153,12 @@ class AccessLog:
 
     def __init__(self, writer: LineWriter, settings: LogSettings) -> None:
         self._log = structlog.get_logger("proxy.access")
-        level = _level(settings)
         self._write = writer.write if not _is_console(settings) else None
+        self.set_level(settings)
+
+    def set_level(self, settings: LogSettings) -> None:
+        """Change which lines are written."""
+        level = _level(settings)
         self._fulfils = level <= logging.INFO
         self._fails = level <= logging.WARNING
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 # An order takes a gateway some tens of milliseconds; 60 s is the default of upstream.response_timeout_seconds.
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+#: Telenor's gateway: over the quota, and too many at a time ("spike arrest").
+_THROTTLING_CODES: Final = ("42901", "42902")
+_OTHER: Final = "other"
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # it lacks its return type
 
@@ -137,6 +140,27 @@ class Metrics:
         self._resent = Counter(
             "telenor_proxy_replays", "Requests that were sent upstream more than once.", registry=registry
         )
+        self._throttled = Counter(
+            "telenor_proxy_upstream_throttled",
+            "Answers 429 of the API by the code that it gave.",
+            ["code"],
+            registry=registry,
+        )
+        self._throttled_by_code = {
+            code: self._throttled.labels(code) for code in (*_THROTTLING_CODES, _OTHER)
+        }
+        self._held_back = Histogram(
+            "telenor_proxy_pacing_wait_seconds",
+            "Time that calls were held back to keep to the set rate, of those that were.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "telenor_proxy_configuration_reloads",
+            "Times that a changed configuration was read, by result.",
+            ["result"],
+            registry=registry,
+        )
         self._renewals = Counter(
             "telenor_proxy_token_renewals",
             "Fetches of a token by result and cause.",
@@ -182,6 +206,22 @@ class Metrics:
         if record.error is not None:
             (self._refused if record.refused else self._failed).labels(record.error).inc()
 
+    # What the forwarder and its pacer tell.
+
+    def throttled(self, code: str | None) -> None:
+        """Count a 429 of the API."""
+        (self._throttled_by_code.get(code or _OTHER) or self._throttled_by_code[_OTHER]).inc()
+
+    def held_back(self, seconds: float) -> None:
+        """Count a call that had to wait for its turn."""
+        self._held_back.observe(seconds)
+
+    # What the rotation tells.
+
+    def reloaded(self, accepted: bool) -> None:  # noqa: FBT001 # a callback with one argument
+        """Count a configuration that was read anew."""
+        self._reloads.labels("accepted" if accepted else "refused").inc()
+
     # What a token source tells its observer.
 
     def renewed(self, cause: Cause, seconds: float) -> None:
@@ -207,6 +247,14 @@ class Metrics:
     def requests(self) -> dict[str, int]:
         """Return how many requests have ended in each status class."""
         return self._calls.by_status_class()
+
+    def throttled_by_code(self) -> dict[str, int]:
+        """Return how many answers 429 of the API there were, by code."""
+        return {
+            sample.labels["code"]: int(sample.value)
+            for metric in self._throttled.collect()
+            for sample in metric.samples
+        }
 
     def gauge(self, name: str, text: str, value: Callable[[], float], **labels: str) -> None:
         """Expose a value that is computed at each scrape."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import proxy
 from proxy.errors import KINDS
@@ -46,6 +47,18 @@ class _Trouble:
     calls: int = 1
 
 
+class _Failure(NamedTuple):
+    """A request that the proxy could not serve. `at`: seconds since the epoch; the rest as in `Record`."""
+
+    at: float
+    request_id: str
+    method: str | None
+    status: int
+    error: str
+    refused: bool
+    attempts: int
+
+
 class Report:
     """Collects what the admin listener shows. Call it with each `Record`."""
 
@@ -59,19 +72,23 @@ class Report:
         token_status: Callable[[], TokenStatus],
         clients: Callable[[], dict[str, int]],
         upstream: Callable[[], dict[str, int]],
+        configuration: Callable[[], dict[str, list[str]]] = dict,
     ) -> None:
-        self._settings = settings.effective()
+        self.settings = settings
         self._clock = clock
         self._metrics = metrics
         self._history = history
         self._token_status = token_status
         self._clients = clients
         self._upstream = upstream
+        self._configuration = configuration
         self._started_at = clock.wall()
-        self._failed: deque[dict[str, object]] = deque(maxlen=_FAILURES_KEPT)
-        self._refused: deque[dict[str, object]] = deque(maxlen=_FAILURES_KEPT)
+        self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
+        self._refused: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
         self._trouble: _Trouble | None = None
         self.draining = False
+        # Whoever watches the files with the credentials says so; the page then tells that a change of them is noticed.
+        self.credentials_watched = False
 
     def __call__(self, record: Record) -> None:
         """Count a finished request, and remember it if the proxy could not serve it."""
@@ -84,16 +101,16 @@ class Report:
             return
         if record.error in _UPSTREAM_ERRORS:
             self._note_trouble(record.error, record.status)
-        (self._refused if record.refused else self._failed).appendleft(
-            {
-                "at": self._clock.wall(),
-                "request_id": record.request_id,
-                "method": record.method,
-                "status": record.status,
-                "error": record.error,
-                "refused": record.refused,
-                "attempts": record.attempts,
-            }
+        (self._refused if record.refused else self._failed).append(
+            _Failure(
+                self._clock.wall(),
+                record.request_id,
+                record.method,
+                record.status,
+                record.error,
+                record.refused,
+                record.attempts,
+            )
         )
 
     def _note_trouble(self, error: str, status: int) -> None:
@@ -129,9 +146,13 @@ class Report:
 
         upstream_trouble: how the calls since the last good one failed at the API; None after a good one. `error` is an RFC 9209 type, or
         `api_error` if the API answered 5xx.
+        throttled: answers 429 of the API by the code that it gave.
+        configuration: what is wrong with the configuration as it was read last (`refused`), and which of its settings wait for a restart
+        (`restart_needed`). `settings` are those in force.
         history: see `History.series`.
         """
         problem = self.not_ready()
+        failures = sorted([*self._failed, *self._refused], key=attrgetter("at"))
         return {
             "version": proxy.__version__,
             "python": platform.python_version(),
@@ -140,28 +161,22 @@ class Report:
             "ready": problem is None,
             "draining": self.draining,
             "problem": problem,
+            "credentials_watched": self.credentials_watched,
             "token": dataclasses.asdict(self._token_status()),
             "clients": self._clients(),
             "upstream": self._upstream(),
             "upstream_trouble": None if self._trouble is None else dataclasses.asdict(self._trouble),
+            "throttled": self._metrics.throttled_by_code(),
             "requests": self._metrics.requests(),
-            "last_failures": self._last_failures(),
+            "last_failures": [failure._asdict() for failure in reversed(failures)],
             "history": self._history.series(self._clock.now()),
-            "settings": self._settings,
+            "configuration": self._configuration(),
+            "settings": self.settings.effective(),
         }
-
-    def _last_failures(self) -> list[dict[str, object]]:
-        """Return failed and refused requests, the newest first."""
-        return sorted([*self._failed, *self._refused], key=_at, reverse=True)
 
     def metrics(self) -> bytes:
         """Return Prometheus' text format."""
         return self._metrics.exposition()
-
-
-def _at(failure: dict[str, object]) -> float:
-    at = failure["at"]
-    return at if isinstance(at, float) else 0.0
 
 
 class TokenWitness:

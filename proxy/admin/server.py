@@ -1,7 +1,7 @@
 """The admin listener: an aiohttp application over one `Report`.
 
-It answers from local state only. It trusts whoever can reach it with numbers and words, never with a secret, and offers nothing that
-changes anything.
+It answers from local state only; the page at `/` shows what `/status` says. It trusts whoever can reach it with numbers and words,
+never with a secret, and offers nothing that changes anything.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
 from aiohttp import web
+
+from proxy.admin import page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,6 +51,14 @@ class Report(Protocol):
 def create_app(report: Report) -> web.Application:
     """Build the application."""
 
+    async def status_page(_: web.Request) -> web.Response:
+        return web.Response(
+            body=page.CONTENT,
+            content_type="text/html",
+            charset="utf-8",
+            headers={"Content-Security-Policy": page.POLICY},
+        )
+
     async def startup(_: web.Request) -> web.Response:
         return _probe(None if report.started() else "There has been no access token yet.")
 
@@ -66,6 +76,7 @@ def create_app(report: Report) -> web.Application:
 
     app = web.Application(middlewares=[_plain_errors])
     app.on_response_prepare.append(_set_fields)
+    app.router.add_get("/", status_page)
     app.router.add_get("/startup", startup)
     app.router.add_get("/readiness", readiness)
     app.router.add_get("/liveness", liveness)
@@ -97,5 +108,6 @@ async def _plain_errors(
 
 
 async def _set_fields(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_FIELDS)
+    for name, value in _FIELDS.items():
+        response.headers.setdefault(name, value)
     response.headers.pop("Server", None)

@@ -98,15 +98,13 @@ class Attempt:
             rewrite.request_head(exchange.request, host, exchange.request_id, credential)
             + self._framed(content)
         )
-        timeout: float | None = self._bounds.response_timeout
         if not exchange.body.done:
-            timeout = None  # until all is sent it is not the API's turn; the upload then sets the deadline
             self._upload = asyncio.get_running_loop().create_task(self._send_rest())
         try:
-            head = await connection.read_head(timeout)
+            head = await connection.read_head(self._patience)
             while head.status < _FINAL:
                 self._pass_on(head)
-                head = await connection.read_head(timeout)
+                head = await connection.read_head(self._patience)
         except Gone:
             if connection.buffer or self._interim:
                 raise
@@ -117,6 +115,10 @@ class Attempt:
             head.minor == 1 and b"close" not in head.options and self._answer.framing != wire.UNTIL_CLOSE
         )
         return head
+
+    def _patience(self) -> float | None:
+        """How long the API may be silent: until all is sent it is not its turn. The end of the upload sets the deadline of who waits by then."""
+        return None if self.is_uploading else self._bounds.response_timeout
 
     def _pass_on(self, head: wire.ResponseHead) -> None:
         """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0; and `100 Continue` is between the client and us."""

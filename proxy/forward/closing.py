@@ -9,16 +9,15 @@ from __future__ import annotations
 import array
 import asyncio
 import contextlib
-import os
 import select
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 #: Seconds for handshakes that have begun: the client's part of one takes as long as a way there and back, 50 ms across a continent.
 HANDSHAKE_SECONDS: Final = 0.05
@@ -50,17 +49,36 @@ def is_readable(connection: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-async def stop_listening(server: asyncio.Server, unix_path: Path | None = None) -> None:
-    """Let nobody new in, accept all who are connected, close. `unix_path`: what to remove so that nobody new connects to a Unix socket."""
+class SocketFile(NamedTuple):
+    """The file of a Unix socket, as it was when this process made it."""
+
+    path: str
+    inode: int
+    changed_at: int  # inodes are given out again
+
+    @classmethod
+    def of(cls, path: str) -> SocketFile:
+        """Remember the file."""
+        file = Path(path).stat()
+        return cls(path, file.st_ino, file.st_ctime_ns)
+
+    def remove(self) -> None:
+        """Remove it, so that nobody new finds the socket; not one that another process has put in its place."""
+        with contextlib.suppress(OSError):
+            if self == self.of(self.path):
+                Path(self.path).unlink()
+
+
+async def stop_listening(server: asyncio.Server, file: SocketFile | None = None) -> None:
+    """Let nobody new in, accept all who are connected, close. `file`: of a Unix socket."""
     loop, sockets = asyncio.get_running_loop(), server.sockets
     try:
-        if unix_path is not None:
-            with contextlib.suppress(OSError):
-                unix_path.unlink()
+        if file is not None:
+            file.remove()
         elif _drop_new_connections(sockets):
             await asyncio.sleep(HANDSHAKE_SECONDS)
         give_up_at = loop.time() + MOST_SECONDS
-        while any(map(is_readable, sockets)) and loop.time() < give_up_at:
+        while any(map(is_readable, sockets)) and loop.time() < give_up_at:  # noqa: ASYNC110 # the event loop accepts them
             await asyncio.sleep(0)
         for _ in range(_ACCEPTING_TURNS):
             await asyncio.sleep(0)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from proxy.forward.exchange import Exchange
     from proxy.forward.pacing import Pacer
-    from proxy.forward.upstream import Upstream
+    from proxy.forward.upstream import Upstream, UpstreamConnection
     from proxy.settings import Settings
 
 _UNAUTHORIZED: Final = 401
@@ -105,7 +105,7 @@ class Forwarder(Generic[T]):
         while True:
             if self._pacer is not None:
                 token = await self._in_turn(self._pacer, exchange)
-            connection = (not resent and self._upstream.reuse()) or await self._upstream.acquire(fresh=resent)
+            connection = (None if resent else self._upstream.reuse()) or await self._acquire(resent=resent)
             attempt = Attempt(exchange, connection, self._bounds)
             try:
                 head = await attempt.send(self._host, self._credential_line(token))
@@ -134,6 +134,15 @@ class Forwarder(Generic[T]):
                     self._upstream.release(connection, reusable=attempt.is_reusable)
                 else:
                     self._upstream.discard(connection)
+
+    async def _acquire(self, *, resent: bool) -> UpstreamConnection:
+        try:
+            return await self._upstream.acquire(fresh=resent)
+        except Failed as error:
+            if resent:
+                # There is no connection now, but the first sending may have been acted on.
+                error.outcome = UNKNOWN
+            raise
 
     @staticmethod
     def _may_resend(exchange: Exchange, *, resent: bool) -> bool:
@@ -186,12 +195,11 @@ class Forwarder(Generic[T]):
         self, exchange: Exchange, head: wire.ResponseHead, attempt: Attempt, token: T
     ) -> bool:
         """Whether a call that was answered with 401 goes out once more. If a new token would help, this one is given up in any case."""
-        return (
-            await self._is_curable(head, attempt)
-            and self._tokens.invalidate(token)
-            and exchange.kept is not None
-            and self._bounds.max_replay > 0
-        )
+        if not await self._is_curable(head, attempt) or not self._tokens.invalidate(token):
+            return False
+        if attempt.is_uploading:
+            await attempt.stop()  # so that what is kept now is still all of it when the token comes
+        return exchange.kept is not None and self._bounds.max_replay > 0
 
     async def _count_throttled(self, head: wire.ResponseHead, attempt: Attempt) -> None:
         if self._on_throttled is not None:
@@ -202,8 +210,6 @@ class Forwarder(Generic[T]):
         content = await attempt.peek()
         if any(_INVALID_TOKEN.search(value) for value in head.known.get(b"www-authenticate", ())):
             return True
-        if content is None:
-            return False
         code = self._code(head, content)
         return code is None or self._concerns_token(code)
 

@@ -29,7 +29,7 @@ from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
 from proxy.forward import guard, rewrite
 from proxy.forward.attempt import ClientLeft, ClientSlow
 from proxy.forward.body import Body
-from proxy.forward.closing import is_readable, stop_listening
+from proxy.forward.closing import SocketFile, is_readable, stop_listening
 from proxy.forward.exchange import CLIENT_LEFT, Exchange
 from proxy.forward.stream import Gone, Stream
 from proxy.records import Record
@@ -81,7 +81,7 @@ class ClientConnection(Stream):
 
     def is_quiet(self) -> bool:
         """Whether nothing of the next request is there, neither here nor in the kernel."""
-        return not self.buffer and not is_readable(self.transport.get_extra_info("socket"))
+        return self.lost or not (self.buffer or is_readable(self.transport.get_extra_info("socket")))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give up what nobody waits for any more; an order that may have been placed goes on."""
@@ -105,7 +105,7 @@ class Listener:
         self._clients: set[ClientConnection] = set()
         self._turned_away: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._unix_path: Path | None = None
+        self._file: SocketFile | None = None
         self._draining = False
         self._ids = (
             b"%b-%x" % (prefix, number)
@@ -123,6 +123,10 @@ class Listener:
         """How many requests are being served."""
         return sum(client.exchange is not None for client in self._clients)
 
+    def judge_by(self, settings: Settings) -> None:
+        """From the next request on, these settings say what may pass."""
+        self._rules = guard.Rules.of(settings)
+
     async def start(self, host: str, port: int) -> int:
         """Listen on TCP; return the port. Raises `OSError`."""
         loop = asyncio.get_running_loop()
@@ -135,7 +139,7 @@ class Listener:
         """Listen on a Unix socket that owner and group may use. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         listening = bind_unix(path, mode)
-        self._unix_path = Path(path)
+        self._file = SocketFile.of(path)
         self._server = await aiofastnet.create_unix_server(
             loop, lambda: ClientConnection(self, loop), sock=listening, backlog=_BACKLOG
         )
@@ -147,23 +151,25 @@ class Listener:
             if client.exchange is not None and not client.exchange.answered:
                 client.exchange.keep_alive = False
 
-    async def close(self, grace_seconds: float) -> None:
-        """Accept no more; let the requests in flight finish within the grace period, then end them."""
+    async def close(self, grace_seconds: float) -> int:
+        """Accept no more; let the requests in flight finish within the grace period, then end them. Return how many were cut short."""
         self.drain()
         server, self._server = self._server, None
         if server is not None:
-            await stop_listening(server, self._unix_path)
+            await stop_listening(server, self._file)
         self._idle_timeout = min(self._idle_timeout, QUIET_SECONDS)
         for client in self._clients:
             if client.exchange is None and not client.buffer:
                 client.postpone(self._idle_timeout)
         tasks = {client.task for client in self._clients if client.task is not None} | self._turned_away
         if not tasks:
-            return
+            return 0
         _, unfinished = await asyncio.wait(tasks, timeout=grace_seconds)
+        cut_short = sum(client.exchange is not None for client in self._clients if client.task in unfinished)
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
+        return cut_short
 
     def welcome(self, client: ClientConnection) -> asyncio.Task[None]:
         """Start the task that serves a new client, or the one that turns it away."""
@@ -201,12 +207,14 @@ class Listener:
                     self._observe(_outcome(exchange))
                 if not exchange.keep_alive or not exchange.body.done or client.lost:
                     await self._finish(client, whole=exchange.body.done)
-                    return
+                    break
                 if client.clogged:
                     await self._flush(client)
+            with contextlib.suppress(TimeoutError):
+                await client.gone(self._write_timeout)
         finally:
             self._clients.discard(client)
-            if not client.transport.is_closing():
+            if not client.lost:
                 client.abort()
 
     async def _next(self, client: ClientConnection) -> Exchange | None:

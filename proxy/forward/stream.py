@@ -206,17 +206,20 @@ class Stream(asyncio.Protocol):
     async def drain(self, seconds: float | None) -> None:
         """Wait until the peer has taken enough. Raises `Gone` if it has gone, `TimeoutError` if it took nothing for so many seconds."""
         while self.clogged and not self.lost:
-            queued = self.transport.get_write_buffer_size()
-            timed_out = await self._writable.begin(seconds)
-            if timed_out and self.transport.get_write_buffer_size() >= queued:
-                raise TimeoutError
+            await self._taken(seconds)
         if self.lost:
             raise Gone
 
     async def gone(self, seconds: float) -> None:
         """Wait until the connection is no more. Raises `TimeoutError` if the peer took nothing of the rest for so many seconds."""
         while not self.lost:
-            await self._writable.begin(seconds)
+            await self._taken(seconds)
+
+    async def _taken(self, seconds: float | None) -> None:
+        queued = self.transport.get_write_buffer_size()
+        timed_out = await self._writable.begin(seconds)
+        if timed_out and self.transport.get_write_buffer_size() >= queued:
+            raise TimeoutError
 
     def close(self) -> None:
         """Send what is queued and close in order."""

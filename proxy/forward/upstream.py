@@ -17,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import aiofastnet
+import aiohappyeyeballs
 
 from proxy import errors
 from proxy.errors import NOT_SENT, Failed
@@ -73,8 +74,8 @@ class UpstreamConnection(Stream):
             return False
         return self._poll is None or not self._poll.poll(0)
 
-    async def read_head(self, seconds: float | None) -> wire.ResponseHead:
-        """Return the next response head. Raises `Gone`, `TimeoutError`, `wire.Malformed`."""
+    async def read_head(self, patience: Callable[[], float | None]) -> wire.ResponseHead:
+        """Return the next response head; `patience` says, at each wait, how many seconds it may last. Raises `Gone`, `TimeoutError`, `wire.Malformed`."""
         scanned = 0
         while (end := self.buffer.find(b"\r\n\r\n", max(0, scanned - 3))) < 0:
             scanned = len(self.buffer)
@@ -83,7 +84,7 @@ class UpstreamConnection(Stream):
             if scanned and not b"HTTP/1.".startswith(bytes(self.buffer[:7])):
                 raise wire.Malformed("it does not begin like an HTTP/1.1 response")
             wire.check_line_ends(self.buffer)
-            await self.more(seconds)
+            await self.more(patience())
         if end < 0 or end + 4 > MAX_HEAD:
             raise wire.Malformed(f"its head is larger than {MAX_HEAD} bytes")
         head = wire.parse_response(self.take(end + 4))
@@ -202,7 +203,7 @@ class Upstream:
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 self._give_turn()  # it came in the moment of leaving: pass it on
-            else:
+            elif turn in self._waiting:
                 self._waiting.remove(turn)
             if not isinstance(error, TimeoutError):
                 raise
@@ -215,29 +216,37 @@ class Upstream:
 
     def _give_turn(self) -> None:
         """Hand the right to use one connection to whoever waits longest, or keep it for the next to come."""
-        if self._waiting:
-            self._waiting.popleft().set_result(None)
-        else:
-            self._free += 1
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else whoever waited is leaving at this very moment
+                turn.set_result(None)
+                return
+        self._free += 1
 
     async def _connect(self) -> UpstreamConnection:
         if self._idle and len(self._open) >= self._max:
             self._idle.popleft().close()
+        connection = UpstreamConnection(self._loop, self._forget)
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, connection = await aiofastnet.create_connection(
-                    self._loop,
-                    lambda: UpstreamConnection(self._loop, self._forget),
-                    self.origin.host,
-                    self.origin.port,
-                    ssl=self._context,
-                    server_hostname=self.origin.host if self._context is not None else None,
-                    happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
-                )
+                await self._dial(connection)
         except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
             raise connect_failure(error) from None
         self._open.add(connection)
         return connection
+
+    async def _dial(self, connection: UpstreamConnection) -> None:
+        """Connect in two steps: aiofastnet 1.2 and asyncio's staggered race lose or reuse a socket of their own when they are cancelled."""
+        host, port = self.origin.host, self.origin.port
+        addresses = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        raw = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY)
+        await aiofastnet.create_connection(
+            self._loop,
+            lambda: connection,
+            sock=raw,
+            ssl=self._context,
+            server_hostname=host if self._context is not None else None,
+        )
 
     def adopt(self, connection: UpstreamConnection) -> None:
         """Take over a connection that nobody uses."""

@@ -13,6 +13,8 @@ from pydantic.fields import FieldInfo
 from proxy.settings.model import Section, Settings
 
 ENVIRONMENT_PREFIX: Final = "TELENOR_PROXY_"
+#: Names the file when the command line does not; the one variable with the prefix that is no setting.
+CONFIG_VARIABLE: Final = "TELENOR_PROXY_CONFIG"
 
 _BOOLEANS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from proxy.errors import ConfigError
 from proxy.settings import files, messages
 from proxy.settings.catalogue import (
+    CONFIG_VARIABLE,
     ENVIRONMENT_PREFIX,
     FIELDS,
     PATH_OF_VARIABLE,
@@ -122,7 +123,11 @@ def _take_environment(draft: _Draft, environ: Mapping[str, str]) -> None:
         draft.values[path] = from_text(kind_of(path), text)
         draft.sources[path] = f"from {environment_name(path)}"
     for name in sorted(environ):
-        if not name.upper().startswith(ENVIRONMENT_PREFIX) or name in PATH_OF_VARIABLE:
+        if (
+            not name.upper().startswith(ENVIRONMENT_PREFIX)
+            or name in PATH_OF_VARIABLE
+            or name == CONFIG_VARIABLE
+        ):
             continue
         if "KUBERNETES_SERVICE_HOST" in environ and _SERVICE_LINK.fullmatch(f"{name}={environ[name]}"):
             continue

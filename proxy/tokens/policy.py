@@ -151,6 +151,9 @@ FORCED_INTERVAL: Final = 5.0
 LONGEST_FORCED_INTERVAL: Final = 60.0
 #: Forced renewals in a row from which on that is taken for a fight. One may be a revoked token; two, bad luck.
 CONTENDED_FROM: Final = 3
+#: In a fight each interval is longer by up to this part of it, at random. Two proxies with equal intervals keep in step, and the one that
+#: always logs in a moment before the other is rejected all the time.
+FORCED_SPREAD: Final = 0.5
 #: After this long without a forced renewal the row is over. Well above the longest interval, or a fight would never be seen.
 QUIET_SECONDS: Final = 300.0
 
@@ -159,3 +162,8 @@ def forced_interval(losses: int) -> float:
     """Seconds from the last forced renewal to the next one allowed, after that many in a row."""
     doublings = min(max(0, losses - CONTENDED_FROM + 1), _MOST_DOUBLINGS)
     return min(LONGEST_FORCED_INTERVAL, math.ldexp(FORCED_INTERVAL, doublings))
+
+
+def spread(interval: float, jitter: float) -> float:
+    """Lengthen an interval at random, so that two proxies fall out of step. jitter: from 0 to 1, at random."""
+    return interval * (1 + FORCED_SPREAD * jitter)

@@ -122,6 +122,7 @@ class TokenSource:
         # Tokens lost to a 401, in a row without a quiet time between them.
         self._losses = 0
         self._lost_at = -math.inf
+        self._forced_interval = 0.0
 
         self._renewals = 0
         self._failures = 0
@@ -166,10 +167,13 @@ class TokenSource:
             return True
         now = self._clock.now()
         # A fetch under way may always serve as the renewal: it costs no further login.
-        if not self._fetching and now < self._lost_at + policy.forced_interval(self._losses):
+        if not self._fetching and now < self._lost_at + self._forced_interval:
             return False
         self._losses = 1 if self._is_quiet(now) else self._losses + 1
         self._lost_at = now
+        self._forced_interval = policy.forced_interval(self._losses)
+        if self._is_contended(now):
+            self._forced_interval = policy.spread(self._forced_interval, self._random())
         self._current = None
         self._invalidations += 1
         self._wake.set()
@@ -370,12 +374,12 @@ class TokenSource:
             "token.invalidated", generation=token.generation, age_seconds=round(now - token.fetched_at)
         )
         if self._is_contended(now):
-            interval = policy.forced_interval(self._losses)
+            interval = self._forced_interval
             self._observer.contended()
             _log.warning(
                 "token.contended",
                 losses=self._losses,
-                next_renewal_in=interval,
+                next_renewal_in=round(interval, 1),
                 detail="Each new token is soon rejected: another program may log in with the same machine user and end this "
                 "proxy's tokens, or Telenor answers 401 for another reason. "
                 f"A rejected token is now replaced only after {interval:.0f} seconds; 401s until then go to the client.",

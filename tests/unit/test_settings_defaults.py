@@ -35,6 +35,7 @@ DEFAULTS: dict[str, object] = {
     "upstream.response_timeout_seconds": 60,
     "upstream.max_connections": 100,
     "upstream.idle_timeout_seconds": 30,
+    "upstream.keep_warm": True,
     "oauth.token_path": "/oauth/v2/token",
     "oauth.logout_path": "/oauth/v2/logout",
     "oauth.client_id": "set",

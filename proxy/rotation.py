@@ -1,0 +1,190 @@
+"""Takes up a changed configuration without a restart: new credentials, scope, client key and log level.
+
+Owns which settings are in force. SIGHUP, and a change of the configuration file or of a file that it names, have them read anew.
+
+Laws
+1. A configuration that cannot be used changes nothing: the one in force stays in force.
+2. What can be changed at run time is; of what cannot, the names are told. No value is.
+3. A token in force serves on while new credentials are tried, and whatever becomes of that.
+4. New credentials are tried at once, and so is anything at SIGHUP; a file that was only touched is no reason to log in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from proxy.errors import ConfigError
+from proxy.watching import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from proxy.clock import Clock
+    from proxy.settings import Settings
+
+_CREDENTIALS: Final = frozenset(
+    {"oauth.client_id", "oauth.client_secret", "oauth.username", "oauth.password", "oauth.scope"}
+)
+#: What is taken up at run time. The files are: from then on the new one is watched.
+CHANGEABLE: Final = _CREDENTIALS | {
+    "oauth.client_id_file",
+    "oauth.client_secret_file",
+    "oauth.username_file",
+    "oauth.password_file",
+    "listen.client_key",
+    "listen.client_key_file",
+    "log.level",
+}
+_AUTHORITIES: Final = "upstream.ca_file"
+
+log = structlog.get_logger("proxy.rotation")
+
+
+class Configuration(NamedTuple):
+    """Where the settings come from. file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`."""
+
+    file: Path | None
+    read: Callable[[], Settings]
+
+
+class Rotation:
+    """Keeps the settings in force up to date, as long as `run` runs.
+
+    apply: is given the new settings in force. renew: has the credentials tried at once. observe: is told whether a configuration was accepted.
+    refused: why the configuration that was read last cannot be used. restart_needed: its settings that wait for a restart.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        configuration: Configuration,
+        clock: Clock,
+        *,
+        apply: Callable[[Settings], None],
+        renew: Callable[[], None],
+        observe: Callable[[bool], None],
+    ) -> None:
+        self.in_force = settings
+        self.refused: list[str] = []
+        self.restart_needed: list[str] = []
+        self._configuration = configuration
+        self._clock = clock
+        self._apply = apply
+        self._renew = renew
+        self._observe = observe
+        self._read = settings  # as it was read last, if that one could be used
+        self._authorities = self._read_authorities = _fingerprint(settings.upstream.ca_file)
+        self._told = asyncio.Event()
+        self._looking = asyncio.Lock()
+
+    def on_hangup(self) -> None:
+        """Read everything anew, and try the credentials."""
+        self._told.set()
+
+    def files(self) -> set[Path]:
+        """Return the files whose change matters."""
+        listen, oauth = self._read.listen, self._read.oauth
+        named = (
+            self._configuration.file,
+            self._read.upstream.ca_file,
+            listen.client_key_file,
+            oauth.client_id_file,
+            oauth.client_secret_file,
+            oauth.username_file,
+            oauth.password_file,
+        )
+        return {path for path in named if path is not None}
+
+    async def run(self) -> None:
+        """Wait for signals and changes; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._heed_hangups())
+            if self.files():
+                tasks.create_task(Watcher(self.files, self.look, self._clock).run())
+
+    async def _heed_hangups(self) -> None:
+        while await self._told.wait():
+            self._told.clear()
+            await self.look(told=True)
+
+    async def look(self, *, told: bool = False) -> bool:
+        """Read the configuration and take up what changed; return whether it could be used.
+
+        told: by a person, who wants to see something happen.
+        """
+        async with self._looking:
+            try:
+                found, authorities = await asyncio.to_thread(self._read_anew)
+            except ConfigError as error:
+                self._refuse(error.problems, told=told)
+                return False
+            except Exception:  # a mistake of ours; the proxy goes on with what is in force
+                log.exception("configuration.unread")
+                return False
+            if (found, authorities) != (self._read, self._read_authorities) or told or self.refused:
+                self._take(found, authorities)
+                if told:
+                    self._renew()
+            return True
+
+    def _read_anew(self) -> tuple[Settings, str | None]:
+        settings = self._configuration.read()
+        return settings, _fingerprint(settings.upstream.ca_file)
+
+    def _refuse(self, problems: list[str], *, told: bool) -> None:
+        if told or problems != self.refused:
+            self.refused = problems
+            self._observe(False)
+            log.error("configuration.refused", problems=problems)
+
+    def _take(self, found: Settings, authorities: str | None) -> None:
+        self.refused = []
+        self._read, self._read_authorities = found, authorities
+        changed = differences(self.in_force, found)
+        fixed = [path for path in changed if path not in CHANGEABLE]
+        if authorities != self._authorities and _AUTHORITIES not in fixed:
+            fixed.append(_AUTHORITIES)
+        changed = [path for path in changed if path in CHANGEABLE]
+        self.restart_needed = fixed
+        if changed:
+            self.in_force = merged(self.in_force, found, changed)
+            self._apply(self.in_force)
+        self._observe(True)
+        log.info("configuration.reloaded", changed=changed)
+        if fixed:
+            log.warning("configuration.restart_needed", settings=fixed)
+        if not _CREDENTIALS.isdisjoint(changed):
+            self._renew()
+
+
+def differences(old: Settings, new: Settings) -> list[str]:
+    """Return the paths of the settings that are not the same."""
+    return [
+        f"{section}.{key}"
+        for section in type(old).model_fields
+        for key in type(getattr(old, section)).model_fields
+        if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
+    ]
+
+
+def merged(old: Settings, new: Settings, paths: Collection[str]) -> Settings:
+    """Return the old settings with these of the new ones."""
+    sections = {}
+    for section in type(old).model_fields:
+        mine, theirs = getattr(old, section), getattr(new, section)
+        taken = {key: getattr(theirs, key) for key in type(mine).model_fields if f"{section}.{key}" in paths}
+        sections[section] = mine.model_copy(update=taken)
+    return old.model_copy(update=sections)
+
+
+def _fingerprint(path: Path | None) -> str | None:
+    """Tell one content of a file from another; None without a file."""
+    try:
+        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,40 @@
+"""The map is of this country."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+from tests.docs.pages import ARCHITECTURE, ROOT, names, rows, section
+
+
+def test_every_module_is_on_the_map() -> None:
+    """The module map has each module of the package once, and none that is not there."""
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "proxy").rglob("*.py")}
+    told = [name for row in rows(section(ARCHITECTURE, "Module map")) for name in names(row[0])]
+    assert set(told) == modules
+    assert len(told) == len(modules)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """Each run-time dependency has one line that says why it is there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {re.split(r"[\s<>=;~!\[]", requirement)[0] for requirement in project["dependencies"]}
+    told = {names(row[0])[0]: row[1] for row in rows(section(ARCHITECTURE, "Dependencies"))}
+    assert told.keys() == wanted
+    assert all(told.values())
+
+
+def test_the_pictures_name_files_that_exist() -> None:
+    """What stands in the pictures as a file is one."""
+    pictures = "".join(section(ARCHITECTURE, name) for name in ("The way of a request", "The way of a token"))
+    files = set(re.findall(r"\b(?:[a-z]+/)?[a-z_]+\.py\b", pictures))
+    assert files
+    assert [file for file in sorted(files) if not (ROOT / "proxy" / file).exists()] == []
+
+
+def test_every_kind_of_test_is_explained() -> None:
+    """The last table has one row for each directory of tests."""
+    directories = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/__init__.py")}
+    told = {names(row[0])[0] for row in rows(section(ARCHITECTURE, "How it is tested"))}
+    assert told >= directories

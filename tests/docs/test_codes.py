@@ -1,0 +1,101 @@
+"""Telenor's error codes and the reasons of failed renewals, as the troubleshooting page tells them."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from proxy.tokens import diagnosis
+from proxy.tokens.diagnosis import concerns_token, diagnose
+from tests.docs.pages import ROOT, TROUBLESHOOTING, names, rows, section
+
+BY_CODE = section(TROUBLESHOOTING, "By error code of Telenor")
+ENDPOINT = [row for row in rows(section(BY_CODE, "Codes of the token endpoint")) if len(row) == 5]
+WORDS = [row for row in rows(section(BY_CODE, "Codes of the token endpoint")) if len(row) == 3]
+GATEWAY = rows(section(BY_CODE, "Codes of the gateway"))
+REASONS = rows(section(TROUBLESHOOTING, "By reason of a failed renewal"))
+
+#: Telenor's developer pages, "Error codes" of the token endpoint and of the Info API: status and code.
+PUBLISHED = {(400, "2"), (500, "2"), (500, "16")}
+PUBLISHED |= {(401, code) for code in ("1", "4", "5", "6", "7", "9", "20", "21", "22", "23")}
+PUBLISHED |= {(403, code) for code in ("8", "12", "15")}
+PUBLISHED_OF_GATEWAY = {(400, "40001"), (403, "40301"), (404, "40401"), (404, "4042000")}
+PUBLISHED_OF_GATEWAY |= {(401, f"4010{digit}") for digit in range(1, 9)}
+PUBLISHED_OF_GATEWAY |= {(429, "42901"), (429, "42902"), (500, "50001"), (500, "50002"), (500, "50003")}
+
+
+def test_every_code_of_the_token_endpoint_is_told() -> None:
+    """Each published code has one row, with its status."""
+    told = [(int(row[1]), *names(row[0])) for row in ENDPOINT]
+    assert set(told) == PUBLISHED
+    assert len(set(told)) == len(told)
+
+
+@pytest.mark.parametrize("row", ENDPOINT, ids=lambda row: f"{row[1]} {row[0]}")
+def test_a_code_means_what_the_proxy_says_it_means(row: list[str]) -> None:
+    """Meaning and settings are those of the proxy's own diagnosis, and there is a next step."""
+    known = diagnose(names(row[0])[0], int(row[1]))
+    assert row[2] == known.meaning
+    assert names(row[3]) == list(known.concerns)
+    assert row[4]
+
+
+@pytest.mark.parametrize("row", WORDS, ids=lambda row: row[0])
+def test_a_word_means_what_the_proxy_says_it_means(row: list[str]) -> None:
+    """The same for the words of RFC 6749."""
+    known = diagnose(names(row[0])[0])
+    assert row[1] == known.meaning
+    assert names(row[2]) == list(known.concerns)
+
+
+def test_every_code_of_the_gateway_is_told() -> None:
+    """Each published code has one row, with its status and a next step, and each row says what the proxy does."""
+    told = [(int(row[1]), *names(row[0])) for row in GATEWAY]
+    assert set(told) == PUBLISHED_OF_GATEWAY
+    assert len(set(told)) == len(told)
+    assert all(row[3] and row[4] for row in GATEWAY)
+
+
+def test_the_codes_that_a_new_token_cures_stand_out() -> None:
+    """Those in bold, and only those, are renewed for."""
+    cured = {names(row[0])[0] for row in GATEWAY if "renews" in row[3]}
+    assert cured == {code for _, code in PUBLISHED_OF_GATEWAY if concerns_token(code)}
+    assert cured == {names(row[0])[0] for row in GATEWAY if row[0].startswith("**")}
+
+
+def test_the_page_knows_what_the_proxy_knows() -> None:
+    """No code of the diagnosis is left out."""
+    told = {name for row in (*ENDPOINT, *WORDS, *GATEWAY) for name in names(row[0])}
+    assert set(diagnosis._KNOWN) <= told
+
+
+def reasons() -> set[str]:
+    """Return the reasons with which the code of `proxy/tokens` makes its errors; a made-up part becomes dots."""
+    found = set()
+    for path in (ROOT / "proxy" / "tokens").glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+                continue
+            if call.func.id in {"TokenUnavailable", "CredentialsRefused"}:
+                for part in ast.walk(call.args[0]):
+                    if isinstance(part, ast.JoinedStr):
+                        found.add(re.sub(r"\{.*?\}", "...", ast.unparse(part)[2:-1]))
+                    elif (
+                        isinstance(part, ast.Constant)
+                        and isinstance(part.value, str)
+                        and not part.value.endswith("_")
+                    ):
+                        found.add(part.value)
+    return found
+
+
+def test_every_reason_is_told() -> None:
+    """Each `reason` that can stand in `token.renewal_failed` has one row, and no other word has."""
+    told = [names(row[0])[0] for row in REASONS]
+    # That one is said to a request that comes before the first answer; no renewal has failed then.
+    assert set(told) == reasons() - {"pending"}
+    assert len(set(told)) == len(told)
+    assert {row[2] for row in REASONS} == {"soon", "slowly"}
+    assert [names(row[0])[0] for row in REASONS if row[2] == "slowly"] == ["refused"]

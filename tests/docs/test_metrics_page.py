@@ -1,0 +1,65 @@
+"""The metrics, as the operation page tells them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.docs.pages import OPERATION, PAGES, names, rows, section
+from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Api, Starter, configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TABLE = {names(row[0])[0]: (row[1], set(names(row[2]))) for row in rows(section(OPERATION, "Metrics"))}
+
+
+async def scrape(start: Starter, api: Api) -> str:
+    """Run a proxy, let everything that is counted by a label happen once, and return what it exposes."""
+    api.sandbox.fault("token_status", 503, 1)
+    proxy = await start.ready(configuration(api.url, pacing={"requests_per_second": 1000}))
+    api.sandbox.fault("api_drop", None, 1)
+    timeout = aiohttp.ClientTimeout(total=DEADLINE)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        statuses = []
+        for method, path in (("POST", ORDERS), ("GET", ACCOUNTS), ("GET", "/elsewhere")):
+            json = ORDER if method == "POST" else None
+            async with http.request(method, await proxy.url(path), json=json) as answer:
+                statuses.append(answer.status)
+        assert statuses == [502, 200, 403]
+        proxy.send(signal.SIGHUP)
+        await proxy.event("configuration.reloaded")
+        async with http.get(await proxy.admin_url("/metrics")) as answer:
+            text = await answer.text()
+    assert await proxy.stop() == 0
+    return text
+
+
+def exposed(text: str) -> Mapping[str, tuple[str, set[str]]]:
+    """Return the type and the labels of each metric, by the name under which it is asked for."""
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name: (
+            family.type,
+            {label for sample in family.samples for label in sample.labels} - {"le"},
+        )
+        for family in text_string_to_metric_families(text)
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the process metrics come from /proc")
+async def test_every_metric_is_told(start: Starter, api: Api) -> None:
+    """What a scrape shows is what the table has: names, types and labels."""
+    assert exposed(await scrape(start, api)) == TABLE
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_metric_that_is_named_is_one(page: str) -> None:
+    """Alerts and advice use metrics that there are."""
+    named = set(re.findall(r"\btelenor_proxy_[a-z_]*[a-z]\b", PAGES[page]))
+    assert named <= TABLE.keys() | {"telenor_proxy"}

@@ -1,0 +1,84 @@
+"""The README's first minutes, as it promises them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+import proxy
+from proxy.forward import guard, rewrite
+from proxy.settings import load
+from tests.docs.pages import BLOCKS, PAGES
+from tests.docs.test_snippets import REQUIRED
+from tests.e2e.process import DEADLINE, Starter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def http_blocks() -> Iterator[bytes]:
+    """Yield the README's messages as they go over the wire."""
+    for block in BLOCKS:
+        if block[:2] == ("README.md", "http"):
+            head, _, content = block.text.strip("\n").partition("\n\n")
+            yield f"{head}\n\n".replace("\n", "\r\n").encode() + content.encode()
+
+
+def test_a_request_changes_as_shown() -> None:
+    """What the API gets is what the proxy makes of what the application sends, byte for byte, and the lengths are right."""
+    before, after, _ = http_blocks()
+    head, _, content = before.partition(b"\r\n\r\n")
+    rules = guard.Rules.of(load(None, REQUIRED))
+    request = guard.judge(guard.parse(head + b"\r\n\r\n", rules), rules)
+    assert request.framing == len(content)
+    credential = b"Authorization: Bearer <the access token>\r\n"
+    number = re.search(rb"X-Request-Id: (\S+)", after)
+    assert number is not None
+    assert rewrite.request_head(request, b"api.telenor.no", number[1], credential) + content == after
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the command is curl's")
+async def test_the_quick_start_works(start: Starter) -> None:
+    """The curl command, sent to a demo, gets the answer that is shown, but for the date and the request id."""
+    (command,) = (block.text for block in BLOCKS if block[:2] == ("README.md", "sh"))
+    demo = await start(["demo", "--port", "0"])
+    listener = (await demo.text(r"The proxy listens on (http://127\.0\.0\.1:\d+)"))[1]
+    await demo.text(r"token\.renewed")
+    words = shlex.split(command.replace("\\\n", "").replace("http://127.0.0.1:8080", listener))
+    curl = await asyncio.create_subprocess_exec(
+        *words, "--silent", "--noproxy", "*", stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(DEADLINE):
+        said, _ = await curl.communicate()
+    assert curl.returncode == 0
+    *_, shown = http_blocks()
+    assert parts(said) == parts(shown)
+    await demo.text(r"request\.completed")
+    assert await demo.stop() == 0
+
+
+def parts(answer: bytes) -> tuple[dict[str, str], bytes]:
+    """Return the start line and the fields of an answer, with what differs each time hidden, and its content."""
+    head, _, content = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    fields = {"": first} | {
+        name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+    }
+    assert fields["date"]
+    assert fields["x-request-id"]
+    return fields | {"date": "", "x-request-id": ""}, content
+
+
+async def test_the_version_is_that_of_the_changelog(start: Starter) -> None:
+    """`telenor-proxy --version` tells the version that the changelog's newest entry is about."""
+    command = await start("--version")
+    assert await command.ended() == 0
+    assert command.output == f"telenor-proxy {proxy.__version__}\n"
+    newest = re.search(r"^## \[(.+?)\] - (Unreleased|\d{4}-\d\d-\d\d)$", PAGES["CHANGELOG.md"], re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == proxy.__version__

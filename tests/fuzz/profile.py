@@ -1,0 +1,24 @@
+"""How long the property tests search.
+
+Normally each law is tried on two hundred messages, the same ones at every run, so that a red build is red for everybody.
+`TELENOR_PROXY_FUZZ_EXAMPLES=20000` searches that many new ones for each law; what it finds belongs into a unit test.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, Phase, settings
+
+_ASKED_FOR = os.environ.get("TELENOR_PROXY_FUZZ_EXAMPLES")
+
+SEARCH = settings(
+    max_examples=int(_ASKED_FOR or 200),
+    derandomize=_ASKED_FOR is None,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    # Messages are drawn byte by byte in places; that is slow on a busy machine, and no fault.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)

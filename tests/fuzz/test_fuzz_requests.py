@@ -1,0 +1,180 @@
+"""The law of request smuggling, searched: what is accepted is one request, and everybody reads the same one.
+
+*Either a request is refused and nothing whole of it reaches the upstream, or h11 reads from what reaches the upstream exactly the one
+request that it reads from what the client sent*: method, target, content and end-to-end fields, and the next request begins at the same
+byte. aiohttp's C parser, whose kinship with Node's makes it the most common of readers, is asked the same.
+
+h11 reads more leniently than the proxy (folded lines, bare LF, white space): what the proxy refuses is nobody's business here, so the law
+has one direction only. Where h11 is the stricter one, `readers.is_h11_stricter` names the case.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import h11
+from hypothesis import event, given
+
+from tests.fuzz import grammar, passage, readers
+from tests.fuzz.profile import SEARCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.fuzz.grammar import Traffic
+    from tests.fuzz.readers import Fields, Reading
+
+#: Fields that never leave as they came, written down a second time: this file does not ask `rewrite` what is right.
+_NOT_END_TO_END: Final = {
+    b"authorization",
+    b"connection",
+    b"content-length",
+    b"expect",
+    b"host",
+    b"http2-settings",
+    b"keep-alive",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-proxy-key",
+    b"x-request-id",
+}
+
+
+def _requests(traffic: Traffic) -> Iterator[tuple[bytes, passage.Sent, int]]:
+    """Each request of the connection: the bytes from its beginning on, what reached the upstream, and how many bytes were left."""
+    client = passage.Client(traffic.segments())
+    while client.left():
+        rest = traffic.data[len(traffic.data) - client.left() :]
+        sent = passage.run(passage.forward_one(client))
+        event("forwarded" if sent.whole else "cut" if sent.out else "refused")
+        yield rest, sent, client.left()
+        if not sent.whole:
+            return
+
+
+def _read_as_client_sent_it(rest: bytes) -> Reading | None:
+    try:
+        return readers.request_by_h11(rest)
+    except h11.RemoteProtocolError:
+        if readers.is_h11_stricter(rest):
+            return None
+        raise
+
+
+def _end_to_end(fields: Fields) -> Fields:
+    named = {
+        option.strip(b" \t").lower()
+        for name, value in fields
+        if name.lower() == b"connection"
+        for option in value.split(b",")
+    }
+    return [
+        (name, value)
+        for name, value in fields
+        if name.lower() not in named and name.lower().replace(b"_", b"-") not in _NOT_END_TO_END
+    ]
+
+
+def _repeats_a_singleton(fields: Fields) -> bool:
+    """Whether aiohttp refuses this although it is one well-framed request."""
+    names = [name.lower() for name, _ in fields]
+    return any(names.count(name) > 1 for name in (b"content-type", b"user-agent"))
+
+
+def _folded(fields: Fields) -> Fields:
+    """As h11 does: the name of a transfer coding in lower case."""
+    return [
+        (name, value.lower() if name.lower() == b"transfer-encoding" else value) for name, value in fields
+    ]
+
+
+def _origin_form(target: bytes) -> bytes:
+    return re.sub(rb"\A[Hh][Tt][Tt][Pp]://localhost(?=/)", b"", target)
+
+
+@SEARCH
+@given(grammar.requests())
+def test_both_sides_read_the_same_request(traffic: Traffic) -> None:
+    """What h11 reads from the upstream's side is what it reads from the client's: method, target, content, end-to-end fields, and the end."""
+    for rest, sent, left in _requests(traffic):
+        if not sent.whole:
+            continue
+        upstream = readers.request_by_h11(sent.out)
+        assert upstream is not None
+        assert upstream.left == 0
+        client = _read_as_client_sent_it(rest)
+        if client is None:
+            continue
+        assert client.left == left
+        assert upstream.first == (client.first[0], _origin_form(client.first[1]))
+        assert upstream.content == client.content
+        assert _end_to_end(upstream.fields) == _end_to_end(client.fields)
+
+
+@SEARCH
+@given(grammar.requests())
+def test_what_is_not_a_whole_request_never_looks_like_one(traffic: Traffic) -> None:
+    """Of a request that is refused or breaks off, h11 never reads the end at the upstream's side."""
+    for _, sent, _ in _requests(traffic):
+        if sent.out and not sent.whole:
+            assert readers.request_by_h11(sent.out) is None
+
+
+@SEARCH
+@given(grammar.requests())
+def test_exactly_one_credential_leaves_and_it_is_ours(traffic: Traffic) -> None:
+    """Whatever the client sends, what leaves has one `Authorization`, ours and last; one `Host`, ours and first; one request id; nothing hop-by-hop."""
+    for _, sent, _ in _requests(traffic):
+        if not sent.out:
+            continue
+        head, _, _ = sent.out.partition(b"\r\n\r\n")
+        fields = [line.partition(b": ") for line in head.split(b"\r\n")[1:]]
+        names = [name.lower() for name, _, _ in fields]
+        lookalikes = [name.replace(b"_", b"-") for name in names]
+        assert (fields[0][0], fields[0][2]) == (b"Host", passage.HOST)
+        assert b": ".join(fields[-1][::2]) + b"\r\n" == passage.CREDENTIAL
+        for once in (b"host", b"authorization", b"x-request-id"):
+            assert lookalikes.count(once) == 1
+        assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
+        ours = {b"host", b"authorization", b"x-request-id", b"content-length", b"transfer-encoding"}
+        assert not set(lookalikes) & (_NOT_END_TO_END - ours)
+
+
+@SEARCH
+@given(grammar.requests())
+def test_segments_change_nothing(traffic: Traffic) -> None:
+    """However the bytes are cut into segments, the same requests are forwarded, with the same content."""
+    at_once = list(_requests(traffic._replace(cuts=())))
+    in_pieces = list(_requests(traffic))
+    bytewise = list(_requests(traffic._replace(cuts=tuple(range(len(traffic.data))))))
+    for other in (in_pieces, bytewise):
+        assert [(sent.whole, left if sent.whole else 0) for _, sent, left in other] == [
+            (sent.whole, left if sent.whole else 0) for _, sent, left in at_once
+        ]
+        for (_, one, _), (_, two, _) in zip(at_once, other, strict=True):
+            if one.whole:
+                assert readers.request_by_h11(one.out) == readers.request_by_h11(two.out)
+
+
+@SEARCH
+@given(grammar.requests())
+def test_another_reader_reads_the_same_request(traffic: Traffic) -> None:
+    """At the upstream's side aiohttp's C parser the very request that h11 reads there, and at the client's side no other one."""
+    for rest, sent, left in _requests(traffic):
+        if not sent.whole:
+            continue
+        upstream = readers.request_by_h11(sent.out)
+        assert upstream is not None
+        if not _repeats_a_singleton(upstream.fields):
+            assert readers.requests_by_aiohttp(sent.out) == [upstream]
+        theirs, ours = (
+            readers.requests_by_aiohttp(rest[: len(rest) - left]),
+            _read_as_client_sent_it(rest),
+        )
+        if theirs and ours is not None:
+            assert [one._replace(fields=_folded(one.fields)) for one in theirs] == [ours._replace(left=0)]

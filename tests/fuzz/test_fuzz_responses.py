@@ -1,0 +1,125 @@
+"""The same law for answers: what reaches the client is the one answer that the API gave, or is not whole.
+
+*Whatever bytes come from the API, either they are refused or break off, and then nothing that reaches the client reads like a whole answer;
+or h11 reads from them the status and the content that it reads from what reaches the client.* As with requests, h11 is the more lenient
+one, and what the proxy refuses (502) is not compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import h11
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from proxy.forward import guard
+from tests.fuzz import grammar, passage, readers
+from tests.fuzz.profile import SEARCH
+
+if TYPE_CHECKING:
+    from tests.fuzz.grammar import Traffic
+    from tests.fuzz.readers import Fields, Reading
+
+_METHODS: Final = st.sampled_from([b"GET", b"GET", b"POST", b"HEAD"])
+_VERSIONS: Final = st.sampled_from([b"1.1", b"1.1", b"1.0"])
+#: Fields that do not come back as they came, written down a second time.
+_NOT_END_TO_END: Final = {
+    b"alt-svc",
+    b"access-control-allow-origin",
+    b"connection",
+    b"content-length",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"x-request-id",
+}
+
+
+def _asked(method: bytes, version: bytes) -> guard.Request:
+    head = b"%b / HTTP/%b\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n" % (method, version)
+    return guard.judge(guard.parse(head, passage.RULES), passage.RULES)
+
+
+def _given(traffic: Traffic, request: guard.Request) -> tuple[passage.Given, int]:
+    api = passage.Api(traffic.segments())
+    given_ = passage.run(passage.answer_one(api, request))
+    event("returned" if given_.whole else "cut" if given_.out else "refused")
+    return given_, api.left()
+
+
+def _read_as_api_sent_it(data: bytes, method: bytes) -> Reading | None:
+    try:
+        return readers.response_by_h11(data, method, ended=True)
+    except h11.RemoteProtocolError:
+        if readers.is_h11_stricter(data):
+            return None
+        raise
+
+
+def _end_to_end(fields: Fields) -> Fields:
+    named = {
+        option.strip(b" \t").lower()
+        for name, value in fields
+        if name.lower() == b"connection"
+        for option in value.split(b",")
+    }
+    return [
+        (name, value)
+        for name, value in fields
+        if name.lower() not in named and name.lower() not in _NOT_END_TO_END
+    ]
+
+
+@SEARCH
+@given(grammar.answers(), _METHODS, _VERSIONS)
+def test_the_client_reads_the_answer_that_the_api_gave(
+    traffic: Traffic, method: bytes, version: bytes
+) -> None:
+    """Status, reason, content and end-to-end fields are the same on both sides, and the answer ends at the same byte."""
+    answer, left = _given(traffic, _asked(method, version))
+    if not answer.whole:
+        return
+    client = readers.response_by_h11(answer.out, method, ended=not answer.keep_alive)
+    assert client is not None
+    assert client.left == 0
+    api = _read_as_api_sent_it(traffic.data, method)
+    if api is None:
+        return
+    assert (client.first, client.content) == (api.first, api.content)
+    assert left == api.left
+    assert _end_to_end(client.fields) == _end_to_end(api.fields)
+
+
+@SEARCH
+@given(grammar.answers(), _METHODS)
+def test_a_broken_answer_never_looks_whole(traffic: Traffic, method: bytes) -> None:
+    """Once an answer has begun, failure is an abort: no HTTP/1.1 client reads a whole answer from one that broke off."""
+    answer, _ = _given(traffic, _asked(method, b"1.1"))
+    if answer.whole or not answer.out:
+        return
+    with pytest.raises(h11.RemoteProtocolError):
+        readers.response_by_h11(answer.out, method, ended=True)
+
+
+@SEARCH
+@given(grammar.answers(), _METHODS, _VERSIONS)
+def test_segments_change_nothing(traffic: Traffic, method: bytes, version: bytes) -> None:
+    """However the API's bytes are cut into segments, the client reads the same."""
+    request = _asked(method, version)
+    at_once, left = _given(traffic._replace(cuts=()), request)
+    for cuts in (traffic.cuts, tuple(range(len(traffic.data)))):
+        answer, left_over = _given(traffic._replace(cuts=cuts), request)
+        assert answer.whole == at_once.whole
+        assert answer.head == at_once.head
+        if answer.whole:
+            assert left_over == left
+            ended = not answer.keep_alive
+            assert readers.response_by_h11(answer.out, method, ended=ended) == readers.response_by_h11(
+                at_once.out, method, ended=ended
+            )

@@ -1,0 +1,239 @@
+"""A raw client: what a test gives is what is sent; what comes back is read by h11, which shares no code with the proxy.
+
+client = await Client.connect(("127.0.0.1", port))
+await client.send(request(b"GET", b"/corporate-accounts/v2/accounts"))
+answer = await client.answer()
+assert await client.closed() == "fin"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import h11
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.gateway.upstream import FieldLine
+
+ACCOUNTS: Final = b"/corporate-accounts/v2/accounts"
+ORDERS: Final = b"/corporate-mobile-subscriptions/v2/orders"
+ORDER: Final = b'{"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}'
+
+_MAX_HEAD: Final = 1 << 20  # bytes of an answer's head
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+#: How long anything may take that should happen at once; only a failing test waits for its end.
+PATIENCE: Final = 10.0  # seconds
+_GLANCE: Final = 0.002  # seconds between two looks at a condition
+
+
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Wait until the condition holds; raise `TimeoutError` if it does not come about."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 # what the condition looks at tells nobody of a change
+            await asyncio.sleep(_GLANCE)
+
+
+def request(
+    method: bytes = b"GET",
+    target: bytes = ACCOUNTS,
+    *fields: bytes,
+    content: bytes | None = None,
+    version: bytes = b"1.1",
+    host: bytes | None = b"localhost",
+) -> bytes:
+    """Return one request; with content, a Content-Length is added. `fields` are lines without their end."""
+    lines = [b"%b %b HTTP/%b" % (method, target, version)]
+    if host is not None:
+        lines.append(b"Host: " + host)
+    lines += fields
+    if content is not None:
+        lines.append(b"Content-Length: %d" % len(content))
+    return b"\r\n".join([*lines, b"", content or b""])
+
+
+def order(*fields: bytes, content: bytes = ORDER, version: bytes = b"1.1") -> bytes:
+    """Return a POST that places an order."""
+    return request(b"POST", ORDERS, *fields, content=content, version=version)
+
+
+def chunks(*pieces: bytes, trailers: bytes = b"") -> bytes:
+    """Return a whole chunked body."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailers + b"\r\n"
+
+
+class Gone(AssertionError):
+    """The connection ended before the head of an answer; `how` is `fin` or `rst`, `data` what had come."""
+
+    def __init__(self, how: str, data: bytes) -> None:
+        super().__init__(f"no answer: {how} after {data[:80]!r}")
+        self.how = how
+        self.data = data
+
+
+@dataclass(slots=True)
+class Answer:
+    """A final answer. whole: its end was seen, and could be told from a broken connection. interim: the 1xx before it."""
+
+    status: int
+    reason: bytes
+    version: bytes
+    fields: list[FieldLine]
+    interim: list[tuple[int, list[FieldLine]]]
+    content: bytearray = field(default_factory=bytearray)
+    whole: bool = False
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of all field lines with this name, in order."""
+        return [value for key, value in self.fields if key.lower() == name.lower()]
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """The problem details of an answer that the proxy made itself, checked for their form."""
+        assert self.values(b"content-type") == [b"application/problem+json"], self
+        details: dict[str, Any] = orjson.loads(self.content)
+        assert details["status"] == self.status
+        assert details["type"].startswith("urn:telenor-proxy:problem:")
+        assert details["title"]
+        assert details["detail"]
+        assert self.values(b"x-request-id") == [details["instance"].encode()]
+        assert len(self.values(b"proxy-status")) == 1
+        return details
+
+    @property
+    def kind(self) -> str:
+        """Which problem it is."""
+        return str(self.problem["type"]).rpartition(":")[2]
+
+    @property
+    def proxy_error(self) -> str | None:
+        """The proxy error type (RFC 9209), None if the answer is the upstream's."""
+        values = self.values(b"proxy-status")
+        if not values:
+            return None
+        prefix, _, error = values[0].partition(b"; error=")
+        assert prefix == b"telenor-proxy"
+        return error.decode()
+
+
+class Client:
+    """One connection. received: all that came. ended: `fin` or `rst` once the proxy has ended it."""
+
+    def __init__(self, raw: socket.socket) -> None:
+        self.received = bytearray()
+        self.ended: str | None = None
+        self._buffer = bytearray()
+        self._raw = raw
+
+    @classmethod
+    async def connect(cls, address: tuple[str, int] | str, *, receive_buffer: int | None = None) -> Client:
+        """Connect to a host and port, or to the path of a Unix socket. receive_buffer: of the kernel's, for a client that reads slowly."""
+        raw = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        raw.setblocking(False)
+        if not isinstance(address, str):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        try:
+            await asyncio.get_running_loop().sock_connect(raw, address)
+        except BaseException:
+            raw.close()
+            raise
+        return cls(raw)
+
+    async def send(self, *pieces: bytes) -> None:
+        """Send the pieces, each as a segment of its own."""
+        for piece in pieces:
+            await asyncio.get_running_loop().sock_sendall(self._raw, piece)
+            if len(pieces) > 1:
+                await asyncio.sleep(_GLANCE)
+
+    async def answer(self, method: bytes = b"GET") -> Answer:
+        """Return the next final answer, whole or broken. Raises `Gone` if not even its head comes."""
+        parser = h11.Connection(h11.CLIENT, _MAX_HEAD)
+        parser.send(h11.Request(method=method, target="/", headers=[("Host", "localhost")]))
+        parser.send(h11.EndOfMessage())
+        interim: list[tuple[int, list[FieldLine]]] = []
+        answer: Answer | None = None
+        if self._buffer:
+            parser.receive_data(bytes(self._buffer))
+        while (event := await self._next_event(parser)) is not None:
+            if isinstance(event, h11.InformationalResponse):
+                interim.append((event.status_code, list(event.headers.raw_items())))
+            elif isinstance(event, h11.Response):
+                fields = list(event.headers.raw_items())
+                answer = Answer(event.status_code, event.reason, event.http_version, fields, interim)
+            elif isinstance(event, h11.Data) and answer is not None:
+                answer.content += event.data
+            elif isinstance(event, h11.EndOfMessage) and answer is not None:
+                answer.whole = True
+                self._buffer[:] = parser.trailing_data[0]
+                return answer
+        if answer is None:
+            raise Gone(str(self.ended), bytes(self._buffer))
+        self._buffer.clear()
+        return answer
+
+    async def _next_event(self, parser: h11.Connection) -> object:
+        """Return what h11 reads next; None when the connection has ended before the end of the answer."""
+        while (event := parser.next_event()) is h11.NEED_DATA:
+            if data := await self._read():
+                parser.receive_data(data)
+            elif self.ended == "fin":
+                parser.receive_data(b"")
+                try:
+                    return parser.next_event()
+                except h11.RemoteProtocolError:
+                    return None
+            else:
+                return None
+        return event
+
+    async def rest(self) -> bytes:
+        """Return all that still comes until the proxy ends the connection; `ended` then says how."""
+        while await self._read():
+            pass
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+    async def closed(self) -> str | None:
+        """Wait for the end of the connection, before which nothing more may come; say how it ended."""
+        rest = await self.rest()
+        assert not rest, f"more came: {rest[:80]!r}"
+        return self.ended
+
+    async def _read(self) -> bytes:
+        """Wait for more; b"" at the end."""
+        if self.ended is not None:
+            return b""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                data = await asyncio.get_running_loop().sock_recv(self._raw, 65536)
+        except ConnectionError:
+            self.ended = "rst"
+            return b""
+        if not data:
+            self.ended = "fin"
+        self.received += data
+        self._buffer += data
+        return data
+
+    def half_close(self) -> None:
+        """End our side, and go on reading."""
+        self._raw.shutdown(socket.SHUT_WR)
+
+    def reset(self) -> None:
+        """Break the connection off."""
+        self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._raw.close()
+
+    def close(self) -> None:
+        """Close in order."""
+        self._raw.close()

@@ -1,0 +1,390 @@
+"""The gateway's parts in the test's own event loop, between a raw client and a scripted upstream, on real sockets.
+
+    async def test_x(gateway: Gateway) -> None: ...             # with the default settings
+    gateway = await lab.gateway(limits__max_body_bytes=10)      # with others
+
+After each test, `lab` holds the laws that no test may break: everything that left for the upstream is one clean request after the other,
+each with our credential and with no other; no task, socket or unretrieved exception is left; nothing secret came back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import pytest
+import trustme
+from structlog.testing import capture_logs
+
+from proxy import settings, trust
+from proxy.forward.forwarder import Forwarder
+from proxy.forward.listener import Listener
+from proxy.forward.upstream import Upstream
+from proxy.tokens.diagnosis import error_code
+from tests.gateway.client import Client, until
+from tests.gateway.upstream import ScriptedUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from proxy.errors import TokenError
+    from proxy.records import Record
+    from proxy.settings import Settings
+    from tests.gateway.client import Answer
+    from tests.gateway.upstream import Connection, Received
+
+#: Stands for any credential of a client: it may reach the upstream under no name, and nobody else either.
+SENTINEL: Final = b"credential-of-the-client"
+CLIENT_KEY: Final = "key-of-the-listener"
+_TOKEN: Final = "token-of-the-test-"
+
+_CREDENTIALS: Final = {
+    "oauth__client_id": "made-up-client-id",
+    "oauth__client_secret": "made-up-client-secret",
+    "oauth__username": "api1",
+    "oauth__password": "made-up-password",
+}
+_NEVER_UPSTREAM: Final = frozenset(
+    b"connection keep-alive proxy-connection te trailer upgrade http2-settings expect proxy-authorization x-proxy-key".split()
+)
+_NEVER_BACK: Final = frozenset(
+    b"keep-alive proxy-connection te trailer upgrade alt-svc proxy-authenticate".split()
+)
+#: Longest that the parts may take to end, once the test is over.
+_GRACE: Final = 2.0  # seconds
+
+
+class StubToken:
+    """An access token that says which it is."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def reveal(self) -> str:
+        """Return the secret."""
+        return f"{_TOKEN}{self.number}"
+
+
+class StubTokens:
+    """A keeper that has a new token at once. failure: raised instead of waiting. gate: who waits, waits for it. stubborn: keeps what is rejected."""
+
+    def __init__(self) -> None:
+        self.issued = 0
+        self.rejected: list[int] = []
+        self.waiting = 0
+        self.failure: TokenError | None = None
+        self.gate: asyncio.Event | None = None
+        self.stubborn = False
+        self._current: StubToken | None = None
+        self.issue()
+
+    def issue(self) -> None:
+        """Put the next token in force."""
+        self.issued += 1
+        self._current = StubToken(self.issued)
+
+    def lose(self) -> None:
+        """Have none from now on."""
+        self._current = None
+
+    def usable(self) -> StubToken | None:
+        """Return the token in force."""
+        return self._current
+
+    async def get(self) -> StubToken:
+        """Wait for the gate, if there is one, and return the next token."""
+        if self._current is None and self.gate is not None:
+            self.waiting += 1
+            try:
+                await self.gate.wait()
+            finally:
+                self.waiting -= 1
+        if self.failure is not None:
+            raise self.failure
+        if self._current is None:
+            self.issue()
+        assert self._current is not None
+        return self._current
+
+    def invalidate(self, rejected: StubToken) -> bool:
+        """Compare and swap."""
+        self.rejected.append(rejected.number)
+        if self.stubborn:
+            return False
+        if self._current is rejected:
+            self._current = None
+        return True
+
+
+class Issues(Protocol):
+    """What the audit asks of a keeper of tokens."""
+
+    @property
+    def issued(self) -> int:
+        """How many it has issued, numbered from 1."""
+        ...
+
+
+class Certificates:
+    """What the upstream may show on TLS, and the file that says whom the proxy trusts."""
+
+    def __init__(self, folder: Path) -> None:
+        ours, theirs = trustme.CA(), trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        ours.cert_pem.write_to_path(str(self.ca_file))
+        self.good = _context(ours.issue_cert("localhost", "127.0.0.1"))
+        self.wrong_host = _context(ours.issue_cert("elsewhere.example"))
+        self.untrusted = _context(theirs.issue_cert("localhost", "127.0.0.1"))
+        self.expired = _context(ours.issue_cert("127.0.0.1", not_before=_date(2001), not_after=_date(2002)))
+
+
+@dataclass(eq=False)
+class Gateway:
+    """One proxy in front of one upstream.
+
+    cut_short: how many requests the test means to begin upstream and not to end; None if any number may be. secrets: what no client may see.
+    """
+
+    settings: Settings
+    upstream: ScriptedUpstream
+    tokens: Any
+    pool: Upstream
+    listener: Listener
+    records: list[Record]
+    address: tuple[str, int] | str
+    cut_short: int | None = 0
+    clients: list[Client] = field(default_factory=list)
+
+    async def connect(self, *, receive_buffer: int | None = None) -> Client:
+        """Return a new client."""
+        client = await Client.connect(self.address, receive_buffer=receive_buffer)
+        self.clients.append(client)
+        return client
+
+    async def ask(self, *pieces: bytes, method: bytes = b"GET") -> Answer:
+        """Send one request on a connection of its own, and return the answer."""
+        client = await self.connect()
+        await client.send(*pieces)
+        return await client.answer(method)
+
+    async def refuses(
+        self, *pieces: bytes, status: int, kind: str | None = None, method: bytes = b"GET"
+    ) -> Answer:
+        """Hold that this is refused: one answer of the proxy's own, the end of the connection, and no whole request upstream."""
+        before = len(self.upstream.whole)
+        client = await self.connect()
+        await client.send(*pieces)
+        answer = await client.answer(method)
+        assert answer.status == status, answer
+        assert answer.whole
+        assert answer.values(b"connection") == [b"close"]
+        assert answer.proxy_error is not None
+        if method != b"HEAD":
+            assert kind is None or answer.kind == kind, answer.kind
+        assert await client.closed() == "fin"
+        assert len(self.upstream.whole) == before
+        return answer
+
+    @property
+    def record(self) -> Record:
+        """What was noted of the only request."""
+        (record,) = self.records
+        return record
+
+    @property
+    def free_permits(self) -> int:
+        """How many connections to the upstream may be taken now."""
+        return self.pool._free
+
+    async def close(self) -> None:
+        """End everything, and hold the laws."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for client in self.clients:
+            client.close()
+        await self.upstream.close()
+        await until(lambda: not self.listener.connections and not self.listener._turned_away, _GRACE)
+        if (
+            self.listener._server is not None
+        ):  # a drain would wait for clients that there are not, hundreds of times
+            self.listener._server.close()
+        await self.pool.close()
+        await until(lambda: not self.pool._open, _GRACE)
+        assert self.free_permits == self.settings.upstream.max_connections, "a permit of the pool was lost"
+        self._audit_upstream()
+        self._audit_clients()
+
+    def _audit_upstream(self) -> None:
+        unfinished = 0
+        for connection in self.upstream.connections:
+            assert connection.problem is None, connection.problem
+            assert SENTINEL not in connection.received
+            unfinished += self._audit_connection(connection)
+        assert self.cut_short is None or unfinished == self.cut_short, f"{unfinished} requests have no end"
+
+    def _audit_connection(self, connection: Connection) -> int:
+        requests = connection.requests
+        assert all(request.whole for request in requests[:-1])
+        unfinished = bool(requests) and not requests[-1].whole
+        assert unfinished or not connection.rest, f"left over: {connection.rest[:80]!r}"
+        for request in requests:
+            self._audit_request(request)
+        return unfinished
+
+    def _audit_request(self, request: Received) -> None:
+        names = [name.lower() for name, _ in request.fields]
+        assert request.version == b"1.1"
+        assert names.count(b"host") == names.count(b"x-request-id") == names.count(b"authorization") == 1
+        assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
+        assert request.values(b"transfer-encoding") in ([], [b"chunked"])
+        assert request.values(b"host") == [self.settings.upstream.origin.host_header]
+        assert _NEVER_UPSTREAM.isdisjoint(names), names
+        assert names[-1] == b"authorization"
+        issued = [f"Bearer {_TOKEN}{number}".encode() for number in range(1, self.tokens.issued + 1)]
+        assert request.values(b"authorization")[0] in issued
+
+    def _audit_clients(self) -> None:
+        secrets = (_TOKEN.encode(), CLIENT_KEY.encode(), SENTINEL, b"access-control-")
+        for client in self.clients:
+            lower = bytes(client.received).lower()
+            assert not any(secret in lower for secret in secrets)
+            assert not any(b"\r\n%b:" % name in lower for name in _NEVER_BACK)
+
+
+class Lab:
+    """Builds gateways, and closes them after the test."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        self.certificates = certificates
+        self._built: list[Gateway] = []
+        self._upstreams: list[ScriptedUpstream] = []
+
+    async def upstream(self, tls: ssl.SSLContext | None = None) -> ScriptedUpstream:
+        """Start an upstream by itself, whose requests nobody audits. tls: what it shows."""
+        upstream = ScriptedUpstream(tls)
+        self._upstreams.append(upstream)
+        await upstream.start()
+        return upstream
+
+    async def gateway(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        tokens: Issues | None = None,
+        url: str | None = None,
+        **changes: object,
+    ) -> Gateway:
+        """Build one. tls: what the upstream shows. url: of an upstream that is not ours. changes: settings, as `section__key=value`."""
+        upstream = await self.upstream(tls)
+        if url is None:
+            url = f"{'https' if tls else 'http'}://127.0.0.1:{upstream.port}"
+        values = {
+            **_CREDENTIALS,
+            "upstream__url": url,
+            "upstream__ca_file": self.certificates.ca_file,
+            **changes,
+        }
+        chosen = settings.load(
+            None, {f"TELENOR_PROXY_{name.upper()}": _text(value) for name, value in values.items()}
+        )
+        origin = chosen.upstream.origin
+        pool = Upstream(
+            origin,
+            trust.client_context(chosen.upstream.ca_file) if origin.is_tls else None,
+            max_connections=chosen.upstream.max_connections,
+            connect_timeout=chosen.upstream.connect_timeout_seconds,
+            idle_timeout=chosen.upstream.idle_timeout_seconds,
+        )
+        keeper: Any = StubTokens() if tokens is None else tokens
+        records: list[Record] = []
+        listener = Listener(chosen, Forwarder(chosen, keeper, pool, error_code), records.append)
+        address: tuple[str, int] | str
+        if chosen.listen.unix_socket is None:
+            address = ("127.0.0.1", await listener.start("127.0.0.1", 0))
+        else:
+            address = str(chosen.listen.unix_socket)
+            await listener.start_unix(address)
+        gateway = Gateway(chosen, upstream, keeper, pool, listener, records, address)
+        self._built.append(gateway)
+        return gateway
+
+    async def close(self) -> None:
+        """Close all that were built; each tells what it found."""
+        found = await asyncio.gather(*[gateway.close() for gateway in self._built], return_exceptions=True)
+        for upstream in self._upstreams:
+            await upstream.close()
+        for fault in found:
+            if fault is not None:
+                raise fault
+
+
+def _context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _date(year: int) -> datetime:
+    return datetime(year, 1, 1, tzinfo=UTC)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _is_noise(context: dict[str, Any]) -> bool:
+    """Whether this is only what aiofastnet 1.2 says of a peer that ends a TLS handshake; `create_connection` raises it all the same."""
+    return context["message"] == "SSL handshake failed" and context.get("exception") is ConnectionResetError
+
+
+def _sockets() -> int:
+    """Count the sockets that this process has open; 0 where the system does not say."""
+    folder = Path("/proc/self/fd")
+    count = 0
+    for entry in folder.iterdir() if folder.exists() else ():
+        try:
+            count += str(entry.readlink()).startswith("socket:")
+        except OSError:  # closed meanwhile: the listing's own
+            continue
+    return count
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Make the certificates once."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(autouse=True)
+async def lab(certificates: Certificates) -> AsyncIterator[Lab]:
+    """Build gateways, and hold the laws after the test."""
+    loop = asyncio.get_running_loop()
+    faults: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: None if _is_noise(context) else faults.append(context))
+    sockets, tasks = _sockets(), asyncio.all_tasks()
+    made = Lab(certificates)
+    with capture_logs() as logs:
+        yield made
+        await made.close()
+        del made
+        await until(
+            lambda: asyncio.all_tasks() - tasks <= {asyncio.current_task()} and _sockets() <= sockets, _GRACE
+        )
+        gc.collect(1)
+        await asyncio.sleep(0)
+    assert not faults, faults
+    assert not [entry for entry in logs if entry["log_level"] in {"error", "critical"}], logs
+
+
+@pytest.fixture
+async def gateway(lab: Lab) -> Gateway:
+    """Build a gateway with the default settings and a plain upstream."""
+    return await lab.gateway()

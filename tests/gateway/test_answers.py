@@ -1,0 +1,244 @@
+"""Answers of the upstream: held to the same grammar as requests; what breaks it gets the client 502 and not a byte of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway.client import ACCOUNTS, ORDERS, order, request, until
+from tests.gateway.upstream import Act, Drip, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.gateway.conftest import Gateway, Lab
+    from tests.gateway.upstream import Step
+
+#: Stands in every bad answer, and must come back in none.
+MARKER = b"marker-of-the-answer"
+OK = b"HTTP/1.1 200 OK\r\n"
+#: A whole answer that nobody asked for.
+UNASKED = reply(200, MARKER)
+
+BAD_HEADS = {
+    "words": MARKER + b"\r\n\r\n",
+    "empty lines": b"\r\n\r\n" + MARKER,
+    "one byte": b"\x00",
+    "TLS": b"\x15\x03\x01\x00\x02\x02\x0a",
+    "SSH": b"SSH-2.0-" + MARKER + b"\r\n",
+    "ICY": b"ICY 200 OK\r\n\r\n",
+    "HTTP/2 frame": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + MARKER,
+    "HTTP/0.9": b"<html>" + MARKER,
+    "version 2.0": b"HTTP/2.0 200 OK\r\n\r\n" + MARKER,
+    "version 1.2": b"HTTP/1.2 200 OK\r\n\r\n" + MARKER,
+    "version 0.9": b"HTTP/0.9 200 OK\r\n\r\n" + MARKER,
+    "lower-case": b"http/1.1 200 OK\r\n\r\n" + MARKER,
+    "leading space": b" HTTP/1.1 200 OK\r\n\r\n" + MARKER,
+    "leading line": b"\r\nHTTP/1.1 200 OK\r\n\r\n" + MARKER,
+    "two spaces": b"HTTP/1.1  200 OK\r\n\r\n" + MARKER,
+    "no status": b"HTTP/1.1 OK\r\n\r\n" + MARKER,
+    "short status": b"HTTP/1.1 20 OK\r\n\r\n" + MARKER,
+    "long status": b"HTTP/1.1 2000 OK\r\n\r\n" + MARKER,
+    "status 600": b"HTTP/1.1 600 X\r\n\r\n" + MARKER,
+    "status 000": b"HTTP/1.1 000 X\r\n\r\n" + MARKER,
+    "status -20": b"HTTP/1.1 -20 X\r\n\r\n" + MARKER,
+    "NUL in the reason": b"HTTP/1.1 200 O\x00K\r\n\r\n" + MARKER,
+    "escape in the reason": b"HTTP/1.1 200 \x1b[31m\r\n\r\n" + MARKER,
+    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 20\n\n" + MARKER,
+    "bare CR": b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n" + MARKER,
+    "LF in a field": OK + b"X: a\nY: b\r\n\r\n" + MARKER,
+    "NUL in a field": OK + b"X: \x00" + MARKER + b"\r\n\r\n",
+    "escape in a field": OK + b"X: \x1b" + MARKER + b"\r\n\r\n",
+    "DEL in a field": OK + b"X: \x7f" + MARKER + b"\r\n\r\n",
+    "NUL in a name": OK + b"X\x00: 1\r\n\r\n" + MARKER,
+    "space in a name": OK + b"X Y: 1\r\n\r\n" + MARKER,
+    "space before the colon": OK + b"Content-Length : 3\r\n\r\n" + MARKER,
+    "folded": OK + b"X: a\r\n " + MARKER + b"\r\n\r\n",
+    "no colon": OK + MARKER + b"\r\n\r\n",
+    "no name": OK + b": " + MARKER + b"\r\n\r\n",
+    "two lengths": OK + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n" + MARKER,
+    "one length twice": OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n" + MARKER,
+    "a list of lengths": OK + b"Content-Length: 3, 3\r\n\r\n" + MARKER,
+    "no number": OK + b"Content-Length: 3x\r\n\r\n" + MARKER,
+    "a sign": OK + b"Content-Length: +3\r\n\r\n" + MARKER,
+    "a huge length": OK + b"Content-Length: 99999999999999999999\r\n\r\n" + MARKER,
+    "length and coding": OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n" + MARKER,
+    "coding and length": OK + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\n" + MARKER,
+    "other coding": OK + b"Transfer-Encoding: gzip\r\n\r\n" + MARKER,
+    "two codings": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + MARKER,
+    "chunked twice": OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + MARKER,
+    "identity": OK + b"Transfer-Encoding: identity\r\n\r\n" + MARKER,
+    "coding in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n" + MARKER,
+    "bad chunk at once": OK + b"Transfer-Encoding: chunked\r\n\r\n" + MARKER + b"\r\n",
+    "204 with both": b"HTTP/1.1 204 X\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + MARKER,
+    "unasked switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + MARKER,
+    "bad interim": b"HTTP/1.1 103 X\r\nX Y: 1\r\n\r\n" + UNASKED,
+    "bad after interim": b"HTTP/1.1 103 X\r\n\r\n" + MARKER + b"\r\n\r\n",
+    "too many fields": OK + b"X: 1\r\n" * 257 + b"\r\n" + MARKER,
+    "too large": OK + b"X: " + b"x" * 66_000 + b"\r\n\r\n" + MARKER,
+    "without end": OK + b"X: " + b"x" * 70_000,
+    "a long reason without end": b"HTTP/1.1 200 " + b"x" * 70_000,
+}
+
+
+@pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
+@pytest.mark.parametrize("name", BAD_HEADS)
+async def test_what_is_no_http_is_not_echoed(gateway: Gateway, name: str, raw: bytes) -> None:
+    """502 at once, in our words alone; the request was sent once, its connection is cut, and the client's goes on."""
+    gateway.upstream.scripts.append([Act.WHOLE, BAD_HEADS[name]])
+    client = await gateway.connect()
+    await client.send(raw)
+    answer = await client.answer()
+    assert (answer.status, answer.kind, answer.proxy_error) == (
+        502,
+        "upstream-answer-unreadable",
+        "http_protocol_error",
+    )
+    assert answer.problem["outcome"] == "unknown"
+    assert ("may or may not have been placed" in answer.problem["detail"]) == (raw == order())
+    assert MARKER not in client.received
+    assert len(gateway.upstream.requests) == 1
+    await client.send(request())
+    assert (await client.answer()).status == 200
+    assert len(gateway.upstream.connections) == 2
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [UNASKED],
+        [UNASKED, Act.FIN],
+        [reply(408, MARKER, b"Connection: close"), Act.FIN],
+        [b"\x00"],
+        [b"HTTP/1.1 100 Continue\r\n\r\n"],
+        [Act.FIN],
+        [Act.CUT],
+        [Act.RST],
+        [Drip(UNASKED)],
+    ],
+    ids=["answer", "answer and end", "408", "a byte", "interim", "end", "cut", "reset", "drip"],
+)
+@pytest.mark.parametrize("seen", [True, False])
+async def test_what_an_idle_connection_says_answers_nobody(
+    lab: Lab, steps: Sequence[Step], *, seen: bool, tls: bool
+) -> None:
+    """Bytes that nobody asked for, or the end, make a pooled connection useless, whether the loop has seen them yet or only the kernel."""
+    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    assert (await gateway.ask(request())).status == 200
+    assert gateway.pool.connections == (0, 1)
+    await gateway.upstream.connections[0].start(steps)
+    if seen:
+        await until(lambda: not any(connection.is_quiet() for connection in gateway.pool._open))
+        await asyncio.sleep(0.005)
+    client = await gateway.connect()
+    await client.send(order())
+    answer = await client.answer()
+    assert (answer.status, bytes(answer.content)) == (200, ORDERS)
+    assert len(gateway.upstream.whole) == 2
+    assert [len(connection.requests) for connection in gateway.upstream.connections] == [1, 1]
+
+
+@pytest.mark.parametrize("extra", [b"x", UNASKED, b"\r\n"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_a_byte_more_than_an_answer_ends_its_connection(
+    gateway: Gateway, method: bytes, extra: bytes
+) -> None:
+    """What follows an answer in the same segment is nobody's."""
+    head = OK + b"Content-Length: 5\r\n\r\n"
+    gateway.upstream.scripts.append([Act.WHOLE, head + (b"" if method == b"HEAD" else b"hello") + extra])
+    answer = await gateway.ask(request(method), method=method)
+    assert (answer.status, answer.whole) == (200, True)
+    await until(lambda: gateway.pool.connections == (0, 0))
+    assert bytes((await gateway.ask(request())).content) == ACCOUNTS
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_content_where_none_may_be_is_nobody_s(gateway: Gateway, status: int) -> None:
+    """A body behind 204 or 304 is not the next answer."""
+    head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(UNASKED))
+    gateway.upstream.scripts.append([Act.WHOLE, head + UNASKED])
+    client = await gateway.connect()
+    await client.send(request())
+    assert (await client.answer()).status == status
+    await client.send(request())
+    assert bytes((await client.answer()).content) == ACCOUNTS
+    assert len(gateway.upstream.connections) == 2
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "location", [b"https://elsewhere.example/", b"/oauth/v2/token", b"//elsewhere.example/x", b"?a"]
+)
+async def test_redirects_are_the_client_s_business(gateway: Gateway, status: int, location: bytes) -> None:
+    """A redirect is passed on and never followed: the credential goes to the configured origin only."""
+    gateway.upstream.usual = [Act.WHOLE, reply(status, b"moved", b"Location: " + location)]
+    answer = await gateway.ask(order())
+    assert (answer.status, answer.values(b"location"), bytes(answer.content)) == (
+        status,
+        [location],
+        b"moved",
+    )
+    assert len(gateway.upstream.requests) == 1
+
+
+async def test_a_connection_serves_one_call_after_the_other(gateway: Gateway) -> None:
+    """Calls of different clients share a connection in turn, never at once."""
+    for _ in range(5):
+        assert (await gateway.ask(request())).status == 200
+        assert (await gateway.ask(order())).status == 200
+    assert len(gateway.upstream.connections) == 1
+
+
+async def test_calls_at_once_have_connections_of_their_own(gateway: Gateway) -> None:
+    """Each answer goes to who asked."""
+    targets = [b"/corporate-accounts/%d" % number for number in range(40)]
+    answers = await asyncio.gather(*[gateway.ask(request(b"GET", target)) for target in targets])
+    assert [bytes(answer.content) for answer in answers] == targets
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: x, CLOSE\r\n",
+        b"HTTP/1.0 200 OK\r\n",
+    ],
+)
+async def test_a_connection_that_should_end_is_not_used_again(gateway: Gateway, head: bytes) -> None:
+    """`Connection: close` and HTTP/1.0 are taken at their word."""
+    gateway.upstream.usual = [Act.WHOLE, head + b"Content-Length: 2\r\n\r\nok"]
+    for _ in range(3):
+        assert bytes((await gateway.ask(order())).content) == b"ok"
+    assert len(gateway.upstream.connections) == 3
+    await until(lambda: all(connection.ended for connection in gateway.upstream.connections))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) -> None:
+    """A pooled connection that nobody uses ends after its time, in order."""
+    gateway = await lab.gateway(
+        tls=lab.certificates.good if tls else None, upstream__idle_timeout_seconds=0.1
+    )
+    await asyncio.gather(*[gateway.ask(request()) for _ in range(5)])
+    assert gateway.pool.connections[1] >= 1
+    await until(lambda: gateway.pool.connections == (0, 0))
+    await until(lambda: all(connection.ended == "fin" for connection in gateway.upstream.connections))
+    assert (await gateway.ask(request())).status == 200
+
+
+async def test_the_largest_head_that_may_pass_passes(gateway: Gateway) -> None:
+    """256 fields, nearly 64 KiB: passed on field by field."""
+    fields = [b"X-%d: %b" % (number, b"x" * 240) for number in range(255)]
+    gateway.upstream.usual = [Act.WHOLE, reply(200, b"ok", *fields)]
+    answer = await gateway.ask(request())
+    assert [b"%b: %b" % line for line in answer.fields[:255]] == fields
+
+
+async def test_an_answer_may_come_byte_by_byte(gateway: Gateway) -> None:
+    """Segments mean nothing."""
+    gateway.upstream.usual = [Act.WHOLE, Drip(b"HTTP/1.1 103 X\r\n\r\n" + reply(200, b"hello", b"X-A: 1"))]
+    answer = await gateway.ask(request())
+    assert (answer.status, bytes(answer.content), answer.interim) == (200, b"hello", [(103, [])])

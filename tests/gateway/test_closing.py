@@ -1,0 +1,201 @@
+"""How a listener closes: who is already connected is served, however far it has come; who is not is not let in."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from proxy.forward.closing import SocketFile
+from proxy.forward.listener import QUIET_SECONDS, ClientConnection
+from tests.gateway.client import Client, order, request, until
+from tests.gateway.upstream import Act, reply
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.gateway.conftest import Gateway, Lab
+
+GRACE: Final = 5.0  # seconds; nothing here takes them
+
+
+def connected(gateway: Gateway, data: bytes = b"") -> Client:
+    """Connect, and send something, in one go: the event loop gets no chance to accept."""
+    raw = socket.socket(socket.AF_UNIX if isinstance(gateway.address, str) else socket.AF_INET)
+    raw.connect(gateway.address)
+    raw.sendall(data)
+    raw.setblocking(False)
+    client = Client(raw)
+    gateway.clients.append(client)
+    return client
+
+
+def closing(gateway: Gateway) -> asyncio.Task[int]:
+    """Begin to close."""
+    return asyncio.create_task(gateway.listener.close(GRACE))
+
+
+async def kept_alive(gateway: Gateway) -> Client:
+    """Give a connection that has been used once."""
+    client = await gateway.connect()
+    await client.send(request())
+    assert (await client.answer()).values(b"connection") == []
+    return client
+
+
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+async def test_who_waits_to_be_accepted_is_served(lab: Lab, tmp_path: Path, family: str) -> None:
+    """Clients that were connected, with or without a request, when the listener began to close, get whole answers."""
+    path = str(tmp_path / "socket")
+    gateway = await (lab.gateway(listen__unix_socket=path) if family == "unix" else lab.gateway())
+    asking = [connected(gateway, order()) for _ in range(50)]
+    silent = connected(gateway)
+    task = closing(gateway)
+    for client in asking:
+        answer = await client.answer()
+        assert (answer.status, answer.whole, answer.values(b"connection")) == (200, True, [b"close"])
+    await silent.send(order())
+    assert (await silent.answer()).status == 200
+    assert await task == 0
+
+
+async def test_nobody_new_gets_in(gateway: Gateway) -> None:
+    """Once the listener has closed, connections are refused, also while requests are in flight."""
+    let_go = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, let_go, reply(200)]
+    client = await gateway.connect()
+    await client.send(order())
+    await until(lambda: gateway.upstream.whole)
+    server = gateway.listener._server
+    task = closing(gateway)
+    await until(lambda: server is not None and not server.sockets)
+    with pytest.raises(ConnectionRefusedError):
+        await gateway.connect()
+    let_go.set()
+    assert (await client.answer()).status == 200
+    assert await task == 0
+
+
+async def test_an_idle_client_that_asks_again_in_time_is_served(gateway: Gateway) -> None:
+    """A connection between two requests stays open for a moment: a request that is on its way gets its answer, and is told that it was the last."""
+    client = await kept_alive(gateway)
+    task = closing(gateway)
+    await asyncio.sleep(QUIET_SECONDS / 3)  # the request's way here
+    await client.send(request())
+    answer = await client.answer()
+    assert (answer.status, answer.values(b"connection")) == (200, [b"close"])
+    assert await client.closed() == "fin"
+    assert await task == 0
+
+
+async def test_an_idle_client_is_closed_in_order(gateway: Gateway) -> None:
+    """A connection that stays quiet is closed, not reset, and does not hold up the end."""
+    client = await kept_alive(gateway)
+    began = time.monotonic()
+    assert await closing(gateway) == 0
+    assert QUIET_SECONDS * 0.9 < time.monotonic() - began < GRACE / 2
+    assert await client.closed() == "fin"
+
+
+async def test_half_a_head_is_waited_for(gateway: Gateway) -> None:
+    """A client that is in the middle of its request head has the time that it always has."""
+    data = order()
+    client = connected(gateway, data[:20])
+    await until(lambda: gateway.listener.connections)
+    task = closing(gateway)
+    await asyncio.sleep(QUIET_SECONDS * 1.5)  # longer than an idle connection would get
+    await client.send(data[20:])
+    assert (await client.answer()).status == 200
+    assert await task == 0
+
+
+async def test_an_answer_that_began_before_keeps_its_word(gateway: Gateway) -> None:
+    """A client that was told nothing of an end, because its answer had begun, may ask once more; that answer tells it."""
+    let_go = asyncio.Event()
+    gateway.upstream.scripts.append(
+        [Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe", let_go, b"re"]
+    )
+    client = await gateway.connect()
+    await client.send(request())
+    await until(lambda: any(one.exchange and one.exchange.answered for one in gateway.listener._clients))
+    gateway.listener.drain()
+    let_go.set()
+    answer = await client.answer()
+    assert (bytes(answer.content), answer.values(b"connection")) == (b"here", [])
+    task = closing(gateway)
+    await client.send(request())
+    assert (await client.answer()).values(b"connection") == [b"close"]
+    assert await task == 0
+
+
+async def test_what_the_grace_period_cuts_short_is_counted(gateway: Gateway) -> None:
+    """`close` says how many requests it had to end."""
+    gateway.upstream.usual = [Act.WHOLE, asyncio.Event()]
+    client = await gateway.connect()
+    await client.send(order())
+    await until(lambda: gateway.upstream.whole)
+    await kept_alive_quietly(gateway)
+    assert await gateway.listener.close(0.01) == 1
+    answer = await client.answer()
+    assert (answer.kind, answer.problem["outcome"]) == ("draining", "unknown")
+
+
+async def kept_alive_quietly(gateway: Gateway) -> None:
+    """Connect without asking for anything."""
+    before = gateway.listener.connections
+    connected(gateway)
+    await until(lambda: gateway.listener.connections > before)
+
+
+async def test_the_file_of_a_unix_socket_goes(lab: Lab, tmp_path: Path) -> None:
+    """Nobody finds a socket on which nobody listens."""
+    path = tmp_path / "socket"
+    gateway = await lab.gateway(listen__unix_socket=str(path))
+    assert path.is_socket()
+    assert await gateway.listener.close(GRACE) == 0
+    assert not path.exists()
+
+
+def test_the_socket_file_of_another_process_stays(tmp_path: Path) -> None:
+    """A file that another process has put in the place of ours is not ours to remove, even if it got the same inode."""
+    path = tmp_path / "socket"
+    path.touch()
+    ours = SocketFile.of(str(path))
+    path.unlink()
+    ours.remove()
+    path.touch()
+    ours.remove()
+    assert path.exists()
+    SocketFile.of(str(path)).remove()
+    assert not path.exists()
+
+
+async def test_a_connection_is_not_quiet_while_the_kernel_holds_something() -> None:
+    """When the patience with a client ends, it is looked at once more: uvloop calls timers before it reads."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    _, client = await loop.connect_accepted_socket(
+        lambda: ClientConnection(Welcomer(), loop),  # type: ignore[arg-type] # it has what is used
+        ours,
+    )
+    with theirs:
+        assert client.is_quiet()
+        theirs.send(b"G")
+        assert not client.is_quiet()
+        await until(lambda: client.buffer)
+        assert not client.is_quiet()
+    await until(lambda: client.ended)
+    client.abort()
+    await until(lambda: client.lost)
+    assert client.is_quiet()
+
+
+class Welcomer:
+    """A listener that does nothing with its clients."""
+
+    def welcome(self, _: ClientConnection) -> None:
+        """Do nothing."""

@@ -1,0 +1,352 @@
+"""The flow of a call: expectations, upgrades, interim and early answers, half-closed clients, answers without content."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
+from tests.gateway.upstream import Act, reply
+
+if TYPE_CHECKING:
+    from tests.gateway.conftest import Gateway, Lab
+
+CHUNKED = b"Transfer-Encoding: chunked"
+EXPECT = b"Expect: 100-continue"
+EARLY_HINTS = (
+    b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nAlt-Svc: h3\r\nConnection: x\r\nX: 1\r\n\r\n"
+)
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize("expect", [EXPECT, b"expect: 100-Continue"])
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_an_expected_continue_is_given_here(gateway: Gateway, expect: bytes, *, chunked: bool) -> None:
+    """A client such as curl waits for `100 Continue` before a large body: it gets one, and the upstream sees no Expect."""
+    framing, body = (CHUNKED, chunks(ORDER)) if chunked else (b"Content-Length: %d" % len(ORDER), ORDER)
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, expect, framing))
+    await until(lambda: gateway.upstream.requests)
+    answering = asyncio.create_task(client.answer())
+    await until(lambda: client.received == CONTINUE)
+    await client.send(body)
+    answer = await answering
+    assert (answer.status, answer.interim) == (200, [(100, [])])
+    assert bytes(gateway.upstream.requests[0].content) == ORDER
+    await client.send(request())
+    assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        order(EXPECT),
+        request(b"POST", ORDERS, EXPECT, CHUNKED) + chunks(ORDER),
+        request(b"GET", ACCOUNTS, EXPECT),
+        request(b"POST", ORDERS, EXPECT, b"Content-Length: 0"),
+    ],
+)
+async def test_nobody_is_told_to_continue_who_did_not_wait(gateway: Gateway, raw: bytes) -> None:
+    """A client that has sent its body already, or has none, gets no `100 Continue` (RFC 9110 section 10.1.1)."""
+    answer = await gateway.ask(raw)
+    assert (answer.status, answer.interim) == (200, [])
+
+
+async def test_a_refused_expectation_costs_no_body(gateway: Gateway) -> None:
+    """A request that is refused is refused before its client is told to send the body."""
+    client = await gateway.connect()
+    await client.send(request(b"POST", b"/oauth/v2/token", EXPECT, b"Content-Length: 1000"))
+    answer = await client.answer()
+    assert (answer.status, answer.interim) == (403, [])
+    assert await client.closed() == "fin"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"Expect: something"],
+        [b"Expect:"],
+        [b"Expect: 100-continue, something"],
+        [b"Expect: 100-continue;q=1"],
+        [EXPECT, EXPECT],
+        [EXPECT, b"Expect: something"],
+        [b"Expect: 200-ok"],
+    ],
+)
+async def test_other_expectations_cannot_be_met(gateway: Gateway, fields: list[bytes]) -> None:
+    """An expectation that is not known gets 417."""
+    await gateway.refuses(order(*fields) + request(), status=417, kind="unknown-expectation")
+
+
+async def test_an_early_refusal_comes_before_the_body(gateway: Gateway) -> None:
+    """When the upstream answers before the body, the client gets that answer, and the connection ends: nobody knows what it will send."""
+    gateway.cut_short = 1
+    gateway.upstream.usual = [reply(413, b"too much")]
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, EXPECT, b"Content-Length: 1000"))
+    answer = await client.answer()
+    assert (answer.status, bytes(answer.content)) == (413, b"too much")
+    assert answer.values(b"connection") == [b"close"]
+    assert await client.closed() == "fin"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"],
+        [b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
+        [b"Upgrade: TLS/1.2"],
+    ],
+)
+async def test_an_upgrade_is_ignored(gateway: Gateway, fields: list[bytes]) -> None:
+    """An offer to upgrade is not taken, and what is pipelined behind it is not lost."""
+    client = await gateway.connect()
+    await client.send(request(b"GET", ACCOUNTS, *fields) + order(*fields) + request())
+    assert [(await client.answer()).status for _ in range(3)] == [200, 200, 200]
+    for seen in gateway.upstream.requests:
+        assert not seen.values(b"upgrade")
+
+
+async def test_interim_answers_are_passed_on(gateway: Gateway) -> None:
+    """1xx answers reach an HTTP/1.1 client as they come, without hop-by-hop fields; `100 Continue` is not one of them."""
+    opened = asyncio.Event()
+    gateway.upstream.usual = [
+        Act.WHOLE,
+        CONTINUE,
+        EARLY_HINTS,
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        opened,
+        reply(200, b"done"),
+    ]
+    client = await gateway.connect()
+    await client.send(order())
+    answering = asyncio.create_task(client.answer())
+    await until(lambda: b"102 Processing\r\n\r\n" in client.received)
+    opened.set()
+    answer = await answering
+    assert (answer.status, bytes(answer.content)) == (200, b"done")
+    assert answer.interim == [(103, [(b"Link", b"</x>; rel=preload")]), (102, [])]
+    await client.send(request())
+    assert (await client.answer()).status == 200
+
+
+async def test_interim_answers_do_not_end_the_expectation(gateway: Gateway) -> None:
+    """A 100 of ours and one of the upstream's do not become two."""
+    gateway.upstream.usual = [CONTINUE, EARLY_HINTS, Act.WHOLE, CONTINUE, reply(200)]
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, EXPECT, b"Content-Length: %d" % len(ORDER)))
+    answering = asyncio.create_task(client.answer())
+    await until(lambda: b"103" in client.received)
+    await client.send(ORDER)
+    answer = await answering
+    assert sorted(status for status, _ in answer.interim) == [100, 103]
+
+
+@pytest.mark.parametrize("count", [16, 17])
+async def test_interim_answers_are_counted(gateway: Gateway, count: int) -> None:
+    """Sixteen are patience enough."""
+    gateway.upstream.usual = [Act.WHOLE, b"HTTP/1.1 102 Processing\r\n\r\n" * count, reply(200)]
+    assert (await gateway.ask(request())).status == (200 if count == 16 else 502)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_an_unasked_switch_of_protocols_is_an_error(gateway: Gateway, method: bytes) -> None:
+    """101 to a request that offered nothing gets the client 502, and the upstream's connection is cut."""
+    gateway.upstream.usual = [
+        Act.WHOLE,
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nxyz",
+    ]
+    raw = request(method, ACCOUNTS, b"Connection: Upgrade", b"Upgrade: h2c")
+    answer = await gateway.ask(raw)
+    assert (answer.status, answer.proxy_error) == (502, "http_protocol_error")
+    assert gateway.pool.connections == (0, 0)
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 413, 500, 503])
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_an_early_answer_reaches_a_client_that_still_sends(
+    gateway: Gateway, status: int, *, chunked: bool
+) -> None:
+    """The upstream may answer in the middle of a body: the client gets the answer whole, then the connection ends in order."""
+    gateway.cut_short = 1
+    gateway.tokens.stubborn = True
+    gateway.upstream.usual = [reply(status, b"early")]
+    client = await gateway.connect()
+    if chunked:
+        await client.send(request(b"POST", ORDERS, CHUNKED) + b"5\r\nhello\r\n")
+    else:
+        await client.send(request(b"POST", ORDERS, b"Content-Length: 100000") + b"hello")
+    answer = await client.answer()
+    assert (answer.status, bytes(answer.content), answer.whole) == (status, b"early", True)
+    assert answer.values(b"connection") == [b"close"]
+    await client.send(b"x" * 1000)
+    assert await client.closed() == "fin"
+    await until(lambda: gateway.pool.connections == (0, 0))
+
+
+async def test_an_early_answer_reaches_a_client_that_sends_without_looking(gateway: Gateway) -> None:
+    """A client that writes its whole body before it reads gets the answer all the same: what it sends is taken and dropped."""
+    gateway.cut_short = 1
+    gateway.upstream.usual = [Act.DEAF, reply(403, b"no")]
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, b"Content-Length: 8000000"), b"x" * 4_000_000)
+    answer = await client.answer()
+    assert (answer.status, bytes(answer.content)) == (403, b"no")
+    client.half_close()
+    assert await client.closed() == "fin"
+
+
+async def test_the_body_may_end_while_the_early_answer_goes_on(gateway: Gateway) -> None:
+    """An upload goes on beside an answer that has begun, and both end whole."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"
+    gateway.upstream.usual = [head, Act.WHOLE, b"world"]
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, b"Content-Length: 6") + b"abc")
+    answering = asyncio.create_task(client.answer())
+    await until(lambda: client.received.endswith(b"hello"))
+    await client.send(b"def")
+    answer = await answering
+    assert (bytes(answer.content), answer.whole) == (b"helloworld", True)
+    assert answer.values(b"connection") == [b"close"]
+    assert await client.closed() == "fin"
+    assert bytes(gateway.upstream.requests[0].content) == b"abcdef"
+
+
+@pytest.mark.parametrize("fault", ["silent", "malformed", "ends"])
+async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: str) -> None:
+    """A client that stops sending because it has its answer gets the rest of that answer."""
+    gateway = await lab.gateway(limits__body_timeout_seconds=0.1)
+    gateway.cut_short = 1
+    opened = asyncio.Event()
+    gateway.upstream.usual = [b"HTTP/1.1 403 No\r\nContent-Length: 10\r\n\r\nhello", opened, b"world"]
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, CHUNKED) + b"3\r\nabc\r\n")
+    answering = asyncio.create_task(client.answer())
+    await until(lambda: client.received.endswith(b"hello"))
+    if fault == "malformed":
+        await client.send(b"nonsense\r\n")
+    elif fault == "ends":
+        client.half_close()
+    await asyncio.sleep(0.2)
+    opened.set()
+    answer = await answering
+    assert (answer.status, bytes(answer.content), answer.whole) == (403, b"helloworld", True)
+    assert await client.closed() == "fin"
+
+
+@pytest.mark.parametrize(
+    "raw", [request(), order(), request(b"GET", ACCOUNTS, b"Connection: close"), request(version=b"1.0")]
+)
+async def test_a_half_closed_client_is_answered(gateway: Gateway, raw: bytes) -> None:
+    """A client that ends its side after the request has asked, and gets its answer however slow the upstream is."""
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, opened, reply(200, b"late")]
+    client = await gateway.connect()
+    await client.send(raw)
+    client.half_close()
+    await until(lambda: gateway.upstream.requests)
+    await asyncio.sleep(0.01)
+    opened.set()
+    answer = await client.answer()
+    assert (answer.status, bytes(answer.content)) == (200, b"late")
+    assert await client.closed() == "fin"
+
+
+async def test_a_half_closed_client_gets_all_of_a_large_answer(gateway: Gateway) -> None:
+    """The end of the connection comes after the last byte, also for a client that reads slowly."""
+    content = b"x" * 6_000_000
+    gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
+    client = await gateway.connect(receive_buffer=4096)
+    await client.send(request())
+    client.half_close()
+    answer = await client.answer()
+    assert (answer.status, len(answer.content), answer.whole) == (200, len(content), True)
+    assert await client.closed() == "fin"
+
+
+async def test_all_requests_of_a_half_closed_client_are_answered(gateway: Gateway) -> None:
+    """What was pipelined before the end of the client's side is served in its turn."""
+    client = await gateway.connect()
+    await client.send(request() + order() + request())
+    client.half_close()
+    assert [(await client.answer()).status for _ in range(3)] == [200, 200, 200]
+    assert await client.closed() == "fin"
+
+
+@pytest.mark.parametrize(
+    ("head", "framing"),
+    [
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 400\r\nETag: "x"\r\n\r\n', [b"400"]),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", []),
+        (b"HTTP/1.1 200 OK\r\n\r\n", []),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", [b"0"]),
+    ],
+)
+async def test_an_answer_to_head_has_no_content(gateway: Gateway, head: bytes, framing: list[bytes]) -> None:
+    """HEAD keeps the length of what it does not carry, sends no body, and the connection goes on."""
+    gateway.upstream.scripts.append([Act.WHOLE, head])
+    client = await gateway.connect()
+    await client.send(request(b"HEAD") + request())
+    answer = await client.answer(b"HEAD")
+    assert answer.values(b"content-length") == framing
+    assert not answer.values(b"transfer-encoding")
+    assert bytes((await client.answer()).content) == ACCOUNTS
+    assert len(gateway.upstream.connections) == 1
+
+
+@pytest.mark.parametrize("method", [b"GET", b"DELETE", b"HEAD"])
+@pytest.mark.parametrize(
+    ("head", "length"),
+    [
+        (b"HTTP/1.1 204 No Content\r\nX-A: 1\r\n\r\n", []),
+        (b"HTTP/1.1 204 No Content\r\nX-A: 1\r\nContent-Length: 0\r\n\r\n", []),
+        (b"HTTP/1.1 304 Not Modified\r\nX-A: 1\r\n\r\n", []),
+        (b"HTTP/1.1 304 Not Modified\r\nX-A: 1\r\nContent-Length: 400\r\n\r\n", [b"400"]),
+    ],
+)
+async def test_204_and_304_have_no_content(
+    gateway: Gateway, method: bytes, head: bytes, length: list[bytes]
+) -> None:
+    """They end with their heads, and both connections go on."""
+    gateway.upstream.scripts.append([Act.WHOLE, head])
+    client = await gateway.connect()
+    await client.send(request(method) + request())
+    answer = await client.answer(method)
+    assert answer.values(b"x-a") == [b"1"]
+    assert answer.values(b"content-length") == length
+    assert not answer.values(b"transfer-encoding")
+    assert bytes((await client.answer()).content) == ACCOUNTS
+    assert len(gateway.upstream.connections) == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.1 200\r\nConnection: close\r\n\r\n"],
+)
+async def test_an_answer_without_a_length_is_chunked(gateway: Gateway, head: bytes) -> None:
+    """What the upstream ends by closing, an HTTP/1.1 client gets in chunks, and its connection goes on."""
+    gateway.upstream.scripts.append([Act.WHOLE, head, b"hello", b"world", Act.FIN])
+    client = await gateway.connect()
+    await client.send(request() + request())
+    answer = await client.answer()
+    assert bytes(answer.content) == b"helloworld"
+    assert answer.values(b"transfer-encoding") == [b"chunked"]
+    assert bytes((await client.answer()).content) == ACCOUNTS
+    assert len(gateway.upstream.connections) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"hello"])
+async def test_http_1_0_of_the_upstream_is_understood(gateway: Gateway, content: bytes) -> None:
+    """An old upstream is served from, one call for each connection."""
+    gateway.upstream.usual = [
+        Act.WHOLE,
+        b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content),
+    ]
+    client = await gateway.connect()
+    await client.send(request() + request())
+    for _ in range(2):
+        answer = await client.answer()
+        assert (answer.version, bytes(answer.content)) == (b"1.1", content)
+    assert len(gateway.upstream.connections) == 2

@@ -1,0 +1,293 @@
+"""Clients that leave: a safe call is given up with them, an order is followed to its end, and nobody else notices anything."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway.client import ACCOUNTS, ORDERS, chunks, order, request, until
+from tests.gateway.upstream import Act, Drip, Flood, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.gateway.conftest import Gateway, Lab
+    from tests.gateway.upstream import Received, Script, Step
+
+CHUNKED = b"Transfer-Encoding: chunked"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "begun"),
+    [
+        (b"GET", b""),
+        (b"HEAD", b""),
+        (b"OPTIONS", b""),
+        (b"GET", b"HTTP/1.1 103 X\r\n\r\n"),
+        (b"GET", HEAD[:20]),
+        (b"GET", HEAD),
+        (b"GET", HEAD + b"hello"),
+        (b"OPTIONS", HEAD + b"hello"),
+    ],
+)
+async def test_a_safe_call_is_given_up_with_its_client(gateway: Gateway, method: bytes, begun: bytes) -> None:
+    """When nobody waits for an answer that changes nothing, the upstream's connection is cut at once."""
+    gateway.upstream.usual = [Act.WHOLE, begun, asyncio.Event()]
+    client = await gateway.connect()
+    await client.send(request(method))
+    await until(lambda: gateway.upstream.whole)
+    await asyncio.sleep(0.01)
+    client.reset()
+    await until(lambda: gateway.upstream.connections[0].ended == "rst")
+    await until(lambda: gateway.records)
+    assert gateway.record.error == "client_left"
+    assert gateway.record.status == (200 if begun.startswith(HEAD) else 499)
+    await until(lambda: gateway.pool.connections == (0, 0))
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE"])
+@pytest.mark.parametrize("status", [200, 201, 409, 500])
+async def test_an_order_is_followed_to_its_end(gateway: Gateway, method: bytes, status: int) -> None:
+    """The upstream may have begun to act: its answer is read and recorded, and the connection goes on."""
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(status, b"x" * 200_000)])
+    client = await gateway.connect()
+    await client.send(request(method, ORDERS, content=b"{}"))
+    await until(lambda: gateway.upstream.whole)
+    client.reset()
+    await until(lambda: next(iter(gateway.listener._clients)).lost)
+    opened.set()
+    await until(lambda: gateway.records)
+    assert (gateway.record.status, gateway.record.error, gateway.record.attempts) == (
+        status,
+        "client_left",
+        1,
+    )
+    await until(lambda: gateway.pool.connections == (0, 1))
+    assert (await gateway.ask(request())).status == 200
+    assert len(gateway.upstream.connections) == 1
+
+
+async def test_an_order_whose_answer_is_under_way_is_read_to_the_end(gateway: Gateway) -> None:
+    """A client that leaves in the middle of its answer changes nothing for the order."""
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, HEAD + b"hello", opened, b"world"]
+    client = await gateway.connect()
+    await client.send(order())
+    await until(lambda: gateway.upstream.whole)
+    await asyncio.sleep(0.01)
+    client.reset()
+    await until(lambda: next(iter(gateway.listener._clients)).lost)
+    opened.set()
+    await until(lambda: gateway.records)
+    assert (gateway.record.status, gateway.record.error) == (200, "client_left")
+    assert gateway.pool.connections == (0, 1)
+
+
+@pytest.mark.parametrize(("code", "times"), [(40105, 2), (40101, 1)])
+async def test_an_order_that_needs_a_new_token_is_followed_too(
+    gateway: Gateway, code: int, times: int
+) -> None:
+    """An order that was accepted from a client is placed, or known not to be, whoever is left to hear of it."""
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(401, b'{"code": %d}' % code)])
+    client = await gateway.connect()
+    await client.send(order())
+    await until(lambda: gateway.upstream.whole)
+    client.reset()
+    await until(lambda: next(iter(gateway.listener._clients)).lost)
+    opened.set()
+    await until(lambda: gateway.records)
+    assert gateway.record.status == (200 if times == 2 else 401)
+    assert len(gateway.upstream.requests) == times
+
+
+@pytest.mark.parametrize("fault", [Act.FIN, Act.RST])
+async def test_an_order_that_is_lost_after_its_client_is_recorded(gateway: Gateway, fault: Act) -> None:
+    """Even if nobody is told, the record says that its outcome is not known."""
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, opened, fault]
+    client = await gateway.connect()
+    await client.send(order())
+    await until(lambda: gateway.upstream.whole)
+    client.reset()
+    await until(lambda: next(iter(gateway.listener._clients)).lost)
+    opened.set()
+    await until(lambda: gateway.records)
+    assert gateway.record.error == "connection_terminated"
+    assert gateway.record.attempts == 1
+
+
+@pytest.mark.parametrize("raw", [request(), order()])
+async def test_who_waits_for_a_token_and_leaves_disturbs_nobody(gateway: Gateway, raw: bytes) -> None:
+    """Its request is not sent, and the others get their token."""
+    gateway.tokens.lose()
+    gateway.tokens.gate = asyncio.Event()
+    staying = asyncio.create_task(gateway.ask(order()))
+    leaving = [await gateway.connect() for _ in range(10)]
+    for client in leaving:
+        await client.send(raw)
+    await until(lambda: gateway.tokens.waiting == 11)
+    for client in leaving:
+        client.reset()
+    await until(lambda: gateway.tokens.waiting == 1)
+    gateway.tokens.gate.set()
+    assert (await staying).status == 200
+    assert len(gateway.upstream.requests) == 1
+    assert sorted(record.status for record in gateway.records) == [200] + [499] * 10
+
+
+@pytest.mark.parametrize("raw", [request(), order()])
+async def test_who_waits_for_a_connection_and_leaves_disturbs_nobody(lab: Lab, raw: bytes) -> None:
+    """Its place in the line is given up, its request is not sent, and who comes behind it is served."""
+    gateway = await lab.gateway(upstream__max_connections=1)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(200)])
+    first = asyncio.create_task(gateway.ask(order()))
+    await until(lambda: gateway.upstream.requests)
+    leaving = [await gateway.connect() for _ in range(10)]
+    for client in leaving:
+        await client.send(raw)
+    await until(lambda: gateway.listener.in_flight == 11)
+    last = asyncio.create_task(gateway.ask(order()))
+    await until(lambda: gateway.listener.in_flight == 12)
+    for client in leaving:
+        client.reset()
+    opened.set()
+    assert (await first).status == 200
+    assert (await last).status == 200
+    assert [seen.method for seen in gateway.upstream.requests] == [b"POST", b"POST"]
+
+
+async def test_a_turn_that_comes_to_who_is_leaving_is_passed_on(lab: Lab) -> None:
+    """A connection that becomes free in the very turn of the loop in which the first in line leaves goes to the second."""
+    gateway = await lab.gateway(upstream__max_connections=1)
+    held = await gateway.pool.acquire()
+    for _ in range(3):
+        leaving, staying = (asyncio.create_task(gateway.pool.acquire()) for _ in range(2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        gateway.pool.discard(held)
+        held = await asyncio.wait_for(staying, 5)
+        assert leaving.cancelled()
+    for _ in range(3):
+        leaving, staying = (asyncio.create_task(gateway.pool.acquire()) for _ in range(2))
+        await asyncio.sleep(0)
+        gateway.pool.discard(held)
+        leaving.cancel()
+        held = await asyncio.wait_for(staying, 5)
+        assert leaving.cancelled()
+    gateway.pool.discard(held)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_who_leaves_while_a_connection_is_made_leaves_nothing_behind(lab: Lab, *, tls: bool) -> None:
+    """A connection that nobody waits for any more is closed, or kept for the next call."""
+    gateway = await lab.gateway(tls=lab.certificates.good if tls else None, upstream__max_connections=3)
+    for turns in range(40):
+        client = await gateway.connect()
+        await client.send(request())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        client.reset()
+    await until(lambda: not gateway.listener.connections)
+    assert (await gateway.ask(order())).status == 200
+
+
+async def test_a_client_that_is_gone_is_not_answered_with_an_error(gateway: Gateway) -> None:
+    """Who sends nonsense, or half of something, and resets at once, leaves no trace."""
+    nonsense = [
+        b"x",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\r\n",
+        order()[:-5],
+        b"GET /oauth/v2/token HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50,
+    ]
+    gateway.cut_short = None
+    for raw in nonsense * 5:
+        client = await gateway.connect()
+        await client.send(raw)
+        client.reset()
+    await until(lambda: not gateway.listener.connections)
+    assert (await gateway.ask(request())).status == 200
+
+
+def moody(dice: random.Random) -> Script:
+    """Return a script that answers now so, now so."""
+
+    def script(seen: Received) -> Sequence[Step]:
+        moods: list[Sequence[Step]] = [
+            [Act.WHOLE, reply(200, seen.target)],
+            [Act.WHOLE, Drip(reply(200, b"x" * 50), 7)],
+            [Act.WHOLE, b"HTTP/1.1 103 X\r\n\r\n", reply(200, b"x" * 300_000)],
+            [
+                Act.WHOLE,
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Flood(b"1000\r\n" + b"x" * 4096 + b"\r\n", 60),
+                b"0\r\n\r\n",
+            ],
+            [Act.WHOLE, reply(401)],
+            [Act.WHOLE, reply(200, b"bye", b"Connection: close"), Act.FIN],
+            [reply(413, b"early")],
+            [Act.WHOLE, Act.FIN],
+            [Act.WHOLE, HEAD + b"half", Act.RST],
+            [Act.WHOLE, b"garbage\r\n\r\n"],
+        ]
+        return dice.choice(moods)
+
+    return script
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("tls", [False, True])
+async def test_two_hundred_clients_that_leave_anywhere_leak_nothing(
+    lab: Lab, seed: int, *, tls: bool
+) -> None:
+    """Wherever a client leaves, every permit of the pool, every task and every socket comes back, and the next client is served."""
+    dice = random.Random(seed)  # noqa: S311 # no secret depends on it
+    gateway = await lab.gateway(
+        tls=lab.certificates.good if tls else None,
+        upstream__max_connections=5,
+        upstream__response_timeout_seconds=5,
+    )
+    gateway.cut_short = None
+    gateway.upstream.usual = moody(dice)
+    requests = [
+        request(),
+        order(),
+        request(b"DELETE"),
+        request(b"POST", ORDERS, CHUNKED) + chunks(b"hello", b"world"),
+        request() * 3,
+        order(content=b"x" * 100_000),
+        request(b"GET", b"/nowhere"),
+    ]
+
+    async def come_and_go() -> None:
+        client = await gateway.connect(receive_buffer=4096)
+        raw = dice.choice(requests)
+        try:
+            if dice.random() < 0.4:
+                at = dice.randrange(len(raw))
+                await client.send(raw[:at])
+                for _ in range(dice.randrange(20)):
+                    await asyncio.sleep(0)
+                raw = raw[at:]
+            if dice.random() < 0.8:
+                await client.send(raw)
+        except ConnectionError:
+            pass
+        for _ in range(dice.randrange(40)):
+            await asyncio.sleep(0)
+        dice.choice([client.reset, client.reset, client.close])()
+
+    for _ in range(20):
+        await asyncio.gather(*[come_and_go() for _ in range(10)])
+    await until(lambda: not gateway.listener.connections)
+    assert gateway.free_permits == 5
+    gateway.upstream.usual = [Act.WHOLE, reply(200)]
+    answers = await asyncio.gather(*[gateway.ask(request(b"GET", ACCOUNTS)) for _ in range(10)])
+    assert [answer.status for answer in answers] == [200] * 10

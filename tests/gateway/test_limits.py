@@ -1,0 +1,404 @@
+"""Limits and slow peers: what is too much is refused, who is too slow is let go, and neither costs another client anything."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, chunks, order, request, until
+from tests.gateway.upstream import Act, Drip, Flood, reply
+
+if TYPE_CHECKING:
+    from tests.gateway.client import Client
+    from tests.gateway.conftest import Gateway, Lab
+
+CHUNKED = b"Transfer-Encoding: chunked"
+NEXT = request(b"GET", b"/corporate-accounts/next")
+
+
+def padded(size: int) -> bytes:
+    """Return a GET whose head has exactly so many bytes."""
+    return request(
+        b"GET", ACCOUNTS, b"X-Padding: " + b"x" * (size - len(request(b"GET", ACCOUNTS, b"X-Padding: ")))
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "status"), [(2047, 200), (2048, 200), (2049, 431), (3000, 431), (200_000, 431)]
+)
+async def test_the_size_of_a_head_is_limited(lab: Lab, size: int, status: int) -> None:
+    """A head of exactly the limit passes, one byte more gets 431."""
+    gateway = await lab.gateway(limits__max_header_bytes=2048)
+    raw = padded(size)
+    assert len(raw) == size
+    if status == 200:
+        assert (await gateway.ask(raw)).status == 200
+    else:
+        await gateway.refuses(raw + NEXT, status=status, kind="head-too-large")
+
+
+@pytest.mark.parametrize(("size", "status"), [(32_768, 200), (32_769, 431)])
+async def test_the_default_for_heads_holds_in_pieces_too(gateway: Gateway, size: int, status: int) -> None:
+    """A head that comes in pieces is measured whole."""
+    raw = padded(size)
+    assert (await gateway.ask(raw[:9000], raw[9000:30_000], raw[30_000:])).status == status
+
+
+async def test_a_head_without_end_is_refused_when_it_is_too_large(gateway: Gateway) -> None:
+    """Nobody waits for the end of what is too large already."""
+    raw = request()[:-2] + b"X-Padding: x\r\n" * 3000
+    await gateway.refuses(raw, status=431)
+
+
+@pytest.mark.parametrize(("count", "status"), [(127, 200), (128, 431), (2000, 431)])
+async def test_the_number_of_fields_is_limited(gateway: Gateway, count: int, status: int) -> None:
+    """With Host, 128 fields pass; the rest of a flood of them is not forwarded."""
+    raw = request(b"GET", ACCOUNTS, *[b"X-%d: %d" % (number, number) for number in range(count)])
+    answer = await gateway.ask(raw)
+    assert answer.status == status
+    assert len(gateway.upstream.requests) == (status == 200)
+
+
+@pytest.mark.parametrize(("size", "status"), [(8192, 200), (8193, 414), (8300, 414), (30_000, 414)])
+async def test_the_length_of_a_target_is_limited(gateway: Gateway, size: int, status: int) -> None:
+    """A target of exactly the limit passes, one byte more gets 414."""
+    target = b"/corporate-accounts/?q="
+    raw = request(b"GET", target + b"x" * (size - len(target)))
+    if status == 200:
+        assert (await gateway.ask(raw)).status == 200
+    else:
+        await gateway.refuses(raw + NEXT, status=414, kind="target-too-long")
+
+
+@pytest.mark.parametrize("start", [b"GET /", b"GET", b""])
+async def test_a_start_line_without_end_is_refused_when_it_is_too_long(
+    gateway: Gateway, start: bytes
+) -> None:
+    """A flood without a line end is cut short."""
+    await gateway.refuses(start + b"x" * 20_000, status=414)
+
+
+@pytest.mark.parametrize("expect", [[], [b"Expect: 100-continue"]])
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+async def test_a_length_over_the_limit_is_refused_at_once(
+    lab: Lab, method: bytes, expect: list[bytes]
+) -> None:
+    """413 comes before the body, and nothing goes upstream."""
+    gateway = await lab.gateway(limits__max_body_bytes=1000)
+    raw = request(method, ORDERS, b"Content-Length: 1001", *expect)
+    answer = await gateway.refuses(raw, status=413, kind="content-too-large")
+    assert not answer.interim
+    assert not gateway.upstream.connections
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_a_body_of_exactly_the_limit_passes(lab: Lab, *, chunked: bool) -> None:
+    """The limit is the last size that passes."""
+    gateway = await lab.gateway(limits__max_body_bytes=1000)
+    content = b"x" * 1000
+    if chunked:
+        raw = request(b"POST", ORDERS, CHUNKED) + chunks(content[:400], content[400:])
+    else:
+        raw = order(content=content)
+    assert (await gateway.ask(raw)).status == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chunks(b"x" * 1001),
+        chunks(b"x" * 1000, b"x"),
+        chunks(*[b"x"] * 1001),
+        b"3e9\r\n" + b"x" * 1001,
+        b"fffffff\r\n" + b"x" * 5000,
+    ],
+    ids=["whole", "last chunk", "many chunks", "no end", "a long chunk"],
+)
+@pytest.mark.parametrize("split", [0, 1, 500])
+async def test_a_chunked_body_over_the_limit_is_never_whole(lab: Lab, body: bytes, split: int) -> None:
+    """413 comes when the limit is passed; what has gone upstream by then breaks off."""
+    gateway = await lab.gateway(limits__max_body_bytes=1000)
+    gateway.cut_short = None
+    head = request(b"POST", ORDERS, CHUNKED)
+    rest = NEXT if body.endswith(b"0\r\n\r\n") else b""
+    pieces = [head + body + rest] if split == 0 else [head + body[:split], body[split:] + rest]
+    await gateway.refuses(*pieces, status=413, kind="content-too-large")
+    assert not gateway.upstream.whole
+
+
+async def test_a_client_that_goes_on_sending_reads_its_refusal(lab: Lab) -> None:
+    """The answer is not lost in a reset, however much the client still sends."""
+    gateway = await lab.gateway(limits__max_body_bytes=1000)
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, b"Content-Length: 3000000"), *[b"x" * 300_000] * 10)
+    answer = await client.answer()
+    assert (answer.status, answer.kind) == (413, "content-too-large")
+
+
+@pytest.mark.parametrize(
+    "raw", [b"G", b"GET / HTTP/1.1", request()[:-1], request()[:-2], b"GET /corporate-accounts/"]
+)
+async def test_half_a_head_has_a_deadline(lab: Lab, raw: bytes) -> None:
+    """Who begins a request and does not go on gets 408."""
+    gateway = await lab.gateway(limits__request_head_timeout_seconds=0.1)
+    await gateway.refuses(raw, status=408, kind="client-timeout")
+
+
+async def test_a_trickle_does_not_extend_the_deadline_of_a_head(lab: Lab) -> None:
+    """The deadline is for the whole head, so that one byte now and then buys nothing."""
+    gateway = await lab.gateway(limits__request_head_timeout_seconds=0.15)
+    client = await gateway.connect()
+
+    async def trickle() -> None:
+        await client.send(request()[:-2])
+        while True:
+            await client.send(b"X: 1\r\n")
+            await asyncio.sleep(0.03)
+
+    trickling = asyncio.create_task(trickle())
+    answer = await client.answer()
+    trickling.cancel()
+    assert answer.status == 408
+
+
+async def test_the_deadline_of_a_head_begins_with_its_first_byte(lab: Lab) -> None:
+    """A connection may idle longer than a head may take."""
+    gateway = await lab.gateway(limits__request_head_timeout_seconds=0.1)
+    client = await gateway.connect()
+    await asyncio.sleep(0.15)
+    for _ in range(2):
+        await client.send(request())
+        assert (await client.answer()).status == 200
+        await asyncio.sleep(0.15)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 100", CHUNKED])
+@pytest.mark.parametrize("begun", [b"", b"1\r\nx"])
+async def test_silence_inside_a_body_has_a_deadline(lab: Lab, framing: bytes, begun: bytes) -> None:
+    """Who begins a body and does not go on gets 408, and the upstream never sees the request whole."""
+    gateway = await lab.gateway(limits__body_timeout_seconds=0.1)
+    gateway.cut_short = 1
+    await gateway.refuses(request(b"POST", ORDERS, framing) + begun, status=408, kind="client-timeout")
+    await until(lambda: gateway.upstream.connections[0].ended == "rst")
+
+
+async def test_a_slow_body_is_no_silence(lab: Lab) -> None:
+    """Byte by byte, longer than the deadline in all, arrives whole."""
+    gateway = await lab.gateway(limits__body_timeout_seconds=0.3)
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, b"Content-Length: %d" % len(ORDER)))
+    for at in range(len(ORDER)):
+        await client.send(ORDER[at : at + 1])
+        await asyncio.sleep(0.006)
+    assert (await client.answer()).status == 200
+    assert bytes(gateway.upstream.requests[0].content) == ORDER
+
+
+@pytest.mark.parametrize("asked", [0, 1, 2])
+async def test_an_idle_client_is_let_go(lab: Lab, asked: int) -> None:
+    """A connection on which nothing happens is closed in order and without a word."""
+    gateway = await lab.gateway(limits__idle_timeout_seconds=0.1)
+    client = await gateway.connect()
+    for _ in range(asked):
+        await client.send(request())
+        assert (await client.answer()).status == 200
+    assert await client.closed() == "fin"
+    assert len(gateway.records) == asked
+
+
+async def test_a_call_in_flight_is_not_idle(lab: Lab) -> None:
+    """The deadlines of clients do not run while a client waits for its answer."""
+    gateway = await lab.gateway(
+        limits__idle_timeout_seconds=0.05,
+        limits__request_head_timeout_seconds=0.05,
+        limits__body_timeout_seconds=0.05,
+    )
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, opened, reply(200)]
+    client = await gateway.connect()
+    await client.send(order())
+    await until(lambda: gateway.upstream.requests)
+    await asyncio.sleep(0.15)
+    opened.set()
+    assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_a_client_that_does_not_read_is_cut(lab: Lab, method: bytes) -> None:
+    """Who takes nothing of its answer for too long is let go, and so is the upstream's connection; others are served meanwhile."""
+    gateway = await lab.gateway(limits__body_timeout_seconds=0.2, upstream__max_connections=2)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    gateway.upstream.scripts.append([Act.WHOLE, head, Flood(b"10000\r\n" + b"x" * 65536 + b"\r\n", 2000)])
+    client = await gateway.connect(receive_buffer=4096)
+    await client.send(request(method))
+    await until(lambda: gateway.upstream.requests)
+    assert (await gateway.ask(order())).status == 200
+    await until(lambda: len(gateway.records) == 2)
+    assert gateway.records[-1].error == "client_slow"
+    await until(lambda: gateway.upstream.connections[0].ended)
+    answer = await client.answer()
+    assert not answer.whole
+    assert client.ended == "rst"
+
+
+async def test_a_client_that_reads_slowly_gets_everything(lab: Lab) -> None:
+    """Slow is not silent."""
+    gateway = await lab.gateway(limits__body_timeout_seconds=1)
+    content = bytes(range(256)) * 4096
+    gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
+    client = await gateway.connect(receive_buffer=4096)
+    await client.send(request())
+    answer = await client.answer()
+    assert answer.content == content
+
+
+@pytest.mark.parametrize(
+    "last", [request(b"DELETE", ACCOUNTS, b"Connection: close"), request(b"GET", b"/nowhere"), b""]
+)
+async def test_a_connection_that_should_end_does_not_outlive_the_patience(lab: Lab, last: bytes) -> None:
+    """A client that does not take the last bytes cannot keep its connection for ever: ended, refused or idle, it is cut."""
+    gateway = await lab.gateway(
+        limits__body_timeout_seconds=0.2, limits__idle_timeout_seconds=1 if last else 0.2
+    )
+    gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * 30_000)]
+    client = await gateway.connect(receive_buffer=4096)
+    await until(lambda: gateway.listener._clients)
+    (served,) = gateway.listener._clients
+
+    async def ask_unread() -> None:
+        before = len(gateway.records)
+        await client.send(request())
+        await until(lambda: len(gateway.records) > before)
+
+    while not served.transport.get_write_buffer_size():
+        await ask_unread()
+    gateway.upstream.usual = [Act.WHOLE, reply(204)]
+    await client.send(last)
+    await until(lambda: served.lost)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_clients_over_the_limit_are_told_so_at_once(lab: Lab, limit: int) -> None:
+    """The next client gets 503 without a word of its own; when one leaves, there is room again."""
+    gateway = await lab.gateway(limits__max_connections=limit)
+    inside = [await gateway.connect() for _ in range(limit)]
+    for client in inside:
+        await client.send(request())
+        assert (await client.answer()).status == 200
+    late = await gateway.connect()
+    answer = await late.answer()
+    assert (answer.status, answer.kind, answer.problem["outcome"]) == (
+        503,
+        "too-many-connections",
+        "not_sent",
+    )
+    assert answer.values(b"retry-after") == [b"1"]
+    assert answer.values(b"connection") == [b"close"]
+    assert await late.closed() == "fin"
+    inside[0].close()
+    await until(lambda: gateway.listener.connections < limit)
+    assert (await gateway.ask(request())).status == 200
+
+
+async def test_a_crowd_over_the_limit_costs_nothing(lab: Lab) -> None:
+    """Of a crowd some are told and the rest is cut; who is inside is served all the time."""
+    gateway = await lab.gateway(limits__max_connections=1)
+    inside = await gateway.connect()
+    await inside.send(request())
+    assert (await inside.answer()).status == 200
+    crowd = [await gateway.connect() for _ in range(150)]
+    await inside.send(order())
+    assert (await inside.answer()).status == 200
+    assert len(gateway.listener._turned_away) <= 100
+    ends = []
+    for client in crowd:
+        try:
+            ends.append((await client.answer()).status)
+        except Gone:
+            ends.append(0)
+    assert set(ends) == {0, 503}
+    assert gateway.listener.connections == 1
+
+
+async def test_calls_over_the_limit_of_upstream_connections_wait_in_turn(lab: Lab) -> None:
+    """One connection serves all, one after the other, first come first served."""
+    gateway = await lab.gateway(upstream__max_connections=1)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(200)])
+    clients = [await gateway.connect() for _ in range(10)]
+
+    async def ask(client: Client, number: int) -> None:
+        await client.send(request(b"GET", b"/corporate-accounts/%d" % number))
+        await until(lambda: gateway.listener.in_flight == number + 1)
+
+    for number, client in enumerate(clients):
+        await ask(client, number)
+    opened.set()
+    for client in clients:
+        assert (await client.answer()).status == 200
+    assert [seen.target for seen in gateway.upstream.requests] == [
+        b"/corporate-accounts/%d" % n for n in range(10)
+    ]
+    assert len(gateway.upstream.connections) == 1
+
+
+async def test_nobody_waits_for_ever_for_an_upstream_connection(lab: Lab) -> None:
+    """Who gets no connection in time is told that nothing was sent, and when to come again."""
+    gateway = await lab.gateway(upstream__max_connections=1, upstream__connect_timeout_seconds=0.1)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(200)])
+    first = asyncio.create_task(gateway.ask(order()))
+    await until(lambda: gateway.upstream.requests)
+    answer = await gateway.ask(order())
+    assert (answer.status, answer.kind, answer.proxy_error) == (
+        503,
+        "upstream-busy",
+        "connection_limit_reached",
+    )
+    assert answer.problem["outcome"] == "not_sent"
+    assert answer.values(b"retry-after") == [b"1"]
+    opened.set()
+    assert (await first).status == 200
+    assert (await gateway.ask(order())).status == 200
+
+
+async def test_slow_clients_do_not_disturb_a_quick_one(lab: Lab) -> None:
+    """Half heads, half bodies and unread answers of many clients: one more client is served as if it were alone."""
+    gateway = await lab.gateway(upstream__max_connections=50)
+    gateway.cut_short = None
+    slow = [await gateway.connect(receive_buffer=4096) for _ in range(60)]
+    for client, raw in zip(slow, [b"GET /corp", order()[:-5], request()] * 20, strict=True):
+        if raw == request():
+            gateway.upstream.scripts.append([Act.WHOLE, reply(200, b"x" * 1_000_000)])
+        await client.send(raw)
+        await asyncio.sleep(0)
+    await until(lambda: len(gateway.upstream.requests) == 40)
+    for _ in range(5):
+        assert (await gateway.ask(order())).status == 200
+
+
+async def test_an_upload_waits_for_an_upstream_that_does_not_read(lab: Lab) -> None:
+    """A body stays in the client until the upstream takes it: memory does not grow with it. In the end the client is told."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=0.3, limits__max_body_bytes=100_000_000)
+    gateway.cut_short = 1
+    gateway.upstream.usual = [Act.DEAF]
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, b"Content-Length: 100000000"))
+    sending = asyncio.create_task(client.send(b"x" * 100_000_000))
+    answer = await client.answer()
+    assert (answer.status, answer.proxy_error) == (504, "connection_write_timeout")
+    assert answer.problem["outcome"] == "unknown"
+    assert not sending.done()
+    sending.cancel()
+    assert gateway.record.bytes_in < 30_000_000
+
+
+async def test_a_slow_upload_reaches_a_slow_upstream(gateway: Gateway) -> None:
+    """Slow on both sides is served."""
+    gateway.upstream.usual = [Act.WHOLE, Drip(reply(200, b"done"))]
+    client = await gateway.connect()
+    raw = request(b"POST", ORDERS, CHUNKED) + chunks(*[b"%d" % number for number in range(20)])
+    await client.send(*[raw[at : at + 7] for at in range(0, len(raw), 7)])
+    assert bytes((await client.answer()).content) == b"done"

@@ -1,0 +1,138 @@
+"""Several requests on one connection: in one segment, in many, split anywhere; each is served in its turn, and none after a refused one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
+from tests.gateway.upstream import Act, echo, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.gateway.conftest import Gateway
+    from tests.gateway.upstream import Received, Step
+
+CHUNKED = b"Transfer-Encoding: chunked"
+
+
+def nth(number: int) -> bytes:
+    """Return a GET that says which it is."""
+    return request(b"GET", b"/corporate-accounts/%d" % number)
+
+
+async def test_requests_in_one_segment_are_answered_in_order(gateway: Gateway) -> None:
+    """The slow first one keeps the others waiting, not out of order."""
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([opened, reply(200, b"/corporate-accounts/0")])
+    client = await gateway.connect()
+    await client.send(b"".join(nth(number) for number in range(20)))
+    await until(lambda: gateway.upstream.requests)
+    assert len(gateway.upstream.requests) == 1
+    opened.set()
+    answers = [await client.answer() for _ in range(20)]
+    assert [bytes(answer.content) for answer in answers] == [
+        b"/corporate-accounts/%d" % number for number in range(20)
+    ]
+    assert len(gateway.upstream.connections) == 1
+
+
+async def test_requests_with_bodies_in_one_segment_are_told_apart(gateway: Gateway) -> None:
+    """A body ends where its framing says, and the next request begins with the byte after it."""
+    client = await gateway.connect()
+    chunked = request(b"POST", ORDERS, CHUNKED) + chunks(b"GET / HTTP/1.1\r\n\r\n", ORDER)
+    await client.send(order() + chunked + nth(1) + order(content=b"") + chunked + nth(2))
+    assert [(await client.answer()).status for _ in range(6)] == [200] * 6
+    assert [bytes(seen.content) for seen in gateway.upstream.requests] == [
+        ORDER,
+        b"GET / HTTP/1.1\r\n\r\n" + ORDER,
+        b"",
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n" + ORDER,
+        b"",
+    ]
+
+
+SPLIT = (
+    request(b"POST", ORDERS, CHUNKED) + chunks(b"hello", b"world", trailers=b"X-A: 1\r\n") + order() + nth(3)
+)
+
+
+@pytest.mark.parametrize("first", range(0, len(SPLIT), 40))
+async def test_a_split_at_any_byte_changes_nothing(gateway: Gateway, first: int) -> None:
+    """Wherever a segment ends, the same requests arrive."""
+    for at in range(first, min(first + 40, len(SPLIT))):
+        client = await gateway.connect()
+        await client.send(SPLIT[:at], SPLIT[at:])
+        assert [(await client.answer()).status for _ in range(3)] == [200] * 3
+        client.close()
+    contents = [bytes(seen.content) for seen in gateway.upstream.requests]
+    assert contents == [b"helloworld", ORDER, b""] * (len(contents) // 3)
+
+
+async def test_one_byte_at_a_time_changes_nothing(gateway: Gateway) -> None:
+    """The slowest of senders is understood."""
+    client = await gateway.connect()
+    await client.send(*[SPLIT[at : at + 1] for at in range(len(SPLIT))])
+    assert [(await client.answer()).status for _ in range(3)] == [200] * 3
+    assert [bytes(seen.content) for seen in gateway.upstream.requests] == [b"helloworld", ORDER, b""]
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (request(b"GET", b"/oauth/v2/token"), 403),
+        (request(b"POST", b"/oauth/v2/token", content=nth(9)), 403),
+        (request(b"POST", b"/nowhere", CHUNKED) + chunks(nth(9)), 403),
+        (request(b"POST", ACCOUNTS, host=b"elsewhere.example", content=nth(9)), 421),
+        (request(b"POST", ACCOUNTS, b"Origin: null", content=nth(9)), 403),
+        (request(b"POST", ACCOUNTS, b"Expect: x", content=nth(9)), 417),
+        (request(b"FOO", ACCOUNTS, content=nth(9)), 501),
+        (request(b"TRACE", ACCOUNTS, content=nth(9)), 405),
+        (request(b"POST", b"/corporate-accounts/..", content=nth(9)), 400),
+        (b"nonsense\r\n\r\n", 400),
+    ],
+)
+async def test_nothing_after_a_refused_request_is_served(gateway: Gateway, bad: bytes, status: int) -> None:
+    """What stood before a refused request is answered; the refusal is the last answer, and its body is nobody's request."""
+    client = await gateway.connect()
+    await client.send(nth(1) + bad + nth(2))
+    assert (await client.answer()).status == 200
+    assert (await client.answer()).status == status
+    assert await client.closed() == "fin"
+    assert [seen.target for seen in gateway.upstream.requests] == [b"/corporate-accounts/1"]
+
+
+async def test_a_flood_of_requests_is_bounded(gateway: Gateway) -> None:
+    """Requests that wait for a slow first one stay in the client's kernel, not in our memory; in the end all are served."""
+    opened = asyncio.Event()
+
+    def script(seen: Received) -> Sequence[Step]:
+        return [opened, *echo(seen)]
+
+    gateway.upstream.usual = script
+    client = await gateway.connect()
+    flood = nth(1) * 20_000
+    sending = asyncio.create_task(client.send(flood))
+    await until(lambda: gateway.upstream.requests)
+    (served,) = gateway.listener._clients
+    await until(lambda: served._reading_paused)
+    assert len(served.buffer) < 400_000
+    assert len(gateway.upstream.requests) == 1
+    opened.set()
+    for _ in range(1000):
+        assert (await client.answer()).status == 200
+    client.close()
+    sending.cancel()
+
+
+async def test_a_connection_goes_on_after_a_failed_call(gateway: Gateway) -> None:
+    """A 502 to a whole request leaves the connection in order; the next request is served."""
+    gateway.upstream.scripts.append([Act.WHOLE, b"garbage\r\n\r\n"])
+    client = await gateway.connect()
+    await client.send(order() + nth(1))
+    assert (await client.answer()).status == 502
+    assert (await client.answer()).status == 200

@@ -1,0 +1,624 @@
+"""Which failures are tried again, and which are not: a 401 that a new token cures, a connection that never carried the request, a safe method."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from proxy.errors import CredentialsRefused, TokenUnavailable
+from proxy.tokens.source import TokenSource
+from proxy.tokens.values import Grant
+from tests.clock import FakeClock
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
+from tests.gateway.upstream import Act, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.errors import TokenError
+    from tests.gateway.conftest import Gateway, Lab
+    from tests.gateway.upstream import Received, Script, Step
+
+CHUNKED = b"Transfer-Encoding: chunked"
+SAFE = [b"GET", b"HEAD", b"OPTIONS"]
+UNSAFE = [b"POST", b"PUT", b"PATCH", b"DELETE"]
+EXPIRED = reply(401, b'{"code": 40106, "message": "Access token expired"}')
+
+
+def bearers(gateway: Gateway) -> list[int]:
+    """Return the numbers of the tokens that the upstream saw, in order."""
+    return [int(seen.values(b"authorization")[0].rpartition(b"-")[2]) for seen in gateway.upstream.requests]
+
+
+# --- 401 ----------------------------------------------------------------------------------------------------------------
+
+CURABLE = {
+    "40105": reply(401, b'{"code": 40105, "message": "Invalid access token"}'),
+    "40106": EXPIRED,
+    "a string": reply(401, b'{"code": "40105"}'),
+    "errorCode": reply(401, b'{"errorCode": 40106}'),
+    "nested": reply(401, b'{"fault": {"detail": {"errorcode": "40105"}}}'),
+    "no body": reply(401),
+    "empty object": reply(401, b"{}"),
+    "no code": reply(401, b'{"message": "Unauthorized"}'),
+    "HTML": reply(401, b"<html><h1>401</h1></html>", b"Content-Type: text/html"),
+    "broken JSON": reply(401, b'{"code": 401'),
+    "any bytes": reply(401, bytes(range(256))),
+    "invalid_token": reply(401, b"no", b'WWW-Authenticate: Bearer error="invalid_token"'),
+    "invalid_token with parameters": reply(
+        401,
+        b'{"code": 40101}',
+        b'WWW-Authenticate: Bearer realm="x", error="invalid_token", error_description="y"',
+    ),
+    "invalid_token unquoted": reply(401, b'{"code": 40101}', b"www-authenticate: bearer error=invalid_token"),
+    "invalid_token among others": reply(
+        401,
+        b'{"code": 40101}',
+        b'WWW-Authenticate: Basic realm="x"',
+        b'WWW-Authenticate: Bearer error = "invalid_token"',
+    ),
+    "insufficient_scope, no code": reply(401, b"", b'WWW-Authenticate: Bearer error="insufficient_scope"'),
+    "gzip": reply(401, gzip.compress(b'{"code": 40105}'), b"Content-Encoding: gzip"),
+    "deflate": reply(401, zlib.compress(b'{"code": 40105}'), b"Content-Encoding: deflate"),
+    "unreadable coding": reply(401, b"\x0b\x02\x80", b"Content-Encoding: br"),
+    "chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(b'{"code": ', b"40105}"),
+    "huge": reply(401, b" " * 70_000 + b'{"code": 40101}'),
+    "huge and chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(*[b" " * 9000] * 20),
+    "after interim": b"HTTP/1.1 103 X\r\n\r\n" + EXPIRED,
+}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [request(), order(), request(b"POST", ORDERS, CHUNKED) + chunks(ORDER[:9], ORDER[9:])],
+    ids=["get", "order", "chunked"],
+)
+@pytest.mark.parametrize("name", CURABLE)
+async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
+    gateway: Gateway, name: str, raw: bytes
+) -> None:
+    """The token is invalidated, renewed, and the request sent once more, body and all."""
+    gateway.upstream.scripts.append([Act.WHOLE, CURABLE[name]])
+    client = await gateway.connect()
+    await client.send(raw)
+    answer = await client.answer()
+    assert answer.status == 200
+    assert (bearers(gateway), gateway.tokens.rejected) == ([1, 2], [1])
+    first, second = gateway.upstream.requests
+    assert (first.method, first.target, first.content) == (second.method, second.target, second.content)
+    assert first.fields[:-1] == second.fields[:-1]
+    await until(lambda: gateway.records)
+    assert (gateway.record.attempts, gateway.record.error) == (2, None)
+    await client.send(request())
+    assert (await client.answer()).status == 200
+    assert bearers(gateway) == [1, 2, 2]
+
+
+@pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
+async def test_a_401_is_cured_for_every_method(gateway: Gateway, method: bytes) -> None:
+    """The gateway judges the token before the order reaches anybody, so that it may be sent again."""
+    refusal = EXPIRED if method != b"HEAD" else b"HTTP/1.1 401 X\r\nContent-Length: 40\r\n\r\n"
+    gateway.upstream.scripts.append([Act.WHOLE, refusal])
+    assert (await gateway.ask(request(method), method=method)).status == 200
+    assert bearers(gateway) == [1, 2]
+
+
+async def test_a_401_that_closing_delimits_is_cured_too(gateway: Gateway) -> None:
+    """The body is read to its end, whatever the end is."""
+    gateway.upstream.scripts.append([Act.WHOLE, b'HTTP/1.1 401 X\r\n\r\n{"code": 40105}', Act.FIN])
+    assert (await gateway.ask(order())).status == 200
+    assert bearers(gateway) == [1, 2]
+
+
+INCURABLE = {
+    "40101": reply(401, b'{"code": 40101, "message": "Invalid resource"}'),
+    "40102": reply(401, b'{"code": 40102}'),
+    "40103": reply(401, b'{"code": "40103"}'),
+    "40104": reply(401, b'{"code": 40104}'),
+    "40107": reply(401, b'{"code": 40107}'),
+    "40108": reply(401, b'{"code": 40108}'),
+    "insufficient_scope": reply(
+        401, b'{"code": 40104}', b'WWW-Authenticate: Bearer error="insufficient_scope"'
+    ),
+    "basic": reply(401, b'{"code": 40107}', b'WWW-Authenticate: Basic realm="invalid_token"'),
+    "gzip": reply(401, gzip.compress(b'{"code": 40101}'), b"Content-Encoding: gzip"),
+    "chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(b'{"code": 40101}'),
+    "403": reply(403, b'{"code": 40105}'),
+    "400": reply(400, b'{"code": 40105}'),
+    "407": reply(407, b'{"code": 40105}'),
+    "429": reply(429, b'{"code": 42901}', b"Retry-After: 5"),
+    "500": reply(500, b'{"code": 50001}'),
+    "503": reply(503, b"", b"Retry-After: 1"),
+}
+
+
+@pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
+@pytest.mark.parametrize("name", INCURABLE)
+async def test_other_refusals_go_to_the_client_unchanged(gateway: Gateway, name: str, raw: bytes) -> None:
+    """What a new token does not cure is the client's answer, and costs no renewal."""
+    gateway.upstream.usual = [Act.WHOLE, INCURABLE[name]]
+    client = await gateway.connect()
+    await client.send(raw)
+    answer = await client.answer()
+    assert answer.whole
+    assert answer.proxy_error is None
+    if name != "chunked":
+        head, _, content = INCURABLE[name].partition(b"\r\n\r\n")
+        assert bytes(answer.content) == content
+        assert [b"%b: %b" % line for line in answer.fields[:-1]] == head.split(b"\r\n")[1:]
+    assert (bearers(gateway), gateway.tokens.rejected) == ([1], [])
+    await client.send(raw)
+    assert (await client.answer()).status == answer.status
+
+
+@pytest.mark.parametrize("second", [EXPIRED, reply(401), reply(401, b'{"code": 40101}')])
+async def test_a_second_401_goes_to_the_client(gateway: Gateway, second: bytes) -> None:
+    """Once is enough: the second 401 is the answer, as it is."""
+    gateway.upstream.usual = [Act.WHOLE, second]
+    gateway.upstream.scripts.append([Act.WHOLE, EXPIRED])
+    answer = await gateway.ask(order())
+    assert (answer.status, bytes(answer.content)) == (401, second.partition(b"\r\n\r\n")[2])
+    assert bearers(gateway) == [1, 2]
+
+
+async def test_a_token_that_stays_in_force_is_not_tried_twice(gateway: Gateway) -> None:
+    """When the keeper gives no other token, the 401 goes to the client."""
+    gateway.tokens.stubborn = True
+    gateway.upstream.usual = [Act.WHOLE, EXPIRED]
+    assert (await gateway.ask(order())).status == 401
+    assert bearers(gateway) == [1]
+
+
+@pytest.mark.parametrize(("size", "times"), [(0, 2), (1, 2), (99, 2), (100, 2), (101, 1), (5000, 1)])
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_only_what_was_kept_is_sent_again(lab: Lab, size: int, times: int, *, chunked: bool) -> None:
+    """A body up to `max_replay_bytes` is sent again; a larger one gets its 401, and the next request a new token."""
+    gateway = await lab.gateway(limits__max_replay_bytes=100)
+    gateway.upstream.scripts.append([Act.WHOLE, EXPIRED])
+    content = b"x" * size
+    raw = (
+        request(b"POST", ORDERS, CHUNKED) + chunks(*[content] if size else [])
+        if chunked
+        else order(content=content)
+    )
+    answer = await gateway.ask(raw)
+    assert answer.status == (200 if times == 2 else 401)
+    assert [bytes(seen.content) for seen in gateway.upstream.requests] == [content] * times
+    assert gateway.tokens.rejected == [1]
+    assert (await gateway.ask(order(content=b""))).status == 200
+    assert bearers(gateway)[-1] == 2
+
+
+@pytest.mark.parametrize("raw", [request(), order(), order(content=b"")])
+async def test_sending_again_can_be_turned_off(lab: Lab, raw: bytes) -> None:
+    """With `max_replay_bytes` 0 every 401 goes to the client; the token is renewed all the same."""
+    gateway = await lab.gateway(limits__max_replay_bytes=0)
+    gateway.upstream.scripts.append([Act.WHOLE, EXPIRED])
+    assert (await gateway.ask(raw)).status == 401
+    assert (await gateway.ask(raw)).status == 200
+    assert bearers(gateway) == [1, 2]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_an_early_401_is_cured_while_the_body_is_coming(gateway: Gateway, *, chunked: bool) -> None:
+    """What has come of the body is sent again, and the rest follows."""
+    gateway.cut_short = 1
+    gateway.upstream.scripts.append([EXPIRED])
+    client = await gateway.connect()
+    pieces = [b"first ", b"second ", b"third"]
+    if chunked:
+        encoded = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+        await client.send(request(b"POST", ORDERS, CHUNKED) + encoded[0])
+        rest = [encoded[1], encoded[2] + b"0\r\n\r\n"]
+    else:
+        await client.send(request(b"POST", ORDERS, b"Content-Length: 18") + pieces[0])
+        rest = pieces[1:]
+    await until(lambda: len(gateway.upstream.requests) == 2)
+    await client.send(*rest)
+    answer = await client.answer()
+    assert (answer.status, answer.whole) == (200, True)
+    assert bytes(gateway.upstream.requests[1].content) == b"first second third"
+    assert bearers(gateway) == [1, 2]
+    await client.send(request())
+    assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("more", [4, 5, 6, 100])
+async def test_a_body_that_grows_while_a_token_is_awaited_is_never_sent_in_part(
+    lab: Lab, more: int, *, chunked: bool
+) -> None:
+    """Whatever comes between the 401 and the new token: the second sending begins at the first byte, or does not take place."""
+    gateway = await lab.gateway(limits__max_replay_bytes=10)
+    gateway.cut_short = None
+    gateway.upstream.scripts.append([EXPIRED])
+    gateway.tokens.gate = asyncio.Event()
+    content = b"01234" + b"x" * more
+    client = await gateway.connect()
+    framing = CHUNKED if chunked else b"Content-Length: %d" % len(content)
+    await client.send(request(b"POST", ORDERS, framing) + (b"5\r\n01234\r\n" if chunked else b"01234"))
+    await until(lambda: gateway.tokens.waiting or gateway.records)
+    rest = content[5:]
+    await client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (more, rest) if chunked else rest)
+    await asyncio.sleep(0.01)
+    gateway.tokens.gate.set()
+    answer = await client.answer()
+    assert answer.status == 200
+    assert {bytes(seen.content) for seen in gateway.upstream.whole} == {content}
+
+
+async def test_a_body_that_breaks_after_an_early_401_is_never_sent(gateway: Gateway) -> None:
+    """A fault in the body is not forgotten between two sendings."""
+    gateway.cut_short = None
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([b"HTTP/1.1 401 X\r\nContent-Length: 2\r\n\r\n{", opened, b"}"])
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, CHUNKED) + b"3\r\nabc\r\n")
+    await until(lambda: gateway.upstream.requests)
+    await asyncio.sleep(0.01)
+    await client.send(b"nonsense\r\n3\r\ndef\r\n0\r\n\r\n")
+    await asyncio.sleep(0.01)
+    opened.set()
+    answer = await client.answer()
+    assert (answer.status, answer.kind) == (400, "malformed-request")
+    assert not gateway.upstream.whole
+
+
+async def test_a_kept_expectation_is_answered_once(gateway: Gateway) -> None:
+    """A client that waits for `100 Continue` gets one, although its request goes out twice."""
+    gateway.cut_short = 1
+    gateway.upstream.scripts.append([EXPIRED])
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, b"Expect: 100-continue", b"Content-Length: 5"))
+    await until(lambda: len(gateway.upstream.requests) == 2)
+    await client.send(b"hello")
+    answer = await client.answer()
+    assert (answer.status, answer.interim) == (200, [(100, [])])
+    assert bytes(gateway.upstream.requests[1].content) == b"hello"
+
+
+# --- No token -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "retry_after"),
+    [
+        (TokenUnavailable("timeout", "The token endpoint was silent.", retry_after=7), b"7"),
+        (TokenUnavailable("timeout", "The token endpoint was silent.", retry_after=0.2), b"1"),
+        (TokenUnavailable("timeout", "The token endpoint was silent.", retry_after=1.5), b"2"),
+        (TokenUnavailable("timeout", "The token endpoint was silent."), b"1"),
+        (CredentialsRefused("refused", "The password is wrong.", code="20", retry_after=30), b"30"),
+    ],
+)
+@pytest.mark.parametrize("rejected", [True, False])
+async def test_without_a_token_nothing_is_sent(
+    gateway: Gateway, failure: TokenError, retry_after: bytes, *, rejected: bool
+) -> None:
+    """503 says why in words, and when to come again; an order that only met a 401 was not placed either."""
+    gateway.tokens.failure = failure
+    if rejected:
+        gateway.upstream.usual = [Act.WHOLE, EXPIRED]
+    else:
+        gateway.tokens.lose()
+    client = await gateway.connect()
+    await client.send(order())
+    answer = await client.answer()
+    assert (answer.status, answer.kind) == (503, "no-token")
+    assert answer.problem["detail"] == failure.detail
+    assert answer.problem["outcome"] == "not_sent"
+    assert answer.values(b"retry-after") == [retry_after]
+    assert len(gateway.upstream.requests) == rejected
+
+
+async def test_a_request_waits_for_a_token(gateway: Gateway) -> None:
+    """Who comes before the first token is served after it."""
+    gateway.tokens.lose()
+    gateway.tokens.gate = asyncio.Event()
+    asking = [asyncio.create_task(gateway.ask(order())) for _ in range(5)]
+    await until(lambda: gateway.tokens.waiting == 5)
+    assert not gateway.upstream.connections
+    gateway.tokens.gate.set()
+    assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 5
+    assert all(record.token_seconds > 0 for record in gateway.records)
+
+
+class Fetches:
+    """A token endpoint that gives a new token at each fetch, once the gate is open."""
+
+    def __init__(self) -> None:
+        self.issued = 0
+        self.at_once = 0
+        self.most_at_once = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def fetch(self) -> Grant:
+        """Make one grant."""
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await self.gate.wait()
+        self.at_once -= 1
+        self.issued += 1
+        return Grant(SecretStr(f"token-of-the-test-{self.issued}"), 3600.0)
+
+
+class RealTokens(TokenSource):
+    """The real keeper, with the count that the audit asks for."""
+
+    def __init__(self, fetches: Fetches, clock: FakeClock) -> None:
+        super().__init__(
+            fetches.fetch, clock=clock, random=lambda: 0.5, refresh_ahead_seconds=300, wait_seconds=10
+        )
+        self._fetches = fetches
+
+    @property
+    def issued(self) -> int:
+        """How many tokens there have been."""
+        return self._fetches.issued
+
+
+def rejects(*numbers: int) -> Script:
+    """Answer 40105 to these tokens, and echo for all others."""
+    refused = {f"Bearer token-of-the-test-{number}".encode() for number in numbers}
+
+    def script(seen: Received) -> Sequence[Step]:
+        bad = seen.values(b"authorization")[0] in refused
+        return [Act.WHOLE, reply(401, b'{"code": 40105}') if bad else reply(200, seen.target)]
+
+    return script
+
+
+async def test_one_renewal_serves_all_whose_token_was_rejected(lab: Lab) -> None:
+    """However many meet the 401, one fetch is made, and each request is sent once more."""
+    fetches, clock = Fetches(), FakeClock()
+    tokens = RealTokens(fetches, clock)
+    gateway = await lab.gateway(tokens=tokens)
+    running = asyncio.create_task(tokens.run())
+    assert (await gateway.ask(request())).status == 200
+    fetches.gate.clear()
+    gateway.upstream.usual = rejects(1)
+    asking = [asyncio.create_task(gateway.ask(order())) for _ in range(20)]
+    await until(lambda: len(gateway.upstream.whole) == 21)
+    late = asyncio.create_task(gateway.ask(order()))
+    await asyncio.sleep(0.01)
+    fetches.gate.set()
+    answers = await asyncio.gather(*asking, late)
+    assert [answer.status for answer in answers] == [200] * 21
+    assert (fetches.issued, fetches.most_at_once) == (2, 1)
+    assert sorted(bearers(gateway)) == [1] * 21 + [2] * 21
+    running.cancel()
+
+
+async def test_forced_renewals_are_rare(lab: Lab) -> None:
+    """Within 5 s of a forced renewal a 401 goes to the client as it is; after that another renewal is made."""
+    fetches, clock = Fetches(), FakeClock()
+    tokens = RealTokens(fetches, clock)
+    gateway = await lab.gateway(tokens=tokens)
+    running = asyncio.create_task(tokens.run())
+    gateway.upstream.usual = rejects(1, 2, 3)
+    assert (await gateway.ask(order())).status == 401
+    assert (await gateway.ask(order())).status == 401
+    assert (bearers(gateway), fetches.issued) == ([1, 2, 2], 2)
+    await clock.advance(4.9)
+    assert (await gateway.ask(order())).status == 401
+    assert fetches.issued == 2
+    gateway.upstream.usual = rejects(1, 2)
+    await clock.advance(600)
+    assert (await gateway.ask(order())).status == 200
+    assert (bearers(gateway), fetches.issued) == ([1, 2, 2, 2, 2, 3], 3)
+    running.cancel()
+
+
+async def test_a_rejected_token_that_was_replaced_meanwhile_costs_no_renewal(lab: Lab) -> None:
+    """A 401 for an old token uses the token that is in force by then."""
+    fetches, clock = Fetches(), FakeClock()
+    tokens = RealTokens(fetches, clock)
+    gateway = await lab.gateway(tokens=tokens)
+    running = asyncio.create_task(tokens.run())
+    await clock.settle()
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, EXPIRED])
+    asking = asyncio.create_task(gateway.ask(order()))
+    await until(lambda: gateway.upstream.requests)
+    tokens.renew_now()
+    await until(lambda: fetches.issued == 2)
+    opened.set()
+    assert (await asking).status == 200
+    assert (bearers(gateway), fetches.issued) == ([1, 2], 2)
+    running.cancel()
+
+
+# --- Connections --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [Act.FIN, Act.RST])
+@pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
+@pytest.mark.parametrize("seen", [True, False])
+async def test_a_stale_connection_costs_no_order(
+    gateway: Gateway, method: bytes, end: Act, *, seen: bool
+) -> None:
+    """A pooled connection that was closed before anything was written is replaced, for any method, and the request goes out once."""
+    assert (await gateway.ask(request())).status == 200
+    await gateway.upstream.connections[0].start([end])
+    if seen:
+        await until(lambda: gateway.pool.connections == (0, 0))
+    assert (await gateway.ask(request(method, ACCOUNTS), method=method)).status == 200
+    assert [request.method for request in gateway.upstream.requests] == [b"GET", method]
+    assert gateway.records[-1].attempts == 1
+
+
+async def test_many_stale_connections_cost_no_order(gateway: Gateway) -> None:
+    """However many of the pool are stale, the first order goes out once."""
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, opened, reply(200)]
+    asking = [asyncio.create_task(gateway.ask(request())) for _ in range(20)]
+    await until(lambda: len(gateway.upstream.requests) == 20)
+    opened.set()
+    await asyncio.gather(*asking)
+    assert gateway.pool.connections == (0, 20)
+    for connection in gateway.upstream.connections:
+        await connection.start([Act.FIN])
+    assert (await gateway.ask(order())).status == 200
+    assert [seen.method for seen in gateway.upstream.requests].count(b"POST") == 1
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("end", [Act.FIN, Act.RST])
+@pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
+async def test_a_connection_closed_without_an_answer(
+    gateway: Gateway, method: bytes, end: Act, *, pooled: bool
+) -> None:
+    """GET, HEAD and OPTIONS are sent once more; for an order nobody knows what became of it, and the client is told so."""
+    if pooled:
+        assert (await gateway.ask(request())).status == 200
+    before = len(gateway.upstream.requests)
+    gateway.upstream.scripts.append([Act.WHOLE, end])
+    answer = await gateway.ask(request(method), method=method)
+    if method in SAFE:
+        assert answer.status == 200
+        assert len(gateway.upstream.requests) == before + 2
+        assert not gateway.upstream.connections[-1].requests[1:]
+    else:
+        assert (answer.status, answer.kind, answer.proxy_error) == (
+            502,
+            "upstream-broke-off",
+            "connection_terminated",
+        )
+        assert answer.problem["outcome"] == "unknown"
+        assert "may or may not have been placed" in answer.problem["detail"]
+        assert len(gateway.upstream.requests) == before + 1
+    await until(lambda: gateway.records)
+    assert gateway.records[-1].attempts == (2 if method in SAFE else 1)
+
+
+@pytest.mark.parametrize("end", [Act.FIN, Act.RST])
+@pytest.mark.parametrize("method", [b"GET", b"OPTIONS"])
+async def test_once_more_is_once(gateway: Gateway, method: bytes, end: Act) -> None:
+    """A safe request is sent twice at most."""
+    gateway.upstream.usual = [Act.WHOLE, end]
+    answer = await gateway.ask(request(method))
+    assert (answer.status, answer.problem["outcome"]) == (502, "unknown")
+    assert "may or may not" not in answer.problem["detail"]
+    assert len(gateway.upstream.requests) == 2
+
+
+@pytest.mark.parametrize(("size", "times"), [(10, 2), (11, 1)])
+async def test_a_safe_request_with_a_body_is_sent_again_if_it_was_kept(
+    lab: Lab, size: int, times: int
+) -> None:
+    """Content that was let go cannot be sent again."""
+    gateway = await lab.gateway(limits__max_replay_bytes=10)
+    gateway.upstream.scripts.append([Act.WHOLE, Act.FIN])
+    answer = await gateway.ask(request(b"GET", ACCOUNTS, content=b"x" * size))
+    assert answer.status == (200 if times == 2 else 502)
+    assert [len(seen.content) for seen in gateway.upstream.requests] == [size] * times
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("end", [Act.FIN, Act.RST])
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"H",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n",
+        b"HTTP/1.1 103 X\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+    ],
+)
+async def test_an_answer_that_has_begun_forbids_another_try(
+    gateway: Gateway, method: bytes, begun: bytes, end: Act
+) -> None:
+    """A byte of an answer, even an interim one, says that the request has arrived."""
+    gateway.upstream.usual = [Act.WHOLE, begun, end]
+    answer = await gateway.ask(request(method))
+    assert (answer.status, answer.proxy_error, answer.problem["outcome"]) == (
+        502,
+        "connection_terminated",
+        "unknown",
+    )
+    assert len(gateway.upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"HTTP/1.1 2", b"HTTP/1.1 103 X\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
+)
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+async def test_silence_is_not_tried_again(lab: Lab, method: bytes, pieces: int, begun: bytes) -> None:
+    """An upstream that does not go on gets the client 504, whatever came before, and however the body was sent."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
+    gateway.upstream.usual = [Act.WHOLE, begun]
+    raw = request(method, ORDERS, content=ORDER)
+    client = await gateway.connect()
+    await client.send(*([raw] if pieces == 1 else [raw[:-5], raw[-5:]]))
+    answer = await client.answer()
+    assert (answer.status, answer.kind, answer.proxy_error) == (
+        504,
+        "upstream-timeout",
+        "http_response_timeout",
+    )
+    assert answer.problem["outcome"] == "unknown"
+    assert len(gateway.upstream.requests) == 1
+
+
+async def test_the_upstream_s_time_does_not_run_while_the_client_sends(lab: Lab) -> None:
+    """Until the request is whole it is not the upstream's turn."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, b"Content-Length: 10") + b"01234")
+    await asyncio.sleep(0.25)
+    await client.send(b"56789")
+    assert (await client.answer()).status == 200
+
+
+async def test_an_order_rejected_and_then_lost_is_of_unknown_outcome(gateway: Gateway) -> None:
+    """After a cured 401 the second sending is a sending like any other."""
+    gateway.upstream.scripts.extend([[Act.WHOLE, EXPIRED], [Act.WHOLE, Act.FIN]])
+    answer = await gateway.ask(order())
+    assert (answer.status, answer.problem["outcome"]) == (502, "unknown")
+    assert len(gateway.upstream.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "scripts", [[[Act.WHOLE, Act.FIN], [Act.WHOLE, EXPIRED]], [[Act.WHOLE, EXPIRED], [Act.WHOLE, Act.FIN]]]
+)
+async def test_a_safe_request_survives_both_misfortunes(gateway: Gateway, scripts: list[Script]) -> None:
+    """A lost connection and a 401 are two things, each tried again once."""
+    gateway.upstream.scripts.extend(scripts)
+    assert (await gateway.ask(request())).status == 200
+    assert len(gateway.upstream.requests) == 3
+
+
+async def test_a_request_that_was_sent_before_is_not_called_unsent(gateway: Gateway) -> None:
+    """When the second try finds no connection, the first one may have been acted on."""
+    gateway.upstream.usual = [Act.WHOLE, Act.FIN]
+    client = await gateway.connect()
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, Act.FIN])
+    await client.send(request())
+    await until(lambda: gateway.upstream.requests)
+    await gateway.upstream.stop_listening()
+    opened.set()
+    answer = await client.answer()
+    assert (answer.status, answer.proxy_error) == (502, "connection_refused")
+    assert answer.problem["outcome"] == "unknown"
+
+
+async def test_an_order_whose_401_was_not_cured_was_not_placed(gateway: Gateway) -> None:
+    """When no connection comes about after a 401, nothing was acted on."""
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(401, b"", b"Connection: close"), Act.FIN])
+    client = await gateway.connect()
+    await client.send(order())
+    await until(lambda: gateway.upstream.requests)
+    await gateway.upstream.stop_listening()
+    opened.set()
+    answer = await client.answer()
+    assert (answer.status, answer.proxy_error) == (502, "connection_refused")
+    assert answer.problem["outcome"] == "not_sent"

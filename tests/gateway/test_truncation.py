@@ -1,0 +1,243 @@
+"""Broken messages: a request that was cut short never looks whole to the upstream, an answer that was cut short never to the client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
+from tests.gateway.upstream import Act, Drip, Flood, reply
+
+if TYPE_CHECKING:
+    from tests.gateway.client import Answer, Client
+    from tests.gateway.conftest import Gateway, Lab
+    from tests.gateway.upstream import Step
+
+CHUNKED = b"Transfer-Encoding: chunked"
+OK = b"HTTP/1.1 200 OK\r\n"
+
+BEGINNINGS = {
+    "length": order()[:-10],
+    "length, no body": order()[: -len(ORDER)],
+    "chunk": request(b"POST", ORDERS, CHUNKED) + b"5\r\nhel",
+    "chunk size": request(b"POST", ORDERS, CHUNKED) + b"5\r\nhello\r\n1",
+    "after a chunk": request(b"POST", ORDERS, CHUNKED) + b"5\r\nhello\r\n",
+    "last chunk": request(b"POST", ORDERS, CHUNKED) + b"5\r\nhello\r\n0\r\n",
+    "trailer": request(b"POST", ORDERS, CHUNKED) + b"5\r\nhello\r\n0\r\nX-A: 1\r\n",
+    "safe": request(b"GET", ORDERS, b"Content-Length: 10") + b"abc",
+}
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+async def test_a_request_that_ends_too_early_is_never_whole(gateway: Gateway, name: str) -> None:
+    """A client that ends its side inside its body gets 400; the upstream sees the connection break."""
+    gateway.cut_short = 1
+    client = await gateway.connect()
+    await client.send(BEGINNINGS[name])
+    await until(lambda: gateway.upstream.requests)
+    client.half_close()
+    answer = await client.answer()
+    assert (answer.status, answer.kind) == (400, "malformed-request")
+    assert await client.closed() == "fin"
+    await until(lambda: gateway.upstream.connections[0].ended == "rst")
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_request_whose_client_breaks_off_is_never_whole(lab: Lab, name: str, *, tls: bool) -> None:
+    """A client that resets inside its body makes the upstream see a broken connection: no last chunk, no end, on TLS no close_notify."""
+    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway.cut_short = 1
+    client = await gateway.connect()
+    await client.send(BEGINNINGS[name])
+    await until(lambda: gateway.upstream.requests)
+    client.reset()
+    await until(lambda: gateway.upstream.connections[0].ended is not None)
+    await until(lambda: gateway.records)
+    assert (gateway.record.status, gateway.record.error) == (499, "client_left")
+    if not tls:
+        assert gateway.upstream.connections[0].ended == "rst"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"G", b"GET /corporate-accounts/", order()[:50], request()[:-2], request()[:-1]]
+)
+async def test_half_a_head_is_nothing(gateway: Gateway, raw: bytes) -> None:
+    """A head that ends too early is answered with 400 where somebody still listens; nothing goes upstream."""
+    client = await gateway.connect()
+    await client.send(raw)
+    client.half_close()
+    assert (await client.answer()).status == 400
+    assert await client.closed() == "fin"
+    other = await gateway.connect()
+    await other.send(raw)
+    other.reset()
+    await until(lambda: gateway.listener.connections == 0)
+    assert not gateway.upstream.connections
+
+
+#: Each begins an answer whose content begins with abc, and breaks it off.
+HALVES = {
+    "length": OK + b"Content-Length: 10\r\n\r\nabc",
+    "chunk": OK + CHUNKED + b"\r\n\r\n7\r\nabc",
+    "whole chunk": OK + CHUNKED + b"\r\n\r\n3\r\nabc",
+    "after a chunk": OK + CHUNKED + b"\r\n\r\n3\r\nabc\r\n",
+    "chunk size": OK + CHUNKED + b"\r\n\r\n3\r\nabc\r\n5",
+    "last chunk": OK + CHUNKED + b"\r\n\r\n3\r\nabc\r\n0\r\n",
+    "trailer": OK + CHUNKED + b"\r\n\r\n3\r\nabc\r\n0\r\nX-A: 1\r\n",
+}
+
+
+async def broken_after_its_head(
+    gateway: Gateway, client: Client, raw: bytes, opened: asyncio.Event
+) -> Answer:
+    """Send the request, let the answer break once its beginning is there, and return what came of it."""
+    await client.send(raw)
+    answering = asyncio.create_task(client.answer())
+    await until(lambda: client.received.endswith(b"abc") or client.received.endswith(b"abc\r\n"))
+    opened.set()
+    answer = await answering
+    assert (answer.status, bytes(answer.content)) == (200, b"abc")
+    await until(lambda: gateway.records)
+    return answer
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("end", [Act.FIN, Act.RST])
+@pytest.mark.parametrize("name", HALVES)
+async def test_an_answer_that_breaks_never_looks_whole(
+    gateway: Gateway, name: str, end: Act, version: bytes
+) -> None:
+    """However it was framed, and whatever ends it: the client sees a broken connection, in HTTP/1.0 as well."""
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, HALVES[name], opened, end]
+    client = await gateway.connect()
+    answer = await broken_after_its_head(gateway, client, order(version=version), opened)
+    assert not answer.whole
+    assert client.ended == "rst"
+    assert (gateway.record.status, gateway.record.error) == (200, "connection_terminated")
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("end", [Act.FIN, Act.CUT, Act.RST])
+@pytest.mark.parametrize("name", HALVES)
+async def test_an_answer_that_breaks_on_tls_never_looks_whole(
+    lab: Lab, name: str, end: Act, version: bytes
+) -> None:
+    """The same where TLS is closed, cut without close_notify, or reset."""
+    gateway = await lab.gateway(tls=lab.certificates.good)
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, HALVES[name], opened, end]
+    client = await gateway.connect()
+    answer = await broken_after_its_head(gateway, client, request(version=version), opened)
+    assert not answer.whole
+    assert client.ended == "rst"
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize(
+    ("tls", "end", "whole"),
+    [
+        (False, Act.FIN, True),
+        (False, Act.HALF, True),
+        (False, Act.RST, False),
+        (True, Act.FIN, True),
+        (True, Act.CUT, False),
+        (True, Act.RST, False),
+    ],
+)
+async def test_an_answer_without_a_length_needs_an_orderly_end(
+    lab: Lab, version: bytes, end: Act, *, tls: bool, whole: bool
+) -> None:
+    """What closing delimits is whole only after FIN, on TLS only after close_notify: nobody in between can shorten an answer."""
+    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, OK + b"\r\nabc", opened, end]
+    client = await gateway.connect()
+    answer = await broken_after_its_head(gateway, client, request(version=version), opened)
+    assert answer.whole == whole
+    if whole and version == b"1.1":
+        assert answer.values(b"transfer-encoding") == [b"chunked"]
+        await client.send(request())
+    elif not whole:
+        assert client.ended == "rst"
+
+
+@pytest.mark.parametrize("size", [3, 300_000])
+@pytest.mark.parametrize("end", [Act.FIN, Act.CUT, Act.RST])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_cut_after_the_end_is_no_cut(lab: Lab, end: Act, size: int, *, tls: bool) -> None:
+    """An answer whose framing says that it is whole stays whole, however the connection ends behind it; and that end is seen."""
+    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * size), opened, end]
+    client = await gateway.connect()
+    for _ in range(3):
+        await client.send(request())
+        answer = await client.answer()
+        assert (answer.status, bytes(answer.content), answer.whole) == (200, b"x" * size, True)
+        opened.set()
+        await until(lambda: gateway.pool.connections == (0, 0))
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize(
+    "nonsense", [b"x\r\n", b"\n", b"3\nabc\r\n", b"-1\r\n", b"0\r\nX A: 1\r\n\r\n", b"0\r\n\n"]
+)
+async def test_chunks_that_turn_into_nonsense_break_the_answer(
+    gateway: Gateway, version: bytes, nonsense: bytes
+) -> None:
+    """The upstream's chunks are held to the same grammar; what breaks it breaks the answer."""
+    opened = asyncio.Event()
+    gateway.upstream.usual = [Act.WHOLE, HALVES["after a chunk"], opened, nonsense]
+    client = await gateway.connect()
+    answer = await broken_after_its_head(gateway, client, request(version=version), opened)
+    assert not answer.whole
+    assert gateway.record.error == "http_protocol_error"
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("name", [*HALVES, "closing"])
+async def test_an_answer_that_stalls_is_cut(lab: Lab, name: str, version: bytes) -> None:
+    """Silence inside an answer, longer than is allowed, breaks it too."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
+    gateway.upstream.usual = [Act.WHOLE, HALVES.get(name, OK + b"\r\nabc")]
+    client = await gateway.connect()
+    await client.send(order(version=version))
+    answer = await client.answer()
+    assert (answer.status, answer.whole, client.ended) == (200, False, "rst")
+    await until(lambda: gateway.records)
+    assert gateway.record.error == "http_response_timeout"
+
+
+async def test_a_slow_answer_is_no_stall(lab: Lab) -> None:
+    """Byte by byte is slow, not silent: the deadline is for silence."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=0.5)
+    whole = OK + CHUNKED + b"\r\n\r\n" + chunks(b"a" * 200, b"b" * 200)
+    gateway.upstream.usual = [Act.WHOLE, Drip(whole)]
+    answer = await gateway.ask(request())
+    assert bytes(answer.content) == b"a" * 200 + b"b" * 200
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("framing", ["length", "chunked", "closing"])
+async def test_a_large_answer_arrives_whole(lab: Lab, framing: str, *, tls: bool) -> None:
+    """Megabytes stream through, to the last byte."""
+    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    piece = bytes(range(256)) * 256
+    scripts: dict[str, list[Step]] = {
+        "length": [Act.WHOLE, OK + b"Content-Length: %d\r\n\r\n" % (len(piece) * 50), Flood(piece, 50)],
+        "chunked": [
+            Act.WHOLE,
+            OK + CHUNKED + b"\r\n\r\n",
+            Flood(b"10000\r\n" + piece + b"\r\n", 50),
+            b"0\r\n\r\n",
+        ],
+        "closing": [Act.WHOLE, OK + b"\r\n", Flood(piece, 50), Act.FIN],
+    }
+    gateway.upstream.usual = scripts[framing]
+    answer = await gateway.ask(request())
+    assert answer.whole
+    assert answer.content == piece * 50

@@ -1,0 +1,290 @@
+"""Pacing between real sockets: what reaches the API when, who is told to come back, and what becomes of the API's own 429s."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from proxy.admin.metrics import Metrics
+from proxy.forward.forwarder import Forwarder
+from proxy.forward.listener import Listener
+from proxy.forward.pacing import Pacer
+from proxy.forward.upstream import Upstream
+from proxy.settings import load
+from proxy.tokens.diagnosis import error_code
+from tests.clock import FakeClock
+from tests.e2e.process import ACCOUNTS, Starter, configuration, serving_api
+from tests.gateway.client import Client, order, request, until
+from tests.gateway.conftest import StubTokens
+from tests.gateway.upstream import Act, ScriptedUpstream, reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from proxy.records import Record
+    from tests.gateway.client import Answer
+
+EXPIRED = b'{"code": 40106}'
+
+
+class Gate:
+    """A proxy that paces, in front of a scripted API. Its time stands still until the test moves it; the sockets' does not."""
+
+    def __init__(self, upstream: ScriptedUpstream, rate: float, max_wait: float) -> None:
+        names = ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
+        environ = {f"TELENOR_PROXY_OAUTH__{name}": "made-up" for name in names}
+        environ["TELENOR_PROXY_UPSTREAM__URL"] = f"http://127.0.0.1:{upstream.port}"
+        settings = load(None, environ)
+        self.upstream = upstream
+        self.clock = FakeClock()
+        self.metrics = Metrics()
+        self.pacer = Pacer(rate, max_wait, self.clock)
+        self.tokens = StubTokens()
+        self.records: list[Record] = []
+        self.clients: list[Client] = []
+        self._pool = Upstream(
+            settings.upstream.origin, None, max_connections=9, connect_timeout=5, idle_timeout=30
+        )
+        forwarder = Forwarder(
+            settings,
+            self.tokens,
+            self._pool,
+            error_code,
+            pacer=self.pacer,
+            on_throttled=self.metrics.throttled,
+        )
+        self.listener = Listener(settings, forwarder, self.records.append)
+        self._address = ("127.0.0.1", 0)
+
+    async def open(self) -> Gate:
+        """Listen."""
+        self._address = ("127.0.0.1", await self.listener.start("127.0.0.1", 0))
+        return self
+
+    async def send(self, data: bytes, *, queued: int) -> Client:
+        """Send a request on a connection of its own, and wait until so many stand in line, or one more has reached the API."""
+        client = await Client.connect(self._address)
+        self.clients.append(client)
+        before = len(self.upstream.whole)
+        await client.send(data)
+        await until(lambda: self.pacer.queued == queued and (queued or len(self.upstream.whole) > before))
+        return client
+
+    async def ask(self, data: bytes, method: bytes = b"GET") -> Answer:
+        """Send a request on a connection of its own; give the answer."""
+        client = await Client.connect(self._address)
+        self.clients.append(client)
+        await client.send(data)
+        return await client.answer(method)
+
+    async def arrived(self, count: int) -> None:
+        """Wait until so many requests have reached the API, and hold that there are no more."""
+        await until(lambda: len(self.upstream.whole) >= count)
+        await self.clock.settle()
+        assert len(self.upstream.whole) == count
+
+    async def close(self) -> None:
+        """End everything."""
+        await self.listener.close(0)
+        for client in self.clients:
+            client.close()
+        await self._pool.close()
+        await self.upstream.close()
+
+
+class Gates:
+    """Opens them, and closes them after the test."""
+
+    def __init__(self) -> None:
+        self._open: list[Gate] = []
+
+    async def __call__(self, rate: float = 10.0, max_wait: float = 10.0) -> Gate:
+        """Open one."""
+        upstream = ScriptedUpstream()
+        await upstream.start()
+        gate = await Gate(upstream, rate, max_wait).open()
+        self._open.append(gate)
+        return gate
+
+    async def close(self) -> None:
+        """Close them."""
+        for gate in self._open:
+            await gate.close()
+
+
+@pytest.fixture
+async def gates() -> AsyncIterator[Gates]:
+    """Open gates."""
+    gates = Gates()
+    yield gates
+    await gates.close()
+
+
+# --- the line ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_burst_reaches_the_api_spread_out(gates: Gates) -> None:
+    """Orders that come together reach the API one interval apart, in the order of coming, and all are answered."""
+    gate = await gates(rate=10)
+    clients = [await gate.send(order(content=b"%d" % number), queued=number) for number in range(4)]
+    for count in range(1, 5):
+        await gate.arrived(count)
+        await gate.clock.advance(0.1)
+    assert [bytes(received.content) for received in gate.upstream.whole] == [b"0", b"1", b"2", b"3"]
+    assert [(await client.answer()).status for client in clients] == [200] * 4
+
+
+async def test_who_would_wait_too_long_is_told_when_to_come_back(gates: Gates) -> None:
+    """429 with `Retry-After` and `not_sent`, at once; the API sees nothing of it, and the connection's next request is served."""
+    gate = await gates(rate=0.5, max_wait=3)
+    await gate.send(order(), queued=0)
+    await gate.send(order(), queued=1)
+    client = await gate.send(request(), queued=1)
+    answer = await client.answer()
+    assert (answer.status, answer.kind, answer.proxy_error) == (
+        429,
+        "too-many-requests",
+        "http_request_denied",
+    )
+    assert answer.problem["outcome"] == "not_sent"
+    assert answer.values(b"retry-after") == [b"4"]
+    assert gate.records[-1][3] == 429
+    await gate.clock.advance(4)
+    await client.send(request())
+    assert (await client.answer()).status == 200
+    await gate.arrived(3)
+
+
+async def test_a_client_that_leaves_makes_room(gates: Gates) -> None:
+    """A client that leaves while it stands in line is never sent, and whoever stands behind it moves up."""
+    gate = await gates(rate=10)
+    await gate.send(order(content=b"first"), queued=0)
+    leaving = await gate.send(order(content=b"leaving"), queued=1)
+    client = await gate.send(order(content=b"last"), queued=2)
+    leaving.reset()
+    await until(lambda: gate.pacer.queued == 1)
+    await gate.clock.advance(0.1)
+    assert (await client.answer()).status == 200
+    assert [bytes(received.content) for received in gate.upstream.whole] == [b"first", b"last"]
+    assert [(record.status, record.attempts) for record in gate.records if record.error] == [(499, 0)]
+
+
+async def test_a_replay_takes_a_turn_and_is_not_refused(gates: Gates) -> None:
+    """An order that is sent again with a new token keeps the distance like any other, also where a new one would be refused."""
+    gate = await gates(rate=0.5, max_wait=1)
+    gate.upstream.scripts.append([Act.WHOLE, reply(401, EXPIRED)])
+    client = await gate.send(order(), queued=1)
+    await gate.clock.advance(1.9)
+    await gate.arrived(1)
+    await gate.clock.advance(0.1)
+    assert (await client.answer()).status == 200
+    await gate.arrived(2)
+
+
+async def test_the_token_of_the_moment_is_sent(gates: Gates) -> None:
+    """A token that ends while a call stands in line is not sent; the call takes the next one."""
+    gate = await gates(rate=10)
+    await gate.send(order(), queued=0)
+    client = await gate.send(order(), queued=1)
+    gate.tokens.lose()
+    await gate.clock.advance(0.1)
+    assert (await client.answer()).status == 200
+    sent = [received.values(b"authorization")[0][-2:] for received in gate.upstream.whole]
+    assert sent == [b"-1", b"-2"]
+
+
+# --- the API's own 429s ----------------------------------------------------------------------------------------------
+
+
+def told(code: object) -> bytes:
+    """Make an error body."""
+    return json.dumps({"errorCode": code, "message": "too fast"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "label"),
+    [
+        (told(42901), (), "42901"),
+        (told("42902"), (b"Retry-After: 7",), "42902"),
+        (told(42999), (), "other"),
+        (told(40105), (), "other"),
+        (b"<html>Too many</html>", (), "other"),
+        (b"", (), "other"),
+        (gzip.compress(told(42901), mtime=0), (b"Content-Encoding: gzip",), "42901"),
+        (told(42901) + b" " * 100_000, (), "other"),
+    ],
+    ids=[
+        "quota",
+        "spike arrest",
+        "another code",
+        "a token's code",
+        "html",
+        "empty",
+        "gzip",
+        "too large to look",
+    ],
+)
+async def test_a_429_of_the_api_passes_unchanged(
+    gates: Gates, content: bytes, fields: tuple[bytes, ...], label: str
+) -> None:
+    """It is the client's business: byte for byte, counted by its code, sent once, and the token stays in force."""
+    gate = await gates()
+    gate.upstream.scripts.append([Act.WHOLE, reply(429, content, *fields)])
+    answer = await gate.ask(order())
+    assert (answer.status, bytes(answer.content)) == (429, content)
+    assert [
+        b"%b: %b" % line for line in answer.fields if line[0].startswith((b"Retry", b"Content-E"))
+    ] == list(fields)
+    assert answer.proxy_error is None
+    assert {code: count for code, count in gate.metrics.throttled_by_code().items() if count} == {label: 1}
+    assert (gate.tokens.rejected, len(gate.upstream.whole)) == ([], 1)
+
+
+async def test_a_429_to_head_is_counted_too(gates: Gates) -> None:
+    """Where there is no body to look at, there is no code."""
+    gate = await gates()
+    gate.upstream.scripts.append([Act.WHOLE, b"HTTP/1.1 429 X\r\nContent-Length: 15\r\n\r\n"])
+    answer = await gate.ask(request(b"HEAD"), b"HEAD")
+    assert answer.status == 429
+    assert gate.metrics.throttled_by_code()["other"] == 1
+
+
+# --- the whole of it --------------------------------------------------------------------------------------------------
+
+
+async def test_the_command_paces_and_tells(tmp_path: Path) -> None:
+    """`serve` with a rate holds to it; metrics and status say what the API throttled and what the proxy did."""
+    start = Starter(tmp_path)
+    async with serving_api() as api:
+        try:
+            api.sandbox.fault("api_error", "42902")
+            proxy = await start.ready(
+                configuration(api.url, pacing={"requests_per_second": 0.01, "max_wait_seconds": 1})
+            )
+            assert await status_and_wait(await proxy.url(ACCOUNTS)) == (429, None)
+            assert await status_and_wait(await proxy.url(ACCOUNTS)) == (429, 100)
+            status: dict[str, Any] = json.loads(await text(await proxy.admin_url("/status")))
+            assert status["throttled"] == {"42901": 0, "42902": 1, "other": 0}
+            metrics = await text(await proxy.admin_url("/metrics"))
+            assert 'telenor_proxy_upstream_throttled_total{code="42902"} 1.0' in metrics
+            assert "telenor_proxy_pacing_queued 0.0" in metrics
+        finally:
+            await start.close()
+
+
+async def status_and_wait(url: str) -> tuple[int, int | None]:
+    """Ask for a page; give the status, and for how long one should wait."""
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        wait = answer.headers.get("Retry-After")
+        return answer.status, None if wait is None else int(wait)
+
+
+async def text(url: str) -> str:
+    """Give a page."""
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return await answer.text()

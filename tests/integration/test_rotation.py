@@ -1,0 +1,246 @@
+"""New credentials and other changes reach a running proxy, without a restart and without a failed request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import yaml
+
+from proxy.watching import Watcher
+from tests.clock import FakeClock
+from tests.e2e.process import (
+    ACCOUNTS,
+    CREDENTIALS,
+    DEADLINE,
+    Api,
+    Running,
+    Starter,
+    configuration,
+    serving_api,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+NEW_PASSWORD = "Sentinel&Password 0005"
+
+
+class Mount:
+    """A mounted secret as Kubernetes makes one: `password` leads through `..data`, which is replaced as a whole."""
+
+    def __init__(self, directory: Path, content: str) -> None:
+        self._directory = directory
+        self._version = 0
+        self.path = directory / "password"
+        self.put(content)
+        self.path.symlink_to("..data/password")
+
+    def put(self, content: str) -> None:
+        """Replace the content."""
+        self._version += 1
+        version = self._directory / f"..version-{self._version}"
+        version.mkdir(parents=True)
+        (version / "password").write_text(content)
+        link = self._directory / "..data_tmp"
+        link.symlink_to(version.name)
+        link.replace(self._directory / "..data")
+
+
+class File:
+    """A secret in a plain file: written in place, or replaced by another file."""
+
+    def __init__(self, directory: Path, content: str, *, in_place: bool) -> None:
+        self._in_place = in_place
+        self.path = directory / "password"
+        directory.mkdir(parents=True)
+        self.path.write_text(content)
+
+    def put(self, content: str) -> None:
+        """Replace the content."""
+        target = self.path if self._in_place else self.path.with_name("password.new")
+        target.write_text(content)
+        target.replace(self.path)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    """Run the stand-in for the API."""
+    async with serving_api() as api:
+        yield api
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Starter]:
+    """Start commands; all of them end with the test."""
+    starter = Starter(tmp_path)
+    try:
+        yield starter
+    finally:
+        await starter.close()
+
+
+def rewrite(start: Starter, config: Mapping[str, object] | str) -> None:
+    """Replace the configuration file of the only command that was started."""
+    new = start.directory / "new.yaml"
+    new.write_text(config if isinstance(config, str) else yaml.safe_dump(dict(config)))
+    new.replace(start.directory / "config-0.yaml")
+
+
+@contextlib.asynccontextmanager
+async def asking(proxy: Running) -> AsyncIterator[list[int]]:
+    """Ask for something again and again, on several connections; give the statuses."""
+    statuses: list[int] = []
+    url, over = await proxy.url(ACCOUNTS), asyncio.Event()
+
+    async def ask(http: aiohttp.ClientSession) -> None:
+        while not over.is_set():
+            async with http.get(url) as answer:
+                await answer.read()
+                statuses.append(answer.status)
+
+    async with aiohttp.ClientSession() as http:
+        clients = [asyncio.create_task(ask(http)) for _ in range(3)]
+        try:
+            yield statuses
+        finally:
+            over.set()
+            await asyncio.gather(*clients)
+
+
+async def page(url: str, **fields: str) -> tuple[int, Any]:
+    """Ask for a page; give its status, and its content if that is JSON."""
+    async with aiohttp.ClientSession() as http, http.get(url, headers=fields) as answer:
+        return answer.status, await answer.json() if "json" in answer.content_type else None
+
+
+# --- noticing ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["written", "replaced", "mounted"])
+async def test_the_system_tells_of_a_change(tmp_path: Path, kind: str) -> None:
+    """A change is noticed because the operating system tells of it: time stands still here, so that nobody looks by himself."""
+    directory = tmp_path / "secrets"
+    secret = (
+        Mount(directory, "one") if kind == "mounted" else File(directory, "one", in_place=kind == "written")
+    )
+    noticed: asyncio.Queue[str] = asyncio.Queue()
+
+    async def changed() -> bool:
+        noticed.put_nowait(secret.path.read_text())
+        return True
+
+    watching = asyncio.create_task(Watcher(lambda: {secret.path}, changed, FakeClock()).run())
+    try:
+        async with asyncio.timeout(DEADLINE):
+            assert await noticed.get() == "one"
+            for content in ("two", "three"):
+                secret.put(content)
+                assert await noticed.get() == content
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+def test_the_health_check_does_without() -> None:
+    """Watching files costs 15 ms and 4 MB: a health check, which runs every few seconds, imports nothing of it."""
+    program = "import sys, proxy.cli, proxy.healthcheck, proxy.settings; print({'watchfiles', 'anyio'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+# --- credentials ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_password_is_taken_from_its_mount(start: Starter, api: Api, tmp_path: Path) -> None:
+    """When a mounted secret changes, the proxy logs in with it; no request fails meanwhile, and nothing secret is logged."""
+    mount = Mount(tmp_path / "secrets", CREDENTIALS.password)
+    config = configuration(api.url)
+    config["oauth"] |= {"password": None, "password_file": str(mount.path)}
+    proxy = await start.ready(config)
+    async with asking(proxy) as statuses:
+        api.sandbox.credentials = replace(CREDENTIALS, password=NEW_PASSWORD)
+        mount.put(f"{NEW_PASSWORD}\n")
+        assert (await proxy.event("configuration.reloaded"))["changed"] == ["oauth.password"]
+        assert (await proxy.event("token.renewed", 2))["cause"] == "credentials_changed"
+    assert set(statuses) == {200}
+    assert await proxy.stop() == 0
+    assert "Sentinel" not in proxy.output + proxy.errors
+
+
+async def test_a_wrong_password_ends_nothing(start: Starter, api: Api) -> None:
+    """New credentials that are refused leave the old token in force; the next ones are tried at once, not after the refusal's pause."""
+    config = configuration(api.url)
+    proxy = await start.ready(config)
+    async with asking(proxy) as statuses:
+        config["oauth"]["password"] = "wrong"
+        rewrite(start, config)
+        failed = await proxy.event("token.renewal_failed")
+        assert (failed["reason"], failed["state"], failed["next_attempt_in"]) == ("refused", "fresh", 30.0)
+        config["oauth"]["password"] = CREDENTIALS.password
+        rewrite(start, config)
+        await proxy.event("token.renewed", 2)
+    assert set(statuses) == {200}
+
+
+async def test_a_hangup_tries_refused_credentials_at_once(start: Starter, api: Api) -> None:
+    """Configured by the environment alone, the proxy has no file to watch; SIGHUP still makes it try, and it becomes ready."""
+    api.sandbox.credentials = replace(CREDENTIALS, password=NEW_PASSWORD)
+    config = configuration(api.url)
+    environ = {
+        f"TELENOR_PROXY_{section}__{key}".upper(): str(value)
+        for section, settings in config.items()
+        for key, value in settings.items()
+    }
+    proxy = await start("serve", environ=environ)
+    await proxy.event("token.renewal_failed")
+    api.sandbox.credentials = CREDENTIALS
+    proxy.send(signal.SIGHUP)
+    assert (await proxy.event("configuration.reloaded"))["changed"] == []
+    await proxy.event("token.renewed")
+    assert (await page(await proxy.admin_url("/readiness")))[0] == 200
+
+
+# --- the rest of the configuration ------------------------------------------------------------------------------------
+
+
+async def test_what_can_change_does_and_what_cannot_says_so(start: Starter, api: Api) -> None:
+    """Client key and log level are taken up, a port is not; a file with a fault changes nothing; the status says all of it."""
+    config = configuration(api.url, listen={"client_key": "key-number-one"}, log={"level": "info"})
+    proxy = await start.ready(config)
+    url, status = await proxy.url(ACCOUNTS), await proxy.admin_url("/status")
+    assert (await page(url, **{"X-Proxy-Key": "key-number-one"}))[0] == 200
+
+    config["listen"] |= {"client_key": "key-number-two", "port": 9}
+    rewrite(start, config)
+    assert (await proxy.event("configuration.reloaded"))["changed"] == ["listen.client_key"]
+    assert (await proxy.event("configuration.restart_needed"))["settings"] == ["listen.port"]
+    assert (await page(url, **{"X-Proxy-Key": "key-number-one"}))[0] == 403
+    assert (await page(url, **{"X-Proxy-Key": "key-number-two"}))[0] == 200
+
+    rewrite(start, "oauth: [")
+    (problem,) = (await proxy.event("configuration.refused"))["problems"]
+    assert "is not valid YAML" in problem
+    assert (await page(url, **{"X-Proxy-Key": "key-number-two"}))[0] == 200
+    _, told = await page(status)
+    assert told["configuration"] == {"refused": [problem], "restart_needed": ["listen.port"]}
+
+    config["log"]["level"] = "error"
+    rewrite(start, config)
+    async with asyncio.timeout(DEADLINE):
+        while (await page(status))[1]["settings"]["log.level"] != "error":
+            pass  # the event that would tell of it is not written any more
+    answered = len(proxy.events("request.completed"))
+    assert (await page(url, **{"X-Proxy-Key": "key-number-two"}))[0] == 200
+    assert await proxy.stop() == 0
+    assert len(proxy.events("request.completed")) == answered
+    assert "key-number" not in proxy.output

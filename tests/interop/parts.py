@@ -1,0 +1,143 @@
+"""What the interoperability tests are made with: the stand-in for the API with a recorder, and a wiretap between client and proxy.
+
+    client process -> wiretap -> proxy process -> recorder and stand-in
+
+The recorder also makes answers of the kinds that gateways give: the list compressed for whoever accepts it, another read in chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from proxy.sandbox.server import create_app
+from proxy.sandbox.state import Sandbox
+from tests.e2e.process import ACCOUNTS, CREDENTIALS
+
+if TYPE_CHECKING:
+    from asyncio import StreamReader, StreamWriter
+    from collections.abc import AsyncIterator
+
+    from aiohttp.typedefs import Handler
+
+SUBSCRIPTIONS: Final = "/corporate-mobile-subscriptions/v2/mobile-subscriptions"
+#: With so many accounts the list has some 200 kB: more than one read of any of these clients.
+_ACCOUNTS_LISTED: Final = 2000
+_TOKEN_PATH: Final = "/oauth/v2/token"
+_PIECE: Final = 65536  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A call as it reached the API, and what the API answered. Names of fields are in lower case; content is without its codings."""
+
+    method: str
+    target: str
+    fields: list[tuple[str, str]]
+    content: bytes
+    status: int
+    answer: bytes
+
+    def all(self, name: str) -> list[str]:
+        """Give every value of the field."""
+        return [value for given, value in self.fields if given == name]
+
+
+@dataclass
+class Recorder:
+    """The stand-in for the API with a recorder in front."""
+
+    sandbox: Sandbox = field(default_factory=lambda: Sandbox(CREDENTIALS))
+    calls: list[Recorded] = field(default_factory=list)
+    url: str = ""
+
+    def restart(self) -> None:
+        """Forget what happened, and have a long list to read. Tokens stay valid."""
+        self.calls.clear()
+        self.sandbox.reset()
+        self.sandbox.settings.account_delay_seconds = 0
+        for number in range(_ACCOUNTS_LISTED):
+            self.sandbox.create_account({"accountReference1": f"department {number}"})
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Recorder]:
+        """Serve on loopback as long as the context lasts."""
+        app = create_app(self.sandbox)
+        app.middlewares.insert(0, self._record)
+        runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=0.25)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield self
+        finally:
+            await runner.cleanup()
+
+    @web.middleware
+    async def _record(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        content = await request.read()
+        answer = await handler(request)
+        if request.raw_path == _TOKEN_PATH:
+            return answer
+        assert isinstance(answer, web.Response)
+        assert isinstance(answer.body, bytes)
+        fields = [(name.decode().lower(), value.decode()) for name, value in request.raw_headers]
+        self.calls.append(
+            Recorded(request.method, request.raw_path, fields, content, answer.status, answer.body)
+        )
+        if request.raw_path == ACCOUNTS and "gzip" in request.headers.get("Accept-Encoding", ""):
+            answer.enable_compression(web.ContentCoding.gzip)
+        if request.raw_path == SUBSCRIPTIONS:
+            answer.enable_chunked_encoding()
+        return answer
+
+
+@dataclass
+class Wiretap:
+    """Passes bytes between clients and the proxy, counts the connections, and keeps what was said on them, in both directions."""
+
+    connections: int = 0
+    asked: bytearray = field(default_factory=bytearray)
+    answered: bytearray = field(default_factory=bytearray)
+
+    @asynccontextmanager
+    async def between(self, port: int) -> AsyncIterator[str]:
+        """Listen on loopback and pass on to the proxy at that port; gives the URL for clients."""
+        tasks: list[asyncio.Task[None]] = []
+
+        def accepted(reader: StreamReader, writer: StreamWriter) -> None:
+            tasks.append(asyncio.create_task(self._serve(port, reader, writer)))
+
+        server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, port: int, client: StreamReader, to_client: StreamWriter) -> None:
+        self.connections += 1
+        proxy, to_proxy = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            await asyncio.gather(_pass(client, to_proxy, self.asked), _pass(proxy, to_client, self.answered))
+        finally:
+            to_client.close()
+            to_proxy.close()
+
+
+async def _pass(source: StreamReader, target: StreamWriter, kept: bytearray) -> None:
+    """Pass bytes on until the source has ended its side, then end that side of the target."""
+    try:
+        while piece := await source.read(_PIECE):
+            kept += piece
+            target.write(piece)
+            await target.drain()
+        target.write_eof()
+    except OSError:  # one of the two has reset its connection: so has the other now
+        target.transport.abort()

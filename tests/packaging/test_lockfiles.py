@@ -1,0 +1,96 @@
+"""The lock files: every dependency at one version, with hashes, and no word on where it comes from."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.packaging.repository import ROOT, files, pyproject, read, requirements
+
+PROJECT = pyproject()
+RUNTIME = requirements(PROJECT["project"]["dependencies"])
+DEV = requirements(PROJECT["dependency-groups"]["dev"])
+BUILD = requirements(PROJECT["build-system"]["requires"])
+
+HASHES = re.compile(r"( --hash=sha256:[0-9a-f]{64})+")
+#: Where packages come from is the business of each machine. Nor is the repository bound to one registry.
+PLACES = re.compile(
+    r"(?<!emit-)(extra-)?index-url|(?<!emit-)find-links|trusted-host|/simple/"
+    r"|(pypi|pythonhosted|npmjs)\.org|(docker|ghcr|quay)\.io"
+)
+
+
+def entries(name: str) -> list[tuple[Requirement, str]]:
+    """Return what a lock file pins, each with its options."""
+    lines = read(f"requirements/{name}").replace("\\\n", " ").splitlines()
+    pins = []
+    for line in filter(None, map(str.strip, lines)):
+        text, separator, options = re.sub(r"\s+", " ", line).partition(" --")
+        pins.append((Requirement(text), f"{separator}{options}"))
+    return pins
+
+
+def versions(name: str) -> dict[str, str]:
+    """Return the version of each package of a lock file."""
+    return {
+        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin, _options in entries(name)
+    }
+
+
+@pytest.mark.parametrize("name", ["runtime.txt", "dev.txt", "tools.txt"])
+def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
+    """Each line pins one package to one version and to the hashes of its files, and says nothing else; none comes twice."""
+    pins = entries(name)
+    assert pins
+    for pin, options in pins:
+        assert re.fullmatch(r"==[0-9][^,*]*", str(pin.specifier)), pin
+        assert pin.url is None
+        assert HASHES.fullmatch(options), pin
+    assert len(versions(name)) == len(pins)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("runtime.txt", RUNTIME), ("dev.txt", RUNTIME + DEV), ("tools.txt", BUILD)],
+    ids=["runtime", "dev", "tools"],
+)
+def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) -> None:
+    """What pyproject.toml asks for is locked, at a version that it accepts: the lock was made after the last change."""
+    locked = versions(name)
+    for requirement in wanted:
+        version = locked.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not locked: make lock"
+        assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: make lock"
+
+
+def test_the_tests_use_what_runs() -> None:
+    """What is tested is what runs: the development lock has every package of the run-time lock at the same version."""
+    assert versions("runtime.txt").items() <= versions("dev.txt").items()
+
+
+def test_no_file_says_where_packages_come_from() -> None:
+    """No file of the repository names a registry or an index, so that it builds wherever one is configured."""
+    me = "tests/packaging/test_lockfiles.py"
+    found = [
+        f"{path}: {match[0]}"
+        for path in files()
+        if path != me
+        for match in PLACES.finditer((ROOT / path).read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("requirement", RUNTIME, ids=lambda requirement: requirement.name)
+def test_each_dependency_has_its_reason(requirement: Requirement) -> None:
+    """Each run-time dependency has a line under "Dependencies" in docs/architecture.md that says why it is there."""
+    section = re.search(
+        r"^(#+) Dependencies$(.*?)(?=^#{1,2} |\Z)", read("docs/architecture.md"), re.MULTILINE | re.DOTALL
+    )
+    assert section is not None, "docs/architecture.md has no heading Dependencies"
+    named = re.compile(rf"(?<![\w-]){re.escape(requirement.name)}(?![\w-])", re.IGNORECASE)
+    lines = [line for line in section[2].splitlines() if named.search(line)]
+    assert lines, f"{requirement.name} has no line there"
+    assert max(len(named.sub("", line)) for line in lines) >= 30, "its line gives no reason"

@@ -1,0 +1,96 @@
+"""The wheel: the package, whole, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from email.parser import HeaderParser
+from typing import TYPE_CHECKING
+
+import pytest
+
+import proxy
+from tests.packaging.repository import ROOT, files, pyproject, read, requirements
+
+if TYPE_CHECKING:
+    from email.message import Message
+    from pathlib import Path
+
+PROJECT = pyproject()["project"]
+INFO = f"telenor_proxy-{proxy.__version__}.dist-info"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it, with the locked tools."""
+    directory = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(directory)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=50)
+    (built,) = directory.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    """Read what it says of itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        return HeaderParser().parsestr(archive.read(f"{INFO}/METADATA").decode())
+
+
+def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    """Every file of the package is in the wheel, pages and type marker too, and besides them only the wheel's own description."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    own = {name for name in names if name.startswith(f"{INFO}/")}
+    assert names - own == {path for path in files() if path.startswith("proxy/")}
+    assert "proxy/py.typed" in names
+    assert {name.removeprefix(f"{INFO}/") for name in own} == {
+        "METADATA",
+        "RECORD",
+        "WHEEL",
+        "entry_points.txt",
+        "licenses/LICENSE",
+    }
+
+
+def test_it_says_what_it_is(metadata: Message) -> None:
+    """Name, version, licence, Python and dependencies are those of pyproject.toml, and the README is its description."""
+    assert metadata["Name"] == PROJECT["name"]
+    assert metadata["Version"] == proxy.__version__
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Requires-Python"] == PROJECT["requires-python"]
+    assert requirements(metadata.get_all("Requires-Dist", [])) == requirements(PROJECT["dependencies"])
+    assert metadata.get_payload() == read("README.md")
+
+
+def test_it_has_the_licence_word_for_word(wheel: Path) -> None:
+    """The licence in the wheel is the repository's, which is the Apache License 2.0."""
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read(f"{INFO}/licenses/LICENSE").decode()
+    assert text == read("LICENSE")
+    assert re.match(r"\s+Apache License\s+Version 2\.0, January 2004\s", text)
+
+
+def test_it_brings_the_command(wheel: Path) -> None:
+    """The wheel's only console script is `telenor-proxy`."""
+    with zipfile.ZipFile(wheel) as archive:
+        script = archive.read(f"{INFO}/entry_points.txt").decode().split()
+    assert script == ["[console_scripts]", "telenor-proxy", "=", "proxy.cli:main"]
+
+
+def test_it_runs(wheel: Path, tmp_path: Path) -> None:
+    """The code of the wheel runs away from the repository, and is the one that was imported."""
+    code = "import proxy, proxy.app, proxy.sandbox.server; print(proxy.__file__, proxy.__version__)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(wheel)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.stdout.split() == [str(wheel / "proxy" / "__init__.py"), proxy.__version__]

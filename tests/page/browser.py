@@ -1,0 +1,259 @@
+"""A real Chromium without a window, spoken to over its DevTools protocol.
+
+aiohttp speaks WebSocket, so no driver and no further package is needed. One process for all tests, one fresh profile for each tab.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+#: Seconds. What the page does takes a fraction of it, even on a busy machine.
+DEADLINE = 20.0
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",  # Chromium's own sandbox does not run as root
+    "--disable-gpu",
+    "--disable-dev-shm-usage",  # containers have little of it
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--metrics-recording-only",
+    "--no-default-browser-check",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+    "--use-mock-keychain",
+)
+
+
+def find() -> str | None:
+    """Give the path of a Chromium, if one is installed."""
+    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+class Chromium:
+    """The process. Close it with `close`."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        self._process = subprocess.Popen(
+            [program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.endpoint = self._read_endpoint()
+        # What it goes on to say is read and dropped, or it would stand still one day.
+        self._reader = threading.Thread(target=self._drop, daemon=True)
+        self._reader.start()
+
+    def _read_endpoint(self) -> str:
+        assert self._process.stderr is not None
+        said = []
+        for line in self._process.stderr:
+            if line.startswith("DevTools listening on "):
+                return line.split()[-1]
+            said.append(line)
+        raise AssertionError(f"Chromium did not start:\n{''.join(said)}")
+
+    def _drop(self) -> None:
+        assert self._process.stderr is not None
+        for _ in self._process.stderr:
+            pass
+
+    def close(self) -> None:
+        """End it and its children."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+
+class Tab:
+    """One page in a profile of its own. `complaints`: what the browser's console has said; `requests`: all URLs it has asked for."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._session: str | None = None
+        self._loaded = asyncio.Event()
+        # What is answered to requests that `Fetch.enable` holds back.
+        self.answer_in_its_place: dict[str, object] = {}
+        self._errands: set[asyncio.Task[dict[str, Any]]] = set()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+
+    async def begin(self) -> None:
+        """Open the tab."""
+        context = (await self.call("Target.createBrowserContext", disposeOnDetach=True))["browserContextId"]
+        target = await self.call("Target.createTarget", url="about:blank", browserContextId=context)
+        attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
+            await self.call(f"{domain}.enable")
+        # A headless window has no focus by itself.
+        await self.call("Emulation.setFocusEmulationEnabled", enabled=True)
+
+    async def read(self) -> None:
+        """Take what the browser sends, until it ends."""
+        async for message in self._socket:
+            content = json.loads(message.data)
+            if "id" in content:
+                self._answers.pop(content["id"]).set_result(content)
+            else:
+                self._heed(content["method"], content["params"])
+
+    def _heed(self, method: str, params: dict[str, Any]) -> None:
+        if method == "Page.loadEventFired":
+            self._loaded.set()
+        elif method == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif method == "Log.entryAdded":
+            entry = params["entry"]
+            self.complaints.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
+        elif method == "Runtime.consoleAPICalled":
+            self.complaints.append(f"{params['type']}: {params['args']}")
+        elif method == "Fetch.requestPaused":
+            answer = self.call(
+                "Fetch.fulfillRequest", requestId=params["requestId"], **self.answer_in_its_place
+            )
+            errand = asyncio.create_task(answer)
+            self._errands.add(errand)
+            errand.add_done_callback(self._errands.discard)
+        elif method == "Runtime.exceptionThrown":
+            self.complaints.append(f"exception: {params['exceptionDetails']}")
+
+    async def call(self, method: str, **params: object) -> dict[str, Any]:
+        """Send a command of the protocol; give its result."""
+        number = next(self._numbers)
+        command: dict[str, object] = {"id": number, "method": method, "params": params}
+        if self._session is not None:
+            command["sessionId"] = self._session
+        self._answers[number] = answer = asyncio.get_running_loop().create_future()
+        await self._socket.send_json(command)
+        async with asyncio.timeout(DEADLINE):
+            content = await answer
+        assert "error" not in content, f"{method}: {content['error']}"
+        result: dict[str, Any] = content["result"]
+        return result
+
+    async def emulate(
+        self,
+        *,
+        languages: str = "en-GB,en",
+        dark: bool = False,
+        width: int = 1200,
+        height: int = 900,
+        scale: float = 1,
+        zone: str = "Europe/Oslo",
+    ) -> None:
+        """Be another reader's browser: for the pages that are opened after this."""
+        agent = (await self.call("Browser.getVersion"))["userAgent"]
+        await self.call("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=languages)
+        await self.call("Emulation.setTimezoneOverride", timezoneId=zone)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}
+        await self.call("Emulation.setEmulatedMedia", features=[scheme, still])
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 600,
+        )
+
+    async def goto(self, url: str) -> None:
+        """Open a page and wait until it is loaded."""
+        self._loaded.clear()
+        await self.call("Page.navigate", url=url)
+        async with asyncio.timeout(DEADLINE):
+            await self._loaded.wait()
+
+    async def evaluate(self, expression: str) -> Any:
+        """Give the value of an expression in the page; of a promise, what it comes to."""
+        result = await self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    async def until(self, expression: str) -> Any:
+        """Wait until an expression in the page is true; give its value."""
+        look = (
+            "new Promise((resolve) => { const look = () => { const value = (%s);"
+            " if (value) resolve(value); else setTimeout(look, 20); }; look(); })"
+        )
+        try:
+            async with asyncio.timeout(DEADLINE):
+                return await self.evaluate(look % expression)
+        except TimeoutError:
+            shown = await self.evaluate("document.body.innerText")
+            raise AssertionError(f"it did not become true: {expression}\nThe page shows:\n{shown}") from None
+
+    async def look(self, expression: str) -> Any:
+        """Wait until an expression is true, while the page asks the proxy at once and not when its time has come."""
+        return await self.until(f"(document.dispatchEvent(new Event('visibilitychange')), {expression})")
+
+    async def text(self, selector: str) -> str:
+        """Give the text of an element as it is shown."""
+        shown = await self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText")
+        return str(shown).replace("\u00a0", " ")
+
+    async def press(self, key: str) -> None:
+        """Press a key and let it go."""
+        codes = {"Tab": 9, "Enter": 13}
+        key_code = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
+        text = {"text": "\r"} if key == "Enter" else {}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", **key_code, **text)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **key_code)
+
+    async def screenshot(self, path: Path) -> None:
+        """Take a picture of the whole page."""
+        size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        taken = await self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(taken["data"]))  # noqa: ASYNC240 # the test has nothing else to do meanwhile
+
+
+@asynccontextmanager
+async def tab(chromium: Chromium) -> AsyncIterator[Tab]:
+    """Open a tab; it is gone, with its profile, when the context ends."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(chromium.endpoint, max_msg_size=0, compress=0) as socket,
+    ):
+        opened = Tab(socket)
+        reading = asyncio.create_task(opened.read())
+        try:
+            await opened.begin()
+            await opened.emulate()
+            yield opened
+        finally:
+            await socket.close()
+            await reading

@@ -1,0 +1,292 @@
+"""How the page behaves: with hostile data, on a phone, by keyboard, for screen readers, in the dark, and when the proxy is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.tokens.values import TokenState
+from tests.page import staged
+from tests.page.conftest import SCREENSHOTS
+from tests.page.staged import Stage, refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.page.browser import Tab
+
+ROWS = "document.querySelectorAll('#failures-rows tr').length"
+HEADLINE = "document.getElementById('headline').textContent"
+
+
+async def show(tab: Tab, stage: Stage) -> None:
+    """Open the page and wait until it shows an answer."""
+    await tab.goto(stage.url)
+    await tab.until("document.getElementById('version').textContent")
+
+
+async def picture(tab: Tab, path: Path) -> None:
+    """Take a picture in which the address is the usual one."""
+    await tab.evaluate("document.getElementById('where').textContent = '127.0.0.1:9090'")
+    await tab.screenshot(path)
+
+
+# --- What it shows ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("working", {"width": 1120}),
+        ("working-dark", {"width": 1120, "dark": True}),
+        ("working-phone", {"width": 360, "height": 740, "scale": 2}),
+        ("working-nb", {"width": 1120, "languages": "nb-NO,nb"}),
+    ],
+)
+async def test_an_hour_of_work(tab: Tab, stage: Stage, name: str, options: dict[str, Any]) -> None:
+    """Sixty bars, four lines without a gap, totals in the legend, failures with their ids; a picture for the README."""
+    stage.live_an_hour()
+    await tab.emulate(**options)
+    await show(tab, stage)
+    columns = (
+        "new Set([...document.querySelectorAll('#calls-plot rect')].map((bar) => bar.getAttribute('x'))).size"
+    )
+    assert await tab.evaluate(columns) == 60
+    lines = "[...document.querySelectorAll('#latency-plot .line')].map((line) => line.getAttribute('d').split('M').length - 1)"
+    assert await tab.evaluate(lines) == [1, 1, 1, 1]
+    assert await tab.evaluate(ROWS) == 5
+    assert "order-system-1caa" in await tab.text("#failures-rows")
+    await picture(tab, SCREENSHOTS / f"{name}.png")
+    assert tab.complaints == []
+
+
+async def test_refused_in_the_dark_on_a_phone(tab: Tab, stage: Stage) -> None:
+    """The worst case for space: the longest sentences on the smallest screen."""
+    stage.live_an_hour()
+    stage.report.credentials_watched = True
+    stage.token_is(
+        state=TokenState.EMPTY,
+        expires_in_seconds=None,
+        last_failure=refused(),
+        next_attempt_in_seconds=95.0,
+        failures=2,
+    )
+    for name, options in (
+        ("refused-phone", {"width": 360, "height": 740, "scale": 2}),
+        ("refused-dark", {"width": 1120}),
+    ):
+        await tab.emulate(dark=True, languages="nb-NO,nb", **options)  # type: ignore[arg-type] # numbers all
+        await show(tab, stage)
+        assert await tab.text("#headline") == "Virker ikke"
+        await picture(tab, SCREENSHOTS / f"{name}.png")
+
+
+async def test_data_stays_text(tab: Tab, stage: Stage) -> None:
+    """Whatever looks like markup in what the proxy reports is shown as it is, and does nothing."""
+    hostile = "<img src=x onerror=\"document.title='hit'\">"
+    stage.call(502, error=hostile, method=hostile, request_id=hostile)
+    stage.token_is(last_failure=refused(hostile))
+    await show(tab, stage)
+    shown = await tab.text("#failures-rows")
+    assert shown.count(hostile) == 3
+    assert f"(code {hostile})" in await tab.text("#sentence")
+    assert await tab.evaluate("document.images.length") == 0
+    assert await tab.evaluate("document.title") != "hit"
+    assert tab.complaints == []
+
+
+async def test_the_pointer_reads_the_charts(tab: Tab, stage: Stage) -> None:
+    """Over a minute, a note names it and its numbers; beside the chart there is none."""
+    stage.live_an_hour()
+    await show(tab, stage)
+    box = await tab.evaluate(
+        "(({left, top, width, height}) => ({x: left + width - 40, y: top + height / 2}))(document.getElementById('calls-plot').getBoundingClientRect())"
+    )
+    await tab.call("Input.dispatchMouseEvent", type="mouseMoved", **box)
+    assert await tab.until("!document.querySelector('#calls-plot .note').hidden")
+    assert "2xx" in await tab.text("#calls-plot .note")
+    await tab.call("Input.dispatchMouseEvent", type="mouseMoved", x=5, y=5)
+    assert await tab.until("document.querySelector('#calls-plot .note').hidden")
+
+
+async def test_the_numbers_of_the_charts_are_a_table_as_well(tab: Tab, stage: Stage) -> None:
+    """For who cannot see charts: the minutes with calls, newest first."""
+    stage.call(200)
+    stage.clock.suspend(120)
+    stage.call(502, error="dns_error")
+    stage.call(200)
+    await show(tab, stage)
+    await tab.evaluate("document.querySelector('#numbers summary').click()")
+    await tab.until("document.querySelectorAll('#numbers-rows tr').length === 2")
+    cells = await tab.evaluate(
+        "[...document.querySelectorAll('#numbers-rows tr')[0].children].map((cell) => cell.textContent)"
+    )
+    assert cells[1:7] == ["1", "0", "0", "0", "0", "1"]
+
+
+async def test_settings_are_shown_without_secrets(tab: Tab, stage: Stage) -> None:
+    """Every setting by its name; of credentials only that they are set."""
+    await show(tab, stage)
+    await tab.evaluate("document.querySelector('#settings summary').click()")
+    text = await tab.text("#settings")
+    for line in (
+        "url\thttps://api.telenor.no",
+        "client_secret\tset",
+        "client_key\tnot set",
+        "logout_on_shutdown\tno",
+    ):
+        assert line in text
+    assert "Sentinel" not in await tab.evaluate("document.documentElement.outerHTML")
+
+
+# --- Who uses it ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [320, 360, 768])
+async def test_nothing_is_wider_than_the_screen(tab: Tab, stage: Stage, width: int) -> None:
+    """With everything open, with long ids and long sentences: no sideways scrolling."""
+    stage.live_an_hour()
+    stage.call(502, error="connection_refused", request_id="x" * 128)
+    stage.token_is(state=TokenState.EMPTY, last_failure=refused("23"), next_attempt_in_seconds=30.0)
+    await tab.emulate(width=width, languages="nb")
+    await show(tab, stage)
+    await tab.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    await tab.until("document.querySelectorAll('#numbers-rows tr').length > 50")
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def test_the_keyboard_reaches_everything_in_order(tab: Tab, stage: Stage) -> None:
+    """The two folds, which Enter opens, the numbers to scroll through, the links; each with a visible ring."""
+    await show(tab, stage)
+    visited = []
+    for _ in range(5):
+        await tab.press("Tab")
+        visited.append(await tab.evaluate("document.activeElement.textContent"))
+        assert await tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert visited == ["The numbers by minute", "Effective settings", "/status", "/metrics", "/readiness"]
+    await tab.evaluate("document.querySelector('#numbers summary').focus()")
+    await tab.press("Enter")
+    assert await tab.until("document.getElementById('numbers').open")
+    await tab.press("Tab")
+    assert await tab.evaluate("document.activeElement.className") == "scroll"
+
+
+async def test_screen_readers_find_names_for_everything(tab: Tab, stage: Stage) -> None:
+    """One main heading, a heading for each part, a name for each picture and each table, and the language."""
+    stage.live_an_hour()
+    await tab.emulate(languages="nb")
+    await show(tab, stage)
+    assert await tab.evaluate("document.documentElement.lang") == "nb"
+    nodes = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
+    names: dict[str, list[str]] = {}
+    for node in nodes:
+        if not node["ignored"]:
+            names.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", ""))
+    assert [name for name in names["heading"] if name == "telenor-proxy"] == ["telenor-proxy"]
+    assert {"Tilgangstoken", "Kall per minutt", "Tid per kall", "Forbindelser", "Siste feil"} <= set(
+        names["heading"]
+    )
+    for role in ("image", "table", "region", "link", "DisclosureTriangle"):
+        assert all(names[role]), f"{role}: {names[role]}"
+    assert any(
+        name.startswith("Tid per kall den siste timen. Hele kallet: median ") for name in names["image"]
+    )
+    assert "status" in names
+    assert "main" in names
+
+
+async def test_the_verdict_is_announced_only_when_it_changes(tab: Tab, stage: Stage) -> None:
+    """The live region is left alone while countdowns run and answers come, or a screen reader would never be silent."""
+    await show(tab, stage)
+    await tab.evaluate(
+        "window.changes = 0; new MutationObserver(() => { window.changes += 1; })"
+        ".observe(document.querySelector('[aria-live]'), { subtree: true, childList: true, characterData: true })"
+    )
+    stage.call()
+    await tab.look("document.getElementById('calls-total').textContent.startsWith('1 call')")
+    assert await tab.evaluate("window.changes") == 0
+    stage.report.draining = True
+    await tab.look(f"{HEADLINE} === 'Shutting down'")
+    assert await tab.evaluate("window.changes") > 0
+
+
+async def test_the_system_decides_about_colours_and_motion(tab: Tab, stage: Stage) -> None:
+    """Dark where the system is dark; still where it wants no motion."""
+    await show(tab, stage)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    pulse = "getComputedStyle(document.querySelector('.pulse')).animationName"
+    assert await tab.evaluate(ground) == "rgb(245, 246, 248)"
+    assert await tab.evaluate(pulse) == "none"
+    await tab.emulate(dark=True)
+    assert await tab.evaluate(ground) == "rgb(14, 17, 22)"
+    await tab.call("Emulation.setEmulatedMedia", features=[])
+    assert await tab.evaluate(pulse) == "pulse"
+
+
+# --- When the proxy does not answer -------------------------------------------------------------------------------------
+
+
+async def test_a_proxy_that_is_gone_and_comes_back(tab: Tab) -> None:
+    """The page says since when, greys out what is old, and goes on by itself when there are answers again."""
+    stage = Stage()
+    stage.live_an_hour()
+    async with staged.serving(stage):
+        await show(tab, stage)
+    port = int(stage.url.rsplit(":", 1)[1].rstrip("/"))
+    await tab.look(f"{HEADLINE} === 'The proxy does not answer'")
+    assert await tab.text("#sentence") == "Its last answer came at 10:12."
+    assert "No answer as of 10:12:2" in " ".join((await tab.text("#live")).split())
+    assert await tab.evaluate("getComputedStyle(document.getElementById('cards')).opacity") == "0.6"
+    await picture(tab, SCREENSHOTS / "silent.png")
+    async with staged.serving(stage, port):
+        await tab.look(f"{HEADLINE} === 'Working'")
+        assert await tab.text("#live-words") == "Live"
+
+
+PACE = """
+    window.pauses = [];
+    const setTimeoutBefore = window.setTimeout;
+    window.setTimeout = (work, pause) => {
+        if (pause >= 1000) window.pauses.push(pause);
+        return setTimeoutBefore(work, pause >= 1000 ? 10 : pause);
+    };
+"""
+
+
+async def test_it_asks_less_often_when_there_is_no_answer(tab: Tab) -> None:
+    """Every two seconds; without an answer more and more seldom, up to fifteen."""
+    await tab.call("Page.addScriptToEvaluateOnNewDocument", source=PACE)
+    stage = Stage()
+    async with staged.serving(stage):
+        await show(tab, stage)
+        await tab.until("window.pauses.length > 3")
+        assert await tab.evaluate("[...new Set(window.pauses)]") == [2000]
+        await tab.evaluate("window.pauses = []")
+    await tab.until("window.pauses.includes(15000)")
+    pauses = await tab.evaluate("window.pauses")
+    assert pauses == sorted(pauses)
+    assert set(pauses) == {2000, 4000, 6000, 8000, 10_000, 12_000, 14_000, 15_000}
+
+
+async def test_it_asks_less_often_when_nobody_looks(tab: Tab, stage: Stage) -> None:
+    """A hidden tab asks every fifteen seconds, and at once when it is shown again."""
+    await tab.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source=f"{PACE} let hidden = true; Object.defineProperty(document, 'hidden', {{ get: () => hidden }});"
+        " window.reveal = () => { hidden = false; document.dispatchEvent(new Event('visibilitychange')); };",
+    )
+    await show(tab, stage)
+    await tab.until("window.pauses.length > 2")
+    assert await tab.evaluate("[...new Set(window.pauses)]") == [15_000]
+    await tab.evaluate("window.pauses = []; window.reveal()")
+    await tab.until("window.pauses.includes(2000)")
+
+
+async def test_an_error_for_an_answer_is_no_answer(tab: Tab, stage: Stage) -> None:
+    """What stands between may answer in the proxy's place, with a web page or a 502."""
+    await tab.call("Fetch.enable", patterns=[{"urlPattern": "*/status"}])
+    tab.answer_in_its_place = {"responseCode": 502, "body": ""}
+    await tab.goto(stage.url)
+    await tab.until(f"{HEADLINE} === 'The proxy does not answer'")
+    assert await tab.text("#sentence") == "It has not answered since this page was opened."

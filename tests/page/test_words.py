@@ -1,0 +1,167 @@
+"""The page's dictionary: both languages say everything that can happen, and nothing is said in English only."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import proxy
+from proxy.errors import KINDS
+from proxy.tokens import diagnosis
+from proxy.tokens.values import TokenState
+
+PACKAGE = Path(proxy.__file__).parent
+ASSETS = PACKAGE / "admin" / "assets"
+WORDS: dict[str, dict[str, Any]] = json.loads((ASSETS / "words.json").read_text("utf-8"))
+SOURCES = {path.name: path.read_text("utf-8") for path in ASSETS.iterdir() if path.suffix in {".js", ".html"}}
+LANGUAGES = ("en", "nb")
+
+#: Names and numbers that are the same in both languages.
+SAME = {
+    "about.python",
+    "latency.p50",
+    "result.2xx",
+    "result.3xx",
+    "since.today",
+    "unit.d",
+    "unit.min",
+    "unit.ms",
+    "unit.s",
+}
+#: Words whose keys the scripts put together.
+FAMILIES = (
+    "headline.",
+    "why.",
+    "do.",
+    "error.",
+    "result.",
+    "token.state.",
+    "unit.",
+    "say.refused.",
+    "at.",
+    "since.",
+    "latency.p",
+)
+
+
+def texts(language: str) -> dict[str, str]:
+    """Give all texts; of those with two forms, both in one."""
+    return {
+        key: text if isinstance(text, str) else " | ".join(text.values())
+        for key, text in WORDS[language].items()
+    }
+
+
+def test_both_languages_have_the_same_words() -> None:
+    """The same keys, with the same places for values, and as many forms."""
+    english, norwegian = texts("en"), texts("nb")
+    assert english.keys() == norwegian.keys()
+    for key, text in english.items():
+        places = set(re.findall(r"\{(\w+)\}", text))
+        assert set(re.findall(r"\{(\w+)\}", norwegian[key])) == places, key
+        assert isinstance(WORDS["en"][key], str) == isinstance(WORDS["nb"][key], str), key
+
+
+def test_nothing_is_said_in_english_only() -> None:
+    """A text that is the same in both is a name or a number, and listed here."""
+    english, norwegian = texts("en"), texts("nb")
+    assert {key for key, text in english.items() if text == norwegian[key]} == SAME
+
+
+def test_plurals_have_both_forms() -> None:
+    """One and many, which is what both languages tell apart."""
+    for language in LANGUAGES:
+        for key, text in WORDS[language].items():
+            if isinstance(text, dict):
+                assert set(text) == {"one", "other"}, key
+
+
+def test_every_error_code_of_the_token_endpoint_has_a_cause() -> None:
+    """Those that `diagnose` knows, no more and no less; each cause says why and what to do, in both languages."""
+    assert WORDS["codes"].keys() == diagnosis._KNOWN.keys()
+    for cause in {*WORDS["codes"].values(), "unnamed"}:
+        for language in LANGUAGES:
+            assert f"why.{cause}" in WORDS[language]
+            assert f"do.{cause}" in WORDS[language]
+
+
+def test_codes_that_mean_the_same_have_one_cause() -> None:
+    """Two codes share words here exactly if they share a diagnosis there, advice aside."""
+    for one, said in diagnosis._KNOWN.items():
+        for other, also in diagnosis._KNOWN.items():
+            same = WORDS["codes"][one] == WORDS["codes"][other]
+            assert same == (said.meaning == also.meaning) or {one, other} <= {"40105", "40106"}, (one, other)
+
+
+def reasons() -> set[str]:
+    """Give the first argument of every `TokenError` that is raised anywhere."""
+    found = set()
+    for path in (PACKAGE / "tokens").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+                "TokenUnavailable",
+                "CredentialsRefused",
+            }:
+                found |= {
+                    part.value
+                    for part in ast.walk(node.args[0])
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                }
+    return found
+
+
+#: pending: no fetch has failed. refused, rate_limited and http_: told by code, as too many calls, and by status.
+TOLD_OTHERWISE = {"pending", "refused", "rate_limited", "http_"}
+
+
+def test_every_reason_has_words() -> None:
+    """Whatever a fetch may fail of: why, and in the script's table what to do."""
+    table = re.search(r"AFTER_REASON = \{(.*?)\}", SOURCES["verdict.js"], re.DOTALL)
+    assert table is not None
+    steps = dict(re.findall(r"(\w+): \"(\w+)\"", table[1]))
+    assert "timeout" in reasons()
+    for reason in reasons() - TOLD_OTHERWISE:
+        assert reason in steps, reason
+    for reason, step in steps.items():
+        for language in LANGUAGES:
+            assert f"why.{reason}" in WORDS[language]
+            assert f"do.{step}" in WORDS[language]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_way_in_which_a_request_fails_has_words(language: str) -> None:
+    """The names of the proxy's own answers, their types of RFC 9209, and what clients do."""
+    names = (
+        {kind.name for kind in KINDS} | {kind.proxy_error for kind in KINDS} | {"client_left", "client_slow"}
+    )
+    assert {name for name in names if f"error.{name}" not in WORDS[language]} == set()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_state_of_the_token_has_words(language: str) -> None:
+    """For its badge."""
+    assert {f"token.state.{state}" for state in TokenState} <= WORDS[language].keys()
+
+
+def test_what_the_page_asks_for_is_there() -> None:
+    """Every key that stands in the scripts or the document."""
+    asked = {key for text in SOURCES.values() for key in re.findall(r'\bt\(\s*"([\w.-]+)"', text)}
+    asked |= set(re.findall(r'data-words="([^"]+)"', SOURCES["page.html"]))
+    assert len(asked) > 50
+    assert asked <= WORDS["en"].keys()
+
+
+def test_no_words_are_left_over() -> None:
+    """What no script and no element asks for is not kept."""
+    everything = "".join(SOURCES.values())
+    for key in WORDS["en"]:
+        assert (
+            f'"{key}"' in everything
+            or key.startswith(FAMILIES)
+            or f"`{key.rpartition('.')[0]}." in everything
+        ), key

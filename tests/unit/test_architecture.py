@@ -1,0 +1,292 @@
+"""A line of code knows its room: who may import whom, and in which few places secrets, clocks and the environment are touched.
+
+Imports for types count like all others, because a type that is known is a part that is known.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+import proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE: Final = Path(proxy.__file__).parent
+MODULES: Final = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+        path.read_text("utf-8")
+    )
+    for path in PACKAGE.rglob("*.py")
+}
+
+#: For each room (a module or a package of `proxy`), the rooms that it may import. The names below the arrow know nothing of those above:
+#: cli -> app, check, demo -> {forward, tokens, admin, logs} -> {settings, records, clock, trust, hardening, errors}
+MAY_IMPORT: Final = {
+    "__init__": set[str](),
+    "__main__": {"cli"},
+    "cli": {
+        "app",
+        "check",
+        "demo",
+        "errors",
+        "hardening",
+        "healthcheck",
+        "notify",
+        "rotation",
+        "sandbox",
+        "settings",
+    },
+    "demo": {"app", "errors", "logs", "sandbox", "settings"},
+    "app": {
+        "admin",
+        "clock",
+        "errors",
+        "forward",
+        "logs",
+        "notify",
+        "records",
+        "rotation",
+        "settings",
+        "signals",
+        "tokens",
+        "trust",
+    },
+    "check": {"errors", "settings", "tokens", "trust"},
+    "healthcheck": {"settings"},
+    "forward": {"clock", "errors", "records", "settings"},
+    "tokens": {"clock", "errors"},
+    "admin": {"clock", "errors", "records", "settings", "tokens"},
+    "rotation": {"clock", "errors", "settings", "watching"},
+    "watching": {"clock"},
+    "notify": {"clock", "tokens"},
+    "logs": {"records", "settings"},
+    "settings": {"errors"},
+    "sandbox": set[str](),
+    "clock": set[str](),
+    "errors": set[str](),
+    "hardening": set[str](),
+    "records": set[str](),
+    "signals": set[str](),
+    "trust": set[str](),
+}
+
+#: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
+PURE: Final = {
+    "forward.fields": set[str](),
+    "forward.wire": {"re"},
+    "forward.guard": {"hmac", "re", "urllib"},
+    "forward.rewrite": {"http", "orjson"},
+    "tokens.values": {"dataclasses", "enum", "pydantic"},
+    "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
+    "records": set[str](),
+    "errors": {"dataclasses"},
+}
+
+
+def room(module: str) -> str:
+    """Return the room that a module is in."""
+    return module.partition(".")[0] or "__init__"
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Yield what a module imports, each as a dotted name, wherever in it the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "absolute imports only"
+            assert node.module is not None
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def own(tree: ast.Module) -> Iterator[str]:
+    """Yield the modules and names of our own that a module imports, without the leading `proxy.`."""
+    for name in imported(tree):
+        first, _, rest = name.partition(".")
+        if first == "proxy" and rest and not rest.startswith("__"):
+            yield rest
+
+
+def uses(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield each dotted name that a module uses (`time.monotonic`), or the last part of one on a computed value (`.reveal`), and the function it is in."""
+
+    def visit(node: ast.AST, where: str) -> Iterator[tuple[str, str]]:
+        for child in ast.iter_child_nodes(node):
+            inside = where
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                inside = f"{where}.{child.name}".lstrip(".")
+            if isinstance(child, ast.Attribute):
+                value = child.value
+                yield (f"{value.id}.{child.attr}" if isinstance(value, ast.Name) else f".{child.attr}"), where
+            yield from visit(child, inside)
+
+    yield from visit(tree, "")
+
+
+def where_used(*names: str) -> dict[str, set[str]]:
+    """Return, for each module, the functions in which one of these is used; a name with a dot in front is found on any value."""
+    found = defaultdict(set)
+    for module, tree in MODULES.items():
+        for name, function in uses(tree):
+            if name in names or f".{name.rpartition('.')[2]}" in names:
+                found[module].add(function)
+    return dict(found)
+
+
+# --- imports ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_lies_below_it(module: str) -> None:
+    """A room knows the rooms of its row in the table and no other; a new room needs a row."""
+    allowed = MAY_IMPORT[room(module)] | {room(module)}
+    assert {room(name) for name in own(MODULES[module])} <= allowed
+
+
+def test_the_rooms_form_no_circle() -> None:
+    """The table itself has an order: whoever is imported knows nothing of who imports it."""
+    order: list[str] = []
+    while len(order) < len(MAY_IMPORT):
+        free = [name for name, below in MAY_IMPORT.items() if name not in order and below <= set(order)]
+        assert free, f"a circle among {set(MAY_IMPORT) - set(order)}"
+        order += free
+
+
+def test_admin_knows_only_the_values_of_tokens() -> None:
+    """Operators are shown the state of the token, never the thing that keeps it."""
+    known = {name for module, tree in MODULES.items() if room(module) == "admin" for name in own(tree)}
+    # The protocol of who watches a source is of `source`, and a watcher needs the name for its type.
+    others = {name for name in known if room(name) == "tokens"} - {"tokens.source.TokenObserver"}
+    assert {name.rpartition(".")[0] for name in others} == {"tokens.values"}
+
+
+def test_the_sandbox_is_imported_by_commands_only() -> None:
+    """A stand-in for the API has no place in a proxy that runs."""
+    assert {
+        room(module) for module, tree in MODULES.items() if any(room(name) == "sandbox" for name in own(tree))
+    } <= {
+        "cli",
+        "demo",
+        "sandbox",
+    }
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_decisions_are_pure(module: str) -> None:
+    """What decides has no socket, clock, thread, file or event loop within reach."""
+    outside = {name.partition(".")[0] for name in imported(MODULES[module])}
+    assert outside <= PURE[module] | {"__future__", "collections", "typing", "proxy"}
+
+
+# --- what happens in few places ---------------------------------------------------------------------------------------
+
+
+def test_only_the_command_line_exits() -> None:
+    """Everything else raises or returns a status."""
+    assert set(where_used("sys.exit", "os._exit", "os.abort")) <= {"__main__"}
+    for module, tree in MODULES.items():
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert not names & {"SystemExit", "exit", "quit"}, module
+
+
+def test_the_clock_is_read_in_one_place() -> None:
+    """Time that decides something comes from `Clock`, or from the event loop; the exceptions are named here, and only measure or show."""
+    reading = {
+        module: {name for name, _ in uses(tree) if name.startswith("time.")}
+        for module, tree in MODULES.items()
+    }
+    assert {module: names for module, names in reading.items() if names} == {
+        "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
+        "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
+        "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
+        "forward.attempt": {"time.perf_counter"},  # durations for the log
+        "forward.forwarder": {"time.perf_counter"},
+        "forward.listener": {"time.perf_counter"},
+        "sandbox.state": {"time.monotonic"},  # the default of an argument
+    }
+    assert where_used("datetime.now", "datetime.utcnow", "datetime.today", "date.today") == {}
+    assert all("from time import" not in ast.unparse(tree) for tree in MODULES.values())
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    """The command line hands it on; hardening takes one variable out of it; `check` warns of what in it concerns other programs."""
+    found = where_used("os.environ", "os.environb", "os.getenv", "os.putenv", "os.unsetenv")
+    assert set(found) == {"cli", "hardening", "check"}
+
+
+def test_chance_comes_in_from_outside() -> None:
+    """Randomness that decides something is an argument; the root gives it."""
+    found = where_used(
+        "random.random",
+        "random.uniform",
+        "random.randint",
+        "secrets.token_hex",
+        "secrets.token_bytes",
+        "os.urandom",
+    )
+    assert found == {
+        "app": {"Proxy.run"},
+        "forward.listener": {"Listener.__init__"},  # the prefix of request ids
+        "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
+    }
+
+
+def test_a_token_is_revealed_in_two_places() -> None:
+    """The line that injects it, and the logout."""
+    assert where_used(".reveal") == {
+        "forward.forwarder": {"Forwarder._credential_line"},
+        "tokens.endpoint": {"TokenEndpoint.logout"},
+    }
+
+
+def test_secrets_are_uncovered_in_few_places() -> None:
+    """Where a credential is checked, sent, compared or hidden; each place is named here."""
+    found = {
+        f"{module}:{function}"
+        for module, functions in where_used(".get_secret_value").items()
+        for function in functions
+    }
+    assert found == {
+        "app:_secrets",  # what the log must never show
+        "check:_read_credentials",  # whether the credentials can be right at all
+        "forward.guard:Rules.of",  # the client key to compare with
+        "settings.values:_check_client_key",
+        "settings.values:_check_secret",
+        "tokens.endpoint:_basic",
+        "tokens.endpoint:_form",
+        "tokens.values:AccessToken.reveal",
+    }
+
+
+def test_tls_is_set_up_in_one_place() -> None:
+    """Whom the proxy trusts is decided in `trust`; a default context, which would write key logs, is made for the sandbox only."""
+
+    def rooms(*names: str) -> set[str]:
+        return {
+            room(module)
+            for module, tree in MODULES.items()
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in names
+        }
+
+    assert rooms("ssl.create_default_context", "ssl._create_unverified_context") == {"sandbox"}
+    assert rooms("ssl.SSLContext") == {"trust", "settings"}  # the settings try whether a bundle can be read
+
+
+def test_only_commands_print() -> None:
+    """Standard output belongs to the log; only commands that answer a person print."""
+    printing = {
+        module
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert {room(module) for module in printing} <= {"cli", "check", "demo", "healthcheck", "sandbox"}

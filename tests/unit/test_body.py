@@ -1,0 +1,165 @@
+"""One message's content, piece by piece: all of it and nothing beyond, and an end that is seen only where there is one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.forward import wire
+from proxy.forward.body import Body
+from proxy.forward.stream import Gone, Stream
+
+
+async def turn() -> None:
+    """Let whoever waits go on."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def stream(data: bytes = b"") -> Stream:
+    """Return a stream on which these bytes have arrived; what its transport would call, the test calls."""
+    made = Stream(asyncio.get_running_loop())
+    if data:
+        made.data_received(data)
+    return made
+
+
+async def read_all(body: Body) -> bytes:
+    """Read to the end."""
+    content = b""
+    while piece := await body.read(5):
+        assert not body.done or body.framing != wire.UNTIL_CLOSE
+        content += piece
+    return content
+
+
+HELLO = {5: b"hello", wire.CHUNKED: b"2\r\nhe\r\n3;x\r\nllo\r\n0\r\nX-T: 1\r\n\r\n"}
+
+
+async def test_no_content_is_done_at_once() -> None:
+    """A message of length 0 takes nothing off the stream, and waits for nothing."""
+    source = stream(b"GET / HTTP/1.1")
+    body = Body(source, 0)
+    assert body.done
+    assert body.ready() == b""
+    assert await body.read(5) == b""
+    assert (body.size, bytes(source.buffer)) == (0, b"GET / HTTP/1.1")
+
+
+@pytest.mark.parametrize(("framing", "data"), HELLO.items())
+async def test_content_ends_where_it_says(framing: int, data: bytes) -> None:
+    """Length or chunks: the content comes out, and the next message stays in the buffer."""
+    source = stream(data + b"GET / HTTP/1.1")
+    body = Body(source, framing)
+    assert body.ready() == b"hello"
+    assert body.done
+    assert (body.size, bytes(source.buffer)) == (5, b"GET / HTTP/1.1")
+    assert body.ready() == b""
+    assert await body.read(5) == b""
+    assert source.buffer == b"GET / HTTP/1.1"
+
+
+@pytest.mark.parametrize(("framing", "data"), HELLO.items())
+async def test_content_is_read_as_it_arrives(framing: int, data: bytes) -> None:
+    """Each byte is there as soon as it has come; the end is seen with the last byte."""
+    source = stream()
+    body = Body(source, framing)
+    content = b""
+    for at in range(len(data)):
+        assert not body.done
+        source.data_received(data[at : at + 1])
+        content += body.ready()
+    assert (content, body.done, body.size) == (b"hello", True, 5)
+
+
+@pytest.mark.parametrize(("framing", "data"), HELLO.items())
+async def test_a_reader_waits_for_the_next_piece(framing: int, data: bytes) -> None:
+    """`read` gives what comes, waits through framing without content, and gives b"" at the end and only there."""
+    source = stream()
+    body = Body(source, framing)
+    reading = asyncio.ensure_future(read_all(body))
+    for at in range(len(data)):
+        await turn()
+        assert not reading.done()
+        source.data_received(data[at : at + 1])
+    assert await reading == b"hello"
+
+
+async def test_content_until_the_end_of_the_connection() -> None:
+    """Without a length, everything is content, and the peer's orderly end is its end."""
+    source = stream(b"he")
+    body = Body(source, wire.UNTIL_CLOSE)
+    assert body.ready() == b"he"
+    assert not body.done
+    source.data_received(b"llo")
+    source.eof_received()
+    assert await body.read(5) == b"llo"
+    assert not body.done
+    assert await body.read(5) == b""
+    assert (body.done, body.size) == (True, 5)
+
+
+async def test_content_until_the_end_may_be_empty() -> None:
+    """An end without a byte is an end."""
+    source = stream()
+    source.eof_received()
+    assert await read_all(Body(source, wire.UNTIL_CLOSE)) == b""
+
+
+@pytest.mark.parametrize("framing", [wire.UNTIL_CLOSE, *HELLO])
+async def test_a_lost_connection_is_no_end(framing: int) -> None:
+    """What is cut off is not whole: a reset, or on TLS an end without close_notify, raises `Gone` in every framing."""
+    source = stream(HELLO.get(framing, b"hell")[:4])
+    body = Body(source, framing)
+    await body.read(5)
+    reading = asyncio.ensure_future(body.read(5))
+    await turn()
+    source.connection_lost(ConnectionResetError())
+    with pytest.raises(Gone):
+        await reading
+    assert not body.done
+
+
+@pytest.mark.parametrize(("framing", "data"), HELLO.items())
+async def test_an_early_end_is_no_end(framing: int, data: bytes) -> None:
+    """Where the framing says that more is to come, even an orderly end raises `Gone`, after the content that did come."""
+    for size in range(len(data)):
+        source = stream(data[:size])
+        source.eof_received()
+        body = Body(source, framing)
+        with pytest.raises(Gone):
+            await read_all(body)
+        assert not body.done
+        assert source.buffer == b"" or framing == wire.CHUNKED
+
+
+@pytest.mark.parametrize("framing", [wire.UNTIL_CLOSE, *HELLO])
+async def test_silence_is_bounded(framing: int) -> None:
+    """After so many seconds without a byte, `TimeoutError`."""
+    with pytest.raises(TimeoutError):
+        await Body(stream(), framing).read(0)
+
+
+async def test_malformed_chunks_are_malformed() -> None:
+    """Whether they are there already or come later."""
+    with pytest.raises(wire.Malformed):
+        Body(stream(b"x\r\n"), wire.CHUNKED).ready()
+    source = stream(b"1\r\n")
+    reading = asyncio.ensure_future(Body(source, wire.CHUNKED).read(5))
+    await turn()
+    source.data_received(b"xx")
+    with pytest.raises(wire.Malformed):
+        await reading
+
+
+@pytest.mark.parametrize("framing", [wire.UNTIL_CLOSE, 1_000_000])
+async def test_content_is_not_kept(framing: int) -> None:
+    """Memory does not grow with a body's size: what has been read has left the buffer."""
+    source = stream()
+    body = Body(source, framing)
+    for _ in range(100):
+        source.data_received(b"x" * 10_000)
+        assert len(body.ready()) == 10_000
+        assert source.buffer == b""
+    assert body.size == 1_000_000

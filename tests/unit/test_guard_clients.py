@@ -1,0 +1,388 @@
+"""Who may call, and what their fields mean: Host, web pages, client key, expectations, connections, request ids."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from proxy import errors
+from proxy.errors import Refused
+from proxy.forward import guard
+from proxy.settings import Settings
+
+KEY = "correct-horse-battery"
+
+
+def rules(**listen: object) -> guard.Rules:
+    """Return the rules for these `listen` settings."""
+    return guard.Rules.of(
+        Settings.model_validate(
+            {
+                "listen": listen,
+                "upstream": {"allowed_paths": ["/a/"]},
+                "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
+            }
+        )
+    )
+
+
+DEFAULT = rules()
+ANY_HOST = rules(allowed_hosts=["*"])
+WITH_KEY = rules(client_key=SecretStr(KEY))
+
+
+def judged(
+    fields: bytes = b"",
+    given: guard.Rules = DEFAULT,
+    *,
+    host: bytes = b"Host: localhost\r\n",
+    line: bytes = b"POST /a/ HTTP/1.1",
+) -> guard.Request:
+    """Judge a request with these fields."""
+    return guard.judge(guard.parse(b"%b\r\n%b%b\r\n" % (line, host, fields), given), given)
+
+
+def refusal(
+    fields: bytes = b"",
+    given: guard.Rules = DEFAULT,
+    *,
+    host: bytes = b"Host: localhost\r\n",
+    line: bytes = b"POST /a/ HTTP/1.1",
+) -> errors.Kind:
+    """Return the kind of refusal that a request with these fields gets."""
+    with pytest.raises(Refused) as caught:
+        judged(fields, given, host=host, line=line)
+    return caught.value.kind
+
+
+# --- Host -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"localhost", b"localhost:8080", b"localhost:1", b"localhost:65535", b"127.0.0.1", b"127.0.0.1:80", b"[::1]", b"[::1]:8080"],
+)  # fmt: skip
+def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
+    """The list names hosts; which port a client came by is no matter."""
+    assert judged(host=b"Host: %b\r\n" % host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"evil.example",
+        b"evil.example:8080",
+        b"LOCALHOST",
+        b"Localhost:8080",
+        b"localhost.",
+        b"localhost.evil.example",
+        b"evil.localhost",
+        b"127.0.0.1.evil.example",
+        b"127.1",
+        b"127.0.0.2",
+        b"2130706433",
+        b"0.0.0.0",
+        b"[::]",
+        b"[0:0:0:0:0:0:0:1]",
+        b"[::ffff:127.0.0.1]",
+        b"api.telenor.no",
+    ],
+)
+def test_another_host_is_misdirected(host: bytes) -> None:
+    """A name that is not on the list, spelled the same, gets 421: so a page whose name was pointed here (DNS rebinding) gets nothing."""
+    assert refusal(host=b"Host: %b\r\n" % host) is errors.HOST_NOT_ALLOWED
+    assert judged(given=ANY_HOST, host=b"Host: %b\r\n" % host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"Host:\r\n",
+        b"Host: \r\n",
+        b"Host: localhost, evil.example\r\n",
+        b"Host: localhost evil.example\r\n",
+        b"Host: localhost:\r\n",
+        b"Host: localhost:x\r\n",
+        b"Host: localhost:-1\r\n",
+        b"Host: localhost:65536\r\n",
+        b"Host: localhost:080808\r\n",
+        b"Host: localhost:80:80\r\n",
+        b"Host: :8080\r\n",
+        b"Host: localhost/a\r\n",
+        b"Host: a@localhost\r\n",
+        b"Host: localhost@evil.example\r\n",
+        b"Host: localhost?\r\n",
+        b"Host: localhost#a\r\n",
+        b"Host: localhost\\a\r\n",
+        b"Host: http://localhost\r\n",
+        b"Host: %6cocalhost\r\n",
+        b"Host: ::1\r\n",
+        b"Host: [::1\r\n",
+        b"Host: [::1]x\r\n",
+        b"Host: [::1%25lo]\r\n",
+        b"Host: [localhost]\r\n",
+        b'Host: "localhost"\r\n',
+        b"Host: localhost;a\r\n",
+        b"Host: l\xc3\xb8calhost\r\n",
+        b"Host: localhost\r\nHost: localhost\r\n",
+        b"Host: localhost\r\nhost: evil.example\r\n",
+        b"Host: evil.example\r\nHost: localhost\r\n",
+        b"",
+    ],
+)
+def test_a_host_that_is_no_host_is_malformed(host: bytes) -> None:
+    """One Host field with a name or an address and perhaps a port, even where every host is allowed."""
+    assert refusal(host=host) is errors.MALFORMED
+    assert refusal(host=host, given=ANY_HOST) is errors.MALFORMED
+
+
+def test_http_1_0_may_do_without_host() -> None:
+    """HTTP/1.0 knows no Host field; if there is one, it is judged like any other."""
+    line = b"GET /a/ HTTP/1.0"
+    assert judged(host=b"", line=line)
+    assert judged(line=line)
+    assert refusal(host=b"Host: evil.example\r\n", line=line) is errors.HOST_NOT_ALLOWED
+    assert refusal(host=b"Host: a\r\nHost: a\r\n", line=line) is errors.MALFORMED
+
+
+def test_the_listed_hosts_are_those_of_the_settings() -> None:
+    """`listen.allowed_hosts` is the list; a star in it lets every name in."""
+    own = rules(allowed_hosts=["proxy.internal"])
+    assert judged(given=own, host=b"Host: proxy.internal:1\r\n")
+    assert refusal(given=own) is errors.HOST_NOT_ALLOWED
+    assert judged(given=rules(allowed_hosts=["proxy.internal", "*"]), host=b"Host: x\r\n")
+
+
+# --- web pages --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Origin: https://evil.example\r\n",
+        b"Origin: http://localhost:8080\r\n",
+        b"Origin: null\r\n",
+        b"origin:\r\n",
+        b"Access-Control-Request-Method: POST\r\nOrigin: https://evil.example\r\n",
+        b"Access-Control-Request-Method: POST\r\n",
+        b"Sec-Fetch-Site: cross-site\r\n",
+        b"Sec-Fetch-Site: same-site\r\n",
+        b"Sec-Fetch-Site: same-origin\r\n",
+        b"Sec-Fetch-Site: None\r\n",
+        b"Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n",
+        b"Sec-Fetch-Site: none\r\nOrigin: null\r\n",
+        b"Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n",
+        b"Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\nSec-Fetch-User: ?1\r\n",
+        b"Sec-Fetch-Mode: no-cors\r\n",
+        b"Sec-Fetch-Mode: navigate\r\n",
+        b"Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n",
+        b"Sec-Fetch-Mode: cors\r\nSec-Fetch-Mode: cors\r\n",
+        b"Sec-Fetch-Dest: script\r\n",
+    ],
+)
+def test_what_a_web_page_sends_is_refused(fields: bytes) -> None:
+    """Whatever marks a request as a page's, its preflight included, is reason to refuse; no method and no site is excepted."""
+    for line in (b"POST /a/ HTTP/1.1", b"GET /a/ HTTP/1.1", b"OPTIONS /a/ HTTP/1.1", b"GET /a/ HTTP/1.0"):
+        assert refusal(fields, line=line) is errors.BROWSER
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"User-Agent: Mozilla/5.0\r\nReferer: https://a.example/\r\n",
+        b"Sec-Fetch-Mode: cors\r\n",  # Node's fetch
+        b"Sec-Fetch-Site: none\r\n",
+        b"Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n",  # typed by a person
+        b"X-Origin: https://evil.example\r\n",
+        b"Sec-CH-UA: x\r\n",
+    ],
+)
+def test_what_a_program_sends_passes(fields: bytes) -> None:
+    """Programs, among them Node's `fetch`, and a person who types the address, are served."""
+    assert judged(fields)
+
+
+# --- client key -------------------------------------------------------------------------------------------------------
+
+
+def test_with_the_key_a_client_passes() -> None:
+    """The key of the settings, once, opens the listener; without one set, none is asked for."""
+    assert judged(b"X-Proxy-Key: %b\r\n" % KEY.encode(), WITH_KEY)
+    assert judged(b"x-proxy-key:%b \r\n" % KEY.encode(), WITH_KEY)
+    assert judged(b"X-Proxy-Key: anything\r\n", DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"X-Proxy-Key:\r\n",
+        b"X-Proxy-Key: wrong\r\n",
+        b"X-Proxy-Key: %b\r\n" % KEY[:-1].encode(),
+        b"X-Proxy-Key: %bx\r\n" % KEY.encode(),
+        b"X-Proxy-Key: %b\r\n" % KEY.upper().encode(),
+        b"X-Proxy-Key: \xff\xfe\r\n",
+        b'X-Proxy-Key: "%b"\r\n' % KEY.encode(),
+        b"X-Proxy-Key: %b\r\nX-Proxy-Key: %b\r\n" % (KEY.encode(), KEY.encode()),
+        b"X-Proxy-Key: wrong\r\nX-Proxy-Key: %b\r\n" % KEY.encode(),
+        b"X-Proxy-Key: %b, %b\r\n" % (KEY.encode(), KEY.encode()),
+        b"X_Proxy_Key: %b\r\n" % KEY.encode(),
+        b"Proxy-Key: %b\r\n" % KEY.encode(),
+        b"Authorization: Bearer %b\r\n" % KEY.encode(),
+        b"Cookie: X-Proxy-Key=%b\r\n" % KEY.encode(),
+    ],
+)
+def test_without_the_key_no_client_passes(fields: bytes) -> None:
+    """Missing, wrong, nearly right, twice, or in another place: 403, in every version of HTTP."""
+    assert refusal(fields, WITH_KEY) is errors.CLIENT_KEY
+    assert refusal(fields, WITH_KEY, line=b"POST /a/ HTTP/1.0") is errors.CLIENT_KEY
+
+
+def test_the_key_is_shown_by_no_refusal() -> None:
+    """What is wrong with a key is told without the key, the right one and the given one."""
+    with pytest.raises(Refused) as caught:
+        judged(b"X-Proxy-Key: hunter2\r\n", WITH_KEY)
+    assert KEY not in caught.value.detail
+    assert "hunter2" not in caught.value.detail
+
+
+def test_without_the_key_nothing_is_learnt_about_paths() -> None:
+    """Whoever has no key gets the same answer for allowed, protected and ambiguous paths."""
+    for target in (b"/a/", b"/b/", b"/oauth/v2/token", b"//x", b"/%2e", b"/%"):
+        assert refusal(given=WITH_KEY, line=b"GET %b HTTP/1.1" % target) is errors.CLIENT_KEY
+
+
+# --- expectations -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "version", "expects"),
+    [
+        (b"", b"1.1", False),
+        (b"Content-Length: 5\r\nExpect: 100-continue\r\n", b"1.1", True),
+        (b"Transfer-Encoding: chunked\r\nexpect: 100-Continue\r\n", b"1.1", True),
+        (b"Expect: 100-continue\r\n", b"1.1", False),
+        (b"Content-Length: 0\r\nExpect: 100-continue\r\n", b"1.1", False),
+        (b"Content-Length: 5\r\nExpect: 100-continue\r\n", b"1.0", False),
+        (b"Content-Length: 5\r\nExpect: the-unexpected\r\n", b"1.0", False),
+    ],
+)
+def test_who_waits_for_100_continue(fields: bytes, version: bytes, expects: bool) -> None:  # noqa: FBT001 # a column of the table
+    """Only a client of HTTP/1.1 that has content to send waits; HTTP/1.0 has no expectations (RFC 9110 section 10.1.1)."""
+    assert judged(fields, line=b"POST /a/ HTTP/" + version).expects is expects
+
+
+@pytest.mark.parametrize(
+    "expect",
+    [
+        b"Expect:\r\n",
+        b"Expect: 200-ok\r\n",
+        b"Expect: 100-continue, 100-continue\r\n",
+        b"Expect: 100-continue;a=b\r\n",
+        b"Expect: 100-continue\r\nExpect: 100-continue\r\n",
+        b"Expect: 100 continue\r\n",
+    ],
+)
+def test_an_expectation_that_cannot_be_met_is_refused(expect: bytes) -> None:
+    """417 for whatever is not exactly one 100-continue, content or not."""
+    assert refusal(expect) is errors.EXPECTATION
+    assert refusal(b"Content-Length: 5\r\n" + expect) is errors.EXPECTATION
+
+
+# --- connections ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "version", "keep_alive", "named"),
+    [
+        (b"", b"1.1", True, set()),
+        (b"", b"1.0", False, set()),
+        (b"Connection: close\r\n", b"1.1", False, {b"close"}),
+        (b"Connection: keep-alive\r\n", b"1.0", True, {b"keep-alive"}),
+        (b"connection:Keep-Alive , X-A\r\n", b"1.0", True, {b"keep-alive", b"x-a"}),
+        (b"Connection: keep-alive, CLOSE\r\n", b"1.1", False, {b"keep-alive", b"close"}),
+        (b"Connection: keep-alive\r\nConnection: close\r\n", b"1.0", False, {b"keep-alive", b"close"}),
+        (b"Connection: closed\r\n", b"1.1", True, {b"closed"}),
+        (b"Connection: Upgrade, HTTP2-Settings\r\n", b"1.1", True, {b"upgrade", b"http2-settings"}),
+        (b"Connection:\r\n", b"1.1", True, set()),
+        (b"Proxy-Connection: close\r\n", b"1.1", True, set()),
+        (b"Proxy-Connection: keep-alive\r\n", b"1.0", False, set()),
+    ],
+)
+def test_whether_the_connection_goes_on(
+    fields: bytes,
+    version: bytes,
+    keep_alive: bool,  # noqa: FBT001 # a column of the table
+    named: set[bytes],
+) -> None:
+    """HTTP/1.1 goes on unless told to close, HTTP/1.0 only if asked to; close wins (RFC 9112 section 9.3)."""
+    request = judged(fields, line=b"GET /a/ HTTP/" + version)
+    assert request.keep_alive is keep_alive
+    assert set(request.named) == named
+
+
+# --- request ids ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sane", [b"1", b"4711", b"req-1_2.3:4/5+6=7@8", b"0f8fad5b-d9cb-469f-a165-70867728950e", b"a" * 128]
+)
+def test_a_sane_request_id_is_kept(sane: bytes) -> None:
+    """An id that can go into a log, a URL and a field as it is stays the client's."""
+    assert judged(b"X-Request-Id: %b\r\n" % sane).request_id == sane
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"X-Request-Id:\r\n",
+        b"X-Request-Id: a b\r\n",
+        b"X-Request-Id: -a\r\n",
+        b"X-Request-Id: a,b\r\n",
+        b'X-Request-Id: "a"\r\n',
+        b"X-Request-Id: <script>\r\n",
+        b"X-Request-Id: a;b\r\n",
+        b"X-Request-Id: a%0d%0ab\r\n",
+        b"X-Request-Id: \xc3\xb8\r\n",
+        b"X-Request-Id: %b\r\n" % (b"a" * 129),
+        b"X-Request-Id: a\r\nX-Request-Id: a\r\n",
+        b"X-Request-Id: a\r\nx-request-id: b\r\n",
+    ],
+)
+def test_another_request_id_is_not_taken_over(fields: bytes) -> None:
+    """Whatever is missing, long, doubled or odd is replaced, not refused: a request id is no reason to lose an order."""
+    assert judged(fields).request_id is None
+
+
+# --- fields that would move a request ---------------------------------------------------------------------------------
+
+OVERRIDES = [
+    b"X-Forwarded-Host: evil.example\r\n",
+    b"X-Forwarded-Host: localhost\r\n",
+    b"X-Host: evil.example\r\n",
+    b"Forwarded: host=localhost;for=127.0.0.1\r\n",
+    b"X-Forwarded-For: 127.0.0.1\r\n",
+    b"X-Forwarded-Proto: https\r\n",
+    b"X-Forwarded-Prefix: /a\r\n",
+    b"X-Original-URL: /a/\r\n",
+    b"X-Rewrite-URL: /oauth/v2/token\r\n",
+    b"X-HTTP-Method-Override: GET\r\n",
+    b"X-HTTP-Method: TRACE\r\n",
+    b"X-Method-Override: GET\r\n",
+    b"Referer: https://localhost/\r\n",
+    b"Via: 1.1 a\r\n",
+]
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_no_field_moves_a_request(override: bytes) -> None:
+    """Fields with which others override host, path or method change no verdict, neither to yes nor to no, and nothing of what is sent."""
+    request = judged(override)
+    assert (request.method, request.target) == (b"POST", b"/a/")
+    assert refusal(override, line=b"POST /b/ HTTP/1.1") is errors.PATH_NOT_ALLOWED
+    assert refusal(override, line=b"POST /oauth/v2/token HTTP/1.1") is errors.PATH_NOT_ALLOWED
+    assert refusal(override, line=b"TRACE /a/ HTTP/1.1") is errors.METHOD_NOT_ALLOWED
+    assert refusal(override, host=b"Host: evil.example\r\n") is errors.HOST_NOT_ALLOWED
+    assert refusal(override, given=WITH_KEY) is errors.CLIENT_KEY

@@ -1,0 +1,244 @@
+"""The request head as a whole: where it ends, how large it may be, which version it is of, and what its content may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy import errors
+from proxy.errors import Refused
+from proxy.forward import guard, wire
+from proxy.settings import Settings
+
+MAX_TARGET, MAX_HEAD, MAX_FIELDS, MAX_BODY = 100, 1000, 5, 50
+
+
+def rules(**limits: int) -> guard.Rules:
+    """Return rules with small limits, or these."""
+    small = {
+        "max_target_bytes": MAX_TARGET,
+        "max_header_bytes": MAX_HEAD,
+        "max_header_fields": MAX_FIELDS,
+        "max_body_bytes": MAX_BODY,
+    }
+    return guard.Rules.of(
+        Settings.model_validate(
+            {
+                "upstream": {"allowed_paths": ["/"]},
+                "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
+                "limits": small | limits,
+            }
+        )
+    )
+
+
+RULES = rules()
+GOOD = b"POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
+
+
+def measured(data: bytes, scanned: int = 0, given: guard.Rules = RULES) -> int:
+    """Measure the head at the front of these bytes."""
+    return guard.measure_head(bytearray(data), scanned, given)
+
+
+def judged(data: bytes, given: guard.Rules = RULES) -> guard.Request:
+    """Measure, parse and judge the head at the front of these bytes."""
+    size = measured(data, given=given)
+    assert size, "the head has no end yet"
+    return guard.judge(guard.parse(data[:size], given), given)
+
+
+def refusal(data: bytes, given: guard.Rules = RULES) -> errors.Kind:
+    """Return the kind of refusal that these bytes get, wherever they get it."""
+    with pytest.raises(Refused) as caught:
+        judged(data, given)
+    return caught.value.kind
+
+
+def passed(fields: bytes, *, method: bytes = b"POST", version: bytes = b"1.1") -> guard.Request:
+    """Return the request that passes."""
+    data = b"%b / HTTP/%b\r\nHost: localhost\r\n%b\r\n" % (method, version, fields)
+    return judged(data)
+
+
+# --- where it ends ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rest", [b"", b"hello", b"\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00\n\r" * 5000])
+def test_a_head_ends_with_its_empty_line(rest: bytes) -> None:
+    """The head is measured to its first empty line, whatever follows; that is not looked at, and counts against no limit."""
+    assert measured(GOOD + rest) == len(GOOD)
+
+
+def test_a_head_arrives_in_pieces() -> None:
+    """Cut at any byte, the first part has no end yet, and the end is found although only the new bytes are searched."""
+    for cut in range(len(GOOD)):
+        assert measured(GOOD[:cut]) == 0
+        assert measured(GOOD + b"rest", scanned=cut) == len(GOOD)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x16\x03\x01", b"GET / HTTP/1.1\n\n", b"GET / HTTP/1.1\r\nA: 1\n", b"GET / HTTP/1.1\rA", b"GET /\r\n", b"GET / HTTP/1.1\r\nA: 1\rB"],
+)  # fmt: skip
+def test_what_cannot_become_a_head_is_refused_before_its_end(data: bytes) -> None:
+    """TLS on the plain port, bare line ends, HTTP/0.9: refused at once, so that nobody waits out a deadline."""
+    assert refusal(data) is errors.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"G(T / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: 1\r\n B\r\n\r\n",
+    ],
+)
+def test_a_malformed_head_is_refused(data: bytes) -> None:
+    """What the grammar does not know does not pass."""
+    assert refusal(data) is errors.MALFORMED
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def _with_target(size: int) -> bytes:
+    return b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"a" * (size - 1))
+
+
+def _of_size(size: int) -> bytes:
+    start = b"GET / HTTP/1.1\r\nHost: localhost\r\nA: "
+    return start + b"a" * (size - len(start) - 4) + b"\r\n\r\n"
+
+
+def test_a_target_may_be_so_long_and_no_longer() -> None:
+    """`limits.max_target_bytes` is the longest target that passes; 414 is for the next one."""
+    assert judged(_with_target(MAX_TARGET)).target == b"/" + b"a" * (MAX_TARGET - 1)
+    assert refusal(_with_target(MAX_TARGET + 1)) is errors.TARGET_TOO_LONG
+    assert refusal(_with_target(MAX_TARGET + 500)) is errors.TARGET_TOO_LONG
+
+
+@pytest.mark.parametrize("data", [b"GET /" + b"a" * 200, b"A" * 200, b"GET " + b"a" * 5000])
+def test_a_target_without_end_is_refused_before_its_end(data: bytes) -> None:
+    """A request line that grows for ever is cut off at its limit, not at that of the head."""
+    assert refusal(data) is errors.TARGET_TOO_LONG
+
+
+def test_a_head_may_be_so_large_and_no_larger() -> None:
+    """`limits.max_header_bytes` is the largest head that passes; 431 is for the next one, whether its end came or not."""
+    assert measured(_of_size(MAX_HEAD)) == MAX_HEAD
+    assert measured(_of_size(MAX_HEAD)[:-1]) == 0
+    assert refusal(_of_size(MAX_HEAD + 1)) is errors.HEAD_TOO_LARGE
+    assert refusal(_of_size(MAX_HEAD + 5)[:-4]) is errors.HEAD_TOO_LARGE
+
+
+def test_a_head_may_have_so_many_fields_and_no_more() -> None:
+    """`limits.max_header_fields` counts every field line, those that stop here too; 431 is for one more."""
+    fields = [b"Host: localhost\r\n", b"A: 1\r\n", b"A: 1\r\n", b"TE: x\r\n", b"Connection: x\r\n", b"B:\r\n"]
+    most = b"GET / HTTP/1.1\r\n" + b"".join(fields[:MAX_FIELDS]) + b"\r\n"
+    assert judged(most)
+    assert refusal(b"GET / HTTP/1.1\r\n" + b"".join(fields) + b"\r\n") is errors.HEAD_TOO_LARGE
+
+
+def test_a_length_may_be_so_large_and_no_larger() -> None:
+    """A content that says that it is larger than `limits.max_body_bytes` gets 413 before a byte of it is read."""
+    assert passed(b"Content-Length: %d\r\n" % MAX_BODY).framing == MAX_BODY
+    for length in (MAX_BODY + 1, 10**17):
+        data = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % length
+        assert refusal(data) is errors.CONTENT_TOO_LARGE
+
+
+def test_the_settings_set_the_limits() -> None:
+    """Every limit is the one of the settings."""
+    assert rules(max_target_bytes=7).max_target == 7
+    assert rules(max_header_bytes=777).max_head == 777
+    assert rules(max_header_fields=7).max_fields == 7
+    assert rules(max_body_bytes=7).max_body == 7
+
+
+# --- versions and methods ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [b"2.0", b"0.9", b"1.2", b"1.9", b"3.0", b"0.0"])
+def test_other_versions_are_told_so(version: bytes) -> None:
+    """HTTP/1.1 and HTTP/1.0 are spoken; every other version gets 505, the preface of HTTP/2 too."""
+    assert refusal(b"GET / HTTP/%b\r\nHost: localhost\r\n\r\n" % version) is errors.VERSION
+    assert refusal(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") is errors.VERSION
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])
+def test_these_methods_are_forwarded(method: bytes) -> None:
+    """The methods of RFC 9110 and PATCH pass; only reading ones may be sent twice."""
+    request = passed(b"", method=method)
+    assert request.method == method
+    assert request.is_safe == (method in {b"GET", b"HEAD", b"OPTIONS"})
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b"CONNECT localhost:443", errors.METHOD_NOT_ALLOWED),
+        (b"CONNECT .evil.example:443", errors.METHOD_NOT_ALLOWED),
+        (b"CONNECT /", errors.METHOD_NOT_ALLOWED),
+        (b"TRACE /", errors.METHOD_NOT_ALLOWED),
+        (b"get /", errors.METHOD_UNKNOWN),
+        (b"Get /", errors.METHOD_UNKNOWN),
+        (b"connect localhost:443", errors.METHOD_UNKNOWN),
+        (b"PROPFIND /", errors.METHOD_UNKNOWN),
+        (b"QUERY /", errors.METHOD_UNKNOWN),
+        (b"GETGET /", errors.METHOD_UNKNOWN),
+        (b"SOURCE /", errors.METHOD_UNKNOWN),
+    ],
+)
+def test_other_methods_are_refused(line: bytes, kind: errors.Kind) -> None:
+    """CONNECT and TRACE are known and never forwarded (405); methods are case-sensitive, and unknown ones get 501."""
+    assert refusal(line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n") is kind
+
+
+# --- framing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "framing", "has_length"),
+    [
+        (b"", 0, False),
+        (b"Content-Length: 0\r\n", 0, True),
+        (b"Content-Length: 5\r\n", 5, True),
+        (b"Transfer-Encoding: chunked\r\n", wire.CHUNKED, False),
+    ],
+)
+def test_the_framing_is_handed_on(fields: bytes, framing: int, has_length: bool) -> None:  # noqa: FBT001 # a column of the table
+    """Whoever sends the request knows whether its content has a length, even if only 0, or is chunked."""
+    request = passed(fields)
+    assert (request.framing, request.has_length) == (framing, has_length)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Content-Length: 5\r\nContent-Length: 5\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Content-Length: +5\r\n",
+    ],
+)
+def test_ambiguous_framing_is_refused(fields: bytes) -> None:
+    """Two readings of where a request ends are one too many, whatever the method."""
+    for method in (b"GET", b"POST", b"CONNECT", b"PROPFIND"):
+        assert refusal(b"%b / HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, fields)) is errors.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hunter2\r\n",
+        b"GET / HTTP/1.1\r\nAuthorization hunter2\r\n\r\n",
+        b"hunter2 / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: hunter2\r\n\r\n",
+    ],
+)
+def test_a_refusal_quotes_nothing(data: bytes) -> None:
+    """The words of a refusal are the proxy's own: no byte of the request is in them."""
+    with pytest.raises(Refused) as caught:
+        judged(data)
+    assert "hunter2" not in caught.value.detail

@@ -1,0 +1,211 @@
+"""What is counted: complete, readable for Prometheus, and labelled with short closed lists only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy import errors
+from proxy.admin.metrics import Metrics
+from proxy.records import Record
+from proxy.tokens.values import Cause
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1)
+
+
+def families(metrics: Metrics) -> dict[str, Metric]:
+    """Return what a scrape reads, by name."""
+    return {family.name: family for family in text_string_to_metric_families(metrics.exposition().decode())}
+
+
+def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
+    """Return one sample of a scrape, None if there is none."""
+    return next(
+        (
+            each.value
+            for family in families(metrics).values()
+            for each in family.samples
+            if each.name == sample and each.labels == labels
+        ),
+        None,
+    )
+
+
+def everything() -> Metrics:
+    """Return metrics to which everything has happened that can happen."""
+    metrics = Metrics()
+    metrics(RECORD)
+    metrics(RECORD._replace(method=None, path=None, status=400, error="malformed-request", refused=True))
+    metrics(RECORD._replace(status=0, error="client_left", attempts=2, token_seconds=0.5))
+    for kind in errors.KINDS:
+        metrics(RECORD._replace(status=kind.status, error=kind.proxy_error))
+    for cause in get_args(Cause):
+        metrics.renewed(cause, 0.3)
+        metrics.renewal_failed(cause, "timeout")
+    metrics.invalidated()
+    metrics.contended()
+    metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: 3)
+    return metrics
+
+
+def test_every_name_is_ours() -> None:
+    """Names begin with `telenor_proxy_`, and every family has help and a type."""
+    found = families(everything())
+    assert len(found) > 10
+    for family in found.values():
+        assert family.name.startswith("telenor_proxy_")
+        assert family.documentation
+        assert family.type in {"counter", "gauge", "histogram"}
+
+
+def test_every_label_is_of_a_short_closed_list() -> None:
+    """No path, host, id or secret is ever a label: however many different requests there are, the number of series stays the same."""
+    metrics = everything()
+    before = {
+        (sample.name, *sorted(sample.labels))
+        for family in families(metrics).values()
+        for sample in family.samples
+    }
+    size = len(metrics.exposition().splitlines())
+    for number in range(100):
+        metrics(RECORD._replace(request_id=f"id-{number}", path=f"/orders/{number}"))
+    text = metrics.exposition().decode()
+    assert len(text.splitlines()) == size
+    assert {label for _, *labels in before for label in labels} <= {
+        "method", "status_class", "reason", "error", "result", "cause", "code", "le", "version", "python", "state",
+    }  # fmt: skip
+    for secretive in ("4799885577", "/orders", "id-1"):
+        assert secretive not in text
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "labels"),
+    [
+        ("POST", 201, {"method": "POST", "status_class": "2xx"}),
+        ("GET", 304, {"method": "GET", "status_class": "3xx"}),
+        (None, 400, {"method": "unknown", "status_class": "4xx"}),
+        ("GET", 499, {"method": "GET", "status_class": "4xx"}),
+        ("DELETE", 502, {"method": "DELETE", "status_class": "5xx"}),
+        ("POST", 0, {"method": "POST", "status_class": "none"}),
+    ],
+)
+def test_requests_are_counted_by_method_and_class(
+    method: str | None, status: int, labels: dict[str, str]
+) -> None:
+    """One counter, two short labels; what could not be parsed has no method, what was cut has no status."""
+    metrics = Metrics()
+    for _ in range(3):
+        metrics(RECORD._replace(method=method, status=status))
+    assert value(metrics, "telenor_proxy_requests_total", **labels) == 3
+
+
+def test_durations_are_counted_in_buckets() -> None:
+    """Whole calls and the upstream's part, in seconds, each in its bucket and in all larger ones."""
+    metrics = Metrics()
+    metrics(RECORD._replace(seconds=0.2, upstream_seconds=0.025))
+    metrics(RECORD._replace(seconds=400.0, upstream_seconds=None))
+    assert value(metrics, "telenor_proxy_request_duration_seconds_count") == 2
+    assert value(metrics, "telenor_proxy_request_duration_seconds_sum") == pytest.approx(400.2)
+    assert value(metrics, "telenor_proxy_request_duration_seconds_bucket", le="0.1") == 0
+    assert value(metrics, "telenor_proxy_request_duration_seconds_bucket", le="0.25") == 1
+    assert value(metrics, "telenor_proxy_request_duration_seconds_bucket", le="60.0") == 1
+    assert value(metrics, "telenor_proxy_request_duration_seconds_bucket", le="+Inf") == 2
+    assert value(metrics, "telenor_proxy_upstream_duration_seconds_count") == 1
+    assert value(metrics, "telenor_proxy_upstream_duration_seconds_bucket", le="0.01") == 0
+    assert value(metrics, "telenor_proxy_upstream_duration_seconds_bucket", le="0.025") == 1
+
+
+def test_waiting_for_a_token_is_counted_for_who_had_to() -> None:
+    """Calls that found a token at hand do not blur how long the others waited."""
+    metrics = Metrics()
+    metrics(RECORD)
+    assert value(metrics, "telenor_proxy_token_wait_seconds_count") == 0
+    metrics(RECORD._replace(token_seconds=0.5))
+    assert value(metrics, "telenor_proxy_token_wait_seconds_count") == 1
+    assert value(metrics, "telenor_proxy_token_wait_seconds_sum") == 0.5
+
+
+def test_refusals_and_failures_are_told_apart() -> None:
+    """What the rules turned down counts by reason, what could not be forwarded by error, and each only once."""
+    metrics = Metrics()
+    metrics(RECORD._replace(status=403, error="path-not-allowed", refused=True))
+    metrics(RECORD._replace(status=502, error="dns_error"))
+    assert value(metrics, "telenor_proxy_refused_requests_total", reason="path-not-allowed") == 1
+    assert value(metrics, "telenor_proxy_failed_requests_total", error="dns_error") == 1
+    assert value(metrics, "telenor_proxy_refused_requests_total", reason="dns_error") is None
+    assert value(metrics, "telenor_proxy_failed_requests_total", error="path-not-allowed") is None
+
+
+def test_requests_sent_again_are_counted() -> None:
+    """One attempt is none too many."""
+    metrics = Metrics()
+    for attempts in (0, 1, 2, 3):
+        metrics(RECORD._replace(attempts=attempts))
+    assert value(metrics, "telenor_proxy_replays_total") == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "label"), [("42901", "42901"), ("42902", "42902"), ("40105", "other"), (None, "other")]
+)
+def test_throttling_is_counted_by_code(code: str | None, label: str) -> None:
+    """The two codes of the gateway have series of their own, all else is one: what the API says opens no new one."""
+    metrics = Metrics()
+    metrics.throttled(code)
+    metrics.throttled(code)
+    assert value(metrics, "telenor_proxy_upstream_throttled_total", code=label) == 2
+    assert sum(metrics.throttled_by_code().values()) == 2
+    assert metrics.throttled_by_code()[label] == 2
+
+
+def test_being_held_back_is_counted() -> None:
+    """How long calls stood in line to keep to the set rate."""
+    metrics = Metrics()
+    metrics.held_back(0.5)
+    assert value(metrics, "telenor_proxy_pacing_wait_seconds_count") == 1
+    assert value(metrics, "telenor_proxy_pacing_wait_seconds_sum") == 0.5
+
+
+def test_what_happens_to_tokens_is_counted() -> None:
+    """Fetches by result and cause, failures by reason, rejections, contention."""
+    metrics = Metrics()
+    metrics.renewed("startup", 0.3)
+    metrics.renewal_failed("ahead", "timeout")
+    metrics.invalidated()
+    metrics.contended()
+    assert value(metrics, "telenor_proxy_token_renewals_total", result="success", cause="startup") == 1
+    assert value(metrics, "telenor_proxy_token_renewals_total", result="failure", cause="ahead") == 1
+    assert value(metrics, "telenor_proxy_token_renewal_failures_total", reason="timeout") == 1
+    assert value(metrics, "telenor_proxy_token_renewal_duration_seconds_count") == 1
+    assert value(metrics, "telenor_proxy_token_invalidations_total") == 1
+    assert value(metrics, "telenor_proxy_token_contentions_total") == 1
+
+
+def test_a_gauge_is_read_at_each_scrape() -> None:
+    """What is state and not a count is asked for when somebody looks; one name may have a value for each label."""
+    metrics = Metrics()
+    state = {"in_use": 1.0, "idle": 2.0}
+    metrics.gauge("telenor_proxy_x", "Text.", lambda: state["in_use"], state="in_use")
+    metrics.gauge("telenor_proxy_x", "Text.", lambda: state["idle"], state="idle")
+    assert value(metrics, "telenor_proxy_x", state="in_use") == 1
+    state["in_use"] = 5
+    assert value(metrics, "telenor_proxy_x", state="in_use") == 5
+    assert value(metrics, "telenor_proxy_x", state="idle") == 2
+
+
+def test_the_version_is_told() -> None:
+    """`telenor_proxy_build_info` names the proxy's version and Python's."""
+    (sample,) = families(Metrics())["telenor_proxy_build_info"].samples
+    assert sample.value == 1
+    assert set(sample.labels) == {"version", "python"}
+
+
+def test_two_proxies_count_for_themselves() -> None:
+    """Each has a registry of its own."""
+    one, other = Metrics(), Metrics()
+    one(RECORD)
+    assert value(other, "telenor_proxy_requests_total", method="POST", status_class="2xx") is None

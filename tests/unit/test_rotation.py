@@ -1,0 +1,396 @@
+"""Which part of a changed configuration is taken up, what is said of the rest, and when the credentials are tried."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+import trustme
+
+from proxy.rotation import CHANGEABLE, Configuration, Rotation, differences, merged
+from proxy.settings import Settings, load
+from proxy.watching import LOOK_SECONDS, Watcher
+from tests.clock import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection
+    from pathlib import Path
+
+CREDENTIALS = {
+    "client_id": "sentinel-id",
+    "client_secret": "sentinel-secret",
+    "username": "sentinel-user",
+    "password": "sentinel-password",
+}
+YAML = """
+listen: {client_key: sentinel-key}
+oauth: {client_id: sentinel-id, client_secret: sentinel-secret, username: sentinel-user, password: sentinel-password}
+log: {level: info}
+"""
+
+
+def settings(**sections: dict[str, Any]) -> Settings:
+    """Make settings; `sections` go over the credentials."""
+    return Settings.model_validate({**sections, "oauth": {**CREDENTIALS, **sections.get("oauth", {})}})
+
+
+class Desk:
+    """A configuration file, the rotation that reads it, and a record of what that did."""
+
+    def __init__(self, directory: Path, yaml: str = YAML) -> None:
+        self.file = directory / "config.yaml"
+        self.file.write_text(yaml)
+        self.applied: list[Settings] = []
+        self.renewals = 0
+        self.results: list[bool] = []
+        self.rotation = Rotation(
+            self.read(),
+            Configuration(self.file, self.read),
+            FakeClock(),
+            apply=self.applied.append,
+            renew=self._renew,
+            observe=self.results.append,
+        )
+
+    def read(self) -> Settings:
+        """Read the file as it is."""
+        return load(self.file, {})
+
+    def _renew(self) -> None:
+        self.renewals += 1
+
+    async def change(self, old: str, new: str, *, told: bool = False) -> list[dict[str, Any]]:
+        """Change the file and have it looked at; give the log events of that."""
+        text = self.file.read_text()
+        assert old in text
+        self.file.write_text(text.replace(old, new))
+        return await self.look(told=told)
+
+    async def look(self, *, told: bool = False) -> list[dict[str, Any]]:
+        """Have it looked at; give the log events of that."""
+        with structlog.testing.capture_logs() as events:
+            await self.rotation.look(told=told)
+        assert "sentinel" not in repr(events)
+        return [dict(event) for event in events]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    """Give a proxy's configuration, as it was when the proxy started."""
+    return Desk(tmp_path)
+
+
+def event(name: str, level: str = "info", **fields: object) -> dict[str, object]:
+    """Make a log event."""
+    return {"event": f"configuration.{name}", "log_level": level, **fields}
+
+
+# --- what changed -----------------------------------------------------------------------------------------------------
+
+
+def test_differences_are_told_by_path_secrets_included() -> None:
+    """Every setting that is not the same is named, one whose value is a secret too."""
+    old = settings(listen={"client_key": "sentinel-key"})
+    new = settings(oauth={"password": "another", "scope": "orders"}, limits={"max_connections": 7})
+    assert differences(old, new) == [
+        "listen.client_key",
+        "oauth.password",
+        "oauth.scope",
+        "limits.max_connections",
+    ]
+    assert differences(old, old) == []
+
+
+def test_merged_takes_the_named_settings_only() -> None:
+    """Settings that are not named stay as they were, in every section."""
+    old = settings()
+    new = settings(
+        oauth={"password": "another", "wait_seconds": 3.0}, log={"level": "error", "format": "json"}
+    )
+    both = merged(old, new, {"oauth.password", "log.level"})
+    assert differences(old, both) == ["oauth.password", "log.level"]
+    assert differences(both, new) == ["oauth.wait_seconds", "log.format"]
+
+
+def test_every_changeable_setting_exists() -> None:
+    """No name in the list of what can change at run time is misspelt."""
+    assert set(settings().effective()) >= CHANGEABLE
+
+
+# --- taking it up -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", list(CREDENTIALS))
+async def test_a_new_credential_is_applied_and_tried_at_once(desk: Desk, key: str) -> None:
+    """A changed credential is in force at once, is tried at once, and is told by name only."""
+    value = CREDENTIALS[key]
+    assert await desk.change(value, f"{value}-2") == [event("reloaded", changed=[f"oauth.{key}"])]
+    assert differences(desk.applied[-1], desk.read()) == []
+    assert desk.renewals == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [("sentinel-key", "sentinel-key-2", "listen.client_key"), ("level: info", "level: error", "log.level")],
+)
+async def test_client_key_and_log_level_are_applied_without_a_login(
+    desk: Desk, old: str, new: str, name: str
+) -> None:
+    """What has nothing to do with the token is taken up without trying the credentials."""
+    assert await desk.change(old, new) == [event("reloaded", changed=[name])]
+    assert differences(desk.applied[-1], desk.read()) == []
+    assert desk.renewals == 0
+
+
+async def test_what_cannot_change_says_so_and_does_not(desk: Desk) -> None:
+    """A setting that needs a restart stays as it was, and its name is told; what can change beside it does."""
+    events = await desk.change(
+        "level: info}", "level: error}\nlimits: {max_connections: 7}\nadmin: {port: 9}"
+    )
+    assert events == [
+        event("reloaded", changed=["log.level"]),
+        event("restart_needed", "warning", settings=["admin.port", "limits.max_connections"]),
+    ]
+    assert differences(desk.applied[-1], desk.read()) == ["admin.port", "limits.max_connections"]
+    assert desk.rotation.restart_needed == ["admin.port", "limits.max_connections"]
+
+
+async def test_what_waits_for_a_restart_still_waits_after_the_next_change(desk: Desk) -> None:
+    """The settings in force are what later changes are compared with, not those that were read last."""
+    await desk.change("{level: info}", "{level: info, format: json}")
+    await desk.change("sentinel-password", "sentinel-password-2")
+    assert desk.rotation.restart_needed == ["log.format"]
+    await desk.change(", format: json", "")
+    assert desk.rotation.restart_needed == []
+
+
+async def test_a_secret_may_move_into_a_file(desk: Desk, tmp_path: Path) -> None:
+    """A credential that now comes from a file is taken up, and that file is watched from then on."""
+    secret = tmp_path / "password"
+    secret.write_text("sentinel-password\n")
+    (told,) = await desk.change("password: sentinel-password", f"password_file: {secret}")
+    assert told == event("reloaded", changed=["oauth.password_file"])
+    assert desk.renewals == 0
+    assert desk.rotation.files() == {desk.file, secret}
+
+
+async def test_new_authorities_need_a_restart(tmp_path: Path) -> None:
+    """A CA file whose content changed is told of, since its name alone would not show it."""
+    authorities = tmp_path / "ca.pem"
+    authorities.write_bytes(trustme.CA().cert_pem.bytes())
+    desk = Desk(tmp_path, f"{YAML}upstream: {{ca_file: {authorities}}}\n")
+    assert await desk.look() == []
+    authorities.write_bytes(trustme.CA().cert_pem.bytes())
+    assert (await desk.look())[-1] == event("restart_needed", "warning", settings=["upstream.ca_file"])
+    assert authorities in desk.rotation.files()
+
+
+# --- doing nothing ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_touched_file_changes_nothing(desk: Desk) -> None:
+    """A file that was written anew with what it held is no reason for anything, a comment in it neither."""
+    assert await desk.change("log:", "log:") == []
+    assert await desk.change("log:", "# The log.\nlog:") == []
+    assert (desk.applied, desk.renewals, desk.results) == ([], 0, [])
+
+
+async def test_a_hangup_tries_the_credentials_whatever_is_in_the_file(desk: Desk) -> None:
+    """SIGHUP is a person who wants something tried: it is, even if nothing changed."""
+    assert await desk.look(told=True) == [event("reloaded", changed=[])]
+    assert (desk.applied, desk.renewals) == ([], 1)
+
+
+# --- a bad configuration ----------------------------------------------------------------------------------------------
+
+
+async def test_a_bad_configuration_changes_nothing(desk: Desk) -> None:
+    """With a fault in it nothing of a configuration is taken up; all its problems are told, and not one value of a secret."""
+    (told,) = await desk.change("level: info", "level: loud, colour: red")
+    assert (told["event"], told["log_level"]) == ("configuration.refused", "error")
+    assert [problem.partition(":")[0] for problem in told["problems"]] == ["log.colour", "log.level"]
+    assert desk.rotation.refused == told["problems"]
+    assert (desk.applied, desk.renewals, desk.results) == ([], 0, [False])
+
+
+async def test_a_bad_configuration_is_told_once(desk: Desk) -> None:
+    """Looking again tells the same problems again only to a person who asks."""
+    await desk.change("level: info", "level: loud")
+    assert await desk.look() == []
+    assert len(await desk.look(told=True)) == 1
+    assert desk.results == [False, False]
+
+
+async def test_a_configuration_put_right_is_accepted_again(desk: Desk) -> None:
+    """Back at what is in force, the proxy says that all is well, and does nothing else."""
+    await desk.change("level: info", "level: loud")
+    assert await desk.change("level: loud", "level: info") == [event("reloaded", changed=[])]
+    assert (desk.rotation.refused, desk.applied, desk.renewals) == ([], [], 0)
+    assert desk.results == [False, True]
+
+
+async def test_a_mistake_of_our_own_changes_nothing(tmp_path: Path) -> None:
+    """An exception that nobody foresaw is logged, and the settings in force stay in force."""
+
+    def fail() -> Settings:
+        raise ZeroDivisionError
+
+    rotation = Rotation(
+        settings(),
+        Configuration(None, fail),
+        FakeClock(),
+        apply=lambda _: pytest.fail("applied"),
+        renew=lambda: pytest.fail("renewed"),
+        observe=lambda _: pytest.fail("observed"),
+    )
+    with structlog.testing.capture_logs() as events:
+        assert not await rotation.look()
+    assert [told["event"] for told in events] == ["configuration.unread"]
+
+
+# --- noticing ---------------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """A watcher of files in a directory, with the operating system's voice under the test's control."""
+
+    def __init__(self, *files: Path, listens: bool = True) -> None:
+        self.clock = FakeClock()
+        self.files = self.named_next = set(files)
+        self.calls = 0
+        self.satisfied = True
+        self.directories: Collection[Path] = ()
+        self.speak: Callable[[], None] = lambda: None
+        self._listens = listens
+        self.watcher = Watcher(lambda: self.files, self._changed, self.clock, self._await_event)
+
+    async def _changed(self) -> bool:
+        self.calls += 1
+        self.files = self.named_next
+        return self.satisfied
+
+    async def _await_event(self, directories: Collection[Path]) -> None:
+        if not self._listens:
+            raise OSError(28, "no watches left")
+        self.directories = set(directories)
+        spoken = asyncio.Event()
+        self.speak = spoken.set
+        await spoken.wait()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Let it watch."""
+        task = asyncio.create_task(self.watcher.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def calls_after(self, seconds: float = 0.0) -> int:
+        """Let time pass; give how often somebody was told meanwhile."""
+        before = self.calls
+        await self.clock.advance(seconds)
+        return self.calls - before
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """Make a file."""
+    path = tmp_path / "secret"
+    path.write_text("one")
+    return path
+
+
+def change(secret: Path, how: str) -> None:
+    """Change the file in one of the ways that there are."""
+    if how == "removed":
+        secret.unlink()
+    else:
+        target = secret if how == "written" else secret.with_name("new")
+        target.write_text(secret.read_text() + " more")
+        target.replace(secret)
+
+
+async def test_it_looks_when_it_begins(secret: Path) -> None:
+    """What changed between reading the settings and beginning to watch is not missed."""
+    watch = Watch(secret)
+    async with watch.running():
+        assert await watch.calls_after() == 1
+        assert await watch.calls_after(LOOK_SECONDS * 5) == 0
+
+
+@pytest.mark.parametrize("how", ["written", "replaced", "removed"])
+async def test_a_change_is_told_when_the_system_speaks(secret: Path, how: str) -> None:
+    """A file that is written, replaced or removed is told of as soon as the operating system speaks."""
+    watch = Watch(secret)
+    async with watch.running():
+        await watch.calls_after()
+        change(secret, how)
+        watch.speak()
+        assert await watch.calls_after() == 1
+        watch.speak()  # of something else in that directory
+        assert await watch.calls_after() == 0
+
+
+async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
+    """Kubernetes' way: the file is a link through a link to a directory, and only that one is replaced."""
+    for version in ("1", "2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "password").write_text(version)
+    (tmp_path / "..data").symlink_to("1")
+    (tmp_path / "password").symlink_to("..data/password")
+    watch = Watch(tmp_path / "password")
+    async with watch.running():
+        await watch.calls_after()
+        assert watch.directories == {tmp_path, tmp_path / "1"}
+        (tmp_path / "..data_tmp").symlink_to("2")
+        (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+        watch.speak()
+        assert await watch.calls_after() == 1
+        assert watch.directories == {tmp_path, tmp_path / "2"}
+
+
+@pytest.mark.parametrize("listens", [True, False], ids=["silent", "deaf"])
+async def test_a_change_that_nobody_tells_of_is_found(secret: Path, *, listens: bool) -> None:
+    """Where the operating system says nothing, or cannot be asked, looking from time to time finds the change; the failure is told once."""
+    watch = Watch(secret, listens=listens)
+    with structlog.testing.capture_logs() as events:
+        async with watch.running():
+            await watch.calls_after()
+            for _ in range(2):
+                change(secret, "written")
+                assert await watch.calls_after(LOOK_SECONDS) == 1
+    assert [told["event"] for told in events] == ([] if listens else ["configuration.watch_failed"])
+
+
+async def test_who_is_not_satisfied_is_told_again(secret: Path) -> None:
+    """As long as a configuration is refused, it is looked at again without a change: what it lacks may be somewhere else."""
+    watch = Watch(secret)
+    watch.satisfied = False
+    async with watch.running():
+        assert await watch.calls_after() == 1
+        assert await watch.calls_after(LOOK_SECONDS) == 1
+        watch.satisfied = True
+        assert await watch.calls_after(LOOK_SECONDS) == 1
+        assert await watch.calls_after(LOOK_SECONDS * 3) == 0
+
+
+async def test_other_files_are_watched_at_once(secret: Path, tmp_path: Path) -> None:
+    """When a changed configuration names other files, those are watched from then on, and looked at once."""
+    other = tmp_path / "elsewhere" / "secret"
+    other.parent.mkdir()
+    other.write_text("one")
+    watch = Watch(secret)
+    async with watch.running():
+        await watch.calls_after()
+        watch.named_next = {other}
+        os.utime(secret)
+        watch.speak()
+        assert await watch.calls_after() == 2
+        assert watch.directories == {other.parent}

@@ -1,0 +1,218 @@
+"""The chunked coding: content taken off a buffer as it arrives, and not one byte of what follows."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.forward import wire
+
+
+def decode(segments: list[bytes]) -> tuple[bytes, bool, bytes]:
+    """Feed segments; return the content, whether the end was seen, and what is left in the buffer."""
+    decoder, buffer, content = wire.ChunkedDecoder(), bytearray(), b""
+    for segment in segments:
+        buffer += segment
+        content += decoder.decode(buffer)
+    return content, decoder.done, bytes(buffer)
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    """Return the bytes one by one."""
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+GOOD = {
+    b"0\r\n\r\n": b"",
+    b"000\r\n\r\n": b"",
+    b"5\r\nhello\r\n0\r\n\r\n": b"hello",
+    b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n": b"hello!",
+    b"A\r\n0123456789\r\n0\r\n\r\n": b"0123456789",
+    b"a\r\n0123456789\r\n0\r\n\r\n": b"0123456789",
+    b"000000000000005\r\nhello\r\n0\r\n\r\n": b"hello",
+    b"5;name\r\nhello\r\n0;last\r\n\r\n": b"hello",
+    b'5;a=b;c="d \xff\t"\r\nhello\r\n0\r\n\r\n': b"hello",
+    b"5 \t;a\r\nhello\r\n0\r\n\r\n": b"hello",
+    b"5;\r\nhello\r\n0\r\n\r\n": b"hello",
+    b"7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n": b"\r\n0\r\n\r\n",
+    b"2\r\n\r\n\r\n0\r\n\r\n": b"\r\n",
+    b"0\r\nX-Sum: 1\r\n\r\n": b"",
+    b"1\r\nx\r\n0\r\nAuthorization: Bearer theirs\r\nContent-Length: 9\r\nX:\r\n\r\n": b"x",
+}
+
+
+@pytest.mark.parametrize(("data", "content"), GOOD.items())
+def test_content_is_what_the_chunks_hold(data: bytes, content: bytes) -> None:
+    """Sizes in either case and with leading zeros, extensions and trailers change nothing of the content, and stay behind."""
+    assert decode([data]) == (content, True, b"")
+
+
+@pytest.mark.parametrize(("data", "content"), GOOD.items())
+def test_what_follows_is_left_alone(data: bytes, content: bytes) -> None:
+    """The buffer begins with the next message when the end has been seen."""
+    assert decode([data + b"GET / HTTP/1.1\r\n"]) == (content, True, b"GET / HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(("data", "content"), GOOD.items())
+def test_segments_change_nothing(data: bytes, content: bytes) -> None:
+    """Cut in two at every byte, and into single bytes, the same content comes out, and the end is seen with the last byte only."""
+    for cut in range(1, len(data)):
+        assert decode([data[:cut], data[cut:]]) == (content, True, b"")
+        assert decode([data[:cut]])[1] is False
+    assert decode(bytewise(data)) == (content, True, b"")
+
+
+def test_content_comes_as_it_arrives() -> None:
+    """Nothing is held back until a chunk is whole."""
+    decoder, buffer = wire.ChunkedDecoder(), bytearray(b"5\r\nhe")
+    assert decoder.decode(buffer) == b"he"
+    buffer += b"l"
+    assert decoder.decode(buffer) == b"l"
+    assert decoder.decode(buffer) == b""
+    buffer += b"lo\r\n3\r\nyou\r\n"
+    assert decoder.decode(buffer) == b"loyou"
+    assert not decoder.done
+
+
+def test_content_is_taken_off_the_buffer() -> None:
+    """What has been returned is no longer in memory."""
+    decoder, buffer = wire.ChunkedDecoder(), bytearray(b"ffffff\r\n" + b"x" * 100_000)
+    assert len(decoder.decode(buffer)) == 100_000
+    assert buffer == b""
+
+
+MALFORMED = [
+    b"\r\n",
+    b"\r\n0\r\n\r\n",
+    b"x\r\n",
+    b"-1\r\n",
+    b"+1\r\nx\r\n",
+    b"0x1\r\nx\r\n",
+    b"1_0\r\n",
+    b" 1\r\nx\r\n",
+    b"1 \r\nx\r\n",
+    b"1\t\r\nx\r\n",
+    b"1,1\r\nx\r\n",
+    b"1 a\r\nx\r\n",
+    b"\xd9\xa1\r\nx\r\n",
+    b"1000000000000000\r\n",
+    b"ffffffffffffffffffff\r\n",
+    b"0000000000000001\r\nx\r\n",
+    b"1;\x00\r\nx\r\n",
+    b"1;a\x7f\r\nx\r\n",
+    b"1;a\x0bb\r\nx\r\n",
+    b"1\nx\r\n",
+    b"1;a\nx\r\n",
+    b"1\rx\r\n",
+    b"1;\rx\r\n",
+    b"1\r\r\nx\r\n",
+    b"1\r\nxy\r\n",
+    b"1\r\nx0\r\n\r\n",
+    b"1\r\nx\n0\r\n\r\n",
+    b"1\r\nx\r0\r\n\r\n",
+    b"1\r\nx\r\r\n0\r\n\r\n",
+    b"2\r\nx\r\n0\r\n\r\n",
+    b"0\r\n\n",
+    b"0\r\n\rx",
+    b"0\n\r\n",
+    b"0\r\nno colon\r\n\r\n",
+    b"0\r\n: no name\r\n\r\n",
+    b"0\r\nX-A : 1\r\n\r\n",
+    b"0\r\n X-A: 1\r\n\r\n",
+    b"0\r\nX-A: 1\r\n folded\r\n\r\n",
+    b"0\r\nX-A: 1\n\r\n",
+    b"0\r\nX-A: \x00\r\n\r\n",
+    b"0\r\nX-A: 1\rX-B: 2\r\n\r\n",
+    b"0\r\n0\r\n\r\n",
+    b"0\r\nGET / HTTP/1.1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", MALFORMED)
+def test_chunks_out_of_the_grammar_are_malformed(data: bytes) -> None:
+    """A size is hexadecimal digits and nothing else, CRLF alone ends a line and a chunk, a trailer is a field: at once or byte by byte."""
+    for segments in ([data], bytewise(data)):
+        with pytest.raises(wire.Malformed):
+            decode(segments)
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_chunk_line_is_bounded() -> None:
+    """A chunk's first line may have so many bytes and no more, whether its end ever comes or not."""
+    extension = b";" + b"x" * (wire.MAX_CHUNK_LINE - 4)
+    assert decode([b"1" + extension + b"\r\nx\r\n0\r\n\r\n"]) == (b"x", True, b"")
+    for too_long in (
+        b"1" + extension + b"x\r\n",
+        b"1" + extension + b"xxxxxxxx",
+        b"0" * (wire.MAX_CHUNK_LINE + 1),
+    ):
+        with pytest.raises(wire.Malformed):
+            decode([too_long])
+        with pytest.raises(wire.Malformed):
+            decode(bytewise(too_long))
+
+
+def test_extensions_are_bounded_in_sum() -> None:
+    """A body cannot be made mostly of extensions, which cost work and carry nothing."""
+    extension = b";" + b"x" * 999
+    most = wire.MAX_EXTENSIONS // len(extension)
+    chunk = b"1" + extension + b"\r\nx\r\n"
+    assert decode([chunk * most + b"0\r\n\r\n"]) == (b"x" * most, True, b"")
+    with pytest.raises(wire.Malformed):
+        decode([chunk * (most + 1) + b"0\r\n\r\n"])
+    with pytest.raises(wire.Malformed):
+        decode([chunk] * (most + 1))
+
+
+def test_the_trailer_section_is_bounded() -> None:
+    """One line or many: a trailer section has so many bytes and no more, whether its end ever comes or not."""
+    fits = b"X: " + b"x" * 1000 + b"\r\n"
+    most = wire.MAX_TRAILERS // (len(fits) - 2)
+    assert decode([b"0\r\n" + fits * most + b"\r\n"]) == (b"", True, b"")
+    for too_much in (
+        fits * (most + 1),
+        b"X: " + b"x" * wire.MAX_TRAILERS,
+        b"X: " + b"x" * wire.MAX_TRAILERS + b"\r\n",
+    ):
+        with pytest.raises(wire.Malformed):
+            decode([b"0\r\n" + too_much])
+        with pytest.raises(wire.Malformed):
+            decode([b"0\r\n", *bytewise(too_much)])
+
+
+@pytest.mark.parametrize("line", [b"1" * 100, b";" * 100])
+def test_nothing_is_kept_of_a_line_without_end(line: bytes) -> None:
+    """Whoever sends a line that never ends sees the refusal before our memory grows."""
+    decoder, buffer = wire.ChunkedDecoder(), bytearray()
+    while len(buffer) + len(line) < wire.MAX_CHUNK_LINE:
+        buffer += line
+        assert decoder.decode(buffer) == b""
+    buffer += line
+    with pytest.raises(wire.Malformed):
+        decoder.decode(buffer)
+
+
+def test_many_small_chunks_take_linear_time() -> None:
+    """A hundred thousand one-byte chunks in one buffer are decoded in a moment (the test's timeout is the witness)."""
+    assert decode([b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n"]) == (b"x" * 100_000, True, b"")
+
+
+def test_messages_quote_nothing() -> None:
+    """What is malformed may be a credential; the words for it hold no byte of the peer's."""
+    for data in (b"hunter2\r\n", b"0\r\nhunter2\r\n", b"1\r\nhunter2", b"0\r\nX: hunter2\rx"):
+        with pytest.raises(wire.Malformed) as caught:
+            decode([data])
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"x\r\n", b"1\r\nxy\r\n", b"0\r\nno colon\r\n\r\n"])
+def test_what_is_broken_stays_broken(data: bytes) -> None:
+    """After malformed bytes nothing is content any more: whoever asks again hears again that it is malformed."""
+    decoder, buffer = wire.ChunkedDecoder(), bytearray(data)
+    with pytest.raises(wire.Malformed):
+        decoder.decode(buffer)
+    buffer[:] = b"1\r\nx\r\n0\r\n\r\n"
+    with pytest.raises(wire.Malformed):
+        decoder.decode(buffer)
+    assert not decoder.done

@@ -1,0 +1,153 @@
+"""Where a message ends: one reading, or it is malformed (RFC 9112 section 6.3)."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from proxy.forward import wire
+
+#: Lengths and codings that are right by themselves, with what they mean.
+GOOD_LENGTHS = [
+    (b"Content-Length: 0\r\n", 0),
+    (b"Content-Length: 5\r\n", 5),
+    (b"content-length:\t0005 \r\n", 5),
+    (b"Content-Length: 999999999999999999\r\n", 999_999_999_999_999_999),
+]
+GOOD_CODINGS = [
+    b"Transfer-Encoding: chunked\r\n",
+    b"transfer-encoding:Chunked\t\r\n",
+    b"TRANSFER-ENCODING: CHUNKED\r\n",
+]
+BAD_LENGTHS = [
+    b"Content-Length:\r\n",
+    b"Content-Length: +5\r\n",
+    b"Content-Length: -5\r\n",
+    b"Content-Length: 5 5\r\n",
+    b"Content-Length: 5,5\r\n",
+    b"Content-Length: 5, 6\r\n",
+    b"Content-Length: 0x5\r\n",
+    b"Content-Length: 5.0\r\n",
+    b"Content-Length: 5_0\r\n",
+    b"Content-Length: 1e1\r\n",
+    b"Content-Length: \xd9\xa5\r\n",
+    b"Content-Length: \xb2\r\n",
+    b"Content-Length: five\r\n",
+    b"Content-Length: 1000000000000000000\r\n",
+    b"Content-Length: 5\r\nContent-Length: 5\r\n",
+    b"Content-Length: 5\r\ncontent-length: 6\r\n",
+    b"Content-Length: 5\r\nX-A: 1\r\nContent-Length:\r\n",
+]
+BAD_CODINGS = [
+    b"Transfer-Encoding:\r\n",
+    b"Transfer-Encoding: identity\r\n",
+    b"Transfer-Encoding: gzip\r\n",
+    b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Transfer-Encoding: chunked, chunked\r\n",
+    b"Transfer-Encoding: chunked, identity\r\n",
+    b"Transfer-Encoding: ,chunked\r\n",
+    b"Transfer-Encoding: chunked;q=1\r\n",
+    b'Transfer-Encoding: "chunked"\r\n',
+    b"Transfer-Encoding: xchunked\r\n",
+    b"Transfer-Encoding: chunkedx\r\n",
+    b"Transfer-Encoding: chunked\xa0\r\n",
+    b"Transfer-Encoding: \xe1\xb8\xb1chunked\r\n",
+    b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+    b"Transfer-Encoding: gzip\r\nX-A: 1\r\ntransfer-encoding: chunked\r\n",
+]
+BODILESS = [(b"HEAD", 200), (b"GET", 204), (b"GET", 304), (b"POST", 204)]
+
+
+def of_request(fields: bytes, minor: int = 1) -> int:
+    """Return the framing of a request with these fields."""
+    return wire.request_framing(wire.parse_request(b"POST / HTTP/1.%d\r\nA: 1\r\n%b\r\n" % (minor, fields)))
+
+
+def of_response(fields: bytes, method: bytes = b"GET", status: int = 200, minor: int = 1) -> int:
+    """Return the framing of an answer with these fields."""
+    head = wire.parse_response(b"HTTP/1.%d %d x\r\nA: 1\r\n%b\r\n" % (minor, status, fields))
+    return wire.response_framing(head, method)
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_a_request_without_framing_has_no_content(minor: int) -> None:
+    """No length and no coding means no content, never "until the end"."""
+    assert of_request(b"", minor) == 0
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize(
+    "method_and_status", [(b"GET", 200), (b"POST", 201), (b"GET", 401), (b"DELETE", 500)]
+)
+def test_an_answer_without_framing_lasts_until_the_end(
+    method_and_status: tuple[bytes, int], minor: int
+) -> None:
+    """An answer that does not say where it ends ends with its connection."""
+    assert of_response(b"", *method_and_status, minor) == wire.UNTIL_CLOSE
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize(("field", "length"), GOOD_LENGTHS)
+def test_a_length_is_a_plain_number(field: bytes, length: int, minor: int) -> None:
+    """Digits, at most eighteen of them, are the length, in both directions and both versions."""
+    assert of_request(field, minor) == length
+    assert of_response(field, minor=minor) == length
+
+
+@pytest.mark.parametrize("field", GOOD_CODINGS)
+def test_the_one_coding_is_chunked(field: bytes) -> None:
+    """`chunked` alone, in any case, in HTTP/1.1."""
+    assert of_request(field) == wire.CHUNKED
+    assert of_response(field) == wire.CHUNKED
+
+
+@pytest.mark.parametrize("fields", [*BAD_LENGTHS, *BAD_CODINGS])
+def test_framing_out_of_the_grammar_is_malformed(fields: bytes) -> None:
+    """Two lengths, even equal ones, a length that is no plain number, any coding but `chunked` once: malformed, in both directions."""
+    with pytest.raises(wire.Malformed):
+        of_request(fields)
+    with pytest.raises(wire.Malformed):
+        of_response(fields)
+
+
+@pytest.mark.parametrize("coding", [*GOOD_CODINGS, *BAD_CODINGS])
+def test_no_coding_in_http_1_0(coding: bytes) -> None:
+    """A Transfer-Encoding in HTTP/1.0 is read by some and ignored by others, so by nobody here."""
+    with pytest.raises(wire.Malformed):
+        of_request(coding, minor=0)
+    with pytest.raises(wire.Malformed):
+        of_response(coding, minor=0)
+
+
+LENGTHS = [field for field, _ in GOOD_LENGTHS] + BAD_LENGTHS
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+@pytest.mark.parametrize("coding", [*GOOD_CODINGS, *BAD_CODINGS])
+def test_length_and_coding_together_are_malformed(coding: bytes, minor: int) -> None:
+    """Never does one of them win: not in either order, not in either direction, not when one is wrong (the classic of smuggling)."""
+    for length, swapped in itertools.product(LENGTHS, [False, True]):
+        fields = coding + length if swapped else length + coding
+        with pytest.raises(wire.Malformed):
+            of_request(fields, minor)
+        with pytest.raises(wire.Malformed):
+            of_response(fields, minor=minor)
+
+
+@pytest.mark.parametrize(("method", "status"), BODILESS)
+@pytest.mark.parametrize("fields", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_answers_that_never_have_content(method: bytes, status: int, fields: bytes) -> None:
+    """To HEAD, and with 204 and 304, an answer ends with its head, whatever it says of a length."""
+    assert of_response(fields, method, status) == 0
+
+
+@pytest.mark.parametrize(("method", "status"), BODILESS)
+@pytest.mark.parametrize("fields", [*BAD_LENGTHS, *BAD_CODINGS, GOOD_CODINGS[0] + GOOD_LENGTHS[0][0]])
+def test_answers_without_content_are_held_to_the_grammar_too(
+    method: bytes, status: int, fields: bytes
+) -> None:
+    """A field that is passed on to the client, or says that somebody is confused, is looked at even where it frames nothing."""
+    with pytest.raises(wire.Malformed):
+        of_response(fields, method, status)

@@ -1,0 +1,327 @@
+"""Request and response heads: what is in the grammar of RFC 9112 is read as it came, all else is malformed."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.forward import wire
+
+
+def request(fields: bytes = b"", line: bytes = b"GET / HTTP/1.1") -> bytes:
+    """Return a whole head."""
+    return line + b"\r\n" + fields + b"\r\n"
+
+
+def whole_lines(head: wire.RequestHead | wire.ResponseHead) -> list[bytes]:
+    """Return the field lines as they came."""
+    return [line for line, _, _ in head.lines]
+
+
+# --- request lines ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"GET / HTTP/1.1", (b"GET", b"/", 1, 1)),
+        (b"GET / HTTP/1.0", (b"GET", b"/", 1, 0)),
+        (b"PATCH /a%2fb?c=%zz#d HTTP/1.1", (b"PATCH", b"/a%2fb?c=%zz#d", 1, 1)),
+        (b"OPTIONS * HTTP/1.1", (b"OPTIONS", b"*", 1, 1)),
+        (b"CONNECT a.example:443 HTTP/1.1", (b"CONNECT", b"a.example:443", 1, 1)),
+        (b"GET http://a.example/ HTTP/1.1", (b"GET", b"http://a.example/", 1, 1)),
+        (b"get / HTTP/1.1", (b"get", b"/", 1, 1)),
+        (b"!#$%&'*+-.^_`|~09azAZ / HTTP/1.1", (b"!#$%&'*+-.^_`|~09azAZ", b"/", 1, 1)),
+        (b'GET "<>\\^`{|}!~ HTTP/1.1', (b"GET", b'"<>\\^`{|}!~', 1, 1)),
+        (b"PRI * HTTP/2.0", (b"PRI", b"*", 2, 0)),
+        (b"GET / HTTP/9.9", (b"GET", b"/", 9, 9)),
+    ],
+)
+def test_a_request_line_is_read_as_it_came(line: bytes, expected: tuple[bytes, bytes, int, int]) -> None:
+    """Method, target and version are the client's very bytes; whether they may pass is not for the grammar to say."""
+    head = wire.parse_request(request(b"Host: a\r\n", line))
+    assert (head.method, head.target, head.major, head.minor) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"GET",
+        b"GET /",
+        b"GET / ",
+        b"GET  / HTTP/1.1",
+        b"GET /  HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b" GET / HTTP/1.1",
+        b"GET\t/ HTTP/1.1",
+        b"GET /\tHTTP/1.1",
+        b"GET / b HTTP/1.1",
+        b"GET / http/1.1",
+        b"GET / HTTP/1.10",
+        b"GET / HTTP/01.1",
+        b"GET / HTTP/1,1",
+        b"GET / HTTP/1",
+        b"GET / HTTP/1.x",
+        b"GET / HTTPS/1.1",
+        b"GET /\x00 HTTP/1.1",
+        b"GET /\x7f HTTP/1.1",
+        b"GET /\xc3\xb8 HTTP/1.1",
+        b"GET /\r HTTP/1.1",
+        b"GET /\n HTTP/1.1",
+        b"G(T / HTTP/1.1",
+        b"G\xc3\x89T / HTTP/1.1",
+        b'"GET" / HTTP/1.1',
+        b" / HTTP/1.1",
+        b"GET / HTTP/1.1\n",
+        b"GET / HTTP/1.1\r",
+    ],
+)
+def test_a_request_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
+    """One method, one target, one version, one space between them: nothing more, nothing less, nothing that looks like it."""
+    with pytest.raises(wire.Malformed):
+        wire.parse_request(request(b"Host: a\r\n", line))
+
+
+# --- status lines -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"HTTP/1.1 200 OK", (1, 200, b"OK")),
+        (b"HTTP/1.0 404 Not Found", (0, 404, b"Not Found")),
+        (b"HTTP/1.1 100 ", (1, 100, b"")),
+        (b"HTTP/1.1 599", (1, 599, b"")),
+        (b"HTTP/1.1 200 \xc3\xb8 \t x", (1, 200, b"\xc3\xb8 \t x")),
+    ],
+)
+def test_a_status_line_is_read_as_it_came(line: bytes, expected: tuple[int, int, bytes]) -> None:
+    """Version, status and reason are the API's; a reason may be missing, as many servers leave it out."""
+    head = wire.parse_response(request(line=line))
+    assert (head.minor, head.status, head.reason) == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"HTTP/1.1",
+        b"HTTP/1.1 20",
+        b"HTTP/1.1 2000",
+        b"HTTP/1.1 099 x",
+        b"HTTP/1.1 600 x",
+        b"HTTP/1.1 +20 x",
+        b"HTTP/1.1  200 OK",
+        b"HTTP/1.1\t200 OK",
+        b"HTTP/1.1 200\tOK",
+        b"HTTP/1.2 200 OK",
+        b"HTTP/2.0 200 OK",
+        b"HTTP/2 200",
+        b"http/1.1 200 OK",
+        b"ICY 200 OK",
+        b" HTTP/1.1 200 OK",
+        b"HTTP/1.1 200 O\x00K",
+        b"HTTP/1.1 200 O\rK",
+        b"HTTP/1.1 200 OK\n",
+        b"HTTP/1.1 \xb2\xb2\xb2 x",
+    ],
+)
+def test_a_status_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
+    """The API's answers are held to the grammar as strictly as the clients' requests."""
+    with pytest.raises(wire.Malformed):
+        wire.parse_response(request(line=line))
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X-A: 1",
+        b"x-a:1",
+        b"X-A:",
+        b"X-A: ",
+        b"X-A:\t \t1 2\t",
+        b'X-A: :;,"(){}<>@?=/\\[]',
+        b"X-A: gr\xc3\xb8nn \x80\xff",
+        b"!#$%&'*+-.^_`|~: x",
+        b"0: x",
+    ],
+)
+def test_a_field_keeps_every_byte(line: bytes) -> None:
+    """A field that is passed on keeps its whole line: case of the name, white space, obsolete text."""
+    assert whole_lines(wire.parse_request(request(line + b"\r\n"))) == [line + b"\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        (b"Host:a", b"a"),
+        (b"HOST: a", b"a"),
+        (b"hOsT:\t \ta b\t ", b"a b"),
+        (b"Host:", b""),
+        (b"Host: \t ", b""),
+        (b"Host: a:1", b"a:1"),
+    ],
+)
+def test_a_value_stands_without_the_white_space_around_it(line: bytes, value: bytes) -> None:
+    """What decides something is found under its name in lower case, without optional white space (RFC 9110 section 5.5)."""
+    assert wire.parse_request(request(line + b"\r\n")).known == {b"host": [value]}
+
+
+def test_fields_keep_their_order_and_their_number() -> None:
+    """Repeated fields stay apart, and in the order they came: the lines, and the values of what decides something."""
+    fields = [b"B: 1\r\n", b"Host: a\r\n", b"A: 1\r\n", b"b: 2\r\n", b"A: 1\r\n", b"Expect: x\r\n", b"host: b\r\n", b"EXPECT: y\r\n"]  # fmt: skip
+    for head in (
+        wire.parse_request(request(b"".join(fields))),
+        wire.parse_response(request(b"".join(fields), b"HTTP/1.1 200 OK")),
+    ):
+        assert whole_lines(head) == fields
+        assert head.known[b"host"] == [b"a", b"b"]
+        assert head.known[b"expect"] == [b"x", b"y"]
+
+
+def test_a_head_may_have_no_fields() -> None:
+    """The empty line may follow the first one."""
+    assert whole_lines(wire.parse_request(request())) == []
+    assert whole_lines(wire.parse_response(b"HTTP/1.1 200 OK\r\n\r\n")) == []
+
+
+def test_the_options_of_a_connection_are_told() -> None:
+    """What `Connection` names, on all of its lines, in lower case."""
+    for line in (b"GET / HTTP/1.1", b"HTTP/1.1 200 OK"):
+        head = request(b"Connection: Close, X-A\r\nconnection:\tTE\r\n", line)
+        parsed = wire.parse_request(head) if line.startswith(b"GET") else wire.parse_response(head)
+        assert parsed.options == [b"close", b"x-a", b"te"]
+
+
+MALFORMED_FIELDS = [
+    b"no colon\r\n",
+    b": no name\r\n",
+    b"X-A : 1\r\n",
+    b"X-A\t: 1\r\n",
+    b" X-A: 1\r\n",
+    b"X A: 1\r\n",
+    b"X\xc3\xb8: 1\r\n",
+    b"X(A): 1\r\n",
+    b"X-A\x00: 1\r\n",
+    b"X-A: \x00\r\n",
+    b"X-A: a\x0bb\r\n",
+    b"X-A: \x0c\r\n",
+    b"X-A: \x1b[31m\r\n",
+    b"X-A: \x7f\r\n",
+    b"X-A: 1\r\n folded\r\n",
+    b"X-A: 1\r\n\tfolded\r\n",
+    b"X-A:\r\n 1\r\n",
+    b"X-A: 1\nX-B: 2\r\n",
+    b"X-A: 1\rX-B: 2\r\n",
+    b"X-A: 1\r\r\n",
+    b"X-A: 1\n\r\n",
+    b"\nX-A: 1\r\n",
+    b"\rX-A: 1\r\n",
+    b"X-A: 1\n",
+    b"X-A: 1\n\nGET /stolen HTTP/1.1\r\n",
+]
+
+
+@pytest.mark.parametrize("where", [b"%b", b"Host: a\r\n%b", b"%bHost: a\r\n", b"Host: a\r\n%bB: 1\r\n"])
+@pytest.mark.parametrize("fields", MALFORMED_FIELDS)
+def test_a_field_line_out_of_the_grammar_is_malformed(fields: bytes, where: bytes) -> None:
+    """Not one line may be anything but `Name: value` and CRLF, wherever in the head it stands; lines do not fold."""
+    with pytest.raises(wire.Malformed):
+        wire.parse_request(request(where % fields))
+    with pytest.raises(wire.Malformed):
+        wire.parse_response(request(where % fields, b"HTTP/1.1 200 OK"))
+
+
+@pytest.mark.parametrize("byte", [*range(0x20), 0x7F])
+def test_control_bytes_are_malformed_everywhere(byte: int) -> None:
+    """No control byte but the tab inside of a value ever passes (RFC 9110 section 5.5)."""
+    control = bytes([byte])
+    for head in (
+        b"G%bT / HTTP/1.1\r\nA: 1\r\n\r\n",
+        b"GET /%b HTTP/1.1\r\nA: 1\r\n\r\n",
+        b"GET / HTTP/1.1%b\r\nA: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA%b: 1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: 1%b1\r\n\r\n" if control != b"\t" else b"GET%b/ HTTP/1.1\r\n\r\n",
+    ):
+        with pytest.raises(wire.Malformed):
+            wire.parse_request(head % control)
+
+
+def test_messages_quote_nothing() -> None:
+    """What is malformed may be a credential; the words for it hold no byte of the peer's."""
+    for head in (
+        b"Bearer-hunter2\r\n\r\n",
+        request(b"Authorization hunter2\r\n"),
+        request(b"A: hunter2\x00\r\n"),
+    ):
+        with pytest.raises(wire.Malformed) as caught:
+            wire.parse_request(head)
+        assert "hunter2" not in str(caught.value)
+
+
+def test_a_long_head_takes_linear_time() -> None:
+    """A megabyte of nearly right bytes is refused as fast as it is read: no pattern backtracks (the test's timeout is the witness)."""
+    for head in (
+        b"A" * 1_000_000,
+        b"A:" + b" " * 1_000_000,
+        b"A: " + b"\t " * 500_000 + b"\x00",
+        b"A: 1\r\n" * 150_000,
+    ):
+        with pytest.raises(wire.Malformed):
+            wire.parse_request(request(head + b"\x00\r\n"))
+
+
+# --- beginnings -------------------------------------------------------------------------------------------------------
+
+GOOD_HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: localhost\r\nX-A:\t1 \r\n\r\n"
+
+
+@pytest.mark.parametrize("size", range(len(GOOD_HEAD)))
+def test_every_beginning_of_a_good_head_is_a_good_beginning(size: int) -> None:
+    """Wherever a good head is cut, its first part is no reason to refuse."""
+    wire.check_beginning(GOOD_HEAD[:size])
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS client hello
+        b"\x00",
+        b"GET\x00",
+        b"GET / HTTP/1.1\n",
+        b"GET / HTTP/1.1\n\n",
+        b"GET / HTTP/1.1\rHost: a",
+        b"GET /a b c HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b"GET /\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\n",
+        b"GET / HTTP/1.1\r\nHost: a\rb",
+        b"GET / HTTP/1.1\r\nHost: a\r\r",
+        b"GET / HTTP/1.1\r\n\n",
+        b"\r\n",
+        b"\n",
+        b"GR\xc3\x98T",
+    ],
+)
+def test_a_bad_beginning_is_malformed_at_once(beginning: bytes) -> None:
+    """Nobody waits for the rest of what no rest can mend."""
+    with pytest.raises(wire.Malformed):
+        wire.check_beginning(bytearray(beginning))
+
+
+@pytest.mark.parametrize(
+    ("field_values", "expected"),
+    [
+        ([], []),
+        ([b""], []),
+        ([b"close"], [b"close"]),
+        ([b"Keep-Alive, \tX-A ,,  ,TE"], [b"keep-alive", b"x-a", b"te"]),
+        ([b"a", b"b,c"], [b"a", b"b", b"c"]),
+    ],
+)
+def test_the_members_of_a_list(field_values: list[bytes], expected: list[bytes]) -> None:
+    """Lines of one field are one list; its members count in lower case, empty ones not at all (RFC 9110 section 5.6.1)."""
+    assert wire.members(field_values) == expected
