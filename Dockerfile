@@ -6,8 +6,8 @@
 #
 #     docker run --publish 127.0.0.1:8080:8080 --env TELENOR_PROXY_LISTEN__HOST=0.0.0.0 ...
 #
-# Configure it with environment variables, which the health check reads as well. With a file (`serve --config FILE`), give the health check
-# the same option.
+# Configure it with environment variables, which the health check reads as well; to use a file, name it in TELENOR_PROXY_CONFIG, so that
+# both find it.
 
 # Both stages need the same base: the virtual environment links to its Python. For a reproducible image, name it with its digest:
 # --build-arg BASE=python:3.13-slim-trixie@sha256:...

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import functools
 import gc
+import ipaddress
 import os
 import random
 import sys
@@ -186,7 +187,11 @@ class Proxy:
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         _expose(metrics, source, listener, upstream, pacer)
-        runner = web.AppRunner(create_app(report), access_log=None, shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS)
+        runner = web.AppRunner(
+            create_app(report, local=_is_loopback(settings.admin.host)),
+            access_log=None,
+            shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
+        )
         with self._signals.handled(rotation.on_hangup):
             try:
                 await self._start(listener, runner)
@@ -272,6 +277,13 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _why_not_bound(section: str, host: str, port: int, error: OSError) -> str:

@@ -106,7 +106,7 @@ End all access tokens, then place the order once more: the proxy gets a new toke
 
 Look:
   {sandbox_url}{PREFIX}orders  the orders that arrived
-  {admin}/status  what the proxy knows about itself; also /readiness and /metrics
+  {admin}/  the status page; also /status, /readiness and /metrics
 
 A token lives for {_TOKEN_LIFETIME} s here, so that you see `token.renewed` go by below. Ctrl+C ends it all.
 

@@ -161,6 +161,11 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        for result in (
+            "accepted",
+            "refused",
+        ):  # a series that is there from the start shows its first increase
+            self._reloads.labels(result)
         self._renewals = Counter(
             "telenor_proxy_token_renewals",
             "Fetches of a token by result and cause.",

@@ -6,10 +6,12 @@ never with a secret, and offers nothing that changes anything.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
 from aiohttp import web
+from yarl import URL
 
 from proxy.admin import page
 
@@ -48,8 +50,8 @@ class Report(Protocol):
         ...
 
 
-def create_app(report: Report) -> web.Application:
-    """Build the application."""
+def create_app(report: Report, *, local: bool = False) -> web.Application:
+    """Build the application. local: only this machine can connect, so only names of this machine are good."""
 
     async def status_page(_: web.Request) -> web.Response:
         return web.Response(
@@ -74,7 +76,7 @@ def create_app(report: Report) -> web.Application:
     async def status(_: web.Request) -> web.Response:
         return web.Response(body=orjson.dumps(report.status()), content_type=_JSON)
 
-    app = web.Application(middlewares=[_plain_errors])
+    app = web.Application(middlewares=[_plain_errors, _keep_out_rebound_names] if local else [_plain_errors])
     app.on_response_prepare.append(_set_fields)
     app.router.add_get("/", status_page)
     app.router.add_get("/startup", startup)
@@ -105,6 +107,20 @@ async def _plain_errors(
             text=f"{error.reason}\n",
             headers={k: v for k, v in error.headers.items() if k == "Allow"},
         )
+
+
+@web.middleware
+async def _keep_out_rebound_names(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer to addresses and `localhost` only: a web page that points its own name at 127.0.0.1 comes with that name in Host."""
+    name = URL.build(authority=request.host).host
+    if name != "localhost":
+        try:
+            ipaddress.ip_address(name or "")
+        except ValueError:
+            raise web.HTTPMisdirectedRequest from None
+    return await handler(request)
 
 
 async def _set_fields(_: web.Request, response: web.StreamResponse) -> None:

@@ -220,6 +220,7 @@ class Listener:
     async def _next(self, client: ClientConnection) -> Exchange | None:
         """Return the client's next request; None when it has no more, or may ask no more."""
         request_id = next(self._ids)
+        data: bytes | None = None
         head: wire.RequestHead | None = None
         began = time.perf_counter()
         try:
@@ -231,7 +232,8 @@ class Listener:
             head = guard.parse(data, self._rules)
             request = guard.judge(head, self._rules)
         except Refused as error:
-            client.write(rewrite.problem(error, request_id, method=head.method if head else b"GET"))
+            is_head = (data or client.buffer).startswith(b"HEAD ")  # HEAD gets no content, however early it is refused
+            client.write(rewrite.problem(error, request_id, method=b"HEAD" if is_head else b"GET"))
             self._observe(_refusal(request_id, head, error, time.perf_counter() - began))
             await self._linger(client)
             return None

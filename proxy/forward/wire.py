@@ -93,7 +93,8 @@ def parse_request(head: bytes) -> RequestHead:
     if line is None:
         raise Malformed("the request line is not `METHOD target HTTP/1.1`")
     method, target, major, minor = line.groups()
-    return RequestHead(method, target, int(major), int(minor), *_parse_fields(head, line.end()))
+    lines, known, options = _parse_fields(head, line.end())
+    return RequestHead(method, target, int(major), int(minor), lines, known, options)
 
 
 def parse_response(head: bytes) -> ResponseHead:
@@ -102,7 +103,8 @@ def parse_response(head: bytes) -> ResponseHead:
     if line is None:
         raise Malformed("the status line is not that of an HTTP/1.1 response")
     minor, status, reason = line.groups()
-    return ResponseHead(int(minor), int(status), reason or b"", *_parse_fields(head, line.end()))
+    lines, known, options = _parse_fields(head, line.end())
+    return ResponseHead(1 if minor == b"1" else 0, int(status), reason or b"", lines, known, options)
 
 
 def _parse_fields(head: bytes, start: int) -> tuple[list[FieldLine], Known, list[bytes]]:

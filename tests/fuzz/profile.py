@@ -1,6 +1,6 @@
 """How long the property tests search.
 
-Normally each law is tried on two hundred messages, the same ones at every run, so that a red build is red for everybody.
+Normally each law is tried on three hundred messages, the same ones at every run, so that a red build is red for everybody.
 `TELENOR_PROXY_FUZZ_EXAMPLES=20000` searches that many new ones for each law; what it finds belongs into a unit test.
 """
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 _ASKED_FOR = os.environ.get("TELENOR_PROXY_FUZZ_EXAMPLES")
 
 SEARCH = settings(
-    max_examples=int(_ASKED_FOR or 200),
+    max_examples=int(_ASKED_FOR or 300),
     derandomize=_ASKED_FOR is None,
     database=None,
     deadline=None,

@@ -143,7 +143,7 @@ class Certificates:
         self.expired = _context(ours.issue_cert("127.0.0.1", not_before=_date(2001), not_after=_date(2002)))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Gateway:
     """One proxy in front of one upstream.
 

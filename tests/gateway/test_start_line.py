@@ -213,9 +213,21 @@ async def test_http_1_0_has_no_transfer_coding(gateway: Gateway) -> None:
     await gateway.refuses(raw, status=400)
 
 
-async def test_a_refused_head_request_gets_no_content(gateway: Gateway) -> None:
-    """A refusal of HEAD has the fields of problem details and no body."""
-    answer = await gateway.refuses(request(b"HEAD", b"/oauth/v2/token"), status=403, method=b"HEAD")
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (request(b"HEAD", b"/oauth/v2/token"), 403),
+        (request(b"HEAD", b"/corporate-accounts/.."), 400),
+        (request(b"HEAD", ACCOUNTS, b"X A: 1"), 400),
+        (request(b"HEAD", ACCOUNTS, version=b"2.0"), 505),
+        (request(b"HEAD", b"/" + b"x" * 9000), 414),
+        (request(b"HEAD", ACCOUNTS, b"X: " + b"x" * 40_000), 431),
+        (b"HEAD /\n", 400),
+    ],
+)
+async def test_a_refused_head_request_gets_no_content(gateway: Gateway, raw: bytes, status: int) -> None:
+    """A refusal of HEAD has the fields of problem details and no body, however early it comes."""
+    answer = await gateway.refuses(raw, status=status, method=b"HEAD")
     assert not answer.content
     assert answer.values(b"content-type") == [b"application/problem+json"]
 

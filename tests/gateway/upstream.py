@@ -111,6 +111,7 @@ class Connection:
         self._parser = h11.Connection(h11.SERVER, _MAX_HEAD)
         self._hearing = asyncio.Event()
         self._hearing.set()
+        self._half_closed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -184,7 +185,7 @@ class Connection:
                     await self._act(step, request)
 
     async def _send(self, data: bytes) -> None:
-        if not self._writer.is_closing():
+        if not self._half_closed and not self._writer.is_closing():
             self._writer.write(data)
             await self._writer.drain()
 
@@ -194,6 +195,7 @@ class Connection:
         elif act is Act.FIN:
             self._writer.close()
         elif act is Act.HALF:
+            self._half_closed = True
             self._writer.write_eof()
         elif act is Act.DEAF:
             self._hearing.clear()

@@ -159,3 +159,30 @@ async def test_a_prober_that_speaks_http_1_0_is_answered(client: TestClient[Requ
     assert body == b'{"ok":true}'
     writer.close()
     await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:9090", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:9090", 200),
+        ("10.0.0.7:9090", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example:9090", 421),
+        ("127.0.0.1.evil.example", 421),
+    ],
+)
+async def test_a_rebound_name_gets_nothing(aiohttp_client: AiohttpClient, host: str, status: int) -> None:
+    """On loopback, a web page that points a name of its own at the admin listener reads nothing from it."""
+    client = await aiohttp_client(create_app(FakeReport(), local=True))
+    async with client.get("/status", headers={"Host": host}) as response:
+        assert response.status == status
+        assert (b"fresh" in await response.read()) == (status == 200)
+
+
+async def test_behind_a_pod_address_any_name_is_good(aiohttp_client: AiohttpClient) -> None:
+    """Probes and Prometheus call by whatever name they know."""
+    client = await aiohttp_client(create_app(FakeReport()))
+    async with client.get("/readiness", headers={"Host": "telenor-proxy.monitoring.svc"}) as response:
+        assert response.status == 200

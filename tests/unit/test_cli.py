@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import proxy
-from proxy.cli import main
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from proxy.cli import _parser, main
 
 COMMANDS = ("serve", "check", "healthcheck", "sandbox", "sandbox-control", "demo")
 
@@ -95,3 +92,12 @@ def test_problems_are_told_one_a_line(
     headline, *problems = err.splitlines()
     assert headline == "telenor-proxy: the configuration cannot be used:"
     assert sorted(problem.split(":")[0] for problem in problems) == ["  - listen.port", "  - unknown"]
+
+
+def test_a_variable_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """TELENOR_PROXY_CONFIG stands in for --config, so that a container's health check reads the file that `serve` reads."""
+    file = tmp_path / "nowhere.yaml"
+    monkeypatch.setenv("TELENOR_PROXY_CONFIG", str(file))
+    for command in ("serve", "check", "healthcheck"):
+        assert _parser(command).parse_args([command]).config == file
+        assert _parser(command).parse_args([command, "--config", "other.yaml"]).config == Path("other.yaml")

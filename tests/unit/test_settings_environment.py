@@ -37,6 +37,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "UPSTREAM__RESPONSE_TIMEOUT_SECONDS": ("61", 61.0),
     "UPSTREAM__MAX_CONNECTIONS": ("7", 7),
     "UPSTREAM__IDLE_TIMEOUT_SECONDS": ("1e1", 10.0),
+    "UPSTREAM__KEEP_WARM": ("no", False),
     "OAUTH__TOKEN_PATH": ("/oauth/token", "/oauth/token"),
     "OAUTH__LOGOUT_PATH": ("/oauth/logout", "/oauth/logout"),
     "OAUTH__CLIENT_ID": ("other", "set"),
@@ -217,7 +218,7 @@ def test_an_empty_credential_is_missing(name: str) -> None:
         ("UPSTREAM_MAX_CONNECTIONS", f" Did you mean {P}UPSTREAM__MAX_CONNECTIONS?"),
         ("OAUTH_CLIENT_ID", f" Did you mean {P}OAUTH__CLIENT_ID?"),
         ("LISTEN", f" Did you mean {P}LISTEN__PORT?"),
-        ("CONFIG", ""),
+        ("CONFIGURATION", ""),
         ("", ""),
     ],
 )
@@ -230,6 +231,11 @@ def test_variables_are_written_in_capitals() -> None:
     """A setting in small letters is not taken silently, and not ignored silently either."""
     told = problems(CREDENTIALS | {"telenor_proxy_log__level": "debug"})
     assert told == [f"telenor_proxy_log__level: is not a setting. Did you mean {P}LOG__LEVEL?"]
+
+
+def test_the_name_of_the_file_is_no_setting() -> None:
+    """TELENOR_PROXY_CONFIG is for the command line, and is not taken for a misspelt setting."""
+    assert load(None, CREDENTIALS | {f"{P}CONFIG": "proxy.yaml"}) == load(None, CREDENTIALS)
 
 
 def test_other_variables_are_of_no_interest() -> None:
