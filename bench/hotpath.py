@@ -89,11 +89,14 @@ class Rig:
 
     def __init__(self) -> None:
         environ = {
-            f"TELENOR_PROXY_OAUTH__{name}": "made-up-value" for name in ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
+            f"TELENOR_PROXY_OAUTH__{name}": "made-up-value"
+            for name in ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
         }
         settings = load(None, environ | {"TELENOR_PROXY_LOG__FORMAT": "json"})
         self._loop = asyncio.get_running_loop()
-        upstream = Upstream(settings.upstream.origin, None, max_connections=1, connect_timeout=1, idle_timeout=3600)
+        upstream = Upstream(
+            settings.upstream.origin, None, max_connections=1, connect_timeout=1, idle_timeout=3600
+        )
         connection = UpstreamConnection(self._loop, lambda _: None)
         connection.transport = Pipe(self._answer)  # type: ignore[assignment] # it has what is used
         upstream.adopt(connection)
@@ -105,7 +108,7 @@ class Rig:
             access_log(record)
             metrics(record)
 
-        listener = Listener(settings, Forwarder(settings, Tokens(), upstream, lambda _: False), observe)
+        listener = Listener(settings, Forwarder(settings, Tokens(), upstream, lambda _: None), observe)
         self._client = ClientConnection(listener, self._loop)
         self._done = self._loop.create_future()
         self._client.connection_made(Pipe(self._finished))  # type: ignore[arg-type] # as above

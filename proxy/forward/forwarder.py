@@ -105,7 +105,9 @@ class Forwarder(Generic[T]):
         while True:
             if self._pacer is not None:
                 token = await self._in_turn(self._pacer, exchange)
-            connection = (None if resent else self._upstream.reuse()) or await self._acquire(resent=resent)
+            connection = None if resent else self._upstream.reuse()
+            if connection is None:
+                connection, token = await self._acquire(exchange, resent=resent)
             attempt = Attempt(exchange, connection, self._bounds)
             try:
                 head = await attempt.send(self._host, self._credential_line(token))
@@ -130,19 +132,29 @@ class Forwarder(Generic[T]):
             finally:
                 if attempt.is_uploading:
                     await attempt.stop()
-                if attempt.is_whole:
-                    self._upstream.release(connection, reusable=attempt.is_reusable)
-                else:
-                    self._upstream.discard(connection)
+                self._give_back(connection, attempt)
 
-    async def _acquire(self, *, resent: bool) -> UpstreamConnection:
-        try:
-            return await self._upstream.acquire(fresh=resent)
-        except Failed as error:
-            if resent:
-                # There is no connection now, but the first sending may have been acted on.
-                error.outcome = UNKNOWN
-            raise
+    async def _acquire(self, exchange: Exchange, *, resent: bool) -> tuple[UpstreamConnection, T]:
+        """Wait for a connection, and return it with the token that is in force by then: the wait may outlast one."""
+        while True:
+            try:
+                connection = await self._upstream.acquire(fresh=resent)
+            except Failed as error:
+                if resent:
+                    # There is no connection now, but the first sending may have been acted on.
+                    error.outcome = UNKNOWN
+                raise
+            token = self._tokens.usable()
+            if token is not None:
+                return connection, token
+            self._upstream.release(connection, reusable=True)
+            await self._wait_for_token(exchange)
+
+    def _give_back(self, connection: UpstreamConnection, attempt: Attempt) -> None:
+        if attempt.is_whole:
+            self._upstream.release(connection, reusable=attempt.is_reusable)
+        else:
+            self._upstream.discard(connection)
 
     @staticmethod
     def _may_resend(exchange: Exchange, *, resent: bool) -> bool:

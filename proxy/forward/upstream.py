@@ -3,7 +3,8 @@
 Laws
 1. Connections go to the configured origin only, and on TLS only to who proves to be it.
 2. A connection is used for a call only if nothing is waiting to be read on it: what an idle connection says answers nobody's request.
-3. A connection is kept only after a whole answer to a whole request, with not a byte more; in doubt it is cut.
+3. A connection is kept only after a whole answer to a whole request, with not a byte more; in doubt it is cut. None is used that was idle
+   for longer than `idle_timeout`, also if the host slept meanwhile: its other end has long been forgotten, and an order on it would be lost.
 4. At most `max_connections` exist; who waits for one is served in turn, and not for ever.
 """
 
@@ -20,6 +21,7 @@ import aiofastnet
 import aiohappyeyeballs
 
 from proxy import errors
+from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, Failed
 from proxy.forward import wire
 from proxy.forward.stream import Stream
@@ -27,6 +29,7 @@ from proxy.forward.stream import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.clock import Clock
     from proxy.settings import Origin
 
 #: Of an answer's head: as much as aiohttp, Envoy and NGINX take together would be too much; 64 KiB is what no honest API reaches.
@@ -104,6 +107,7 @@ class Upstream:
         max_connections: int,
         connect_timeout: float,
         idle_timeout: float,
+        clock: Clock | None = None,
     ) -> None:
         self.origin = origin
         self._loop = asyncio.get_running_loop()
@@ -111,6 +115,7 @@ class Upstream:
         self._max = max_connections
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
+        self._now = (clock or SystemClock()).now
         self._idle: deque[UpstreamConnection] = deque()
         self._open: set[UpstreamConnection] = set()
         self._free = max_connections
@@ -146,10 +151,10 @@ class Upstream:
             raise
 
     def _quiet(self) -> UpstreamConnection | None:
-        """Take the connection that was used last, as long as it is quiet; cut those that are not."""
+        """Take the connection that was used last, as long as it is quiet; cut those that are not, or that slept with the host."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_quiet():
+            if connection.is_quiet() and self._now() < connection.idle_since + self._idle_timeout:
                 connection.in_use = True
                 return connection
             connection.abort()
@@ -255,7 +260,7 @@ class Upstream:
 
     def _keep(self, connection: UpstreamConnection) -> None:
         connection.in_use = False
-        connection.idle_since = self._loop.time()
+        connection.idle_since = self._now()
         self._idle.append(connection)
         if self._sweep is None:
             self._sweep = self._loop.call_later(self._idle_timeout, self._close_idle)
@@ -268,9 +273,9 @@ class Upstream:
     def _close_idle(self) -> None:
         self._sweep = None
         while self._idle:
-            due = self._idle[0].idle_since + self._idle_timeout
-            if due > self._loop.time():
-                self._sweep = self._loop.call_at(due, self._close_idle)
+            left = self._idle[0].idle_since + self._idle_timeout - self._now()
+            if left > 0:
+                self._sweep = self._loop.call_later(left, self._close_idle)
                 return
             self._idle.popleft().close()
 

@@ -362,13 +362,18 @@ class RealTokens(TokenSource):
         return self._fetches.issued
 
 
-def rejects(*numbers: int) -> Script:
-    """Answer 40105 to these tokens, and echo for all others."""
+def rejects(*numbers: int, after: asyncio.Event | None = None) -> Script:
+    """Answer 40105 to these tokens, not before the event, and echo for all others."""
     refused = {f"Bearer token-of-the-test-{number}".encode() for number in numbers}
+    wait = [] if after is None else [after]
 
     def script(seen: Received) -> Sequence[Step]:
         bad = seen.values(b"authorization")[0] in refused
-        return [Act.WHOLE, reply(401, b'{"code": 40105}') if bad else reply(200, seen.target)]
+        return (
+            [Act.WHOLE, *wait, reply(401, b'{"code": 40105}')]
+            if bad
+            else [Act.WHOLE, reply(200, seen.target)]
+        )
 
     return script
 
@@ -381,9 +386,11 @@ async def test_one_renewal_serves_all_whose_token_was_rejected(lab: Lab) -> None
     running = asyncio.create_task(tokens.run())
     assert (await gateway.ask(request())).status == 200
     fetches.gate.clear()
-    gateway.upstream.usual = rejects(1)
+    all_there = asyncio.Event()
+    gateway.upstream.usual = rejects(1, after=all_there)
     asking = [asyncio.create_task(gateway.ask(order())) for _ in range(20)]
     await until(lambda: len(gateway.upstream.whole) == 21)
+    all_there.set()
     late = asyncio.create_task(gateway.ask(order()))
     await asyncio.sleep(0.01)
     fetches.gate.set()

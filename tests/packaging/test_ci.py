@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CI is Debian")
 
 #: What it looks for, and does not have to install where it is there.
-TOOLS = ("curl", "wget", "javac", "node", "perl", "php")
+TOOLS = (
+    "curl",
+    "wget",
+    "javac",
+    "node",
+    "perl",
+    "php",
+    "chromium",
+    "promtool",
+    "systemd-analyze",
+    "faketime",
+)
+PACKAGES = (
+    "curl wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime"
+)
 #: Each stand-in writes down how it was called.
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 TESTS = (
@@ -82,7 +96,7 @@ def test_it_installs_what_is_missing(tmp_path: Path) -> None:
     run = ci(tmp_path, TESTS)
     assert [call for call in run.calls if call.startswith("apt-get")] == [
         "apt-get update -qq",
-        "apt-get install -qq --yes --no-install-recommends curl wget default-jdk-headless nodejs libwww-perl php-cli php-curl",
+        f"apt-get install -qq --yes --no-install-recommends {PACKAGES}",
     ]
 
 

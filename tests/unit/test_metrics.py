@@ -170,6 +170,18 @@ def test_being_held_back_is_counted() -> None:
     assert value(metrics, "telenor_proxy_pacing_wait_seconds_sum") == 0.5
 
 
+def test_configurations_that_were_read_anew_are_counted() -> None:
+    """Accepted and refused ones apart; both series are there from the start, so that the first of them shows as an increase."""
+    metrics = Metrics()
+    assert value(metrics, "telenor_proxy_configuration_reloads_total", result="accepted") == 0
+    assert value(metrics, "telenor_proxy_configuration_reloads_total", result="refused") == 0
+    metrics.reloaded(True)  # a callback with one argument
+    metrics.reloaded(False)  # a callback with one argument
+    metrics.reloaded(False)  # a callback with one argument
+    assert value(metrics, "telenor_proxy_configuration_reloads_total", result="accepted") == 1
+    assert value(metrics, "telenor_proxy_configuration_reloads_total", result="refused") == 2
+
+
 def test_what_happens_to_tokens_is_counted() -> None:
     """Fetches by result and cause, failures by reason, rejections, contention."""
     metrics = Metrics()

@@ -1,0 +1,1 @@
+"""What the proxy costs, measured and counted; see docs/performance.md."""
