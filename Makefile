@@ -7,7 +7,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' proxy/__init__.py)
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz check format generate lock image image-test clean
+.PHONY: help setup demo run test fuzz soak check format generate lock image image-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,6 +39,10 @@ test: $(VENV)/.dev ## all tests, with coverage
 
 fuzz: $(VENV)/.dev ## the fuzz tests, long
 	TELENOR_PROXY_FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/fuzz --timeout=3600 $(PYTEST_ARGS)
+
+soak: $(VENV)/.dev ## 10,000 orders on an API that breaks off, then a long soak (SOAK="--requests 1000000")
+	TELENOR_PROXY_SOAK_ORDERS=10000 $(BIN)/python -m pytest tests/reliability/test_orders.py -s $(PYTEST_ARGS)
+	$(BIN)/python -m tests.reliability.soak $(or $(SOAK),--seconds 600)
 
 check: $(VENV)/.dev ## lint, format, types, generated files
 	$(BIN)/ruff check .

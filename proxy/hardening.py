@@ -10,7 +10,7 @@ _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def harden() -> None:
-    """Forbid core dumps and tracing, and forget SSLKEYLOGFILE before any library looks for it. Where a system knows none of it, go on.
+    """Forbid core dumps and tracing, take all the descriptors there are, and forget SSLKEYLOGFILE before any library looks for it. Where a system knows none of it, go on.
 
     To be called before aiohttp is imported.
     """
@@ -20,6 +20,9 @@ def harden() -> None:
         import resource  # noqa: PLC0415 # not on Windows
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # Each connection takes a descriptor; the soft limit is often below what the default settings allow, the hard one is not.
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 # only where it is used
 

@@ -51,10 +51,13 @@ class LineWriter:
         """Do nothing: structlog flushes after every line, and that is what batching is there to avoid."""
 
     def write_out(self) -> None:
-        """Write what is there. A reader that has gone away takes its log with it; the proxy goes on."""
+        """Write what is there. A reader that has gone away, or a full disk, takes its log with it; the proxy goes on.
+
+        It says nothing of that, because whatever it said would come here again.
+        """
         data = memoryview(b"".join(self._lines))
         self._lines.clear()
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             while data:
                 try:
                     data = data[os.write(self._descriptor, data) :]

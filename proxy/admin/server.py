@@ -7,6 +7,7 @@ never with a secret, and offers nothing that changes anything.
 from __future__ import annotations
 
 import ipaddress
+import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
@@ -28,6 +29,9 @@ _FIELDS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _UNAVAILABLE: Final = 503
+
+# What aiohttp's server says of a request that it cannot parse quotes it, and somebody may have sent a key to the wrong port.
+logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
 
 
 class Report(Protocol):

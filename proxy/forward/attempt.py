@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from proxy import errors
 from proxy.errors import UNKNOWN, Failed, Refused
@@ -18,14 +18,20 @@ from proxy.forward.body import Body
 from proxy.forward.stream import Gone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from proxy.forward.exchange import Exchange
     from proxy.forward.upstream import UpstreamConnection
     from proxy.settings import Settings
 
 #: As much of an answer as may be looked at before it is relayed. A larger error body names no code that we would look for.
 MAX_PEEK: Final = 65536  # bytes
+#: A client that is silent for longer loses its connection to the API to whoever waits for one: a hundred silent clients stop nobody.
+PATIENCE_WHEN_WANTED: Final = 1.0  # seconds
 #: 1xx answers before a final one; nobody honest sends two.
 MAX_INTERIM: Final = 16
+
+R = TypeVar("R")
 
 _CONTINUE: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
@@ -89,6 +95,8 @@ class Attempt:
         Raises what a client can do wrong in its body (`Refused`, `ClientLeft`), `Failed`, `Gone`, `TimeoutError`, `wire.Malformed`.
         """
         exchange, connection = self._exchange, self._connection
+        if exchange.client.lost:
+            raise ClientLeft  # while something was waited for: what nobody is there to hear of is not begun
         earlier = exchange.kept or b""
         content = earlier if exchange.body.done else earlier + self._accept_ready()
         exchange.attempts += 1
@@ -162,7 +170,7 @@ class Attempt:
             exchange.client.write(rewrite.CONTINUE)
         while not exchange.body.done:
             try:
-                piece = self._accept(await exchange.body.read(self._bounds.body_timeout))
+                piece = self._accept(await self._patiently(exchange.body.read))
             except (Gone, TimeoutError, wire.Malformed, Refused) as error:
                 self._fail(self._client_fault(error))
                 return
@@ -186,6 +194,18 @@ class Attempt:
         """Let the wait for the answer end with this error; an answer that has begun is the client's, whatever became of the request."""
         if self._answer is None:
             self._connection.fail(error)
+
+    async def _patiently(self, wait: Callable[[float], Coroutine[object, object, R]]) -> R:
+        """Wait for the client: as long as it may be silent, or as long as nobody else needs the connection to the API that it keeps."""
+        left = self._bounds.body_timeout
+        while True:
+            slice_ = min(left, PATIENCE_WHEN_WANTED)
+            try:
+                return await wait(slice_)
+            except TimeoutError:
+                left -= slice_
+                if left <= 0 or self._connection.is_wanted():
+                    raise
 
     def _client_fault(self, error: Exception) -> Exception:
         if isinstance(error, wire.Malformed):
@@ -247,7 +267,7 @@ class Attempt:
 
     async def _wait_for_client(self) -> None:
         try:
-            await self._exchange.client.drain(self._bounds.body_timeout)
+            await self._patiently(self._exchange.client.drain)
         except TimeoutError:
             raise ClientSlow from None
         except Gone:

@@ -5,6 +5,7 @@ Owns nothing but the count of what is left; deadlines and what a failure means a
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from proxy.forward import wire
@@ -47,12 +48,20 @@ class Body:
         self.size += len(piece)
         return piece
 
+    def _is_paused(self) -> bool:
+        return self._chunks is not None and self._chunks.paused
+
     async def read(self, seconds: float | None) -> bytes:
         """Return the next piece; b"" at the end, and only there.
 
         Raises `Gone` if the peer goes before the end, `TimeoutError` after so many seconds of silence, `wire.Malformed`.
         """
+        if self._is_paused():
+            await asyncio.sleep(0)  # let others have their turn
         while not (piece := self.ready()) and not self.done:
+            if self._is_paused():
+                await asyncio.sleep(0)
+                continue
             try:
                 await self._stream.more(seconds)
             except Gone:

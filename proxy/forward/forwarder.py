@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
 from proxy.forward import wire
-from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds
+from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientLeft
 from proxy.forward.stream import Gone
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ _UNAUTHORIZED: Final = 401
 CURABLE_CODES: Final = frozenset({"40105", "40106"})
 _TOO_MANY_REQUESTS: Final = 429
 # RFC 6750 section 3.1.
+_MAX_CHALLENGE: Final = (
+    1024  # bytes of a WWW-Authenticate that are looked at: the search takes quadratic time
+)
 _INVALID_TOKEN: Final = re.compile(rb"\bbearer\b.*\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE)
 _GZIP_OR_ZLIB: Final = 47  # zlib's wbits: the largest window, either header
 
@@ -120,6 +123,9 @@ class Forwarder(Generic[T]):
                     and await self._may_replay(exchange, head, attempt, token)
                 ):
                     replayed = True
+                    exchange.committed = (
+                        False  # a 401 is the gateway's: nothing has come of the first sending
+                    )
                     token = await self._wait_for_token(exchange)
                     continue
                 if head.status == _TOO_MANY_REQUESTS:
@@ -190,13 +196,16 @@ class Forwarder(Generic[T]):
     async def _wait_for_token(self, exchange: Exchange) -> T:
         began = time.perf_counter()
         try:
-            return await self._tokens.get()
+            token = await self._tokens.get()
         except TokenError as error:
             raise Failed(
                 errors.NO_TOKEN, error.detail, outcome=NOT_SENT, retry_after=error.retry_after or 1
             ) from None
         finally:
             exchange.token_seconds += time.perf_counter() - began
+        if exchange.client.is_reset():  # it may be long ago, and nobody may have told
+            raise ClientLeft
+        return token
 
     def _credential_line(self, token: T) -> bytes:
         if self._credential[0] is not token:
@@ -220,7 +229,9 @@ class Forwarder(Generic[T]):
     async def _is_curable(self, head: wire.ResponseHead, attempt: Attempt) -> bool:
         """Whether a 401 means that a new token would help."""
         content = await attempt.peek()
-        if any(_INVALID_TOKEN.search(value) for value in head.known.get(b"www-authenticate", ())):
+        if any(
+            _INVALID_TOKEN.search(value[:_MAX_CHALLENGE]) for value in head.known.get(b"www-authenticate", ())
+        ):
             return True
         code = self._code(head, content)
         return code is None or self._concerns_token(code)

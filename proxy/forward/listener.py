@@ -232,7 +232,8 @@ class Listener:
             head = guard.parse(data, self._rules)
             request = guard.judge(head, self._rules)
         except Refused as error:
-            is_head = (data or client.buffer).startswith(b"HEAD ")  # HEAD gets no content, however early it is refused
+            # HEAD gets no content, however early it is refused.
+            is_head = (data or client.buffer).startswith(b"HEAD ")
             client.write(rewrite.problem(error, request_id, method=b"HEAD" if is_head else b"GET"))
             self._observe(_refusal(request_id, head, error, time.perf_counter() - began))
             await self._linger(client)
@@ -249,14 +250,20 @@ class Listener:
     async def _read_head(self, client: ClientConnection) -> bytes | None:
         """Return the next request head; None if the client has no more to ask. Raises `Refused`."""
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._idle_timeout
+        late = False
         while not _skip_empty_line(client.buffer):
             try:
-                await client.more(self._idle_timeout)
+                await client.more(max(0.0, deadline - loop.time()))
             except Gone:
                 return None
             except TimeoutError:
-                if client.is_quiet():  # else the request came in the very moment in which the patience ended
+                if late or client.is_quiet():
                     return None
+                late, deadline = (
+                    True,
+                    deadline + QUIET_SECONDS,
+                )  # it came in the very moment in which the patience ended
         deadline = loop.time() + self._head_timeout
         scanned = 0
         while not (size := guard.measure_head(client.buffer, scanned, self._rules)):

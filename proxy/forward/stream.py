@@ -6,6 +6,7 @@ Laws
 3. The end of what the peer sends (`ended`) and the loss of the connection (`lost`) are two things: a client that has only closed its
    sending side still gets its answer.
 4. `abort` never ends a stream in a way that could be taken for its proper end: on TCP it resets the connection.
+5. Nobody waits for a peer that has reset the connection, even where the event loop does not tell (see `more`).
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ class Stream(asyncio.Protocol):
         "_loop",
         "_readable",
         "_reading_paused",
+        "_socket",
+        "_unproven",
         "_writable",
         "buffer",
         "clogged",
@@ -116,6 +119,9 @@ class Stream(asyncio.Protocol):
         self.fault: BaseException | None = None
         self.high_water = high_water
         self._reading_paused = False
+        self._socket: socket.socket | None = None
+        # Whether bytes have come since the connection last proved to be whole, by a write that did not fail.
+        self._unproven = False
         self.clogged = False
         self._readable = Wait(loop)
         self._writable = Wait(loop)
@@ -125,10 +131,12 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)
+        self._socket = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
         """Buffer what came and wake the reader."""
         self.buffer += data
+        self._unproven = True
         self._readable.wake()
         if len(self.buffer) >= self.high_water and not self._reading_paused:
             # Not from in here: aiofastnet 1.2 forgets what it has decrypted by then, and finds it again only when more comes.
@@ -165,15 +173,32 @@ class Stream(asyncio.Protocol):
     # What the owner calls.
 
     async def more(self, seconds: float | None) -> None:
-        """Wait for more input than there is. Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds."""
+        """Wait for more input than there is. Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds.
+
+        libuv (`uv__poll_io`) polls no more once a reset has come, and uvloop then has the transport read once. If there were bytes before
+        the reset, it is them that are read, and the reset is never heard of; so it is asked for here.
+        """
         if self.lost or self.ended or self.fault is not None:
             raise self._end()
+        if self._unproven:
+            self._unproven = False
+            if self.is_reset():
+                self.transport.abort()  # and the wait ends with the loss
         if self._reading_paused:
             self.resume_reading()
         before = len(self.buffer)
         timed_out = await self._readable.begin(seconds)
         if len(self.buffer) == before:
             raise TimeoutError if timed_out else self._end()
+
+    def is_reset(self) -> bool:
+        """Whether the peer has reset the connection, be it heard of or not."""
+        if self._socket is None:
+            return False
+        try:
+            return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        except OSError:  # closed by now
+            return False
 
     def _end(self) -> BaseException:
         return Gone() if self.fault is None else self.fault
@@ -201,6 +226,7 @@ class Stream(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Queue bytes for sending; without effect once the connection is lost."""
+        self._unproven = False
         self.transport.write(data)
 
     async def drain(self, seconds: float | None) -> None:

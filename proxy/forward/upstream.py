@@ -11,6 +11,7 @@ Laws
 from __future__ import annotations
 
 import asyncio
+import errno
 import select
 import socket
 import ssl
@@ -41,18 +42,27 @@ WARM_PAUSE: Final = 2.0  # seconds
 #: How seldom that is tried while it fails, at the least.
 LONGEST_WARM_PAUSE: Final = 60.0  # seconds
 
+#: How often a new connection is tried that ends, or speaks, before it is used.
+_DIALS: Final = 2
+
 _HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
 
 
 class UpstreamConnection(Stream):
-    """One connection to the API. `in_use` is set while a call owns it; `calls` counts the calls it has served."""
+    """One connection to the API. in_use: a call owns it. calls: how many it has served. is_wanted: whether another call waits for one."""
 
-    __slots__ = ("_forget", "_poll", "calls", "idle_since", "in_use")
+    __slots__ = ("_forget", "_poll", "calls", "idle_since", "in_use", "is_wanted")
 
     half_close = False  # after the API has ended its side nothing of ours would be answered
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[UpstreamConnection], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        forget: Callable[[UpstreamConnection], None],
+        is_wanted: Callable[[], bool] = bool,
+    ) -> None:
         super().__init__(loop)
+        self.is_wanted = is_wanted
         self.in_use = True
         self.calls = 0
         self.idle_since = 0.0
@@ -164,7 +174,8 @@ class Upstream:
         """Take a connection back after a whole answer; `reusable` if the request was whole too and the API does not want to end it."""
         self._give_turn()
         connection.resume_reading()  # its end is to be seen, whoever brings it about
-        if not reusable or self._closed or connection.buffer or connection.lost or connection.ended:
+        unfit = connection.buffer or connection.lost or connection.ended or connection.fault is not None
+        if not reusable or self._closed or unfit:
             connection.close()
             return
         connection.calls += 1
@@ -231,14 +242,32 @@ class Upstream:
     async def _connect(self) -> UpstreamConnection:
         if self._idle and len(self._open) >= self._max:
             self._idle.popleft().close()
-        connection = UpstreamConnection(self._loop, self._forget)
         try:
             async with asyncio.timeout(self._connect_timeout):
-                await self._dial(connection)
+                for _ in range(_DIALS):
+                    connection = UpstreamConnection(self._loop, self._forget, self._is_wanted)
+                    await self._dial(connection)
+                    if self._is_fit(connection):
+                        self._open.add(connection)
+                        return connection
+                    connection.abort()
         except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
             raise connect_failure(error) from None
-        self._open.add(connection)
-        return connection
+        raise Failed(
+            errors.TERMINATED,
+            "The API ends its connections, or speaks, before it is asked anything.",
+            outcome=NOT_SENT,
+        )
+
+    def _is_fit(self, connection: UpstreamConnection) -> bool:
+        """Whether a new connection is open and silent. On TLS the kernel may hold session tickets, so only what has arrived here counts."""
+        if self._context is None:
+            return connection.is_quiet()
+        return not (connection.buffer or connection.lost or connection.ended)
+
+    def _is_wanted(self) -> bool:
+        """Whether somebody waits for a connection."""
+        return bool(self._waiting)
 
     async def _dial(self, connection: UpstreamConnection) -> None:
         """Connect in two steps: aiofastnet 1.2 and asyncio's staggered race lose or reuse a socket of their own when they are cancelled."""
@@ -285,6 +314,8 @@ def connect_failure(error: OSError) -> Failed:
     kind, what = next(row[1:] for row in _CONNECT_FAILURES if isinstance(error, row[0]))
     if isinstance(error, ssl.SSLCertVerificationError):
         what = f"The API's certificate is not trusted: {error.verify_message}. Behind a proxy that inspects TLS, set upstream.ca_file."
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        what = "The proxy has no file descriptors left. Raise its limit (ulimit -n), or lower limits.max_connections."
     return Failed(kind, what, outcome=NOT_SENT)
 
 

@@ -34,6 +34,9 @@ MAX_CHUNK_LINE: Final = 1024  # bytes of one chunk-size line, extensions include
 MAX_EXTENSIONS: Final = (
     16384  # bytes of extensions in one body, as Go's net/http bounds them since CVE-2023-39326
 )
+MAX_STEPS: Final = (
+    1024  # of one `decode`, three to a chunk: about a millisecond, so that tiny chunks hold up nobody else
+)
 MAX_TRAILERS: Final = 8192  # bytes of one trailer section
 
 #: Framings other than a length, which is a number from 0.
@@ -176,13 +179,14 @@ class ChunkedDecoder:
     """Takes a chunked body off the front of a buffer (RFC 9112 section 7.1).
 
     `decode` returns the content that is there; `done` turns true with the end of the trailer section, and the buffer then begins with
-    whatever follows the message.
+    whatever follows the message. `paused`: it has stopped after as many steps as one turn may take, and there may be more.
     """
 
-    __slots__ = ("_extensions", "_left", "_state", "_trailers", "done")
+    __slots__ = ("_extensions", "_left", "_state", "_trailers", "done", "paused")
 
     def __init__(self) -> None:
         self.done = False
+        self.paused = False
         self._state: Callable[[bytearray, list[bytes]], bool] = self._size
         self._left = 0
         self._extensions = 0
@@ -192,8 +196,12 @@ class ChunkedDecoder:
         """Consume what can be consumed and return its content, b"" if there is none yet."""
         pieces: list[bytes] = []
         try:
-            while not self.done and self._state(buffer, pieces):
-                pass
+            for _ in range(MAX_STEPS):
+                if self.done or not self._state(buffer, pieces):
+                    self.paused = False
+                    break
+            else:
+                self.paused = True
         except Malformed:
             self._state = _broken  # whoever tries again is not to begin behind the fault
             raise

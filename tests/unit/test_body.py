@@ -163,3 +163,22 @@ async def test_content_is_not_kept(framing: int) -> None:
         assert len(body.ready()) == 10_000
         assert source.buffer == b""
     assert body.size == 1_000_000
+
+
+async def test_tiny_chunks_hold_up_nobody_else() -> None:
+    """A body of very many chunks that have all arrived is read in turns, and others have theirs in between."""
+    source = stream(b"1\r\nx\r\n" * 5000 + b"0\r\n\r\n")
+    others = 0
+
+    async def work() -> None:
+        nonlocal others
+        while True:
+            await asyncio.sleep(0)
+            others += 1
+
+    working = asyncio.ensure_future(work())
+    body = Body(source, wire.CHUNKED)
+    assert await read_all(body) == b"x" * 5000
+    assert (body.done, body.size) == (True, 5000)
+    assert others >= 5000 // wire.MAX_STEPS
+    working.cancel()

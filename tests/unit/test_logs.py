@@ -159,6 +159,23 @@ def test_a_reader_that_has_gone_ends_nothing() -> None:
         writer.write(b"two\n")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")  # noqa: PTH110 # a device
+async def test_a_full_disk_ends_nothing_and_is_no_event() -> None:
+    """Lines that cannot be written are lost, and nothing is said of it, because that would have to be written too."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        writer = logs.LineWriter(full)
+        writer.write(b"one\n")
+        writer.write(b"two\n")
+        await asyncio.sleep(0)
+        writer.write_out()
+    finally:
+        os.close(full)
+    assert complaints == []
+
+
 # --- redaction --------------------------------------------------------------------------------------------------------
 
 
@@ -388,3 +405,15 @@ def test_time_stamps_follow_the_clock() -> None:
     assert stamps == sorted(stamps)
     logs._second = (0, "1970-01-01T00:00:00")
     assert logs.timestamp()[:4] >= "2024"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110 # evaluated at import
+def test_a_full_disk_takes_the_log_and_nothing_else() -> None:
+    """What cannot be written is dropped without a word: a word would come to the same disk, for ever."""
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    writer = logs.LineWriter(descriptor)
+    try:
+        writer.write(b"a line\n")
+        writer.write_out()
+    finally:
+        os.close(descriptor)

@@ -134,6 +134,12 @@ async def receive_all(peer: socket.socket) -> int:
     return received
 
 
+async def read_for_ever(stream: Stream) -> None:
+    """Read until it raises."""
+    while True:
+        await stream.more(None)
+
+
 def standing() -> tuple[StandingLoop, asyncio.AbstractEventLoop]:
     """Return a loop with a standing clock, twice: as what it is, and as what it stands for."""
     loop = StandingLoop()
@@ -372,6 +378,22 @@ def test_a_loss_ends_every_wait(run: Callable[[Coroutine[Any, Any, None]], None]
                 with pytest.raises(Gone):
                     await again
             stream.write(b"into the void")
+
+    run(scenario())
+
+
+def test_a_reset_after_bytes_is_heard_of(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    """Bytes that came before the reset are read; then, at once, it is `Gone` and no end, however patient the reader is."""
+
+    async def scenario() -> None:
+        stream = Stream(asyncio.get_running_loop())
+        async with connected(stream) as peer:
+            peer.send(b"half a request")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            with pytest.raises(Gone):
+                await asyncio.wait_for(read_for_ever(stream), 5)
+            assert (stream.ended, stream.lost) == (False, True)
 
     run(scenario())
 

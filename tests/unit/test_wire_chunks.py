@@ -13,6 +13,8 @@ def decode(segments: list[bytes]) -> tuple[bytes, bool, bytes]:
     for segment in segments:
         buffer += segment
         content += decoder.decode(buffer)
+        while decoder.paused:
+            content += decoder.decode(buffer)
     return content, decoder.done, bytes(buffer)
 
 
@@ -206,6 +208,30 @@ def test_messages_quote_nothing() -> None:
         assert "hunter2" not in str(caught.value)
 
 
+def test_one_turn_takes_a_bounded_number_of_steps() -> None:
+    """However many tiny chunks are there, `decode` stops after so many steps and says so; asked again, it goes on where it was."""
+    chunks = wire.MAX_STEPS
+    decoder, buffer = wire.ChunkedDecoder(), bytearray(b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+    first = decoder.decode(buffer)
+    assert 0 < len(first) < chunks
+    assert (decoder.paused, decoder.done) == (True, False)
+    assert len(buffer) > 0
+    turns, content = 1, first
+    while decoder.paused:
+        turns += 1
+        content += decoder.decode(buffer)
+    assert (content, decoder.done, bytes(buffer)) == (b"x" * chunks, True, b"")
+    assert turns < 10
+
+
+def test_who_waits_for_bytes_is_not_paused() -> None:
+    """A buffer that was used up is no pause: only more bytes help."""
+    for data in (b"", b"5", b"5\r\nhel", b"5\r\nhello\r\n", b"0\r\n", b"0\r\n\r\n"):
+        decoder = wire.ChunkedDecoder()
+        decoder.decode(bytearray(data))
+        assert not decoder.paused
+
+
 @pytest.mark.parametrize("data", [b"x\r\n", b"1\r\nxy\r\n", b"0\r\nno colon\r\n\r\n"])
 def test_what_is_broken_stays_broken(data: bytes) -> None:
     """After malformed bytes nothing is content any more: whoever asks again hears again that it is malformed."""
@@ -216,3 +242,12 @@ def test_what_is_broken_stays_broken(data: bytes) -> None:
     with pytest.raises(wire.Malformed):
         decoder.decode(buffer)
     assert not decoder.done
+
+
+def test_one_turn_takes_so_many_chunks_and_no_more() -> None:
+    """Whoever sends chunks of one byte does not keep the event loop: the decoder stops, says so, and goes on when it is asked to."""
+    decoder, buffer = wire.ChunkedDecoder(), bytearray(b"1\r\nx\r\n" * wire.MAX_STEPS)
+    first = decoder.decode(buffer)
+    assert decoder.paused
+    assert 0 < len(first) < wire.MAX_STEPS
+    assert buffer

@@ -1,0 +1,81 @@
+"""What a hostile peer can try against everybody else's service: each of these once worked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.gateway.client import ORDERS, order, request, until
+from tests.gateway.upstream import reply
+
+if TYPE_CHECKING:
+    from tests.gateway.conftest import Gateway, Lab
+
+
+async def test_silent_uploads_give_way_to_whoever_waits(lab: Lab) -> None:
+    """Clients that announce a body and send none keep connections to the API only as long as nobody else needs them."""
+    gateway = await lab.gateway(upstream__max_connections=2, upstream__connect_timeout_seconds=10)
+    gateway.cut_short = 2
+    silent = [await gateway.connect() for _ in range(2)]
+    for client in silent:
+        await client.send(request(b"POST", ORDERS, b"Content-Length: 5"))
+    await until(lambda: len(gateway.upstream.requests) == 2)
+    assert (await gateway.ask(request())).status == 200
+    assert {(await client.answer()).status for client in silent[:1]} == {408}
+    for client in silent:
+        client.close()
+
+
+async def test_a_trickle_of_empty_lines_is_no_life(lab: Lab) -> None:
+    """The time that a client may be idle does not begin anew with each empty line."""
+    gateway = await lab.gateway(limits__idle_timeout_seconds=0.3)
+    client = await gateway.connect()
+
+    async def trickle() -> None:
+        while client.ended is None:
+            await client.send(b"\r\n")
+            await asyncio.sleep(0.05)
+
+    trickling = asyncio.ensure_future(trickle())
+    try:
+        await client.closed()
+    finally:
+        trickling.cancel()
+        await asyncio.wait({trickling})
+    assert not gateway.records
+
+
+@pytest.mark.parametrize(("padding", "sendings"), [(10, 2), (5000, 1)])
+async def test_only_the_beginning_of_a_challenge_is_looked_at(
+    gateway: Gateway, padding: int, sendings: int
+) -> None:
+    """`WWW-Authenticate` is searched up to a bound: all of a long one would take the event loop a second."""
+    challenge = b'WWW-Authenticate: Bearer realm="%b", error="invalid_token"' % (b"x" * padding)
+    gateway.upstream.scripts.append([reply(401, b'{"code": 40101}', challenge)])
+    await gateway.ask(order())
+    assert len(gateway.upstream.requests) == sendings
+
+
+async def test_a_greeting_is_nobodys_answer(lab: Lab) -> None:
+    """An API that speaks as soon as it is connected to has answered nothing: the call goes elsewhere, or fails unsent."""
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 8\r\n\r\nGREETING")
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        gateway = await lab.gateway(url=f"http://127.0.0.1:{port}")
+        answers = [await gateway.ask(order()) for _ in range(5)]
+    finally:
+        server.close()
+    assert all(
+        b"GREETING" not in answer.content for answer in answers if answer.problem["outcome"] == "not_sent"
+    )
