@@ -156,14 +156,15 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _healthcheck(arguments: argparse.Namespace) -> int:
+    from proxy import healthcheck
+    from proxy.settings import load_admin
+
     try:
-        settings = _load(arguments)
+        admin = load_admin(arguments.config, os.environ)
     except ConfigError as error:
         _tell(error)
         return FAILED  # a health check of Docker knows no other status than 0 and 1
-    from proxy import healthcheck
-
-    return healthcheck.run(settings.admin, arguments.wait)
+    return healthcheck.run(admin, arguments.wait)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from proxy.settings import LogSettings
 
 _CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)(\s+|%20|\+)[\w.~+/=-]{6,}")
-_STATUS_OF_FAULTS: Final = 500
+_CLIENTS_OWN: Final = frozenset({"client_left", "client_slow"})
 
 
 class LineWriter:
@@ -167,7 +167,7 @@ class AccessLog:
 
     def __call__(self, record: Record) -> None:
         """Log it; as a warning when the proxy could not give the API's answer."""
-        failed = record.error is not None and record.status >= _STATUS_OF_FAULTS and not record.refused
+        failed = record.error is not None and not record.refused and record.error not in _CLIENTS_OWN
         level = "warning" if failed else "info"
         if not (self._fulfils if level == "info" else self._fails):
             return
@@ -183,6 +183,7 @@ class AccessLog:
             "upstream_ms": None if upstream is None else round(upstream * 1000, 2),
             "attempts": record.attempts,
             "error": record.error,
+            "outcome": record.outcome,
         }
         if self._write is None:
             getattr(self._log, level)("request.completed", **fields)

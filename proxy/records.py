@@ -11,7 +11,8 @@ class Record(NamedTuple):
     method and path: None when the request could not be parsed; `path` has no query. status: of the answer; 499 when the client left before
     one, 0 when the connection was cut without one. seconds: from the whole request head to the end of the answer. bytes_in, bytes_out:
     content. upstream_seconds: from the last sending to the head of the answer. token_seconds: waited for a token. attempts: how often it was
-    sent upstream. error: a word for what went wrong. refused: the request was turned down by the proxy's own rules.
+    sent upstream. error: a word for what went wrong. refused: the request was turned down by the proxy's own rules. outcome:
+    of one that failed, whether the API may have acted on it: `not_sent` or `unknown`.
     """
 
     request_id: str
@@ -26,3 +27,4 @@ class Record(NamedTuple):
     attempts: int = 0
     error: str | None = None
     refused: bool = False
+    outcome: str | None = None

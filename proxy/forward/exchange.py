@@ -22,6 +22,7 @@ class Exchange:
     request_id: as sent upstream and returned. status: of the answer, 0 while there is none. bytes_out: content bytes sent to the client.
     attempts: how often the request was sent. upstream_seconds: from sending (the last time) to the head of the answer.
     token_seconds: waited for a token. error: a word for what went wrong, or None. refused: by our own rules, in the middle of its body.
+    outcome: of a call that failed.
     kept: the request's content so far, for sending it again; None when it is too much for that.
     committed: the API may have begun to act on it, so it is followed to its end even if the client leaves.
     answered: the head of the final answer is out. keep_alive: the client's connection may go on afterwards.
@@ -34,6 +35,7 @@ class Exchange:
     token_seconds = 0.0
     error: str | None = None
     refused = False
+    outcome: str | None = None
     kept: bytes | None = b""
     committed = False
     continued = False

@@ -43,6 +43,9 @@ _DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:%20)*+(?:(?:;|%3[Bb])[^/]*+)?(?:/
 _SANE_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:/+=@-]{0,127}")
 
 _FETCH_METADATA: Final = sorted(key for key in WHO_CALLS if key.startswith(b"sec-fetch-"))
+_NO_LOGIN_NEEDED: Final = (
+    "The proxy logs in by itself, and no client may: take the login out of the application."
+)
 #: Undici, the client behind Node's `fetch`, sends this alone; no browser sends it without Sec-Fetch-Site.
 _NODE_FETCH: Final = [(b"sec-fetch-mode", b"cors")]
 
@@ -287,16 +290,15 @@ def plain_segments(path: bytes) -> list[bytes]:
 
 def _judge_path(path: bytes, rules: Rules) -> None:
     if not path.startswith(rules.prefixes) and path not in rules.paths:
+        if path.lower().startswith(b"/oauth/"):
+            raise Refused(errors.PATH_NOT_ALLOWED, _NO_LOGIN_NEEDED)
         raise Refused(errors.PATH_NOT_ALLOWED, "Only paths under upstream.allowed_paths may be called.")
     if not rules.protected:
         return
     segments = plain_segments(path)
     for protected in rules.protected:
         if segments[: len(protected)] == protected:
-            raise Refused(
-                errors.PATH_NOT_ALLOWED,
-                "The token and logout endpoints are the proxy's own; no client may call them.",
-            )
+            raise Refused(errors.PATH_NOT_ALLOWED, _NO_LOGIN_NEEDED)
 
 
 def _may_reach(prefix: bytes, protected: list[bytes]) -> bool:

@@ -52,6 +52,11 @@ QUIET_SECONDS: Final = 0.25
 MAX_TURNED_AWAY: Final = 100
 _BACKLOG: Final = 1024
 
+_SHUT_DOWN: Final = {
+    NOT_SENT: "The proxy shut down before it could send the request. Send it again.",
+    UNKNOWN: "The proxy shut down before the answer came. An order may or may not have been placed: look it up before sending it again.",
+}
+
 log = structlog.get_logger("proxy.forward")
 
 
@@ -301,7 +306,7 @@ class Listener:
                 outcome: Outcome = UNKNOWN if exchange.attempts else NOT_SENT
                 self._give_up(
                     exchange,
-                    Failed(errors.DRAINING, "The proxy shut down before the answer came.", outcome=outcome),
+                    Failed(errors.DRAINING, _SHUT_DOWN[outcome], outcome=outcome),
                 )
                 client.close()
             raise
@@ -318,6 +323,7 @@ class Listener:
         """Answer with problem details, or cut an answer that has begun."""
         exchange.refused = isinstance(error, Refused)
         exchange.error = _word(error)
+        exchange.outcome = error.outcome
         client = exchange.client
         if exchange.answered:
             exchange.keep_alive = False
@@ -410,6 +416,7 @@ def _outcome(exchange: Exchange) -> Record:
         exchange.attempts,
         exchange.error,
         exchange.refused,
+        exchange.outcome,
     )
 
 

@@ -30,7 +30,7 @@ from proxy.settings.model import (
     UpstreamSettings,
 )
 from proxy.settings.origin import Origin
-from proxy.settings.reading import load
+from proxy.settings.reading import load, load_admin
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -46,4 +46,5 @@ __all__ = [
     "ShutdownSettings",
     "UpstreamSettings",
     "load",
+    "load_admin",
 ]

@@ -5,7 +5,7 @@ Nothing here reads the process's own environment: it is handed in.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from proxy.settings.catalogue import (
     kind_of,
     split,
 )
-from proxy.settings.model import ContradictionsError, Settings
+from proxy.settings.model import AdminSettings, ContradictionsError, Settings
 
 #: Takes the place of a required value that is missing or wrong while the other settings are checked against each other.
 _STAND_IN: Final = "stand-in"
@@ -52,6 +52,24 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     if settings is None or draft.problems:
         raise ConfigError(draft.problems)
     return settings
+
+
+def load_admin(path: Path | None, environ: Mapping[str, str]) -> AdminSettings:
+    """Read where the admin listener is, and nothing else: no secret is opened, and none is missed. Raises `ConfigError`."""
+    draft = _Draft()
+    if path is not None:
+        _take_file(draft, path)
+    _take_environment(draft, environ)
+    draft.problems.clear()  # of other settings; who starts the proxy is told
+    try:
+        return AdminSettings.model_validate(
+            {key: value for section, key, value in _entries(draft.values) if section == "admin"}
+        )
+    except ValidationError as error:
+        for details in error.errors(include_url=False, include_input=False):
+            details["loc"] = ("admin", *details["loc"])
+            _tell(draft, details)
+    raise ConfigError(draft.problems)
 
 
 class _Draft:
@@ -170,10 +188,14 @@ def _judge(draft: _Draft) -> Settings | None:
     return settings
 
 
+def _entries(values: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
+    for path, value in values.items():
+        yield *split(path), value
+
+
 def _validate(values: Mapping[str, object]) -> tuple[Settings | None, list[ErrorDetails]]:
     tree: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
-    for path, value in values.items():
-        section, key = split(path)
+    for section, key, value in _entries(values):
         tree[section][key] = value
     try:
         return Settings.model_validate(tree), []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Of CONTRIBUTING.md and the Makefile, not of the product.
-NOT_SETTINGS = {"TELENOR_PROXY_FUZZ_EXAMPLES"}
+NOT_SETTINGS = {"TELENOR_PROXY_CONFIG", "TELENOR_PROXY_FUZZ_EXAMPLES"}
 REQUIRED = {
     environment_name(f"oauth.{name}"): getattr(CREDENTIALS, name)
     for name in ("client_id", "client_secret", "username", "password")

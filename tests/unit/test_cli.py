@@ -86,7 +86,7 @@ def test_problems_are_told_one_a_line(
     )
     for name in [name for name in os.environ if name.startswith("TELENOR_PROXY_")]:
         monkeypatch.delenv(name)
-    assert main(["healthcheck", "--config", str(path)]) == 1
+    assert main(["check", "--config", str(path)]) == 78
     out, err = capsys.readouterr()
     assert out == ""
     headline, *problems = err.splitlines()

@@ -361,6 +361,7 @@ def test_the_access_line_has_the_fields_of_the_contract(stdout: IO[str]) -> None
         "upstream_ms": 100.0,
         "attempts": 1,
         "error": None,
+        "outcome": None,
     }
     assert list(event)[:3] == ["level", "event", "request_id"]
 
@@ -370,7 +371,7 @@ def test_the_access_line_has_the_fields_of_the_contract(stdout: IO[str]) -> None
     [
         (200, None, "info"),
         (503, None, "info"),  # the API's own
-        (403, "path-not-allowed", "info"),
+        (201, "connection_terminated", "warning"),  # cut in the middle
         (499, "client_left", "info"),
         (502, "dns_error", "warning"),
         (504, "http_response_timeout", "warning"),
@@ -389,6 +390,21 @@ def test_what_the_proxy_could_not_do_is_a_warning(
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "reason"), [(403, "path-not-allowed"), (501, "method-unknown"), (505, "http-version")]
+)
+def test_a_refusal_is_no_warning(stdout: IO[str], status: int, reason: str) -> None:
+    """What the proxy turned down is the client's concern, whatever the status."""
+    event = access_line(stdout, RECORD._replace(status=status, error=reason, refused=True))
+    assert event["level"] == "info"
+
+
+def test_the_line_says_whether_an_order_may_have_been_placed(stdout: IO[str]) -> None:
+    """An operator who looks for orders to look up finds them by `outcome`."""
+    event = access_line(stdout, RECORD._replace(status=502, error="connection_terminated", outcome="unknown"))
+    assert event["outcome"] == "unknown"
+
+
 def test_the_access_line_is_as_structlog_would_write_it(stdout: IO[str]) -> None:
     """The short cut changes nothing: same keys, same order, same bytes."""
     event = access_line(stdout, RECORD)
@@ -405,15 +421,3 @@ def test_time_stamps_follow_the_clock() -> None:
     assert stamps == sorted(stamps)
     logs._second = (0, "1970-01-01T00:00:00")
     assert logs.timestamp()[:4] >= "2024"
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110 # evaluated at import
-def test_a_full_disk_takes_the_log_and_nothing_else() -> None:
-    """What cannot be written is dropped without a word: a word would come to the same disk, for ever."""
-    descriptor = os.open("/dev/full", os.O_WRONLY)
-    writer = logs.LineWriter(descriptor)
-    try:
-        writer.write(b"a line\n")
-        writer.write_out()
-    finally:
-        os.close(descriptor)

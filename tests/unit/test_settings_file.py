@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import ConfigError
-from proxy.settings import load
+from proxy.settings import load, load_admin
 
 CREDENTIALS = {
     "TELENOR_PROXY_OAUTH__CLIENT_ID": "made-up-id",
@@ -123,7 +123,7 @@ sys.modules["yaml._yaml"] = None  # what an import of PyYAML finds when it was b
 from pathlib import Path
 import yaml
 from proxy.errors import ConfigError
-from proxy.settings import load
+from proxy.settings import load, load_admin
 assert not hasattr(yaml, "CSafeLoader")
 try:
     load(Path(sys.argv[1]), {})
@@ -167,3 +167,16 @@ def test_reading_settings_needs_few_modules() -> None:
     own = {name for name in loaded if name.startswith("proxy.")}
     assert {name for name in own if not name.startswith("proxy.settings")} == {"proxy.errors"}
     assert "proxy.settings.reference" not in own
+
+
+def test_the_admin_listener_is_found_without_the_rest(tmp_path: Path) -> None:
+    """A health check may run as a user who may read no secret, and needs none; what is wrong elsewhere is not its business."""
+    file = tmp_path / "proxy.yaml"
+    file.write_text("admin: {port: 9191}\noauth: {password_file: /nowhere/password, nonsense: 1}\n")
+    assert load_admin(file, {}).port == 9191
+    assert load_admin(file, {"TELENOR_PROXY_ADMIN__PORT": "9292"}).port == 9292
+    assert load_admin(None, {}).port == 9090
+    file.write_text("admin: {port: many}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_admin(file, {})
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["admin.port"]

@@ -242,12 +242,3 @@ def test_what_is_broken_stays_broken(data: bytes) -> None:
     with pytest.raises(wire.Malformed):
         decoder.decode(buffer)
     assert not decoder.done
-
-
-def test_one_turn_takes_so_many_chunks_and_no_more() -> None:
-    """Whoever sends chunks of one byte does not keep the event loop: the decoder stops, says so, and goes on when it is asked to."""
-    decoder, buffer = wire.ChunkedDecoder(), bytearray(b"1\r\nx\r\n" * wire.MAX_STEPS)
-    first = decoder.decode(buffer)
-    assert decoder.paused
-    assert 0 < len(first) < wire.MAX_STEPS
-    assert buffer

@@ -1,0 +1,281 @@
+"""The unit for systemd: what it says fits what the proxy does, and the proxy runs in it, in a real systemd with a real system call filter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import pytest
+
+from proxy.cli import BAD_CONFIGURATION
+from proxy.settings import Settings, load
+from tests.deploy import manager
+from tests.deploy.manager import UNIT, Systemd
+from tests.deploy.tools import free_port, needs, until_async
+from tests.e2e.process import ACCOUNTS, CREDENTIALS, Api, serving_api
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+#: Of 100: `systemd-analyze security` says 1.0 of 10. What remains is what the service is for: the network, a socket to systemd.
+MOST_EXPOSURE: Final = 12
+SECRETS: Final = ("client_id", "client_secret", "username", "password")
+
+
+def directives() -> dict[str, list[str]]:
+    """Return what the unit says, each directive with all its values."""
+    found: dict[str, list[str]] = {}
+    for name, value in re.findall(r"^(\w+)=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+SAID: Final = directives()
+
+
+def number(name: str) -> int:
+    """Return a directive that is a number."""
+    (value,) = SAID[name]
+    return int(value)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Read the settings as the service does, its credentials from where a test can put them."""
+    for name in SECRETS:
+        (tmp_path / name).write_text("made-up\n", encoding="utf-8")
+    pairs = [line.replace("%d", str(tmp_path)).split("=", 1) for line in SAID["Environment"]]
+    return load(None, dict(pairs))
+
+
+# --- what it says -----------------------------------------------------------------------------------------------------
+
+
+def test_each_secret_is_a_credential(settings: Settings, tmp_path: Path) -> None:
+    """All four secrets are credentials of systemd's, and each setting names the right one."""
+    assert [value.split(":") for value in SAID["LoadCredential"]] == [
+        [name, f"/etc/telenor-proxy/{name}"] for name in SECRETS
+    ]
+    files = [getattr(settings.oauth, f"{name}_file") for name in SECRETS]
+    assert files == [tmp_path / name for name in SECRETS]
+
+
+def test_times_allow_what_the_proxy_takes(settings: Settings) -> None:
+    """Systemd waits longer than the first login may take, and longer than the drain."""
+    assert number("TimeoutStartSec") > settings.oauth.request_timeout_seconds
+    assert number("TimeoutStopSec") > settings.shutdown.delay_seconds + settings.shutdown.grace_seconds
+
+
+def test_limits_allow_what_the_settings_do(settings: Settings) -> None:
+    """There is a file descriptor for each connection that the settings allow."""
+    assert number("LimitNOFILE") > settings.limits.max_connections + settings.upstream.max_connections
+
+
+def test_a_bad_configuration_is_not_tried_again() -> None:
+    """The exit status of a bad configuration is the one that systemd does not restart."""
+    assert number("RestartPreventExitStatus") == BAD_CONFIGURATION
+    assert SAID["Restart"] == ["on-failure"]
+
+
+@pytest.fixture
+def verifiable(tmp_path: Path) -> Path:
+    """Copy the unit, with a command that there is on every machine."""
+    copy = tmp_path / UNIT.name
+    text = UNIT.read_text(encoding="utf-8")
+    copy.write_text(re.sub(r"(?<=^ExecStart=)\S+", "/bin/true", text, flags=re.MULTILINE), encoding="utf-8")
+    return copy
+
+
+def analyze(*words: str) -> subprocess.CompletedProcess[str]:
+    """Ask systemd-analyze."""
+    command = ["systemd-analyze", "--no-pager", *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+
+
+@needs("systemd-analyze", "systemd")
+def test_systemd_understands_it(verifiable: Path) -> None:
+    """Systemd finds nothing unknown or wrong in the unit."""
+    verdict = analyze("verify", "--man=no", str(verifiable))
+    assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
+
+
+@needs("systemd-analyze", "systemd")
+def test_it_is_hardened(verifiable: Path) -> None:
+    """By systemd's own measure the service is hardly exposed; anything taken away from the unit would show."""
+    verdict = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(verifiable))
+    assert verdict.returncode == 0, verdict.stdout
+    weakened = verifiable.read_text(encoding="utf-8").replace("MemoryDenyWriteExecute=yes\n", "")
+    verifiable.write_text(weakened.replace("ProtectKernelModules=yes\n", ""), encoding="utf-8")
+    assert analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(verifiable)).returncode
+
+
+# --- in systemd -------------------------------------------------------------------------------------------------------
+
+
+class Machine:
+    """A systemd with the unit, configured for a stand-in of the API."""
+
+    def __init__(self, systemd: Systemd, directory: Path) -> None:
+        self.systemd = systemd
+        self.log = directory / "log"
+        self.port = free_port()
+        systemd.change(
+            "test",
+            {
+                "Unit": ["DefaultDependencies=no"],
+                "Service": [
+                    f"StandardOutput=append:{self.log}",
+                    f"StandardError=append:{self.log}",
+                    "RestartSec=100ms",
+                    "WatchdogSec=1",
+                    "TimeoutAbortSec=1",
+                    # In the unit a call that is not allowed fails; here it ends the process, so that none goes unnoticed.
+                    "SystemCallErrorNumber=kill",
+                ],
+            },
+        )
+
+    def configure(self, url: str, *lines: str, password: str = CREDENTIALS.password) -> None:
+        """Put credentials and settings where the unit looks for them, and forget what was before."""
+        for name in SECRETS:
+            value = password if name == "password" else getattr(CREDENTIALS, name)
+            self.systemd.write(f"/etc/telenor-proxy/{name}", f"{value}\n")
+        variables = [
+            f"TELENOR_PROXY_UPSTREAM__URL={url}",
+            f"TELENOR_PROXY_LISTEN__PORT={self.port}",
+            f"TELENOR_PROXY_ADMIN__PORT={free_port()}",
+            *lines,
+        ]
+        self.systemd.write("/etc/telenor-proxy/environment", "\n".join(variables))
+        self.log.write_text("")
+
+    def ask(self, verb: str) -> int:
+        """Ask systemctl for something about the service; give its exit status."""
+        return self.systemd.systemctl(verb, "telenor-proxy").returncode
+
+    def knows(self, *names: str) -> list[str]:
+        """Give what systemd knows of the service."""
+        found = self.systemd.properties(*names)
+        return [found[name] for name in names]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Give the log events of that name."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == name]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Boot one."""
+    reason = manager.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    directory = tmp_path_factory.mktemp("systemd")
+    try:
+        systemd = Systemd(directory)
+    except RuntimeError as error:
+        pytest.skip(f"no systemd of its own can be started here: {error}")
+    try:
+        yield Machine(systemd, directory)
+    finally:
+        systemd.close()
+
+
+@pytest.fixture
+async def api(machine: Machine) -> AsyncIterator[Api]:
+    """Run the stand-in for the API; end the service with the test."""
+    async with serving_api() as api:
+        try:
+            yield api
+        finally:
+            machine.ask("stop")
+            machine.ask("reset-failed")
+
+
+async def asked(machine: Machine) -> int:
+    """Ask the API through the proxy; give the status."""
+    url = f"http://127.0.0.1:{machine.port}{ACCOUNTS}"
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return answer.status
+
+
+async def started(machine: Machine) -> int:
+    """Start the service, without standing in the way of the stand-in; give systemctl's exit status."""
+    return await asyncio.to_thread(machine.ask, "start")
+
+
+async def test_it_serves(machine: Machine, api: Api) -> None:
+    """Once systemd says that it has started a call succeeds at once, in all that the unit forbids."""
+    machine.configure(api.url)
+    assert await started(machine) == 0
+    assert api.counter("tokens_valid") == 1
+    assert machine.knows("ActiveState", "StatusText") == ["active", "Ready."]
+    assert await asked(machine) == 200
+    (pid,) = machine.knows("MainPID")
+    status = dict(re.findall(r"^(\w+):\t(.*)$", machine.systemd.read(f"/proc/{pid}/status"), re.MULTILINE))
+    assert "0" not in status["Uid"].split()
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+
+
+async def test_it_drains(machine: Machine, api: Api) -> None:
+    """A stop is a clean end."""
+    machine.configure(api.url)
+    await started(machine)
+    assert machine.ask("stop") == 0
+    assert machine.events("shutdown.completed")
+    assert machine.knows("ActiveState", "Result") == ["inactive", "success"]
+
+
+async def test_a_reload_tries_the_credentials(machine: Machine, api: Api) -> None:
+    """`systemctl reload` has the proxy read its configuration, and log in again, without a restart."""
+    machine.configure(api.url)
+    await started(machine)
+    before = machine.knows("MainPID")
+    assert machine.ask("reload") == 0
+    await until_async(lambda: machine.events("configuration.reloaded"))
+    await until_async(lambda: len(machine.events("token.renewed")) == 2)
+    assert machine.knows("MainPID", "ActiveState") == [*before, "active"]
+
+
+async def test_refused_credentials_do_not_hold_up_the_start(machine: Machine, api: Api) -> None:
+    """With a wrong password the start ends all the same, the status says what is wrong, and nothing is restarted."""
+    machine.configure(api.url, password="another")
+    assert await started(machine) == 0
+    state, words, restarts = machine.knows("ActiveState", "StatusText", "NRestarts")
+    assert (state, restarts) == ("active", "0")
+    assert words.startswith("Not ready: ")
+    assert "password" in words
+    assert len(machine.events("token.renewal_failed")) == 1
+
+
+async def test_a_bad_configuration_stays_down(machine: Machine, api: Api) -> None:
+    """A configuration that cannot be used fails the start, once, and the log says why."""
+    machine.configure(api.url, "TELENOR_PROXY_LISTEN__PROT=8080")
+    assert await started(machine) != 0
+    assert machine.knows("ActiveState", "ExecMainStatus", "NRestarts") == ["failed", "78", "0"]
+    assert "TELENOR_PROXY_LISTEN__PROT" in machine.log.read_text()
+
+
+async def test_a_missing_credential_is_told(machine: Machine, api: Api) -> None:
+    """Without one of the four files the service does not start; 243 is systemd's word for it."""
+    machine.configure(api.url)
+    machine.systemd.remove("/etc/telenor-proxy/password")
+    assert await started(machine) != 0
+    assert machine.knows("ExecMainStatus") == ["243"]
+
+
+async def test_a_process_that_stands_still_is_restarted(machine: Machine, api: Api) -> None:
+    """Without signs of life systemd ends the process and starts another, which serves."""
+    machine.configure(api.url)
+    await started(machine)
+    assert machine.systemd.systemctl("kill", "--signal=STOP", "telenor-proxy").returncode == 0
+    await until_async(
+        lambda: machine.knows("NRestarts", "SubState", "StatusText") == ["1", "running", "Ready."]
+    )
+    assert await asked(machine) == 200

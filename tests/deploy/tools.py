@@ -1,0 +1,51 @@
+"""What the tests of `deploy/` share: its files, and the programs that judge them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+DEPLOY: Final = ROOT / "deploy"
+#: Seconds. What takes longer is broken.
+DEADLINE: Final = 20.0
+_PAUSE: Final = 0.05
+
+
+def needs(program: str, package: str) -> pytest.MarkDecorator:
+    """Skip where a program is not installed, unless this is CI, which installs it."""
+    return pytest.mark.skipif(
+        shutil.which(program) is None and os.environ.get("CI") != "true",
+        reason=f"{program} is not installed; Debian has it in the package {package}",
+    )
+
+
+def until(question: Callable[[], object]) -> None:
+    """Ask another process again and again, until the answer is yes. It tells nobody when that changes."""
+    deadline = time.monotonic() + DEADLINE
+    while not question():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(_PAUSE)
+
+
+async def until_async(question: Callable[[], object]) -> None:
+    """Do the same while the event loop of the test goes on."""
+    await asyncio.to_thread(until, question)
+
+
+def free_port() -> int:
+    """Give a port that is free now, for a program that cannot choose one itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,505 @@
+"""The soak: much traffic for a long time, with clients that leave, an API that breaks off and a token that ends every two seconds.
+
+    python -m tests.reliability.soak --seconds 600          # or --requests 1000000; `make soak` does it
+
+Every request has a mark, and its answer is made of that mark, so each answer is known byte for byte. The report, JSON on standard output,
+says what was asked and told, what was mixed up, placed twice or cut so that it looked whole (never!), and how memory, file descriptors and
+tasks of the process stand afterwards compared with before. The exit status is 1 if anything is wrong.
+
+Clients and API are in this process, on uvloop; the proxy is a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import platform
+import resource
+import signal
+import socket
+import statistics
+import struct
+import sys
+import tempfile
+import time
+from asyncio.subprocess import DEVNULL, PIPE
+from collections import Counter
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+import uvloop
+
+from tests.e2e.process import ORDERS, clean_environment, configuration
+from tests.reliability.api import BreakingApi, Call, Framing, Plan, Point, content_of, dice_of
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Iterator, Sequence
+
+CLIENTS: Final = 50
+#: One token for two seconds: renewed after one.
+TOKEN_LIFE: Final = 2.0  # seconds
+ABORTS: Final = 0.05
+RESETS: Final = 0.01
+LARGEST: Final = 20_000  # bytes of an answer
+#: Before the memory is first looked at: pools, caches and the allocator have reached their size by then.
+WARM_UP: Final = 3.0  # seconds
+#: No answer takes so long; who gets none has found a fault.
+PATIENCE: Final = 30.0  # seconds
+#: The idle connections of clients and pool are gone by then.
+IDLE: Final = 1  # seconds
+#: A token that ends on its way is no fault of the proxy's; more of them would be one.
+MOST_EXPIRED: Final = 0.001  # of all requests
+#: By so much may memory have grown in the end: a leak of 100 bytes a request is seen in a run of a minute, and allocators may breathe.
+MOST_GROWTH: Final = 16 * 1024 * 1024  # bytes
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+_ACCOUNTS: Final = b"/corporate-accounts/v2/accounts"
+
+
+# --- The API --------------------------------------------------------------------------------------------------------------------
+
+
+class Logins:
+    """The token endpoint, and the gateway's judgement on tokens."""
+
+    def __init__(self) -> None:
+        self.granted = 0
+        self.expired = 0
+        self._ends: dict[bytes, float] = {}
+
+    def grant(self, _form: bytes) -> tuple[int, bytes]:
+        """Grant the next token."""
+        self.granted += 1
+        token = b"token-%d" % self.granted
+        self._ends[token] = time.monotonic() + TOKEN_LIFE
+        self._ends.pop(b"token-%d" % (self.granted - 100), None)
+        return 200, orjson.dumps({"access_token": token.decode(), "expires_in": TOKEN_LIFE})
+
+    def judge(self, call: Call) -> bool:
+        """Say whether the token of a call is good."""
+        token = call.fields[b"authorization"].removeprefix(b"Bearer ")
+        good = time.monotonic() < self._ends[token]
+        self.expired += not good
+        return good
+
+
+def api_of(seed: int, logins: Logins) -> BreakingApi:
+    """Build the API: one connection in a hundred breaks, at some point of the call."""
+    points = (Point.WHOLE, Point.ANSWER_HEAD, Point.ANSWER_BODY, Point.HEAD)
+
+    def plan(call: Call) -> Plan:
+        dice = dice_of(seed, call)
+        framing = dice.choices(list(Framing), weights=[60, 35, 5])[0]
+        if not logins.judge(call):
+            return Plan(status=401)
+        if dice.random() < RESETS:
+            return Plan(dice.choice(points), framing=framing)
+        return Plan(framing=framing)
+
+    return BreakingApi(plan, login=logins.grant, largest=LARGEST)
+
+
+# --- The clients ----------------------------------------------------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    """An answer as far as it came. whole: its end was seen."""
+
+    status: int
+    fields: dict[bytes, bytes]
+    content: bytes
+    whole: bool
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer | None:
+    """Read one answer; None if not even a head comes."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    line, *lines = head[:-4].split(b"\r\n")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    content = bytearray()
+    try:
+        if b"content-length" in fields:
+            content += await reader.readexactly(int(fields[b"content-length"]))
+        elif fields.get(b"transfer-encoding") == b"chunked":
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                content += (await reader.readexactly(size + 2))[:-2]
+            await reader.readexactly(2)
+        else:
+            while piece := await reader.read(65_536):
+                content += piece
+    except asyncio.IncompleteReadError as error:
+        return Answer(int(line.split()[1]), fields, bytes(content + error.partial), whole=False)
+    except ConnectionError:
+        return Answer(int(line.split()[1]), fields, bytes(content), whole=False)
+    return Answer(int(line.split()[1]), fields, bytes(content), whole=True)
+
+
+class Tally:
+    """What became of the requests. told: by outcome. orders: what each client was told about its own, by number; 0 is nothing."""
+
+    OUTCOMES: Final = ("nothing", "2xx", "cut off", "api error", "not_sent", "unknown", "left", "no answer")
+
+    def __init__(self) -> None:
+        self.told: Counter[str] = Counter()
+        self.mixed_up = 0
+        self.looked_whole = 0
+        self.orders = bytearray()
+
+    def note(self, number: int, outcome: str, *, is_order: bool) -> None:
+        """Note what came of a request."""
+        self.told[outcome] += 1
+        if is_order:
+            if number >= len(self.orders):
+                self.orders += bytes(number + 1024 - len(self.orders))
+            self.orders[number] = self.OUTCOMES.index(outcome)
+
+    def check(self, mark: bytes, answer: Answer) -> str:
+        """Hold an answer against its mark; return the outcome."""
+        if b"proxy-status" in answer.fields:
+            return str(orjson.loads(answer.content).get("outcome", "api error"))
+        if answer.status != 200:
+            return "api error"
+        expected = content_of(mark, LARGEST)
+        if answer.fields.get(b"x-request-id") != mark or not expected.startswith(answer.content):
+            self.mixed_up += 1
+        elif answer.whole and len(answer.content) != len(expected):
+            self.looked_whole += 1
+        return "2xx" if answer.whole else "cut off"
+
+
+class Client:
+    """One client. It keeps its connection as long as it may, and now and then leaves in the middle of something."""
+
+    def __init__(self, port: int, seed: int, tally: Tally) -> None:
+        self._port = port
+        self._dice = Random(seed)  # noqa: S311 # faults, not secrets
+        self._tally = tally
+        self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def work(self, numbers: Iterator[int]) -> None:
+        """Make calls until there are no more numbers."""
+        for number in numbers:
+            is_order = self._dice.random() < 0.5
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    outcome = await self._call(number, is_order=is_order)
+            except TimeoutError:
+                outcome = "no answer"
+                self._drop()
+            self._tally.note(number, outcome, is_order=is_order)
+        self._drop()
+
+    async def _call(self, number: int, *, is_order: bool) -> str:
+        mark = b"mark-%d" % number
+        if self._connection is None:
+            self._connection = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._connection
+        raw = self._request(mark, is_order=is_order)
+        if self._dice.random() < ABORTS:
+            return await self._leave(reader, writer, raw)
+        writer.write(raw)
+        answer = await read_answer(reader)
+        if answer is None:
+            self._drop()
+            return "no answer"
+        outcome = self._tally.check(mark, answer)
+        if not answer.whole or answer.fields.get(b"connection") == b"close":
+            self._drop()
+        return outcome
+
+    def _request(self, mark: bytes, *, is_order: bool) -> bytes:
+        fields = b"Host: localhost\r\nX-Request-Id: %b\r\n" % mark
+        if not is_order:
+            return b"GET %b?%b HTTP/1.1\r\n%b\r\n" % (_ACCOUNTS, mark, fields)
+        content = b'{"mark": "%b", "padding": "%b"}' % (mark, b"x" * self._dice.randrange(2000))
+        fields += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(content)
+        return b"POST %b HTTP/1.1\r\n%b\r\n%b" % (ORDERS.encode(), fields, content)
+
+    async def _leave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes) -> str:
+        """Leave inside the request, with it, or inside the answer; by a reset or in order."""
+        where = self._dice.randrange(3)
+        writer.write(raw if where else raw[: self._dice.randrange(1, len(raw))])
+        if where == 2:
+            with contextlib.suppress(ConnectionError):
+                await reader.read(self._dice.randrange(1, 2000))
+        self._drop(reset=self._dice.random() < 0.5)
+        return "left"
+
+    def _drop(self, *, reset: bool = False) -> None:
+        if self._connection is None:
+            return
+        writer = self._connection[1]
+        if reset:
+            raw: socket.socket | None = writer.get_extra_info("socket")
+            if raw is not None:
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            writer.transport.abort()
+        else:
+            writer.close()
+        self._connection = None
+
+
+# --- The process ----------------------------------------------------------------------------------------------------------------
+
+
+class Standing(NamedTuple):
+    """How the process stands when nothing is asked of it: resident memory in bytes, file descriptors, tasks of its event loop."""
+
+    memory: int
+    descriptors: int
+    tasks: int
+
+
+class Proxy:
+    """The proxy's process. completed: access lines so far. events: of the other log events, how many by name."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._news = asyncio.Event()
+        self._counts: list[dict[str, int]] = []
+        self.port = 0
+        self.completed = 0
+        self.events: Counter[str] = Counter()
+        self.reading = asyncio.get_running_loop().create_task(self._read())
+
+    @classmethod
+    async def start(cls, config: Path) -> Proxy:
+        """Start it, and wait until it has its first token."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            __import__("os").environ.get("COUNTED") or str(Path(__file__).with_name("counted.py")),
+            "serve",
+            "--config",
+            str(config),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            env=clean_environment(),
+        )
+        proxy = cls(process)
+        while not proxy.events["token.renewed"]:
+            await proxy.more()
+        return proxy
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            if b'"request.completed"' in line:  # by far the most, and not worth reading
+                self.completed += 1
+                continue
+            event = orjson.loads(line)
+            self.events[event["event"]] += 1
+            if event["event"] == "listener.started":
+                self.port = event["port"]
+            elif event["event"] == "soak.counts":
+                self._counts.append(event)
+            self._news.set()
+        self._news.set()
+
+    async def more(self) -> None:
+        """Wait for another log event."""
+        if self.reading.done():
+            raise RuntimeError("the proxy has ended")
+        self._news.clear()
+        async with asyncio.timeout(PATIENCE):
+            await self._news.wait()
+
+    @property
+    def memory(self) -> int:
+        """The resident memory, in bytes."""
+        fields = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()
+        return int(fields[1]) * resource.getpagesize()
+
+    async def at_rest(self) -> Standing:
+        """Look at it again and again for as long as its idle connections may last and a little longer; return the least that was seen."""
+        seen = []
+        for _ in range(20):
+            known = len(self._counts)
+            self._process.send_signal(signal.SIGUSR1)
+            while len(self._counts) == known:
+                await self.more()
+            counts = self._counts[-1]
+            seen.append(Standing(self.memory, counts["descriptors"], counts["tasks"]))
+            await asyncio.sleep(3 * IDLE / 20)
+        return Standing(*(min(column) for column in zip(*seen, strict=True)))
+
+    async def stop(self) -> int:
+        """End it; return the exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        status = await self._process.wait()
+        await self.reading
+        return status
+
+    async def kill(self) -> None:
+        """End it in any case."""
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+        await self.reading
+
+
+# --- The whole ------------------------------------------------------------------------------------------------------------------
+
+
+class Length(NamedTuple):
+    """How long the soak lasts: so many seconds, or so many requests."""
+
+    seconds: float = 60.0
+    requests: int | None = None
+
+    def numbers(self, first: int) -> Iterator[int]:
+        """Give the requests' numbers until it is over; all clients draw from the same ones."""
+        end = time.monotonic() + self.seconds
+        for number in itertools.count(first):
+            if time.monotonic() > end if self.requests is None else number >= first + self.requests:
+                return
+            yield number
+
+
+async def drive(proxy: Proxy, seed: int, tally: Tally, numbers: Iterator[int]) -> list[tuple[int, int]]:
+    """Let the clients work; return how memory grew, once a second: requests so far, and bytes."""
+    shared = iter(numbers)
+    clients = [Client(proxy.port, seed * CLIENTS + index, tally) for index in range(CLIENTS)]
+    working = asyncio.gather(*[client.work(shared) for client in clients])
+    samples = []
+    while not working.done():
+        samples.append((tally.told.total(), proxy.memory))
+        await asyncio.wait({working}, timeout=1)
+    await working
+    return samples
+
+
+def slope(samples: Sequence[tuple[int, int]]) -> float:
+    """Return by how many bytes a request the memory grew in the second half; 0 if there is too little to tell."""
+    later = samples[len(samples) // 2 :]
+    if len(later) < 3:
+        return 0.0
+    return statistics.linear_regression([float(x) for x, _ in later], [float(y) for _, y in later]).slope
+
+
+def judge_orders(tally: Tally, api: BreakingApi) -> tuple[dict[str, int], int]:
+    """Hold what was accepted against what was told; return how many were accepted of each outcome, and how many of it contradict it."""
+    accepted: Counter[str] = Counter()
+    wrong = 0
+    for number, outcome in enumerate(map(Tally.OUTCOMES.__getitem__, tally.orders)):
+        count = api.accepted[b"mark-%d" % number]
+        accepted[outcome] += count
+        wrong += count not in _ALLOWED[outcome]
+    return {outcome: count for outcome, count in accepted.items() if count}, wrong
+
+
+#: How often an order may have been accepted about which the client was told that.
+_ALLOWED: Final = {
+    "nothing": {0},
+    "2xx": {1},
+    "cut off": {1},
+    "api error": {0},
+    "not_sent": {0},
+    "unknown": {0, 1},
+    "left": {0, 1},
+    "no answer": {0, 1},
+}
+
+
+async def soak(directory: Path, length: Length, seed: int) -> dict[str, Any]:
+    """Run it; return the report."""
+    logins, tally = Logins(), Tally()
+    api = api_of(seed, logins)
+    await api.start()
+    config = configuration(
+        f"http://127.0.0.1:{api.port}", upstream={"idle_timeout_seconds": IDLE, "keep_warm": False}
+    )
+    file = directory / "config.json"
+    file.write_bytes(orjson.dumps(config))
+    proxy = await Proxy.start(file)
+    try:
+        await drive(proxy, seed, tally, Length(WARM_UP).numbers(0))
+        before = await proxy.at_rest()
+        warm = tally.told.total()
+        began = time.monotonic()
+        samples = await drive(proxy, seed + 1, tally, length.numbers(warm))
+        seconds = time.monotonic() - began
+        after = await proxy.at_rest()
+        status = await proxy.stop()
+    finally:
+        await proxy.kill()
+        await api.close()
+    accepted, wrong = judge_orders(tally, api)
+    asked = tally.told.total()
+    return {
+        "seconds": round(seconds, 1),
+        "requests": asked - warm,
+        "requests_a_second": round((asked - warm) / seconds),
+        "seed": seed,
+        "python": platform.python_version(),
+        "told": dict(tally.told),
+        "api_broke_off": sum(api.broken.values()),
+        "mixed_up": tally.mixed_up,
+        "cut_but_looked_whole": tally.looked_whole,
+        "no_answer": tally.told["no answer"],
+        "orders_accepted": accepted,
+        "orders_accepted_twice": sum(count > 1 for count in api.accepted.values()),
+        "orders_that_contradict": wrong,
+        "logins": logins.granted,
+        "expired_tokens": logins.expired,
+        "memory_before_mb": round(before.memory / 2**20, 1),
+        "memory_after_mb": round(after.memory / 2**20, 1),
+        "memory_slope_bytes_a_request": round(slope(samples), 2),
+        "descriptors": [before.descriptors, after.descriptors],
+        "tasks": [before.tasks, after.tasks],
+        "access_lines": proxy.completed,
+        "crashed": proxy.events["request.crashed"],
+        "exit_status": status,
+    }
+
+
+def problems(report: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a report."""
+    nothing = ("mixed_up", "cut_but_looked_whole", "no_answer", "orders_accepted_twice")
+    found = [
+        f"{name} is {report[name]}"
+        for name in (*nothing, "orders_that_contradict", "crashed", "exit_status")
+        if report[name]
+    ]
+    found += [
+        f"{name} went from {report[name][0]} to {report[name][1]}"
+        for name in _BACK
+        if report[name][1] > report[name][0]
+    ]
+    if report["memory_after_mb"] - report["memory_before_mb"] > MOST_GROWTH / 2**20:
+        found.append("memory grew")
+    if report["expired_tokens"] > report["requests"] * MOST_EXPIRED:
+        found.append("expired tokens were sent")
+    return found
+
+
+_BACK: Final = ("descriptors", "tasks")
+
+
+def main() -> int:
+    """Run it from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--requests", type=int, help="instead of seconds")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        length = Length(arguments.seconds, arguments.requests)
+        report = runner.run(soak(Path(directory), length, arguments.seed))
+    found = problems(report)
+    sys.stdout.write(orjson.dumps({**report, "problems": found}, option=orjson.OPT_INDENT_2).decode() + "\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

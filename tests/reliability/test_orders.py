@@ -1,0 +1,177 @@
+"""What becomes of orders when the API breaks off anywhere: each is accounted for, none is placed twice, and "not sent" is true.
+
+Thousands of orders go through the gateway to an API that cuts connections at random points of request and answer. In the end its count of
+what it accepted is held against what each client was told. `TELENOR_PROXY_SOAK_ORDERS=10000` places that many (`make soak` does);
+`pytest -s` shows the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.gateway.client import ORDERS, Client, Gone, chunks, request, until
+from tests.reliability.api import BreakingApi, Framing, Plan, Point, content_of, dice_of
+from tests.reliability.figures import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.gateway.conftest import Gateway, Lab
+    from tests.reliability.api import Call
+
+NUMBER: Final = int(os.environ.get("TELENOR_PROXY_SOAK_ORDERS", "2500"))
+WORKERS: Final = 40
+#: Fewer than workers, so that some orders wait for a connection, and some in vain.
+CONNECTIONS: Final = 24
+#: Longest silence of the API that the gateway bears here.
+PATIENCE: Final = 0.5  # seconds
+
+#: Size of an answer's content at the most.
+LARGEST: Final = 4000  # bytes
+
+#: What a client may have been told about its order.
+PLACED: Final = "2xx, whole"
+REFUSED: Final = "an error of the API"
+NOT_SENT: Final = "not_sent"
+UNKNOWN: Final = "unknown"
+CUT: Final = "2xx, cut off"
+
+#: How often an order with that fate may have been accepted.
+ALLOWED: Final = {PLACED: {1}, REFUSED: {0}, NOT_SENT: {0}, UNKNOWN: {0, 1}, CUT: {1}}
+
+
+def fate_at_the_api(seed: int, call: Call) -> Plan:
+    """Decide what happens to one arrival of an order: four of ten get away unharmed."""
+    dice = dice_of(seed, call)
+    point = dice.choices(list(Point), weights=[6, 6, 10, 8, 8, 8, 1, 53])[0]
+    status = dice.choices([200, 401, 429, 500, 503], weights=[88, 6, 2, 2, 2])[0]
+    return Plan(point, dice.random() < 0.5, status, dice.choice(list(Framing)))
+
+
+class Crowd:
+    """The clients. Each keeps its connection as long as it may, and places orders of its own."""
+
+    def __init__(self, gateway: Gateway, seed: int) -> None:
+        self._gateway = gateway
+        self._seed = seed
+        self.fates: dict[bytes, str] = {}
+        self.mixed_up: list[bytes] = []
+
+    async def work(self, numbers: Iterator[int]) -> None:
+        """Place orders until there are no more numbers."""
+        client: Client | None = None
+        for number in numbers:
+            mark = b"order-%d" % number
+            if client is None:
+                client = await Client.connect(self._gateway.address)
+            self.fates[mark] = await self._place(client, mark, number)
+            if client.ended is not None:
+                client.close()
+                client = None
+        if client is not None:
+            client.close()
+
+    async def reach(self, count: int) -> None:
+        """Wait until so many orders have come to an end."""
+        await until(lambda: len(self.fates) >= count, 300)
+
+    async def _place(self, client: Client, mark: bytes, number: int) -> str:
+        content = b'{"order": "%b", "padding": "%b"}' % (mark, b"x" * (number * 37 % 3000))
+        half = len(content) // 2
+        field = b"X-Request-Id: " + mark
+        if number % 4 == 0:
+            framed = chunks(content[:half], content[half:])
+            raw = request(b"POST", ORDERS, field, b"Transfer-Encoding: chunked") + framed
+        else:
+            raw = request(b"POST", ORDERS, field, content=content)
+        # In two pieces now and then, so that the API can break off between them.
+        pieces = [raw[:-half], raw[-half:]] if number % 3 == 0 else [raw]
+        try:
+            with contextlib.suppress(ConnectionError):  # the answer is there all the same
+                await client.send(*pieces)
+            answer = await client.answer()
+        except Gone as gone:
+            return f"no answer, {gone.how}"  # which must not be
+        if answer.proxy_error is not None:
+            if answer.values(b"connection") == [b"close"]:
+                client.ended = client.ended or "fin"
+            return str(answer.problem["outcome"])
+        if answer.values(b"connection") == [b"close"]:
+            client.ended = client.ended or "fin"
+        if answer.status != 200:
+            return REFUSED
+        whole = content_of(mark, LARGEST)
+        if bytes(answer.content) != whole[: len(answer.content)] or answer.values(b"x-request-id") != [mark]:
+            self.mixed_up.append(mark)
+        if not answer.whole:
+            return CUT
+        if len(answer.content) != len(whole):
+            self.mixed_up.append(mark)  # a broken answer that looks whole
+        return PLACED
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", [20270115])
+async def test_every_order_is_accounted_for(lab: Lab, seed: int) -> None:
+    """Accepted = told so + some of `unknown`; none is accepted twice; none that was called `not_sent` or refused has been accepted."""
+    api = BreakingApi(
+        lambda call: fate_at_the_api(seed, call), greet=lambda number: number % 29 != 0, largest=LARGEST
+    )
+    await api.start()
+    gateway = await lab.gateway(
+        url=f"http://127.0.0.1:{api.port}",
+        upstream__max_connections=CONNECTIONS,
+        upstream__response_timeout_seconds=PATIENCE,
+        upstream__connect_timeout_seconds=PATIENCE / 2,
+    )
+    crowd = Crowd(gateway, seed)
+    numbers = iter(range(NUMBER))
+    began = time.perf_counter()
+    workers = [asyncio.create_task(crowd.work(numbers)) for _ in range(WORKERS)]
+    for third in range(1, 3):  # the API's host is away for a moment, twice
+        await crowd.reach(NUMBER * third // 3)
+        api.stop_listening()
+        await crowd.reach(NUMBER * third // 3 + NUMBER // 50)
+        await api.start()
+    await asyncio.gather(*workers)
+    seconds = time.perf_counter() - began
+    await until(lambda: len(gateway.records) == NUMBER)
+    await api.close()
+
+    told = Counter(crowd.fates.values())
+    accepted = Counter(crowd.fates[mark] for mark in api.accepted)
+    show(
+        orders=NUMBER,
+        seconds=round(seconds, 1),
+        seed=seed,
+        broken_off=dict(api.broken),
+        told=dict(told),
+        accepted=dict(accepted),
+        accepted_twice=sum(count > 1 for count in api.accepted.values()),
+    )
+    assert len(crowd.fates) == NUMBER
+    assert not crowd.mixed_up
+    assert set(told) == set(ALLOWED), "a kind of outcome has not come up"
+    wrong = {
+        mark: (fate, api.accepted[mark])
+        for mark, fate in crowd.fates.items()
+        if api.accepted[mark] not in ALLOWED[fate]
+    }
+    assert not wrong
+    assert set(api.accepted) <= set(crowd.fates)
+    # Sent again only where nothing can have been acted on: after a 401, and not after anything else.
+    assert max(api.arrived.values()) <= 2
+
+
+def test_the_table_of_outcomes_is_whole() -> None:
+    """Whatever a client is told, the table says how often its order may have been accepted, and never more than once."""
+    assert all(counts <= {0, 1} for counts in ALLOWED.values())
+    assert set(itertools.chain.from_iterable(ALLOWED.values())) == {0, 1}

@@ -1,0 +1,267 @@
+"""Overload of the real process: crowds of slow, greedy and silent peers at once, and what it costs a client that behaves.
+
+500 clients that send their heads drop by drop, 20 that read a 200 MB answer slowly, one that pipelines without reading, and 200 calls that
+the API never answers. Meanwhile one client goes on placing orders, and a probe goes on asking for the readiness; the memory of the process
+is read from /proc. `pytest -s` shows the figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.e2e.process import Running, Starter, configuration
+from tests.gateway.client import Client, order, request, until
+from tests.gateway.upstream import Act, Flood, ScriptedUpstream, reply
+from tests.reliability.figures import show
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+    from tests.gateway.upstream import Received, Step
+
+SLOW_HEADS: Final = 500
+SLOW_READERS: Final = 20
+HUNG: Final = 200
+#: Room for all of them and a few clients more.
+MOST_CLIENTS: Final = SLOW_HEADS + SLOW_READERS + HUNG + 10
+#: So many more come in the end, when there is hardly any room left. They are told so at once, or they wait in vain for this long.
+OVER: Final = 60
+PATIENCE: Final = 2.0  # seconds
+#: Their calls under way hold a connection to the API each; so whoever expects that many allows for them.
+UPSTREAM_CONNECTIONS: Final = 250
+
+BIG: Final = b"/corporate-accounts/big"
+HANGS: Final = b"/corporate-accounts/hangs"
+PIECE: Final = b"x" * 65_536
+PIECES: Final = 200 * 1024 * 1024 // len(PIECE)
+
+#: How long the crowd is watched.
+WATCHED: Final = 4.0  # seconds
+#: Median of a probe's answer under all that, if the machine is not much busier than the probe without it shows.
+HEALTHY: Final = 0.1  # seconds
+#: By so much may the memory grow: 64 KiB in each direction for each of some 900 connections, and a margin.
+MOST_GROWTH: Final = 96 * 1024 * 1024  # bytes
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+
+
+@pytest.fixture(autouse=True)
+def _files() -> None:
+    """Let this process have a socket for both ends of every connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 4096:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard) if hard > 0 else 4096, hard))
+
+
+def api_script(seen: Received) -> Sequence[Step]:
+    """Be token endpoint and API."""
+    if seen.target.startswith(b"/oauth/"):
+        return [Act.WHOLE, reply(200, b'{"access_token": "token-of-the-test-1", "expires_in": 3600}')]
+    if seen.target == BIG:
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(PIECE) * PIECES)
+        return [head, Flood(PIECE, PIECES)]
+    if seen.target == HANGS:
+        return [Act.WHOLE]
+    return [Act.WHOLE, reply(200, seen.target)]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    """Run the API."""
+    made = ScriptedUpstream()
+    made.usual = api_script
+    await made.start()
+    yield made
+    await made.close()
+
+
+class Crowd:
+    """Everybody that asks too much. Each keeps at it until `leave`."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._tasks: list[asyncio.Task[None]] = []
+        self._clients: list[Client] = []
+        self.read = 0
+        self.pipelined = 0
+
+    async def _connect(self, *, receive_buffer: int | None = None) -> Client:
+        client = await Client.connect(self._address, receive_buffer=receive_buffer)
+        self._clients.append(client)
+        return client
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def come(self) -> None:
+        """Connect all of them, and let them begin."""
+        heads = [await self._connect() for _ in range(SLOW_HEADS)]
+        self._go_on(self._drip(heads))
+        for _ in range(SLOW_READERS):
+            client = await self._connect(receive_buffer=4096)
+            await client.send(request(b"GET", BIG))
+            self._go_on(self._sip(client))
+        for _ in range(HUNG):
+            client = await self._connect()
+            await client.send(request(b"GET", HANGS))
+        self._go_on(self._flood(await self._connect(receive_buffer=4096)))
+
+    async def _drip(self, clients: list[Client]) -> None:
+        """Send a byte of a head on each, again and again."""
+        head = request(b"GET", b"/corporate-accounts/slow")
+        for index in range(len(head) - 1):
+            for client in clients:
+                await client.send(head[index : index + 1])
+            await asyncio.sleep(0.5)  # slowness is what this is about
+
+    async def _sip(self, client: Client) -> None:
+        """Read a little of the answer at a time."""
+        loop = asyncio.get_running_loop()
+        while data := await loop.sock_recv(client._raw, 16_384):
+            self.read += len(data)
+            await asyncio.sleep(0.05)  # as above
+
+    async def _flood(self, client: Client) -> None:
+        """Send requests, and never read an answer, as long as any are taken."""
+        requests = request(b"GET", b"/corporate-accounts/pipelined") * 100
+        while True:
+            await client.send(requests)
+            self.pipelined += 100
+
+    async def leave(self) -> None:
+        """Go, all at once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:
+            client.reset()
+
+
+def memory(proxy: Running) -> int:
+    """Return the resident memory of the process, in bytes."""
+    fields = Path(f"/proc/{proxy.pid}/statm").read_text(encoding="ascii").split()
+    return int(fields[1]) * resource.getpagesize()
+
+
+class Watch:
+    """Times something again and again. times: seconds each."""
+
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, int]]) -> None:
+        self._ask = ask
+        self.times: list[float] = []
+        self.statuses: set[int] = set()
+
+    async def once(self) -> None:
+        """Do it once."""
+        began = time.perf_counter()
+        self.statuses.add(await self._ask())
+        self.times.append(time.perf_counter() - began)
+
+    async def keep_on(self, seconds: float, pause: float) -> None:
+        """Do it for so long."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            await self.once()
+            await asyncio.sleep(pause)
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.times)
+
+
+async def highest(proxy: Running, seconds: float) -> int:
+    """Watch the memory for so long; return the most that there was."""
+    most, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        most = max(most, memory(proxy))
+        await asyncio.sleep(0.05)
+    return most
+
+
+def asker(client: Client, raw: bytes) -> Callable[[], Coroutine[Any, Any, int]]:
+    """Return what makes one call on this connection, and gives its status."""
+
+    async def ask() -> int:
+        await client.send(raw)
+        answer = await client.answer()
+        assert answer.whole
+        return answer.status
+
+    return ask
+
+
+async def test_a_well_behaved_client_among_hundreds_that_are_not(
+    start: Starter, upstream: ScriptedUpstream
+) -> None:
+    """It gets every answer, the probe is answered at once, the memory stays within what the limits allow, and who is one too many is told."""
+    config = configuration(
+        f"http://127.0.0.1:{upstream.port}",
+        limits={"max_connections": MOST_CLIENTS},
+        upstream={"max_connections": UPSTREAM_CONNECTIONS},
+    )
+    proxy = await start.ready(config)
+    address = ("127.0.0.1", (await proxy.event("listener.started"))["port"])
+    good = await Client.connect(address)
+    prober = await Client.connect(("127.0.0.1", (await proxy.event("admin.started"))["port"]))
+    orders, health = Watch(asker(good, order())), Watch(asker(prober, request(b"GET", b"/readiness")))
+    for watch in (orders, health):
+        await watch.keep_on(0.5, 0.01)
+    quiet = {"order": orders.median, "probe": health.median}
+    base = memory(proxy)
+    for watch in (orders, health):
+        watch.times.clear()
+
+    crowd = Crowd(address)
+    await crowd.come()
+    await until(lambda: len([seen for seen in upstream.requests if seen.target == HANGS]) == HUNG)
+    peak, _, _ = await asyncio.gather(
+        highest(proxy, WATCHED), orders.keep_on(WATCHED, 0.02), health.keep_on(WATCHED, 0.02)
+    )
+    over = [
+        seconds for seconds in await asyncio.gather(*[turned_away(address) for _ in range(OVER)]) if seconds
+    ]
+    await crowd.leave()
+    await orders.once()
+
+    figures = {
+        "orders": len(orders.times),
+        "order_ms": [round(1000 * value, 1) for value in (quiet["order"], orders.median, max(orders.times))],
+        "probe_ms": [round(1000 * value, 1) for value in (quiet["probe"], health.median, max(health.times))],
+        "turned_away": len(over),
+        "turned_away_ms": round(1000 * max(over, default=0), 1),
+        "read_of_big_answers_mb": round(crowd.read / 2**20),
+        "pipelined": crowd.pipelined,
+        "memory_mb": [round(value / 2**20) for value in (base, peak, memory(proxy))],
+    }
+    show(**figures)
+    assert orders.statuses == health.statuses == {200}
+    assert health.median < max(HEALTHY, 20 * quiet["probe"])
+    assert peak - base < MOST_GROWTH
+    assert len(over) >= OVER - (MOST_CLIENTS - SLOW_HEADS - SLOW_READERS - HUNG)
+    good.close()
+    prober.close()
+
+
+async def turned_away(address: tuple[str, int]) -> float | None:
+    """Connect; if there is no room, hold what one is told, and return how long it took. None: there was room."""
+    began = time.perf_counter()
+    client = await Client.connect(address)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            answer = await client.answer()
+    except TimeoutError:
+        return None
+    finally:
+        client.close()
+    assert (answer.status, answer.kind) == (503, "too-many-connections")
+    assert answer.values(b"retry-after")
+    return time.perf_counter() - began

@@ -1,0 +1,68 @@
+"""A peer that sends something and resets the connection at once is not waited for, on the event loop of the tests and on that of the command."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Final
+
+import aiofastnet
+import pytest
+
+from proxy.app import new_event_loop
+from proxy.forward.stream import Gone, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+#: How long the proxy would bear silence; nobody here is silent.
+PATIENCE: Final = 10.0  # seconds
+
+
+async def read_on(stream: Stream) -> None:
+    """Read until there is no more."""
+    while True:
+        await stream.more(PATIENCE)
+
+
+async def send_and_reset(sent: bytes) -> tuple[bytes, float]:
+    """Let a peer send this and reset; return what was read until the loss was known, and how long that took."""
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[Stream] = loop.create_future()
+
+    class Accepted(Stream):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            accepted.set_result(self)
+
+    server = await aiofastnet.create_server(loop, lambda: Accepted(loop), "127.0.0.1", 0)
+    peer = socket.create_connection(server.sockets[0].getsockname())
+    stream = await accepted
+    # Both in one turn of the loop, so that it sees them at once.
+    peer.sendall(sent)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    peer.close()
+    began = loop.time()
+    with pytest.raises(Gone):
+        await read_on(stream)
+    assert stream.lost
+    server.close()
+    return bytes(stream.buffer), loop.time() - began
+
+
+@pytest.mark.parametrize(
+    "make_loop", [asyncio.new_event_loop, new_event_loop], ids=["asyncio", "the command's"]
+)
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /half-a-requ", b"x" * 200_000], ids=["nothing", "a little", "much"]
+)
+def test_a_reset_that_comes_together_with_bytes_is_heard_of(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], sent: bytes
+) -> None:
+    """The bytes are read and the loss is known at once, not when patience ends."""
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        read, seconds = runner.run(send_and_reset(sent))
+    assert sent.startswith(read)
+    assert seconds < PATIENCE / 2

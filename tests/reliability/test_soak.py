@@ -1,0 +1,80 @@
+"""A short soak at every run; `make soak` runs a long one. What it does and counts is in tests/reliability/soak.py."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+import uvloop
+
+from tests.reliability.figures import show
+from tests.reliability.soak import Length, problems, slope, soak
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECONDS: Final = 5.0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
+    """Clients leave, connections break, tokens end every two seconds: no answer mixed up or cut to look whole, no order twice, nothing left over."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        report = runner.run(soak(tmp_path, Length(SECONDS), seed=1))
+    show(**report)
+    assert problems(report) == []
+    told: Counter[str] = Counter(report["told"])
+    assert told["2xx"] > 0.8 * told.total()
+    # All that is meant to happen has happened.
+    assert min(told[outcome] for outcome in ("left", "unknown", "cut off")) > 0
+    assert report["logins"] >= SECONDS / 2
+
+
+GOOD: Final[dict[str, Any]] = {
+    "requests": 1000,
+    "mixed_up": 0,
+    "cut_but_looked_whole": 0,
+    "no_answer": 0,
+    "orders_accepted_twice": 0,
+    "orders_that_contradict": 0,
+    "crashed": 0,
+    "exit_status": 0,
+    "expired_tokens": 0,
+    "memory_before_mb": 50.0,
+    "memory_after_mb": 52.0,
+    "descriptors": [20, 20],
+    "tasks": [7, 7],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mixed_up", 1),
+        ("cut_but_looked_whole", 1),
+        ("no_answer", 1),
+        ("orders_accepted_twice", 1),
+        ("orders_that_contradict", 1),
+        ("crashed", 1),
+        ("exit_status", 1),
+        ("expired_tokens", 2),
+        ("memory_after_mb", 80.0),
+        ("descriptors", [20, 21]),
+        ("tasks", [7, 8]),
+    ],
+)
+def test_a_fault_in_the_report_is_a_problem(name: str, value: object) -> None:
+    """Each figure that must not be is told, and a good report has none."""
+    assert problems(GOOD) == []
+    assert len(problems({**GOOD, name: value})) == 1
+
+
+def test_the_slope_is_that_of_the_second_half() -> None:
+    """What memory does while it warms up does not count; a leak of ten bytes a request does."""
+    warming = [(number * 100, number * 1_000_000) for number in range(10)]
+    leaking = [(1000 + number * 100, 10_000_000 + number * 1000) for number in range(10)]
+    assert slope([*warming, *leaking]) == pytest.approx(10)
+    assert slope(warming[:4]) == 0

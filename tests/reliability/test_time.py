@@ -1,0 +1,261 @@
+"""Time is no friend: clocks that are set, hosts that sleep, tokens that end while a call is under way. No expired token is ever sent.
+
+The API here knows when each token ends, on the same clock, and looks at the token of each request as it arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.gateway.client import ORDER, order, request, until
+from tests.gateway.upstream import Act, reply
+from tests.reliability.house import HOUR, house_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.gateway.conftest import Lab
+    from tests.gateway.upstream import Received, Step
+    from tests.reliability.house import House
+
+DAY: Final = 24 * HOUR
+MIDDLE: Final = len(order()) - len(ORDER) // 2
+
+
+class Watch:
+    """Looks at the tokens that arrive. late: those that had ended, with the seconds since."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.late: list[tuple[bytes, float]] = []
+
+    def look(self, seen: Received) -> None:
+        """Judge the token of one request."""
+        token = seen.values(b"authorization")[0].split()[-1]
+        left = self._house.ends[token] - self._house.clock.now()
+        if left <= 0:
+            self.late.append((token, -left))
+
+    def answer(self, seen: Received) -> Sequence[Step]:
+        """Be the API: judge, and answer as a gateway would."""
+        self.look(seen)
+        return [Act.WHOLE, reply(200)]
+
+
+# --- A token that ends while a call waits -----------------------------------------------------------------------------------
+
+
+async def test_a_token_that_ends_while_a_call_waits_for_a_connection_is_not_sent(lab: Lab) -> None:
+    """Waiting for one of the connections to the API may outlast a token; the call then goes out with the next one."""
+    async with house_of(lab, upstream__max_connections=1) as house:
+        await house.opened()
+        watch, let_go = Watch(house), asyncio.Event()
+        house.gateway.upstream.usual = watch.answer
+        house.gateway.upstream.scripts.append([Act.WHOLE, let_go, reply(200)])
+        first = asyncio.create_task(house.gateway.ask(order()))
+        await until(lambda: house.gateway.upstream.whole)
+        second = asyncio.create_task(house.gateway.ask(order()))
+        await until(lambda: house.gateway.listener.in_flight == 2)
+        await asyncio.sleep(0)
+        house.clock.suspend(2 * HOUR)
+        let_go.set()
+        await house.until(lambda: first.done() and second.done())
+        assert ((await first).status, (await second).status) == (200, 200)
+        assert not watch.late
+        assert house.bearers == [b"token-of-the-test-1", b"token-of-the-test-2"]
+
+
+async def test_a_token_that_ends_before_a_safe_call_is_sent_again_is_not_sent(house: House) -> None:
+    """A connection that is lost after hours without an answer: the call goes out once more, but not with the old token."""
+    await house.opened()
+    watch, let_go = Watch(house), asyncio.Event()
+    house.gateway.upstream.usual = watch.answer
+    house.gateway.upstream.scripts.append([Act.WHOLE, let_go, Act.FIN])
+    asking = asyncio.create_task(house.gateway.ask(request()))
+    await until(lambda: house.gateway.upstream.whole)
+    house.clock.suspend(2 * HOUR)
+    let_go.set()
+    await house.until(asking.done)
+    assert (await asking).status == 200
+    assert not watch.late
+    assert house.bearers == [b"token-of-the-test-1", b"token-of-the-test-2"]
+
+
+async def test_no_token_in_the_end_is_not_called_unknown(lab: Lab) -> None:
+    """When the token ends while an order waits for a connection, and no other comes, the order was not sent, and the client is told so."""
+    async with house_of(lab, upstream__max_connections=1) as house:
+        await house.opened()
+        let_go = asyncio.Event()
+        house.gateway.upstream.scripts.append([Act.WHOLE, let_go, reply(200)])
+        first = asyncio.create_task(house.gateway.ask(order()))
+        await until(lambda: house.gateway.upstream.whole)
+        second = asyncio.create_task(house.gateway.ask(order()))
+        await until(lambda: house.gateway.listener.in_flight == 2)
+        house.login.usual = [Act.WHOLE, reply(401, b'{"code": 20}')]
+        house.clock.suspend(2 * HOUR)
+        let_go.set()
+        await house.until(lambda: first.done() and second.done())
+        assert (await first).status == 200
+        answer = await second
+        assert (answer.status, answer.kind, answer.problem["outcome"]) == (503, "no-token", "not_sent")
+        assert len(house.gateway.upstream.requests) == 1
+
+
+# --- A token that ends in the middle of a request ---------------------------------------------------------------------------
+
+
+async def test_a_token_that_ends_in_the_middle_of_a_request_costs_the_client_nothing(house: House) -> None:
+    """Sent in time, rejected on arrival because the body came slowly: one login, and the whole order goes out again."""
+    await house.opened()
+    raw = order()
+    client = await house.gateway.connect()
+    house.gateway.upstream.scripts.append([Act.WHOLE, reply(401, b'{"code": 40106}')])
+    await client.send(raw[:MIDDLE])
+    await until(lambda: house.gateway.upstream.requests)
+    house.clock.suspend(2 * HOUR)
+    await client.send(raw[MIDDLE:])
+    await until(lambda: house.granted == 2)
+    assert (await client.answer()).status == 200
+    assert [bytes(seen.content) for seen in house.gateway.upstream.whole] == [ORDER, ORDER]
+    assert house.bearers == [b"token-of-the-test-1", b"token-of-the-test-2"]
+
+
+async def test_a_token_that_ends_in_the_middle_of_an_answer_changes_nothing(house: House) -> None:
+    """An answer under way is nobody's token's business any more."""
+    await house.opened()
+    let_go, raw = asyncio.Event(), reply(200, b"x" * 1000)
+    house.gateway.upstream.scripts.append([Act.WHOLE, raw[:500], let_go, raw[500:]])
+    asking = asyncio.create_task(house.gateway.ask(order()))
+    await until(lambda: house.gateway.upstream.whole)
+    house.clock.suspend(2 * HOUR)
+    let_go.set()
+    answer = await asking
+    assert (answer.status, answer.whole, len(answer.content)) == (200, True, 1000)
+    assert len(house.gateway.upstream.requests) == 1
+
+
+# --- A host that was suspended ------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_order_after_two_hours_of_sleep(house: House) -> None:
+    """The old token is not tried: the order waits for a new one and arrives once."""
+    await house.opened()
+    watch = Watch(house)
+    house.gateway.upstream.usual = watch.answer
+    assert (await house.ask(order())).status == 200
+    house.clock.suspend(2 * HOUR)
+    assert not house.ready
+    assert (await house.ask(order())).status == 200
+    assert house.ready
+    assert not watch.late
+    assert house.bearers == [b"token-of-the-test-1", b"token-of-the-test-2"]
+
+
+async def test_a_connection_that_slept_with_the_host_carries_no_order(house: House) -> None:
+    """After two hours the API has forgotten the pooled connections, even if nothing says so: an order gets a new one."""
+    await house.opened()
+    house.gateway.pool._now = house.clock.now
+    assert (await house.ask(order())).status == 200
+    assert (await house.ask(order())).status == 200
+    assert len(house.gateway.upstream.connections) == 1
+    house.clock.suspend(2 * HOUR)
+    assert (await house.ask(order())).status == 200
+    assert [len(connection.requests) for connection in house.gateway.upstream.connections] == [2, 1]
+
+
+# --- Everything at once -------------------------------------------------------------------------------------------------------
+
+
+class Week:
+    """Clocks are set, the host sleeps, logins fail and calls come, in an order that the dice decide."""
+
+    def __init__(self, house: House, seed: int) -> None:
+        self._house = house
+        self._dice = random.Random(seed)  # noqa: S311 # faults, not secrets
+        self._calls: list[asyncio.Task[int]] = []
+        self._let_go = asyncio.Event()
+        self._held = 0
+        self.watch = Watch(house)
+        house.gateway.upstream.usual = self._answer
+
+    def _answer(self, seen: Received) -> Sequence[Step]:
+        """Answer some at once; hold the others back, so that later calls wait for their connections."""
+        steps = self.watch.answer(seen)
+        if self._dice.random() < 0.7:
+            return steps
+        self._held += 1
+        return [steps[0], self._let_go, *steps[1:]]
+
+    async def _ask(self) -> int:
+        raw = order() if self._dice.random() < 0.5 else request()
+        return (await self._house.gateway.ask(raw)).status
+
+    async def _at_rest(self) -> None:
+        """Wait until every call waits for something: time must not pass between the sending of a request and its arrival."""
+        gateway = self._house.gateway
+        under_way = sum(not call.done() for call in self._calls)
+        waiting = self._house.source.waiting + len(gateway.pool._waiting) + self._held
+        while under_way > waiting:
+            await asyncio.sleep(0.001)
+            under_way = sum(not call.done() for call in self._calls)
+            waiting = self._house.source.waiting + len(gateway.pool._waiting) + self._held
+
+    def _release(self) -> None:
+        self._held = 0
+        self._let_go.set()
+        self._let_go = asyncio.Event()
+
+    async def _step(self) -> None:
+        house, dice = self._house, self._dice
+        await self._at_rest()
+        roll = dice.random()
+        if roll < 0.25:
+            await house.clock.advance(dice.choice([0.1, 5, 59, 299, 301, 1800, HOUR, 2 * HOUR]))
+        elif roll < 0.4:
+            house.clock.suspend(dice.choice([1, 3590, 3596, 2 * HOUR, DAY]))
+        elif roll < 0.5:
+            house.clock.step_wall(dice.choice([-DAY, -HOUR, HOUR, DAY]))
+        elif roll < 0.6:
+            house.login.usual = [Act.WHOLE, reply(dice.choice([503, 401]))]
+        elif roll < 0.7:
+            house.login.usual = house.grant
+        elif roll < 0.75:
+            house.lifetime = dice.choice([120, 600, HOUR])
+        elif roll < 0.8:
+            house.source.renew_now()
+        elif roll < 0.9:
+            self._release()
+        else:
+            self._calls += [asyncio.create_task(self._ask()) for _ in range(dice.randrange(1, 5))]
+
+    async def live(self, steps: int) -> list[int]:
+        """Live that many steps, then let everything end well; return the statuses of the calls."""
+        for _ in range(steps):
+            await self._step()
+        self._house.login.usual = self._house.grant
+        self._house.source.renew_now()
+        while not all(call.done() for call in self._calls):
+            await self._at_rest()
+            self._release()
+            await self._house.clock.advance(1)
+        return [call.result() for call in self._calls]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_time_does_no_expired_token_is_sent(lab: Lab, seed: int) -> None:
+    """A hundred random steps of clocks, hosts, logins and calls: every token that arrives is alive, every call is answered, all ends well."""
+    async with house_of(lab, upstream__max_connections=2) as house:
+        await house.opened()
+        week = Week(house, seed)
+        statuses = await week.live(100)
+        assert not week.watch.late
+        assert set(statuses) <= {200, 503}
+        assert len(house.gateway.upstream.whole) == statuses.count(200)
+        house.gateway.upstream.usual = week.watch.answer
+        await house.until(lambda: house.ready)
+        assert (await house.ask(order())).status == 200
+        assert not week.watch.late

@@ -1,0 +1,122 @@
+"""Time and the real process: its wall clock is set by a day (libfaketime), and it is stopped for longer than a token lives.
+
+The sandbox beside it goes by its own clock, and rejects each token that has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.e2e.process import ORDERS, Api, Running, Starter, configuration
+from tests.gateway.client import ORDER, Client, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.gateway.client import Answer
+
+#: Where Debian's package `faketime` has its library.
+_LIBRARIES: Final = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1")
+DAY: Final = 86_400
+#: Tokens live this long, and the process stands still for a little longer.
+SHORT_LIFE: Final = 3  # seconds
+
+
+def libfaketime() -> str:
+    """Return the library's path; skip without it, except where it must be there."""
+    found = next((str(path) for pattern in _LIBRARIES for path in Path("/").glob(pattern[1:])), None)
+    if found is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("libfaketime is not installed: apt-get install faketime")
+        pytest.skip("libfaketime is not installed (Debian: faketime)")
+    return found
+
+
+async def place(client: Client) -> Answer:
+    """Place one order."""
+    await client.send(request(b"POST", ORDERS.encode(), b"Content-Type: application/json", content=ORDER))
+    return await client.answer()
+
+
+@contextlib.asynccontextmanager
+async def connected(proxy: Running) -> AsyncIterator[Client]:
+    """Connect to the listener."""
+    client = await Client.connect(("127.0.0.1", (await proxy.event("listener.started"))["port"]))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def rejections(api: Api) -> int:
+    """Count the calls that came with a token that was of no use."""
+    return int(api.counter("api_calls_by_status").get("401", 0))
+
+
+def wall(event: dict[str, str]) -> datetime:
+    """Return the time that the log gives to an event."""
+    return datetime.fromisoformat(event["timestamp"])
+
+
+@pytest.fixture
+def set_clock(tmp_path: Path) -> Callable[[str], None]:
+    """Set the process's wall clock, as an offset such as `+1d`."""
+    file = tmp_path / "faketime"
+
+    def set_to(offset: str) -> None:
+        new = file.with_suffix(".new")
+        new.write_text(offset + "\n")
+        new.replace(file)
+
+    set_to("+0")
+    return set_to
+
+
+async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
+    start: Starter, api: Api, tmp_path: Path, set_clock: Callable[[str], None]
+) -> None:
+    """A day forth, two days back: orders go on with the same token and the same connection, and there is no second login."""
+    environ = {
+        "LD_PRELOAD": libfaketime(),
+        "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "faketime"),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",  # its name in older versions
+    }
+    proxy = await start.ready(configuration(api.url), environ=environ)
+    times = []
+    async with connected(proxy) as client:
+        for number, offset in enumerate(("+0", "+1d", "-1d", "+0"), 1):
+            set_clock(offset)
+            assert (await place(client)).status == 201
+            times.append(wall(await proxy.event("request.completed", number)))
+    jumps = [(later - sooner).total_seconds() for sooner, later in itertools.pairwise(times)]
+    assert [round(jump / DAY) for jump in jumps] == [1, -2, 1], "the clock has not been set"
+    assert (api.counter("token_calls"), api.counter("orders"), rejections(api)) == (1, 4, 0)
+    assert await proxy.stop() == 0
+
+
+async def test_a_process_that_stood_still_sends_no_token_that_has_ended(start: Starter, api: Api) -> None:
+    """Stopped until its token has ended, with orders waiting at its door: each is placed once, with a new token, and none is rejected."""
+    api.sandbox.settings.token_lifetime_seconds = SHORT_LIFE
+    proxy = await start.ready(configuration(api.url))
+    async with connected(proxy) as used, connected(proxy) as new:
+        assert (await place(used)).status == 201
+        proxy.send(signal.SIGSTOP)
+        try:
+            waiting = [asyncio.create_task(place(client)) for client in (used, new)]
+            await asyncio.sleep(SHORT_LIFE + 0.3)  # the token's own time, which nobody can hurry
+        finally:
+            proxy.send(signal.SIGCONT)
+        assert [answer.status for answer in await asyncio.gather(*waiting)] == [201, 201]
+    assert (api.counter("orders"), rejections(api)) == (3, 0)
+    assert await proxy.stop() == 0

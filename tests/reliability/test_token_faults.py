@@ -1,0 +1,275 @@
+"""The fault matrix of the token endpoint: what each of its faults means to an order, at each moment of a token's life.
+
+`FAULTS` says what goes wrong and how the proxy takes it, `PHASES` when; what must come of it in each cell is computed from the two rows by
+`expected`, and every cell is played with a real listener, forwarder, token source and token endpoint on real sockets. In each cell the
+fault is then mended: the next attempt succeeds, and orders go through again. docs/reliability.md shows both tables.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pytest
+
+from tests.gateway.client import order
+from tests.gateway.upstream import Act, Drip, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.gateway.conftest import Lab
+    from tests.gateway.upstream import Script, ScriptedUpstream, Step
+    from tests.reliability.house import House
+
+#: The patience with a token endpoint in the rows whose fault is silence. It passes for real, so it is short.
+IMPATIENT: Final = 0.05  # seconds
+REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"}')
+
+
+class Fault(NamedTuple):
+    """One way in which the token endpoint fails.
+
+    steps: what it does instead of an answer; None: nobody listens. reason, code: as logged.
+    pauses: seconds from each failure to the next attempt, as long as an order waits: it gives up when the next attempt lies beyond its
+    ten seconds, and is told to come again after the last of the pauses. silent: it is the patience that ends the call.
+    """
+
+    steps: Script | None
+    reason: str
+    pauses: tuple[int | float, ...] = (0.5, 1, 2, 4, 8)
+    code: str | None = None
+    silent: bool = False
+
+
+class Expected(NamedTuple):
+    """What must be true of one order that meets the fault.
+
+    sent: how often it went upstream. placed: how often it was accepted there. calls: attempts to log in, from the fault's beginning to the
+    answer. ready: what the readiness probe says then.
+    """
+
+    status: int
+    sent: int
+    placed: int
+    calls: int
+    ready: bool
+
+
+class Phase(enum.Enum):
+    """When the fault meets the proxy."""
+
+    COLD = "before the first token"
+    FRESH = "while the token is fresh"
+    STALE = "while the token is being renewed ahead"
+    EXPIRED = "after the token has expired"
+    RECOVERY = "after the API rejected the token"
+
+
+#: The pauses after refused credentials, and after an answer that asks for more patience than an order has: one attempt, and it is told.
+REFUSED: Final = (30,)
+
+GRANT: Final = b'{"access_token": "token-of-the-test-0", "expires_in": 3599}'
+
+
+def grants(content: bytes) -> Sequence[Step]:
+    """Answer 200 with this content."""
+    return [Act.WHOLE, reply(200, content, b"Content-Type: application/json")]
+
+
+def refuses(status: int, content: bytes = b"", *fields: bytes) -> Sequence[Step]:
+    """Answer with this status."""
+    return [Act.WHOLE, reply(status, content, *fields)]
+
+
+def slowed(*fields: bytes) -> Sequence[Step]:
+    """Answer 429 with these fields."""
+    return refuses(429, b'{"code": 42901}', *fields)
+
+
+FAULTS: Final[dict[str, Fault]] = {
+    # The connection.
+    "nobody listens": Fault(None, "connect"),
+    "reset at once": Fault([Act.RST], "reset"),
+    "reset after the request": Fault([Act.WHOLE, Act.RST], "reset"),
+    "closed without an answer": Fault([Act.WHOLE, Act.FIN], "reset"),
+    "reset inside the head": Fault([Act.WHOLE, b"HTTP/1.1 200 O", Act.RST], "reset"),
+    "reset inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9], Act.RST], "reset"),
+    "closed inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9], Act.FIN], "reset"),
+    "silence": Fault([Act.WHOLE], "timeout", silent=True),
+    "silence inside the head": Fault([Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-"], "timeout", silent=True),
+    "silence inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9]], "timeout", silent=True),
+    "drop by drop, without end": Fault(
+        [Act.WHOLE, b"HTTP/1.1 200 OK\r\n\r\n", Drip(b" " * 1_000_000)], "timeout", silent=True
+    ),
+    # What is no answer of a token endpoint.
+    "garbage": Fault([Act.WHOLE, bytes(range(256)), Act.FIN], "malformed"),
+    "another protocol": Fault([Act.WHOLE, b"SSH-2.0-OpenSSH_9.2\r\n", Act.FIN], "malformed"),
+    "200 with a web page": Fault(grants(b"<html><h1>Please log in</h1></html>"), "unreadable"),
+    "200 with nothing": Fault(grants(b""), "unreadable"),
+    "200 with broken JSON": Fault(grants(GRANT[:-9]), "unreadable"),
+    "200 with a list": Fault(grants(b"[" + GRANT + b"]"), "unreadable"),
+    "200 without a token": Fault(grants(b'{"expires_in": 3599}'), "no_token"),
+    "200 with an empty token": Fault(grants(b'{"access_token": "", "expires_in": 3599}'), "no_token"),
+    "200 with an illegal token": Fault(
+        grants(b'{"access_token": "two\\r\\nX-Lines: 1", "expires_in": 3599}'), "illegal_token"
+    ),
+    "200 with a token of another kind": Fault(
+        grants(GRANT[:-1] + b', "token_type": "mac"}'), "wrong_token_type"
+    ),
+    "204": Fault(refuses(204), "unreadable"),
+    "an error inside 200": Fault(
+        grants(b'{"code": 16, "message": "invalid app attributes"}'), "no_token", code="16"
+    ),
+    "refused credentials inside 200": Fault(
+        grants(b'{"code": 20, "message": "invalid credentials"}'), "refused", REFUSED, "20"
+    ),
+    # Its own errors.
+    "500": Fault(refuses(500, b'{"code": 2, "message": "internal server error"}'), "http_500", code="2"),
+    "502 with a web page": Fault(refuses(502, b"<html>Bad Gateway</html>"), "http_502"),
+    "503": Fault(refuses(503), "http_503"),
+    "503 that asks for 3 seconds": Fault(refuses(503, b"", b"Retry-After: 3"), "http_503", (3, 3, 3, 4)),
+    "504": Fault(refuses(504), "http_504"),
+    "404": Fault(refuses(404), "http_404"),
+    "429": Fault(slowed(), "rate_limited", code="42901"),
+    "429 that asks for 0 seconds": Fault(slowed(b"Retry-After: 0"), "rate_limited", code="42901"),
+    "429 that asks for -5 seconds": Fault(slowed(b"Retry-After: -5"), "rate_limited", code="42901"),
+    "429 that asks for soon": Fault(slowed(b"Retry-After: soon"), "rate_limited", code="42901"),
+    "429 that asks for 120 seconds": Fault(slowed(b"Retry-After: 120"), "rate_limited", (120,), "42901"),
+    "429 that asks for a year": Fault(slowed(b"Retry-After: 31536000"), "rate_limited", (300,), "42901"),
+    "429 that asks for two minutes by date": Fault(
+        slowed(b"Date: Fri, 15 Jan 2027 08:00:00 GMT", b"Retry-After: Fri, 15 Jan 2027 08:02:00 GMT"),
+        "rate_limited",
+        (120,),
+        "42901",
+    ),
+    "429 that asks for a date without saying its own": Fault(
+        slowed(b"Retry-After: Fri, 15 Jan 2027 08:02:00 GMT"), "rate_limited", code="42901"
+    ),
+    # It means it: the credentials are refused.
+    "400": Fault(refuses(400, b'{"code": 2}'), "refused", REFUSED, "2"),
+    "401": Fault(refuses(401, b'{"code": 20}'), "refused", REFUSED, "20"),
+    "401 with nothing": Fault(refuses(401), "refused", REFUSED),
+    "401 that breaks off": Fault([Act.WHOLE, reply(401, b'{"code": 20}')[:-4], Act.RST], "refused", REFUSED),
+    "403": Fault(refuses(403, b'{"code": 8}'), "refused", REFUSED, "8"),
+    # It sends the password elsewhere; {elsewhere} is a server that must never hear of it.
+    **{
+        f"{status} to another host": Fault(refuses(status, b"", b"Location: {elsewhere}"), "redirected")
+        for status in (301, 302, 303, 307, 308)
+    },
+}
+
+
+def expected(fault: Fault, phase: Phase) -> Expected:
+    """Return what a cell must come to. Law: with a token in force nobody notices; without one the order is not sent, and can be repeated."""
+    attempts = len(fault.pauses)
+    return {
+        Phase.COLD: Expected(503, 0, 0, attempts, ready=False),
+        Phase.FRESH: Expected(200, 1, 1, 0, ready=True),
+        Phase.STALE: Expected(200, 1, 1, 1, ready=True),
+        Phase.EXPIRED: Expected(503, 0, 0, attempts, ready=False),
+        # Sent once, and rejected before it reached anybody.
+        Phase.RECOVERY: Expected(503, 1, 0, attempts, ready=False),
+    }[phase]
+
+
+async def break_login(house: House, fault: Fault, elsewhere: ScriptedUpstream) -> None:
+    """Let the token endpoint fail from now on."""
+    if fault.steps is None:
+        await house.login.stop_listening()
+        return
+    assert not callable(fault.steps)
+    there = b"http://127.0.0.1:%d/oauth/v2/token" % elsewhere.port
+    house.login.usual = [
+        step.replace(b"{elsewhere}", there) if isinstance(step, bytes) else step for step in fault.steps
+    ]
+    if fault.silent:
+        await house.endpoint.close()
+        house.endpoint = house.make_endpoint(IMPATIENT)
+
+
+async def mend_login(house: House, fault: Fault) -> None:
+    """Let it answer again."""
+    house.login.usual = house.grant
+    if fault.steps is None:
+        await house.login.start()
+    if fault.silent:
+        await house.endpoint.close()
+        house.endpoint = house.make_endpoint(5)
+
+
+async def enter(house: House, phase: Phase, fault: Fault, elsewhere: ScriptedUpstream) -> None:
+    """Bring the proxy to the phase, with the fault in place."""
+    if phase is Phase.COLD:
+        await break_login(house, fault, elsewhere)
+        house.open()
+        return
+    await house.opened()
+    await break_login(house, fault, elsewhere)
+    if phase is Phase.STALE:
+        await house.clock.advance(house.lifetime - 300)
+        await house.until(lambda: house.events("token.renewal_failed"))
+    elif phase is Phase.EXPIRED:
+        house.clock.suspend(house.lifetime)
+    elif phase is Phase.RECOVERY:
+        house.gateway.upstream.scripts.append([Act.WHOLE, REJECTED])
+
+
+def placed(house: House) -> int:
+    """Count the orders that the API accepted."""
+    return len(house.gateway.upstream.whole) - len(house.events("token.invalidated"))
+
+
+@pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.name.lower())
+@pytest.mark.parametrize("name", FAULTS)
+async def test_an_order_meets_a_fault_of_the_token_endpoint(
+    lab: Lab, house: House, name: str, phase: Phase
+) -> None:
+    """Each cell comes to what `expected` says; the log says why; the password goes nowhere else; once mended, all is well again."""
+    fault, elsewhere = FAULTS[name], await lab.upstream()
+    want = expected(fault, phase)
+    await enter(house, phase, fault, elsewhere)
+    before = house.calls - (phase is Phase.STALE) if phase is not Phase.COLD else 0
+    answer = await house.ask(order())
+
+    seen = Expected(
+        answer.status,
+        len(house.gateway.upstream.requests),
+        placed(house),
+        house.calls - before,
+        ready=house.ready,
+    )
+    assert seen == want
+    failures = house.events("token.renewal_failed")
+    assert [(entry["reason"], entry["code"]) for entry in failures] == [
+        (fault.reason, fault.code)
+    ] * want.calls
+    assert [entry["next_attempt_in"] for entry in failures] == list(fault.pauses[: want.calls])
+    if want.status == 503:
+        assert (answer.kind, answer.problem["outcome"]) == ("no-token", "not_sent")
+        assert answer.values(b"retry-after") == [b"%d" % fault.pauses[-1]]
+    record = house.gateway.record
+    assert (record.status, record.attempts) == (want.status, want.sent)
+    assert record.error == (None if want.status == 200 else "destination_unavailable")
+
+    await mend_login(house, fault)
+    await house.until(lambda: house.source.usable() is not None and not house.report.not_ready())
+    if phase is not Phase.FRESH:
+        await house.until(lambda: len(house.events("token.renewed")) == 1 + (phase is not Phase.COLD))
+    assert (await house.ask(order())).status == 200
+    assert placed(house) == want.placed + 1
+    assert house.calls - before == want.calls + (phase is not Phase.FRESH)
+    assert house.bearers[-1] == b"token-of-the-test-%d" % house.granted
+    assert not elsewhere.connections
+
+
+async def test_a_slow_grant_is_a_grant(house: House) -> None:
+    """An answer that comes byte by byte, but in time, is as good as any."""
+    house.login.usual = lambda seen: [
+        step if isinstance(step, Act) else Drip(step)
+        for step in house.grant(seen)
+        if isinstance(step, Act | bytes)
+    ]
+    house.open()
+    assert (await house.ask(order())).status == 200
+    assert (house.calls, placed(house)) == (1, 1)

@@ -1,0 +1,200 @@
+"""Crowds at the token: however many calls want one, or come back without one, the token endpoint hears of it once.
+
+Counted on the wire, at a real token endpoint behind the real listener. What the source does by itself is in tests/unit/test_tokens_source.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from proxy.sandbox.server import running
+from proxy.sandbox.state import Credentials as SandboxCredentials
+from proxy.sandbox.state import Sandbox
+from proxy.tokens.endpoint import TokenEndpoint
+from proxy.tokens.source import TokenSource
+from tests.clock import FakeClock
+from tests.gateway.client import order, until
+from tests.gateway.upstream import Act, reply
+from tests.reliability.figures import show
+from tests.reliability.house import CREDENTIALS, HOUR, LOGIN_PATH, house_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from proxy.tokens.values import Grant
+    from tests.gateway.conftest import Lab
+    from tests.gateway.upstream import Received, Step
+    from tests.reliability.house import House
+
+#: The default of `limits.max_connections`.
+CROWD: Final = 1000
+REJECTED: Final = reply(401, b'{"code": 40105}')
+
+
+def rejects(*numbers: int) -> Callable[[Received], Sequence[Step]]:
+    """Return a script of an API that rejects these tokens; without any, all of them."""
+    bad = {b"Bearer token-of-the-test-%d" % number for number in numbers}
+
+    def script(seen: Received) -> Sequence[Step]:
+        rejected = not bad or seen.values(b"authorization")[0] in bad
+        return [Act.WHOLE, REJECTED if rejected else reply(200, seen.target)]
+
+    return script
+
+
+async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: House) -> None:
+    """As many clients as may connect send an order before there is a token: one login, and each order arrives once."""
+    let_go = asyncio.Event()
+    house.login.usual = lambda seen: [Act.WHOLE, let_go, *house.grant(seen)[1:]]
+    house.open()
+    asking = [
+        asyncio.create_task(house.gateway.ask(order(b"X-Request-Id: order-%d" % number)))
+        for number in range(CROWD)
+    ]
+    await until(lambda: house.source.waiting == CROWD)
+    assert not house.gateway.upstream.connections
+    let_go.set()
+    answers = await asyncio.gather(*asking)
+    assert [answer.status for answer in answers] == [200] * CROWD
+    assert len(house.login.requests) == 1
+    arrived = [seen.values(b"x-request-id")[0] for seen in house.gateway.upstream.whole]
+    assert sorted(arrived) == sorted(b"order-%d" % number for number in range(CROWD))
+
+
+async def test_two_hundred_rejections_of_one_token_make_one_login(lab: Lab) -> None:
+    """Two hundred calls under way come back with 401 for the same token: one login, and each is sent once more."""
+    async with house_of(lab, upstream__max_connections=200) as house:
+        await house.opened()
+        let_go = asyncio.Event()
+
+        def script(seen: Received) -> Sequence[Step]:
+            old = seen.values(b"authorization")[0].endswith(b"-1")
+            return [Act.WHOLE, let_go, REJECTED] if old else [Act.WHOLE, reply(200)]
+
+        house.gateway.upstream.usual = script
+        asking = [asyncio.create_task(house.gateway.ask(order())) for _ in range(200)]
+        await until(lambda: len(house.gateway.upstream.whole) == 200)
+        let_go.set()
+        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 200
+        assert len(house.login.requests) == 2
+        assert sorted(house.bearers) == [b"token-of-the-test-1"] * 200 + [b"token-of-the-test-2"] * 200
+
+
+async def test_a_late_rejection_makes_no_login(house: House) -> None:
+    """A 401 for a token that was replaced while the call was under way: the call is sent again with the one in force, without a login."""
+    await house.opened()
+    let_go = asyncio.Event()
+    house.gateway.upstream.scripts.append([Act.WHOLE, let_go, REJECTED])
+    asking = asyncio.create_task(house.gateway.ask(order()))
+    await until(lambda: house.gateway.upstream.whole)
+    await house.clock.advance(house.lifetime - 300)
+    await until(lambda: house.granted == 2)
+    await house.clock.settle()
+    let_go.set()
+    assert (await asking).status == 200
+    assert house.bearers == [b"token-of-the-test-1", b"token-of-the-test-2"]
+    assert len(house.login.requests) == 2
+
+
+async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_most(house: House) -> None:
+    """With a 401 to each of twenty calls a second, for ten minutes: logins are 5 s apart at least, and every 401 reaches its client."""
+    await house.opened()
+    house.gateway.upstream.usual = rejects()
+    client = await house.gateway.connect()
+    statuses = set()
+    for _ in range(600):
+        for _ in range(4):
+            await client.send(order())
+            statuses.add((await client.answer()).status)
+        await house.clock.advance(1)
+        await house.until(lambda: not house.is_fetching)
+    assert statuses == {401}
+    logins = house.calls_at[1:]
+    pauses = [later - sooner for sooner, later in itertools.pairwise(logins)]
+    assert min(pauses) >= 5
+    assert len(logins) <= 3 + 600 // 60 + 4  # slowed down to one a minute, once it is seen to be of no use
+
+
+class Sidecar:
+    """The token keeping of one proxy of two, with the calls that it makes in a fight over the machine user's session."""
+
+    def __init__(self, url: str, clock: FakeClock, sandbox: Sandbox, random: Callable[[], float]) -> None:
+        self._endpoint = TokenEndpoint(
+            origin=url, token_path=LOGIN_PATH, logout_path="/logout", tls=None, timeout_seconds=5
+        )
+        self._sandbox = sandbox
+        self.logins = 0
+        self.served = 0
+        self.rejected = 0
+        self.is_fetching = False
+        self.source = TokenSource(
+            self._fetch, clock=clock, random=random, refresh_ahead_seconds=300, wait_seconds=10
+        )
+
+    async def _fetch(self) -> Grant:
+        self.logins += 1
+        self.is_fetching = True
+        try:
+            return await self._endpoint.fetch(CREDENTIALS)
+        finally:
+            self.is_fetching = False
+
+    def call(self) -> None:
+        """Make one call of the API with the token in force, as the forwarder would, if there is one."""
+        token = self.source.usable()
+        if token is None:
+            return
+        if self._sandbox.token_state(token.reveal()) == "valid":
+            self.served += 1
+        else:
+            self.rejected += 1
+            self.source.invalidate(token)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._endpoint.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None:
+    """Each login ends the other's token, and both are called every second: in an hour they log in some 60 times each, and neither is left out."""
+    clock = FakeClock()
+    sandbox = Sandbox(
+        SandboxCredentials(
+            CREDENTIALS.client_id,
+            CREDENTIALS.client_secret.get_secret_value(),
+            CREDENTIALS.username,
+            CREDENTIALS.password.get_secret_value(),
+        ),
+        now=clock.now,
+    )
+    sandbox.settings.single_session = True
+    async with running(sandbox) as url:
+        random = Random(seed).random  # noqa: S311 # jitter, not secrets
+        both = [Sidecar(url, clock, sandbox, random) for _ in range(2)]
+        tasks = [asyncio.create_task(each.source.run()) for each in both]
+        for _ in range(int(HOUR)):
+            await clock.advance(1)
+            await until(lambda: not any(each.is_fetching for each in both))
+            await clock.settle()
+            for each in both:
+                each.call()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        for each in both:
+            await each.close()
+    logins = [each.logins for each in both]
+    served = [each.served for each in both]
+    show(logins_in_an_hour=logins, calls_served_of_3600_each=served)
+    assert max(logins) <= 70
+    assert sum(logins) == sandbox.shown()["counters"]["token_calls"]  # type: ignore[index]
+    # Whoever logs in last is served until the other does: between them hardly a second is lost.
+    assert sum(served) >= 0.95 * HOUR
+    assert min(served) >= 0.05 * HOUR
+    assert all(each.source.status().contended for each in both)
