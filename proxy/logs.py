@@ -75,8 +75,8 @@ class Redactor:
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Mask these too from now on."""
-        self._known += [secret for secret in secrets if secret and secret not in self._known]
+        """Mask these too from now on; the longest first, since one may hold another."""
+        self._known = sorted({*self._known, *filter(None, secrets)}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """Return the text with known secrets and everything that looks like a credential masked."""
@@ -139,12 +139,15 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record as an event `library`."""
         try:
-            fields = {"logger": record.name, "message": self._redact(record.getMessage())}
-            if record.exc_info and record.exc_info[0] is not None:
-                fields["exception"] = self._redact("".join(traceback.format_exception(*record.exc_info)))
-            self._log.log(record.levelno, "library", **fields)
-        except Exception:  # noqa: BLE001 # the contract of logging.Handler
-            self.handleError(record)
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 # the library's mistake; logging's own way out prints the arguments, and a key may be one
+            message = "(a message that could not be put together)"
+        fields = {"logger": record.name, "message": self._redact(message)}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["exception"] = self._redact("".join(traceback.format_exception(*record.exc_info)))
+        # Libraries may have levels of their own; structlog knows the five.
+        level = max(logging.DEBUG, min(record.levelno // 10 * 10, logging.CRITICAL))
+        self._log.log(level, "library", **fields)
 
 
 class AccessLog:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).resolve().parents[2]
 UNIT: Final = ROOT / "deploy" / "systemd" / "telenor-proxy.service"
 SYSTEMD: Final = Path("/lib/systemd/systemd")
-TOOLS: Final = ("unshare", "nsenter", "mount", "systemctl")
+TOOLS: Final = ("setpriv", "unshare", "nsenter", "mount", "systemctl")
 #: Seconds. It takes a tenth of one.
 _BOOT: Final = 10.0
 #: Seconds for one command; a start with refused credentials is the longest of them.
@@ -89,7 +89,8 @@ class Systemd:
         self._console = directory / "console"
         self._install(directory)
         self._group.mkdir()
-        namespaces = "unshare --fork --kill-child --pid --mount --cgroup --uts --ipc"
+        # Should the test be killed, it goes too.
+        namespaces = "setpriv --pdeathsig KILL unshare --fork --kill-child --pid --mount --cgroup --uts --ipc"
         enter = f'echo $$ >"$GROUP/cgroup.procs" && exec {namespaces} sh -c "$SCRIPT" sh "$1"'
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(
@@ -159,9 +160,9 @@ class Systemd:
         """Read a file inside."""
         return self._inside("cat", path).stdout
 
-    def remove(self, path: str) -> None:
-        """Remove a file inside."""
-        self._inside("rm", path).check_returncode()
+    def run(self, *command: str) -> None:
+        """Run a command inside."""
+        self._inside(*command).check_returncode()
 
     def change(self, name: str, sections: Mapping[str, list[str]]) -> None:
         """Lay a drop-in over the unit."""

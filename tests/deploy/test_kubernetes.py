@@ -310,7 +310,7 @@ def test_the_kustomization_names_what_is_there() -> None:
     shutil.which("kubectl") is None, reason="kubectl is not installed, and Debian has no new one"
 )
 def test_kustomize_builds_it() -> None:
-    """Kubectl puts it together, without a cluster, and what comes out keeps to the schemas."""
+    """What kubectl puts together, without a cluster, is the Deployment and its policy, and keeps to the schemas."""
     built = subprocess.run(
         ["kubectl", "kustomize", str(DIRECTORY)],  # noqa: S607 # whichever there is
         check=True,

@@ -66,7 +66,7 @@ def test_each_secret_is_a_credential(settings: Settings, tmp_path: Path) -> None
 
 
 def test_times_allow_what_the_proxy_takes(settings: Settings) -> None:
-    """Systemd waits longer than the first login may take, and longer than the drain."""
+    """The times of the unit are longer than the first login may take, and than the drain."""
     assert number("TimeoutStartSec") > settings.oauth.request_timeout_seconds
     assert number("TimeoutStopSec") > settings.shutdown.delay_seconds + settings.shutdown.grace_seconds
 
@@ -99,7 +99,7 @@ def analyze(*words: str) -> subprocess.CompletedProcess[str]:
 
 @needs("systemd-analyze", "systemd")
 def test_systemd_understands_it(verifiable: Path) -> None:
-    """Systemd finds nothing unknown or wrong in the unit."""
+    """Nothing in the unit is unknown to systemd, or wrong."""
     verdict = analyze("verify", "--man=no", str(verifiable))
     assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
 
@@ -178,7 +178,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     directory = tmp_path_factory.mktemp("systemd")
     try:
         systemd = Systemd(directory)
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         pytest.skip(f"no systemd of its own can be started here: {error}")
     try:
         yield Machine(systemd, directory)
@@ -265,7 +265,7 @@ async def test_a_bad_configuration_stays_down(machine: Machine, api: Api) -> Non
 async def test_a_missing_credential_is_told(machine: Machine, api: Api) -> None:
     """Without one of the four files the service does not start; 243 is systemd's word for it."""
     machine.configure(api.url)
-    machine.systemd.remove("/etc/telenor-proxy/password")
+    machine.systemd.run("rm", "/etc/telenor-proxy/password")
     assert await started(machine) != 0
     assert machine.knows("ExecMainStatus") == ["243"]
 
@@ -279,3 +279,24 @@ async def test_a_process_that_stands_still_is_restarted(machine: Machine, api: A
         lambda: machine.knows("NRestarts", "SubState", "StatusText") == ["1", "running", "Ready."]
     )
     assert await asked(machine) == 200
+
+
+async def test_a_new_password_is_taken_up_where_files_are_not_copied(machine: Machine, api: Api) -> None:
+    """With the drop-in of the page the service reads the files themselves, and a new password needs no restart."""
+    page = (UNIT.parent / "README.md").read_text(encoding="utf-8")
+    (drop_in,) = re.findall(r"^```ini\n\[Service\]\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    machine.configure(api.url, password="another")
+    machine.systemd.run("useradd", "--system", "telenor-proxy")
+    machine.systemd.run("chown", "--recursive", "telenor-proxy", "/etc/telenor-proxy")
+    machine.systemd.change("page", {"Service": drop_in.splitlines()})
+    try:
+        assert await started(machine) == 0
+        before = machine.knows("MainPID")
+        assert machine.events("token.renewal_failed")
+        machine.systemd.write("/etc/telenor-proxy/password", CREDENTIALS.password)
+        await until_async(lambda: machine.events("token.renewed"))
+        assert machine.knows("MainPID", "NRestarts") == [*before, "0"]
+    finally:
+        machine.ask("stop")
+        machine.systemd.change("page", {})
+        machine.systemd.run("userdel", "telenor-proxy")

@@ -1,13 +1,17 @@
-"""`telenor-proxy`, in a process that tells its tasks and file descriptors when SIGUSR1 asks: for the soak, and for nothing else."""
+"""`telenor-proxy`, in a process that tells how it stands when SIGUSR1 asks: for the soak, and for nothing else."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import orjson
 
 from proxy import cli
 
@@ -15,14 +19,40 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-def _count(_signal: int, _frame: FrameType | None) -> None:
-    # Python runs this between two steps of the event loop's thread, so the set does not change under it.
-    tasks = len(asyncio.all_tasks(asyncio.get_running_loop()))
-    # From within, for a hardened process shows this to nobody else. One of them is the listing's own.
-    descriptors = len(list(Path("/proc/self/fd").iterdir())) - 1
-    os.write(1, b'{"event": "soak.counts", "tasks": %d, "descriptors": %d}\n' % (tasks, descriptors))
+class _Mallinfo(ctypes.Structure):
+    """What mallinfo2(3) of the GNU C library tells."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
+
+
+def _allocated() -> int:
+    """Return the bytes of the C library's allocator that are in use; 0 where it does not tell."""
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except AttributeError:  # another library, or an old one
+        return 0
+    mallinfo.restype = _Mallinfo
+    told = mallinfo()
+    return int(told.uordblks) + int(told.hblkhd)
+
+
+def _tell(_signal: int, _frame: FrameType | None) -> None:
+    gc.collect()
+    counts = {
+        "event": "soak.counts",
+        "blocks": sys.getallocatedblocks(),
+        "allocated": _allocated(),
+        # From within, for a hardened process shows this to nobody else. One of them is the listing's own.
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())) - 1,
+        # Python runs this between two steps of the event loop's thread, so the set does not change under it.
+        "tasks": len(asyncio.all_tasks(asyncio.get_running_loop())),
+    }
+    os.write(1, orjson.dumps(counts) + b"\n")
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR1, _count)
+    signal.signal(signal.SIGUSR1, _tell)
     sys.exit(cli.main())

@@ -421,3 +421,33 @@ def test_time_stamps_follow_the_clock() -> None:
     assert stamps == sorted(stamps)
     logs._second = (0, "1970-01-01T00:00:00")
     assert logs.timestamp()[:4] >= "2024"
+
+
+def test_one_secret_may_hold_another() -> None:
+    """The longer one is masked whole."""
+    assert logs.Redactor(["hunter2", "hunter2-and-more"])("x hunter2-and-more y hunter2") == "x *** y ***"
+
+
+@pytest.mark.parametrize(
+    ("level", "message", "arguments"),
+    [
+        (25, "sent Bearer abcdefgh", ()),
+        (logging.WARNING, "sent %d", ("Bearer abcdefgh",)),
+        (5, "Basic abcdefgh", ()),
+    ],
+)
+def test_a_librarys_mistake_shows_nothing(
+    stdout: IO[str],
+    capsys: pytest.CaptureFixture[str],
+    level: int,
+    message: str,
+    arguments: tuple[str, ...],
+) -> None:
+    """A level of its own or arguments that do not fit: the record is kept, and no credential goes anywhere, standard error included."""
+    configure(stdout, "debug")
+    logger = logging.getLogger("mistaken")
+    logger.setLevel(1)
+    logger.log(level, message, *arguments)
+    (event,) = lines(stdout)
+    assert event["logger"] == "mistaken"
+    assert "abcdefgh" not in str(event) + capsys.readouterr().err
