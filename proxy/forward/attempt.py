@@ -97,7 +97,7 @@ class Attempt:
         exchange, connection = self._exchange, self._connection
         if exchange.client.lost:
             raise ClientLeft  # while something was waited for: what nobody is there to hear of is not begun
-        earlier = exchange.kept or b""
+        earlier = bytes(exchange.kept or b"")
         content = earlier if exchange.body.done else earlier + self._accept_ready()
         exchange.attempts += 1
         exchange.committed = not exchange.request.is_safe

@@ -36,7 +36,6 @@ class Exchange:
     error: str | None = None
     refused = False
     outcome: str | None = None
-    kept: bytes | None = b""
     committed = False
     continued = False
     answered = False
@@ -57,8 +56,13 @@ class Exchange:
         self.request_id = request_id
         self.started = started
         self.keep_alive = keep_alive
+        self.kept: bytearray | None = bytearray()
 
     def keep(self, piece: bytes, limit: int) -> None:
         """Remember a piece of the request's content as long as all of it fits the limit."""
-        if self.kept is not None:
-            self.kept = self.kept + piece if len(self.kept) + len(piece) <= limit else None
+        if self.kept is None:
+            return
+        if len(self.kept) + len(piece) <= limit:
+            self.kept += piece
+        else:
+            self.kept = None
