@@ -14,13 +14,15 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS builder
+# Which lock file is installed: `runtime`, or `otel` for an image that can export spans (docs/operation.md, "Traces").
+ARG LOCK=runtime
 WORKDIR /build
 # Two environments, so that nothing that only builds (pip itself included) gets into the image.
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/telenor-proxy
-COPY requirements/runtime.txt requirements/tools.txt requirements/
+COPY requirements/runtime.txt requirements/otel.txt requirements/tools.txt requirements/
 RUN tools/bin/pip install --no-cache-dir --require-hashes --requirement requirements/tools.txt \
     && tools/bin/pip --python /opt/telenor-proxy/bin/python install \
-        --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement requirements/runtime.txt
+        --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement "requirements/${LOCK}.txt"
 COPY pyproject.toml README.md LICENSE ./
 COPY proxy proxy
 # The byte code is made here, since the image cannot write it, and says that its source need not be looked at: it never changes.

@@ -7,7 +7,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' proxy/__init__.py)
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz soak check format generate lock image image-test clean
+.PHONY: help setup demo run test fuzz soak bench check format generate lock audit sbom dist site image image-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -26,7 +26,12 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-setup: $(VENV)/.dev ## install everything into .venv
+# What the site of the documentation needs.
+$(VENV)/.docs: $(VENV)/.runtime requirements/docs.txt
+	$(PIP) install --require-hashes -r requirements/docs.txt
+	@touch $@
+
+setup: $(VENV)/.dev $(VENV)/.docs ## install everything into .venv
 
 demo: $(VENV)/.runtime ## sandbox and proxy on loopback, no credentials needed
 	$(BIN)/telenor-proxy demo
@@ -34,7 +39,7 @@ demo: $(VENV)/.runtime ## sandbox and proxy on loopback, no credentials needed
 run: $(VENV)/.runtime ## the proxy itself, configured by config.yaml
 	$(BIN)/telenor-proxy serve --config config.yaml
 
-test: $(VENV)/.dev ## all tests, with coverage
+test: $(VENV)/.dev $(VENV)/.docs ## all tests, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.dev ## the fuzz tests, long
@@ -44,6 +49,15 @@ soak: $(VENV)/.dev ## 10,000 orders on an API that breaks off, then a long soak 
 	TELENOR_PROXY_SOAK_ORDERS=10000 $(BIN)/python -m pytest tests/reliability/test_orders.py -s $(PYTEST_ARGS)
 	$(BIN)/python -m tests.reliability.soak $(or $(SOAK),--seconds 600)
 
+# Envoy has an environment of its own.
+.cache/bench-venv/.bench: requirements/bench.txt
+	test -x .cache/bench-venv/bin/python || $(PYTHON) -m venv .cache/bench-venv
+	.cache/bench-venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench: $(VENV)/.runtime .cache/bench-venv/.bench ## the proxy and its peers, measured side by side (BENCH="--help")
+	$(BIN)/python -m bench $(BENCH)
+
 check: $(VENV)/.dev ## lint, format, types, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,16 +65,37 @@ check: $(VENV)/.dev ## lint, format, types, generated files
 	$(BIN)/python scripts/generate.py --check
 	$(BIN)/shellcheck .ci/run scripts/*.sh
 	test ! -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck
+	$(BIN)/zizmor --quiet --offline --persona pedantic .github
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 
 format: $(VENV)/.dev ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-generate: $(VENV)/.dev ## write generated files anew (schema, settings table)
+generate: $(VENV)/.dev ## write generated files anew (schema, tables, plot)
 	$(BIN)/python scripts/generate.py
 
 lock: $(VENV)/.runtime ## write the lock files anew
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/lock.sh
+
+audit: $(VENV)/.dev ## ask OSV whether a fault is known in what is locked (needs the network)
+	@failed=; for lock in requirements/*.txt; do \
+		echo "$$lock"; \
+		$(BIN)/pip-audit --vulnerability-service osv --progress-spinner off --require-hashes --disable-pip \
+			$(AUDIT_ARGS) --requirement "$$lock" || failed="$$failed $$lock"; \
+	done; \
+	test -z "$$failed" || { echo "audit: see above what is wrong with$$failed" >&2; exit 1; }
+
+sbom: $(VENV)/.dev ## write the bill of materials and the list of licences into build/ (SBOM_ARGS="--lock otel")
+	$(BIN)/python scripts/sbom.py $(SBOM_ARGS)
+
+dist: $(VENV)/.runtime ## build the packages, wheel and sdist, into dist/
+	$(BIN)/python -m hatchling build --clean --directory dist
+
+site: $(VENV)/.docs ## build the documentation's site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(or $(SITE),build/site)
 
 image: ## build the container image
 	$(CONTAINER) build --build-arg VERSION=$(VERSION) --tag telenor-proxy --tag telenor-proxy:$(VERSION) .

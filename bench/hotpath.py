@@ -14,7 +14,7 @@ from proxy import logs
 from proxy.admin.metrics import Metrics
 from proxy.app import new_event_loop
 from proxy.forward.forwarder import Forwarder
-from proxy.forward.listener import ClientConnection, Listener
+from proxy.forward.service import ClientConnection, Service
 from proxy.forward.upstream import Upstream, UpstreamConnection
 from proxy.settings import load
 
@@ -108,8 +108,8 @@ class Rig:
             access_log(record)
             metrics(record)
 
-        listener = Listener(settings, Forwarder(settings, Tokens(), upstream, lambda _: None), observe)
-        self._client = ClientConnection(listener, self._loop)
+        service = Service(settings, Forwarder(settings, Tokens(), upstream, lambda _: None), observe)
+        self._client = ClientConnection(service, self._loop)
         self._done = self._loop.create_future()
         self._client.connection_made(Pipe(self._finished))  # type: ignore[arg-type] # as above
 

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import gc
-import ipaddress
-import os
 import random
 import sys
 from typing import TYPE_CHECKING, Final
@@ -22,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import logs, trust
+from proxy import logs, starting, telemetry, trust
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
@@ -35,6 +32,7 @@ from proxy.forward.pacing import Pacer
 from proxy.forward.upstream import Upstream
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
+from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
 from proxy.tokens.diagnosis import concerns_token, error_code
 from proxy.tokens.endpoint import TokenEndpoint
@@ -42,7 +40,7 @@ from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from proxy.clock import Clock
     from proxy.records import Record
@@ -74,6 +72,11 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def _tell(observers: list[Callable[[Record], None]], record: Record) -> None:
+    for observe in observers:
+        observe(record)
+
+
 def _secrets(settings: Settings) -> list[str]:
     held = (settings.oauth.client_secret, settings.oauth.password, settings.listen.client_key)
     return [secret.get_secret_value() for secret in held if secret is not None]
@@ -101,6 +104,7 @@ class Proxy:
         notifier: Notifier | None = None,
     ) -> None:
         self._settings = settings
+        self._credentials = _credentials(settings.oauth)
         self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
@@ -113,6 +117,8 @@ class Proxy:
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
         history = History(clock.now())
+        collector = settings.telemetry.otlp_endpoint
+        spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
         context = trust.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
         endpoint = TokenEndpoint(
             origin=str(upstream_settings.origin),
@@ -121,9 +127,8 @@ class Proxy:
             tls=context,
             timeout_seconds=oauth.request_timeout_seconds,
         )
-        credentials = _credentials(oauth)
         source = TokenSource(
-            lambda: endpoint.fetch(credentials),
+            lambda: endpoint.fetch(self._credentials),
             clock=clock,
             random=random.random,
             refresh_ahead_seconds=oauth.refresh_ahead_seconds,
@@ -148,27 +153,13 @@ class Proxy:
             on_throttled=metrics.throttled,
         )
 
-        def observe(record: Record) -> None:
-            self._access_log(record)
-            metrics(record)
-            report(record)
-
-        listener = Listener(settings, forwarder, observe)
-
-        def apply(changed: Settings) -> None:
-            nonlocal credentials
-            credentials = _credentials(changed.oauth)
-            self._redactor.learn(_secrets(changed))
-            listener.judge_by(changed)
-            logs.set_level(changed.log)
-            self._access_log.set_level(changed.log)
-            report.settings = changed
-
+        observers: list[Callable[[Record], None]] = [self._access_log, metrics]
+        listener = Listener(settings, forwarder, functools.partial(_tell, observers))
         rotation = Rotation(
             settings,
             self._configuration,
             clock,
-            apply=apply,
+            apply=lambda changed: self._apply(changed, listener, report),
             renew=source.renew_now,
             observe=metrics.reloaded,
         )
@@ -186,9 +177,10 @@ class Proxy:
             },
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
+        observers += [report] if spans is None else [report, spans]
         _expose(metrics, source, listener, upstream, pacer)
         runner = web.AppRunner(
-            create_app(report, local=_is_loopback(settings.admin.host)),
+            create_app(report, local=is_loopback(settings.admin.host)),
             access_log=None,
             shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
         )
@@ -198,6 +190,7 @@ class Proxy:
                 async with (
                     _running(source.run()) as keeping,
                     _running(self._notifier.run(clock, source.status)),
+                    contextlib.nullcontext() if spans is None else spans.running(),
                 ):
                     async with _running(rotation.run()), _running(_warming(settings, upstream)):
                         gc.collect()
@@ -216,26 +209,34 @@ class Proxy:
                 await endpoint.close()
                 await runner.cleanup()
 
+    def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:
+        """Let all that can change at run time follow the changed settings."""
+        self._credentials = _credentials(changed.oauth)
+        self._redactor.learn(_secrets(changed))
+        listener.judge_by(changed)
+        logs.set_level(changed.log)
+        self._access_log.set_level(changed.log)
+        report.settings = changed
+
     async def _start(self, listener: Listener, runner: web.AppRunner) -> None:
         listen, admin = self._settings.listen, self._settings.admin
         await runner.setup()
         try:
             await web.TCPSite(runner, admin.host, admin.port).start()
         except OSError as error:
-            raise StartError(_why_not_bound("admin", admin.host, admin.port, error)) from None
+            raise StartError(starting.why_not_bound("admin", admin.host, admin.port, error)) from None
         if listen.unix_socket is not None:
             try:
                 await listener.start_unix(str(listen.unix_socket))
             except OSError as error:
-                raise StartError(
-                    f"listen.unix_socket: the socket could not be made: {_words(error)}."
-                ) from None
+                raise StartError(starting.why_no_socket(error)) from None
             where: dict[str, object] = {"unix_socket": str(listen.unix_socket)}
         else:
             try:
                 where = {"host": listen.host, "port": await listener.start(listen.host, listen.port)}
             except OSError as error:
-                raise StartError(_why_not_bound("listen", listen.host, listen.port, error)) from None
+                raise StartError(starting.why_not_bound("listen", listen.host, listen.port, error)) from None
+        starting.tell(listen, self._configuration.file)
         log.info("admin.started", host=admin.host, port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
 
@@ -277,25 +278,6 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
     finally:
         task.cancel()
         await asyncio.wait({task})
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _why_not_bound(section: str, host: str, port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"{section}.port: port {port} on {host} is in use by another process. Stop that one, or choose another port."
-    if error.errno == errno.EACCES:
-        return f"{section}.port: this user may not listen on port {port}. Choose one above 1023."
-    return f"{section}.host: cannot listen on {host}, port {port}: {_words(error)}. Is it an address of this machine?"
-
-
-def _words(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else "the name is not known"
 
 
 def _expose(

@@ -20,7 +20,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy import trust
+from proxy import starting, trust
 from proxy.errors import CredentialsRefused, TokenError
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
@@ -29,6 +29,7 @@ from proxy.tokens.values import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from proxy.settings import OAuthSettings, Settings
     from proxy.tokens.values import Grant
@@ -38,8 +39,15 @@ if TYPE_CHECKING:
 _PASSED: Final = 0
 _NOT_PASSED: Final = 1
 
+_WOULD_WORK: Final = "An access token was fetched: `telenor-proxy serve` will get one as well."
+_WOULD_FAIL: Final = "The proxy would get no access token. Mend what failed, and check again."
+
 #: What config.example.yaml holds where the credentials belong.
 _PLACEHOLDER: Final = "replace-me"
+#: What the README and Telenor's own pages show as the look of the four.
+_SHOWN: Final = frozenset(
+    {"xhdrs6uleK1xyZBOvX37PJ5wALcv1O9", "Glz2FV5XYOvAhFCE", "api7813371375", "hquTvfc00l8F33adAmCd"}
+)
 #: The variables by which other programs find their way out (curl(1), "ENVIRONMENT").
 _PROXY_VARIABLES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 #: Addresses of a name that are shown; more say nothing new.
@@ -69,22 +77,21 @@ class Finding:
         return f"{f'{sign} ' if signs else ''}{word:<7}  {self.step:<13}  {self.text}"
 
 
-def run(settings: Settings) -> int:
-    """Check everything and print each finding when it is there; 0 when an access token was fetched, 1 otherwise."""
-    return asyncio.run(_run(settings, os.environ, _say))
+def run(settings: Settings, environ: Mapping[str, str], file: Path | None) -> int:
+    """Check everything and print each finding when it is there; 0 when an access token was fetched, 1 otherwise.
+
+    environ, file: where the settings come from; the file is None if the environment alone configures the proxy.
+    """
+    return asyncio.run(_run(settings, environ, file))
 
 
-async def _run(settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> int:
+async def _run(settings: Settings, environ: Mapping[str, str], file: Path | None) -> int:
     signs = _can_show_signs(sys.stdout.encoding)
     failed = False
-    async for finding in examine(settings, environ):
+    async for finding in examine(settings, environ, file):
         failed = failed or finding.mark is Mark.FAILED
-        say(finding.line(signs=signs))
-    say(
-        "The proxy would get no access token. Mend what failed, and check again."
-        if failed
-        else "An access token was fetched: `telenor-proxy serve` will get one as well."
-    )
+        _say(finding.line(signs=signs))
+    _say(_WOULD_FAIL if failed else _WOULD_WORK)
     return _NOT_PASSED if failed else _PASSED
 
 
@@ -98,9 +105,11 @@ def _say(line: str) -> None:
     sys.stdout.flush()  # the next step may take a while
 
 
-async def examine(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+async def examine(
+    settings: Settings, environ: Mapping[str, str], file: Path | None = None
+) -> AsyncIterator[Finding]:
     """Give finding after finding; a failed one is the last."""
-    for finding in read(settings, environ):
+    for finding in read(settings, environ, file):
         yield finding
     for step in _steps(settings):
         for finding in await step(settings):
@@ -118,28 +127,40 @@ def _steps(settings: Settings) -> tuple[Callable[[Settings], Awaitable[tuple[Fin
 # --- What the settings say: pure --------------------------------------------------------------------------------------
 
 
-def read(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+def read(settings: Settings, environ: Mapping[str, str], file: Path | None = None) -> Iterator[Finding]:
     """Judge what can be judged without a network."""
-    yield Finding(Mark.OK, "configuration", "It is complete, and nothing in it contradicts anything else.")
-    yield from _read_credentials(settings.oauth)
+    source = f"{file} and the environment, which wins" if file is not None else "the environment alone"
+    text = f"It was read from {source}; it is complete, and nothing in it contradicts anything else."
+    yield Finding(Mark.OK, "configuration", text)
+    yield from _read_credentials(settings)
+    if settings.listen.is_open:
+        yield Finding(Mark.WARNING, "listener", starting.whom_it_is_open_to(settings.listen))
     yield _read_destination(settings)
     yield from _read_environment(environ)
 
 
-def _read_credentials(oauth: OAuthSettings) -> Iterator[Finding]:
+def _read_credentials(settings: Settings) -> Iterator[Finding]:
+    if copied := examples(settings):
+        text = (
+            f"Still an example: {', '.join(copied)}. Put the values there that Telenor gave to your company."
+        )
+        yield Finding(Mark.WARNING, "credentials", text)
+    doubt = looks_like_person(settings.oauth.username)
+    if doubt is not None:
+        yield Finding(Mark.WARNING, "credentials", doubt)
+
+
+def examples(settings: Settings) -> list[str]:
+    """Return the settings whose values are still those of an example."""
+    oauth, key = settings.oauth, settings.listen.client_key
     held = {
         "oauth.client_id": oauth.client_id,
         "oauth.client_secret": oauth.client_secret.get_secret_value(),
         "oauth.username": oauth.username,
         "oauth.password": oauth.password.get_secret_value(),
+        "listen.client_key": "" if key is None else key.get_secret_value(),
     }
-    copied = [path for path, value in held.items() if value.startswith(_PLACEHOLDER)]
-    if copied:
-        text = f"Still as in the example: {', '.join(copied)}. Put the values there that Telenor gave to your company."
-        yield Finding(Mark.WARNING, "credentials", text)
-    doubt = looks_like_person(oauth.username)
-    if doubt is not None:
-        yield Finding(Mark.WARNING, "credentials", doubt)
+    return [path for path, value in held.items() if value.startswith(_PLACEHOLDER) or value in _SHOWN]
 
 
 def _read_destination(settings: Settings) -> Finding:
@@ -154,7 +175,7 @@ def _read_destination(settings: Settings) -> Finding:
 def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     # Only the names: such a URL often holds a password.
     if found := sorted(name for name in environ if name.lower() in _PROXY_VARIABLES and environ[name]):
-        text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself, so the firewall must let it through."
+        text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself: have the firewall let it through."
         yield Finding(Mark.WARNING, "environment", text)
 
 
@@ -244,6 +265,9 @@ async def _open(settings: Settings, context: ssl.SSLContext | None) -> asyncio.B
 
 
 async def _fetch(settings: Settings) -> tuple[Finding, ...]:
+    if copied := [path for path in examples(settings) if path.startswith("oauth.")]:
+        text = f"No login was tried with the example's values. Replace {', '.join(copied)} first."
+        return (Finding(Mark.FAILED, "access token", text),)
     origin, oauth = settings.upstream.origin, settings.oauth
     endpoint = TokenEndpoint(
         origin=str(origin),
@@ -276,21 +300,24 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
 # --- Words for what failed: pure --------------------------------------------------------------------------------------
 
 
+_LOOK_UP: Final = "Check that this machine can look up names of the internet."
+
+
 def why_not_found(host: str, seconds: float, error: OSError) -> str:
     """Say why a name gave no address."""
     if isinstance(error, TimeoutError):
-        return f"The name server did not answer within {seconds:g} s. Can this machine look up names of the internet?"
+        return f"The name server did not answer within {seconds:g} s. {_LOOK_UP}"
     if isinstance(error, socket.gaierror) and error.errno == getattr(socket, "EAI_AGAIN", None):
-        return f"The name server did not answer for {host}. Can this machine look up names of the internet?"
-    return f"There is no host {host}, says the name server. Is upstream.url spelled right?"
+        return f"The name server did not answer for {host}. {_LOOK_UP}"
+    return f"There is no host {host}, says the name server. Check how upstream.url is spelled."
 
 
 def why_not_connected(where: str, seconds: float, error: OSError) -> str:
     """Say why no connection came about."""
     if isinstance(error, TimeoutError):
-        return f"{where} did not answer within {seconds:g} s. Does a firewall drop what goes there?"
+        return f"{where} did not answer within {seconds:g} s. Ask whether a firewall drops what goes there, and have it let through."
     if isinstance(error, ConnectionRefusedError):
-        return f"{where} refused the connection. Is the port in upstream.url right, and does a firewall allow it?"
+        return f"{where} refused the connection. Check the port in upstream.url, and that the firewall allows it."
     reason = os.strerror(error.errno) if error.errno else "none of its addresses accepts connections"
     return f"There is no way to {where}: {reason}. Check the network, the firewall and upstream.url."
 
@@ -307,10 +334,10 @@ def why_not_trusted(settings: Settings, seconds: float, error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _why_refused(settings, error.verify_code, error.verify_message)
     if isinstance(error, TimeoutError):
-        return f"The TLS handshake was not over within {seconds:g} s. A firewall in between may look into it."
+        return f"The TLS handshake was not over within {seconds:g} s. Ask whether a firewall in between looks into it."
     if isinstance(error, ssl.SSLError):
-        return "What answers there speaks no TLS that is safe today (1.2 or later). Are scheme and port of upstream.url right?"
-    return "The connection broke off in the TLS handshake. A firewall in between may allow known hosts only."
+        return "What answers there speaks no TLS that is safe today (1.2 or later). Check scheme and port of upstream.url."
+    return "The connection broke off in the TLS handshake. Ask whether a firewall in between allows known hosts only, and have this one added."
 
 
 def _why_refused(settings: Settings, code: int, message: str) -> str:
@@ -322,16 +349,16 @@ def _why_refused(settings: Settings, code: int, message: str) -> str:
         )
     if code in _UNKNOWN_ISSUER:
         return (
-            "The certificate comes from an authority that is not in upstream.ca_file. That file replaces the system's authorities: "
-            "it must hold the one that signs here, which is Telenor's, or that of a proxy in between that inspects TLS."
+            "The certificate comes from an authority that is not in upstream.ca_file, which replaces the system's authorities. "
+            "Put the one that signs here into it: Telenor's, or that of a proxy in between that inspects TLS."
         )
     if code == _EXPIRED:
-        return f"The certificate has expired. Is the clock of this machine right? If it is, {host} or a proxy in between must renew it."
+        return f"The certificate has expired. Check the clock of this machine; if it is right, {host} or a proxy in between must renew it."
     if code == _NOT_YET_VALID:
-        return "The certificate is not valid yet. Is the clock of this machine right?"
+        return "The certificate is not valid yet. Check the clock of this machine."
     if code in _WRONG_NAME:
-        return f"The certificate is trusted, but it is not for {host}. Something else answers there. Is upstream.url right?"
-    return f"The certificate is not trusted: {message}."
+        return f"The certificate is trusted, but it is not for {host}: something else answers there. Check upstream.url, and the name server."
+    return f"The certificate is not trusted: {message}. Ask your network's administrators what answers in place of {host}."
 
 
 def why_no_token(error: TokenError) -> str:

@@ -152,7 +152,7 @@ def _check(arguments: argparse.Namespace) -> int:
     settings = _load(arguments)
     from proxy import check
 
-    return check.run(settings)
+    return check.run(settings, os.environ, arguments.config)
 
 
 def _healthcheck(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from typing import Protocol
 
@@ -33,9 +34,10 @@ class Clock(Protocol):
 class SystemClock:
     """The real one."""
 
-    def now(self) -> float:
-        """Seconds since boot, suspended time included where the system can tell."""
-        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
+    #: Seconds since boot, suspended time included where the system can tell.
+    now = staticmethod(
+        time.monotonic if _BOOTTIME is None else functools.partial(time.clock_gettime, _BOOTTIME)
+    )
 
     def wall(self) -> float:
         """Seconds since the epoch."""

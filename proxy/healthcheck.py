@@ -17,7 +17,7 @@ _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # comp
 
 
 def run(admin: AdminSettings, wait: float) -> int:
-    """Ask until the proxy is ready or `wait` seconds are over; say why not. Returns the exit status."""
+    """Ask until the proxy is ready or `wait` seconds are over; say that it is, or why it is not. Returns the exit status."""
     deadline = time.monotonic() + wait
     host = _ANY_ADDRESS.get(admin.host, admin.host)
     while (problem := _ask(host, admin.port)) is not None:
@@ -25,11 +25,13 @@ def run(admin: AdminSettings, wait: float) -> int:
             print(f"telenor-proxy is not ready: {problem}", file=sys.stderr)  # noqa: T201 # a command's answer
             return 1
         time.sleep(_PAUSE)
+    print("ready")  # noqa: T201 # a command's answer
     return 0
 
 
 def _ask(host: str, port: int) -> str | None:
     """Return None if it is ready, otherwise why it is not."""
+    where = f"{host} port {port}"
     if port == 0:
         return "admin.port is 0, so nobody knows where to ask. Set it to a port."
     try:
@@ -39,17 +41,20 @@ def _ask(host: str, port: int) -> str | None:
             while len(answer) < _MOST and (data := connection.recv(_MOST)):
                 answer += data
     except OSError:
-        return f"nothing answers at the admin listener, {host} port {port}"
+        return (
+            f"nothing answers at the admin listener, {where}. "
+            "Check that the proxy runs, and with the same admin.host and admin.port."
+        )
     head, _, body = answer.partition(b"\r\n\r\n")
     if head.split(b" ")[1:2] == [b"200"]:
         return None
-    return _detail(body)
+    return _detail(body) or f"what answers on {where} is no telenor-proxy. Check admin.host and admin.port."
 
 
-def _detail(body: bytes) -> str:
+def _detail(body: bytes) -> str | None:
     import json  # noqa: PLC0415 # only needed when something is wrong
 
     try:
         return str(json.loads(body)["detail"])
     except (ValueError, KeyError, TypeError):
-        return "the admin listener gave no answer of ours"
+        return None

@@ -7,7 +7,6 @@ say is searched for credentials all the same, because what they say is not ours 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import re
@@ -57,14 +56,15 @@ class LineWriter:
         """
         data = memoryview(b"".join(self._lines))
         self._lines.clear()
-        with contextlib.suppress(OSError):
-            while data:
-                try:
-                    data = data[os.write(self._descriptor, data) :]
-                except (
-                    BlockingIOError
-                ):  # somebody made the pipe non-blocking: wait for room rather than lose lines
-                    os.set_blocking(self._descriptor, True)
+        while data:
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except (
+                BlockingIOError
+            ):  # somebody made the pipe non-blocking: wait for room rather than lose lines
+                os.set_blocking(self._descriptor, True)
+            except OSError:
+                return
 
 
 class Redactor:
@@ -153,8 +153,9 @@ class _Handler(logging.Handler):
 class AccessLog:
     """The one line a request: the event `request.completed`.
 
-    In JSON it is rendered here, without structlog's machinery, into the very line that structlog would make of it: at thousands of requests
-    a second it is the largest single cost of logging.
+    In JSON it is rendered here, without structlog's machinery, into the line that structlog would make of it: at thousands of requests
+    a second it is the largest single cost of logging. That of a call that went well is written out, which costs a third of making a
+    mapping and rendering that.
     """
 
     def __init__(self, writer: LineWriter, settings: LogSettings) -> None:
@@ -170,10 +171,32 @@ class AccessLog:
 
     def __call__(self, record: Record) -> None:
         """Log it; as a warning when the proxy could not give the API's answer."""
-        failed = record.error is not None and not record.refused and record.error not in _CLIENTS_OWN
-        level = "warning" if failed else "info"
-        if not (self._fulfils if level == "info" else self._fails):
+        if record.error is None:
+            if self._fulfils:
+                self._info(record)
+        elif record.refused or record.error in _CLIENTS_OWN:
+            if self._fulfils:
+                self._event("info", record)
+        elif self._fails:
+            self._event("warning", record)
+
+    def _info(self, record: Record) -> None:
+        request_id, method, path, status, seconds, bytes_in, bytes_out, upstream, _, attempts, *_, trace = (
+            record
+        )
+        if self._write is None or path is None or trace is not None or '"' in path or "\\" in path:
+            self._event("info", record)
             return
+        # Nothing in here needs an escape: ids and methods are of a few plain characters, and the path was looked at.
+        self._write(
+            f'{{"timestamp":"{timestamp()}","level":"info","event":"request.completed","request_id":"{request_id}",'
+            f'"method":"{method}","path":"{path}","status":{status},"duration_ms":{seconds * 1000:.2f},'
+            f'"bytes_in":{bytes_in},"bytes_out":{bytes_out},'
+            f'"upstream_ms":{"null" if upstream is None else f"{upstream * 1000:.2f}"},'
+            f'"attempts":{attempts},"error":null,"outcome":null}}\n'.encode("ascii")
+        )
+
+    def _event(self, level: str, record: Record) -> None:
         upstream = record.upstream_seconds
         fields = {
             "request_id": record.request_id,
@@ -188,6 +211,8 @@ class AccessLog:
             "error": record.error,
             "outcome": record.outcome,
         }
+        if record.trace is not None:
+            fields["trace_id"] = record.trace.split("-")[1]
         if self._write is None:
             getattr(self._log, level)("request.completed", **fields)
             return
@@ -198,16 +223,20 @@ class AccessLog:
 
 
 _second = (0, "")
+_instant = (0, "")
 
 
 def timestamp() -> str:
-    """Return the time as RFC 3339 in UTC, with milliseconds. The second is formatted once."""
-    global _second  # noqa: PLW0603 # a cache of one
-    now = time.time()
-    second = int(now)
+    """Return the time as RFC 3339 in UTC, with milliseconds. Each second, and each millisecond, is formatted once."""
+    global _second, _instant  # noqa: PLW0603 # caches of one
+    milliseconds = int(time.time() * 1000)
+    if milliseconds == _instant[0]:
+        return _instant[1]
+    second = milliseconds // 1000
     if second != _second[0]:
         _second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-    return f"{_second[1]}.{int((now - second) * 1000):03d}Z"
+    _instant = (milliseconds, f"{_second[1]}.{milliseconds % 1000:03d}Z")
+    return _instant[1]
 
 
 def _level(settings: LogSettings) -> int:

@@ -12,7 +12,8 @@ class Record(NamedTuple):
     one, 0 when the connection was cut without one. seconds: from the whole request head to the end of the answer. bytes_in, bytes_out:
     content. upstream_seconds: from the last sending to the head of the answer. token_seconds: waited for a token. attempts: how often it was
     sent upstream. error: a word for what went wrong. refused: the request was turned down by the proxy's own rules. outcome:
-    of one that failed, whether the API may have acted on it: `not_sent` or `unknown`.
+    of one that failed, whether the API may have acted on it: `not_sent` or `unknown`. trace: the request's `traceparent` (W3C Trace
+    Context), if it is a valid one.
     """
 
     request_id: str
@@ -28,3 +29,4 @@ class Record(NamedTuple):
     error: str | None = None
     refused: bool = False
     outcome: str | None = None
+    trace: str | None = None

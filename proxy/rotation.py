@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
+from proxy import starting
 from proxy.errors import ConfigError
 from proxy.watching import Watcher
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.settings import Settings
+    from proxy.tokens.values import Cause
 
 _CREDENTIALS: Final = frozenset(
     {"oauth.client_id", "oauth.client_secret", "oauth.username", "oauth.password", "oauth.scope"}
@@ -55,7 +57,8 @@ class Configuration(NamedTuple):
 class Rotation:
     """Keeps the settings in force up to date, as long as `run` runs.
 
-    apply: is given the new settings in force. renew: has the credentials tried at once. observe: is told whether a configuration was accepted.
+    apply: is given the new settings in force. renew: has the credentials tried at once, and is told why. observe: is told whether a
+    configuration was accepted.
     refused: why the configuration that was read last cannot be used. restart_needed: its settings that wait for a restart.
     """
 
@@ -66,7 +69,7 @@ class Rotation:
         clock: Clock,
         *,
         apply: Callable[[Settings], None],
-        renew: Callable[[], None],
+        renew: Callable[[Cause], None],
         observe: Callable[[bool], None],
     ) -> None:
         self.in_force = settings
@@ -124,12 +127,18 @@ class Rotation:
                 self._refuse(error.problems, told=told)
                 return False
             except Exception:  # a mistake of ours; the proxy goes on with what is in force
-                log.exception("configuration.unread")
+                log.exception(
+                    "configuration.unread",
+                    detail="The proxy made a mistake while it read the configuration anew; the one in force stays. "
+                    "Report it to the project, with this line.",
+                )
                 return False
             if (found, authorities) != (self._read, self._read_authorities) or told or self.refused:
-                self._take(found, authorities)
-                if told:
-                    self._renew()
+                changed = self._take(found, authorities)
+                if not _CREDENTIALS.isdisjoint(changed):
+                    self._renew("credentials_changed")
+                elif told:
+                    self._renew("asked")
             return True
 
     def _read_anew(self) -> tuple[Settings, str | None]:
@@ -140,9 +149,14 @@ class Rotation:
         if told or problems != self.refused:
             self.refused = problems
             self._observe(False)
-            log.error("configuration.refused", problems=problems)
+            log.error(
+                "configuration.refused",
+                problems=problems,
+                detail="The changed configuration cannot be used; the one in force stays. Correct what `problems` says.",
+            )
 
-    def _take(self, found: Settings, authorities: str | None) -> None:
+    def _take(self, found: Settings, authorities: str | None) -> list[str]:
+        """Put in force what can change at run time; return the paths of what did."""
         self.refused = []
         self._read, self._read_authorities = found, authorities
         changed = differences(self.in_force, found)
@@ -154,12 +168,17 @@ class Rotation:
         if changed:
             self.in_force = merged(self.in_force, found, changed)
             self._apply(self.in_force)
+        if "listen.client_key" in changed:
+            starting.warn_if_open(self.in_force.listen)
         self._observe(True)
         log.info("configuration.reloaded", changed=changed)
         if fixed:
-            log.warning("configuration.restart_needed", settings=fixed)
-        if not _CREDENTIALS.isdisjoint(changed):
-            self._renew()
+            log.warning(
+                "configuration.restart_needed",
+                settings=fixed,
+                detail=f"Still in force as before: {', '.join(fixed)}. Restart the proxy to take the change up.",
+            )
+        return changed
 
 
 def differences(old: Settings, new: Settings) -> list[str]:

@@ -74,8 +74,15 @@ class Watcher:
         except Exception as error:  # noqa: BLE001 # whatever it is, there is another way
             if not self._told_of_failure:
                 self._told_of_failure = True
-                reason = type(error).__name__
-                log.warning("configuration.watch_failed", reason=reason, look_seconds=LOOK_SECONDS)
+                reason = getattr(error, "strerror", None) or "unknown"
+                log.warning(
+                    "configuration.watch_failed",
+                    reason=reason,
+                    look_seconds=LOOK_SECONDS,
+                    detail=f"The system cannot tell of changes to the configuration's files ({reason}), so they are looked at every "
+                    f"{LOOK_SECONDS:g} s: a change is taken up that much later. Raise fs.inotify.max_user_watches and "
+                    "fs.inotify.max_user_instances, if that is what is short.",
+                )
         else:
             happened.set()
 

@@ -1,17 +1,34 @@
-"""Writes the files that the code is the source of: the schema of the configuration file and the README's table of settings.
+"""Writes the files that others are the source of.
+
+These are, from the code, the schema of the configuration file, the README's table of settings and the page of every message; and the alert rules, as an object for
+Kubernetes.
 
 `make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one of them is not current.
 """
 
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bench import report
 from proxy.settings.reference import json_schema, settings_table
+from tests.messages import page
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+
+_PROMETHEUS_RULE: Final = """\
+# The alerts of deploy/prometheus/rules.yaml for the Prometheus operator; `make generate` writes this file. Your Prometheus may want a label
+# here to find it (its ruleSelector).
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: telenor-proxy
+  labels: {app.kubernetes.io/name: telenor-proxy}
+spec:
+"""
 
 
 class Artefact(NamedTuple):
@@ -31,6 +48,34 @@ def readme(present: str) -> str:
     return splice(present, "settings", settings_table())
 
 
+def prometheus_rule(_present: str) -> str:
+    """Return the alert rules as the Prometheus operator wants them."""
+    rules = (ROOT / "deploy/prometheus/rules.yaml").read_text(encoding="utf-8")
+    _, heading, groups = rules.partition("groups:\n")
+    return _PROMETHEUS_RULE + textwrap.indent(heading + groups, "  ")
+
+
+def results() -> report.Document:
+    """Return what was measured."""
+    found: report.Document = json.loads((ROOT / "bench" / "results.json").read_text(encoding="utf-8"))
+    return found
+
+
+def performance(present: str) -> str:
+    """Return the page about performance with the current figures."""
+    return splice(present, "figures", report.markdown(results()))
+
+
+def plot(_present: str) -> str:
+    """Return the plot of the figures."""
+    return report.plot(results())
+
+
+def messages(_present: str) -> str:
+    """Return the page of every message, which the tests provoke one by one."""
+    return page.page()
+
+
 def splice(text: str, name: str, part: str) -> str:
     """Put a part between the markers of that name, on lines of their own; a ValueError if they do not stand once each, in order."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
@@ -44,6 +89,10 @@ def splice(text: str, name: str, part: str) -> str:
 ARTEFACTS: Final = (
     Artefact("config.schema.json", schema),
     Artefact("README.md", readme),
+    Artefact("docs/messages.md", messages),
+    Artefact("docs/performance.md", performance),
+    Artefact("docs/images/performance.svg", plot),
+    Artefact("deploy/kubernetes/prometheusrule.yaml", prometheus_rule),
 )
 
 

@@ -9,5 +9,9 @@ lock() {
         --no-emit-index-url --no-emit-find-links --no-emit-build-options ${LOCK_FLAGS:-} "$@"
 }
 lock pyproject.toml --output-file requirements/runtime.txt
-lock pyproject.toml --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
+lock pyproject.toml --extra otel --constraints requirements/runtime.txt --output-file requirements/otel.txt
+lock pyproject.toml --group dev --constraints requirements/otel.txt --output-file requirements/dev.txt
+# The same environment gets these two, so they have to agree.
+lock --group docs --fork-strategy fewest --constraints requirements/dev.txt --output-file requirements/docs.txt
+lock --group bench --output-file requirements/bench.txt
 printf 'editables>=0.5\nhatchling>=1.27\nuv>=0.9\n' | lock - --output-file requirements/tools.txt

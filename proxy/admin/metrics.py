@@ -1,6 +1,10 @@
 """What is counted, and how it is exposed to Prometheus.
 
-No label ever holds a path, a host or a secret: every label is one of a short closed list.
+Laws
+1. No label ever holds a path, a host or a secret: every label is one of a short closed list.
+2. A series whose first increase somebody should hear of is there from the start, at 0: Prometheus' `increase` and `rate` do not see a count
+   that begins at 1.
+3. Counting a request takes integers and dictionaries only; they become Prometheus' families at a scrape.
 """
 
 from __future__ import annotations
@@ -8,7 +12,7 @@ from __future__ import annotations
 import itertools
 import platform
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,6 +27,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 import proxy
+from proxy.errors import KINDS, PACED, UNKNOWN
+from proxy.tokens.values import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,13 +36,52 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from proxy.records import Record
-    from proxy.tokens.values import Cause
 
 # An order takes a gateway some tens of milliseconds; 60 s is the default of upstream.response_timeout_seconds.
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 #: Telenor's gateway: over the quota, and too many at a time ("spike arrest").
 _THROTTLING_CODES: Final = ("42901", "42902")
 _OTHER: Final = "other"
+#: Methods that may change something at the API, so that it matters whether it acted on a call of which no answer came.
+_CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
+#: What order systems call with. Other methods get their series when somebody calls with one.
+_METHODS: Final = ("GET", *_CHANGING)
+_CLASSES: Final = (2, 3, 4, 5, 0)
+#: A request is turned down with a 4xx, or for a method or version that nobody speaks here; all else is a failure. The one 4xx among those is
+#: the answer to a call that would have to wait too long for its turn.
+_REFUSALS: Final = dict.fromkeys(
+    kind.name
+    for kind in KINDS
+    if kind is not PACED and (kind.status < 500 or kind.status in {501, 505})  # noqa: PLR2004 # the class 5xx
+)
+_FAILURES: Final = dict.fromkeys(
+    [*(kind.proxy_error for kind in KINDS if kind.name not in _REFUSALS), "client_left", "client_slow"]
+)
+#: Why fetches of a token fail. A status that the token endpoint should not answer with gets its series, `http_` and a number, when it does.
+_RENEWAL_FAILURES: Final = (
+    "connect",
+    "dns",
+    "expired_on_arrival",
+    "http_404",
+    "http_500",
+    "http_502",
+    "http_503",
+    "http_504",
+    "illegal_token",
+    "malformed",
+    "no_token",
+    "proxy_answered",
+    "rate_limited",
+    "proxy_answered",
+    "redirected",
+    "refused",
+    "reset",
+    "timeout",
+    "tls",
+    "unexpected",
+    "unreadable",
+    "wrong_token_type",
+)
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # it lacks its return type
 
@@ -67,6 +112,10 @@ class _Calls(Collector):
         self._requests: dict[tuple[str | None, int], int] = {}
         self._duration = _Distribution()
         self._upstream = _Distribution()
+        self._refused: dict[str, int] = dict.fromkeys(_REFUSALS, 0)
+        self._failed: dict[str, int] = dict.fromkeys(_FAILURES, 0)
+        self._unknown: dict[str, int] = dict.fromkeys(_CHANGING, 0)
+        self._resent = 0
 
     def count(self, record: Record) -> None:
         """Count a finished request."""
@@ -75,6 +124,16 @@ class _Calls(Collector):
         self._duration.observe(record.seconds)
         if record.upstream_seconds is not None:
             self._upstream.observe(record.upstream_seconds)
+        if record.attempts > 1:
+            self._resent += 1
+        if record.error is not None:
+            self._count_error(record, record.error)
+
+    def _count_error(self, record: Record, error: str) -> None:
+        counts = self._refused if record.refused else self._failed
+        counts[error] = counts.get(error, 0) + 1
+        if record.outcome == UNKNOWN and record.method in self._unknown:
+            self._unknown[record.method] += 1
 
     def by_status_class(self) -> dict[str, int]:
         """Return how many requests have ended in each status class."""
@@ -91,7 +150,8 @@ class _Calls(Collector):
             "Requests by method and status class.",
             labels=["method", "status_class"],
         )
-        for (method, status), number in self._requests.items():
+        none_yet: dict[tuple[str | None, int], int] = dict.fromkeys(itertools.product(_METHODS, _CLASSES), 0)
+        for (method, status), number in (none_yet | self._requests).items():
             requests.add_metric([method or "unknown", _status_class(status)], number)
         yield requests
         yield HistogramMetricFamily(
@@ -106,6 +166,34 @@ class _Calls(Collector):
             buckets=self._upstream.cumulated(),
             sum_value=self._upstream.total,
         )
+        yield _counter(
+            "telenor_proxy_refused_requests",
+            "Requests that the proxy's own rules turned down.",
+            "reason",
+            self._refused,
+        )
+        yield _counter(
+            "telenor_proxy_failed_requests",
+            "Requests that could not be forwarded or answered whole.",
+            "error",
+            self._failed,
+        )
+        yield _counter(
+            "telenor_proxy_unknown_outcomes",
+            "Failed requests on which the API may have acted, of methods that change something.",
+            "method",
+            self._unknown,
+        )
+        yield CounterMetricFamily(
+            "telenor_proxy_replays", "Requests that were sent upstream more than once.", value=self._resent
+        )
+
+
+def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, number in counts.items():
+        family.add_metric([value], number)
+    return family
 
 
 def _status_class(hundreds: int) -> str:
@@ -124,21 +212,6 @@ class Metrics:
             "Time that requests waited for a token, of those that had to.",
             buckets=_BUCKETS,
             registry=registry,
-        )
-        self._refused = Counter(
-            "telenor_proxy_refused_requests",
-            "Requests that the proxy's own rules turned down.",
-            ["reason"],
-            registry=registry,
-        )
-        self._failed = Counter(
-            "telenor_proxy_failed_requests",
-            "Requests that could not be forwarded or answered whole.",
-            ["error"],
-            registry=registry,
-        )
-        self._resent = Counter(
-            "telenor_proxy_replays", "Requests that were sent upstream more than once.", registry=registry
         )
         self._throttled = Counter(
             "telenor_proxy_upstream_throttled",
@@ -161,10 +234,7 @@ class Metrics:
             ["result"],
             registry=registry,
         )
-        for result in (
-            "accepted",
-            "refused",
-        ):  # a series that is there from the start shows its first increase
+        for result in ("accepted", "refused"):
             self._reloads.labels(result)
         self._renewals = Counter(
             "telenor_proxy_token_renewals",
@@ -172,6 +242,8 @@ class Metrics:
             ["result", "cause"],
             registry=registry,
         )
+        for result, cause in itertools.product(("success", "failure"), get_args(Cause)):
+            self._renewals.labels(result, cause)
         self._renewal_seconds = Histogram(
             "telenor_proxy_token_renewal_duration_seconds",
             "Duration of successful fetches of a token.",
@@ -184,6 +256,8 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        for reason in _RENEWAL_FAILURES:
+            self._renewal_failures.labels(reason)
         self._invalidations = Counter(
             "telenor_proxy_token_invalidations",
             "Tokens given up because the API rejected them.",
@@ -194,6 +268,14 @@ class Metrics:
             "Rejections in a row: another login seems to end this proxy's tokens.",
             registry=registry,
         )
+        self._spans = Counter(
+            "telenor_proxy_spans",
+            "Spans for OpenTelemetry by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("exported", "failed", "dropped"):
+            self._spans.labels(result)
         build = Gauge(
             "telenor_proxy_build_info", "1, labelled with versions.", ["version", "python"], registry=registry
         )
@@ -206,10 +288,6 @@ class Metrics:
         self._calls.count(record)
         if record.token_seconds:
             self._token_wait.observe(record.token_seconds)
-        if record.attempts > 1:
-            self._resent.inc()
-        if record.error is not None:
-            (self._refused if record.refused else self._failed).labels(record.error).inc()
 
     # What the forwarder and its pacer tell.
 
@@ -226,6 +304,12 @@ class Metrics:
     def reloaded(self, accepted: bool) -> None:  # noqa: FBT001 # a callback with one argument
         """Count a configuration that was read anew."""
         self._reloads.labels("accepted" if accepted else "refused").inc()
+
+    # What the hand-over of spans tells.
+
+    def spans(self, result: str, number: int) -> None:
+        """Count spans that met that result: `exported`, `failed` or `dropped`."""
+        self._spans.labels(result).inc(number)
 
     # What a token source tells its observer.
 

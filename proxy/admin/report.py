@@ -57,6 +57,7 @@ class _Failure(NamedTuple):
     error: str
     refused: bool
     attempts: int
+    outcome: str | None
 
 
 class Report:
@@ -110,6 +111,7 @@ class Report:
                 record.error,
                 record.refused,
                 record.attempts,
+                record.outcome,
             )
         )
 

@@ -66,17 +66,23 @@ class Bounds(NamedTuple):
 
 
 class Attempt:
-    """Use it in this order: `send`, perhaps `peek`, perhaps `relay`, `stop` if it `is_uploading`; then `is_whole` and `is_reusable` are right."""
+    """Use it in this order: `send`, perhaps `peek`, perhaps `relay`, `stop` if it `is_uploading`; then `is_whole` and `is_reusable` are right.
+
+    One that has begun on the short way (`short.Begun`) goes on with `receive` in the place of `send`.
+    """
 
     _upload: asyncio.Task[None] | None = None
     _answer: Body | None = None
-    _keeps_alive = False
+    #: Whether the API lets the connection serve another call.
+    is_reusable = False
     _interim = 0
     _peeked = b""
+    _began = 0.0
+    _is_late = False
 
     def __init__(self, exchange: Exchange, connection: UpstreamConnection, bounds: Bounds) -> None:
         self._exchange = exchange
-        self._connection = connection
+        self.connection = connection
         self._bounds = bounds
 
     @property
@@ -84,30 +90,38 @@ class Attempt:
         """Whether the whole request went out and the whole answer came in."""
         return self._answer is not None and self._answer.done and self._exchange.body.done
 
-    @property
-    def is_reusable(self) -> bool:
-        """Whether the API lets the connection serve another call."""
-        return self._keeps_alive
+    def transmit(self, host: bytes, credential: bytes, content: bytes) -> None:
+        """Send the head of the request and the content that is there."""
+        exchange = self._exchange
+        request = exchange.request
+        exchange.attempts += 1
+        exchange.committed = not request.is_safe
+        self._began = time.perf_counter()
+        head = rewrite.request_head(request, host, exchange.request_id, credential)
+        self.connection.write(head + content)
 
     async def send(self, host: bytes, credential: bytes) -> wire.ResponseHead | None:
         """Send the request and return the head of the final answer; None if the connection ended before a byte of one.
 
         Raises what a client can do wrong in its body (`Refused`, `ClientLeft`), `Failed`, `Gone`, `TimeoutError`, `wire.Malformed`.
         """
-        exchange, connection = self._exchange, self._connection
+        exchange = self._exchange
         if exchange.client.lost:
             raise ClientLeft  # while something was waited for: what nobody is there to hear of is not begun
         earlier = bytes(exchange.kept or b"")
         content = earlier if exchange.body.done else earlier + self._accept_ready()
-        exchange.attempts += 1
-        exchange.committed = not exchange.request.is_safe
-        began = time.perf_counter()
-        connection.write(
-            rewrite.request_head(exchange.request, host, exchange.request_id, credential)
-            + self._framed(content)
-        )
+        self.transmit(host, credential, self._framed(content))
         if not exchange.body.done:
             self._upload = asyncio.get_running_loop().create_task(self._send_rest())
+        return await self.receive()
+
+    async def receive(self) -> wire.ResponseHead | None:
+        """Return the head of the final answer to what was sent; see `send`."""
+        exchange, connection = self._exchange, self.connection
+        if exchange.client.lost and not exchange.committed:
+            raise ClientLeft
+        if self._is_late and not connection.buffer:
+            raise TimeoutError
         try:
             head = await connection.read_head(self._patience)
             while head.status < _FINAL:
@@ -117,9 +131,9 @@ class Attempt:
             if connection.buffer or self._interim:
                 raise
             return None
-        exchange.upstream_seconds = time.perf_counter() - began
+        exchange.upstream_seconds = time.perf_counter() - self._began
         self._answer = Body(connection, wire.response_framing(head, exchange.request.method))
-        self._keeps_alive = (
+        self.is_reusable = (
             head.minor == 1 and b"close" not in head.options and self._answer.framing != wire.UNTIL_CLOSE
         )
         return head
@@ -152,7 +166,7 @@ class Attempt:
         if exchange.body.size > self._bounds.max_body:
             raise Refused(
                 errors.CONTENT_TOO_LARGE,
-                f"The request body is larger than {self._bounds.max_body} bytes (limits.max_body_bytes).",
+                f"The request body is larger than {self._bounds.max_body} bytes. Send less, or raise limits.max_body_bytes.",
             )
         return piece
 
@@ -164,7 +178,7 @@ class Attempt:
 
     async def _send_rest(self) -> None:
         """Upload what of the request's content is still to come."""
-        exchange, connection = self._exchange, self._connection
+        exchange, connection = self._exchange, self.connection
         if exchange.request.expects and not exchange.continued and exchange.body.size == 0:
             exchange.continued = True
             exchange.client.write(rewrite.CONTINUE)
@@ -183,7 +197,7 @@ class Attempt:
                 self._fail(
                     Failed(
                         errors.WRITE_TIMEOUT,
-                        "The API stopped taking the request before it was whole.",
+                        "The API stopped taking the request before it was whole. An order may or may not have been placed: look it up before sending it again.",
                         outcome=UNKNOWN,
                     )
                 )
@@ -193,7 +207,7 @@ class Attempt:
     def _fail(self, error: Exception) -> None:
         """Let the wait for the answer end with this error; an answer that has begun is the client's, whatever became of the request."""
         if self._answer is None:
-            self._connection.fail(error)
+            self.connection.fail(error)
 
     async def _patiently(self, wait: Callable[[float], Coroutine[object, object, R]]) -> R:
         """Wait for the client: as long as it may be silent, or as long as nobody else needs the connection to the API that it keeps."""
@@ -204,7 +218,7 @@ class Attempt:
                 return await wait(slice_)
             except TimeoutError:
                 left -= slice_
-                if left <= 0 or self._connection.is_wanted():
+                if left <= 0 or self.connection.is_wanted():
                     raise
 
     def _client_fault(self, error: Exception) -> Exception:
@@ -213,12 +227,15 @@ class Attempt:
         if isinstance(error, TimeoutError):
             return Refused(
                 errors.CLIENT_SILENT,
-                f"No byte of the request body came for {self._bounds.body_timeout:g} s (limits.body_timeout_seconds).",
+                f"No byte of the request body came for {self._bounds.body_timeout:g} s (limits.body_timeout_seconds). Check that the client sends as much as it announces.",
             )
         if isinstance(error, Gone):
             if self._exchange.client.lost:
                 return ClientLeft()
-            return Refused(errors.MALFORMED, "The request body ended before it was whole.")
+            return Refused(
+                errors.MALFORMED,
+                "The request body ended before it was whole. Check that the client sends as much as it announces.",
+            )
         return error
 
     async def peek(self) -> bytes | None:
@@ -287,4 +304,7 @@ class Attempt:
 
 
 def _malformed_body(error: wire.Malformed) -> Refused:
-    return Refused(errors.MALFORMED, f"The request body is refused because {error}.")
+    return Refused(
+        errors.MALFORMED,
+        f"The request body is refused because {error}. Correct the client: nothing is repaired here.",
+    )

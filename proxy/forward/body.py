@@ -31,6 +31,15 @@ class Body:
         self.done = framing == 0
         self.size = 0
 
+    @classmethod
+    def whole(cls, stream: Stream, size: int) -> Body:
+        """Return one of so many bytes that has arrived and was taken."""
+        body = cls.__new__(cls)
+        body._stream, body._chunks, body._left = stream, None, 0  # noqa: SLF001 # its own
+        body.framing = body.size = size
+        body.done = True
+        return body
+
     def ready(self) -> bytes:
         """Return the content that has already arrived, b"" if there is none. Raises `wire.Malformed`."""
         buffer = self._stream.buffer

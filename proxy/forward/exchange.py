@@ -56,13 +56,15 @@ class Exchange:
         self.request_id = request_id
         self.started = started
         self.keep_alive = keep_alive
-        self.kept: bytearray | None = bytearray()
+        self.kept: bytes | bytearray | None = b""
 
     def keep(self, piece: bytes, limit: int) -> None:
         """Remember a piece of the request's content as long as all of it fits the limit."""
-        if self.kept is None:
+        if self.kept is None or not piece:
             return
-        if len(self.kept) + len(piece) <= limit:
+        if len(self.kept) + len(piece) > limit:
+            self.kept = None
+        elif isinstance(self.kept, bytearray):
             self.kept += piece
         else:
-            self.kept = None
+            self.kept = bytearray(self.kept + piece)

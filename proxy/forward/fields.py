@@ -9,7 +9,16 @@ from typing import Final
 
 #: RFC 9110 section 7.6.1; `Proxy-Connection` was never standardized and is still sent (RFC 9112 appendix C.2.2).
 HOP_BY_HOP: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+    {
+        b"close",  # reserved, because it is an option of Connection (RFC 9110 section 16.4.2)
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
 )
 
 #: The client's fields that stop here.
@@ -63,8 +72,14 @@ DECIDING: Final = WHO_CALLS | {
     b"content-length",
     b"expect",
     b"host",
+    b"traceparent",
     b"transfer-encoding",
     b"www-authenticate",
     b"x-proxy-key",
     b"x-request-id",
 }
+
+#: Whose values nobody remembers, not even for a moment.
+SECRET: Final = frozenset(
+    {b"authorization", b"cookie", b"proxy-authorization", b"set-cookie", b"x-proxy-key"}
+)

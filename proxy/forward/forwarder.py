@@ -21,6 +21,7 @@ from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
 from proxy.forward import wire
 from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientLeft
+from proxy.forward.short import Begun
 from proxy.forward.stream import Gone
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from proxy.forward.exchange import Exchange
     from proxy.forward.pacing import Pacer
+    from proxy.forward.short import Caller
     from proxy.forward.upstream import Upstream, UpstreamConnection
     from proxy.settings import Settings
 
@@ -43,7 +45,7 @@ _INVALID_TOKEN: Final = re.compile(rb"\bbearer\b.*\berror\s*=\s*\"?invalid_token
 _GZIP_OR_ZLIB: Final = 47  # zlib's wbits: the largest window, either header
 
 _MAY_BE_PLACED: Final = " An order may or may not have been placed: look it up before sending it again."
-_HARMLESS: Final = " Sending this request again does no harm."
+_HARMLESS: Final = " Send it again: that does no harm."
 
 
 class Token(Protocol):
@@ -97,23 +99,42 @@ class Forwarder(Generic[T]):
         self._bounds = Bounds.of(settings)
         self._credential: tuple[T | None, bytes] = (None, b"")
 
-    async def forward(self, exchange: Exchange) -> None:
-        """Forward and answer one call.
+    def begin(self, exchange: Exchange, content: bytes, caller: Caller) -> Begun | None:
+        """Send a call that came whole, if nothing has to be waited for; `caller` hears of its answer. None if it was not sent."""
+        token = self._tokens.usable()
+        if token is None or self._pacer is not None:
+            return None
+        connection = self._upstream.reuse()
+        if connection is None:
+            return None
+        bounds = self._bounds
+        exchange.kept = content if len(content) <= bounds.max_replay else None
+        begun = Begun(exchange, connection, bounds, token, self._upstream, caller)
+        credential = self._credential
+        begun.transmit(
+            self._host, credential[1] if credential[0] is token else self._credential_line(token), content
+        )
+        connection.postpone(bounds.response_timeout)
+        return begun
+
+    async def forward(self, exchange: Exchange, begun: Begun | None = None) -> None:
+        """Forward and answer one call, or one that has begun on the short way.
 
         Raises `Refused` or `Failed` when there is no answer of the API's to give, or no more of it (`exchange.answered`); `ClientLeft` and
         `ClientSlow` when there is nobody to give it to.
         """
-        token = self._tokens.usable() or await self._wait_for_token(exchange)
+        token = self._tokens.usable()
         resent = replayed = False
         while True:
-            if self._pacer is not None:
-                token = await self._in_turn(self._pacer, exchange)
-            connection = None if resent else self._upstream.reuse()
-            if connection is None:
-                connection, token = await self._acquire(exchange, resent=resent)
-            attempt = Attempt(exchange, connection, self._bounds)
+            if begun is None:
+                attempt, token = await self._prepare(exchange, token, resent=resent)
+            else:
+                attempt, token = begun, begun.token
             try:
-                head = await attempt.send(self._host, self._credential_line(token))
+                if begun is None:
+                    head = await attempt.send(self._host, self._credential_line(token))
+                else:
+                    begun, head = None, await attempt.receive()
                 if head is None:
                     resent = self._may_resend(exchange, resent=resent)
                     continue
@@ -138,7 +159,17 @@ class Forwarder(Generic[T]):
             finally:
                 if attempt.is_uploading:
                     await attempt.stop()
-                self._give_back(connection, attempt)
+                self._give_back(attempt.connection, attempt)
+
+    async def _prepare(self, exchange: Exchange, token: T | None, *, resent: bool) -> tuple[Attempt, T]:
+        """Wait for what a sending needs: a token, a turn, a connection. Return the token that is in force by then."""
+        token = token or await self._wait_for_token(exchange)
+        if self._pacer is not None:
+            token = await self._in_turn(self._pacer, exchange)
+        connection = None if resent else self._upstream.reuse()
+        if connection is None:
+            connection, token = await self._acquire(exchange, resent=resent)
+        return Attempt(exchange, connection, self._bounds), token
 
     async def _acquire(self, exchange: Exchange, *, resent: bool) -> tuple[UpstreamConnection, T]:
         """Wait for a connection, and return it with the token that is in force by then: the wait may outlast one."""

@@ -9,6 +9,8 @@ Laws
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hmac
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -31,6 +33,8 @@ _NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z\-._]++)(?::([0-9]{1,5}))?")
 _MAX_PORT: Final = 65535
 _ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#@]++)(/.*+)", re.DOTALL)
+#: A path without anything that could be read in two ways: no dots, escapes or parameters, one slash in front.
+_PLAIN_TARGET: Final = re.compile(rb"/(?!/)[0-9A-Za-z\-_~/]*+")
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # Escaped dots, slashes, backslashes and control bytes; and what begins nothing but overlong UTF-8 (RFC 3629 section 3).
 _AMBIGUOUS_ESCAPE: Final = re.compile(
@@ -41,10 +45,12 @@ _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
 # a server that decodes on the way. Windows drops spaces at the end of a name.
 _DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:%20)*+(?:(?:;|%3[Bb])[^/]*+)?(?:/|\Z)")
 _SANE_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:/+=@-]{0,127}")
+# W3C Trace Context section 3.2: neither id is all zeros. Only its first version: what later ones add is not ours to judge.
+_TRACE: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 _FETCH_METADATA: Final = sorted(key for key in WHO_CALLS if key.startswith(b"sec-fetch-"))
 _NO_LOGIN_NEEDED: Final = (
-    "The proxy logs in by itself, and no client may: take the login out of the application."
+    "The proxy logs in by itself, and no client may. Take the login out of the application."
 )
 #: Undici, the client behind Node's `fetch`, sends this alone; no browser sends it without Sec-Fetch-Site.
 _NODE_FETCH: Final = [(b"sec-fetch-mode", b"cors")]
@@ -90,16 +96,20 @@ class Rules(NamedTuple):
         )
 
 
-class Request(NamedTuple):
+@dataclasses.dataclass(slots=True, eq=False)
+class Request:
     """A request that may pass.
 
-    target: what goes upstream. framing: a length or `wire.CHUNKED`; has_length: it said
+    target: what goes upstream. path: the same without its query. framing: a length or `wire.CHUNKED`; has_length: it said
     so, if only 0. named: fields that `Connection` names, in lower case.
-    keep_alive: whether the client wants to go on. expects: it waits for `100 Continue`. request_id: its own, if it sent a sane one.
+    keep_alive: whether the client wants to go on. expects: it waits for `100 Continue`. request_id: its own, if it sent a sane one. trace:
+    its `traceparent`, if it sent a valid one. is_safe: whether sending it twice does no harm. start: how it begins when it goes upstream, once
+    `rewrite` has worked that out.
     """
 
     method: bytes
     target: bytes
+    path: str
     minor: int
     lines: list[wire.FieldLine]
     framing: int
@@ -108,11 +118,9 @@ class Request(NamedTuple):
     keep_alive: bool
     expects: bool
     request_id: bytes | None
-
-    @property
-    def is_safe(self) -> bool:
-        """Whether sending it twice does no harm."""
-        return self.method in SAFE_METHODS
+    trace: str | None
+    is_safe: bool
+    start: bytes = b""
 
 
 def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
@@ -126,12 +134,12 @@ def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
     if line < 0 and size > rules.max_target + 64:
         raise Refused(
             errors.TARGET_TOO_LONG,
-            f"The request target is longer than {rules.max_target} bytes (limits.max_target_bytes).",
+            f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise limits.max_target_bytes.",
         )
     if size > rules.max_head:
         raise Refused(
             errors.HEAD_TOO_LARGE,
-            f"The request head is larger than {rules.max_head} bytes (limits.max_header_bytes).",
+            f"The request head is larger than {rules.max_head} bytes. Send less, such as fewer cookies, or raise limits.max_header_bytes.",
         )
     if end >= 0:
         return end + 4
@@ -148,17 +156,19 @@ def parse(head: bytes, rules: Rules) -> wire.RequestHead:
         parsed = wire.parse_request(head)
     except wire.Malformed as error:
         raise _malformed(error) from None
-    if parsed.major != 1 or parsed.minor > 1:
-        raise Refused(errors.VERSION, "Use HTTP/1.1 (or HTTP/1.0).")
+    if parsed.minor < 0:
+        raise Refused(
+            errors.VERSION, "The request is neither HTTP/1.1 nor HTTP/1.0. Set the client to HTTP/1.1."
+        )
     if len(parsed.target) > rules.max_target:
         raise Refused(
             errors.TARGET_TOO_LONG,
-            f"The request target is longer than {rules.max_target} bytes (limits.max_target_bytes).",
+            f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise limits.max_target_bytes.",
         )
     if len(parsed.lines) > rules.max_fields:
         raise Refused(
             errors.HEAD_TOO_LARGE,
-            f"The request has more than {rules.max_fields} fields (limits.max_header_fields).",
+            f"The request has more than {rules.max_fields} fields. Send fewer, or raise limits.max_header_fields.",
         )
     return parsed
 
@@ -170,6 +180,7 @@ def judge(head: wire.RequestHead, rules: Rules) -> Request:
     except wire.Malformed as error:
         raise _malformed(error) from None
     found = head.known
+    options = head.options
     if head.method not in METHODS:
         raise _method_refused(head.method)
     host = _judge_host(found.get(b"host", []), head.minor, rules.hosts)
@@ -178,37 +189,47 @@ def judge(head: wire.RequestHead, rules: Rules) -> Request:
     if rules.client_key is not None:
         _judge_key(found.get(b"x-proxy-key", []), rules.client_key)
     target = _judge_target(head.target, host)
-    _judge_path(target.partition(b"?")[0], rules)
+    path = target.partition(b"?")[0]
+    _judge_path(path, rules)
     expects = b"expect" in found and _judge_expectation(found[b"expect"], head.minor)
     if framing > rules.max_body:
         raise Refused(
             errors.CONTENT_TOO_LARGE,
-            f"The request body is larger than {rules.max_body} bytes (limits.max_body_bytes).",
+            f"The request body is larger than {rules.max_body} bytes. Send less, or raise limits.max_body_bytes.",
         )
     return Request(
         head.method,
         target,
+        path.decode("ascii"),
         head.minor,
         head.lines,
         framing,
         b"content-length" in found,
-        head.options,
-        b"close" not in head.options and (head.minor == 1 or b"keep-alive" in head.options),
+        options,
+        b"close" not in options and (head.minor == 1 or b"keep-alive" in options),
         expects and framing != 0,
         _request_id(found[b"x-request-id"]) if b"x-request-id" in found else None,
+        _trace(found[b"traceparent"]) if b"traceparent" in found else None,
+        head.method in SAFE_METHODS,
     )
 
 
 def _malformed(error: wire.Malformed) -> Refused:
-    return Refused(errors.MALFORMED, f"The request is refused because {error}.")
+    return Refused(
+        errors.MALFORMED,
+        f"The request is refused because {error}. Correct the client: nothing is repaired here.",
+    )
 
 
 def _method_refused(method: bytes) -> Refused:
     if method in _NEVER_FORWARDED:
-        return Refused(errors.METHOD_NOT_ALLOWED, "CONNECT and TRACE are never forwarded.")
+        return Refused(
+            errors.METHOD_NOT_ALLOWED,
+            "CONNECT and TRACE are never forwarded. Set the proxy as the client's base URL, not as its HTTP proxy.",
+        )
     return Refused(
         errors.METHOD_UNKNOWN,
-        "Methods are GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS, in capital letters.",
+        "The method is none of those that are forwarded. Use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS, in capital letters.",
     )
 
 
@@ -216,16 +237,24 @@ def _judge_host(hosts: list[bytes], minor: int, allowed: frozenset[bytes] | None
     if not hosts and minor == 0:
         return b""  # HTTP/1.0 knows no Host; a browser always sends one, and browsers are what the list keeps out
     if len(hosts) != 1:
-        raise Refused(errors.MALFORMED, "The request needs exactly one Host field.")
-    match = _HOST.fullmatch(hosts[0])
+        raise Refused(errors.MALFORMED, "The request has no Host field, or more than one. Send exactly one.")
+    return _allowed_host(hosts[0], allowed)
+
+
+@functools.lru_cache(maxsize=64)
+def _allowed_host(host: bytes, allowed: frozenset[bytes] | None) -> bytes:
+    match = _HOST.fullmatch(host)
     if match is None or int(match[2] or 0) > _MAX_PORT:
-        raise Refused(errors.MALFORMED, "The Host field is not a host name or address with an optional port.")
+        raise Refused(
+            errors.MALFORMED,
+            "The Host field is not a host name or address with an optional port. Correct the client's base URL.",
+        )
     if allowed is not None and match[1] not in allowed:
         raise Refused(
             errors.HOST_NOT_ALLOWED,
-            "Call the proxy by a name listed in listen.allowed_hosts, spelled the same.",
+            "The name in Host is not listed in listen.allowed_hosts. Call the proxy by one that is, spelled the same, or add this one.",
         )
-    return hosts[0]
+    return host
 
 
 def _judge_caller(found: wire.Known) -> None:
@@ -233,7 +262,7 @@ def _judge_caller(found: wire.Known) -> None:
     if b"origin" in found or b"access-control-request-method" in found:
         raise Refused(
             errors.BROWSER,
-            "The request comes from a web page. The proxy serves programs; pages have no business with its credentials.",
+            "The request comes from a web page. Call the proxy from a program: pages have no business with its credentials.",
         )
     marks = [
         (key, value) for key, values in found.items() if key.startswith(b"sec-fetch-") for value in values
@@ -241,44 +270,60 @@ def _judge_caller(found: wire.Known) -> None:
     if marks and marks != _NODE_FETCH and found.get(b"sec-fetch-site") != [b"none"]:
         raise Refused(
             errors.BROWSER,
-            "The request comes from a web page. The proxy serves programs; pages have no business with its credentials.",
+            "The request comes from a web page. Call the proxy from a program: pages have no business with its credentials.",
         )
 
 
 def _judge_key(keys: list[bytes], expected: bytes) -> None:
     if len(keys) != 1 or not hmac.compare_digest(keys[0], expected):
-        raise Refused(errors.CLIENT_KEY, "Send the key of listen.client_key, once, in X-Proxy-Key.")
+        raise Refused(
+            errors.CLIENT_KEY,
+            "The client key is missing or wrong. Send the one of listen.client_key, once, in X-Proxy-Key.",
+        )
 
 
 def _judge_target(target: bytes, host: bytes) -> bytes:
     """Return the target in origin form: itself, or the rest of an absolute form that names the very host of the Host field."""
+    if _PLAIN_TARGET.fullmatch(target) is not None:
+        return target
     if not target.startswith(b"/"):
         match = _ABSOLUTE_FORM.fullmatch(target)
         if match is None or match[1] != host:
             raise Refused(
-                errors.AMBIGUOUS_TARGET, "The request target must be a path that begins with a slash."
+                errors.AMBIGUOUS_TARGET,
+                "The request target is no path, or a URL of another host. Send a path that begins with a slash.",
             )
         target = match[2]
     path, _, query = target.partition(b"?")
     if b"#" in target:
-        raise Refused(errors.AMBIGUOUS_TARGET, "The request target holds a fragment.")
+        raise Refused(
+            errors.AMBIGUOUS_TARGET, "The request target holds a fragment. Send the path without it."
+        )
     if path.startswith(b"//") or b"\\" in path:
-        raise Refused(errors.AMBIGUOUS_TARGET, "The path begins with two slashes, or holds a backslash.")
+        raise Refused(
+            errors.AMBIGUOUS_TARGET,
+            "The path begins with two slashes, or holds a backslash. Check how the client joins base URL and path.",
+        )
     if b"%" in target:
-        if _BROKEN_ESCAPE.search(target) is not None or b"%00" in query:
-            raise Refused(
-                errors.MALFORMED, "The request target holds a broken percent-encoding, or an encoded NUL."
-            )
-        if _AMBIGUOUS_ESCAPE.search(path) is not None:
-            raise Refused(
-                errors.AMBIGUOUS_TARGET,
-                "The path holds an encoded dot, slash, backslash or control character.",
-            )
-        if b"%25" in path and _ESCAPE.search(unquote_to_bytes(path)) is not None:
-            raise Refused(errors.AMBIGUOUS_TARGET, "The path is encoded twice.")
+        _judge_escapes(path, query)
     if b"/." in path and _DOT_SEGMENT.search(path) is not None:
-        raise Refused(errors.AMBIGUOUS_TARGET, "The path holds a dot segment.")
+        raise Refused(errors.AMBIGUOUS_TARGET, "The path holds a dot segment. Send the plain path.")
     return target
+
+
+def _judge_escapes(path: bytes, query: bytes) -> None:
+    if _BROKEN_ESCAPE.search(path) is not None or _BROKEN_ESCAPE.search(query) is not None or b"%00" in query:
+        raise Refused(
+            errors.MALFORMED,
+            "The request target holds a broken percent-encoding, or an encoded NUL. Encode it once, and whole.",
+        )
+    if _AMBIGUOUS_ESCAPE.search(path) is not None:
+        raise Refused(
+            errors.AMBIGUOUS_TARGET,
+            "The path holds an encoded dot, slash, backslash or control character. Send the plain path.",
+        )
+    if b"%25" in path and _ESCAPE.search(unquote_to_bytes(path)) is not None:
+        raise Refused(errors.AMBIGUOUS_TARGET, "The path is encoded twice. Encode it once.")
 
 
 def plain_segments(path: bytes) -> list[bytes]:
@@ -292,7 +337,10 @@ def _judge_path(path: bytes, rules: Rules) -> None:
     if not path.startswith(rules.prefixes) and path not in rules.paths:
         if path.lower().startswith(b"/oauth/"):
             raise Refused(errors.PATH_NOT_ALLOWED, _NO_LOGIN_NEEDED)
-        raise Refused(errors.PATH_NOT_ALLOWED, "Only paths under upstream.allowed_paths may be called.")
+        raise Refused(
+            errors.PATH_NOT_ALLOWED,
+            "The path is not under upstream.allowed_paths. Correct it, or add its prefix there.",
+        )
     if not rules.protected:
         return
     segments = plain_segments(path)
@@ -311,9 +359,16 @@ def _judge_expectation(expectations: list[bytes], minor: int) -> bool:
     if minor == 0:  # RFC 9110 section 10.1.1: ignored in HTTP/1.0
         return False
     if [value.lower() for value in expectations] != [b"100-continue"]:
-        raise Refused(errors.EXPECTATION, "The only expectation that can be met is 100-continue.")
+        raise Refused(
+            errors.EXPECTATION,
+            "The request expects something other than 100-continue. Remove its Expect field.",
+        )
     return True
 
 
 def _request_id(ids: list[bytes]) -> bytes | None:
     return ids[0] if len(ids) == 1 and _SANE_REQUEST_ID.fullmatch(ids[0]) is not None else None
+
+
+def _trace(values: list[bytes]) -> str | None:
+    return values[0].decode("ascii") if len(values) == 1 and _TRACE.fullmatch(values[0]) is not None else None

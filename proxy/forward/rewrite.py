@@ -28,6 +28,12 @@ _PROBLEM_TYPE: Final = "urn:telenor-proxy:problem:"
 
 def request_head(request: Request, host: bytes, request_id: bytes, credential: bytes) -> bytes:
     """Return the head that goes upstream. `credential` is the whole `Authorization` field line."""
+    start = request.start = request.start or _start(request, host)
+    return b"".join((start, request_id, b"\r\n", credential, b"\r\n"))
+
+
+def _start(request: Request, host: bytes) -> bytes:
+    """Return all of the head but the request id and what follows it."""
     lines = _passed(request.lines, NOT_FORWARDED, request.named)
     if b"_" in lines:
         lines = _without_lookalikes(lines)
@@ -36,22 +42,20 @@ def request_head(request: Request, host: bytes, request_id: bytes, credential: b
         framing = _CHUNKED
     elif request.has_length:
         framing = b"Content-Length: %d\r\n" % request.framing
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Request-Id: " % (
         request.method,
         request.target,
         host,
         lines,
         framing,
-        request_id,
-        credential,
     )
 
 
 def _passed(lines: list[wire.FieldLine], stopping: frozenset[bytes], named: list[bytes]) -> bytes:
     """Return the field lines that go on: not those that always stop here, nor those that `Connection` names."""
-    if named:
+    if named and not stopping.issuperset(named):
         stopping = stopping.union(named)
-    return b"".join([line for line, name, _ in lines if name.lower() not in stopping])
+    return b"".join([line for line, name, _ in lines if name not in stopping])
 
 
 def _without_lookalikes(lines: bytes) -> bytes:
@@ -76,24 +80,22 @@ def response_head(
     elif b"content-length" in head.known and head.status != wire.NO_CONTENT:
         # HEAD and 304 keep the length of what they do not carry.
         field = b"Content-Length: %b\r\n" % head.known[b"content-length"][0]
-    out = b"HTTP/1.1 %d %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
-        head.status,
-        head.reason,
+    out = (
+        head.status_line,
         _passed(head.lines, NOT_RETURNED, head.options),
         field,
+        b"X-Request-Id: ",
         request_id,
-        b"" if keep_alive and request.minor == 1 else connection_field(request.minor, keep_alive=keep_alive),
+        b"\r\n\r\n"
+        if keep_alive and request.minor == 1
+        else b"\r\n%b\r\n" % connection_field(request.minor, keep_alive=keep_alive),
     )
-    return out, keep_alive
+    return b"".join(out), keep_alive
 
 
 def interim_head(head: wire.ResponseHead) -> bytes:
     """Return a 1xx answer as it goes to the client."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (
-        head.status,
-        head.reason,
-        _passed(head.lines, NOT_RETURNED, head.options),
-    )
+    return b"%b%b\r\n" % (head.status_line, _passed(head.lines, NOT_RETURNED, head.options))
 
 
 def connection_field(minor: int, *, keep_alive: bool) -> bytes:

@@ -15,7 +15,10 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: As much unread input as one connection may hold: asyncio's own default for its streams.
 HIGH_WATER: Final = 65536  # bytes
@@ -28,12 +31,16 @@ class Gone(Exception):
 
 
 class Wait:
-    """One coroutine waits for one thing. Moving the deadline is cheap: a timer that fires too early goes back to sleep."""
+    """One coroutine waits for one thing. Moving the deadline is cheap: a timer that fires too early goes back to sleep.
 
-    __slots__ = ("_deadline", "_future", "_loop", "_timer", "_timer_at")
+    `on_silence` is called when a deadline passes while no coroutine waits.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_deadline", "_future", "_loop", "_on_silence", "_timer", "_timer_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_silence: Callable[[], None] | None = None) -> None:
         self._loop = loop
+        self._on_silence = on_silence
         self._future: asyncio.Future[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -66,13 +73,19 @@ class Wait:
 
     def _fired(self) -> None:
         self._timer = None
-        future = self._future
-        if self._deadline is None or future is None or future.done():
+        if self._deadline is None:
             return
+        future = self._future
+        if future is not None and future.done():
+            future = None
         if self._loop.time() < self._deadline:
-            self._arm(self._deadline)
-        else:
+            if future is not None or self._on_silence is not None:
+                self._arm(self._deadline)
+        elif future is not None:
             future.set_result(True)
+        elif self._on_silence is not None:
+            self._deadline = None
+            self._on_silence()
 
     def wake(self) -> None:
         """Let the waiting coroutine, if there is one, go on."""
@@ -81,7 +94,8 @@ class Wait:
             future.set_result(False)
 
     def close(self) -> None:
-        """Forget the timer."""
+        """Forget the timer, and whom to call."""
+        self._on_silence = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -103,6 +117,7 @@ class Stream(asyncio.Protocol):
         "fault",
         "high_water",
         "lost",
+        "postpone",
         "transport",
     )
 
@@ -123,7 +138,9 @@ class Stream(asyncio.Protocol):
         # Whether bytes have come since the connection last proved to be whole, by a write that did not fail.
         self._unproven = False
         self.clogged = False
-        self._readable = Wait(loop)
+        self._readable = Wait(loop, self.silent)
+        #: Moves the deadline of whoever waits in `more`, or the moment of `silent`.
+        self.postpone = self._readable.postpone
         self._writable = Wait(loop)
 
     # What the transport calls.
@@ -170,6 +187,9 @@ class Stream(asyncio.Protocol):
         self.clogged = False
         self._writable.wake()
 
+    def silent(self) -> None:
+        """Do what is to be done when a deadline has passed and no coroutine waits: nothing here."""
+
     # What the owner calls.
 
     async def more(self, seconds: float | None) -> None:
@@ -214,10 +234,6 @@ class Stream(asyncio.Protocol):
         piece = bytes(self.buffer[:size])
         del self.buffer[:size]
         return piece
-
-    def postpone(self, seconds: float | None) -> None:
-        """Move the deadline of whoever waits in `more`."""
-        self._readable.postpone(seconds)
 
     def fail(self, error: BaseException) -> None:
         """Make the reader raise this error, now or when it next waits."""

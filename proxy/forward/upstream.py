@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.clock import Clock
+    from proxy.forward.short import Begun
     from proxy.settings import Origin
 
 #: Of an answer's head: as much as aiohttp, Envoy and NGINX take together would be too much; 64 KiB is what no honest API reaches.
@@ -49,9 +50,13 @@ _HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
 
 
 class UpstreamConnection(Stream):
-    """One connection to the API. in_use: a call owns it. calls: how many it has served. is_wanted: whether another call waits for one."""
+    """One connection to the API.
 
-    __slots__ = ("_forget", "_poll", "calls", "idle_since", "in_use", "is_wanted")
+    in_use: a call owns it. begun: that call, if it is on the short way. calls: how many it has served. is_wanted: whether another call
+    waits for one.
+    """
+
+    __slots__ = ("_forget", "_poll", "begun", "calls", "idle_since", "in_use", "is_wanted")
 
     half_close = False  # after the API has ended its side nothing of ours would be answered
 
@@ -64,6 +69,7 @@ class UpstreamConnection(Stream):
         super().__init__(loop)
         self.is_wanted = is_wanted
         self.in_use = True
+        self.begun: Begun | None = None
         self.calls = 0
         self.idle_since = 0.0
         self._forget = forget
@@ -76,9 +82,27 @@ class UpstreamConnection(Stream):
             self._poll = select.poll()
             self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
+    def data_received(self, data: bytes) -> None:
+        """Let a call on the short way be answered; buffer what is for a task."""
+        if self.begun is None or not self.begun.data_received(data):
+            super().data_received(data)
+
+    def eof_received(self) -> bool:
+        """Note that no more will come."""
+        if self.begun is not None:
+            self.begun.interrupted()
+        return super().eof_received()
+
+    def silent(self) -> None:
+        """End the patience with a call on the short way."""
+        if self.begun is not None:
+            self.begun.interrupted(silent=True)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop offering the connection."""
         super().connection_lost(exc)
+        if self.begun is not None:
+            self.begun.interrupted()
         self._forget(self)
 
     def is_quiet(self) -> bool:
@@ -172,7 +196,10 @@ class Upstream:
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """Take a connection back after a whole answer; `reusable` if the request was whole too and the API does not want to end it."""
-        self._give_turn()
+        if self._waiting:
+            self._give_turn()
+        else:
+            self._free += 1
         connection.resume_reading()  # its end is to be seen, whoever brings it about
         unfit = connection.buffer or connection.lost or connection.ended or connection.fault is not None
         if not reusable or self._closed or unfit:
@@ -190,16 +217,15 @@ class Upstream:
         """Keep one connection open while there is nothing to do, so that a first call does not wait for a handshake; until cancelled."""
         pause = WARM_PAUSE
         while True:
+            if self._free and not self._open:
+                try:
+                    connection = await self.acquire(fresh=True)
+                except Failed:
+                    pause = min(2 * pause, LONGEST_WARM_PAUSE)
+                else:
+                    pause = WARM_PAUSE
+                    self.release(connection, reusable=True)
             await asyncio.sleep(pause)
-            if self._open or not self._free:
-                continue
-            try:
-                connection = await self.acquire(fresh=True)
-            except Failed:
-                pause = min(2 * pause, LONGEST_WARM_PAUSE)
-            else:
-                pause = WARM_PAUSE
-                self.release(connection, reusable=True)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -225,7 +251,7 @@ class Upstream:
                 raise
             raise Failed(
                 errors.NO_CONNECTION,
-                f"All {self._max} connections to the API (upstream.max_connections) were in use for {self._connect_timeout:g} s.",
+                f"All {self._max} connections to the API were in use for {self._connect_timeout:g} s. Send it again; if this is the rule, raise upstream.max_connections.",
                 outcome=NOT_SENT,
                 retry_after=1,
             ) from None
@@ -255,7 +281,7 @@ class Upstream:
             raise connect_failure(error) from None
         raise Failed(
             errors.TERMINATED,
-            "The API ends its connections, or speaks, before it is asked anything.",
+            "The API ends its connections, or speaks, before it is asked anything. Check what stands in between: run telenor-proxy check.",
             outcome=NOT_SENT,
         )
 
@@ -324,17 +350,25 @@ _CONNECT_FAILURES: Final[tuple[tuple[type[OSError], errors.Kind, str], ...]] = (
     (
         TimeoutError,
         errors.CONNECT_TIMEOUT,
-        "The API did not accept a connection in time. Is a firewall in between?",
+        "The API did not accept a connection in time. Check whether a firewall is in between.",
     ),
     (ssl.SSLCertVerificationError, errors.CERTIFICATE, ""),
-    (ssl.SSLError, errors.TLS, "The API and the proxy could not agree on a secure connection."),
+    (
+        ssl.SSLError,
+        errors.TLS,
+        "The API and the proxy could not agree on a secure connection. Check scheme and port of upstream.url.",
+    ),
     (socket.gaierror, errors.DNS, "The API's host name could not be resolved. Check DNS and upstream.url."),
     (
         ConnectionRefusedError,
         errors.REFUSED,
         "The API's host refused the connection. Check upstream.url and the way there.",
     ),
-    (ConnectionError, errors.TERMINATED, "The connection to the API broke off before it was ready."),
+    (
+        ConnectionError,
+        errors.TERMINATED,
+        "The connection to the API broke off before it was ready. Send it again; check the network if it lasts.",
+    ),
     (
         OSError,
         errors.UNROUTABLE,

@@ -10,10 +10,11 @@ Laws
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
-from proxy.forward.fields import DECIDING
+from proxy.forward.fields import DECIDING, SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
 # RFC 9110 section 5.6.2 `token`; section 5.5 `field-value` (VCHAR, obs-text, SP, HTAB). Possessive quantifiers: linear time, whatever comes.
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _VALUE: Final = rb"[\t -~\x80-\xff]*+"
-_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([!-~]++) HTTP/([0-9])\.([0-9])\r\n")
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: (" + _VALUE + rb"))?\r\n")
-_FIELD_LINE: Final = re.compile(rb"(?<=\n)((" + _TOKEN + rb"):[\t ]*+(" + _VALUE + rb")\r\n)")
+_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([!-~]++) HTTP/([0-9]\.[0-9])")
+_MINOR: Final = {b"1.1": 1, b"1.0": 0}
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: (" + _VALUE + rb"))?")
+_FIELD_LINE: Final = re.compile(rb"(" + _TOKEN + rb"):[\t ]*+(" + _VALUE + rb")")
 _TRAILER: Final = re.compile(_TOKEN + rb":" + _VALUE)
 _BEGINNING_OF_REQUEST: Final = re.compile(rb"[!-~]*+(?: [!-~]*+){0,2}\r?")
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 # Chunk sizes of up to 15 hexadecimal digits stay below 2**60, far from any overflow of a peer's.
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})([\t ]*+;[\t -~\x80-\xff]*+)?")
 
+MAX_LENGTH_DIGITS: Final = 18  # of a Content-Length: below 2**60, as with chunks
 MAX_CHUNK_LINE: Final = 1024  # bytes of one chunk-size line, extensions included
 MAX_EXTENSIONS: Final = (
     16384  # bytes of extensions in one body, as Go's net/http bounds them since CVE-2023-39326
@@ -39,6 +41,13 @@ MAX_STEPS: Final = (
 )
 MAX_TRAILERS: Final = 8192  # bytes of one trailer section
 
+#: Clients and the API say the same lines again and again: so many are remembered with what they mean, if they are not longer than this.
+MAX_REMEMBERED: Final = 512
+MAX_REMEMBERED_LINE: Final = 256  # bytes
+
+#: Ends a head, together with the end of its last line.
+EMPTY_LINE: Final = b"\r\n\r\n"
+
 #: Framings other than a length, which is a number from 0.
 CHUNKED: Final = -1
 UNTIL_CLOSE: Final = -2
@@ -47,34 +56,49 @@ NO_CONTENT: Final = 204
 NOT_MODIFIED: Final = 304
 
 
+T = TypeVar("T")
+
+
 class Malformed(Exception):
     """The peer's bytes are not HTTP/1.1; the text says what is wrong without quoting them."""
 
 
-#: A field line: whole as it came, then its name and its value. A bare tuple, because there are ten of them a call.
+#: A field line: whole as it came, then its name in lower case, and its value. A bare tuple, because there are ten of them a call.
 FieldLine: TypeAlias = tuple[bytes, bytes, bytes]
 #: The values of the fields that decide something, by lower-case name, in the order they came.
 Known: TypeAlias = dict[bytes, list[bytes]]
 
 
-class RequestHead(NamedTuple):
-    """A request line and its fields, as they came. minor: the 1 of HTTP/1.1. options: the members of `Connection`, in lower case."""
+@dataclasses.dataclass(slots=True)
+class RequestHead:
+    """A request line and its fields, as they came.
+
+    minor: the 1 of HTTP/1.1, or -1 for another version than 1.0 and 1.1. options: the members of `Connection`, in lower case.
+    """
 
     method: bytes
     target: bytes
-    major: int
     minor: int
     lines: list[FieldLine]
     known: Known
     options: list[bytes]
 
 
-class ResponseHead(NamedTuple):
+class StatusLine(NamedTuple):
+    """What a status line says. minor: as above. out: how it is said to clients."""
+
+    minor: int
+    status: int
+    out: bytes
+
+
+@dataclasses.dataclass(slots=True)
+class ResponseHead:
     """A status line and its fields, as they came; see `RequestHead`."""
 
     minor: int
     status: int
-    reason: bytes
+    status_line: bytes
     lines: list[FieldLine]
     known: Known
     options: list[bytes]
@@ -92,39 +116,87 @@ def members(field_values: list[bytes]) -> list[bytes]:
 
 def parse_request(head: bytes) -> RequestHead:
     """Parse a whole request head, the empty line included."""
-    line = _REQUEST_LINE.match(head)
+    rest = _lines(head)
+    line = _REQUEST_LINE.fullmatch(rest.pop(0))
     if line is None:
         raise Malformed("the request line is not `METHOD target HTTP/1.1`")
-    method, target, major, minor = line.groups()
-    lines, known, options = _parse_fields(head, line.end())
-    return RequestHead(method, target, int(major), int(minor), lines, known, options)
+    method, target, version = line.groups()
+    lines, known, options = _parse_fields(rest)
+    return RequestHead(method, target, _MINOR.get(version, -1), lines, known, options)
 
 
 def parse_response(head: bytes) -> ResponseHead:
     """Parse a whole response head, the empty line included."""
-    line = _STATUS_LINE.match(head)
-    if line is None:
-        raise Malformed("the status line is not that of an HTTP/1.1 response")
-    minor, status, reason = line.groups()
-    lines, known, options = _parse_fields(head, line.end())
-    return ResponseHead(1 if minor == b"1" else 0, int(status), reason or b"", lines, known, options)
+    rest = _lines(head)
+    first = rest.pop(0)
+    minor, status, out = _status_lines.get(first) or _parse_status_line(first)
+    lines, known, options = _parse_fields(rest)
+    return ResponseHead(minor, status, out, lines, known, options)
 
 
-def _parse_fields(head: bytes, start: int) -> tuple[list[FieldLine], Known, list[bytes]]:
-    lines = _FIELD_LINE.findall(head, start)
-    # A match begins after one line feed and ends with the next, so as many matches as lines means that every byte was matched.
-    if len(lines) != head.count(b"\n", start) - 1:
-        raise Malformed("a field line is not `Name: value` on one line, or holds a control character")
+def _lines(head: bytes) -> list[bytes]:
+    if not head.endswith(EMPTY_LINE):
+        raise Malformed("its head does not end with an empty line")
+    return head[: -len(EMPTY_LINE)].split(b"\r\n")
+
+
+def _parse_fields(rest: list[bytes]) -> tuple[list[FieldLine], Known, list[bytes]]:
+    lines: list[FieldLine] = []
     known: Known = {}
-    for key, value in [(key, value) for _, name, value in lines if (key := name.lower()) in DECIDING]:
-        known.setdefault(key, []).append(value.rstrip(b" \t"))
-    return lines, known, members(known[b"connection"]) if b"connection" in known else []
+    for raw in rest:
+        line = _field_lines.get(raw) or _parse_field_line(raw)
+        lines.append(line)
+        name = line[1]
+        if name in DECIDING:
+            if name in known:
+                known[name].append(line[2])
+            else:
+                known[name] = [line[2]]
+    options = known.get(b"connection")
+    if options is None:
+        return lines, known, []
+    return lines, known, options if options == _USUAL_OPTIONS else members(options)
+
+
+_USUAL_OPTIONS: Final = [b"keep-alive"]
+#: What lines were found to mean. Nothing secret is remembered, and what is malformed is not either.
+_field_lines: Final[dict[bytes, FieldLine]] = {}
+_status_lines: Final[dict[bytes, StatusLine]] = {}
+
+
+def _parse_field_line(line: bytes) -> FieldLine:
+    match = _FIELD_LINE.fullmatch(line)
+    if match is None:
+        raise Malformed("a field line is not `Name: value` on one line, or holds a control character")
+    name = match[1].lower()
+    parsed = (line + b"\r\n", name, match[2].rstrip(b" \t"))
+    if name not in SECRET:
+        _remember(_field_lines, line, parsed)
+    return parsed
+
+
+def _parse_status_line(line: bytes) -> StatusLine:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise Malformed("the status line is not that of an HTTP/1.1 response")
+    minor, status, reason = match.groups()
+    parsed = StatusLine(int(minor), int(status), b"HTTP/1.1 %b %b\r\n" % (status, reason or b""))
+    _remember(_status_lines, line, parsed)
+    return parsed
+
+
+def _remember(memory: dict[bytes, T], line: bytes, meaning: T) -> None:
+    """Remember a line, within bounds; when there are too many, begin anew."""
+    if len(line) <= MAX_REMEMBERED_LINE:
+        if len(memory) >= MAX_REMEMBERED:
+            memory.clear()
+        memory[line] = meaning
 
 
 def check_beginning(data: bytes | bytearray) -> None:
     """Raise `Malformed` if no request head can begin like this, so that nobody waits for the rest of what will be refused anyway."""
     first, newline, _ = data.partition(b"\r\n")
-    if newline and _REQUEST_LINE.fullmatch(first + newline) is None:
+    if newline and _REQUEST_LINE.fullmatch(first) is None:
         raise Malformed("the request line is not `METHOD target HTTP/1.1`")
     if not newline and _BEGINNING_OF_REQUEST.fullmatch(first) is None:
         raise Malformed("the request line holds a control character, or is no request line")
@@ -140,24 +212,27 @@ def check_line_ends(data: bytes | bytearray) -> None:
 
 def request_framing(head: RequestHead) -> int:
     """Return how the request's content is framed: its length, or `CHUNKED` (RFC 9112 section 6.3)."""
-    lengths, codings = head.known.get(b"content-length"), head.known.get(b"transfer-encoding")
-    if codings:
-        if lengths:
+    known = head.known
+    if b"transfer-encoding" in known:
+        if b"content-length" in known:
             raise Malformed("it has both Transfer-Encoding and Content-Length")
         if head.minor == 0:
             raise Malformed("it has Transfer-Encoding in HTTP/1.0")
-        return _chunked(codings)
-    return _length(lengths) if lengths else 0
+        return _chunked(known[b"transfer-encoding"])
+    return _length(known[b"content-length"]) if b"content-length" in known else 0
 
 
 def response_framing(head: ResponseHead, method: bytes) -> int:
     """Return how the content of the answer to `method` is framed: its length, `CHUNKED` or `UNTIL_CLOSE` (RFC 9112 section 6.3)."""
-    lengths, codings = head.known.get(b"content-length"), head.known.get(b"transfer-encoding")
-    if codings and lengths:
-        raise Malformed("it has both Transfer-Encoding and Content-Length")
-    if codings and head.minor == 0:
-        raise Malformed("it has Transfer-Encoding in HTTP/1.0")
-    framing = _chunked(codings) if codings else _length(lengths) if lengths else UNTIL_CLOSE
+    known = head.known
+    if b"transfer-encoding" in known:
+        if b"content-length" in known:
+            raise Malformed("it has both Transfer-Encoding and Content-Length")
+        if head.minor == 0:
+            raise Malformed("it has Transfer-Encoding in HTTP/1.0")
+        framing = _chunked(known[b"transfer-encoding"])
+    else:
+        framing = _length(known[b"content-length"]) if b"content-length" in known else UNTIL_CLOSE
     return 0 if method == b"HEAD" or head.status in {NO_CONTENT, NOT_MODIFIED} else framing
 
 
@@ -170,7 +245,7 @@ def _chunked(codings: list[bytes]) -> int:
 def _length(lengths: list[bytes]) -> int:
     if len(lengths) != 1:
         raise Malformed("it has more than one Content-Length")
-    if _LENGTH.fullmatch(lengths[0]) is None:
+    if not lengths[0].isdigit() or len(lengths[0]) > MAX_LENGTH_DIGITS:
         raise Malformed("its Content-Length is not a plain number")
     return int(lengths[0])
 

@@ -147,9 +147,9 @@ def _make_tls(host: str, directory: Path) -> tuple[ssl.SSLContext, Path]:
 
 def _why_not_listening(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is in use: stop the other program, or choose another port with --port"
+        return f"port {port} on {host} is in use. Stop the other program, or choose another port with --port."
     # asyncio from 3.13 on gives a sentence only, a failed look-up of a name has a text of its own.
-    return f"cannot listen on {host} port {port}: {error.strerror or error}"
+    return f"cannot listen on {host} port {port} ({error.strerror or error}). Give an address of this machine with --host."
 
 
 def _welcome(sandbox: Sandbox, host: str, url: str, ca_file: Path | None) -> str:
@@ -237,7 +237,7 @@ def control(args: argparse.Namespace) -> int:
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         _complain(
-            f"no sandbox answers on {args.url} ({reason}): is it running, and are --url and --ca-file right?"
+            f"no sandbox answers on {args.url} ({reason}). Check that it runs, and --url and --ca-file."
         )
         return 1
     return 0
@@ -268,4 +268,4 @@ def _refusal(body: bytes) -> str:
     try:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):
-        return "what answers there is not a sandbox"
+        return "what answers there is not a sandbox. Check --url."

@@ -1,8 +1,10 @@
 """The files that settings are read from: the strict YAML of the configuration, and secrets that stand alone in a file.
 
 Nothing here knows which settings there are, and no error quotes a word of a file's content, except a key as far as it looks like a name.
+Of a path that leads nowhere, only the part that exists is shown: what stands in place of a secret's file name may be the secret.
 """
 
+import os
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from proxy.errors import ConfigError
+from proxy.settings import syntax
 
 try:
     from yaml import CSafeLoader as _SafeLoader
@@ -26,29 +29,18 @@ _LARGEST_SECRET_FILE: Final = 64 << 10
 
 
 def read_yaml(path: Path) -> object:
-    """Read the document of a YAML file, or raise ConfigError. What PyYAML says is not repeated: it quotes the file, which may hold secrets."""
+    """Read the document of a YAML file, or raise ConfigError."""
     try:
         text = _read_text(path, _LARGEST_FILE)
     except ValueError as error:
         fault = f"{path}: {error}."
     else:
         try:
+            syntax.check_characters(text)
             _check_depth(text)
             return yaml.load(text, _Loader)  # noqa: S506 # it is a safe loader
-        except _YamlError as error:
-            fault = f"{path}{error.told}"
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            fault = (
-                f"{path}{where}: is not valid YAML. Look for a tab in the indentation, a missing space after a colon,"
-                " or a value with special characters that needs quotes."
-            )
-        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            # Beside its own errors, PyYAML lets those of int(), datetime() and the like pass: a date with month 13, `!!int x`.
-            fault = (
-                f"{path}: is not valid YAML. Look for control characters, impossible dates and unusual tags."
-            )
+        except yaml.YAMLError as error:
+            fault = f"{path}{syntax.told(error, text)}."
     raise ConfigError([fault])
 
 
@@ -62,16 +54,9 @@ def read_secret(path: Path) -> str:
 
 def printable(key: object) -> str:
     """Return a key of the file as far as it looks like a name; what follows may be a secret that slipped into the key."""
-    name = re.match(r"[\w.-]{0,40}", str(key), re.ASCII)
-    return name[0] if name and name[0] == str(key) else f"{name[0] if name else ''}..."
-
-
-class _YamlError(yaml.YAMLError):
-    """What this module itself refuses in a YAML file: the line, and words that may be shown."""
-
-    def __init__(self, line: int, words: str) -> None:
-        super().__init__()
-        self.told = f", line {line}: {words}"
+    text = "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
+    name = re.match(r"[\w.-]{0,40}", text, re.ASCII)
+    return name[0] if name and name[0] == text else f"{name[0] if name else ''}..."
 
 
 class _Loader(_SafeLoader):
@@ -83,11 +68,20 @@ class _Loader(_SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     name = printable(key.value)
-                    raise _YamlError(
-                        key.start_mark.line + 1, f"{name} is set a second time. Keep one of them."
+                    raise syntax.NotConfiguration(
+                        key.start_mark.line + 1, f"{name} is set a second time. Keep one of them"
                     )
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 # PyYAML's signature
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except Exception:  # noqa: BLE001 # PyYAML lets pass whatever int(), datetime() and the like raise: for a month 13, or `!!int x`
+            words = "holds a value that YAML takes for a number or a date, but that is none. Put it in quotes"
+            raise syntax.NotConfiguration(node.start_mark.line + 1, words) from None
 
 
 def _check_depth(text: str) -> None:
@@ -97,7 +91,32 @@ def _check_depth(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST_NESTING:
             line = event.start_mark.line + 1 if event.start_mark else 1
-            raise _YamlError(line, "is nested too deeply to be a configuration.")
+            raise syntax.NotConfiguration(
+                line, "is nested too deeply to be a configuration. Check that it is the right file"
+            )
+
+
+def whither(path: Path) -> str:
+    """Say how far a path leads that leads to no file, and what to do."""
+    start = _working_directory()
+    end = next(parent for parent in (start / path).parents if os.path.isdir(parent))  # noqa: PTH112 # it takes any text
+    begins = "" if path.is_absolute() else f"; it begins at the working directory, {start}"
+    return f"of its path only {end} is there. Check the path{begins}"
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # somebody has removed it
+        return Path("/")
+
+
+def unreadable(error: OSError) -> str:
+    """Say why a file that is there cannot be read, and what to do."""
+    if isinstance(error, PermissionError):
+        user = f" ({os.geteuid()})" if hasattr(os, "geteuid") else ""
+        return f"cannot be read ({error.strerror}). Let the user that the proxy runs as{user} read it"
+    return f"cannot be read ({error.strerror}). Check the path"
 
 
 def _read_text(path: Path, largest: int) -> str:
@@ -107,9 +126,9 @@ def _read_text(path: Path, largest: int) -> str:
             content = file.read(largest + 1)
         text = content.decode("utf-8-sig") if len(content) <= largest else None
     except FileNotFoundError:
-        fault = "the file does not exist. Check the path; a relative one begins at the working directory"
+        fault = f"the file does not exist: {whither(path)}"
     except OSError as error:
-        fault = f"the file cannot be read ({error.strerror}). Check the path and the rights"
+        fault = f"the file {unreadable(error)}"
     except UnicodeDecodeError:
         fault = "the file is not UTF-8 text. Save it as UTF-8"
     else:

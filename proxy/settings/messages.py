@@ -35,7 +35,9 @@ _EXPECTED: Final[Mapping[object, str]] = {
 
 def unknown(meant: Sequence[str]) -> str:
     """Say that a name is none of the settings, and which ones were probably meant."""
-    return "is not a setting" + (f". Did you mean {' or '.join(meant)}?" if meant else "")
+    if not meant:
+        return "is not a setting. Remove it, or look its name up in the table of settings (README)"
+    return f"is not a setting. Did you mean {' or '.join(meant)}?"
 
 
 def missing(path: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from proxy.settings.origin import Origin
+from proxy.settings.origin import Origin, is_loopback
 from proxy.settings.values import (
     LONGEST_WAIT,
     AllowedHost,
@@ -20,6 +20,7 @@ from proxy.settings.values import (
     CaFile,
     ClientId,
     ClientKey,
+    CollectorUrl,
     Connections,
     FileName,
     Line,
@@ -78,6 +79,11 @@ class ListenSettings(Section):
     client_key_file: FileName | None = Field(
         None, description="File that holds the client key, relative to the working directory."
     )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether programs on other machines may reach the listener, and nothing asks who they are."""
+        return self.unix_socket is None and self.client_key is None and not is_loopback(self.host)
 
 
 class AdminSettings(Section):
@@ -252,6 +258,15 @@ class LogSettings(Section):
     )
 
 
+class TelemetrySettings(Section):
+    """Spans for an OpenTelemetry collector; needs the extra `otel`."""
+
+    otlp_endpoint: CollectorUrl | None = Field(
+        None,
+        description="Base URL of a collector that takes spans by OTLP over HTTP, such as `http://127.0.0.1:4318`; needs the extra `otel`.",
+    )
+
+
 class Settings(Section):
     """Everything that can be set. Frozen; `load` makes one from a file and the environment."""
 
@@ -263,6 +278,7 @@ class Settings(Section):
     pacing: PacingSettings = Field(default_factory=PacingSettings)
     shutdown: ShutdownSettings = Field(default_factory=ShutdownSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
@@ -313,11 +329,27 @@ def _contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]
             " to true if you trust every network on the way"
         )
         yield ("upstream.url", "upstream.allow_plaintext"), words
+    for name, ours in (("listen", listen), ("admin", admin)):
+        if (name == "admin" or listen.unix_socket is None) and _leads_to(
+            upstream.origin, ours.host, ours.port
+        ):
+            words = (
+                f"leads back to the proxy itself, by {name}.host and {name}.port. Set it to the API"
+                f" (https://api.telenor.no), or {name}.port to another port"
+            )
+            yield ("upstream.url", f"{name}.host", f"{name}.port", "listen.unix_socket"), words
     for index, entry in enumerate(upstream.allowed_paths):
         for name, own in (("oauth.token_path", oauth.token_path), ("oauth.logout_path", oauth.logout_path)):
             if is_below(entry, own):
                 words = f"can never be called, since {name} is the proxy's own business. Remove the entry"
                 yield (f"upstream.allowed_paths[{index}]", "upstream.allowed_paths", name), words
+
+
+def _leads_to(origin: Origin, host: str, port: int) -> bool:
+    """Whether a connection to the origin certainly ends at what listens there; localhost is 127.0.0.1 everywhere, and only perhaps ::1."""
+    names = {"127.0.0.1" if name == "localhost" else name for name in (origin.host, host.lower())}
+    every = "::" if ":" in origin.host else "0.0.0.0"  # noqa: S104 # compared, not bound
+    return origin.port == port and (len(names) == 1 or (host == every and origin.is_loopback))
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -37,6 +37,14 @@ def is_host(text: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, so that nothing crosses a network: localhost, 127.0.0.0/8 or ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where the upstream is: the scheme, the host (lower case, IPv6 without brackets) and the port of `upstream.url`."""
@@ -80,11 +88,8 @@ class Origin:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is this machine, so that nothing crosses a network: localhost, 127.0.0.0/8 or ::1."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        """Whether it is this machine, so that nothing crosses a network."""
+        return is_loopback(self.host)
 
     @property
     def host_header(self) -> bytes:

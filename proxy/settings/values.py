@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from proxy.settings import files
 from proxy.settings.origin import Origin, is_host, is_ipv6
 
 #: Seconds. No timeout or wait is longer than an hour: such a number was most likely meant as milliseconds.
@@ -28,6 +29,23 @@ _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 
 def _check_url(url: str) -> str:
     Origin.parse(url)
+    return url
+
+
+def _check_collector(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
+    if scheme.lower() not in {"http", "https"} or not separator:
+        raise ValueError("must begin with http:// or https://")
+    if "@" in authority:
+        raise ValueError(
+            "must not hold a user or a password: a collector's key goes into the variable OTEL_EXPORTER_OTLP_HEADERS"
+        )
+    Origin.parse(f"{scheme}://{authority}")
+    if path:
+        _check_path(f"/{path}")
+    if f"/{path}".rstrip("/").endswith("/v1/traces"):
+        raise ValueError("must be without /v1/traces, which is added to it")
     return url
 
 
@@ -55,7 +73,9 @@ def _check_path(path: str) -> str:
 
 def _check_allowed_path(path: str) -> str:
     if is_below(_check_path(path).lower(), "/oauth"):
-        raise ValueError("can never be called: everything below /oauth/ is the proxy's own business")
+        raise ValueError(
+            "can never be called: everything below /oauth/ is the proxy's own business. Remove the entry"
+        )
     return path
 
 
@@ -123,14 +143,16 @@ def _check_ca_file(path: Path) -> Path:
         context.load_verify_locations(cafile=path)
     except ssl.SSLError:
         certificates = 0
+    except FileNotFoundError:
+        raise ValueError(f"names a file that does not exist: {files.whither(path)}") from None
     except OSError as error:
-        raise ValueError(
-            f"names a file that cannot be read ({error.strerror}); check the path and its rights"
-        ) from None
+        raise ValueError(f"names a file that {files.unreadable(error)}") from None
     else:
         certificates = context.cert_store_stats()["x509"]
     if not certificates:
-        raise ValueError('names a file without a certificate in PEM form ("-----BEGIN CERTIFICATE-----")')
+        raise ValueError(
+            'names a file without a certificate in PEM form. Check that it holds "-----BEGIN CERTIFICATE-----"'
+        )
     return path
 
 
@@ -149,6 +171,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 BindHost = Annotated[Text, AfterValidator(_check_bind_host)]
 AllowedHost = Annotated[Text, AfterValidator(_check_allowed_host)]
 Url = Annotated[Text, AfterValidator(_check_url)]
+CollectorUrl = Annotated[Text, AfterValidator(_check_collector)]
 OwnPath = Annotated[Text, AfterValidator(_check_path)]
 AllowedPath = Annotated[Text, AfterValidator(_check_allowed_path)]
 

@@ -27,6 +27,9 @@ _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 #: A field longer than 8 KiB is refused by common gateways, so such a token could never be used.
 _MOST_TOKEN_CHARS: Final = 8_000
 
+#: What every answer that a telenor-proxy makes itself carries (RFC 9209), and none of Telenor's. A proxy passes no login on.
+_OURS: Final = re.compile(r"\s*telenor-proxy\b", re.ASCII)
+
 #: The credentials, or the right to use them, are refused (contract with the user: these are tried again slowly).
 _REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
@@ -43,6 +46,12 @@ class Answer:
 
 def read_grant(answer: Answer) -> Grant:
     """Give the grant in an answer; raise `CredentialsRefused` or `TokenUnavailable` when there is none."""
+    if _OURS.match(answer.fields.get("Proxy-Status", "")):
+        raise TokenUnavailable(
+            "proxy_answered",
+            "A telenor-proxy answered the login, this one or another: upstream.url leads back to it. "
+            "Set upstream.url to Telenor's API, https://api.telenor.no.",
+        )
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         raise _failure(answer)
     content = read_json(answer.body) if answer.whole else None

@@ -139,8 +139,8 @@ _WRONG_USER: Final = _user("username or password of the machine user is wrong", 
 _WRONG_PAIR: Final = Diagnosis(
     "the machine user and the app do not belong together",
     (_USERNAME, _ID),
-    "Both must be of the same company and of the same environment, test or production. "
-    f"The username is found in {_USER}; the client_id on {_APP}.",
+    "Use two of the same company and of the same environment, test or production: "
+    f"the username is found in {_USER}; the client_id on {_APP}.",
 )
 _NO_GRANT: Final = Diagnosis(
     "the app may not log in with a machine user (password grant)",
@@ -155,7 +155,7 @@ _WRONG_SCOPE: Final = Diagnosis(
 _BAD_HEADER: Final = Diagnosis(
     "the Authorization header is missing or malformed",
     (_ID, _SECRET),
-    f"Something between the proxy and Telenor may strip it; otherwise compare both with {_APP}.",
+    f"Something between the proxy and Telenor may strip it; otherwise compare {_ID} and {_SECRET} with {_APP}.",
 )
 _BAD_REQUEST: Final = Diagnosis(
     "the grant_type is missing or invalid",
@@ -170,7 +170,7 @@ _OTHER_FLOW: Final = Diagnosis(
 _WRONG_PATH: Final = Diagnosis(
     "there is no token endpoint at this address",
     ("oauth.token_path", "upstream.url"),
-    "Compare both with Telenor's reference.",
+    "Compare oauth.token_path and upstream.url with Telenor's reference.",
 )
 _TOO_MANY: Final = Diagnosis(
     "too many calls in a short time",
@@ -236,13 +236,13 @@ _TWO_MEANINGS: Final = "2"
 _NO_REASON: Final = Diagnosis(
     "no reason was given that the proxy knows",
     (_ID, _SECRET, _USERNAME, _PASSWORD),
-    f"Compare {_ID} and {_SECRET} with {_APP}. Compare {_USERNAME} and {_PASSWORD} with {_USER}, {_BY_WHOM}. "
-    "The login to the developer portal (Connect ID) and a person's login to Min Bedrift do not work here.",
+    f"Compare {_ID} and {_SECRET} with {_APP}, and {_USERNAME} and {_PASSWORD} with {_USER}. "
+    "A person's login, to the developer portal (Connect ID) or to Min Bedrift, does not work here.",
 )
 _UNEXPECTED: Final = Diagnosis(
     "this is no answer that a token endpoint gives",
     ("upstream.url", "oauth.token_path"),
-    "Compare both with Telenor's reference; something between the proxy and Telenor may also answer in its place.",
+    "Compare upstream.url and oauth.token_path with Telenor's reference; something between the proxy and Telenor may also answer in its place.",
 )
 
 #: For an answer without a code that is known.
@@ -312,5 +312,5 @@ def looks_like_person(username: str) -> str | None:
         return None
     return (
         f"oauth.username looks like {kind}, so like a person's login (Connect ID or Min Bedrift), which the API does not accept. "
-        f"It must be the company's machine user, whose name is `api` and digits; an administrator of the company finds it in {_USER}."
+        f"Set it to the company's machine user, whose name is `api` and digits; an administrator of the company finds it in {_USER}."
     )

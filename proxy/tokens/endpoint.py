@@ -152,7 +152,7 @@ def _translate(error: aiohttp.ClientError | OSError | UnicodeError) -> TokenUnav
         return TokenUnavailable(
             "tls",
             f"The certificate of the token endpoint is not trusted: {_verdict(error.certificate_error)}. "
-            "Behind a proxy that inspects TLS, put its CA into upstream.ca_file.",
+            "Check the clock of this machine; behind a proxy that inspects TLS, put its CA into upstream.ca_file.",
         )
     if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
         return TokenUnavailable("tls", f"No TLS connection to the token endpoint came about. {_NETWORK}")

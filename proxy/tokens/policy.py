@@ -45,13 +45,14 @@ def lifetime(expires_in: object) -> Lifetime:
         said = "no" if expires_in is None else "an unusable"
         return Lifetime(
             DEFAULT_LIFETIME,
-            f"The token endpoint gave {said} expires_in; the token is taken to live for {DEFAULT_LIFETIME:.0f} seconds.",
+            f"The token endpoint gave {said} expires_in; the token is taken to live for {DEFAULT_LIFETIME:.0f} seconds. "
+            "Contact Telenor if it lasts.",
         )
     if seconds > LONGEST_LIFETIME:
         return Lifetime(
             LONGEST_LIFETIME,
             "The token endpoint gave an expires_in of more than a day, perhaps in milliseconds; "
-            f"the token is taken to live for {LONGEST_LIFETIME:.0f} seconds at most.",
+            f"the token is taken to live for {LONGEST_LIFETIME:.0f} seconds at most. Contact Telenor if it lasts.",
         )
     return Lifetime(seconds)
 

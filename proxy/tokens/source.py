@@ -6,7 +6,7 @@ The laws:
 2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and no longer than there is hope.
 3. A failed renewal never replaces or removes a token.
 4. `invalidate` compares and swaps: it acts only on the token in force, and seldom.
-5. No demand hastens an attempt that a refusal or a fault has put off; only new credentials do.
+5. No demand hastens an attempt that a refusal or a fault has put off; only new credentials do, and a person who asks for it.
 
 All of it runs in one event loop and changes state only between awaits, so it needs no lock. Time is `Clock.now`: the wall
 clock decides nothing. No token, and no text of a foreign exception, reaches a log.
@@ -113,7 +113,7 @@ class TokenSource:
 
         # The next attempt. Faults and refusals count since the last success.
         self._fetching = False
-        self._new_credentials = False
+        self._demanded: Cause | None = None
         self._failure: TokenFailure | None = None
         self._faults = 0
         self._refusals = 0
@@ -203,9 +203,9 @@ class TokenSource:
             contended=self._is_contended(now),
         )
 
-    def renew_now(self) -> None:
-        """Try the credentials at once, because they have changed. A token in force serves on meanwhile."""
-        self._new_credentials = True
+    def renew_now(self, cause: Cause = "credentials_changed") -> None:
+        """Try the credentials at once, because they have changed or somebody asks for it. A token in force serves on meanwhile."""
+        self._demanded = cause
         self._faults = self._refusals = 0
         self._wake.set()
 
@@ -223,7 +223,7 @@ class TokenSource:
 
     async def _renew(self) -> None:
         cause = self._why_now()
-        self._new_credentials = False
+        self._demanded = None
         # Before the request is sent: the token's life begins after this, never before.
         started = self._clock.now()
         try:
@@ -262,7 +262,8 @@ class TokenSource:
         if token.state(self._clock.now()) is TokenState.EXPIRED:
             raise TokenUnavailable(
                 "expired_on_arrival",
-                "The access token had expired when it arrived: it lives too short, or the host was suspended meanwhile.",
+                "The access token had expired when it arrived: it lives too short, or the host was suspended meanwhile. "
+                "Contact Telenor if it lasts.",
             )
         return token
 
@@ -282,7 +283,7 @@ class TokenSource:
         self._failures += 1
         self._failure = TokenFailure(error.reason, error.code, error.detail, refused, self._clock.wall())
         # Credentials that have changed meanwhile are tried next, and start with a clean slate.
-        if not self._new_credentials:
+        if self._demanded is None:
             if refused:
                 self._refusals += 1
             else:
@@ -300,7 +301,7 @@ class TokenSource:
 
     def _next_attempt_at(self) -> float:
         """When the next fetch is due; long past while one is under way."""
-        if self._fetching or self._new_credentials:
+        if self._fetching or self._demanded is not None:
             return -math.inf
         if self._failure is not None or self._current is None:
             return self._put_off_until
@@ -310,8 +311,8 @@ class TokenSource:
         return max(0.0, self._next_attempt_at() - now)
 
     def _why_now(self) -> Cause:
-        if self._new_credentials:
-            return "credentials_changed"
+        if self._demanded is not None:
+            return self._demanded
         if self._current is None:
             return "rejected" if self._generation else "startup"
         return "expired" if self.state is TokenState.EXPIRED else "ahead"
@@ -371,7 +372,11 @@ class TokenSource:
     def _tell_invalidated(self, token: AccessToken, now: float) -> None:
         self._observer.invalidated()
         _log.warning(
-            "token.invalidated", generation=token.generation, age_seconds=round(now - token.fetched_at)
+            "token.invalidated",
+            generation=token.generation,
+            age_seconds=round(now - token.fetched_at),
+            detail="The API rejected the access token, so a new one is fetched. If this comes often, look for another program "
+            "that logs in with the same machine user.",
         )
         if self._is_contended(now):
             interval = self._forced_interval
@@ -382,7 +387,8 @@ class TokenSource:
                 next_renewal_in=round(interval, 1),
                 detail="Each new token is soon rejected: another program may log in with the same machine user and end this "
                 "proxy's tokens, or Telenor answers 401 for another reason. "
-                f"A rejected token is now replaced only after {interval:.0f} seconds; 401s until then go to the client.",
+                f"A rejected token is now replaced only after {interval:.0f} seconds; 401s until then go to the client. "
+                "Find the other program and stop it, or give it a machine user of its own.",
             )
 
 
@@ -393,5 +399,5 @@ def _surprise(error: Exception) -> TokenUnavailable:
         place = f" ({PurePath(frame.f_code.co_filename).name}, line {line})"
     return TokenUnavailable(
         "unexpected",
-        f"A fault of the proxy itself: {type(error).__name__}{place}. Please report it to the project.",
+        f"The proxy made a mistake: {type(error).__name__}{place}. Report it to the project; it tries again by itself.",
     )

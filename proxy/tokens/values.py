@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import SecretStr  # noqa: TC002 # a value's field, resolved at run time by whoever inspects it
 
-#: Why a token was fetched; a label of metrics, so a short closed list.
-Cause = Literal["startup", "ahead", "expired", "rejected", "credentials_changed"]
+#: Why a token was fetched; a label of metrics, so a short closed list. asked: by a person, with SIGHUP.
+Cause = Literal["startup", "ahead", "expired", "rejected", "credentials_changed", "asked"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,12 +88,13 @@ def test_each_that_waits_has_a_case_in_which_it_does(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=NAMES)
 def test_each_says_what_and_what_to_do(rule: dict[str, Any]) -> None:
-    """An alert has a severity, says which proxy, and is in one sentence what somebody is called for."""
+    """An alert has a severity, says which proxy (or that there is none), and is in one sentence what somebody is called for."""
     assert rule["labels"].keys() == {"severity"}
     assert rule["labels"]["severity"] in {"critical", "warning"}
     annotations = rule["annotations"]
     assert annotations.keys() == {"summary", "description"}
-    assert "{{ $labels.instance }}" in annotations["summary"]
+    which = "job" if rule["expr"].startswith("absent(") else "instance"
+    assert f"{{{{ $labels.{which} }}}}" in annotations["summary"]
     assert re.fullmatch(r"TelenorProxy[A-Z][A-Za-z]+", rule["alert"])
 
 

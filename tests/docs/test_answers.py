@@ -8,7 +8,7 @@ import re
 import pytest
 
 from proxy.errors import KINDS
-from tests.docs.pages import BLOCKS, README, TROUBLESHOOTING, rows, section, subsections
+from tests.docs.pages import BLOCKS, README, TROUBLESHOOTING, names, rows, section, subsections
 
 NAMES = sorted({kind.name for kind in KINDS})
 SECTIONS = subsections(section(TROUBLESHOOTING, "By answer of the proxy"))
@@ -30,6 +30,20 @@ def test_a_section_says_what_one_needs(name: str) -> None:
     assert told == {kind.proxy_error for kind in kinds}
     assert re.search(r"^- \*Do:\*", text, re.MULTILINE)
     assert len(re.findall(r"^- \*Placed\?\*", text, re.MULTILINE)) == 1
+
+
+def test_the_words_of_failed_calls_are_told() -> None:
+    """Each error that a call which could not be forwarded has in the log leads to the types that it can mean, and to no others."""
+    words = section(TROUBLESHOOTING, "By word in the log")
+    told = {
+        names(row[0])[0]: set(re.findall(r"\(#([\w-]+)\)", row[1])) for row in rows(words) if len(row) == 2
+    }
+    failed: dict[str, set[str]] = {}
+    for kind in KINDS:
+        if kind.status == 429 or (kind.status >= 500 and kind.status not in {501, 505}):
+            failed.setdefault(kind.proxy_error, set()).add(kind.name)
+    assert told == failed
+    assert list(told) == sorted(told)
 
 
 def test_the_readme_lists_every_kind() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 
@@ -17,9 +18,10 @@ def test_every_module_is_on_the_map() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    """Each run-time dependency has one line that says why it is there."""
+    """Each run-time dependency, those of the extras included, has one line that says why it is there."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = {re.split(r"[\s<>=;~!\[]", requirement)[0] for requirement in project["dependencies"]}
+    requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    wanted = {re.split(r"[\s<>=;~!\[]", requirement)[0] for requirement in requirements}
     told = {names(row[0])[0]: row[1] for row in rows(section(ARCHITECTURE, "Dependencies"))}
     assert told.keys() == wanted
     assert all(told.values())

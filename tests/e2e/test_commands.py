@@ -31,12 +31,12 @@ async def test_the_version_is_told(start: Starter) -> None:
 
 
 async def test_healthcheck_says_ready(start: Starter, api: Api) -> None:
-    """Beside a proxy that is ready, `healthcheck` ends with 0 and says nothing; once it is gone, with 1 and why."""
+    """Beside a proxy that is ready, `healthcheck` ends with 0 and one word; once it is gone, with 1 and why."""
     running = await start.ready(configuration(api.url))
     config = await beside(running, api)
     asked = await start("healthcheck", config)
     assert await asked.ended() == 0
-    assert (asked.output, asked.errors) == ("", "")
+    assert (asked.output, asked.errors) == ("ready\n", "")
     await running.stop()
     asked = await start("healthcheck", config)
     assert await asked.ended() == 1

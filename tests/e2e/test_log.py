@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: What whoever reads the log may rely on.
 FIELDS = {
+    "proxy.started": {"version", "configuration"},
     "listener.started": {"port"},
     "admin.started": {"port"},
     "token.renewed": {"expires_in"},
@@ -128,6 +129,7 @@ async def test_lesser_events_are_left_out(start: Starter, api: Api, level: str, 
     assert await proxy.stop() == 0
     severity = ["info", "warning", "error"]
     expected = [
+        ("info", "proxy.started"),
         ("info", "admin.started"),
         ("info", "listener.started"),
         ("info", "token.renewed"),

@@ -54,7 +54,9 @@ BAD = [
     ),
     Bad(
         "secret file that does not exist",
-        (r"oauth\.password_file: the file does not exist\. Check the path",),
+        (
+            r"oauth\.password_file: the file does not exist: of its path only /\S+ is there\. Check the path; it begins at the working",
+        ),
         {"oauth": {"password": None, "password_file": "nowhere"}},
     ),
     Bad(
@@ -65,7 +67,7 @@ BAD = [
     Bad("wrong type", (r"listen\.port: must be a whole number .*\.",), {"listen": {"port": "eighty"}}),
     Bad(
         "CA file that does not exist",
-        (r"upstream\.ca_file: names a file that cannot be read",),
+        (r"upstream\.ca_file: names a file that does not exist: of its path only /\S+ is there\.",),
         {"upstream": {"ca_file": "nowhere"}},
     ),
     Bad(
@@ -79,6 +81,11 @@ BAD = [
         {"upstream": {"url": "http://api.telenor.example"}},
     ),
     Bad(
+        "upstream that is the proxy itself",
+        (r"upstream\.url: leads back to the proxy itself, by listen\.host and listen\.port\.",),
+        {"listen": {"port": 8080}, "upstream": {"url": "http://localhost:8080"}},
+    ),
+    Bad(
         "path of the token endpoint allowed",
         (r"upstream\.allowed_paths\[0\]: can never be called",),
         {"upstream": {"allowed_paths": ["/oauth/"]}},
@@ -90,7 +97,7 @@ BAD = [
     ),
     Bad(
         "broken YAML",
-        (r"config-0\.yaml, line 2, column \d+: is not valid YAML\.",),
+        (r"config-0\.yaml, line 2, column \d+: is not valid YAML: a colon with a space",),
         text=f"oauth:\n  password: {CREDENTIALS.password}: {CREDENTIALS.client_secret}\n",
     ),
     Bad(

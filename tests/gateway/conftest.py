@@ -208,7 +208,7 @@ class Gateway:
         for client in self.clients:
             client.close()
         await self.upstream.close()
-        await until(lambda: not self.listener.connections and not self.listener._turned_away, _GRACE)
+        await until(lambda: not self.listener.connections and not self.listener._service._turned_away, _GRACE)
         if (
             self.listener._server is not None
         ):  # a drain would wait for clients that there are not, hundreds of times

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.forward.closing import SocketFile
-from proxy.forward.listener import QUIET_SECONDS, ClientConnection
+from proxy.forward.service import QUIET_SECONDS, ClientConnection
 from tests.gateway.client import Client, order, request, until
 from tests.gateway.upstream import Act, reply
 
@@ -120,7 +120,9 @@ async def test_an_answer_that_began_before_keeps_its_word(gateway: Gateway) -> N
     )
     client = await gateway.connect()
     await client.send(request())
-    await until(lambda: any(one.exchange and one.exchange.answered for one in gateway.listener._clients))
+    await until(
+        lambda: any(one.exchange and one.exchange.answered for one in gateway.listener._service.clients)
+    )
     gateway.listener.drain()
     let_go.set()
     answer = await client.answer()
@@ -195,7 +197,13 @@ async def test_a_connection_is_not_quiet_while_the_kernel_holds_something() -> N
 
 
 class Welcomer:
-    """A listener that does nothing with its clients."""
+    """A service that does nothing with its clients."""
 
     def welcome(self, _: ClientConnection) -> None:
         """Do nothing."""
+
+    take_over = lost = welcome
+
+    def begin(self, _: ClientConnection, __: bytes) -> bool:
+        """Take nothing."""
+        return False

@@ -264,8 +264,8 @@ async def test_a_connection_that_should_end_does_not_outlive_the_patience(lab: L
     )
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * 30_000)]
     client = await gateway.connect(receive_buffer=4096)
-    await until(lambda: gateway.listener._clients)
-    (served,) = gateway.listener._clients
+    await until(lambda: gateway.listener._service.clients)
+    (served,) = gateway.listener._service.clients
 
     async def ask_unread() -> None:
         before = len(gateway.records)
@@ -311,7 +311,7 @@ async def test_a_crowd_over_the_limit_costs_nothing(lab: Lab) -> None:
     crowd = [await gateway.connect() for _ in range(150)]
     await inside.send(order())
     assert (await inside.answer()).status == 200
-    assert len(gateway.listener._turned_away) <= 100
+    assert len(gateway.listener._service._turned_away) <= 100
     ends = []
     for client in crowd:
         try:

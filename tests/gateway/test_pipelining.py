@@ -118,7 +118,7 @@ async def test_a_flood_of_requests_is_bounded(gateway: Gateway) -> None:
     flood = nth(1) * 20_000
     sending = asyncio.create_task(client.send(flood))
     await until(lambda: gateway.upstream.requests)
-    (served,) = gateway.listener._clients
+    (served,) = gateway.listener._service.clients
     await until(lambda: served._reading_paused)
     assert len(served.buffer) < 400_000
     assert len(gateway.upstream.requests) == 1

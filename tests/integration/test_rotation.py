@@ -24,7 +24,6 @@ from tests.e2e.process import (
     Running,
     Starter,
     configuration,
-    serving_api,
 )
 
 if TYPE_CHECKING:
@@ -69,23 +68,6 @@ class File:
         target = self.path if self._in_place else self.path.with_name("password.new")
         target.write_text(content)
         target.replace(self.path)
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    """Run the stand-in for the API."""
-    async with serving_api() as api:
-        yield api
-
-
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Starter]:
-    """Start commands; all of them end with the test."""
-    starter = Starter(tmp_path)
-    try:
-        yield starter
-    finally:
-        await starter.close()
 
 
 def rewrite(start: Starter, config: Mapping[str, object] | str) -> None:
@@ -206,7 +188,7 @@ async def test_a_hangup_tries_refused_credentials_at_once(start: Starter, api: A
     api.sandbox.credentials = CREDENTIALS
     proxy.send(signal.SIGHUP)
     assert (await proxy.event("configuration.reloaded"))["changed"] == []
-    await proxy.event("token.renewed")
+    assert (await proxy.event("token.renewed"))["cause"] == "asked"
     assert (await page(await proxy.admin_url("/readiness")))[0] == 200
 
 

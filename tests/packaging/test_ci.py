@@ -29,10 +29,10 @@ TOOLS = (
     "promtool",
     "systemd-analyze",
     "faketime",
+    "wrk",
+    "nginx",
 )
-PACKAGES = (
-    "curl wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime"
-)
+PACKAGES = "curl wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime wrk nginx-light"
 #: Each stand-in writes down how it was called.
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 TESTS = (

@@ -83,6 +83,19 @@ def test_packages_are_installed_by_hash_only() -> None:
         assert "--require-hashes" in words or {"--no-deps", "--no-index"} <= set(words), words
 
 
+def test_the_extra_is_asked_for() -> None:
+    """Without a word the image has what runs and no more; a build argument names another lock file, of those that are there."""
+    assert values(BUILDER, "ARG") == ["LOCK=runtime"]
+    assert '--require-hashes --requirement "requirements/${LOCK}.txt"' in values(BUILDER, "RUN")[1]
+    locks = {
+        source
+        for value in values(BUILDER, "COPY")
+        for source in value.split()[:-1]
+        if source.endswith(".txt")
+    }
+    assert {f"requirements/{name}.txt" for name in ("runtime", "otel", "tools")} == locks
+
+
 def test_the_image_takes_the_environment_only() -> None:
     """Nothing but the virtual environment gets into the image: no sources, no build tools."""
     assert values(FINAL, "COPY") == ["--from=builder /opt/telenor-proxy /opt/telenor-proxy"]

@@ -12,7 +12,10 @@ from tests.packaging.repository import ROOT, files, pyproject, read, requirement
 
 PROJECT = pyproject()
 RUNTIME = requirements(PROJECT["project"]["dependencies"])
+OTEL = requirements(PROJECT["project"]["optional-dependencies"]["otel"])
 DEV = requirements(PROJECT["dependency-groups"]["dev"])
+DOCS = requirements(PROJECT["dependency-groups"]["docs"])
+BENCH = requirements(PROJECT["dependency-groups"]["bench"])
 BUILD = requirements(PROJECT["build-system"]["requires"])
 
 HASHES = re.compile(r"( --hash=sha256:[0-9a-f]{64})+")
@@ -40,7 +43,7 @@ def versions(name: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ["runtime.txt", "dev.txt", "tools.txt"])
+@pytest.mark.parametrize("name", ["runtime.txt", "otel.txt", "dev.txt", "docs.txt", "bench.txt", "tools.txt"])
 def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     """Each line pins one package to one version and to the hashes of its files, and says nothing else; none comes twice."""
     pins = entries(name)
@@ -54,8 +57,15 @@ def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("runtime.txt", RUNTIME), ("dev.txt", RUNTIME + DEV), ("tools.txt", BUILD)],
-    ids=["runtime", "dev", "tools"],
+    [
+        ("runtime.txt", RUNTIME),
+        ("otel.txt", RUNTIME + OTEL),
+        ("dev.txt", RUNTIME + DEV),
+        ("docs.txt", DOCS),
+        ("bench.txt", BENCH),
+        ("tools.txt", BUILD),
+    ],
+    ids=["runtime", "otel", "dev", "docs", "bench", "tools"],
 )
 def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) -> None:
     """What pyproject.toml asks for is locked, at a version that it accepts: the lock was made after the last change."""
@@ -67,8 +77,14 @@ def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) 
 
 
 def test_the_tests_use_what_runs() -> None:
-    """What is tested is what runs: the development lock has every package of the run-time lock at the same version."""
-    assert versions("runtime.txt").items() <= versions("dev.txt").items()
+    """What is tested is what runs: the development lock has every package of the run-time lock at the same version, and of the extra's."""
+    assert versions("runtime.txt").items() <= versions("otel.txt").items()
+    assert versions("otel.txt").items() <= versions("dev.txt").items()
+
+
+def test_the_extra_is_tested() -> None:
+    """What the extra asks for is asked for in development too, in the same words, which keeps it in that lock."""
+    assert {str(requirement) for requirement in OTEL} <= {str(requirement) for requirement in DEV}
 
 
 def test_no_file_says_where_packages_come_from() -> None:

@@ -11,6 +11,7 @@ from email.parser import HeaderParser
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
 
 import proxy
 from tests.packaging.repository import ROOT, files, pyproject, read, requirements
@@ -57,12 +58,21 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 
 def test_it_says_what_it_is(metadata: Message) -> None:
-    """Name, version, licence, Python and dependencies are those of pyproject.toml, and the README is its description."""
+    """Name, version, licence, Python, dependencies and extras are those of pyproject.toml, and the README is its description."""
     assert metadata["Name"] == PROJECT["name"]
     assert metadata["Version"] == proxy.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
-    assert requirements(metadata.get_all("Requires-Dist", [])) == requirements(PROJECT["dependencies"])
+    extras = PROJECT["optional-dependencies"]
+    assert set(metadata.get_all("Provides-Extra", [])) == extras.keys()
+    assert set(requirements(metadata.get_all("Requires-Dist", []))) == {
+        *requirements(PROJECT["dependencies"]),
+        *(
+            Requirement(f"{each}; extra == '{extra}'")
+            for extra, wanted in extras.items()
+            for each in requirements(wanted)
+        ),
+    }
     assert metadata.get_payload() == read("README.md")
 
 

@@ -94,8 +94,14 @@ class Stage:
         chance = random.Random(7)  # noqa: S311 # not for secrets
         mishaps: dict[int, dict[str, Any]] = {
             11: {"status": 403, "error": "path-not-allowed", "refused": True, "method": "GET", "attempts": 0},
-            26: {"status": 504, "error": "http_response_timeout", "seconds": 4.0},
-            27: {"status": 502, "error": "connection_terminated", "method": "GET", "attempts": 2},
+            26: {"status": 504, "error": "http_response_timeout", "seconds": 4.0, "outcome": "unknown"},
+            27: {
+                "status": 502,
+                "error": "connection_terminated",
+                "method": "GET",
+                "attempts": 2,
+                "outcome": "unknown",
+            },
             48: {
                 "status": 400,
                 "error": "malformed-request",
@@ -103,7 +109,7 @@ class Stage:
                 "method": None,
                 "attempts": 0,
             },
-            55: {"status": 503, "error": "connection_limit_reached", "attempts": 0},
+            55: {"status": 503, "error": "connection_limit_reached", "attempts": 0, "outcome": "not_sent"},
         }
         start = self.clock.wall()
         self.clock.step_wall(-3600)

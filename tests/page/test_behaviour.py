@@ -82,6 +82,42 @@ async def test_refused_in_the_dark_on_a_phone(tab: Tab, stage: Stage) -> None:
         await picture(tab, SCREENSHOTS / f"{name}.png")
 
 
+@pytest.mark.parametrize(
+    ("changes", "english", "norwegian"),
+    [
+        (
+            {"outcome": "unknown"},
+            "may have been placed · sent once",
+            "kan ha blitt bestilt · sendt én gang",
+        ),
+        (
+            {"outcome": "unknown", "method": "DELETE", "attempts": 2},
+            "may have been placed · sent 2 times",
+            "kan ha blitt bestilt · sendt 2 ganger",
+        ),
+        ({"outcome": "unknown", "method": "GET"}, "sent once", "sendt én gang"),
+        ({"outcome": "not_sent"}, "not sent", "ikke sendt"),
+        ({"outcome": "not_sent", "attempts": 0}, "not sent", "ikke sendt"),
+        ({"outcome": None}, "sent once", "sendt én gang"),
+        ({"refused": True, "error": "client-timeout"}, "refused by the proxy", "avvist av proxyen"),
+    ],
+    ids=["order", "sent again", "harmless", "broke off before", "not begun", "client left", "refused"],
+)
+async def test_whether_a_failed_call_may_have_been_placed(
+    tab: Tab, stage: Stage, changes: dict[str, Any], english: str, norwegian: str
+) -> None:
+    """Of each failed call the page says, in both languages, what the API has had of it; that an order may have been placed stands out."""
+    stage.call(**{"status": 502, "error": "connection_terminated", **changes})
+    note = "document.querySelector('#failures-rows small')"
+    quiet = "getComputedStyle(document.querySelector('#failures-none')).color"
+    for languages, words in (("en", english), ("nb", norwegian)):
+        await tab.emulate(languages=languages)
+        await show(tab, stage)
+        assert await tab.evaluate(f"{note}.textContent") == words
+        stands_out = await tab.evaluate(f"getComputedStyle({note}).color !== {quiet}")
+        assert stands_out == ("·" in words)
+
+
 async def test_data_stays_text(tab: Tab, stage: Stage) -> None:
     """Whatever looks like markup in what the proxy reports is shown as it is, and does nothing."""
     hostile = "<img src=x onerror=\"document.title='hit'\">"

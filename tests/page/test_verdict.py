@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.settings import load
 from proxy.tokens import diagnosis
 from proxy.tokens.values import TokenFailure, TokenState
-from tests.page.staged import NOON, Stage, refused
+from tests.page.staged import ENVIRONMENT, NOON, Stage, refused
 from tests.page.test_page_document import ASSETS
 from tests.page.test_words import TOLD_OTHERWISE, WORDS, reasons
 
@@ -77,6 +78,15 @@ def configured(refused_problems: list[str], restart_needed: list[str]) -> dict[s
     """Give the status of a proxy whose configuration has changed."""
     stage = Stage()
     stage.configuration = {"refused": refused_problems, "restart_needed": restart_needed}
+    return stage.report.status()
+
+
+def listening(**listen: str) -> dict[str, object]:
+    """Give the status of a proxy that listens like that, and waits for a restart as well."""
+    stage = Stage()
+    given = {f"TELENOR_PROXY_LISTEN__{name.upper()}": value for name, value in listen.items()}
+    stage.report.settings = load(None, ENVIRONMENT | given)
+    stage.configuration = {"restart_needed": ["log.format"]}
     return stage.report.status()
 
 
@@ -331,6 +341,21 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         ),
     ),
     (
+        "open to the network",
+        listening(host="0.0.0.0"),
+        "warn",
+        (
+            "Working, but open to the network",
+            "Whoever reaches 0.0.0.0:8080 can place orders in your company's name: no client key is asked for.",
+            "Set listen.client_key, or listen.host to 127.0.0.1. Restart the proxy to take up changes of log.format.",
+        ),
+        (
+            "Virker, men åpen for nettverket",
+            "Alle som når 0.0.0.0:8080, kan bestille i bedriftens navn: Ingen klientnøkkel kreves.",
+            "Sett listen.client_key, eller listen.host til 127.0.0.1. Start proxyen på nytt for å ta i bruk endringer av log.format.",
+        ),
+    ),
+    (
         "draining",
         draining(2),
         "off",
@@ -383,6 +408,31 @@ async def test_a_proxy_that_does_not_answer(tab: Tab) -> None:
     assert ended["headline"] == "Shut down"
     (never,) = await judge(tab, [None], "nb", silent=True)  # type: ignore[list-item] # no answer yet
     assert never["sentence"] == "Den har ikke svart siden denne siden ble åpnet."
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_open"),
+    [
+        ({"host": "::"}, True),
+        ({"host": "10.0.0.5"}, True),
+        ({"host": "localhost"}, False),
+        ({"host": "127.0.0.9"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "0.0.0.0", "client_key": "made-up-key"}, False),
+        ({"unix_socket": "listener"}, False),
+    ],
+)
+async def test_only_an_open_listener_is_warned_of(tab: Tab, listen: dict[str, str], *, is_open: bool) -> None:
+    """Loopback, a Unix socket and a client key keep others out; the page judges that as the settings themselves do."""
+    status = listening(**listen)
+    (found,) = await judge(tab, [status])
+    assert (found["level"] == "warn") is is_open
+    assert (
+        load(
+            None, ENVIRONMENT | {f"TELENOR_PROXY_LISTEN__{k.upper()}": v for k, v in listen.items()}
+        ).listen.is_open
+        is is_open
+    )
 
 
 async def test_a_bad_token_matters_more_than_bad_calls(tab: Tab) -> None:

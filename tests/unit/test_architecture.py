@@ -54,18 +54,22 @@ MAY_IMPORT: Final = {
         "rotation",
         "settings",
         "signals",
+        "starting",
+        "telemetry",
         "tokens",
         "trust",
     },
-    "check": {"errors", "settings", "tokens", "trust"},
+    "check": {"errors", "settings", "starting", "tokens", "trust"},
     "healthcheck": {"settings"},
     "forward": {"clock", "errors", "records", "settings"},
     "tokens": {"clock", "errors"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
-    "rotation": {"clock", "errors", "settings", "watching"},
+    "rotation": {"clock", "errors", "settings", "starting", "tokens", "watching"},
+    "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
     "logs": {"records", "settings"},
+    "telemetry": {"clock", "errors", "records"},
     "settings": {"errors"},
     "sandbox": set[str](),
     "clock": set[str](),
@@ -79,8 +83,8 @@ MAY_IMPORT: Final = {
 #: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
 PURE: Final = {
     "forward.fields": set[str](),
-    "forward.wire": {"re"},
-    "forward.guard": {"hmac", "re", "urllib"},
+    "forward.wire": {"dataclasses", "re"},
+    "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "tokens.values": {"dataclasses", "enum", "pydantic"},
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
@@ -209,7 +213,8 @@ def test_the_clock_is_read_in_one_place() -> None:
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
-        "forward.listener": {"time.perf_counter"},
+        "forward.service": {"time.perf_counter"},
+        "forward.short": {"time.perf_counter"},
         "sandbox.state": {"time.monotonic"},  # the default of an argument
     }
     assert where_used("datetime.now", "datetime.utcnow", "datetime.today", "date.today") == {}
@@ -217,9 +222,9 @@ def test_the_clock_is_read_in_one_place() -> None:
 
 
 def test_the_environment_is_read_in_one_place() -> None:
-    """The command line hands it on; hardening takes one variable out of it; `check` warns of what in it concerns other programs."""
+    """The command line hands it on, and hardening takes one variable out of it."""
     found = where_used("os.environ", "os.environb", "os.getenv", "os.putenv", "os.unsetenv")
-    assert set(found) == {"cli", "hardening", "check"}
+    assert set(found) == {"cli", "hardening"}
 
 
 def test_chance_comes_in_from_outside() -> None:
@@ -234,7 +239,7 @@ def test_chance_comes_in_from_outside() -> None:
     )
     assert found == {
         "app": {"Proxy.run"},
-        "forward.listener": {"Listener.__init__"},  # the prefix of request ids
+        "forward.service": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
 
@@ -256,7 +261,7 @@ def test_secrets_are_uncovered_in_few_places() -> None:
     }
     assert found == {
         "app:_secrets",  # what the log must never show
-        "check:_read_credentials",  # whether the credentials can be right at all
+        "check:examples",  # whether the credentials can be right at all
         "forward.guard:Rules.of",  # the client key to compare with
         "settings.values:_check_client_key",
         "settings.values:_check_secret",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 import ssl
 import threading
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,10 +27,10 @@ from proxy.tokens.values import Grant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
     Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+ROOT = Path(__file__).resolve().parents[2]
 #: Seconds. Long beside what happens here, and short beside what a person notices.
 TIMEOUT = "0.5"
 
@@ -91,11 +93,41 @@ def test_a_persons_login_is_doubted(username: str) -> None:
     assert username not in text
 
 
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        (None, "the environment alone"),
+        (Path("config.yaml"), "config.yaml and the environment, which wins"),
+    ],
+)
+def test_it_says_what_it_has_read(file: Path | None, source: str) -> None:
+    """Where the settings come from is said first: another file than one thinks is a mistake of its own."""
+    first = next(iter(check.read(settings(), {}, file)))
+    assert first.text.startswith(f"It was read from {source};")
+
+
+def test_a_listener_that_is_open_to_a_network_is_warned_of() -> None:
+    """Whoever reaches it may place orders, unless a client key keeps them out."""
+    (text,) = words("listener", settings(listen__host="0.0.0.0"))
+    assert text.startswith("Whoever reaches 0.0.0.0 over the network can place orders")
+    assert words("listener", settings(listen__host="0.0.0.0", listen__client_key="made-up-key")) == []
+
+
 def test_placeholders_are_noticed() -> None:
     """Credentials that still stand as in the example are named, all of them."""
     given = settings(oauth__client_id="replace-me-client-id", oauth__password="replace-me-password")
     (text,) = words("credentials", given)
     assert "oauth.client_id, oauth.password." in text
+
+
+def test_examples_that_are_shown_are_noticed() -> None:
+    """So are the values that the README shows as the look of the four, and a client key that was copied."""
+    shown = re.findall(r"(?m)^\| `(oauth\.\w+)` \|.* `(\w+)` \|$", (ROOT / "README.md").read_text())
+    assert len(shown) == 4
+    copied = {path.replace(".", "__"): value for path, value in shown}
+    given = settings(**copied, listen__client_key="replace-me-client-key")
+    assert check.examples(given) == [*(path for path, _ in shown), "listen.client_key"]
+    assert check.examples(settings()) == []
 
 
 def test_plaintext_is_warned_of_beyond_this_machine() -> None:
@@ -286,6 +318,18 @@ async def test_a_wrong_credential_is_named(wrong: str, says: str) -> None:
     assert ("developer portal" if "client" in wrong else "Min Bedrift") in text
 
 
+async def test_examples_are_not_tried() -> None:
+    """With the example's values no login is tried: it could only count against a machine user, and the way is examined all the same."""
+    sandbox = Sandbox()
+    async with running(sandbox) as url:
+        step, text = await failure(settings(url, oauth__password="replace-me-password"))
+    assert step == "access token"
+    assert text == "No login was tried with the example's values. Replace oauth.password first."
+    counters = sandbox.shown()["counters"]
+    assert isinstance(counters, dict)
+    assert counters["token_calls"] == 0
+
+
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -352,7 +396,7 @@ def test_lookups_fail_in_words(error: OSError, says: str) -> None:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (TimeoutError(), "did not answer within 5 s. Does a firewall drop"),
+        (TimeoutError(), "did not answer within 5 s. Ask whether a firewall drops"),
         (ConnectionRefusedError(errno.ECONNREFUSED, ""), "refused the connection"),
         (OSError(errno.EHOSTUNREACH, ""), "No route to host"),
         (OSError("Multiple exceptions"), "none of its addresses accepts connections"),
@@ -367,9 +411,8 @@ def test_any_other_verdict_on_a_certificate_is_quoted() -> None:
     """A reason to distrust a certificate that has no words of ours is told in OpenSSL's."""
     error = ssl.SSLCertVerificationError(1, "")
     error.verify_code, error.verify_message = 79, "invalid CA certificate"
-    assert (
-        check.why_not_trusted(settings(), 5.0, error)
-        == "The certificate is not trusted: invalid CA certificate."
+    assert check.why_not_trusted(settings(), 5.0, error).startswith(
+        "The certificate is not trusted: invalid CA certificate. Ask "
     )
 
 

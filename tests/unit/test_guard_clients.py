@@ -64,7 +64,7 @@ def refusal(
 )  # fmt: skip
 def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
     """The list names hosts; which port a client came by is no matter."""
-    assert judged(host=b"Host: %b\r\n" % host)
+    assert judged(host=b"Host: %b\r\n" % host).target
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
 def test_another_host_is_misdirected(host: bytes) -> None:
     """A name that is not on the list, spelled the same, gets 421: so a page whose name was pointed here (DNS rebinding) gets nothing."""
     assert refusal(host=b"Host: %b\r\n" % host) is errors.HOST_NOT_ALLOWED
-    assert judged(given=ANY_HOST, host=b"Host: %b\r\n" % host)
+    assert judged(given=ANY_HOST, host=b"Host: %b\r\n" % host).target
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_host_that_is_no_host_is_malformed(host: bytes) -> None:
 def test_http_1_0_may_do_without_host() -> None:
     """HTTP/1.0 knows no Host field; if there is one, it is judged like any other."""
     line = b"GET /a/ HTTP/1.0"
-    assert judged(host=b"", line=line)
-    assert judged(line=line)
+    assert judged(host=b"", line=line).target
+    assert judged(line=line).target
     assert refusal(host=b"Host: evil.example\r\n", line=line) is errors.HOST_NOT_ALLOWED
     assert refusal(host=b"Host: a\r\nHost: a\r\n", line=line) is errors.MALFORMED
 
@@ -148,9 +148,9 @@ def test_http_1_0_may_do_without_host() -> None:
 def test_the_listed_hosts_are_those_of_the_settings() -> None:
     """`listen.allowed_hosts` is the list; a star in it lets every name in."""
     own = rules(allowed_hosts=["proxy.internal"])
-    assert judged(given=own, host=b"Host: proxy.internal:1\r\n")
+    assert judged(given=own, host=b"Host: proxy.internal:1\r\n").target
     assert refusal(given=own) is errors.HOST_NOT_ALLOWED
-    assert judged(given=rules(allowed_hosts=["proxy.internal", "*"]), host=b"Host: x\r\n")
+    assert judged(given=rules(allowed_hosts=["proxy.internal", "*"]), host=b"Host: x\r\n").target
 
 
 # --- web pages --------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_what_a_web_page_sends_is_refused(fields: bytes) -> None:
 )
 def test_what_a_program_sends_passes(fields: bytes) -> None:
     """Programs, among them Node's `fetch`, and a person who types the address, are served."""
-    assert judged(fields)
+    assert judged(fields).target
 
 
 # --- client key -------------------------------------------------------------------------------------------------------
@@ -208,9 +208,9 @@ def test_what_a_program_sends_passes(fields: bytes) -> None:
 
 def test_with_the_key_a_client_passes() -> None:
     """The key of the settings, once, opens the listener; without one set, none is asked for."""
-    assert judged(b"X-Proxy-Key: %b\r\n" % KEY.encode(), WITH_KEY)
-    assert judged(b"x-proxy-key:%b \r\n" % KEY.encode(), WITH_KEY)
-    assert judged(b"X-Proxy-Key: anything\r\n", DEFAULT)
+    assert judged(b"X-Proxy-Key: %b\r\n" % KEY.encode(), WITH_KEY).target
+    assert judged(b"x-proxy-key:%b \r\n" % KEY.encode(), WITH_KEY).target
+    assert judged(b"X-Proxy-Key: anything\r\n", DEFAULT).target
 
 
 @pytest.mark.parametrize(

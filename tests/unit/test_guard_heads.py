@@ -135,7 +135,7 @@ def test_a_head_may_have_so_many_fields_and_no_more() -> None:
     """`limits.max_header_fields` counts every field line, those that stop here too; 431 is for one more."""
     fields = [b"Host: localhost\r\n", b"A: 1\r\n", b"A: 1\r\n", b"TE: x\r\n", b"Connection: x\r\n", b"B:\r\n"]
     most = b"GET / HTTP/1.1\r\n" + b"".join(fields[:MAX_FIELDS]) + b"\r\n"
-    assert judged(most)
+    assert judged(most).target
     assert refusal(b"GET / HTTP/1.1\r\n" + b"".join(fields) + b"\r\n") is errors.HEAD_TOO_LARGE
 
 

@@ -39,11 +39,11 @@ def answering(*answers: bytes) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def test_ready_is_0(capsys: pytest.CaptureFixture[str]) -> None:
-    """A proxy that is ready gives 0, and nothing is said."""
+    """A proxy that is ready gives 0, and one word that says so."""
     with answering(READY) as (port, asked):
         assert healthcheck.run(AdminSettings(port=port), 0) == 0
     assert asked == [b"GET /readiness HTTP/1.0\r\n\r\n"]
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("ready\n", "")
 
 
 def test_not_ready_is_1_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,13 +76,14 @@ def test_somebody_else_there_is_1(answer: bytes, capsys: pytest.CaptureFixture[s
     """Whatever answers that is not the admin listener gives 1, and no traceback."""
     with answering(answer) as (port, _):
         assert healthcheck.run(AdminSettings(port=port), 0) == 1
-    assert (
-        capsys.readouterr().err == "telenor-proxy is not ready: the admin listener gave no answer of ours\n"
+    assert capsys.readouterr().err == (
+        f"telenor-proxy is not ready: what answers on 127.0.0.1 port {port} is no telenor-proxy. "
+        "Check admin.host and admin.port.\n"
     )
 
 
 def test_it_waits_until_it_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
-    """With a wait it asks again until the proxy is ready, and then says nothing."""
+    """With a wait it asks again until the proxy is ready, and does not complain meanwhile."""
     with answering(NOT_READY, b"", READY) as (port, asked):
         assert healthcheck.run(AdminSettings(port=port), 60) == 0
     assert len(asked) == 3

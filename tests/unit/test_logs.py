@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: The example of W3C Trace Context section 3.2.
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 RECORD = Record(
     "id-1", "POST", "/a/b", 201, 0.123456, bytes_in=5, bytes_out=7, upstream_seconds=0.1, attempts=1
 )
@@ -405,14 +407,35 @@ def test_the_line_says_whether_an_order_may_have_been_placed(stdout: IO[str]) ->
     assert event["outcome"] == "unknown"
 
 
-def test_the_access_line_is_as_structlog_would_write_it(stdout: IO[str]) -> None:
-    """The short cut changes nothing: same keys, same order, same bytes."""
-    event = access_line(stdout, RECORD)
+@pytest.mark.parametrize(
+    "record",
+    [
+        RECORD,
+        RECORD._replace(upstream_seconds=None),
+        RECORD._replace(path='/a"b', bytes_in=0),
+        RECORD._replace(path="/a\\b"),
+        RECORD._replace(path='/","status":500,"path":"'),
+        RECORD._replace(path=None, method=None, error="malformed", refused=True),
+        RECORD._replace(trace=TRACE),
+    ],
+)
+def test_the_access_line_is_as_structlog_would_write_it(stdout: IO[str], record: Record) -> None:
+    """The short cut changes nothing: same keys, same order, same values, whatever is in them."""
+    event = access_line(stdout, record)
+    assert (event["path"], event["method"]) == (record.path, record.method)
     fields = {key: value for key, value in event.items() if key not in {"timestamp", "level", "event"}}
     structlog.get_logger().info("request.completed", **fields)
     stdout.seek(0)
-    one, two = (re.sub(r'"timestamp":"[^"]*"', "", line) for line in stdout)
+    one, two = (list(json.loads(line).items())[1:] for line in stdout)
     assert one == two
+
+
+def test_the_line_names_the_trace_of_a_request_that_had_one(stdout: IO[str]) -> None:
+    """W3C Trace Context: the trace id alone, so that it can be searched for."""
+    assert access_line(stdout, RECORD._replace(trace=TRACE))["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    stdout.truncate(0)
+    stdout.seek(0)
+    assert "trace_id" not in access_line(stdout, RECORD)
 
 
 def test_time_stamps_follow_the_clock() -> None:

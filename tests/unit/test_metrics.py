@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy import errors
+from proxy import errors, tokens
 from proxy.admin.metrics import Metrics
+from proxy.forward.guard import METHODS, SAFE_METHODS
 from proxy.records import Record
 from proxy.tokens.values import Cause
 
@@ -36,6 +39,41 @@ def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
     )
 
 
+def series(metrics: Metrics) -> set[tuple[str, ...]]:
+    """Return every series of a scrape: its name, its labels and their values."""
+    return {
+        (sample.name, *sorted(f"{label}={text}" for label, text in sample.labels.items()))
+        for family in families(metrics).values()
+        for sample in family.samples
+    }
+
+
+def is_refusal(kind: errors.Kind) -> bool:
+    """Whether the proxy turns requests down with it; the one below 500 that is no refusal is the answer to a call over the set rate."""
+    return kind is not errors.PACED and (kind.status < 500 or kind in {errors.METHOD_UNKNOWN, errors.VERSION})
+
+
+def reasons() -> set[str]:
+    """Return the reason of every `TokenError` that the package raises, except those that hold a number."""
+    found = set()
+    for path in Path(tokens.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+                "TokenUnavailable",
+                "CredentialsRefused",
+            }:
+                found |= {
+                    part.value
+                    for part in ast.walk(node.args[0])
+                    if isinstance(part, ast.Constant)
+                    and isinstance(part.value, str)
+                    and not part.value.endswith("_")
+                }
+    return found - {
+        "pending"
+    }  # what a request is told before the first fetch has ended; no fetch fails of it
+
+
 def everything() -> Metrics:
     """Return metrics to which everything has happened that can happen."""
     metrics = Metrics()
@@ -43,7 +81,9 @@ def everything() -> Metrics:
     metrics(RECORD._replace(method=None, path=None, status=400, error="malformed-request", refused=True))
     metrics(RECORD._replace(status=0, error="client_left", attempts=2, token_seconds=0.5))
     for kind in errors.KINDS:
-        metrics(RECORD._replace(status=kind.status, error=kind.proxy_error))
+        refused = is_refusal(kind)
+        error = kind.name if refused else kind.proxy_error
+        metrics(RECORD._replace(status=kind.status, error=error, refused=refused, outcome="unknown"))
     for cause in get_args(Cause):
         metrics.renewed(cause, 0.3)
         metrics.renewal_failed(cause, "timeout")
@@ -137,8 +177,90 @@ def test_refusals_and_failures_are_told_apart() -> None:
     metrics(RECORD._replace(status=502, error="dns_error"))
     assert value(metrics, "telenor_proxy_refused_requests_total", reason="path-not-allowed") == 1
     assert value(metrics, "telenor_proxy_failed_requests_total", error="dns_error") == 1
-    assert value(metrics, "telenor_proxy_refused_requests_total", reason="dns_error") is None
-    assert value(metrics, "telenor_proxy_failed_requests_total", error="path-not-allowed") is None
+    for name, label in (
+        ("telenor_proxy_refused_requests", "reason"),
+        ("telenor_proxy_failed_requests", "error"),
+    ):
+        assert sum(sample.value for sample in families(metrics)[name].samples) == 1, label
+
+
+# --- the first increase -----------------------------------------------------------------------------------------------
+
+
+def test_every_way_to_be_refused_or_to_fail_is_there_from_the_start() -> None:
+    """A count of 0 for each kind, and for what clients do, so that an alert hears of the first one; and no count for what cannot be."""
+    metrics = Metrics()
+    refused = {
+        ("telenor_proxy_refused_requests_total", f"reason={kind.name}")
+        for kind in filter(is_refusal, errors.KINDS)
+    }
+    errors_told = {kind.proxy_error for kind in errors.KINDS if not is_refusal(kind)} | {
+        "client_left",
+        "client_slow",
+    }
+    failed = {("telenor_proxy_failed_requests_total", f"error={error}") for error in errors_told}
+    assert {each for each in series(metrics) if each[0].startswith("telenor_proxy_refused")} == refused
+    assert {each for each in series(metrics) if each[0].startswith("telenor_proxy_failed")} == failed
+
+
+def test_every_kind_of_renewal_is_there_from_the_start() -> None:
+    """Results with their causes, and every reason for which a fetch is known to fail."""
+    found = series(Metrics())
+    for cause in get_args(Cause):
+        for result in ("success", "failure"):
+            assert ("telenor_proxy_token_renewals_total", f"cause={cause}", f"result={result}") in found
+    assert "refused" in reasons()
+    for reason in reasons() | {"http_500", "http_503", "rate_limited"}:
+        assert ("telenor_proxy_token_renewal_failures_total", f"reason={reason}") in found, reason
+
+
+def test_the_usual_requests_are_there_from_the_start() -> None:
+    """The methods that order systems use, with every class of status; those of others come with the first such request."""
+    metrics = Metrics()
+    found = {
+        tuple(sample.labels.values())
+        for sample in families(metrics)["telenor_proxy_requests"].samples
+        if sample.value == 0
+    }
+    methods = {"GET"} | {method.decode() for method in METHODS - SAFE_METHODS}
+    classes = {"2xx", "3xx", "4xx", "5xx", "none"}
+    assert found == {(method, status) for method in methods for status in classes}
+    assert metrics.requests() == {}
+
+
+def test_nothing_that_happens_opens_a_series() -> None:
+    """Once everything has happened, a scrape has no series of errors, outcomes and renewals that was not there at the start."""
+    by_label = (
+        "telenor_proxy_refused",
+        "telenor_proxy_failed",
+        "telenor_proxy_unknown",
+        "telenor_proxy_token",
+    )
+    opened = series(everything()) - series(Metrics())
+    assert {each for each in opened if each[0].startswith(by_label)} == set()
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "outcome", "counts"),
+    [
+        *((method, "unknown", True) for method in ("POST", "PUT", "PATCH", "DELETE")),
+        *((method, "unknown", False) for method in ("GET", "HEAD", "OPTIONS")),
+        ("POST", "not_sent", False),
+        ("POST", None, False),
+    ],
+)
+def test_orders_of_unknown_outcome_are_counted(method: str, outcome: str | None, counts: bool) -> None:  # noqa: FBT001 # a column
+    """A call that may have changed something, and of which nobody knows whether it did, counts by its method; one that changes nothing does not."""
+    metrics = Metrics()
+    metrics(RECORD._replace(method=method, status=502, error="connection_terminated", outcome=outcome))
+    found = {
+        sample.labels["method"]: sample.value
+        for sample in families(metrics)["telenor_proxy_unknown_outcomes"].samples
+    }
+    assert found == {"POST": 0, "PUT": 0, "PATCH": 0, "DELETE": 0} | ({method: 1} if counts else {})
 
 
 def test_requests_sent_again_are_counted() -> None:
@@ -182,6 +304,17 @@ def test_configurations_that_were_read_anew_are_counted() -> None:
     assert value(metrics, "telenor_proxy_configuration_reloads_total", result="refused") == 2
 
 
+def test_spans_are_counted() -> None:
+    """How many reached the collector, and how many did not; at 0 from the start, and for good where there is no collector."""
+    metrics = Metrics()
+    metrics.spans("exported", 3)
+    metrics.spans("dropped", 2)
+    found = {
+        sample.labels["result"]: sample.value for sample in families(metrics)["telenor_proxy_spans"].samples
+    }
+    assert found == {"exported": 3, "failed": 0, "dropped": 2}
+
+
 def test_what_happens_to_tokens_is_counted() -> None:
     """Fetches by result and cause, failures by reason, rejections, contention."""
     metrics = Metrics()
@@ -220,4 +353,5 @@ def test_two_proxies_count_for_themselves() -> None:
     """Each has a registry of its own."""
     one, other = Metrics(), Metrics()
     one(RECORD)
-    assert value(other, "telenor_proxy_requests_total", method="POST", status_class="2xx") is None
+    assert value(one, "telenor_proxy_requests_total", method="POST", status_class="2xx") == 1
+    assert value(other, "telenor_proxy_requests_total", method="POST", status_class="2xx") == 0

@@ -169,7 +169,7 @@ async def test_failures_are_remembered_newest_first(proxy: Proxy) -> None:
         RECORD._replace(request_id="id-2", status=403, error="path-not-allowed", refused=True, attempts=0)
     )
     await proxy.clock.advance(5)
-    proxy.report(RECORD._replace(request_id="id-3", status=502, error="dns_error"))
+    proxy.report(RECORD._replace(request_id="id-3", status=502, error="dns_error", outcome="not_sent"))
     newest, older = status(proxy)["last_failures"]
     assert newest == {
         "at": proxy.clock.wall(),
@@ -179,7 +179,9 @@ async def test_failures_are_remembered_newest_first(proxy: Proxy) -> None:
         "error": "dns_error",
         "refused": False,
         "attempts": 1,
+        "outcome": "not_sent",
     }
+    assert older["outcome"] is None
     assert (older["request_id"], older["refused"], older["at"]) == ("id-2", True, proxy.clock.wall() - 5)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
     from pathlib import Path
 
+    from proxy.tokens.values import Cause
+
 CREDENTIALS = {
     "client_id": "sentinel-id",
     "client_secret": "sentinel-secret",
@@ -45,23 +47,20 @@ class Desk:
         self.file = directory / "config.yaml"
         self.file.write_text(yaml)
         self.applied: list[Settings] = []
-        self.renewals = 0
+        self.renewals: list[Cause] = []
         self.results: list[bool] = []
         self.rotation = Rotation(
             self.read(),
             Configuration(self.file, self.read),
             FakeClock(),
             apply=self.applied.append,
-            renew=self._renew,
+            renew=self.renewals.append,
             observe=self.results.append,
         )
 
     def read(self) -> Settings:
         """Read the file as it is."""
         return load(self.file, {})
-
-    def _renew(self) -> None:
-        self.renewals += 1
 
     async def change(self, old: str, new: str, *, told: bool = False) -> list[dict[str, Any]]:
         """Change the file and have it looked at; give the log events of that."""
@@ -87,6 +86,12 @@ def desk(tmp_path: Path) -> Desk:
 def event(name: str, level: str = "info", **fields: object) -> dict[str, object]:
     """Make a log event."""
     return {"event": f"configuration.{name}", "log_level": level, **fields}
+
+
+def waiting(*paths: str) -> dict[str, object]:
+    """Make the event that tells which settings wait for a restart, and what to do about it."""
+    told = f"Still in force as before: {', '.join(paths)}. Restart the proxy to take the change up."
+    return event("restart_needed", "warning", settings=list(paths), detail=told)
 
 
 # --- what changed -----------------------------------------------------------------------------------------------------
@@ -130,7 +135,7 @@ async def test_a_new_credential_is_applied_and_tried_at_once(desk: Desk, key: st
     value = CREDENTIALS[key]
     assert await desk.change(value, f"{value}-2") == [event("reloaded", changed=[f"oauth.{key}"])]
     assert differences(desk.applied[-1], desk.read()) == []
-    assert desk.renewals == 1
+    assert desk.renewals == ["credentials_changed"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,17 @@ async def test_client_key_and_log_level_are_applied_without_a_login(
     """What has nothing to do with the token is taken up without trying the credentials."""
     assert await desk.change(old, new) == [event("reloaded", changed=[name])]
     assert differences(desk.applied[-1], desk.read()) == []
-    assert desk.renewals == 0
+    assert desk.renewals == []
+
+
+async def test_a_client_key_that_is_taken_away_is_warned_of(tmp_path: Path) -> None:
+    """A listener that a network reaches is open from then on, and that is told as it would be at the start; a new key is no reason to."""
+    desk = Desk(tmp_path, YAML.replace("listen: {", "listen: {host: 0.0.0.0, "))
+    assert [told["event"] for told in await desk.change("sentinel-key", "sentinel-key-2")] == [
+        "configuration.reloaded"
+    ]
+    events = await desk.change(", client_key: sentinel-key-2", "")
+    assert [told["event"] for told in events] == ["listener.open_to_network", "configuration.reloaded"]
 
 
 async def test_what_cannot_change_says_so_and_does_not(desk: Desk) -> None:
@@ -153,7 +168,7 @@ async def test_what_cannot_change_says_so_and_does_not(desk: Desk) -> None:
     )
     assert events == [
         event("reloaded", changed=["log.level"]),
-        event("restart_needed", "warning", settings=["admin.port", "limits.max_connections"]),
+        waiting("admin.port", "limits.max_connections"),
     ]
     assert differences(desk.applied[-1], desk.read()) == ["admin.port", "limits.max_connections"]
     assert desk.rotation.restart_needed == ["admin.port", "limits.max_connections"]
@@ -174,7 +189,7 @@ async def test_a_secret_may_move_into_a_file(desk: Desk, tmp_path: Path) -> None
     secret.write_text("sentinel-password\n")
     (told,) = await desk.change("password: sentinel-password", f"password_file: {secret}")
     assert told == event("reloaded", changed=["oauth.password_file"])
-    assert desk.renewals == 0
+    assert desk.renewals == []
     assert desk.rotation.files() == {desk.file, secret}
 
 
@@ -185,7 +200,7 @@ async def test_new_authorities_need_a_restart(tmp_path: Path) -> None:
     desk = Desk(tmp_path, f"{YAML}upstream: {{ca_file: {authorities}}}\n")
     assert await desk.look() == []
     authorities.write_bytes(trustme.CA().cert_pem.bytes())
-    assert (await desk.look())[-1] == event("restart_needed", "warning", settings=["upstream.ca_file"])
+    assert (await desk.look())[-1] == waiting("upstream.ca_file")
     assert authorities in desk.rotation.files()
 
 
@@ -196,13 +211,20 @@ async def test_a_touched_file_changes_nothing(desk: Desk) -> None:
     """A file that was written anew with what it held is no reason for anything, a comment in it neither."""
     assert await desk.change("log:", "log:") == []
     assert await desk.change("log:", "# The log.\nlog:") == []
-    assert (desk.applied, desk.renewals, desk.results) == ([], 0, [])
+    assert (desk.applied, desk.renewals, desk.results) == ([], [], [])
 
 
 async def test_a_hangup_tries_the_credentials_whatever_is_in_the_file(desk: Desk) -> None:
     """SIGHUP is a person who wants something tried: it is, even if nothing changed."""
     assert await desk.look(told=True) == [event("reloaded", changed=[])]
-    assert (desk.applied, desk.renewals) == ([], 1)
+    assert (desk.applied, desk.renewals) == ([], ["asked"])
+
+
+async def test_a_hangup_that_brings_new_credentials_says_so(desk: Desk) -> None:
+    """Credentials that changed are the reason for the login, whoever had them read; they are tried once."""
+    await desk.change("sentinel-password", "sentinel-password-2", told=True)
+    await desk.change("level: info", "level: error", told=True)
+    assert desk.renewals == ["credentials_changed", "asked"]
 
 
 # --- a bad configuration ----------------------------------------------------------------------------------------------
@@ -214,7 +236,7 @@ async def test_a_bad_configuration_changes_nothing(desk: Desk) -> None:
     assert (told["event"], told["log_level"]) == ("configuration.refused", "error")
     assert [problem.partition(":")[0] for problem in told["problems"]] == ["log.colour", "log.level"]
     assert desk.rotation.refused == told["problems"]
-    assert (desk.applied, desk.renewals, desk.results) == ([], 0, [False])
+    assert (desk.applied, desk.renewals, desk.results) == ([], [], [False])
 
 
 async def test_a_bad_configuration_is_told_once(desk: Desk) -> None:
@@ -229,7 +251,7 @@ async def test_a_configuration_put_right_is_accepted_again(desk: Desk) -> None:
     """Back at what is in force, the proxy says that all is well, and does nothing else."""
     await desk.change("level: info", "level: loud")
     assert await desk.change("level: loud", "level: info") == [event("reloaded", changed=[])]
-    assert (desk.rotation.refused, desk.applied, desk.renewals) == ([], [], 0)
+    assert (desk.rotation.refused, desk.applied, desk.renewals) == ([], [], [])
     assert desk.results == [False, True]
 
 
@@ -244,7 +266,7 @@ async def test_a_mistake_of_our_own_changes_nothing(tmp_path: Path) -> None:
         Configuration(None, fail),
         FakeClock(),
         apply=lambda _: pytest.fail("applied"),
-        renew=lambda: pytest.fail("renewed"),
+        renew=lambda _: pytest.fail("renewed"),
         observe=lambda _: pytest.fail("observed"),
     )
     with structlog.testing.capture_logs() as events:
@@ -367,6 +389,7 @@ async def test_a_change_that_nobody_tells_of_is_found(secret: Path, *, listens: 
                 change(secret, "written")
                 assert await watch.calls_after(LOOK_SECONDS) == 1
     assert [told["event"] for told in events] == ([] if listens else ["configuration.watch_failed"])
+    assert [told["reason"] for told in events] == ([] if listens else ["no watches left"])
 
 
 async def test_who_is_not_satisfied_is_told_again(secret: Path) -> None:

@@ -66,6 +66,7 @@ DEFAULTS: dict[str, object] = {
     "shutdown.grace_seconds": 30,
     "log.level": "info",
     "log.format": "auto",
+    "telemetry.otlp_endpoint": None,
 }
 
 #: Setting: the least and the greatest value taken, and the nearest ones that are not.

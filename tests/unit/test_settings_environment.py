@@ -64,6 +64,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "SHUTDOWN__GRACE_SECONDS": ("6", 6.0),
     "LOG__LEVEL": ("debug", "debug"),
     "LOG__FORMAT": ("console", "console"),
+    "TELEMETRY__OTLP_ENDPOINT": ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
 }
 #: Variables that name a file which has to exist.
 FILES = (
@@ -218,8 +219,8 @@ def test_an_empty_credential_is_missing(name: str) -> None:
         ("UPSTREAM_MAX_CONNECTIONS", f" Did you mean {P}UPSTREAM__MAX_CONNECTIONS?"),
         ("OAUTH_CLIENT_ID", f" Did you mean {P}OAUTH__CLIENT_ID?"),
         ("LISTEN", f" Did you mean {P}LISTEN__PORT?"),
-        ("CONFIGURATION", ""),
-        ("", ""),
+        ("CONFIGURATION", " Remove it, or look its name up in the table of settings (README)."),
+        ("", " Remove it, or look its name up in the table of settings (README)."),
     ],
 )
 def test_an_unknown_variable_is_refused(name: str, hint: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from proxy.errors import ConfigError
-from proxy.settings import load, load_admin
+from proxy.settings import files, load, load_admin, syntax
 
 CREDENTIALS = {
     "TELENOR_PROXY_OAUTH__CLIENT_ID": "made-up-id",
@@ -17,9 +19,8 @@ CREDENTIALS = {
     "TELENOR_PROXY_OAUTH__USERNAME": "api0000000000",
     "TELENOR_PROXY_OAUTH__PASSWORD": "made-up-password",
 }
-SYNTAX = "is not valid YAML. Look for a tab in the indentation, a missing space after a colon, or a value with special characters that needs quotes."
-CONTENT = "is not valid YAML. Look for control characters, impossible dates and unusual tags."
-MAPPING = "must hold the sections listen, admin, upstream, oauth, limits, pacing, shutdown, log, each with its settings indented below it."
+NUMBER = "holds a value that YAML takes for a number or a date, but that is none. Put it in quotes."
+MAPPING = "must hold the sections listen, admin, upstream, oauth, limits, pacing, shutdown, log, telemetry, each with its settings indented below it."
 
 
 @pytest.fixture
@@ -43,22 +44,22 @@ def test_an_empty_file_sets_nothing(config: Path, text: str) -> None:
         ("listen:\n  port: 1\n  port: 2\n", ", line 3: port is set a second time. Keep one of them."),
         ("listen: {}\nadmin: {}\nlisten: {}\n", ", line 3: listen is set a second time. Keep one of them."),
         ('a: 1\n"a": 2\n', ", line 2: a is set a second time. Keep one of them."),
-        ("[" * 100_000, ", line 1: is nested too deeply to be a configuration."),
-        ("- " * 100_000, ", line 1: is nested too deeply to be a configuration."),
-        ("listen:\n\tport: 1\n", f", line 2, column 1: {SYNTAX}"),
-        ("listen: {\n", f", line 2, column 1: {SYNTAX}"),
-        ("oauth:\n  password: *word\n", f", line 2, column 13: {SYNTAX}"),
-        ("oauth:\n  password: !word x\n", f", line 2, column 13: {SYNTAX}"),
-        ("oauth:\n  password: @word\n", f", line 2, column 13: {SYNTAX}"),
-        ("oauth:\n  password: wo: rd\n", f", line 2, column 15: {SYNTAX}"),
-        ("a: 1\n---\nb: 2\n", f", line 2, column 1: {SYNTAX}"),
-        ("? [a]\n: b\n", f", line 1, column 3: {SYNTAX}"),
-        ("a: \0", f": {CONTENT}"),
-        ("a: 2027-13-45", f": {CONTENT}"),
-        ("a: !!int x", f": {CONTENT}"),
-        ("a: !!int ''", f": {CONTENT}"),
-        ("a: !!timestamp x", f": {CONTENT}"),
-        (f"a: {'9' * 5000}", f": {CONTENT}"),
+        (
+            "[" * 100_000,
+            ", line 1: is nested too deeply to be a configuration. Check that it is the right file.",
+        ),
+        (
+            "- " * 100_000,
+            ", line 1: is nested too deeply to be a configuration. Check that it is the right file.",
+        ),
+        ("a: \0", ", line 1: holds a control character. Remove it."),
+        ("a: 1\nb: x\x1b[0m", ", line 2: holds a control character. Remove it."),
+        ("listen:\n  host: 2027-13-45", f", line 2: {NUMBER}"),
+        ("a: !!int x", f", line 1: {NUMBER}"),
+        ("a: !!int ''", f", line 1: {NUMBER}"),
+        ("a: !!bool x", f", line 1: {NUMBER}"),
+        ("a: !!timestamp x", f", line 1: {NUMBER}"),
+        (f"a: {'9' * 5000}", f", line 1: {NUMBER}"),
         ("- listen", f": {MAPPING}"),
         ("listen", f": {MAPPING}"),
         ("5", f": {MAPPING}"),
@@ -73,13 +74,90 @@ def test_a_file_that_is_no_configuration_is_one_problem(config: Path, text: str,
     assert caught.value.__context__ is None
 
 
-def test_a_missing_file_is_one_problem(config: Path) -> None:
-    """A file that was asked for has to be there."""
+#: A text, where the fault is found in it, and the beginning of what is said and of what to do.
+SYNTAX = [
+    ("listen:\n\tport: 1\n", "line 2, column 1", "a tab stands", "Write spaces"),
+    ("a: 1\n\tb: 2", "line 2, column 1", "a tab stands", "Write spaces"),
+    ("oauth:\n  password: @word", "line 2, column 13", "a value begins with a character", "Put the value in quotes"),
+    ("oauth:\n  password: %word", "line 2, column 13", "a value begins with a character", "Put the value in quotes"),
+    ("oauth:\n  password: *word", "line 2, column 13", "a value begins with & or *", "Put the value in quotes"),
+    ("oauth:\n  password: *", "line 2, column 14", "a value begins with & or *", "Put the value in quotes"),
+    ("oauth:\n  password: !word x", "line 2, column 13", "a value begins with an exclamation", "Put the value in quotes"),
+    ("oauth:\n  password: !<w ord", "line 2, column 16", "a value begins with an exclamation", "Put the value in quotes"),
+    ("oauth:\n  password: wo: rd", "line 2, column 15", "a colon with a space", "Put a value with a colon in quotes"),
+    ("oauth\nlisten: {}", "line 2, column 7", "a colon with a space", "Put a value with a colon in quotes"),
+    ("oauth:\n  password: 'word", "line 2, column 18", "a quote is opened", "Close it"),
+    ('oauth:\n  password: "\\word"', "line 2, column 14", "a backslash", "Use single quotes"),
+    ("listen:\n  allowed_hosts: - a", "line 2, column 18", "a list begins", "Put each entry"),
+    ("a: [b, c\nd: e", "line 2, column 2", "a bracket or a brace is opened", "Close it"),
+    ("a: {b: c", "line 2, column 1", "a bracket or a brace is opened", "Close it"),
+    ("listen: {\n", "line 2, column 1", "a value is missing", "Close what is open"),
+    ("a: |word\n", "line 1, column 5", "text stands behind |", "Put the whole value in quotes"),
+    ("a: 1\n---\nb: 2", "line 2, column 1", "a line of three dashes", "Keep one of them"),
+    ("? [a]\n: b", "line 1, column 3", "a list or a group", "Write the name alone"),
+    (" a: 1\nb: 2", "line 2, column 1", "the first line is indented", "Begin every section at the margin"),
+    ("oauth:\n  client_id: a\n username: b", "line 3, column 2", "a line is not indented", "Indent the lines"),
+    ("oauth:\n  password: 'wo'rd", "line 2, column 17", "a line is not indented", "Indent the lines"),
+    ("%YAML 9.9\n---\na", "line 1, column 1", "something is out of place", "Look for"),
+]  # fmt: skip # one row a line
+
+
+@pytest.mark.parametrize(("text", "place", "what", "do"), SYNTAX)
+def test_broken_yaml_is_told_with_its_reason(config: Path, text: str, place: str, what: str, do: str) -> None:
+    """What YAML stumbles over is told by line and column, with the reason and what to write; not a word of the file is."""
+    config.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
-        load(config, CREDENTIALS)
-    assert caught.value.problems == [
-        f"{config}: the file does not exist. Check the path; a relative one begins at the working directory."
-    ]
+        load(config, {})
+    (told,) = caught.value.problems
+    assert told.startswith(f"{config}, {place}: is not valid YAML: {what}")
+    assert f". {do}" in told
+    assert told.endswith(".")
+    assert "word" not in told
+    assert caught.value.__context__ is None
+
+
+def test_a_fault_without_a_place_is_told_too() -> None:
+    """Whatever else PyYAML may complain of, nothing of it is repeated."""
+    assert syntax.told(yaml.YAMLError("word"), "") == (
+        ": is not valid YAML: something is out of place. Look for a tab in the indentation, a missing space after a colon,"
+        " or a value with special characters that needs quotes"
+    )
+
+
+def test_a_missing_file_is_one_problem(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was asked for has to be there; how far its path leads is told, and where a relative one begins."""
+    home = config.parent
+    monkeypatch.chdir(home)
+    for path, end, begins in (
+        (config, home, ""),
+        (home / "a" / "b.yaml", home, ""),
+        (Path("config.yaml"), home, f"; it begins at the working directory, {home}"),
+        (Path("../b/config.yaml"), home / "..", f"; it begins at the working directory, {home}"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load(path, CREDENTIALS)
+        assert caught.value.problems == [
+            f"{path}: the file does not exist: of its path only {end} is there. Check the path{begins}."
+        ]
+
+
+def test_a_working_directory_that_is_gone_is_no_mistake_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have removed it; the file is missing all the same."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert files.whither(Path("config.yaml")).startswith("of its path only / is there.")
+
+
+def test_who_may_not_read_is_told() -> None:
+    """Rights that are missing are told with the user that needs them: in a container one does not know it by heart."""
+    told = files.unreadable(PermissionError(13, "Permission denied"))
+    assert told == (
+        f"cannot be read (Permission denied). Let the user that the proxy runs as ({os.geteuid()}) read it"
+    )
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
@@ -88,7 +166,7 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
         load(tmp_path, CREDENTIALS)
     (told,) = caught.value.problems
     assert told.startswith(f"{tmp_path}: the file cannot be read (")
-    assert told.endswith("). Check the path and the rights.")
+    assert told.endswith("). Check the path.")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfea\0", b"listen: {host: \xe6}"])
@@ -141,8 +219,10 @@ except ConfigError as error:
         ),
         ("a: 1\na: 2\n", "{config}, line 2: a is set a second time."),
         ("[" * 100_000, "{config}, line 1: is nested too deeply"),
-        ("a: *b", "{config}, line 1, column 4: is not valid YAML."),
-        ("a: \1", "{config}: is not valid YAML."),
+        ("a: *b", "{config}, line 1, column 4: is not valid YAML: a value begins with & or *"),
+        ("a: \1", "{config}, line 1: holds a control character."),
+        ("listen:\n\tport: 1", "{config}, line 2, column 1: is not valid YAML: a tab stands"),
+        ("listen: {host: [a}", "{config}, line 1, column 18: is not valid YAML: a bracket or a brace"),
     ],
 )
 def test_libyaml_is_not_needed(config: Path, text: str, told: str) -> None:

@@ -185,9 +185,32 @@ def test_a_ca_file_holds_certificates(tmp_path_factory: pytest.TempPathFactory) 
         ("key", "names a file without a certificate in PEM form"),
         ("empty", "names a file without a certificate in PEM form"),
         ("broken", "names a file without a certificate in PEM form"),
-        ("missing", "names a file that cannot be read (No such file or directory)"),
+        ("missing", f"names a file that does not exist: of its path only {folder} is there. Check the path."),
     ]:
         with pytest.raises(ConfigError) as caught:
             load(None, credentials | {"TELENOR_PROXY_UPSTREAM__CA_FILE": str(folder / name)})
         (line,) = caught.value.problems
         assert line.startswith(f"upstream.ca_file (from TELENOR_PROXY_UPSTREAM__CA_FILE): {told}")
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_open"),
+    [
+        ({}, False),
+        ({"host": "LOCALHOST"}, False),
+        ({"host": "127.8.0.1"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "::"}, True),
+        ({"host": "10.0.0.5"}, True),
+        ({"host": "proxy.example"}, True),
+        ({"host": "0.0.0.0", "client_key": "made-up-key"}, False),
+        ({"unix_socket": "listener"}, False),
+    ],
+)
+def test_a_listener_beyond_loopback_is_open_without_a_key(
+    listen: dict[str, object], *, is_open: bool
+) -> None:
+    """Whoever reaches it over a network may place orders, unless a client key keeps them out."""
+    settings = Settings.model_validate({"oauth": CREDENTIALS, "listen": listen})
+    assert settings.listen.is_open is is_open

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 P = "TELENOR_PROXY_"
+UNKNOWN = "is not a setting. Remove it, or look its name up in the table of settings (README)."
+BACK = "leads back to the proxy itself, by {0}.host and {0}.port. Set it to the API (https://api.telenor.no), or {0}.port to another port."
 OAUTH = "oauth: {client_id: a, client_secret: b, username: c, password: d}\n"
 
 
@@ -97,14 +99,15 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
         ),
         ("scope: a", "scope: is not a setting. Did you mean oauth.scope?"),
         ("limit: {}", "limit: is not a setting. Did you mean limits?"),
-        ("zzz: 1", "zzz: is not a setting."),
-        ("listen: {1: 2}", "listen.1: is not a setting."),
-        ("listen: {~: 2}", "listen.None: is not a setting."),
+        ("zzz: 1", f"zzz: {UNKNOWN}"),
+        ("listen: {1: 2}", f"listen.1: {UNKNOWN}"),
+        ("listen: {~: 2}", f"listen.null: {UNKNOWN}"),
+        ("listen: {on: 2}", f"listen.true: {UNKNOWN}"),
         ("listen: {port 2: 3}", "listen.port...: is not a setting. Did you mean listen.port?"),
         ("listen : {port? : 3}", "listen.port...: is not a setting. Did you mean listen.port?"),
         ("listen!: {}", "listen...: is not a setting. Did you mean listen?"),
-        ("\u00e5: 1", "...: is not a setting."),
-        ("listen: {'': 2}", "listen.: is not a setting."),
+        ("\u00e5: 1", f"...: {UNKNOWN}"),
+        ("listen: {'': 2}", f"listen.: {UNKNOWN}"),
         (
             "listen.port: 1",
             "listen.port: must be split at the dot: the section first, the rest indented below it.",
@@ -176,7 +179,7 @@ def test_a_wrong_type_is_refused(problems: Callable[[str], list[str]], text: str
             for path in ("/a?b", "/a#b", "/a%2f", "/a\\b", "//a", "/a//b", "/a/../b", "/a/.", "/..")
         ),
         *(
-            (f"upstream: {{allowed_paths: ['{path}']}}", "upstream.allowed_paths[0]: can never be called: everything below /oauth/ is the proxy's own business.")
+            (f"upstream: {{allowed_paths: ['{path}']}}", "upstream.allowed_paths[0]: can never be called: everything below /oauth/ is the proxy's own business. Remove the entry.")
             for path in ("/oauth", "/oauth/", "/OAuth/v2", "/oauth/v2/token")
         ),
         ("oauth: {token_path: oauth/token}", 'oauth.token_path: must begin with "/" and hold visible ASCII characters only.'),
@@ -220,6 +223,12 @@ def test_unusual_values_that_work_are_taken(accepted: Callable[[str], Settings],
         ("admin: {port: 8080}", "admin.port: is 8080, the same address as the listener's. Give one of them another port."),
         ("listen: {host: 0.0.0.0, port: 9090}", "admin.port: is 9090, the same address as the listener's. Give one of them another port."),
         ("listen: {host: A, port: 5}\nadmin: {host: a, port: 5}", "admin.port: is 5, the same address as the listener's. Give one of them another port."),
+        ("upstream: {url: 'http://127.0.0.1:8080'}", f"upstream.url: {BACK.format('listen')}"),
+        ("upstream: {url: 'https://localhost:8080'}", f"upstream.url: {BACK.format('listen')}"),
+        ("upstream: {url: 'http://127.0.0.1:9090'}", f"upstream.url: {BACK.format('admin')}"),
+        ("upstream: {url: 'http://127.0.0.9:5'}\nlisten: {host: 0.0.0.0, port: 5}", f"upstream.url: {BACK.format('listen')}"),
+        ("upstream: {url: 'http://[::1]:5'}\nlisten: {host: '::', port: 5}", f"upstream.url: {BACK.format('listen')}"),
+        ("upstream: {url: 'https://Proxy.example:5'}\nlisten: {host: proxy.Example, port: 5}", f"upstream.url: {BACK.format('listen')}"),
         ("upstream: {url: 'http://a.example'}", "upstream.url: would send the credentials and the token unencrypted. Use https, or set upstream.allow_plaintext to true if you trust every network on the way."),
         ("upstream: {allowed_paths: [/a/, /login/token/x]}\noauth: {token_path: /login/token}", "upstream.allowed_paths[1]: can never be called, since oauth.token_path is the proxy's own business. Remove the entry."),
         ("upstream: {allowed_paths: [/bye/]}\noauth: {logout_path: /bye}", "upstream.allowed_paths[0]: can never be called, since oauth.logout_path is the proxy's own business. Remove the entry."),
@@ -241,6 +250,11 @@ def test_a_contradiction_is_refused(problems: Callable[[str], list[str]], text: 
         "listen: {host: '::1', port: 5}\nadmin: {host: 0.0.0.0, port: 5}",
         "upstream: {url: 'http://a.example', allow_plaintext: true}",
         "upstream: {url: 'http://localhost:1'}",
+        "upstream: {url: 'http://127.0.0.2:8080'}",
+        "upstream: {url: 'http://[::1]:8080'}",
+        "upstream: {url: 'http://[::1]:5'}\nlisten: {host: 0.0.0.0, port: 5}",
+        "upstream: {url: 'https://api.example:5'}\nlisten: {host: 0.0.0.0, port: 5}",
+        "upstream: {url: 'http://127.0.0.1:8080'}\nlisten: {unix_socket: a}",
         "upstream: {allowed_paths: [/login/]}\noauth: {token_path: /login/token}",
         "limits: {max_replay_bytes: 1000, max_body_bytes: 10}",
     ],

@@ -44,10 +44,12 @@ def errors(document: object) -> list[str]:
     return [error.message for error in Draft202012Validator(json_schema()).iter_errors(document)]
 
 
-def flat(document: dict[str, dict[str, object]]) -> dict[str, object]:
-    """Return the settings of a document by their paths."""
+def flat(document: dict[str, dict[str, object] | None]) -> dict[str, object]:
+    """Return the settings of a document by their paths; a section may have nothing but comments in it."""
     return {
-        f"{section}.{key}": value for section, content in document.items() for key, value in content.items()
+        f"{section}.{key}": value
+        for section, content in document.items()
+        for key, value in (content or {}).items()
     }
 
 

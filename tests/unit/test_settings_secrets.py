@@ -82,7 +82,7 @@ def test_only_newlines_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "the file does not exist. Check the path; a relative one begins at the working directory."),
+        (None, "the file does not exist: of its path only {folder} is there. Check the path."),
         (b"\xff" + SENTINEL.encode(), "the file is not UTF-8 text. Save it as UTF-8."),
         (b"a" + "\u00e5".encode() * 40_000, "the file is larger than 65536 bytes. Check the path."),
         (SENTINEL.encode() * 7000, "the file is larger than 65536 bytes. Check the path."),
@@ -99,8 +99,20 @@ def test_a_file_without_a_secret_is_refused(
         file.write_bytes(content)
     name = f"{path}_file"
     assert problems(None, without(path) | {variable(name): str(file)}) == [
-        f"{name} (from {variable(name)}): {told}"
+        f"{name} (from {variable(name)}): {told.format(folder=tmp_path)}"
     ]
+
+
+@pytest.mark.parametrize(
+    "name", [SENTINEL, f"{SENTINEL}/x", f"./{SENTINEL}", f"/{SENTINEL}", f"/{SENTINEL}/x"]
+)
+def test_a_secret_in_place_of_its_file_is_not_shown(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a path that leads nowhere only what exists is told: the rest may be the secret itself."""
+    monkeypatch.chdir(tmp_path)
+    (told,) = problems(None, without("oauth.password") | {variable("oauth.password_file"): name})
+    assert f"of its path only {'/' if name.startswith('/') else tmp_path} is there." in told
 
 
 def test_a_directory_holds_no_secret(tmp_path: Path) -> None:

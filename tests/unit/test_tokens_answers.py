@@ -55,6 +55,23 @@ def test_a_grant_without_lifetime_says_so() -> None:
     assert grant.note is not None
 
 
+@pytest.mark.parametrize("status", [200, 401, 403, 421, 503])
+def test_a_proxy_that_answers_itself_is_no_refusal(status: int) -> None:
+    """An answer that a telenor-proxy made is told as what it is, and not as a refusal of credentials that Telenor has never seen."""
+    error = failure(answer(status, {"code": 20}, Proxy_Status="telenor-proxy; error=http_request_denied"))
+    assert isinstance(error, TokenUnavailable)
+    assert (error.reason, error.code) == ("proxy_answered", None)
+    assert "upstream.url" in error.detail
+
+
+@pytest.mark.parametrize(
+    "field", ["", "another-proxy; error=dns_error", "telenor-proxies", "x, telenor-proxy"]
+)
+def test_another_proxys_word_changes_nothing(field: str) -> None:
+    """What other proxies on the way say of themselves is theirs."""
+    assert failure(answer(401, {"code": 20}, Proxy_Status=field)).reason == "refused"
+
+
 @pytest.mark.parametrize(
     ("given", "reason", "words"),
     [

@@ -467,6 +467,16 @@ async def test_new_credentials_are_tried_at_once(house: House) -> None:
     assert house.login.calls == [0, 30, 90, 100]
 
 
+@pytest.mark.parametrize("cause", ["credentials_changed", "asked"])
+async def test_the_cause_of_a_demand_is_told(house: House, cause: Cause) -> None:
+    """Whether credentials changed or a person asked is told with the outcome, once; the next renewal has its own cause."""
+    house.start()
+    await house.clock.settle()
+    house.source.renew_now(cause)
+    await house.advance_to(4000)
+    assert [told[1] for told in house.observer.told if told[0] == "renewed"] == ["startup", cause, "ahead"]
+
+
 async def test_there_is_hope_while_new_credentials_are_tried(house: House) -> None:
     """However far the old credentials were put off, a request waits for the fetch with the new ones that is under way."""
     house.start()
@@ -771,7 +781,14 @@ async def test_renewals_and_rejections_are_logged_and_counted(house: House) -> N
             "cause": "startup",
             "seconds": 0.0,
         },
-        {"event": "token.invalidated", "log_level": "warning", "generation": 1, "age_seconds": 12},
+        {
+            "event": "token.invalidated",
+            "log_level": "warning",
+            "generation": 1,
+            "age_seconds": 12,
+            "detail": "The API rejected the access token, so a new one is fetched. If this comes often, look for another program "
+            "that logs in with the same machine user.",
+        },
         {
             "event": "token.renewed",
             "log_level": "info",

@@ -23,23 +23,23 @@ def whole_lines(head: wire.RequestHead | wire.ResponseHead) -> list[bytes]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b"GET / HTTP/1.1", (b"GET", b"/", 1, 1)),
-        (b"GET / HTTP/1.0", (b"GET", b"/", 1, 0)),
-        (b"PATCH /a%2fb?c=%zz#d HTTP/1.1", (b"PATCH", b"/a%2fb?c=%zz#d", 1, 1)),
-        (b"OPTIONS * HTTP/1.1", (b"OPTIONS", b"*", 1, 1)),
-        (b"CONNECT a.example:443 HTTP/1.1", (b"CONNECT", b"a.example:443", 1, 1)),
-        (b"GET http://a.example/ HTTP/1.1", (b"GET", b"http://a.example/", 1, 1)),
-        (b"get / HTTP/1.1", (b"get", b"/", 1, 1)),
-        (b"!#$%&'*+-.^_`|~09azAZ / HTTP/1.1", (b"!#$%&'*+-.^_`|~09azAZ", b"/", 1, 1)),
-        (b'GET "<>\\^`{|}!~ HTTP/1.1', (b"GET", b'"<>\\^`{|}!~', 1, 1)),
-        (b"PRI * HTTP/2.0", (b"PRI", b"*", 2, 0)),
-        (b"GET / HTTP/9.9", (b"GET", b"/", 9, 9)),
+        (b"GET / HTTP/1.1", (b"GET", b"/", 1)),
+        (b"GET / HTTP/1.0", (b"GET", b"/", 0)),
+        (b"PATCH /a%2fb?c=%zz#d HTTP/1.1", (b"PATCH", b"/a%2fb?c=%zz#d", 1)),
+        (b"OPTIONS * HTTP/1.1", (b"OPTIONS", b"*", 1)),
+        (b"CONNECT a.example:443 HTTP/1.1", (b"CONNECT", b"a.example:443", 1)),
+        (b"GET http://a.example/ HTTP/1.1", (b"GET", b"http://a.example/", 1)),
+        (b"get / HTTP/1.1", (b"get", b"/", 1)),
+        (b"!#$%&'*+-.^_`|~09azAZ / HTTP/1.1", (b"!#$%&'*+-.^_`|~09azAZ", b"/", 1)),
+        (b'GET "<>\\^`{|}!~ HTTP/1.1', (b"GET", b'"<>\\^`{|}!~', 1)),
+        (b"PRI * HTTP/2.0", (b"PRI", b"*", -1)),
+        (b"GET / HTTP/9.9", (b"GET", b"/", -1)),
     ],
 )
-def test_a_request_line_is_read_as_it_came(line: bytes, expected: tuple[bytes, bytes, int, int]) -> None:
+def test_a_request_line_is_read_as_it_came(line: bytes, expected: tuple[bytes, bytes, int]) -> None:
     """Method, target and version are the client's very bytes; whether they may pass is not for the grammar to say."""
     head = wire.parse_request(request(b"Host: a\r\n", line))
-    assert (head.method, head.target, head.major, head.minor) == expected
+    assert (head.method, head.target, head.minor) == expected
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,8 @@ def test_a_request_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
 def test_a_status_line_is_read_as_it_came(line: bytes, expected: tuple[int, int, bytes]) -> None:
     """Version, status and reason are the API's; a reason may be missing, as many servers leave it out."""
     head = wire.parse_response(request(line=line))
-    assert (head.minor, head.status, head.reason) == expected
+    assert (head.minor, head.status) == expected[:2]
+    assert head.status_line == b"HTTP/1.1 %d %b\r\n" % expected[1:]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ function showVerdict() {
   put("step", step);
   if (isSilent()) put("again", "");
   document.body.classList.toggle("silent", isSilent());
-  put("live-words", say.t(seen.unanswered > 0 ? "live.retrying" : "live"));
+  put("live-words", say.t(seen.unanswered > 0 ? "live.retrying" : seen.status === null ? "live.asking" : "live"));
   document.title = `${say.t(headline)} · telenor-proxy`;
   const disc = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${COLOURS[level]}"/></svg>`;
   const icon = `data:image/svg+xml,${encodeURIComponent(disc)}`;
@@ -251,12 +251,23 @@ function showNumbers(status) {
   );
 }
 
+/** Methods that change nothing, so that nothing has to be looked up. */
+const SAFE = new Set(["GET", "HEAD", "OPTIONS"]);
+
+/** What the API has had of a failed call, and whether it may have acted on it: [words, class]. */
+function aboutSending({ refused, attempts, outcome, method }) {
+  if (refused) return [say.t("failures.refused"), ""];
+  if (outcome === "not_sent" || attempts === 0) return [say.t("failures.unsent"), ""];
+  const sent = say.t("failures.sent", { n: attempts });
+  return outcome === "unknown" && !SAFE.has(method) ? [`${say.t("failures.unknown")} · ${sent}`, "unknown"] : [sent, ""];
+}
+
 function showFailures({ last_failures: failures, now: instant }) {
   byId("failures-none").hidden = failures.length > 0;
   byId("failures-table").hidden = failures.length === 0;
   renew("failures-rows", [failures, dayOf(instant)], () =>
     failures.map((failure) => {
-      const sent = failure.attempts > 0 ? say.t("failures.sent", { n: failure.attempts }) : say.t("failures.unsent");
+      const [sent, className] = aboutSending(failure);
       return make(
         "tr",
         {},
@@ -275,7 +286,7 @@ function showFailures({ last_failures: failures, now: instant }) {
           "td",
           {},
           make("span", { text: say.sentence(errorWords(failure, say)) }),
-          make("small", { text: failure.refused ? say.t("failures.refused") : sent }),
+          make("small", { text: sent, className }),
           make("code", { className: "narrow", text: failure.request_id }),
         ),
         make("td", { className: "roomy" }, make("code", { text: failure.request_id })),
@@ -364,6 +375,7 @@ async function ask() {
 document.documentElement.lang = say.language;
 for (const node of document.querySelectorAll("[data-words]")) node.textContent = say.t(node.dataset.words);
 put("where", location.host);
+put("zone", say.t("about.zone", { zone: say.zone(Date.now() / 1000) }));
 byId("numbers-table").tHead.rows[0].append(
   ...["numbers.minute", "result.2xx", "result.3xx", "result.4xx", "result.5xx", "result.refused", "result.failed", "numbers.whole", "numbers.upstream"].map(
     (key) => make("th", { scope: "col", text: say.sentence(say.t(key)) }),

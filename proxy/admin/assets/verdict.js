@@ -14,6 +14,7 @@ const AFTER_REASON = {
   wrong_token_type: "theirs",
   no_token: "theirs",
   redirected: "path",
+  proxy_answered: "loop",
   expired_on_arrival: "theirs",
   unexpected: "report",
   unexpected_answer: "in_between",
@@ -94,6 +95,12 @@ function aboutConfiguration(problems, say) {
   return settings.length > 0 ? say.t("next.config_refused", { settings: settings.join(", ") }) : say.t("next.config_unreadable");
 }
 
+/** Where clients connect, if programs on other machines may and nothing asks who they are; null otherwise. */
+function openTo({ "listen.unix_socket": socket, "listen.client_key": key, "listen.host": host, "listen.port": port }) {
+  const loopback = /^(localhost|127(\.\d+){3}|::1)$/i;
+  return socket === null && key === "not set" && !loopback.test(host) ? `${host.includes(":") ? `[${host}]` : host}:${port}` : null;
+}
+
 function view(level, headline, sentences, steps) {
   return { level, headline: `headline.${headline}`, sentence: sentences.join(" "), step: steps.join(" ") };
 }
@@ -134,5 +141,7 @@ function verdict(status, say, silent = false, now = status?.now) {
   const { refused = [], restart_needed: waiting = [] } = status.configuration;
   if (refused.length > 0) return view("warn", "config_refused", [say.t("say.config_refused")], [aboutConfiguration(refused, say)]);
   const restart = waiting.length > 0 ? [say.t("next.restart", { settings: waiting.join(", ") })] : [];
+  const host = openTo(status.settings);
+  if (host !== null) return view("warn", "open", [say.t("say.open", { host })], [say.t("next.open"), ...restart]);
   return view("ok", "working", [say.t(token.next_attempt_in_seconds > 0 ? "say.working" : "say.renewing")], restart);
 }

@@ -19,6 +19,7 @@ function speaker(words, { language, locale, timeZone }) {
   const minutes = new Intl.DateTimeFormat(locale, { timeStyle: "short", timeZone });
   const seconds = new Intl.DateTimeFormat(locale, { timeStyle: "medium", timeZone });
   const day = new Intl.DateTimeFormat(locale, { day: "numeric", month: "short", timeZone });
+  const zoned = new Intl.DateTimeFormat(locale, { timeZoneName: "longOffset", timeZone });
   const date = (instant) => new Date(instant * 1000);
 
   const has = (key) => Object.hasOwn(own, key);
@@ -57,6 +58,11 @@ function speaker(words, { language, locale, timeZone }) {
     has,
     t,
     count: (n) => count.format(n),
+    /** "Europe/Oslo (GMT+01:00)": the zone of all times that are written here, as it is at that instant. */
+    zone(instant) {
+      const offset = zoned.formatToParts(date(instant)).find(({ type }) => type === "timeZoneName").value;
+      return `${zoned.resolvedOptions().timeZone} (${offset})`;
+    },
     minutes: (instant) => minutes.format(date(instant)),
     seconds: (instant) => seconds.format(date(instant)),
     /** "at 10:12", with the day if it is another one than now. */

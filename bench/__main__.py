@@ -1,0 +1,185 @@
+"""Measures the proxy and its peers side by side: `make bench`, or with arguments `make bench BENCH="keepalive --rounds 3"`.
+
+Prints tables, and writes all samples as JSON. Needs Linux, two cores, and wrk and NGINX (Debian: `apt-get install wrk nginx-light`); peers
+that are not installed are left out, and it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import ssl
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench import measure, processes, report, systems
+from bench.contest import Bench
+from bench.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.contest import Scenario
+    from bench.systems import System
+
+OUTPUT: Final = measure.ROOT / ".cache" / "bench" / "results.json"
+ROUNDS: Final = 5
+SECONDS: Final = 3
+#: Of the first minute's average. More than this, and something else is going on.
+QUIET: Final = 0.5
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Return what the command line says."""
+    names = [scenario.name for scenario in SCENARIOS]
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help=f"any of {', '.join(names)}; all without one"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="say what there is to measure, and with which systems"
+    )
+    parser.add_argument("--quick", action="store_true", help="one round of one second each: does it work?")
+    parser.add_argument("--rounds", type=int, help=f"how often each system is measured (default: {ROUNDS})")
+    parser.add_argument("--seconds", type=int, help=f"how long a load lasts (default: {SECONDS})")
+    parser.add_argument("--systems", help="only these, separated by commas")
+    parser.add_argument("--proxy-cores", default="0", help="for what is measured (default: 0)")
+    parser.add_argument("--load-cores", default="1", help="for clients and API (default: 1)")
+    parser.add_argument(
+        "--output", type=Path, default=OUTPUT, help=f"the JSON (default: {OUTPUT.relative_to(measure.ROOT)})"
+    )
+    given = parser.parse_args(words)
+    unknown = [name for name in given.scenarios if name not in names]
+    if unknown:
+        parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(names)}")
+    given.systems = [name.strip().lower() for name in given.systems.split(",")] if given.systems else None
+    given.rounds = given.rounds or (1 if given.quick else ROUNDS)
+    given.seconds = given.seconds or (1 if given.quick else SECONDS)
+    return given
+
+
+def choose(known: Sequence[System], wanted: Sequence[str] | None) -> list[System]:
+    """Return the systems that are wanted and installed. Ours is always one, since ratios are to it."""
+    wanted = wanted or [system.name.lower() for system in known]
+    return [
+        system
+        for system in known
+        if system.program and (system.name == report.OURS or system.name.lower() in wanted)
+    ]
+
+
+def conditions(given: argparse.Namespace, known: Sequence[System]) -> dict[str, object]:
+    """Return what the measurement was made with."""
+    api = next(system.version for system in known if system.name == "NGINX")
+    return {
+        **measure.machine(),
+        "revision": measure.revision(),
+        "quick": given.quick,
+        "rounds": given.rounds,
+        "seconds": given.seconds,
+        "proxy_cores": given.proxy_cores,
+        "load_cores": given.load_cores,
+        "wrk": processes.version_of(processes.program("wrk"), "-v", r"wrk (?:debian/)?(\d[\w.]*)"),
+        "api": f"NGINX {api}",
+        "openssl": ssl.OPENSSL_VERSION.split()[1],
+        "uvloop": version("uvloop"),
+        "aiofastnet": version("aiofastnet"),
+    }
+
+
+def run(scenario: Scenario, bench: Bench) -> report.Document:
+    """Run one scenario; return what it found, as it stands in the JSON."""
+    scenario.run(bench)
+    return {
+        "name": scenario.name,
+        "title": scenario.title,
+        "shows": scenario.shows,
+        "headline": scenario.headline,
+        "metrics": [metric._asdict() for metric in scenario.metrics],
+        "samples": bench.findings(),
+        "failed": bench.failed,
+    }
+
+
+def raise_limits() -> None:
+    """Allow as many open files as the machine does: a thousand connections take more than two thousand."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def say(text: str) -> None:
+    """Tell how far it is, beside the tables on standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> report.Document:
+    """Measure, and return the results."""
+    chosen = choose(known, given.systems)
+    wanted = [scenario for scenario in SCENARIOS if scenario.name in (given.scenarios or [scenario.name])]
+    results: report.Document = {
+        "conditions": conditions(given, known),
+        "systems": {system.name: system.version for system in chosen},
+        "absent": [system.name for system in known if not system.program],
+        "scenarios": [],
+    }
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        house = systems.House(Path(directory), systems.Cores(given.proxy_cores, given.load_cores))
+        for scenario in wanted:
+            say(f"{scenario.name}: {scenario.title}")
+            found = run(scenario, Bench(house, chosen, given.rounds, given.seconds, wrk, say))
+            results["scenarios"].append(found)
+            print(f"\n{report.table(found)}\n", flush=True)
+    return report.with_summaries(results)
+
+
+def listing(known: Sequence[System]) -> str:
+    """Return what there is."""
+    lines = [f"  {scenario.name:<10} {scenario.title}" for scenario in SCENARIOS]
+    lines += [
+        "",
+        *(f"  {system.name:<14} {system.version if system.program else 'not installed'}" for system in known),
+    ]
+    return "\n".join(lines)
+
+
+def main(words: Sequence[str]) -> int:
+    """Return the exit status: 0, 1 if something that it cannot do without is missing, 2 for arguments that mean nothing."""
+    given = arguments(words)
+    known = systems.known()
+    unknown = set(given.systems or []) - {system.name.lower() for system in known}
+    if unknown:
+        say(
+            f"No such system: {', '.join(sorted(unknown))}. There are {', '.join(system.name for system in known)}."
+        )
+        return 2
+    if given.list:
+        print(listing(known))
+        return 0
+    wrk = processes.program("wrk")
+    if sys.platform != "linux" or wrk is None or processes.program("nginx") is None:
+        say("The benchmark needs Linux, wrk and NGINX. On Debian: apt-get install wrk nginx-light")
+        return 1
+    try:
+        os.sched_setaffinity(0, processes.numbers(given.load_cores))
+    except (OSError, ValueError):
+        say(
+            "The benchmark needs one core for the proxy and another for the load: --proxy-cores, --load-cores"
+        )
+        return 1
+    raise_limits()
+    if os.getloadavg()[0] > QUIET:
+        say(f"The machine is busy (load {os.getloadavg()[0]:.2f}): the figures will not be good.")
+    results = measured(given, known, wrk)
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    given.output.write_text(report.as_json(results), encoding="utf-8")
+    print(report.conditions(results))
+    print(f"\nwritten: {given.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

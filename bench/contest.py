@@ -1,0 +1,104 @@
+"""What a scenario works with: the systems, whose turn it is, and what was found.
+
+The systems take turns within each round, and another one begins each round, so that what disturbs the machine disturbs all of them. A system
+that cannot do the work is left out, with the reason; the one that all of this is about cannot be.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from bench.load import Refused
+from bench.processes import NotStartedError
+from bench.report import OURS, RELAY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bench.systems import House, System
+
+#: What a system may fail of. All else is a mistake of the benchmark.
+FAULTS: Final = (NotStartedError, Refused, OSError, subprocess.SubprocessError)
+
+#: For each system and each of its figures, one value a round.
+Samples = dict[str, dict[str, list[float]]]
+
+
+class Metric(NamedTuple):
+    """One figure. unit: as it is shown; digits: how many after the point."""
+
+    key: str
+    title: str
+    unit: str
+    digits: int = 0
+
+
+class Scenario(NamedTuple):
+    """One thing to measure. shows: what it tells, in a sentence; headline: the figure that ratios are made of; run: does it."""
+
+    name: str
+    title: str
+    shows: str
+    metrics: tuple[Metric, ...]
+    headline: str
+    run: Callable[[Bench], None]
+
+
+@dataclass
+class Bench:
+    """One scenario's systems and findings. seconds: how long a load lasts; wrk: the program; say: tells how far it is."""
+
+    house: House
+    systems: Sequence[System]
+    rounds: int
+    seconds: int
+    wrk: str
+    say: Callable[[str], None]
+    samples: Samples = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    #: Who could not take part, and why.
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def proxies(self) -> list[System]:
+        """The systems that are proxies: all but the relay."""
+        return [system for system in self.systems if system.name != RELAY]
+
+    def add(self, system: str, **figures: float) -> None:
+        """Note what one round gave."""
+        for key, value in figures.items():
+            self.samples[system][key].append(value)
+
+    def turns(self, systems: Sequence[System]) -> Iterator[System]:
+        """Give the systems in turn, round by round, without those that have failed."""
+        for number in range(self.rounds):
+            self.say(f"  round {number + 1} of {self.rounds}")
+            for system in rotated(systems, number):
+                if system.name not in self.failed:
+                    yield system
+
+    @contextmanager
+    def trying(self, system: System) -> Iterator[None]:
+        """Leave a system out from now on if it fails in what is done meanwhile."""
+        try:
+            yield
+        except FAULTS as error:
+            if system.name == OURS:
+                raise
+            self.failed[system.name] = str(error).strip().partition("\n")[0]
+            self.say(f"  {system.name} is left out: {error}")
+
+    def findings(self) -> Samples:
+        """Return the samples, the systems in their order, and what stands beside them after them."""
+        names = [system.name for system in self.systems]
+        order = sorted(self.samples, key=lambda name: names.index(name) if name in names else len(names))
+        return {name: dict(self.samples[name]) for name in order}
+
+
+def rotated(systems: Sequence[System], by: int) -> list[System]:
+    """Return the systems, another one first each time."""
+    first = by % len(systems)
+    return [*systems[first:], *systems[:first]]

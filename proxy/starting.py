@@ -1,0 +1,75 @@
+"""What is said when the proxy starts: which version runs on which configuration, whom the listener is open to, and why it could not listen.
+
+Words and log events only; it binds nothing, and no value of a secret comes into it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import socket
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+import proxy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.settings import ListenSettings
+
+log = structlog.get_logger("proxy.starting")
+
+_HERE: Final = "127.0.0.1 for this machine alone"
+
+
+def tell(listen: ListenSettings, configuration: Path | None) -> None:
+    """Log what has started. configuration: the file, if there is one."""
+    file = None if configuration is None else str(configuration)
+    log.info("proxy.started", version=proxy.__version__, python=platform.python_version(), configuration=file)
+    warn_if_open(listen)
+
+
+def warn_if_open(listen: ListenSettings) -> None:
+    """Log a warning if programs on other machines may use the listener, and nothing asks who they are."""
+    if listen.is_open:
+        log.warning("listener.open_to_network", host=listen.host, detail=whom_it_is_open_to(listen))
+
+
+def whom_it_is_open_to(listen: ListenSettings) -> str:
+    """Say what an open listener means, and how to close it."""
+    return (
+        f"Whoever reaches {listen.host} over the network can place orders in your company's name: no client key is asked for. "
+        "Set listen.client_key, or listen.host to 127.0.0.1."
+    )
+
+
+def why_not_bound(section: str, host: str, port: int, error: OSError) -> str:
+    """Say why a listener could not be bound; `section` is that of its settings."""
+    if error.errno == errno.EADDRINUSE:
+        return f"{section}.port: port {port} on {host} is in use by another process. Stop that one, or choose another port."
+    if error.errno == errno.EACCES:
+        return f"{section}.port: this user may not listen on port {port}. Choose one above 1023."
+    where = f"{section}.host: cannot listen on {host}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{where}: it is no address of this machine. Set it to one that is, to 0.0.0.0 for all of them, or to {_HERE}."
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return f"{where}: the name is not known here. Set it to an address of this machine, or to {_HERE}."
+    return f"{where}, port {port}: {os.strerror(error.errno)}. Set it to an address of this machine, or to {_HERE}."
+
+
+#: What to do about a socket that could not be made, where there is something better to say than to choose another place.
+_SOCKET_ADVICE: Final = {
+    errno.ENOENT: "Create its directory first.",
+    errno.EACCES: "Let the user that the proxy runs as write in its directory.",
+    errno.EADDRINUSE: "Stop the process that listens there, or choose another path.",
+}
+
+
+def why_no_socket(error: OSError) -> str:
+    """Say why the Unix socket could not be made."""
+    reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
+    advice = _SOCKET_ADVICE.get(error.errno or 0, "Choose another path.")
+    return f"listen.unix_socket: the socket could not be made: {reason}. {advice}"

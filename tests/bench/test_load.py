@@ -1,0 +1,134 @@
+"""What calls the systems: wrk's summary is read exactly, and an answer that is not the one to come is an error."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from bench import load
+
+WRK = """Running 1s test @ http://127.0.0.1:8080/
+  1 threads and 32 connections
+Requests/sec:  20000.00
+{"requests": 20000, "duration_us": 1000000, "p50_us": 1500, "p99_us": 2500, "errors": 3}
+"""
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd"
+
+
+def test_the_summary_is_found_in_what_wrk_says() -> None:
+    """The one line of JSON is read, wherever it stands."""
+    seen = load.parse_summary(WRK)
+    assert seen == load.Load(requests=20000, duration=1_000_000, p50=1500, p99=2500, errors=3)
+    assert seen.per_second == pytest.approx(20000)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "unable to connect to 127.0.0.1:1 Connection refused\n",
+        '{"requests": 0, "duration_us": 1, "p50_us": 0, "p99_us": 0, "errors": 32}\n',
+    ],
+    ids=["no summary", "no request"],
+)
+def test_a_load_that_got_no_answer_is_an_error(output: str) -> None:
+    """Nothing is computed from nothing."""
+    with pytest.raises(load.Refused):
+        load.parse_summary(output)
+
+
+def test_wrk_is_called_with_one_thread_and_all_fields() -> None:
+    """The command line has the load, each field, the script and the URL, which comes last."""
+    command = load.wrk_command("wrk", Path("x.lua"), "http://127.0.0.1:1/", 32, 3, ["A: 1", "B: 2"])
+    assert command == [
+        *("wrk", "--threads", "1", "--connections", "32", "--duration", "3s"),
+        *("--header", "A: 1", "--header", "B: 2", "--timeout", "10s", "--script", "x.lua"),
+        "http://127.0.0.1:1/",
+    ]
+
+
+@pytest.mark.parametrize("script", ["distinct", "orders"])
+def test_each_script_of_requests_is_there(script: str) -> None:
+    """A script makes requests out of the fields that wrk was given, and leaves the summary to the common one."""
+    text = (load.SCRIPTS / f"{script}.lua").read_text()
+    assert "function request()" in text
+    assert "fields()" in text
+    assert "function done" not in text
+
+
+def test_requests_are_well_formed() -> None:
+    """GET without a body, POST with its length."""
+    assert (
+        load.request(80, "/a", headers=["X: 1"]) == b"GET /a HTTP/1.1\r\nHost: 127.0.0.1:80\r\nX: 1\r\n\r\n"
+    )
+    assert (
+        load.request(80, "/a", size=5)
+        == b"POST /a HTTP/1.1\r\nHost: 127.0.0.1:80\r\nContent-Length: 5\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "size"),
+    [(load.Answer(401, b"", 4), None), (load.Answer(200, b"", 4), 5)],
+    ids=["status", "size"],
+)
+def test_an_answer_that_is_not_the_one_to_come_is_an_error(answer: load.Answer, size: int | None) -> None:
+    """Another status or another size is refused."""
+    with pytest.raises(load.Refused):
+        answer.checked(size)
+
+
+class Server:
+    """Answers each connection with the same bytes, in pieces, and closes it."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        connection, _ = self._listening.accept()
+        with connection:
+            connection.recv(65536)
+            for piece in self._pieces:
+                connection.sendall(piece)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        self._listening.close()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "size"),
+    [
+        ([WHOLE], 4),
+        ([WHOLE[:20], WHOLE[20:-2], WHOLE[-2:]], 4),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n", b"0\r\n\r\n"], 14),
+    ],
+    ids=["at once", "in pieces", "chunked"],
+)
+def test_an_answer_is_read_to_its_end(pieces: list[bytes], size: int) -> None:
+    """Head and body are told apart however they come."""
+    with Server(pieces) as server:
+        answer = load.call(server.port, "/")
+    assert (answer.status, answer.size) == (200, size)
+    assert answer.head.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[], [WHOLE[:-1]], [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n"]],
+    ids=["none", "cut", "cut chunk"],
+)
+def test_an_answer_that_is_cut_off_is_an_error(pieces: list[bytes]) -> None:
+    """Less than was promised is not taken for an answer."""
+    with Server(pieces) as server, pytest.raises(load.Refused):
+        load.call(server.port, "/")

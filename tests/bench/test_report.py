@@ -1,0 +1,190 @@
+"""From samples to what people read: medians, ratios, tables, plot."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from bench import report
+from tests.docs.pages import rows
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def scenario(**changes: Any) -> report.Document:
+    """Make the results of one scenario."""
+    return {
+        "name": "keepalive",
+        "title": "Kept-alive connections",
+        "shows": "Many requests.",
+        "headline": "cpu_us",
+        "metrics": [
+            {"key": "cpu_us", "title": "CPU per request", "unit": "µs", "digits": 1},
+            {"key": "per_second", "title": "requests", "unit": "/s", "digits": 0},
+        ],
+        "samples": {
+            "telenor-proxy": {
+                "cpu_us": [50.0, 40.0, 100.0],
+                "per_second": [20000, 21000, 9000],
+                "errors": [0, 0, 0],
+            },
+            "Envoy & Co": {"cpu_us": [100.0, 60.0, 200.0], "errors": [0, 7, 0]},
+            "mitmproxy": {"cpu_us": [5000.0, 6000.0, 7000.0]},
+        },
+        "failed": {"Caddy": "401 instead of 200"},
+        **changes,
+    }
+
+
+def results(**conditions: Any) -> report.Document:
+    """Make the results of a run."""
+    return {
+        "conditions": {
+            "cpu": "A <fast> one",
+            "cores": 2,
+            "virtual": True,
+            "memory_gib": 24,
+            "system": "Debian",
+            "kernel": "6.1",
+            "python": "3.11.7",
+            "load_before": 0.1,
+            "began": "2026-11-24 10:00 UTC",
+            "revision": "abc1234",
+            "quick": False,
+            "rounds": 3,
+            "seconds": 3,
+            "proxy_cores": "0",
+            "load_cores": "1",
+            "wrk": "4.1.0",
+            "api": "NGINX 1.22.1",
+            "openssl": "3.0.19",
+            "uvloop": "0.23.0",
+            "aiofastnet": "1.2.0",
+            **conditions,
+        },
+        "systems": {"telenor-proxy": "0.1.0", "Envoy & Co": "1.40.0", "mitmproxy": "11.0.2"},
+        "absent": ["NGINX"],
+        "scenarios": [scenario()],
+    }
+
+
+def test_a_ratio_is_taken_round_by_round() -> None:
+    """A round that was slow for both does not change it."""
+    assert report.ratio([100.0, 60.0, 200.0], [50.0, 40.0, 100.0]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("base", [[], [1.0], [0.0, 1.0]], ids=["none", "other rounds", "zero"])
+def test_no_ratio_is_made_up(base: list[float]) -> None:
+    """Figures that do not belong together have no ratio."""
+    assert report.ratio([1.0, 2.0], base) is None
+
+
+def test_the_table_has_medians_ratios_and_what_the_rounds_lay_between() -> None:
+    """One row for each system; a figure that a system does not have is a dash."""
+    lines = report.table(scenario()).splitlines()
+    assert lines[2].split("  ")[-1] == "CPU per request, telenor-proxy = 1"
+    ours, envoy, mitmproxy = lines[3:6]
+    assert ours.split("  ")[0] == "telenor-proxy"
+    assert "50.0 (40.0 to 100.0)" in ours
+    assert "20,000" in ours
+    assert ours.endswith("1.00")
+    assert "100.0 (60.0 to 200.0)" in envoy
+    assert envoy.endswith("2.00")
+    assert " -  " in mitmproxy
+    assert len({len(line) for line in lines[2:6]}) == 1
+
+
+def test_what_went_wrong_stands_below_the_table() -> None:
+    """Who was left out and why, and whose calls failed."""
+    assert report.notes(scenario()) == [
+        "Caddy is left out: 401 instead of 200",
+        "Envoy & Co: 7 of the calls failed",
+    ]
+
+
+def test_one_round_has_nothing_to_lie_between() -> None:
+    """A single sample is shown as it is."""
+    assert report.spread([41.26], 1) == "41.3"
+
+
+def test_the_page_has_the_same_cells() -> None:
+    """Markdown and plain text are made of the same rows."""
+    cells = rows(report.markdown(results()))
+    assert cells == report.body(scenario())
+
+
+def test_the_conditions_are_told() -> None:
+    """Machine, versions, cores, rounds, and who was not there."""
+    told = report.conditions(results())
+    for word in (
+        "A <fast> one",
+        "2 virtual cores",
+        "Envoy & Co 1.40.0",
+        "Not installed: NGINX",
+        "abc1234",
+        "3 rounds of 3 seconds",
+    ):
+        assert word in told
+    assert "quick" not in told
+    assert "A quick run" in report.conditions(results(quick=True))
+
+
+def test_json_holds_samples_medians_and_ratios() -> None:
+    """It reads back as it was, each list of samples in one line."""
+    text = report.as_json(report.with_summaries(results()))
+    (found,) = json.loads(text)["scenarios"]
+    assert found["samples"]["telenor-proxy"]["cpu_us"] == [50.0, 40.0, 100.0]
+    assert found["medians"]["Envoy & Co"]["cpu_us"] == 100.0
+    assert found["ratios"] == {"telenor-proxy": 1.0, "Envoy & Co": 2.0, "mitmproxy": 100.0}
+    assert "[50.0, 40.0, 100.0]" in text
+    assert json.loads(text) == report.with_summaries(results())
+
+
+def test_the_plot_is_a_picture_for_everybody() -> None:
+    """It is well-formed SVG with a title, a description with the figures, units, conditions, and colours for light and dark."""
+    drawn = report.plot(results())
+    picture = ET.fromstring(drawn)  # noqa: S314 # our own
+    assert picture.tag == f"{SVG}svg"
+    assert picture.findtext(f"{SVG}title")
+    assert "Envoy & Co 100.0" in str(picture.findtext(f"{SVG}desc"))
+    words = [text.text or "" for text in picture.iter(f"{SVG}text")]
+    assert any(word.endswith(", µs") for word in words)
+    assert any("A <fast> one" in word and "3 rounds" in word for word in words)
+    assert "prefers-color-scheme: dark" in drawn
+
+
+def test_bars_are_as_long_as_their_figures() -> None:
+    """Twice the figure, twice the bar; one that would dwarf ours is cut, and says so; all stay inside the picture."""
+    picture = ET.fromstring(report.plot(results()))  # noqa: S314 # our own
+    bars = [
+        float(bar.attrib["width"]) for bar in picture.iter(f"{SVG}rect") if bar.attrib["class"] != "ground"
+    ]
+    ours, envoy, mitmproxy = bars
+    assert envoy == pytest.approx(2 * ours, abs=0.1)
+    assert mitmproxy < 10 * ours
+    assert "6,000.0 (cut)" in [text.text for text in picture.iter(f"{SVG}text")]
+    assert max(bars) + 230 < float(picture.attrib["width"])
+
+
+def test_a_run_of_other_scenarios_has_an_empty_plot() -> None:
+    """What was not measured is not drawn."""
+    picture = ET.fromstring(report.plot(results() | {"scenarios": []}))  # noqa: S314 # our own
+    assert [bar.attrib["class"] for bar in picture.iter(f"{SVG}rect")] == ["ground"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("telenor-proxy", "ours"),
+        ("Envoy", "others"),
+        ("raw relay", "limit"),
+        ("no proxy, new TLS connection", "limit"),
+    ],
+)
+def test_what_is_no_proxy_is_drawn_differently(name: str, kind: str) -> None:
+    """A limit is not a competitor."""
+    drawn = report.plot(results() | {"scenarios": [scenario(samples={name: {"cpu_us": [1.0]}}, failed={})]})
+    assert f'<rect class="{kind}"' in drawn

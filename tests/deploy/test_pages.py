@@ -1,0 +1,367 @@
+"""The pages of `deploy/`: whoever follows one of them types what works, from the first command to the last alert."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import compose_spec
+import pytest
+import yaml
+
+import proxy
+from proxy.settings import load
+from tests.deploy.test_kubernetes import SECRETS, template
+from tests.deploy.test_kubernetes import read as manifest
+from tests.deploy.tools import DEPLOY, ROOT, needs
+from tests.docs.pages import BLOCKS, PAGES
+
+SYSTEMD, KUBERNETES, COMPOSE = (f"deploy/{name}/README.md" for name in ("systemd", "kubernetes", "compose"))
+#: By page: the directory in which its commands are typed.
+PLACES: Final = {SYSTEMD: ROOT, KUBERNETES: ROOT, COMPOSE: DEPLOY / "compose"}
+SHELLCHECK: Final = Path(sys.executable).with_name("shellcheck")
+
+kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="kubectl is not installed, and Debian has no new one"
+)
+
+
+def ran(*words: str | Path, text: str | None = None, place: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    program = shutil.which(words[0]) or words[0]
+    return subprocess.run(
+        [program, *words[1:]], check=False, capture_output=True, text=True, input=text, cwd=place, timeout=30
+    )
+
+
+def script(page: str) -> list[str]:
+    """Return what is to be typed, block by block."""
+    return [block.text for block in BLOCKS if block.page == page and block.language in {"sh", ""}]
+
+
+def commands(page: str, program: str) -> list[list[str]]:
+    """Return the words of each call of a program, with what it is piped into left out."""
+    lines = [line.partition(" | ")[0] for text in script(page) for line in text.splitlines()]
+    split = [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
+    assert split, f"{page} never calls {program}"
+    return split
+
+
+def snippet(page: str, first_line: str) -> Any:
+    """Return the YAML block that begins with that line."""
+    (text,) = (
+        block.text
+        for block in BLOCKS
+        if block.page == page and block.language == "yaml" and block.text.startswith(first_line)
+    )
+    return yaml.safe_load(text)
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PLACES)
+def test_what_is_typed_is_shell(page: str) -> None:
+    """Every block is a script in which shellcheck finds nothing to say."""
+    for text in script(page):
+        # Whoever types sees that `cd` failed.
+        found = ran(SHELLCHECK, "--shell=bash", "--exclude=SC2164", "-", text=text)
+        assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize(("page", "place"), PLACES.items())
+def test_the_files_that_are_used_are_there(page: str, place: Path) -> None:
+    """A file of the repository that a command names is one."""
+    text = "\n".join(script(page))
+    named = set(re.findall(r"(?<![\w/.])(?:deploy|requirements)/[\w./-]*\w|\bcompose[\w.]*\.yaml\b", text))
+    assert named
+    assert {name for name in named if not ((place / name).exists() or (ROOT / name).exists())} == set()
+
+
+@pytest.mark.parametrize("page", PLACES)
+def test_it_leads_to_somebody_who_is_called(page: str) -> None:
+    """Each page goes on to the rules of the alerts, the dashboard, and says whose business it is to call somebody."""
+    text = PAGES[page]
+    assert "(../grafana/telenor-proxy.json)" in text
+    assert "Alertmanager" in text
+    assert "../prometheus/" in text or "deploy/prometheus/rules.yaml" in text
+
+
+# --- systemd ----------------------------------------------------------------------------------------------------------
+
+#: What stands for the programs that would change this machine, or ask a person.
+STUBS: Final = ("systemctl", "apt-get", "promtool", "curl", "systemd-ask-password")
+
+
+def followed(directory: Path) -> list[str]:
+    """Follow the page of systemd with everything below a directory; return what was called."""
+    programs = directory / "bin"
+    programs.mkdir()
+    for name in STUBS:
+        stub = programs / name
+        answer = "printf 'made-up %s' \"$*\"" if name == "systemd-ask-password" else ":"
+        stub.write_text(f'#!/bin/sh\necho "{name} $*" >>"{directory}/called"\n{answer}\n', encoding="utf-8")
+        stub.chmod(0o755)
+    for path in ("etc/systemd/system", "etc/prometheus", "opt"):
+        (directory / path).mkdir(parents=True)
+    text = "\n".join(text for text in script(SYSTEMD) if "pip install" not in text)
+    text = re.sub(r"(?<![\w.])/(etc|opt)/", rf"{directory}/\1/", text)
+    subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", text],  # noqa: S607 # whichever there is
+        cwd=ROOT,
+        env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+    return (directory / "called").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_page_of_systemd_can_be_followed(tmp_path: Path) -> None:
+    """Credentials, unit, settings and rules end up where they belong, each for those who may read it, and then things are started."""
+    called = followed(tmp_path)
+    etc = tmp_path / "etc"
+    for name in SECRETS:
+        secret = etc / "telenor-proxy" / name
+        assert secret.read_text(encoding="utf-8") == f"made-up --timeout=0 {name}:"
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o400
+    unit = etc / "systemd/system/telenor-proxy.service"
+    assert unit.read_bytes() == (DEPLOY / "systemd/telenor-proxy.service").read_bytes()
+    assert (etc / "telenor-proxy/environment").read_text() == "TELENOR_PROXY_ADMIN__PORT=9091\n"
+    rules = etc / "prometheus/telenor-proxy.yml"
+    assert rules.read_bytes() == (DEPLOY / "prometheus/rules.yaml").read_bytes()
+    asked = [line for line in called if line.startswith("systemctl")]
+    assert asked == [
+        "systemctl daemon-reload",
+        "systemctl enable --now telenor-proxy",
+        "systemctl status telenor-proxy",
+        "systemctl restart telenor-proxy",
+        "systemctl reload prometheus",
+    ]
+
+
+def test_what_is_installed_is_locked() -> None:
+    """The command is installed as the operation page has it: the locked packages by their hashes, then the package itself."""
+    operation = next(
+        block.text for block in BLOCKS if block.page == "docs/operation.md" and "venv" in block.text
+    )
+    ours = next(text for text in script(SYSTEMD) if "venv" in text)
+    assert set(operation.splitlines()) <= set(ours.splitlines())
+
+
+@needs("promtool", "prometheus")
+def test_prometheus_takes_what_the_page_of_systemd_adds(tmp_path: Path) -> None:
+    """With these lines, and the rules under that name, Prometheus' configuration is one, and asks the port that was moved."""
+    added = snippet(SYSTEMD, "# prometheus.yml\n")
+    (rules,) = added["rule_files"]
+    shutil.copy(DEPLOY / "prometheus/rules.yaml", tmp_path / rules)
+    config = tmp_path / "prometheus.yml"
+    config.write_text(yaml.safe_dump(added), encoding="utf-8")
+    checked = ran("promtool", "check", "config", config)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    (job,) = added["scrape_configs"]
+    assert job["job_name"] == "telenor-proxy"
+    assert "TELENOR_PROXY_ADMIN__PORT=9091" in PAGES[SYSTEMD]
+    assert job["static_configs"] == [{"targets": ["127.0.0.1:9091"]}]
+
+
+# --- Kubernetes -------------------------------------------------------------------------------------------------------
+
+
+@kubectl
+def test_the_secret_has_what_the_pods_mount(tmp_path: Path) -> None:
+    """The Secret that the commands make, the first time and later, has the name and the keys that the pods look for."""
+    for name in SECRETS:
+        (tmp_path / name).write_text("made-up\n", encoding="utf-8")
+    made = [words for words in commands(KUBERNETES, "kubectl") if words[1:3] == ["create", "secret"]]
+    assert len(made) == 2
+    for words in made:
+        options = [word for word in words if word.startswith("--from-file")]
+        built = ran(*words[:5], *options, "--dry-run=client", "--output=yaml", place=tmp_path)
+        secret = yaml.safe_load(built.stdout)
+        (volume,) = template("deployment.yaml")["spec"]["volumes"]
+        assert secret["metadata"]["name"] == volume["secret"]["secretName"]
+        assert secret["data"].keys() == set(SECRETS)
+
+
+@kubectl
+def test_kubectl_knows_what_is_typed() -> None:
+    """Each command of kubectl is one, with options that it has: asked for help about itself, it gives that."""
+    for words in commands(KUBERNETES, "kubectl"):
+        own = words[: words.index("--")] if "--" in words else words  # what follows is another program's
+        told = ran(*own, "--help")
+        assert told.returncode == 0, told.stderr
+        assert "Usage:" in told.stdout
+    assert ran("kubectl", "apply", "--kustomise", "deploy/kubernetes", "--help").returncode == 1
+
+
+def test_what_is_looked_at_is_there() -> None:
+    """The Deployment, its containers and the port that the commands name are those of the manifest."""
+    deployment = manifest("deployment.yaml")
+    pod = template("deployment.yaml")["spec"]
+    containers = {each["name"] for each in [*pod["initContainers"], *pod["containers"]]}
+    calls = commands(KUBERNETES, "kubectl")
+    named = {word.partition("/")[2] for words in calls for word in words if word.startswith("deployment/")}
+    assert named == {deployment["metadata"]["name"]}
+    assert {words[words.index("--container") + 1] for words in calls if "--container" in words} <= containers
+    (forwarded,) = (words[-1] for words in calls if "port-forward" in words)
+    assert int(forwarded) in {port["containerPort"] for port in pod["initContainers"][0]["ports"]}
+
+
+def test_the_images_are_those_of_the_kustomization() -> None:
+    """The names that the page gives the images are those that the pods use; the tag that is pushed is the one that is pulled."""
+    images = {image["name"]: image for image in snippet(KUBERNETES, "images:\n")["images"]}
+    used = {
+        image["name"]
+        for image in yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())["images"]
+    }
+    assert images.keys() == used
+    ours = images["telenor-proxy"]
+    pushed = [words[-1] for words in commands(KUBERNETES, "docker") if words[1] == "push"]
+    assert pushed == [f"{ours['newName']}:{ours['newTag']}"]
+    assert ours["newTag"] == proxy.__version__
+
+
+def test_the_rules_are_the_operators_too() -> None:
+    """The object for the Prometheus operator has the rules of deploy/prometheus, and kustomize knows of it."""
+    rule = manifest("prometheusrule.yaml")
+    assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load((DEPLOY / "prometheus/rules.yaml").read_text(encoding="utf-8"))
+
+
+@needs("promtool", "prometheus")
+def test_a_prometheus_without_the_operator_finds_the_sidecars(tmp_path: Path) -> None:
+    """Its job keeps what has the label and the port of the pods, under the name that the rules know."""
+    config = yaml.safe_load((DEPLOY / "prometheus/kubernetes.yaml").read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    assert job["job_name"] == "telenor-proxy"
+    assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
+    kept = {
+        rule["source_labels"][0].removeprefix("__meta_kubernetes_pod_"): rule["regex"]
+        for rule in job["relabel_configs"]
+        if rule.get("action") == "keep"
+    }
+    pod = template("deployment.yaml")
+    (port,) = pod["spec"]["initContainers"][0]["ports"]
+    assert kept == {
+        "label_telenor_proxy": pod["metadata"]["labels"]["telenor-proxy"],
+        "container_port_name": port["name"],
+    }
+    # Debian's is built without Kubernetes.
+    job["static_configs"] = [{"targets": ["127.0.0.1:9090"]}]
+    file = tmp_path / "prometheus.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    checked = ran("promtool", "check", "config", file)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+# --- Compose ----------------------------------------------------------------------------------------------------------
+
+EXAMPLE: Final = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text(encoding="utf-8"))
+MONITORING: Final = yaml.safe_load((DEPLOY / "compose/compose.monitoring.yaml").read_text(encoding="utf-8"))
+WATCHERS: Final = ("prometheus", "grafana")
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Lay one Compose file over another, as Compose does: mappings grow, lists too, and all else is replaced."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
+    if isinstance(below, list) and isinstance(above, list):
+        return [*below, *(each for each in above if each not in below)]
+    return above
+
+
+BOTH: Final = merged(EXAMPLE, MONITORING)
+
+
+def mounts(service: str) -> dict[str, str]:
+    """Return what is mounted in a container: where it is there, and what it is here."""
+    split = [volume.split(":") for volume in MONITORING["services"][service]["volumes"]]
+    return {parts[1]: parts[0] for parts in split}
+
+
+def test_the_secrets_are_the_containers_users() -> None:
+    """The files are given to the user of the image, for it alone, and are those that the services name."""
+    (install,) = (words for words in commands(COMPOSE, "sudo") if words[1] == "install" and "-o" in words)
+    user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert user is not None
+    assert install[2:8] == ["-o", user[1], "-g", user[2], "-m", "0400"]
+    directory = install[-1].rstrip("/")
+    assert install[8:-1] == list(SECRETS)
+    named = snippet(COMPOSE, "secrets:\n")["secrets"]
+    assert named == {name: {"file": f"{directory}/{name}"} for name in EXAMPLE["secrets"]}
+
+
+def test_what_watches_is_a_compose_file() -> None:
+    """It keeps to the specification, changes services and networks that there are, and adds Prometheus and Grafana."""
+    compose_spec.PyOptions().from_yaml(yaml.safe_dump(BOTH)).validate()
+    assert MONITORING["services"].keys() - EXAMPLE["services"].keys() == set(WATCHERS)
+    assert MONITORING["networks"].keys().isdisjoint(EXAMPLE["networks"])
+
+
+def test_the_watchers_can_do_little() -> None:
+    """They have no capabilities, are seen from this machine only, and the order system's port is published by nobody."""
+    for name in WATCHERS:
+        service = MONITORING["services"][name]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service["image"])
+    assert MONITORING["services"]["proxy"].keys() == {"environment", "networks"}
+    assert MONITORING["networks"]["scrape"] == {"internal": True}
+    assert {name for name, service in BOTH["services"].items() if "ports" in service} == set(WATCHERS)
+
+
+@needs("promtool", "prometheus")
+def test_prometheus_scrapes_the_proxy(tmp_path: Path) -> None:
+    """The configuration that is mounted is one, with the rules beside it; its target is the proxy's admin listener, which is open to that network."""
+    mounted = mounts("prometheus")
+    for there, here in mounted.items():
+        if there.startswith("/etc/prometheus/"):
+            shutil.copy(DEPLOY / "compose" / here, tmp_path / Path(there).name)
+    checked = ran("promtool", "check", "config", tmp_path / "prometheus.yml")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    (job,) = yaml.safe_load((tmp_path / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    service = BOTH["services"]["proxy"]
+    secrets = DEPLOY / "compose" / "secrets"
+    settings = load(
+        None,
+        {name: value.replace("/run/secrets", str(secrets)) for name, value in service["environment"].items()},
+    )
+    assert job["static_configs"] == [{"targets": [f"proxy:{settings.admin.port}"]}]
+    assert (settings.admin.host, settings.listen.host) == ("0.0.0.0", "127.0.0.1")
+    assert set(service["networks"]) & set(MONITORING["services"]["prometheus"]["networks"])
+    assert job["job_name"] == "telenor-proxy"
+
+
+def test_grafana_has_the_dashboard() -> None:
+    """What is mounted is there, the dashboard lies where Grafana is told to look, and its data come from that Prometheus."""
+    mounted = mounts("grafana")
+    assert all((DEPLOY / "compose" / here).exists() for here in mounted.values())
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    (provider,) = yaml.safe_load((provisioning / "dashboards/telenor-proxy.yaml").read_text())["providers"]
+    (dashboard,) = (there for there in mounted if there.endswith(".json"))
+    assert str(Path(dashboard).parent) == provider["options"]["path"]
+    environment = MONITORING["services"]["grafana"]["environment"]
+    assert environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == dashboard
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())["datasources"]
+    host = re.fullmatch(r"http://(\w+):9090", source["url"])
+    assert host is not None
+    assert set(MONITORING["services"][host[1]]["networks"]) & set(
+        MONITORING["services"]["grafana"]["networks"]
+    )
+
+
+def test_the_ports_of_the_page_are_those_that_are_published() -> None:
+    """Prometheus and Grafana are where the page says."""
+    published = {
+        port.rpartition(":")[0] for name in WATCHERS for port in MONITORING["services"][name]["ports"]
+    }
+    assert set(re.findall(r"http://(127\.0\.0\.1:\d+)/", PAGES[COMPOSE])) == published

@@ -1,0 +1,149 @@
+"""Windows, as far as it can be judged elsewhere: its dependencies are there, nothing that it lacks is imported, and the proxy runs on what it has."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+import pytest
+import yaml
+
+import proxy
+from proxy import cli
+from proxy.settings import Settings, load
+from tests.deploy.tools import DEPLOY, ROOT
+from tests.docs.pages import PAGES
+from tests.e2e.process import ORDER, ORDERS, Starter, configuration, serving_api
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE: Final = PAGES["deploy/windows/README.md"]
+SERVICE: Final = DEPLOY / "windows" / "telenor-proxy.xml"
+#: What Python has on other systems only (its library reference, "Unix-specific services" and their kin).
+ELSEWHERE: Final = {
+    *(
+        "crypt",
+        "curses",
+        "fcntl",
+        "grp",
+        "nis",
+        "posix",
+        "pty",
+        "pwd",
+        "readline",
+        "resource",
+        "spwd",
+        "syslog",
+    ),
+    *("termios", "tty", "uvloop"),
+}
+#: The process after everything has been imported; then it is on Windows as far as the proxy's own code can tell.
+PRETEND: Final = """
+import signal, sys
+import aiohttp, watchfiles
+import proxy.app, proxy.check, proxy.cli
+sys.platform = "win32"
+sys.modules["uvloop"] = None
+del signal.SIGHUP
+sys.exit(proxy.cli.main(sys.argv[1:]))
+"""
+
+
+def installed(python: str, target: Path) -> subprocess.CompletedProcess[str]:
+    """Have uv find what would be installed there, wheels only, by the hashes of the lock."""
+    return subprocess.run(
+        [
+            *(Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run", "--quiet"),
+            *("--target", target, "--python-platform", "x86_64-pc-windows-msvc"),
+            *("--python-version", python, "--only-binary", ":all:"),
+            *("--require-hashes", "--requirement", ROOT / "requirements" / "runtime.txt"),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
+def test_every_dependency_has_a_wheel(python: str, tmp_path: Path) -> None:
+    """What is locked can be installed on 64-bit Windows without a compiler."""
+    found = installed(python, tmp_path)
+    if found.returncode and re.search("(?i)network|connect|resolve host|dns", found.stderr):
+        assert os.environ.get("CI") != "true", found.stderr
+        pytest.skip("no package index can be reached")
+    assert found.returncode == 0, found.stderr
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
+    """Yield the first part of each module that is imported, and whether that is at once, when the module itself is."""
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            yield name.partition(".")[0], node in tree.body
+
+
+def test_nothing_is_imported_that_windows_lacks() -> None:
+    """Such modules are imported in two places, each after a look at the system or with a way around."""
+    found = {
+        (path.stem, name, at_once)
+        for path in Path(proxy.__file__).parent.rglob("*.py")
+        for name, at_once in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name in ELSEWHERE
+    }
+    assert found == {("app", "uvloop", False), ("hardening", "resource", False)}
+
+
+async def test_it_runs_on_what_windows_has(tmp_path: Path) -> None:
+    """On asyncio's own event loop, without SIGHUP and with signals that come as Windows hands them over, it serves, drains and ends with 0."""
+    starter = Starter(tmp_path)
+    try:
+        async with serving_api() as api, aiohttp.ClientSession() as http:
+            running = await starter.ready(configuration(api.url), program=("-c", PRETEND))
+            async with http.post(await running.url(ORDERS), json=ORDER) as answer:
+                assert answer.status == 201
+            assert await running.stop(signal.SIGINT) == 0
+            assert running.events("shutdown.completed")
+    finally:
+        await starter.close()
+
+
+# --- the service ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Read the configuration of the page, its secrets from where a test can put them."""
+    (text,) = re.findall(r"^```yaml\n# config\.yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    config = yaml.safe_load(text.replace("C:/telenor-proxy/secrets", str(tmp_path)))
+    for name in ("client_id", "client_secret", "username", "password"):
+        (tmp_path / name).write_text("made-up", encoding="utf-8")
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return load(file, {})
+
+
+def test_the_service_starts_the_command(settings: Settings) -> None:
+    """What it starts is a command that the proxy knows, with the configuration that the page makes; it is given the time to drain."""
+    service = ET.parse(SERVICE).getroot()  # noqa: S314 # a file of the repository
+    module, package, *words = [argument.text or "" for argument in service.iterfind("argument")]
+    assert (module, package) == ("-m", "proxy")
+    assert cli._parser(words[0]).parse_args(words).command is cli._serve
+    assert words[-1] == r"%BASE%\config.yaml"
+    timeout = int((service.findtext("stoptimeout") or "").removesuffix(" sec"))
+    assert timeout > settings.shutdown.delay_seconds + settings.shutdown.grace_seconds
+    assert service.findtext("serviceaccount/username") == r"NT AUTHORITY\LocalService"
+    assert re.search(rf"\b{timeout}\b seconds", PAGE)

@@ -1,0 +1,121 @@
+"""Spans of a whole proxy: they reach a collector, hold no secret, and a collector that is broken harms nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.process import ACCOUNTS, CREDENTIALS, ORDER, ORDERS, Api, Starter, configuration
+from tests.integration.collector import Collector, collecting, values
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiohttp
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.fixture
+async def collector() -> AsyncIterator[Collector]:
+    """Run a collector."""
+    async with collecting() as collector:
+        yield collector
+
+
+async def test_every_call_has_a_span(
+    start: Starter, api: Api, http: aiohttp.ClientSession, collector: Collector
+) -> None:
+    """Calls that were answered, refused and failed; those with `traceparent` belong to the client's trace, and all are sent before the end."""
+    proxy = await start.ready(configuration(api.url, telemetry={"otlp_endpoint": collector.url}))
+    fields = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "order-1"}
+    async with http.post(await proxy.url(ORDERS), json=ORDER, headers=fields) as answer:
+        assert answer.status == 201
+    async with http.get(await proxy.url("/elsewhere")) as answer:
+        assert answer.status == 403
+    api.sandbox.fault("api_drop", None, 1)
+    async with http.post(await proxy.url(ORDERS), json=ORDER) as answer:
+        assert answer.status == 502
+    assert await proxy.stop() == 0
+    order, refused, failed = (values(span.attributes) for span in collector.spans())
+    assert (order["url.path"], order["http.response.status_code"]) == (ORDERS, 201)
+    assert order["telenor_proxy.request_id"] == "order-1"
+    assert (refused["error.type"], refused["telenor_proxy.refused"]) == ("path-not-allowed", True)
+    assert (failed["http.response.status_code"], failed["telenor_proxy.outcome"]) == (502, "unknown")
+    span = collector.spans()[0]
+    assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
+
+
+async def test_no_secret_leaves_with_a_span(
+    start: Starter, api: Api, http: aiohttp.ClientSession, collector: Collector
+) -> None:
+    """No credential, token, field, query or content is anywhere in what a collector gets."""
+    key = "Sentinel-Client-Key-0005"
+    config = configuration(api.url, telemetry={"otlp_endpoint": collector.url}, listen={"client_key": key})
+    proxy = await start.ready(config)
+    fields = {
+        "X-Proxy-Key": key,
+        "Authorization": "Bearer SentinelClientToken0006",
+        "X-Own": "SentinelField0007",
+    }
+    url = f"{await proxy.url(ORDERS)}?q=SentinelQuery0008"
+    async with http.post(url, json={**ORDER, "note": "SentinelBody0009"}, headers=fields) as answer:
+        await answer.read()
+    (token,) = api.sandbox.issued
+    assert await proxy.stop() == 0
+    assert len(collector.spans()) == 1
+    for path, told, content in collector.requests:
+        everything = f"{path}{told}{content.decode('latin-1')}"
+        assert "Sentinel" not in everything
+        assert CREDENTIALS.username not in everything
+        assert token.value not in everything
+
+
+async def test_a_broken_collector_harms_nothing(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """Nobody listens there: calls are served, the log says so once, the scrape counts what is lost, and the end is clean and soon."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    config = configuration(api.url, telemetry={"otlp_endpoint": f"http://127.0.0.1:{port}"})
+    proxy = await start.ready(config, environ={"OTEL_EXPORTER_OTLP_TIMEOUT": "0.1"})
+    for _ in range(600):  # more than a batch, which leaves at once
+        async with http.get(await proxy.url(ACCOUNTS)) as answer:
+            assert answer.status == 200
+    failed = await proxy.event("traces.export_failed")
+    assert failed["endpoint"] == f"http://127.0.0.1:{port}"
+    async with http.get(await proxy.admin_url("/metrics")) as answer:
+        found = re.search(r'telenor_proxy_spans_total\{result="failed"\} (\S+)', await answer.text())
+    assert found is not None
+    assert float(found[1]) >= 512
+    assert await proxy.stop() == 0
+    assert len(proxy.events("traces.export_failed")) == 1
+    assert proxy.errors == ""
+
+
+async def test_a_collector_that_hangs_does_not_hold_up_the_end(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """It takes connections and says nothing: the proxy ends all the same, with status 0."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        proxy = await start.ready(configuration(api.url, telemetry={"otlp_endpoint": url}))
+        async with http.get(await proxy.url(ACCOUNTS)) as answer:
+            assert answer.status == 200
+        assert await proxy.stop() == 0
+
+
+async def test_without_the_extra_it_does_not_start(start: Starter, api: Api) -> None:
+    """Where OpenTelemetry is not installed, a collector that is asked for ends the start, with what to do about it."""
+    package = start.directory / "opentelemetry"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError\n", encoding="ascii")
+    config = configuration(api.url, telemetry={"otlp_endpoint": "http://127.0.0.1:4318"})
+    path = os.pathsep.join([str(start.directory), *filter(None, [os.environ.get("PYTHONPATH")])])
+    proxy = await start("serve", config, environ={"PYTHONPATH": path})
+    assert await proxy.ended() == 1
+    assert "telenor-proxy[otel]" in proxy.output + proxy.errors

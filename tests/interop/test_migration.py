@@ -1,0 +1,281 @@
+"""What docs/migration.md shows, run as it stands: each stack orders once, with nothing of a login in it, and what stands in between works."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+import shutil
+import ssl
+import xml.etree.ElementTree as ET
+from asyncio.subprocess import DEVNULL, PIPE
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import aiohttp
+import pytest
+import trustme
+import yaml
+
+from tests.deploy.tools import free_port
+from tests.docs.pages import BLOCKS
+from tests.e2e.process import (
+    ACCOUNTS,
+    DEADLINE,
+    ORDER,
+    ORDERS,
+    Running,
+    Starter,
+    clean_environment,
+    configuration,
+)
+from tests.interop.parts import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PAGE: Final = "docs/migration.md"
+LISTENER: Final = "http://127.0.0.1:8080"
+CONTENT: Final = json.dumps(ORDER)
+
+#: Around the page's Java, which gets its order and its base URL from somewhere.
+JAVA: Final = """
+import java.net.HttpURLConnection;
+import java.net.URL;
+
+class Main {
+    public static void main(String[] arguments) throws Exception {
+        String baseUrl = arguments[0], order = arguments[1];
+        %s
+        System.out.println(status);
+    }
+}
+"""
+PHP: Final = '<?php\n[, , $order] = $argv;\n%s\necho $status, "\\n";\n'
+PERL: Final = 'use strict;\nuse warnings;\nuse HTTP::Tiny;\nmy (undef, $order) = @ARGV;\n%s\nprint "$answer->{status}\\n";\n'
+
+
+class Stack(NamedTuple):
+    """What a language's example is run with. having: a word that is in the block to run. probe: succeeds where it can be run."""
+
+    launcher: tuple[str, ...]
+    file: str
+    frame: str
+    having: str
+    probe: tuple[str, ...]
+
+
+STACKS: Final = {
+    "java": Stack(
+        ("java", "-XX:TieredStopAtLevel=1"), "Main.java", JAVA, "setDoOutput", ("javac", "--version")
+    ),
+    "php": Stack(("php",), "order.php", PHP, "CURLOPT_NOPROXY", ("php", "--re", "curl")),
+    "perl": Stack(("perl",), "order.pl", PERL, "no_proxy", ("perl", "-MHTTP::Tiny", "-e1")),
+}
+
+
+def shown(language: str, having: str) -> str:
+    """Return the block of the page in that language that has a word in it."""
+    (text,) = (
+        block.text
+        for block in BLOCKS
+        if block.page == PAGE and block.language == language and having in block.text
+    )
+    return text
+
+
+async def run(*words: str, place: Path) -> tuple[int | None, str]:
+    """Run a program that knows nothing of this machine's user and proxies; give its exit status and what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *words, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=place, env=clean_environment()
+    )
+    try:
+        async with asyncio.timeout(DEADLINE):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, (output + errors).decode()
+
+
+@pytest.fixture
+async def recorder() -> AsyncIterator[Recorder]:
+    """Run the stand-in for the API and its recorder."""
+    async with Recorder().running() as recorder:
+        yield recorder
+
+
+@pytest.fixture
+async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
+    """Start proxies, which end with the test."""
+    starter = Starter(tmp_path)
+    try:
+        yield starter
+    finally:
+        await starter.close()
+
+
+@pytest.fixture
+async def proxy(starter: Starter, recorder: Recorder) -> Running:
+    """Run the proxy."""
+    return await starter.ready(configuration(recorder.url))
+
+
+def ordered_once(recorder: Recorder) -> None:
+    """See that the API has got one order, as it was sent, with the proxy's token alone."""
+    (call,) = recorder.calls
+    assert (call.method, call.target, call.status) == ("POST", ORDERS, 201)
+    assert json.loads(call.content) == ORDER
+    (credential,) = call.all("authorization")
+    assert credential.removeprefix("Bearer ") in {token.value for token in recorder.sandbox.issued}
+    assert len(recorder.sandbox.orders) == 1
+
+
+async def placed(language: str, url: str, place: Path) -> tuple[int | None, str]:
+    """Have a stack place an order with the page's code; give its exit status and what it said."""
+    stack = STACKS[language]
+    if shutil.which(stack.probe[0]) is None or (await run(*stack.probe, place=place))[0] != 0:
+        pytest.skip(f"{language} is not installed here")
+    code = shown(language, stack.having)
+    assert "get_token" not in code
+    program = place / stack.file
+    program.write_text(stack.frame % code.replace(LISTENER, url), encoding="utf-8")
+    return await run(*stack.launcher, str(program), url, CONTENT, place=place)
+
+
+@pytest.mark.parametrize("language", STACKS)
+async def test_a_stack_orders_without_a_login(
+    language: str, recorder: Recorder, proxy: Running, tmp_path: Path
+) -> None:
+    """The code of the page, with the order and the address of the test's proxy, places one order."""
+    status, said = await placed(language, await proxy.url(), tmp_path)
+    assert status == 0, said
+    assert said.split() == ["201"]
+    ordered_once(recorder)
+
+
+async def test_a_script_reads_the_outcome(recorder: Recorder, proxy: Running, tmp_path: Path) -> None:
+    """Where the API breaks off after it was asked, the Perl of the page says that the outcome is unknown."""
+    recorder.sandbox.fault("api_drop", None, 1)
+    status, said = await placed("perl", await proxy.url(), tmp_path)
+    assert status == 0, said
+    assert said.splitlines() == ["status 502, outcome unknown", "502"]
+
+
+def test_the_configuration_of_dotnet_is_xml() -> None:
+    """The base URL is the listener, and the expression of the bypass matches its host and not another."""
+    root = ET.fromstring(shown("xml", "TelenorBaseUrl"))  # noqa: S314 # a page of the repository
+    (setting,) = root.iterfind("appSettings/add")
+    assert setting.attrib == {"key": "TelenorBaseUrl", "value": LISTENER}
+    (bypass,) = root.iterfind("system.net/defaultProxy/bypasslist/add")
+    assert re.search(bypass.attrib["address"], LISTENER)
+    assert not re.search(bypass.attrib["address"], "http://127.0.001:8080")
+
+
+async def test_a_proxy_setting_is_enough(recorder: Recorder, starter: Starter, tmp_path: Path) -> None:
+    """With the page's configuration, the page's command, which uses the proxy as a proxy, reaches the API."""
+    text = shown("yaml", "api.telenor.no")
+    config = configuration(recorder.url, **yaml.safe_load(text))
+    url = await (await starter.ready(config)).url()
+    (command,) = (block.text for block in BLOCKS if block.page == PAGE and "curl --proxy" in block.text)
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed here")
+    words = [word.replace(LISTENER, url) for word in shlex.split(command)]
+    status, said = await run(*words, "--silent", "--show-error", "--fail", place=tmp_path)
+    assert status == 0, said
+    assert [(call.method, call.target) for call in recorder.calls] == [("GET", ACCOUNTS)]
+
+
+# --- what stands in between -------------------------------------------------------------------------------------------
+
+NGINX: Final = """
+daemon off;
+pid {place}/pid;
+error_log stderr warn;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {place}/body;
+    proxy_temp_path {place}/proxy;
+    fastcgi_temp_path {place}/fastcgi;
+    uwsgi_temp_path {place}/uwsgi;
+    scgi_temp_path {place}/scgi;
+    {server}
+}}
+"""
+
+
+@asynccontextmanager
+async def nginx(server: str, listener: str, place: Path) -> AsyncIterator[int]:
+    """Run the page's server in front of the proxy; give its port."""
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed here")
+    port = free_port()
+    server = re.sub(r"listen 127\.0\.0\.1:\d+", f"listen 127.0.0.1:{port}", server)
+    server = server.replace("/etc/nginx/", f"{place}/").replace(LISTENER, listener)
+    file = place / "nginx.conf"
+    file.write_text(NGINX.format(place=place, server=server), encoding="utf-8")
+    process = await asyncio.create_subprocess_exec("nginx", "-c", str(file), stdin=DEVNULL, stderr=PIPE)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except ConnectionRefusedError:
+                    assert process.returncode is None
+                    await asyncio.sleep(0.02)  # it tells nobody that it listens
+                else:
+                    writer.close()
+                    break
+        yield port
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """Be an application."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as session:
+        yield session
+
+
+async def test_nginx_ends_the_tls(
+    recorder: Recorder, proxy: Running, tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    """An application that speaks https only, and trusts the authority, orders through the page's server."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "localhost.pem"))
+    certificate.private_key_pem.write_to_path(str(tmp_path / "localhost.key"))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    async with (
+        nginx(shown("nginx", "ssl_certificate"), await proxy.url(), tmp_path) as port,
+        http.post(f"https://localhost:{port}{ORDERS}", json=ORDER, ssl=context) as answer,
+    ):
+        assert answer.status == 201
+    ordered_once(recorder)
+
+
+async def test_a_login_that_means_nothing(
+    recorder: Recorder, proxy: Running, tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    """An application that logs in by itself gets a token, and orders with it; the API gets the proxy's."""
+    async with nginx(shown("nginx", "/oauth/v2/token"), await proxy.url(), tmp_path) as port:
+        base = f"http://127.0.0.1:{port}"
+        basic = {"Authorization": aiohttp.encode_basic_auth("not-used", "not-used")}
+        form = {"grant_type": "password", "username": "not-used", "password": "not-used"}
+        async with http.post(f"{base}/oauth/v2/token", data=form, headers=basic) as answer:
+            assert answer.status == 200
+            token = (await answer.json())["access_token"]
+        fields = {"Authorization": f"Bearer {token}"}
+        async with http.post(f"{base}{ORDERS}", json=ORDER, headers=fields) as answer:
+            assert answer.status == 201
+        async with http.get(f"{base}/oauth/v2/logout", headers=fields) as answer:
+            assert await answer.text() == "OK!"
+    ordered_once(recorder)

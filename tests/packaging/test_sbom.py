@@ -1,0 +1,215 @@
+"""The bill of materials and the list of licences, as `make sbom` writes them."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import proxy
+from tests.packaging.repository import ROOT, pyproject, read, requirements
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCRIPT = ROOT / "scripts" / "sbom.py"
+SBOM = runpy.run_path(str(SCRIPT))
+PROJECT = pyproject()["project"]
+
+
+def write(lock: str, directory: Path) -> str:
+    """Run the script; return the bill as it is written."""
+    command = [sys.executable, str(SCRIPT), "--lock", lock, str(directory)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=50)
+    return (directory / "sbom.cdx.json").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module", params=SBOM["LOCKS"])
+def lock(request: pytest.FixtureRequest) -> str:
+    """Take one after the other of the lock files that an image can be made of."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def written(lock: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write both files once."""
+    directory = tmp_path_factory.mktemp("sbom")
+    write(lock, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def bill(written: Path) -> dict[str, Any]:
+    """Read the bill."""
+    content: dict[str, Any] = json.loads((written / "sbom.cdx.json").read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.fixture(scope="module")
+def components(bill: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return its packages, by name."""
+    return {canonicalize_name(component["name"]): component for component in bill["components"]}
+
+
+def pins(lock: str) -> list[tuple[Requirement, set[str]]]:
+    """Return what a lock file has for this Python and system, each with the hashes of its files."""
+    pinned = []
+    for entry in re.split(r"\n(?=\S)", read(f"requirements/{lock}.txt").strip()):
+        requirement = Requirement(entry.partition("\\")[0].strip())
+        if requirement.marker is None or requirement.marker.evaluate():
+            pinned.append((requirement, set(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry))))
+    return pinned
+
+
+def test_it_keeps_to_the_schema(written: Path) -> None:
+    """The bill is valid CycloneDX: the standard's own schema says so, strictly."""
+    text = (written / "sbom.cdx.json").read_text(encoding="utf-8")
+    version = SchemaVersion.from_version(json.loads(text)["specVersion"])
+    assert JsonStrictValidator(version).validate_str(text) is None
+
+
+def test_the_schema_would_object(bill: dict[str, Any]) -> None:
+    """The schema that judges it is one that can say no."""
+    broken = json.dumps(bill | {"components": [{"name": "without a type"}]})
+    version = SchemaVersion.from_version(bill["specVersion"])
+    assert JsonStrictValidator(version).validate_str(broken) is not None
+
+
+def test_what_runs_is_on_it_and_nothing_else(lock: str, components: dict[str, dict[str, Any]]) -> None:
+    """Each locked package is on the bill, at its version and with the hashes of the files it may come from; no tool of development is."""
+    listed = {
+        (name, component["version"]): {
+            digest["content"]
+            for reference in component["externalReferences"]
+            for digest in reference.get("hashes", [])
+        }
+        for name, component in components.items()
+    }
+    locked = {(canonicalize_name(pin.name), str(pin.specifier)[2:]): hashes for pin, hashes in pins(lock)}
+    assert locked
+    assert listed == locked
+
+
+def test_it_says_what_it_is_about(lock: str, bill: dict[str, Any]) -> None:
+    """The bill is that of this version of the proxy, and says which packages it needs itself."""
+    root = bill["metadata"]["component"]
+    assert (root["name"], root["version"]) == (PROJECT["name"], proxy.__version__)
+    graph = {node["ref"]: node["dependsOn"] for node in bill["dependencies"]}
+    direct = {canonicalize_name(ref.partition("==")[0]) for ref in graph[root["bom-ref"]]}
+    wanted = requirements(PROJECT["dependencies"] + PROJECT["optional-dependencies"].get(lock, []))
+    here = [each for each in wanted if each.marker is None or each.marker.evaluate()]
+    assert direct == {canonicalize_name(requirement.name) for requirement in here}
+
+
+def test_everything_on_it_is_needed(bill: dict[str, Any]) -> None:
+    """Along the dependencies every package is reached from the proxy, so nothing is locked that nobody asks for."""
+    graph = {node["ref"]: node["dependsOn"] for node in bill["dependencies"]}
+    reached: set[str] = set()
+    ahead = [bill["metadata"]["component"]["bom-ref"]]
+    while ahead:
+        ref = ahead.pop()
+        if ref not in reached:
+            reached.add(ref)
+            ahead += graph[ref]
+    assert reached == graph.keys()
+
+
+def test_each_package_may_be_passed_on(components: dict[str, dict[str, Any]]) -> None:
+    """Each one's licence is on the list of those that may be passed on; the message says which is not."""
+    objections = {
+        name: SBOM["objection"](component["licenses"][0]["expression"])
+        for name, component in components.items()
+    }
+    assert {name: objection for name, objection in objections.items() if objection is not None} == {}
+
+
+def test_each_licence_goes_along(components: dict[str, dict[str, Any]]) -> None:
+    """Each package brings the text of its licence into the environment, which is what the image is made of."""
+    assert [name for name in components if not SBOM["texts"](name)] == []
+
+
+def test_the_list_is_that_of_the_bill(written: Path, components: dict[str, dict[str, Any]]) -> None:
+    """The list for people has the packages of the bill, each with version and licence."""
+    text = (written / "licences.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\S+) \| (\d\S*) \| (.+) \|$", text, re.MULTILINE)
+    assert {canonicalize_name(name): (version, licence) for name, version, licence in rows} == {
+        name: (component["version"], component["licenses"][0]["expression"])
+        for name, component in components.items()
+    }
+
+
+def test_it_is_the_same_each_time(lock: str, written: Path, tmp_path: Path) -> None:
+    """Made again of the same environment, it is the same, byte for byte."""
+    assert write(lock, tmp_path) == (written / "sbom.cdx.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("expression", "says"),
+    [
+        ("", "names no licence"),
+        ("GPL-3.0-only", "not ALLOWED"),
+        ("MIT AND AGPL-3.0-or-later", "not ALLOWED"),
+        ("Apache-2.0 WITH LLVM-exception", "not ALLOWED"),
+        ("License :: Other/Proprietary License", "no SPDX expression"),
+        ("MIT OR", "no SPDX expression"),
+    ],
+)
+def test_a_licence_that_may_not_be_passed_on_is_told(expression: str, says: str) -> None:
+    """An unlisted, unknown or unnamed licence is an objection, also as a part of several."""
+    assert says in SBOM["objection"](expression)
+
+
+@pytest.mark.parametrize("expression", ["MIT", "MIT OR GPL-3.0-only", "MPL-2.0 AND (Apache-2.0 OR MIT)"])
+def test_a_choice_needs_one_that_may(expression: str) -> None:
+    """Where one may choose, one listed licence is enough."""
+    assert SBOM["objection"](expression) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([{"license": {"id": "MIT"}}], ("MIT", "declared")),
+        ([{"expression": "MIT OR Apache-2.0"}], ("MIT OR Apache-2.0", "declared")),
+        (
+            [{"license": {"name": "License :: OSI Approved :: Apache Software License"}}],
+            ("Apache-2.0", "concluded"),
+        ),
+        ([{"license": {"id": "MIT"}}, {"license": {"id": "PSF-2.0"}}], ("MIT AND PSF-2.0", "concluded")),
+        (
+            [{"expression": "MIT OR GPL-3.0-only"}, {"license": {"id": "MIT"}}],
+            ("(MIT OR GPL-3.0-only) AND MIT", "concluded"),
+        ),
+    ],
+)
+def test_a_licence_is_what_the_package_says(said: list[dict[str, Any]], expected: tuple[str, str]) -> None:
+    """What is said in one SPDX expression is declared; what is put together of several words, or translated, is concluded."""
+    assert SBOM["licence"]({"name": "any", "licenses": said}) == expected
+
+
+def test_a_package_that_names_no_licence_needs_a_reader() -> None:
+    """Without a word in its metadata a package has the licence of a text that was read, and without that none."""
+    assert SBOM["licence"]({"name": "aiofastnet"}) == ("MIT", "concluded")
+    assert SBOM["licence"]({"name": "structlog"}) == ("", "concluded")
+
+
+def test_lock_and_installation_have_to_agree() -> None:
+    """A package that is missing, or installed at another version than the locked one, is told, with what to do."""
+    installed = {
+        "components": [{"name": "PyYAML", "version": "5.0"}],
+        "dependencies": [],
+        "metadata": {"component": {"name": "telenor-proxy", "bom-ref": "root"}},
+    }
+    locked = [SBOM["Pin"]("pyyaml", "6.0", []), SBOM["Pin"]("yarl", "1.0", [])]
+    assert SBOM["reduce"](installed, locked, "1.0") == [
+        "pyyaml is locked at 6.0 and installed at 5.0: make setup",
+        "yarl is locked at 1.0 and not installed: make setup",
+    ]

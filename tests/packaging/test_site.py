@@ -1,0 +1,226 @@
+"""The site of the documentation, as `make site` builds it."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pytest
+
+from tests.docs.pages import PAGES, anchors
+from tests.packaging.repository import ROOT, files, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.page.browser import Tab
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="the command is make's")
+
+#: Stands for wherever the site is.
+BASE = "https://site.invalid/"
+#: Attributes that a browser follows by itself; of links, those that are no more than said are left out.
+FETCHED = {"src", "srcset", "poster", "data"}
+SAID = {"canonical", "next", "prev"}
+
+
+def build(root: Path, site: Path) -> subprocess.CompletedProcess[str]:
+    """Build the site of a repository."""
+    return subprocess.run(
+        [
+            *("make", "--silent", "site", f"VENV={sys.prefix}", f"SITE={site}"),
+            *(f"--old-file={sys.prefix}/{stamp}" for stamp in (".runtime", ".docs")),
+        ],
+        cwd=root,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it once."""
+    directory = tmp_path_factory.mktemp("site")
+    built = build(ROOT, directory)
+    assert built.returncode == 0, built.stderr
+    assert not re.search("^(?!INFO )", built.stderr.strip(), re.MULTILINE), built.stderr
+    return directory
+
+
+class Document(HTMLParser):
+    """What a page has of links, of fetches and of anchors."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.fetches: set[str] = set()
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take what an element has."""
+        values = {name: value for name, value in attrs if value}
+        self.anchors |= {values["id"]} if "id" in values else set()
+        self.fetches |= {value for name, value in values.items() if name in FETCHED}
+        if "href" in values and not (tag == "link" and values.get("rel") in SAID):
+            (self.fetches if tag == "link" else self.links).add(values["href"])
+
+
+@pytest.fixture(scope="module")
+def documents(site: Path) -> dict[str, Document]:
+    """Read all its pages, by their address."""
+    paths = {
+        path: path.relative_to(site).as_posix().removesuffix("index.html") for path in site.rglob("*.html")
+    }
+    # The page for what is not there can be shown anywhere, so its links begin at the root.
+    return {
+        urljoin(BASE, uri): Document(path.read_text(encoding="utf-8"))
+        for path, uri in paths.items()
+        if uri != "404.html"
+    }
+
+
+def address(page: str) -> str:
+    """Return where a page of the repository is on the site."""
+    path = page.removesuffix(".md")
+    return urljoin(BASE, path.removesuffix("README") if path.endswith("README") else f"{path}/")
+
+
+def test_every_page_is_there(documents: dict[str, Document]) -> None:
+    """Each page of the repository is a page of the site, under its own path, and the README is the front page."""
+    assert {address(page) for page in PAGES} <= documents.keys()
+    assert address("README.md") == BASE
+
+
+def test_readers_find_their_part(site: Path) -> None:
+    """The front page leads the four kinds of readers to their parts."""
+    front = (site / "index.html").read_text(encoding="utf-8")
+    tabs = front.partition('<ul class="md-tabs__list">')[2].partition("</ul>")[0]
+    assert [line.strip() for line in tabs.splitlines() if line.strip() and "<" not in line] == [
+        "Try it",
+        "Run it",
+        "Something is wrong",
+        "Change it",
+    ]
+
+
+def test_whoever_follows_a_link_arrives(site: Path, documents: dict[str, Document]) -> None:
+    """Every link within the site finds its page, and its heading there."""
+    lost = []
+    for place, document in documents.items():
+        for link in document.links | document.fetches:
+            target, anchor = urldefrag(urljoin(place, link))
+            if not target.startswith(BASE):
+                continue
+            if target not in documents:
+                found = (site / unquote(urlsplit(target).path.lstrip("/"))).is_file()
+            else:
+                found = not anchor or unquote(anchor) in documents[target].anchors
+            if not found:
+                lost.append((place, link))
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_headings_have_one_anchor_here_and_there(documents: dict[str, Document], page: str) -> None:
+    """A heading has the anchor that it has on GitHub, so that one link serves both."""
+    assert anchors(PAGES[page]) <= documents[address(page)].anchors
+
+
+def test_a_source_is_shown(site: Path) -> None:
+    """A link to a file that is no page leads to a page that shows it, word for word."""
+    shown = (site / "proxy" / "errors.py" / "index.html").read_text(encoding="utf-8")
+    words = "".join(_Text(shown).parts)
+    assert all(line.strip() in words for line in read("proxy/errors.py").splitlines())
+
+
+class _Text(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.feed(text)
+
+    def handle_data(self, data: str) -> None:
+        self.parts.append(data)
+
+
+def test_no_page_names_anything_to_fetch_elsewhere(documents: dict[str, Document]) -> None:
+    """Styles, scripts, icons and pictures are the site's own."""
+    elsewhere = {
+        fetch
+        for place, document in documents.items()
+        for fetch in document.fetches
+        if not urljoin(place, fetch).startswith((BASE, "data:"))
+    }
+    assert elsewhere == set()
+
+
+@pytest.fixture
+def served(site: Path) -> Iterator[str]:
+    """Serve it on loopback; give its address."""
+    handler = functools.partial(_Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name is the library's
+        """Say nothing."""
+
+
+async def test_a_browser_fetches_nothing_elsewhere(served: str, tab: Tab) -> None:
+    """Whoever reads and searches it asks no other server, and nothing is missing."""
+    for page in ("", "docs/operation/", "proxy/errors.py/"):
+        await tab.goto(f"{served}{page}")
+    await tab.goto(served)
+    await tab.evaluate("document.querySelector('[data-md-component=search-query]').focus()")
+    await tab.call("Input.insertText", text="suspend")
+    await tab.until("document.querySelector('.md-search-result__link[href*=operation]')")
+    assert [url for url in tab.requests if not url.startswith((served, "data:", "blob:"))] == []
+    assert tab.complaints == []
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Copy what a site is made of."""
+    for path in ("Makefile", "mkdocs.yml", "scripts/site_pages.py", *PAGES):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    # What the pages link to besides, by name alone.
+    for file in files():
+        there = tmp_path / file
+        if there.parent.is_dir() and not there.exists():
+            there.touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("page", "added", "says"),
+    [
+        ("README.md", "[lost](docs/nowhere.md)", "docs/nowhere.md"),
+        ("docs/operation.md", "[lost](security.md#nowhere)", "nowhere"),
+        ("docs/unlisted.md", "# Not in the navigation", "docs/unlisted.md"),
+    ],
+)
+def test_what_is_wrong_with_it_fails_it(repository: Path, page: str, added: str, says: str) -> None:
+    """A link to nowhere, a link to no heading, and a page that nobody would find end the building, and are named."""
+    with (repository / page).open("a", encoding="utf-8") as file:
+        file.write(f"\n{added}\n")
+    built = build(repository, repository / "site")
+    assert built.returncode != 0
+    assert says in built.stderr
