@@ -29,6 +29,7 @@ from tests.gateway.client import PATIENCE, until
 from tests.gateway.upstream import Act, reply
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from proxy.tokens.values import AccessToken, Grant
@@ -75,7 +76,7 @@ class House:
     """One proxy, its token endpoint (`login`) and its API (`gateway.upstream`).
 
     lifetime: of the tokens that are granted, seconds. granted: how many there were. ends: when each of them ends, on the clock.
-    calls: fetches begun so far. logs: every log event.
+    calls: fetches begun so far. credentials: what they log in with. logs: every log event.
     """
 
     gateway: Gateway
@@ -85,6 +86,7 @@ class House:
         self.clock = FakeClock()
         self.login = login
         self.logs = logs
+        self.credentials = CREDENTIALS
         self.lifetime = HOUR
         self.granted = 0
         self.ends: dict[bytes, float] = {}
@@ -100,7 +102,7 @@ class House:
     async def build(self, **changes: Any) -> None:
         """Build the parts; `changes` are settings, as `section__key=value`."""
         self.gateway = await self._lab.gateway(tokens=self.source, **changes)
-        self.endpoint = self.make_endpoint(5)
+        self.endpoint = self._make_endpoint(5, None, None)
         self.report = Report(
             self.gateway.settings,
             self.clock,
@@ -111,15 +113,23 @@ class House:
             upstream=dict,
         )
 
-    def make_endpoint(self, timeout_seconds: float) -> TokenEndpoint:
-        """Return the token endpoint with that patience. It holds no connection between two calls."""
+    def _make_endpoint(
+        self, timeout_seconds: float, origin: str | None, tls: ssl.SSLContext | None
+    ) -> TokenEndpoint:
         return TokenEndpoint(
-            origin=f"http://127.0.0.1:{self.login.port}",
+            origin=origin or f"http://127.0.0.1:{self.login.port}",
             token_path=LOGIN_PATH,
             logout_path="/oauth/v2/logout",
-            tls=None,
+            tls=tls,
             timeout_seconds=timeout_seconds,
         )
+
+    async def log_in_at(
+        self, origin: str | None = None, *, timeout_seconds: float = 5, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """From now on, log in there (None: at `login`), with that patience. No connection is held between two logins."""
+        await self.endpoint.close()
+        self.endpoint = self._make_endpoint(timeout_seconds, origin, tls)
 
     async def fetch(self) -> Grant:
         """Log in once, and count it."""
@@ -127,7 +137,7 @@ class House:
         self.calls_at.append(self.clock.now() - self._began)
         self.is_fetching = True
         try:
-            return await self.endpoint.fetch(CREDENTIALS)
+            return await self.endpoint.fetch(self.credentials)
         finally:
             self.is_fetching = False
 
@@ -175,10 +185,10 @@ class House:
                 else:
                     await self.clock.advance(due)
 
-    async def ask(self, raw: bytes, method: bytes = b"POST") -> Answer:
-        """Make one call and let time pass until it is answered."""
+    async def ask(self, *pieces: bytes, method: bytes = b"POST") -> Answer:
+        """Make one call, in so many pieces, and let time pass until it is answered."""
         before = len(self.gateway.records)
-        asking = asyncio.get_running_loop().create_task(self.gateway.ask(raw, method=method))
+        asking = asyncio.get_running_loop().create_task(self.gateway.ask(*pieces, method=method))
         await until(lambda: self.gateway.listener.in_flight or asking.done())
         await self.until(asking.done)
         await self.until(lambda: len(self.gateway.records) > before)

@@ -51,7 +51,7 @@ WARM_UP: Final = 3.0  # seconds
 #: No answer takes so long; who gets none has found a fault.
 PATIENCE: Final = 30.0  # seconds
 #: The idle connections of clients and pool are gone by then.
-IDLE: Final = 1  # seconds
+IDLE: Final = 0.5  # seconds
 #: A token that ends on its way is no fault of the proxy's; more of them would be one.
 MOST_EXPIRED: Final = 0.001  # of all requests
 #: By so much may what stands in `Standing` have grown in the end, however long the soak. Idle caches breathe; a leak of ten bytes a request

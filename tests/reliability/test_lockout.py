@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+import base64
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+import yaml
 
+from proxy import settings
 from proxy.errors import CredentialsRefused
-from tests.gateway.client import order
+from proxy.rotation import Configuration, Rotation
+from proxy.tokens.policy import REFUSED_PAUSES
+from proxy.tokens.values import Credentials
+from tests.gateway.client import order, until
 from tests.gateway.upstream import Act, reply
+from tests.integration.test_rotation import Mount
 from tests.reliability.figures import show
 from tests.reliability.house import HOUR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
+    from proxy.settings import Settings
     from tests.gateway.upstream import Received, Script, Step
     from tests.reliability.house import House
 
@@ -119,3 +129,84 @@ async def test_an_endpoint_that_is_down_is_tried_four_times_a_minute_at_most(
     mended = house.clock.now()
     await house.until(lambda: house.ready)
     assert house.clock.now() - mended <= 30
+
+
+# --- What ends the waiting ----------------------------------------------------------------------------------------------------
+
+
+RIGHT: Final = b"Basic " + base64.b64encode(b"made-up-client-id:made-up-client-secret")
+
+
+def judge(seen: Received) -> Sequence[Step]:
+    """Answer a login as Telenor would: by what stands in its head."""
+    if seen.values(b"authorization") != [RIGHT]:
+        return WRONG
+    return [Act.WHOLE, reply(200, b'{"access_token": "token-of-the-test-1", "expires_in": 3600}')]
+
+
+@contextlib.asynccontextmanager
+async def kept_up_to_date(house: House, file: Path) -> AsyncIterator[Rotation]:
+    """Let the house follow its configuration file, and the secret file that it names, as the command does."""
+
+    def load() -> Settings:
+        return settings.load(file, {})
+
+    def apply(changed: Settings) -> None:
+        oauth = changed.oauth
+        house.credentials = Credentials(oauth.client_id, oauth.client_secret, oauth.username, oauth.password)
+
+    rotation = Rotation(
+        load(),
+        Configuration(file, load),
+        house.clock,
+        apply=apply,
+        renew=house.source.renew_now,
+        observe=lambda _: None,
+    )
+    apply(rotation.in_force)
+    task = asyncio.create_task(rotation.run())
+    try:
+        yield rotation
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def test_a_changed_secret_or_configuration_is_tried_at_once(house: House, tmp_path: Path) -> None:
+    """Refused, so that the next attempt lies half a minute ahead: changed credentials are tried within two seconds, and nothing else that changes hastens anything."""
+    mount, file = Mount(tmp_path / "secrets", "wrong"), tmp_path / "config.yaml"
+    oauth = {"client_id": "another-client-id", "username": "api1", "password": "made-up-password"}
+    config: dict[str, dict[str, Any]] = {"oauth": {**oauth, "client_secret_file": str(mount.path)}}
+
+    async def is_tried(calls: int, within: int) -> bool:
+        """Let time pass until so many attempts have been made; say whether they were within so many seconds."""
+        for _ in range(within + 1):
+            for _ in range(2):  # the files first, and then the attempt that comes of them
+                await house.clock.settle()
+                await until(lambda: not (rotation._looking.locked() or house.is_fetching))
+            if house.calls == calls:
+                return True
+            await house.clock.advance(1)
+        return False
+
+    file.write_text(yaml.safe_dump(config))
+    house.login.usual = judge
+    async with kept_up_to_date(house, file) as rotation:
+        house.open()
+        assert await is_tried(1, within=0)
+        assert house.events("token.renewal_failed")[-1]["next_attempt_in"] == REFUSED_PAUSES[0]
+
+        mount.put("made-up-client-secret")  # a secret file; the client id is still wrong
+        assert await is_tried(2, within=2)
+        assert house.events("token.renewal_failed")[-1]["next_attempt_in"] == REFUSED_PAUSES[0]
+
+        mount.put("made-up-client-secret")  # the same again, and a setting that is no credential
+        config["listen"] = {"client_key": "made-up-key"}
+        file.write_text(yaml.safe_dump(config))
+        assert not await is_tried(3, within=int(REFUSED_PAUSES[0]) - 4)
+        assert house.events("configuration.reloaded")[-1]["changed"] == ["listen.client_key"]
+
+        config["oauth"]["client_id"] = "made-up-client-id"  # the configuration file
+        file.write_text(yaml.safe_dump(config))
+        assert await is_tried(3, within=2)
+        await house.until(lambda: house.ready)

@@ -13,13 +13,16 @@ import itertools
 import os
 import time
 from collections import Counter
+from random import Random
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.gateway.client import ORDERS, Client, Gone, chunks, request, until
 from tests.reliability.api import BreakingApi, Framing, Plan, Point, content_of, dice_of
+from tests.reliability.api_faults import FAULTS, Strike
 from tests.reliability.figures import show
+from tests.reliability.road import WHOLE_WAY, scene_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +36,9 @@ WORKERS: Final = 40
 CONNECTIONS: Final = 24
 #: Longest silence of the API that the gateway bears here.
 PATIENCE: Final = 0.5  # seconds
+
+#: Orders that go to the sandbox itself, which is slower than the stand-in.
+AT_SANDBOX: Final = 500
 
 #: Size of an answer's content at the most.
 LARGEST: Final = 4000  # bytes
@@ -175,3 +181,69 @@ def test_the_table_of_outcomes_is_whole() -> None:
     """Whatever a client is told, the table says how often its order may have been accepted, and never more than once."""
     assert all(counts <= {0, 1} for counts in ALLOWED.values())
     assert set(itertools.chain.from_iterable(ALLOWED.values())) == {0, 1}
+
+
+# --- The same at the sandbox ---------------------------------------------------------------------------------------------------
+
+
+def order_of(number: int) -> bytes:
+    """Return the content of an order unlike all others; every tenth names no product, and is refused."""
+    product = b"" if number % 10 == 0 else b"50795"
+    return b'{"productId": "%b", "msisdn": "47%08d", "type": "ADD_PRODUCT"}' % (product, number)
+
+
+async def place_at_sandbox(client: Client, number: int) -> str:
+    """Place an order; return what was told."""
+    raw = request(b"POST", ORDERS, content=order_of(number))
+    with contextlib.suppress(ConnectionError):  # the answer is there all the same
+        await client.send(*([raw[:-20], raw[-20:]] if number % 3 == 0 else [raw]))
+    answer = await client.answer(b"POST")
+    if answer.values(b"connection") == [b"close"]:
+        client.ended = client.ended or "fin"
+    if answer.proxy_error is not None:
+        return str(answer.problem["outcome"])
+    if answer.status != 201:
+        return REFUSED
+    return PLACED if answer.whole else CUT
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_every_order_is_accounted_for_at_the_sandbox(lab: Lab, seed: int) -> None:
+    """Orders meet the faults of the matrix at random, now and then no connection or a token that was ended: what the sandbox placed is what was told, and some of `unknown`."""
+    dice = Random(seed)  # noqa: S311 # faults, not secrets
+    scripts = [
+        fault.cause
+        for fault in FAULTS.values()
+        if not (isinstance(fault.cause, Strike) or fault.silent or fault.needs_content)
+    ]
+    told: dict[int, str] = {}
+    async with scene_of(lab, upstream__max_connections=4) as scene:
+        await scene.house.opened()
+        road = scene.road
+        road.usual = lambda: WHOLE_WAY if dice.random() < 0.5 else dice.choice(scripts)
+
+        async def work(numbers: Iterator[int]) -> None:
+            client: Client | None = None
+            for number in numbers:
+                if client is None:
+                    client = await scene.house.gateway.connect()
+                told[number] = await place_at_sandbox(client, number)
+                if client.ended is not None:
+                    client = None
+
+        numbers = iter(range(AT_SANDBOX))
+        workers = [asyncio.create_task(work(numbers)) for _ in range(6)]
+        for part in range(1, 5):
+            await until(lambda part=part: len(told) >= AT_SANDBOX * part // 5)  # type: ignore[misc] # a loop's variable
+            await road.shut()
+            scene.sandbox.revoke()
+            await until(lambda part=part: len(told) >= AT_SANDBOX * part // 5 + 10)  # type: ignore[misc] # as above
+            await road.open()
+            await scene.house.clock.advance(60)  # so that a rejected token may be exchanged again
+        await asyncio.gather(*workers)
+        placed = Counter(int(str(each.body["msisdn"])[2:]) for each in scene.sandbox.orders)
+    show(orders=AT_SANDBOX, seed=seed, told=dict(Counter(told.values())), placed=placed.total())
+    assert len(told) == AT_SANDBOX
+    assert set(told.values()) == set(ALLOWED), "a kind of outcome has not come up"
+    assert [number for number, outcome in told.items() if placed[number] not in ALLOWED[outcome]] == []
+    assert set(placed) <= set(told)

@@ -44,7 +44,7 @@ PIECE: Final = b"x" * 65_536
 PIECES: Final = 200 * 1024 * 1024 // len(PIECE)
 
 #: How long the crowd is watched.
-WATCHED: Final = 4.0  # seconds
+WATCHED: Final = 3.0  # seconds
 #: Median of a probe's answer under all that, if the machine is not much busier than the probe without it shows.
 HEALTHY: Final = 0.1  # seconds
 #: By so much may the memory grow: far less than 900 connections with full buffers would take, since most have nothing in theirs. It was 21 MB.

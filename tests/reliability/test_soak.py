@@ -16,7 +16,7 @@ from tests.reliability.soak import Length, problems, slope, soak
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS: Final = 5.0
+SECONDS: Final = 4.0
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")

@@ -7,24 +7,42 @@ fault is then mended: the next attempt succeeds, and orders go through again. do
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from tests.gateway.client import order
+from proxy import trust
+from tests.gateway.client import order, request, until
 from tests.gateway.upstream import Act, Drip, reply
+from tests.reliability.road import black_hole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.gateway.client import Answer
     from tests.gateway.conftest import Lab
-    from tests.gateway.upstream import Script, ScriptedUpstream, Step
+    from tests.gateway.upstream import Received, Script, ScriptedUpstream, Step
     from tests.reliability.house import House
 
 #: The patience with a token endpoint in the rows whose fault is silence. It passes for real, so it is short.
 IMPATIENT: Final = 0.05  # seconds
 REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"}')
+
+
+class Elsewhere(NamedTuple):
+    """What stands where the token endpoint should be.
+
+    url: where it is said to be. certificate: what is shown there on TLS. greeting: what is said instead of TLS.
+    black_hole: the kernel answers no connection.
+    """
+
+    url: str | None = None
+    certificate: str | None = None
+    greeting: Sequence[Step] = ()
+    black_hole: bool = False
 
 
 class Fault(NamedTuple):
@@ -35,7 +53,7 @@ class Fault(NamedTuple):
     ten seconds, and is told to come again after the last of the pauses. silent: it is the patience that ends the call.
     """
 
-    steps: Script | None
+    steps: Script | Elsewhere | None
     reason: str
     pauses: tuple[int | float, ...] = (0.5, 1, 2, 4, 8)
     code: str | None = None
@@ -90,9 +108,20 @@ def slowed(*fields: bytes) -> Sequence[Step]:
 FAULTS: Final[dict[str, Fault]] = {
     # The connection.
     "nobody listens": Fault(None, "connect"),
+    "no such name": Fault(Elsewhere("http://no-such-name.invalid"), "dns"),
+    "a black hole": Fault(Elsewhere(black_hole=True), "timeout", silent=True),
+    "a certificate that has expired": Fault(Elsewhere(certificate="expired"), "tls"),
+    "a certificate of another host": Fault(Elsewhere(certificate="wrong_host"), "tls"),
+    "a certificate of an unknown authority": Fault(Elsewhere(certificate="untrusted"), "tls"),
+    "plain HTTP instead of TLS": Fault(Elsewhere(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), "tls"),
+    "an alert instead of a handshake": Fault(Elsewhere(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), "tls"),
+    "closed in the handshake": Fault(Elsewhere(greeting=[Act.FIN]), "connect"),
+    "reset in the handshake": Fault(Elsewhere(greeting=[b"\x16\x03", Act.RST]), "connect"),
+    "silence in the handshake": Fault(Elsewhere(greeting=[b"\x16\x03"]), "timeout", silent=True),
     "reset at once": Fault([Act.RST], "reset"),
     "reset after the request": Fault([Act.WHOLE, Act.RST], "reset"),
     "closed without an answer": Fault([Act.WHOLE, Act.FIN], "reset"),
+    "closed inside the head": Fault([Act.WHOLE, b"HTTP/1.1 200 O", Act.FIN], "reset"),
     "reset inside the head": Fault([Act.WHOLE, b"HTTP/1.1 200 O", Act.RST], "reset"),
     "reset inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9], Act.RST], "reset"),
     "closed inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9], Act.FIN], "reset"),
@@ -173,40 +202,51 @@ def expected(fault: Fault, phase: Phase) -> Expected:
     }[phase]
 
 
-async def break_login(house: House, fault: Fault, elsewhere: ScriptedUpstream) -> None:
-    """Let the token endpoint fail from now on."""
+async def break_login(
+    house: House, fault: Fault, lab: Lab, stack: contextlib.AsyncExitStack
+) -> ScriptedUpstream:
+    """Let the token endpoint fail until the stack mends it; return a server that must never hear of the password."""
+    patience = IMPATIENT if fault.silent else 5
+    elsewhere = await lab.upstream()
+    stack.push_async_callback(house.log_in_at)
+    stack.callback(setattr, house.login, "usual", house.grant)
     if fault.steps is None:
         await house.login.stop_listening()
-        return
-    assert not callable(fault.steps)
-    there = b"http://127.0.0.1:%d/oauth/v2/token" % elsewhere.port
-    house.login.usual = [
-        step.replace(b"{elsewhere}", there) if isinstance(step, bytes) else step for step in fault.steps
-    ]
-    if fault.silent:
-        await house.endpoint.close()
-        house.endpoint = house.make_endpoint(IMPATIENT)
+        stack.push_async_callback(house.login.start)
+    elif isinstance(fault.steps, Elsewhere):
+        elsewhere = await stand_elsewhere(house, fault.steps, patience, lab, stack)
+    else:
+        assert not callable(fault.steps)
+        there = b"http://127.0.0.1:%d/oauth/v2/token" % elsewhere.port
+        house.login.usual = [
+            step.replace(b"{elsewhere}", there) if isinstance(step, bytes) else step for step in fault.steps
+        ]
+        await house.log_in_at(timeout_seconds=patience)
+    return elsewhere
 
 
-async def mend_login(house: House, fault: Fault) -> None:
-    """Let it answer again."""
-    house.login.usual = house.grant
-    if fault.steps is None:
-        await house.login.start()
-    if fault.silent:
-        await house.endpoint.close()
-        house.endpoint = house.make_endpoint(5)
+async def stand_elsewhere(
+    house: House, place: Elsewhere, patience: float, lab: Lab, stack: contextlib.AsyncExitStack
+) -> ScriptedUpstream:
+    """Have the proxy log in at another place."""
+    server = await lab.upstream(
+        None if place.certificate is None else getattr(lab.certificates, place.certificate)
+    )
+    server.greeting = place.greeting
+    if place.black_hole:
+        origin = f"http://127.0.0.1:{stack.enter_context(black_hole())}"
+    else:
+        origin = place.url or f"https://127.0.0.1:{server.port}"
+    tls = trust.client_context(lab.certificates.ca_file) if origin.startswith("https:") else None
+    await house.log_in_at(origin, timeout_seconds=patience, tls=tls)
+    return server
 
 
-async def enter(house: House, phase: Phase, fault: Fault, elsewhere: ScriptedUpstream) -> None:
+async def enter(house: House, phase: Phase) -> None:
     """Bring the proxy to the phase, with the fault in place."""
     if phase is Phase.COLD:
-        await break_login(house, fault, elsewhere)
         house.open()
-        return
-    await house.opened()
-    await break_login(house, fault, elsewhere)
-    if phase is Phase.STALE:
+    elif phase is Phase.STALE:
         await house.clock.advance(house.lifetime - 300)
         await house.until(lambda: house.events("token.renewal_failed"))
     elif phase is Phase.EXPIRED:
@@ -215,30 +255,19 @@ async def enter(house: House, phase: Phase, fault: Fault, elsewhere: ScriptedUps
         house.gateway.upstream.scripts.append([Act.WHOLE, REJECTED])
 
 
+def orders(house: House) -> list[Received]:
+    """Return the orders that the API got."""
+    return [seen for seen in house.gateway.upstream.whole if seen.method == b"POST"]
+
+
 def placed(house: House) -> int:
-    """Count the orders that the API accepted."""
-    return len(house.gateway.upstream.whole) - len(house.events("token.invalidated"))
+    """Count those that it accepted."""
+    return len(orders(house)) - len(house.events("token.invalidated"))
 
 
-@pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.name.lower())
-@pytest.mark.parametrize("name", FAULTS)
-async def test_an_order_meets_a_fault_of_the_token_endpoint(
-    lab: Lab, house: House, name: str, phase: Phase
-) -> None:
-    """Each cell comes to what `expected` says; the log says why; the password goes nowhere else; once mended, all is well again."""
-    fault, elsewhere = FAULTS[name], await lab.upstream()
-    want = expected(fault, phase)
-    await enter(house, phase, fault, elsewhere)
-    before = house.calls - (phase is Phase.STALE) if phase is not Phase.COLD else 0
-    answer = await house.ask(order())
-
-    seen = Expected(
-        answer.status,
-        len(house.gateway.upstream.requests),
-        placed(house),
-        house.calls - before,
-        ready=house.ready,
-    )
+def hold(house: House, fault: Fault, want: Expected, answer: Answer, calls: int) -> None:
+    """Hold what came of the order against what must."""
+    seen = Expected(answer.status, len(orders(house)), placed(house), calls, ready=house.ready)
     assert seen == want
     failures = house.events("token.renewal_failed")
     assert [(entry["reason"], entry["code"]) for entry in failures] == [
@@ -248,11 +277,30 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
     if want.status == 503:
         assert (answer.kind, answer.problem["outcome"]) == ("no-token", "not_sent")
         assert answer.values(b"retry-after") == [b"%d" % fault.pauses[-1]]
-    record = house.gateway.record
+    record = house.gateway.records[-1]
     assert (record.status, record.attempts) == (want.status, want.sent)
     assert record.error == (None if want.status == 200 else "destination_unavailable")
 
-    await mend_login(house, fault)
+
+@pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.name.lower())
+@pytest.mark.parametrize("name", FAULTS)
+async def test_an_order_meets_a_fault_of_the_token_endpoint(
+    lab: Lab, house: House, name: str, phase: Phase
+) -> None:
+    """Each cell comes to what `expected` says; the log says why; the password goes nowhere else; once mended, all is well again."""
+    fault = FAULTS[name]
+    want = expected(fault, phase)
+    if phase is not Phase.COLD:
+        await house.opened()
+        # A connection is kept, so that the order takes the short way wherever there is a token.
+        assert (await house.ask(request(), method=b"GET")).status == 200
+    before = house.calls
+    async with contextlib.AsyncExitStack() as stack:
+        elsewhere = await break_login(house, fault, lab, stack)
+        await enter(house, phase)
+        answer = await house.ask(order())
+        hold(house, fault, want, answer, house.calls - before)
+    # Mended, and it recovers by itself.
     await house.until(lambda: house.source.usable() is not None and not house.report.not_ready())
     if phase is not Phase.FRESH:
         await house.until(lambda: len(house.events("token.renewed")) == 1 + (phase is not Phase.COLD))
@@ -260,7 +308,8 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
     assert placed(house) == want.placed + 1
     assert house.calls - before == want.calls + (phase is not Phase.FRESH)
     assert house.bearers[-1] == b"token-of-the-test-%d" % house.granted
-    assert not elsewhere.connections
+    assert not any(b"oauth" in connection.received for connection in elsewhere.connections)
+    assert isinstance(fault.steps, Elsewhere) or not elsewhere.connections
 
 
 async def test_a_slow_grant_is_a_grant(house: House) -> None:
@@ -273,3 +322,46 @@ async def test_a_slow_grant_is_a_grant(house: House) -> None:
     house.open()
     assert (await house.ask(order())).status == 200
     assert (house.calls, placed(house)) == (1, 1)
+
+
+#: What the silence meets; while the token is fresh, nobody calls the token endpoint.
+SILENT: Final = [phase for phase in Phase if phase is not Phase.FRESH]
+
+
+@pytest.mark.parametrize("phase", SILENT, ids=lambda phase: phase.name.lower())
+async def test_thirty_seconds_of_silence(house: House, phase: Phase) -> None:
+    """One login is under way all the time: with a token in force orders go through, without one each is told after ten seconds; then the grant counts."""
+    let_go = asyncio.Event()
+    if phase is not Phase.COLD:
+        await house.opened()
+    before, lifetime = house.calls, house.lifetime
+    house.login.usual = lambda seen: [Act.WHOLE, let_go, *house.grant(seen)[1:]]
+    await house.log_in_at(timeout_seconds=60)
+    if phase is Phase.COLD:
+        house.open()
+    elif phase is Phase.STALE:
+        await house.clock.advance(lifetime - 300)
+    elif phase is Phase.EXPIRED:
+        house.clock.suspend(lifetime)
+    else:
+        house.gateway.upstream.scripts.append([Act.WHOLE, REJECTED])
+    for _ in range(3):
+        asking = asyncio.create_task(house.gateway.ask(order()))
+        await until(lambda asking=asking: asking.done() or house.source.waiting)  # type: ignore[misc] # a loop's variable
+        await house.clock.advance(9.9)
+        assert asking.done() is (phase is Phase.STALE)
+        await house.clock.advance(0.1)
+        answer = await asking
+        if phase is Phase.STALE:
+            assert answer.status == 200
+        else:
+            assert (answer.status, answer.kind, answer.problem["outcome"]) == (503, "no-token", "not_sent")
+            assert "has not answered yet" in answer.problem["detail"]
+        assert house.ready is (phase is Phase.STALE)
+    assert house.calls - before == 1
+    let_go.set()
+    await house.until(lambda: house.granted == 1 + (phase is not Phase.COLD) and not house.is_fetching)
+    await house.until(lambda: house.ready)
+    assert (await house.ask(order())).status == 200
+    assert house.calls - before == 1
+    assert house.bearers[-1] == b"token-of-the-test-%d" % house.granted

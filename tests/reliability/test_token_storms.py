@@ -11,14 +11,16 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from structlog.testing import capture_logs
 
+from proxy.admin.metrics import Metrics
 from proxy.sandbox.server import running
 from proxy.sandbox.state import Credentials as SandboxCredentials
 from proxy.sandbox.state import Sandbox
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from tests.clock import FakeClock
-from tests.gateway.client import order, until
+from tests.gateway.client import order, request, until
 from tests.gateway.upstream import Act, reply
 from tests.reliability.figures import show
 from tests.reliability.house import CREDENTIALS, HOUR, LOGIN_PATH, house_of
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 #: The default of `limits.max_connections`.
 CROWD: Final = 1000
+CROWD_OF_REJECTED: Final = 200
 REJECTED: Final = reply(401, b'{"code": 40105}')
 
 
@@ -66,10 +69,13 @@ async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: Hous
     assert sorted(arrived) == sorted(b"order-%d" % number for number in range(CROWD))
 
 
-async def test_two_hundred_rejections_of_one_token_make_one_login(lab: Lab) -> None:
-    """Two hundred calls under way come back with 401 for the same token: one login, and each is sent once more."""
-    async with house_of(lab, upstream__max_connections=200) as house:
+@pytest.mark.parametrize("kept", [False, True], ids=["new connections", "kept connections"])
+async def test_two_hundred_rejections_of_one_token_make_one_login(lab: Lab, *, kept: bool) -> None:
+    """Two hundred calls under way, on either way, come back with 401 for the same token: one login, and each is sent once more."""
+    async with house_of(lab, upstream__max_connections=CROWD_OF_REJECTED) as house:
         await house.opened()
+        if kept:
+            await keep_connections(house, CROWD_OF_REJECTED)
         let_go = asyncio.Event()
 
         def script(seen: Received) -> Sequence[Step]:
@@ -77,12 +83,27 @@ async def test_two_hundred_rejections_of_one_token_make_one_login(lab: Lab) -> N
             return [Act.WHOLE, let_go, REJECTED] if old else [Act.WHOLE, reply(200)]
 
         house.gateway.upstream.usual = script
-        asking = [asyncio.create_task(house.gateway.ask(order())) for _ in range(200)]
-        await until(lambda: len(house.gateway.upstream.whole) == 200)
+        house.gateway.upstream.requests.clear()
+        asking = [asyncio.create_task(house.gateway.ask(order())) for _ in range(CROWD_OF_REJECTED)]
+        await until(lambda: len(house.gateway.upstream.whole) == CROWD_OF_REJECTED)
+        begun = [client.begun for client in house.gateway.listener._service.clients]
+        assert sum(each is not None for each in begun) == (CROWD_OF_REJECTED if kept else 0)
         let_go.set()
-        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 200
+        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * CROWD_OF_REJECTED
         assert len(house.login.requests) == 2
-        assert sorted(house.bearers) == [b"token-of-the-test-1"] * 200 + [b"token-of-the-test-2"] * 200
+        first, second = b"token-of-the-test-1", b"token-of-the-test-2"
+        assert sorted(house.bearers) == [first] * CROWD_OF_REJECTED + [second] * CROWD_OF_REJECTED
+
+
+async def keep_connections(house: House, count: int) -> None:
+    """Make so many calls at one time that so many connections to the API are kept."""
+    let_go = asyncio.Event()
+    house.gateway.upstream.usual = [Act.WHOLE, let_go, reply(200)]
+    asking = [asyncio.create_task(house.gateway.ask(request())) for _ in range(count)]
+    await until(lambda: len(house.gateway.upstream.whole) == count)
+    let_go.set()
+    assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * count
+    await until(lambda: house.gateway.pool.connections == (0, count))
 
 
 async def test_a_late_rejection_makes_no_login(house: House) -> None:
@@ -116,6 +137,9 @@ async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_mo
     assert statuses == {401}
     logins = house.calls_at[1:]
     pauses = [later - sooner for sooner, later in itertools.pairwise(logins)]
+    show(
+        calls_rejected=len(house.gateway.records), seconds=600, logins=len(logins), shortest_pause=min(pauses)
+    )
     assert min(pauses) >= 5
     assert len(logins) <= 3 + 600 // 60 + 4  # slowed down to one a minute, once it is seen to be of no use
 
@@ -128,12 +152,18 @@ class Sidecar:
             origin=url, token_path=LOGIN_PATH, logout_path="/logout", tls=None, timeout_seconds=5
         )
         self._sandbox = sandbox
+        self.metrics = Metrics()
         self.logins = 0
         self.served = 0
         self.rejected = 0
         self.is_fetching = False
         self.source = TokenSource(
-            self._fetch, clock=clock, random=random, refresh_ahead_seconds=300, wait_seconds=10
+            self._fetch,
+            clock=clock,
+            random=random,
+            refresh_ahead_seconds=300,
+            wait_seconds=10,
+            observer=self.metrics,
         )
 
     async def _fetch(self) -> Grant:
@@ -162,7 +192,7 @@ class Sidecar:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None:
-    """Each login ends the other's token, and both are called every second: in an hour they log in some 60 times each, and neither is left out."""
+    """Each login ends the other's token, and both are called every second: in an hour they log in some 60 times each, neither is left out, and log, metric and status say so."""
     clock = FakeClock()
     sandbox = Sandbox(
         SandboxCredentials(
@@ -178,12 +208,13 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
         random = Random(seed).random  # noqa: S311 # jitter, not secrets
         both = [Sidecar(url, clock, sandbox, random) for _ in range(2)]
         tasks = [asyncio.create_task(each.source.run()) for each in both]
-        for _ in range(int(HOUR)):
-            await clock.advance(1)
-            await until(lambda: not any(each.is_fetching for each in both))
-            await clock.settle()
-            for each in both:
-                each.call()
+        with capture_logs() as logs:
+            for _ in range(int(HOUR)):
+                await clock.advance(1)
+                await until(lambda: not any(each.is_fetching for each in both))
+                await clock.settle()
+                for each in both:
+                    each.call()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -191,10 +222,22 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
             await each.close()
     logins = [each.logins for each in both]
     served = [each.served for each in both]
-    show(logins_in_an_hour=logins, calls_served_of_3600_each=served)
+    contentions = [entry for entry in logs if entry["event"] == "token.contended"]
+    counted = [contentions_of(each.metrics) for each in both]
+    show(logins_in_an_hour=logins, calls_served_of_3600_each=served, contentions=counted)
     assert max(logins) <= 70
     assert sum(logins) == sandbox.shown()["counters"]["token_calls"]  # type: ignore[index]
     # Whoever logs in last is served until the other does: between them hardly a second is lost.
     assert sum(served) >= 0.95 * HOUR
     assert min(served) >= 0.05 * HOUR
     assert all(each.source.status().contended for each in both)
+    assert min(counted) > 0
+    assert sum(counted) == len(contentions)
+    assert all("another program" in entry["detail"] for entry in contentions)
+
+
+def contentions_of(metrics: Metrics) -> int:
+    """Return what a scrape reads."""
+    value = metrics.registry.get_sample_value("telenor_proxy_token_contentions_total")
+    assert value is not None
+    return int(value)

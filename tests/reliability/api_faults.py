@@ -1,0 +1,256 @@
+"""What can go wrong on the way to the API, when, on which way of the proxy's, and what must come of it.
+
+The tables of docs/reliability.md show what stands here; tests/reliability/test_api_faults.py plays it.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tests.gateway.upstream import Drip
+from tests.reliability.road import (
+    Do,
+    body,
+    closing,
+    in_chunks,
+    until_body,
+    until_half_of_body,
+    until_half_of_chunk,
+    until_half_of_head,
+    until_half_of_status_line,
+    until_last_chunk,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.reliability.road import Script, Step
+
+
+class Phase(enum.Enum):
+    """In which state of the token the fault meets the proxy."""
+
+    COLD = "before the first token"
+    FRESH = "while the token is fresh"
+    STALE = "while the token is being renewed ahead"
+    EXPIRED = "after the token has expired"
+    RECOVERY = "after the API rejected the token"
+
+
+class Way(enum.Enum):
+    """How the call goes through the proxy."""
+
+    NEW = "on a new connection"
+    SHORT = "on a kept connection, in one piece"  # the short way
+    TASK = "in two pieces"  # by a task; on a kept connection, if there is any to be had
+
+
+class Strike(NamedTuple):
+    """How connections no longer come about. url: where the API is said to be. context: what it shows on TLS. greeting: what it says instead of TLS."""
+
+    url: str | None = None
+    context: str | None = None
+    greeting: Script | None = None
+    black_hole: bool = False
+
+    @property
+    def is_on_tls(self) -> bool:
+        """Whether it is a fault of TLS."""
+        return self.context is not None or self.greeting is not None
+
+
+class Fault(NamedTuple):
+    """One way in which the API fails.
+
+    cause: what keeps connections from coming about, or what happens to a request on one. status: of the answer; None if it is the API's own.
+    error, outcome: as logged, and as the client is told. again: a safe call is sent once more. placed: how often an order is placed.
+    cut: the answer breaks off. silent: it is the patience that ends the call. needs_content: it cannot happen to a call without any.
+    """
+
+    cause: Script | Strike
+    status: int | None
+    error: str | None = None
+    outcome: str | None = None
+    placed: int = 0
+    again: bool = False
+    cut: bool = False
+    silent: bool = False
+    needs_content: bool = False
+
+    @property
+    def connects(self) -> bool:
+        """Whether there is a connection."""
+        return not isinstance(self.cause, Strike)
+
+
+class Expected(NamedTuple):
+    """What must be true of one call that meets the fault.
+
+    sent: how often it went to the API. placed: how often the sandbox accepted it as an order. logins: calls of the token endpoint, from
+    the fault's beginning to the answer. ready: what the readiness probe says then. level, error, outcome: of the call's line in the log.
+    """
+
+    status: int
+    sent: int
+    placed: int
+    logins: int
+    ready: bool
+    level: str
+    error: str | None
+    outcome: str | None
+
+
+#: Without a token no call takes the short way, and before the first one there has been none that left a connection.
+PLAYED: Final[dict[Phase, tuple[Way, ...]]] = {
+    Phase.COLD: (Way.NEW,),
+    Phase.FRESH: (Way.NEW, Way.SHORT, Way.TASK),
+    Phase.STALE: (Way.SHORT, Way.TASK),
+    Phase.EXPIRED: (Way.TASK,),
+    Phase.RECOVERY: (Way.SHORT, Way.TASK),
+}
+#: Where no connection comes about, none is kept.
+PLAYED_WITHOUT_CONNECTION: Final[dict[Phase, tuple[Way, ...]]] = {
+    Phase.COLD: (Way.NEW,),
+    Phase.FRESH: (Way.NEW, Way.TASK),
+    Phase.STALE: (Way.NEW,),
+    Phase.EXPIRED: (Way.TASK,),
+    Phase.RECOVERY: (Way.NEW, Way.TASK),
+}
+
+#: A safe call is no different from an order in how it gets its token; so it is played where a fault may make it be sent again.
+PLAYED_SAFE: Final = (Phase.FRESH, Phase.RECOVERY)
+
+#: Calls of the token endpoint that the phase itself brings about.
+LOGINS: Final = {Phase.COLD: 1, Phase.FRESH: 0, Phase.STALE: 1, Phase.EXPIRED: 1, Phase.RECOVERY: 1}
+
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
+_INTERIM: Final = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+
+def _none(strike: Strike, status: int, error: str, *, silent: bool = False) -> Fault:
+    """Give a fault without a connection: nothing is sent."""
+    return Fault(strike, status, error, "not_sent", silent=silent)
+
+
+def _lost(*steps: Step, placed: int = 0, again: bool = False, needs_content: bool = False) -> Fault:
+    """Give one in which the connection ends before the head of an answer is whole."""
+    return Fault(
+        steps, 502, "connection_terminated", "unknown", placed, again=again, needs_content=needs_content
+    )
+
+
+def _nonsense(answer: bytes) -> Fault:
+    """Give one in which the API acts, and answers like this."""
+    return Fault((Do.WHOLE, Do.ACT, answer), 502, "http_protocol_error", "unknown", placed=1)
+
+
+def _silent(*steps: Step, placed: int) -> Fault:
+    """Give one in which nothing more comes before the head of an answer is whole."""
+    return Fault(steps, 504, "http_response_timeout", "unknown", placed, silent=True)
+
+
+def _cut(*steps: Step) -> Fault:
+    """Give one in which the API acts, and its answer breaks off after the head: by the last step, or in silence."""
+    silent = steps[-1] not in {Do.FIN, Do.RST}
+    error = "http_response_timeout" if silent else "connection_terminated"
+    return Fault((Do.WHOLE, Do.ACT, *steps), None, error, "unknown", placed=1, cut=True, silent=silent)
+
+
+def _harmless(*steps: Step) -> Fault:
+    """Give one that is unusual, but no fault."""
+    return Fault((Do.WHOLE, Do.ACT, *steps), None, placed=1)
+
+
+FAULTS: Final[dict[str, Fault]] = {
+    # No connection.
+    "nobody listens": _none(Strike(), 502, "connection_refused"),
+    "no such name": _none(Strike(url="http://no-such-name.invalid"), 502, "dns_error"),
+    "a black hole": _none(Strike(black_hole=True), 504, "connection_timeout", silent=True),
+    "a certificate that has expired": _none(Strike(context="expired"), 502, "tls_certificate_error"),
+    "a certificate of another host": _none(Strike(context="wrong_host"), 502, "tls_certificate_error"),
+    "a certificate of an unknown authority": _none(Strike(context="untrusted"), 502, "tls_certificate_error"),
+    "plain HTTP instead of TLS": _none(
+        Strike(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), 502, "tls_protocol_error"
+    ),
+    "an alert instead of a handshake": _none(
+        Strike(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), 502, "tls_protocol_error"
+    ),
+    "closed in the handshake": _none(Strike(greeting=[Do.FIN]), 502, "connection_terminated"),
+    "reset in the handshake": _none(Strike(greeting=[b"\x16\x03", Do.RST]), 502, "connection_terminated"),
+    "silence in the handshake": _none(Strike(greeting=[b"\x16\x03"]), 504, "connection_timeout", silent=True),
+    # The API has not got the whole request.
+    "closed with the request's head": _lost(Do.FIN, again=True),
+    "reset with the request's head": _lost(Do.RST, again=True),
+    "closed inside the request's body": _lost(Do.HALF_BODY, Do.FIN, needs_content=True),
+    "reset inside the request's body": _lost(Do.HALF_BODY, Do.RST, needs_content=True),
+    # It has got it, and not acted on it.
+    "closed with the whole request": _lost(Do.WHOLE, Do.FIN, again=True),
+    "reset with the whole request": _lost(Do.WHOLE, Do.RST, again=True),
+    # It has acted on it.
+    "closed instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.FIN, placed=1, again=True),
+    "half-closed instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.HALF, placed=1, again=True),
+    "reset instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.RST, placed=1, again=True),
+    "closed after an interim answer": _lost(Do.WHOLE, Do.ACT, _INTERIM, Do.FIN, placed=1),
+    "closed inside the status line": _lost(Do.WHOLE, Do.ACT, until_half_of_status_line, Do.FIN, placed=1),
+    "reset inside the status line": _lost(Do.WHOLE, Do.ACT, until_half_of_status_line, Do.RST, placed=1),
+    "closed inside the answer's head": _lost(Do.WHOLE, Do.ACT, until_half_of_head, Do.FIN, placed=1),
+    "reset inside the answer's head": _lost(Do.WHOLE, Do.ACT, until_half_of_head, Do.RST, placed=1),
+    "garbage": _nonsense(bytes(range(256)) + b"\r\n\r\n"),
+    "another protocol": _nonsense(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "an answer of two lengths": _nonsense(_OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+    "an answer that switches protocols": _nonsense(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+    # Silence.
+    "silence from the request's head on": _silent(placed=0),
+    "silence after the whole request": _silent(Do.WHOLE, placed=0),
+    "silence instead of an answer": _silent(Do.WHOLE, Do.ACT, placed=1),
+    "silence after an interim answer": _silent(Do.WHOLE, Do.ACT, _INTERIM, placed=1),
+    "silence inside the status line": _silent(Do.WHOLE, Do.ACT, until_half_of_status_line, placed=1),
+    "silence inside the answer's head": _silent(Do.WHOLE, Do.ACT, until_half_of_head, placed=1),
+    # The answer breaks off.
+    "closed after the answer's head": _cut(until_body, Do.FIN),
+    "reset after the answer's head": _cut(until_body, Do.RST),
+    "closed inside the answer's body": _cut(until_half_of_body, Do.FIN),
+    "reset inside the answer's body": _cut(until_half_of_body, Do.RST),
+    "closed inside a chunk": _cut(until_half_of_chunk, Do.FIN),
+    "closed before the last chunk": _cut(until_last_chunk, Do.FIN),
+    "silence after the answer's head": _cut(until_body),
+    "silence inside the answer's body": _cut(until_half_of_body),
+    "silence before the last chunk": _cut(until_last_chunk),
+    # Nothing is wrong with these.
+    "an answer byte by byte": _harmless(Drip(b"")),
+    "an answer in two pieces": _harmless(until_body, body),
+    "an answer in chunks": _harmless(in_chunks),
+    "an interim answer before it": _harmless(_INTERIM, whole),
+    "closed after its answer, as announced": _harmless(closing, Do.FIN),
+    "closed after its answer, unannounced": _harmless(whole, Do.FIN),
+    "reset after its answer": _harmless(whole, Do.RST),
+}
+
+
+def cells() -> Iterator[tuple[str, Phase, Way, bytes]]:
+    """Give all cells: the fault's name, the phase, the way, and the method of the call."""
+    for name, fault in FAULTS.items():
+        for phase, ways in (PLAYED if fault.connects else PLAYED_WITHOUT_CONNECTION).items():
+            for way in ways:
+                yield name, phase, way, b"POST"
+                if phase in PLAYED_SAFE and not fault.needs_content:
+                    yield name, phase, way, b"GET"
+
+
+def expected(fault: Fault, phase: Phase, *, is_order: bool) -> Expected:
+    """Return what a cell must come to. Law: an order is sent once, and once more only where the API rejected its token; whether it may have been placed is told."""
+    rejected = phase is Phase.RECOVERY
+    times = 2 if fault.again and not is_order else int(fault.connects)
+    own = 201 if is_order else 200
+    return Expected(
+        status=own if fault.status is None else fault.status,
+        sent=rejected + times,
+        placed=fault.placed if is_order else 0,
+        logins=LOGINS[phase],
+        ready=True,  # readiness is about tokens: a restart, or less traffic, would not mend the API
+        level="info" if fault.error is None else "warning",
+        error=fault.error,
+        outcome=fault.outcome,
+    )

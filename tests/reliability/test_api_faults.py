@@ -1,0 +1,229 @@
+"""The fault matrix of the API: each fault of its connection, at each moment of a token's life, on each of the proxy's ways.
+
+What they are and come to stands in `api_faults`. Every cell is played with a real listener, forwarder, token source and token endpoint on
+real sockets. The sandbox decides what is placed and which token is good; between it and the proxy lies a road that breaks. In each cell the
+fault is then mended, and the next order is placed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from proxy.settings import Origin
+from tests.gateway.client import ORDER, order, request, until
+from tests.reliability.api_faults import (
+    FAULTS,
+    Expected,
+    Phase,
+    Strike,
+    Way,
+    cells,
+    expected,
+)
+from tests.reliability.house import HOUR
+from tests.reliability.road import WHOLE_WAY, Do, Then, black_hole, closing, scene_of
+
+if TYPE_CHECKING:
+    from tests.gateway.client import Answer
+    from tests.gateway.conftest import Lab
+    from tests.reliability.api_faults import Fault
+    from tests.reliability.road import Scene
+
+#: The patience with the API. On a connection the test ends it (see `sit_out`); until there is one it passes for real, and is short.
+PATIENT: Final = 60.0  # seconds
+IMPATIENT: Final = 0.1  # seconds
+#: In so many turns of the event loop, which polls the sockets at each, what was sent has arrived.
+TURNS: Final = 20
+
+GET: Final = request()
+POST: Final = order()
+#: What the log tells of the token in each phase, from the fault's beginning to the answer.
+TOLD: Final = {
+    Phase.COLD: ["token.renewed"],
+    Phase.FRESH: [],
+    Phase.STALE: [],  # the renewal is still under way
+    Phase.EXPIRED: ["token.renewed"],
+    Phase.RECOVERY: ["token.invalidated", "token.renewed"],
+}
+
+CELLS: Final = [
+    pytest.param(*cell, id=f"{cell[0]}-{cell[1].name}-{cell[2].name}-{cell[3].decode()}".lower())
+    for cell in cells()
+]
+
+
+async def strike(scene: Scene, how: Strike, stack: contextlib.AsyncExitStack) -> None:
+    """Let no connection come about any more; `stack` mends it."""
+    road, pool = scene.road, scene.house.gateway.pool
+    if how.url is not None:
+        stack.callback(setattr, pool, "origin", pool.origin)
+        pool.origin = Origin.parse(how.url)
+        return
+    await road.shut()
+    stack.push_async_callback(road.open)
+    if how.black_hole:
+        stack.enter_context(black_hole(road.port))
+    if how.is_on_tls:
+        stack.callback(setattr, road, "context", road.context)
+        stack.callback(setattr, road, "greeting", road.greeting)
+        stack.push_async_callback(road.shut)
+        road.context = None if how.context is None else getattr(scene.certificates, how.context)
+        road.greeting = how.greeting or ()
+        await road.open()
+
+
+async def enter(scene: Scene, phase: Phase, way: Way, fault: Fault) -> None:
+    """Bring the proxy to the phase, with a connection to the API if the way is on a kept one."""
+    house = scene.house
+    if phase is Phase.COLD:
+        return
+    await house.opened()
+    if way is not Way.NEW and fault.connects:
+        assert (await house.ask(GET, method=b"GET")).status == 200
+        assert house.gateway.pool.connections == (0, 1)
+    if phase is Phase.STALE:
+        scene.sandbox.fault("token_slow", 60, 1)
+    elif phase is Phase.EXPIRED:
+        house.clock.suspend(HOUR)
+    elif phase is Phase.RECOVERY:
+        scene.sandbox.revoke()
+
+
+async def begin(scene: Scene, phase: Phase, fault: Fault, stack: contextlib.AsyncExitStack) -> None:
+    """Let the fault begin: at once, or in the phase of recovery once the API has rejected the token."""
+    house, road, cause = scene.house, scene.road, fault.cause
+    if isinstance(cause, Strike) and phase is Phase.RECOVERY:
+        road.scripts.append([Do.WHOLE, Do.ACT, Then(lambda: strike(scene, cause, stack)), closing, Do.FIN])
+    elif isinstance(cause, Strike):
+        await strike(scene, cause, stack)
+    else:
+        stack.callback(setattr, road, "usual", WHOLE_WAY)
+        road.usual = cause
+        if phase is Phase.RECOVERY:
+            road.scripts.append(WHOLE_WAY)
+    if phase is Phase.COLD:
+        house.open()
+    elif phase is Phase.STALE:
+        await house.clock.advance(HOUR - 300)
+        await house.until(lambda: house.is_fetching and scene.counter("token_calls") == 2)
+
+
+async def sit_out(scene: Scene, calls: int) -> None:
+    """Wait until so many calls have passed and nothing more comes; hold that the proxy would wait for so long; then have waited for so long."""
+    road, pool = scene.road, scene.house.gateway.pool
+    await until(lambda: len(road.passed) == calls and road.passed[-1].is_whole and not road.playing)
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    (connection,) = [each for each in pool._open if each.in_use]
+    deadline = connection._readable._deadline
+    assert deadline is not None
+    assert PATIENT - 5 < deadline - asyncio.get_running_loop().time() <= PATIENT
+    connection.postpone(0)
+
+
+def in_pieces(raw: bytes, way: Way) -> list[bytes]:
+    """Cut a request in the middle of its content, or of its head if it has none."""
+    at = len(raw) - (len(ORDER) if raw.endswith(ORDER) else len(raw)) // 2
+    return [raw[:at], raw[at:]] if way is Way.TASK else [raw]
+
+
+def told(answer: Answer, fault: Fault) -> dict[str, Any]:
+    """Return the problem details, if the answer is of the proxy's own."""
+    own = fault.status is not None and fault.error is not None
+    assert answer.whole is not fault.cut
+    assert answer.proxy_error == (fault.error if own else None)
+    return answer.problem if own else {"outcome": fault.outcome}
+
+
+@pytest.mark.parametrize(("name", "phase", "way", "method"), CELLS)
+async def test_a_call_meets_a_fault_of_the_api(
+    lab: Lab, name: str, phase: Phase, way: Way, method: bytes
+) -> None:
+    """Each cell comes to what `expected` says: to the client, in the sandbox, at the token endpoint, for the probe, and in the log; once mended, all is well again."""
+    fault, is_order = FAULTS[name], method == b"POST"
+    tls = isinstance(fault.cause, Strike) and fault.cause.is_on_tls
+    connect = IMPATIENT if fault.silent and not fault.connects else PATIENT
+    async with (
+        scene_of(
+            lab,
+            tls=tls,
+            upstream__connect_timeout_seconds=connect,
+            upstream__response_timeout_seconds=PATIENT,
+        ) as scene,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        house, road = scene.house, scene.road
+        await enter(scene, phase, way, fault)
+        logins, passed, lines = scene.counter("token_calls"), len(road.passed), len(house.logs)
+        await begin(scene, phase, fault, stack)
+        want = expected(fault, phase, is_order=is_order)
+        asking = asyncio.create_task(house.ask(*in_pieces(POST if is_order else GET, way), method=method))
+        if fault.silent and fault.connects:
+            await sit_out(scene, passed + want.sent)
+        answer = await asking
+
+        line = scene.access_line(house.gateway.records[-1])
+        assert want == Expected(
+            answer.status,
+            len(road.passed) - passed,
+            scene.counter("orders"),
+            scene.counter("token_calls") - logins,
+            house.ready,
+            line["level"],
+            line["error"],
+            line["outcome"],
+        )
+        assert (line["event"], line["method"], line["status"], line["attempts"]) == (
+            "request.completed",
+            method.decode(),
+            want.status,
+            want.sent,
+        )
+        assert told(answer, fault)["outcome"] == want.outcome
+        assert [entry["event"] for entry in house.logs[lines:]] == TOLD[phase]
+        if len(road.passed) > passed:
+            assert road.passed[passed].began_short is (way is Way.SHORT)
+
+        await stack.aclose()
+        scene.login.set()
+        # A connection that is about to end is not to be met by the next order: that is another test.
+        await until(lambda: not road.playing and road.connections == house.gateway.pool.connections[1])
+        assert (await house.ask(POST)).status == 201
+        assert scene.counter("orders") == want.placed + 1
+        assert house.ready
+
+
+# --- The very moment of use ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [Do.FIN, Do.HALF, Do.RST], ids=lambda end: end.name.lower())
+@pytest.mark.parametrize("way", [Way.SHORT, Way.TASK], ids=lambda way: way.name.lower())
+@pytest.mark.parametrize("method", [b"GET", b"POST"], ids=["get", "post"])
+async def test_a_kept_connection_ends_in_the_very_moment_of_use(
+    lab: Lab, method: bytes, way: Way, end: Do
+) -> None:
+    """However end and call cross each other: a safe call is served; an order is placed once if it is said to be, never twice, and never if it was not sent."""
+    raw = in_pieces(POST if method == b"POST" else GET, way)
+    async with scene_of(lab) as scene:
+        house, road = scene.house, scene.road
+        await house.opened()
+        for turns in range(12):
+            assert (await house.gateway.ask(GET)).status == 200
+            placed = scene.counter("orders")
+            client = await house.gateway.connect()
+            ending = asyncio.create_task(road.end(end))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await client.send(*raw)
+            answer = await client.answer(method)
+            await ending
+            outcome = "placed" if answer.status < 300 else answer.problem["outcome"]
+            allowed = {"placed": {1}, "not_sent": {0}, "unknown": {0, 1}}[outcome]
+            if method == b"GET":
+                assert answer.status == 200
+            else:
+                assert scene.counter("orders") - placed in allowed

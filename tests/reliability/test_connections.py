@@ -1,0 +1,156 @@
+"""How many connections there is room for: of clients, whatever the shell's soft limit is; to the API, with the default of 100, when the API hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import orjson
+import pytest
+
+from tests.e2e.process import ACCOUNTS, Api, Starter, configuration
+from tests.gateway.client import Client, order, request, until
+from tests.gateway.upstream import Act, ScriptedUpstream, reply
+from tests.reliability.figures import show
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tests.gateway.upstream import Received, Step
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+
+#: What shells and systemd give by default.
+SOFT_LIMIT: Final = 1024
+CLIENTS: Final = 1200
+#: So many connect at a time: a queue of the kernel's, not the proxy, bounds how many may at once.
+AT_A_TIME: Final = 100
+
+HUNG: Final = 200
+#: The default of `upstream.max_connections`.
+UPSTREAM_CONNECTIONS: Final = 100
+HANGS: Final = b"/corporate-accounts/hangs"
+#: In place of 5 s and 60 s, since they pass for real.
+CONNECT_TIMEOUT, RESPONSE_TIMEOUT = 0.4, 1.8
+#: Of a probe, whatever else is going on.
+HEALTHY: Final = 0.1  # seconds
+
+#: The command, in a process that is told the limit first.
+PROGRAM: Final = f"""
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT_LIMIT}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+runpy.run_module("proxy", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _files() -> None:
+    """Let this process have a socket for each client, and skip where the system does not allow the proxy that many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        pytest.skip(f"no more than {hard} descriptors may be had here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+
+
+async def test_more_clients_than_the_soft_limit_of_descriptors(start: Starter, api: Api) -> None:
+    """Started with 1024 descriptors, `serve` takes what the hard limit allows: 1,200 clients are connected and served at one time."""
+    proxy = await start.ready(
+        configuration(api.url, limits={"max_connections": CLIENTS + 1}), program=("-c", PROGRAM)
+    )
+    address = ("127.0.0.1", (await proxy.event("listener.started"))["port"])
+    clients: list[Client] = []
+    while len(clients) < CLIENTS:
+        clients += await asyncio.gather(*[Client.connect(address) for _ in range(AT_A_TIME)])
+    raw, statuses = request(b"GET", ACCOUNTS.encode()), []
+    for begin in range(0, CLIENTS, AT_A_TIME):
+        some = clients[begin : begin + AT_A_TIME]
+        await asyncio.gather(*[client.send(raw) for client in some])
+        statuses += [(await client.answer()).status for client in some]
+    assert statuses == [200] * CLIENTS
+    assert not any(client.ended for client in clients)
+    admin = await Client.connect(("127.0.0.1", (await proxy.event("admin.started"))["port"]))
+    await admin.send(request(b"GET", b"/status"))
+    assert orjson.loads((await admin.answer()).content)["clients"]["connections"] == CLIENTS
+    for client in [*clients, admin]:
+        client.close()
+    assert await proxy.stop() == 0
+
+
+# --- Calls that the API leaves unanswered ---------------------------------------------------------------------------------------
+
+
+def api_script(seen: Received) -> Sequence[Step]:
+    """Be token endpoint and API."""
+    if seen.target.startswith(b"/oauth/"):
+        return [Act.WHOLE, reply(200, b'{"access_token": "token-of-the-test-1", "expires_in": 3600}')]
+    return [Act.WHOLE] if seen.target == HANGS else [Act.WHOLE, reply(200, seen.target)]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    """Run the API."""
+    made = ScriptedUpstream()
+    made.usual = api_script
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def timed(client: Client, raw: bytes) -> tuple[int, str | None, float]:
+    """Ask; return the status, the problem if it is one of the proxy's own, and how long it took."""
+    began = time.perf_counter()
+    await client.send(raw)
+    answer = await client.answer()
+    return answer.status, answer.proxy_error and answer.kind, time.perf_counter() - began
+
+
+async def test_all_connections_to_the_api_hang(start: Starter, upstream: ScriptedUpstream) -> None:
+    """Of 200 calls that hang, 100 hold the connections; everybody else is told `not_sent` after the wait for one, the probe is answered at once, and all ends with the hanging."""
+    proxy = await start.ready(
+        configuration(
+            f"http://127.0.0.1:{upstream.port}",
+            upstream={
+                "connect_timeout_seconds": CONNECT_TIMEOUT,
+                "response_timeout_seconds": RESPONSE_TIMEOUT,
+                "keep_warm": False,
+            },
+        )
+    )
+    address = ("127.0.0.1", (await proxy.event("listener.started"))["port"])
+    clients = [await Client.connect(address) for _ in range(HUNG)]
+    hanging = [asyncio.create_task(timed(client, request(b"GET", HANGS))) for client in clients]
+    await until(
+        lambda: len([seen for seen in upstream.requests if seen.target == HANGS]) == UPSTREAM_CONNECTIONS
+    )
+
+    good = await Client.connect(address)
+    began = time.perf_counter()
+    await good.send(order())
+    busy = await good.answer()
+    waited = time.perf_counter() - began
+    assert (busy.status, busy.kind, busy.problem["outcome"]) == (503, "upstream-busy", "not_sent")
+    assert "upstream.max_connections" in busy.problem["detail"]
+    assert busy.values(b"retry-after") == [b"1"]
+    assert CONNECT_TIMEOUT * 0.9 <= waited < RESPONSE_TIMEOUT
+    prober = await Client.connect(("127.0.0.1", (await proxy.event("admin.started"))["port"]))
+    probes = [await timed(prober, request(b"GET", b"/readiness")) for _ in range(20)]
+    assert {status for status, *_ in probes} == {200}
+    assert sorted(seconds for *_, seconds in probes)[len(probes) // 2] < HEALTHY
+
+    hung = await asyncio.gather(*hanging)
+    told = [(status, kind) for status, kind, _ in hung]
+    assert told.count((504, "upstream-timeout")) == UPSTREAM_CONNECTIONS
+    assert told.count((503, "upstream-busy")) == HUNG - UPSTREAM_CONNECTIONS
+    again = await Client.connect(address)
+    assert (await timed(again, order()))[0] == 200
+    show(
+        hung=HUNG,
+        answered_503_after_ms=round(1000 * waited),
+        probe_ms=round(1000 * max(seconds for *_, seconds in probes), 1),
+    )
+    for client in [*clients, good, again, prober]:
+        client.close()
+    assert await proxy.stop() == 0
