@@ -40,7 +40,7 @@ LABEL org.opencontainers.image.title="telenor-proxy" \
 COPY --from=builder /opt/telenor-proxy /opt/telenor-proxy
 # The official base has no byte code of the standard library. What we use of it is compiled here, by importing it, instead of at every start
 # and every health check; first what is imported only when it is needed.
-RUN ["/opt/telenor-proxy/bin/python", "-c", "import concurrent.futures.thread, ctypes, encodings.idna, encodings.utf_8_sig, multiprocessing.reduction, watchfiles, \
+RUN ["/opt/telenor-proxy/bin/python", "-c", "import concurrent.futures.thread, ctypes, encodings.idna, encodings.utf_8_sig, \
     proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.healthcheck, proxy.sandbox.server, proxy.sandbox.tls"]
 ENV PATH=/opt/telenor-proxy/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1

@@ -47,6 +47,9 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"how often each system is measured (default: {ROUNDS})")
     parser.add_argument("--seconds", type=int, help=f"how long a load lasts (default: {SECONDS})")
     parser.add_argument("--systems", help="only these, separated by commas")
+    parser.add_argument(
+        "--parts", action="store_true", help="the proxy with one part left out each, instead of its peers"
+    )
     parser.add_argument("--proxy-cores", default="0", help="for what is measured (default: 0)")
     parser.add_argument("--load-cores", default="1", help="for clients and API (default: 1)")
     parser.add_argument(
@@ -56,6 +59,8 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     unknown = [name for name in given.scenarios if name not in names]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(names)}")
+    if given.parts and not given.scenarios:
+        given.scenarios = ["keepalive"]
     given.systems = [name.strip().lower() for name in given.systems.split(",")] if given.systems else None
     given.rounds = given.rounds or (1 if given.quick else ROUNDS)
     given.seconds = given.seconds or (1 if given.quick else SECONDS)
@@ -72,9 +77,8 @@ def choose(known: Sequence[System], wanted: Sequence[str] | None) -> list[System
     ]
 
 
-def conditions(given: argparse.Namespace, known: Sequence[System]) -> dict[str, object]:
+def conditions(given: argparse.Namespace) -> dict[str, object]:
     """Return what the measurement was made with."""
-    api = next(system.version for system in known if system.name == "NGINX")
     return {
         **measure.machine(),
         "revision": measure.revision(),
@@ -84,7 +88,7 @@ def conditions(given: argparse.Namespace, known: Sequence[System]) -> dict[str, 
         "proxy_cores": given.proxy_cores,
         "load_cores": given.load_cores,
         "wrk": processes.version_of(processes.program("wrk"), "-v", r"wrk (?:debian/)?(\d[\w.]*)"),
-        "api": f"NGINX {api}",
+        "api": f"NGINX {systems.nginx_version()}",
         "openssl": ssl.OPENSSL_VERSION.split()[1],
         "uvloop": version("uvloop"),
         "aiofastnet": version("aiofastnet"),
@@ -121,7 +125,7 @@ def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> re
     chosen = choose(known, given.systems)
     wanted = [scenario for scenario in SCENARIOS if scenario.name in (given.scenarios or [scenario.name])]
     results: report.Document = {
-        "conditions": conditions(given, known),
+        "conditions": conditions(given),
         "systems": {system.name: system.version for system in chosen},
         "absent": [system.name for system in known if not system.program],
         "scenarios": [],
@@ -149,7 +153,7 @@ def listing(known: Sequence[System]) -> str:
 def main(words: Sequence[str]) -> int:
     """Return the exit status: 0, 1 if something that it cannot do without is missing, 2 for arguments that mean nothing."""
     given = arguments(words)
-    known = systems.known()
+    known = systems.variants() if given.parts else systems.known()
     unknown = set(given.systems or []) - {system.name.lower() for system in known}
     if unknown:
         say(

@@ -27,6 +27,7 @@ from bench.processes import (
     write,
 )
 from bench.report import OURS, RELAY
+from bench.without import VARIANTS
 from proxy import __version__
 
 if TYPE_CHECKING:
@@ -144,18 +145,32 @@ def _nginx(directory: Path | str, configuration: str) -> list[str]:
     return ["-e", "stderr", "-p", str(directory), "-c", f"{directory}/{configuration}"]
 
 
+def nginx_version() -> str:
+    """Return the version of NGINX, which is a system and the API."""
+    return version_of(program("nginx"), "-v", r"nginx/([\d.]+)")
+
+
+def _ours(name: str, module: Sequence[str]) -> System:
+    return System(
+        name,
+        sys.executable,
+        __version__,
+        ("telenor-proxy.yaml",),
+        lambda values: ["-m", *module, "serve", "--config", f"{values['DIRECTORY']}/telenor-proxy.yaml"],
+        probe=READY,
+    )
+
+
+def variants() -> list[System]:
+    """Return the proxy, and the proxy with one part left out or made another way."""
+    return [_ours(OURS, ["proxy"]), *(_ours(name, ["bench.without", name]) for name in VARIANTS)]
+
+
 def known() -> list[System]:
     """Return all systems in the order in which they are shown, absent ones too."""
     envoy, nginx, caddy, mitmdump = map(program, ("envoy", "nginx", "caddy", "mitmdump"))
     return [
-        System(
-            OURS,
-            sys.executable,
-            __version__,
-            ("telenor-proxy.yaml",),
-            lambda values: ["-m", "proxy", "serve", "--config", f"{values['DIRECTORY']}/telenor-proxy.yaml"],
-            probe=READY,
-        ),
+        _ours(OURS, ["proxy"]),
         System(
             "Envoy",
             envoy,
@@ -169,7 +184,7 @@ def known() -> list[System]:
         System(
             "NGINX",
             nginx,
-            version_of(nginx, "-v", r"nginx/([\d.]+)"),
+            nginx_version(),
             ("nginx.conf",),
             lambda values: _nginx(values["DIRECTORY"], "nginx.conf"),
         ),

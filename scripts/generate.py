@@ -55,15 +55,16 @@ def prometheus_rule(_present: str) -> str:
     return _PROMETHEUS_RULE + textwrap.indent(heading + groups, "  ")
 
 
-def results() -> report.Document:
+def results(name: str = "results") -> report.Document:
     """Return what was measured."""
-    found: report.Document = json.loads((ROOT / "bench" / "results.json").read_text(encoding="utf-8"))
+    found: report.Document = json.loads((ROOT / "bench" / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
 
 def performance(present: str) -> str:
     """Return the page about performance with the current figures."""
-    return splice(present, "figures", report.markdown(results()))
+    figures = splice(present, "figures", report.markdown(results()))
+    return splice(figures, "parts", report.markdown(results("parts")))
 
 
 def plot(_present: str) -> str:

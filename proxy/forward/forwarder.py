@@ -144,10 +144,8 @@ class Forwarder(Generic[T]):
                     and await self._may_replay(exchange, head, attempt, token)
                 ):
                     replayed = True
-                    exchange.committed = (
-                        False  # a 401 is the gateway's: nothing has come of the first sending
-                    )
-                    token = await self._wait_for_token(exchange)
+                    # A 401 is the gateway's: nothing has come of the first sending. The wait for another token keeps no connection.
+                    exchange.committed, token = False, None
                     continue
                 if head.status == _TOO_MANY_REQUESTS:
                     await self._count_throttled(head, attempt)

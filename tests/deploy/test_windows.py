@@ -49,7 +49,7 @@ ELSEWHERE: Final = {
 #: The process after everything has been imported; then it is on Windows as far as the proxy's own code can tell.
 PRETEND: Final = """
 import signal, sys
-import aiohttp, watchfiles
+import aiohttp
 import proxy.app, proxy.check, proxy.cli
 sys.platform = "win32"
 sys.modules["uvloop"] = None

@@ -17,7 +17,7 @@ from proxy.watching import LOOK_SECONDS, Watcher
 from tests.clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from proxy.tokens.values import Cause
@@ -278,30 +278,19 @@ async def test_a_mistake_of_our_own_changes_nothing(tmp_path: Path) -> None:
 
 
 class Watch:
-    """A watcher of files in a directory, with the operating system's voice under the test's control."""
+    """A watcher of files, whose time is the test's."""
 
-    def __init__(self, *files: Path, listens: bool = True) -> None:
+    def __init__(self, *files: Path) -> None:
         self.clock = FakeClock()
         self.files = self.named_next = set(files)
         self.calls = 0
         self.satisfied = True
-        self.directories: Collection[Path] = ()
-        self.speak: Callable[[], None] = lambda: None
-        self._listens = listens
-        self.watcher = Watcher(lambda: self.files, self._changed, self.clock, self._await_event)
+        self.watcher = Watcher(lambda: self.files, self._changed, self.clock)
 
     async def _changed(self) -> bool:
         self.calls += 1
         self.files = self.named_next
         return self.satisfied
-
-    async def _await_event(self, directories: Collection[Path]) -> None:
-        if not self._listens:
-            raise OSError(28, "no watches left")
-        self.directories = set(directories)
-        spoken = asyncio.Event()
-        self.speak = spoken.set
-        await spoken.wait()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -333,6 +322,8 @@ def change(secret: Path, how: str) -> None:
     """Change the file in one of the ways that there are."""
     if how == "removed":
         secret.unlink()
+    elif how == "there again":
+        secret.write_text(how)
     else:
         target = secret if how == "written" else secret.with_name("new")
         target.write_text(secret.read_text() + " more")
@@ -348,16 +339,29 @@ async def test_it_looks_when_it_begins(secret: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "removed"])
-async def test_a_change_is_told_when_the_system_speaks(secret: Path, how: str) -> None:
-    """A file that is written, replaced or removed is told of as soon as the operating system speaks."""
+async def test_a_change_is_told_when_it_is_over(secret: Path, how: str) -> None:
+    """A file that is written, replaced or removed is told of once, at the look after the one that saw it: by then it is whole."""
     watch = Watch(secret)
     async with watch.running():
         await watch.calls_after()
-        change(secret, how)
-        watch.speak()
-        assert await watch.calls_after() == 1
-        watch.speak()  # of something else in that directory
-        assert await watch.calls_after() == 0
+        for _ in range(2):
+            change(secret, how)
+            assert await watch.calls_after(LOOK_SECONDS) == 0
+            assert await watch.calls_after(LOOK_SECONDS) == 1
+            assert await watch.calls_after(LOOK_SECONDS * 5) == 0
+            change(secret, "there again")
+            assert await watch.calls_after(LOOK_SECONDS * 2) == 1
+
+
+async def test_what_goes_on_changing_is_waited_for(secret: Path) -> None:
+    """Files that change together are told of together, when all of them have changed."""
+    watch = Watch(secret)
+    async with watch.running():
+        await watch.calls_after()
+        for _ in range(5):
+            change(secret, "written")
+            assert await watch.calls_after(LOOK_SECONDS) == 0
+        assert await watch.calls_after(LOOK_SECONDS) == 1
 
 
 async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
@@ -370,26 +374,10 @@ async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
     watch = Watch(tmp_path / "password")
     async with watch.running():
         await watch.calls_after()
-        assert watch.directories == {tmp_path, tmp_path / "1"}
         (tmp_path / "..data_tmp").symlink_to("2")
         (tmp_path / "..data_tmp").replace(tmp_path / "..data")
-        watch.speak()
-        assert await watch.calls_after() == 1
-        assert watch.directories == {tmp_path, tmp_path / "2"}
-
-
-@pytest.mark.parametrize("listens", [True, False], ids=["silent", "deaf"])
-async def test_a_change_that_nobody_tells_of_is_found(secret: Path, *, listens: bool) -> None:
-    """Where the operating system says nothing, or cannot be asked, looking from time to time finds the change; the failure is told once."""
-    watch = Watch(secret, listens=listens)
-    with structlog.testing.capture_logs() as events:
-        async with watch.running():
-            await watch.calls_after()
-            for _ in range(2):
-                change(secret, "written")
-                assert await watch.calls_after(LOOK_SECONDS) == 1
-    assert [told["event"] for told in events] == ([] if listens else ["configuration.watch_failed"])
-    assert [told["reason"] for told in events] == ([] if listens else ["no watches left"])
+        assert await watch.calls_after(LOOK_SECONDS * 2) == 1
+        assert await watch.calls_after(LOOK_SECONDS * 5) == 0
 
 
 async def test_who_is_not_satisfied_is_told_again(secret: Path) -> None:
@@ -404,8 +392,8 @@ async def test_who_is_not_satisfied_is_told_again(secret: Path) -> None:
         assert await watch.calls_after(LOOK_SECONDS * 3) == 0
 
 
-async def test_other_files_are_watched_at_once(secret: Path, tmp_path: Path) -> None:
-    """When a changed configuration names other files, those are watched from then on, and looked at once."""
+async def test_other_files_are_watched_from_then_on(secret: Path, tmp_path: Path) -> None:
+    """When a changed configuration names other files, those are looked at once more, and watched."""
     other = tmp_path / "elsewhere" / "secret"
     other.parent.mkdir()
     other.write_text("one")
@@ -414,6 +402,6 @@ async def test_other_files_are_watched_at_once(secret: Path, tmp_path: Path) -> 
         await watch.calls_after()
         watch.named_next = {other}
         os.utime(secret)
-        watch.speak()
-        assert await watch.calls_after() == 2
-        assert watch.directories == {other.parent}
+        assert await watch.calls_after(LOOK_SECONDS * 4) == 2
+        change(other, "written")
+        assert await watch.calls_after(LOOK_SECONDS * 2) == 1
