@@ -79,7 +79,7 @@ def _tell(observers: list[Callable[[Record], None]], record: Record) -> None:
 
 def _secrets(settings: Settings) -> list[str]:
     held = (settings.oauth.client_secret, settings.oauth.password, settings.listen.client_key)
-    return [secret.get_secret_value() for secret in held if secret is not None]
+    return [secret.reveal() for secret in held if secret is not None]
 
 
 def _credentials(oauth: OAuthSettings) -> Credentials:

@@ -155,10 +155,10 @@ def examples(settings: Settings) -> list[str]:
     oauth, key = settings.oauth, settings.listen.client_key
     held = {
         "oauth.client_id": oauth.client_id,
-        "oauth.client_secret": oauth.client_secret.get_secret_value(),
+        "oauth.client_secret": oauth.client_secret.reveal(),
         "oauth.username": oauth.username,
-        "oauth.password": oauth.password.get_secret_value(),
-        "listen.client_key": "" if key is None else key.get_secret_value(),
+        "oauth.password": oauth.password.reveal(),
+        "listen.client_key": "" if key is None else key.reveal(),
     }
     return [path for path, value in held.items() if value.startswith(_PLACEHOLDER) or value in _SHOWN]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -184,21 +185,21 @@ class Rotation:
 def differences(old: Settings, new: Settings) -> list[str]:
     """Return the paths of the settings that are not the same."""
     return [
-        f"{section}.{key}"
-        for section in type(old).model_fields
-        for key in type(getattr(old, section)).model_fields
-        if getattr(getattr(old, section), key) != getattr(getattr(new, section), key)
+        f"{section.name}.{key.name}"
+        for section in fields(old)
+        for key in fields(getattr(old, section.name))
+        if getattr(getattr(old, section.name), key.name) != getattr(getattr(new, section.name), key.name)
     ]
 
 
 def merged(old: Settings, new: Settings, paths: Collection[str]) -> Settings:
     """Return the old settings with these of the new ones."""
     sections = {}
-    for section in type(old).model_fields:
-        mine, theirs = getattr(old, section), getattr(new, section)
-        taken = {key: getattr(theirs, key) for key in type(mine).model_fields if f"{section}.{key}" in paths}
-        sections[section] = mine.model_copy(update=taken)
-    return old.model_copy(update=sections)
+    for section in fields(old):
+        mine, theirs = getattr(old, section.name), getattr(new, section.name)
+        taken = [key.name for key in fields(mine) if f"{section.name}.{key.name}" in paths]
+        sections[section.name] = replace(mine, **{key: getattr(theirs, key) for key in taken})
+    return replace(old, **sections)
 
 
 def _fingerprint(path: Path | None) -> str | None:

@@ -5,7 +5,7 @@ so it sees a file that is written or replaced as well as Kubernetes' way: `passw
 a directory, is replaced.
 
 It asks the file system once a second, instead of having the operating system tell: that works on every file system and on every system,
-and needs no thread, no watches that can run out, and none of the 4 MB that watchfiles took (docs/architecture.md).
+and needs no thread, no watches that can run out, and none of the 2 MB that watchfiles took (docs/architecture.md).
 """
 
 from __future__ import annotations

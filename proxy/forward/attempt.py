@@ -78,7 +78,6 @@ class Attempt:
     _interim = 0
     _peeked = b""
     _began = 0.0
-    _is_late = False
 
     def __init__(self, exchange: Exchange, connection: UpstreamConnection, bounds: Bounds) -> None:
         self._exchange = exchange
@@ -120,8 +119,6 @@ class Attempt:
         exchange, connection = self._exchange, self.connection
         if exchange.client.lost and not exchange.committed:
             raise ClientLeft
-        if self._is_late and not connection.buffer:
-            raise TimeoutError
         try:
             head = await connection.read_head(self._patience)
             while head.status < _FINAL:

@@ -78,8 +78,3 @@ DECIDING: Final = WHO_CALLS | {
     b"x-proxy-key",
     b"x-request-id",
 }
-
-#: Whose values nobody remembers, not even for a moment.
-SECRET: Final = frozenset(
-    {b"authorization", b"cookie", b"proxy-authorization", b"set-cookie", b"x-proxy-key"}
-)

@@ -111,9 +111,14 @@ class Forwarder(Generic[T]):
         exchange.kept = content if len(content) <= bounds.max_replay else None
         begun = Begun(exchange, connection, bounds, token, self._upstream, caller)
         credential = self._credential
-        begun.transmit(
-            self._host, credential[1] if credential[0] is token else self._credential_line(token), content
-        )
+        try:
+            begun.transmit(
+                self._host, credential[1] if credential[0] is token else self._credential_line(token), content
+            )
+        except BaseException:
+            begun.leave()
+            self._upstream.discard(connection)
+            raise
         connection.postpone(bounds.response_timeout)
         return begun
 

@@ -88,7 +88,7 @@ class Rules(NamedTuple):
             protected=tuple(
                 path for path in protected if any(_may_reach(prefix, path) for prefix in prefixes)
             ),
-            client_key=None if key is None else key.get_secret_value().encode("ascii"),
+            client_key=None if key is None else key.reveal().encode("ascii"),
             max_body=settings.limits.max_body_bytes,
             max_target=settings.limits.max_target_bytes,
             max_head=settings.limits.max_header_bytes,

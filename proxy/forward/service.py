@@ -32,9 +32,8 @@ from proxy.forward.attempt import ClientLeft, ClientSlow
 from proxy.forward.body import Body
 from proxy.forward.closing import is_readable
 from proxy.forward.exchange import CLIENT_LEFT, Exchange
-from proxy.forward.fields import SECRET
 from proxy.forward.stream import Gone, Stream
-from proxy.forward.wire import EMPTY_LINE
+from proxy.forward.wire import EMPTY_LINE, is_secret
 from proxy.records import Record
 
 if TYPE_CHECKING:
@@ -119,6 +118,11 @@ class ClientConnection(Stream):
 
     def answered(self) -> None:
         """Go on after an answer that was given on the short way."""
+        if self.clogged:
+            self._service.take_over(
+                self
+            )  # `begun` stays: it keeps a task that has not started from being cancelled
+            return
         self.begun = None
         self._service.go_on(self)
 
@@ -247,7 +251,10 @@ class Service:
             began,
             keep_alive=request.keep_alive and not self._draining,
         )
-        client.begun = begun = self._forwarder.begin(exchange, data[end:], client)
+        try:
+            client.begun = begun = self._forwarder.begin(exchange, data[end:], client)
+        except Exception:  # noqa: BLE001 # a mistake of ours: the task meets it again, and tells of it
+            return False
         if begun is None:
             return False
         client.exchange = exchange
@@ -255,7 +262,11 @@ class Service:
 
     def _remember(self, head: bytes, request: guard.Request) -> None:
         """Remember what became of a head, within bounds: clients say the same again and again. Secrets are not remembered."""
-        if len(head) <= MAX_REMEMBERED_HEAD and SECRET.isdisjoint([name for _, name, _ in request.lines]):
+        if (
+            len(head) <= MAX_REMEMBERED_HEAD
+            and b"?" not in request.target
+            and not any(is_secret(name) for _, name, _ in request.lines)
+        ):
             if len(self._judged) >= MAX_REMEMBERED:
                 self._judged.clear()
             self._judged[head] = request
@@ -284,7 +295,15 @@ class Service:
         """Report what has finished and was not reported yet."""
         finished, self._finished = self._finished, []
         for exchange, at in finished:
-            self._observe(_outcome(exchange, at))
+            try:
+                self._observe(_outcome(exchange, at))
+            except Exception:
+                log.exception(
+                    "request.unreported",
+                    request_id=exchange.request_id.decode(),
+                    detail="The proxy made a mistake while it noted what became of a request, which was served all the same: it may be missing "
+                    "in this log, in the metrics or on the status page. Report it to the project, with this line.",
+                )
 
     # The task.
 
@@ -321,7 +340,11 @@ class Service:
             with contextlib.suppress(TimeoutError):
                 await client.gone(self._write_timeout)
         except BaseException:
-            self._part(client)
+            self.clients.discard(client)
+            if not (
+                client.lost or client.transport.is_closing()
+            ):  # else a reset would overtake its last answer
+                client.abort()
             raise
         self._part(client)
 
@@ -421,7 +444,10 @@ class Service:
         """Forward the call; answer, or cut the connection, if that fails."""
         begun, client.begun = client.begun, None
         try:
-            await self._forwarder.forward(exchange, begun)
+            if exchange.answered:  # on the short way, but the client does not keep up
+                await self._until_read(client)
+            else:
+                await self._forwarder.forward(exchange, begun)
         except Problem as error:
             self._give_up(exchange, error)
         except ClientLeft:
@@ -457,6 +483,14 @@ class Service:
                 ),
             )
             del error
+
+    async def _until_read(self, client: Stream) -> None:
+        try:
+            await client.drain(self._write_timeout)
+        except TimeoutError:
+            raise ClientSlow from None
+        except Gone:
+            raise ClientLeft from None
 
     def _give_up(self, exchange: Exchange, error: Problem) -> None:
         """Answer with problem details, or cut an answer that has begun."""

@@ -63,8 +63,12 @@ class Begun(Attempt):
 
     def data_received(self, data: bytes) -> bool:
         """Answer the call, if this is its whole answer; otherwise hand over. What was not taken is to be buffered."""
+        try:
+            answered = self._answer_with(data)
+        except Exception:  # noqa: BLE001 # a mistake of ours: the task meets it again, and tells of it
+            answered = False
         self.connection.begun = None
-        if not self._answer_with(data):
+        if not answered:
             self._caller.take_over()
             return False
         self._upstream.release(self.connection, reusable=self.is_reusable)
@@ -98,10 +102,15 @@ class Begun(Attempt):
         exchange.bytes_out = size
         return True
 
-    def interrupted(self, *, silent: bool = False) -> None:
+    def _patience(self) -> float:
+        """Go on with the silence that has begun, until the API says something."""
+        silence = self._bounds.response_timeout
+        if not (self.connection.buffer or self._interim):
+            silence -= time.perf_counter() - self._began
+        return max(0.0, silence)
+
+    def interrupted(self) -> None:
         """Hand over because something else than an answer came, or nothing in time."""
-        self.leave()
-        self._is_late = silent
         self._caller.take_over()
 
     def leave(self) -> None:

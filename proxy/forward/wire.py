@@ -14,7 +14,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
-from proxy.forward.fields import DECIDING, SECRET
+from proxy.forward.fields import DECIDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,13 +164,23 @@ _field_lines: Final[dict[bytes, FieldLine]] = {}
 _status_lines: Final[dict[bytes, StatusLine]] = {}
 
 
+#: What is in the name of a field that holds a credential, whoever made it up: `Cookie`, `X-Proxy-Key`, `X-Auth-Token`. Their values are
+#: not remembered, not even for a moment.
+_SECRET: Final = re.compile(rb"auth|cookie|credential|key|pass|secret|session|sign|token")
+
+
+def is_secret(name: bytes) -> bool:
+    """Whether a field with this name, in lower case, may hold a credential."""
+    return _SECRET.search(name) is not None
+
+
 def _parse_field_line(line: bytes) -> FieldLine:
     match = _FIELD_LINE.fullmatch(line)
     if match is None:
         raise Malformed("a field line is not `Name: value` on one line, or holds a control character")
     name = match[1].lower()
     parsed = (line + b"\r\n", name, match[2].rstrip(b" \t"))
-    if name not in SECRET:
+    if not is_secret(name):
         _remember(_field_lines, line, parsed)
     return parsed
 

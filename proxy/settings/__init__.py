@@ -2,9 +2,9 @@
 
 The way of a setting:
 
-1. `model` declares it in one of eight sections, with a type of `values` (and `origin`) that checks it by itself.
-2. `catalogue` derives its path, its environment variable and the value that a text stands for.
-3. `reading` takes it from the file (`files`), the environment or a secret file, and hands all of them to the model.
+1. `model` declares it in one of nine sections (`section`), with a kind of `values` that knows what it takes (`kinds`, `origin`).
+2. `catalogue` derives its path and its environment variable.
+3. `reading` takes it from the file (`files`), the environment or a secret file, and has it judged: alone by its kind, then with all others.
 4. `messages` has the words for what is wrong; the problems go into one `ConfigError`.
 5. `reference` writes it into the schema and the README's table, when `make generate` asks; nothing here imports that.
 
@@ -12,8 +12,6 @@ Laws
 1. All problems of a configuration are found before one `ConfigError` tells them, each with its path.
 2. Nothing is guessed: an unknown name, a wrong type or a contradiction is refused. YAML is taken strictly, the environment is text and is parsed.
 3. No message ever shows the value of a secret, not even when it stands in the wrong place of the file.
-
-Not built on pydantic-settings: it costs 110 ms and 17 MB at import and ignores unknown environment variables.
 """
 
 from proxy.settings.catalogue import ENVIRONMENT_PREFIX
@@ -30,7 +28,7 @@ from proxy.settings.model import (
     UpstreamSettings,
 )
 from proxy.settings.origin import Origin
-from proxy.settings.reading import load, load_admin
+from proxy.settings.reading import judge, load, load_admin
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -45,6 +43,7 @@ __all__ = [
     "Settings",
     "ShutdownSettings",
     "UpstreamSettings",
+    "judge",
     "load",
     "load_admin",
 ]

@@ -1,83 +1,72 @@
 """The settings themselves: what is written here is also the schema, the README's table and the status page.
 
-A section holds settings that are right one by one; `Settings` refuses those that contradict each other. Everything is frozen.
+A section holds settings that are right one by one; `contradictions` finds those that are not right together. Everything is frozen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Final, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
+from proxy.secret import Secret
+from proxy.settings.kinds import choice, number, whole_number
 from proxy.settings.origin import Origin, is_loopback
+from proxy.settings.section import Section, optional, required, setting
 from proxy.settings.values import (
+    ALLOWED_HOSTS,
+    ALLOWED_PATHS,
+    BIND_HOST,
+    CA_FILE,
+    CLIENT_ID,
+    CLIENT_KEY,
+    COLLECTOR_URL,
+    CONNECTIONS,
+    FILE_NAME,
+    LINE,
     LONGEST_WAIT,
-    AllowedHost,
-    AllowedPath,
-    AnyCase,
-    BindHost,
-    CaFile,
-    ClientId,
-    ClientKey,
-    CollectorUrl,
-    Connections,
-    FileName,
-    Line,
-    OwnPath,
-    Port,
-    Scope,
-    Seconds,
-    Secret,
-    SocketName,
-    Url,
+    OWN_PATH,
+    PORT,
+    SCOPE,
+    SECONDS,
+    SECRET,
+    SOCKET_NAME,
+    TRUTH,
+    URL,
     is_below,
 )
 
 #: Seconds. No access token is known to live longer than a day.
 _LONGEST_AHEAD: Final = 86_400.0
 
-# A process has one upstream, so one answer is kept. It stands beside the model, because a cached property would
-# be carried by `model_copy` to another URL.
+# A process has one upstream, so one answer is kept. It stands beside the section, which has no room for more than its settings.
 _origin = lru_cache(maxsize=1)(Origin.parse)
 
 
-class Section(BaseModel):
-    """What all sections have in common."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-    @classmethod
-    def is_secret(cls, key: str) -> bool:
-        """Whether the value may come from a file of its own, and is never shown."""
-        return f"{key}_file" in cls.model_fields
-
-
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ListenSettings(Section):
     """The listener: where clients connect, and who may."""
 
-    host: BindHost = Field("127.0.0.1", description="Host name or address that clients connect to.")
-    port: Port = Field(
+    host: str = setting(BIND_HOST, "127.0.0.1", description="Host name or address that clients connect to.")
+    port: int = setting(
+        PORT,
         8080,
         description="Port that clients connect to; 0 takes any free one and logs it in `listener.started`.",
     )
-    unix_socket: SocketName | None = Field(
-        None,
+    unix_socket: Path | None = optional(
+        SOCKET_NAME,
         description="Path of a Unix socket to listen on instead of host and port, relative to the working directory.",
     )
-    allowed_hosts: tuple[AllowedHost, ...] = Field(
+    allowed_hosts: tuple[str, ...] = setting(
+        ALLOWED_HOSTS,
         ("localhost", "127.0.0.1", "[::1]"),
-        strict=False,
-        min_length=1,
         description='Values of `Host` that are accepted, without port; `"*"` accepts all, others get 421.',
     )
-    client_key: ClientKey | None = Field(
-        None, description="When set, a client must send it in `X-Proxy-Key`, otherwise it gets 403."
+    client_key: Secret | None = optional(
+        CLIENT_KEY, description="When set, a client must send it in `X-Proxy-Key`, otherwise it gets 403."
     )
-    client_key_file: FileName | None = Field(
-        None, description="File that holds the client key, relative to the working directory."
+    client_key_file: Path | None = optional(
+        FILE_NAME, description="File that holds the client key, relative to the working directory."
     )
 
     @property
@@ -86,48 +75,56 @@ class ListenSettings(Section):
         return self.unix_socket is None and self.client_key is None and not is_loopback(self.host)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class AdminSettings(Section):
     """The admin listener: probes, metrics and the status page, for operators."""
 
-    host: BindHost = Field("127.0.0.1", description="Host name or address of the admin listener.")
-    port: Port = Field(
-        9090, description="Port of the admin listener; 0 takes any free one and logs it in `admin.started`."
+    host: str = setting(BIND_HOST, "127.0.0.1", description="Host name or address of the admin listener.")
+    port: int = setting(
+        PORT,
+        9090,
+        description="Port of the admin listener; 0 takes any free one and logs it in `admin.started`.",
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class UpstreamSettings(Section):
     """The upstream: Telenor's API, and how the proxy connects to it."""
 
-    url: Url = Field(
+    url: str = setting(
+        URL,
         "https://api.telenor.no",
         description="Scheme, host and optional port of the API; `http` only for loopback hosts, unless `upstream.allow_plaintext` is true.",
     )
-    allow_plaintext: bool = Field(
-        default=False,
+    allow_plaintext: bool = setting(
+        TRUTH,
+        False,
         description="Accept `http` for any host, which sends credentials, token and orders unencrypted.",
     )
-    ca_file: CaFile | None = Field(
-        None,
+    ca_file: Path | None = optional(
+        CA_FILE,
         description="PEM bundle of authorities to trust instead of the system's, relative to the working directory.",
     )
-    allowed_paths: tuple[AllowedPath, ...] = Field(
+    allowed_paths: tuple[str, ...] = setting(
+        ALLOWED_PATHS,
         ("/corporate-mobile-subscriptions/", "/corporate-accounts/"),
-        strict=False,
-        min_length=1,
         description="Path prefixes that clients may call; all else gets 403, and `/oauth/` always does.",
     )
-    connect_timeout_seconds: Seconds = Field(
-        5.0, description="Longest time to connect, TLS handshake included."
+    connect_timeout_seconds: float = setting(
+        SECONDS, 5.0, description="Longest time to connect, TLS handshake included."
     )
-    response_timeout_seconds: Seconds = Field(
-        60.0, description="Longest silence of the upstream, before the head of its answer or inside the body."
+    response_timeout_seconds: float = setting(
+        SECONDS,
+        60.0,
+        description="Longest silence of the upstream, before the head of its answer or inside the body.",
     )
-    max_connections: Connections = Field(100, description="Connections to the upstream at once.")
-    idle_timeout_seconds: Seconds = Field(
-        30.0, description="An unused pooled connection is closed after this many seconds."
+    max_connections: int = setting(CONNECTIONS, 100, description="Connections to the upstream at once.")
+    idle_timeout_seconds: float = setting(
+        SECONDS, 30.0, description="An unused pooled connection is closed after this many seconds."
     )
-    keep_warm: bool = Field(
-        default=True,
+    keep_warm: bool = setting(
+        TRUTH,
+        True,
         description="Keep a connection open while there is nothing to do, so that a first call does not wait for a handshake.",
     )
 
@@ -137,162 +134,179 @@ class UpstreamSettings(Section):
         return _origin(self.url)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class OAuthSettings(Section):
     """The credentials, and how the access token is fetched and renewed."""
 
-    token_path: OwnPath = Field(
-        "/oauth/v2/token", description="Path of the token endpoint on the upstream's host."
+    token_path: str = setting(
+        OWN_PATH, "/oauth/v2/token", description="Path of the token endpoint on the upstream's host."
     )
-    logout_path: OwnPath = Field(
-        "/oauth/v2/logout", description="Path of the logout endpoint on the upstream's host."
+    logout_path: str = setting(
+        OWN_PATH, "/oauth/v2/logout", description="Path of the logout endpoint on the upstream's host."
     )
-    client_id: ClientId = Field(
-        repr=False, description="Client id of the application, from Telenor's developer portal."
+    client_id: str = required(
+        CLIENT_ID, description="Client id of the application, from Telenor's developer portal."
     )
-    client_id_file: FileName | None = Field(
-        None, description="File that holds the client id, relative to the working directory."
+    client_id_file: Path | None = optional(
+        FILE_NAME, description="File that holds the client id, relative to the working directory."
     )
-    client_secret: Secret = Field(
-        description="Client secret of the application, from the same page of the developer portal."
+    client_secret: Secret = required(
+        SECRET, description="Client secret of the application, from the same page of the developer portal."
     )
-    client_secret_file: FileName | None = Field(
-        None, description="File that holds the client secret, relative to the working directory."
+    client_secret_file: Path | None = optional(
+        FILE_NAME, description="File that holds the client secret, relative to the working directory."
     )
-    username: Line = Field(repr=False, description="Name of the machine user, from Min Bedrift, under APIs.")
-    username_file: FileName | None = Field(
-        None, description="File that holds the machine user's name, relative to the working directory."
+    username: str = required(LINE, description="Name of the machine user, from Min Bedrift, under APIs.")
+    username_file: Path | None = optional(
+        FILE_NAME, description="File that holds the machine user's name, relative to the working directory."
     )
-    password: Secret = Field(
-        description="Password of the machine user, which Min Bedrift sends to a mobile phone."
+    password: Secret = required(
+        SECRET, description="Password of the machine user, which Min Bedrift sends to a mobile phone."
     )
-    password_file: FileName | None = Field(
-        None, description="File that holds the machine user's password, relative to the working directory."
+    password_file: Path | None = optional(
+        FILE_NAME,
+        description="File that holds the machine user's password, relative to the working directory.",
     )
-    scope: Scope | None = Field(
-        None, description="Scope to ask for; without it the token endpoint gives its default."
+    scope: str | None = optional(
+        SCOPE, description="Scope to ask for; without it the token endpoint gives its default."
     )
-    refresh_ahead_seconds: float = Field(
+    refresh_ahead_seconds: float = setting(
+        number(_LONGEST_AHEAD, may_be_zero=True),
         300.0,
-        ge=0,
-        le=_LONGEST_AHEAD,
         description="Renew the token this long before it expires, and never later than at half of its life.",
     )
-    wait_seconds: Seconds = Field(
-        10.0, description="Longest time that a request waits for a usable token before it gets 503."
+    wait_seconds: float = setting(
+        SECONDS, 10.0, description="Longest time that a request waits for a usable token before it gets 503."
     )
-    request_timeout_seconds: Seconds = Field(
-        10.0, description="Longest time for one call to the token endpoint."
+    request_timeout_seconds: float = setting(
+        SECONDS, 10.0, description="Longest time for one call to the token endpoint."
     )
-    logout_on_shutdown: bool = Field(
-        default=False,
+    logout_on_shutdown: bool = setting(
+        TRUTH,
+        False,
         description="Invalidate the token when the proxy stops, which may end the token of another instance.",
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LimitsSettings(Section):
     """What a client may ask of the proxy."""
 
-    max_body_bytes: int = Field(10_485_760, ge=1, le=1 << 40, description="Larger request bodies get 413.")
-    max_replay_bytes: int = Field(
+    max_body_bytes: int = setting(
+        whole_number(1, 1 << 40), 10_485_760, description="Larger request bodies get 413."
+    )
+    max_replay_bytes: int = setting(
+        whole_number(0, 1 << 30),
         1_048_576,
-        ge=0,
-        le=1 << 30,
         description="Request bodies up to this size are kept in memory to send them again after a 401; 0 turns that off.",
     )
-    max_header_bytes: int = Field(32_768, ge=256, le=1 << 20, description="Larger request heads get 431.")
-    max_header_fields: int = Field(
-        128, ge=1, le=10_000, description="Request heads with more header fields get 431."
+    max_header_bytes: int = setting(
+        whole_number(256, 1 << 20), 32_768, description="Larger request heads get 431."
     )
-    max_target_bytes: int = Field(8_192, ge=1, le=1 << 20, description="Longer request targets get 414.")
-    max_connections: Connections = Field(
-        1_000, description="Client connections at once; further ones get 503."
+    max_header_fields: int = setting(
+        whole_number(1, 10_000), 128, description="Request heads with more header fields get 431."
     )
-    request_head_timeout_seconds: Seconds = Field(
-        15.0, description="A client has this long to send a whole request head."
+    max_target_bytes: int = setting(
+        whole_number(1, 1 << 20), 8_192, description="Longer request targets get 414."
     )
-    idle_timeout_seconds: Seconds = Field(
-        75.0, description="An idle client connection is closed after this many seconds."
+    max_connections: int = setting(
+        CONNECTIONS, 1_000, description="Client connections at once; further ones get 503."
     )
-    body_timeout_seconds: Seconds = Field(
+    request_head_timeout_seconds: float = setting(
+        SECONDS, 15.0, description="A client has this long to send a whole request head."
+    )
+    idle_timeout_seconds: float = setting(
+        SECONDS, 75.0, description="An idle client connection is closed after this many seconds."
+    )
+    body_timeout_seconds: float = setting(
+        SECONDS,
         30.0,
         description="Longest silence of a client inside its request body (408), or while it does not read its answer (cut).",
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class PacingSettings(Section):
     """Smooths bursts toward the upstream."""
 
-    requests_per_second: float | None = Field(
-        None,
-        gt=0,
-        le=100_000.0,
+    requests_per_second: float | None = optional(
+        number(100_000.0),
         description="Requests a second that are let through to the upstream; not set, nothing is held back.",
     )
-    max_wait_seconds: Seconds = Field(
-        10.0, description="A request that would have to wait longer gets 429 with `Retry-After`."
+    max_wait_seconds: float = setting(
+        SECONDS, 10.0, description="A request that would have to wait longer gets 429 with `Retry-After`."
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ShutdownSettings(Section):
     """What happens between SIGTERM and the end."""
 
-    delay_seconds: float = Field(
+    delay_seconds: float = setting(
+        number(LONGEST_WAIT, may_be_zero=True),
         0.0,
-        ge=0,
-        le=LONGEST_WAIT,
         description="After SIGTERM the listener goes on accepting for this long, readiness already 503.",
     )
-    grace_seconds: Seconds = Field(
-        30.0, description="After the delay, requests in flight have this long to complete."
+    grace_seconds: float = setting(
+        SECONDS, 30.0, description="After the delay, requests in flight have this long to complete."
     )
 
 
+_Level = Literal["debug", "info", "warning", "error"]
+_Format = Literal["auto", "json", "console"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LogSettings(Section):
     """The log on standard output."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
-        "info", description="Least severe level that is written: `debug`, `info`, `warning` or `error`."
+    level: _Level = setting(
+        choice(get_args(_Level)),
+        "info",
+        description="Least severe level that is written: `debug`, `info`, `warning` or `error`.",
     )
-    format: Annotated[Literal["auto", "json", "console"], AnyCase] = Field(
-        "auto", description="`json`, `console`, or `auto`: console on a terminal, else JSON."
+    format: _Format = setting(
+        choice(get_args(_Format)),
+        "auto",
+        description="`json`, `console`, or `auto`: console on a terminal, else JSON.",
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TelemetrySettings(Section):
     """Spans for an OpenTelemetry collector; needs the extra `otel`."""
 
-    otlp_endpoint: CollectorUrl | None = Field(
-        None,
+    otlp_endpoint: str | None = optional(
+        COLLECTOR_URL,
         description="Base URL of a collector that takes spans by OTLP over HTTP, such as `http://127.0.0.1:4318`; needs the extra `otel`.",
     )
 
 
-class Settings(Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
     """Everything that can be set. Frozen; `load` makes one from a file and the environment."""
 
-    listen: ListenSettings = Field(default_factory=ListenSettings)
-    admin: AdminSettings = Field(default_factory=AdminSettings)
-    upstream: UpstreamSettings = Field(default_factory=UpstreamSettings)
+    listen: ListenSettings
+    admin: AdminSettings
+    upstream: UpstreamSettings
     oauth: OAuthSettings
-    limits: LimitsSettings = Field(default_factory=LimitsSettings)
-    pacing: PacingSettings = Field(default_factory=PacingSettings)
-    shutdown: ShutdownSettings = Field(default_factory=ShutdownSettings)
-    log: LogSettings = Field(default_factory=LogSettings)
-    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
-
-    @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
-        if found := list(_contradictions(self)):
-            raise ContradictionsError(found)
-        return self
+    limits: LimitsSettings
+    pacing: PacingSettings
+    shutdown: ShutdownSettings
+    log: LogSettings
+    telemetry: TelemetrySettings
 
     def effective(self) -> dict[str, object]:
         """Every setting by its path, ready for JSON. Of credentials and keys only whether they are set."""
-        return {
-            f"{name}.{key}": _marked(value) if section.is_secret(key) else _plain(value)
-            for name, section in self
-            for key, value in section
-        }
+        effective = {}
+        for name, section in SECTIONS.items():
+            for key in section.settings():
+                value = getattr(getattr(self, name), key)
+                effective[f"{name}.{key}"] = _marked(value) if section.is_secret(key) else _plain(value)
+        return effective
+
+
+SECTIONS: Final[Mapping[str, type[Section]]] = get_type_hints(Settings)
 
 
 def _marked(secret: object) -> str:
@@ -305,18 +319,14 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-class ContradictionsError(ValueError):
-    """Settings that are right one by one but not together: for each, the paths concerned and the words for the first of them."""
+def contradictions(settings: Settings, given: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is right one by one but not together: the paths concerned, and the words for the first of them.
 
-    def __init__(self, found: list[tuple[tuple[str, ...], str]]) -> None:
-        super().__init__("; ".join(f"{paths[0]}: {words}" for paths, words in found))
-        self.found = found
-
-
-def _contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    given: the paths of the settings that somebody has set, be it to their default.
+    """
     listen, admin, upstream, oauth = settings.listen, settings.admin, settings.upstream, settings.oauth
     if listen.unix_socket is not None:
-        address = [f"listen.{key}" for key in ("host", "port") if key in listen.model_fields_set]
+        address = [path for path in ("listen.host", "listen.port") if path in given]
         if address:
             words = f"cannot be used together with {' and '.join(address)}. Remove one or the other"
             yield ("listen.unix_socket", *address), words

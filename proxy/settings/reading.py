@@ -5,31 +5,26 @@ Nothing here reads the process's own environment: it is handed in.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from typing import Any, Final, TypeVar
 
 from proxy.errors import ConfigError
 from proxy.settings import files, messages
 from proxy.settings.catalogue import (
     CONFIG_VARIABLE,
     ENVIRONMENT_PREFIX,
-    FIELDS,
     PATH_OF_VARIABLE,
     SECRETS,
-    SECTIONS,
+    SETTINGS,
     environment_name,
-    from_text,
-    kind_of,
-    split,
 )
-from proxy.settings.model import AdminSettings, ContradictionsError, Settings
+from proxy.settings.kinds import EntriesError
+from proxy.settings.model import SECTIONS, AdminSettings, Settings, contradictions
+from proxy.settings.section import Section, Setting
 
-#: Takes the place of a required value that is missing or wrong while the other settings are checked against each other.
-_STAND_IN: Final = "stand-in"
+S = TypeVar("S", bound=Section)
+
 #: What Kubernetes sets in every container when a Service's name begins with `telenor-proxy` ("Environment variables" in its page on Services).
 _SERVICE_LINK: Final = re.compile(
     r"(?!\w*__)[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)=.*"
@@ -43,39 +38,48 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     Reads the files that the settings name as well. Raises ConfigError with all problems at once, except that a file that is
     not readable YAML is the only problem told. The error holds nothing of what was read: neither as its cause nor as its context.
     """
-    draft = _Draft()
-    if path is not None:
-        _take_file(draft, path)
-    _take_environment(draft, environ)
+    return judge(_document(path), environ)
+
+
+def judge(document: Mapping[Any, object], environ: Mapping[str, str]) -> Settings:
+    """Make the settings as `load` does, from what a YAML file holds."""
+    draft = _Draft(document, environ)
     _take_secret_files(draft)
-    settings = _judge(draft)
-    if settings is None or draft.problems:
+    settings = Settings(**{name: _section(draft, name, section) for name, section in SECTIONS.items()})  # type: ignore[arg-type] # each its own
+    for paths, words in contradictions(settings, draft.values.keys() - draft.faulty):
+        if draft.faulty.isdisjoint(paths):
+            draft.problem(paths[0], words)
+    if draft.problems:
         raise ConfigError(draft.problems)
     return settings
 
 
 def load_admin(path: Path | None, environ: Mapping[str, str]) -> AdminSettings:
     """Read where the admin listener is, and nothing else: no secret is opened, and none is missed. Raises `ConfigError`."""
-    draft = _Draft()
-    if path is not None:
-        _take_file(draft, path)
-    _take_environment(draft, environ)
+    draft = _Draft(_document(path), environ)
     draft.problems.clear()  # of other settings; who starts the proxy is told
-    try:
-        return AdminSettings.model_validate(
-            {key: value for section, key, value in _entries(draft.values) if section == "admin"}
+    admin = _section(draft, "admin", AdminSettings)
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    return admin
+
+
+def _document(path: Path | None) -> Mapping[Any, object]:
+    document = None if path is None else files.read_yaml(path)
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        sections = ", ".join(SECTIONS)
+        raise ConfigError(
+            [f"{path}: must hold the sections {sections}, each with its settings indented below it."]
         )
-    except ValidationError as error:
-        for details in error.errors(include_url=False, include_input=False):
-            details["loc"] = ("admin", *details["loc"])
-            _tell(draft, details)
-    raise ConfigError(draft.problems)
+    return document
 
 
 class _Draft:
     """A configuration on its way to `Settings`."""
 
-    def __init__(self) -> None:
+    def __init__(self, document: Mapping[Any, object], environ: Mapping[str, str]) -> None:
         #: What was given, by path; never None.
         self.values: dict[str, object] = {}
         #: For values that do not stand in the file: where they came from.
@@ -83,6 +87,8 @@ class _Draft:
         self.problems: list[str] = []
         #: The paths that have a problem, so that no second one is told about them.
         self.faulty: set[str] = set()
+        _take_document(self, document)
+        _take_environment(self, environ)
 
     def problem(self, path: str, words: str) -> None:
         source = self.sources.get(path.partition("[")[0])
@@ -94,17 +100,9 @@ class _Draft:
         self.problem(name, messages.unknown(meant))
 
 
-def _take_file(draft: _Draft, path: Path) -> None:
-    document = files.read_yaml(path)
-    if document is None:
-        return
-    if not isinstance(document, dict):
-        sections = ", ".join(SECTIONS)
-        raise ConfigError(
-            [f"{path}: must hold the sections {sections}, each with its settings indented below it."]
-        )
+def _take_document(draft: _Draft, document: Mapping[Any, object]) -> None:
     for section, content in document.items():
-        if section in FIELDS:
+        if section in SETTINGS:
             draft.problem(section, "must be split at the dot: the section first, the rest indented below it")
         elif section not in SECTIONS:
             draft.unknown(files.printable(section), messages.meant(files.printable(section), SECTIONS))
@@ -117,7 +115,7 @@ def _take_file(draft: _Draft, path: Path) -> None:
 def _take_section(draft: _Draft, section: str, content: dict[object, object]) -> None:
     for key, value in content.items():
         path = f"{section}.{key}"
-        if path in FIELDS:
+        if path in SETTINGS:
             if value is not None:
                 draft.values[path] = value
         elif isinstance(key, str) and ":" in key:
@@ -138,7 +136,7 @@ def _take_environment(draft: _Draft, environ: Mapping[str, str]) -> None:
         partner = path.removesuffix("_file") if path.endswith("_file") else f"{path}_file"
         if not given.get(partner):
             draft.values.pop(partner, None)
-        draft.values[path] = from_text(kind_of(path), text)
+        draft.values[path] = SETTINGS[path].kind.from_text(text)
         draft.sources[path] = f"from {environment_name(path)}"
     for name in sorted(environ):
         if (
@@ -172,56 +170,24 @@ def _take_secret_files(draft: _Draft) -> None:
             draft.faulty.add(path)
 
 
-def _judge(draft: _Draft) -> Settings | None:
-    settings, errors = _validate(draft.values)
-    for error in errors:
-        _tell(draft, error)
-    if errors:
-        sound = {path: value for path, value in draft.values.items() if path not in draft.faulty}
-        required = {path: _STAND_IN for path, field in FIELDS.items() if field.is_required()}
-        _, errors = _validate(required | sound)
-    for error in errors:
-        reason = error.get("ctx", {}).get("error")
-        for paths, words in reason.found if isinstance(reason, ContradictionsError) else ():
-            if draft.faulty.isdisjoint(paths):
-                draft.problem(paths[0], words)
-    return settings
+def _section(draft: _Draft, name: str, section: type[S]) -> S:
+    """Make a section of what is right in the draft; the rest is told, and has its default."""
+    held = {key: _value(draft, f"{name}.{key}", setting) for key, setting in section.settings().items()}
+    return section(**held)
 
 
-def _entries(values: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
-    for path, value in values.items():
-        yield *split(path), value
-
-
-def _validate(values: Mapping[str, object]) -> tuple[Settings | None, list[ErrorDetails]]:
-    tree: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
-    for section, key, value in _entries(values):
-        tree[section][key] = value
-    try:
-        return Settings.model_validate(tree), []
-    except ValidationError as error:
-        return None, error.errors(include_url=False, include_input=False)
-
-
-def _tell(draft: _Draft, error: ErrorDetails) -> None:
-    """Say in plain words what pydantic found wrong with one setting."""
-    location = error["loc"]
-    if not location:
-        return  # contradictions, which are told when every single setting is known to be right
-    path = ".".join(map(str, location[:2]))
-    value = draft.values.get(path)
-    match error["type"]:
-        case "missing":
-            if draft.faulty.isdisjoint({path, str(location[0])}):
-                draft.problem(path, messages.missing(path))
-        case "too_short" if value and isinstance(value, list):
-            pass  # pydantic counts the entries that are left after it refused some, which are told already
-        case "value_error":
-            draft.problem(_entry(path, location), str(error["ctx"]["error"]))
-        case _:
-            words = messages.wrong(path, value, location[2:], in_file=path not in draft.sources)
-            draft.problem(_entry(path, location), words)
-
-
-def _entry(path: str, location: tuple[int | str, ...]) -> str:
-    return path + "".join(f"[{index}]" for index in location[2:])
+def _value(draft: _Draft, path: str, setting: Setting) -> object:
+    if path in draft.values:
+        try:
+            return setting.kind.take(draft.values[path])
+        except EntriesError as error:
+            faults = {f"{path}[{index}]": fault for index, fault in error.faults.items()}
+        except ValueError as error:
+            faults = {path: error}
+        # Whoever mistook `password_file` for `password` wrote a secret there.
+        may_show = path.removesuffix("_file") not in SECRETS
+        for place, fault in faults.items():
+            draft.problem(place, messages.wrong(fault, may_show=may_show, in_file=path not in draft.sources))
+    elif setting.is_required and draft.faulty.isdisjoint({path, path.partition(".")[0]}):
+        draft.problem(path, messages.missing(path))
+    return setting.default

@@ -6,8 +6,9 @@ Only `make generate` and the tests need it; the running proxy never imports it.
 import json
 from typing import Any
 
-from proxy.settings.catalogue import FIELDS, SECTIONS
-from proxy.settings.model import Settings
+from proxy.settings.catalogue import SETTINGS
+from proxy.settings.model import SECTIONS
+from proxy.settings.section import Section, Setting
 
 
 def json_schema() -> dict[str, Any]:
@@ -15,33 +16,54 @@ def json_schema() -> dict[str, Any]:
 
     Nothing is required in it, because the environment may bring what the file leaves out.
     """
-    schema = Settings.model_json_schema()
-    for model in SECTIONS.values():
-        definition = schema["$defs"][model.__name__]
-        definition.pop("required", None)
-        definition["type"] = ["object", "null"]
-        for key, declared in definition["properties"].items():
-            del declared["title"]
-            if model.is_secret(key):
-                definition.setdefault("allOf", []).append(
-                    {"not": {"type": "object", "required": [key, f"{key}_file"]}}
-                )
-    del schema["required"]
-    schema.update(title="telenor-proxy", description="The configuration file of telenor-proxy.")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    definitions = {section.__name__: _definition(section) for section in SECTIONS.values()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$defs": dict(sorted(definitions.items())),
+        "additionalProperties": False,
+        "description": "The configuration file of telenor-proxy.",
+        "properties": {name: {"$ref": f"#/$defs/{section.__name__}"} for name, section in SECTIONS.items()},
+        "title": "telenor-proxy",
+        "type": "object",
+    }
+
+
+def _definition(section: type[Section]) -> dict[str, Any]:
+    definition: dict[str, Any] = {
+        "additionalProperties": False,
+        "description": section.__doc__,
+        "properties": {key: _property(setting) for key, setting in section.settings().items()},
+        "title": section.__name__,
+        "type": ["object", "null"],
+    }
+    secrets = [key for key in section.settings() if section.is_secret(key)]
+    if secrets:
+        definition["allOf"] = [
+            {"not": {"type": "object", "required": [key, f"{key}_file"]}} for key in secrets
+        ]
+    return definition
+
+
+def _property(setting: Setting) -> dict[str, Any]:
+    schema = {"description": setting.description, **setting.kind.schema}
+    if setting.default is None:
+        schema = {"anyOf": [setting.kind.schema, {"type": "null"}], "description": setting.description}
+    if not setting.is_required:
+        schema["default"] = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+    return dict(sorted(schema.items()))
 
 
 def settings_table() -> str:
     """Return all settings as a Markdown table, for the README."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for path, field in FIELDS.items():
-        if field.is_required():
+    for path, setting in SETTINGS.items():
+        if setting.is_required:
             default = "required"
-        elif field.default is None:
+        elif setting.default is None:
             default = "none"
         else:
-            default = f"`{_written(field.default)}`"
-        rows.append(f"| `{path}` | {default} | {field.description} |")
+            default = f"`{_written(setting.default)}`"
+        rows.append(f"| `{path}` | {default} | {setting.description} |")
     return "\n".join(rows) + "\n"
 
 

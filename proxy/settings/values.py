@@ -1,4 +1,4 @@
-"""The types of single settings. Each check says what must be, never what was given, which may be a secret in the wrong place.
+"""The kinds of single settings. Each check says what must be, never what was given, which may be a secret in the wrong place.
 
 What several settings must be together is the business of `model`.
 """
@@ -6,11 +6,9 @@ What several settings must be together is the business of `model`.
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-
-from proxy.settings import files
+from proxy.settings import files, kinds
 from proxy.settings.origin import Origin, is_host, is_ipv6
 
 #: Seconds. No timeout or wait is longer than an hour: such a number was most likely meant as milliseconds.
@@ -102,29 +100,12 @@ def _check_client_id(text: str) -> str:
     return _check_controls(text)
 
 
-def _check_secret(secret: SecretStr) -> SecretStr:
-    _check_controls(secret.get_secret_value())
-    return secret
-
-
-def _check_client_key(secret: SecretStr) -> SecretStr:
-    key = secret.get_secret_value()
+def _check_client_key(key: str) -> str:
     if len(key) < _SHORTEST_CLIENT_KEY or not _VISIBLE.fullmatch(key):
         raise ValueError(
             f"must be at least {_SHORTEST_CLIENT_KEY} visible ASCII characters without spaces, so that it fits in a header field"
         )
-    return secret
-
-
-def _wrap(value: object) -> object:
-    """Make a secret of a text. Whatever else YAML made of it is left to be refused; pydantic itself would take bytes too."""
-    return SecretStr(value) if isinstance(value, str) else value
-
-
-def _check_file_name(value: object) -> object:
-    if isinstance(value, str) and (not value or "\0" in value):
-        raise ValueError("must be the path of a file")
-    return value
+    return key
 
 
 def _check_socket(path: Path) -> Path:
@@ -156,31 +137,25 @@ def _check_ca_file(path: Path) -> Path:
     return path
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+TRUTH: Final = kinds.truth()
+LINE: Final = kinds.text(_check_controls)
 
+SECONDS: Final = kinds.number(LONGEST_WAIT)
+CONNECTIONS: Final = kinds.whole_number(1, 1_000_000)
+PORT: Final = kinds.whole_number(0, 65535)
 
-Text = Annotated[str, Field(min_length=1)]
-Line = Annotated[Text, AfterValidator(_check_controls)]
-AnyCase = BeforeValidator(_lower)
+BIND_HOST: Final = kinds.text(_check_bind_host)
+ALLOWED_HOSTS: Final = kinds.list_of(kinds.text(_check_allowed_host))
+URL: Final = kinds.text(_check_url)
+COLLECTOR_URL: Final = kinds.text(_check_collector)
+OWN_PATH: Final = kinds.text(_check_path)
+ALLOWED_PATHS: Final = kinds.list_of(kinds.text(_check_allowed_path))
 
-Seconds = Annotated[float, Field(gt=0, le=LONGEST_WAIT)]
-Connections = Annotated[int, Field(ge=1, le=1_000_000)]
-Port = Annotated[int, Field(ge=0, le=65535)]
+FILE_NAME: Final = kinds.file_name()
+SOCKET_NAME: Final = kinds.file_name(_check_socket)
+CA_FILE: Final = kinds.file_name(_check_ca_file)
 
-BindHost = Annotated[Text, AfterValidator(_check_bind_host)]
-AllowedHost = Annotated[Text, AfterValidator(_check_allowed_host)]
-Url = Annotated[Text, AfterValidator(_check_url)]
-CollectorUrl = Annotated[Text, AfterValidator(_check_collector)]
-OwnPath = Annotated[Text, AfterValidator(_check_path)]
-AllowedPath = Annotated[Text, AfterValidator(_check_allowed_path)]
-
-FileName = Annotated[Path, Field(strict=False), BeforeValidator(_check_file_name)]
-SocketName = Annotated[FileName, AfterValidator(_check_socket)]
-CaFile = Annotated[FileName, AfterValidator(_check_ca_file)]
-
-ClientId = Annotated[Text, AfterValidator(_check_client_id)]
-Scope = Annotated[Text, AfterValidator(_check_scope)]
-_Hidden = Annotated[SecretStr, Field(min_length=1), BeforeValidator(_wrap)]
-Secret = Annotated[_Hidden, AfterValidator(_check_secret)]
-ClientKey = Annotated[_Hidden, AfterValidator(_check_client_key)]
+CLIENT_ID: Final = kinds.text(_check_client_id)
+SCOPE: Final = kinds.text(_check_scope)
+SECRET: Final = kinds.secret(_check_controls)
+CLIENT_KEY: Final = kinds.secret(_check_client_key)

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from pydantic import SecretStr
-
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
+from proxy.secret import Secret
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import code_in, concerns_credentials, diagnose, error_code, quotable, read_json
 from proxy.tokens.values import Grant
@@ -75,7 +74,7 @@ def read_grant(answer: Answer) -> Grant:
             "The token endpoint gave a token that is no bearer token; the proxy can use no other. Contact Telenor if it lasts.",
         )
     seconds, note = policy.lifetime(content.get("expires_in"))
-    return Grant(SecretStr(token), seconds, note)
+    return Grant(Secret(token), seconds, note)
 
 
 def _is_bearer(token_type: object) -> bool:

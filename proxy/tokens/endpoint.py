@@ -188,7 +188,7 @@ def _verdict(error: Exception) -> str:
 
 def _basic(credentials: Credentials) -> str:
     # Telenor's examples encode the two as they are; RFC 6749, section 2.3.1, would have them form-encoded first.
-    pair = f"{credentials.client_id}:{credentials.client_secret.get_secret_value()}"
+    pair = f"{credentials.client_id}:{credentials.client_secret.reveal()}"
     return f"Basic {base64.b64encode(pair.encode()).decode('ascii')}"
 
 
@@ -197,7 +197,7 @@ def _form(credentials: Credentials) -> bytes:
     pairs = {
         "grant_type": "password",
         "username": credentials.username,
-        "password": credentials.password.get_secret_value(),
+        "password": credentials.password.reveal(),
     }
     if credentials.scope is not None:
         pairs["scope"] = credentials.scope

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import SecretStr  # noqa: TC002 # a value's field, resolved at run time by whoever inspects it
+from proxy.secret import Secret  # noqa: TC001 # a value's field, resolved at run time by whoever inspects it
 
 #: Why a token was fetched; a label of metrics, so a short closed list. asked: by a person, with SIGHUP.
 Cause = Literal["startup", "ahead", "expired", "rejected", "credentials_changed", "asked"]
@@ -21,9 +21,9 @@ class Credentials:
     """The four values that Telenor gave to a company, and the optional scope."""
 
     client_id: str
-    client_secret: SecretStr
+    client_secret: Secret
     username: str
-    password: SecretStr
+    password: Secret
     scope: str | None = None
 
 
@@ -35,7 +35,7 @@ class Grant:
     note: why that is not the `expires_in` of the answer, as a sentence; None when it is.
     """
 
-    secret: SecretStr
+    secret: Secret
     lifetime: float
     note: str | None = None
 
@@ -60,7 +60,7 @@ class AccessToken:
     expires_at: when the token endpoint ends it.
     """
 
-    secret: SecretStr = field(repr=False)
+    secret: Secret = field(repr=False)
     generation: int
     fetched_at: float
     renew_at: float
@@ -75,7 +75,7 @@ class AccessToken:
 
     def reveal(self) -> str:
         """Give the token's characters: only for the field that carries it."""
-        return self.secret.get_secret_value()
+        return self.secret.reveal()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import trustme
 import yaml
 
 from proxy.settings import load
-from proxy.settings.catalogue import FIELDS, PATH_OF_VARIABLE, SECTIONS, environment_name
+from proxy.settings.catalogue import PATH_OF_VARIABLE, SETTINGS, environment_name
+from proxy.settings.model import SECTIONS
 from tests.docs.pages import BLOCKS, PAGES, README, Block, inline
 from tests.docs.test_log_events import EVENTS
 from tests.e2e.process import CREDENTIALS
@@ -128,9 +129,9 @@ def test_every_setting_is_a_setting() -> None:
         lambda text: [word for word in inline(text) if re.fullmatch(rf"({sections})\.[a-z_]+", word)]
     )
     assert named
-    assert {each for each in named if each[1] not in FIELDS and each[1] not in EVENTS} == set()
+    assert {each for each in named if each[1] not in SETTINGS and each[1] not in EVENTS} == set()
 
 
 def test_the_readme_names_every_setting() -> None:
     """The README's table has them all."""
-    assert [path for path in FIELDS if f"| `{path}` |" not in README] == []
+    assert [path for path in SETTINGS if f"| `{path}` |" not in README] == []

@@ -15,7 +15,7 @@ from proxy.forward import guard, rewrite, wire
 from proxy.forward.body import Body
 from proxy.forward.stream import Gone, Stream
 from proxy.forward.upstream import UpstreamConnection
-from proxy.settings import Settings
+from proxy.settings import judge
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +25,7 @@ HOST: Final = b"api.example"
 REQUEST_ID: Final = b"made-here"
 CREDENTIAL: Final = b"Authorization: Bearer ours\r\n"
 RULES: Final = guard.Rules.of(
-    Settings.model_validate(
+    judge(
         {
             "listen": {"allowed_hosts": ["localhost"]},
             "upstream": {"allowed_paths": ["/"]},
@@ -36,7 +36,8 @@ RULES: Final = guard.Rules.of(
                 "max_header_bytes": 4000,
                 "max_header_fields": 40,
             },
-        }
+        },
+        {},
     )
 )
 _CONTINUE: Final = 100

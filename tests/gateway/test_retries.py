@@ -8,9 +8,9 @@ import zlib
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import SecretStr
 
 from proxy.errors import CredentialsRefused, TokenUnavailable
+from proxy.secret import Secret
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Grant
 from tests.clock import FakeClock
@@ -344,7 +344,7 @@ class Fetches:
         await self.gate.wait()
         self.at_once -= 1
         self.issued += 1
-        return Grant(SecretStr(f"token-of-the-test-{self.issued}"), 3600.0)
+        return Grant(Secret(f"token-of-the-test-{self.issued}"), 3600.0)
 
 
 class RealTokens(TokenSource):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import pytest
-from pydantic import SecretStr
 
 import proxy
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
+from proxy.secret import Secret
 from proxy.tokens.endpoint import MOST_ANSWER_BYTES, TokenEndpoint
 from proxy.tokens.values import AccessToken, Credentials
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 CREDENTIALS = Credentials(
     client_id="xhdrs6uleK1x",
-    client_secret=SecretStr("Glz2FV5XYOvAhFCE"),
+    client_secret=Secret("Glz2FV5XYOvAhFCE"),
     username="api7813371375",
-    password=SecretStr("hquTvfc00l8F33ad"),
+    password=Secret("hquTvfc00l8F33ad"),
 )
 BASIC = base64.b64encode(b"xhdrs6uleK1x:Glz2FV5XYOvAhFCE").decode()
-TOKEN = AccessToken(SecretStr("s3cr3t"), generation=1, fetched_at=0, renew_at=1, usable_until=2, expires_at=3)
+TOKEN = AccessToken(Secret("s3cr3t"), generation=1, fetched_at=0, renew_at=1, usable_until=2, expires_at=3)
 GRANT = b'{"access_token":"s3cr3t","expires_in":3599}'
 
 
@@ -134,7 +134,7 @@ async def test_the_request_is_exactly_a_password_grant() -> None:
     """One POST with Basic from the client credentials, a form with the grant, and no field that nobody asked for."""
     async with ScriptedServer(reply("200 OK", GRANT)).listening() as server, endpoint(server.port) as opened:
         grant = await opened.fetch(CREDENTIALS)
-    assert (grant.secret.get_secret_value(), grant.lifetime) == ("s3cr3t", 3599)
+    assert (grant.secret.reveal(), grant.lifetime) == ("s3cr3t", 3599)
     first, fields, content = server.request
     assert first == "POST /oauth/v2/token HTTP/1.1"
     assert fields == {
@@ -153,7 +153,7 @@ async def test_the_request_is_exactly_a_password_grant() -> None:
 async def test_special_characters_arrive_as_they_are() -> None:
     """Whatever characters the credentials have, the form and Basic carry them as UTF-8, and both decode to the same."""
     special = "&+=%/ ø\"'~*€\n#?;"
-    credentials = Credentials("id" + special, SecretStr(special), special, SecretStr(special), scope=special)
+    credentials = Credentials("id" + special, Secret(special), special, Secret(special), scope=special)
     async with ScriptedServer(reply("200 OK", GRANT)).listening() as server, endpoint(server.port) as opened:
         await opened.fetch(credentials)
     _, fields, content = server.request

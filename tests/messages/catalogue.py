@@ -12,17 +12,18 @@ import re
 import socket
 import ssl
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from multidict import CIMultiDict
-from pydantic import SecretStr
 
 import proxy
 from proxy import check, errors, healthcheck, notify, starting
 from proxy.errors import ConfigError, TokenError
 from proxy.forward.upstream import connect_failure
+from proxy.secret import Secret
 from proxy.settings import ListenSettings, Settings, files, load
 from proxy.tokens import answers, diagnosis, endpoint, policy, source
 from proxy.tokens.values import Grant, TokenFailure, TokenState
@@ -163,14 +164,14 @@ def _findings() -> Iterator[Message]:
     for distrust in (TimeoutError(), ssl.SSLError(1, ""), ConnectionResetError()):
         yield Message(CHECK, "certificate", check.why_not_trusted(_settings(), 5.0, distrust))
     own = _settings()
-    own = own.model_copy(update={"upstream": own.upstream.model_copy(update={"ca_file": Path("ca.pem")})})
+    own = replace(own, upstream=replace(own.upstream, ca_file=Path("ca.pem")))
     for settings, code in ((own, 20), *((given[0], code) for code in (20, 10, 9, 62, 79))):
         yield Message(CHECK, "certificate", check._why_refused(settings, code, "invalid CA certificate"))
     yield Message(CHECK, "access token", check.why_no_token(_error(403, b"")))
     yield Message(CHECK, "the end", check._WOULD_WORK, is_trouble=False)
     yield Message(CHECK, "the end", check._WOULD_FAIL)
     for seconds, note in map(policy.lifetime, (3599, None)):
-        yield _found(check.lifetime(Grant(SecretStr(SENTINEL), seconds, note), _settings().oauth))
+        yield _found(check.lifetime(Grant(Secret(SENTINEL), seconds, note), _settings().oauth))
 
 
 def _settings(**values: str) -> Settings:

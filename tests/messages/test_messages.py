@@ -13,7 +13,7 @@ import aiohttp
 
 from proxy.errors import KINDS
 from proxy.settings import syntax
-from proxy.settings.catalogue import FIELDS
+from proxy.settings.catalogue import SETTINGS
 from tests.docs.pages import PAGES, TROUBLESHOOTING, section, subsections
 from tests.messages.catalogue import (
     ANSWERS,
@@ -57,7 +57,7 @@ _STEP: Final = re.compile(rf"(?:^|[.;:,] |\b(?:or|and|otherwise) )(?:{_STEPS})\b
 #: Of a setting, what it has to be is the step; and some things the proxy does without anybody.
 _REQUIREMENT: Final = re.compile(r": (?:must \w+|needs)\b|Did you mean [\w.]+(?: or [\w.]+)*\?$|by itself\.$")
 _SETTING: Final = re.compile(
-    rf"(?<![\w.])(?:{'|'.join(sorted({path.partition('.')[0] for path in FIELDS}))})\.[a-z_]+"
+    rf"(?<![\w.])(?:{'|'.join(sorted({path.partition('.')[0] for path in SETTINGS}))})\.[a-z_]+"
 )
 _ERRORS: Final = {
     name
@@ -184,7 +184,7 @@ def test_the_settings_that_are_named_exist() -> None:
 
     def are_known(message: Message) -> bool:
         own = {message.text.partition(":")[0]} if "is not a setting" in message.text else set()
-        return set(_SETTING.findall(message.text)) - own <= FIELDS.keys()
+        return set(_SETTING.findall(message.text)) <= SETTINGS.keys() | own
 
     assert faulty(list(CATALOGUE), are_known) == []
 

@@ -61,7 +61,7 @@ def test_the_health_check_is_our_own_command() -> None:
 def test_it_is_stopped_by_sigterm_and_names_its_ports() -> None:
     """The image names the signal of a clean stop, and the ports that are the defaults of the settings."""
     assert values(FINAL, "STOPSIGNAL") == ["SIGTERM"]
-    ports = [str(section.model_fields["port"].default) for section in (ListenSettings, AdminSettings)]
+    ports = [str(section().port) for section in (ListenSettings, AdminSettings)]
     assert values(FINAL, "EXPOSE") == [" ".join(ports)]
 
 

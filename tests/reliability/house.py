@@ -15,12 +15,12 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report
+from proxy.secret import Secret
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials
@@ -41,7 +41,7 @@ HOUR: Final = 3600.0
 LOGIN_PATH: Final = "/oauth/v2/token"
 #: Each easy to find wherever it must not be.
 CREDENTIALS: Final = Credentials(
-    "made-up-client-id", SecretStr("made-up-client-secret"), "api1", SecretStr("made-up-password")
+    "made-up-client-id", Secret("made-up-client-secret"), "api1", Secret("made-up-password")
 )
 _SECRETS: Final = (b"made-up-client-secret", b"made-up-password", b"token-of-the-test-")
 

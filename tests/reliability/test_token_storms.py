@@ -197,9 +197,9 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
     sandbox = Sandbox(
         SandboxCredentials(
             CREDENTIALS.client_id,
-            CREDENTIALS.client_secret.get_secret_value(),
+            CREDENTIALS.client_secret.reveal(),
             CREDENTIALS.username,
-            CREDENTIALS.password.get_secret_value(),
+            CREDENTIALS.password.reveal(),
         ),
         now=clock.now,
     )

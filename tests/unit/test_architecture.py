@@ -26,7 +26,7 @@ MODULES: Final = {
 }
 
 #: For each room (a module or a package of `proxy`), the rooms that it may import. The names below the arrow know nothing of those above:
-#: cli -> app, check, demo -> {forward, tokens, admin, logs} -> {settings, records, clock, trust, hardening, errors}
+#: cli -> app, check, demo -> {forward, tokens, admin, logs} -> {settings, records, clock, trust, hardening, secret, errors}
 MAY_IMPORT: Final = {
     "__init__": set[str](),
     "__main__": {"cli"},
@@ -62,7 +62,7 @@ MAY_IMPORT: Final = {
     "check": {"errors", "settings", "starting", "tokens", "trust"},
     "healthcheck": {"settings"},
     "forward": {"clock", "errors", "records", "settings"},
-    "tokens": {"clock", "errors"},
+    "tokens": {"clock", "errors", "secret"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
     "rotation": {"clock", "errors", "settings", "starting", "tokens", "watching"},
     "starting": {"settings"},
@@ -70,12 +70,13 @@ MAY_IMPORT: Final = {
     "notify": {"clock", "tokens"},
     "logs": {"records", "settings"},
     "telemetry": {"clock", "errors", "records"},
-    "settings": {"errors"},
+    "settings": {"errors", "secret"},
     "sandbox": set[str](),
     "clock": set[str](),
     "errors": set[str](),
     "hardening": set[str](),
     "records": set[str](),
+    "secret": set[str](),
     "signals": set[str](),
     "trust": set[str](),
 }
@@ -86,10 +87,11 @@ PURE: Final = {
     "forward.wire": {"dataclasses", "re"},
     "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
-    "tokens.values": {"dataclasses", "enum", "pydantic"},
+    "tokens.values": {"dataclasses", "enum"},
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
     "errors": {"dataclasses"},
+    "secret": {"hmac"},
 }
 
 
@@ -244,31 +246,28 @@ def test_chance_comes_in_from_outside() -> None:
     }
 
 
-def test_a_token_is_revealed_in_two_places() -> None:
-    """The line that injects it, and the logout."""
-    assert where_used(".reveal") == {
-        "forward.forwarder": {"Forwarder._credential_line"},
-        "tokens.endpoint": {"TokenEndpoint.logout"},
-    }
-
-
-def test_secrets_are_uncovered_in_few_places() -> None:
-    """Where a credential is checked, sent, compared or hidden; each place is named here."""
+def test_secrets_are_revealed_in_few_places() -> None:
+    """Where a credential, a key or a token is checked, sent, compared or hidden; each place is named here."""
     found = {
         f"{module}:{function}"
-        for module, functions in where_used(".get_secret_value").items()
+        for module, functions in where_used(".reveal").items()
         for function in functions
     }
     assert found == {
         "app:_secrets",  # what the log must never show
         "check:examples",  # whether the credentials can be right at all
+        "forward.forwarder:Forwarder._credential_line",  # injects the token
         "forward.guard:Rules.of",  # the client key to compare with
-        "settings.values:_check_client_key",
-        "settings.values:_check_secret",
+        "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",
         "tokens.values:AccessToken.reveal",
     }
+
+
+def test_nobody_goes_around_reveal() -> None:
+    """What a secret holds is touched by `Secret` alone."""
+    assert set(where_used("._text")) == {"secret"}
 
 
 def test_tls_is_set_up_in_one_place() -> None:

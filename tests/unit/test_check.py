@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from pydantic import SecretStr
 
 from proxy import check
 from proxy.check import Finding, Mark
 from proxy.errors import CredentialsRefused, TokenUnavailable
 from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
+from proxy.secret import Secret
 from proxy.settings import Settings, load
 from proxy.tokens.values import Grant
 
@@ -372,7 +372,7 @@ def test_a_refusal_without_a_code_may_be_somebody_elses() -> None:
 
 def test_a_lifetime_that_was_put_right_is_warned_of() -> None:
     """An `expires_in` that cannot be right is passed on as a warning, with the lifetime that is used instead."""
-    found = check.lifetime(Grant(SecretStr("token"), 600.0, "No expires_in."), settings().oauth)
+    found = check.lifetime(Grant(Secret("token"), 600.0, "No expires_in."), settings().oauth)
     assert found.mark is Mark.WARNING
     assert found.text == "The token lives for 600 s; the proxy renews it after 300 s. No expires_in."
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import SecretStr
 
 from proxy import errors
 from proxy.errors import Refused
 from proxy.forward import guard
-from proxy.settings import Settings
+from proxy.settings import judge
 
 KEY = "correct-horse-battery"
 
@@ -16,19 +15,20 @@ KEY = "correct-horse-battery"
 def rules(**listen: object) -> guard.Rules:
     """Return the rules for these `listen` settings."""
     return guard.Rules.of(
-        Settings.model_validate(
+        judge(
             {
                 "listen": listen,
                 "upstream": {"allowed_paths": ["/a/"]},
                 "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
-            }
+            },
+            {},
         )
     )
 
 
 DEFAULT = rules()
 ANY_HOST = rules(allowed_hosts=["*"])
-WITH_KEY = rules(client_key=SecretStr(KEY))
+WITH_KEY = rules(client_key=KEY)
 
 
 def judged(

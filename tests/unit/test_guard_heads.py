@@ -7,7 +7,7 @@ import pytest
 from proxy import errors
 from proxy.errors import Refused
 from proxy.forward import guard, wire
-from proxy.settings import Settings
+from proxy.settings import judge
 
 MAX_TARGET, MAX_HEAD, MAX_FIELDS, MAX_BODY = 100, 1000, 5, 50
 
@@ -21,12 +21,13 @@ def rules(**limits: int) -> guard.Rules:
         "max_body_bytes": MAX_BODY,
     }
     return guard.Rules.of(
-        Settings.model_validate(
+        judge(
             {
                 "upstream": {"allowed_paths": ["/"]},
                 "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
                 "limits": small | limits,
-            }
+            },
+            {},
         )
     )
 

@@ -10,24 +10,23 @@ import pytest
 from proxy import errors
 from proxy.errors import Refused
 from proxy.forward import guard
-from proxy.settings import Settings
+from proxy.settings import judge
 
 
 def rules(*allowed_paths: str, **oauth: str) -> guard.Rules:
     """Return the rules for these allowed paths (default: everything) and paths of the proxy's own."""
     credentials = {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"}
     return guard.Rules.of(
-        Settings.model_validate(
-            {"upstream": {"allowed_paths": allowed_paths or ["/"]}, "oauth": {**credentials, **oauth}}
+        judge(
+            {"upstream": {"allowed_paths": list(allowed_paths) or ["/"]}, "oauth": {**credentials, **oauth}},
+            {},
         )
     )
 
 
 EVERYTHING = rules()
 DEFAULT = guard.Rules.of(
-    Settings.model_validate(
-        {"oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"}}
-    )
+    judge({"oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"}}, {})
 )
 
 

@@ -57,7 +57,7 @@ def configure(stdout: IO[str], level: str = "info", form: str = "json") -> logs.
 
 def settings(level: str = "info", form: str = "json") -> LogSettings:
     """Return the settings."""
-    return LogSettings.model_validate({"level": level, "format": form})
+    return LogSettings(level=level, format=form)  # type: ignore[arg-type] # both are of the words
 
 
 # --- the writer -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
 from proxy.records import Record
-from proxy.settings import Settings
+from proxy.settings import judge
 from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
 from tests.clock import FakeClock
 
@@ -38,7 +38,7 @@ class Proxy:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.token = EMPTY
-        settings = Settings.model_validate(
+        settings = judge(
             {
                 "listen": {"client_key": "hunter2-key"},
                 "oauth": {
@@ -47,7 +47,8 @@ class Proxy:
                     "username": "hunter2-user",
                     "password": "hunter2-password",
                 },
-            }
+            },
+            {},
         )
         self.report = Report(
             settings,

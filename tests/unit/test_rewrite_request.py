@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 
 from proxy.forward import guard, rewrite
-from proxy.settings import Settings
+from proxy.settings import judge
 
 HOST = b"api.example:8443"
 REQUEST_ID = b"id-1"
 CREDENTIAL = b"Authorization: Bearer ours\r\n"
 RULES = guard.Rules.of(
-    Settings.model_validate(
+    judge(
         {
             "upstream": {"allowed_paths": ["/"]},
             "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
-        }
+        },
+        {},
     )
 )
 

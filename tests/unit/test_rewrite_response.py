@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from proxy.forward import guard, rewrite, wire
-from proxy.settings import Settings
+from proxy.settings import judge
 
 RULES = guard.Rules.of(
-    Settings.model_validate(
+    judge(
         {
             "upstream": {"allowed_paths": ["/"]},
             "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
-        }
+        },
+        {},
     )
 )
 LENGTH = b"Content-Length: 5\r\n"

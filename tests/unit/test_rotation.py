@@ -12,7 +12,7 @@ import structlog
 import trustme
 
 from proxy.rotation import CHANGEABLE, Configuration, Rotation, differences, merged
-from proxy.settings import Settings, load
+from proxy.settings import Settings, judge, load
 from proxy.watching import LOOK_SECONDS, Watcher
 from tests.clock import FakeClock
 
@@ -37,7 +37,7 @@ log: {level: info}
 
 def settings(**sections: dict[str, Any]) -> Settings:
     """Make settings; `sections` go over the credentials."""
-    return Settings.model_validate({**sections, "oauth": {**CREDENTIALS, **sections.get("oauth", {})}})
+    return judge({**sections, "oauth": {**CREDENTIALS, **sections.get("oauth", {})}}, {})
 
 
 class Desk:

@@ -112,7 +112,7 @@ def test_every_secret_file_can_come_from_the_environment(name: str, tmp_path: Pa
     settings = load(None, env | {f"{P}{name}_FILE": str(file)})
     section, key = path_of(name).split(".")
     value = getattr(getattr(settings, section), key)
-    assert (value if isinstance(value, str) else value.get_secret_value()) == "from-the-file"
+    assert (value if isinstance(value, str) else value.reveal()) == "from-the-file"
     assert getattr(getattr(settings, section), f"{key}_file") == file
 
 
@@ -129,7 +129,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     config.write_text("listen: {port: wrong, host: localhost}\noauth: {password: 5}\n")
     settings = load(config, CREDENTIALS | {f"{P}LISTEN__PORT": "81"})
     assert (settings.listen.port, settings.listen.host) == (81, "localhost")
-    assert settings.oauth.password.get_secret_value() == "made-up-password"
+    assert settings.oauth.password.reveal() == "made-up-password"
 
 
 @pytest.mark.parametrize(

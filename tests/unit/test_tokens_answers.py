@@ -44,7 +44,7 @@ def failure(given: Answer) -> TokenError:
 def test_a_grant_is_read(content: object, lifetime: float) -> None:
     """A token with a lifetime, as number or string, is a grant, whatever stands beside it."""
     grant = read_grant(answer(200, content))
-    assert grant.secret.get_secret_value() == SECRET
+    assert grant.secret.reveal() == SECRET
     assert (grant.lifetime, grant.note) == (lifetime, None)
 
 

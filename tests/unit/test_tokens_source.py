@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
+from proxy.secret import Secret
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import AccessToken, Grant, TokenState
 from tests.clock import FakeClock
@@ -60,7 +60,7 @@ class Login:
             raise self.broken
         if self.failures:
             raise self.failures.pop(0)
-        return Grant(SecretStr(self.issued), self.lifetime, self.note)
+        return Grant(Secret(self.issued), self.lifetime, self.note)
 
     @property
     def issued(self) -> str:

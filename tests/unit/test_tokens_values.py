@@ -5,21 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from pydantic import SecretStr
 
+from proxy.secret import Secret
 from proxy.tokens.values import AccessToken, Credentials, Grant, TokenState
 
-TOKEN = AccessToken(
-    SecretStr("s3cr3t"), generation=7, fetched_at=0, renew_at=10, usable_until=20, expires_at=25
-)
+TOKEN = AccessToken(Secret("s3cr3t"), generation=7, fetched_at=0, renew_at=10, usable_until=20, expires_at=25)
 
 
 @pytest.mark.parametrize(
     "value",
     [
         TOKEN,
-        Grant(SecretStr("s3cr3t"), 60),
-        Credentials("id", SecretStr("s3cr3t"), "api1", SecretStr("s3cr3t")),
+        Grant(Secret("s3cr3t"), 60),
+        Credentials("id", Secret("s3cr3t"), "api1", Secret("s3cr3t")),
     ],
 )
 def test_no_secret_is_shown(value: object) -> None:

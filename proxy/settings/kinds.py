@@ -1,0 +1,194 @@
+"""The kinds of settings: what each takes from YAML and from the environment, and how that is said to people and to editors.
+
+YAML is taken strictly: a number in quotes is a text, true is not 1, and what is not finite lies in no bounds.
+Which texts can work is the business of `values`, which settings there are that of `model`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from proxy.secret import Secret
+
+T = TypeVar("T")
+
+_BOOLEANS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_DIGITS: Final = "Write it without quotes and in plain digits"
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """What a setting can be.
+
+    expected: what should stand there, in plain words. schema: the same for editors, as JSON Schema.
+    fits: whether a value of YAML is of this kind.
+    convert: makes of such a value what the setting holds, or raises ValueError with words for why it cannot work.
+    parse: makes of a text from the environment the value that would stand in YAML, or raises ValueError.
+    unquoted: how to write it in YAML, if text is not what it is.
+    """
+
+    expected: str
+    schema: Mapping[str, object]
+    fits: Callable[[Any], bool]
+    convert: Callable[[Any], T]
+    parse: Callable[[str], object] = str
+    unquoted: str = ""
+
+    def take(self, value: object) -> T:
+        """Return what the setting holds for a value of YAML, or raise ValueError: of this file, or with words."""
+        if not self.fits(value):
+            raise UnlikeError(self, value)
+        return self.convert(value)
+
+    def from_text(self, text: str) -> object:
+        """Return the value that a text stands for; the text itself, to be refused later, if it stands for none."""
+        try:
+            return self.parse(text)
+        except ValueError:
+            return text
+
+
+class UnlikeError(ValueError):
+    """A value that is not of the kind at all. The words for it depend on where it stands: `messages` has them."""
+
+    def __init__(self, kind: Kind[Any], value: object) -> None:
+        super().__init__()
+        self.kind = kind
+        self.value = value
+
+
+class EntriesError(ValueError):
+    """A list with entries that are wrong: which ones, by index, and why."""
+
+    def __init__(self, faults: Mapping[int, ValueError]) -> None:
+        super().__init__()
+        self.faults = faults
+
+
+def truth() -> Kind[bool]:
+    """Make the kind of what is true or false."""
+    return Kind(
+        expected="true or false",
+        schema={"type": "boolean"},
+        fits=lambda value: isinstance(value, bool),
+        convert=bool,
+        parse=lambda text: _BOOLEANS.get(text.strip().lower(), text),
+        unquoted="Write it without quotes",
+    )
+
+
+def whole_number(least: int, greatest: int) -> Kind[int]:
+    """Make the kind of a whole number between bounds, both included."""
+    return Kind(
+        expected=f"a whole number from {least} to {greatest}",
+        schema={"maximum": greatest, "minimum": least, "type": "integer"},
+        fits=lambda value: _is_number(value, int) and least <= value <= greatest,
+        convert=int,
+        parse=int,
+        unquoted=_DIGITS,
+    )
+
+
+def number(greatest: float, *, may_be_zero: bool = False) -> Kind[float]:
+    """Make the kind of a number above 0 (or from 0) up to a bound, which is included."""
+    return Kind(
+        expected=f"a number {'from 0 to' if may_be_zero else 'above 0 and up to'} {greatest:g}",
+        schema={"minimum" if may_be_zero else "exclusiveMinimum": 0, "maximum": greatest, "type": "number"},
+        fits=lambda value: (
+            _is_number(value, int, float) and (0 < value <= greatest or (may_be_zero and value == 0))
+        ),
+        convert=float,
+        parse=float,
+        unquoted=_DIGITS,
+    )
+
+
+def text(check: Callable[[str], str]) -> Kind[str]:
+    """Make the kind of a text that is not empty. check: returns it, or raises ValueError with words."""
+    return Kind(
+        expected="text that is not empty",
+        schema={"minLength": 1, "type": "string"},
+        fits=lambda value: isinstance(value, str) and value != "",
+        convert=check,
+    )
+
+
+def secret(check: Callable[[str], str]) -> Kind[Secret]:
+    """Make the kind of a text that nothing shows once it was taken."""
+    plain = text(check)
+    return Kind(
+        expected=plain.expected,
+        schema={"format": "password", **plain.schema, "writeOnly": True},
+        fits=plain.fits,
+        convert=lambda value: Secret(check(value)),
+    )
+
+
+def choice(words: tuple[T, ...]) -> Kind[T]:
+    """Make the kind of one word out of these, which may be written in any case."""
+    by_text = {str(word): word for word in words}
+    return Kind(
+        expected=f"one of {', '.join(by_text)}",
+        schema={"enum": list(words), "type": "string"},
+        fits=lambda value: isinstance(value, str) and value.lower() in by_text,
+        convert=lambda value: by_text[value.lower()],
+    )
+
+
+def file_name(check: Callable[[Path], Path] = Path) -> Kind[Path]:
+    """Make the kind of the path of a file. check: returns it, or raises ValueError with words."""
+    return Kind(
+        expected="the path of a file, as text",
+        schema={"format": "path", "type": "string"},
+        fits=lambda value: isinstance(value, str),
+        convert=lambda name: check(_path(name)),
+    )
+
+
+def list_of(entry: Kind[T]) -> Kind[tuple[T, ...]]:
+    """Make the kind of a list with at least one entry; in the environment it is a JSON array, or has commas."""
+    return Kind(
+        expected="a list with at least one entry",
+        schema={"items": entry.schema, "minItems": 1, "type": "array"},
+        fits=lambda value: isinstance(value, list) and len(value) > 0,
+        convert=lambda values: _entries(entry, values),
+        parse=_list_from_text,
+        unquoted="Put each entry on a line of its own, after a dash",
+    )
+
+
+def _is_number(value: object, *types: type) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)
+
+
+def _path(name: str) -> Path:
+    if not name or "\0" in name:
+        raise ValueError("must be the path of a file")
+    return Path(name)
+
+
+def _entries(kind: Kind[T], values: list[object]) -> tuple[T, ...]:
+    taken, faults = [], {}
+    for index, value in enumerate(values):
+        try:
+            taken.append(kind.take(value))
+        except ValueError as fault:
+            faults[index] = fault
+    if faults:
+        raise EntriesError(faults)
+    return tuple(taken)
+
+
+def _list_from_text(text: str) -> list[object]:
+    """Read a JSON array, or entries between commas; `[::1],localhost` begins like an array but is none."""
+    bare = text.strip()
+    if bare.startswith("["):
+        try:
+            entries = json.loads(bare)
+        except (ValueError, RecursionError):
+            entries = None
+        if isinstance(entries, list):
+            return entries
+    return [entry.strip() for entry in bare.split(",")]

@@ -1,0 +1,65 @@
+"""How a setting is declared: as a field of a section, which is a frozen dataclass, with its kind, its default and one sentence about it.
+
+Sections are made by `reading`, which has judged the values; a section itself believes what it is given.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar, cast
+
+from proxy.settings.kinds import Kind
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is declared of one setting. default: None if it may be left out, MISSING if it may not."""
+
+    kind: Kind[Any]
+    default: object
+    description: str
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the proxy cannot do without it."""
+        return self.default is MISSING
+
+
+def setting(kind: Kind[T], default: T, *, description: str) -> T:
+    """Declare a setting with a default."""
+    return _declared(kind, default, description)
+
+
+def optional(kind: Kind[T], *, description: str) -> T | None:
+    """Declare a setting that is None when it is left out."""
+    return _declared(kind, None, description)
+
+
+def required(kind: Kind[T], *, description: str) -> T:
+    """Declare a setting that must be given."""
+    return _declared(kind, MISSING, description)
+
+
+def _declared(kind: Kind[T], default: object, description: str) -> T:
+    # A field of a dataclass, and in each of its objects what the kind makes.
+    return cast("T", field(default=default, metadata={"setting": Setting(kind, default, description)}))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What all sections have in common."""
+
+    @classmethod
+    def settings(cls) -> Mapping[str, Setting]:
+        """Return what is declared, by key."""
+        return {field.name: field.metadata["setting"] for field in fields(cls)}
+
+    @classmethod
+    def is_secret(cls, key: str) -> bool:
+        """Whether the value may come from a file of its own, and is never shown."""
+        return f"{key}_file" in cls.__dataclass_fields__
+
+    def __repr__(self) -> str:
+        shown = (f"{key}={getattr(self, key)!r}" for key in self.settings() if not self.is_secret(key))
+        return f"{type(self).__name__}({', '.join(shown)})"

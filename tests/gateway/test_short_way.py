@@ -1,0 +1,771 @@
+"""The short way: a call that waits for nothing is sent and answered without a task. It may be told from the other way by its speed alone.
+
+Every test here sees to it that the pool has an idle connection, and that the call in question is on the way that the test means: on the
+short one no task serves the client, and the client knows its call (`begun`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import pytest
+from structlog.testing import capture_logs
+
+from proxy import settings
+from proxy.forward import rewrite, wire
+from proxy.forward.service import MAX_REMEMBERED, MAX_REMEMBERED_HEAD
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, order, request, until
+from tests.gateway.conftest import CLIENT_KEY, SENTINEL
+from tests.gateway.upstream import Act, Drip, reply
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from proxy.forward.service import ClientConnection
+    from proxy.records import Record
+    from proxy.settings import Settings
+    from tests.gateway.client import Client
+    from tests.gateway.conftest import Gateway, Lab
+    from tests.gateway.upstream import Script, Step
+
+_ID: Final = re.compile(rb"X-Request-Id: [^\r]*|\"instance\":\"[^\"]*\"")
+
+
+async def warmed(gateway: Gateway) -> None:
+    """Leave one idle connection in the pool, and nothing else."""
+    client = await gateway.connect()
+    await client.send(request())
+    assert (await client.answer()).status == 200
+    client.close()
+    await until(lambda: not gateway.listener.connections)
+    await until(lambda: gateway.pool.connections == (0, 1))
+    gateway.records.clear()
+
+
+def held(opened: asyncio.Event, *steps: Step) -> Script:
+    """Return a script that takes these steps when the event is set, but only after the whole request."""
+    return [Act.WHOLE, opened, *steps]
+
+
+async def begin(
+    gateway: Gateway, raw: bytes, *, by_task: bool = False, receive_buffer: int | None = None
+) -> tuple[Client, ClientConnection]:
+    """Send a request on a new connection, and wait until it is upstream; by a task, if it comes in two pieces."""
+    before = len(gateway.upstream.whole)
+    client = await gateway.connect(receive_buffer=receive_buffer)
+    await until(lambda: gateway.listener.connections)
+    (served,) = gateway.listener._service.clients
+    if by_task:
+        await client.send(raw[:9])
+        await until(lambda: served.task is not None)
+        raw = raw[9:]
+    await client.send(raw)
+    await until(lambda: len(gateway.upstream.whole) > before)
+    assert served.exchange is not None
+    assert (served.begun is None, served.task is not None) == (by_task, by_task)
+    return client, served
+
+
+def at_rest(served: ClientConnection) -> bool:
+    """Whether the connection waits for a next request."""
+    return served.task is None and served.exchange is None
+
+
+class Seen(NamedTuple):
+    """What a client and an operator see of a call. received: the bytes, without ids. ended: None if the connection goes on."""
+
+    received: bytes
+    ended: str | None
+    record: Record
+    sent: int
+
+
+async def seen(gateway: Gateway, client: Client, served: ClientConnection, method: bytes) -> Seen:
+    """Wait for the end of the call."""
+    with contextlib.suppress(Gone):
+        await client.answer(method)
+    await until(lambda: gateway.records and (served.lost or at_rest(served)))
+    ended = await client.closed() if served.lost else None
+    record = gateway.record._replace(request_id="", seconds=0.0, token_seconds=0.0)
+    if record.upstream_seconds is not None:
+        record = record._replace(upstream_seconds=0.0)
+    return Seen(_ID.sub(b"", bytes(client.received)), ended, record, len(gateway.upstream.requests) - 1)
+
+
+ANSWERS: Final[dict[str, list[Step]]] = {
+    "a usual one": [reply(200, b"hello", b"Content-Type: text/plain", b"Date: today")],
+    "without content": [reply(200)],
+    "of HEAD": [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"],
+    "204": [reply(204)],
+    "204 with a length": [b"HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n"],
+    "304 with a length": [b"HTTP/1.1 304 No\r\nContent-Length: 17\r\nETag: x\r\n\r\n"],
+    "an error": [reply(500, b"{}")],
+    "that closes": [reply(200, b"hello", b"Connection: close")],
+    "that closes, and does": [reply(200, b"hello", b"Connection: Close"), Act.FIN],
+    "of HTTP/1.0": [b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"],
+    "of HTTP/1.0 that goes on": [
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi",
+    ],
+    "with fields that end here": [
+        reply(200, b"x", b"Connection: X-Foo, keep-alive", b"X-Foo: 1", b"Alt-Svc: h3", b"Keep-Alive: x")
+    ],
+    "without a reason": [b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n"],
+    "with odd bytes": [reply(200, b"\x00\xff", b"X-Odd: \xe9\t\xff", reason=b"\xe9")],
+    "of many fields": [reply(200, b"x", *[b"F%d: x" % number for number in range(250)])],
+    "of too many fields": [reply(200, b"x", *[b"F%d: x" % number for number in range(256)])],
+    "with a long field": [reply(200, b"x", b"Long: " + b"x" * 60_000)],
+    "too large a head": [reply(200, b"x", b"Long: " + b"x" * 66_000)],
+    "chunked": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"],
+    "until the end": [b"HTTP/1.1 200 OK\r\n\r\nhello", Act.FIN],
+    "after interim ones": [b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 E\r\nLink: x\r\n\r\n" + reply(200, b"hello")],
+    "that switches protocols": [b"HTTP/1.1 101 S\r\n\r\n"],
+    "with more behind it": [reply(200, b"hello") + reply(200, b"of nobody")],
+    "401 for good": [reply(401, b'{"code": 40101}')],
+    "429": [reply(429, b'{"code": 42902}')],
+    "piece by piece": [Drip(reply(200, b"hello"), 7)],
+    "no answer": [b"nonsense\r\n\r\n"],
+    "of two lengths": [b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"],
+    "with bare LF": [b"HTTP/1.1 200 OK\nContent-Length: 0\n\n"],
+    "half, and the end": [reply(200, b"hello")[:-1], Act.FIN],
+    "half, and a reset": [reply(200, b"hello")[:-1], Act.RST],
+    "the end": [Act.FIN],
+    "half an end": [Act.HALF],
+    "a reset": [Act.RST],
+}
+REQUESTS: Final = {
+    "GET": request(),
+    "HEAD": request(b"HEAD"),
+    "an order": order(),
+    "an order, the last": order(b"Connection: close"),
+    "an expectation": order(b"Expect: 100-continue"),
+    "HTTP/1.0": request(version=b"1.0"),
+    "HTTP/1.0 that goes on": order(b"Connection: keep-alive", version=b"1.0"),
+    "fields that end here": request(
+        b"GET", ACCOUNTS, b"Connection: X-Foo", b"X-Foo: 1", b"Authorization: " + SENTINEL, b"TE: trailers"
+    ),
+}
+
+
+#: Each answer to each kind of request, and of the rarer requests those answers that could make a difference.
+PAIRS: Final = [
+    (raw, answer)
+    for raw in REQUESTS
+    for answer in ANSWERS
+    if (answer != "of HEAD" or raw == "HEAD")  # the others would wait for its content
+    and (
+        raw in {"GET", "HEAD", "an order"}
+        or answer in {"a usual one", "204", "that closes", "chunked", "the end"}
+    )
+]
+
+
+@pytest.mark.parametrize(("raw", "answer"), PAIRS)
+async def test_both_ways_come_to_the_same(lab: Lab, raw: str, answer: str) -> None:
+    """The bytes of the answer, what becomes of the connection, the record and the number of sendings are the same on both ways."""
+    method = REQUESTS[raw].partition(b" ")[0]
+    both = []
+    for by_task in (False, True):
+        gateway = await lab.gateway()
+        await warmed(gateway)
+        opened = asyncio.Event()
+        gateway.upstream.scripts.append(held(opened, *ANSWERS[answer]))
+        client, served = await begin(gateway, REQUESTS[raw], by_task=by_task)
+        opened.set()
+        both.append(await seen(gateway, client, served, method))
+        next_one = await gateway.ask(request(b"GET", ACCOUNTS + b"/next"))
+        assert (next_one.status, bytes(next_one.content)) == (200, ACCOUNTS + b"/next")
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize("at", range(1, len(reply(200, b"hello"))))
+async def test_an_answer_may_break_anywhere_in_two(gateway: Gateway, at: int) -> None:
+    """Whatever the first piece of an answer is, the call goes on with it, and loses none of it."""
+    await warmed(gateway)
+    first, second = asyncio.Event(), asyncio.Event()
+    whole = reply(200, b"hello")
+    gateway.upstream.scripts.append([Act.WHOLE, first, whole[:at], second, whole[at:]])
+    client, served = await begin(gateway, order())
+    first.set()
+    await until(lambda: served.task is not None)
+    second.set()
+    assert bytes((await client.answer()).content) == b"hello"
+    await until(lambda: at_rest(served))
+    await client.send(order())
+    assert (await client.answer()).status == 200
+    assert [record.status for record in gateway.records] == [200, 200]
+    assert len(gateway.upstream.connections) == 1
+
+
+@pytest.mark.parametrize("replay", [True, False])
+async def test_a_401_is_cured_from_the_short_way(lab: Lab, *, replay: bool) -> None:
+    """The token that was sent is given up, and the whole order goes out once more with the next one, if that is allowed."""
+    gateway = await lab.gateway(limits__max_replay_bytes=1000 if replay else 0)
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(401, b'{"code": 40105}')))
+    client, _ = await begin(gateway, order())
+    opened.set()
+    assert (await client.answer()).status == (200 if replay else 401)
+    assert gateway.tokens.rejected == [1]
+    tokens = [received.values(b"authorization")[0][-1:] for received in gateway.upstream.requests[1:]]
+    assert tokens == ([b"1", b"2"] if replay else [b"1"])
+    assert all(bytes(received.content) == ORDER for received in gateway.upstream.requests[1:])
+
+
+# What the client does while its call is on the short way.
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+@pytest.mark.parametrize("first", [order(), request()])
+async def test_the_next_request_waits_for_its_turn(gateway: Gateway, first: bytes, pieces: int) -> None:
+    """What comes before the answer is kept, and served after it; the API sees one request of a client at a time."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200, b"first")))
+    client, served = await begin(gateway, first)
+    following = order() + request(b"GET", ACCOUNTS + b"/third")
+    step = -(-len(following) // pieces)
+    await client.send(*[following[start : start + step] for start in range(0, len(following), step)])
+    await until(lambda: len(served.buffer) == len(following))
+    assert served.task is None
+    assert len(gateway.upstream.requests) == 2
+    opened.set()
+    contents = [bytes((await client.answer()).content) for _ in range(3)]
+    assert contents == [b"first", ORDERS, ACCOUNTS + b"/third"]
+    await until(lambda: at_rest(served))
+    assert len(gateway.records) == 3
+
+
+async def test_half_a_request_behind_a_call_waits_for_the_rest(gateway: Gateway) -> None:
+    """The beginning of a next request is no reason to end anything."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200, b"first")))
+    client, served = await begin(gateway, order())
+    await client.send(order()[:-9])
+    await until(lambda: served.buffer)
+    opened.set()
+    assert bytes((await client.answer()).content) == b"first"
+    await client.send(order()[-9:])
+    assert bytes((await client.answer()).content) == ORDERS
+    assert bytes(gateway.upstream.requests[-1].content) == ORDER
+
+
+async def test_what_follows_a_last_request_is_not_served(gateway: Gateway) -> None:
+    """After `Connection: close` nothing counts, and the answer is not lost in a reset for it."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200, b"last")))
+    client, served = await begin(gateway, order(b"Connection: close"))
+    await client.send(order())
+    await until(lambda: served.buffer)
+    opened.set()
+    assert bytes((await client.answer()).content) == b"last"
+    client.half_close()
+    assert await client.closed() == "fin"
+    assert len(gateway.upstream.requests) == 2
+
+
+async def test_nonsense_behind_a_call_is_refused_after_its_answer(gateway: Gateway) -> None:
+    """A call is answered whatever comes behind it; the refusal is the last answer, and each has its record, in order."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200)))
+    client, served = await begin(gateway, order())
+    await client.send(b"nonsense\r\n\r\n")
+    await until(lambda: served.buffer)
+    opened.set()
+    assert (await client.answer()).status == 200
+    assert (await client.answer()).status == 400
+    assert await client.closed() == "fin"
+    assert [record.status for record in gateway.records] == [200, 400]
+
+
+@pytest.mark.parametrize("raw", [request(), order(), order(b"Connection: close")])
+async def test_a_client_that_ends_its_side_is_answered(gateway: Gateway, raw: bytes) -> None:
+    """A client that has only ended its sending side gets its answer, then the end."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200, b"hello")))
+    client, served = await begin(gateway, raw)
+    client.half_close()
+    await until(lambda: served.ended)
+    assert served.task is None
+    opened.set()
+    assert bytes((await client.answer()).content) == b"hello"
+    assert await client.closed() == "fin"
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
+async def test_a_safe_call_ends_with_its_client(gateway: Gateway, method: bytes) -> None:
+    """When nobody waits for an answer that changes nothing, the connection to the API is cut."""
+    await warmed(gateway)
+    gateway.upstream.scripts.append(held(asyncio.Event()))
+    client, _ = await begin(gateway, request(method))
+    client.reset()
+    await until(lambda: gateway.records)
+    assert (gateway.record.status, gateway.record.error, gateway.record.attempts) == (499, "client_left", 1)
+    await until(lambda: gateway.upstream.connections[0].ended == "rst")
+    await until(lambda: gateway.pool.connections == (0, 0))
+
+
+@pytest.mark.parametrize("answer", [[reply(201)], [Drip(reply(201), 9)], [Act.RST], [reply(401)]])
+async def test_an_order_outlives_its_client(gateway: Gateway, answer: Sequence[Step]) -> None:
+    """The API may have begun to act: what it answers is recorded, and the order is not sent again."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, *answer))
+    client, served = await begin(gateway, order())
+    client.reset()
+    await until(lambda: served.lost and served.begun is None)
+    opened.set()
+    await until(lambda: gateway.records)
+    assert gateway.record.status == {Act.RST: 0, reply(401): 499}.get(answer[0], 201)
+    assert gateway.record.error == ("connection_terminated" if answer == [Act.RST] else "client_left")
+    assert len(gateway.upstream.requests) == 2
+    await until(lambda: not gateway.listener.connections)
+
+
+# What happens in one turn of the event loop.
+
+
+@pytest.mark.parametrize("raw", [request(), order()])
+@pytest.mark.parametrize("answer", [reply(200), reply(200)[:9], reply(200, b"x", b"Connection: close")])
+@pytest.mark.parametrize("client_first", [True, False])
+async def test_both_ends_may_go_at_once(
+    gateway: Gateway, raw: bytes, answer: bytes, *, client_first: bool
+) -> None:
+    """Client and API leave in the same turn of the event loop, in either order: one record, and no connection is lost to the pool."""
+    await warmed(gateway)
+    gateway.upstream.scripts.append(held(asyncio.Event()))
+    client, served = await begin(gateway, raw)
+    (connection,) = gateway.pool._open
+    transports = [served.transport, connection.transport]
+    for transport in transports if client_first else reversed(transports):
+        transport.abort()
+    connection.data_received(answer)
+    await until(lambda: not gateway.listener.connections)
+    assert len(gateway.records) == 1
+    assert gateway.record.attempts >= 1
+    assert gateway.free_permits == gateway.settings.upstream.max_connections
+    with contextlib.suppress(Gone):
+        await client.answer()
+
+
+async def test_a_connection_serves_two_clients_one_after_the_other(lab: Lab) -> None:
+    """With one connection to the API, a hundred clients at once are each given their own answer."""
+    gateway = await lab.gateway(upstream__max_connections=1)
+    await warmed(gateway)
+
+    async def ask(number: int) -> None:
+        target = b"%b/%d" % (ACCOUNTS, number)
+        answer = await gateway.ask(request(b"POST", target, content=b"%d" % number))
+        assert bytes(answer.content) == target
+
+    await asyncio.gather(*[ask(number) for number in range(100)])
+    assert len(gateway.upstream.connections) == 1
+    assert len({record.request_id for record in gateway.records}) == 100
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_requests_cut_anywhere_are_each_served_once(gateway: Gateway, seed: int) -> None:
+    """However the segments fall, so that calls go now this way, now that: answers in order, each order sent once, one record each."""
+    dice = random.Random(seed)  # noqa: S311 # no secret depends on it
+    await warmed(gateway)
+    client = await gateway.connect()
+    numbers = iter(range(1, 1000))
+    sent: list[int] = []
+    for _ in range(30):
+        burst = [next(numbers) for _ in range(dice.choice([1, 1, 1, 2, 5]))]
+        raw = b"".join(
+            request(b"POST", b"%b/%d" % (ORDERS, number), content=b"%d" % number) for number in burst
+        )
+        cuts = sorted(dice.sample(range(1, len(raw)), dice.choice([0, 0, 1, 2])))
+        await client.send(*[raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)])
+        for number in burst:
+            assert bytes((await client.answer()).content) == b"%b/%d" % (ORDERS, number)
+        sent += burst
+    assert [bytes(received.content) for received in gateway.upstream.requests[1:]] == [
+        b"%d" % number for number in sent
+    ]
+    assert len(gateway.records) == len(sent)
+
+
+# Deadlines.
+
+
+@pytest.mark.parametrize("raw", [request(), order()])
+async def test_silence_is_told(lab: Lab, raw: bytes) -> None:
+    """When the API says nothing in time, the client gets 504, its connection goes on, and nothing is sent again."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
+    await warmed(gateway)
+    gateway.upstream.scripts.append(held(asyncio.Event()))
+    client, served = await begin(gateway, raw)
+    assert (await client.answer()).kind == "upstream-timeout"
+    await until(lambda: at_rest(served))
+    assert len(gateway.upstream.requests) == 2
+    assert gateway.record.seconds < 0.3
+    await client.send(raw)
+    assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("why", ["the client leaves", "the proxy stops"])
+@pytest.mark.parametrize("by_task", [False, True])
+async def test_the_patience_with_the_api_is_one(lab: Lab, why: str, *, by_task: bool) -> None:
+    """Whoever goes on with a call goes on with the silence that has begun: nothing that happens here makes the API's time longer."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=60)
+    await warmed(gateway)
+    gateway.upstream.scripts.append(held(asyncio.Event()))
+    client, served = await begin(gateway, order(), by_task=by_task)
+    (connection,) = gateway.pool._open
+    deadline = connection._readable._deadline
+    assert deadline is not None
+    await asyncio.sleep(0.05)
+    closing = None
+    if why == "the client leaves":
+        client.reset()
+        await until(lambda: served.lost and served.begun is None)
+    else:
+        closing = asyncio.create_task(gateway.listener.close(0.2))
+        await until(lambda: served.task is not None and served.begun is None)
+    assert connection._readable._deadline == pytest.approx(deadline, abs=0.02)
+    if closing is not None:
+        assert await closing == 1
+
+
+@pytest.mark.parametrize("by_task", [False, True])
+async def test_who_does_not_read_is_cut(lab: Lab, *, by_task: bool) -> None:
+    """A client that leaves its answers unread is cut after the patience with a body, not that with an idle client; its record says so."""
+    gateway = await lab.gateway(limits__body_timeout_seconds=0.2, limits__idle_timeout_seconds=60)
+    await warmed(gateway)
+    gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * 60_000)]
+    client = await gateway.connect(receive_buffer=4096)
+    await until(lambda: gateway.listener.connections)
+    (served,) = gateway.listener._service.clients
+    asked = 0
+    while not served.clogged:
+        pieces = [request()[:9], request()[9:]] if by_task else [request()]
+        await client.send(*pieces)
+        asked += 1
+        await until(lambda: len(gateway.records) == asked or served.clogged)  # noqa: B023 # it is awaited here
+    await until(lambda: not gateway.listener.connections, seconds=2)
+    await until(lambda: len(gateway.records) == asked)
+    assert gateway.records[-1].error == "client_slow"
+
+
+async def test_a_call_on_the_short_way_is_not_idle(lab: Lab) -> None:
+    """The patience with an idle client does not run while it waits for its answer, and begins anew after that."""
+    gateway = await lab.gateway(limits__idle_timeout_seconds=0.1)
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200)))
+    client, served = await begin(gateway, request())
+    await until(lambda: served._readable._deadline is None)
+    assert served.exchange is not None
+    opened.set()
+    assert (await client.answer()).status == 200
+    await client.send(request())
+    assert (await client.answer()).status == 200
+    assert await client.closed() == "fin"
+
+
+# The end of the proxy.
+
+
+@pytest.mark.parametrize("raw", [request(), order(), order(version=b"1.0")])
+async def test_a_call_in_flight_is_finished(gateway: Gateway, raw: bytes) -> None:
+    """A call on the short way gets its answer within the grace period; that says that it was the last one."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200)))
+    client, served = await begin(gateway, raw)
+    closing = asyncio.create_task(gateway.listener.close(5))
+    await until(lambda: served.task is not None)
+    opened.set()
+    answer = await client.answer()
+    assert answer.values(b"connection") == [b"close"]
+    assert await client.closed() == "fin"
+    assert await closing == 0
+    assert len(gateway.records) == 1
+
+
+async def test_an_answer_during_the_drain_ends_the_connection(gateway: Gateway) -> None:
+    """Between the first word of the end and the end, the short way goes on, and each answer on it is the last of its connection."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200)))
+    client, served = await begin(gateway, order())
+    gateway.listener.drain()
+    opened.set()
+    assert (await client.answer()).values(b"connection") == [b"close"]
+    assert served.task is None
+    assert await client.closed() == "fin"
+
+
+@pytest.mark.parametrize("raw", [request(), order()])
+@pytest.mark.parametrize("by_task", [False, True])
+async def test_what_does_not_end_in_time_is_told(gateway: Gateway, raw: bytes, *, by_task: bool) -> None:
+    """Without a grace period, a call is told at once that it was cut short, and what may have become of it; no reset overtakes that."""
+    await warmed(gateway)
+    gateway.upstream.scripts.append(held(asyncio.Event()))
+    client, _ = await begin(gateway, raw, by_task=by_task)
+    assert await gateway.listener.close(0) == 1
+    answer = await client.answer()
+    assert (answer.kind, answer.problem["outcome"]) == ("draining", "unknown")
+    assert gateway.record.error == "proxy_internal_response"
+    assert gateway.free_permits == gateway.settings.upstream.max_connections
+    assert await client.closed() == "fin"
+
+
+async def test_a_second_word_ends_what_the_first_let_go_on(gateway: Gateway) -> None:
+    """Closing that is broken off and begun anew without grace leaves no call, no record and no connection behind."""
+    await warmed(gateway)
+    gateway.upstream.scripts.append(held(asyncio.Event()))
+    client, served = await begin(gateway, order())
+    closing = asyncio.create_task(gateway.listener.close(60))
+    await until(lambda: served.task is not None)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert await gateway.listener.close(0) == 1
+    assert (await client.answer()).status == 503
+    assert len(gateway.records) == 1
+
+
+# What is remembered.
+
+
+async def test_a_head_that_is_remembered_is_judged_anew_under_new_rules(lab: Lab) -> None:
+    """What passed a hundred times does not pass when the rules say so, and passes again when they are taken back."""
+    gateway = await lab.gateway()
+    await warmed(gateway)
+    raw = request(b"GET", ACCOUNTS + b"/x")
+    client = await gateway.connect()
+    for _ in range(3):
+        await client.send(raw)
+        assert (await client.answer()).status == 200
+    gateway.listener.judge_by(changed(gateway, upstream__allowed_paths="/corporate-mobile-subscriptions/"))
+    await client.send(raw)
+    assert (await client.answer()).status == 403
+    gateway.listener.judge_by(changed(gateway, listen__client_key=CLIENT_KEY))
+    assert (await gateway.ask(raw)).status == 403
+    gateway.listener.judge_by(changed(gateway, listen__allowed_hosts="elsewhere.example"))
+    assert (await gateway.ask(raw)).status == 421
+    gateway.listener.judge_by(gateway.settings)
+    assert (await gateway.ask(raw)).status == 200
+
+
+def changed(gateway: Gateway, **changes: str) -> Settings:
+    """Return the settings of a gateway with some of them changed."""
+    values = {
+        "oauth__client_id": "made-up-client-id",
+        "oauth__client_secret": "made-up-client-secret",
+        "oauth__username": "api1",
+        "oauth__password": "made-up-password",
+        "upstream__url": gateway.settings.upstream.url,
+        **changes,
+    }
+    return settings.load(None, {f"TELENOR_PROXY_{name.upper()}": value for name, value in values.items()})
+
+
+async def test_one_head_and_many_contents(gateway: Gateway) -> None:
+    """Calls with the very same head are each their own: content, request id, answer and record."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.usual = held(opened, reply(200))
+    contents = [b"%04d" % number for number in range(50)]
+    clients = [await gateway.connect() for _ in contents]
+    for client, content in zip(clients, contents, strict=True):
+        await client.send(order(content=content))
+    await until(lambda: len(gateway.upstream.whole) == 51)
+    opened.set()
+    ids = [(await client.answer()).values(b"x-request-id")[0] for client in clients]
+    sent = {received.values(b"x-request-id")[0]: received.content for received in gateway.upstream.requests}
+    assert [bytes(sent[request_id]) for request_id in ids] == contents
+    await until(lambda: sorted(record.request_id.encode() for record in gateway.records) == sorted(ids))
+
+
+async def test_a_remembered_expectation_is_met(gateway: Gateway) -> None:
+    """A head that came with its content the last time, and waits for `100 Continue` this time, gets it."""
+    await warmed(gateway)
+    raw = order(b"Expect: 100-continue")
+    client = await gateway.connect()
+    for _ in range(2):
+        await client.send(raw)
+        answer = await client.answer()
+        assert (answer.status, answer.interim) == (200, [])
+        await client.send(raw.removesuffix(ORDER))
+        await until(lambda: gateway.upstream.requests and not gateway.upstream.requests[-1].whole)
+        await client.send(ORDER)
+        answer = await client.answer()
+        assert (answer.status, answer.interim) == (200, [(100, [])])
+    assert all(bytes(received.content) == ORDER for received in gateway.upstream.requests[1:])
+
+
+async def test_a_named_field_ends_here_each_time(gateway: Gateway) -> None:
+    """What one request names in `Connection` ends there, each time the head comes, and in no other request that has the same line."""
+    await warmed(gateway)
+    client = await gateway.connect()
+    for _ in range(3):
+        for named in (b"Connection: X-Foo", b"Connection: X-Bar"):
+            await client.send(request(b"GET", ACCOUNTS, named, b"X-Foo: 1", b"X-Bar: 2"))
+            assert (await client.answer()).status == 200
+    kept = [
+        (received.values(b"x-foo"), received.values(b"x-bar")) for received in gateway.upstream.requests[1:]
+    ]
+    assert kept == [([], [b"2"]), ([b"1"], [])] * 3
+
+
+SECRET_NAMES: Final = [
+    b"Authorization",
+    b"Cookie",
+    b"Proxy-Authorization",
+    b"X-Proxy-Key",
+    b"x-proxy-KEY",
+    b"Proxy_Authorization",
+    b"X_Proxy_Key",
+    b"X-Api-Key",
+    b"apikey",
+    b"Ocp-Apim-Subscription-Key",
+    b"X-Auth-Token",
+    b"X-Amz-Security-Token",
+    b"X-Session-Id",
+    b"X-Client-Secret",
+]
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+async def test_no_credential_of_a_client_is_remembered(gateway: Gateway, name: bytes) -> None:
+    """When its call is over, nothing of a client's credential is in memory here, whatever its field is called."""
+    await warmed(gateway)
+    for way in (b"request", b"answer"):
+        gateway.upstream.usual = [Act.WHOLE, reply(200, b"", name + b": hunter2-" + way)]
+        await gateway.ask(request(b"GET", ACCOUNTS, name + b": hunter2-" + way))
+    await until(lambda: len(gateway.records) == 2)
+    assert "hunter2" not in repr(wire._field_lines) + repr(gateway.listener._service._judged)
+
+
+async def test_no_query_is_remembered(gateway: Gateway) -> None:
+    """A query may hold a token or a phone number: it goes with its call."""
+    await warmed(gateway)
+    await gateway.ask(request(b"GET", ACCOUNTS + b"?access_token=hunter2"))
+    assert "hunter2" not in repr(gateway.listener._service._judged)
+
+
+async def test_what_is_remembered_is_bounded(gateway: Gateway) -> None:
+    """Ten thousand heads that differ, and as many answers, are not ten thousand things in memory; large ones are not remembered at all."""
+    await warmed(gateway)
+    service = gateway.listener._service
+    gateway.upstream.usual = lambda received: [Act.WHOLE, reply(200, b"", b"X-Seen: " + received.target)]
+    client = await gateway.connect()
+    for number in range(MAX_REMEMBERED + 100):
+        await client.send(request(b"GET", b"%b/%d" % (ACCOUNTS, number), b"X-Number: %d" % number))
+        assert (await client.answer()).status == 200
+    large = b"X-Large: " + b"x" * MAX_REMEMBERED_HEAD
+    await client.send(request(b"GET", ACCOUNTS, large))
+    assert (await client.answer()).status == 200
+    assert len(service._judged) <= MAX_REMEMBERED
+    assert all(len(head) <= MAX_REMEMBERED_HEAD for head in service._judged)
+    assert len(wire._field_lines) <= wire.MAX_REMEMBERED
+    assert all(len(line) <= wire.MAX_REMEMBERED_LINE for line in wire._field_lines)
+
+
+async def test_what_was_refused_is_not_remembered(gateway: Gateway) -> None:
+    """A refusal is given anew each time."""
+    await warmed(gateway)
+    for raw in (
+        request(b"GET", b"/nowhere"),
+        request(host=b"elsewhere.example"),
+        request(b"GET", ACCOUNTS, b"Origin: null"),
+        request(b"GET", ACCOUNTS, b"X-Odd: \x00"),
+    ):
+        for _ in range(3):
+            assert (await gateway.ask(raw)).status in {400, 403, 421}
+    assert len(gateway.listener._service._judged) <= 1
+    assert not any(b"\x00" in line for line in wire._field_lines)
+
+
+# Mistakes of ours.
+
+
+@pytest.fixture
+async def forgiving() -> AsyncIterator[list[object]]:
+    """Let a test make us make a mistake: what the event loop and the log say of it is kept from the laws that hold otherwise."""
+    loop, faults = asyncio.get_running_loop(), list[object]()
+    before = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    with capture_logs() as logs:
+        yield faults
+    faults += logs
+    loop.set_exception_handler(before)
+
+
+def mistake(*_: object, **__: object) -> None:
+    """Do what is not to happen."""
+    raise RuntimeError("a mistake")
+
+
+@pytest.mark.usefixtures("forgiving")
+@pytest.mark.parametrize("raw", [request(), order()])
+async def test_a_mistake_while_answering_costs_one_call(
+    gateway: Gateway, raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client whose answer we fail to make is told so or cut; it is recorded, and its connection to the API is given back."""
+    await warmed(gateway)
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append(held(opened, reply(200)))
+    client, _ = await begin(gateway, raw)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rewrite, "response_head", mistake)
+        opened.set()
+        await until(lambda: gateway.records, seconds=2)
+    with contextlib.suppress(Gone):
+        assert (await client.answer()).status >= 500
+    assert gateway.free_permits == gateway.settings.upstream.max_connections
+
+
+@pytest.mark.usefixtures("forgiving")
+@pytest.mark.parametrize("raw", [request(), order()])
+async def test_a_mistake_while_sending_costs_one_call(
+    gateway: Gateway, raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client whose request we fail to make is told so; it is recorded, and no connection to the API is lost by it."""
+    await warmed(gateway)
+    monkeypatch.setattr(rewrite, "request_head", mistake)
+    client = await gateway.connect()
+    await client.send(raw)
+    answer = await client.answer()
+    assert (answer.kind, answer.problem["outcome"]) == ("internal-error", "unknown")
+    assert gateway.record.status == 500
+    assert gateway.free_permits == gateway.settings.upstream.max_connections
+
+
+@pytest.mark.usefixtures("forgiving")
+async def test_a_mistake_while_reporting_costs_one_record(gateway: Gateway) -> None:
+    """Whoever observes a record and fails keeps no other call out of the log."""
+    await warmed(gateway)
+    observed: list[Record] = []
+
+    def observe(record: Record) -> None:
+        observed.append(record)
+        if len(observed) == 1:
+            raise RuntimeError("a mistake")
+
+    gateway.listener._service._observe = observe
+    opened = asyncio.Event()
+    gateway.upstream.usual = held(opened, reply(200))
+    clients = [await gateway.connect() for _ in range(5)]
+    for client in clients:
+        await client.send(request())
+    await until(lambda: len(gateway.upstream.whole) == 6)
+    service = gateway.listener._service
+    opened.set()
+    for client in clients:
+        assert (await client.answer()).status == 200
+    await until(lambda: not service._finished)
+    assert len(observed) == 5
