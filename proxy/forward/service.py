@@ -27,7 +27,7 @@ import structlog
 
 from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
-from proxy.forward import guard, rewrite
+from proxy.forward import guard, rewrite, wire
 from proxy.forward.attempt import ClientLeft, ClientSlow
 from proxy.forward.body import Body
 from proxy.forward.closing import is_readable
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.errors import Outcome
-    from proxy.forward import wire
     from proxy.forward.short import Begun, Caller
     from proxy.settings import Settings
 
@@ -503,6 +502,8 @@ class Service:
             client.abort()
         elif not client.lost:
             exchange.status = error.kind.status
+            if not exchange.refused:
+                _take_what_is_there(exchange.body)
             exchange.keep_alive = exchange.keep_alive and exchange.body.done and not exchange.refused
             client.write(
                 rewrite.problem(
@@ -541,6 +542,13 @@ class Service:
                 client.buffer.clear()
                 await client.more(max(0.0, deadline - self._loop.time()))
         client.close()
+
+
+def _take_what_is_there(body: Body) -> None:
+    """Take the content that has arrived of a request that was not sent, so that the connection can go on behind it."""
+    with contextlib.suppress(wire.Malformed):
+        while not body.done and body.ready():
+            pass
 
 
 def _skip_empty_line(buffer: bytearray) -> bool:

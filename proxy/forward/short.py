@@ -44,6 +44,8 @@ class Caller(Protocol):
 class Begun(Attempt):
     """A call that was sent on the short way and waits for its answer. token: what it was sent with."""
 
+    _is_late = False
+
     def __init__(
         self,
         exchange: Exchange,
@@ -104,13 +106,14 @@ class Begun(Attempt):
 
     def _patience(self) -> float:
         """Go on with the silence that has begun, until the API says something."""
-        silence = self._bounds.response_timeout
+        silence = 0.0 if self._is_late else self._bounds.response_timeout
         if not (self.connection.buffer or self._interim):
             silence -= time.perf_counter() - self._began
         return max(0.0, silence)
 
-    def interrupted(self) -> None:
+    def interrupted(self, *, silent: bool = False) -> None:
         """Hand over because something else than an answer came, or nothing in time."""
+        self._is_late = silent
         self._caller.take_over()
 
     def leave(self) -> None:

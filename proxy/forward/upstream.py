@@ -96,7 +96,7 @@ class UpstreamConnection(Stream):
     def silent(self) -> None:
         """End the patience with a call on the short way."""
         if self.begun is not None:
-            self.begun.interrupted()
+            self.begun.interrupted(silent=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop offering the connection."""

@@ -315,6 +315,19 @@ async def test_without_a_token_nothing_is_sent(
     assert len(gateway.upstream.requests) == rejected
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_order_that_was_not_sent_costs_no_connection(gateway: Gateway, *, chunked: bool) -> None:
+    """It is here as a whole, so the client may go on behind it."""
+    gateway.tokens.failure = TokenUnavailable("timeout", "The token endpoint was silent.")
+    gateway.tokens.lose()
+    client = await gateway.connect()
+    whole = request(b"POST", ORDERS, b"Transfer-Encoding: chunked") + chunks(ORDER) if chunked else order()
+    for _ in range(2):
+        await client.send(whole)
+        answer = await client.answer()
+        assert (answer.status, answer.values(b"connection")) == (503, [])
+
+
 async def test_a_request_waits_for_a_token(gateway: Gateway) -> None:
     """Who comes before the first token is served after it."""
     gateway.tokens.lose()

@@ -369,9 +369,9 @@ async def scene_of(lab: Lab, *, tls: bool = False, **changes: Any) -> AsyncItera
     sandbox = Sandbox(
         Credentials(
             CREDENTIALS.client_id,
-            CREDENTIALS.client_secret.get_secret_value(),
+            CREDENTIALS.client_secret.reveal(),
             CREDENTIALS.username,
-            CREDENTIALS.password.get_secret_value(),
+            CREDENTIALS.password.reveal(),
         ),
         now=now,
     )
