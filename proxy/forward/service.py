@@ -150,6 +150,7 @@ class Service:
         limits = settings.limits
         self._rules = guard.Rules.of(settings)
         self._judged: dict[bytes, guard.Request] = {}
+        self._seen: set[int] = set()
         self._head_timeout = limits.request_head_timeout_seconds
         self._idle_timeout = limits.idle_timeout_seconds
         self._write_timeout = limits.body_timeout_seconds
@@ -260,8 +261,13 @@ class Service:
         return True
 
     def _remember(self, head: bytes, request: guard.Request) -> None:
-        """Remember what became of a head, within bounds: clients say the same again and again. Secrets are not remembered."""
-        if (
+        """Remember what became of a head that comes a second time, within bounds. Secrets are not remembered."""
+        fingerprint = hash(head)
+        if fingerprint not in self._seen:
+            if len(self._seen) >= MAX_REMEMBERED:
+                self._seen.clear()
+            self._seen.add(fingerprint)
+        elif (
             len(head) <= MAX_REMEMBERED_HEAD
             and b"?" not in request.target
             and not any(is_secret(name) for _, name, _ in request.lines)

@@ -11,6 +11,7 @@ Laws
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -169,6 +170,7 @@ _status_lines: Final[dict[bytes, StatusLine]] = {}
 _SECRET: Final = re.compile(rb"auth|cookie|credential|key|pass|secret|session|sign|token")
 
 
+@functools.lru_cache(maxsize=MAX_REMEMBERED)
 def is_secret(name: bytes) -> bool:
     """Whether a field with this name, in lower case, may hold a credential."""
     return _SECRET.search(name) is not None

@@ -84,7 +84,7 @@ MAY_IMPORT: Final = {
 #: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
 PURE: Final = {
     "forward.fields": set[str](),
-    "forward.wire": {"dataclasses", "re"},
+    "forward.wire": {"dataclasses", "functools", "re"},
     "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "tokens.values": {"dataclasses", "enum"},
