@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 lock() {
     # shellcheck disable=SC2086 # LOCK_FLAGS is a list of words
-    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+    # Extras stay: pip asks for the newest `coverage[toml]`, and refuses its hash, where only `coverage` is pinned.
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-annotate \
         --no-emit-index-url --no-emit-find-links --no-emit-build-options ${LOCK_FLAGS:-} "$@"
 }
 lock pyproject.toml --output-file requirements/runtime.txt
