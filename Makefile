@@ -58,7 +58,7 @@ soak: $(VENV)/.dev ## 10,000 orders on an API that breaks off, then a long soak 
 bench: $(VENV)/.runtime .cache/bench-venv/.bench ## the proxy and its peers, measured side by side (BENCH="--help")
 	$(BIN)/python -m bench $(BENCH)
 
-check: $(VENV)/.dev ## lint, format, types, generated files
+check: $(VENV)/.dev $(VENV)/.docs ## lint, format, types, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
