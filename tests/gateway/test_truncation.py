@@ -161,6 +161,7 @@ async def test_an_answer_without_a_length_needs_an_orderly_end(
     if whole and version == b"1.1":
         assert answer.values(b"transfer-encoding") == [b"chunked"]
         await client.send(request())
+        assert (await client.answer()).whole
     elif not whole:
         assert client.ended == "rst"
 
