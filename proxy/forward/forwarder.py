@@ -110,11 +110,8 @@ class Forwarder(Generic[T]):
         bounds = self._bounds
         exchange.kept = content if len(content) <= bounds.max_replay else None
         begun = Begun(exchange, connection, bounds, token, self._upstream, caller)
-        credential = self._credential
         try:
-            begun.transmit(
-                self._host, credential[1] if credential[0] is token else self._credential_line(token), content
-            )
+            begun.transmit(self._host, self._credential_line(token), content)
         except BaseException:
             begun.leave()
             self._upstream.discard(connection)

@@ -224,28 +224,24 @@ def check_line_ends(data: bytes | bytearray) -> None:
 
 def request_framing(head: RequestHead) -> int:
     """Return how the request's content is framed: its length, or `CHUNKED` (RFC 9112 section 6.3)."""
-    known = head.known
-    if b"transfer-encoding" in known:
-        if b"content-length" in known:
-            raise Malformed("it has both Transfer-Encoding and Content-Length")
-        if head.minor == 0:
-            raise Malformed("it has Transfer-Encoding in HTTP/1.0")
-        return _chunked(known[b"transfer-encoding"])
-    return _length(known[b"content-length"]) if b"content-length" in known else 0
+    return _framing(head.known, head.minor, 0)
 
 
 def response_framing(head: ResponseHead, method: bytes) -> int:
     """Return how the content of the answer to `method` is framed: its length, `CHUNKED` or `UNTIL_CLOSE` (RFC 9112 section 6.3)."""
-    known = head.known
+    framing = _framing(head.known, head.minor, UNTIL_CLOSE)
+    return 0 if method == b"HEAD" or head.status in {NO_CONTENT, NOT_MODIFIED} else framing
+
+
+def _framing(known: Known, minor: int, unsaid: int) -> int:
+    """Return how the fields say that the content is framed; `unsaid` if they do not."""
     if b"transfer-encoding" in known:
         if b"content-length" in known:
             raise Malformed("it has both Transfer-Encoding and Content-Length")
-        if head.minor == 0:
+        if minor == 0:
             raise Malformed("it has Transfer-Encoding in HTTP/1.0")
-        framing = _chunked(known[b"transfer-encoding"])
-    else:
-        framing = _length(known[b"content-length"]) if b"content-length" in known else UNTIL_CLOSE
-    return 0 if method == b"HEAD" or head.status in {NO_CONTENT, NOT_MODIFIED} else framing
+        return _chunked(known[b"transfer-encoding"])
+    return _length(known[b"content-length"]) if b"content-length" in known else unsaid
 
 
 def _chunked(codings: list[bytes]) -> int:
