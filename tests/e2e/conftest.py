@@ -31,11 +31,8 @@ async def tls_api(tmp_path: Path) -> AsyncIterator[Api]:
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Starter]:
     """Start commands; all of them end with the test."""
-    starter = Starter(tmp_path)
-    try:
+    async with Starter(tmp_path) as starter:
         yield starter
-    finally:
-        await starter.close()
 
 
 @pytest.fixture

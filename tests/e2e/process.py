@@ -14,7 +14,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
@@ -204,6 +204,14 @@ class Starter:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._started: list[Running] = []
+
+    async def __aenter__(self) -> Self:
+        """Give itself; whatever was started ends with the context."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End what was started."""
+        await self.close()
 
     def write(self, config: Mapping[str, object] | str) -> str:
         """Write a configuration file; give its path."""

@@ -8,6 +8,7 @@ The recorder also makes answers of the kinds that gateways give: the list compre
 from __future__ import annotations
 
 import asyncio
+from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -16,11 +17,12 @@ from aiohttp import web
 
 from proxy.sandbox.server import create_app
 from proxy.sandbox.state import Sandbox
-from tests.e2e.process import ACCOUNTS, CREDENTIALS
+from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, clean_environment
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from aiohttp.typedefs import Handler
 
@@ -141,3 +143,23 @@ async def _pass(source: StreamReader, target: StreamWriter, kept: bytearray) -> 
         target.write_eof()
     except OSError:  # one of the two has reset its connection: so has the other now
         target.transport.abort()
+
+
+async def run_program(words: list[str], directory: Path) -> tuple[int | None, str, str]:
+    """Run a program that knows nothing of this machine's user and proxies; give its exit status, output and errors."""
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        cwd=directory,
+        env={**clean_environment(), "HOME": str(directory), "LC_ALL": "C.UTF-8"},
+    )
+    try:
+        async with asyncio.timeout(DEADLINE):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, output.decode(), errors.decode()

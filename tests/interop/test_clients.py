@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
 import shutil
-from asyncio.subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from tests.e2e.process import DEADLINE, ORDERS, Running, Starter, clean_environment, configuration
-from tests.interop.parts import Recorder, Wiretap
+from tests.e2e.process import ORDERS, Running, Starter, configuration
+from tests.interop.parts import Recorder, Wiretap, run_program
 from tests.interop.plans import CLIENTS, CONTENTS, CURL, MAX_BODY_BYTES, Client, Step, plan
 
 if TYPE_CHECKING:
@@ -35,11 +33,8 @@ _CLIENT_AUTHORIZATION = b"authorization: basic y2xpzw50omnsawvuda=="
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def starter(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Starter]:
     """Start proxies, which end with the last of these tests."""
-    starter = Starter(tmp_path_factory.mktemp("proxy"))
-    try:
+    async with Starter(tmp_path_factory.mktemp("proxy")) as starter:
         yield starter
-    finally:
-        await starter.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -62,29 +57,11 @@ async def proxy(starter: Starter, running_recorder: Recorder) -> Running:
     return await starter.ready(configuration(running_recorder.url, limits=_LIMITS))
 
 
-async def _run(words: list[str], directory: Path) -> tuple[int | None, str, str]:
-    """Run a program that knows nothing of this machine's user and proxies; give its exit status, output and errors."""
-    process = await asyncio.create_subprocess_exec(
-        *words,
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        cwd=directory,
-        env={**clean_environment(), "HOME": str(directory), "LC_ALL": "C.UTF-8"},
-    )
-    try:
-        async with asyncio.timeout(DEADLINE):
-            output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, output.decode(), errors.decode()
-
-
 async def _need(client: Client, directory: Path) -> None:
     """Skip the test where the client's program is missing; CI has them all."""
-    present = shutil.which(client.probe[0]) is not None and (await _run([*client.probe], directory))[0] == 0
+    present = (
+        shutil.which(client.probe[0]) is not None and (await run_program([*client.probe], directory))[0] == 0
+    )
     if present:
         return
     reason = f"{client.name} is not installed here; on Debian: apt-get install {client.package}"
@@ -97,7 +74,9 @@ async def _take_steps(client: Client, url: str, directory: Path) -> dict[str, tu
     """Let the client take its steps; give status, media type and content of what it saw."""
     answers = directory / "answers"
     answers.mkdir()
-    status, output, errors = await _run(client.call(plan(client.steps, url, directory), answers), directory)
+    status, output, errors = await run_program(
+        client.call(plan(client.steps, url, directory), answers), directory
+    )
     assert status == 0, f"{output}{errors}"
     seen = {}
     for line in output.splitlines():

@@ -27,10 +27,9 @@ from tests.e2e.process import (
     ORDERS,
     Running,
     Starter,
-    clean_environment,
     configuration,
 )
-from tests.interop.parts import Recorder
+from tests.interop.parts import Recorder, run_program
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -87,18 +86,9 @@ def shown(language: str, having: str) -> str:
 
 
 async def run(*words: str, place: Path) -> tuple[int | None, str]:
-    """Run a program that knows nothing of this machine's user and proxies; give its exit status and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        *words, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=place, env=clean_environment()
-    )
-    try:
-        async with asyncio.timeout(DEADLINE):
-            output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, (output + errors).decode()
+    """Run a program there; give its exit status and what it said."""
+    status, output, errors = await run_program(list(words), place)
+    return status, output + errors
 
 
 @pytest.fixture
@@ -111,11 +101,8 @@ async def recorder() -> AsyncIterator[Recorder]:
 @pytest.fixture
 async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
     """Start proxies, which end with the test."""
-    starter = Starter(tmp_path)
-    try:
+    async with Starter(tmp_path) as starter:
         yield starter
-    finally:
-        await starter.close()
 
 
 @pytest.fixture
