@@ -389,8 +389,10 @@ class Service:
                 client.close()
                 return None
             began = time.perf_counter()
-            head = guard.parse(data, self._rules)
-            request = guard.judge(head, self._rules)
+            request = self._judged.get(data)
+            if request is None:
+                head = guard.parse(data, self._rules)
+                request = guard.judge(head, self._rules)
         except Refused as error:
             # HEAD gets no content, however early it is refused.
             is_head = (data or client.buffer).startswith(b"HEAD ")
