@@ -262,7 +262,8 @@ class ChunkedDecoder:
     """Takes a chunked body off the front of a buffer (RFC 9112 section 7.1).
 
     `decode` returns the content that is there; `done` turns true with the end of the trailer section, and the buffer then begins with
-    whatever follows the message. `paused`: it has stopped after as many steps as one turn may take, and there may be more.
+    whatever follows the message. `paused`: it stopped after as many steps as one call may take, and the buffer still holds input. With
+    nothing in the buffer it is never paused, because only more input can take it further.
     """
 
     __slots__ = ("_extensions", "_left", "_state", "_trailers", "done", "paused")
@@ -278,13 +279,13 @@ class ChunkedDecoder:
     def decode(self, buffer: bytearray) -> bytes:
         """Consume what can be consumed and return its content, b"" if there is none yet."""
         pieces: list[bytes] = []
+        self.paused = False
         try:
             for _ in range(MAX_STEPS):
                 if self.done or not self._state(buffer, pieces):
-                    self.paused = False
                     break
             else:
-                self.paused = True
+                self.paused = bool(buffer) and not self.done
         except Malformed:
             self._state = _broken  # whoever tries again is not to begin behind the fault
             raise

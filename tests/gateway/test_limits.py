@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.forward import wire
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, chunks, order, request, until
 from tests.gateway.upstream import Act, Drip, Flood, reply
 
@@ -402,3 +403,39 @@ async def test_a_slow_upload_reaches_a_slow_upstream(gateway: Gateway) -> None:
     raw = request(b"POST", ORDERS, CHUNKED) + chunks(*[b"%d" % number for number in range(20)])
     await client.send(*[raw[at : at + 7] for at in range(0, len(raw), 7)])
     assert bytes((await client.answer()).content) == b"done"
+
+
+#: The decoder takes three steps to a chunk: this input uses up one call's steps just where it ends.
+TINY = b"1\r\nx\r\n" * (wire.MAX_STEPS // 3) + b"1\r\n"
+
+
+async def test_silence_after_tiny_chunks_is_silence(lab: Lab) -> None:
+    """A client that stops where the decoder's steps end gets 408 like any other; its connection to the API comes back."""
+    gateway = await lab.gateway(limits__body_timeout_seconds=0.2, upstream__max_connections=1)
+    gateway.cut_short = 1
+    answer = await gateway.refuses(request(b"POST", ORDERS, CHUNKED) + TINY, status=408)
+    assert answer.kind == "client-timeout"
+    assert (await gateway.ask(request())).status == 200
+
+
+async def test_an_api_that_stops_after_tiny_chunks_is_silent(lab: Lab) -> None:
+    """The same in an answer of the API: it is cut after the response timeout, and the connection is not kept."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=0.2, upstream__max_connections=1)
+    gateway.upstream.usual = [Act.WHOLE, b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n\r\n" + TINY]
+    client = await gateway.connect()
+    await client.send(request())
+    assert not (await client.answer()).whole
+    assert await client.closed() == "rst"
+    await until(lambda: gateway.records)
+    assert gateway.record.error == "http_response_timeout"
+
+
+async def test_a_client_that_leaves_after_tiny_chunks_is_noticed(lab: Lab) -> None:
+    """Its call ends at once, and the next client has the connection."""
+    gateway = await lab.gateway(upstream__max_connections=1)
+    gateway.cut_short = 1
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, CHUNKED) + TINY)
+    await until(lambda: gateway.upstream.requests)
+    client.reset()
+    assert (await gateway.ask(request())).status == 200

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.forward import wire
 from proxy.forward.body import Body
@@ -25,10 +27,10 @@ def stream(data: bytes = b"") -> Stream:
     return made
 
 
-async def read_all(body: Body) -> bytes:
+async def read_all(body: Body, seconds: float = 5) -> bytes:
     """Read to the end."""
     content = b""
-    while piece := await body.read(5):
+    while piece := await body.read(seconds):
         assert not body.done or body.framing != wire.UNTIL_CLOSE
         content += piece
     return content
@@ -182,3 +184,47 @@ async def test_tiny_chunks_hold_up_nobody_else() -> None:
     assert (body.done, body.size) == (True, 5000)
     assert others >= 5000 // wire.MAX_STEPS
     working.cancel()
+
+
+@given(
+    sizes=st.lists(st.integers(1, 3), max_size=40).map(lambda few: few * 40),
+    keep=st.floats(0, 1),
+    cuts=st.lists(st.floats(0, 1), max_size=4),
+)
+def test_any_split_of_tiny_chunks_ends_or_waits(sizes: list[int], keep: float, cuts: list[float]) -> None:
+    """However a body of tiny chunks is cut off and split, its reader ends, or waits on the stream with its deadline running."""
+    whole = b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for size in sizes) + b"0\r\n\r\n"
+    data = whole[: round(keep * len(whole))]
+    edges = sorted({0, len(data), *(round(cut * len(data)) for cut in cuts)})
+
+    async def read() -> None:
+        source = stream()
+        body = Body(source, wire.CHUNKED)
+        reading = asyncio.ensure_future(read_all(body, 0.0 if data != whole else 5))
+        for start, end in zip(edges, edges[1:], strict=False):
+            source.data_received(data[start:end])
+        for _ in range(len(data) // wire.MAX_STEPS + 20):
+            if reading.done() or source._readable._future is not None:
+                break
+            await asyncio.sleep(0)
+        else:
+            reading.cancel()
+            pytest.fail("the reader neither ends nor waits")
+        if data == whole:
+            assert await reading == b"x" * sum(sizes)
+        else:
+            with pytest.raises(TimeoutError):
+                await reading
+
+    asyncio.run(read())
+
+
+@pytest.mark.parametrize("size", [b"1\r\n", b"1", b""])
+async def test_the_limit_of_steps_at_the_end_of_the_buffer_is_no_pause(size: bytes) -> None:
+    """Input that uses up one call's steps to the byte leaves the reader waiting for more, with its deadline."""
+    source = stream(b"1\r\nx\r\n" * (wire.MAX_STEPS // 3) + size)
+    body = Body(source, wire.CHUNKED)
+    assert body.ready()
+    async with asyncio.timeout(5):
+        with pytest.raises(TimeoutError):
+            await body.read(0)
