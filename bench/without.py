@@ -11,7 +11,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from proxy import app, cli, logs
-from proxy.forward import service, wire
+from proxy.forward import service
+from proxy.http1 import grammar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ def _no_heads() -> None:
 
 def _no_lines() -> None:
     _no_heads()
-    wire.MAX_REMEMBERED_LINE = -1  # type: ignore[misc] # as above
+    grammar.MAX_REMEMBERED_LINE = -1  # type: ignore[misc] # as above
 
 
 def _no_access_line() -> None:

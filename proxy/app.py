@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import logs, starting, telemetry, trust
+from proxy import logs, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
@@ -30,6 +30,7 @@ from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
 from proxy.forward.upstream import Upstream
+from proxy.network import tls
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
 from proxy.settings.origin import is_loopback
@@ -119,7 +120,7 @@ class Proxy:
         history = History(clock.now())
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
-        context = trust.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
+        context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
         endpoint = TokenEndpoint(
             origin=str(upstream_settings.origin),
             token_path=oauth.token_path,

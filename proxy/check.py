@@ -20,8 +20,9 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy import starting, trust
+from proxy import starting
 from proxy.errors import CredentialsRefused, TokenError
+from proxy.network import tls
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
@@ -236,7 +237,7 @@ async def _connect(settings: Settings) -> tuple[Finding, ...]:
 async def _shake_hands(settings: Settings) -> tuple[Finding, ...]:
     seconds = settings.upstream.connect_timeout_seconds
     try:
-        transport = await _open(settings, trust.client_context(settings.upstream.ca_file))
+        transport = await _open(settings, tls.client_context(settings.upstream.ca_file))
     except OSError as error:
         return (Finding(Mark.FAILED, "certificate", why_not_trusted(settings, seconds, error)),)
     encryption = transport.get_extra_info("ssl_object")
@@ -273,7 +274,7 @@ async def _fetch(settings: Settings) -> tuple[Finding, ...]:
         origin=str(origin),
         token_path=oauth.token_path,
         logout_path=oauth.logout_path,
-        tls=trust.client_context(settings.upstream.ca_file) if origin.is_tls else None,
+        tls=tls.client_context(settings.upstream.ca_file) if origin.is_tls else None,
         timeout_seconds=oauth.request_timeout_seconds,
     )
     credentials = Credentials(

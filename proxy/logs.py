@@ -181,9 +181,8 @@ class AccessLog:
             self._event("warning", record)
 
     def _info(self, record: Record) -> None:
-        request_id, method, path, status, seconds, bytes_in, bytes_out, upstream, _, attempts, *_, trace = (
-            record
-        )
+        request_id, method, path, status, seconds, bytes_in, bytes_out, upstream, _, attempts, *_ = record
+        trace = record.trace
         if self._write is None or path is None or trace is not None or '"' in path or "\\" in path:
             self._event("info", record)
             return

@@ -13,7 +13,8 @@ class Record(NamedTuple):
     content. upstream_seconds: from the last sending to the head of the answer. token_seconds: waited for a token. attempts: how often it was
     sent upstream. error: a word for what went wrong. refused: the request was turned down by the proxy's own rules. outcome:
     of one that failed, whether the API may have acted on it: `not_sent` or `unknown`. trace: the request's `traceparent` (W3C Trace
-    Context), if it is a valid one.
+    Context), if it is a valid one. code: the API's own error code, of an answer 4xx or 5xx that names one. client: the name of the client that
+    called, None without named clients. client_address: where it called from: an IP address, or `uid:pid` on a Unix socket.
     """
 
     request_id: str
@@ -30,3 +31,6 @@ class Record(NamedTuple):
     refused: bool = False
     outcome: str | None = None
     trace: str | None = None
+    code: str | None = None
+    client: str | None = None
+    client_address: str | None = None

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from proxy import errors
 from proxy.errors import UNKNOWN, Failed, Refused
-from proxy.forward import rewrite, wire
-from proxy.forward.body import Body
-from proxy.forward.stream import Gone
+from proxy.forward import rewrite
+from proxy.http1 import grammar
+from proxy.network.message import Body, read_response_head
+from proxy.network.stream import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -99,10 +100,10 @@ class Attempt:
         head = rewrite.request_head(request, host, exchange.request_id, credential)
         self.connection.write(head + content)
 
-    async def send(self, host: bytes, credential: bytes) -> wire.ResponseHead | None:
+    async def send(self, host: bytes, credential: bytes) -> grammar.ResponseHead | None:
         """Send the request and return the head of the final answer; None if the connection ended before a byte of one.
 
-        Raises what a client can do wrong in its body (`Refused`, `ClientLeft`), `Failed`, `Gone`, `TimeoutError`, `wire.Malformed`.
+        Raises what a client can do wrong in its body (`Refused`, `ClientLeft`), `Failed`, `Gone`, `TimeoutError`, `grammar.Malformed`.
         """
         exchange = self._exchange
         if exchange.client.lost:
@@ -114,24 +115,24 @@ class Attempt:
             self._upload = asyncio.get_running_loop().create_task(self._send_rest())
         return await self.receive()
 
-    async def receive(self) -> wire.ResponseHead | None:
+    async def receive(self) -> grammar.ResponseHead | None:
         """Return the head of the final answer to what was sent; see `send`."""
         exchange, connection = self._exchange, self.connection
         if exchange.client.lost and not exchange.committed:
             raise ClientLeft
         try:
-            head = await connection.read_head(self._patience)
+            head = await read_response_head(connection, self._patience)
             while head.status < _FINAL:
                 self._pass_on(head)
-                head = await connection.read_head(self._patience)
+                head = await read_response_head(connection, self._patience)
         except Gone:
             if connection.buffer or self._interim:
                 raise
             return None
         exchange.upstream_seconds = time.perf_counter() - self._began
-        self._answer = Body(connection, wire.response_framing(head, exchange.request.method))
+        self._answer = Body(connection, grammar.response_framing(head, exchange.request.method))
         self.is_reusable = (
-            head.minor == 1 and b"close" not in head.options and self._answer.framing != wire.UNTIL_CLOSE
+            head.minor == 1 and b"close" not in head.options and self._answer.framing != grammar.UNTIL_CLOSE
         )
         return head
 
@@ -139,13 +140,13 @@ class Attempt:
         """How long the API may be silent: until all is sent it is not its turn. The end of the upload sets the deadline of who waits by then."""
         return None if self.is_uploading else self._bounds.response_timeout
 
-    def _pass_on(self, head: wire.ResponseHead) -> None:
+    def _pass_on(self, head: grammar.ResponseHead) -> None:
         """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0; and `100 Continue` is between the client and us."""
         self._interim += 1
         if head.status == _SWITCHING_PROTOCOLS:
-            raise wire.Malformed("it switches protocols unasked")
+            raise grammar.Malformed("it switches protocols unasked")
         if self._interim > MAX_INTERIM:
-            raise wire.Malformed("it has no end of interim answers")
+            raise grammar.Malformed("it has no end of interim answers")
         client = self._exchange.client
         if head.status != _CONTINUE and self._exchange.request.minor == 1 and not client.lost:
             client.write(rewrite.interim_head(head))
@@ -154,7 +155,7 @@ class Attempt:
         """Return the client's content that has already arrived, checked and remembered."""
         try:
             return self._accept(self._exchange.body.ready())
-        except wire.Malformed as error:
+        except grammar.Malformed as error:
             raise _malformed_body(error) from None
 
     def _accept(self, piece: bytes) -> bytes:
@@ -169,7 +170,7 @@ class Attempt:
 
     def _framed(self, content: bytes) -> bytes:
         body = self._exchange.body
-        if body.framing != wire.CHUNKED:
+        if body.framing != grammar.CHUNKED:
             return content
         return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if body.done else b"")
 
@@ -182,7 +183,7 @@ class Attempt:
         while not exchange.body.done:
             try:
                 piece = self._accept(await self._patiently(exchange.body.read))
-            except (Gone, TimeoutError, wire.Malformed, Refused) as error:
+            except (Gone, TimeoutError, grammar.Malformed, Refused) as error:
                 self._fail(self._client_fault(error))
                 return
             connection.write(self._framed(piece))
@@ -219,7 +220,7 @@ class Attempt:
                     raise
 
     def _client_fault(self, error: Exception) -> Exception:
-        if isinstance(error, wire.Malformed):
+        if isinstance(error, grammar.Malformed):
             return _malformed_body(error)
         if isinstance(error, TimeoutError):
             return Refused(
@@ -243,10 +244,10 @@ class Attempt:
             self._peeked += await answer.read(self._bounds.response_timeout)
         return self._peeked if answer.done else None
 
-    async def relay(self, head: wire.ResponseHead) -> None:
+    async def relay(self, head: grammar.ResponseHead) -> None:
         """Stream the answer to the client, as fast as it reads; that of an order is read to its end even if the client has left.
 
-        Raises `Gone`, `TimeoutError`, `wire.Malformed` when the answer breaks, `ClientLeft` or `ClientSlow` when nobody takes it.
+        Raises `Gone`, `TimeoutError`, `grammar.Malformed` when the answer breaks, `ClientLeft` or `ClientSlow` when nobody takes it.
         """
         exchange, answer, client = self._exchange, self._answer, self._exchange.client
         assert answer is not None  # noqa: S101 # `send` gave a head
@@ -300,7 +301,7 @@ class Attempt:
                 await self._upload
 
 
-def _malformed_body(error: wire.Malformed) -> Refused:
+def _malformed_body(error: grammar.Malformed) -> Refused:
     return Refused(
         errors.MALFORMED,
         f"The request body is refused because {error}. Correct the client: nothing is repaired here.",

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from proxy.forward.body import Body
     from proxy.forward.guard import Request
-    from proxy.forward.stream import Stream
+    from proxy.network.message import Body
+    from proxy.network.stream import Stream
 
 #: NGINX's status for a client that left before its answer; it never goes over the wire.
 CLIENT_LEFT: Final = 499

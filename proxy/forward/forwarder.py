@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
-from proxy.forward import wire
 from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientLeft
 from proxy.forward.short import Begun
-from proxy.forward.stream import Gone
+from proxy.http1 import grammar
+from proxy.network.stream import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +152,7 @@ class Forwarder(Generic[T]):
                 if head.status == _TOO_MANY_REQUESTS:
                     await self._count_throttled(head, attempt)
                 await attempt.relay(head)
-            except (wire.Malformed, Gone, TimeoutError) as fault:
+            except (grammar.Malformed, Gone, TimeoutError) as fault:
                 raise self._explained(fault, exchange) from None
             else:
                 return
@@ -200,9 +200,9 @@ class Forwarder(Generic[T]):
             raise Gone
         return True
 
-    def _explained(self, fault: wire.Malformed | Gone | TimeoutError, exchange: Exchange) -> Failed:
+    def _explained(self, fault: grammar.Malformed | Gone | TimeoutError, exchange: Exchange) -> Failed:
         """Translate what went wrong on a connection into what the client is told."""
-        if isinstance(fault, wire.Malformed):
+        if isinstance(fault, grammar.Malformed):
             kind, what = errors.BAD_ANSWER, f"The API's answer is not valid HTTP/1.1: {fault}."
         elif isinstance(fault, Gone):
             kind, what = errors.TERMINATED, "The API closed the connection before its answer was whole."
@@ -244,7 +244,7 @@ class Forwarder(Generic[T]):
         return self._credential[1]
 
     async def _may_replay(
-        self, exchange: Exchange, head: wire.ResponseHead, attempt: Attempt, token: T
+        self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt, token: T
     ) -> bool:
         """Whether a call that was answered with 401 goes out once more. If a new token would help, this one is given up in any case."""
         if not await self._is_curable(head, attempt) or not self._tokens.invalidate(token):
@@ -253,11 +253,11 @@ class Forwarder(Generic[T]):
             await attempt.stop()  # so that what is kept now is still all of it when the token comes
         return exchange.kept is not None and self._bounds.max_replay > 0
 
-    async def _count_throttled(self, head: wire.ResponseHead, attempt: Attempt) -> None:
+    async def _count_throttled(self, head: grammar.ResponseHead, attempt: Attempt) -> None:
         if self._on_throttled is not None:
             self._on_throttled(self._code(head, await attempt.peek()))
 
-    async def _is_curable(self, head: wire.ResponseHead, attempt: Attempt) -> bool:
+    async def _is_curable(self, head: grammar.ResponseHead, attempt: Attempt) -> bool:
         """Whether a 401 means that a new token would help."""
         content = await attempt.peek()
         if any(
@@ -267,7 +267,7 @@ class Forwarder(Generic[T]):
         code = self._code(head, content)
         return code is None or self._concerns_token(code)
 
-    def _code(self, head: wire.ResponseHead, content: bytes | None) -> str | None:
+    def _code(self, head: grammar.ResponseHead, content: bytes | None) -> str | None:
         """Return the code that an error body names, None if it names none or was too large to be looked at."""
         if content is not None and b"content-encoding" in head.known:
             content = _decompressed(content)

@@ -18,8 +18,8 @@ from urllib.parse import unquote_to_bytes
 
 from proxy import errors
 from proxy.errors import Refused
-from proxy.forward import wire
-from proxy.forward.fields import WHO_CALLS
+from proxy.http1 import grammar
+from proxy.http1.fields import WHO_CALLS
 
 if TYPE_CHECKING:
     from proxy.settings import Settings
@@ -100,7 +100,7 @@ class Rules(NamedTuple):
 class Request:
     """A request that may pass.
 
-    target: what goes upstream. path: the same without its query. framing: a length or `wire.CHUNKED`; has_length: it said
+    target: what goes upstream. path: the same without its query. framing: a length or `grammar.CHUNKED`; has_length: it said
     so, if only 0. named: fields that `Connection` names, in lower case.
     keep_alive: whether the client wants to go on. expects: it waits for `100 Continue`. request_id: its own, if it sent a sane one. trace:
     its `traceparent`, if it sent a valid one. is_safe: whether sending it twice does no harm. start: how it begins when it goes upstream, once
@@ -111,7 +111,7 @@ class Request:
     target: bytes
     path: str
     minor: int
-    lines: list[wire.FieldLine]
+    lines: list[grammar.FieldLine]
     framing: int
     has_length: bool
     named: list[bytes]
@@ -144,17 +144,17 @@ def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
     if end >= 0:
         return end + 4
     try:
-        wire.check_beginning(buffer)
-    except wire.Malformed as error:
+        grammar.check_beginning(buffer)
+    except grammar.Malformed as error:
         raise _malformed(error) from None
     return 0
 
 
-def parse(head: bytes, rules: Rules) -> wire.RequestHead:
+def parse(head: bytes, rules: Rules) -> grammar.RequestHead:
     """Parse a whole request head and hold it against the limits. Raises `Refused` (400, 414, 431, 505)."""
     try:
-        parsed = wire.parse_request(head)
-    except wire.Malformed as error:
+        parsed = grammar.parse_request(head)
+    except grammar.Malformed as error:
         raise _malformed(error) from None
     if parsed.minor < 0:
         raise Refused(
@@ -173,11 +173,11 @@ def parse(head: bytes, rules: Rules) -> wire.RequestHead:
     return parsed
 
 
-def judge(head: wire.RequestHead, rules: Rules) -> Request:
+def judge(head: grammar.RequestHead, rules: Rules) -> Request:
     """Judge a parsed request head. Raises `Refused`."""
     try:
-        framing = wire.request_framing(head)
-    except wire.Malformed as error:
+        framing = grammar.request_framing(head)
+    except grammar.Malformed as error:
         raise _malformed(error) from None
     found = head.known
     options = head.options
@@ -214,7 +214,7 @@ def judge(head: wire.RequestHead, rules: Rules) -> Request:
     )
 
 
-def _malformed(error: wire.Malformed) -> Refused:
+def _malformed(error: grammar.Malformed) -> Refused:
     return Refused(
         errors.MALFORMED,
         f"The request is refused because {error}. Correct the client: nothing is repaired here.",
@@ -257,7 +257,7 @@ def _allowed_host(host: bytes, allowed: frozenset[bytes] | None) -> bytes:
     return host
 
 
-def _judge_caller(found: wire.Known) -> None:
+def _judge_caller(found: grammar.Known) -> None:
     """Keep web pages out: browsers mark what a page sends with Origin or Fetch Metadata (W3C Fetch Metadata Request Headers)."""
     if b"origin" in found or b"access-control-request-method" in found:
         raise Refused(

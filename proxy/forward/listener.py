@@ -7,12 +7,11 @@ import contextlib
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-import aiofastnet
+from typing import TYPE_CHECKING
 
 from proxy.forward.closing import SocketFile, stop_listening
 from proxy.forward.service import ClientConnection, Service
+from proxy.network import transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from proxy.forward.service import Forwards
     from proxy.records import Record
     from proxy.settings import Settings
-
-_BACKLOG: Final = 1024
 
 
 class Listener:
@@ -46,18 +43,14 @@ class Listener:
 
     async def start(self, host: str, port: int) -> int:
         """Listen on TCP; return the port. Raises `OSError`."""
-        self._server = await aiofastnet.create_server(
-            self._loop, self._connection, host, port, backlog=_BACKLOG
-        )
+        self._server = await transport.serve(self._connection, host, port)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def start_unix(self, path: str, mode: int = 0o660) -> None:
         """Listen on a Unix socket that owner and group may use. Raises `OSError`."""
         listening = bind_unix(path, mode)
         self._file = SocketFile.of(path)
-        self._server = await aiofastnet.create_unix_server(
-            self._loop, self._connection, sock=listening, backlog=_BACKLOG
-        )
+        self._server = await transport.serve_unix(self._connection, listening)
 
     def _connection(self) -> ClientConnection:
         return ClientConnection(self._service, self._loop)

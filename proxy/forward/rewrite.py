@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from proxy.forward import wire
-from proxy.forward.fields import NOT_FORWARDED, NOT_RETURNED
+from proxy.http1 import grammar
+from proxy.http1.fields import NOT_FORWARDED, NOT_RETURNED
 
 if TYPE_CHECKING:
     from proxy.errors import Problem
@@ -38,7 +38,7 @@ def _start(request: Request, host: bytes) -> bytes:
     if b"_" in lines:
         lines = _without_lookalikes(lines)
     framing = b""
-    if request.framing == wire.CHUNKED:
+    if request.framing == grammar.CHUNKED:
         framing = _CHUNKED
     elif request.has_length:
         framing = b"Content-Length: %d\r\n" % request.framing
@@ -51,7 +51,7 @@ def _start(request: Request, host: bytes) -> bytes:
     )
 
 
-def _passed(lines: list[wire.FieldLine], stopping: frozenset[bytes], named: list[bytes]) -> bytes:
+def _passed(lines: list[grammar.FieldLine], stopping: frozenset[bytes], named: list[bytes]) -> bytes:
     """Return the field lines that go on: not those that always stop here, nor those that `Connection` names."""
     if named and not stopping.issuperset(named):
         stopping = stopping.union(named)
@@ -70,14 +70,14 @@ def _without_lookalikes(lines: bytes) -> bytes:
 
 
 def response_head(
-    head: wire.ResponseHead, framing: int, request: Request, request_id: bytes, *, keep_alive: bool
+    head: grammar.ResponseHead, framing: int, request: Request, request_id: bytes, *, keep_alive: bool
 ) -> tuple[bytes, bool]:
     """Return the head that goes to the client, and whether the connection can go on after it."""
     field = b""
     if framing < 0:
         field = _CHUNKED if request.minor == 1 else b""
         keep_alive = keep_alive and request.minor == 1
-    elif b"content-length" in head.known and head.status != wire.NO_CONTENT:
+    elif b"content-length" in head.known and head.status != grammar.NO_CONTENT:
         # HEAD and 304 keep the length of what they do not carry.
         field = b"Content-Length: %b\r\n" % head.known[b"content-length"][0]
     out = (
@@ -93,7 +93,7 @@ def response_head(
     return b"".join(out), keep_alive
 
 
-def interim_head(head: wire.ResponseHead) -> bytes:
+def interim_head(head: grammar.ResponseHead) -> bytes:
     """Return a 1xx answer as it goes to the client."""
     return b"%b%b\r\n" % (head.status_line, _passed(head.lines, NOT_RETURNED, head.options))
 

@@ -27,13 +27,14 @@ import structlog
 
 from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
-from proxy.forward import guard, rewrite, wire
+from proxy.forward import guard, rewrite
 from proxy.forward.attempt import ClientLeft, ClientSlow
-from proxy.forward.body import Body
 from proxy.forward.closing import is_readable
 from proxy.forward.exchange import CLIENT_LEFT, Exchange
-from proxy.forward.stream import Gone, Stream
-from proxy.forward.wire import EMPTY_LINE, is_secret
+from proxy.http1 import grammar
+from proxy.http1.grammar import EMPTY_LINE, is_secret
+from proxy.network.message import Body
+from proxy.network.stream import Gone, Stream
 from proxy.records import Record
 
 if TYPE_CHECKING:
@@ -381,7 +382,7 @@ class Service:
         """Return the client's next request; None when it has no more, or may ask no more."""
         request_id = next(self._ids)
         data: bytes | None = None
-        head: wire.RequestHead | None = None
+        head: grammar.RequestHead | None = None
         began = time.perf_counter()
         try:
             data = await self._read_head(client, patience)
@@ -554,7 +555,7 @@ class Service:
 
 def _take_what_is_there(body: Body) -> None:
     """Take the content that has arrived of a request that was not sent, so that the connection can go on behind it."""
-    with contextlib.suppress(wire.Malformed):
+    with contextlib.suppress(grammar.Malformed):
         while not body.done and body.ready():
             pass
 
@@ -571,7 +572,7 @@ def _path(target: bytes) -> str | None:
     return target.partition(b"?")[0].decode("ascii") if target.startswith(b"/") else None
 
 
-def _refusal(request_id: bytes, head: wire.RequestHead | None, error: Refused, seconds: float) -> Record:
+def _refusal(request_id: bytes, head: grammar.RequestHead | None, error: Refused, seconds: float) -> Record:
     method = head.method.decode("ascii") if head is not None and head.method in guard.METHODS else None
     path = _path(head.target) if head is not None else None
     return Record(

@@ -14,10 +14,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from proxy.forward import rewrite, wire
+from proxy.forward import rewrite
 from proxy.forward.attempt import Attempt
-from proxy.forward.upstream import MAX_FIELDS, MAX_HEAD
-from proxy.forward.wire import EMPTY_LINE
+from proxy.http1 import grammar
+from proxy.http1.grammar import EMPTY_LINE
+from proxy.network.message import MAX_FIELDS, MAX_HEAD
 
 if TYPE_CHECKING:
     from proxy.forward.attempt import Bounds
@@ -85,9 +86,9 @@ class Begun(Attempt):
         if not len(EMPTY_LINE) <= end <= MAX_HEAD or client.lost:
             return False
         try:
-            head = wire.parse_response(data[:end])
-            framing = wire.response_framing(head, exchange.request.method)
-        except wire.Malformed:
+            head = grammar.parse_response(data[:end])
+            framing = grammar.response_framing(head, exchange.request.method)
+        except grammar.Malformed:
             return False
         size = len(data) - end
         status = head.status

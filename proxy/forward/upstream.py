@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import select
 import socket
 import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import aiofastnet
-import aiohappyeyeballs
-
 from proxy import errors
 from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, Failed
-from proxy.forward import wire
-from proxy.forward.stream import Stream
+from proxy.network.dialer import Dialer
+from proxy.network.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +32,6 @@ if TYPE_CHECKING:
     from proxy.forward.short import Begun
     from proxy.settings import Origin
 
-#: Of an answer's head: as much as aiohttp, Envoy and NGINX take together would be too much; 64 KiB is what no honest API reaches.
-MAX_HEAD: Final = 65536  # bytes
-MAX_FIELDS: Final = 256
-
 #: How soon a connection is opened when there is none; so long that an API that cuts connections is not besieged.
 WARM_PAUSE: Final = 2.0  # seconds
 #: How seldom that is tried while it fails, at the least.
@@ -45,8 +39,6 @@ LONGEST_WARM_PAUSE: Final = 60.0  # seconds
 
 #: How often a new connection is tried that ends, or speaks, before it is used.
 _DIALS: Final = 2
-
-_HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
 
 
 class UpstreamConnection(Stream):
@@ -111,24 +103,6 @@ class UpstreamConnection(Stream):
             return False
         return self._poll is None or not self._poll.poll(0)
 
-    async def read_head(self, patience: Callable[[], float | None]) -> wire.ResponseHead:
-        """Return the next response head; `patience` says, at each wait, how many seconds it may last. Raises `Gone`, `TimeoutError`, `wire.Malformed`."""
-        scanned = 0
-        while (end := self.buffer.find(b"\r\n\r\n", max(0, scanned - 3))) < 0:
-            scanned = len(self.buffer)
-            if scanned > MAX_HEAD:
-                break
-            if scanned and not b"HTTP/1.".startswith(bytes(self.buffer[:7])):
-                raise wire.Malformed("it does not begin like an HTTP/1.1 response")
-            wire.check_line_ends(self.buffer)
-            await self.more(patience())
-        if end < 0 or end + 4 > MAX_HEAD:
-            raise wire.Malformed(f"its head is larger than {MAX_HEAD} bytes")
-        head = wire.parse_response(self.take(end + 4))
-        if len(head.lines) > MAX_FIELDS:
-            raise wire.Malformed(f"it has more than {MAX_FIELDS} fields")
-        return head
-
 
 class Upstream:
     """The pool of connections to one origin. Built inside a running event loop."""
@@ -143,8 +117,8 @@ class Upstream:
         idle_timeout: float,
         clock: Clock | None = None,
     ) -> None:
-        self.origin = origin
         self._loop = asyncio.get_running_loop()
+        self.dialer = Dialer(origin, context)
         self._context = context
         self._max = max_connections
         self._connect_timeout = connect_timeout
@@ -272,7 +246,7 @@ class Upstream:
             async with asyncio.timeout(self._connect_timeout):
                 for _ in range(_DIALS):
                     connection = UpstreamConnection(self._loop, self._forget, self._is_wanted)
-                    await self._dial(connection)
+                    await self.dialer.dial(functools.partial(_same, connection))
                     if self._is_fit(connection):
                         self._open.add(connection)
                         return connection
@@ -294,19 +268,6 @@ class Upstream:
     def _is_wanted(self) -> bool:
         """Whether somebody waits for a connection."""
         return bool(self._waiting)
-
-    async def _dial(self, connection: UpstreamConnection) -> None:
-        """Connect in two steps: aiofastnet 1.2 and asyncio's staggered race lose or reuse a socket of their own when they are cancelled."""
-        host, port = self.origin.host, self.origin.port
-        addresses = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        raw = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY)
-        await aiofastnet.create_connection(
-            self._loop,
-            lambda: connection,
-            sock=raw,
-            ssl=self._context,
-            server_hostname=host if self._context is not None else None,
-        )
 
     def adopt(self, connection: UpstreamConnection) -> None:
         """Take over a connection that nobody uses."""
@@ -333,6 +294,10 @@ class Upstream:
                 self._sweep = self._loop.call_later(left, self._close_idle)
                 return
             self._idle.popleft().close()
+
+
+def _same(connection: UpstreamConnection) -> UpstreamConnection:
+    return connection
 
 
 def connect_failure(error: OSError) -> Failed:

@@ -30,7 +30,7 @@ def test_every_dependency_has_its_reason() -> None:
 def test_the_pictures_name_files_that_exist() -> None:
     """What stands in the pictures as a file is one."""
     pictures = "".join(section(ARCHITECTURE, name) for name in ("The way of a request", "The way of a token"))
-    files = set(re.findall(r"\b(?:[a-z]+/)?[a-z_]+\.py\b", pictures))
+    files = set(re.findall(r"\b(?:[a-z0-9]+/)?[a-z_]+\.py\b", pictures))
     assert files
     assert [file for file in sorted(files) if not (ROOT / "proxy" / file).exists()] == []
 

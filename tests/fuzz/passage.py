@@ -11,10 +11,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from proxy.errors import Refused
-from proxy.forward import guard, rewrite, wire
-from proxy.forward.body import Body
-from proxy.forward.stream import Gone, Stream
+from proxy.forward import guard, rewrite
 from proxy.forward.upstream import UpstreamConnection
+from proxy.http1 import grammar
+from proxy.network.message import Body, read_response_head
+from proxy.network.stream import Gone, Stream
 from proxy.settings import judge
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Given(NamedTuple):
 
     out: bytes
     whole: bool
-    head: wire.ResponseHead | None
+    head: grammar.ResponseHead | None
     keep_alive: bool
 
 
@@ -129,7 +130,7 @@ async def forward_one(client: Client) -> Sent:
         )
         while not body.done:
             out += _framed(body, _accepted(body, await body.read(None)))
-    except (Refused, Gone, wire.Malformed):
+    except (Refused, Gone, grammar.Malformed):
         return Sent(out, whole=False)
     return Sent(out, whole=True)
 
@@ -141,7 +142,7 @@ def _accepted(body: Body, piece: bytes) -> bytes:
 
 
 def _framed(body: Body, piece: bytes) -> bytes:
-    if body.framing != wire.CHUNKED:
+    if body.framing != grammar.CHUNKED:
         return piece
     return (rewrite.chunk(piece) if piece else b"") + (rewrite.LAST_CHUNK if body.done else b"")
 
@@ -150,13 +151,13 @@ async def answer_one(api: Api, request: guard.Request) -> Given:
     """Take one answer off the API's stream; return what goes to the client."""
     out, head, keep_alive = b"", None, True
     try:
-        while (first := await api.read_head(_no_deadline)).status < _FINAL:
+        while (first := await read_response_head(api, _no_deadline)).status < _FINAL:
             if first.status == _SWITCHING_PROTOCOLS:
                 return Given(out, whole=False, head=None, keep_alive=False)
             if request.minor == 1 and first.status != _CONTINUE:
                 out += rewrite.interim_head(first)
         head = first
-        body = Body(api, wire.response_framing(head, request.method))
+        body = Body(api, grammar.response_framing(head, request.method))
         written, keep_alive = rewrite.response_head(
             head, body.framing, request, REQUEST_ID, keep_alive=request.keep_alive
         )
@@ -170,6 +171,6 @@ async def answer_one(api: Api, request: guard.Request) -> Given:
             piece = await body.read(None)
         if chunked:
             out += rewrite.LAST_CHUNK
-    except (Gone, wire.Malformed):
+    except (Gone, grammar.Malformed):
         return Given(out, whole=False, head=head, keep_alive=False)
     return Given(out, whole=True, head=head, keep_alive=keep_alive)

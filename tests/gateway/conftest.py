@@ -21,10 +21,11 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from proxy import settings, trust
+from proxy import settings
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.upstream import Upstream
+from proxy.network.tls import client_context
 from proxy.tokens.diagnosis import error_code
 from tests.gateway.client import Client, until
 from tests.gateway.upstream import ScriptedUpstream
@@ -295,7 +296,7 @@ class Lab:
         origin = chosen.upstream.origin
         pool = Upstream(
             origin,
-            trust.client_context(chosen.upstream.ca_file) if origin.is_tls else None,
+            client_context(chosen.upstream.ca_file) if origin.is_tls else None,
             max_connections=chosen.upstream.max_connections,
             connect_timeout=chosen.upstream.connect_timeout_seconds,
             idle_timeout=chosen.upstream.idle_timeout_seconds,

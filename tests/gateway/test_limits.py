@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.forward import wire
+from proxy.http1 import chunked
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, chunks, order, request, until
 from tests.gateway.upstream import Act, Drip, Flood, reply
 
@@ -406,7 +406,7 @@ async def test_a_slow_upload_reaches_a_slow_upstream(gateway: Gateway) -> None:
 
 
 #: The decoder takes three steps to a chunk: this input uses up one call's steps just where it ends.
-TINY = b"1\r\nx\r\n" * (wire.MAX_STEPS // 3) + b"1\r\n"
+TINY = b"1\r\nx\r\n" * (chunked.MAX_STEPS // 3) + b"1\r\n"
 
 
 async def test_silence_after_tiny_chunks_is_silence(lab: Lab) -> None:

@@ -16,8 +16,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy import settings
-from proxy.forward import rewrite, wire
+from proxy.forward import rewrite
 from proxy.forward.service import MAX_REMEMBERED, MAX_REMEMBERED_HEAD
+from proxy.http1 import grammar
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, order, request, until
 from tests.gateway.conftest import CLIENT_KEY, SENTINEL
 from tests.gateway.upstream import Act, Drip, reply
@@ -646,7 +647,7 @@ async def test_no_credential_of_a_client_is_remembered(gateway: Gateway, name: b
         gateway.upstream.usual = [Act.WHOLE, reply(200, b"", name + b": hunter2-" + way)]
         await gateway.ask(request(b"GET", ACCOUNTS, name + b": hunter2-" + way))
     await until(lambda: len(gateway.records) == 2)
-    assert "hunter2" not in repr(wire._field_lines) + repr(gateway.listener._service._judged)
+    assert "hunter2" not in repr(grammar._field_lines) + repr(gateway.listener._service._judged)
 
 
 async def test_no_query_is_remembered(gateway: Gateway) -> None:
@@ -670,8 +671,8 @@ async def test_what_is_remembered_is_bounded(gateway: Gateway) -> None:
     assert (await client.answer()).status == 200
     assert len(service._judged) <= MAX_REMEMBERED
     assert all(len(head) <= MAX_REMEMBERED_HEAD for head in service._judged)
-    assert len(wire._field_lines) <= wire.MAX_REMEMBERED
-    assert all(len(line) <= wire.MAX_REMEMBERED_LINE for line in wire._field_lines)
+    assert len(grammar._field_lines) <= grammar.MAX_REMEMBERED
+    assert all(len(line) <= grammar.MAX_REMEMBERED_LINE for line in grammar._field_lines)
 
 
 async def test_what_was_refused_is_not_remembered(gateway: Gateway) -> None:
@@ -686,7 +687,7 @@ async def test_what_was_refused_is_not_remembered(gateway: Gateway) -> None:
         for _ in range(3):
             assert (await gateway.ask(raw)).status in {400, 403, 421}
     assert len(gateway.listener._service._judged) <= 1
-    assert not any(b"\x00" in line for line in wire._field_lines)
+    assert not any(b"\x00" in line for line in grammar._field_lines)
 
 
 # Mistakes of ours.

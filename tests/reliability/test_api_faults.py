@@ -60,8 +60,8 @@ async def strike(scene: Scene, how: Strike, stack: contextlib.AsyncExitStack) ->
     """Let no connection come about any more; `stack` mends it."""
     road, pool = scene.road, scene.house.gateway.pool
     if how.url is not None:
-        stack.callback(setattr, pool, "origin", pool.origin)
-        pool.origin = Origin.parse(how.url)
+        stack.callback(setattr, pool.dialer, "origin", pool.dialer.origin)
+        pool.dialer.origin = Origin.parse(how.url)
         return
     await road.shut()
     stack.push_async_callback(road.open)

@@ -11,7 +11,7 @@ import aiofastnet
 import pytest
 
 from proxy.app import new_event_loop
-from proxy.forward.stream import Gone, Stream
+from proxy.network.stream import Gone, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable

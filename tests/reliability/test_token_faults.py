@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from proxy import trust
+from proxy.network import tls
 from tests.gateway.client import order, request, until
 from tests.gateway.upstream import Act, Drip, reply
 from tests.reliability.road import black_hole
@@ -237,8 +237,8 @@ async def stand_elsewhere(
         origin = f"http://127.0.0.1:{stack.enter_context(black_hole())}"
     else:
         origin = place.url or f"https://127.0.0.1:{server.port}"
-    tls = trust.client_context(lab.certificates.ca_file) if origin.startswith("https:") else None
-    await house.log_in_at(origin, timeout_seconds=patience, tls=tls)
+    context = tls.client_context(lab.certificates.ca_file) if origin.startswith("https:") else None
+    await house.log_in_at(origin, timeout_seconds=patience, tls=context)
     return server
 
 

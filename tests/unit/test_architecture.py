@@ -26,7 +26,7 @@ MODULES: Final = {
 }
 
 #: For each room (a module or a package of `proxy`), the rooms that it may import. The names below the arrow know nothing of those above:
-#: cli -> app, check, demo -> {forward, tokens, admin, logs} -> {settings, records, clock, trust, hardening, secret, errors}
+#: cli -> app, check, demo -> {forward, tokens, admin, logs} -> network -> http1 -> {settings, records, clock, hardening, secret, errors}
 MAY_IMPORT: Final = {
     "__init__": set[str](),
     "__main__": {"cli"},
@@ -57,12 +57,14 @@ MAY_IMPORT: Final = {
         "starting",
         "telemetry",
         "tokens",
-        "trust",
+        "network",
     },
-    "check": {"errors", "settings", "starting", "tokens", "trust"},
+    "check": {"errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
-    "forward": {"clock", "errors", "records", "settings"},
-    "tokens": {"clock", "errors", "secret"},
+    "forward": {"clock", "errors", "http1", "network", "records", "settings"},
+    "network": {"http1", "settings"},
+    "http1": set[str](),
+    "tokens": {"clock", "errors", "http1", "network", "secret"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
     "rotation": {"clock", "errors", "settings", "starting", "tokens", "watching"},
     "starting": {"settings"},
@@ -78,13 +80,13 @@ MAY_IMPORT: Final = {
     "records": set[str](),
     "secret": set[str](),
     "signals": set[str](),
-    "trust": set[str](),
 }
 
 #: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
 PURE: Final = {
-    "forward.fields": set[str](),
-    "forward.wire": {"dataclasses", "functools", "re"},
+    "http1.fields": set[str](),
+    "http1.grammar": {"dataclasses", "functools", "re"},
+    "http1.chunked": {"re"},
     "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "tokens.values": {"dataclasses", "enum"},
@@ -271,7 +273,7 @@ def test_nobody_goes_around_reveal() -> None:
 
 
 def test_tls_is_set_up_in_one_place() -> None:
-    """Whom the proxy trusts is decided in `trust`; a default context, which would write key logs, is made for the sandbox only."""
+    """Whom the proxy trusts is decided in `network.tls`; a default context, which would write key logs, is made for the sandbox only."""
 
     def rooms(*names: str) -> set[str]:
         return {
@@ -282,7 +284,7 @@ def test_tls_is_set_up_in_one_place() -> None:
         }
 
     assert rooms("ssl.create_default_context", "ssl._create_unverified_context") == {"sandbox"}
-    assert rooms("ssl.SSLContext") == {"trust", "settings"}  # the settings try whether a bundle can be read
+    assert rooms("ssl.SSLContext") == {"network", "settings"}  # the settings try whether a bundle can be read
 
 
 def test_only_commands_print() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from proxy import errors
 from proxy.errors import Refused
-from proxy.forward import guard, wire
+from proxy.forward import guard
+from proxy.http1 import grammar
 from proxy.settings import judge
 
 MAX_TARGET, MAX_HEAD, MAX_FIELDS, MAX_BODY = 100, 1000, 5, 50
@@ -204,7 +205,7 @@ def test_other_methods_are_refused(line: bytes, kind: errors.Kind) -> None:
         (b"", 0, False),
         (b"Content-Length: 0\r\n", 0, True),
         (b"Content-Length: 5\r\n", 5, True),
-        (b"Transfer-Encoding: chunked\r\n", wire.CHUNKED, False),
+        (b"Transfer-Encoding: chunked\r\n", grammar.CHUNKED, False),
     ],
 )
 def test_the_framing_is_handed_on(fields: bytes, framing: int, has_length: bool) -> None:  # noqa: FBT001 # a column of the table

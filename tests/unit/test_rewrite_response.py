@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.forward import guard, rewrite, wire
+from proxy.forward import guard, rewrite
+from proxy.http1 import chunked, grammar
 from proxy.settings import judge
 
 RULES = guard.Rules.of(
@@ -34,8 +35,8 @@ def written(
     """Return the status line, the fields, and whether the connection can go on."""
     asked = b"%b / HTTP/%b\r\nHost: localhost\r\n\r\n" % (method, version)
     request = guard.judge(guard.parse(asked, RULES), RULES)
-    head = wire.parse_response(b"HTTP/%b %b\r\n%b\r\n" % (api_version, status, fields))
-    framing = wire.response_framing(head, method)
+    head = grammar.parse_response(b"HTTP/%b %b\r\n%b\r\n" % (api_version, status, fields))
+    framing = grammar.response_framing(head, method)
     out, goes_on = rewrite.response_head(head, framing, request, b"id-1", keep_alive=keep_alive)
     line, _, rest = out.partition(b"\r\n")
     assert rest.endswith(b"\r\n\r\n")
@@ -177,7 +178,7 @@ def test_connection_strips_nothing_of_ours() -> None:
 )  # fmt: skip
 def test_an_interim_answer_has_no_framing_and_ends_no_connection(head: bytes, out: bytes) -> None:
     """A 1xx answer is passed on with its end-to-end fields alone: it never has content, and never says what becomes of the connection."""
-    assert rewrite.interim_head(wire.parse_response(head)) == out
+    assert rewrite.interim_head(grammar.parse_response(head)) == out
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,6 @@ def test_an_interim_answer_has_no_framing_and_ends_no_connection(head: bytes, ou
 def test_a_chunk_holds_its_piece(piece: bytes, out: bytes) -> None:
     """Size in hexadecimal, the bytes as they are, no extension; the decoder reads it back."""
     assert rewrite.chunk(piece) == out
-    decoder = wire.ChunkedDecoder()
+    decoder = chunked.ChunkedDecoder()
     assert decoder.decode(bytearray(out + rewrite.LAST_CHUNK)) == piece
     assert decoder.done

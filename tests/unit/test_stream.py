@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import aiofastnet
 import pytest
 
-from proxy.forward.stream import HIGH_WATER, Gone, Stream, Wait
+from proxy.network.stream import HIGH_WATER, Gone, Stream, Wait
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator

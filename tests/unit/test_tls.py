@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from proxy import trust
+from proxy.network import tls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
 
 def test_who_proves_to_be_the_host_is_trusted(authority: trustme.CA, ca_file: Path) -> None:
     """A certificate of a trusted authority for the very name passes, and HTTP/1.1 is what is agreed on."""
-    handshake = Handshake(trust.client_context(ca_file), server_context(authority, HOST))
+    handshake = Handshake(tls.client_context(ca_file), server_context(authority, HOST))
     handshake.complete()
     assert handshake.client.selected_alpn_protocol() == "http/1.1"
     assert handshake.client.version() in {"TLSv1.2", "TLSv1.3"}
@@ -69,21 +69,21 @@ def test_who_proves_to_be_the_host_is_trusted(authority: trustme.CA, ca_file: Pa
 
 def test_another_name_is_not_trusted(authority: trustme.CA, ca_file: Path) -> None:
     """A good certificate for somebody else proves nothing."""
-    handshake = Handshake(trust.client_context(ca_file), server_context(authority, "other.example"))
+    handshake = Handshake(tls.client_context(ca_file), server_context(authority, "other.example"))
     with pytest.raises(ssl.SSLCertVerificationError, match=HOST):
         handshake.complete()
 
 
 def test_another_authority_is_not_trusted(ca_file: Path) -> None:
     """A bundle replaces the system's: nobody outside of it is believed."""
-    handshake = Handshake(trust.client_context(ca_file), server_context(trustme.CA(), HOST))
+    handshake = Handshake(tls.client_context(ca_file), server_context(trustme.CA(), HOST))
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake.complete()
 
 
 def test_without_a_bundle_the_system_decides(authority: trustme.CA) -> None:
     """An authority of our own making is not among the system's."""
-    handshake = Handshake(trust.client_context(None), server_context(authority, HOST))
+    handshake = Handshake(tls.client_context(None), server_context(authority, HOST))
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake.complete()
 
@@ -91,7 +91,7 @@ def test_without_a_bundle_the_system_decides(authority: trustme.CA) -> None:
 @pytest.mark.parametrize("bundle", [False, True])
 def test_nothing_weaker_than_tls_1_2(ca_file: Path, bundle: bool) -> None:  # noqa: FBT001 # a column of the table
     """Older versions are not offered, and verification is on, wherever the trust comes from."""
-    context = trust.client_context(ca_file if bundle else None)
+    context = tls.client_context(ca_file if bundle else None)
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -103,7 +103,7 @@ def test_session_keys_are_written_nowhere(
     """SSLKEYLOGFILE, with which everybody's traffic could be read, is not heeded."""
     key_log = tmp_path / "keys"
     monkeypatch.setenv("SSLKEYLOGFILE", str(key_log))
-    context = trust.client_context(ca_file)
+    context = tls.client_context(ca_file)
     Handshake(context, server_context(authority, HOST)).complete()
     assert context.keylog_filename is None
     assert not key_log.exists()
@@ -112,7 +112,7 @@ def test_session_keys_are_written_nowhere(
 def test_a_cut_connection_is_no_end(authority: trustme.CA, ca_file: Path) -> None:
     """Without close_notify the end of the bytes is an error, so that nobody in between can shorten an answer; with it, it is an end."""
     for says_goodbye in (True, False):
-        handshake = Handshake(trust.client_context(ca_file), server_context(authority, HOST))
+        handshake = Handshake(tls.client_context(ca_file), server_context(authority, HOST))
         handshake.complete()
         handshake.server.write(b"half an answer")
         if says_goodbye:
@@ -130,4 +130,4 @@ def test_a_cut_connection_is_no_end(authority: trustme.CA, ca_file: Path) -> Non
 def test_a_bundle_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     """Falling back to other trust than what was asked for is no choice."""
     with pytest.raises(OSError, match="No such file"):
-        trust.client_context(tmp_path / "missing.pem")
+        tls.client_context(tmp_path / "missing.pem")

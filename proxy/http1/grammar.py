@@ -13,34 +13,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
-from proxy.forward.fields import DECIDING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from proxy.http1.fields import DECIDING
 
 # RFC 9110 section 5.6.2 `token`; section 5.5 `field-value` (VCHAR, obs-text, SP, HTAB). Possessive quantifiers: linear time, whatever comes.
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_VALUE: Final = rb"[\t -~\x80-\xff]*+"
-_REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([!-~]++) HTTP/([0-9]\.[0-9])")
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+VALUE: Final = rb"[\t -~\x80-\xff]*+"
+_REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([!-~]++) HTTP/([0-9]\.[0-9])")
 _MINOR: Final = {b"1.1": 1, b"1.0": 0}
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: (" + _VALUE + rb"))?")
-_FIELD_LINE: Final = re.compile(rb"(" + _TOKEN + rb"):[\t ]*+(" + _VALUE + rb")")
-_TRAILER: Final = re.compile(_TOKEN + rb":" + _VALUE)
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: (" + VALUE + rb"))?")
+_FIELD_LINE: Final = re.compile(rb"(" + TOKEN + rb"):[\t ]*+(" + VALUE + rb")")
 _BEGINNING_OF_REQUEST: Final = re.compile(rb"[!-~]*+(?: [!-~]*+){0,2}\r?")
-# Chunk sizes of up to 15 hexadecimal digits stay below 2**60, far from any overflow of a peer's.
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})([\t ]*+;[\t -~\x80-\xff]*+)?")
 
 MAX_LENGTH_DIGITS: Final = 18  # of a Content-Length: below 2**60, as with chunks
-MAX_CHUNK_LINE: Final = 1024  # bytes of one chunk-size line, extensions included
-MAX_EXTENSIONS: Final = (
-    16384  # bytes of extensions in one body, as Go's net/http bounds them since CVE-2023-39326
-)
-MAX_STEPS: Final = (
-    1024  # of one `decode`, three to a chunk: about a millisecond, so that tiny chunks hold up nobody else
-)
-MAX_TRAILERS: Final = 8192  # bytes of one trailer section
 
 #: Clients and the API say the same lines again and again: so many are remembered with what they mean, if they are not longer than this.
 MAX_REMEMBERED: Final = 512
@@ -256,105 +242,3 @@ def _length(lengths: list[bytes]) -> int:
     if not lengths[0].isdigit() or len(lengths[0]) > MAX_LENGTH_DIGITS:
         raise Malformed("its Content-Length is not a plain number")
     return int(lengths[0])
-
-
-class ChunkedDecoder:
-    """Takes a chunked body off the front of a buffer (RFC 9112 section 7.1).
-
-    `decode` returns the content that is there; `done` turns true with the end of the trailer section, and the buffer then begins with
-    whatever follows the message. `paused`: it stopped after as many steps as one call may take, and the buffer still holds input. With
-    nothing in the buffer it is never paused, because only more input can take it further.
-    """
-
-    __slots__ = ("_extensions", "_left", "_state", "_trailers", "done", "paused")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.paused = False
-        self._state: Callable[[bytearray, list[bytes]], bool] = self._size
-        self._left = 0
-        self._extensions = 0
-        self._trailers = 0
-
-    def decode(self, buffer: bytearray) -> bytes:
-        """Consume what can be consumed and return its content, b"" if there is none yet."""
-        pieces: list[bytes] = []
-        self.paused = False
-        try:
-            for _ in range(MAX_STEPS):
-                if self.done or not self._state(buffer, pieces):
-                    break
-            else:
-                self.paused = bool(buffer) and not self.done
-        except Malformed:
-            self._state = _broken  # whoever tries again is not to begin behind the fault
-            raise
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _size(self, buffer: bytearray, _: list[bytes]) -> bool:
-        line = _take_line(buffer, MAX_CHUNK_LINE)
-        if line is None:
-            return False
-        match = _CHUNK_LINE.fullmatch(line)
-        if match is None:
-            raise Malformed("a chunk does not begin with its size")
-        self._extensions += len(match[2] or b"")
-        if self._extensions > MAX_EXTENSIONS:
-            raise Malformed("its chunk extensions are out of all proportion")
-        self._left = int(match[1], 16)
-        self._state = self._data if self._left else self._trailer
-        return True
-
-    def _data(self, buffer: bytearray, pieces: list[bytes]) -> bool:
-        piece = bytes(buffer[: self._left])
-        if not piece:
-            return False
-        del buffer[: len(piece)]
-        pieces.append(piece)
-        self._left -= len(piece)
-        if self._left == 0:
-            self._state = self._data_end
-        return True
-
-    def _data_end(self, buffer: bytearray, _: list[bytes]) -> bool:
-        if not b"\r\n".startswith(bytes(buffer[:2])):
-            raise Malformed("a chunk is longer than its size says")
-        if len(buffer) < 2:  # noqa: PLR2004 # the two bytes of CRLF
-            return False
-        del buffer[:2]
-        self._state = self._size
-        return True
-
-    def _trailer(self, buffer: bytearray, _: list[bytes]) -> bool:
-        line = _take_line(buffer, MAX_TRAILERS)
-        if line is None:
-            return False
-        if not line:
-            self.done = True
-            return True
-        self._trailers += len(line)
-        if self._trailers > MAX_TRAILERS:
-            raise Malformed("its trailer section is too large")
-        if _TRAILER.fullmatch(line) is None:
-            raise Malformed("a trailer is not `Name: value` on one line")
-        return True
-
-
-def _broken(_buffer: bytearray, _pieces: list[bytes]) -> bool:
-    raise Malformed("its chunked framing was broken before")
-
-
-def _take_line(buffer: bytearray, limit: int) -> bytes | None:
-    """Take one line off the buffer, without its CRLF; None if its end is not there yet."""
-    end = buffer.find(b"\n", 0, limit)
-    if end < 0:
-        if len(buffer) >= limit:
-            raise Malformed("a line of its chunked framing is too long")
-        if b"\r" in buffer[:-1]:
-            raise Malformed("a line of its chunked framing ends with a bare CR")
-        return None
-    line = bytes(buffer[:end])
-    if not line.endswith(b"\r"):
-        raise Malformed("a line of its chunked framing ends with a bare LF")
-    del buffer[: end + 1]
-    return line[:-1]

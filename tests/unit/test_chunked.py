@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.forward import wire
+from proxy.http1 import chunked, grammar
 
 
 def decode(segments: list[bytes]) -> tuple[bytes, bool, bytes]:
     """Feed segments; return the content, whether the end was seen, and what is left in the buffer."""
-    decoder, buffer, content = wire.ChunkedDecoder(), bytearray(), b""
+    decoder, buffer, content = chunked.ChunkedDecoder(), bytearray(), b""
     for segment in segments:
         buffer += segment
         content += decoder.decode(buffer)
@@ -65,7 +65,7 @@ def test_segments_change_nothing(data: bytes, content: bytes) -> None:
 
 def test_content_comes_as_it_arrives() -> None:
     """Nothing is held back until a chunk is whole."""
-    decoder, buffer = wire.ChunkedDecoder(), bytearray(b"5\r\nhe")
+    decoder, buffer = chunked.ChunkedDecoder(), bytearray(b"5\r\nhe")
     assert decoder.decode(buffer) == b"he"
     buffer += b"l"
     assert decoder.decode(buffer) == b"l"
@@ -77,7 +77,7 @@ def test_content_comes_as_it_arrives() -> None:
 
 def test_content_is_taken_off_the_buffer() -> None:
     """What has been returned is no longer in memory."""
-    decoder, buffer = wire.ChunkedDecoder(), bytearray(b"ffffff\r\n" + b"x" * 100_000)
+    decoder, buffer = chunked.ChunkedDecoder(), bytearray(b"ffffff\r\n" + b"x" * 100_000)
     assert len(decoder.decode(buffer)) == 100_000
     assert buffer == b""
 
@@ -133,7 +133,7 @@ MALFORMED = [
 def test_chunks_out_of_the_grammar_are_malformed(data: bytes) -> None:
     """A size is hexadecimal digits and nothing else, CRLF alone ends a line and a chunk, a trailer is a field: at once or byte by byte."""
     for segments in ([data], bytewise(data)):
-        with pytest.raises(wire.Malformed):
+        with pytest.raises(grammar.Malformed):
             decode(segments)
 
 
@@ -142,56 +142,56 @@ def test_chunks_out_of_the_grammar_are_malformed(data: bytes) -> None:
 
 def test_a_chunk_line_is_bounded() -> None:
     """A chunk's first line may have so many bytes and no more, whether its end ever comes or not."""
-    extension = b";" + b"x" * (wire.MAX_CHUNK_LINE - 4)
+    extension = b";" + b"x" * (chunked.MAX_CHUNK_LINE - 4)
     assert decode([b"1" + extension + b"\r\nx\r\n0\r\n\r\n"]) == (b"x", True, b"")
     for too_long in (
         b"1" + extension + b"x\r\n",
         b"1" + extension + b"xxxxxxxx",
-        b"0" * (wire.MAX_CHUNK_LINE + 1),
+        b"0" * (chunked.MAX_CHUNK_LINE + 1),
     ):
-        with pytest.raises(wire.Malformed):
+        with pytest.raises(grammar.Malformed):
             decode([too_long])
-        with pytest.raises(wire.Malformed):
+        with pytest.raises(grammar.Malformed):
             decode(bytewise(too_long))
 
 
 def test_extensions_are_bounded_in_sum() -> None:
     """A body cannot be made mostly of extensions, which cost work and carry nothing."""
     extension = b";" + b"x" * 999
-    most = wire.MAX_EXTENSIONS // len(extension)
+    most = chunked.MAX_EXTENSIONS // len(extension)
     chunk = b"1" + extension + b"\r\nx\r\n"
     assert decode([chunk * most + b"0\r\n\r\n"]) == (b"x" * most, True, b"")
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         decode([chunk * (most + 1) + b"0\r\n\r\n"])
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         decode([chunk] * (most + 1))
 
 
 def test_the_trailer_section_is_bounded() -> None:
     """One line or many: a trailer section has so many bytes and no more, whether its end ever comes or not."""
     fits = b"X: " + b"x" * 1000 + b"\r\n"
-    most = wire.MAX_TRAILERS // (len(fits) - 2)
+    most = chunked.MAX_TRAILERS // (len(fits) - 2)
     assert decode([b"0\r\n" + fits * most + b"\r\n"]) == (b"", True, b"")
     for too_much in (
         fits * (most + 1),
-        b"X: " + b"x" * wire.MAX_TRAILERS,
-        b"X: " + b"x" * wire.MAX_TRAILERS + b"\r\n",
+        b"X: " + b"x" * chunked.MAX_TRAILERS,
+        b"X: " + b"x" * chunked.MAX_TRAILERS + b"\r\n",
     ):
-        with pytest.raises(wire.Malformed):
+        with pytest.raises(grammar.Malformed):
             decode([b"0\r\n" + too_much])
-        with pytest.raises(wire.Malformed):
+        with pytest.raises(grammar.Malformed):
             decode([b"0\r\n", *bytewise(too_much)])
 
 
 @pytest.mark.parametrize("line", [b"1" * 100, b";" * 100])
 def test_nothing_is_kept_of_a_line_without_end(line: bytes) -> None:
     """Whoever sends a line that never ends sees the refusal before our memory grows."""
-    decoder, buffer = wire.ChunkedDecoder(), bytearray()
-    while len(buffer) + len(line) < wire.MAX_CHUNK_LINE:
+    decoder, buffer = chunked.ChunkedDecoder(), bytearray()
+    while len(buffer) + len(line) < chunked.MAX_CHUNK_LINE:
         buffer += line
         assert decoder.decode(buffer) == b""
     buffer += line
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         decoder.decode(buffer)
 
 
@@ -203,15 +203,15 @@ def test_many_small_chunks_take_linear_time() -> None:
 def test_messages_quote_nothing() -> None:
     """What is malformed may be a credential; the words for it hold no byte of the peer's."""
     for data in (b"hunter2\r\n", b"0\r\nhunter2\r\n", b"1\r\nhunter2", b"0\r\nX: hunter2\rx"):
-        with pytest.raises(wire.Malformed) as caught:
+        with pytest.raises(grammar.Malformed) as caught:
             decode([data])
         assert "hunter2" not in str(caught.value)
 
 
 def test_one_turn_takes_a_bounded_number_of_steps() -> None:
     """However many tiny chunks are there, `decode` stops after so many steps and says so; asked again, it goes on where it was."""
-    chunks = wire.MAX_STEPS
-    decoder, buffer = wire.ChunkedDecoder(), bytearray(b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
+    chunks = chunked.MAX_STEPS
+    decoder, buffer = chunked.ChunkedDecoder(), bytearray(b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
     first = decoder.decode(buffer)
     assert 0 < len(first) < chunks
     assert (decoder.paused, decoder.done) == (True, False)
@@ -227,7 +227,7 @@ def test_one_turn_takes_a_bounded_number_of_steps() -> None:
 def test_who_waits_for_bytes_is_not_paused() -> None:
     """A buffer that was used up is no pause: only more bytes help."""
     for data in (b"", b"5", b"5\r\nhel", b"5\r\nhello\r\n", b"0\r\n", b"0\r\n\r\n"):
-        decoder = wire.ChunkedDecoder()
+        decoder = chunked.ChunkedDecoder()
         decoder.decode(bytearray(data))
         assert not decoder.paused
 
@@ -235,10 +235,10 @@ def test_who_waits_for_bytes_is_not_paused() -> None:
 @pytest.mark.parametrize("data", [b"x\r\n", b"1\r\nxy\r\n", b"0\r\nno colon\r\n\r\n"])
 def test_what_is_broken_stays_broken(data: bytes) -> None:
     """After malformed bytes nothing is content any more: whoever asks again hears again that it is malformed."""
-    decoder, buffer = wire.ChunkedDecoder(), bytearray(data)
-    with pytest.raises(wire.Malformed):
+    decoder, buffer = chunked.ChunkedDecoder(), bytearray(data)
+    with pytest.raises(grammar.Malformed):
         decoder.decode(buffer)
     buffer[:] = b"1\r\nx\r\n0\r\n\r\n"
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         decoder.decode(buffer)
     assert not decoder.done

@@ -1,4 +1,4 @@
-"""Takes one message's content off a stream, piece by piece, whatever its framing.
+"""Takes a message off a stream: the head of an answer, and content piece by piece, whatever its framing.
 
 Owns nothing but the count of what is left; deadlines and what a failure means are the caller's.
 """
@@ -6,19 +6,47 @@ Owns nothing but the count of what is left; deadlines and what a failure means a
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from proxy.forward import wire
-from proxy.forward.stream import Gone
+from proxy.http1 import chunked, grammar
+from proxy.network.stream import Gone
 
 if TYPE_CHECKING:
-    from proxy.forward.stream import Stream
+    from collections.abc import Callable
+
+    from proxy.network.stream import Stream
+
+#: Largest response head, in bytes, and most fields in one (NGINX 8 KiB, Envoy 60 KiB and 100 fields).
+MAX_HEAD: Final = 65536
+MAX_FIELDS: Final = 256
+
+
+async def read_response_head(stream: Stream, patience: Callable[[], float | None]) -> grammar.ResponseHead:
+    """Return the next response head; `patience` says, at each wait, how many seconds it may last.
+
+    Raises `Gone`, `TimeoutError`, `grammar.Malformed`.
+    """
+    buffer, scanned = stream.buffer, 0
+    while (end := buffer.find(b"\r\n\r\n", max(0, scanned - 3))) < 0:
+        scanned = len(buffer)
+        if scanned > MAX_HEAD:
+            break
+        if scanned and not b"HTTP/1.".startswith(bytes(buffer[:7])):
+            raise grammar.Malformed("it does not begin like an HTTP/1.1 response")
+        grammar.check_line_ends(buffer)
+        await stream.more(patience())
+    if end < 0 or end + 4 > MAX_HEAD:
+        raise grammar.Malformed(f"its head is larger than {MAX_HEAD} bytes")
+    head = grammar.parse_response(stream.take(end + 4))
+    if len(head.lines) > MAX_FIELDS:
+        raise grammar.Malformed(f"it has more than {MAX_FIELDS} fields")
+    return head
 
 
 class Body:
     """The content of the message whose head was just taken off the stream.
 
-    framing: a length, `wire.CHUNKED` or `wire.UNTIL_CLOSE`. done: its end has been seen. size: content bytes so far.
+    framing: a length, `grammar.CHUNKED` or `grammar.UNTIL_CLOSE`. done: its end has been seen. size: content bytes so far.
     """
 
     __slots__ = ("_chunks", "_left", "_stream", "done", "framing", "size")
@@ -26,7 +54,7 @@ class Body:
     def __init__(self, stream: Stream, framing: int) -> None:
         self._stream = stream
         self._left = framing
-        self._chunks = wire.ChunkedDecoder() if framing == wire.CHUNKED else None
+        self._chunks = chunked.ChunkedDecoder() if framing == grammar.CHUNKED else None
         self.framing = framing
         self.done = framing == 0
         self.size = 0
@@ -41,7 +69,7 @@ class Body:
         return body
 
     def ready(self) -> bytes:
-        """Return the content that has already arrived, b"" if there is none. Raises `wire.Malformed`."""
+        """Return the content that has already arrived, b"" if there is none. Raises `grammar.Malformed`."""
         buffer = self._stream.buffer
         if self.done or not buffer:
             return b""
@@ -63,7 +91,7 @@ class Body:
     async def read(self, seconds: float | None) -> bytes:
         """Return the next piece; b"" at the end, and only there.
 
-        Raises `Gone` if the peer goes before the end, `TimeoutError` after so many seconds of silence, `wire.Malformed`.
+        Raises `Gone` if the peer goes before the end, `TimeoutError` after so many seconds of silence, `grammar.Malformed`.
         """
         if self._is_paused():
             await asyncio.sleep(0)  # let others have their turn
@@ -75,7 +103,7 @@ class Body:
                 await self._stream.more(seconds)
             except Gone:
                 # Only an orderly end counts: on TLS that is close_notify, so that nobody in between can shorten an answer.
-                if self._left != wire.UNTIL_CLOSE or not self._stream.ended:
+                if self._left != grammar.UNTIL_CLOSE or not self._stream.ended:
                     raise
                 self.done = True
         return piece

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.forward import wire
+from proxy.http1 import grammar
 
 
 def request(fields: bytes = b"", line: bytes = b"GET / HTTP/1.1") -> bytes:
@@ -12,7 +12,7 @@ def request(fields: bytes = b"", line: bytes = b"GET / HTTP/1.1") -> bytes:
     return line + b"\r\n" + fields + b"\r\n"
 
 
-def whole_lines(head: wire.RequestHead | wire.ResponseHead) -> list[bytes]:
+def whole_lines(head: grammar.RequestHead | grammar.ResponseHead) -> list[bytes]:
     """Return the field lines as they came."""
     return [line for line, _, _ in head.lines]
 
@@ -38,7 +38,7 @@ def whole_lines(head: wire.RequestHead | wire.ResponseHead) -> list[bytes]:
 )
 def test_a_request_line_is_read_as_it_came(line: bytes, expected: tuple[bytes, bytes, int]) -> None:
     """Method, target and version are the client's very bytes; whether they may pass is not for the grammar to say."""
-    head = wire.parse_request(request(b"Host: a\r\n", line))
+    head = grammar.parse_request(request(b"Host: a\r\n", line))
     assert (head.method, head.target, head.minor) == expected
 
 
@@ -78,8 +78,8 @@ def test_a_request_line_is_read_as_it_came(line: bytes, expected: tuple[bytes, b
 )
 def test_a_request_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
     """One method, one target, one version, one space between them: nothing more, nothing less, nothing that looks like it."""
-    with pytest.raises(wire.Malformed):
-        wire.parse_request(request(b"Host: a\r\n", line))
+    with pytest.raises(grammar.Malformed):
+        grammar.parse_request(request(b"Host: a\r\n", line))
 
 
 # --- status lines -----------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_a_request_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
 )
 def test_a_status_line_is_read_as_it_came(line: bytes, expected: tuple[int, int, bytes]) -> None:
     """Version, status and reason are the API's; a reason may be missing, as many servers leave it out."""
-    head = wire.parse_response(request(line=line))
+    head = grammar.parse_response(request(line=line))
     assert (head.minor, head.status) == expected[:2]
     assert head.status_line == b"HTTP/1.1 %d %b\r\n" % expected[1:]
 
@@ -129,8 +129,8 @@ def test_a_status_line_is_read_as_it_came(line: bytes, expected: tuple[int, int,
 )
 def test_a_status_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
     """The API's answers are held to the grammar as strictly as the clients' requests."""
-    with pytest.raises(wire.Malformed):
-        wire.parse_response(request(line=line))
+    with pytest.raises(grammar.Malformed):
+        grammar.parse_response(request(line=line))
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_a_status_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
 )
 def test_a_field_keeps_every_byte(line: bytes) -> None:
     """A field that is passed on keeps its whole line: case of the name, white space, obsolete text."""
-    assert whole_lines(wire.parse_request(request(line + b"\r\n"))) == [line + b"\r\n"]
+    assert whole_lines(grammar.parse_request(request(line + b"\r\n"))) == [line + b"\r\n"]
 
 
 @pytest.mark.parametrize(
@@ -168,15 +168,15 @@ def test_a_field_keeps_every_byte(line: bytes) -> None:
 )
 def test_a_value_stands_without_the_white_space_around_it(line: bytes, value: bytes) -> None:
     """What decides something is found under its name in lower case, without optional white space (RFC 9110 section 5.5)."""
-    assert wire.parse_request(request(line + b"\r\n")).known == {b"host": [value]}
+    assert grammar.parse_request(request(line + b"\r\n")).known == {b"host": [value]}
 
 
 def test_fields_keep_their_order_and_their_number() -> None:
     """Repeated fields stay apart, and in the order they came: the lines, and the values of what decides something."""
     fields = [b"B: 1\r\n", b"Host: a\r\n", b"A: 1\r\n", b"b: 2\r\n", b"A: 1\r\n", b"Expect: x\r\n", b"host: b\r\n", b"EXPECT: y\r\n"]  # fmt: skip
     for head in (
-        wire.parse_request(request(b"".join(fields))),
-        wire.parse_response(request(b"".join(fields), b"HTTP/1.1 200 OK")),
+        grammar.parse_request(request(b"".join(fields))),
+        grammar.parse_response(request(b"".join(fields), b"HTTP/1.1 200 OK")),
     ):
         assert whole_lines(head) == fields
         assert head.known[b"host"] == [b"a", b"b"]
@@ -185,15 +185,15 @@ def test_fields_keep_their_order_and_their_number() -> None:
 
 def test_a_head_may_have_no_fields() -> None:
     """The empty line may follow the first one."""
-    assert whole_lines(wire.parse_request(request())) == []
-    assert whole_lines(wire.parse_response(b"HTTP/1.1 200 OK\r\n\r\n")) == []
+    assert whole_lines(grammar.parse_request(request())) == []
+    assert whole_lines(grammar.parse_response(b"HTTP/1.1 200 OK\r\n\r\n")) == []
 
 
 def test_the_options_of_a_connection_are_told() -> None:
     """What `Connection` names, on all of its lines, in lower case."""
     for line in (b"GET / HTTP/1.1", b"HTTP/1.1 200 OK"):
         head = request(b"Connection: Close, X-A\r\nconnection:\tTE\r\n", line)
-        parsed = wire.parse_request(head) if line.startswith(b"GET") else wire.parse_response(head)
+        parsed = grammar.parse_request(head) if line.startswith(b"GET") else grammar.parse_response(head)
         assert parsed.options == [b"close", b"x-a", b"te"]
 
 
@@ -230,10 +230,10 @@ MALFORMED_FIELDS = [
 @pytest.mark.parametrize("fields", MALFORMED_FIELDS)
 def test_a_field_line_out_of_the_grammar_is_malformed(fields: bytes, where: bytes) -> None:
     """Not one line may be anything but `Name: value` and CRLF, wherever in the head it stands; lines do not fold."""
-    with pytest.raises(wire.Malformed):
-        wire.parse_request(request(where % fields))
-    with pytest.raises(wire.Malformed):
-        wire.parse_response(request(where % fields, b"HTTP/1.1 200 OK"))
+    with pytest.raises(grammar.Malformed):
+        grammar.parse_request(request(where % fields))
+    with pytest.raises(grammar.Malformed):
+        grammar.parse_response(request(where % fields, b"HTTP/1.1 200 OK"))
 
 
 @pytest.mark.parametrize("byte", [*range(0x20), 0x7F])
@@ -247,8 +247,8 @@ def test_control_bytes_are_malformed_everywhere(byte: int) -> None:
         b"GET / HTTP/1.1\r\nA%b: 1\r\n\r\n",
         b"GET / HTTP/1.1\r\nA: 1%b1\r\n\r\n" if control != b"\t" else b"GET%b/ HTTP/1.1\r\n\r\n",
     ):
-        with pytest.raises(wire.Malformed):
-            wire.parse_request(head % control)
+        with pytest.raises(grammar.Malformed):
+            grammar.parse_request(head % control)
 
 
 def test_messages_quote_nothing() -> None:
@@ -258,8 +258,8 @@ def test_messages_quote_nothing() -> None:
         request(b"Authorization hunter2\r\n"),
         request(b"A: hunter2\x00\r\n"),
     ):
-        with pytest.raises(wire.Malformed) as caught:
-            wire.parse_request(head)
+        with pytest.raises(grammar.Malformed) as caught:
+            grammar.parse_request(head)
         assert "hunter2" not in str(caught.value)
 
 
@@ -271,8 +271,8 @@ def test_a_long_head_takes_linear_time() -> None:
         b"A: " + b"\t " * 500_000 + b"\x00",
         b"A: 1\r\n" * 150_000,
     ):
-        with pytest.raises(wire.Malformed):
-            wire.parse_request(request(head + b"\x00\r\n"))
+        with pytest.raises(grammar.Malformed):
+            grammar.parse_request(request(head + b"\x00\r\n"))
 
 
 # --- beginnings -------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ GOOD_HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: localhost\r\nX-A:\t1 \r\n\r\n"
 @pytest.mark.parametrize("size", range(len(GOOD_HEAD)))
 def test_every_beginning_of_a_good_head_is_a_good_beginning(size: int) -> None:
     """Wherever a good head is cut, its first part is no reason to refuse."""
-    wire.check_beginning(GOOD_HEAD[:size])
+    grammar.check_beginning(GOOD_HEAD[:size])
 
 
 @pytest.mark.parametrize(
@@ -309,8 +309,8 @@ def test_every_beginning_of_a_good_head_is_a_good_beginning(size: int) -> None:
 )
 def test_a_bad_beginning_is_malformed_at_once(beginning: bytes) -> None:
     """Nobody waits for the rest of what no rest can mend."""
-    with pytest.raises(wire.Malformed):
-        wire.check_beginning(bytearray(beginning))
+    with pytest.raises(grammar.Malformed):
+        grammar.check_beginning(bytearray(beginning))
 
 
 @pytest.mark.parametrize(
@@ -325,4 +325,4 @@ def test_a_bad_beginning_is_malformed_at_once(beginning: bytes) -> None:
 )
 def test_the_members_of_a_list(field_values: list[bytes], expected: list[bytes]) -> None:
     """Lines of one field are one list; its members count in lower case, empty ones not at all (RFC 9110 section 5.6.1)."""
-    assert wire.members(field_values) == expected
+    assert grammar.members(field_values) == expected

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.forward import wire
-from proxy.forward.body import Body
-from proxy.forward.stream import Gone, Stream
+from proxy.http1 import chunked, grammar
+from proxy.network.message import Body
+from proxy.network.stream import Gone, Stream
 
 
 async def turn() -> None:
@@ -31,12 +32,12 @@ async def read_all(body: Body, seconds: float = 5) -> bytes:
     """Read to the end."""
     content = b""
     while piece := await body.read(seconds):
-        assert not body.done or body.framing != wire.UNTIL_CLOSE
+        assert not body.done or body.framing != grammar.UNTIL_CLOSE
         content += piece
     return content
 
 
-HELLO = {5: b"hello", wire.CHUNKED: b"2\r\nhe\r\n3;x\r\nllo\r\n0\r\nX-T: 1\r\n\r\n"}
+HELLO = {5: b"hello", grammar.CHUNKED: b"2\r\nhe\r\n3;x\r\nllo\r\n0\r\nX-T: 1\r\n\r\n"}
 
 
 async def test_no_content_is_done_at_once() -> None:
@@ -91,7 +92,7 @@ async def test_a_reader_waits_for_the_next_piece(framing: int, data: bytes) -> N
 async def test_content_until_the_end_of_the_connection() -> None:
     """Without a length, everything is content, and the peer's orderly end is its end."""
     source = stream(b"he")
-    body = Body(source, wire.UNTIL_CLOSE)
+    body = Body(source, grammar.UNTIL_CLOSE)
     assert body.ready() == b"he"
     assert not body.done
     source.data_received(b"llo")
@@ -106,10 +107,10 @@ async def test_content_until_the_end_may_be_empty() -> None:
     """An end without a byte is an end."""
     source = stream()
     source.eof_received()
-    assert await read_all(Body(source, wire.UNTIL_CLOSE)) == b""
+    assert await read_all(Body(source, grammar.UNTIL_CLOSE)) == b""
 
 
-@pytest.mark.parametrize("framing", [wire.UNTIL_CLOSE, *HELLO])
+@pytest.mark.parametrize("framing", [grammar.UNTIL_CLOSE, *HELLO])
 async def test_a_lost_connection_is_no_end(framing: int) -> None:
     """What is cut off is not whole: a reset, or on TLS an end without close_notify, raises `Gone` in every framing."""
     source = stream(HELLO.get(framing, b"hell")[:4])
@@ -133,10 +134,10 @@ async def test_an_early_end_is_no_end(framing: int, data: bytes) -> None:
         with pytest.raises(Gone):
             await read_all(body)
         assert not body.done
-        assert source.buffer == b"" or framing == wire.CHUNKED
+        assert source.buffer == b"" or framing == grammar.CHUNKED
 
 
-@pytest.mark.parametrize("framing", [wire.UNTIL_CLOSE, *HELLO])
+@pytest.mark.parametrize("framing", [grammar.UNTIL_CLOSE, *HELLO])
 async def test_silence_is_bounded(framing: int) -> None:
     """After so many seconds without a byte, `TimeoutError`."""
     with pytest.raises(TimeoutError):
@@ -145,17 +146,17 @@ async def test_silence_is_bounded(framing: int) -> None:
 
 async def test_malformed_chunks_are_malformed() -> None:
     """Whether they are there already or come later."""
-    with pytest.raises(wire.Malformed):
-        Body(stream(b"x\r\n"), wire.CHUNKED).ready()
+    with pytest.raises(grammar.Malformed):
+        Body(stream(b"x\r\n"), grammar.CHUNKED).ready()
     source = stream(b"1\r\n")
-    reading = asyncio.ensure_future(Body(source, wire.CHUNKED).read(5))
+    reading = asyncio.ensure_future(Body(source, grammar.CHUNKED).read(5))
     await turn()
     source.data_received(b"xx")
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         await reading
 
 
-@pytest.mark.parametrize("framing", [wire.UNTIL_CLOSE, 1_000_000])
+@pytest.mark.parametrize("framing", [grammar.UNTIL_CLOSE, 1_000_000])
 async def test_content_is_not_kept(framing: int) -> None:
     """Memory does not grow with a body's size: what has been read has left the buffer."""
     source = stream()
@@ -179,10 +180,10 @@ async def test_tiny_chunks_hold_up_nobody_else() -> None:
             others += 1
 
     working = asyncio.ensure_future(work())
-    body = Body(source, wire.CHUNKED)
+    body = Body(source, grammar.CHUNKED)
     assert await read_all(body) == b"x" * 5000
     assert (body.done, body.size) == (True, 5000)
-    assert others >= 5000 // wire.MAX_STEPS
+    assert others >= 5000 // chunked.MAX_STEPS
     working.cancel()
 
 
@@ -199,11 +200,11 @@ def test_any_split_of_tiny_chunks_ends_or_waits(sizes: list[int], keep: float, c
 
     async def read() -> None:
         source = stream()
-        body = Body(source, wire.CHUNKED)
+        body = Body(source, grammar.CHUNKED)
         reading = asyncio.ensure_future(read_all(body, 0.0 if data != whole else 5))
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             source.data_received(data[start:end])
-        for _ in range(len(data) // wire.MAX_STEPS + 20):
+        for _ in range(len(data) // chunked.MAX_STEPS + 20):
             if reading.done() or source._readable._future is not None:
                 break
             await asyncio.sleep(0)
@@ -222,8 +223,8 @@ def test_any_split_of_tiny_chunks_ends_or_waits(sizes: list[int], keep: float, c
 @pytest.mark.parametrize("size", [b"1\r\n", b"1", b""])
 async def test_the_limit_of_steps_at_the_end_of_the_buffer_is_no_pause(size: bytes) -> None:
     """Input that uses up one call's steps to the byte leaves the reader waiting for more, with its deadline."""
-    source = stream(b"1\r\nx\r\n" * (wire.MAX_STEPS // 3) + size)
-    body = Body(source, wire.CHUNKED)
+    source = stream(b"1\r\nx\r\n" * (chunked.MAX_STEPS // 3) + size)
+    body = Body(source, grammar.CHUNKED)
     assert body.ready()
     async with asyncio.timeout(5):
         with pytest.raises(TimeoutError):

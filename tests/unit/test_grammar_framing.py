@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from proxy.forward import wire
+from proxy.http1 import grammar
 
 #: Lengths and codings that are right by themselves, with what they mean.
 GOOD_LENGTHS = [
@@ -62,13 +62,15 @@ BODILESS = [(b"HEAD", 200), (b"GET", 204), (b"GET", 304), (b"POST", 204)]
 
 def of_request(fields: bytes, minor: int = 1) -> int:
     """Return the framing of a request with these fields."""
-    return wire.request_framing(wire.parse_request(b"POST / HTTP/1.%d\r\nA: 1\r\n%b\r\n" % (minor, fields)))
+    return grammar.request_framing(
+        grammar.parse_request(b"POST / HTTP/1.%d\r\nA: 1\r\n%b\r\n" % (minor, fields))
+    )
 
 
 def of_response(fields: bytes, method: bytes = b"GET", status: int = 200, minor: int = 1) -> int:
     """Return the framing of an answer with these fields."""
-    head = wire.parse_response(b"HTTP/1.%d %d x\r\nA: 1\r\n%b\r\n" % (minor, status, fields))
-    return wire.response_framing(head, method)
+    head = grammar.parse_response(b"HTTP/1.%d %d x\r\nA: 1\r\n%b\r\n" % (minor, status, fields))
+    return grammar.response_framing(head, method)
 
 
 @pytest.mark.parametrize("minor", [0, 1])
@@ -85,7 +87,7 @@ def test_an_answer_without_framing_lasts_until_the_end(
     method_and_status: tuple[bytes, int], minor: int
 ) -> None:
     """An answer that does not say where it ends ends with its connection."""
-    assert of_response(b"", *method_and_status, minor) == wire.UNTIL_CLOSE
+    assert of_response(b"", *method_and_status, minor) == grammar.UNTIL_CLOSE
 
 
 @pytest.mark.parametrize("minor", [0, 1])
@@ -99,25 +101,25 @@ def test_a_length_is_a_plain_number(field: bytes, length: int, minor: int) -> No
 @pytest.mark.parametrize("field", GOOD_CODINGS)
 def test_the_one_coding_is_chunked(field: bytes) -> None:
     """`chunked` alone, in any case, in HTTP/1.1."""
-    assert of_request(field) == wire.CHUNKED
-    assert of_response(field) == wire.CHUNKED
+    assert of_request(field) == grammar.CHUNKED
+    assert of_response(field) == grammar.CHUNKED
 
 
 @pytest.mark.parametrize("fields", [*BAD_LENGTHS, *BAD_CODINGS])
 def test_framing_out_of_the_grammar_is_malformed(fields: bytes) -> None:
     """Two lengths, even equal ones, a length that is no plain number, any coding but `chunked` once: malformed, in both directions."""
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         of_request(fields)
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         of_response(fields)
 
 
 @pytest.mark.parametrize("coding", [*GOOD_CODINGS, *BAD_CODINGS])
 def test_no_coding_in_http_1_0(coding: bytes) -> None:
     """A Transfer-Encoding in HTTP/1.0 is read by some and ignored by others, so by nobody here."""
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         of_request(coding, minor=0)
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         of_response(coding, minor=0)
 
 
@@ -130,9 +132,9 @@ def test_length_and_coding_together_are_malformed(coding: bytes, minor: int) -> 
     """Never does one of them win: not in either order, not in either direction, not when one is wrong (the classic of smuggling)."""
     for length, swapped in itertools.product(LENGTHS, [False, True]):
         fields = coding + length if swapped else length + coding
-        with pytest.raises(wire.Malformed):
+        with pytest.raises(grammar.Malformed):
             of_request(fields, minor)
-        with pytest.raises(wire.Malformed):
+        with pytest.raises(grammar.Malformed):
             of_response(fields, minor=minor)
 
 
@@ -149,5 +151,5 @@ def test_answers_without_content_are_held_to_the_grammar_too(
     method: bytes, status: int, fields: bytes
 ) -> None:
     """A field that is passed on to the client, or says that somebody is confused, is looked at even where it frames nothing."""
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(grammar.Malformed):
         of_response(fields, method, status)
