@@ -128,13 +128,14 @@ class Proxy:
             tls=context,
             timeout_seconds=oauth.request_timeout_seconds,
         )
+        witness = TokenWitness(metrics, history, clock)
         source = TokenSource(
             lambda: endpoint.fetch(self._credentials),
             clock=clock,
             random=random.random,
             refresh_ahead_seconds=oauth.refresh_ahead_seconds,
             wait_seconds=oauth.wait_seconds,
-            observer=TokenWitness(metrics, history, clock),
+            observer=witness,
         )
         upstream = Upstream(
             upstream_settings.origin,
@@ -177,6 +178,7 @@ class Proxy:
                 "restart_needed": rotation.restart_needed,
             },
         )
+        witness.report = report
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
         _expose(metrics, source, listener, upstream, pacer)

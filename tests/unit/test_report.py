@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
+from proxy.admin.callers import Callers
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
-from proxy.admin.report import Report, TokenWitness
+from proxy.admin.report import ORDERS_KEPT, Report, TokenWitness
 from proxy.records import Record
 from proxy.settings import judge
 from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
@@ -127,7 +128,7 @@ def test_the_status_tells_everything(proxy: Proxy) -> None:
     assert told["started_at"] == told["now"] == proxy.clock.wall()
     assert told["token"]["state"] == "fresh"
     assert told["token"]["expires_in_seconds"] == 100.5
-    assert told["clients"] == {"connections": 2, "in_flight": 1}
+    assert told["clients"] == {"connections": 2, "in_flight": 1, "by_name": []}
     assert told["upstream"] == {"in_use": 1, "idle": 3}
     assert told["last_failures"] == []
     assert told["settings"]["listen.port"] == 8080
@@ -148,10 +149,11 @@ def test_requests_are_counted_by_class(proxy: Proxy) -> None:
 
 
 def test_nothing_secret_and_nothing_of_a_customers_is_told(proxy: Proxy) -> None:
-    """No credential, no key, no path: a path may hold a phone number."""
+    """No credential, no key, and no path, which may hold a phone number, but of an order to look up."""
     proxy.becomes(TokenState.EXPIRED, last_failure=FAILURE)
     proxy.report(RECORD)
-    proxy.report(RECORD._replace(status=502, error="dns_error"))
+    proxy.report(RECORD._replace(status=502, error="dns_error", outcome="not_sent"))
+    proxy.report(RECORD._replace(method="GET", status=502, error="dns_error", outcome="unknown"))
     proxy.report(RECORD._replace(status=403, error="path-not-allowed", refused=True))
     text = json.dumps(status(proxy))
     for secretive in ("hunter2", "4799885577", "/orders"):
@@ -200,42 +202,137 @@ def test_memory_does_not_grow_with_failures(proxy: Proxy) -> None:
     assert "f-0" not in ids
 
 
-# --- trouble at the API -----------------------------------------------------------------------------------------------
+# --- the headline -----------------------------------------------------------------------------------------------------
 
 
-async def test_trouble_at_the_api_is_told_until_a_call_succeeds(proxy: Proxy) -> None:
-    """Since when, how often and how calls failed there; a good answer ends it."""
-    assert status(proxy)["upstream_trouble"] is None
+def test_the_headline_is_told(proxy: Proxy) -> None:
+    """In `/status` and in the metrics, the same sentence."""
+    proxy.becomes(TokenState.FRESH)
+    for _ in range(45):
+        proxy.report(RECORD._replace(status=401, code="40103"))
+    told = status(proxy)["headline"]
+    assert told["state"] == "not_working"
+    assert "40103" in told["text"]
+    assert told["text"] == f"{told['title']}. {told['what']} {told['step']}"
+    assert (told["since"], told["failed"], told["calls"]) == (proxy.clock.wall(), 45, 45)
+    text = proxy.report.metrics().decode()
+    assert 'telenor_proxy_working{state="not_working"} 1.0' in text
+    assert 'telenor_proxy_working{state="working"} 0.0' in text
+    assert f'telenor_proxy_headline{{state="not_working",text="{told["text"]}"}} 1.0' in text
+
+
+async def test_it_says_since_when(proxy: Proxy) -> None:
+    """Since the first failed renewal, or the first lost token of a row; and since when all is well again."""
+    witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
+    witness.report = proxy.report
     began = proxy.clock.wall()
-    proxy.report(RECORD._replace(status=502, error="dns_error"))
-    await proxy.clock.advance(10)
-    proxy.report(RECORD._replace(status=503))
-    assert status(proxy)["upstream_trouble"] == {
-        "since": began,
-        "at": began + 10,
-        "error": "api_error",
-        "status": 503,
-        "calls": 2,
+    for _ in range(3):
+        witness.renewal_failed("startup", "refused")
+        await proxy.clock.advance(30)
+    proxy.becomes(TokenState.EMPTY, last_failure=FAILURE)
+    assert status(proxy)["headline"]["since"] == began
+    witness.renewed("startup", 0.2)
+    proxy.becomes(TokenState.FRESH)
+    assert status(proxy)["headline"]["since"] == began + 90
+    await proxy.clock.advance(30)
+    witness.contended()
+    await proxy.clock.advance(30)
+    witness.contended()
+    proxy.becomes(TokenState.FRESH, contended=True)
+    assert status(proxy)["headline"]["since"] == began + 120
+    proxy.becomes(TokenState.FRESH)
+    assert status(proxy)["headline"]["since"] == began + 150
+    proxy.report.draining = True
+    assert status(proxy)["headline"]["cause"] == "draining"
+    assert status(proxy)["headline"]["since"] == began + 150
+
+
+# --- orders to look up ------------------------------------------------------------------------------------------------
+
+
+def test_orders_that_may_have_been_placed_are_a_list_of_their_own(proxy: Proxy) -> None:
+    """113 of them, and 200 calls that failed or were refused after them: none drops out."""
+    for number in range(113):
+        proxy.report(
+            RECORD._replace(
+                request_id=f"o-{number}",
+                status=502,
+                error="connection_terminated",
+                outcome="unknown",
+                client="erp",
+            )
+        )
+    for _ in range(200):
+        proxy.report(RECORD._replace(status=403, error="path-not-allowed", refused=True))
+        proxy.report(RECORD._replace(status=502, error="dns_error", outcome="not_sent"))
+        proxy.report(RECORD._replace(method="GET", status=502, error="dns_error", outcome="unknown"))
+    told = status(proxy)
+    assert told["unknown_orders_counted"] == 113
+    assert [order["request_id"] for order in told["unknown_orders"]] == [
+        f"o-{number}" for number in reversed(range(113))
+    ]
+    assert told["unknown_orders"][0] == {
+        "at": proxy.clock.wall(),
+        "client": "erp",
+        "request_id": "o-112",
+        "method": "POST",
+        "path": "/orders/4799885577",
+        "status": 502,
+        "error": "connection_terminated",
     }
-    proxy.report(RECORD)
-    assert status(proxy)["upstream_trouble"] is None
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        RECORD._replace(status=403, error="path-not-allowed", refused=True),
-        RECORD._replace(status=499, error="client_left"),
-        RECORD._replace(status=503, error="destination_unavailable"),  # no token
-    ],
-)
-def test_what_is_not_the_apis_fault_is_no_trouble_there(proxy: Proxy, record: Record) -> None:
-    """Refused requests, clients that left and missing tokens begin no trouble, and end none."""
-    proxy.report(record)
-    assert status(proxy)["upstream_trouble"] is None
-    proxy.report(RECORD._replace(status=504, error="http_response_timeout"))
-    proxy.report(record)
-    assert status(proxy)["upstream_trouble"]["calls"] == 1
+def test_the_list_is_bounded_and_the_count_is_not(proxy: Proxy) -> None:
+    """The newest are kept; how many there were is still told."""
+    for number in range(ORDERS_KEPT + 7):
+        proxy.report(RECORD._replace(request_id=f"o-{number}", status=0, error="x", outcome="unknown"))
+    told = status(proxy)
+    assert len(told["unknown_orders"]) == ORDERS_KEPT
+    assert told["unknown_orders"][0]["request_id"] == f"o-{ORDERS_KEPT + 6}"
+    assert told["unknown_orders_counted"] == ORDERS_KEPT + 7
+
+
+# --- parts of others --------------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_told_when_it_is_asked_for(proxy: Proxy) -> None:
+    """It is most of the whole, and only the page needs it."""
+    assert "history" not in proxy.report.status()
+    assert "history" in proxy.report.status(history=True)
+
+
+def test_other_parts_have_their_sections() -> None:
+    """Whoever has something to tell gives a name and a function."""
+    proxy = Proxy()
+    report = Report(
+        proxy.report.settings,
+        proxy.clock,
+        Metrics(),
+        History(proxy.clock.now()),
+        token_status=lambda: EMPTY,
+        clients=lambda: {"connections": 0, "in_flight": 0},
+        upstream=dict,
+        callers=Callers(proxy.clock, lambda: ("erp", "shop"), lambda: {"erp": [None, 5.0]}),
+        sections={"log": lambda: {"lost": 3}},
+    )
+    report(RECORD._replace(client="erp"))
+    report(RECORD._replace(client="erp", status=403, error="client-rights", refused=True))
+    told: Any = report.status()
+    assert told["log"] == {"lost": 3}
+    assert told["clients"]["by_name"] == [
+        {
+            "name": "erp",
+            "calls": 2,
+            "refused": 1,
+            "last_call_at": proxy.clock.wall(),
+            "keys": [{"position": 1, "last_used_at": None}, {"position": 2, "last_used_at": 5.0}],
+        },
+        {"name": "shop", "calls": 0, "refused": 0, "last_call_at": None, "keys": []},
+    ]
+    text = report.metrics().decode()
+    assert 'telenor_proxy_client_requests_total{client="erp",status_class="2xx"} 1.0' in text
+    assert 'telenor_proxy_client_requests_total{client="shop",status_class="5xx"} 0.0' in text
+    assert 'telenor_proxy_client_requests_total{client="none",status_class="2xx"} 0.0' in text
 
 
 def test_metrics_are_those_of_the_proxy(proxy: Proxy) -> None:

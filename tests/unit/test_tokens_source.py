@@ -677,9 +677,18 @@ async def test_a_fight_is_over_after_a_quiet_time(house: House) -> None:
     await house.clock.advance(280)
     assert not house.source.status().contended
     assert house.source.invalidate(await house.token())
-    await house.clock.advance(5)
+    assert not house.source.status().contended
+
+
+async def test_a_fight_is_told_at_the_second_loss(house: House) -> None:
+    """One lost token may have been revoked; two in five minutes have a reason that a person has to find."""
+    house.start()
     assert house.source.invalidate(await house.token())
     assert not house.source.status().contended
+    await house.clock.advance(60)
+    assert house.source.invalidate(await house.token())
+    assert house.source.status().contended
+    assert ("contended",) in house.observer.told
 
 
 # --- Time that jumps --------------------------------------------------------------------------------------------------
