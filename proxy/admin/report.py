@@ -14,7 +14,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import proxy
-from proxy.admin.callers import Callers
 from proxy.admin.calls import Calls
 from proxy.admin.headline import Headline, Since, judge
 from proxy.admin.metrics import CHANGING, HeadlineMetrics
@@ -75,17 +74,13 @@ class Report:
         history: History,
         *,
         token_status: Callable[[], TokenStatus],
-        clients: Callable[[], dict[str, int]],
+        clients: Callable[[], Mapping[str, object]],
         upstream: Callable[[], dict[str, int]],
         configuration: Callable[[], dict[str, list[str]]] = dict,
-        callers: Callers | None = None,
-        sections: Mapping[str, Callable[[], object]] | None = None,
+        log: Callable[[], dict[str, object]] = dict,
+        limits: Callable[[], dict[str, object]] = dict,
     ) -> None:
-        """Build it.
-
-        token_status, clients, upstream, configuration: asked for each status. callers: who calls, by name.
-        sections: further keys of `/status`, such as `log` and `limits`, and what gives their JSON.
-        """
+        """Build it. All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -94,8 +89,8 @@ class Report:
         self._clients = clients
         self._upstream = upstream
         self._configuration = configuration
-        self._callers = callers or Callers(clock)
-        self._sections = sections or {}
+        self._log = log
+        self._limits = limits
         self._calls = Calls(clock)
         self._started_at = clock.wall()
         self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
@@ -110,14 +105,12 @@ class Report:
         # Whoever watches the files with the credentials says so; the page then tells that a change of them is noticed.
         self.credentials_watched = False
         metrics.registry.register(HeadlineMetrics(self.headline))
-        metrics.registry.register(self._callers)
 
     def __call__(self, record: Record) -> None:
         """Count a finished request, and remember it if the proxy could not serve it."""
         now = self._clock.now()
         self._history.observe(record, now)
         self._calls.observe(record, now)
-        self._callers.observe(record)
         if record.outcome == UNKNOWN and record.method in CHANGING:
             self._orders_counted += 1
             self._orders.append(
@@ -211,6 +204,9 @@ class Report:
         throttled: answers 429 of the API by the code that it gave.
         configuration: what is wrong with the configuration as it was read last (`refused`), and which of its settings wait for a restart
         (`restart_needed`). `settings` are those in force.
+        clients.by_name: for each named client its calls, refusals, last call and the use of its keys.
+        log: how many lines could not be written (`lost`), and why none can be now (`reason`; None if they can).
+        limits: how many connections fit into the descriptors that the process may have.
         history: see `History.series`; only if asked for, because it is most of the whole.
         """
         problem = self.not_ready()
@@ -226,7 +222,7 @@ class Report:
             "problem": problem,
             "credentials_watched": self.credentials_watched,
             "token": dataclasses.asdict(self._token_status()),
-            "clients": {**self._clients(), "by_name": self._callers.by_name()},
+            "clients": {"by_name": [], **self._clients()},
             "upstream": self._upstream(),
             "throttled": self._metrics.throttled_by_code(),
             "requests": self._metrics.requests(),
@@ -234,9 +230,10 @@ class Report:
             "unknown_orders_counted": self._orders_counted,
             "last_failures": [failure._asdict() for failure in reversed(failures)],
             "configuration": self._configuration(),
+            "log": self._log(),
+            "limits": self._limits(),
             "settings": self.settings.effective(),
         }
-        told |= {name: section() for name, section in self._sections.items()}
         if history:
             told["history"] = self._history.series(self._clock.now())
         return told

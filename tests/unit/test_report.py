@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.admin.callers import Callers
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import ORDERS_KEPT, Report, TokenWitness
@@ -301,38 +300,24 @@ def test_the_history_is_told_when_it_is_asked_for(proxy: Proxy) -> None:
     assert "history" in proxy.report.status(history=True)
 
 
-def test_other_parts_have_their_sections() -> None:
-    """Whoever has something to tell gives a name and a function."""
-    proxy = Proxy()
+def test_other_parts_have_their_say(proxy: Proxy) -> None:
+    """Lines of the log that were lost, what limits the connections, and who calls."""
+    caller = {"name": "erp", "calls": 2, "refused": 1, "last_call_at": 5.0, "keys": []}
     report = Report(
         proxy.report.settings,
         proxy.clock,
         Metrics(),
         History(proxy.clock.now()),
         token_status=lambda: EMPTY,
-        clients=lambda: {"connections": 0, "in_flight": 0},
+        clients=lambda: {"connections": 0, "in_flight": 0, "by_name": [caller]},
         upstream=dict,
-        callers=Callers(proxy.clock, lambda: ("erp", "shop"), lambda: {"erp": [None, 5.0]}),
-        sections={"log": lambda: {"lost": 3}},
+        log=lambda: {"lost": 3},
+        limits=lambda: {"detail": None},
     )
-    report(RECORD._replace(client="erp"))
-    report(RECORD._replace(client="erp", status=403, error="client-rights", refused=True))
     told: Any = report.status()
     assert told["log"] == {"lost": 3}
-    assert told["clients"]["by_name"] == [
-        {
-            "name": "erp",
-            "calls": 2,
-            "refused": 1,
-            "last_call_at": proxy.clock.wall(),
-            "keys": [{"position": 1, "last_used_at": None}, {"position": 2, "last_used_at": 5.0}],
-        },
-        {"name": "shop", "calls": 0, "refused": 0, "last_call_at": None, "keys": []},
-    ]
-    text = report.metrics().decode()
-    assert 'telenor_proxy_client_requests_total{client="erp",status_class="2xx"} 1.0' in text
-    assert 'telenor_proxy_client_requests_total{client="shop",status_class="5xx"} 0.0' in text
-    assert 'telenor_proxy_client_requests_total{client="none",status_class="2xx"} 0.0' in text
+    assert told["limits"] == {"detail": None}
+    assert told["clients"]["by_name"] == [caller]
 
 
 def test_metrics_are_those_of_the_proxy(proxy: Proxy) -> None:
