@@ -31,7 +31,7 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
         raise Unanswered("admin.port is 0, so nobody knows where to ask. Set it to a port.")
     try:
         with socket.create_connection((_host(admin), admin.port), timeout=_TIMEOUT) as connection:
-            connection.sendall(f"GET {target} HTTP/1.0\r\n\r\n".encode("ascii"))
+            connection.sendall(b"GET %b HTTP/1.0\r\n\r\n" % target.encode("ascii"))
             answer = bytearray()
             while len(answer) < most and (data := connection.recv(_CHUNK)):
                 answer += data

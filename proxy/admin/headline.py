@@ -100,17 +100,18 @@ CAUSES: Final = (
     "fails.refused",
 )
 
+#: How the sentence begins; then comes the answer, or why.
 _ANSWERS: Final[dict[Extent, str]] = {
-    "all": "Telenor answers every call with {answer}.",
-    "some": "Telenor answers some of the calls with {answer}.",
-    "last": "Telenor answered the last call with {answer}.",
-    "content": "Telenor takes the token, but turns down what every call asks for: {answer}.",
+    "all": "Telenor answers every call with",
+    "some": "Telenor answers some of the calls with",
+    "last": "Telenor answered the last call with",
+    "content": "Telenor takes the token, but turns down what every call asks for:",
 }
 _FAILS: Final[dict[Extent, str]] = {
-    "all": "Every call fails: {why}.",
-    "some": "Some of the calls fail: {why}.",
-    "last": "The last call failed: {why}.",
-    "refused": "The proxy itself turns every call away: {why}.",
+    "all": "Every call fails:",
+    "some": "Some of the calls fail:",
+    "last": "The last call failed:",
+    "refused": "The proxy itself turns every call away:",
 }
 
 _SEE_APP: Final = "See that the app has the Mobile Subscription Order API (developer portal)"
@@ -269,11 +270,11 @@ def _calls(finding: Finding) -> Headline:
     if fault.error is None:
         cause = f"answers.{extent}"
         why, todo, clause, step = _about_answer(fault)
-        what = _ANSWERS[extent].format(answer=f"{_named(fault)}: {clause}")
+        what = f"{_ANSWERS[extent]} {_named(fault)}: {clause}."
     else:
         cause = f"fails.{extent}"
         why, todo, clause, step = _about_error(fault.error)
-        what = _FAILS[extent].format(why=clause)
+        what = f"{_FAILS[extent]} {clause}."
     return Headline(
         finding.state,
         cause,

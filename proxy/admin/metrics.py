@@ -234,7 +234,7 @@ def _status_class(hundreds: int) -> str:
     return f"{hundreds}xx" if hundreds else "none"
 
 
-class HeadlineMetrics(Collector):
+class _HeadlineMetrics(Collector):
     """The headline at a scrape: a gauge for each state, and the sentence, so that an alert says it as well."""
 
     def __init__(self, headline: Callable[[], Headline]) -> None:
@@ -410,6 +410,15 @@ class Metrics:
         if gauge is None:
             gauge = self._gauges[name] = Gauge(name, text, list(labels), registry=self.registry)
         (gauge.labels(**labels) if labels else gauge).set_function(value)
+
+    def report(self, headline: Callable[[], Headline], *, credentials_refused: Callable[[], bool]) -> None:
+        """Expose what the report says at each scrape."""
+        self.registry.register(_HeadlineMetrics(headline))
+        self.gauge(
+            "telenor_proxy_credentials_refused",
+            "1 from a refusal of the credentials to the next token.",
+            lambda: float(credentials_refused()),
+        )
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import proxy
 from proxy.admin.calls import Calls
 from proxy.admin.headline import Headline, Since, judge
-from proxy.admin.metrics import CHANGING, HeadlineMetrics
+from proxy.admin.metrics import CHANGING
 from proxy.errors import UNKNOWN
 from proxy.tokens.values import TokenState
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: As many as a person looks through; of refused requests as many again, so that a noisy client hides no failure.
 _FAILURES_KEPT: Final = 20
+#: The reason of `CredentialsRefused`.
+_REFUSED: Final = "refused"
 #: Orders to look up. A batch that breaks off leaves as many as there are connections to the API (100); a few
 #: such batches fit. Each is some hundred bytes.
 ORDERS_KEPT: Final = 300
@@ -104,7 +106,8 @@ class Report:
         self._token_well_since: float | None = None
         # Whoever watches the files with the credentials says so; the page then tells that a change of them is noticed.
         self.credentials_watched = False
-        metrics.registry.register(HeadlineMetrics(self.headline))
+        self._credentials_refused = False
+        metrics.report(self.headline, credentials_refused=lambda: self._credentials_refused)
 
     def __call__(self, record: Record) -> None:
         """Count a finished request, and remember it if the proxy could not serve it."""
@@ -150,11 +153,13 @@ class Report:
 
     def token_renewed(self) -> None:
         """Take note that there is a new token."""
+        self._credentials_refused = False
         if self.token_failing_since is not None:
             self.token_failing_since, self._token_well_since = None, self._clock.wall()
 
-    def token_not_renewed(self) -> None:
-        """Take note that a fetch of a token failed."""
+    def token_not_renewed(self, reason: str) -> None:
+        """Take note that a fetch of a token failed; `reason` is that of the `TokenError`."""
+        self._credentials_refused = self._credentials_refused or reason == _REFUSED
         if self.token_failing_since is None:
             self.token_failing_since = self._clock.wall()
 
@@ -266,7 +271,7 @@ class TokenWitness:
         """Count a fetch that failed."""
         self._history.renewal_failed(self._clock.now())
         if self.report is not None:
-            self.report.token_not_renewed()
+            self.report.token_not_renewed(reason)
         self._observer.renewal_failed(cause, reason)
 
     def invalidated(self) -> None:

@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from multidict import CIMultiDict
 
 import proxy
-from proxy import check, errors, healthcheck, notify, starting
+from proxy import check, errors, healthcheck, inquiry, notify, starting
+from proxy.admin import headline
+from proxy.admin.calls import FAULTS
 from proxy.errors import ConfigError, TokenError
 from proxy.forward.upstream import connect_failure
 from proxy.secret import Secret
-from proxy.settings import ListenSettings, Settings, files, load
-from proxy.tokens import answers, diagnosis, endpoint, policy, source
+from proxy.settings import AdminSettings, ListenSettings, Settings, files, load
+from proxy.tokens import answers, codes, diagnosis, endpoint, policy, source
 from proxy.tokens.values import Grant, TokenFailure, TokenState
 from tests.messages import provocations
-from tests.messages.sentences import raised, sentences, told_of_kinds, warnings
+from tests.messages.sentences import HOLE, raised, sentences, told_of_kinds, warnings
 from tests.page.staged import Stage
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ ANSWERS: Final = "Answers of the proxy"
 MALFORMED: Final = "What is malformed"
 LOG: Final = "Warnings and errors in the log"
 READINESS: Final = "Readiness"
+HEADLINE: Final = "Whether it works"
 PAGE: Final = "The status page"
 COMMANDS: Final = "Other commands"
 
@@ -272,12 +275,65 @@ def _readiness() -> Iterator[Message]:
     stage.report.draining = True
     yield Message(READINESS, "/readiness", stage.report.not_ready() or "", is_trouble=False)
     with provocations.no_telenor_proxy() as port:
-        for problem in (healthcheck._ask("127.0.0.1", given) for given in (0, 1, port)):
+        for problem in (healthcheck._ask(AdminSettings(port=given)) for given in (0, 1, port)):
             text = f"telenor-proxy is not ready: {problem}".replace(f"port {port}", "port 9090")
             yield Message(READINESS, "healthcheck", text)
 
 
+# --- Whether it works ---------------------------------------------------------------------------------------------------
+
+
+def _headlines() -> Iterator[Message]:
+    """Give the sentence for each state: what calls get in a row, in part and once, and what the token is like."""
+    answered: list[tuple[int, dict[str, Any]]] = [
+        (known.status, {"code": code}) for code, known in codes.GATEWAY.items()
+    ]
+    answered += [(403, {"code": "made-up"}), *((status, {}) for status in headline.BY_STATUS)]
+    failed: list[tuple[int, dict[str, Any]]] = [(502, {"error": error}) for error in sorted(FAULTS)]
+    turned_away: list[tuple[int, dict[str, Any]]] = [
+        (403, {"error": "client-key", "refused": True}),
+        (429, {"error": "http_request_denied"}),
+    ]
+    for status, changes in [*answered, *failed, *turned_away]:
+        yield _said(*[(status, changes)] * 3)
+    for status, changes in (answered[0], answered[3], failed[0], failed[-1]):
+        yield _said((201, {}), (status, changes), (status, changes), (201, {}))
+        yield _said((201, {}), (status, changes))
+    yield _said((201, {}))
+    for token in (
+        {},
+        {"state": TokenState.EMPTY, "generation": 0},
+        {"state": TokenState.EMPTY},
+        {"contended": True},
+        {"last_failure": TokenFailure("connect", None, HOLE, refused=False, at=0.0)},
+    ):
+        yield _said(**token)
+    stage = Stage()
+    stage.report.draining = True
+    yield Message(HEADLINE, "draining", stage.report.headline().text, is_trouble=False)
+
+
+def _said(*calls: tuple[int, dict[str, Any]], **token: Any) -> Message:
+    stage = Stage()
+    stage.token_is(**token)
+    for status, changes in calls:
+        stage.call(status, **changes)
+    found = stage.report.headline()
+    return Message(
+        HEADLINE, found.code or found.error or found.cause, found.text, is_trouble=bool(found.step)
+    )
+
+
+def _standing() -> Iterator[Message]:
+    for problem in (inquiry.stranger(AdminSettings(port=9090)),):
+        yield Message(READINESS, "status", f"telenor-proxy: {problem}")
+
+
 # --- The page, and what is said as it stands in the code ----------------------------------------------------------------
+
+
+#: Of the page, names of rows and columns, which are no messages.
+_LABELS: Final = {"next.in", "orders.title", "orders.caption", "orders.client", "orders.next", "orders.step"}
 
 
 def _page() -> Iterator[Message]:
@@ -285,9 +341,9 @@ def _page() -> Iterator[Message]:
     texts: dict[str, Any] = json.loads(words.read_text("utf-8"))["en"]
     for key, text in texts.items():
         family = key.partition(".")[0]
-        if family in {"headline", "say", "next", "do", "why", "error"} and key != "next.in":
+        if family in {"headline", "say", "next", "note", "orders", "error"} and key not in _LABELS:
             for form in [text] if isinstance(text, str) else text.values():
-                yield Message(PAGE, key, form, is_trouble=family == "do")
+                yield Message(PAGE, key, form, is_trouble=family == "note")
 
 
 #: Where sentences are said as they stand in the code: the beginning of a place, and group and subject of what is said there.
@@ -301,6 +357,7 @@ _SAID_AS_THEY_STAND: Final = {
     "demo:": (COMMANDS, "demo"),
     "notify:stopping": (READINESS, "systemd"),
     "sandbox.": (COMMANDS, "sandbox"),
+    "standing:": (COMMANDS, "status"),
     "tokens.source:_why_none": (TOKEN, "`no-token`"),
 }
 
@@ -323,6 +380,8 @@ def _collect() -> tuple[Message, ...]:
         _answers,
         _log,
         _readiness,
+        _headlines,
+        _standing,
         _page,
         _as_they_stand,
     )

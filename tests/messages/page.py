@@ -35,8 +35,10 @@ _ABOUT: Final = {
     catalogue.ANSWERS: "`detail` of problem details, by their `type`; the first of each is the `title`.",
     catalogue.MALFORMED: "What stands for `…` in `malformed-request` and `upstream-answer-unreadable`.",
     catalogue.LOG: "`detail` of [events](operation.md#log) that are warnings or errors.",
-    catalogue.READINESS: "What probes, `telenor-proxy healthcheck` and `systemctl status` say.",
-    catalogue.PAGE: "The words of the [status page](operation.md#status-page) in English; it speaks Norwegian too.",
+    catalogue.READINESS: "What probes, `telenor-proxy healthcheck`, `telenor-proxy status` and `systemctl status` say.",
+    catalogue.HEADLINE: "The sentence of the status page, of `/status`, of `telenor-proxy status` and of the alerts: "
+    "[when it says so](troubleshooting.md#the-page-says-not-working-or-working-in-part).",
+    catalogue.PAGE: "Further words of the [status page](operation.md#status-page) in English; it speaks Norwegian too.",
     catalogue.COMMANDS: "What the other commands say when they are not called rightly.",
 }
 

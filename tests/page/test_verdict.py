@@ -324,7 +324,7 @@ NOTES: list[tuple[dict[str, object], str, str]] = [
     ),
     (
         configured(["The file /etc/x.yaml is no YAML."], []),
-        "The configuration has changed, but cannot be used as it is now; the one before stays in force. The log's event configuration.refused says what is wrong.",
+        "The configuration has changed, but cannot be used as it is now; the one before stays in force. See what is wrong in the log's event configuration.refused.",
         "Konfigurasjonen er endret, men kan ikke brukes slik den er nå; den forrige gjelder fortsatt. Hendelsen configuration.refused i loggen sier hva som er galt.",
     ),
     (

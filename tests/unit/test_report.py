@@ -246,6 +246,20 @@ async def test_it_says_since_when(proxy: Proxy) -> None:
     assert status(proxy)["headline"]["since"] == began + 150
 
 
+def test_refused_credentials_are_told_until_a_login_succeeds(proxy: Proxy) -> None:
+    """A passing fault after a refusal hides it from no alert; a new token ends it."""
+    witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
+    witness.report = proxy.report
+    seen = []
+    for reason in ("timeout", "refused", "timeout", None, "timeout"):
+        if reason is None:
+            witness.renewed("asked", 0.2)
+        else:
+            witness.renewal_failed("startup", reason)
+        seen.append("telenor_proxy_credentials_refused 1.0" in proxy.report.metrics().decode())
+    assert seen == [False, True, True, False, False]
+
+
 # --- orders to look up ------------------------------------------------------------------------------------------------
 
 
