@@ -31,11 +31,13 @@ from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
 from proxy.forward.upstream import Upstream
 from proxy.network import tls
+from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
-from proxy.tokens.diagnosis import concerns_token, error_code
+from proxy.tokens.codes import concerns_token
+from proxy.tokens.diagnosis import error_code
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
@@ -122,10 +124,9 @@ class Proxy:
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
         context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
         endpoint = TokenEndpoint(
-            origin=str(upstream_settings.origin),
-            token_path=oauth.token_path,
-            logout_path=oauth.logout_path,
-            tls=context,
+            Dialer(upstream_settings.origin, context),
+            oauth.token_path,
+            oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
         )
         source = TokenSource(
@@ -207,7 +208,6 @@ class Proxy:
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
                 await upstream.close()
-                await endpoint.close()
                 await runner.cleanup()
 
     def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:

@@ -125,14 +125,16 @@ def no_sooner_than(pause: float, retry_after: float | None) -> float:
 def retry_after(fields: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3); None without one that can be read.
 
+    fields: by lower-case name.
+
     A date is measured from the answer's own `Date`, not from the clock of this host, which may be wrong.
     """
-    value = fields.get("Retry-After", "")
+    value = fields.get("retry-after", "")
     seconds = _number(value)
     if seconds is None:
         try:
             seconds = (
-                parsedate_to_datetime(value) - parsedate_to_datetime(fields.get("Date", ""))
+                parsedate_to_datetime(value) - parsedate_to_datetime(fields.get("date", ""))
             ).total_seconds()
         except (
             TypeError,

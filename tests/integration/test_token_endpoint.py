@@ -16,7 +16,9 @@ import pytest
 
 import proxy
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
+from proxy.network.dialer import Dialer
 from proxy.secret import Secret
+from proxy.settings import Origin
 from proxy.tokens.endpoint import MOST_ANSWER_BYTES, TokenEndpoint
 from proxy.tokens.values import AccessToken, Credentials
 
@@ -105,18 +107,9 @@ async def endpoint(
     tls: ssl.SSLContext | None = None,
     timeout_seconds: float = 5,
 ) -> AsyncIterator[TokenEndpoint]:
-    """Give a token endpoint at that port, closed after the block."""
-    opened = TokenEndpoint(
-        origin=f"{scheme}://{host}:{port}",
-        token_path=token_path,
-        logout_path="/oauth/v2/logout",
-        tls=tls,
-        timeout_seconds=timeout_seconds,
-    )
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    """Give a token endpoint at that port."""
+    origin = Origin("https" if scheme == "https" else "http", host, port)
+    yield TokenEndpoint(Dialer(origin, tls), token_path, "/oauth/v2/logout", timeout_seconds=timeout_seconds)
 
 
 async def failure(server: ScriptedServer, *, timeout_seconds: float = 5) -> TokenError:

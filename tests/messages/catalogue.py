@@ -25,7 +25,7 @@ from proxy.errors import ConfigError, TokenError
 from proxy.forward.upstream import connect_failure
 from proxy.secret import Secret
 from proxy.settings import ListenSettings, Settings, files, load
-from proxy.tokens import answers, diagnosis, endpoint, policy, source
+from proxy.tokens import answers, codes, diagnosis, endpoint, policy, source
 from proxy.tokens.values import Grant, TokenFailure, TokenState
 from tests.messages import provocations
 from tests.messages.sentences import raised, sentences, told_of_kinds, warnings
@@ -194,8 +194,10 @@ def _tokens() -> Iterator[Message]:
         yield _answered(status, body, fields)
     yield _answered(200, b"{", whole=False)
     for fault in provocations.FAULTS_ON_THE_WAY:
-        yield _failed(endpoint._translate(fault))
+        yield _failed(endpoint.not_connected(fault, "api.example"))
     yield _failed(endpoint._timed_out(10.0))
+    yield _failed(endpoint._broke_off())
+    yield _failed(endpoint._no_http())
     mistake = _failed(source._surprise(_mistake()))
     yield mistake._replace(text=re.sub(r"\(\w+\.py, line \d+\)", "(source.py, line 12)", mistake.text))
     for where, text in raised("TokenUnavailable", argument=1):
@@ -288,6 +290,8 @@ def _page() -> Iterator[Message]:
         if family in {"headline", "say", "next", "do", "why", "error"} and key != "next.in":
             for form in [text] if isinstance(text, str) else text.values():
                 yield Message(PAGE, key, form, is_trouble=family == "do")
+    for code, said in codes.GATEWAY.items():
+        yield Message(PAGE, f"`{code}`", f"The API says: {said.meaning}. {said.step}")
 
 
 #: Where sentences are said as they stand in the code: the beginning of a place, and group and subject of what is said there.

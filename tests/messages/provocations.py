@@ -8,11 +8,6 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import aiohttp
-from aiohttp.client_reqrep import ConnectionKey
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -140,21 +135,18 @@ ANSWERS_OF_THE_TOKEN_ENDPOINT: Final[tuple[tuple[int, bytes, dict[str, str]], ..
     (500, b'{"code": 2}', {}),
 )
 
-_KEY: Final = ConnectionKey(
-    "api.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
-)
 _EXPIRED: Final = ssl.SSLCertVerificationError(1, "")
-_EXPIRED.verify_message = "certificate has expired"
+_EXPIRED.verify_message, _EXPIRED.verify_code = "certificate has expired", 10
+_OTHER_NAME: Final = ssl.SSLCertVerificationError(1, "")
+_OTHER_NAME.verify_message, _OTHER_NAME.verify_code = "hostname mismatch", 62
 
-FAULTS_ON_THE_WAY: Final = (
-    aiohttp.ClientConnectorCertificateError(_KEY, _EXPIRED),
-    aiohttp.ClientConnectorCertificateError(_KEY, ValueError()),
-    aiohttp.ClientConnectorSSLError(_KEY, OSError()),
-    aiohttp.ClientConnectorDNSError(_KEY, OSError()),
-    aiohttp.ClientConnectorError(_KEY, OSError(111, "")),
-    aiohttp.ClientConnectorError(_KEY, OSError("several")),
-    aiohttp.ClientResponseError(aiohttp.RequestInfo(URL(), "POST", CIMultiDictProxy(CIMultiDict())), ()),
-    aiohttp.ServerDisconnectedError(),
+FAULTS_ON_THE_WAY: Final[tuple[OSError, ...]] = (
+    _EXPIRED,
+    _OTHER_NAME,
+    ssl.SSLError(1, ""),
+    socket.gaierror(-2, ""),
+    ConnectionRefusedError(111, ""),
+    OSError("several"),
 )
 
 
