@@ -114,7 +114,7 @@ async def test_interim_answers_without_end_cost_nothing() -> None:
             await asyncio.sleep(0.01)
             longest = max(longest, time.perf_counter() - began)
 
-    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             for _ in range(2_000):
                 writer.write(CONTINUE * 5_000)
