@@ -86,8 +86,12 @@ class TokenEndpoint:
             answer = await call.ask(
                 self._dialer, request, seconds=self._timeout_seconds, most_content=MOST_ANSWER_BYTES
             )
-        except TimeoutError:
-            failure = _timed_out(self._timeout_seconds)
+        except TimeoutError as error:
+            # With a number it is the kernel's, which gave the connection up before our time was over.
+            if error.errno is None:
+                failure = _timed_out(self._timeout_seconds)
+            else:
+                failure = not_connected(error, self._dialer.origin.host)
         except Gone:
             failure = _broke_off()
         except grammar.Malformed:

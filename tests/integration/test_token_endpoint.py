@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import gc
 import gzip
 import json
@@ -483,6 +484,20 @@ async def test_an_unknown_host_is_told(host: str) -> None:
         with pytest.raises(TokenUnavailable, match="was not found") as raised:
             await opened.fetch(CREDENTIALS)
     assert raised.value.reason == "dns"
+
+
+async def test_a_connection_that_the_kernel_gives_up_is_no_slow_answer() -> None:
+    """ETIMEDOUT, in the system's words; only our own patience is told with its seconds."""
+
+    class Unreachable(Dialer):
+        async def dial(self, factory: Callable[[], asyncio.Protocol]) -> None:
+            raise TimeoutError(errno.ETIMEDOUT, "")
+
+    dialer = Unreachable(Origin("http", "127.0.0.1", 1), None)
+    opened = TokenEndpoint(dialer, "/oauth/v2/token", "/oauth/v2/logout", timeout_seconds=5)
+    with pytest.raises(TokenUnavailable, match="Connection timed out") as raised:
+        await opened.fetch(CREDENTIALS)
+    assert (raised.value.reason, raised.value.__context__) == ("connect", None)
 
 
 async def test_an_https_origin_without_trust_is_refused() -> None:
