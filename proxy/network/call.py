@@ -1,13 +1,14 @@
 """One bounded request and its answer, on a connection of its own.
 
-For what the proxy asks in its own name: seldom, small, and nothing that is left over from one answer can be taken
-for the next. Calls of clients go another way.
+For what the proxy asks in its own name: seldom, small, and nothing that is left over from one
+answer can be taken for the next. Calls of clients go another way.
 
 Laws
 1. Everything, from the name's resolution to the last byte, takes no longer than the given time.
 2. Interim answers, head and content are bounded; what comes beyond that is not read.
 3. No redirect is followed, no cookie kept, no authentication tried.
-4. What ends a call after the head is told in a word, never in an exception: its traceback would hold the request.
+4. What ends a call after the head is told in a word, never in an exception: its traceback would
+   hold the request.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: i
     """Send a whole request (any method but HEAD, with `Connection: close`) and return its answer.
 
     seconds: for everything. most_content: bytes of content after which no more is read.
-    Raises, when no head of a final answer came: `OSError` or `UnicodeError` if no connection could be made (also what
-    the dialer raises of its own), `TimeoutError`, `Gone` if the connection ended, `grammar.Malformed`.
+    Raises, when no head of a final answer came: `OSError` or `UnicodeError` if no connection could
+    be made (also what the dialer raises of its own), `TimeoutError`, `Gone` if the connection
+    ended, `grammar.Malformed`.
     """
     connection = _Connection(asyncio.get_running_loop())
     head: grammar.ResponseHead | None = None

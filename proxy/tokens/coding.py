@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, section 8.4.1), read within bounds: only to look at small error bodies and at grants.
+"""Content codings (RFC 9110, section 8.4.1), read within bounds to look at errors and grants.
 
 Pure. What passes through to clients is never decoded.
 """

@@ -1,8 +1,9 @@
 """The token endpoint on the wire: one password grant (RFC 6749, section 4.3), one logout.
 
-Each call has a connection of its own, so that calls of the API cannot starve it. It sends the credentials to the
-configured origin and nowhere else: no redirect is followed, no cookie or `.netrc` is heeded. No exception that leaves
-here holds a request's fields or body, not even as its context.
+Each call has a connection of its own, so that calls of the API cannot starve it. It sends the
+credentials to the configured origin and nowhere else: no redirect is followed, no cookie or
+`.netrc` is heeded. No exception that leaves here holds a request's fields or body, not even as its
+context.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from proxy.network.dialer import Dialer
     from proxy.tokens.values import AccessToken, Credentials, Grant
 
-#: An answer of the token endpoint has a few hundred bytes; of a longer one, no more than this is read.
+#: An answer of the token endpoint has a few hundred bytes; of a longer one, no more than this is
+#: read.
 MOST_ANSWER_BYTES: Final = 1_048_576
 
 
@@ -77,8 +79,8 @@ class TokenEndpoint:
     async def _ask(self, request: bytes) -> Answer:
         """Send one request and read its answer, all within the timeout.
 
-        An error status counts even if its body does not come whole: a refusal that was taken for a timeout would be
-        tried again at once.
+        An error status counts even if its body does not come whole: a refusal that was taken for a
+        timeout would be tried again at once.
         """
         failure: TokenUnavailable | None = None
         answer: call.Answer | None = None
@@ -87,7 +89,8 @@ class TokenEndpoint:
                 self._dialer, request, seconds=self._timeout_seconds, most_content=MOST_ANSWER_BYTES
             )
         except TimeoutError as error:
-            # With a number it is the kernel's, which gave the connection up before our time was over.
+            # With a number it is the kernel's, which gave the connection up before our time was
+            # over.
             if error.errno is None:
                 failure = _timed_out(self._timeout_seconds)
             else:
@@ -98,7 +101,8 @@ class TokenEndpoint:
             failure = _no_http()
         except (OSError, UnicodeError) as error:
             failure = not_connected(error, self._dialer.origin.host)
-        # Raised here and not above, so that the foreign exception, whose traceback holds the request, is not its context.
+        # Raised here and not above, so that the foreign exception, whose traceback holds the
+        # request, is not its context.
         if answer is None:
             raise failure or _broke_off()
         if answer.head.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -129,7 +133,8 @@ def _plain(answer: call.Answer) -> Answer:
 
 # --- Faults on the way ------------------------------------------------------------------------------------------------
 
-#: OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH: they do not say which name was expected.
+#: OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH: they do not say which
+#: name was expected.
 _WRONG_NAME: Final = frozenset({62, 64})
 _NETWORK: Final = "Check upstream.url, the network and the firewall."
 
@@ -155,7 +160,8 @@ def _broke_off() -> TokenUnavailable:
 def not_connected(error: OSError | UnicodeError, host: str) -> TokenUnavailable:
     """Say why no connection could be made, in our words and the system's; the exception itself is let go."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        # OpenSSL's own words, such as "certificate has expired"; of the peer's certificate they quote nothing.
+        # OpenSSL's own words, such as "certificate has expired"; of the peer's certificate they
+        # quote nothing.
         verdict = error.verify_message
         if error.verify_code in _WRONG_NAME:
             verdict = f"the certificate is not valid for '{host}'"
@@ -166,7 +172,8 @@ def not_connected(error: OSError | UnicodeError, host: str) -> TokenUnavailable:
         )
     if isinstance(error, ssl.SSLError):
         return TokenUnavailable("tls", f"Cannot agree on TLS with the token endpoint. {_NETWORK}")
-    # A name that cannot even be asked for, with an empty label or one too long, is a UnicodeError of the idna codec.
+    # A name that cannot even be asked for, with an empty label or one too long, is a UnicodeError
+    # of the idna codec.
     if isinstance(error, socket.gaierror | UnicodeError):
         return TokenUnavailable(
             "dns",
@@ -190,7 +197,8 @@ def _values(credentials: Credentials) -> tuple[str, ...]:
 
 
 def _basic(credentials: Credentials) -> bytes:
-    # Telenor's examples encode the two as they are; RFC 6749, section 2.3.1, would have them form-encoded first.
+    # Telenor's examples encode the two as they are; RFC 6749, section 2.3.1, would have them
+    # form-encoded first.
     pair = f"{credentials.client_id}:{credentials.client_secret.reveal()}"
     return b"Basic " + base64.b64encode(pair.encode())
 
