@@ -36,7 +36,7 @@ from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
-from proxy.tokens.diagnosis import concerns_token, error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
@@ -107,6 +107,7 @@ class Proxy:
     ) -> None:
         self._settings = settings
         self._credentials = _credentials(settings.oauth)
+        self._secrets = _secrets(settings)
         self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
@@ -123,10 +124,9 @@ class Proxy:
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
         context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
         endpoint = TokenEndpoint(
-            origin=str(upstream_settings.origin),
-            token_path=oauth.token_path,
-            logout_path=oauth.logout_path,
-            tls=context,
+            Dialer(upstream_settings.origin, context),
+            oauth.token_path,
+            oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
         )
         source = TokenSource(
@@ -148,8 +148,8 @@ class Proxy:
             settings,
             source,
             pool,
-            error_code,
-            concerns_token=concerns_token,
+            error_code=self._error_code,
+            is_token_rejected=rejected_token,
             pacer=pacer,
             on_throttled=metrics.throttled,
         )
@@ -207,13 +207,17 @@ class Proxy:
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
                 await pool.close()
-                await endpoint.close()
                 await runner.cleanup()
+
+    def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
+        """Return the code that an error of the API names, unless it is a credential in force."""
+        return error_code_of(content, coding, self._secrets)
 
     def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
-        self._redactor.learn(_secrets(changed))
+        self._secrets = _secrets(changed)
+        self._redactor.learn(self._secrets)
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
