@@ -1,0 +1,68 @@
+"""The table of Telenor's documented calls is true of the proxy and of the sandbox."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from proxy.errors import Refused
+from proxy.forward import guard
+from proxy.sandbox import backend, login
+from proxy.settings import load
+from tests.docs.pages import PAGES, names, rows, section
+from tests.docs.test_snippets import REQUIRED
+
+PAGE = PAGES["docs/api.md"]
+CALLS = rows(section(PAGE, "Calls of a client"))
+LOGIN = rows(section(PAGE, "Calls of the proxy"))
+SETTINGS = load(None, REQUIRED)
+RULES = guard.Rules.of(SETTINGS)
+EXAMPLES = {"{orgNumber}": "914742315", "{msisdn}": "4799885577"}
+YES_OR_NO = {True: "yes", False: "no"}
+
+
+def parts(row: list[str]) -> tuple[str, str]:
+    """Read a row's method and path, with examples in the place of names."""
+    method, _, path = names(row[0])[0].partition(" ")
+    return method, re.sub(r"\{\w+\}", lambda name: EXAMPLES[name[0]], path)
+
+
+def passes(method: str, path: str) -> bool:
+    """Ask the guard, with the settings as they are installed."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
+    try:
+        guard.judge(guard.parse(head, RULES), RULES)
+    except Refused:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("row", CALLS + LOGIN, ids=lambda row: row[0].strip("`"))
+def test_a_row_is_true_of_the_guard_and_of_the_sandbox(row: list[str]) -> None:
+    """What the table says of a call is what the guard and the sandbox do with it."""
+    method, path = parts(row)
+    known = path in {login.TOKEN_PATH, login.LOGOUT_PATH} or backend.knows(method, path)
+    assert row[3] in {"stated", "demo"}
+    assert row[4:] == [YES_OR_NO[passes(method, path)], YES_OR_NO[known]]
+
+
+def test_every_stated_call_is_served_by_default() -> None:
+    """No documented call of either API is refused by the proxy as it is installed, and the sandbox knows them all."""
+    assert {tuple(row[4:]) for row in CALLS} == {("yes", "yes")}
+    assert {row[1] for row in CALLS} == {"Order", "Info"}
+
+
+def test_the_prefixes_are_the_default() -> None:
+    """The table of prefixes is the default of the setting."""
+    shown = [names(row[0])[0] for row in rows(section(PAGE, "Which prefix serves what"))]
+    assert shown == list(SETTINGS.upstream.allowed_paths)
+    used = {f"/{parts(row)[1].split('/')[1]}/" for row in CALLS}
+    assert used == set(shown)
+
+
+def test_the_sandbox_names_no_published_thing_as_unpublished() -> None:
+    """What the page lists as guessed is not said to be stated in the table of calls, but for the paths that are marked so."""
+    guessed = PAGES["docs/sandbox.md"].partition("**Guessed**")[2]
+    stated = {names(row[0])[0] for row in CALLS if row[3] == "stated"}
+    assert stated.isdisjoint(names(guessed))
