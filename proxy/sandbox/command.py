@@ -37,6 +37,10 @@ DEFAULT_PORT: Final = 8081
 _MAX_PORT: Final = 65535
 #: Everything the control API does is instant; a sandbox that has not answered by then is not one.
 _CONTROL_TIMEOUT_SECONDS: Final = 10
+_NO_TRUSTME: Final = (
+    "--tls makes a certificate with trustme, which is not installed. "
+    "Install the extra (telenor-proxy[sandbox]), or leave --tls away."
+)
 #: Both commands write a fault and a setting in the same way.
 _FAULT_SYNOPSIS: Final = "NAME[=VALUE][:COUNT]"
 _SETTING_SYNOPSIS: Final = "NAME=VALUE"
@@ -119,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | None) -> int:
-    # aiohttp and trustme (cryptography) are slow to import: `run` pays for them, not every use of the command line.
+    # aiohttp is slow to import: `run` pays for it, not every use of the command line.
     from proxy.sandbox.server import running  # noqa: PLC0415 # see above
 
     stop = asyncio.Event()
@@ -127,7 +131,11 @@ async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | N
         # Windows has no signal handlers in its loop; there KeyboardInterrupt ends the run.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    context, ca_file = (None, None) if tls_directory is None else _make_tls(host, tls_directory)
+    try:
+        context, ca_file = (None, None) if tls_directory is None else _make_tls(host, tls_directory)
+    except ImportError:
+        _complain(_NO_TRUSTME)
+        return 1
     async with contextlib.AsyncExitStack() as stack:
         try:
             url = await stack.enter_async_context(running(sandbox, host, port, context, log=_log))
@@ -140,7 +148,7 @@ async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | N
 
 
 def _make_tls(host: str, directory: Path) -> tuple[ssl.SSLContext, Path]:
-    from proxy.sandbox.tls import make_certificate  # noqa: PLC0415 # see _serve
+    from proxy.sandbox.tls import make_certificate  # noqa: PLC0415 # with the extra only
 
     context, authority = make_certificate(host)
     ca_file = directory / "ca.pem"

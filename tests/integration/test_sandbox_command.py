@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager
@@ -151,6 +152,25 @@ async def test_tls_with_an_authority_of_its_own() -> None:
         assert await asyncio.to_thread(command.control, arguments) == 0
         assert (await ended(process, signal.SIGTERM))[0] == 0
         assert not Path(ca_file).parent.exists()  # as above
+
+
+def test_without_the_extra_tls_is_refused_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where trustme is not installed, --tls ends with exit status 1 and says what to install."""
+    monkeypatch.setitem(sys.modules, "trustme", None)
+    monkeypatch.delitem(sys.modules, "proxy.sandbox.tls", raising=False)
+    assert command.run(sandbox_arguments("--tls", "--port", "0")) == 1
+    assert "Install the extra (telenor-proxy[sandbox])" in capsys.readouterr().err
+
+
+def test_nothing_else_needs_the_extra() -> None:
+    """The proxy, check, the demo and the sandbox without --tls run where neither trustme nor cryptography is installed."""
+    code = (
+        "import sys; sys.modules.update(trustme=None, cryptography=None); "
+        "import proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.sandbox.command, proxy.sandbox.server"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
 def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
