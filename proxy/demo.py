@@ -106,7 +106,7 @@ Read something:
 End all access tokens, then place the order once more: the proxy gets a new token and sends the order again:
   curl -X POST {sandbox_url}{PREFIX}revoke
 
-Switch on a fault: the next order is placed, and its answer is lost. Place the order again and see what the proxy says of it:
+Switch on a fault: the next order is placed, and its answer is lost. Place it and see the outcome:
   curl -X POST {sandbox_url}{PREFIX}faults -d '{json.dumps(_FAULT)}'
   All faults: telenor-proxy sandbox --help, and docs/sandbox.md.
 

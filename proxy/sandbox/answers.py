@@ -1,7 +1,8 @@
 """What api.telenor.no is known to answer, as tables: the published errors, and the shapes in which their content may come.
 
-Statuses, codes and meanings are Telenor's. The JSON shape of an error is not published, so it is a choice (`SHAPES`); the likely
-one is `gateway`, which old code of Telenor's calls the gateway's default.
+Statuses, codes and meanings are Telenor's. The JSON shape of an error is not published, so it is a
+choice (`SHAPES`); the likely one is `gateway`, which old code of Telenor's calls the gateway's
+default.
 Never: state, decisions.
 """
 

@@ -1,6 +1,7 @@
 """The API behind the token: orders, accounts, and the reads of the Info API, with the gateway's checks in front.
 
-Paths, methods and shapes are Telenor's where it has published them (docs/api.md); docs/sandbox.md says what is chosen here.
+Paths, methods and shapes are Telenor's where it has published them (docs/api.md);
+docs/sandbox.md says what is chosen here.
 Never: faults, sockets.
 """
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 #: Stated by Telenor for accountReference1 to 3.
 MAX_REFERENCE_CHARACTERS: Final = 30
 
-#: Published: the members of an order, which are strings on a subscription and, but for the type, integers on an agreement.
+#: Published: the members of an order. Ids are strings on a subscription, integers on an agreement.
 _SUBSCRIPTION_ORDER: Final = {"productId": str, "msisdn": str, "type": str}
 _AGREEMENT_ORDER: Final = {"productId": int, "agreementId": int, "type": str}
 _KINDS: Final = {str: "a string", int: "an integer"}

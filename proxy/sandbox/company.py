@@ -1,6 +1,7 @@
-"""The company whose data the stand-in serves: made up, in the shapes that Telenor has published for the Info API.
+"""The company whose data the stand-in serves: made up, in the shapes that Telenor has published.
 
-Where a published shape names a member but not what is in it, the content is a guess; docs/sandbox.md says which.
+Where a published shape names a member but not what is in it, the content is a guess;
+docs/sandbox.md says which.
 Never: state, decisions, sockets.
 """
 
@@ -15,10 +16,11 @@ _NAME: Final = "TELENOR"
 #: Published: a top-level array of `orgNumber` and `name`.
 ORGANIZATIONS: Final = ({"orgNumber": ORG_NUMBER, "name": _NAME},)
 
-#: Published as the type of an account's and an agreement's `owner`. It names the number otherwise than `ORGANIZATIONS` does.
+#: Published as the type of an account's and an agreement's `owner`. The number has another name
+#: than in `ORGANIZATIONS`.
 OWNER: Final = {"organizationNumber": ORG_NUMBER, "name": _NAME}
 
-#: Published: a top-level array with these members. The agreement of the Order API's example order comes second.
+#: Published: a top-level array with these members. The second one is that of the example order.
 AGREEMENTS: Final = tuple(
     {
         "id": agreement_id,
@@ -31,7 +33,7 @@ AGREEMENTS: Final = tuple(
     for agreement_id in ("123456", "5538579")
 )
 
-#: Published: the path, and that an `addressCardId` comes out of it. The array and the other member are a guess.
+#: Published: the path, and that it gives an `addressCardId`. The array and `address` are a guess.
 ADDRESS_CARDS: Final = {
     ORG_NUMBER: (
         {"addressCardId": "1000001", "address": "Snarøyveien 30, 1360 Fornebu"},
@@ -44,7 +46,7 @@ _SUBSCRIPTION_TYPE: Final = {"id": "50001", "name": "Sandbox Bedrift"}
 #: The number of Telenor's own example order, and the next one.
 _MSISDNS: Final = ("4799885577", "4799885578")
 
-#: Published members of an account, in their order; a reference that was never given is null here, which is a guess.
+#: Published members of an account. One that was never given is null here, which is a guess.
 _ACCOUNT_MEMBERS: Final = (
     "accountReference1",
     "accountReference2",
@@ -60,6 +62,6 @@ def subscriptions() -> dict[str, dict[str, Any]]:
 
 
 def account_content(account_id: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Put an account into its published shape: the members that Telenor names, and nothing else of what it was created with."""
+    """Put an account into its published shape, without other members that it was created with."""
     given = {name: body.get(name) for name in _ACCOUNT_MEMBERS}
     return {"id": account_id, **given, "owner": OWNER, "status": "OPEN"}

@@ -1,7 +1,9 @@
 """What can be made to go wrong, as a table, and which of it is switched on.
 
-A fault is an effect on the calls of one place: token endpoint, logout, API, and of the API only what places an order. Per call one
-fault applies, and the delays of its places on top of it. Faults with a count come first, the oldest first, so that several make a sequence; then those without one, the newest first.
+A fault is an effect on the calls of one place: token endpoint, logout, API, and of the API only what
+places an order. Per call one fault applies, and the delays of its places on top of it. Faults with a
+count come first, the oldest first, so that several make a sequence; then those without one, the
+newest first.
 Never: sockets; a call's own content.
 """
 
@@ -205,7 +207,10 @@ class Faults:
         return [fault.shown() for fault in self._active.values()]
 
     def take(self, *places: FaultPlace) -> list[ActiveFault]:
-        """Take what meets the next call of these places: at most one fault, and the delays. A count goes down, and ends its fault at 0."""
+        """Take what meets the next call of these places: at most one fault, and the delays.
+
+        A count goes down, and ends its fault at 0.
+        """
         here = [fault for fault in self._active.values() if fault.kind.place in places]
         delays = [fault for fault in here if fault.effect.delay_seconds is not None]
         others = [fault for fault in here if fault.effect.delay_seconds is None]

@@ -59,7 +59,7 @@ def token(sandbox: Sandbox, call: Call) -> Answer:
 
 
 def _minimal(value: str, expires_in: object) -> Answer:
-    """Write the answer as the real endpoint was seen to: two strings, and a space before each colon."""
+    """Write two strings, with a space before each colon, as the real endpoint was seen to do."""
     members = {"access_token": value} | ({} if expires_in is None else {"expires_in": str(expires_in)})
     written = ", ".join(f'"{name}" : "{each}"' for name, each in members.items())
     return Answer(200, f"{{{written}}}".encode(), JSON_TYPE, NO_STORE)

@@ -1,6 +1,7 @@
 """The parameters of the Info API's lists, with the rules that Telenor has published for them.
 
-`productId` or `since` (changed within so many seconds), not both; `ascending`; `page` from 0; `pageSize` from 1 to 1,000.
+`productId` or `since` (changed within so many seconds), not both; `ascending`; `page` from 0;
+`pageSize` from 1 to 1,000.
 Never: state, sockets.
 """
 
@@ -19,7 +20,7 @@ _Entry = TypeVar("_Entry")
 
 #: Published: `pageSize` is from 1 to 1,000.
 MAX_PAGE_SIZE: Final = 1000
-#: The size of a page where none is asked for is not published: the largest one, so that a small list comes whole.
+#: Not published. The largest one, so that a small list comes whole.
 _DEFAULT_PAGE_SIZE: Final = MAX_PAGE_SIZE
 #: Longer numbers mean nothing here, and `int` is slow with very long ones.
 _MAX_DIGITS: Final = 12
@@ -49,12 +50,12 @@ class Search:
 
 
 def read_page(query: str) -> Page:
-    """Read `page` and `pageSize` out of a raw query. Raises UsageError with the rule that was broken."""
+    """Read `page` and `pageSize` out of a raw query. Raises UsageError with the broken rule."""
     return _page(_parameters(query))
 
 
 def read_search(query: str) -> Search:
-    """Read a search for subscriptions out of a raw query. Raises UsageError with the rule that was broken."""
+    """Read a search for subscriptions out of a raw query. Raises UsageError with the broken rule."""
     given = _parameters(query)
     product_id, since = given.get("productId"), given.get("since")
     if product_id is not None and since is not None:
@@ -69,7 +70,7 @@ def read_search(query: str) -> Search:
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """Read the parameters by name, the last one where a name comes twice. Names that are not published are not looked at."""
+    """Read the parameters by name, the last one where a name comes twice."""
     return dict(parse_qsl(query, keep_blank_values=True))
 
 

@@ -131,7 +131,7 @@ async def _head(request: web.Request, answer: Answer) -> web.StreamResponse:
 
 
 async def _twice(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Send the whole answer, then the same bytes again: to the caller, the answer to a call that it has not made yet."""
+    """Send the whole answer, then the same bytes again, which answer nothing that was asked."""
     response = await _head(request, answer)
     await response.write(answer.body)
     await response.write_eof()

@@ -31,7 +31,8 @@ EXPIRES_IN: Final[dict[str, Callable[[float], object]]] = {
     "words": lambda _seconds: "soon",
 }
 
-#: The members of a login's answer. `minimal` is what the real endpoint was seen to give: two strings, and no `token_type`.
+#: The members of a login's answer. `minimal` is what the real endpoint was seen to give: two
+#: strings, and no `token_type`.
 MINIMAL: Final = "minimal"
 TOKEN_ANSWERS: Final = ("full", MINIMAL)
 

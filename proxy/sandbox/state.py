@@ -67,7 +67,7 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenCall:
-    """One call of the token endpoint: its status (`dropped` when the caller saw none), and Telenor's code in a refusal."""
+    """One call of the token endpoint: its outcome (see `Reply`), and Telenor's code in a refusal."""
 
     outcome: str
     code: int | None
@@ -78,8 +78,8 @@ class Order:
     """An order that was accepted.
 
     path: where it was placed, on a subscription or on an agreement.
-    count: orders with this very body at that path so far, this one included; 2 means that it was placed twice.
-    request_id, idempotency_key: the fields `X-Request-Id` and `Idempotency-Key`, if they came with it.
+    count: orders with this very body at that path so far, this one included; 2 means twice.
+    request_id, idempotency_key: what came as `X-Request-Id` and `Idempotency-Key`, if anything.
     authorization_fields: how many `Authorization` fields came with it.
     field_names: all names, in lower case, in their order.
     """
@@ -234,7 +234,7 @@ class Sandbox:
     # Subscriptions
 
     def find_subscriptions(self, product_id: str | None, since_seconds: int | None) -> list[str]:
-        """Find the MSISDNs that have the product (None: any), or that changed within so many seconds (None: ever)."""
+        """Find the MSISDNs with that product that changed within so many seconds; None: any, ever."""
         newest = dict(self._changed_at)
         having: set[str] = set()
         for order in self.orders:
@@ -351,7 +351,7 @@ class Sandbox:
         ]
 
     def placed_shown(self) -> list[dict[str, object]]:
-        """Count for the control API how often each order was placed: a row for each content, in the order of the first one."""
+        """Count how often each order was placed: a row for each content, the oldest first."""
         rows: dict[tuple[str, bytes], list[Order]] = {}
         for order in self.orders:
             rows.setdefault(_content(order.path, order.body), []).append(order)
@@ -369,7 +369,7 @@ class Sandbox:
 
 
 def _content(path: str, body: dict[str, Any]) -> tuple[str, bytes]:
-    """Give what makes two orders the same one: where they are placed, and their JSON without regard to spaces and order."""
+    """Give what makes two orders the same: their path, and their JSON without spaces and order."""
     return path, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 

@@ -73,6 +73,6 @@ class Reply:
 
     @property
     def outcome(self) -> str:
-        """The status, or `dropped` or `silent` when the caller saw none: for counters and the log."""
+        """The status, or `dropped` or `silent` when the caller saw none, for counters and log."""
         unseen = {Delivery.NONE: "dropped", Delivery.SILENT: "silent"}
         return unseen.get(self.delivery, str(self.answer.status))

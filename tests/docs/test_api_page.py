@@ -48,7 +48,7 @@ def test_a_row_is_true_of_the_guard_and_of_the_sandbox(row: list[str]) -> None:
 
 
 def test_every_stated_call_is_served_by_default() -> None:
-    """No documented call of either API is refused by the proxy as it is installed, and the sandbox knows them all."""
+    """The proxy as it is installed refuses no documented call, and the sandbox knows them all."""
     assert {tuple(row[4:]) for row in CALLS} == {("yes", "yes")}
     assert {row[1] for row in CALLS} == {"Order", "Info"}
 
@@ -61,8 +61,8 @@ def test_the_prefixes_are_the_default() -> None:
     assert used == set(shown)
 
 
-def test_the_sandbox_names_no_published_thing_as_unpublished() -> None:
-    """What the page lists as guessed is not said to be stated in the table of calls, but for the paths that are marked so."""
+def test_no_stated_call_is_listed_as_a_guess() -> None:
+    """No call that Telenor states is on the sandbox page's list of guesses."""
     guessed = PAGES["docs/sandbox.md"].partition("**Guessed**")[2]
     stated = {names(row[0])[0] for row in CALLS if row[3] == "stated"}
     assert stated.isdisjoint(names(guessed))

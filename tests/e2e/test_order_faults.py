@@ -1,4 +1,4 @@
-"""What a customer sees who tries his own retries: the sandbox's faults of orders, through the proxy, and the count of what was placed."""
+"""What a customer sees who tests his own retries: faults of orders, through the proxy, and counts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_the_sandbox_counts_what_the_proxy_cannot_know(
     outcome: str | None,
     times: int,
 ) -> None:
-    """The proxy says the truth, which is often that it does not know; the sandbox says how often the order was placed."""
+    """The proxy says that it does not know; the sandbox says how often the order was placed."""
     upstream = {"url": api.url, "response_timeout_seconds": 1}
     proxy = await start.ready(configuration(api.url, upstream=upstream))
     api.sandbox.fault(fault, count=1)
@@ -49,7 +49,7 @@ async def test_the_sandbox_counts_what_the_proxy_cannot_know(
 
 
 async def test_a_second_answer_goes_to_nobody(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
-    """An answer that comes twice is passed on once; the next order gets its own answer, on another connection."""
+    """An answer that comes twice is passed on once; the next order gets its own answer."""
     proxy = await start.ready(configuration(api.url))
     url = await proxy.url(ORDERS)
     api.sandbox.fault("order_answered_twice", count=1)
