@@ -107,7 +107,12 @@ class UpstreamSettings(Section):
     )
     allowed_paths: tuple[str, ...] = setting(
         ALLOWED_PATHS,
-        ("/corporate-mobile-subscriptions/", "/corporate-accounts/"),
+        (
+            "/corporate-mobile-subscriptions/",
+            "/corporate-accounts/",
+            "/corporate-agreements/",
+            "/organizations/",
+        ),
         description="Path prefixes that clients may call; all else gets 403, and `/oauth/` always does.",
     )
     connect_timeout_seconds: float = setting(

@@ -329,7 +329,7 @@ _NO_REASON: Final = Diagnosis(
     "no reason was given that the proxy knows",
     (_ID, _SECRET, _USERNAME, _PASSWORD),
     f"Compare {_ID} and {_SECRET} with {_APP}, and {_USERNAME} and {_PASSWORD} with {_USER}. "
-    "A person's login, to the developer portal (Connect ID) or to Min Bedrift, does not work here.",
+    "A person's login (Telenor ID, formerly Connect ID, or Min Bedrift) does not work here.",
 )
 _UNEXPECTED: Final = Diagnosis(
     "this is no answer that a token endpoint gives",
@@ -383,6 +383,7 @@ def looks_like_person(username: str) -> str | None:
     else:
         return None
     return (
-        f"oauth.username looks like {kind}, so like a person's login (Connect ID or Min Bedrift), which the API does not accept. "
-        f"Set it to the company's machine user, whose name is `api` and digits; an administrator of the company finds it in {_USER}."
+        f"oauth.username looks like {kind}, so like a person's login (Telenor ID, formerly Connect ID, or Min Bedrift), "
+        "which the API does not accept. Set it to the company's machine user, whose name is `api` and digits; "
+        f"an administrator of the company finds it in {_USER}."
     )

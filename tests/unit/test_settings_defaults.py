@@ -31,7 +31,12 @@ DEFAULTS: dict[str, object] = {
     "upstream.url": "https://api.telenor.no",
     "upstream.allow_plaintext": False,
     "upstream.ca_file": None,
-    "upstream.allowed_paths": ["/corporate-mobile-subscriptions/", "/corporate-accounts/"],
+    "upstream.allowed_paths": [
+        "/corporate-mobile-subscriptions/",
+        "/corporate-accounts/",
+        "/corporate-agreements/",
+        "/organizations/",
+    ],
     "upstream.connect_timeout_seconds": 5,
     "upstream.response_timeout_seconds": 60,
     "upstream.max_connections": 100,

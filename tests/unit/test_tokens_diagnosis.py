@@ -119,7 +119,7 @@ def test_every_documented_code_has_words(code: str) -> None:
         ("23", {"oauth.username", "oauth.client_id"}, "Min Bedrift"),
         ("8", {"oauth.scope"}, "oauth.scope"),
         ("invalid_grant", {"oauth.username", "oauth.password"}, "Min Bedrift"),
-        (None, CREDENTIALS, "Connect ID"),
+        (None, CREDENTIALS, "Telenor ID, formerly Connect ID"),
     ],
 )
 def test_a_refusal_names_the_credential_and_its_place(
