@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
+import trustme
 from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
@@ -26,6 +27,16 @@ class Configuration(NamedTuple):
     is_missing: bool = False
     has_credentials: bool = True
 
+
+_CA: Final = trustme.CA()
+_ONE: Final = _CA.issue_cert("a.example")
+_PEM_FILES: Final = {
+    "one.crt": _ONE.cert_chain_pems[0].bytes(),
+    "one.key": _ONE.private_key_pem.bytes(),
+    "two.key": _CA.issue_cert("b.example").private_key_pem.bytes(),
+    "half.key": _ONE.private_key_pem.bytes()[:60],
+    "locked.key": b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+}
 
 CONFIGURATIONS: Final = (
     Configuration(is_missing=True),
@@ -99,7 +110,28 @@ CONFIGURATIONS: Final = (
             "telemetry: {otlp_endpoint: collector}",
             "telemetry: {otlp_endpoint: 'http://user:SECRET@collector:4318'}",
             "telemetry: {otlp_endpoint: 'http://collector:4318/v1/traces'}",
+            "listen: {host: [a, A]}",
+            "listen: {clients: [5, {}, {name: A, key: SECRET}, {name: b, key: SECRET-1, kye: 1}]}",
+            "listen: {clients: [{name: a, key: SECRET-1, key_file: x}, {name: b, key: SECRET-1}]}",
+            "listen: {clients: [{name: a, certificate: '*', allowed_methods: [brew]}]}",
+            "listen: {clients: erp}",
+            "listen: {clients: '[]'}",
+            "upstream: {proxy_url: 'socks5://a:1'}",
+            "upstream: {proxy_url: 'http://user:SECRET@a:1'}",
+            "upstream: {proxy_url: 'http://a'}",
+            "orders: {store: 'redis:a'}",
+            "orders: {store: 'http://a'}",
+            "orders: {store: a/}",
+            "orders: {store: 'redis://:SECRET@a'}",
+            "orders: {store: 'redis://a/x'}",
             # Values that contradict each other.
+            "listen: {client_key: SECRET-1, clients: [{name: a, key: SECRET-2, allowed_paths: [/x/]}]}",
+            "listen: {clients: [{name: a, certificate: a.example}]}",
+            "upstream: {proxy_url: 'http://127.0.0.1:8080'}",
+            "upstream: {proxy_username: a, proxy_password: SECRET}",
+            "upstream: {proxy_url: 'http://a:1', proxy_username: a}",
+            "orders: {guard_seconds: 1}",
+            "orders: {store: memory, store_password: SECRET}",
             "listen: {unix_socket: a, host: b, port: 1}",
             "admin: {port: 8080}",
             "upstream: {url: 'http://api.example'}",
@@ -109,6 +141,26 @@ CONFIGURATIONS: Final = (
         ),
     ),
     Configuration(environ={"LISTEN__PORT": "http"}),
+    # TLS of the listener.
+    *(
+        Configuration(
+            f"listen: {{{', '.join(f'tls_{key}_file: FOLDER/{name}' for key, name in named.items())}}}",
+            files=_PEM_FILES,
+        )
+        for named in (
+            {"certificate": "one.crt", "key": "two.key"},
+            {"certificate": "one.crt"},
+            {"certificate": "one.crt", "key": "half.key"},
+            {"certificate": "one.crt", "key": "one.crt"},
+            {"certificate": "one.crt", "key": "locked.key"},
+            {"certificate": "one.crt", "key": "nowhere"},
+            {"certificate": "one.crt", "key": "."},
+            {"key": "one.key"},
+            {"client_ca": "one.crt"},
+        )
+    ),
+    # Keys of clients.
+    Configuration("listen: {clients: [{name: a, key_file: FOLDER/keys}]}", files={"keys": b"abcdefgh\nx"}),
     # Secrets from files.
     Configuration(environ={"OAUTH__PASSWORD_FILE": "/run/SECRET"}, has_credentials=False),
     Configuration("oauth: {password_file: FOLDER/nowhere}"),
