@@ -106,6 +106,7 @@ class Proxy:
     ) -> None:
         self._settings = settings
         self._credentials = _credentials(settings.oauth)
+        self._writer = writer
         self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
@@ -176,10 +177,13 @@ class Proxy:
                 "refused": rotation.refused,
                 "restart_needed": rotation.restart_needed,
             },
+            log=self._writer.status,
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
         _expose(metrics, source, listener, upstream, pacer)
+        lost = ("telenor_proxy_log_lines_lost", "Log lines that could not be written to standard output.")
+        metrics.counter(*lost, lambda: self._writer.losses.lost)
         runner = web.AppRunner(
             create_app(report, local=is_loopback(settings.admin.host)),
             access_log=None,

@@ -70,7 +70,8 @@ MAY_IMPORT: Final = {
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
-    "logs": {"records", "settings"},
+    "logs": {"output", "records", "settings"},
+    "output": set[str](),
     "telemetry": {"clock", "errors", "records"},
     "settings": {"errors", "secret"},
     "sandbox": set[str](),
@@ -215,6 +216,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
         "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
+        "output": {"time.monotonic"},  # how often trouble is told
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
         "forward.service": {"time.perf_counter"},
