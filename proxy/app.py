@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import logs, starting, telemetry
+from proxy import descriptors, logs, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
@@ -118,6 +118,8 @@ class Proxy:
         settings = self._settings
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
+        most_files = descriptors.limit()
+        fitted = descriptors.fitted(settings, most_files)
         history = History(clock.now())
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
@@ -140,7 +142,7 @@ class Proxy:
         upstream = Upstream(
             upstream_settings.origin,
             context,
-            max_connections=upstream_settings.max_connections,
+            max_connections=fitted.upstream.max_connections,
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
@@ -156,7 +158,7 @@ class Proxy:
         )
 
         observers: list[Callable[[Record], None]] = [self._access_log, metrics]
-        listener = Listener(settings, forwarder, functools.partial(_tell, observers))
+        listener = Listener(fitted, forwarder, functools.partial(_tell, observers))
         rotation = Rotation(
             settings,
             self._configuration,
@@ -178,12 +180,11 @@ class Proxy:
                 "restart_needed": rotation.restart_needed,
             },
             log=self._writer.status,
+            limits=functools.partial(descriptors.status, settings, most_files),
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, upstream, pacer)
-        lost = ("telenor_proxy_log_lines_lost", "Log lines that could not be written to standard output.")
-        metrics.counter(*lost, lambda: self._writer.losses.lost)
+        _expose(metrics, source, listener, upstream, pacer, self._writer)
         runner = web.AppRunner(
             create_app(report, local=is_loopback(settings.admin.host)),
             access_log=None,
@@ -242,6 +243,7 @@ class Proxy:
             except OSError as error:
                 raise StartError(starting.why_not_bound("listen", listen.host, listen.port, error)) from None
         starting.tell(listen, self._configuration.file)
+        starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=admin.host, port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
 
@@ -286,9 +288,16 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
 
 
 def _expose(
-    metrics: Metrics, source: TokenSource, listener: Listener, upstream: Upstream, pacer: Pacer | None
+    metrics: Metrics,
+    source: TokenSource,
+    listener: Listener,
+    upstream: Upstream,
+    pacer: Pacer | None,
+    writer: logs.LineWriter,
 ) -> None:
-    """Let a scrape read what is state and not a count."""
+    """Let a scrape read what is state, or counted elsewhere."""
+    lost = "Log lines that could not be written to standard output."
+    metrics.counter("telenor_proxy_log_lines_lost", lost, lambda: writer.losses.lost)
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")

@@ -35,8 +35,9 @@ TELL_SECONDS: Final = 10.0
 #: Seconds until a full non-blocking descriptor is tried again.
 _RETRY_SECONDS: Final = 0.02
 _STANDARD_ERROR: Final = 2
-_FULL: Final = "its reader does not keep up, and the queue is full"
-_LATE: Final = "its reader did not keep up until the end"
+FULL: Final = "its reader does not keep up, and the queue is full"
+LATE: Final = "its reader did not keep up until the end"
+UNNAMED: Final = "the system gives no reason"
 
 log = structlog.get_logger("proxy.output")
 
@@ -115,7 +116,7 @@ class LineWriter:
                 self._chunks.put(done)
         written = done.wait(seconds)
         if not written:
-            self._lose(0, _LATE)
+            self._lose(0, LATE)
         complaining = self._complaining
         if complaining is not None:
             complaining.join(_RETRY_SECONDS)
@@ -135,7 +136,7 @@ class LineWriter:
                     self._thread = threading.Thread(target=self._run, name="log", daemon=True)
                     self._thread.start()
         if not fits:
-            self._lose(len(lines), _FULL)
+            self._lose(len(lines), FULL)
 
     # --- The thread ---------------------------------------------------------------------------------------------------
 
@@ -170,7 +171,7 @@ class LineWriter:
             except BlockingIOError:  # another holder of the pipe made it non-blocking
                 threading.Event().wait(_RETRY_SECONDS)
             except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else "it cannot be written to"
+                reason = os.strerror(error.errno) if error.errno else UNNAMED
                 self._torn = self._torn or len(rest) < len(data)
                 self._lose(bytes(rest).count(b"\n"), reason)
                 return
@@ -190,7 +191,7 @@ class LineWriter:
             if busy or now - self._complained_at < TELL_SECONDS:
                 return
             self._complained_at = now
-            text = f"telenor-proxy: log lines are lost: standard output: {reason}."
+            text = complaint(reason)
             # In a thread of its own: standard error may be the same pipe.
             self._complaining = threading.Thread(target=self._complain, args=(text,), daemon=True)
             self._complaining.start()
@@ -208,6 +209,14 @@ class LineWriter:
         with contextlib.suppress(RuntimeError):  # the event loop has ended
             if loop is not None and missing:
                 loop.call_soon_threadsafe(_tell_restored, missing)
+
+
+def complaint(reason: str) -> str:
+    """Say on standard error that lines are lost; reason: FULL, LATE, UNNAMED, or the system's own words."""
+    return (
+        f"telenor-proxy: log lines are lost, because standard output cannot be written: {reason}. "
+        "See that its reader keeps up, and that its disk has room."
+    )
 
 
 def _tell_restored(lost: int) -> None:

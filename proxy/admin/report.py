@@ -75,6 +75,7 @@ class Report:
         upstream: Callable[[], dict[str, int]],
         configuration: Callable[[], dict[str, list[str]]] = dict,
         log: Callable[[], dict[str, object]] = dict,
+        limits: Callable[[], dict[str, object]] = dict,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -85,6 +86,7 @@ class Report:
         self._upstream = upstream
         self._configuration = configuration
         self._log = log
+        self._limits = limits
         self._started_at = clock.wall()
         self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
@@ -154,6 +156,7 @@ class Report:
         configuration: what is wrong with the configuration as it was read last (`refused`), and which of its settings wait for a restart
         (`restart_needed`). `settings` are those in force.
         log: how many lines could not be written (`lost`), and why none can be now (`reason`; None if they can).
+        limits: how many connections fit into the descriptors that the process may have (see `descriptors.status`).
         history: see `History.series`.
         """
         problem = self.not_ready()
@@ -177,6 +180,7 @@ class Report:
             "history": self._history.series(self._clock.now()),
             "configuration": self._configuration(),
             "log": self._log(),
+            "limits": self._limits(),
             "settings": self.settings.effective(),
         }
 

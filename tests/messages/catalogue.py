@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from multidict import CIMultiDict
 
 import proxy
-from proxy import check, errors, healthcheck, notify, starting
+from proxy import check, descriptors, errors, healthcheck, notify, output, starting
 from proxy.errors import ConfigError, TokenError
 from proxy.forward.upstream import connect_failure
 from proxy.secret import Secret
@@ -256,6 +256,9 @@ def _log() -> Iterator[Message]:
     yield Message(
         LOG, "listener.open_to_network", starting.whom_it_is_open_to(ListenSettings(host="0.0.0.0"))
     )
+    yield Message(LOG, "descriptors.short", descriptors.why_short(_settings(), 1024) or "")
+    for reason in (output.FULL, output.LATE, output.UNNAMED):
+        yield Message(LOG, "on standard error", output.complaint(reason))
     for said in map(policy.lifetime, (None, "soon", 1e9)):
         yield Message(LOG, "token.lifetime_clamped", said.note or "")
 

@@ -38,6 +38,9 @@ NOT_MESSAGES: Final = {
     "an https origin needs a TLS context": "the same",
     "an authority without a name": "stands in for a name in a finding of `check`",
     "(a message that could not be put together)": "stands in for what a library said",
+    "(an exception that cannot be shown)": "the same",
+    "(…: it cannot be shown)": "the same",
+    "… … ms": "the beginning of a call's line on the console",
     **{
         beginning: "what PyYAML says, and nobody repeats"
         for beginnings, _ in syntax._MEANINGS

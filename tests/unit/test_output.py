@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from proxy import logs
-from proxy.output import MOST_QUEUED, TELL_SECONDS, LineWriter, Losses
+from proxy.output import FULL, LATE, MOST_QUEUED, TELL_SECONDS, LineWriter, Losses, complaint
 from proxy.settings import LogSettings
 
 if TYPE_CHECKING:
@@ -162,10 +162,7 @@ async def test_a_pipe_that_is_not_read_stops_nothing(pipe: tuple[int, int]) -> N
     # What is on its way into the pipe is the only thing that counts neither here nor there.
     assert MOST_QUEUED - len(LINE) <= kept <= 2 * MOST_QUEUED
     assert complaints.came.wait(DEADLINE)
-    (text,) = complaints.texts
-    assert text == (
-        "telenor-proxy: log lines are lost: standard output: its reader does not keep up, and the queue is full."
-    )
+    assert complaints.texts == [complaint(FULL)]
     assert drain(reading, kept) == LINE * (written - lost)
     assert writer.write_out(DEADLINE)
 
@@ -178,7 +175,7 @@ def test_the_end_waits_for_a_bounded_time(pipe: tuple[int, int]) -> None:
     writer.write(LINE * 100)
     assert not writer.write_out(0.05)
     assert complaints.came.wait(DEADLINE)
-    assert "until the end" in complaints.texts[0]
+    assert complaints.texts == [complaint(LATE)]
     assert drain(reading, 100 * len(LINE)) == LINE * 100
     assert writer.write_out(DEADLINE)
 
