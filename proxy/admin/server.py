@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from proxy.admin import page
 
@@ -120,7 +120,9 @@ async def _keep_out_rebound_names(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Answer to addresses and `localhost` only: a web page that points its own name at 127.0.0.1 comes with that name in Host."""
-    # RFC 9112, section 3.2: 400 for none, several, and one that is no host.
+    # RFC 9112, section 3.2: 400 for none, several, and one that is no host. HTTP/1.0 may do without; browsers never do.
+    if request.version < HttpVersion11 and "Host" not in request.headers:
+        return await handler(request)
     hosts = [_HOST.fullmatch(value) for value in request.headers.getall("Host", [])]
     if len(hosts) != 1 or hosts[0] is None:
         raise web.HTTPBadRequest

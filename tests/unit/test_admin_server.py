@@ -197,6 +197,19 @@ async def test_a_request_has_one_host(aiohttp_client: AiohttpClient, fields: byt
     await writer.wait_closed()
 
 
+async def test_a_health_check_needs_no_host(
+    aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP/1.0 knows no `Host`: what this machine is called does not matter then."""
+    monkeypatch.setattr("socket.getfqdn", lambda: "somewhere.example")
+    client = await aiohttp_client(create_app(FakeReport(), local=True))
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"GET /readiness HTTP/1.0\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_behind_a_pod_address_any_name_is_good(aiohttp_client: AiohttpClient) -> None:
     """Probes and Prometheus call by whatever name they know."""
     client = await aiohttp_client(create_app(FakeReport()))
