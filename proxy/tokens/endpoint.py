@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import aiohttp
+import structlog
 from yarl import URL
 
 import proxy
@@ -24,6 +25,7 @@ from proxy.tokens.answers import Answer, read_grant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import SimpleNamespace
 
     from proxy.tokens.values import AccessToken, Credentials, Grant
 
@@ -39,6 +41,8 @@ _FIELDS: Final = {
     "Accept-Encoding": "identity",
     "User-Agent": f"telenor-proxy/{proxy.__version__}",
 }
+
+_log = structlog.get_logger("proxy.tokens")
 
 
 class TokenEndpoint:
@@ -79,6 +83,7 @@ class TokenEndpoint:
             raise_for_status=False,
             timeout=aiohttp.ClientTimeout(total=None),
             skip_auto_headers=_NOT_BY_ITSELF,
+            trace_configs=[_connecting()],
         )
 
     async def fetch(self, credentials: Credentials) -> Grant:
@@ -113,6 +118,7 @@ class TokenEndpoint:
         received: Mapping[str, str] = {}
         body = bytearray()
         failure: TokenUnavailable | None = None
+        began = asyncio.get_running_loop().time()
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
@@ -129,10 +135,46 @@ class TokenEndpoint:
             failure = _timed_out(self._timeout_seconds)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             failure = _translate(error)
+        _log.debug(
+            "token.endpoint_answered",
+            method=method,
+            status=status or None,
+            bytes=len(body),
+            reason=None if failure is None else failure.reason,
+            ms=_since(began),
+        )
         # Raised here and not above, so that the foreign exception, which may hold the request, is not even its context.
         if failure is not None and status < HTTPStatus.MULTIPLE_CHOICES:
             raise failure
         return Answer(status, received, bytes(body), whole=failure is None and len(body) <= MOST_ANSWER_BYTES)
+
+
+def _connecting() -> aiohttp.TraceConfig:
+    """Have the log say, at level debug, how long a connection takes."""
+    timing = aiohttp.TraceConfig()
+
+    async def dns_begins(_session: object, context: SimpleNamespace, _params: object) -> None:
+        context.dns_began = asyncio.get_running_loop().time()
+
+    async def dns_ends(_session: object, context: SimpleNamespace, _params: object) -> None:
+        context.dns_ms = _since(context.dns_began)
+
+    async def connecting_begins(_session: object, context: SimpleNamespace, _params: object) -> None:
+        context.began = asyncio.get_running_loop().time()
+
+    async def connecting_ends(_session: object, context: SimpleNamespace, _params: object) -> None:
+        dns_ms = getattr(context, "dns_ms", None)  # an address needs no name server
+        _log.debug("token.endpoint_connected", dns_ms=dns_ms, ms=_since(context.began))
+
+    timing.on_dns_resolvehost_start.append(dns_begins)
+    timing.on_dns_resolvehost_end.append(dns_ends)
+    timing.on_connection_create_start.append(connecting_begins)
+    timing.on_connection_create_end.append(connecting_ends)
+    return timing
+
+
+def _since(began: float) -> float:
+    return round((asyncio.get_running_loop().time() - began) * 1000, 2)
 
 
 # --- Faults on the way ------------------------------------------------------------------------------------------------
