@@ -36,6 +36,8 @@ def stdout(tmp_path: Path) -> Iterator[IO[str]]:
     root.handlers.clear()
     with (tmp_path / "stdout").open("w+", encoding="utf-8") as file:
         yield file
+        while _writers:
+            _writers.pop().write_out()
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
@@ -48,7 +50,6 @@ def text(stdout: IO[str]) -> str:
     """Return what is on standard output, once all of it is written."""
     for writer in _writers:
         assert writer.write_out()
-    _writers.clear()
     stdout.seek(0)
     return stdout.read()
 
@@ -369,6 +370,7 @@ def test_the_access_line_is_as_structlog_would_write_it(stdout: IO[str], record:
 def test_the_line_names_the_trace_of_a_request_that_had_one(stdout: IO[str]) -> None:
     """W3C Trace Context: the trace id alone, so that it can be searched for."""
     assert access_line(stdout, RECORD._replace(trace=TRACE))["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    text(stdout)
     stdout.seek(0)
     stdout.truncate(0)
     assert "trace_id" not in access_line(stdout, RECORD)
