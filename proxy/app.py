@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import logs, starting, telemetry
+from proxy import descriptors, logs, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
@@ -111,6 +111,7 @@ class Proxy:
         self._settings = settings
         self._credentials = _credentials(settings.oauth)
         self._secrets = _secrets(settings)
+        self._writer = writer
         self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
@@ -122,6 +123,8 @@ class Proxy:
         settings = self._settings
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
+        most_files = descriptors.limit()
+        fitted = descriptors.fitted(settings, most_files)
         history = History(clock.now())
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
@@ -142,7 +145,8 @@ class Proxy:
         )
         pool = Pool(
             Dialer(upstream_settings.origin, context),
-            max_connections=upstream_settings.max_connections,
+            max_connections=fitted.upstream.max_connections,
+            max_age=upstream_settings.max_age_seconds,
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
@@ -158,7 +162,7 @@ class Proxy:
         )
 
         observers: list[Callable[[Record], None]] = [self._access_log, metrics]
-        listener = Listener(settings, forwarder, functools.partial(_tell, observers))
+        listener = Listener(fitted, forwarder, functools.partial(_tell, observers))
         rotation = Rotation(
             settings,
             self._configuration,
@@ -179,10 +183,12 @@ class Proxy:
                 "refused": rotation.refused,
                 "restart_needed": rotation.restart_needed,
             },
+            log=self._writer.status,
+            limits=functools.partial(descriptors.status, settings, most_files),
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, pool, pacer)
+        _expose(metrics, source, listener, pool, pacer, self._writer)
         runner = web.AppRunner(
             create_app(report, local=all(map(is_loopback, settings.admin.host))),
             access_log=None,
@@ -251,6 +257,7 @@ class Proxy:
                     raise StartError(starting.why_not_bound("listen", host, listen.port, error)) from None
             where = {"host": starting.hosts(listen.host), "port": port}
         starting.tell(listen, self._configuration.file)
+        starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
 
@@ -295,9 +302,16 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
 
 
 def _expose(
-    metrics: Metrics, source: TokenSource, listener: Listener, pool: Pool, pacer: Pacer | None
+    metrics: Metrics,
+    source: TokenSource,
+    listener: Listener,
+    pool: Pool,
+    pacer: Pacer | None,
+    writer: logs.LineWriter,
 ) -> None:
-    """Let a scrape read what is state and not a count."""
+    """Let a scrape read what is state, or counted elsewhere."""
+    lost = "Log lines that could not be written to standard output."
+    metrics.counter("telenor_proxy_log_lines_lost", lost, lambda: writer.losses.lost)
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")

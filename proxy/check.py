@@ -20,7 +20,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy import starting
+from proxy import descriptors, starting
 from proxy.errors import CredentialsRefused, TokenError
 from proxy.network import tls
 from proxy.network.dialer import Dialer
@@ -137,6 +137,8 @@ def read(settings: Settings, environ: Mapping[str, str], file: Path | None = Non
     yield from _read_credentials(settings)
     if settings.listen.is_open:
         yield Finding(Mark.WARNING, "listener", starting.whom_it_is_open_to(settings.listen))
+    if short := descriptors.why_short(settings, descriptors.limit()):
+        yield Finding(Mark.WARNING, "limits", short)
     yield _read_destination(settings)
     yield from _read_environment(environ)
 

@@ -46,6 +46,7 @@ MAY_IMPORT: Final = {
     "app": {
         "admin",
         "clock",
+        "descriptors",
         "errors",
         "forward",
         "logs",
@@ -59,10 +60,11 @@ MAY_IMPORT: Final = {
         "tokens",
         "network",
     },
-    "check": {"errors", "network", "settings", "starting", "tokens"},
+    "check": {"descriptors", "errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
     "forward": {"clock", "errors", "http1", "network", "records", "settings"},
-    "network": {"http1", "settings"},
+    "network": {"descriptors", "http1", "settings"},
+    "descriptors": {"settings"},
     "http1": set[str](),
     "tokens": {"clock", "errors", "http1", "network", "secret"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
@@ -70,7 +72,8 @@ MAY_IMPORT: Final = {
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
-    "logs": {"records", "settings"},
+    "logs": {"output", "records", "settings"},
+    "output": set[str](),
     "telemetry": {"clock", "errors", "records"},
     "settings": {"errors", "secret"},
     "sandbox": set[str](),
@@ -218,6 +221,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
         "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
+        "output": {"time.monotonic"},  # how often trouble is told
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
         "forward.client": {"time.perf_counter"},
