@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
+from proxy.settings.origin import is_loopback
+
 if TYPE_CHECKING:
     from proxy.settings import AdminSettings
 
@@ -50,4 +52,6 @@ def stranger(admin: AdminSettings) -> str:
 
 
 def _host(admin: AdminSettings) -> str:
-    return _ANY_ADDRESS.get(admin.host, admin.host)
+    """Choose a loopback address if there is one, since that one answers whatever the network does."""
+    asked = [_ANY_ADDRESS.get(host, host) for host in admin.host]
+    return next(filter(is_loopback, asked), asked[0])

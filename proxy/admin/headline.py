@@ -75,7 +75,6 @@ class Since(NamedTuple):
     """Since when, in seconds since the epoch. None: it is not so, or was never otherwise."""
 
     token_failing: float | None = None
-    contended: float | None = None
     draining: float | None = None
     well: float | None = None
 
@@ -191,7 +190,7 @@ def judge(
     if not usable and token.last_failure is not None:
         return _token_failed(token, since)
     if token.contended:
-        return _contended(since)
+        return _contended(token)
     if not usable:
         return _waiting(token)
     if finding is not None and (finding.state is State.NOT_WORKING or token.last_failure is None):
@@ -210,7 +209,7 @@ def _draining(since: Since) -> Headline:
     )
 
 
-def _contended(since: Since) -> Headline:
+def _contended(token: TokenStatus) -> Headline:
     return Headline(
         State.NOT_WORKING,
         "contended",
@@ -218,7 +217,7 @@ def _contended(since: Since) -> Headline:
         "The API soon rejects each new token, so calls get 401: most likely another program logs in with the "
         "same machine user.",
         _STOP_THE_OTHER,
-        since.contended,
+        token.contended_since,
     )
 
 

@@ -100,9 +100,9 @@ class Report:
         self._orders: deque[_Order] = deque(maxlen=ORDERS_KEPT)
         self._orders_counted = 0
         self._draining_since: float | None = None
-        # Since when renewals fail, and since when another login ends this proxy's tokens: see `TokenWitness`.
-        self.token_failing_since: float | None = None
-        self.contended_since: float | None = None
+        # Since when renewals fail, and whether another login ended this proxy's tokens at the last look.
+        self._token_failing_since: float | None = None
+        self._contended = False
         self._token_well_since: float | None = None
         # Whoever watches the files with the credentials says so; the page then tells that a change of them is noticed.
         self.credentials_watched = False
@@ -154,29 +154,23 @@ class Report:
     def token_renewed(self) -> None:
         """Take note that there is a new token."""
         self._credentials_refused = False
-        if self.token_failing_since is not None:
-            self.token_failing_since, self._token_well_since = None, self._clock.wall()
+        if self._token_failing_since is not None:
+            self._token_failing_since, self._token_well_since = None, self._clock.wall()
 
     def token_not_renewed(self, reason: str) -> None:
         """Take note that a fetch of a token failed; `reason` is that of the `TokenError`."""
         self._credentials_refused = self._credentials_refused or reason == _REFUSED
-        if self.token_failing_since is None:
-            self.token_failing_since = self._clock.wall()
-
-    def token_contended(self) -> None:
-        """Take note that the API rejected one more token of a row."""
-        if self.contended_since is None:
-            self.contended_since = self._clock.wall()
+        if self._token_failing_since is None:
+            self._token_failing_since = self._clock.wall()
 
     def headline(self) -> Headline:
         """Say in a sentence whether it works."""
         token = self._token_status()
-        if not token.contended and self.contended_since is not None:
-            self.contended_since, self._token_well_since = None, self._clock.wall()
+        if self._contended and not token.contended:
+            self._token_well_since = self._clock.wall()
+        self._contended = token.contended
         well = [at for at in (self._calls.well_since, self._token_well_since) if at is not None]
-        since = Since(
-            self.token_failing_since, self.contended_since, self._draining_since, max(well, default=None)
-        )
+        since = Since(self._token_failing_since, self._draining_since, max(well, default=None))
         finding = self._calls.find(self._clock.now())
         return judge(token, finding, since, draining=self.draining, any_good=self._calls.any_good)
 
@@ -211,7 +205,7 @@ class Report:
         (`restart_needed`). `settings` are those in force.
         clients.by_name: for each named client its calls, refusals, last call and the use of its keys.
         log: how many lines could not be written (`lost`), and why none can be now (`reason`; None if they can).
-        limits: how many connections fit into the descriptors that the process may have.
+        limits: how many connections fit into the descriptors that the process may have (see `descriptors.status`).
         history: see `History.series`; only if asked for, because it is most of the whole.
         """
         problem = self.not_ready()
@@ -280,6 +274,4 @@ class TokenWitness:
 
     def contended(self) -> None:
         """Pass it on."""
-        if self.report is not None:
-            self.report.token_contended()
         self._observer.contended()

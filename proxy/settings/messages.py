@@ -16,11 +16,14 @@ WHERE_TO_FIND: Final[Mapping[str, str]] = MappingProxyType(
     {
         "oauth.client_id": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
         "oauth.client_secret": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
-        "oauth.username": "It is the machine user's name, which a company administrator finds in Min Bedrift, under APIs.",
+        "oauth.username": "It is the machine user's name, which a company administrator finds in Min Bedrift, under APIs; "
+        "not a Telenor ID (formerly Connect ID).",
         "oauth.password": "It is the machine user's password, generated in Min Bedrift and sent to a mobile phone.",
     }
 )
 
+#: How alike a setting of another section must be to be proposed: `true` is not `store`.
+_ALIKE: Final = 0.7
 #: Characters. A longer value is not repeated in a message.
 _LONGEST_SHOWN: Final = 40
 
@@ -84,4 +87,4 @@ def meant(name: str, sections: Collection[str] = ()) -> list[str]:
         return [siblings[near[0]]]
     if not siblings and (near := get_close_matches(plain, SETTINGS, n=1)):
         return near
-    return [everywhere[key] for key in get_close_matches(key, everywhere, n=1)]
+    return [everywhere[key] for key in get_close_matches(key, everywhere, n=1, cutoff=_ALIKE)]

@@ -1,9 +1,9 @@
-"""The closed table of error codes: which there are, what each means, and which of them may be shown.
+"""The closed table of error codes: which there are, what each means, which of them may be shown.
 
-Pure. An error code is written by the peer, so it could be anything, a credential included. A code that
-is shown (log, `/status`, answer, metric) is therefore one of this table, or a short number.
-Sources: Telenor's developer pages ("Error codes" of the token endpoint and of the Info API), RFC 6749
-sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, and Apigee's policy error reference.
+Pure. An error code is written by the peer, so it could be anything, a credential included. A code
+that is shown (log, `/status`, answer, metric) is therefore one of this table, or a short number.
+Sources: Telenor's developer pages ("Error codes" of the token endpoint and of the Info API), RFC
+6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, and Apigee's policy error reference.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
 
 #: The codes with which a new access token helps, and only these.
 CURABLE: Final = frozenset({"40105", "40106"})
-#: The same in the words of RFC 6750, section 3.1, and of Apigee, whatever stands before the last dot.
+#: The same in the words of RFC 6750, section 3.1, and of Apigee, whatever stands before the last
+#: dot.
 _CURABLE_WORDS: Final = frozenset(
     {"invalid_token", "invalid_access_token", "access_token_expired", "access_token_not_approved"}
 )
@@ -120,8 +121,8 @@ OAUTH: Final = frozenset(
     }
 )
 
-#: Apigee writes `fault.detail.errorcode` as the part of the gateway that failed, and why. Both are closed
-#: lists, and every pair of the two is a known word: versions of Apigee differ in the pairs.
+#: Apigee writes `fault.detail.errorcode` as the part of the gateway that failed, and why. Both are
+#: closed lists, and every pair of the two is a known word: versions of Apigee differ in the pairs.
 _APIGEE_PARTS: Final = (
     "keymanagement.service.",
     "oauth.v2.",
@@ -202,8 +203,8 @@ KNOWN: Final = frozenset(GATEWAY) | TOKEN_ENDPOINT | OAUTH | APIGEE
 #: For metrics: what any code that is not in `KNOWN` is counted as.
 OTHER: Final = "other"
 
-#: A number that is documented nowhere may be shown if it is no longer than Telenor's longest (4042000):
-#: a phone number has 8 digits or more, and so has every credential that Telenor makes.
+#: A number that is documented nowhere may be shown if it is no longer than Telenor's longest
+#: (4042000): a phone number has 8 digits or more, and so has every credential that Telenor makes.
 _SHORT_NUMBER: Final = re.compile(r"[0-9]{1,7}", re.ASCII)
 
 
@@ -244,8 +245,8 @@ def concerns_token(code: str | None) -> bool:
 def quotable(code: str | None, credentials: Iterable[str] = ()) -> str | None:
     """Return the code if it may stand in logs and messages, else None.
 
-    It may if it is in `KNOWN` or a number of at most seven digits, and neither is nor contains one of
-    `credentials`, the values in force: a server may repeat one where its error code should be.
+    It may if it is in `KNOWN` or a number of at most seven digits, and neither is nor contains one
+    of `credentials`, the values in force: a server may repeat one where its error code should be.
     """
     if code is None or not (code in KNOWN or _SHORT_NUMBER.fullmatch(code)):
         return None

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from proxy.tokens import codes, diagnosis
-from proxy.tokens.diagnosis import concerns_token, diagnose
+from proxy.tokens.codes import concerns_token
+from proxy.tokens.diagnosis import diagnose
 from tests.docs.pages import ROOT, TROUBLESHOOTING, names, rows, section
 
 BY_CODE = section(TROUBLESHOOTING, "By error code of Telenor")

@@ -286,8 +286,9 @@ def test_a_token_that_cannot_be_renewed_is_impaired() -> None:
 
 def test_two_programs_on_one_machine_user_are_not_working() -> None:
     """Whatever some calls get, and while the next token is being fetched."""
-    for status in (token(contended=True), token(contended=True, state=TokenState.EMPTY)):
-        found = Desk().get(GOOD, bad(401), times=5).headline(status, contended=9.0)
+    fight = {"contended": True, "contended_since": 9.0}
+    for status in (token(**fight), token(**fight, state=TokenState.EMPTY)):
+        found = Desk().get(GOOD, bad(401), times=5).headline(status)
         assert (found.state, found.cause, found.since) == (State.NOT_WORKING, "contended", 9.0)
         assert "another program logs in with the same machine user" in found.what
 

@@ -221,7 +221,7 @@ def test_the_headline_is_told(proxy: Proxy) -> None:
 
 
 async def test_it_says_since_when(proxy: Proxy) -> None:
-    """Since the first failed renewal, or the first lost token of a row; and since when all is well again."""
+    """Since the first failed renewal, or since tokens are lost in a row; and since when all is well again."""
     witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
     witness.report = proxy.report
     began = proxy.clock.wall()
@@ -234,10 +234,8 @@ async def test_it_says_since_when(proxy: Proxy) -> None:
     proxy.becomes(TokenState.FRESH)
     assert status(proxy)["headline"]["since"] == began + 90
     await proxy.clock.advance(30)
-    witness.contended()
+    proxy.becomes(TokenState.FRESH, contended=True, contended_since=proxy.clock.wall())
     await proxy.clock.advance(30)
-    witness.contended()
-    proxy.becomes(TokenState.FRESH, contended=True)
     assert status(proxy)["headline"]["since"] == began + 120
     proxy.becomes(TokenState.FRESH)
     assert status(proxy)["headline"]["since"] == began + 150
