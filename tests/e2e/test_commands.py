@@ -93,13 +93,16 @@ async def test_status_says_whether_it_works(start: Starter, api: Api, http: aioh
     async with http.post(await running.url(ORDERS), json=ORDER) as answer:
         assert answer.status == 502
         request_id = answer.headers["X-Request-Id"]
-    api.sandbox.fault("api_error", "40301")
+    api.sandbox.fault("api_error", "40103")
     for _ in range(3):
         async with http.get(await running.url(ACCOUNTS)) as answer:
-            assert answer.status == 403
+            assert answer.status == 401
     asked = await start("status", config)
     assert await asked.ended() == 1
-    assert asked.output.startswith("Not working. Telenor answers every call with 403")
+    assert asked.output.startswith(
+        "Not working. Telenor answers every call with 401, code 40103: no API product found. "
+        "Add the Mobile Subscription Order API to the app in the developer portal.\nSince "
+    )
     assert "1 order to look up. Do not send one again before" in asked.output
     assert f"POST {ORDERS}  request id {request_id}" in asked.output
     asked = await start(["status", "--json"], config)

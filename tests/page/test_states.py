@@ -146,7 +146,7 @@ async def test_every_call_refused(tab: Tab, api: Api, start: Starter, http: aioh
     for _ in range(45):
         assert (await call(http, proxy))[0] == 401
     said = await opened(tab, url, ENGLISH, "Not working")
-    assert said.startswith("Telenor answers every call with 401")
+    assert said.startswith("Telenor answers every call with 401, code 40103: no API product found.")
     assert "45 of the last 45 calls failed." in said
     await tab.screenshot(SCREENSHOTS / "state-every-call-refused.png")
     await opened(tab, url, NORWEGIAN, "Virker ikke")
