@@ -1,26 +1,28 @@
-"""What the calls get: good answers, answers that turn them down, or none; in a row, or among good ones.
+"""What the calls get: good answers, answers that turn them down, or none; in a row, or not.
 
-Fed with each `Record`; keeps counts and the last `WINDOW` calls, so memory does not grow. It reads no clock
-of its own and keeps no path and no request id.
+Fed with each `Record`; keeps counts and the last `WINDOW` calls, so memory does not grow. It reads
+no clock of its own and keeps no path and no request id.
 
 How it judges (each number is a constant below, with its reason):
 
-1. A *good* call got 2xx or 3xx. One that got a 4xx about its content (400, 409, 422, ...) reached the API
-   with a good token, so it ends a row of failed ones as well.
-2. A *fault* is an answer 401, 403, 429 or 5xx, or no answer. Faults in a row without a good call between
-   them are `not_working`, once they are `ROW` and no call has gone through for `QUIET_SECONDS`, or once they
-   are `LONG_ROW`. One that every next call meets too (name not found, connection refused) needs no row.
-3. A *mild* fault may be about one call only: 404, and 40104 (this number). Among good calls it says nothing.
-   It is `not_working` when nothing goes through for `WINDOW_SECONDS`, or after `VERY_LONG_ROW`.
+1. A *good* call got 2xx or 3xx. One that got a 4xx about its content (400, 409, 422, ...) reached
+   the API with a good token, so it ends a row of failed ones as well.
+2. A *fault* is an answer 401, 403, 429 or 5xx, or no answer. Faults in a row without a good call
+   between them are `not_working`, once they are `ROW` and no call has gone through for
+   `QUIET_SECONDS`, or once they are `LONG_ROW`. One that every next call meets too (name not found,
+   connection refused) needs no row.
+3. A *mild* fault may be about one call only: 404, and 40104 (this number). Among good calls it says
+   nothing. It is `not_working` when nothing goes through for `WINDOW_SECONDS`, or after
+   `VERY_LONG_ROW`.
 4. Faults among good calls are `impaired` if the last call is one, or a tenth of the window, until
    `WELL_ROW` good calls have followed, or none failed for `WELL_SECONDS`.
-5. A row of faults that pass by themselves (429, 5xx, no answer) is `impaired` once it is older than the
-   window: nothing is known of now. A row of others stands until a call goes through.
-6. Only answers about content, or only refusals of the proxy's own, are `impaired`: somebody's application
-   gets nothing done, but the way to Telenor is good.
+5. A row of faults that pass by themselves (429, 5xx, no answer) is `impaired` once it is older than
+   the window: nothing is known of now. A row of others stands until a call goes through.
+6. Only answers about content, or only refusals of the proxy's own, are `impaired`: somebody's
+   application gets nothing done, but the way to Telenor is good.
 
-What tells nothing about the API does not count: clients that left, calls without a token (the token's own
-status speaks of it), and refusals beside calls that are forwarded.
+What tells nothing about the API does not count: clients that left, calls without a token (the
+token's own status speaks of it), and refusals beside calls that are forwarded.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 The page, `/status`, `telenor-proxy status` and the alerts all say this one.
 
-Pure. Of what a peer sent only codes of the closed table get into a sentence, so a headline of calls may be
-the label of a metric. In sentences there are no times and no counts: those stand beside them, so that the
-sentence stays the same while the state does.
+Pure. Of what a peer sent only codes of the closed table get into a sentence, so a headline of calls
+may be the label of a metric. In sentences there are no times and no counts: those stand beside
+them, so that the sentence stays the same while the state does.
 """
 
 from __future__ import annotations
@@ -82,7 +82,11 @@ class Since(NamedTuple):
 _WORKING: Final = "Working"
 _IN_PART: Final = "Working in part"
 _NOT_WORKING: Final = "Not working"
-_TITLES: Final = {State.WORKING: _WORKING, State.IMPAIRED: _IN_PART, State.NOT_WORKING: _NOT_WORKING}
+_TITLES: Final = {
+    State.WORKING: _WORKING,
+    State.IMPAIRED: _IN_PART,
+    State.NOT_WORKING: _NOT_WORKING,
+}
 
 #: The causes beside those of calls, which are `answers.` and `fails.` with an `Extent`.
 CAUSES: Final = (

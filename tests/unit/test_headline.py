@@ -235,7 +235,11 @@ def test_only_refusals_of_the_proxy_are_impaired() -> None:
 
 @pytest.mark.parametrize(
     "record",
-    [bad(499, error="client_left"), bad(0, error="client_slow"), bad(503, error="destination_unavailable")],
+    [
+        bad(499, error="client_left"),
+        bad(0, error="client_slow"),
+        bad(503, error="destination_unavailable"),
+    ],
 )
 def test_what_tells_nothing_of_the_api_changes_nothing(record: Record) -> None:
     """Clients that leave, and calls without a token: neither begins a row nor ends one."""

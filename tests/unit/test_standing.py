@@ -38,7 +38,12 @@ ORDER = {
 
 def asked(*, as_json: bool = False, **changes: Any) -> int:
     """Run the command against a proxy with such a status; give its exit status."""
-    told: dict[str, Any] = {"headline": HEADLINE, "token": TOKEN, "unknown_orders": [], "settings": {}}
+    told: dict[str, Any] = {
+        "headline": HEADLINE,
+        "token": TOKEN,
+        "unknown_orders": [],
+        "settings": {},
+    }
     told |= changes
     told["unknown_orders_counted"] = changes.get("unknown_orders_counted", len(told["unknown_orders"]))
     content = json.dumps(told).encode()
@@ -67,7 +72,8 @@ def test_only_working_is_0(state: str, status: int) -> None:
 def test_orders_to_look_up_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """With time, client, method, path and request id, and the warning not to send them again."""
     asked(
-        unknown_orders=[{**ORDER, "client": "erp", "request_id": "order-2"}, ORDER], unknown_orders_counted=9
+        unknown_orders=[{**ORDER, "client": "erp", "request_id": "order-2"}, ORDER],
+        unknown_orders_counted=9,
     )
     assert capsys.readouterr().out.splitlines()[-3:] == [
         (
