@@ -135,13 +135,14 @@ class Proxy:
             oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
         )
+        witness = TokenWitness(metrics, history, clock)
         source = TokenSource(
             lambda: endpoint.fetch(self._credentials),
             clock=clock,
             random=random.random,
             refresh_ahead_seconds=oauth.refresh_ahead_seconds,
             wait_seconds=oauth.wait_seconds,
-            observer=TokenWitness(metrics, history, clock),
+            observer=witness,
         )
         pool = Pool(
             Dialer(upstream_settings.origin, context),
@@ -186,6 +187,7 @@ class Proxy:
             log=self._writer.status,
             limits=functools.partial(descriptors.status, settings, most_files),
         )
+        witness.report = report
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
         _expose(metrics, source, listener, pool, pacer, self._writer)

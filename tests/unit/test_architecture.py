@@ -41,6 +41,7 @@ MAY_IMPORT: Final = {
         "rotation",
         "sandbox",
         "settings",
+        "standing",
     },
     "demo": {"app", "errors", "logs", "sandbox", "settings"},
     "app": {
@@ -61,7 +62,9 @@ MAY_IMPORT: Final = {
         "network",
     },
     "check": {"descriptors", "errors", "network", "settings", "starting", "tokens"},
-    "healthcheck": {"settings"},
+    "healthcheck": {"inquiry", "settings"},
+    "standing": {"inquiry", "settings"},
+    "inquiry": {"settings"},
     "forward": {"clock", "errors", "http1", "network", "records", "settings"},
     "network": {"descriptors", "http1", "settings"},
     "descriptors": {"settings"},
@@ -92,6 +95,8 @@ PURE: Final = {
     "http1.chunked": {"re"},
     "forward.policy": {"hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
+    "admin.calls": {"enum"},
+    "admin.headline": set[str](),
     "tokens.values": {"dataclasses", "enum"},
     "tokens.codes": {"re"},
     "tokens.coding": {"brotli", "zlib"},
@@ -221,6 +226,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
         "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
+        "standing": {"time.gmtime", "time.strftime"},  # shows a time that `/status` gave
         "output": {"time.monotonic"},  # how often trouble is told
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
@@ -302,4 +308,11 @@ def test_only_commands_print() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert {room(module) for module in printing} <= {"cli", "check", "demo", "healthcheck", "sandbox"}
+    assert {room(module) for module in printing} <= {
+        "cli",
+        "check",
+        "demo",
+        "healthcheck",
+        "sandbox",
+        "standing",
+    }

@@ -10,7 +10,7 @@ import pytest
 import proxy
 from proxy.cli import _parser, main
 
-COMMANDS = ("serve", "check", "healthcheck", "sandbox", "sandbox-control", "demo")
+COMMANDS = ("serve", "check", "healthcheck", "status", "sandbox", "sandbox-control", "demo")
 
 
 def usage_error(*words: str) -> int:
@@ -35,6 +35,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ("serve", ["--config FILE"]),
         ("check", ["--config FILE"]),
         ("healthcheck", ["--config FILE", "--wait SECONDS"]),
+        ("status", ["--config FILE", "--json"]),
         ("sandbox", ["--host HOST", "--port PORT", "--tls"]),
         ("sandbox-control", ["--url URL", "--ca-file CA_FILE"]),
         ("demo", ["--port PORT"]),
