@@ -33,6 +33,7 @@ from proxy.forward.upstream import Upstream
 from proxy.network import tls
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
+from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
 from proxy.tokens.diagnosis import concerns_token, error_code
@@ -237,7 +238,7 @@ class Proxy:
                 await listener.start_unix(str(listen.unix_socket))
             except OSError as error:
                 raise StartError(starting.why_no_socket(error)) from None
-            where: dict[str, object] = {"unix_socket": str(listen.unix_socket)}
+            where: dict[str, object] = {"unix_socket": writable(listen.unix_socket)}
         else:
             port = 0
             for host in listen.host:
@@ -247,6 +248,7 @@ class Proxy:
                     raise StartError(starting.why_not_bound("listen", host, listen.port, error)) from None
             where = {"host": starting.hosts(listen.host), "port": port}
         starting.tell(listen, self._configuration.file)
+        starting.warn_of_doubts(self._settings)
         log.info("admin.started", host=starting.hosts(admin.host), port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
 

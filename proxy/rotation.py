@@ -20,6 +20,7 @@ import structlog
 
 from proxy import starting
 from proxy.errors import ConfigError
+from proxy.settings import files
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ CHANGEABLE: Final = _CREDENTIALS | {
     "log.level",
 }
 _KEYS: Final = frozenset({"listen.client_key", "listen.clients"})
+_SECRETS: Final = _CREDENTIALS | _KEYS | {"upstream.proxy_username", "upstream.proxy_password"}
 _AUTHORITIES: Final = "upstream.ca_file"
 
 log = structlog.get_logger("proxy.rotation")
@@ -111,7 +113,7 @@ class Rotation:
             oauth.username_file,
             oauth.password_file,
         )
-        return {path for path in named if path is not None}
+        return {path for path in named if path is not None and files.is_lasting(path)}
 
     async def run(self) -> None:
         """Wait for signals and changes; until cancelled."""
@@ -178,6 +180,8 @@ class Rotation:
         if changed:
             self.in_force = merged(self.in_force, found, changed)
             self._apply(self.in_force)
+        if not _SECRETS.isdisjoint(changed):
+            starting.warn_of_doubts(self.in_force)
         if not _KEYS.isdisjoint(changed):
             starting.warn_if_open(self.in_force.listen)
         self._observe(True)
@@ -214,6 +218,6 @@ def merged(old: Settings, new: Settings, paths: Collection[str]) -> Settings:
 def _fingerprint(path: Path | None) -> str | None:
     """Tell one content of a file from another; None without a file."""
     try:
-        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return None if path is None else hashlib.sha256(files.read_pem(path)).hexdigest()
+    except ValueError:
         return None

@@ -30,7 +30,7 @@ from proxy.settings.model import (
     UpstreamSettings,
 )
 from proxy.settings.origin import Origin
-from proxy.settings.reading import judge, load, load_admin
+from proxy.settings.reading import Reading, examine, judge, load, load_admin
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -44,9 +44,11 @@ __all__ = [
     "OrdersSettings",
     "Origin",
     "PacingSettings",
+    "Reading",
     "Settings",
     "ShutdownSettings",
     "UpstreamSettings",
+    "examine",
     "judge",
     "load",
     "load_admin",
