@@ -200,6 +200,12 @@ def unreadable(error: OSError) -> str:
     return f"cannot be read ({error.strerror}). Check the path"
 
 
+def no_end() -> str:
+    """Say that a pipe was waited for in vain, and what to do."""
+    seconds = _ASKED * _ASKED_FOR_MS / 1000
+    return f"the pipe did not end within {seconds:g} s. Write the whole content into it and close it, or set this to a file"
+
+
 def _read_text(path: Path, largest: int) -> str:
     """Read a whole small file. The ValueError says what is wrong and what to do, without its name and content."""
     try:
@@ -208,8 +214,7 @@ def _read_text(path: Path, largest: int) -> str:
     except FileNotFoundError:
         raise MissingFileError(f"the file does not exist: {whither(path)}") from None
     except TimeoutError:
-        seconds = _ASKED * _ASKED_FOR_MS // 1000
-        fault = f"nothing came out of the pipe to its end within {seconds} s. Write the value into it, or name a file"
+        fault = no_end()
     except OSError as error:
         fault = f"the file {unreadable(error)}"
     except UnicodeDecodeError:

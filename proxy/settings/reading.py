@@ -169,7 +169,8 @@ def _take_section(draft: _Draft, section: str, content: dict[object, object]) ->
                 draft.values[path] = value
         elif key in SECTIONS:
             draft.problem(
-                path, "is a section of its own. Begin it at the margin, with its settings indented below it"
+                path,
+                "is not a setting, but a section of its own. Begin it at the margin, with its settings indented below it",
             )
         elif isinstance(key, str) and ":" in key:
             draft.problem(

@@ -24,7 +24,7 @@ from proxy import check, errors, healthcheck, notify, starting
 from proxy.errors import ConfigError, TokenError
 from proxy.forward.upstream import connect_failure
 from proxy.secret import Secret
-from proxy.settings import ListenSettings, Settings, files, load
+from proxy.settings import ListenSettings, Reading, Settings, files, load
 from proxy.tokens import answers, diagnosis, endpoint, policy, source
 from proxy.tokens.values import Grant, TokenFailure, TokenState
 from tests.messages import provocations
@@ -83,6 +83,7 @@ def _configuration() -> Iterator[Message]:
         yield Message(
             CONFIGURATION, "oauth.password_file", re.sub(r"runs as \(\d+\)", "runs as (65532)", text)
         )
+    yield Message(CONFIGURATION, "oauth.password_file", f"oauth.password_file: {files.no_end()}.")
 
 
 def _setting(problem: str) -> str:
@@ -145,15 +146,24 @@ def _findings() -> Iterator[Message]:
         ),
         _settings(oauth__username="somebody@example.com", oauth__password="replace-me-password"),
         _settings(oauth__username="99 88 55 77"),
+        *(_settings(oauth__password=value) for value in provocations.DOUBTFUL),
+        _settings(oauth__client_id="api0000000000", oauth__client_secret=f"{SENTINEL}-PASSWORD"),
     )
     for settings, file in itertools.product(given, (None, Path("config.yaml"))):
         yield from map(_found, check.read(settings, {"HTTPS_PROXY": SENTINEL}, file))
+    missing = Reading(
+        given[0],
+        {},
+        ["upstream.ca_file: names a file that does not exist: of its path only / is there. Check the path."],
+    )
+    yield from map(_found, check.absent(missing))
     for fault in (
         TimeoutError(),
         socket.gaierror(socket.EAI_AGAIN, ""),
         socket.gaierror(socket.EAI_NONAME, ""),
     ):
-        yield Message(CHECK, "name", check.why_not_found("api.example", 5.0, fault))
+        for host in ("api.example", "api.telenor.no"):
+            yield Message(CHECK, "name", check.why_not_found(host, 5.0, fault))
     for error in (
         TimeoutError(),
         ConnectionRefusedError(),
@@ -169,6 +179,7 @@ def _findings() -> Iterator[Message]:
         yield Message(CHECK, "certificate", check._why_refused(settings, code, "invalid CA certificate"))
     yield Message(CHECK, "access token", check.why_no_token(_error(403, b"")))
     yield Message(CHECK, "the end", check._WOULD_WORK, is_trouble=False)
+    yield Message(CHECK, "the end", check._NOT_TRIED, is_trouble=False)
     yield Message(CHECK, "the end", check._WOULD_FAIL)
     for seconds, note in map(policy.lifetime, (3599, None)):
         yield _found(check.lifetime(Grant(Secret(SENTINEL), seconds, note), _settings().oauth))

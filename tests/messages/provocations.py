@@ -59,6 +59,12 @@ CONFIGURATIONS: Final = (
             # YAML that is none.
             "listen:\n\tport: 1\n",
             "oauth:\n  password: @SECRET",
+            "oauth:\n  password: SECRET #x",
+            "oauth:\n  password: SECRET\n    x",
+            "oauth:\n  password: &SECRET x",
+            'oauth:\n  password: "SECRET\\nx"',
+            "listen:\n  port: 1\n   host: a",
+            "listen:\n  admin:\n    port: 1",
             "oauth:\n  password: SECRET: x",
             "oauth:\n  password: *SECRET",
             "oauth:\n  password: !SECRET x",
@@ -102,6 +108,7 @@ CONFIGURATIONS: Final = (
             "upstream: {ca_file: FOLDER/nowhere.pem}",
             "upstream: {ca_file: FOLDER}",
             "upstream: {ca_file: /dev/null}",
+            "upstream: {ca_file: /dev/zero}",
             "upstream: {allowed_paths: [a, /a/../b, /oauth/]}",
             "oauth: {token_path: token}",
             "oauth: {scope: 'a  b'}",
@@ -159,6 +166,9 @@ CONFIGURATIONS: Final = (
             {"client_ca": "one.crt"},
         )
     ),
+    Configuration("upstream: {ca_file: FOLDER/der}", files={"der": b"\x30\x82\x01\x00\x30\x82"}),
+    Configuration("upstream: {ca_file: FOLDER/large}", files={"large": b"x" * (5 << 20)}),
+    Configuration("upstream: {ca_file: FOLDER/empty}", files={"empty": b""}),
     # Keys of clients.
     Configuration("listen: {clients: [{name: a, key_file: FOLDER/keys}]}", files={"keys": b"abcdefgh\nx"}),
     # Secrets from files.
@@ -172,6 +182,9 @@ CONFIGURATIONS: Final = (
     Configuration("oauth: {password_file: FOLDER/good, password: SECRET}", files={"good": b"x"}),
     Configuration("oauth: {password_file: FOLDER/tab}", files={"tab": b"a\tb"}),
 )
+
+#: Passwords that are visibly wrong.
+DOUBTFUL: Final = ("PASSWORD=Zq7", '"Zq7"', " Zq7", "Zq7\u200b")
 
 #: Status, content and fields, beside the codes.
 ANSWERS_OF_THE_TOKEN_ENDPOINT: Final[tuple[tuple[int, bytes, dict[str, str]], ...]] = (
