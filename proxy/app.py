@@ -33,6 +33,7 @@ from proxy.forward.upstream import Upstream
 from proxy.network import tls
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
+from proxy.secret import Secret
 from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
@@ -80,11 +81,7 @@ def _tell(observers: list[Callable[[Record], None]], record: Record) -> None:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    listen, upstream = settings.listen, settings.upstream
-    held = [settings.oauth.client_secret, settings.oauth.password, listen.client_key]
-    held += [upstream.proxy_password, settings.orders.store_password]
-    held += [key for client in listen.clients for key in client.keys]
-    return [secret.reveal() for secret in held if secret is not None]
+    return [secret.reveal() for _, secret in settings.secrets() if isinstance(secret, Secret)]
 
 
 def _credentials(oauth: OAuthSettings) -> Credentials:

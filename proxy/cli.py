@@ -41,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"telenor-proxy: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:
+        # Whoever reads the answer wants no more of it (`check | head`). What is still buffered must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
+        return FAILED
     except KeyboardInterrupt:
         return FAILED
 

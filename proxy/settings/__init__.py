@@ -14,7 +14,7 @@ Laws
 3. No message ever shows the value of a secret, not even when it stands in the wrong place of the file.
 """
 
-from proxy.settings.catalogue import ENVIRONMENT_PREFIX
+from proxy.settings.catalogue import ENVIRONMENT_PREFIX, Settings
 from proxy.settings.clients import ClientSettings
 from proxy.settings.messages import WHERE_TO_FIND
 from proxy.settings.model import (
@@ -25,7 +25,6 @@ from proxy.settings.model import (
     OAuthSettings,
     OrdersSettings,
     PacingSettings,
-    Settings,
     ShutdownSettings,
     UpstreamSettings,
 )

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Final, NamedTuple
 
 from proxy.secret import Secret
-from proxy.settings.model import Settings
+from proxy.settings.catalogue import Settings
 
 #: The name of a machine user: `api` and digits (Telenor's developer pages, "Get access").
 _MACHINE_USER: Final = re.compile(r"api[0-9]{6,}", re.IGNORECASE)
@@ -32,31 +32,11 @@ class Doubt(NamedTuple):
 
 def doubts(settings: Settings) -> Iterator[Doubt]:
     """Yield what is visibly wrong with the credentials and keys in force."""
-    for path, value in _held(settings):
-        words = _about(value)
+    for path, value in settings.secrets():
+        words = _about(_text(value))
         if words is not None:
             yield Doubt(path, f"{path} {words}.")
     yield from _mixed_up(settings)
-
-
-def _held(settings: Settings) -> Iterator[tuple[str, str]]:
-    oauth, upstream, listen = settings.oauth, settings.upstream, settings.listen
-    named: dict[str, str | Secret | None] = {
-        "oauth.client_id": oauth.client_id,
-        "oauth.client_secret": oauth.client_secret,
-        "oauth.username": oauth.username,
-        "oauth.password": oauth.password,
-        "upstream.proxy_username": upstream.proxy_username,
-        "upstream.proxy_password": upstream.proxy_password,
-        "orders.store_password": settings.orders.store_password,
-        "listen.client_key": listen.client_key,
-    }
-    for path, value in named.items():
-        if value is not None:
-            yield path, _text(value)
-    for index, client in enumerate(listen.clients):
-        for key in client.keys:
-            yield f"listen.clients[{index}]", _text(key)
 
 
 def _text(value: str | Secret) -> str:

@@ -16,12 +16,14 @@ from proxy.settings.catalogue import (
     ENVIRONMENT_PREFIX,
     PATH_OF_VARIABLE,
     SECRETS,
+    SECTIONS,
     SETTINGS,
+    Settings,
     environment_name,
 )
 from proxy.settings.consistency import contradictions
 from proxy.settings.kinds import EntriesError
-from proxy.settings.model import SECTIONS, AdminSettings, Settings
+from proxy.settings.model import AdminSettings
 from proxy.settings.section import Section, Setting
 
 S = TypeVar("S", bound=Section)

@@ -52,6 +52,7 @@ MAY_IMPORT: Final = {
         "notify",
         "records",
         "rotation",
+        "secret",
         "settings",
         "signals",
         "starting",
