@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import logs, starting, telemetry
+from proxy import descriptors, logs, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
@@ -29,15 +29,16 @@ from proxy.errors import StartError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
-from proxy.forward.upstream import Upstream
+from proxy.forward.pool import Pool
 from proxy.network import tls
+from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
 from proxy.secret import Secret
 from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
-from proxy.tokens.diagnosis import concerns_token, error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
@@ -107,6 +108,8 @@ class Proxy:
     ) -> None:
         self._settings = settings
         self._credentials = _credentials(settings.oauth)
+        self._secrets = _secrets(settings)
+        self._writer = writer
         self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
@@ -118,15 +121,16 @@ class Proxy:
         settings = self._settings
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
+        most_files = descriptors.limit()
+        fitted = descriptors.fitted(settings, most_files)
         history = History(clock.now())
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
         context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
         endpoint = TokenEndpoint(
-            origin=str(upstream_settings.origin),
-            token_path=oauth.token_path,
-            logout_path=oauth.logout_path,
-            tls=context,
+            Dialer(upstream_settings.origin, context),
+            oauth.token_path,
+            oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
         )
         source = TokenSource(
@@ -137,10 +141,10 @@ class Proxy:
             wait_seconds=oauth.wait_seconds,
             observer=TokenWitness(metrics, history, clock),
         )
-        upstream = Upstream(
-            upstream_settings.origin,
-            context,
-            max_connections=upstream_settings.max_connections,
+        pool = Pool(
+            Dialer(upstream_settings.origin, context),
+            max_connections=fitted.upstream.max_connections,
+            max_age=upstream_settings.max_age_seconds,
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
@@ -148,15 +152,15 @@ class Proxy:
         forwarder = Forwarder(
             settings,
             source,
-            upstream,
-            error_code,
-            concerns_token=concerns_token,
+            pool,
+            error_code=self._error_code,
+            is_token_rejected=rejected_token,
             pacer=pacer,
             on_throttled=metrics.throttled,
         )
 
         observers: list[Callable[[Record], None]] = [self._access_log, metrics]
-        listener = Listener(settings, forwarder, functools.partial(_tell, observers))
+        listener = Listener(fitted, forwarder, functools.partial(_tell, observers))
         rotation = Rotation(
             settings,
             self._configuration,
@@ -172,15 +176,17 @@ class Proxy:
             history,
             token_status=source.status,
             clients=lambda: {"connections": listener.connections, "in_flight": listener.in_flight},
-            upstream=lambda: dict(zip(("in_use", "idle"), upstream.connections, strict=True)),
+            upstream=lambda: dict(zip(("in_use", "idle"), pool.connections, strict=True)),
             configuration=lambda: {
                 "refused": rotation.refused,
                 "restart_needed": rotation.restart_needed,
             },
+            log=self._writer.status,
+            limits=functools.partial(descriptors.status, settings, most_files),
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, upstream, pacer)
+        _expose(metrics, source, listener, pool, pacer, self._writer)
         runner = web.AppRunner(
             create_app(report, local=all(map(is_loopback, settings.admin.host))),
             access_log=None,
@@ -194,7 +200,7 @@ class Proxy:
                     _running(self._notifier.run(clock, source.status)),
                     contextlib.nullcontext() if spans is None else spans.running(),
                 ):
-                    async with _running(rotation.run()), _running(_warming(settings, upstream)):
+                    async with _running(rotation.run()), _running(_warming(settings, pool)):
                         gc.collect()
                         gc.freeze()  # what exists now stays: the collector need not look at it again
                         await self._serve(keeping)
@@ -207,14 +213,18 @@ class Proxy:
                 log.info("shutdown.completed", cut_short=cut_short)
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
-                await upstream.close()
-                await endpoint.close()
+                await pool.close()
                 await runner.cleanup()
+
+    def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
+        """Return the code that an error of the API names, unless it is a credential in force."""
+        return error_code_of(content, coding, self._secrets)
 
     def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
-        self._redactor.learn(_secrets(changed))
+        self._secrets = _secrets(changed)
+        self._redactor.learn(self._secrets)
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
@@ -246,6 +256,7 @@ class Proxy:
             where = {"host": starting.hosts(listen.host), "port": port}
         starting.tell(listen, self._configuration.file)
         starting.warn_of_doubts(self._settings)
+        starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
 
@@ -273,9 +284,9 @@ class Proxy:
         return await listener.close(0) if cut_short is None else cut_short
 
 
-async def _warming(settings: Settings, upstream: Upstream) -> None:
+async def _warming(settings: Settings, pool: Pool) -> None:
     if settings.upstream.keep_warm:
-        await upstream.keep_warm()
+        await pool.keep_warm()
 
 
 @contextlib.asynccontextmanager
@@ -290,14 +301,21 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
 
 
 def _expose(
-    metrics: Metrics, source: TokenSource, listener: Listener, upstream: Upstream, pacer: Pacer | None
+    metrics: Metrics,
+    source: TokenSource,
+    listener: Listener,
+    pool: Pool,
+    pacer: Pacer | None,
+    writer: logs.LineWriter,
 ) -> None:
-    """Let a scrape read what is state and not a count."""
+    """Let a scrape read what is state, or counted elsewhere."""
+    lost = "Log lines that could not be written to standard output."
+    metrics.counter("telenor_proxy_log_lines_lost", lost, lambda: writer.losses.lost)
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
-    metrics.gauge(*connections, lambda: upstream.connections[0], state="in_use")
-    metrics.gauge(*connections, lambda: upstream.connections[1], state="idle")
+    metrics.gauge(*connections, lambda: pool.connections[0], state="in_use")
+    metrics.gauge(*connections, lambda: pool.connections[1], state="idle")
     if pacer is not None:
         queued = "Calls that wait for their turn, to keep to the set rate."
         metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: pacer.queued)

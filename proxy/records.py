@@ -14,7 +14,7 @@ class Record(NamedTuple):
     sent upstream. error: a word for what went wrong. refused: the request was turned down by the proxy's own rules. outcome:
     of one that failed, whether the API may have acted on it: `not_sent` or `unknown`. trace: the request's `traceparent` (W3C Trace
     Context), if it is a valid one. code: the API's own error code, of an answer 4xx or 5xx that names one. client: the name of the client that
-    called, None without named clients. client_address: where it called from: an IP address, or `uid:pid` on a Unix socket.
+    called, None without named clients. client_address: where it called from: an IP address, or `uid:pid` on a Unix socket. detail: why the proxy answered in the place of the API, as a sentence.
     """
 
     request_id: str
@@ -34,3 +34,36 @@ class Record(NamedTuple):
     code: str | None = None
     client: str | None = None
     client_address: str | None = None
+    detail: str | None = None
+
+    def fields(self) -> dict[str, object]:
+        """Return what is said of the request, by name, in the order of the log.
+
+        Durations are in milliseconds, to two decimals; `trace_id` is there only if there is a trace.
+        """
+        (request_id, method, path, status, seconds, bytes_in, bytes_out, upstream, _, attempts, error, _) = (
+            self[:12]
+        )
+        outcome, trace, code, client, client_address, detail = self[12:]
+        # An integer division costs a third of `round`.
+        fields: dict[str, object] = {
+            "request_id": request_id,
+            "method": method,
+            "path": path,
+            "status": status,
+            "duration_ms": int(seconds * 100_000 + 0.5) / 100,
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
+            "upstream_ms": None if upstream is None else int(upstream * 100_000 + 0.5) / 100,
+            "attempts": attempts,
+            "error": error,
+            "outcome": outcome,
+            "code": code,
+            "client": client,
+            "client_address": client_address,
+        }
+        if detail is not None:
+            fields["detail"] = detail
+        if trace is not None:
+            fields["trace_id"] = trace.split("-")[1]
+        return fields

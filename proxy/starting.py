@@ -52,6 +52,12 @@ def warn_of_doubts(settings: Settings) -> None:
         log.warning("credentials.doubtful", setting=path, detail=text)
 
 
+def warn_if_short(why: str | None) -> None:
+    """Log a warning if not all connections fit that the settings allow; why: of `descriptors.why_short`."""
+    if why is not None:
+        log.warning("descriptors.short", detail=why)
+
+
 def whom_it_is_open_to(listen: ListenSettings) -> str:
     """Say what an open listener means, and how to close it."""
     reached = " or ".join(host for host in listen.host if not is_loopback(host))

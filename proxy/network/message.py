@@ -27,18 +27,20 @@ async def read_response_head(stream: Stream, patience: Callable[[], float | None
     Raises `Gone`, `TimeoutError`, `grammar.Malformed`.
     """
     buffer, scanned = stream.buffer, 0
+    if not buffer:
+        await stream.more(patience())
     while (end := buffer.find(b"\r\n\r\n", max(0, scanned - 3))) < 0:
         scanned = len(buffer)
         if scanned > MAX_HEAD:
             break
-        if scanned and not b"HTTP/1.".startswith(bytes(buffer[:7])):
+        if not b"HTTP/1.".startswith(bytes(buffer[:7])):
             raise grammar.Malformed("it does not begin like an HTTP/1.1 response")
         grammar.check_line_ends(buffer)
         await stream.more(patience())
     if end < 0 or end + 4 > MAX_HEAD:
         raise grammar.Malformed(f"its head is larger than {MAX_HEAD} bytes")
     head = grammar.parse_response(stream.take(end + 4))
-    if len(head.lines) > MAX_FIELDS:
+    if head.field_count > MAX_FIELDS:
         raise grammar.Malformed(f"it has more than {MAX_FIELDS} fields")
     return head
 
@@ -59,29 +61,20 @@ class Body:
         self.done = framing == 0
         self.size = 0
 
-    @classmethod
-    def whole(cls, stream: Stream, size: int) -> Body:
-        """Return one of so many bytes that has arrived and was taken."""
-        body = cls.__new__(cls)
-        body._stream, body._chunks, body._left = stream, None, 0  # noqa: SLF001 # its own
-        body.framing = body.size = size
-        body.done = True
-        return body
-
     def ready(self) -> bytes:
         """Return the content that has already arrived, b"" if there is none. Raises `grammar.Malformed`."""
-        buffer = self._stream.buffer
-        if self.done or not buffer:
+        stream = self._stream
+        if self.done or not stream.buffer:
             return b""
         if self._chunks is not None:
-            piece = self._chunks.decode(buffer)
+            piece = self._chunks.decode(stream.buffer)
             self.done = self._chunks.done
         elif self._left >= 0:
-            piece = self._stream.take(self._left)
+            piece = stream.take(self._left)
             self._left -= len(piece)
-            self.done = self._left == 0
+            self.done = not self._left
         else:
-            piece = self._stream.take(len(buffer))
+            piece = stream.take(len(stream.buffer))
         self.size += len(piece)
         return piece
 

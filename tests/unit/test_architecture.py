@@ -46,6 +46,7 @@ MAY_IMPORT: Final = {
     "app": {
         "admin",
         "clock",
+        "descriptors",
         "errors",
         "forward",
         "logs",
@@ -60,10 +61,11 @@ MAY_IMPORT: Final = {
         "tokens",
         "network",
     },
-    "check": {"errors", "network", "settings", "starting", "tokens"},
+    "check": {"descriptors", "errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
     "forward": {"clock", "errors", "http1", "network", "records", "settings"},
-    "network": {"http1", "settings"},
+    "network": {"descriptors", "http1", "settings"},
+    "descriptors": {"settings"},
     "http1": set[str](),
     "tokens": {"clock", "errors", "http1", "network", "secret"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
@@ -71,7 +73,8 @@ MAY_IMPORT: Final = {
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
-    "logs": {"records", "settings"},
+    "logs": {"output", "records", "settings"},
+    "output": set[str](),
     "telemetry": {"clock", "errors", "records"},
     "settings": {"errors", "secret"},
     "sandbox": set[str](),
@@ -86,11 +89,14 @@ MAY_IMPORT: Final = {
 #: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
 PURE: Final = {
     "http1.fields": set[str](),
-    "http1.grammar": {"dataclasses", "functools", "re"},
+    "http1.grammar": {"re"},
     "http1.chunked": {"re"},
-    "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
+    "forward.policy": {"hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "tokens.values": {"dataclasses", "enum"},
+    "tokens.codes": {"re"},
+    "tokens.coding": {"brotli", "zlib"},
+    "tokens.diagnosis": {"dataclasses", "http", "itertools", "json", "re"},
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
     "errors": {"dataclasses"},
@@ -170,11 +176,11 @@ def test_the_rooms_form_no_circle() -> None:
 
 
 def test_admin_knows_only_the_values_of_tokens() -> None:
-    """Operators are shown the state of the token, never the thing that keeps it."""
+    """Operators are shown the state of the token and what codes mean, never the thing that keeps it."""
     known = {name for module, tree in MODULES.items() if room(module) == "admin" for name in own(tree)}
     # The protocol of who watches a source is of `source`, and a watcher needs the name for its type.
     others = {name for name in known if room(name) == "tokens"} - {"tokens.source.TokenObserver"}
-    assert {name.rpartition(".")[0] for name in others} == {"tokens.values"}
+    assert {name for name in others if not name.startswith(("tokens.values.", "tokens.codes"))} == set()
 
 
 def test_the_sandbox_is_imported_by_commands_only() -> None:
@@ -216,10 +222,10 @@ def test_the_clock_is_read_in_one_place() -> None:
         "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
         "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
+        "output": {"time.monotonic"},  # how often trouble is told
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
-        "forward.service": {"time.perf_counter"},
-        "forward.short": {"time.perf_counter"},
+        "forward.client": {"time.perf_counter"},
         "sandbox.state": {"time.monotonic"},  # the default of an argument
     }
     assert where_used("datetime.now", "datetime.utcnow", "datetime.today", "date.today") == {}
@@ -244,7 +250,7 @@ def test_chance_comes_in_from_outside() -> None:
     )
     assert found == {
         "app": {"Proxy.run"},
-        "forward.service": {"Service.__init__"},  # the prefix of request ids
+        "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
 
@@ -261,10 +267,11 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "settings.doubts:_text",  # whether they are visibly wrong
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
-        "forward.guard:Rules.of",  # the client key to compare with
+        "forward.policy:Rules.of",  # the client key to compare with
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",
+        "tokens.endpoint:_values",  # what no error may repeat
         "tokens.values:AccessToken.reveal",
     }
 
