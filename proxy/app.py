@@ -34,6 +34,8 @@ from proxy.network import tls
 from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
+from proxy.secret import Secret
+from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
 from proxy.tokens.diagnosis import error_code_of, rejected_token
@@ -80,11 +82,7 @@ def _tell(observers: list[Callable[[Record], None]], record: Record) -> None:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    listen, upstream = settings.listen, settings.upstream
-    held = [settings.oauth.client_secret, settings.oauth.password, listen.client_key]
-    held += [upstream.proxy_password, settings.orders.store_password]
-    held += [key for client in listen.clients for key in client.keys]
-    return [secret.reveal() for secret in held if secret is not None]
+    return [secret.reveal() for _, secret in settings.secrets() if isinstance(secret, Secret)]
 
 
 def _credentials(oauth: OAuthSettings) -> Credentials:
@@ -247,7 +245,7 @@ class Proxy:
                 await listener.start_unix(str(listen.unix_socket))
             except OSError as error:
                 raise StartError(starting.why_no_socket(error)) from None
-            where: dict[str, object] = {"unix_socket": str(listen.unix_socket)}
+            where: dict[str, object] = {"unix_socket": writable(listen.unix_socket)}
         else:
             port = 0
             for host in listen.host:
@@ -257,6 +255,7 @@ class Proxy:
                     raise StartError(starting.why_not_bound("listen", host, listen.port, error)) from None
             where = {"host": starting.hosts(listen.host), "port": port}
         starting.tell(listen, self._configuration.file)
+        starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
