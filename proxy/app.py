@@ -28,10 +28,10 @@ from proxy.clock import SystemClock
 from proxy.errors import StartError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
-from proxy.forward.pacing import Pacer
 from proxy.forward.upstream import Upstream
 from proxy.network import tls
 from proxy.notify import Notifier
+from proxy.pacing import Pacer
 from proxy.rotation import Configuration, Rotation
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals

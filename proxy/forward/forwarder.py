@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.forward.exchange import Exchange
-    from proxy.forward.pacing import Pacer
     from proxy.forward.short import Caller
     from proxy.forward.upstream import Upstream, UpstreamConnection
+    from proxy.pacing import Pacer
     from proxy.settings import Settings
 
 _UNAUTHORIZED: Final = 401

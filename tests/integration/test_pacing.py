@@ -12,8 +12,8 @@ import pytest
 from proxy.admin.metrics import Metrics
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
-from proxy.forward.pacing import Pacer
 from proxy.forward.upstream import Upstream
+from proxy.pacing import Pacer
 from proxy.settings import load
 from proxy.tokens.diagnosis import error_code
 from tests.clock import FakeClock

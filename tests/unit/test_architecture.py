@@ -45,11 +45,13 @@ MAY_IMPORT: Final = {
     "demo": {"app", "errors", "logs", "sandbox", "settings"},
     "app": {
         "admin",
+        "clients",
         "clock",
         "errors",
         "forward",
         "logs",
         "notify",
+        "pacing",
         "records",
         "rotation",
         "settings",
@@ -61,7 +63,9 @@ MAY_IMPORT: Final = {
     },
     "check": {"errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
-    "forward": {"clock", "errors", "http1", "network", "records", "settings"},
+    "forward": {"clients", "clock", "errors", "http1", "network", "pacing", "records", "settings"},
+    "clients": {"clock", "errors", "pacing", "records", "secret", "settings"},
+    "pacing": {"clock", "errors"},
     "network": {"http1", "settings"},
     "http1": set[str](),
     "tokens": {"clock", "errors", "http1", "network", "secret"},
@@ -89,6 +93,9 @@ PURE: Final = {
     "http1.chunked": {"re"},
     "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
+    "clients.login": set[str](),
+    "clients.register": {"hashlib"},
+    "clients.usage": {"dataclasses"},
     "tokens.values": {"dataclasses", "enum"},
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
@@ -257,6 +264,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
     assert found == {
         "app:_secrets",  # what the log must never show
+        "clients.register:Register.follow",  # the keys to compare with, hashed
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
         "forward.guard:Rules.of",  # the client key to compare with
