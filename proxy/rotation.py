@@ -42,6 +42,7 @@ CHANGEABLE: Final = _CREDENTIALS | {
     "listen.client_key",
     "listen.client_key_file",
     "listen.clients",
+    "listen.answer_login",
     "upstream.proxy_username",
     "upstream.proxy_username_file",
     "upstream.proxy_password",

@@ -47,7 +47,7 @@ _CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
 #: What order systems call with. Other methods get their series when somebody calls with one.
 _METHODS: Final = ("GET", *_CHANGING)
 _CLASSES: Final = (2, 3, 4, 5, 0)
-#: Stands for clients without a name; the settings let no client be called so.
+#: Stands for clients without a name. One that is called so is counted with them.
 _NO_CLIENT: Final = "none"
 #: A request is turned down with a 4xx, or for a method or version that nobody speaks here; all else is a failure. The 4xx among those are
 #: the answers to a call that would have to wait too long for its turn.
@@ -118,7 +118,7 @@ class _Calls(Collector):
         self._failed: dict[str, int] = dict.fromkeys(_FAILURES, 0)
         self._unknown: dict[str, int] = dict.fromkeys(_CHANGING, 0)
         self._resent = 0
-        self._clients: dict[str | None, dict[int, int]] = {None: dict.fromkeys(_CLASSES, 0)}
+        self._clients: dict[str, dict[int, int]] = {_NO_CLIENT: dict.fromkeys(_CLASSES, 0)}
 
     def name(self, clients: Iterable[str]) -> None:
         """Have a series for each of these clients from now on. What was counted for others stays, as a counter has to."""
@@ -130,7 +130,7 @@ class _Calls(Collector):
         hundreds = record.status // 100
         key = (record.method, hundreds)
         self._requests[key] = self._requests.get(key, 0) + 1
-        client = self._clients.get(record.client)
+        client = self._clients.get(record.client or _NO_CLIENT)
         if client is not None:
             client[hundreds] = client.get(hundreds, 0) + 1
         self._duration.observe(record.seconds)
@@ -173,7 +173,7 @@ class _Calls(Collector):
         )
         for client, classes in self._clients.items():
             for status, number in classes.items():
-                clients.add_metric([_NO_CLIENT if client is None else client, _status_class(status)], number)
+                clients.add_metric([client, _status_class(status)], number)
         yield clients
         yield HistogramMetricFamily(
             "telenor_proxy_request_duration_seconds",
