@@ -12,7 +12,8 @@ import pytest
 from proxy.admin.metrics import Metrics
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
-from proxy.forward.upstream import Upstream
+from proxy.forward.pool import Pool
+from proxy.network.dialer import Dialer
 from proxy.pacing import Pacer
 from proxy.settings import load
 from proxy.tokens.diagnosis import error_code
@@ -47,8 +48,8 @@ class Gate:
         self.tokens = StubTokens()
         self.records: list[Record] = []
         self.clients: list[Client] = []
-        self._pool = Upstream(
-            settings.upstream.origin, None, max_connections=9, connect_timeout=5, idle_timeout=30
+        self._pool = Pool(
+            Dialer(settings.upstream.origin, None), max_connections=9, connect_timeout=5, idle_timeout=30
         )
         forwarder = Forwarder(
             settings,

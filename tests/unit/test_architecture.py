@@ -89,9 +89,9 @@ MAY_IMPORT: Final = {
 #: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
 PURE: Final = {
     "http1.fields": set[str](),
-    "http1.grammar": {"dataclasses", "functools", "re"},
+    "http1.grammar": {"re"},
     "http1.chunked": {"re"},
-    "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
+    "forward.policy": {"hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "clients.login": set[str](),
     "clients.register": {"hashlib"},
@@ -224,8 +224,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
-        "forward.service": {"time.perf_counter"},
-        "forward.short": {"time.perf_counter"},
+        "forward.client": {"time.perf_counter"},
         "sandbox.state": {"time.monotonic"},  # the default of an argument
     }
     assert where_used("datetime.now", "datetime.utcnow", "datetime.today", "date.today") == {}
@@ -250,7 +249,7 @@ def test_chance_comes_in_from_outside() -> None:
     )
     assert found == {
         "app": {"Proxy.run"},
-        "forward.service": {"Service.__init__"},  # the prefix of request ids
+        "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
 
@@ -267,7 +266,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "clients.register:Register.follow",  # the keys to compare with, hashed
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
-        "forward.guard:Rules.of",  # the client key to compare with
+        "forward.policy:Rules.of",  # the client key to compare with
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",
