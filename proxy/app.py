@@ -13,6 +13,7 @@ import contextlib
 import functools
 import gc
 import random
+import secrets
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
 from proxy.admin.server import create_app
+from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
 from proxy.errors import StartError
 from proxy.forward.forwarder import Forwarder
@@ -44,6 +46,7 @@ from proxy.tokens.values import Credentials, TokenState
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from proxy.clients.rates import Rates
     from proxy.clock import Clock
     from proxy.records import Record
     from proxy.settings import OAuthSettings, PacingSettings, Settings
@@ -147,23 +150,33 @@ class Proxy:
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
         pacer = _pacer(settings.pacing, clock, metrics)
+        pepper = secrets.token_bytes(32)  # BLAKE2b takes up to 64 bytes
+        roster = Roster(
+            settings,
+            clock,
+            pepper,
+            total=pacer,
+            on_held_back=metrics.held_back,
+            on_login=metrics.answered_login,
+        )
         forwarder = Forwarder(
             settings,
             source,
             pool,
             error_code,
             concerns_token=concerns_token,
-            pacer=pacer,
+            rates=roster.rates,
             on_throttled=metrics.throttled,
         )
 
-        observers: list[Callable[[Record], None]] = [self._access_log, metrics]
-        listener = Listener(settings, forwarder, functools.partial(_tell, observers))
+        metrics.name_clients(roster.names)
+        observers: list[Callable[[Record], None]] = [self._access_log, metrics, roster.usage]
+        listener = Listener(settings, forwarder, functools.partial(_tell, observers), roster)
         rotation = Rotation(
             settings,
             self._configuration,
             clock,
-            apply=lambda changed: self._apply(changed, listener, report),
+            apply=lambda changed: self._apply(changed, listener, report, metrics),
             renew=source.renew_now,
             observe=metrics.reloaded,
         )
@@ -173,7 +186,11 @@ class Proxy:
             metrics,
             history,
             token_status=source.status,
-            clients=lambda: {"connections": listener.connections, "in_flight": listener.in_flight},
+            clients=lambda: {
+                "connections": listener.connections,
+                "in_flight": listener.in_flight,
+                "by_name": roster.by_name(),
+            },
             upstream=lambda: dict(zip(("in_use", "idle"), pool.connections, strict=True)),
             configuration=lambda: {
                 "refused": rotation.refused,
@@ -182,7 +199,7 @@ class Proxy:
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, pool, pacer)
+        _expose(metrics, source, listener, pool, roster.rates)
         runner = web.AppRunner(
             create_app(report, local=all(map(is_loopback, settings.admin.host))),
             access_log=None,
@@ -213,10 +230,11 @@ class Proxy:
                 await endpoint.close()
                 await runner.cleanup()
 
-    def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:
+    def _apply(self, changed: Settings, listener: Listener, report: Report, metrics: Metrics) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._redactor.learn(_secrets(changed))
+        metrics.name_clients(client.name for client in changed.listen.clients)
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
@@ -290,18 +308,15 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
         await asyncio.wait({task})
 
 
-def _expose(
-    metrics: Metrics, source: TokenSource, listener: Listener, pool: Pool, pacer: Pacer | None
-) -> None:
+def _expose(metrics: Metrics, source: TokenSource, listener: Listener, pool: Pool, rates: Rates) -> None:
     """Let a scrape read what is state and not a count."""
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
     metrics.gauge(*connections, lambda: pool.connections[0], state="in_use")
     metrics.gauge(*connections, lambda: pool.connections[1], state="idle")
-    if pacer is not None:
-        queued = "Calls that wait for their turn, to keep to the set rate."
-        metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: pacer.queued)
+    queued = "Calls that wait for their turn, to keep to a set rate."
+    metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: rates.queued)
     for state in TokenState:
         metrics.gauge(
             "telenor_proxy_token_state",

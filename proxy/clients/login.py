@@ -11,6 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proxy.settings import Settings
 
 Asked = Literal["token", "logout"]
@@ -37,20 +39,12 @@ _TOKEN: Final = Answer(
 _LOGOUT: Final = Answer("logout", b"Content-Type: text/plain\r\nCache-Control: no-store\r\n", b"OK!")
 
 
-class Logins:
-    """Which requests are logins, by the settings."""
-
-    __slots__ = ("_answers",)
-
-    def __init__(self, settings: Settings) -> None:
-        self._answers: dict[tuple[bytes, bytes], Answer] = {}
-        if settings.listen.answer_login:
-            oauth = settings.oauth
-            self._answers = {
-                (b"POST", oauth.token_path.encode("ascii")): _TOKEN,
-                (b"GET", oauth.logout_path.encode("ascii")): _LOGOUT,
-            }
-
-    def answer(self, method: bytes, path: bytes) -> Answer | None:
-        """Return what a request gets if it is a login or a logout that is answered here. path: without its query."""
-        return self._answers.get((method, path))
+def answers(settings: Settings) -> Mapping[tuple[bytes, bytes], Answer]:
+    """Return what is answered here, by method and path (without its query); nothing unless `listen.answer_login` is set."""
+    if not settings.listen.answer_login:
+        return {}
+    oauth = settings.oauth
+    return {
+        (b"POST", oauth.token_path.encode("ascii")): _TOKEN,
+        (b"GET", oauth.logout_path.encode("ascii")): _LOGOUT,
+    }

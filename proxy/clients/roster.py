@@ -1,6 +1,6 @@
 """All that concerns clients, in one hand: it follows the settings, and its parts are asked by whoever serves a request.
 
-Owns the parts (`register`, `rates`, `usage`, `logins`) and keeps them in step. A change of the settings takes effect with the next request,
+Owns the parts (`register`, `rates`, `usage`) and keeps them in step. A change of the settings takes effect with the next request,
 on connections that are open too, because nothing of the old settings is kept with a connection.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.clients.login import Logins
 from proxy.clients.rates import Rates
 from proxy.clients.register import Entry, Register
 from proxy.clients.usage import Usage
@@ -16,6 +15,7 @@ from proxy.clients.usage import Usage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from proxy.clients.login import Asked
     from proxy.clock import Clock
     from proxy.pacing import Pacer
     from proxy.settings import Settings
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Roster:
     """The clients of one listener.
 
-    pepper: 16 to 64 random bytes of this process, see `Register`. total: the line of all calls, if there is one. observe: is told for how many
-    seconds a call was held back in its client's line, of those that were.
+    pepper: 16 to 64 random bytes of this process, see `Register`. total: the line of all calls, if there is one. on_held_back: is told for
+    how many seconds a call was held back in its client's line, of those that were. on_login: is told of each login that was answered here.
     """
 
     def __init__(
@@ -35,12 +35,13 @@ class Roster:
         pepper: bytes,
         *,
         total: Pacer | None = None,
-        observe: Callable[[float], None] | None = None,
+        on_held_back: Callable[[float], None] | None = None,
+        on_login: Callable[[Asked], None] | None = None,
     ) -> None:
         self.register = Register(pepper, clock.wall)
-        self.rates = Rates(total, settings.pacing.max_wait_seconds, clock, observe)
+        self.rates = Rates(total, settings.pacing.max_wait_seconds, clock, on_held_back)
         self.usage = Usage(clock.wall)
-        self.logins = Logins(settings)
+        self.on_login = on_login
         self.names: tuple[str, ...] = ()
         self.follow(settings)
 
@@ -57,7 +58,6 @@ class Roster:
             }
         )
         self.usage.follow(self.names)
-        self.logins = Logins(settings)
 
     def by_name(self) -> list[dict[str, object]]:
         """Return what `/status` shows as `clients.by_name`: calls, refusals, the last call, and each key's last use, by position."""

@@ -11,6 +11,7 @@ from proxy.errors import Refused
 from proxy.records import Record
 
 if TYPE_CHECKING:
+    from proxy.clients.register import Client
     from proxy.errors import Problem
     from proxy.forward.policy import Request
     from proxy.network.message import Body
@@ -53,6 +54,10 @@ class Exchange:
     continued = False
     answered = False
     keep_alive = False
+
+    #: The client that calls, once the register has said so; where it calls from.
+    who: Client | None = None
+    address: str | None = None
 
     def __init__(self, client: Stream, request_id: bytes, started: float) -> None:
         self.client = client
@@ -108,7 +113,7 @@ class Exchange:
             self.outcome,
             self.trace,
             self.code,
-            None,
-            None,
+            None if self.who is None else self.who.name,
+            self.address,
             self.detail,
         )

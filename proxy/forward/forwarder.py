@@ -26,9 +26,9 @@ from proxy.network.stream import Gone
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.clients.rates import Rates
     from proxy.forward.exchange import Exchange
     from proxy.forward.pool import Pool, UpstreamConnection
-    from proxy.pacing import Pacer
     from proxy.settings import Settings
 
 _ERRORS: Final = 400
@@ -85,14 +85,14 @@ class Forwarder(Generic[T]):
         error_code: Callable[[bytes], str | None],
         *,
         concerns_token: Callable[[str], bool] = CURABLE_CODES.__contains__,
-        pacer: Pacer | None = None,
+        rates: Rates | None = None,
         on_throttled: Callable[[str | None], None] | None = None,
     ) -> None:
         self._tokens = tokens
         self._pool = pool
         self._error_code = error_code
         self._concerns_token = concerns_token
-        self._pacer = pacer
+        self._rates = rates
         self._on_throttled = on_throttled
         self._host = settings.upstream.origin.host_header
         self._bounds = Bounds.of(settings)
@@ -138,8 +138,8 @@ class Forwarder(Generic[T]):
     async def _prepare(self, exchange: Exchange, token: T | None, *, resent: bool) -> tuple[Attempt, T]:
         """Wait for what a sending needs: a token, a turn, a connection. Return the token that is in force by then."""
         token = token or await self._wait_for_token(exchange)
-        if self._pacer is not None:
-            token = await self._in_turn(self._pacer, exchange)
+        if self._rates is not None:
+            token = await self._in_turn(self._rates, exchange, token)
         connection = None if resent else self._pool.reuse()
         if connection is None:
             connection, token = await self._acquire(exchange, resent=resent)
@@ -190,12 +190,16 @@ class Forwarder(Generic[T]):
             kind, what + (_HARMLESS if exchange.request.is_safe else _MAY_BE_PLACED), outcome=UNKNOWN
         )
 
-    async def _in_turn(self, pacer: Pacer, exchange: Exchange) -> T:
+    async def _in_turn(self, rates: Rates, exchange: Exchange, token: T) -> T:
         """Wait until the call may be sent; return the token that is in force by then. The line is long enough to outlive one.
 
         Every sending takes a turn, so that the API never sees more than the set rate; only the first one can be refused.
         """
-        await pacer.turn(again=exchange.attempts > 0)
+        name = None if exchange.who is None else exchange.who.name
+        again = exchange.attempts > 0
+        if not again and rates.take(name):
+            return token
+        await rates.turn(name, again=again)
         return self._tokens.usable() or await self._wait_for_token(exchange)
 
     async def _wait_for_token(self, exchange: Exchange) -> T:

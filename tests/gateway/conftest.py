@@ -22,6 +22,8 @@ import trustme
 from structlog.testing import capture_logs
 
 from proxy import settings
+from proxy.clients.roster import Roster
+from proxy.clock import SystemClock
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
@@ -303,7 +305,9 @@ class Lab:
         )
         keeper: Any = StubTokens() if tokens is None else tokens
         records: list[Record] = []
-        listener = Listener(chosen, Forwarder(chosen, keeper, pool, error_code), records.append)
+        roster = Roster(chosen, SystemClock(), bytes(32))
+        forwarder = Forwarder(chosen, keeper, pool, error_code, rates=roster.rates)
+        listener = Listener(chosen, forwarder, records.append, roster)
         address: tuple[str, int] | str
         if chosen.listen.unix_socket is None:
             address = ("127.0.0.1", await listener.start("127.0.0.1", 0))

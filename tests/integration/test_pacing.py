@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from proxy.admin.metrics import Metrics
+from proxy.clients.rates import Rates
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
@@ -56,7 +57,7 @@ class Gate:
             self.tokens,
             self._pool,
             error_code,
-            pacer=self.pacer,
+            rates=Rates(self.pacer, max_wait, self.clock),
             on_throttled=self.metrics.throttled,
         )
         self.listener = Listener(settings, forwarder, self.records.append)

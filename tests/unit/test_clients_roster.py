@@ -1,4 +1,4 @@
-"""What the settings say of clients becomes the register, the rates, the counts and the logins, at the start and at each change."""
+"""What the settings say of clients becomes the register, the rates and the counts, at the start and at each change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy.clients.roster import Roster
 from proxy.errors import Failed
 from proxy.records import Record
 from tests.clock import FakeClock
-from tests.unit.test_clients_login import TOKEN, configured
+from tests.unit.test_clients_login import configured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,10 +58,10 @@ async def test_the_clients_of_the_settings_are_in_force() -> None:
 
 
 def test_all_that_is_set_follows_a_change() -> None:
-    """Names, keys, rates, logins: the next request meets the new ones, and counts of a client that stays go on."""
+    """Names, keys, rates: the next request meets the new ones, and counts of a client that stays go on."""
     made = roster(with_clients(*CLIENTS))
     made.usage(Record("id", "GET", "/a", 200, 0.01, client="erp"))
-    made.follow(with_clients({"name": "erp", "key": SHOP.decode()}, listen__answer_login="true"))
+    made.follow(with_clients({"name": "erp", "key": SHOP.decode()}))
     assert made.names == ("erp",)
     assert made.register.identify([ERP]) is None
     who = made.register.identify([SHOP])
@@ -69,7 +69,6 @@ def test_all_that_is_set_follows_a_change() -> None:
     assert who.name == "erp"
     assert made.rates.take("erp")
     assert made.rates.take("erp")
-    assert made.logins.answer(b"POST", TOKEN) is not None
     (shown,) = made.by_name()
     assert (shown["name"], shown["calls"]) == ("erp", 1)
     assert shown["keys"] == [{"position": 1, "last_used_at": FakeClock().wall()}]
