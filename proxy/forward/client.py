@@ -219,7 +219,7 @@ class Service:
     async def _answer(self, client: ClientConnection) -> bool:
         """Serve one request; return whether the connection can go on behind it."""
         exchange = Exchange(client, next(self._ids), time.perf_counter())
-        exchange.address = client.address
+        exchange.client_address = client.address
         noted = True
         try:
             data = await self._read_head(client)
@@ -289,8 +289,10 @@ class Service:
         exchange.request_id = policy.request_id(head) or exchange.request_id
         exchange.method = head.method if head.method in policy.METHODS else None
         exchange.path = _path(head.target)
-        exchange.who = self._roster.register.identify(head.known.get(b"x-proxy-key", ()), client.names)
-        request = policy.judge(head, rules, exchange.who)
+        who = self._roster.register.identify(head.known.get(b"x-proxy-key", ()), client.names)
+        if who is not None:
+            exchange.client_name = who.name
+        request = policy.judge(head, rules, who)
         exchange.admit(
             request, Body(client, request.framing), keep_alive=request.keep_alive and not self._draining
         )

@@ -11,7 +11,6 @@ from proxy.errors import Refused
 from proxy.records import Record
 
 if TYPE_CHECKING:
-    from proxy.clients.register import Client
     from proxy.errors import Problem
     from proxy.forward.policy import Request
     from proxy.network.message import Body
@@ -26,6 +25,7 @@ class Exchange:
 
     request_id: as sent upstream and returned. started: when the whole head was there, on `time.perf_counter`. method and path: None until
     they are known to be harmless in a log. request, body: set once the request may pass.
+    client_name: of the client that calls, as the register says; client_address: where it calls from.
     status: of the answer, 0 while there is none. bytes_out: content bytes sent to the client. attempts: how often the request was sent.
     upstream_seconds: from sending (the last time) to the head of the answer. token_seconds: waited for a token.
     error: a word for what went wrong, or None; detail: the same as a sentence. refused: by the proxy's own rules. outcome: of a call that failed.
@@ -55,9 +55,8 @@ class Exchange:
     answered = False
     keep_alive = False
 
-    #: The client that calls, once the register has said so; where it calls from.
-    who: Client | None = None
-    address: str | None = None
+    client_name: str | None = None
+    client_address: str | None = None
 
     def __init__(self, client: Stream, request_id: bytes, started: float) -> None:
         self.client = client
@@ -113,7 +112,7 @@ class Exchange:
             self.outcome,
             self.trace,
             self.code,
-            None if self.who is None else self.who.name,
-            self.address,
+            self.client_name,
+            self.client_address,
             self.detail,
         )

@@ -139,7 +139,9 @@ class Forwarder(Generic[T]):
         """Wait for what a sending needs: a token, a turn, a connection. Return the token that is in force by then."""
         token = token or await self._wait_for_token(exchange)
         if self._rates is not None:
-            token = await self._in_turn(self._rates, exchange, token)
+            again = exchange.attempts > 0
+            if again or not self._rates.take(exchange.client_name):
+                token = await self._in_turn(self._rates, exchange, again=again)
         connection = None if resent else self._pool.reuse()
         if connection is None:
             connection, token = await self._acquire(exchange, resent=resent)
@@ -190,16 +192,12 @@ class Forwarder(Generic[T]):
             kind, what + (_HARMLESS if exchange.request.is_safe else _MAY_BE_PLACED), outcome=UNKNOWN
         )
 
-    async def _in_turn(self, rates: Rates, exchange: Exchange, token: T) -> T:
+    async def _in_turn(self, rates: Rates, exchange: Exchange, *, again: bool) -> T:
         """Wait until the call may be sent; return the token that is in force by then. The line is long enough to outlive one.
 
         Every sending takes a turn, so that the API never sees more than the set rate; only the first one can be refused.
         """
-        name = None if exchange.who is None else exchange.who.name
-        again = exchange.attempts > 0
-        if not again and rates.take(name):
-            return token
-        await rates.turn(name, again=again)
+        await rates.turn(exchange.client_name, again=again)
         return self._tokens.usable() or await self._wait_for_token(exchange)
 
     async def _wait_for_token(self, exchange: Exchange) -> T:
