@@ -21,6 +21,7 @@ from proxy.forward.forwarder import Forwarder
 from proxy.forward.pool import Pool, UpstreamConnection
 from proxy.network.dialer import Dialer
 from proxy.settings import load
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +127,14 @@ class Rig:
 
         roster = Roster(settings, SystemClock(), bytes(32))
         metrics.name_clients(roster.names)
-        forwarder = Forwarder(settings, Tokens(), upstream, lambda _: None, rates=roster.rates)
+        forwarder = Forwarder(
+            settings,
+            Tokens(),
+            upstream,
+            error_code=error_code_of,
+            is_token_rejected=rejected_token,
+            rates=roster.rates,
+        )
         service = Service(settings, forwarder, observe, roster)
         self._client = ClientConnection(service, self._loop)
         self._done = self._loop.create_future()

@@ -20,9 +20,10 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy import starting
+from proxy import descriptors, starting
 from proxy.errors import CredentialsRefused, TokenError
 from proxy.network import tls
+from proxy.network.dialer import Dialer
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
@@ -136,6 +137,8 @@ def read(settings: Settings, environ: Mapping[str, str], file: Path | None = Non
     yield from _read_credentials(settings)
     if settings.listen.is_open:
         yield Finding(Mark.WARNING, "listener", starting.whom_it_is_open_to(settings.listen))
+    if short := descriptors.why_short(settings, descriptors.limit()):
+        yield Finding(Mark.WARNING, "limits", short)
     yield _read_destination(settings)
     yield from _read_environment(environ)
 
@@ -271,10 +274,9 @@ async def _fetch(settings: Settings) -> tuple[Finding, ...]:
         return (Finding(Mark.FAILED, "access token", text),)
     origin, oauth = settings.upstream.origin, settings.oauth
     endpoint = TokenEndpoint(
-        origin=str(origin),
-        token_path=oauth.token_path,
-        logout_path=oauth.logout_path,
-        tls=tls.client_context(settings.upstream.ca_file) if origin.is_tls else None,
+        Dialer(origin, tls.client_context(settings.upstream.ca_file) if origin.is_tls else None),
+        oauth.token_path,
+        oauth.logout_path,
         timeout_seconds=oauth.request_timeout_seconds,
     )
     credentials = Credentials(
@@ -284,8 +286,6 @@ async def _fetch(settings: Settings) -> tuple[Finding, ...]:
         grant = await endpoint.fetch(credentials)
     except TokenError as error:
         return (Finding(Mark.FAILED, "access token", why_no_token(error)),)
-    finally:
-        await endpoint.close()
     return (Finding(Mark.OK, "access token", "Telenor accepts the four credentials."), lifetime(grant, oauth))
 
 

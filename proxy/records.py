@@ -35,3 +35,32 @@ class Record(NamedTuple):
     client: str | None = None
     client_address: str | None = None
     detail: str | None = None
+
+    def fields(self) -> dict[str, object]:
+        """Return what is said of the request, by name, in the order of the log.
+
+        Durations are in milliseconds, to two decimals; `trace_id` is there only if there is a trace.
+        """
+        upstream = self.upstream_seconds
+        # An integer division costs a third of `round`.
+        fields: dict[str, object] = {
+            "request_id": self.request_id,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "duration_ms": int(self.seconds * 100_000 + 0.5) / 100,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "upstream_ms": None if upstream is None else int(upstream * 100_000 + 0.5) / 100,
+            "attempts": self.attempts,
+            "error": self.error,
+            "outcome": self.outcome,
+            "code": self.code,
+            "client": self.client,
+            "client_address": self.client_address,
+        }
+        if self.detail is not None:
+            fields["detail"] = self.detail
+        if self.trace is not None:
+            fields["trace_id"] = self.trace.split("-")[1]
+        return fields

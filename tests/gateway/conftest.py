@@ -29,7 +29,7 @@ from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
 from proxy.network.dialer import Dialer
 from proxy.network.tls import client_context
-from proxy.tokens.diagnosis import error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.gateway.client import Client, until
 from tests.gateway.upstream import ScriptedUpstream
 
@@ -306,7 +306,14 @@ class Lab:
         keeper: Any = StubTokens() if tokens is None else tokens
         records: list[Record] = []
         roster = Roster(chosen, SystemClock(), bytes(32))
-        forwarder = Forwarder(chosen, keeper, pool, error_code, rates=roster.rates)
+        forwarder = Forwarder(
+            chosen,
+            keeper,
+            pool,
+            error_code=error_code_of,
+            is_token_rejected=rejected_token,
+            rates=roster.rates,
+        )
         listener = Listener(chosen, forwarder, records.append, roster)
         address: tuple[str, int] | str
         if chosen.listen.unix_socket is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -48,11 +49,9 @@ async def test_a_client_on_tcp_has_its_ip_address() -> None:
             server = await transport.serve(lambda witness=witness: witness, host, 0)  # type: ignore[misc]
         except OSError:
             pytest.skip(f"{host} is not there")
-        async with server:
-            port = server.sockets[0].getsockname()[1]
-            with socket.socket(family) as client:
-                client.connect((host, port))
-                assert await asyncio.wait_for(witness.seen, 5) == (host, ())
+        with contextlib.closing(server), socket.socket(family) as client:
+            client.connect((host, server.sockets[0].getsockname()[1]))
+            assert await asyncio.wait_for(witness.seen, 5) == (host, ())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SO_PEERCRED is Linux'")
@@ -62,10 +61,10 @@ async def test_a_client_on_a_unix_socket_has_user_and_process(tmp_path: Path) ->
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         listening.setblocking(False)
-        async with await transport.serve_unix(lambda: witness, listening):
-            with socket.socket(socket.AF_UNIX) as client:
-                client.connect(str(tmp_path / "s"))
-                assert await asyncio.wait_for(witness.seen, 5) == (f"{os.getuid()}:{os.getpid()}", ())
+        server = await transport.serve_unix(lambda: witness, listening)
+        with contextlib.closing(server), socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "s"))
+            assert await asyncio.wait_for(witness.seen, 5) == (f"{os.getuid()}:{os.getpid()}", ())
 
 
 async def test_a_client_with_a_certificate_has_its_names() -> None:
@@ -79,7 +78,8 @@ async def test_a_client_with_a_certificate_has_its_names() -> None:
     authority.configure_trust(client_side)
     authority.issue_cert("ERP.internal", "shop.internal", common_name="other").configure_cert(client_side)
     witness = Witness()
-    async with await transport.serve(lambda: witness, "127.0.0.1", 0, tls=server_side) as server:
+    server = await transport.serve(lambda: witness, "127.0.0.1", 0, tls=server_side)
+    with contextlib.closing(server):
         port = server.sockets[0].getsockname()[1]
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_side)
         assert await asyncio.wait_for(witness.seen, 5) == ("127.0.0.1", ("erp.internal", "shop.internal"))
