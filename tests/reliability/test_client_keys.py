@@ -125,6 +125,11 @@ async def test_a_key_is_changed_under_load(start: Starter, api: Api, tmp_path: P
     assert set(orders.statuses) == {201}
     assert api.counter("orders") == orders.statuses.total() + 1 == shown["calls"]
     assert (shown["refused"], [key["position"] for key in shown["keys"]]) == (0, [1])
+    lines = Counter(
+        (line.get("client"), line["client_address"], line["status"])
+        for line in proxy.events("request.completed")
+    )
+    assert lines == {("erp", "127.0.0.1", 201): shown["calls"], (None, "127.0.0.1", 403): 1}
     assert OLD not in proxy.output
     assert NEXT not in proxy.output
     assert await proxy.stop() == 0
