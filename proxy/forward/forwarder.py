@@ -113,7 +113,12 @@ class Forwarder(Generic[T]):
         token = self._tokens.usable()
         resent = replayed = False
         while True:
-            attempt, token = await self._prepare(exchange, token, resent=resent)
+            connection = None
+            if token is not None and self._pacer is None and not resent:
+                connection = self._pool.reuse()
+            if connection is None or token is None:
+                connection, token = await self._prepare(exchange, token, resent=resent)
+            attempt = Attempt(exchange, connection, self._bounds)
             head = None
             try:
                 head = await attempt.send(self._host, self._credential_line(token))
@@ -141,8 +146,10 @@ class Forwarder(Generic[T]):
                     await attempt.stop()
                 self._give_back(attempt.connection, attempt)
 
-    async def _prepare(self, exchange: Exchange, token: T | None, *, resent: bool) -> tuple[Attempt, T]:
-        """Wait for what a sending needs: a token, a turn, a connection. Return the token that is in force by then."""
+    async def _prepare(
+        self, exchange: Exchange, token: T | None, *, resent: bool
+    ) -> tuple[UpstreamConnection, T]:
+        """Wait for what a sending needs: a token, a permit, a connection. Return the token that is in force by then."""
         token = token or await self._wait_for_token(exchange)
         if self._rates is not None:
             again = exchange.attempts > 0
@@ -151,7 +158,7 @@ class Forwarder(Generic[T]):
         connection = None if resent else self._pool.reuse()
         if connection is None:
             connection, token = await self._acquire(exchange, resent=resent)
-        return Attempt(exchange, connection, self._bounds), token
+        return connection, token
 
     async def _acquire(self, exchange: Exchange, *, resent: bool) -> tuple[UpstreamConnection, T]:
         """Wait for a connection, and return it with the token that is in force by then: the wait may outlast one."""
