@@ -104,6 +104,7 @@ class ListenSettings(Section):
         TRUTH,
         False,
         description="Answer logins and logouts of clients here, with a made-up token that is never used.",
+        changes=True,
     )
 
     @property

@@ -45,12 +45,14 @@ MAY_IMPORT: Final = {
     "demo": {"app", "errors", "logs", "sandbox", "settings"},
     "app": {
         "admin",
+        "clients",
         "clock",
         "descriptors",
         "errors",
         "forward",
         "logs",
         "notify",
+        "pacing",
         "records",
         "rotation",
         "secret",
@@ -63,7 +65,9 @@ MAY_IMPORT: Final = {
     },
     "check": {"descriptors", "errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
-    "forward": {"clock", "errors", "http1", "network", "records", "settings"},
+    "forward": {"clients", "clock", "errors", "http1", "network", "pacing", "records", "settings"},
+    "clients": {"clock", "errors", "pacing", "records", "secret", "settings"},
+    "pacing": {"clock", "errors"},
     "network": {"descriptors", "http1", "settings"},
     "descriptors": {"settings"},
     "http1": set[str](),
@@ -91,8 +95,11 @@ PURE: Final = {
     "http1.fields": set[str](),
     "http1.grammar": {"re"},
     "http1.chunked": {"re"},
-    "forward.policy": {"hmac", "re", "urllib"},
+    "forward.policy": {"re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
+    "clients.login": set[str](),
+    "clients.register": {"hashlib"},
+    "clients.usage": {"dataclasses"},
     "tokens.values": {"dataclasses", "enum"},
     "tokens.codes": {"re"},
     "tokens.coding": {"brotli", "zlib"},
@@ -249,7 +256,7 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.run"},
+        "app": {"Proxy.run"},  # also what client keys are hashed with
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
@@ -265,9 +272,9 @@ def test_secrets_are_revealed_in_few_places() -> None:
     assert found == {
         "app:_secrets",  # what the log must never show
         "settings.doubts:_text",  # whether they are visibly wrong
+        "clients.register:Register.follow",  # the keys to compare with, hashed
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
-        "forward.policy:Rules.of",  # the client key to compare with
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",
