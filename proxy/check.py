@@ -28,7 +28,7 @@ from proxy import descriptors, starting
 from proxy.errors import CredentialsRefused, TokenError
 from proxy.network import tls
 from proxy.network.dialer import Dialer
-from proxy.settings.doubts import doubts
+from proxy.settings.consistency import doubts
 from proxy.settings.files import writable
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person

@@ -11,9 +11,8 @@ from typing import Final, Literal, get_args
 
 from proxy.secret import Secret
 from proxy.settings.clients import CLIENTS, ClientSettings
-from proxy.settings.kinds import choice, number, whole_number
+from proxy.settings.kinds import Section, choice, number, optional, required, setting, whole_number
 from proxy.settings.origin import Origin, is_loopback
-from proxy.settings.section import Section, optional, required, setting
 from proxy.settings.values import (
     ALLOWED_HOSTS,
     ALLOWED_PATHS,

@@ -264,7 +264,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
     assert found == {
         "app:_secrets",  # what the log must never show
-        "settings.doubts:_text",  # whether they are visibly wrong
+        "settings.consistency:_text",  # whether they are visibly wrong
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
         "forward.policy:Rules.of",  # the client key to compare with
