@@ -247,6 +247,10 @@ def _value(draft: _Draft, path: str, setting: Setting) -> object:
         except EntriesError as error:
             faults = {f"{path}{place}": fault for place, fault in error.faults.items()}
             rest = setting.default if error.rest is None else error.rest
+        except files.MissingFileError as error:
+            # Where that is forgiven, what depends on whether the file is named still holds.
+            given = Path(str(draft.values[path]))
+            faults, rest = {path: error}, given if draft.offline else setting.default
         except ValueError as error:
             faults, rest = {path: error}, setting.default
         # Whoever mistook `password_file` for `password` wrote a secret there.
