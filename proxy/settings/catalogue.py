@@ -1,7 +1,7 @@
 """All settings together: `Settings`, and of each its path, its variable, whether it is secret and whether it can change.
 
-Also what is written from that for people and editors: the schema of the YAML file, and the table of settings. Everything here is derived from
-`model`; a setting is declared there and nowhere else.
+Also what is written from that for people and editors: the schema of the YAML file, and the table of
+settings. Everything here is derived from `model`; a setting is declared there and nowhere else.
 """
 
 import json
@@ -25,7 +25,7 @@ from proxy.settings.model import (
     UpstreamSettings,
 )
 
-# --- All settings -----------------------------------------------------------------------------------------------------
+# --- All settings ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,8 @@ def _marked(secret: object) -> str:
 
 
 ENVIRONMENT_PREFIX: Final = "TELENOR_PROXY_"
-#: Names the file when the command line does not; the one variable with the prefix that is no setting.
+#: Names the file when the command line does not; the one variable with the prefix that is no
+#: setting.
 CONFIG_VARIABLE: Final = "TELENOR_PROXY_CONFIG"
 
 #: Every setting by its path, such as `listen.port`.
@@ -118,7 +119,7 @@ def environment_name(path: str) -> str:
 PATH_OF_VARIABLE: Final[Mapping[str, str]] = {environment_name(path): path for path in SETTINGS}
 
 
-# --- The schema and the table -----------------------------------------------------------------------------------------
+# --- The schema and the table ---------------------------------------------------------------------
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What is right one by one but not together, and what is right but looks wrong.
 
-A contradiction is refused. A doubt is no fault: the value may be right all the same, and is used as it is; it is told before a login that may
-lock the machine user. No word of a credential is ever shown.
+A contradiction is refused. A doubt is no fault: the value may be right all the same, and is used as
+it is; it is told before a login that may lock the machine user. No word of a credential is ever
+shown.
 """
 
 import re
@@ -15,7 +16,7 @@ from proxy.settings.model import ListenSettings, OrdersSettings, UpstreamSetting
 from proxy.settings.origin import Origin
 from proxy.settings.values import is_below, why_no_pair
 
-# --- Contradictions ---------------------------------------------------------------------------------------------------
+# --- Contradictions -------------------------------------------------------------------------------
 
 
 #: The paths concerned, and the words for the first of them.
@@ -152,7 +153,7 @@ def _claim_the_same(one: str, other: str) -> bool:
     return "localhost" in hosts and not hosts.isdisjoint({"127.0.0.1", "::1"})
 
 
-# --- Doubts about credentials: pure -----------------------------------------------------------------------------------
+# --- Doubts about credentials: pure ---------------------------------------------------------------
 
 
 #: The name of a machine user: `api` and digits (Telenor's developer pages, "Get access").

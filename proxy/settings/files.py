@@ -1,11 +1,12 @@
 """The files that settings are read from: the strict YAML of the configuration, and secrets that stand alone in a file.
 
-Nothing here knows which settings there are, and no error quotes a word of a file's content, except a key as far as it looks like a name:
-PyYAML's own words are recognised, never repeated, for they quote the file. Of a path that leads nowhere, only the part that exists is shown:
-what stands in place of a secret's file name may be the secret.
+Nothing here knows which settings there are, and no error quotes a word of a file's content, except
+a key as far as it looks like a name: PyYAML's own words are recognised, never repeated, for they
+quote the file. Of a path that leads nowhere, only the part that exists is shown: what stands in
+place of a secret's file name may be the secret.
 
-Reading ends, whatever the path leads to: a pipe is waited for within a bound. A pipe gives its content once, so that it is read once; what it
-gave is kept for as long as the process runs.
+Reading ends, whatever the path leads to: a pipe is waited for within a bound. A pipe gives its
+content once, so that it is read once; what it gave is kept for as long as the process runs.
 """
 
 import errno
@@ -21,7 +22,7 @@ import yaml
 
 from proxy.errors import ConfigError
 
-# --- What is wrong with a YAML text: pure -----------------------------------------------------------------------------
+# --- What is wrong with a YAML text: pure ---------------------------------------------------------
 
 
 #: What YAML takes as text (YAML 1.2, section 5.1, `c-printable`).
@@ -36,7 +37,8 @@ _ANYTHING: Final = (
     " or a value with special characters that needs quotes"
 )
 
-#: How the complaints of PyYAML begin, with libyaml and without it, and what they mean to whoever wrote the file. The first that fits counts.
+#: How the complaints of PyYAML begin, with libyaml and without it, and what they mean to whoever
+#: wrote the file. The first that fits counts.
 _MEANINGS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (
         ("mapping values are not allowed",),
@@ -176,7 +178,7 @@ def _character(mark: yaml.Mark, text: str) -> str:
     return every[mark.line][mark.column : mark.column + 1] if mark.line < len(every) else ""
 
 
-# --- Files and pipes --------------------------------------------------------------------------------------------------
+# --- Files and pipes ------------------------------------------------------------------------------
 
 
 try:
@@ -184,7 +186,8 @@ try:
 except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
-#: Bytes. A configuration file is some kilobytes; the bound keeps a wrong path (a device, a log file) from filling the memory.
+#: Bytes. A configuration file is some kilobytes; the bound keeps a wrong path (a device, a log
+#: file) from filling the memory.
 _LARGEST_FILE: Final = 1 << 20
 #: Levels. The settings stand on the second, the entries of lists on the third.
 _DEEPEST_NESTING: Final = 20
@@ -192,7 +195,8 @@ _DEEPEST_NESTING: Final = 20
 _LARGEST_SECRET_FILE: Final = 64 << 10
 #: Bytes. All authorities of a system are some hundred kilobytes.
 _LARGEST_PEM_FILE: Final = 4 << 20
-#: How often a pipe is asked for more, and how long each time, in milliseconds: 10 s together. A program that fetches a secret takes some seconds.
+#: How often a pipe is asked for more, and how long each time, in milliseconds: 10 s together. A
+#: program that fetches a secret takes some seconds.
 _ASKED, _ASKED_FOR_MS = 100, 100
 #: What the pipes gave, by path.
 _given: Final[dict[Path, bytes]] = {}

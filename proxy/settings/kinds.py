@@ -1,8 +1,10 @@
 """How a setting is declared, and the kinds of settings: what each takes from YAML and from the environment, and how that is said.
 
-A section is a frozen dataclass, and a setting is a field of it, with its kind, its default and one sentence. Sections are made by `reading`,
-which has judged the values; a section itself believes what it is given. YAML is taken strictly: a number in quotes is a text, true is not 1,
-and what is not finite lies in no bounds. Which texts can work is the business of `values`, which settings there are that of `model`.
+A section is a frozen dataclass, and a setting is a field of it, with its kind, its default and one
+sentence. Sections are made by `reading`, which has judged the values; a section itself believes
+what it is given. YAML is taken strictly: a number in quotes is a text, true is not 1, and what is
+not finite lies in no bounds. Which texts can work is the business of `values`, which settings there
+are that of `model`.
 """
 
 import json
@@ -14,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar, cast
 from proxy.secret import Secret
 from proxy.settings.files import AlteredText, writable
 
-# --- What kinds there are ---------------------------------------------------------------------------------------------
+# --- What kinds there are -------------------------------------------------------------------------
 
 
 T = TypeVar("T")
@@ -262,7 +264,7 @@ def _list_from_text(text: str) -> list[object]:
     return [entry.strip() for entry in bare.split(",")]
 
 
-# --- How a setting is declared ----------------------------------------------------------------------------------------
+# --- How a setting is declared --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

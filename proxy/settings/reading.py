@@ -1,7 +1,8 @@
 """How a YAML file, the environment and secret files become `Settings`, or one `ConfigError` with everything that is wrong.
 
-A draft collects values and problems from the file, then the environment, then the secret files; the model judges it last.
-Nothing here reads the process's own environment: it is handed in. No message shows a secret, nor what stands in place of a secret's file name.
+A draft collects values and problems from the file, then the environment, then the secret files; the
+model judges it last. Nothing here reads the process's own environment: it is handed in. No message
+shows a secret, nor what stands in place of a secret's file name.
 """
 
 import json
@@ -28,15 +29,17 @@ from proxy.settings.consistency import contradictions
 from proxy.settings.kinds import EntriesError, Kind, Section, Setting, UnlikeError
 from proxy.settings.model import AdminSettings
 
-# --- Reading ----------------------------------------------------------------------------------------------------------
+# --- Reading --------------------------------------------------------------------------------------
 
 
 S = TypeVar("S", bound=Section)
 
-#: What a credential begins with while its file is missing, and that is forgiven; the rest is its path.
+#: What a credential begins with while its file is missing, and that is forgiven; the rest is its
+#: path.
 STAND_IN: Final = "not-known-here"
 
-#: What Kubernetes sets in every container when a Service's name begins with `telenor-proxy` ("Environment variables" in its page on Services).
+#: What Kubernetes sets in every container when a Service's name begins with `telenor-proxy`
+#: ("Environment variables" in its page on Services).
 _SERVICE_LINK: Final = re.compile(
     r"(?!\w*__)[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)=.*"
     r"|(?!\w*__)[A-Z0-9_]+_PORT=(?:tcp|udp|sctp)://.*"
@@ -264,10 +267,11 @@ def _value(draft: _Draft, path: str, setting: Setting) -> object:
     return setting.default
 
 
-# --- The words for what is wrong: pure --------------------------------------------------------------------------------
+# --- The words for what is wrong: pure ------------------------------------------------------------
 
 
-#: Where the user finds each credential; half of all support is about this (Telenor's developer pages).
+#: Where the user finds each credential; half of all support is about this (Telenor's developer
+#: pages).
 WHERE_TO_FIND: Final[Mapping[str, str]] = MappingProxyType(
     {
         "oauth.client_id": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
