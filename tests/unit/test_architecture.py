@@ -271,7 +271,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
     assert found == {
         "app:_secrets",  # what the log must never show
-        "settings.doubts:_text",  # whether they are visibly wrong
+        "settings.consistency:_text",  # whether they are visibly wrong
         "clients.register:Register.follow",  # the keys to compare with, hashed
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
