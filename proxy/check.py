@@ -10,25 +10,23 @@ fetched: whether two logins share a token is published nowhere, so that could en
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
-import os
 import socket
-import ssl
 import sys
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy import starting
+from proxy import faults, starting
 from proxy.errors import CredentialsRefused, TokenError
 from proxy.network import tls
+from proxy.threads import in_daemon_thread
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.values import Credentials
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
@@ -183,14 +181,28 @@ def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
 # --- The way there ----------------------------------------------------------------------------------------------------
 
 
+def _peer(settings: Settings) -> faults.Peer:
+    """Return what answers at upstream.url, by host and port."""
+    origin = settings.upstream.origin
+    return faults.Peer(f"{origin.host} port {origin.port}", faults.API.setting)
+
+
 async def look_up(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> tuple[Finding, ...]:
     """Find the addresses of the upstream's host."""
     host, seconds = settings.upstream.origin.host, settings.upstream.connect_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             addresses = await _addresses(host, resolve)
-    except OSError as error:  # TimeoutError is one
-        return (Finding(Mark.FAILED, "name", why_not_found(host, seconds, error)),)
+    except TimeoutError:
+        return (
+            Finding(
+                Mark.FAILED,
+                "name",
+                f"The name server did not answer within {seconds:g} s. Check that this machine can look up such names.",
+            ),
+        )
+    except (OSError, UnicodeError) as error:
+        return (Finding(Mark.FAILED, "name", faults.explain(error).said_of(_peer(settings))),)
     if host in addresses:
         return (Finding(Mark.OK, "name", f"{host} is an address, so there is no name to look up."),)
     more = ", ..." if len(addresses) > _MOST_ADDRESSES else ""
@@ -199,38 +211,19 @@ async def look_up(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> 
 
 async def _addresses(host: str, resolve: Resolve) -> list[str]:
     """Ask the system's resolver, in a thread that nobody waits for: a lookup cannot be cancelled, and may take minutes."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[str]] = loop.create_future()
 
-    def deliver(addresses: list[str], error: OSError | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(addresses)
-        else:
-            answer.set_exception(error)
+    def ask() -> list[str]:
+        return [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]
 
-    def ask() -> None:
-        addresses: list[str] = []
-        failure: OSError | None = None
-        try:
-            addresses = [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]
-        except OSError as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the check has ended meanwhile, and its loop is closed
-            loop.call_soon_threadsafe(deliver, addresses, failure)
-
-    threading.Thread(target=ask, daemon=True).start()
-    return await answer
+    return await in_daemon_thread(ask)
 
 
 async def _connect(settings: Settings) -> tuple[Finding, ...]:
-    origin, seconds = settings.upstream.origin, settings.upstream.connect_timeout_seconds
+    origin = settings.upstream.origin
     try:
         peer = (await _open(settings, None)).get_extra_info("peername")[0]
     except OSError as error:
-        text = why_not_connected(f"{origin.host} port {origin.port}", seconds, error)
-        return (Finding(Mark.FAILED, "connection", text),)
+        return (Finding(Mark.FAILED, "connection", faults.explain(error).said_of(_peer(settings))),)
     return (Finding(Mark.OK, "connection", f"{peer} port {origin.port} accepts connections."),)
 
 
@@ -238,8 +231,11 @@ async def _shake_hands(settings: Settings) -> tuple[Finding, ...]:
     seconds = settings.upstream.connect_timeout_seconds
     try:
         transport = await _open(settings, tls.client_context(settings.upstream.ca_file))
+    except TimeoutError:
+        text = f"The TLS handshake was not over within {seconds:g} s. Ask whether a firewall in between looks into it."
+        return (Finding(Mark.FAILED, "certificate", text),)
     except OSError as error:
-        return (Finding(Mark.FAILED, "certificate", why_not_trusted(settings, seconds, error)),)
+        return (Finding(Mark.FAILED, "certificate", faults.explain(error).said_of(_peer(settings))),)
     encryption = transport.get_extra_info("ssl_object")
     issuer = issuer_of(encryption.getpeercert())
     text = f"{encryption.version()}, and the certificate is trusted; it was issued by {issuer}."
@@ -299,67 +295,6 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
 
 
 # --- Words for what failed: pure --------------------------------------------------------------------------------------
-
-
-_LOOK_UP: Final = "Check that this machine can look up names of the internet."
-
-
-def why_not_found(host: str, seconds: float, error: OSError) -> str:
-    """Say why a name gave no address."""
-    if isinstance(error, TimeoutError):
-        return f"The name server did not answer within {seconds:g} s. {_LOOK_UP}"
-    if isinstance(error, socket.gaierror) and error.errno == getattr(socket, "EAI_AGAIN", None):
-        return f"The name server did not answer for {host}. {_LOOK_UP}"
-    return f"There is no host {host}, says the name server. Check how upstream.url is spelled."
-
-
-def why_not_connected(where: str, seconds: float, error: OSError) -> str:
-    """Say why no connection came about."""
-    if isinstance(error, TimeoutError):
-        return f"{where} did not answer within {seconds:g} s. Ask whether a firewall drops what goes there, and have it let through."
-    if isinstance(error, ConnectionRefusedError):
-        return f"{where} refused the connection. Check the port in upstream.url, and that the firewall allows it."
-    reason = os.strerror(error.errno) if error.errno else "none of its addresses accepts connections"
-    return f"There is no way to {where}: {reason}. Check the network, the firewall and upstream.url."
-
-
-#: Verdicts of OpenSSL (X509_V_ERR_... of x509_vfy.h) that say: the chain ends at an authority that is not among the trusted ones.
-_UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
-_NOT_YET_VALID: Final = 9
-_EXPIRED: Final = 10
-_WRONG_NAME: Final = frozenset({62, 64})
-
-
-def why_not_trusted(settings: Settings, seconds: float, error: OSError) -> str:
-    """Say why no TLS connection came about."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _why_refused(settings, error.verify_code, error.verify_message)
-    if isinstance(error, TimeoutError):
-        return f"The TLS handshake was not over within {seconds:g} s. Ask whether a firewall in between looks into it."
-    if isinstance(error, ssl.SSLError):
-        return "What answers there speaks no TLS that is safe today (1.2 or later). Check scheme and port of upstream.url."
-    return "The connection broke off in the TLS handshake. Ask whether a firewall in between allows known hosts only, and have this one added."
-
-
-def _why_refused(settings: Settings, code: int, message: str) -> str:
-    host = settings.upstream.origin.host
-    if code in _UNKNOWN_ISSUER and settings.upstream.ca_file is None:
-        return (
-            "The certificate comes from an authority that this machine does not know. Most likely a proxy in between inspects TLS: "
-            "ask your network's administrators for its CA certificate, and name that file in upstream.ca_file."
-        )
-    if code in _UNKNOWN_ISSUER:
-        return (
-            "The certificate comes from an authority that is not in upstream.ca_file, which replaces the system's authorities. "
-            "Put the one that signs here into it: Telenor's, or that of a proxy in between that inspects TLS."
-        )
-    if code == _EXPIRED:
-        return f"The certificate has expired. Check the clock of this machine; if it is right, {host} or a proxy in between must renew it."
-    if code == _NOT_YET_VALID:
-        return "The certificate is not valid yet. Check the clock of this machine."
-    if code in _WRONG_NAME:
-        return f"The certificate is trusted, but it is not for {host}: something else answers there. Check upstream.url, and the name server."
-    return f"The certificate is not trusted: {message}. Ask your network's administrators what answers in place of {host}."
 
 
 def why_no_token(error: TokenError) -> str:

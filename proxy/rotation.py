@@ -20,6 +20,7 @@ import structlog
 
 from proxy import starting
 from proxy.errors import ConfigError
+from proxy.threads import in_daemon_thread
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Rotation:
         """
         async with self._looking:
             try:
-                found, authorities = await asyncio.to_thread(self._read_anew)
+                found, authorities = await in_daemon_thread(self._read_anew)
             except ConfigError as error:
                 self._refuse(error.problems, told=told)
                 return False

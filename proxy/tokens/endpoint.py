@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
+import socket
 import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -19,6 +19,7 @@ import aiohttp
 from yarl import URL
 
 import proxy
+from proxy import faults
 from proxy.errors import TokenError, TokenUnavailable
 from proxy.tokens.answers import Answer, read_grant
 
@@ -112,7 +113,7 @@ class TokenEndpoint:
         status = 0
         received: Mapping[str, str] = {}
         body = bytearray()
-        failure: TokenUnavailable | None = None
+        failure: TokenError | None = None
         try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
@@ -146,25 +147,14 @@ def _timed_out(seconds: float) -> TokenUnavailable:
     )
 
 
-def _translate(error: aiohttp.ClientError | OSError | UnicodeError) -> TokenUnavailable:
+def _translate(error: aiohttp.ClientError | OSError | UnicodeError) -> TokenError:
     """Name the fault, in our words and the system's; the exception itself is let go."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return TokenUnavailable(
-            "tls",
-            f"The certificate of the token endpoint is not trusted: {_verdict(error.certificate_error)}. "
-            "Check the clock of this machine; behind a proxy that inspects TLS, put its CA into upstream.ca_file.",
-        )
-    if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
-        return TokenUnavailable("tls", f"No TLS connection to the token endpoint came about. {_NETWORK}")
-    # A name that cannot even be asked for, with an empty label or one too long, is a UnicodeError of the idna codec.
-    if isinstance(error, aiohttp.ClientConnectorDNSError | UnicodeError):
-        return TokenUnavailable(
-            "dns",
-            "The name of the token endpoint's host was not found. Check upstream.url and the name server.",
-        )
-    if isinstance(error, aiohttp.ClientConnectorError):
-        why = "" if error.os_error.errno is None else f": {os.strerror(error.os_error.errno)}"
-        return TokenUnavailable("connect", f"No connection to the token endpoint came about{why}. {_NETWORK}")
+        return _named(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError):  # DNS and TLS too
+        return _named(error.os_error)
+    if isinstance(error, ssl.SSLError | socket.gaierror | UnicodeError):
+        return faults.token_failure(error)
     if isinstance(error, aiohttp.ClientResponseError):
         return TokenUnavailable(
             "malformed", f"What answered is no token endpoint: it spoke no HTTP. {_NETWORK}"
@@ -174,13 +164,8 @@ def _translate(error: aiohttp.ClientError | OSError | UnicodeError) -> TokenUnav
     )
 
 
-def _verdict(error: Exception) -> str:
-    # OpenSSL's own words, such as "certificate has expired"; of the peer's certificate they quote nothing.
-    return (
-        error.verify_message
-        if isinstance(error, ssl.SSLCertVerificationError)
-        else "it could not be verified"
-    )
+def _named(error: Exception) -> TokenError:
+    return faults.token_failure(error if isinstance(error, OSError) else OSError())
 
 
 # --- The request ------------------------------------------------------------------------------------------------------

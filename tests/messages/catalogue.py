@@ -10,9 +10,7 @@ import itertools
 import json
 import re
 import socket
-import ssl
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,9 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from multidict import CIMultiDict
 
 import proxy
-from proxy import check, errors, healthcheck, notify, starting
+from proxy import check, errors, faults, healthcheck, notify, starting
 from proxy.errors import ConfigError, TokenError
-from proxy.forward.upstream import connect_failure
 from proxy.secret import Secret
 from proxy.settings import ListenSettings, Settings, files, load
 from proxy.tokens import answers, diagnosis, endpoint, policy, source
@@ -148,25 +145,9 @@ def _findings() -> Iterator[Message]:
     )
     for settings, file in itertools.product(given, (None, Path("config.yaml"))):
         yield from map(_found, check.read(settings, {"HTTPS_PROXY": SENTINEL}, file))
-    for fault in (
-        TimeoutError(),
-        socket.gaierror(socket.EAI_AGAIN, ""),
-        socket.gaierror(socket.EAI_NONAME, ""),
-    ):
-        yield Message(CHECK, "name", check.why_not_found("api.example", 5.0, fault))
-    for error in (
-        TimeoutError(),
-        ConnectionRefusedError(),
-        OSError(errno.EHOSTUNREACH, ""),
-        OSError("several"),
-    ):
-        yield Message(CHECK, "connection", check.why_not_connected("api.example port 443", 5.0, error))
-    for distrust in (TimeoutError(), ssl.SSLError(1, ""), ConnectionResetError()):
-        yield Message(CHECK, "certificate", check.why_not_trusted(_settings(), 5.0, distrust))
-    own = _settings()
-    own = replace(own, upstream=replace(own.upstream, ca_file=Path("ca.pem")))
-    for settings, code in ((own, 20), *((given[0], code) for code in (20, 10, 9, 62, 79))):
-        yield Message(CHECK, "certificate", check._why_refused(settings, code, "invalid CA certificate"))
+    peer = check._peer(_settings())
+    for error in provocations.FAULTS_OF_THE_SYSTEM:
+        yield Message(CHECK, "connection", faults.explain(error).said_of(peer))
     yield Message(CHECK, "access token", check.why_no_token(_error(403, b"")))
     yield Message(CHECK, "the end", check._WOULD_WORK, is_trouble=False)
     yield Message(CHECK, "the end", check._WOULD_FAIL)
@@ -195,6 +176,8 @@ def _tokens() -> Iterator[Message]:
     yield _answered(200, b"{", whole=False)
     for fault in provocations.FAULTS_ON_THE_WAY:
         yield _failed(endpoint._translate(fault))
+    for error in (*provocations.FAULTS_OF_THE_SYSTEM, *provocations.FAULTS_OF_THE_PROXY):
+        yield _failed(faults.token_failure(error))
     yield _failed(endpoint._timed_out(10.0))
     mistake = _failed(source._surprise(_mistake()))
     yield mistake._replace(text=re.sub(r"\(\w+\.py, line \d+\)", "(source.py, line 12)", mistake.text))
@@ -240,10 +223,8 @@ def _answers() -> Iterator[Message]:
         yield Message(ANSWERS, kind.name, kind.title, is_trouble=False)
     for name, text in told_of_kinds():
         yield Message(ANSWERS, getattr(errors, name).name, text)
-    untrusted = ssl.SSLCertVerificationError(1, "")
-    untrusted.verify_message = "certificate has expired"
-    for fault in (untrusted, OSError(errno.EMFILE, "")):
-        failed = connect_failure(fault)
+    for fault in (*provocations.FAULTS_OF_THE_SYSTEM, *provocations.FAULTS_OF_THE_PROXY):
+        failed = faults.connect_failure(fault)
         yield Message(ANSWERS, failed.kind.name, failed.detail)
     for _, text in raised("Malformed"):
         yield Message(MALFORMED, "HTTP", text, is_trouble=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
@@ -12,6 +13,8 @@ import aiohttp
 from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
+
+from proxy import faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,18 +146,47 @@ ANSWERS_OF_THE_TOKEN_ENDPOINT: Final[tuple[tuple[int, bytes, dict[str, str]], ..
 _KEY: Final = ConnectionKey(
     "api.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
 )
-_EXPIRED: Final = ssl.SSLCertVerificationError(1, "")
-_EXPIRED.verify_message = "certificate has expired"
+
+
+def _distrust(code: int) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "")
+    error.verify_code, error.verify_message = code, "invalid CA certificate"
+    return error
+
 
 FAULTS_ON_THE_WAY: Final = (
-    aiohttp.ClientConnectorCertificateError(_KEY, _EXPIRED),
-    aiohttp.ClientConnectorCertificateError(_KEY, ValueError()),
-    aiohttp.ClientConnectorSSLError(_KEY, OSError()),
-    aiohttp.ClientConnectorDNSError(_KEY, OSError()),
+    aiohttp.ClientConnectorCertificateError(_KEY, _distrust(10)),
+    aiohttp.ClientConnectorSSLError(_KEY, ssl.SSLError(1, "")),
+    aiohttp.ClientConnectorDNSError(_KEY, socket.gaierror(socket.EAI_NONAME, "")),
     aiohttp.ClientConnectorError(_KEY, OSError(111, "")),
     aiohttp.ClientConnectorError(_KEY, OSError("several")),
     aiohttp.ClientResponseError(aiohttp.RequestInfo(URL(), "POST", CIMultiDictProxy(CIMultiDict())), ()),
     aiohttp.ServerDisconnectedError(),
+)
+
+
+#: What the system says when no connection is made.
+FAULTS_OF_THE_SYSTEM: Final[tuple[OSError, ...]] = (
+    TimeoutError(),
+    *map(_distrust, (10, 9, 20, 62, 79)),
+    ssl.SSLError(1, ""),
+    socket.gaierror(socket.EAI_AGAIN, ""),
+    socket.gaierror(socket.EAI_NONAME, ""),
+    ConnectionRefusedError(errno.ECONNREFUSED, ""),
+    ConnectionResetError(errno.ECONNRESET, ""),
+    OSError(errno.EMFILE, ""),
+    OSError(errno.EHOSTUNREACH, ""),
+    OSError("several"),
+)
+_HOP: Final = "proxy.example:3128"
+#: What the company's proxy says, or what happens on the way to it.
+FAULTS_OF_THE_PROXY: Final[tuple[OSError, ...]] = (
+    *(faults.to_company_proxy(error, _HOP) for error in FAULTS_OF_THE_SYSTEM),
+    faults.no_tunnel(407, _HOP, has_login=False, takes_basic=True),
+    faults.no_tunnel(407, _HOP, has_login=True, takes_basic=True),
+    faults.no_tunnel(407, _HOP, has_login=False, takes_basic=False),
+    *(faults.no_tunnel(status, _HOP, has_login=False, takes_basic=False) for status in (403, 502, 405)),
+    faults.unreadable("it is not HTTP", _HOP),
 )
 
 

@@ -35,6 +35,10 @@ _DESCRIPTIONS: Final = {"admin.metrics", "app:_expose", "sandbox.answers", "sett
 _OF_PATTERNS: Final = {"re.compile", "re.fullmatch", "re.match", "re.search", "re.sub"}
 
 
+#: What `proxy.faults` fills in by name.
+_FILLED_IN: Final = re.compile(r"\{(?:who|setting)\}")
+
+
 class Sentence(NamedTuple):
     """A string in the code. where: module and function."""
 
@@ -75,7 +79,7 @@ def _below(tree: ast.AST, module: str, function: str) -> Iterator[Sentence]:
             continue
         text = text_of(node)
         if text is not None and _WORDS.search(text):
-            yield Sentence(where, getattr(node, "lineno", 0), text)
+            yield Sentence(where, getattr(node, "lineno", 0), _FILLED_IN.sub(HOLE, text))
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _below(node, module, node.name)
         else:
