@@ -17,6 +17,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
 
+from proxy.network.transport import is_cut
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -166,6 +168,9 @@ class Stream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note that no more will come; on TCP, go on writing."""
+        if is_cut(self.transport):
+            self.transport.abort()
+            return False
         self.ended = True
         self._readable.wake()
         return self.half_close

@@ -27,3 +27,11 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
     else:
         context.load_verify_locations(cafile=ca_file)
     return context
+
+
+def proxy_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a context for the company's proxy at an `https://` address: as above, but it trusts the system's authorities as well."""
+    context = client_context(None)
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context

@@ -263,6 +263,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
         "forward.guard:Rules.of",  # the client key to compare with
+        "network.egress:Login.field_value",  # the login at the company's proxy
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",
