@@ -29,8 +29,9 @@ from proxy.errors import StartError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
-from proxy.forward.upstream import Upstream
+from proxy.forward.pool import Pool
 from proxy.network import tls
+from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
 from proxy.settings.origin import is_loopback
@@ -139,9 +140,8 @@ class Proxy:
             wait_seconds=oauth.wait_seconds,
             observer=TokenWitness(metrics, history, clock),
         )
-        upstream = Upstream(
-            upstream_settings.origin,
-            context,
+        pool = Pool(
+            Dialer(upstream_settings.origin, context),
             max_connections=upstream_settings.max_connections,
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
@@ -150,7 +150,7 @@ class Proxy:
         forwarder = Forwarder(
             settings,
             source,
-            upstream,
+            pool,
             error_code,
             concerns_token=concerns_token,
             pacer=pacer,
@@ -174,7 +174,7 @@ class Proxy:
             history,
             token_status=source.status,
             clients=lambda: {"connections": listener.connections, "in_flight": listener.in_flight},
-            upstream=lambda: dict(zip(("in_use", "idle"), upstream.connections, strict=True)),
+            upstream=lambda: dict(zip(("in_use", "idle"), pool.connections, strict=True)),
             configuration=lambda: {
                 "refused": rotation.refused,
                 "restart_needed": rotation.restart_needed,
@@ -182,7 +182,7 @@ class Proxy:
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, upstream, pacer)
+        _expose(metrics, source, listener, pool, pacer)
         runner = web.AppRunner(
             create_app(report, local=all(map(is_loopback, settings.admin.host))),
             access_log=None,
@@ -196,7 +196,7 @@ class Proxy:
                     _running(self._notifier.run(clock, source.status)),
                     contextlib.nullcontext() if spans is None else spans.running(),
                 ):
-                    async with _running(rotation.run()), _running(_warming(settings, upstream)):
+                    async with _running(rotation.run()), _running(_warming(settings, pool)):
                         gc.collect()
                         gc.freeze()  # what exists now stays: the collector need not look at it again
                         await self._serve(keeping)
@@ -209,7 +209,7 @@ class Proxy:
                 log.info("shutdown.completed", cut_short=cut_short)
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
-                await upstream.close()
+                await pool.close()
                 await endpoint.close()
                 await runner.cleanup()
 
@@ -274,9 +274,9 @@ class Proxy:
         return await listener.close(0) if cut_short is None else cut_short
 
 
-async def _warming(settings: Settings, upstream: Upstream) -> None:
+async def _warming(settings: Settings, pool: Pool) -> None:
     if settings.upstream.keep_warm:
-        await upstream.keep_warm()
+        await pool.keep_warm()
 
 
 @contextlib.asynccontextmanager
@@ -291,14 +291,14 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
 
 
 def _expose(
-    metrics: Metrics, source: TokenSource, listener: Listener, upstream: Upstream, pacer: Pacer | None
+    metrics: Metrics, source: TokenSource, listener: Listener, pool: Pool, pacer: Pacer | None
 ) -> None:
     """Let a scrape read what is state and not a count."""
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
-    metrics.gauge(*connections, lambda: upstream.connections[0], state="in_use")
-    metrics.gauge(*connections, lambda: upstream.connections[1], state="idle")
+    metrics.gauge(*connections, lambda: pool.connections[0], state="in_use")
+    metrics.gauge(*connections, lambda: pool.connections[1], state="idle")
     if pacer is not None:
         queued = "Calls that wait for their turn, to keep to the set rate."
         metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: pacer.queued)

@@ -110,6 +110,9 @@ METHOD_NOT_ALLOWED: Final = Kind(
 CLIENT_SILENT: Final = Kind(
     "client-timeout", 408, "The rest of the request did not come in time", "http_request_error"
 )
+LENGTH_REQUIRED: Final = Kind(
+    "length-required", 411, "The request does not say how long its body is", "http_request_error"
+)
 CONTENT_TOO_LARGE: Final = Kind(
     "content-too-large", 413, "The request body is too large", "http_request_error"
 )

@@ -19,22 +19,17 @@ from proxy.http1.fields import NOT_FORWARDED, NOT_RETURNED
 
 if TYPE_CHECKING:
     from proxy.errors import Problem
-    from proxy.forward.guard import Request
+    from proxy.forward.policy import Request
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_ALLOW: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 _PROBLEM_TYPE: Final = "urn:telenor-proxy:problem:"
 
 
 def request_head(request: Request, host: bytes, request_id: bytes, credential: bytes) -> bytes:
     """Return the head that goes upstream. `credential` is the whole `Authorization` field line."""
-    start = request.start = request.start or _start(request, host)
-    return b"".join((start, request_id, b"\r\n", credential, b"\r\n"))
-
-
-def _start(request: Request, host: bytes) -> bytes:
-    """Return all of the head but the request id and what follows it."""
-    lines = _passed(request.lines, NOT_FORWARDED, request.named)
+    lines = b"".join(request.passing)
     if b"_" in lines:
         lines = _without_lookalikes(lines)
     framing = b""
@@ -42,20 +37,15 @@ def _start(request: Request, host: bytes) -> bytes:
         framing = _CHUNKED
     elif request.has_length:
         framing = b"Content-Length: %d\r\n" % request.framing
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Request-Id: " % (
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
         request.method,
         request.target,
         host,
         lines,
         framing,
+        request_id,
+        credential,
     )
-
-
-def _passed(lines: list[grammar.FieldLine], stopping: frozenset[bytes], named: list[bytes]) -> bytes:
-    """Return the field lines that go on: not those that always stop here, nor those that `Connection` names."""
-    if named and not stopping.issuperset(named):
-        stopping = stopping.union(named)
-    return b"".join([line for line, name, _ in lines if name not in stopping])
 
 
 def _without_lookalikes(lines: bytes) -> bytes:
@@ -80,22 +70,30 @@ def response_head(
     elif b"content-length" in head.known and head.status != grammar.NO_CONTENT:
         # HEAD and 304 keep the length of what they do not carry.
         field = b"Content-Length: %b\r\n" % head.known[b"content-length"][0]
-    out = (
-        head.status_line,
-        _passed(head.lines, NOT_RETURNED, head.options),
-        field,
-        b"X-Request-Id: ",
-        request_id,
-        b"\r\n\r\n"
-        if keep_alive and request.minor == 1
-        else b"\r\n%b\r\n" % connection_field(request.minor, keep_alive=keep_alive),
+    connection = (
+        b"" if keep_alive and request.minor == 1 else connection_field(request.minor, keep_alive=keep_alive)
     )
-    return b"".join(out), keep_alive
+    return b"HTTP/1.1 %d %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
+        head.status,
+        head.reason,
+        _passing(head),
+        field,
+        request_id,
+        connection,
+    ), keep_alive
 
 
 def interim_head(head: grammar.ResponseHead) -> bytes:
     """Return a 1xx answer as it goes to the client."""
-    return b"%b%b\r\n" % (head.status_line, _passed(head.lines, NOT_RETURNED, head.options))
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, _passing(head))
+
+
+def _passing(head: grammar.ResponseHead) -> bytes:
+    """Return the answer's field lines that go on: neither those that always stop here nor those that `Connection` names."""
+    named = head.options
+    if named and not NOT_RETURNED.issuperset(named):
+        return b"".join(grammar.without_named(head.passing, named))
+    return b"".join(head.passing)
 
 
 def connection_field(minor: int, *, keep_alive: bool) -> bytes:
@@ -111,6 +109,25 @@ def chunk(piece: bytes) -> bytes:
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+def options(request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
+    """Return the answer to an OPTIONS request that may go no further."""
+    return b"HTTP/1.1 204 No Content\r\n%bX-Request-Id: %b\r\n%b\r\n" % (
+        _ALLOW,
+        request_id,
+        connection_field(minor, keep_alive=keep_alive),
+    )
+
+
+def _proxy_status(error: Problem) -> bytes:
+    """Return the value of `Proxy-Status`. next-hop is a String: a host and port may hold what a Token may not (RFC 8941)."""
+    value = f"telenor-proxy; error={error.kind.proxy_error}"
+    if error.next_hop is not None:
+        value += f'; next-hop="{error.next_hop}"'
+    if error.received_status is not None:
+        value += f"; received-status={error.received_status}"
+    return value.encode("ascii")
 
 
 def problem(
@@ -132,15 +149,15 @@ def problem(
     if error.retry_after is not None:
         extra += b"Retry-After: %d\r\n" % max(1, -int(-error.retry_after // 1))
     if kind.status == HTTPStatus.METHOD_NOT_ALLOWED:
-        extra += b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+        extra += _ALLOW
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
-        b"Proxy-Status: telenor-proxy; error=%b\r\nX-Request-Id: %b\r\n%b%b\r\n"
+        b"Proxy-Status: %b\r\nX-Request-Id: %b\r\n%b%b\r\n"
         % (
             kind.status,
             HTTPStatus(kind.status).phrase.encode("ascii"),
             len(body),
-            kind.proxy_error.encode("ascii"),
+            _proxy_status(error),
             request_id,
             extra,
             connection_field(minor, keep_alive=keep_alive),

@@ -18,6 +18,7 @@ from proxy.http1 import grammar
 #: Largest head of an answer, in bytes, as of an API's answer.
 MAX_HEAD: Final = 65536
 _SWITCHING, _OK, _NO_LONGER_OK = 101, 200, 300
+_CHALLENGES: Final = re.compile(rb"\nproxy-authenticate:[ \t]*([^\r\n]*)", re.IGNORECASE)
 #: A challenge begins a field value or stands behind a comma (RFC 9110 section 11.6.1).
 _BASIC: Final = re.compile(rb"(?:^|,)[ \t]*basic(?=[ \t,]|$)", re.IGNORECASE)
 _USER_AGENT: Final = f"telenor-proxy/{proxy.__version__}".encode("ascii")
@@ -63,7 +64,7 @@ def is_open(received: bytearray, hop: str, *, has_login: bool) -> bool:
             break
         del received[:end]
     if not _OK <= head.status < _NO_LONGER_OK:
-        challenges = [value for _, name, value in head.lines if name == b"proxy-authenticate"]
+        challenges = _CHALLENGES.findall(received, 0, end)
         takes_basic = not challenges or any(map(_BASIC.search, challenges))
         raise faults.no_tunnel(head.status, hop, has_login=has_login, takes_basic=takes_basic)
     # Content-Length and Transfer-Encoding mean nothing here (RFC 9110 section 9.3.6).

@@ -91,8 +91,6 @@ async def test_what_is_judged_is_what_is_sent(gateway: Gateway, target: bytes) -
         b"?/corporate-accounts/",
         b"*",
         b".",
-        b"http://localhost",
-        b"http://localhost?/corporate-accounts/",
         b"http://elsewhere.example/corporate-accounts/v2",
         b"http://localhost:8080/corporate-accounts/v2",
         b"http://localhost@elsewhere.example/corporate-accounts/",

@@ -13,7 +13,8 @@ from proxy.admin.metrics import Metrics
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
-from proxy.forward.upstream import Upstream
+from proxy.forward.pool import Pool
+from proxy.network.dialer import Dialer
 from proxy.settings import load
 from proxy.tokens.diagnosis import error_code
 from tests.clock import FakeClock
@@ -47,8 +48,8 @@ class Gate:
         self.tokens = StubTokens()
         self.records: list[Record] = []
         self.clients: list[Client] = []
-        self._pool = Upstream(
-            settings.upstream.origin, None, max_connections=9, connect_timeout=5, idle_timeout=30
+        self._pool = Pool(
+            Dialer(settings.upstream.origin, None), max_connections=9, connect_timeout=5, idle_timeout=30
         )
         forwarder = Forwarder(
             settings,

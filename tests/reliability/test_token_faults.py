@@ -292,7 +292,7 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
     want = expected(fault, phase)
     if phase is not Phase.COLD:
         await house.opened()
-        # A connection is kept, so that the order takes the short way wherever there is a token.
+        # A connection is kept, so that the order is sent at once wherever there is a token.
         assert (await house.ask(request(), method=b"GET")).status == 200
     before = house.calls
     async with contextlib.AsyncExitStack() as stack:

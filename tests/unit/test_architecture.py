@@ -87,9 +87,9 @@ MAY_IMPORT: Final = {
 #: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
 PURE: Final = {
     "http1.fields": set[str](),
-    "http1.grammar": {"dataclasses", "functools", "re"},
+    "http1.grammar": {"re"},
     "http1.chunked": {"re"},
-    "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
+    "forward.policy": {"hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "tokens.values": {"dataclasses", "enum"},
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
@@ -220,8 +220,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
-        "forward.service": {"time.perf_counter"},
-        "forward.short": {"time.perf_counter"},
+        "forward.client": {"time.perf_counter"},
         "sandbox.state": {"time.monotonic"},  # the default of an argument
     }
     assert where_used("datetime.now", "datetime.utcnow", "datetime.today", "date.today") == {}
@@ -246,7 +245,7 @@ def test_chance_comes_in_from_outside() -> None:
     )
     assert found == {
         "app": {"Proxy.run"},
-        "forward.service": {"Service.__init__"},  # the prefix of request ids
+        "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
 
@@ -262,7 +261,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "app:_secrets",  # what the log must never show
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
-        "forward.guard:Rules.of",  # the client key to compare with
+        "forward.policy:Rules.of",  # the client key to compare with
         "network.egress:Login.field_value",  # the login at the company's proxy
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",

@@ -5,22 +5,46 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+from typing import Final
 
 import pytest
 
 from proxy import errors, faults
 from proxy.errors import CredentialsRefused, TokenUnavailable
 from proxy.faults import API, COMPANY_PROXY, TOKEN_ENDPOINT, explain
-from tests.messages.provocations import FAULTS_OF_THE_PROXY, FAULTS_OF_THE_SYSTEM
 
 HOP = "proxy.example:3128"
 
 
-def distrust(code: int, message: str = "") -> ssl.SSLCertVerificationError:
+def distrust(code: int, message: str = "invalid CA certificate") -> ssl.SSLCertVerificationError:
     """Return OpenSSL's verdict on a certificate."""
     error = ssl.SSLCertVerificationError(1, "")
     error.verify_code, error.verify_message = code, message
     return error
+
+
+#: What the system says when no connection is made.
+FAULTS_OF_THE_SYSTEM: Final[tuple[OSError, ...]] = (
+    TimeoutError(),
+    *map(distrust, (10, 9, 20, 62, 79)),
+    ssl.SSLError(1, ""),
+    socket.gaierror(socket.EAI_AGAIN, ""),
+    socket.gaierror(socket.EAI_NONAME, ""),
+    ConnectionRefusedError(errno.ECONNREFUSED, ""),
+    ConnectionResetError(errno.ECONNRESET, ""),
+    OSError(errno.EMFILE, ""),
+    OSError(errno.EHOSTUNREACH, ""),
+    OSError("several"),
+)
+#: What the company's proxy says, or what happens on the way to it.
+FAULTS_OF_THE_PROXY: Final[tuple[OSError, ...]] = (
+    *(faults.to_company_proxy(error, HOP) for error in FAULTS_OF_THE_SYSTEM),
+    faults.no_tunnel(407, HOP, has_login=False, takes_basic=True),
+    faults.no_tunnel(407, HOP, has_login=True, takes_basic=True),
+    faults.no_tunnel(407, HOP, has_login=False, takes_basic=False),
+    *(faults.no_tunnel(status, HOP, has_login=False, takes_basic=False) for status in (403, 502, 405)),
+    faults.unreadable("it is not HTTP", HOP),
+)
 
 
 @pytest.mark.parametrize(
