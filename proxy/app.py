@@ -25,12 +25,12 @@ from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
 from proxy.admin.server import create_app
 from proxy.clock import SystemClock
-from proxy.errors import StartError
+from proxy.errors import ConfigError, StartError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
 from proxy.forward.pool import Pool
-from proxy.network import tls
+from proxy.network import egress, tls, transport
 from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
@@ -56,6 +56,7 @@ _ADMIN_SHUTDOWN_SECONDS: Final = 1.0
 
 def run(settings: Settings, configuration: Configuration, notifier: Notifier) -> int:
     """Run the proxy until it is told to stop; return the exit status. Raises `StartError`."""
+    transport.use(settings.upstream.transport)
     redactor = logs.Redactor(_secrets(settings))
     writer = logs.configure(settings.log, redactor)
     try:
@@ -98,7 +99,10 @@ def _pacer(pacing: PacingSettings, clock: Clock, metrics: Metrics) -> Pacer | No
 
 
 class Proxy:
-    """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change."""
+    """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change.
+
+    Raises `ConfigError` if the environment's variables name a proxy that cannot be used.
+    """
 
     def __init__(
         self,
@@ -115,6 +119,7 @@ class Proxy:
         self._configuration = configuration or Configuration(None, lambda: settings)
         self._notifier = notifier or Notifier({}, 0)
         self._signals = Signals()
+        self._company_proxy = egress.company_proxy(settings.upstream, self._configuration.environ)
 
     async def run(self) -> int:
         """Start, serve until a signal comes, drain, stop. Returns the exit status; raises `StartError`."""
@@ -141,7 +146,7 @@ class Proxy:
             observer=TokenWitness(metrics, history, clock),
         )
         pool = Pool(
-            Dialer(upstream_settings.origin, context),
+            Dialer(upstream_settings.origin, context, lambda: self._company_proxy),
             max_connections=upstream_settings.max_connections,
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
@@ -217,6 +222,8 @@ class Proxy:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._redactor.learn(_secrets(changed))
+        with contextlib.suppress(ConfigError):  # the way out stays as it is
+            self._company_proxy = egress.company_proxy(changed.upstream, self._configuration.environ)
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import socket
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy import faults, starting
-from proxy.errors import CredentialsRefused, TokenError
-from proxy.network import tls
+from proxy.errors import ConfigError, CredentialsRefused, TokenError
+from proxy.network import egress, tls
+from proxy.network.dialer import Dialer, reach
 from proxy.threads import in_daemon_thread
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
@@ -26,13 +28,14 @@ from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.values import Credentials
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from proxy.settings import OAuthSettings, Settings
+    from proxy.network.egress import CompanyProxy
+    from proxy.settings import OAuthSettings, Origin, Settings
     from proxy.tokens.values import Grant
 
+    Step = Callable[[Settings], Awaitable[tuple["Finding", ...]]]
     Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
 
 _PASSED: Final = 0
@@ -51,7 +54,6 @@ _SHOWN: Final = frozenset(
 _PROXY_VARIABLES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 #: Addresses of a name that are shown; more say nothing new.
 _MOST_ADDRESSES: Final = 4
-_HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
 
 
 class Mark(enum.Enum):
@@ -110,17 +112,31 @@ async def examine(
     """Give finding after finding; a failed one is the last."""
     for finding in read(settings, environ, file):
         yield finding
-    for step in _steps(settings):
+    try:
+        company = egress.company_proxy(settings.upstream, environ)
+    except ConfigError as error:
+        yield Finding(Mark.FAILED, "company proxy", error.problems[0])
+        return
+    for step in _steps(settings, company):
         for finding in await step(settings):
             yield finding
             if finding.mark is Mark.FAILED:
                 return
 
 
-def _steps(settings: Settings) -> tuple[Callable[[Settings], Awaitable[tuple[Finding, ...]]], ...]:
+def _steps(settings: Settings, company: CompanyProxy | None) -> tuple[Step, ...]:
+    """Return the steps of the way; with a company's proxy, name and connection are that proxy's."""
+    through = company.origin if company is not None else settings.upstream.origin
+    way = Dialer(settings.upstream.origin, None, lambda: company)
+    steps: list[Step] = [
+        functools.partial(look_up, through),
+        functools.partial(_connect, through),
+    ]
+    if company is not None:
+        steps.append(functools.partial(_open_tunnel, way))
     if settings.upstream.origin.is_tls:
-        return look_up, _connect, _shake_hands, _fetch
-    return look_up, _connect, _fetch
+        steps.append(functools.partial(_shake_hands, way))
+    return (*steps, _fetch)
 
 
 # --- What the settings say: pure --------------------------------------------------------------------------------------
@@ -135,7 +151,8 @@ def read(settings: Settings, environ: Mapping[str, str], file: Path | None = Non
     if settings.listen.is_open:
         yield Finding(Mark.WARNING, "listener", starting.whom_it_is_open_to(settings.listen))
     yield _read_destination(settings)
-    yield from _read_environment(environ)
+    if settings.upstream.proxy_url is None:
+        yield from _read_environment(environ)
 
 
 def _read_credentials(settings: Settings) -> Iterator[Finding]:
@@ -174,35 +191,32 @@ def _read_destination(settings: Settings) -> Finding:
 def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     # Only the names: such a URL often holds a password.
     if found := sorted(name for name in environ if name.lower() in _PROXY_VARIABLES and environ[name]):
-        text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself: have the firewall let it through."
+        text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself. If the way out leads through a proxy, set upstream.proxy_url to it, or to environment."
         yield Finding(Mark.WARNING, "environment", text)
 
 
 # --- The way there ----------------------------------------------------------------------------------------------------
 
 
-def _peer(settings: Settings) -> faults.Peer:
-    """Return what answers at upstream.url, by host and port."""
-    origin = settings.upstream.origin
-    return faults.Peer(f"{origin.host} port {origin.port}", faults.API.setting)
+def _peer(settings: Settings, origin: Origin) -> faults.Peer:
+    """Return what answers at an origin, by host and port, with the setting that names it."""
+    role = faults.API if origin == settings.upstream.origin else faults.COMPANY_PROXY
+    return faults.Peer(f"{origin.host} port {origin.port}", role.setting)
 
 
-async def look_up(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> tuple[Finding, ...]:
-    """Find the addresses of the upstream's host."""
-    host, seconds = settings.upstream.origin.host, settings.upstream.connect_timeout_seconds
+async def look_up(
+    origin: Origin, settings: Settings, resolve: Resolve = socket.getaddrinfo
+) -> tuple[Finding, ...]:
+    """Find the addresses of a host: the upstream's, or that of the company's proxy."""
+    host, seconds = origin.host, settings.upstream.connect_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             addresses = await _addresses(host, resolve)
     except TimeoutError:
-        return (
-            Finding(
-                Mark.FAILED,
-                "name",
-                f"The name server did not answer within {seconds:g} s. Check that this machine can look up such names.",
-            ),
-        )
+        text = f"The name server did not answer within {seconds:g} s. Check that this machine can look up such names."
+        return (Finding(Mark.FAILED, "name", text),)
     except (OSError, UnicodeError) as error:
-        return (Finding(Mark.FAILED, "name", faults.explain(error).said_of(_peer(settings))),)
+        return (Finding(Mark.FAILED, "name", faults.explain(error).said_of(_peer(settings, origin))),)
     if host in addresses:
         return (Finding(Mark.OK, "name", f"{host} is an address, so there is no name to look up."),)
     more = ", ..." if len(addresses) > _MOST_ADDRESSES else ""
@@ -218,44 +232,53 @@ async def _addresses(host: str, resolve: Resolve) -> list[str]:
     return await in_daemon_thread(ask)
 
 
-async def _connect(settings: Settings) -> tuple[Finding, ...]:
-    origin = settings.upstream.origin
+async def _connect(origin: Origin, settings: Settings) -> tuple[Finding, ...]:
     try:
-        peer = (await _open(settings, None)).get_extra_info("peername")[0]
-    except OSError as error:
-        return (Finding(Mark.FAILED, "connection", faults.explain(error).said_of(_peer(settings))),)
+        async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
+            raw = await reach(origin)
+    except (OSError, UnicodeError) as error:
+        return (Finding(Mark.FAILED, "connection", faults.explain(error).said_of(_peer(settings, origin))),)
+    with raw:
+        peer = raw.getpeername()[0]
     return (Finding(Mark.OK, "connection", f"{peer} port {origin.port} accepts connections."),)
 
 
-async def _shake_hands(settings: Settings) -> tuple[Finding, ...]:
-    seconds = settings.upstream.connect_timeout_seconds
+async def _open_tunnel(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
+    """Have the company's proxy open a tunnel, and let it go."""
+    look = _Look()
     try:
-        transport = await _open(settings, tls.client_context(settings.upstream.ca_file))
+        await way.dial(lambda: look, settings.upstream.connect_timeout_seconds)
+    except (OSError, UnicodeError) as error:
+        return (Finding(Mark.FAILED, "tunnel", faults.explain(error).said_of(faults.API)),)
+    look.transport.abort()
+    return (Finding(Mark.OK, "tunnel", f"The company's proxy connects to {way.origin}."),)
+
+
+async def _shake_hands(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
+    look, seconds = _Look(), settings.upstream.connect_timeout_seconds
+    dialer = Dialer(way.origin, tls.client_context(settings.upstream.ca_file), way.through)
+    try:
+        await dialer.dial(lambda: look, seconds)
     except TimeoutError:
         text = f"The TLS handshake was not over within {seconds:g} s. Ask whether a firewall in between looks into it."
         return (Finding(Mark.FAILED, "certificate", text),)
-    except OSError as error:
-        return (Finding(Mark.FAILED, "certificate", faults.explain(error).said_of(_peer(settings))),)
-    encryption = transport.get_extra_info("ssl_object")
-    issuer = issuer_of(encryption.getpeercert())
-    text = f"{encryption.version()}, and the certificate is trusted; it was issued by {issuer}."
+    except (OSError, UnicodeError) as error:
+        text = faults.explain(error).said_of(_peer(settings, way.origin))
+        return (Finding(Mark.FAILED, "certificate", text),)
+    encryption = look.transport.get_extra_info("ssl_object")
+    certificate, version = encryption.getpeercert(), encryption.version()
+    look.transport.abort()
+    text = f"{version}, and the certificate is trusted; it was issued by {issuer_of(certificate)}."
     return (Finding(Mark.OK, "certificate", text),)
 
 
-async def _open(settings: Settings, context: ssl.SSLContext | None) -> asyncio.BaseTransport:
-    """Connect, and cut the connection: nothing is sent, but what is known of it stays readable. Raises `OSError`."""
-    origin = settings.upstream.origin
-    async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
-        transport, _ = await asyncio.get_running_loop().create_connection(
-            asyncio.Protocol,
-            origin.host,
-            origin.port,
-            ssl=context,
-            server_hostname=None if context is None else origin.host,
-            happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
-        )
-    transport.abort()
-    return transport
+class _Look(asyncio.Protocol):
+    """A connection on which nothing is sent: only what is known of it is of interest."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
 
 
 # --- The token --------------------------------------------------------------------------------------------------------

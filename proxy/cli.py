@@ -141,7 +141,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from proxy.notify import Notifier
     from proxy.rotation import Configuration
 
-    configuration = Configuration(arguments.config, lambda: _load(arguments))
+    configuration = Configuration(arguments.config, lambda: _load(arguments), os.environ)
     return app.run(settings, configuration, Notifier(os.environ, os.getpid()))
 
 

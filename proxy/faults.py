@@ -213,7 +213,9 @@ _OF_THE_PROXY: Final = {
 _UNREADABLE_STEP: Final = (
     "Check that {setting} leads to an HTTP proxy that allows CONNECT, and ask its administrators."
 )
-_DENIED, _LOGIN, _SUCCESS, _SERVER_ERROR = 403, 407, range(200, 300), range(500, 600)
+_DENIED, _SERVER_ERROR = 403, range(500, 600)
+#: tinyproxy answers credentials that are wrong with 401.
+_LOGIN: Final = frozenset({401, 407})
 
 
 def to_company_proxy(error: OSError | UnicodeError, hop: str) -> TunnelError:
@@ -231,9 +233,9 @@ def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> T
     has_login: whether credentials were sent. takes_basic: whether a 407 offers the scheme Basic.
     """
     reason, kind = "company_proxy_failed", errors.COMPANY_PROXY_FAILED
-    if status == _LOGIN:
+    if status in _LOGIN:
         reason, kind = "company_proxy_login", errors.COMPANY_PROXY_LOGIN
-        happened, step = _login(has_login=has_login, takes_basic=takes_basic)
+        happened, step = _login(status, has_login=has_login, takes_basic=takes_basic)
     elif status == _DENIED:
         reason, kind = "company_proxy_denied", errors.COMPANY_PROXY_DENIED
         happened = "The company's proxy does not allow connections to {who} (status 403)."
@@ -244,7 +246,7 @@ def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> T
     else:
         happened = f"The company's proxy opened no tunnel to {{who}} (status {status})."
         step = "Check that upstream.proxy_url leads to an HTTP proxy that allows CONNECT, and ask its administrators."
-    is_refusal = status in {_LOGIN, _DENIED}
+    is_refusal = status == _DENIED or status in _LOGIN
     return TunnelError(Fault(reason, happened, step, kind, hop, status, is_refusal))
 
 
@@ -254,19 +256,19 @@ _HELPER: Final = (
 )
 
 
-def _login(*, has_login: bool, takes_basic: bool) -> tuple[str, str]:
+def _login(status: int, *, has_login: bool, takes_basic: bool) -> tuple[str, str]:
     if not takes_basic:
         return (
-            "The company's proxy takes no Basic login for connections to {who} (status 407).",
+            f"The company's proxy takes no Basic login for connections to {{who}} (status {status}).",
             _HELPER,
         )
     if has_login:
         return (
-            "The company's proxy refused the credentials for connections to {who} (status 407).",
+            f"The company's proxy refused the credentials for connections to {{who}} (status {status}).",
             "Check upstream.proxy_username and upstream.proxy_password, and ask its administrators whether they still hold.",
         )
     return (
-        "The company's proxy asks for a login for connections to {who} (status 407).",
+        f"The company's proxy asks for a login for connections to {{who}} (status {status}).",
         "Set upstream.proxy_username and upstream.proxy_password_file; its administrators have them.",
     )
 

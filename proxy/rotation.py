@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -24,7 +25,7 @@ from proxy.threads import in_daemon_thread
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from proxy.clock import Clock
@@ -56,10 +57,15 @@ log = structlog.get_logger("proxy.rotation")
 
 
 class Configuration(NamedTuple):
-    """Where the settings come from. file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`."""
+    """Where the settings come from.
+
+    file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`. environ: the variables that name the
+    company's proxy.
+    """
 
     file: Path | None
     read: Callable[[], Settings]
+    environ: Mapping[str, str] = MappingProxyType({})
 
 
 class Rotation:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from proxy.errors import ConfigError
 from proxy.network import tls
 from proxy.secret import Secret
 from proxy.settings.origin import Origin
@@ -18,10 +19,9 @@ from proxy.settings.origin import Origin
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
-    from pathlib import Path
 
-#: The value of `upstream.proxy_url` that stands for the variables.
-ENVIRONMENT: Final = "environment"
+    from proxy.settings import UpstreamSettings
+
 #: The port of a proxy whose URL names none: that of its scheme, as curl and Python's requests do not agree on another.
 _OWN_PORTS: Final = {"http": 80, "https": 443}
 
@@ -54,32 +54,30 @@ class CompanyProxy:
         return f"{host}:{self.origin.port}"
 
 
-def company_proxy(
-    upstream: Origin,
-    *,
-    url: str | None,
-    username: str | None,
-    password: Secret | None,
-    ca_file: Path | None,
-    environ: Mapping[str, str],
-) -> CompanyProxy | None:
+def company_proxy(upstream: UpstreamSettings, environ: Mapping[str, str]) -> CompanyProxy | None:
     """Return the proxy to go through, None for the straight way.
 
-    url, username, password: the settings under `upstream`. environ: looked at only if `url` is `environment`.
-    Raises `ValueError` with words that show no value, and `OSError` if `ca_file` cannot be read.
+    environ: looked at only if `upstream.proxy_url` is `environment`. Raises `ConfigError`, whose words show no value.
     """
-    if url is None:
+    if upstream.proxy_url is None:
         return None
-    login = None if username is None else Login(username, password or Secret(""))
-    if url == ENVIRONMENT:
-        found = from_environment(upstream, environ)
+    password = upstream.proxy_password
+    login = None if password is None else Login(upstream.proxy_username or "", password)
+    origin = upstream.proxy_origin
+    if origin is None:
+        try:
+            found = from_environment(upstream.origin, environ)
+        except ValueError as error:
+            raise ConfigError([f"upstream.proxy_url: is environment, and {error}."]) from None
         if found is None:
             return None
         origin, own = found
         login = login or own
-    else:
-        origin = Origin.parse(url)
-    return CompanyProxy(origin, login, tls.proxy_context(ca_file) if origin.is_tls else None)
+    try:
+        context = tls.proxy_context(upstream.ca_file) if origin.is_tls else None
+    except OSError:
+        raise ConfigError(["upstream.ca_file: the file cannot be read. Check its path and rights."]) from None
+    return CompanyProxy(origin, login, context)
 
 
 # --- The environment --------------------------------------------------------------------------------------------------

@@ -35,12 +35,12 @@ class _Choice:
     fast = _AVAILABLE
 
 
-def use(name: Name | None) -> Name:
-    """Choose the transports for what is opened from now on; None chooses the best there are. Returns what is in use.
+def use(setting: Literal["fast", "asyncio"]) -> Name:
+    """Choose the transports for what is opened from now on, as `upstream.transport` says. Returns what is in use.
 
-    Where aiofastnet is missing, asyncio's are used whatever is asked for.
+    Where aiofastnet cannot be imported, asyncio's are used whatever is asked for.
     """
-    _Choice.fast = name != "asyncio" and _AVAILABLE
+    _Choice.fast = setting == "fast" and _AVAILABLE
     return in_use()
 
 

@@ -45,11 +45,11 @@ def authority() -> Authority:
     return Authority()
 
 
-@pytest.fixture(params=["aiofastnet", "asyncio"], autouse=True)
+@pytest.fixture(params=["fast", "asyncio"], autouse=True)
 def transports(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run each test on both kinds of transports."""
     yield transport.use(request.param)
-    transport.use(None)
+    transport.use("fast")
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.errors import ConfigError
 from proxy.network.egress import company_proxy, from_environment, is_excepted
 from proxy.secret import Secret
+from proxy.settings import UpstreamSettings
 from proxy.settings.origin import Origin
 
 if TYPE_CHECKING:
@@ -21,14 +23,13 @@ def chosen(
     url: str | None, environ: dict[str, str] | None = None, username: str | None = None
 ) -> CompanyProxy | None:
     """Return the proxy that these settings and variables lead through."""
-    return company_proxy(
-        HTTPS,
-        url=url,
-        username=username,
-        password=None if username is None else Secret("made-up-password"),
-        ca_file=None,
-        environ=environ or {},
+    upstream = UpstreamSettings(
+        url="https://api.example",
+        proxy_url=url,
+        proxy_username=username,
+        proxy_password=None if username is None else Secret("made-up-password"),
     )
+    return company_proxy(upstream, environ or {})
 
 
 def test_without_a_setting_the_way_is_straight() -> None:
@@ -107,6 +108,12 @@ def test_a_variable_that_cannot_be_used_is_refused_without_its_value(value: str)
         from_environment(HTTPS, {"HTTPS_PROXY": value})
     assert "sesame" not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+def test_a_variable_that_cannot_be_used_is_a_fault_of_the_configuration() -> None:
+    """It ends the start with status 78, in words that name the setting and the variable."""
+    with pytest.raises(ConfigError, match=r"^upstream.proxy_url: is environment, and ALL_PROXY must begin"):
+        chosen("environment", {"ALL_PROXY": "socks5://sesame@proxy"})
 
 
 @pytest.mark.parametrize(

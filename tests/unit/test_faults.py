@@ -106,6 +106,13 @@ def test_a_fault_of_the_companys_proxy_names_the_next_hop(error: faults.TunnelEr
         (407, False, True, "company_proxy_login", "asks for a login"),
         (407, True, True, "company_proxy_login", "refused the credentials"),
         (407, True, False, "company_proxy_login", "takes no Basic login"),
+        (
+            401,
+            True,
+            True,
+            "company_proxy_login",
+            "refused the credentials for connections to the API (status 401)",
+        ),
         (403, True, True, "company_proxy_denied", "does not allow connections to the API (status 403)"),
         (502, True, True, "company_proxy_failed", "could not connect to the API (status 502)"),
         (405, True, True, "company_proxy_failed", "opened no tunnel to the API (status 405)"),
