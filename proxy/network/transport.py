@@ -113,6 +113,16 @@ async def serve(
     return await loop.create_server(factory, host, port, backlog=BACKLOG, ssl=tls)
 
 
+async def serve_bound(
+    factory: Callable[[], asyncio.Protocol], bound: socket.socket, *, tls: ssl.SSLContext | None = None
+) -> asyncio.Server:
+    """Accept connections on a bound socket of TCP, which the server then owns. Raises `OSError`."""
+    loop = asyncio.get_running_loop()
+    if _Choice.fast:
+        return await aiofastnet.create_server(loop, factory, sock=bound, backlog=BACKLOG, ssl=tls)
+    return await loop.create_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)
+
+
 async def serve_unix(factory: Callable[[], asyncio.Protocol], bound: socket.socket) -> asyncio.Server:
     """Accept connections on a bound Unix socket. Raises `OSError`."""
     loop = asyncio.get_running_loop()
