@@ -31,12 +31,22 @@ _MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPRO
 
 
 class Server:
-    """Accepts connections on sockets that it owns."""
+    """Accepts connections on sockets that it owns.
 
-    def __init__(self, factory: Callable[[], asyncio.Protocol], sockets: Iterable[socket.socket]) -> None:
+    is_shared: others hold the same sockets open, so that clients wait in the kernel once it has closed its own.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        sockets: Iterable[socket.socket],
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self._factory = factory
         self._servers: list[asyncio.Server] = []
         self.sockets: Sequence[socket.socket] = tuple(sockets)
+        self.is_shared = is_shared
 
     async def start(self, context: ssl.SSLContext | None = None) -> None:
         """Accept from now on; with a context, on TLS. Raises `OSError`."""
@@ -48,7 +58,9 @@ class Server:
         try:
             for listening in self.sockets:
                 # Both accept from the kernel's one queue until the old one is closed.
-                begun.append(await transport.serve_bound(self._factory, listening.dup(), tls=context))  # noqa: PERF401 # closed if one fails
+                is_unix = listening.family == getattr(socket, "AF_UNIX", None)
+                serve = transport.serve_unix if is_unix else transport.serve_bound
+                begun.append(await serve(self._factory, listening.dup(), tls=context))
         except BaseException:
             _close(begun)
             raise

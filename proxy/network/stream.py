@@ -167,7 +167,7 @@ class Stream(asyncio.Protocol):
             return False
         self.ended = True
         self._readable.wake()
-        return self.half_close
+        return self.half_close and self.transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # why it was lost changes nothing
         """Wake everybody: there is nothing left to wait for."""

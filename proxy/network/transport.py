@@ -123,9 +123,11 @@ async def serve_bound(
     return await loop.create_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)
 
 
-async def serve_unix(factory: Callable[[], asyncio.Protocol], bound: socket.socket) -> asyncio.Server:
+async def serve_unix(
+    factory: Callable[[], asyncio.Protocol], bound: socket.socket, *, tls: ssl.SSLContext | None = None
+) -> asyncio.Server:
     """Accept connections on a bound Unix socket. Raises `OSError`."""
     loop = asyncio.get_running_loop()
     if _Choice.fast:
-        return await aiofastnet.create_unix_server(loop, factory, sock=bound, backlog=BACKLOG)
-    return await loop.create_unix_server(factory, sock=bound, backlog=BACKLOG)
+        return await aiofastnet.create_unix_server(loop, factory, sock=bound, backlog=BACKLOG, ssl=tls)
+    return await loop.create_unix_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)
