@@ -18,6 +18,7 @@ from proxy.forward.forwarder import Forwarder
 from proxy.forward.pool import Pool, UpstreamConnection
 from proxy.network.dialer import Dialer
 from proxy.settings import load
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +110,13 @@ class Rig:
             access_log(record)
             metrics(record)
 
-        service = Service(settings, Forwarder(settings, Tokens(), upstream, lambda _: None), observe)
+        service = Service(
+            settings,
+            Forwarder(
+                settings, Tokens(), upstream, error_code=error_code_of, is_token_rejected=rejected_token
+            ),
+            observe,
+        )
         self._client = ClientConnection(service, self._loop)
         self._done = self._loop.create_future()
         self._client.connection_made(Pipe(self._finished))  # type: ignore[arg-type] # as above

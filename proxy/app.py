@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import logs, starting, telemetry
+from proxy import descriptors, logs, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
@@ -36,7 +36,7 @@ from proxy.notify import Notifier
 from proxy.rotation import Configuration, Rotation
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
-from proxy.tokens.diagnosis import concerns_token, error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
@@ -114,6 +114,8 @@ class Proxy:
     ) -> None:
         self._settings = settings
         self._credentials = _credentials(settings.oauth)
+        self._secrets = _secrets(settings)
+        self._writer = writer
         self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
@@ -126,15 +128,22 @@ class Proxy:
         settings = self._settings
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
+        most_files = descriptors.limit()
+        fitted = descriptors.fitted(settings, most_files)
         history = History(clock.now())
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
         context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
+        dialer = Dialer(
+            upstream_settings.origin,
+            context,
+            lambda: self._company_proxy,
+            tunnel_seconds=upstream_settings.connect_timeout_seconds,
+        )
         endpoint = TokenEndpoint(
-            origin=str(upstream_settings.origin),
-            token_path=oauth.token_path,
-            logout_path=oauth.logout_path,
-            tls=context,
+            dialer,
+            oauth.token_path,
+            oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
         )
         source = TokenSource(
@@ -146,8 +155,9 @@ class Proxy:
             observer=TokenWitness(metrics, history, clock),
         )
         pool = Pool(
-            Dialer(upstream_settings.origin, context, lambda: self._company_proxy),
-            max_connections=upstream_settings.max_connections,
+            dialer,
+            max_connections=fitted.upstream.max_connections,
+            max_age=upstream_settings.max_age_seconds,
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
@@ -156,14 +166,14 @@ class Proxy:
             settings,
             source,
             pool,
-            error_code,
-            concerns_token=concerns_token,
+            error_code=self._error_code,
+            is_token_rejected=rejected_token,
             pacer=pacer,
             on_throttled=metrics.throttled,
         )
 
         observers: list[Callable[[Record], None]] = [self._access_log, metrics]
-        listener = Listener(settings, forwarder, functools.partial(_tell, observers))
+        listener = Listener(fitted, forwarder, functools.partial(_tell, observers))
         rotation = Rotation(
             settings,
             self._configuration,
@@ -184,10 +194,12 @@ class Proxy:
                 "refused": rotation.refused,
                 "restart_needed": rotation.restart_needed,
             },
+            log=self._writer.status,
+            limits=functools.partial(descriptors.status, settings, most_files),
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, pool, pacer)
+        _expose(metrics, source, listener, pool, pacer, self._writer)
         runner = web.AppRunner(
             create_app(report, local=all(map(is_loopback, settings.admin.host))),
             access_log=None,
@@ -215,13 +227,17 @@ class Proxy:
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
                 await pool.close()
-                await endpoint.close()
                 await runner.cleanup()
+
+    def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
+        """Return the code that an error of the API names, unless it is a credential in force."""
+        return error_code_of(content, coding, self._secrets)
 
     def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
-        self._redactor.learn(_secrets(changed))
+        self._secrets = _secrets(changed)
+        self._redactor.learn(self._secrets)
         with contextlib.suppress(ConfigError):  # the way out stays as it is
             self._company_proxy = egress.company_proxy(changed.upstream, self._configuration.environ)
         listener.judge_by(changed)
@@ -254,6 +270,7 @@ class Proxy:
                     raise StartError(starting.why_not_bound("listen", host, listen.port, error)) from None
             where = {"host": starting.hosts(listen.host), "port": port}
         starting.tell(listen, self._configuration.file)
+        starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
 
@@ -298,9 +315,16 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
 
 
 def _expose(
-    metrics: Metrics, source: TokenSource, listener: Listener, pool: Pool, pacer: Pacer | None
+    metrics: Metrics,
+    source: TokenSource,
+    listener: Listener,
+    pool: Pool,
+    pacer: Pacer | None,
+    writer: logs.LineWriter,
 ) -> None:
-    """Let a scrape read what is state and not a count."""
+    """Let a scrape read what is state, or counted elsewhere."""
+    lost = "Log lines that could not be written to standard output."
+    metrics.counter("telenor_proxy_log_lines_lost", lost, lambda: writer.losses.lost)
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")

@@ -17,10 +17,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from proxy import faults, starting
+from proxy import descriptors, faults, starting
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
 from proxy.network import egress, tls
-from proxy.network.dialer import Dialer, reach
+from proxy.network.dialer import Dialer, Timing, reach
 from proxy.threads import in_daemon_thread
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
@@ -136,7 +136,7 @@ def _steps(settings: Settings, company: CompanyProxy | None) -> tuple[Step, ...]
         steps.append(functools.partial(_open_tunnel, way))
     if settings.upstream.origin.is_tls:
         steps.append(functools.partial(_shake_hands, way))
-    return (*steps, _fetch)
+    return (*steps, functools.partial(_fetch, way))
 
 
 # --- What the settings say: pure --------------------------------------------------------------------------------------
@@ -150,6 +150,8 @@ def read(settings: Settings, environ: Mapping[str, str], file: Path | None = Non
     yield from _read_credentials(settings)
     if settings.listen.is_open:
         yield Finding(Mark.WARNING, "listener", starting.whom_it_is_open_to(settings.listen))
+    if short := descriptors.why_short(settings, descriptors.limit()):
+        yield Finding(Mark.WARNING, "limits", short)
     yield _read_destination(settings)
     if settings.upstream.proxy_url is None:
         yield from _read_environment(environ)
@@ -235,7 +237,7 @@ async def _addresses(host: str, resolve: Resolve) -> list[str]:
 async def _connect(origin: Origin, settings: Settings) -> tuple[Finding, ...]:
     try:
         async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
-            raw = await reach(origin)
+            raw = await reach(origin, Timing())
     except (OSError, UnicodeError) as error:
         return (Finding(Mark.FAILED, "connection", faults.explain(error).said_of(_peer(settings, origin))),)
     with raw:
@@ -284,16 +286,15 @@ class _Look(asyncio.Protocol):
 # --- The token --------------------------------------------------------------------------------------------------------
 
 
-async def _fetch(settings: Settings) -> tuple[Finding, ...]:
+async def _fetch(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
     if copied := [path for path in examples(settings) if path.startswith("oauth.")]:
         text = f"No login was tried with the example's values. Replace {', '.join(copied)} first."
         return (Finding(Mark.FAILED, "access token", text),)
     origin, oauth = settings.upstream.origin, settings.oauth
     endpoint = TokenEndpoint(
-        origin=str(origin),
-        token_path=oauth.token_path,
-        logout_path=oauth.logout_path,
-        tls=tls.client_context(settings.upstream.ca_file) if origin.is_tls else None,
+        Dialer(origin, tls.client_context(settings.upstream.ca_file) if origin.is_tls else None, way.through),
+        oauth.token_path,
+        oauth.logout_path,
         timeout_seconds=oauth.request_timeout_seconds,
     )
     credentials = Credentials(
@@ -303,8 +304,6 @@ async def _fetch(settings: Settings) -> tuple[Finding, ...]:
         grant = await endpoint.fetch(credentials)
     except TokenError as error:
         return (Finding(Mark.FAILED, "access token", why_no_token(error)),)
-    finally:
-        await endpoint.close()
     return (Finding(Mark.OK, "access token", "Telenor accepts the four credentials."), lifetime(grant, oauth))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"telenor-proxy: {error}", file=sys.stderr)
         return FAILED
+    except _Stopped:
+        return OK
     except KeyboardInterrupt:
         return FAILED
 
@@ -132,7 +135,28 @@ def _load(arguments: argparse.Namespace) -> Settings:
     return load(arguments.config, os.environ)
 
 
+class _Stopped(KeyboardInterrupt):
+    """The proxy was told to stop before it took the signals itself. Event loops let a KeyboardInterrupt through."""
+
+
+def _take_signals() -> None:
+    """Until the proxy takes them itself: SIGTERM and SIGINT end it as asked, SIGHUP changes nothing, since nothing is read yet.
+
+    What the system does by default, ending the process with another status, would look like a crash.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        raise _Stopped
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if sys.platform != "win32":
+        # A function, and not SIG_IGN, which programs that are started would inherit.
+        signal.signal(signal.SIGHUP, lambda *_: None)
+
+
 def _serve(arguments: argparse.Namespace) -> int:
+    _take_signals()
     from proxy.hardening import harden
 
     harden()

@@ -153,14 +153,16 @@ def explain(error: OSError | UnicodeError) -> Fault:
         return _distrust(error)
     if isinstance(error, socket.gaierror) and error.errno == getattr(socket, "EAI_AGAIN", None):
         return _NO_NAME_SERVER
-    for kind, fault in _OF_THE_SYSTEM:
-        if isinstance(error, kind):
-            return fault
     number = error.errno if isinstance(error, OSError) else None
+    for kind, fault in _OF_THE_SYSTEM:
+        # With a number it is the kernel that gave up, before our time was over.
+        if isinstance(error, kind) and not (kind is TimeoutError and number):
+            return fault
     if number in {errno.EMFILE, errno.ENFILE}:
         return _NO_DESCRIPTORS
     reason = os.strerror(number) if number else "none of its addresses accepts connections"
-    return replace(_UNROUTABLE, happened=f"There is no way to {{who}}: {reason}.")
+    answer = errors.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else errors.UNROUTABLE
+    return replace(_UNROUTABLE, kind=answer, happened=f"There is no way to {{who}}: {reason}.")
 
 
 #: Why a certificate is not trusted, and what to do first.

@@ -44,6 +44,12 @@ def warn_if_open(listen: ListenSettings) -> None:
         log.warning("listener.open_to_network", host=hosts(listen.host), detail=whom_it_is_open_to(listen))
 
 
+def warn_if_short(why: str | None) -> None:
+    """Log a warning if not all connections fit that the settings allow; why: of `descriptors.why_short`."""
+    if why is not None:
+        log.warning("descriptors.short", detail=why)
+
+
 def whom_it_is_open_to(listen: ListenSettings) -> str:
     """Say what an open listener means, and how to close it."""
     reached = " or ".join(host for host in listen.host if not is_loopback(host))

@@ -81,7 +81,6 @@ _RENEWAL_FAILURES: Final = (
     "no_token",
     "proxy_answered",
     "rate_limited",
-    "proxy_answered",
     "redirected",
     "refused",
     "reset",
@@ -196,6 +195,19 @@ class _Calls(Collector):
         yield CounterMetricFamily(
             "telenor_proxy_replays", "Requests that were sent upstream more than once.", value=self._resent
         )
+
+
+class _KeptElsewhere(Collector):
+    """A counter whose value another part keeps."""
+
+    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
+        self._name = name
+        self._meaning = text
+        self._value = value
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield it."""
+        yield CounterMetricFamily(self._name, self._meaning, value=self._value())
 
 
 def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> CounterMetricFamily:
@@ -360,6 +372,10 @@ class Metrics:
         if gauge is None:
             gauge = self._gauges[name] = Gauge(name, text, list(labels), registry=self.registry)
         (gauge.labels(**labels) if labels else gauge).set_function(value)
+
+    def counter(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Expose a count that is kept elsewhere; `name` without `_total`."""
+        self.registry.register(_KeptElsewhere(name, text, value))
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

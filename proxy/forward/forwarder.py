@@ -12,9 +12,7 @@ Laws
 
 from __future__ import annotations
 
-import re
 import time
-import zlib
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from proxy import errors
@@ -24,7 +22,7 @@ from proxy.http1 import grammar
 from proxy.network.stream import Gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from proxy.forward.exchange import Exchange
     from proxy.forward.pacing import Pacer
@@ -33,15 +31,7 @@ if TYPE_CHECKING:
 
 _ERRORS: Final = 400
 _UNAUTHORIZED: Final = 401
-#: Codes of Telenor's gateway that a new token cures: invalid access token, access token expired.
-CURABLE_CODES: Final = frozenset({"40105", "40106"})
 _TOO_MANY_REQUESTS: Final = 429
-# RFC 6750 section 3.1.
-_MAX_CHALLENGE: Final = (
-    1024  # bytes of a WWW-Authenticate that are looked at: the search takes quadratic time
-)
-_INVALID_TOKEN: Final = re.compile(rb"\bbearer\b.*\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE)
-_GZIP_OR_ZLIB: Final = 47  # zlib's wbits: the largest window, either header
 
 _MAY_BE_PLACED: Final = " An order may or may not have been placed: look it up before sending it again."
 _HARMLESS: Final = " Send it again: that does no harm."
@@ -74,6 +64,22 @@ class Tokens(Protocol[T]):
         ...
 
 
+class RejectsToken(Protocol):
+    """Says whether an answer means that a new token would help."""
+
+    def __call__(
+        self,
+        status: int,
+        challenge: Sequence[bytes],
+        content: bytes | None,
+        coding: bytes,
+        *,
+        is_head: bool,
+    ) -> bool:
+        """Judge status, `WWW-Authenticate`, content as it came (None if too large) and `Content-Encoding`."""
+        ...
+
+
 class Forwarder(Generic[T]):
     """Forwards calls; many at a time. Between calls it holds nothing but the current token's field line."""
 
@@ -82,16 +88,16 @@ class Forwarder(Generic[T]):
         settings: Settings,
         tokens: Tokens[T],
         pool: Pool,
-        error_code: Callable[[bytes], str | None],
         *,
-        concerns_token: Callable[[str], bool] = CURABLE_CODES.__contains__,
+        error_code: Callable[[bytes | None, bytes], str | None],
+        is_token_rejected: RejectsToken,
         pacer: Pacer | None = None,
         on_throttled: Callable[[str | None], None] | None = None,
     ) -> None:
         self._tokens = tokens
         self._pool = pool
         self._error_code = error_code
-        self._concerns_token = concerns_token
+        self._is_token_rejected = is_token_rejected
         self._pacer = pacer
         self._on_throttled = on_throttled
         self._host = settings.upstream.origin.host_header
@@ -107,7 +113,12 @@ class Forwarder(Generic[T]):
         token = self._tokens.usable()
         resent = replayed = False
         while True:
-            attempt, token = await self._prepare(exchange, token, resent=resent)
+            connection = None
+            if token is not None and self._pacer is None and not resent:
+                connection = self._pool.reuse()
+            if connection is None or token is None:
+                connection, token = await self._prepare(exchange, token, resent=resent)
+            attempt = Attempt(exchange, connection, self._bounds)
             head = None
             try:
                 head = await attempt.send(self._host, self._credential_line(token))
@@ -135,15 +146,17 @@ class Forwarder(Generic[T]):
                     await attempt.stop()
                 self._give_back(attempt.connection, attempt)
 
-    async def _prepare(self, exchange: Exchange, token: T | None, *, resent: bool) -> tuple[Attempt, T]:
-        """Wait for what a sending needs: a token, a turn, a connection. Return the token that is in force by then."""
+    async def _prepare(
+        self, exchange: Exchange, token: T | None, *, resent: bool
+    ) -> tuple[UpstreamConnection, T]:
+        """Wait for what a sending needs: a token, a permit, a connection. Return the token that is in force by then."""
         token = token or await self._wait_for_token(exchange)
         if self._pacer is not None:
             token = await self._in_turn(self._pacer, exchange)
         connection = None if resent else self._pool.reuse()
         if connection is None:
             connection, token = await self._acquire(exchange, resent=resent)
-        return Attempt(exchange, connection, self._bounds), token
+        return connection, token
 
     async def _acquire(self, exchange: Exchange, *, resent: bool) -> tuple[UpstreamConnection, T]:
         """Wait for a connection, and return it with the token that is in force by then: the wait may outlast one."""
@@ -221,7 +234,7 @@ class Forwarder(Generic[T]):
         self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt, token: T
     ) -> bool:
         """Whether a call that was answered with 401 goes out once more. If a new token would help, this one is given up in any case."""
-        if not await self._is_curable(head, attempt) or not self._tokens.invalidate(token):
+        if not await self._is_curable(exchange, head, attempt) or not self._tokens.invalidate(token):
             return False
         if attempt.is_uploading:
             await attempt.stop()  # so that what is kept now is still all of it when the token comes
@@ -229,30 +242,20 @@ class Forwarder(Generic[T]):
 
     def _note_error(self, exchange: Exchange, head: grammar.ResponseHead, content: bytes) -> None:
         """Note the code that the API's error names."""
-        exchange.code = self._code(head, content if len(content) < MAX_PEEK else None)
+        exchange.code = self._error_code(content if len(content) < MAX_PEEK else None, _coding(head))
         if head.status == _TOO_MANY_REQUESTS and self._on_throttled is not None:
             self._on_throttled(exchange.code)
 
-    async def _is_curable(self, head: grammar.ResponseHead, attempt: Attempt) -> bool:
+    async def _is_curable(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> bool:
         """Whether a 401 means that a new token would help."""
-        content = await attempt.peek()
-        if any(
-            _INVALID_TOKEN.search(value[:_MAX_CHALLENGE]) for value in head.known.get(b"www-authenticate", ())
-        ):
-            return True
-        code = self._code(head, content)
-        return code is None or self._concerns_token(code)
-
-    def _code(self, head: grammar.ResponseHead, content: bytes | None) -> str | None:
-        """Return the code that an error body names, None if it names none or was too large to be looked at."""
-        if content is not None and b"content-encoding" in head.known:
-            content = _decompressed(content)
-        return None if content is None else self._error_code(content)
+        return self._is_token_rejected(
+            head.status,
+            head.known.get(b"www-authenticate", ()),
+            await attempt.peek(),
+            _coding(head),
+            is_head=exchange.request.method == b"HEAD",
+        )
 
 
-def _decompressed(content: bytes) -> bytes:
-    """Return a compressed error body as text, as far as it is one; what cannot be read names no code."""
-    try:
-        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(content, MAX_PEEK)
-    except zlib.error:
-        return b""
+def _coding(head: grammar.ResponseHead) -> bytes:
+    return b",".join(head.known.get(b"content-encoding", ()))

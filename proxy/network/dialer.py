@@ -9,10 +9,12 @@ Laws
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import TYPE_CHECKING, Final
 
 import aiohappyeyeballs
+import structlog
 
 from proxy import faults
 from proxy.network import transport, tunnel
@@ -33,10 +35,14 @@ def straight() -> None:
     """Go to the API without a company's proxy."""
 
 
+log = structlog.get_logger("proxy.network")
+
+
 class Dialer:
     """Connects to one origin.
 
     tls: whom to trust, for an https origin. through: the company's proxy, asked for at each connection; None for the straight way.
+    tunnel_seconds: longest time that a connection through that proxy may take, whatever else is allowed.
     """
 
     def __init__(
@@ -44,7 +50,9 @@ class Dialer:
         origin: Origin,
         tls: ssl.SSLContext | None,
         through: Callable[[], CompanyProxy | None] = straight,
+        tunnel_seconds: float | None = None,
     ) -> None:
+        self.tunnel_seconds = tunnel_seconds
         self.origin = origin
         self.tls = tls
         self.through = through
@@ -55,32 +63,48 @@ class Dialer:
         Raises `OSError` or `UnicodeError`, which `faults.explain` takes; a `TunnelError` among them says that it is the company's proxy
         that failed, also by not answering in time, which a deadline of the caller's cannot.
         """
+        host, company, timing = self.origin.host, self.through(), Timing()
+        if company is not None and self.tunnel_seconds is not None:
+            seconds = self.tunnel_seconds if seconds is None else min(seconds, self.tunnel_seconds)
         until = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        company = self.through()
-        if company is None:
-            async with asyncio.timeout_at(until):
-                raw = await reach(self.origin)
-                await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
-        elif company.tls is None:
-            raw = await self.open_tunnel(company, until)
-            async with asyncio.timeout_at(until):
-                await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
-        else:
-            stream = await self._open_tunnel_on_tls(company, until)
-            async with asyncio.timeout_at(until):
-                await transport.upgrade(stream.transport, factory(), tls=self.tls, server_hostname=self._name)
+        try:
+            if company is None:
+                async with asyncio.timeout_at(until):
+                    raw = await reach(self.origin, timing)
+                    peer = raw.getpeername()
+                    timing.next("tls")
+                    await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
+            elif company.tls is None:
+                raw = await self._open_tunnel(company, until, timing)
+                peer = raw.getpeername()
+                timing.next("tls")
+                async with asyncio.timeout_at(until):
+                    await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
+            else:
+                stream = await self._open_tunnel_on_tls(company, until, timing)
+                peer = stream.transport.get_extra_info("peername")
+                timing.next("tls")
+                async with asyncio.timeout_at(until):
+                    await transport.upgrade(
+                        stream.transport, factory(), tls=self.tls, server_hostname=self._name
+                    )
+        except BaseException as error:  # cancelled: the caller's deadline has passed
+            log.debug("upstream.connect_failed", host=host, reason=_reason(error), **timing.so_far())
+            raise
+        log.debug("upstream.connected", host=host, address=peer[0], port=peer[1], **timing.so_far())
 
     @property
     def _name(self) -> str | None:
         return self.origin.host if self.tls is not None else None
 
-    async def open_tunnel(self, company: CompanyProxy, until: float | None) -> socket.socket:
+    async def _open_tunnel(self, company: CompanyProxy, until: float | None, timing: Timing) -> socket.socket:
         """Return a socket that leads through a proxy that is spoken to in plaintext. Raises `TunnelError`."""
         loop = asyncio.get_running_loop()
         login = None if company.login is None else company.login.field_value()
         try:
             async with asyncio.timeout_at(until):
-                raw = await reach(company.origin)
+                raw = await reach(company.origin, timing)
+                timing.next("tunnel")
                 try:
                     await loop.sock_sendall(raw, tunnel.request(self.origin.host, self.origin.port, login))
                     received = bytearray()
@@ -96,13 +120,14 @@ class Dialer:
             raise faults.to_company_proxy(error, company.hop) from None
         return raw
 
-    async def _open_tunnel_on_tls(self, company: CompanyProxy, until: float | None) -> Stream:
+    async def _open_tunnel_on_tls(self, company: CompanyProxy, until: float | None, timing: Timing) -> Stream:
         """Return a stream that leads through a proxy that is spoken to over TLS. Raises `TunnelError`."""
         stream = Stream(asyncio.get_running_loop())
         login = None if company.login is None else company.login.field_value()
         try:
             async with asyncio.timeout_at(until):
-                raw = await reach(company.origin)
+                raw = await reach(company.origin, timing)
+                timing.next("tunnel")
                 await transport.connect(
                     lambda: stream, raw, tls=company.tls, server_hostname=company.origin.host
                 )
@@ -120,7 +145,7 @@ class Dialer:
         return stream
 
 
-async def reach(origin: Origin) -> socket.socket:
+async def reach(origin: Origin, timing: Timing) -> socket.socket:
     """Return a connected socket. Raises `OSError` or `UnicodeError`.
 
     In two steps: aiofastnet 1.2 and asyncio's staggered race lose or reuse a socket of their own when they are cancelled.
@@ -128,4 +153,33 @@ async def reach(origin: Origin) -> socket.socket:
     addresses = await asyncio.get_running_loop().getaddrinfo(
         origin.host, origin.port, type=socket.SOCK_STREAM
     )
+    timing.next("connect")
     return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY)
+
+
+class Timing:
+    """How long the steps to a connection take, for the log: milliseconds by step, the last one being under way."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = [("dns", self._loop.time())]
+
+    def next(self, step: str) -> None:
+        """Begin another step."""
+        self._began.append((step, self._loop.time()))
+
+    def so_far(self) -> dict[str, float]:
+        """Return `dns_ms`, `connect_ms`, `tunnel_ms` through a company's proxy, and `tls_ms`, as far as it came."""
+        ends = [*(at for _, at in self._began[1:]), self._loop.time()]
+        return {
+            f"{step}_ms": round((end - at) * 1000, 2)
+            for (step, at), end in zip(self._began, ends, strict=True)
+        }
+
+
+def _reason(error: BaseException) -> str:
+    """Name what failed, without its text."""
+    if isinstance(error, faults.TunnelError):
+        return error.fault.reason
+    number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
+    return os.strerror(number) if number else type(error).__name__

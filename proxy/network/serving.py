@@ -11,9 +11,12 @@ import asyncio
 import errno
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Final
 
+from proxy import descriptors
 from proxy.network import transport
+from proxy.network.accepting import Accepting
 
 if TYPE_CHECKING:
     import ssl
@@ -44,6 +47,7 @@ class Server:
         is_shared: bool = False,
     ) -> None:
         self._factory = factory
+        self._accepting: Accepting | None = None
         self._servers: list[asyncio.Server] = []
         self.sockets: Sequence[socket.socket] = tuple(sockets)
         self.is_shared = is_shared
@@ -54,30 +58,33 @@ class Server:
 
     async def renew(self, context: ssl.SSLContext | None) -> None:
         """Accept with another context from now on. Raises `OSError`, and goes on as before then."""
-        begun: list[asyncio.Server] = []
-        try:
-            for listening in self.sockets:
-                # Both accept from the kernel's one queue until the old one is closed.
-                is_unix = listening.family == getattr(socket, "AF_UNIX", None)
-                serve = transport.serve_unix if is_unix else transport.serve_bound
-                begun.append(await serve(self._factory, listening.dup(), tls=context))
-        except BaseException:
-            _close(begun)
-            raise
+        if sys.platform == "win32":  # its event loop cannot wait for a listening socket as `Accepting` does
+            await self._replace(context)
+        elif self._accepting is None:
+            ceiling = descriptors.ceiling(descriptors.limit())
+            self._accepting = Accepting(self.sockets, self._factory, context, ceiling)
+        else:
+            self._accepting.tls = context
+
+    async def _replace(self, context: ssl.SSLContext | None) -> None:
+        # Both accept from the system's one queue until the old one is closed.
+        begun = [
+            await transport.serve_bound(self._factory, listening.dup(), tls=context)
+            for listening in self.sockets
+        ]
         old, self._servers = self._servers, begun
-        _close(old)
+        for server in old:
+            server.close()
 
     def close(self) -> None:
         """Accept no more."""
-        _close(self._servers)
-        self._servers = []
-        for listening in self.sockets:
+        if self._accepting is not None:
+            self._accepting.close()
+        for server in self._servers:
+            server.close()
+        sockets, self.sockets = self.sockets, ()
+        for listening in sockets:
             listening.close()
-
-
-def _close(servers: Iterable[asyncio.Server]) -> None:
-    for server in servers:
-        server.close()
 
 
 async def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:

@@ -103,31 +103,19 @@ def is_cut(transport: asyncio.BaseTransport) -> bool:
         return True
 
 
-async def serve(
-    factory: Callable[[], asyncio.Protocol], host: str, port: int, *, tls: ssl.SSLContext | None = None
-) -> asyncio.Server:
-    """Accept connections on TCP. Raises `OSError`."""
+async def accept(
+    factory: Callable[[], asyncio.Protocol], accepted: socket.socket, *, tls: ssl.SSLContext | None = None
+) -> None:
+    """Put a protocol on a connection that was accepted, after the TLS handshake if `tls` is given. Raises `OSError`."""
     loop = asyncio.get_running_loop()
     if _Choice.fast:
-        return await aiofastnet.create_server(loop, factory, host, port, backlog=BACKLOG, ssl=tls)
-    return await loop.create_server(factory, host, port, backlog=BACKLOG, ssl=tls)
+        await aiofastnet.connect_accepted_socket(loop, factory, accepted, ssl=tls)
+    else:
+        await loop.connect_accepted_socket(factory, accepted, ssl=tls)
 
 
 async def serve_bound(
     factory: Callable[[], asyncio.Protocol], bound: socket.socket, *, tls: ssl.SSLContext | None = None
 ) -> asyncio.Server:
-    """Accept connections on a bound socket of TCP, which the server then owns. Raises `OSError`."""
-    loop = asyncio.get_running_loop()
-    if _Choice.fast:
-        return await aiofastnet.create_server(loop, factory, sock=bound, backlog=BACKLOG, ssl=tls)
-    return await loop.create_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)
-
-
-async def serve_unix(
-    factory: Callable[[], asyncio.Protocol], bound: socket.socket, *, tls: ssl.SSLContext | None = None
-) -> asyncio.Server:
-    """Accept connections on a bound Unix socket. Raises `OSError`."""
-    loop = asyncio.get_running_loop()
-    if _Choice.fast:
-        return await aiofastnet.create_unix_server(loop, factory, sock=bound, backlog=BACKLOG, ssl=tls)
-    return await loop.create_unix_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)
+    """Accept connections on a bound socket, which the server then owns, where `accepting` cannot (Windows). Raises `OSError`."""
+    return await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)

@@ -27,7 +27,7 @@ from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
 from proxy.network.dialer import Dialer
 from proxy.network.tls import client_context
-from proxy.tokens.diagnosis import error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.gateway.client import Client, until
 from tests.gateway.upstream import ScriptedUpstream
 
@@ -303,7 +303,11 @@ class Lab:
         )
         keeper: Any = StubTokens() if tokens is None else tokens
         records: list[Record] = []
-        listener = Listener(chosen, Forwarder(chosen, keeper, pool, error_code), records.append)
+        listener = Listener(
+            chosen,
+            Forwarder(chosen, keeper, pool, error_code=error_code_of, is_token_rejected=rejected_token),
+            records.append,
+        )
         address: tuple[str, int] | str
         if chosen.listen.unix_socket is None:
             address = ("127.0.0.1", await listener.start("127.0.0.1", 0))

@@ -16,7 +16,7 @@ from proxy.forward.pacing import Pacer
 from proxy.forward.pool import Pool
 from proxy.network.dialer import Dialer
 from proxy.settings import load
-from proxy.tokens.diagnosis import error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.clock import FakeClock
 from tests.e2e.process import ACCOUNTS, Starter, configuration, serving_api
 from tests.gateway.client import Client, order, request, until
@@ -55,7 +55,8 @@ class Gate:
             settings,
             self.tokens,
             self._pool,
-            error_code,
+            error_code=error_code_of,
+            is_token_rejected=rejected_token,
             pacer=self.pacer,
             on_throttled=self.metrics.throttled,
         )

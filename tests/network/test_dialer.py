@@ -57,9 +57,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the names of the examples lead to this machine."""
     reach = dialer_module.reach
 
-    async def here(origin: Origin) -> socket.socket:
+    async def here(origin: Origin, timing: dialer_module.Timing) -> socket.socket:
         known = origin.host in {API, PROXY}
-        return await reach(Origin(origin.scheme, "127.0.0.1", origin.port) if known else origin)
+        return await reach(Origin(origin.scheme, "127.0.0.1", origin.port) if known else origin, timing)
 
     monkeypatch.setattr(dialer_module, "reach", here)
 

@@ -14,9 +14,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.admin.metrics import Metrics
+from proxy.network.dialer import Dialer
 from proxy.sandbox.server import running
 from proxy.sandbox.state import Credentials as SandboxCredentials
 from proxy.sandbox.state import Sandbox
+from proxy.settings import Origin
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from tests.clock import FakeClock
@@ -147,7 +149,7 @@ class Sidecar:
 
     def __init__(self, url: str, clock: FakeClock, sandbox: Sandbox, random: Callable[[], float]) -> None:
         self._endpoint = TokenEndpoint(
-            origin=url, token_path=LOGIN_PATH, logout_path="/logout", tls=None, timeout_seconds=5
+            Dialer(Origin.parse(url), None), LOGIN_PATH, "/logout", timeout_seconds=5
         )
         self._sandbox = sandbox
         self.metrics = Metrics()
@@ -183,10 +185,6 @@ class Sidecar:
             self.rejected += 1
             self.source.invalidate(token)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._endpoint.close()
-
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None:
@@ -216,8 +214,6 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        for each in both:
-            await each.close()
     logins = [each.logins for each in both]
     served = [each.served for each in both]
     contentions = [entry for entry in logs if entry["event"] == "token.contended"]

@@ -46,6 +46,7 @@ MAY_IMPORT: Final = {
     "app": {
         "admin",
         "clock",
+        "descriptors",
         "errors",
         "forward",
         "logs",
@@ -59,10 +60,11 @@ MAY_IMPORT: Final = {
         "tokens",
         "network",
     },
-    "check": {"errors", "faults", "network", "settings", "starting", "threads", "tokens"},
+    "check": {"descriptors", "errors", "faults", "network", "settings", "starting", "threads", "tokens"},
     "healthcheck": {"settings"},
     "forward": {"clock", "errors", "faults", "http1", "network", "records", "settings"},
-    "network": {"errors", "faults", "http1", "secret", "settings", "threads"},
+    "network": {"clock", "descriptors", "errors", "faults", "http1", "secret", "settings", "threads"},
+    "descriptors": {"settings"},
     "http1": set[str](),
     "tokens": {"clock", "errors", "faults", "http1", "network", "secret"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
@@ -70,7 +72,8 @@ MAY_IMPORT: Final = {
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
-    "logs": {"records", "settings"},
+    "logs": {"output", "records", "settings"},
+    "output": set[str](),
     "telemetry": {"clock", "errors", "records"},
     "settings": {"errors", "secret"},
     "sandbox": set[str](),
@@ -92,6 +95,9 @@ PURE: Final = {
     "forward.policy": {"hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "tokens.values": {"dataclasses", "enum"},
+    "tokens.codes": {"re"},
+    "tokens.coding": {"brotli", "zlib"},
+    "tokens.diagnosis": {"dataclasses", "http", "itertools", "json", "re"},
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
     "errors": {"dataclasses"},
@@ -172,11 +178,11 @@ def test_the_rooms_form_no_circle() -> None:
 
 
 def test_admin_knows_only_the_values_of_tokens() -> None:
-    """Operators are shown the state of the token, never the thing that keeps it."""
+    """Operators are shown the state of the token and what codes mean, never the thing that keeps it."""
     known = {name for module, tree in MODULES.items() if room(module) == "admin" for name in own(tree)}
     # The protocol of who watches a source is of `source`, and a watcher needs the name for its type.
     others = {name for name in known if room(name) == "tokens"} - {"tokens.source.TokenObserver"}
-    assert {name.rpartition(".")[0] for name in others} == {"tokens.values"}
+    assert {name for name in others if not name.startswith(("tokens.values.", "tokens.codes"))} == set()
 
 
 def test_the_sandbox_is_imported_by_commands_only() -> None:
@@ -218,6 +224,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
         "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
+        "output": {"time.monotonic"},  # how often trouble is told
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
         "forward.client": {"time.perf_counter"},
@@ -266,6 +273,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",
+        "tokens.endpoint:_values",  # what no error may repeat
         "tokens.values:AccessToken.reveal",
     }
 
