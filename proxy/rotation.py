@@ -72,7 +72,7 @@ class Rotation:
     """Keeps the settings in force up to date, as long as `run` runs.
 
     apply: is given the new settings in force. renew: has the credentials tried at once, and is told why. observe: is told whether a
-    configuration was accepted.
+    configuration was accepted. done: is called when a SIGHUP has been followed.
     refused: why the configuration that was read last cannot be used. restart_needed: its settings that wait for a restart.
     """
 
@@ -85,6 +85,7 @@ class Rotation:
         apply: Callable[[Settings], None],
         renew: Callable[[Cause], None],
         observe: Callable[[bool], None],
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         self.in_force = settings
         self.refused: list[str] = []
@@ -94,6 +95,7 @@ class Rotation:
         self._apply = apply
         self._renew = renew
         self._observe = observe
+        self._done = done
         self._read = settings  # as it was read last, if that one could be used
         self._authorities = self._read_authorities = _fingerprint(settings.upstream.ca_file)
         self._told = asyncio.Event()
@@ -131,6 +133,7 @@ class Rotation:
         while await self._told.wait():
             self._told.clear()
             await self.look(told=True)
+            self._done()
 
     async def look(self, *, told: bool = False) -> bool:
         """Read the configuration and take up what changed; return whether it could be used.
