@@ -1,4 +1,4 @@
-"""The way of log lines to standard output: a bounded queue, and one thread that writes.
+"""The way of log lines to standard output: written at once where that cannot block, else through a bounded queue and a thread.
 
 Laws
 1. Taking a line never waits, whatever standard output is: a pipe that is not read, a full disk, a closed terminal.
@@ -7,8 +7,10 @@ Laws
    the log once writing works again; both at most once in `TELL_SECONDS`.
 4. The end of the process waits for what is queued, for a bounded time.
 
-A thread, and not O_NONBLOCK: that flag belongs to the open file description, which other processes share. The thread is a daemon, so one
-that hangs in `write` keeps no process alive.
+A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)), so pieces of that size are written by the event loop
+itself: a thread for each turn of it took half of a call's CPU time, measured with perf on Linux 6.18. The thread writes what has to wait.
+It is a thread, and not O_NONBLOCK, because that flag belongs to the open file description, which other processes share. It is a daemon, so
+one that hangs in `write` keeps no process alive.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import asyncio
 import contextlib
 import os
 import queue
+import select
+import stat
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -78,7 +82,9 @@ class LineWriter:
         # An event is set once all before it is written; it ends the thread if nothing comes after it.
         self._chunks: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._torn = False  # the thread's own: the last thing written was a part of a line
+        self._torn = False  # the last thing written was a part of a line
+        self._within = False  # what is queued begins in the middle of a line
+        self._poll, self._piece = _how_to_ask(descriptor)
 
     @property
     def losses(self) -> Losses:
@@ -128,6 +134,10 @@ class LineWriter:
             if not lines:
                 return
             data = b"".join(lines)
+            if not self._queued and self._reason is None:
+                data = self._write_now(data)
+                if not data:
+                    return
             fits = self._queued + len(data) <= MOST_QUEUED
             if fits:
                 self._queued += len(data)
@@ -137,6 +147,18 @@ class LineWriter:
                     self._thread.start()
         if not fits:
             self._lose(len(lines), FULL)
+
+    def _write_now(self, data: bytes) -> bytes:
+        """Write what can be written without waiting; return the rest. An error is left to the thread, which meets it too."""
+        rest = memoryview(data)
+        while rest and self._piece and (self._poll is None or self._poll.poll(0)):
+            try:
+                rest = rest[os.write(self._descriptor, rest[: self._piece]) :]
+            except OSError:
+                break
+        written = len(data) - len(rest)
+        self._within = written > 0 and not data[:written].endswith(b"\n")
+        return bytes(rest)
 
     # --- The thread ---------------------------------------------------------------------------------------------------
 
@@ -172,10 +194,10 @@ class LineWriter:
                 threading.Event().wait(_RETRY_SECONDS)
             except OSError as error:
                 reason = os.strerror(error.errno) if error.errno else UNNAMED
-                self._torn = self._torn or len(rest) < len(data)
+                self._torn = self._torn or self._within or len(rest) < len(data)
                 self._lose(bytes(rest).count(b"\n"), reason)
                 return
-        self._torn = False
+        self._torn = self._within = False
         if self._reason is not None:
             self._note_restored()
 
@@ -209,6 +231,21 @@ class LineWriter:
         with contextlib.suppress(RuntimeError):  # the event loop has ended
             if loop is not None and missing:
                 loop.call_soon_threadsafe(_tell_restored, missing)
+
+
+def _how_to_ask(descriptor: int) -> tuple[select.poll | None, int]:
+    """Return how to ask whether the descriptor can be written, and how many bytes that promises; no poll where it always can."""
+    try:
+        kind = os.fstat(descriptor).st_mode
+    except OSError:
+        kind = 0
+    if stat.S_ISREG(kind):
+        return None, MOST_QUEUED
+    if not hasattr(select, "poll"):
+        return None, 0  # Windows: the thread writes all
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return poll, select.PIPE_BUF
 
 
 def complaint(reason: str) -> str:

@@ -41,26 +41,29 @@ class Record(NamedTuple):
 
         Durations are in milliseconds, to two decimals; `trace_id` is there only if there is a trace.
         """
-        upstream = self.upstream_seconds
+        (request_id, method, path, status, seconds, bytes_in, bytes_out, upstream, _, attempts, error, _) = (
+            self[:12]
+        )
+        outcome, trace, code, client, client_address, detail = self[12:]
         # An integer division costs a third of `round`.
         fields: dict[str, object] = {
-            "request_id": self.request_id,
-            "method": self.method,
-            "path": self.path,
-            "status": self.status,
-            "duration_ms": int(self.seconds * 100_000 + 0.5) / 100,
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
+            "request_id": request_id,
+            "method": method,
+            "path": path,
+            "status": status,
+            "duration_ms": int(seconds * 100_000 + 0.5) / 100,
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
             "upstream_ms": None if upstream is None else int(upstream * 100_000 + 0.5) / 100,
-            "attempts": self.attempts,
-            "error": self.error,
-            "outcome": self.outcome,
-            "code": self.code,
-            "client": self.client,
-            "client_address": self.client_address,
+            "attempts": attempts,
+            "error": error,
+            "outcome": outcome,
+            "code": code,
+            "client": client,
+            "client_address": client_address,
         }
-        if self.detail is not None:
-            fields["detail"] = self.detail
-        if self.trace is not None:
-            fields["trace_id"] = self.trace.split("-")[1]
+        if detail is not None:
+            fields["detail"] = detail
+        if trace is not None:
+            fields["trace_id"] = trace.split("-")[1]
         return fields

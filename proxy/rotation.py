@@ -14,16 +14,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
 from proxy import starting
 from proxy.errors import ConfigError
+from proxy.settings import files
+from proxy.settings.catalogue import CHANGEABLE, SECRETS
+from proxy.threads import in_daemon_thread
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from proxy.clock import Clock
@@ -33,39 +37,30 @@ if TYPE_CHECKING:
 _CREDENTIALS: Final = frozenset(
     {"oauth.client_id", "oauth.client_secret", "oauth.username", "oauth.password", "oauth.scope"}
 )
-#: What is taken up at run time. The files are: from then on the new one is watched.
-CHANGEABLE: Final = _CREDENTIALS | {
-    "oauth.client_id_file",
-    "oauth.client_secret_file",
-    "oauth.username_file",
-    "oauth.password_file",
-    "listen.client_key",
-    "listen.client_key_file",
-    "listen.clients",
-    "upstream.proxy_username",
-    "upstream.proxy_username_file",
-    "upstream.proxy_password",
-    "upstream.proxy_password_file",
-    "log.level",
-}
 _KEYS: Final = frozenset({"listen.client_key", "listen.clients"})
+_SECRETS: Final = (SECRETS & CHANGEABLE) | _KEYS
 _AUTHORITIES: Final = "upstream.ca_file"
 
 log = structlog.get_logger("proxy.rotation")
 
 
 class Configuration(NamedTuple):
-    """Where the settings come from. file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`."""
+    """Where the settings come from.
+
+    file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`. environ: the variables that name the
+    company's proxy.
+    """
 
     file: Path | None
     read: Callable[[], Settings]
+    environ: Mapping[str, str] = MappingProxyType({})
 
 
 class Rotation:
     """Keeps the settings in force up to date, as long as `run` runs.
 
     apply: is given the new settings in force. renew: has the credentials tried at once, and is told why. observe: is told whether a
-    configuration was accepted.
+    configuration was accepted. done: is called when a SIGHUP has been followed.
     refused: why the configuration that was read last cannot be used. restart_needed: its settings that wait for a restart.
     """
 
@@ -78,6 +73,7 @@ class Rotation:
         apply: Callable[[Settings], None],
         renew: Callable[[Cause], None],
         observe: Callable[[bool], None],
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         self.in_force = settings
         self.refused: list[str] = []
@@ -87,6 +83,7 @@ class Rotation:
         self._apply = apply
         self._renew = renew
         self._observe = observe
+        self._done = done
         self._read = settings  # as it was read last, if that one could be used
         self._authorities = self._read_authorities = _fingerprint(settings.upstream.ca_file)
         self._told = asyncio.Event()
@@ -98,20 +95,8 @@ class Rotation:
 
     def files(self) -> set[Path]:
         """Return the files whose change matters."""
-        listen, upstream, oauth = self._read.listen, self._read.upstream, self._read.oauth
-        named = (
-            self._configuration.file,
-            upstream.ca_file,
-            upstream.proxy_username_file,
-            upstream.proxy_password_file,
-            listen.client_key_file,
-            *(client.key_file for client in listen.clients),
-            oauth.client_id_file,
-            oauth.client_secret_file,
-            oauth.username_file,
-            oauth.password_file,
-        )
-        return {path for path in named if path is not None}
+        named = {self._configuration.file, self._read.upstream.ca_file, *self._read.secret_files()}
+        return {path for path in named if path is not None and files.is_lasting(path)}
 
     async def run(self) -> None:
         """Wait for signals and changes; until cancelled."""
@@ -124,6 +109,7 @@ class Rotation:
         while await self._told.wait():
             self._told.clear()
             await self.look(told=True)
+            self._done()
 
     async def look(self, *, told: bool = False) -> bool:
         """Read the configuration and take up what changed; return whether it could be used.
@@ -132,7 +118,7 @@ class Rotation:
         """
         async with self._looking:
             try:
-                found, authorities = await asyncio.to_thread(self._read_anew)
+                found, authorities = await in_daemon_thread(self._read_anew)
             except ConfigError as error:
                 self._refuse(error.problems, told=told)
                 return False
@@ -178,6 +164,8 @@ class Rotation:
         if changed:
             self.in_force = merged(self.in_force, found, changed)
             self._apply(self.in_force)
+        if not _SECRETS.isdisjoint(changed):
+            starting.warn_of_doubts(self.in_force)
         if not _KEYS.isdisjoint(changed):
             starting.warn_if_open(self.in_force.listen)
         self._observe(True)
@@ -214,6 +202,6 @@ def merged(old: Settings, new: Settings, paths: Collection[str]) -> Settings:
 def _fingerprint(path: Path | None) -> str | None:
     """Tell one content of a file from another; None without a file."""
     try:
-        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return None if path is None else hashlib.sha256(files.read_pem(path)).hexdigest()
+    except ValueError:
         return None

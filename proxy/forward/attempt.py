@@ -110,14 +110,17 @@ class Attempt:
         if exchange.client.lost:  # while something was waited for: nothing has begun, and nothing does
             raise ClientDisconnected
         request, body = exchange.request, exchange.body
-        content = bytes(exchange.kept or b"")
+        content: bytes | bytearray = exchange.kept or b""
         if not body.done:
-            content += self._accept_ready()
+            piece = self._accept_ready()
+            content = content + piece if content else piece
+        if body.framing == grammar.CHUNKED:
+            content = self._framed(content)
         exchange.attempts += 1
         exchange.committed = not request.is_safe
         self._began = time.perf_counter()
         head = rewrite.request_head(request, host, exchange.request_id, credential)
-        self.connection.write(head + self._framed(content))
+        self.connection.write(head + content)
         self._is_sent = body.done
         if not body.done:
             self._heads = asyncio.Event()
@@ -150,9 +153,9 @@ class Attempt:
 
     def _patience(self) -> float | None:
         """How long the API may be silent: until all is sent, only inside a head. The end of the upload sets the deadline of a wait by then."""
-        if self.is_uploading and not self.connection.buffer:
-            return None
-        return self._bounds.response_timeout
+        if self._upload is None or self._upload.done() or self.connection.buffer:
+            return self._bounds.response_timeout
+        return None
 
     def _pass_on(self, head: grammar.ResponseHead) -> None:
         """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0; and `100 Continue` is between the client and us."""
@@ -184,10 +187,10 @@ class Attempt:
             )
         return piece
 
-    def _framed(self, content: bytes) -> bytes:
+    def _framed(self, content: bytes | bytearray) -> bytes:
         body = self._exchange.body
         if body.framing != grammar.CHUNKED:
-            return content
+            return bytes(content)
         return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if body.done else b"")
 
     async def _send_rest(self, heads: asyncio.Event) -> None:

@@ -25,6 +25,7 @@ class Exchange:
 
     request_id: as sent upstream and returned. started: when the whole head was there, on `time.perf_counter`. method and path: None until
     they are known to be harmless in a log. request, body: set once the request may pass.
+    client_name: of the client that calls, as the register says; client_address: where it calls from.
     status: of the answer, 0 while there is none. bytes_out: content bytes sent to the client. attempts: how often the request was sent.
     upstream_seconds: from sending (the last time) to the head of the answer. token_seconds: waited for a token.
     error: a word for what went wrong, or None; detail: the same as a sentence. refused: by the proxy's own rules. outcome: of a call that failed.
@@ -54,6 +55,9 @@ class Exchange:
     answered = False
     keep_alive = False
 
+    client_name: str | None = None
+    client_address: str | None = None
+
     def __init__(self, client: Stream, request_id: bytes, started: float) -> None:
         self.client = client
         self.request_id = request_id
@@ -70,22 +74,23 @@ class Exchange:
 
     def keep(self, piece: bytes, limit: int) -> None:
         """Remember a piece of the request's content as long as all of it fits the limit."""
-        if self.kept is None or not piece:
+        kept = self.kept
+        if kept is None or not piece:
             return
-        if len(self.kept) + len(piece) > limit:
+        if len(kept) + len(piece) > limit:
             self.kept = None
-        elif isinstance(self.kept, bytearray):
-            self.kept += piece
-        elif self.kept:
-            self.kept = bytearray(self.kept + piece)
-        else:
+        elif not kept:
             self.kept = piece
+        elif isinstance(kept, bytearray):
+            kept += piece
+        else:
+            self.kept = bytearray(kept + piece)
 
     def fail(self, problem: Problem) -> None:
         """Note why there is no answer of the API's, or no whole one."""
         self.refused = isinstance(problem, Refused)
         # A refusal by the proxy's own name for it, a failure by RFC 9209's finer one.
-        self.error = problem.kind.name if self.refused else problem.kind.proxy_error
+        self.error = problem.kind.name if self.refused else problem.kind.word
         self.detail = problem.detail
         self.outcome = problem.outcome
 
@@ -108,7 +113,7 @@ class Exchange:
             self.outcome,
             self.trace,
             self.code,
-            None,
-            None,
+            self.client_name,
+            self.client_address,
             self.detail,
         )

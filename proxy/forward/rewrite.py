@@ -18,6 +18,7 @@ from proxy.http1 import grammar
 from proxy.http1.fields import NOT_FORWARDED, NOT_RETURNED
 
 if TYPE_CHECKING:
+    from proxy.clients.login import Answer
     from proxy.errors import Problem
     from proxy.forward.policy import Request
 
@@ -103,9 +104,9 @@ def connection_field(minor: int, *, keep_alive: bool) -> bytes:
     return b"" if minor == 1 else b"Connection: keep-alive\r\n"
 
 
-def chunk(piece: bytes) -> bytes:
+def chunk(piece: bytes | bytearray) -> bytes:
     """Return the piece as one chunk."""
-    return b"%x\r\n%b\r\n" % (len(piece), piece)
+    return b"%x\r\n%b\r\n" % (len(piece), bytes(piece))
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -118,6 +119,27 @@ def options(request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
         request_id,
         connection_field(minor, keep_alive=keep_alive),
     )
+
+
+def login(answer: Answer, request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
+    """Return the whole answer to an application's own login."""
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\nX-Request-Id: %b\r\n%b\r\n%b" % (
+        answer.fields,
+        len(answer.content),
+        request_id,
+        connection_field(minor, keep_alive=keep_alive),
+        answer.content,
+    )
+
+
+def _proxy_status(error: Problem) -> bytes:
+    """Return the value of `Proxy-Status`. next-hop is a String: a host and port may hold what a Token may not (RFC 8941)."""
+    value = f"telenor-proxy; error={error.kind.proxy_error}"
+    if error.next_hop is not None:
+        value += f'; next-hop="{error.next_hop}"'
+    if error.received_status is not None:
+        value += f"; received-status={error.received_status}"
+    return value.encode("ascii")
 
 
 def problem(
@@ -142,12 +164,12 @@ def problem(
         extra += _ALLOW
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
-        b"Proxy-Status: telenor-proxy; error=%b\r\nX-Request-Id: %b\r\n%b%b\r\n"
+        b"Proxy-Status: %b\r\nX-Request-Id: %b\r\n%b%b\r\n"
         % (
             kind.status,
             HTTPStatus(kind.status).phrase.encode("ascii"),
             len(body),
-            kind.proxy_error.encode("ascii"),
+            _proxy_status(error),
             request_id,
             extra,
             connection_field(minor, keep_alive=keep_alive),

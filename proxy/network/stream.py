@@ -18,6 +18,8 @@ import socket
 import struct
 from typing import Final, cast
 
+from proxy.network.transport import is_cut
+
 #: As much unread input as one connection may hold: asyncio's own default for its streams.
 HIGH_WATER: Final = 65536  # bytes
 
@@ -51,7 +53,12 @@ class Wait:
         It never fails: a failure that no coroutine collects, because its task was cancelled meanwhile, would be logged.
         """
         self._future = future = self._loop.create_future()
-        self.postpone(seconds)
+        if seconds is None:
+            self._deadline = None
+        else:
+            self._deadline = deadline = self._loop.time() + seconds
+            if self._timer is None or self._timer_at > deadline:
+                self._rearm(deadline)
         return future
 
     def postpone(self, seconds: float | None) -> None:
@@ -60,13 +67,12 @@ class Wait:
             self._deadline = None
             return
         self._deadline = deadline = self._loop.time() + seconds
-        if self._timer is not None:
-            if self._timer_at <= deadline:
-                return
-            self._timer.cancel()
-        self._arm(deadline)
+        if self._timer is None or self._timer_at > deadline:
+            self._rearm(deadline)
 
-    def _arm(self, at: float) -> None:
+    def _rearm(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_at(at, self._fired)
 
@@ -76,7 +82,7 @@ class Wait:
         if self._deadline is None or future is None or future.done():
             return
         if self._loop.time() < self._deadline:
-            self._arm(self._deadline)
+            self._rearm(self._deadline)
         else:
             future.set_result(True)
 
@@ -160,9 +166,12 @@ class Stream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note that no more will come; on TCP, go on writing."""
+        if is_cut(self.transport):
+            self.transport.abort()
+            return False
         self.ended = True
         self._readable.wake()
-        return self.half_close
+        return self.half_close and self.transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # why it was lost changes nothing
         """Wake everybody: there is nothing left to wait for."""
@@ -250,8 +259,13 @@ class Stream(asyncio.Protocol):
 
     def take(self, size: int) -> bytes:
         """Take up to so many bytes off the buffer."""
-        piece = bytes(self.buffer[:size])
-        del self.buffer[:size]
+        buffer = self.buffer
+        if size >= len(buffer):
+            piece = bytes(buffer)
+            buffer.clear()
+        else:
+            piece = bytes(buffer[:size])
+            del buffer[:size]
         return piece
 
     def fail(self, error: BaseException) -> None:

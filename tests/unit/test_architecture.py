@@ -37,6 +37,7 @@ MAY_IMPORT: Final = {
         "errors",
         "hardening",
         "healthcheck",
+        "network",
         "notify",
         "rotation",
         "sandbox",
@@ -46,32 +47,40 @@ MAY_IMPORT: Final = {
     "demo": {"app", "errors", "logs", "sandbox", "settings"},
     "app": {
         "admin",
+        "clients",
         "clock",
         "descriptors",
         "errors",
         "forward",
         "logs",
         "notify",
+        "pacing",
         "records",
         "rotation",
+        "secret",
         "settings",
         "signals",
         "starting",
         "telemetry",
         "tokens",
         "network",
+        "opening",
+        "watching",
     },
-    "check": {"descriptors", "errors", "network", "settings", "starting", "tokens"},
+    "opening": {"clock", "errors", "forward", "network", "settings", "starting"},
+    "check": {"descriptors", "errors", "faults", "network", "settings", "starting", "threads", "tokens"},
     "healthcheck": {"inquiry", "settings"},
     "standing": {"inquiry", "settings"},
     "inquiry": {"settings"},
-    "forward": {"clock", "errors", "http1", "network", "records", "settings"},
-    "network": {"descriptors", "http1", "settings"},
+    "forward": {"clients", "clock", "errors", "faults", "http1", "network", "pacing", "records", "settings"},
+    "clients": {"clock", "errors", "pacing", "records", "secret", "settings"},
+    "pacing": {"clock", "errors"},
+    "network": {"clock", "descriptors", "errors", "faults", "http1", "secret", "settings", "threads"},
     "descriptors": {"settings"},
     "http1": set[str](),
-    "tokens": {"clock", "errors", "http1", "network", "secret"},
+    "tokens": {"clock", "errors", "faults", "http1", "network", "secret"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
-    "rotation": {"clock", "errors", "settings", "starting", "tokens", "watching"},
+    "rotation": {"clock", "errors", "settings", "starting", "threads", "tokens", "watching"},
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
@@ -82,6 +91,8 @@ MAY_IMPORT: Final = {
     "sandbox": set[str](),
     "clock": set[str](),
     "errors": set[str](),
+    "faults": {"errors"},
+    "threads": set[str](),
     "hardening": set[str](),
     "records": set[str](),
     "secret": set[str](),
@@ -93,10 +104,13 @@ PURE: Final = {
     "http1.fields": set[str](),
     "http1.grammar": {"re"},
     "http1.chunked": {"re"},
-    "forward.policy": {"hmac", "re", "urllib"},
+    "forward.policy": {"re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "admin.calls": {"enum"},
     "admin.headline": set[str](),
+    "clients.login": set[str](),
+    "clients.register": {"hashlib"},
+    "clients.usage": {"dataclasses"},
     "tokens.values": {"dataclasses", "enum"},
     "tokens.codes": {"re"},
     "tokens.coding": {"brotli", "zlib"},
@@ -104,6 +118,7 @@ PURE: Final = {
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
     "errors": {"dataclasses"},
+    "faults": {"dataclasses", "errno", "os", "socket", "ssl"},
     "secret": {"hmac"},
 }
 
@@ -254,7 +269,7 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.run"},
+        "app": {"Proxy.run"},  # also what client keys are hashed with
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
@@ -269,9 +284,11 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
     assert found == {
         "app:_secrets",  # what the log must never show
+        "settings.consistency:_text",  # whether they are visibly wrong
+        "clients.register:Register.follow",  # the keys to compare with, hashed
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
-        "forward.policy:Rules.of",  # the client key to compare with
+        "network.egress:Login.field_value",  # the login at the company's proxy
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",

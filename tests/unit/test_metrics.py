@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy import errors, tokens
+from proxy import errors, faults, tokens
 from proxy.admin.metrics import Metrics
 from proxy.forward.policy import METHODS, SAFE_METHODS
 from proxy.records import Record
@@ -50,7 +50,9 @@ def series(metrics: Metrics) -> set[tuple[str, ...]]:
 
 def is_refusal(kind: errors.Kind) -> bool:
     """Whether the proxy turns requests down with it; the one below 500 that is no refusal is the answer to a call over the set rate."""
-    return kind is not errors.PACED and (kind.status < 500 or kind in {errors.METHOD_UNKNOWN, errors.VERSION})
+    return kind not in {errors.CLIENT_RATE, errors.PACED} and (
+        kind.status < 500 or kind in {errors.METHOD_UNKNOWN, errors.VERSION}
+    )
 
 
 def reasons() -> set[str]:
@@ -69,7 +71,7 @@ def reasons() -> set[str]:
                     and isinstance(part.value, str)
                     and not part.value.endswith("_")
                 }
-    return found - {
+    return (found | faults.REASONS) - {
         "pending"
     }  # what a request is told before the first fetch has ended; no fetch fails of it
 
@@ -84,7 +86,7 @@ def everything() -> Metrics:
     metrics(RECORD._replace(status=451))
     for kind in errors.KINDS:
         refused = is_refusal(kind)
-        error = kind.name if refused else kind.proxy_error
+        error = kind.name if refused else kind.word
         metrics(RECORD._replace(status=kind.status, error=error, refused=refused, outcome="unknown"))
     for cause in get_args(Cause):
         metrics.renewed(cause, 0.3)
@@ -115,14 +117,18 @@ def test_every_label_is_of_a_short_closed_list() -> None:
     }
     size = len(metrics.exposition().splitlines())
     for number in range(100):
-        metrics(RECORD._replace(request_id=f"id-{number}", path=f"/orders/{number}"))
+        metrics(
+            RECORD._replace(
+                request_id=f"id-{number}", path=f"/orders/{number}", client_address=f"1000:{number}"
+            )
+        )
         metrics(RECORD._replace(status=401, code=f"made-up-{number}"))
         metrics(RECORD._replace(status=430 + number % 50))
     text = metrics.exposition().decode()
     assert len(text.splitlines()) == size
     assert {label for _, *labels in before for label in labels} <= {
-        "method", "status_class", "reason", "error", "result", "cause", "code", "le", "version", "python", "state",
-        "status",
+        "asked", "cause", "client", "code", "error", "le", "method", "python", "reason", "result", "state", "status",
+        "status_class", "version",
     }  # fmt: skip
     for secretive in ("4799885577", "/orders", "id-1"):
         assert secretive not in text
@@ -220,7 +226,7 @@ def test_every_way_to_be_refused_or_to_fail_is_there_from_the_start() -> None:
         ("telenor_proxy_refused_requests_total", f"reason={kind.name}")
         for kind in filter(is_refusal, errors.KINDS)
     }
-    errors_told = {kind.proxy_error for kind in errors.KINDS if not is_refusal(kind)} | {
+    errors_told = {kind.word for kind in errors.KINDS if not is_refusal(kind)} | {
         "client_left",
         "client_slow",
     }
@@ -381,3 +387,44 @@ def test_two_proxies_count_for_themselves() -> None:
     one(RECORD)
     assert value(one, "telenor_proxy_requests_total", method="POST", status_class="2xx") == 1
     assert value(other, "telenor_proxy_requests_total", method="POST", status_class="2xx") == 0
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+def by_client(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """Give the count of each client and status class that is not 0."""
+    return {
+        (sample.labels["client"], sample.labels["status_class"]): sample.value
+        for sample in families(metrics)["telenor_proxy_client_requests"].samples
+        if sample.value
+    }
+
+
+def test_requests_are_counted_by_client_and_status_class() -> None:
+    """Configured names and `none` are all the values there are: a name that nobody has configured opens no series."""
+    metrics = Metrics()
+    metrics.name_clients(["erp", "shop"])
+    for client, status in (("erp", 201), ("erp", 403), ("erp", 200), (None, 403), ("unknown", 200)):
+        metrics(RECORD._replace(client=client, status=status))
+    assert by_client(metrics) == {("erp", "2xx"): 2, ("erp", "4xx"): 1, ("none", "4xx"): 1}
+
+
+def test_a_client_has_its_series_from_the_start() -> None:
+    """Each configured client has a count of 0 for every class, and keeps what was counted when the settings change."""
+    metrics = Metrics()
+    metrics.name_clients(["erp"])
+    metrics(RECORD._replace(client="erp", status=200))
+    metrics.name_clients(["shop"])
+    samples = families(metrics)["telenor_proxy_client_requests"].samples
+    assert {sample.labels["client"] for sample in samples} == {"none", "erp", "shop"}
+    assert len(samples) == 3 * 5
+    assert by_client(metrics) == {("erp", "2xx"): 1}
+
+
+def test_answered_logins_are_counted() -> None:
+    """By what was asked; both are there from the start."""
+    metrics = Metrics()
+    metrics.answered_login("token")
+    assert value(metrics, "telenor_proxy_answered_logins_total", asked="token") == 1
+    assert value(metrics, "telenor_proxy_answered_logins_total", asked="logout") == 0

@@ -266,7 +266,7 @@ def test_a_line_that_was_cut_is_ended_before_the_next(
     reading, writing = pipe
     complaints = Complaints()
     writer = LineWriter(writing, complain=complaints)
-    write, calls = os.write, iter([4, None])
+    write, calls = os.write, iter([4, None, None])
 
     def cut(descriptor: int, data: memoryview) -> int:
         if descriptor != writing:

@@ -15,6 +15,15 @@ const AFTER_REASON = {
   connect: "network",
   malformed: "in_between",
   reset: "network",
+  company_proxy_timeout: "company_proxy",
+  company_proxy_dns: "company_proxy",
+  company_proxy_connect: "company_proxy",
+  company_proxy_tls: "company_proxy_ca",
+  company_proxy_reset: "company_proxy_allow",
+  company_proxy_malformed: "company_proxy",
+  company_proxy_failed: "company_proxy_reach",
+  company_proxy_login: "company_proxy_login",
+  company_proxy_denied: "company_proxy_allow",
   unreadable: "in_between",
   illegal_token: "theirs",
   wrong_token_type: "theirs",
@@ -28,9 +37,15 @@ const AFTER_REASON = {
 
 const MINUTE = 60; // seconds
 
+/** Whether Telenor refused the credentials; what the company's proxy refuses never reached Telenor. */
+function isRefused({ refused, reason }) {
+  return refused && !reason.startsWith("company_proxy_");
+}
+
 /** The key of the words for a failed fetch of a token. */
-function causeOf({ refused, reason, code }, say) {
-  if (refused) return Object.hasOwn(say.codes, code ?? "") ? say.codes[code] : "unnamed";
+function causeOf(failure, say) {
+  const { reason, code } = failure;
+  if (isRefused(failure)) return Object.hasOwn(say.codes, code ?? "") ? say.codes[code] : "unnamed";
   if (reason === "rate_limited") return "too_many";
   if (reason === "http_404" || reason === "http_405") return "path";
   if (/^http_5\d\d$/.test(reason)) return "theirs";
@@ -47,10 +62,11 @@ function aboutToken(status, say) {
   const { last_failure: failure, expires_in_seconds: left } = status.token;
   const cause = causeOf(failure, say);
   const special = `say.refused.${cause}`;
-  const pattern = failure.refused ? (say.has(special) ? special : "say.refused") : "say.failed";
+  const refused = isRefused(failure);
+  const pattern = refused ? (say.has(special) ? special : "say.refused") : "say.failed";
   const code = failure.code === null ? "" : say.t("code", { code: failure.code });
   const sentence = say.t(pattern, { at: say.at(failure.at, status.now), code, why: say.t(`why.${cause}`) });
-  const step = say.t(`do.${failure.refused || !Object.hasOwn(AFTER_REASON, cause) ? cause : AFTER_REASON[cause]}`);
+  const step = say.t(`do.${refused || !Object.hasOwn(AFTER_REASON, cause) ? cause : AFTER_REASON[cause]}`);
   if (status.headline.cause !== "renewal_failed") return [sentence, step];
   return [`${sentence} ${say.t("say.still", { until: say.since(status.now + left, status.now) })}`, step];
 }
