@@ -102,6 +102,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     healthcheck.set_defaults(command=_healthcheck)
 
+    status = commands.add_parser(
+        "status", help="ask a running proxy whether it works, and say what to do if not"
+    )
+    _add_config(status)
+    status.add_argument("--json", action="store_true", help="print JSON, for programs")
+    status.set_defaults(command=_status)
+
     sandbox = commands.add_parser("sandbox", help="run a stand-in for api.telenor.no, to try things on")
     control = commands.add_parser(
         "sandbox-control", help="look into a running sandbox, and switch its faults"
@@ -227,6 +234,13 @@ def _healthcheck(arguments: argparse.Namespace) -> int:
         _tell(error)
         return FAILED  # a health check of Docker knows no other status than 0 and 1
     return healthcheck.run(admin, arguments.wait)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from proxy import standing
+    from proxy.settings import load_admin
+
+    return standing.run(load_admin(arguments.config, os.environ), as_json=arguments.json)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import proxy
 from proxy.cli import _parser, main
 from proxy.settings.catalogue import SETTINGS
 
-COMMANDS = ("serve", "check", "healthcheck", "sandbox", "sandbox-control", "demo")
+COMMANDS = ("serve", "check", "healthcheck", "status", "sandbox", "sandbox-control", "demo")
 
 
 def usage_error(*words: str) -> int:
@@ -37,6 +37,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ("serve", ["--config FILE"]),
         ("check", ["--config FILE", "--offline", "--json", "--settings"]),
         ("healthcheck", ["--config FILE", "--wait SECONDS"]),
+        ("status", ["--config FILE", "--json"]),
         ("sandbox", ["--host HOST", "--port PORT", "--tls"]),
         ("sandbox-control", ["--url URL", "--ca-file CA_FILE"]),
         ("demo", ["--port PORT"]),
