@@ -143,13 +143,7 @@ class Proxy:
         history = History(clock.now())
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
-        context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
-        dialer = Dialer(
-            upstream_settings.origin,
-            context,
-            lambda: self._company_proxy,
-            tunnel_seconds=upstream_settings.connect_timeout_seconds,
-        )
+        dialer = self._dialer()
         endpoint = TokenEndpoint(
             dialer,
             oauth.token_path,
@@ -263,6 +257,16 @@ class Proxy:
             finally:
                 await pool.close()
                 await runner.cleanup()
+
+    def _dialer(self) -> Dialer:
+        """Return the way to the API, through the company's proxy as it is at each connection."""
+        upstream = self._settings.upstream
+        return Dialer(
+            upstream.origin,
+            tls.client_context(upstream.ca_file) if upstream.origin.is_tls else None,
+            lambda: self._company_proxy,
+            tunnel_seconds=upstream.connect_timeout_seconds,
+        )
 
     def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
         """Return the code that an error of the API names, unless it is a credential in force."""

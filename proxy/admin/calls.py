@@ -31,7 +31,7 @@ import enum
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from proxy.errors import CLIENT_RATE, INTERNAL, KINDS, NO_CONNECTION, OVERLOADED, PACED
+from proxy.errors import INTERNAL, KINDS, NO_CONNECTION, OVERLOADED, PACED
 from proxy.tokens import codes
 
 if TYPE_CHECKING:
@@ -73,13 +73,11 @@ LASTING: Final = frozenset(
 FAULTS: Final = frozenset(
     {
         *(kind.word for kind in KINDS if kind.status in {502, 504}),
-        NO_CONNECTION.word,
-        OVERLOADED.word,
-        INTERNAL.word,
+        NO_CONNECTION.proxy_error,
+        OVERLOADED.proxy_error,
+        INTERNAL.proxy_error,
     }
 )
-#: Calls beyond a set rate, of all clients or of one: not refusals, but they did not reach the API either.
-_RATED: Final = frozenset({PACED.word, CLIENT_RATE.word})
 _BAD_REQUEST: Final = 400
 _NOT_FOUND: Final = 404
 _TOO_MANY: Final = 429
@@ -182,7 +180,7 @@ class Calls:
             if self._faults.calls or self._content.calls or self._refused.calls:
                 self._recover()
             return
-        if record.refused or record.error in _RATED:
+        if record.refused or record.error == PACED.proxy_error:  # also that of a client's own rate
             kind = record.error if record.refused else PACED.name
             self._refused.add(Fault(record.status, "", kind), self._clock)
             return

@@ -154,68 +154,46 @@ _BY_ERROR: Final[dict[str, tuple[str, str]]] = {
     "http_protocol_error": ("the API's answer is not valid HTTP", "in_between"),
     "http_response_timeout": ("the API does not answer in time", "theirs"),
     "connection_write_timeout": ("the API does not take the request in time", "theirs"),
-    "company-proxy-not-found": (
-        "the company's proxy could not be found by its name",
-        "company_proxy",
-    ),
+    "connection_limit_reached": ("all connections to the API are in use", "busy"),
+    "proxy_internal_response": ("the proxy has no room for one more client", "full"),
+    "proxy_internal_error": ("the proxy made a mistake", "report"),
+    "company-proxy-not-found": ("the company's proxy was not found by its name", "company_proxy"),
     "company-proxy-unreachable": ("there is no connection to the company's proxy", "company_proxy"),
     "company-proxy-not-trusted": (
         "the certificate of the company's proxy is not trusted",
         "company_proxy_ca",
     ),
-    "company-proxy-tls": ("no secure connection to the company's proxy can be made", "company_proxy"),
-    "company-proxy-broke-off": (
-        "the connection to the company's proxy breaks off",
-        "company_proxy_allow",
-    ),
-    "company-proxy-answer-unreadable": (
-        "the company's proxy gives no readable answer",
-        "company_proxy",
-    ),
+    "company-proxy-tls": ("there is no secure connection to the company's proxy", "company_proxy"),
+    "company-proxy-broke-off": ("the connection to the company's proxy breaks off", "company_proxy_allow"),
+    "company-proxy-answer-unreadable": ("the company's proxy gives no readable answer", "company_proxy"),
     "company-proxy-login": (
-        "the company's proxy asks for a login, or refused the one it got",
+        "the company's proxy asks for a login, or refuses the one it got",
         "company_proxy_login",
     ),
     "company-proxy-denied": (
         "the company's proxy does not allow connections to the API",
         "company_proxy_allow",
     ),
-    "company-proxy-failed": (
-        "the company's proxy cannot connect to the API",
-        "company_proxy_reach",
-    ),
+    "company-proxy-failed": ("the company's proxy cannot connect to the API", "company_proxy_reach"),
     "company-proxy-timeout": ("the company's proxy does not answer in time", "company_proxy"),
-    "connection_limit_reached": ("all connections to the API are in use", "busy"),
-    "proxy_internal_response": ("the proxy has no room for one more client", "full"),
-    "proxy_internal_error": ("the proxy made a mistake", "report"),
 }
 _STEPS: Final = {
     "dns": "Check upstream.url and the name server.",
     "network": "Check upstream.url, the network and the firewall.",
     "tls": "Behind a proxy that inspects TLS, put its CA into upstream.ca_file; check this machine's clock.",
     "firewall": "Check whether a firewall is in between, the network and upstream.url.",
-    "company_proxy": "Check upstream.proxy_url, and ask the network's administrators.",
-    "company_proxy_ca": "Put the authority of the company's proxy into upstream.ca_file.",
-    "company_proxy_login": (
-        "Check upstream.proxy_username and upstream.proxy_password, and ask the proxy's administrators."
-    ),
-    "company_proxy_allow": (
-        "Ask the administrators of the company's proxy to allow CONNECT to the host of upstream.url."
-    ),
-    "company_proxy_reach": (
-        "Ask the administrators of the company's proxy whether it can resolve and reach the host of "
-        "upstream.url."
-    ),
     "in_between": "See that upstream.url leads to Telenor; a login page or a filter may stand in between.",
     "theirs": _ASK_TELENOR,
     "busy": "See in the log how long the API takes (upstream_ms); raise upstream.max_connections.",
     "full": "Count the applications' connections; raise limits.max_connections.",
     "report": "Report it to the project, with the log's event request.crashed.",
     "refused": "The log's event request.completed says which client it is; correct its configuration.",
-    "paced": (
-        "Raise pacing.requests_per_second or the client's requests_per_second, or have the applications send "
-        "fewer calls."
-    ),
+    "company_proxy": "Check upstream.proxy_url, and ask the network's administrators.",
+    "company_proxy_ca": "Put the authority of the company's proxy into upstream.ca_file.",
+    "company_proxy_login": "Check upstream.proxy_username and upstream.proxy_password, and ask the proxy's administrators.",
+    "company_proxy_allow": "Ask the administrators of the company's proxy to allow CONNECT to the host of upstream.url.",
+    "company_proxy_reach": "Ask the administrators of the company's proxy whether it can resolve and reach the host of upstream.url.",
+    "paced": "Raise pacing.requests_per_second, or have the applications send fewer calls.",
 }
 _KINDS: Final = {kind.name: kind.title for kind in KINDS}
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from proxy.network.dialer import Dialer
     from proxy.tokens.values import AccessToken, Credentials, Grant
 
-log = structlog.get_logger()
+log = structlog.get_logger("proxy.tokens")
 
 #: An answer of the token endpoint has a few hundred bytes; of a longer one, no more than this is
 #: read.

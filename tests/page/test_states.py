@@ -73,7 +73,7 @@ async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientS
     await tab.screenshot(SCREENSHOTS / "state-working.png")
     said = await opened(tab, url, NORWEGIAN, "Virker")
     assert said.strip() == "Kall går gjennom til Telenor med et gyldig tilgangstoken."
-    assert "Denne stien kan ikke kalles" in await tab.text("#failures-rows")
+    assert "Denne stien er ikke tillatt" in await tab.text("#failures-rows")
     quiet(tab, url)
 
 

@@ -127,8 +127,7 @@ def test_every_label_is_of_a_short_closed_list() -> None:
     text = metrics.exposition().decode()
     assert len(text.splitlines()) == size
     assert {label for _, *labels in before for label in labels} <= {
-        "asked", "cause", "client", "code", "error", "le", "method", "python", "reason", "result", "state", "status",
-        "status_class", "version",
+        "asked", "cause", "client", "code", "error", "le", "method", "python", "reason", "result", "state", "status", "status_class", "version",
     }  # fmt: skip
     for secretive in ("4799885577", "/orders", "id-1"):
         assert secretive not in text
