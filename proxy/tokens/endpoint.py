@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from proxy.network.dialer import Dialer
     from proxy.tokens.values import AccessToken, Credentials, Grant
 
-log = structlog.get_logger("proxy.tokens")
-
 #: An answer of the token endpoint has a few hundred bytes; of a longer one, no more than this is
 #: read.
 MOST_ANSWER_BYTES: Final = 1_048_576
+
+_log = structlog.get_logger("proxy.tokens")
 
 
 class TokenEndpoint:
@@ -110,7 +110,12 @@ class TokenEndpoint:
         # request, is not its context.
         if answer is None:
             raise failure or _broke_off()
-        log.debug("token.endpoint_answered", status=answer.head.status, ms=round((now() - began) * 1000, 1))
+        _log.debug(
+            "token.endpoint_answered",
+            status=answer.head.status,
+            end=answer.end.name.lower(),
+            ms=round((now() - began) * 1000, 1),
+        )
         if answer.head.status < HTTPStatus.MULTIPLE_CHOICES:
             failure = self._broken(answer.end)
             if failure is not None:
