@@ -271,7 +271,9 @@ class Proxy:
         admin_port = await opening.open_admin(runner, admin, self._handed)
         context = None if self._tls is None else self._tls.context
         where = await opening.open_listener(listener, listen, self._handed, context)
-        starting.tell(listen, self._configuration.file)
+        event_loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        foundations = {"event_loop": event_loop, **transport.foundations()}
+        starting.tell(listen, self._configuration.file, foundations)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
         scheme = "http" if self._tls is None else "https"

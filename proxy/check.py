@@ -12,10 +12,13 @@ from __future__ import annotations
 import asyncio
 import enum
 import functools
+import logging
 import socket
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
+
+import structlog
 
 from proxy import descriptors, faults, starting
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
@@ -83,6 +86,8 @@ def run(settings: Settings, environ: Mapping[str, str], file: Path | None) -> in
 
     environ, file: where the settings come from; the file is None if the environment alone configures the proxy.
     """
+    # Findings are all that it says: connections log nothing.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return asyncio.run(_run(settings, environ, file))
 
 

@@ -49,6 +49,12 @@ def in_use() -> Name:
     return "aiofastnet" if _Choice.fast else "asyncio"
 
 
+def foundations() -> dict[str, str]:
+    """Name what connections are made of here: `transports` and `openssl`, with their versions."""
+    version = f"aiofastnet {aiofastnet.__version__}" if _Choice.fast else "asyncio"
+    return {"transports": version, "openssl": ssl.OPENSSL_VERSION}
+
+
 async def connect(
     factory: Callable[[], asyncio.Protocol],
     connected: socket.socket,
