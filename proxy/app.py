@@ -30,7 +30,7 @@ from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
 from proxy.forward.pool import Pool
-from proxy.network import egress, tls, transport
+from proxy.network import certificates, egress, tls, transport
 from proxy.network.activation import HandedOver
 from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
@@ -193,6 +193,8 @@ class Proxy:
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
         )
+        ends = functools.partial(self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file))
+        _expose_certificates(metrics, ends)
         report = Report(
             settings,
             clock,
@@ -207,6 +209,9 @@ class Proxy:
             },
             log=self._writer.status,
             limits=functools.partial(descriptors.status, settings, most_files),
+            certificates=lambda: [
+                {"what": what, "not_after": end} for what, end in ends().items() if end is not None
+            ],
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
@@ -248,6 +253,11 @@ class Proxy:
             finally:
                 await pool.close()
                 await runner.cleanup()
+
+    def _ends(self, dialer: Dialer, authorities: float | None) -> dict[str, float | None]:
+        """Return when each certificate ends, None where there is none or none was seen yet."""
+        listeners = None if self._tls is None else self._tls.not_after
+        return {"listener": listeners, "api": dialer.not_after, "authorities": authorities}
 
     def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
         """Return the code that an error of the API names, unless it is a credential in force."""
@@ -356,6 +366,20 @@ def _expose(
         "Seconds until the token ends; 0 without one.",
         lambda: source.status().expires_in_seconds or 0,
     )
+
+
+def _expose_certificates(metrics: Metrics, ends: Callable[[], dict[str, float | None]]) -> None:
+    for what in ends():
+        metrics.gauge(
+            "telenor_proxy_certificate_not_after_seconds",
+            "When a certificate ends, in seconds since the epoch; 0 if there is none, or none was seen yet.",
+            functools.partial(_end_of, ends, what),
+            what=what,
+        )
+
+
+def _end_of(ends: Callable[[], dict[str, float | None]], what: str) -> float:
+    return ends()[what] or 0.0
 
 
 def _is_in(source: TokenSource, state: TokenState) -> float:

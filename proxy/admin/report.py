@@ -76,6 +76,7 @@ class Report:
         configuration: Callable[[], dict[str, list[str]]] = dict,
         log: Callable[[], dict[str, object]] = dict,
         limits: Callable[[], dict[str, object]] = dict,
+        certificates: Callable[[], list[dict[str, object]]] = list,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -87,6 +88,7 @@ class Report:
         self._configuration = configuration
         self._log = log
         self._limits = limits
+        self._certificates = certificates
         self._started_at = clock.wall()
         self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
@@ -157,6 +159,7 @@ class Report:
         (`restart_needed`). `settings` are those in force.
         log: how many lines could not be written (`lost`), and why none can be now (`reason`; None if they can).
         limits: how many connections fit into the descriptors that the process may have (see `descriptors.status`).
+        certificates: those that are known, as a list of `{what, not_after}`, in seconds since the epoch.
         history: see `History.series`.
         """
         problem = self.not_ready()
@@ -181,6 +184,7 @@ class Report:
             "configuration": self._configuration(),
             "log": self._log(),
             "limits": self._limits(),
+            "certificates": self._certificates(),
             "settings": self.settings.effective(),
         }
 
