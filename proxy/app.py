@@ -13,6 +13,7 @@ import contextlib
 import functools
 import gc
 import random
+import secrets
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -24,17 +25,19 @@ from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
 from proxy.admin.server import create_app
+from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
 from proxy.errors import ConfigError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
-from proxy.forward.pacing import Pacer
 from proxy.forward.pool import Pool
 from proxy.network import certificates, egress, tls, transport
 from proxy.network.activation import HandedOver
 from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
+from proxy.pacing import Pacer
 from proxy.rotation import Configuration, Rotation
+from proxy.secret import Secret
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
 from proxy.tokens.diagnosis import error_code_of, rejected_token
@@ -46,6 +49,7 @@ from proxy.watching import Watcher
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from proxy.clients.rates import Rates
     from proxy.clock import Clock
     from proxy.records import Record
     from proxy.settings import OAuthSettings, PacingSettings, Settings
@@ -87,11 +91,7 @@ def _tell(observers: list[Callable[[Record], None]], record: Record) -> None:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    listen, upstream = settings.listen, settings.upstream
-    held = [settings.oauth.client_secret, settings.oauth.password, listen.client_key]
-    held += [upstream.proxy_password, settings.orders.store_password]
-    held += [key for client in listen.clients for key in client.keys]
-    return [secret.reveal() for secret in held if secret is not None]
+    return [secret.reveal() for _, secret in settings.secrets() if isinstance(secret, Secret)]
 
 
 def _credentials(oauth: OAuthSettings) -> Credentials:
@@ -172,36 +172,52 @@ class Proxy:
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
         pacer = _pacer(settings.pacing, clock, metrics)
+        pepper = secrets.token_bytes(32)  # BLAKE2b takes up to 64 bytes
+        roster = Roster(
+            settings,
+            clock,
+            pepper,
+            total=pacer,
+            on_held_back=metrics.held_back,
+            on_login=metrics.answered_login,
+        )
         forwarder = Forwarder(
             settings,
             source,
             pool,
             error_code=self._error_code,
             is_token_rejected=rejected_token,
-            pacer=pacer,
+            rates=roster.rates,
             on_throttled=metrics.throttled,
         )
 
-        observers: list[Callable[[Record], None]] = [self._access_log, metrics]
-        listener = Listener(fitted, forwarder, functools.partial(_tell, observers))
+        metrics.name_clients(roster.names)
+        observers: list[Callable[[Record], None]] = [self._access_log, metrics, roster.usage]
+        listener = Listener(fitted, forwarder, functools.partial(_tell, observers), roster)
         rotation = Rotation(
             settings,
             self._configuration,
             clock,
-            apply=lambda changed: self._apply(changed, listener, report),
+            apply=lambda changed: self._apply(changed, listener, report, metrics),
             renew=source.renew_now,
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
         )
-        ends = functools.partial(self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file))
-        _expose_certificates(metrics, ends)
+        ends = _expose_certificates(
+            metrics,
+            functools.partial(self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file)),
+        )
         report = Report(
             settings,
             clock,
             metrics,
             history,
             token_status=source.status,
-            clients=lambda: {"connections": listener.connections, "in_flight": listener.in_flight},
+            clients=lambda: {
+                "connections": listener.connections,
+                "in_flight": listener.in_flight,
+                "by_name": roster.by_name(),
+            },
             upstream=lambda: dict(zip(("in_use", "idle"), pool.connections, strict=True)),
             configuration=lambda: {
                 "refused": rotation.refused,
@@ -215,7 +231,7 @@ class Proxy:
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, pool, pacer, self._writer)
+        _expose(metrics, source, listener, pool, roster.rates, self._writer)
         runner = web.AppRunner(
             create_app(report, local=all(map(is_loopback, settings.admin.host))),
             access_log=None,
@@ -263,13 +279,14 @@ class Proxy:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
 
-    def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:
+    def _apply(self, changed: Settings, listener: Listener, report: Report, metrics: Metrics) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._secrets = _secrets(changed)
         self._redactor.learn(self._secrets)
         with contextlib.suppress(ConfigError):  # the way out stays as it is
             self._company_proxy = egress.company_proxy(changed.upstream, self._configuration.environ)
+        metrics.name_clients(client.name for client in changed.listen.clients)
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
@@ -284,6 +301,7 @@ class Proxy:
         event_loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
         foundations = {"event_loop": event_loop, **transport.foundations()}
         starting.tell(listen, self._configuration.file, foundations)
+        starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
         scheme = "http" if self._tls is None else "https"
@@ -340,7 +358,7 @@ def _expose(
     source: TokenSource,
     listener: Listener,
     pool: Pool,
-    pacer: Pacer | None,
+    rates: Rates,
     writer: logs.LineWriter,
 ) -> None:
     """Let a scrape read what is state, or counted elsewhere."""
@@ -351,9 +369,8 @@ def _expose(
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
     metrics.gauge(*connections, lambda: pool.connections[0], state="in_use")
     metrics.gauge(*connections, lambda: pool.connections[1], state="idle")
-    if pacer is not None:
-        queued = "Calls that wait for their turn, to keep to the set rate."
-        metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: pacer.queued)
+    queued = "Calls that wait for their turn, to keep to a set rate."
+    metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: rates.queued)
     for state in TokenState:
         metrics.gauge(
             "telenor_proxy_token_state",
@@ -368,7 +385,9 @@ def _expose(
     )
 
 
-def _expose_certificates(metrics: Metrics, ends: Callable[[], dict[str, float | None]]) -> None:
+def _expose_certificates(
+    metrics: Metrics, ends: Callable[[], dict[str, float | None]]
+) -> Callable[[], dict[str, float | None]]:
     for what in ends():
         metrics.gauge(
             "telenor_proxy_certificate_not_after_seconds",
@@ -376,6 +395,7 @@ def _expose_certificates(metrics: Metrics, ends: Callable[[], dict[str, float | 
             functools.partial(_end_of, ends, what),
             what=what,
         )
+    return ends
 
 
 def _end_of(ends: Callable[[], dict[str, float | None]], what: str) -> float:

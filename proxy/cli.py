@@ -25,11 +25,13 @@ OK: Final = 0
 FAILED: Final = 1
 BAD_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h
 
+STANDARD_OUTPUT: Final = 1  # the file descriptor
 _PORTS: Final = range(65536)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    _open_standard_output()
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser(words[0] if words else "").parse_args(words)
     try:
@@ -40,10 +42,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"telenor-proxy: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:
+        # The reader has closed the pipe (`check | head`). The flush at the exit must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
+        return FAILED
     except _Stopped:
         return OK
     except KeyboardInterrupt:
         return FAILED
+
+
+def _open_standard_output() -> None:
+    """Discard what is written if the process was started with standard output closed (`>&-`)."""
+    if sys.stdout is None:
+        # Occupy descriptor 1, so that no socket or file gets it, and with it the output.
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        if descriptor != STANDARD_OUTPUT:
+            os.dup2(descriptor, STANDARD_OUTPUT)
+        sys.stdout = os.fdopen(STANDARD_OUTPUT, "w", encoding="utf-8")
 
 
 def _tell(error: ConfigError) -> None:
@@ -72,6 +88,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
         "check", help="try configuration and credentials, and say in words what is wrong"
     )
     _add_config(check)
+    check.add_argument(
+        "--offline", action="store_true", help="judge the configuration only: no network, no login"
+    )
+    check.add_argument("--json", action="store_true", help="print each finding as a JSON object on a line")
+    check.add_argument(
+        "--settings", action="store_true", help="print every setting, its value and where that comes from"
+    )
     check.set_defaults(command=_check)
 
     healthcheck = commands.add_parser("healthcheck", help="ask a running proxy whether it is ready")
@@ -200,10 +223,18 @@ def _check(arguments: argparse.Namespace) -> int:
     from proxy.hardening import harden
 
     harden()
-    settings = _load(arguments)
     from proxy import check
+    from proxy.settings import examine
 
-    return check.run(settings, os.environ, arguments.config)
+    options = check.Options(offline=arguments.offline, as_json=arguments.json, settings=arguments.settings)
+    try:
+        reading = examine(arguments.config, os.environ, offline=options.offline)
+    except ConfigError as error:
+        if not options.as_json:
+            raise
+        check.tell_problems(error.problems)
+        return BAD_CONFIGURATION
+    return check.run(reading, os.environ, arguments.config, options)
 
 
 def _healthcheck(arguments: argparse.Namespace) -> int:

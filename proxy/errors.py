@@ -103,6 +103,9 @@ AMBIGUOUS_TARGET: Final = Kind(
 )
 PATH_NOT_ALLOWED: Final = Kind("path-not-allowed", 403, "This path may not be called", "http_request_denied")
 CLIENT_KEY: Final = Kind("client-key", 403, "The client key is missing or wrong", "http_request_denied")
+CLIENT_RIGHTS: Final = Kind(
+    "client-not-allowed", 403, "This client may not make this call", "http_request_denied"
+)
 BROWSER: Final = Kind("browser-request", 403, "Web pages may not use this proxy", "http_request_denied")
 METHOD_NOT_ALLOWED: Final = Kind(
     "method-not-allowed", 405, "This method is not forwarded", "http_request_denied"
@@ -120,6 +123,7 @@ TARGET_TOO_LONG: Final = Kind("target-too-long", 414, "The request target is too
 EXPECTATION: Final = Kind("unknown-expectation", 417, "This expectation cannot be met", "http_request_error")
 HOST_NOT_ALLOWED: Final = Kind("host-not-allowed", 421, "This Host is not served here", "http_request_denied")
 PACED: Final = Kind("too-many-requests", 429, "The proxy holds calls to the set rate", "http_request_denied")
+CLIENT_RATE: Final = Kind("client-rate", 429, "This client's rate is used up", "http_request_denied")
 HEAD_TOO_LARGE: Final = Kind("head-too-large", 431, "The request head is too large", "http_request_error")
 METHOD_UNKNOWN: Final = Kind("method-unknown", 501, "This method is not known", "http_request_error")
 VERSION: Final = Kind("http-version", 505, "This version of HTTP is not spoken here", "http_request_error")

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 import proxy
+from proxy.settings.consistency import doubts
+from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from proxy.settings import ListenSettings
+    from proxy.settings import ListenSettings, Settings
 
 log = structlog.get_logger("proxy.starting")
 
@@ -37,7 +39,7 @@ def tell(
     listen: ListenSettings, configuration: Path | None, foundations: Mapping[str, str] = MappingProxyType({})
 ) -> None:
     """Log what has started. configuration: the file, if there is one. foundations: what it runs on, by name."""
-    file = None if configuration is None else str(configuration)
+    file = None if configuration is None else writable(configuration)
     python = platform.python_version()
     log.info("proxy.started", version=proxy.__version__, python=python, configuration=file, **foundations)
     warn_if_open(listen)
@@ -47,6 +49,12 @@ def warn_if_open(listen: ListenSettings) -> None:
     """Log a warning if programs on other machines may use the listener, and nothing asks who they are."""
     if listen.is_open:
         log.warning("listener.open_to_network", host=hosts(listen.host), detail=whom_it_is_open_to(listen))
+
+
+def warn_of_doubts(settings: Settings) -> None:
+    """Log a warning for each credential or key that is visibly wrong, before a login with it."""
+    for path, text in doubts(settings):
+        log.warning("credentials.doubtful", setting=path, detail=text)
 
 
 def warn_if_short(why: str | None) -> None:

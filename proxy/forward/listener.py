@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable
 
+    from proxy.clients.roster import Roster
     from proxy.forward.client import Forwards
     from proxy.records import Record
     from proxy.settings import Settings
@@ -25,9 +26,15 @@ if TYPE_CHECKING:
 class Listener:
     """The port that clients use. `start`, `drain`, `close`. Built inside a running event loop."""
 
-    def __init__(self, settings: Settings, forwarder: Forwards, observe: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        forwarder: Forwards,
+        observe: Callable[[Record], None],
+        roster: Roster | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._service = Service(settings, forwarder, observe)
+        self._service = Service(settings, forwarder, observe, roster)
         self.judge_by = self._service.judge_by
         self._server: serving.Server | None = None
         self._more_servers: list[serving.Server] = []

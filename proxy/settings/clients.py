@@ -1,6 +1,7 @@
 """The clients by name: what `listen.clients` takes, and what it becomes.
 
-Everything that is wrong with the list is found at once, each with its place; no message shows a key or a part of one.
+Everything that is wrong with the list is found at once, each with its place; no message shows a key
+or a part of one.
 """
 
 import json
@@ -43,7 +44,7 @@ class ClientSettings:
         return {
             "name": self.name,
             "keys": len(self.keys),
-            "key_file": None if self.key_file is None else str(self.key_file),
+            "key_file": None if self.key_file is None else files.writable(self.key_file),
             "certificate": self.certificate,
             "allowed_paths": None if self.allowed_paths is None else list(self.allowed_paths),
             "allowed_methods": None if self.allowed_methods is None else list(self.allowed_methods),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 import sys
+from asyncio.subprocess import PIPE
 
 import aiohttp
 import pytest
 
 import proxy
-from tests.e2e.process import ACCOUNTS, DEADLINE, Api, Starter, configuration
+from tests.e2e.process import ACCOUNTS, DEADLINE, Api, Starter, clean_environment, configuration
 
 
 async def test_the_first_line_says_what_runs(start: Starter, api: Api) -> None:
@@ -42,6 +45,88 @@ async def test_a_proxy_that_logs_in_to_a_proxy_says_so(start: Starter, api: Api)
     assert (failed["reason"], failed["code"]) == ("proxy_answered", None)
     assert "upstream.url" in failed["detail"]
     assert api.counter("token_calls") == 1
+
+
+async def test_it_listens_on_every_host_of_a_list(start: Starter, api: Api) -> None:
+    """Both listeners take a list of hosts; where the system chooses the port, it is the same one on all of them."""
+    hosts = {"host": ["127.0.0.1", "::1"], "port": 0}
+    running = await start.ready(configuration(api.url, listen=hosts, admin=hosts))
+    started, admin = await running.event("listener.started"), await running.event("admin.started")
+    assert started["host"] == admin["host"] == ["127.0.0.1", "::1"]
+    async with aiohttp.ClientSession() as session:
+        for host in ("127.0.0.1", "[::1]"):
+            async with session.get(f"http://{host}:{started['port']}/nowhere") as answer:
+                assert answer.status == 403
+            async with session.get(f"http://{host}:{admin['port']}/readiness") as answer:
+                assert answer.status == 200
+    assert await running.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of other systems are text")
+async def test_a_name_that_is_not_utf8_does_no_harm(start: Starter, api: Api) -> None:
+    """The log tells the name of the configuration with escapes, and the proxy runs."""
+    plain = start.write(configuration(api.url))
+    odd = os.fsdecode(os.fsencode(start.directory) + b"/\xe6.yaml")
+    os.rename(plain, odd)  # noqa: PTH104 # it takes any text
+    running = await start("serve", environ={"TELENOR_PROXY_CONFIG": odd})
+    assert (await running.event("proxy.started"))["configuration"].endswith("/\\xe6.yaml")
+    await running.event("token.renewed")
+    assert await running.stop() == 0
+
+
+#: Waits for a pipe for 2 s instead of 10.
+_IMPATIENT = """
+import sys
+from proxy.cli import main
+from proxy.settings import files
+files._ASKED_FOR_MS = 20
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in its file system")
+async def test_a_secret_file_that_blocks_holds_nothing_up(start: Starter, api: Api) -> None:
+    """A secret file that becomes a pipe is refused after a while; meanwhile calls are served, and SIGTERM ends it."""
+    secret = start.directory / "secret"
+    config = configuration(api.url)
+    secret.write_text(str(config["oauth"].pop("password")))
+    config["oauth"]["password_file"] = str(secret)
+    running = await start.ready(config, program=("-c", _IMPATIENT))
+    secret.unlink()
+    os.mkfifo(secret)
+    running.send(signal.SIGHUP)
+    refused = await running.event("configuration.refused")
+    assert "the pipe did not end" in refused["problems"][0]
+    running.send(signal.SIGHUP)
+    assert await running.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell")
+async def test_without_standard_output_it_runs_without_a_log(start: Starter, api: Api) -> None:
+    """`serve >&-` is no mistake of the proxy's: it serves, and says nothing."""
+    path = start.write(configuration(api.url))
+    process = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        'exec "$0" -m proxy serve --config "$1" >&-',
+        sys.executable,
+        path,
+        cwd=start.directory,
+        env=clean_environment(),
+        stderr=PIPE,
+    )
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while api.counter("token_calls") == 0 and process.returncode is None:  # noqa: ASYNC110 # it gives no sign
+                await asyncio.sleep(0.05)
+        process.terminate()
+        _, errors = await process.communicate()
+        assert errors == b""
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 #: Sends itself a signal while it reads its configuration: later than the interpreter starts, earlier than anything is ready.
