@@ -31,7 +31,7 @@ from proxy.errors import ConfigError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
-from proxy.network import egress, tls, transport
+from proxy.network import certificates, egress, tls, transport
 from proxy.network.activation import HandedOver
 from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
@@ -170,7 +170,7 @@ class Proxy:
         roster = Roster(
             settings,
             clock,
-            secrets.token_bytes(32),  # BLAKE2b takes up to 64 bytes
+            secrets.token_bytes(32),  # BLAKE2b takes a key of up to 64 bytes
             total=pacer,
             on_held_back=metrics.held_back,
             on_login=metrics.answered_login,
@@ -197,6 +197,10 @@ class Proxy:
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
         )
+        ends = _expose_certificates(
+            metrics,
+            functools.partial(self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file)),
+        )
         report = Report(
             settings,
             clock,
@@ -215,6 +219,9 @@ class Proxy:
             },
             log=self._writer.status,
             limits=functools.partial(descriptors.status, settings, most_files),
+            certificates=lambda: [
+                {"what": what, "not_after": end} for what, end in ends().items() if end is not None
+            ],
         )
         witness.report = report
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
@@ -268,6 +275,11 @@ class Proxy:
             tunnel_seconds=upstream.connect_timeout_seconds,
         )
 
+    def _ends(self, dialer: Dialer, authorities: float | None) -> dict[str, float | None]:
+        """Return when each certificate ends, None where there is none or none was seen yet."""
+        listeners = None if self._tls is None else self._tls.not_after
+        return {"listener": listeners, "api": dialer.not_after, "authorities": authorities}
+
     def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
@@ -291,7 +303,9 @@ class Proxy:
         admin_port = await opening.open_admin(runner, admin, self._handed)
         context = None if self._tls is None else self._tls.context
         where = await opening.open_listener(listener, listen, self._handed, context)
-        starting.tell(listen, self._configuration.file)
+        event_loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        foundations = {"event_loop": event_loop, **transport.foundations()}
+        starting.tell(listen, self._configuration.file, foundations)
         starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
@@ -374,6 +388,23 @@ def _expose(
         "Seconds until the token ends; 0 without one.",
         lambda: source.status().expires_in_seconds or 0,
     )
+
+
+def _expose_certificates(
+    metrics: Metrics, ends: Callable[[], dict[str, float | None]]
+) -> Callable[[], dict[str, float | None]]:
+    for what in ends():
+        metrics.gauge(
+            "telenor_proxy_certificate_not_after_seconds",
+            "When a certificate ends, in seconds since the epoch; 0 if there is none, or none was seen yet.",
+            functools.partial(_end_of, ends, what),
+            what=what,
+        )
+    return ends
+
+
+def _end_of(ends: Callable[[], dict[str, float | None]], what: str) -> float:
+    return ends()[what] or 0.0
 
 
 def _is_in(source: TokenSource, state: TokenState) -> float:

@@ -75,7 +75,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
         description="Adds an access token to calls of Telenor's Mobile Subscription Order API.",
         epilog="Start with `telenor-proxy demo`: it needs no credentials.",
     )
-    parser.add_argument("--version", action="version", version=f"telenor-proxy {proxy.__version__}")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="say the version, and what connections are made of here"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     serve = commands.add_parser("serve", help="run the proxy")
@@ -130,6 +132,24 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version and ends. What it runs on is imported only when it is asked for."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        del namespace, values, option_string
+        from proxy.network import transport
+
+        foundations = ", ".join(transport.foundations().values())
+        print(f"telenor-proxy {proxy.__version__}\n{foundations}")
+        parser.exit()
 
 
 def _seconds(text: str) -> float:

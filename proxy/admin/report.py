@@ -85,6 +85,7 @@ class Report:
         configuration: Callable[[], dict[str, list[str]]] = dict,
         log: Callable[[], dict[str, object]] = dict,
         limits: Callable[[], dict[str, object]] = dict,
+        certificates: Callable[[], list[dict[str, object]]] = list,
     ) -> None:
         """Build it. All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
         self.settings = settings
@@ -98,6 +99,7 @@ class Report:
         self._log = log
         self._limits = limits
         self._calls = Calls(clock)
+        self._certificates = certificates
         self._started_at = clock.wall()
         self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
@@ -214,6 +216,7 @@ class Report:
         clients.by_name: for each named client its calls, refusals, last call and the use of its keys.
         log: how many lines could not be written (`lost`), and why none can be now (`reason`; None if they can).
         limits: how many connections fit into the descriptors that the process may have (see `descriptors.status`).
+        certificates: those that are known, as a list of `{what, not_after}`, in seconds since the epoch.
         history: see `History.series`; only if asked for, because it is most of the whole.
         """
         problem = self.not_ready()
@@ -239,6 +242,7 @@ class Report:
             "configuration": self._configuration(),
             "log": self._log(),
             "limits": self._limits(),
+            "certificates": self._certificates(),
             "settings": self.settings.effective(),
         }
         if history:

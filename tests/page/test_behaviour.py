@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.settings import load
 from proxy.tokens.values import TokenState
 from tests.page import staged
 from tests.page.conftest import SCREENSHOTS
-from tests.page.staged import Stage, refused
+from tests.page.staged import ENVIRONMENT, Stage, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -351,6 +353,22 @@ async def test_an_error_for_an_answer_is_no_answer(tab: Tab, stage: Stage) -> No
     await tab.goto(stage.url)
     await tab.until(f"{HEADLINE} === 'The proxy does not answer'")
     assert await tab.text("#sentence") == "It has not answered since this page was opened."
+
+
+async def test_named_clients_are_told_among_the_settings(tab: Tab, stage: Stage) -> None:
+    """Name, rights and rate, as far as they are set; of keys how many there are, never one of them."""
+    clients = [
+        {"name": "erp", "key": "Sentinel-Key-0005", "allowed_methods": ["GET", "POST"]},
+        {"name": "shop", "key": "Sentinel-Key-0006", "requests_per_second": 2},
+    ]
+    environment = {**ENVIRONMENT, "TELENOR_PROXY_LISTEN__CLIENTS": json.dumps(clients)}
+    stage.report.settings = load(None, environment)
+    await show(tab, stage)
+    text = await tab.evaluate("document.getElementById('settings-rows').textContent")
+    assert "erp (keys: 1, allowed_methods: GET POST)" in text
+    assert "shop (keys: 1, requests_per_second: 2)" in text
+    assert "[object" not in text
+    assert "Sentinel" not in text
 
 
 # --- Orders to look up, and who calls -----------------------------------------------------------------------------------

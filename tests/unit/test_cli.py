@@ -10,6 +10,7 @@ import pytest
 
 import proxy
 from proxy.cli import _parser, main
+from proxy.network import transport
 from proxy.settings.catalogue import SETTINGS
 
 COMMANDS = ("serve", "check", "healthcheck", "status", "sandbox", "sandbox-control", "demo")
@@ -53,9 +54,11 @@ def test_each_command_has_its_options(
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--version` ends with 0 and names command and version."""
+    """`--version` ends with 0 and names command and version, and below it what connections are made of."""
     assert usage_error("--version") == 0
-    assert capsys.readouterr().out == f"telenor-proxy {proxy.__version__}\n"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"telenor-proxy {proxy.__version__}"
+    assert second == ", ".join(transport.foundations().values())
 
 
 @pytest.mark.parametrize(

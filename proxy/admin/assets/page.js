@@ -375,9 +375,17 @@ const VALUES = new Map([
   ["not set", "settings.not_set"],
 ]);
 
+/** One item of a list: text, or a client with what is set of it. */
+function itemText(item) {
+  if (typeof item !== "object") return String(item);
+  const { name, ...others } = item;
+  const set = Object.entries(others).filter(([, value]) => value !== null);
+  return `${name} (${set.map(([key, value]) => `${key}: ${[value].flat().join(" ")}`).join(", ")})`;
+}
+
 function settingText(value) {
   if (VALUES.has(value)) return say.t(VALUES.get(value));
-  return Array.isArray(value) ? value.join("\n") : String(value);
+  return Array.isArray(value) ? value.map(itemText).join("\n") : String(value);
 }
 
 function showSettings({ settings }) {
