@@ -13,6 +13,7 @@ from tests.packaging.repository import ROOT, files, pyproject, read, requirement
 PROJECT = pyproject()
 RUNTIME = requirements(PROJECT["project"]["dependencies"])
 OTEL = requirements(PROJECT["project"]["optional-dependencies"]["otel"])
+REDIS = requirements(PROJECT["project"]["optional-dependencies"]["redis"])
 DEV = requirements(PROJECT["dependency-groups"]["dev"])
 DOCS = requirements(PROJECT["dependency-groups"]["docs"])
 BENCH = requirements(PROJECT["dependency-groups"]["bench"])
@@ -43,7 +44,7 @@ def versions(name: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ["runtime.txt", "otel.txt", "dev.txt", "docs.txt", "bench.txt", "tools.txt"])
+@pytest.mark.parametrize("name", ["runtime.txt", "otel.txt", "redis.txt", "dev.txt", "docs.txt", "bench.txt", "tools.txt"])
 def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     """Each line pins one package to one version and to the hashes of its files, and says nothing else; none comes twice."""
     pins = entries(name)
@@ -60,12 +61,13 @@ def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     [
         ("runtime.txt", RUNTIME),
         ("otel.txt", RUNTIME + OTEL),
+        ("redis.txt", RUNTIME + REDIS),
         ("dev.txt", RUNTIME + DEV),
         ("docs.txt", DOCS),
         ("bench.txt", BENCH),
         ("tools.txt", BUILD),
     ],
-    ids=["runtime", "otel", "dev", "docs", "bench", "tools"],
+    ids=["runtime", "otel", "redis", "dev", "docs", "bench", "tools"],
 )
 def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) -> None:
     """What pyproject.toml asks for is locked, at a version that it accepts: the lock was made after the last change."""
@@ -78,13 +80,14 @@ def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) 
 
 def test_the_tests_use_what_runs() -> None:
     """What is tested is what runs: the development lock has every package of the run-time lock at the same version, and of the extra's."""
-    assert versions("runtime.txt").items() <= versions("otel.txt").items()
-    assert versions("otel.txt").items() <= versions("dev.txt").items()
+    for extra in ("otel.txt", "redis.txt"):
+        assert versions("runtime.txt").items() <= versions(extra).items()
+        assert versions(extra).items() <= versions("dev.txt").items()
 
 
 def test_the_extra_is_tested() -> None:
     """What the extra asks for is asked for in development too, in the same words, which keeps it in that lock."""
-    assert {str(requirement) for requirement in OTEL} <= {str(requirement) for requirement in DEV}
+    assert {str(requirement) for requirement in OTEL + REDIS} <= {str(requirement) for requirement in DEV}
 
 
 def test_no_file_says_where_packages_come_from() -> None:
