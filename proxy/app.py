@@ -79,7 +79,10 @@ def _tell(observers: list[Callable[[Record], None]], record: Record) -> None:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    held = (settings.oauth.client_secret, settings.oauth.password, settings.listen.client_key)
+    listen, upstream = settings.listen, settings.upstream
+    held = [settings.oauth.client_secret, settings.oauth.password, listen.client_key]
+    held += [upstream.proxy_password, settings.orders.store_password]
+    held += [key for client in listen.clients for key in client.keys]
     return [secret.reveal() for secret in held if secret is not None]
 
 
@@ -181,7 +184,7 @@ class Proxy:
         observers += [report] if spans is None else [report, spans]
         _expose(metrics, source, listener, upstream, pacer)
         runner = web.AppRunner(
-            create_app(report, local=is_loopback(settings.admin.host)),
+            create_app(report, local=all(map(is_loopback, settings.admin.host))),
             access_log=None,
             shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
         )
@@ -222,10 +225,13 @@ class Proxy:
     async def _start(self, listener: Listener, runner: web.AppRunner) -> None:
         listen, admin = self._settings.listen, self._settings.admin
         await runner.setup()
-        try:
-            await web.TCPSite(runner, admin.host, admin.port).start()
-        except OSError as error:
-            raise StartError(starting.why_not_bound("admin", admin.host, admin.port, error)) from None
+        for host in admin.host:
+            # Where the system chooses the port, it chooses it for the first host.
+            port = admin.port or (runner.addresses[0][1] if runner.addresses else 0)
+            try:
+                await web.TCPSite(runner, host, port).start()
+            except OSError as error:
+                raise StartError(starting.why_not_bound("admin", host, port, error)) from None
         if listen.unix_socket is not None:
             try:
                 await listener.start_unix(str(listen.unix_socket))
@@ -233,12 +239,15 @@ class Proxy:
                 raise StartError(starting.why_no_socket(error)) from None
             where: dict[str, object] = {"unix_socket": str(listen.unix_socket)}
         else:
-            try:
-                where = {"host": listen.host, "port": await listener.start(listen.host, listen.port)}
-            except OSError as error:
-                raise StartError(starting.why_not_bound("listen", listen.host, listen.port, error)) from None
+            port = 0
+            for host in listen.host:
+                try:
+                    port = await listener.start(host, listen.port)
+                except OSError as error:
+                    raise StartError(starting.why_not_bound("listen", host, listen.port, error)) from None
+            where = {"host": starting.hosts(listen.host), "port": port}
         starting.tell(listen, self._configuration.file)
-        log.info("admin.started", host=admin.host, port=runner.addresses[0][1])
+        log.info("admin.started", host=starting.hosts(admin.host), port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
 
     async def _serve(self, keeping: asyncio.Task[None]) -> None:

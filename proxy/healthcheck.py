@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from proxy.settings.origin import is_loopback
+
 if TYPE_CHECKING:
     from proxy.settings import AdminSettings
 
@@ -19,7 +21,7 @@ _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # comp
 def run(admin: AdminSettings, wait: float) -> int:
     """Ask until the proxy is ready or `wait` seconds are over; say that it is, or why it is not. Returns the exit status."""
     deadline = time.monotonic() + wait
-    host = _ANY_ADDRESS.get(admin.host, admin.host)
+    host = _where(admin.host)
     while (problem := _ask(host, admin.port)) is not None:
         if time.monotonic() >= deadline:
             print(f"telenor-proxy is not ready: {problem}", file=sys.stderr)  # noqa: T201 # a command's answer
@@ -27,6 +29,12 @@ def run(admin: AdminSettings, wait: float) -> int:
         time.sleep(_PAUSE)
     print("ready")  # noqa: T201 # a command's answer
     return 0
+
+
+def _where(hosts: tuple[str, ...]) -> str:
+    """Choose where to ask: at a loopback address if there is one, since that one answers whatever the network does."""
+    asked = [_ANY_ADDRESS.get(host, host) for host in hosts]
+    return next(filter(is_loopback, asked), asked[0])
 
 
 def _ask(host: str, port: int) -> str | None:

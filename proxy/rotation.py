@@ -1,4 +1,4 @@
-"""Takes up a changed configuration without a restart: new credentials, scope, client key and log level.
+"""Takes up a changed configuration without a restart: new credentials, scope, client keys, clients and log level.
 
 Owns which settings are in force. SIGHUP, and a change of the configuration file or of a file that it names, have them read anew.
 
@@ -41,8 +41,14 @@ CHANGEABLE: Final = _CREDENTIALS | {
     "oauth.password_file",
     "listen.client_key",
     "listen.client_key_file",
+    "listen.clients",
+    "upstream.proxy_username",
+    "upstream.proxy_username_file",
+    "upstream.proxy_password",
+    "upstream.proxy_password_file",
     "log.level",
 }
+_KEYS: Final = frozenset({"listen.client_key", "listen.clients"})
 _AUTHORITIES: Final = "upstream.ca_file"
 
 log = structlog.get_logger("proxy.rotation")
@@ -92,11 +98,14 @@ class Rotation:
 
     def files(self) -> set[Path]:
         """Return the files whose change matters."""
-        listen, oauth = self._read.listen, self._read.oauth
+        listen, upstream, oauth = self._read.listen, self._read.upstream, self._read.oauth
         named = (
             self._configuration.file,
-            self._read.upstream.ca_file,
+            upstream.ca_file,
+            upstream.proxy_username_file,
+            upstream.proxy_password_file,
             listen.client_key_file,
+            *(client.key_file for client in listen.clients),
             oauth.client_id_file,
             oauth.client_secret_file,
             oauth.username_file,
@@ -169,7 +178,7 @@ class Rotation:
         if changed:
             self.in_force = merged(self.in_force, found, changed)
             self._apply(self.in_force)
-        if "listen.client_key" in changed:
+        if not _KEYS.isdisjoint(changed):
             starting.warn_if_open(self.in_force.listen)
         self._observe(True)
         log.info("configuration.reloaded", changed=changed)

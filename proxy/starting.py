@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 import proxy
+from proxy.settings.origin import is_loopback
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger("proxy.starting")
 
 _HERE: Final = "127.0.0.1 for this machine alone"
+
+
+def hosts(of: tuple[str, ...]) -> str | list[str]:
+    """Return the hosts of a listener as the log has them: one alone, or a list."""
+    return of[0] if len(of) == 1 else list(of)
 
 
 def tell(listen: ListenSettings, configuration: Path | None) -> None:
@@ -35,13 +41,14 @@ def tell(listen: ListenSettings, configuration: Path | None) -> None:
 def warn_if_open(listen: ListenSettings) -> None:
     """Log a warning if programs on other machines may use the listener, and nothing asks who they are."""
     if listen.is_open:
-        log.warning("listener.open_to_network", host=listen.host, detail=whom_it_is_open_to(listen))
+        log.warning("listener.open_to_network", host=hosts(listen.host), detail=whom_it_is_open_to(listen))
 
 
 def whom_it_is_open_to(listen: ListenSettings) -> str:
     """Say what an open listener means, and how to close it."""
+    reached = " or ".join(host for host in listen.host if not is_loopback(host))
     return (
-        f"Whoever reaches {listen.host} over the network can place orders in your company's name: no client key is asked for. "
+        f"Whoever reaches {reached} over the network can place orders in your company's name: no client key is asked for. "
         "Set listen.client_key, or listen.host to 127.0.0.1."
     )
 

@@ -29,6 +29,7 @@ class Listener:
         self._service = Service(settings, forwarder, observe)
         self.judge_by = self._service.judge_by
         self._server: asyncio.Server | None = None
+        self._more_servers: list[asyncio.Server] = []
         self._file: SocketFile | None = None
 
     @property
@@ -42,9 +43,19 @@ class Listener:
         return sum(client.exchange is not None for client in self._service.clients)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen on TCP; return the port. Raises `OSError`."""
-        self._server = await transport.serve(self._connection, host, port)
-        return int(self._server.sockets[0].getsockname()[1])
+        """Listen on TCP, on one more host each time; return the port. Raises `OSError`.
+
+        Where the system chooses the port (0), it chooses it for the first host.
+        """
+        if self._server is None:
+            self._server = await transport.serve(self._connection, host, port)
+        else:
+            more = await transport.serve(self._connection, host, port or self._port())
+            self._more_servers.append(more)
+        return self._port()
+
+    def _port(self) -> int:
+        return 0 if self._server is None else int(self._server.sockets[0].getsockname()[1])
 
     async def start_unix(self, path: str, mode: int = 0o660) -> None:
         """Listen on a Unix socket that owner and group may use. Raises `OSError`."""
@@ -63,8 +74,10 @@ class Listener:
         """Accept no more; let the requests in flight finish within the grace period, then end them. Return how many were cut short."""
         self.drain()
         server, self._server = self._server, None
-        if server is not None:
-            await stop_listening(server, self._file)
+        more, self._more_servers = self._more_servers, []
+        for one in [server, *more]:
+            if one is not None:
+                await stop_listening(one, self._file)
         try:
             return await self._service.finish(grace_seconds)
         finally:

@@ -15,6 +15,7 @@ Laws
 """
 
 from proxy.settings.catalogue import ENVIRONMENT_PREFIX
+from proxy.settings.clients import ClientSettings
 from proxy.settings.messages import WHERE_TO_FIND
 from proxy.settings.model import (
     AdminSettings,
@@ -22,6 +23,7 @@ from proxy.settings.model import (
     ListenSettings,
     LogSettings,
     OAuthSettings,
+    OrdersSettings,
     PacingSettings,
     Settings,
     ShutdownSettings,
@@ -34,10 +36,12 @@ __all__ = [
     "ENVIRONMENT_PREFIX",
     "WHERE_TO_FIND",
     "AdminSettings",
+    "ClientSettings",
     "LimitsSettings",
     "ListenSettings",
     "LogSettings",
     "OAuthSettings",
+    "OrdersSettings",
     "Origin",
     "PacingSettings",
     "Settings",

@@ -18,6 +18,12 @@ _BOOLEANS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": 
 _DIGITS: Final = "Write it without quotes and in plain digits"
 
 
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
+
+
 @dataclass(frozen=True)
 class Kind(Generic[T]):
     """What a setting can be.
@@ -27,6 +33,8 @@ class Kind(Generic[T]):
     convert: makes of such a value what the setting holds, or raises ValueError with words for why it cannot work.
     parse: makes of a text from the environment the value that would stand in YAML, or raises ValueError.
     unquoted: how to write it in YAML, if text is not what it is.
+    plain: makes of what the setting holds a value for JSON, without secrets.
+    holds_secrets: whether a secret may stand inside a value, so that no message shows it.
     """
 
     expected: str
@@ -35,6 +43,8 @@ class Kind(Generic[T]):
     convert: Callable[[Any], T]
     parse: Callable[[str], object] = str
     unquoted: str = ""
+    plain: Callable[[Any], object] = _plain
+    holds_secrets: bool = False
 
     def take(self, value: object) -> T:
         """Return what the setting holds for a value of YAML, or raise ValueError: of this file, or with words."""
@@ -60,11 +70,16 @@ class UnlikeError(ValueError):
 
 
 class EntriesError(ValueError):
-    """A list with entries that are wrong: which ones, by index, and why."""
+    """A list with entries that are wrong.
 
-    def __init__(self, faults: Mapping[int, ValueError]) -> None:
+    faults: why, by place behind the setting's path, such as `[0]` or `[2].name`.
+    rest: what is right of the list, with every entry at its index; None if there is no such thing.
+    """
+
+    def __init__(self, faults: Mapping[str, ValueError], rest: object = None) -> None:
         super().__init__()
         self.faults = faults
+        self.rest = rest
 
 
 def truth() -> Kind[bool]:
@@ -159,6 +174,42 @@ def list_of(entry: Kind[T]) -> Kind[tuple[T, ...]]:
     )
 
 
+def one_or_list_of(entry: Kind[str], same: Callable[[str], object]) -> Kind[tuple[str, ...]]:
+    """Make the kind of one text or a list of texts; held as a tuple, and shown as it may be written.
+
+    same: what two entries have in common that are the same one written in two ways.
+    """
+    several = list_of(entry)
+
+    def convert(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            return (entry.take(value),)
+        taken = several.take(value)
+        places: dict[object, int] = {}
+        faults: dict[str, ValueError] = {}
+        for index, text in enumerate(taken):
+            first = places.setdefault(same(text), index)
+            if first != index:
+                faults[f"[{index}]"] = ValueError(f"is the same as [{first}]. Remove one of the two")
+        if faults:
+            raise EntriesError(faults)
+        return taken
+
+    return Kind(
+        expected=entry.expected,
+        schema={"anyOf": [entry.schema, {**several.schema, "uniqueItems": True}]},
+        fits=lambda _: True,
+        convert=convert,
+        parse=_one_or_list_from_text,
+        plain=lambda held: held[0] if len(held) == 1 else list(held),
+    )
+
+
+def _one_or_list_from_text(text: str) -> object:
+    entries = _list_from_text(text)
+    return entries if len(entries) != 1 or text.strip().startswith('["') else entries[0]
+
+
 def _is_number(value: object, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
 
@@ -175,7 +226,7 @@ def _entries(kind: Kind[T], values: list[object]) -> tuple[T, ...]:
         try:
             taken.append(kind.take(value))
         except ValueError as fault:
-            faults[index] = fault
+            faults[f"[{index}]"] = fault
     if faults:
         raise EntriesError(faults)
     return tuple(taken)

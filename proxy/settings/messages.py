@@ -21,6 +21,8 @@ WHERE_TO_FIND: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+#: How alike a setting of another section must be to be proposed: `true` is not `store`.
+_ALIKE: Final = 0.7
 #: Characters. A longer value is not repeated in a message.
 _LONGEST_SHOWN: Final = 40
 
@@ -84,4 +86,4 @@ def meant(name: str, sections: Collection[str] = ()) -> list[str]:
         return [siblings[near[0]]]
     if not siblings and (near := get_close_matches(plain, SETTINGS, n=1)):
         return near
-    return [everywhere[key] for key in get_close_matches(key, everywhere, n=1)]
+    return [everywhere[key] for key in get_close_matches(key, everywhere, n=1, cutoff=_ALIKE)]

@@ -1,43 +1,51 @@
 """The settings themselves: what is written here is also the schema, the README's table and the status page.
 
-A section holds settings that are right one by one; `contradictions` finds those that are not right together. Everything is frozen.
+A section holds settings that are right one by one; `consistency` finds those that are not right together. Everything is frozen.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, get_args, get_type_hints
 
 from proxy.secret import Secret
+from proxy.settings.clients import CLIENTS, ClientSettings
 from proxy.settings.kinds import choice, number, whole_number
 from proxy.settings.origin import Origin, is_loopback
 from proxy.settings.section import Section, optional, required, setting
 from proxy.settings.values import (
     ALLOWED_HOSTS,
     ALLOWED_PATHS,
-    BIND_HOST,
+    BIND_HOSTS,
     CA_FILE,
+    CERTIFICATE_FILE,
     CLIENT_ID,
     CLIENT_KEY,
     COLLECTOR_URL,
     CONNECTIONS,
     FILE_NAME,
+    KEY_FILE,
     LINE,
     LONGEST_WAIT,
     OWN_PATH,
     PORT,
+    PROXY_URL,
     SCOPE,
     SECONDS,
     SECRET,
     SOCKET_NAME,
+    STORE,
     TRUTH,
     URL,
-    is_below,
 )
 
-#: Seconds. No access token is known to live longer than a day.
-_LONGEST_AHEAD: Final = 86_400.0
+#: Seconds. No access token is known to live longer than a day, and no connection has to.
+_DAY: Final = 86_400.0
+#: Seconds. An application that has not repeated an order within a month does not repeat it.
+_MONTH: Final = 31 * _DAY
+#: The value of `upstream.proxy_url` that stands for HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+ENVIRONMENT: Final = "environment"
 
 # A process has one upstream, so one answer is kept. It stands beside the section, which has no room for more than its settings.
 _origin = lru_cache(maxsize=1)(Origin.parse)
@@ -47,7 +55,11 @@ _origin = lru_cache(maxsize=1)(Origin.parse)
 class ListenSettings(Section):
     """The listener: where clients connect, and who may."""
 
-    host: str = setting(BIND_HOST, "127.0.0.1", description="Host name or address that clients connect to.")
+    host: tuple[str, ...] = setting(
+        BIND_HOSTS,
+        ("127.0.0.1",),
+        description="Host name or address that clients connect to, or a list of them.",
+    )
     port: int = setting(
         PORT,
         8080,
@@ -68,23 +80,51 @@ class ListenSettings(Section):
     client_key_file: Path | None = optional(
         FILE_NAME, description="File that holds the client key, relative to the working directory."
     )
+    clients: tuple[ClientSettings, ...] = setting(
+        CLIENTS,
+        (),
+        description="Clients by name, each with a key or a certificate, and the paths, methods and rate that it may use.",
+    )
+    tls_certificate_file: Path | None = optional(
+        CERTIFICATE_FILE, description="PEM chain with which the listener speaks TLS, 1.2 or newer."
+    )
+    tls_key_file: Path | None = optional(
+        KEY_FILE, description="PEM file that holds the private key of that certificate."
+    )
+    tls_client_ca_file: Path | None = optional(
+        CA_FILE,
+        description="PEM bundle of authorities; a client must show a certificate that one of them issued.",
+    )
+    answer_login: bool = setting(
+        TRUTH,
+        False,
+        description="Answer logins and logouts of clients here, with a made-up token that is never used.",
+    )
 
     @property
     def is_open(self) -> bool:
         """Whether programs on other machines may reach the listener, and nothing asks who they are."""
-        return self.unix_socket is None and self.client_key is None and not is_loopback(self.host)
+        asks = self.client_key is not None or self.clients or self.tls_client_ca_file is not None
+        return self.unix_socket is None and not asks and not all(map(is_loopback, self.host))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class AdminSettings(Section):
     """The admin listener: probes, metrics and the status page, for operators."""
 
-    host: str = setting(BIND_HOST, "127.0.0.1", description="Host name or address of the admin listener.")
+    host: tuple[str, ...] = setting(
+        BIND_HOSTS,
+        ("127.0.0.1",),
+        description="Host name or address of the admin listener, or a list of them.",
+    )
     port: int = setting(
         PORT,
         9090,
         description="Port of the admin listener; 0 takes any free one and logs it in `admin.started`.",
     )
+
+
+_Transport = Literal["fast", "asyncio"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -105,9 +145,28 @@ class UpstreamSettings(Section):
         CA_FILE,
         description="PEM bundle of authorities to trust instead of the system's, relative to the working directory.",
     )
+    proxy_url: str | None = optional(
+        PROXY_URL,
+        description="`http` or `https` URL with port of the company's proxy, or `environment` for what HTTPS_PROXY, ALL_PROXY and NO_PROXY say.",
+    )
+    proxy_username: str | None = optional(
+        CLIENT_ID, description="User name for the company's proxy (Basic authentication)."
+    )
+    proxy_username_file: Path | None = optional(
+        FILE_NAME, description="File that holds that user name, relative to the working directory."
+    )
+    proxy_password: Secret | None = optional(SECRET, description="Password for the company's proxy.")
+    proxy_password_file: Path | None = optional(
+        FILE_NAME, description="File that holds that password, relative to the working directory."
+    )
     allowed_paths: tuple[str, ...] = setting(
         ALLOWED_PATHS,
-        ("/corporate-mobile-subscriptions/", "/corporate-accounts/"),
+        (
+            "/corporate-mobile-subscriptions/",
+            "/corporate-accounts/",
+            "/corporate-agreements/",
+            "/organizations/",
+        ),
         description="Path prefixes that clients may call; all else gets 403, and `/oauth/` always does.",
     )
     connect_timeout_seconds: float = setting(
@@ -122,16 +181,31 @@ class UpstreamSettings(Section):
     idle_timeout_seconds: float = setting(
         SECONDS, 30.0, description="An unused pooled connection is closed after this many seconds."
     )
+    max_age_seconds: float = setting(
+        number(_DAY, may_be_zero=True),
+        300.0,
+        description="A connection of this age is closed after its call, so that a changed address is noticed; 0 means never.",
+    )
     keep_warm: bool = setting(
         TRUTH,
         True,
         description="Keep a connection open while there is nothing to do, so that a first call does not wait for a handshake.",
+    )
+    transport: _Transport = setting(
+        choice(get_args(_Transport)),
+        "fast",
+        description="`fast` (aiofastnet), or `asyncio` for the transports of the event loop itself.",
     )
 
     @property
     def origin(self) -> Origin:
         """The parsed `url`."""
         return _origin(self.url)
+
+    @property
+    def proxy_origin(self) -> Origin | None:
+        """The parsed `proxy_url`; None without one, and for `environment`."""
+        return None if self.proxy_url in (None, ENVIRONMENT) else Origin.parse(self.proxy_url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -171,7 +245,7 @@ class OAuthSettings(Section):
         SCOPE, description="Scope to ask for; without it the token endpoint gives its default."
     )
     refresh_ahead_seconds: float = setting(
-        number(_LONGEST_AHEAD, may_be_zero=True),
+        number(_DAY, may_be_zero=True),
         300.0,
         description="Renew the token this long before it expires, and never later than at half of its life.",
     )
@@ -239,6 +313,37 @@ class PacingSettings(Section):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class OrdersSettings(Section):
+    """Remembers orders, so that one that is sent again is not placed twice."""
+
+    store: str | None = optional(
+        STORE,
+        description="Where orders are remembered: `memory`, the path of a SQLite file, or the URL of a Valkey or Redis.",
+    )
+    store_password: Secret | None = optional(SECRET, description="Password of that Valkey or Redis.")
+    store_password_file: Path | None = optional(
+        FILE_NAME, description="File that holds that password, relative to the working directory."
+    )
+    remember_seconds: float = setting(
+        number(_MONTH), 86_400.0, description="An order is remembered for this many seconds."
+    )
+    guard_seconds: float = setting(
+        number(_DAY, may_be_zero=True),
+        0.0,
+        description="Without an `Idempotency-Key`, an order is not sent again this soon after an identical one whose answer was missed.",
+    )
+
+    @property
+    def store_kind(self) -> Literal["memory", "sqlite", "redis"] | None:
+        """What `store` names; None without one."""
+        if self.store is None:
+            return None
+        if self.store == "memory":
+            return "memory"
+        return "redis" if "://" in self.store else "sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ShutdownSettings(Section):
     """What happens between SIGTERM and the end."""
 
@@ -292,6 +397,7 @@ class Settings:
     oauth: OAuthSettings
     limits: LimitsSettings
     pacing: PacingSettings
+    orders: OrdersSettings
     shutdown: ShutdownSettings
     log: LogSettings
     telemetry: TelemetrySettings
@@ -300,9 +406,10 @@ class Settings:
         """Every setting by its path, ready for JSON. Of credentials and keys only whether they are set."""
         effective = {}
         for name, section in SECTIONS.items():
-            for key in section.settings():
+            for key, declared in section.settings().items():
                 value = getattr(getattr(self, name), key)
-                effective[f"{name}.{key}"] = _marked(value) if section.is_secret(key) else _plain(value)
+                shown = _marked(value) if section.is_secret(key) else declared.shown(value)
+                effective[f"{name}.{key}"] = shown
         return effective
 
 
@@ -311,58 +418,3 @@ SECTIONS: Final[Mapping[str, type[Section]]] = get_type_hints(Settings)
 
 def _marked(secret: object) -> str:
     return "not set" if secret is None else "set"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, tuple):
-        return list(value)
-    return str(value) if isinstance(value, Path) else value
-
-
-def contradictions(settings: Settings, given: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield what is right one by one but not together: the paths concerned, and the words for the first of them.
-
-    given: the paths of the settings that somebody has set, be it to their default.
-    """
-    listen, admin, upstream, oauth = settings.listen, settings.admin, settings.upstream, settings.oauth
-    if listen.unix_socket is not None:
-        address = [path for path in ("listen.host", "listen.port") if path in given]
-        if address:
-            words = f"cannot be used together with {' and '.join(address)}. Remove one or the other"
-            yield ("listen.unix_socket", *address), words
-    elif listen.port and listen.port == admin.port and _overlap(listen.host, admin.host):
-        words = f"is {admin.port}, the same address as the listener's. Give one of them another port"
-        yield ("admin.port", "admin.host", "listen.port", "listen.host", "listen.unix_socket"), words
-    if not (upstream.origin.is_tls or upstream.origin.is_loopback or upstream.allow_plaintext):
-        words = (
-            "would send the credentials and the token unencrypted. Use https, or set upstream.allow_plaintext"
-            " to true if you trust every network on the way"
-        )
-        yield ("upstream.url", "upstream.allow_plaintext"), words
-    for name, ours in (("listen", listen), ("admin", admin)):
-        if (name == "admin" or listen.unix_socket is None) and _leads_to(
-            upstream.origin, ours.host, ours.port
-        ):
-            words = (
-                f"leads back to the proxy itself, by {name}.host and {name}.port. Set it to the API"
-                f" (https://api.telenor.no), or {name}.port to another port"
-            )
-            yield ("upstream.url", f"{name}.host", f"{name}.port", "listen.unix_socket"), words
-    for index, entry in enumerate(upstream.allowed_paths):
-        for name, own in (("oauth.token_path", oauth.token_path), ("oauth.logout_path", oauth.logout_path)):
-            if is_below(entry, own):
-                words = f"can never be called, since {name} is the proxy's own business. Remove the entry"
-                yield (f"upstream.allowed_paths[{index}]", "upstream.allowed_paths", name), words
-
-
-def _leads_to(origin: Origin, host: str, port: int) -> bool:
-    """Whether a connection to the origin certainly ends at what listens there; localhost is 127.0.0.1 everywhere, and only perhaps ::1."""
-    names = {"127.0.0.1" if name == "localhost" else name for name in (origin.host, host.lower())}
-    every = "::" if ":" in origin.host else "0.0.0.0"  # noqa: S104 # compared, not bound
-    return origin.port == port and (len(names) == 1 or (host == every and origin.is_loopback))
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether both hosts would claim the same port: the same one, or 0.0.0.0, which takes the port on every IPv4 address."""
-    hosts = {one.lower(), other.lower()}
-    return len(hosts) == 1 or ("0.0.0.0" in hosts and not any(":" in host for host in hosts))  # noqa: S104 # compared, not bound

@@ -19,8 +19,9 @@ from proxy.settings.catalogue import (
     SETTINGS,
     environment_name,
 )
+from proxy.settings.consistency import contradictions
 from proxy.settings.kinds import EntriesError
-from proxy.settings.model import SECTIONS, AdminSettings, Settings, contradictions
+from proxy.settings.model import SECTIONS, AdminSettings, Settings
 from proxy.settings.section import Section, Setting
 
 S = TypeVar("S", bound=Section)
@@ -181,13 +182,15 @@ def _value(draft: _Draft, path: str, setting: Setting) -> object:
         try:
             return setting.kind.take(draft.values[path])
         except EntriesError as error:
-            faults = {f"{path}[{index}]": fault for index, fault in error.faults.items()}
+            faults = {f"{path}{place}": fault for place, fault in error.faults.items()}
+            rest = setting.default if error.rest is None else error.rest
         except ValueError as error:
-            faults = {path: error}
+            faults, rest = {path: error}, setting.default
         # Whoever mistook `password_file` for `password` wrote a secret there.
-        may_show = path.removesuffix("_file") not in SECRETS
+        may_show = path.removesuffix("_file") not in SECRETS and not setting.kind.holds_secrets
         for place, fault in faults.items():
             draft.problem(place, messages.wrong(fault, may_show=may_show, in_file=path not in draft.sources))
-    elif setting.is_required and draft.faulty.isdisjoint({path, path.partition(".")[0]}):
+        return rest
+    if setting.is_required and draft.faulty.isdisjoint({path, path.partition(".")[0]}):
         draft.problem(path, messages.missing(path))
     return setting.default

@@ -46,10 +46,10 @@ def _definition(section: type[Section]) -> dict[str, Any]:
 
 def _property(setting: Setting) -> dict[str, Any]:
     schema = {"description": setting.description, **setting.kind.schema}
-    if setting.default is None:
+    if setting.default in (None, ()):
         schema = {"anyOf": [setting.kind.schema, {"type": "null"}], "description": setting.description}
     if not setting.is_required:
-        schema["default"] = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+        schema["default"] = setting.shown(setting.default)
     return dict(sorted(schema.items()))
 
 
@@ -59,10 +59,10 @@ def settings_table() -> str:
     for path, setting in SETTINGS.items():
         if setting.is_required:
             default = "required"
-        elif setting.default is None:
+        elif setting.default in (None, ()):
             default = "none"
         else:
-            default = f"`{_written(setting.default)}`"
+            default = f"`{_written(setting.shown(setting.default))}`"
         rows.append(f"| `{path}` | {default} | {setting.description} |")
     return "\n".join(rows) + "\n"
 

@@ -25,6 +25,10 @@ class Setting:
         """Whether the proxy cannot do without it."""
         return self.default is MISSING
 
+    def shown(self, value: object) -> object:
+        """Return what it holds as a value for JSON; None for an empty list, which is none at all."""
+        return None if value in (None, ()) else self.kind.plain(value)
+
 
 def setting(kind: Kind[T], default: T, *, description: str) -> T:
     """Declare a setting with a default."""

@@ -3,6 +3,7 @@
 What several settings must be together is the business of `model`.
 """
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -23,6 +24,10 @@ _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7
 # Lone surrogates are what Python makes of bytes in the environment that are not UTF-8 (PEP 383); they cannot be sent.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+_CLIENT_NAME: Final = re.compile(r"[a-z0-9-]{1,64}")
+_STORE_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys")
+#: The methods that the listener forwards.
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def _check_url(url: str) -> str:
@@ -47,10 +52,58 @@ def _check_collector(url: str) -> str:
     return url
 
 
+def _check_proxy_url(url: str) -> str:
+    """Judge the URL of a company's proxy; there is no port that all of them use, so that it has to be named."""
+    if url.lower() == "environment":
+        return "environment"
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.lower() not in {"http", "https"}:
+        raise ValueError('must begin with http:// or https://, or be the word "environment"')
+    if "@" in rest:
+        raise ValueError(
+            "must not hold a user or a password: they belong in upstream.proxy_username and upstream.proxy_password"
+        )
+    origin = Origin.parse(url)
+    if not re.search(r":[0-9]+/?\Z", rest):
+        raise ValueError(f"must end with the proxy's port, such as {origin.scheme}://proxy.example:3128")
+    return url
+
+
+def _check_store(store: str) -> str:
+    """Judge where orders are remembered. Whether a file can be written is known when it is opened."""
+    if store.lower() == "memory":
+        return "memory"
+    scheme, separator, rest = store.partition("://")
+    if not separator:
+        if store.partition(":")[0].lower() in _STORE_SCHEMES:
+            raise ValueError("must have // behind the scheme, such as redis://cache.example:6379/0")
+        if "\0" in store or store.endswith("/"):
+            raise ValueError("must be the path of a file")
+        return store
+    if scheme.lower() not in _STORE_SCHEMES:
+        raise ValueError(
+            f'must be the word "memory", the path of a file, or a URL with {", ".join(_STORE_SCHEMES)}'
+        )
+    user, at, address = rest.rpartition("@")
+    authority, _, database = address.partition("/")
+    if ":" in user or "password" in database:
+        raise ValueError("must not hold a password: it belongs in orders.store_password")
+    if (at and not _VISIBLE.fullmatch(user)) or not re.fullmatch(r"[0-9]{0,5}", database):
+        raise ValueError(
+            "must be host, port and the number of a database, such as redis://cache.example:6379/0"
+        )
+    Origin.parse(f"http://{authority}")
+    return store
+
+
 def _check_bind_host(host: str) -> str:
     if not (is_host(host) or is_ipv6(host)):
         raise ValueError("must be a host name or an address alone, without scheme, port or brackets")
     return host
+
+
+def _same_host(host: str) -> object:
+    return ipaddress.IPv6Address(host) if is_ipv6(host) else host.lower()
 
 
 def _check_allowed_host(host: str) -> str:
@@ -108,6 +161,27 @@ def _check_client_key(key: str) -> str:
     return key
 
 
+def check_client_name(name: str) -> str:
+    """Judge the name of a client, which is also a label of metrics and stands in the log."""
+    if not _CLIENT_NAME.fullmatch(name):
+        raise ValueError("must be 1 to 64 of the letters a-z, the digits and the hyphen")
+    return name
+
+
+def check_dns_name(name: str) -> str:
+    """Judge the name of a client certificate, and write it in lower case (RFC 4343)."""
+    if not is_host(name):
+        raise ValueError("must be a DNS name or an address, as the client's certificate has it")
+    return name.lower()
+
+
+def check_method(method: str) -> str:
+    """Judge a method, and write it in capitals."""
+    if method.upper() not in METHODS:
+        raise ValueError(f"must be one of {', '.join(METHODS)}")
+    return method.upper()
+
+
 def _check_socket(path: Path) -> Path:
     if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
         raise ValueError(
@@ -137,6 +211,50 @@ def _check_ca_file(path: Path) -> Path:
     return path
 
 
+def _check_key_file(path: Path) -> Path:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"names a file that does not exist: {files.whither(path)}") from None
+    except OSError as error:
+        raise ValueError(f"names a file that {files.unreadable(error)}") from None
+    if b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in content or b"Proc-Type: 4,ENCRYPTED" in content:
+        raise ValueError(
+            "names a private key that a passphrase protects. Write it without one, with `openssl pkey -in KEY -out NEW`,"
+            " and let only the proxy's user read it"
+        )
+    if b"PRIVATE KEY-----" not in content:
+        raise ValueError(
+            'names a file without a private key in PEM form. Check that it holds "-----BEGIN PRIVATE KEY-----"'
+        )
+    return path
+
+
+def why_no_pair(certificate: Path, key: Path | None) -> str | None:
+    """Say why a certificate and a private key cannot be used together; None if they can."""
+    import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the files need it here
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_passphrase)
+    except ssl.SSLError as error:
+        if "KEY_VALUES_MISMATCH" in str(error.reason):
+            return (
+                "is not the key of the certificate in listen.tls_certificate_file. Name the files of one pair"
+            )
+        if key is None:
+            return "holds no private key. Name its file in listen.tls_key_file"
+        return (
+            "cannot be used with listen.tls_certificate_file: one of the two is incomplete. Write them anew"
+        )
+    except OSError as error:
+        return f"names a file that {files.unreadable(error)}"
+    return None
+
+
+def _no_passphrase() -> str:
+    return ""
+
+
 TRUTH: Final = kinds.truth()
 LINE: Final = kinds.text(_check_controls)
 
@@ -144,9 +262,11 @@ SECONDS: Final = kinds.number(LONGEST_WAIT)
 CONNECTIONS: Final = kinds.whole_number(1, 1_000_000)
 PORT: Final = kinds.whole_number(0, 65535)
 
-BIND_HOST: Final = kinds.text(_check_bind_host)
+BIND_HOSTS: Final = kinds.one_or_list_of(kinds.text(_check_bind_host), same=_same_host)
 ALLOWED_HOSTS: Final = kinds.list_of(kinds.text(_check_allowed_host))
 URL: Final = kinds.text(_check_url)
+PROXY_URL: Final = kinds.text(_check_proxy_url)
+STORE: Final = kinds.text(_check_store)
 COLLECTOR_URL: Final = kinds.text(_check_collector)
 OWN_PATH: Final = kinds.text(_check_path)
 ALLOWED_PATHS: Final = kinds.list_of(kinds.text(_check_allowed_path))
@@ -154,6 +274,8 @@ ALLOWED_PATHS: Final = kinds.list_of(kinds.text(_check_allowed_path))
 FILE_NAME: Final = kinds.file_name()
 SOCKET_NAME: Final = kinds.file_name(_check_socket)
 CA_FILE: Final = kinds.file_name(_check_ca_file)
+CERTIFICATE_FILE: Final = CA_FILE
+KEY_FILE: Final = kinds.file_name(_check_key_file)
 
 CLIENT_ID: Final = kinds.text(_check_client_id)
 SCOPE: Final = kinds.text(_check_scope)

@@ -163,8 +163,8 @@ def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
     assert all(each.startswith(ENVIRONMENT_PREFIX) for each in names)
     listen = settings_of(name, tmp_path).listen
     (orders,) = template(name)["spec"]["containers"]
-    assert orders["env"] == [{"name": "API_BASE_URL", "value": f"http://{listen.host}:{listen.port}"}]
-    assert listen.host == "127.0.0.1"
+    assert orders["env"] == [{"name": "API_BASE_URL", "value": f"http://{listen.host[0]}:{listen.port}"}]
+    assert listen.host == ("127.0.0.1",)
 
 
 @workload
@@ -207,7 +207,7 @@ def test_probes_ask_where_somebody_answers(tmp_path: Path) -> None:
     """Over HTTP, the admin listener is open to the node and each probe asks its own path; restarts go by liveness alone."""
     container = sidecar("deployment.yaml")
     admin = settings_of("deployment.yaml", tmp_path).admin
-    assert admin.host == "0.0.0.0"
+    assert admin.host == ("0.0.0.0",)
     assert container["ports"] == [{"name": "admin", "containerPort": admin.port}]
     probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
     assert probes == {name: {"path": f"/{name}", "port": "admin"} for name in probes}
@@ -217,7 +217,7 @@ def test_probes_ask_where_somebody_answers(tmp_path: Path) -> None:
 def test_a_job_opens_no_port(name: str, tmp_path: Path) -> None:
     """Where nobody scrapes, the admin listener is on loopback, and the probe is a command that there is."""
     container = sidecar(name)
-    assert settings_of(name, tmp_path).admin.host == "127.0.0.1"
+    assert settings_of(name, tmp_path).admin.host == ("127.0.0.1",)
     assert "ports" not in container
     program, *words = container["startupProbe"]["exec"]["command"]
     assert program == "telenor-proxy"

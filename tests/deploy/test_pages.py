@@ -336,7 +336,7 @@ def test_prometheus_scrapes_the_proxy(tmp_path: Path) -> None:
         {name: value.replace("/run/secrets", str(secrets)) for name, value in service["environment"].items()},
     )
     assert job["static_configs"] == [{"targets": [f"proxy:{settings.admin.port}"]}]
-    assert (settings.admin.host, settings.listen.host) == ("0.0.0.0", "127.0.0.1")
+    assert (settings.admin.host, settings.listen.host) == (("0.0.0.0",), ("127.0.0.1",))
     assert set(service["networks"]) & set(MONITORING["services"]["prometheus"]["networks"])
     assert job["job_name"] == "telenor-proxy"
 

@@ -103,4 +103,4 @@ def test_the_example_scrapes_the_admin_listener() -> None:
     (job,) = yaml.safe_load((DIRECTORY / "prometheus.yaml").read_text(encoding="utf-8"))["scrape_configs"]
     assert f'up{{job="{job["job_name"]}"}}' in RULES.read_text(encoding="utf-8")
     admin = AdminSettings()
-    assert job["static_configs"] == [{"targets": [f"{admin.host}:{admin.port}"]}]
+    assert job["static_configs"] == [{"targets": [f"{admin.host[0]}:{admin.port}"]}]

@@ -96,8 +96,8 @@ def test_a_pod_has_the_proxy_as_a_sidecar(block: Block, tmp_path: Path) -> None:
         environ[variable] = str(tmp_path / name)
         (tmp_path / name).write_text("made-up", encoding="utf-8")
     settings = load(None, environ)
-    assert settings.admin.host == "0.0.0.0"
-    assert settings.listen.host == "127.0.0.1"
+    assert settings.admin.host == ("0.0.0.0",)
+    assert settings.listen.host == ("127.0.0.1",)
     drain = settings.shutdown.delay_seconds + settings.shutdown.grace_seconds
     assert spec["terminationGracePeriodSeconds"] > drain
     probes = [sidecar[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")]

@@ -254,7 +254,7 @@ def _log() -> Iterator[Message]:
         if logged.detail is not None:
             yield Message(LOG, logged.event, logged.detail)
     yield Message(
-        LOG, "listener.open_to_network", starting.whom_it_is_open_to(ListenSettings(host="0.0.0.0"))
+        LOG, "listener.open_to_network", starting.whom_it_is_open_to(ListenSettings(host=("0.0.0.0",)))
     )
     for said in map(policy.lifetime, (None, "soon", 1e9)):
         yield Message(LOG, "token.lifetime_clamped", said.note or "")

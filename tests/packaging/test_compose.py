@@ -61,7 +61,7 @@ def test_each_waits_for_the_one_that_it_needs() -> None:
 def test_the_listener_is_reached_by_the_order_system_only(settings: Settings) -> None:
     """The order system shares the proxy's network, the listener keeps to loopback, and no port is published."""
     assert SERVICES["orders"]["network_mode"] == "service:proxy"
-    assert settings.listen.host == "127.0.0.1"
+    assert settings.listen.host == ("127.0.0.1",)
     assert not any("ports" in service for service in SERVICES.values())
 
 

@@ -94,7 +94,7 @@ def test_it_waits_until_it_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_address_for_all_is_asked_on_loopback(host: str) -> None:
     """An admin listener on all addresses is asked on the loopback one; any other where it is."""
     with answering(READY) as (port, _):
-        assert healthcheck.run(AdminSettings(host=host, port=port), 0) == 0
+        assert healthcheck.run(AdminSettings(host=(host,), port=port), 0) == 0
 
 
 def test_a_free_port_cannot_be_asked(capsys: pytest.CaptureFixture[str]) -> None:

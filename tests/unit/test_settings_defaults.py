@@ -26,17 +26,34 @@ DEFAULTS: dict[str, object] = {
     "listen.allowed_hosts": ["localhost", "127.0.0.1", "[::1]"],
     "listen.client_key": "not set",
     "listen.client_key_file": None,
+    "listen.clients": None,
+    "listen.tls_certificate_file": None,
+    "listen.tls_key_file": None,
+    "listen.tls_client_ca_file": None,
+    "listen.answer_login": False,
     "admin.host": "127.0.0.1",
     "admin.port": 9090,
     "upstream.url": "https://api.telenor.no",
     "upstream.allow_plaintext": False,
     "upstream.ca_file": None,
-    "upstream.allowed_paths": ["/corporate-mobile-subscriptions/", "/corporate-accounts/"],
+    "upstream.proxy_url": None,
+    "upstream.proxy_username": "not set",
+    "upstream.proxy_username_file": None,
+    "upstream.proxy_password": "not set",
+    "upstream.proxy_password_file": None,
+    "upstream.allowed_paths": [
+        "/corporate-mobile-subscriptions/",
+        "/corporate-accounts/",
+        "/corporate-agreements/",
+        "/organizations/",
+    ],
     "upstream.connect_timeout_seconds": 5,
     "upstream.response_timeout_seconds": 60,
     "upstream.max_connections": 100,
     "upstream.idle_timeout_seconds": 30,
+    "upstream.max_age_seconds": 300,
     "upstream.keep_warm": True,
+    "upstream.transport": "fast",
     "oauth.token_path": "/oauth/v2/token",
     "oauth.logout_path": "/oauth/v2/logout",
     "oauth.client_id": "set",
@@ -63,6 +80,11 @@ DEFAULTS: dict[str, object] = {
     "limits.body_timeout_seconds": 30,
     "pacing.requests_per_second": None,
     "pacing.max_wait_seconds": 10,
+    "orders.store": None,
+    "orders.store_password": "not set",
+    "orders.store_password_file": None,
+    "orders.remember_seconds": 86400,
+    "orders.guard_seconds": 0,
     "shutdown.delay_seconds": 0,
     "shutdown.grace_seconds": 30,
     "log.level": "info",
@@ -79,6 +101,7 @@ BOUNDS: dict[str, tuple[str, str, str, str]] = {
     "upstream.response_timeout_seconds": HOUR,
     "upstream.max_connections": ("1", "1000000", "0", "1000001"),
     "upstream.idle_timeout_seconds": HOUR,
+    "upstream.max_age_seconds": ("0", "86400", "-0.1", "86401"),
     "oauth.refresh_ahead_seconds": ("0", "86400", "-0.1", "86401"),
     "oauth.wait_seconds": HOUR,
     "oauth.request_timeout_seconds": HOUR,
@@ -93,6 +116,8 @@ BOUNDS: dict[str, tuple[str, str, str, str]] = {
     "limits.body_timeout_seconds": HOUR,
     "pacing.requests_per_second": ("0.001", "100000", "0", "100001"),
     "pacing.max_wait_seconds": HOUR,
+    "orders.remember_seconds": ("0.001", "2678400", "0", "2678401"),
+    "orders.guard_seconds": ("0", "86400", "-1", "86401"),
     "shutdown.delay_seconds": ("0", "3600", "-1", "3601"),
     "shutdown.grace_seconds": HOUR,
 }
@@ -118,11 +143,12 @@ def test_every_bounded_setting_is_in_the_table() -> None:
 def test_bounds_hold(path: str) -> None:
     """A number is taken up to its bounds, both included, and not beyond; what is not finite is never taken."""
     least, greatest, below, above = BOUNDS[path]
+    env = CREDENTIALS | {variable("orders.store"): "memory"}
     for text in (least, greatest):
-        assert load(None, CREDENTIALS | {variable(path): text}).effective()[path] == float(text)
+        assert load(None, env | {variable(path): text}).effective()[path] == float(text)
     for text in (below, above, "nan", "inf", "-inf", "1e999"):
         with pytest.raises(ConfigError, match=f"{path}.*must be a (whole )?number (from|above)"):
-            load(None, CREDENTIALS | {variable(path): text})
+            load(None, env | {variable(path): text})
 
 
 def test_settings_are_frozen() -> None:

@@ -58,6 +58,30 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "LIMITS__REQUEST_HEAD_TIMEOUT_SECONDS": ("1", 1.0),
     "LIMITS__IDLE_TIMEOUT_SECONDS": ("2", 2.0),
     "LIMITS__BODY_TIMEOUT_SECONDS": ("3", 3.0),
+    "LISTEN__CLIENTS": (
+        '[{"name": "erp", "key": "made-up-key"}]',
+        [
+            {
+                "name": "erp",
+                "keys": 1,
+                "key_file": None,
+                "certificate": None,
+                "allowed_paths": None,
+                "allowed_methods": None,
+                "requests_per_second": None,
+            }
+        ],
+    ),
+    "LISTEN__ANSWER_LOGIN": ("true", True),
+    "UPSTREAM__PROXY_URL": ("http://proxy.example:3128", "http://proxy.example:3128"),
+    "UPSTREAM__PROXY_USERNAME": ("made-up-user", "set"),
+    "UPSTREAM__PROXY_PASSWORD": ("made-up-password", "set"),
+    "UPSTREAM__MAX_AGE_SECONDS": ("0", 0.0),
+    "UPSTREAM__TRANSPORT": ("asyncio", "asyncio"),
+    "ORDERS__STORE": ("orders.db", "orders.db"),
+    "ORDERS__STORE_PASSWORD": ("made-up-password", "set"),
+    "ORDERS__REMEMBER_SECONDS": ("60", 60.0),
+    "ORDERS__GUARD_SECONDS": ("30", 30.0),
     "PACING__REQUESTS_PER_SECOND": ("0.5", 0.5),
     "PACING__MAX_WAIT_SECONDS": ("4", 4.0),
     "SHUTDOWN__DELAY_SECONDS": ("5", 5.0),
@@ -69,11 +93,33 @@ SAMPLES: dict[str, tuple[str, object]] = {
 #: Variables that name a file which has to exist.
 FILES = (
     "LISTEN__CLIENT_KEY",
+    "UPSTREAM__PROXY_USERNAME",
+    "UPSTREAM__PROXY_PASSWORD",
+    "ORDERS__STORE_PASSWORD",
     "OAUTH__CLIENT_ID",
     "OAUTH__CLIENT_SECRET",
     "OAUTH__USERNAME",
     "OAUTH__PASSWORD",
 )
+#: Variables that name a PEM file which has to exist.
+PEM_FILES = (
+    "UPSTREAM__CA_FILE",
+    "LISTEN__TLS_CERTIFICATE_FILE",
+    "LISTEN__TLS_KEY_FILE",
+    "LISTEN__TLS_CLIENT_CA_FILE",
+)
+#: What has to be set as well.
+_PROXY = {
+    f"{P}UPSTREAM__PROXY_URL": "http://proxy.example:3128",
+    f"{P}UPSTREAM__PROXY_USERNAME": "made-up-user",
+    f"{P}UPSTREAM__PROXY_PASSWORD": "made-up-password",
+}
+NEEDED = {
+    "UPSTREAM__PROXY_USERNAME": _PROXY,
+    "UPSTREAM__PROXY_PASSWORD": _PROXY,
+    "ORDERS__STORE_PASSWORD": {f"{P}ORDERS__STORE": "redis://cache.example"},
+    "ORDERS__GUARD_SECONDS": {f"{P}ORDERS__STORE": "memory"},
+}
 
 
 def path_of(name: str) -> str:
@@ -90,7 +136,7 @@ def problems(env: dict[str, str], path: Path | None = None) -> list[str]:
 
 def test_the_samples_are_complete() -> None:
     """Every setting is tried below."""
-    names = {*SAMPLES, *(f"{name}_FILE" for name in FILES), "UPSTREAM__CA_FILE"}
+    names = {*SAMPLES, *(f"{name}_FILE" for name in FILES), *PEM_FILES}
     assert {path_of(name) for name in names} == set(load(None, CREDENTIALS).effective())
 
 
@@ -98,8 +144,14 @@ def test_the_samples_are_complete() -> None:
 def test_every_setting_can_come_from_the_environment(name: str) -> None:
     """A variable sets its own setting to what its text means, and no other."""
     text, expected = SAMPLES[name]
+    env = CREDENTIALS | {key: held for key, held in NEEDED.get(name, {}).items() if key != P + name}
     before = load(None, CREDENTIALS).effective()
-    after = load(None, CREDENTIALS | {P + name: text}).effective()
+    for variable, held in env.items():
+        if variable not in CREDENTIALS:
+            before[path_of(variable.removeprefix(P))] = (
+                "set" if "_PASSWORD" in variable or "_USERNAME" in variable else held
+            )
+    after = load(None, env | {P + name: text}).effective()
     assert after == before | {path_of(name): expected}
 
 
@@ -108,7 +160,8 @@ def test_every_secret_file_can_come_from_the_environment(name: str, tmp_path: Pa
     """A variable may name the file that holds a credential or the client key."""
     file = tmp_path / "secret"
     file.write_text("from-the-file\n")
-    env = {key: text for key, text in CREDENTIALS.items() if key != P + name}
+    every = CREDENTIALS | NEEDED.get(name, {})
+    env = {key: text for key, text in every.items() if key != P + name}
     settings = load(None, env | {f"{P}{name}_FILE": str(file)})
     section, key = path_of(name).split(".")
     value = getattr(getattr(settings, section), key)
@@ -128,7 +181,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("listen: {port: wrong, host: localhost}\noauth: {password: 5}\n")
     settings = load(config, CREDENTIALS | {f"{P}LISTEN__PORT": "81"})
-    assert (settings.listen.port, settings.listen.host) == (81, "localhost")
+    assert (settings.listen.port, settings.listen.host) == (81, ("localhost",))
     assert settings.oauth.password.reveal() == "made-up-password"
 
 

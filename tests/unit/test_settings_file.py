@@ -20,7 +20,7 @@ CREDENTIALS = {
     "TELENOR_PROXY_OAUTH__PASSWORD": "made-up-password",
 }
 NUMBER = "holds a value that YAML takes for a number or a date, but that is none. Put it in quotes."
-MAPPING = "must hold the sections listen, admin, upstream, oauth, limits, pacing, shutdown, log, telemetry, each with its settings indented below it."
+MAPPING = "must hold the sections listen, admin, upstream, oauth, limits, pacing, orders, shutdown, log, telemetry, each with its settings indented below it."
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_merge_keys_and_anchors_work(config: Path) -> None:
     """YAML's own means of repetition are not mistaken for a key set twice."""
     config.write_text("listen: &a {host: localhost, port: 1}\nadmin: {<<: *a, port: 2}\n")
     settings = load(config, CREDENTIALS)
-    assert (settings.admin.host, settings.listen.port, settings.admin.port) == ("localhost", 1, 2)
+    assert (settings.admin.host, settings.listen.port, settings.admin.port) == (("localhost",), 1, 2)
 
 
 WITHOUT_LIBYAML = """

@@ -90,7 +90,7 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
             "listen.allowedHosts: is not a setting. Did you mean listen.allowed_hosts?",
         ),
         ("listen: {Port: 1}", "listen.Port: is not a setting. Did you mean listen.port?"),
-        ("listen: {key_file: a}", "listen.key_file: is not a setting. Did you mean listen.client_key_file?"),
+        ("listen: {key_file: a}", "listen.key_file: is not a setting. Did you mean listen.tls_key_file?"),
         ("listen: {passwd: a}", "listen.passwd: is not a setting. Did you mean oauth.password?"),
         ("listen: {password: a}", "listen.password: is not a setting. Did you mean oauth.password?"),
         (

@@ -35,12 +35,12 @@ def test_what_runs_is_told(file: Path | None) -> None:
 def test_an_open_listener_is_warned_of() -> None:
     """A listener that a network reaches and that asks for no key is told of, with what it means and how to close it."""
     with capture_logs() as logs:
-        starting.tell(ListenSettings(host="0.0.0.0"), None)
+        starting.tell(ListenSettings(host=("0.0.0.0",)), None)
     assert [(told["event"], told["log_level"]) for told in logs[1:]] == [
         ("listener.open_to_network", "warning")
     ]
     assert logs[1]["host"] == "0.0.0.0"
-    assert logs[1]["detail"] == starting.whom_it_is_open_to(ListenSettings(host="0.0.0.0"))
+    assert logs[1]["detail"] == starting.whom_it_is_open_to(ListenSettings(host=("0.0.0.0",)))
     assert "listen.client_key" in logs[1]["detail"]
 
 

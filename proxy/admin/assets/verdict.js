@@ -96,9 +96,11 @@ function aboutConfiguration(problems, say) {
 }
 
 /** Where clients connect, if programs on other machines may and nothing asks who they are; null otherwise. */
-function openTo({ "listen.unix_socket": socket, "listen.client_key": key, "listen.host": host, "listen.port": port }) {
+function openTo({ "listen.host": hosts, "listen.port": port, ...listen }) {
   const loopback = /^(localhost|127(\.\d+){3}|::1)$/i;
-  return socket === null && key === "not set" && !loopback.test(host) ? `${host.includes(":") ? `[${host}]` : host}:${port}` : null;
+  const asks = listen["listen.client_key"] !== "not set" || listen["listen.clients"] || listen["listen.tls_client_ca_file"];
+  const host = [hosts].flat().find((name) => !loopback.test(name));
+  return listen["listen.unix_socket"] === null && !asks && host ? `${host.includes(":") ? `[${host}]` : host}:${port}` : null;
 }
 
 function view(level, headline, sentences, steps) {

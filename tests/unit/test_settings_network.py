@@ -1,0 +1,259 @@
+"""Settings of addresses, TLS, the company's proxy and the store of orders: what is taken, and what is refused with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from proxy.errors import ConfigError
+from proxy.settings import Settings, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OAUTH = {"client_id": "a", "client_secret": "b", "username": "c", "password": "d"}
+SENTINEL = "Zq7hunter2"
+
+
+def settings(**sections: object) -> Settings:
+    """Make settings of these sections."""
+    return judge({"oauth": OAUTH, **sections}, {})
+
+
+def problems(**sections: object) -> list[str]:
+    """Make settings that cannot be made; return why."""
+    with pytest.raises(ConfigError) as caught:
+        settings(**sections)
+    assert SENTINEL not in str(caught.value)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("::", ("::",)),
+        (["127.0.0.1"], ("127.0.0.1",)),
+        (["127.0.0.1", "::1", "proxy.example"], ("127.0.0.1", "::1", "proxy.example")),
+    ],
+)
+def test_a_host_is_one_or_a_list(host: object, expected: tuple[str, ...]) -> None:
+    """Both listeners take one host or several; what is shown is as it may be written."""
+    made = settings(listen={"host": host}, admin={"host": host})
+    assert made.listen.host == made.admin.host == expected
+    shown = expected[0] if len(expected) == 1 else list(expected)
+    assert made.effective()["listen.host"] == shown
+
+
+def test_hosts_come_from_the_environment() -> None:
+    """A variable has one host, or several with commas or as JSON."""
+    for text, expected in [
+        ("::1", ("::1",)),
+        ("127.0.0.1, ::1", ("127.0.0.1", "::1")),
+        ('["127.0.0.1", "::1"]', ("127.0.0.1", "::1")),
+        ('["::1"]', ("::1",)),
+    ]:
+        made = judge({"oauth": OAUTH}, {"TELENOR_PROXY_LISTEN__HOST": text})
+        assert made.listen.host == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        (["a", "A"], ["[1]: is the same as [0]. Remove one of the two."]),
+        (["::1", "b", "0:0::1"], ["[2]: is the same as [0]. Remove one of the two."]),
+        ([], [": must be a list with at least one entry."]),
+        (
+            ["a:1", 5],
+            [
+                "[0]: must be a host name or an address alone, without scheme, port or brackets.",
+                "[1]: must be text that is not empty, not 5. Put it in quotes.",
+            ],
+        ),
+    ],
+)
+def test_a_list_of_hosts_that_cannot_be_used_is_refused(host: object, told: list[str]) -> None:
+    """The same host twice, in whatever spelling, would only fail later, when it is bound."""
+    assert problems(listen={"host": host}) == [f"listen.host{line}" for line in told]
+
+
+@pytest.mark.parametrize(
+    ("listen", "admin", "same"),
+    [
+        (["127.0.0.1"], ["::1"], False),
+        (["127.0.0.1", "::1"], ["::1"], True),
+        (["::"], ["127.0.0.1"], True),
+        (["0.0.0.0"], ["::1"], False),
+        (["0.0.0.0"], ["127.0.0.1"], True),
+        (["localhost"], ["::1"], True),
+        (["10.0.0.1"], ["127.0.0.1"], False),
+    ],
+)
+def test_no_two_listeners_claim_one_address(listen: list[str], admin: list[str], *, same: bool) -> None:
+    """The same port is fine as long as no host is claimed twice; `::` takes every address."""
+    sections = {"listen": {"host": listen, "port": 81}, "admin": {"host": admin, "port": 81}}
+    if same:
+        (told,) = problems(**sections)
+        assert told.startswith("admin.port: is 81, the same address as the listener's.")
+    else:
+        settings(**sections)
+
+
+@pytest.mark.parametrize(
+    ("listen", "is_open"),
+    [
+        ({"host": ["127.0.0.1", "::1"]}, False),
+        ({"host": ["127.0.0.1", "10.0.0.1"]}, True),
+    ],
+)
+def test_one_host_beyond_loopback_opens_the_listener(listen: dict[str, object], *, is_open: bool) -> None:
+    """A listener is closed only if all of its hosts are this machine."""
+    assert settings(listen=listen).listen.is_open is is_open
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Callable[[str], str]:
+    """Return the path of a PEM file by its name."""
+    authority = trustme.CA()
+    for name in ("one", "two"):
+        pair = authority.issue_cert("localhost")
+        pair.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.crt"))
+        pair.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    both = (tmp_path / "one.key").read_bytes() + (tmp_path / "one.crt").read_bytes()
+    (tmp_path / "both.pem").write_bytes(both)
+    (tmp_path / "half.key").write_bytes((tmp_path / "one.key").read_bytes()[:60])
+    (tmp_path / "locked.key").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    (tmp_path / "none").write_text("nothing")
+    return lambda name: str(tmp_path / name)
+
+
+def test_certificate_and_key_are_taken(pem: Callable[[str], str]) -> None:
+    """A pair is two files or one; clients may be asked for a certificate as well."""
+    for listen in (
+        {"tls_certificate_file": pem("one.crt"), "tls_key_file": pem("one.key")},
+        {"tls_certificate_file": pem("both.pem"), "tls_client_ca_file": pem("ca.pem")},
+    ):
+        assert settings(listen=listen).listen.tls_certificate_file == Path(listen["tls_certificate_file"])
+    clients = [{"name": "erp", "certificate": "ERP.example"}]
+    made = settings(listen={**listen, "clients": clients, "host": "0.0.0.0"}).listen
+    assert made.clients[0].certificate == "erp.example"
+    assert not made.is_open
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"key": "one.key"}, "tls_key_file: needs listen.tls_certificate_file as well"),
+        ({"client_ca": "ca.pem"}, "tls_client_ca_file: needs listen.tls_certificate_file as well"),
+        ({"certificate": "one.crt"}, "tls_certificate_file: holds no private key"),
+        ({"certificate": "one.crt", "key": "two.key"}, "tls_key_file: is not the key of the certificate"),
+        ({"certificate": "one.crt", "key": "half.key"}, "tls_key_file: cannot be used with"),
+        (
+            {"certificate": "one.crt", "key": "locked.key"},
+            "tls_key_file: names a private key that a passphrase",
+        ),
+        ({"certificate": "one.crt", "key": "none"}, "tls_key_file: names a file without a private key"),
+        ({"certificate": "one.crt", "key": "missing"}, "tls_key_file: names a file that does not exist"),
+        ({"certificate": "one.crt", "key": "."}, "tls_key_file: names a file that cannot be read"),
+        ({"certificate": "none"}, "tls_certificate_file: names a file without a certificate"),
+        ({"certificate": "both.pem", "client_ca": "one.key"}, "tls_client_ca_file: names a file without a"),
+    ],
+)
+def test_what_cannot_be_used_for_tls_is_refused(
+    pem: Callable[[str], str], files: dict[str, str], told: str
+) -> None:
+    """Each fault is told before anything listens, with the setting to change."""
+    (line,) = problems(listen={f"tls_{name}_file": pem(file) for name, file in files.items()})
+    assert line.startswith(f"listen.{told}")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://proxy.example:3128", "https://[::1]:8443/", "HTTP://10.0.0.1:80", "Environment"]
+)
+def test_the_way_through_a_proxy_is_taken(url: str) -> None:
+    """A URL with its port, or one word; credentials may stand beside it."""
+    upstream = settings(
+        upstream={"proxy_url": url, "proxy_username": "user", "proxy_password": "word"}
+    ).upstream
+    assert (upstream.proxy_origin is None) == (upstream.proxy_url == "environment")
+
+
+@pytest.mark.parametrize(
+    ("upstream", "told"),
+    [
+        ({"proxy_url": f"http://user:{SENTINEL}@a:1"}, "proxy_url: must not hold a user or a password"),
+        ({"proxy_url": "socks5://a:1"}, "proxy_url: must begin with http:// or https://"),
+        ({"proxy_url": "a:1"}, "proxy_url: must begin with http:// or https://"),
+        (
+            {"proxy_url": "http://a"},
+            "proxy_url: must end with the proxy's port, such as http://proxy.example:3128",
+        ),
+        ({"proxy_url": "http://a:1/x"}, "proxy_url: must end after the host and the port"),
+        ({"proxy_url": "http://a:0"}, "proxy_url: must hold a port from 1 to 65535"),
+        ({"proxy_url": "http://127.0.0.1:8080"}, "proxy_url: leads back to the proxy itself, by listen.host"),
+        ({"proxy_url": "http://a:1", "proxy_username": "x"}, "proxy_username: needs upstream.proxy_password"),
+        (
+            {"proxy_url": "http://a:1", "proxy_password": SENTINEL},
+            "proxy_password: needs upstream.proxy_username",
+        ),
+        ({"proxy_password": SENTINEL}, "proxy_password: needs upstream.proxy_url as well"),
+        (
+            {"proxy_url": "http://a:1", "proxy_username": f"x:{SENTINEL}", "proxy_password": "y"},
+            'proxy_username: must not contain ":"',
+        ),
+        ({"transport": "slow"}, 'transport: must be one of fast, asyncio, not "slow".'),
+    ],
+)
+def test_a_way_through_a_proxy_that_cannot_work_is_refused(upstream: dict[str, object], told: str) -> None:
+    """Each fault is told with the setting to change, and no credential is shown."""
+    (line,) = problems(upstream=upstream)
+    assert line.startswith(f"upstream.{told}")
+
+
+@pytest.mark.parametrize(
+    ("store", "kind"),
+    [
+        ("memory", "memory"),
+        ("Memory", "memory"),
+        ("./memory", "sqlite"),
+        ("/var/lib/orders.db", "sqlite"),
+        ("C:\\data\\orders.db", "sqlite"),
+        ("redis://cache.example", "redis"),
+        ("rediss://user@cache.example:6380/2", "redis"),
+        ("valkey://[::1]:6379/0", "redis"),
+    ],
+)
+def test_a_store_is_taken(store: str, kind: str) -> None:
+    """Memory, the path of a file, or the URL of a Valkey or Redis."""
+    assert settings(orders={"store": store, "guard_seconds": 30}).orders.store_kind == kind
+    assert settings().orders.store_kind is None
+
+
+@pytest.mark.parametrize(
+    ("orders", "told"),
+    [
+        (
+            {"store": f"redis://:{SENTINEL}@a"},
+            "store: must not hold a password: it belongs in orders.store_password",
+        ),
+        ({"store": f"redis://a/0?password={SENTINEL}"}, "store: must not hold a password"),
+        ({"store": "redis:a"}, "store: must have // behind the scheme"),
+        ({"store": "http://a"}, 'store: must be the word "memory", the path of a file, or a URL with redis'),
+        ({"store": "redis://a/x"}, "store: must be host, port and the number of a database"),
+        ({"store": "redis://"}, "store: must hold a valid host name or address"),
+        ({"store": "dir/"}, "store: must be the path of a file"),
+        ({"guard_seconds": 1}, "guard_seconds: needs orders.store"),
+        (
+            {"store": "memory", "store_password": SENTINEL},
+            "store_password: needs the URL of a Valkey or Redis",
+        ),
+        ({"store_password": SENTINEL}, "store_password: needs the URL of a Valkey or Redis"),
+    ],
+)
+def test_a_store_that_cannot_work_is_refused(orders: dict[str, object], told: str) -> None:
+    """Each fault is told with the setting to change, and no password is shown."""
+    (line,) = problems(orders=orders)
+    assert line.startswith(f"orders.{told}")
