@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import os
 import random
 import sys
 from typing import TYPE_CHECKING, Final
@@ -32,6 +33,8 @@ from proxy.forward.pacing import Pacer
 from proxy.forward.upstream import Upstream
 from proxy.network import tls
 from proxy.notify import Notifier
+from proxy.orders.keeper import Keeper
+from proxy.orders.opening import open_store
 from proxy.rotation import Configuration, Rotation
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
@@ -96,6 +99,14 @@ def _pacer(pacing: PacingSettings, clock: Clock, metrics: Metrics) -> Pacer | No
     return Pacer(pacing.requests_per_second, pacing.max_wait_seconds, clock, metrics.held_back)
 
 
+def _keeper(settings: Settings, clock: Clock, metrics: Metrics) -> Keeper | None:
+    """Open the store of orders, if there is one. Raises `ConfigError`."""
+    if settings.orders.store is None:
+        return None
+    store = open_store(settings.orders, os.urandom(8).hex(), clock)
+    return Keeper(store, clock, metrics.order)
+
+
 class Proxy:
     """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change."""
 
@@ -121,6 +132,7 @@ class Proxy:
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
         history = History(clock.now())
+        keeper = _keeper(settings, clock, metrics)
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
         context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
@@ -179,12 +191,15 @@ class Proxy:
                 "refused": rotation.refused,
                 "restart_needed": rotation.restart_needed,
             },
+            orders=None if keeper is None else keeper.status,
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
         _expose(metrics, source, listener, upstream, pacer)
+        if keeper is not None:
+            _expose_orders(metrics, keeper)
         runner = web.AppRunner(
-            create_app(report, local=all(map(is_loopback, settings.admin.host))),
+            create_app(report, local=all(map(is_loopback, settings.admin.host)), book=keeper),
             access_log=None,
             shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
         )
@@ -194,6 +209,7 @@ class Proxy:
                 async with (
                     _running(source.run()) as keeping,
                     _running(self._notifier.run(clock, source.status)),
+                    contextlib.nullcontext() if keeper is None else _running(keeper.run()),
                     contextlib.nullcontext() if spans is None else spans.running(),
                 ):
                     async with _running(rotation.run()), _running(_warming(settings, upstream)):
@@ -210,6 +226,8 @@ class Proxy:
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
                 await upstream.close()
+                if keeper is not None:
+                    await keeper.close()
                 await endpoint.close()
                 await runner.cleanup()
 
@@ -313,6 +331,29 @@ def _expose(
         "telenor_proxy_token_expires_in_seconds",
         "Seconds until the token ends; 0 without one.",
         lambda: source.status().expires_in_seconds or 0,
+    )
+
+
+def _expose_orders(metrics: Metrics, keeper: Keeper) -> None:
+    metrics.gauge(
+        "telenor_proxy_orders_held",
+        "Orders that the store remembers.",
+        lambda: keeper.summary.held,
+    )
+    metrics.gauge(
+        "telenor_proxy_orders_unknown",
+        "Remembered orders of which it is not known whether they were placed.",
+        lambda: keeper.summary.unknown,
+    )
+    metrics.gauge(
+        "telenor_proxy_orders_unknown_oldest_seconds",
+        "For how long the oldest of those waits; 0 without one.",
+        keeper.oldest_unknown_seconds,
+    )
+    metrics.gauge(
+        "telenor_proxy_order_store_up",
+        "1 while the store of orders can be used.",
+        lambda: keeper.away is None,
     )
 
 

@@ -18,6 +18,7 @@ from proxy.errors import ConfigError, StartError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.orders.command import Said
     from proxy.settings import Settings
 
 OK: Final = 0
@@ -75,6 +76,18 @@ def _parser(command: str) -> argparse.ArgumentParser:
         "--wait", type=_seconds, default=0.0, metavar="SECONDS", help="wait so long for it to become ready"
     )
     healthcheck.set_defaults(command=_healthcheck)
+
+    orders = commands.add_parser("orders", help="see which orders are remembered, or forget one")
+    actions = orders.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list the orders that are remembered")
+    _add_config(listing)
+    listing.add_argument("--unknown", action="store_true", help="only those that have to be looked up")
+    listing.add_argument("--json", action="store_true", help="print one JSON object a line")
+    listing.set_defaults(command=_list_orders)
+    forget = actions.add_parser("forget", help="forget an order, so that it is sent when it comes again")
+    _add_config(forget)
+    forget.add_argument("id", metavar="ID", help="what `orders list` shows first")
+    forget.set_defaults(command=_forget_order)
 
     sandbox = commands.add_parser("sandbox", help="run a stand-in for api.telenor.no, to try things on")
     control = commands.add_parser(
@@ -165,6 +178,31 @@ def _healthcheck(arguments: argparse.Namespace) -> int:
         _tell(error)
         return FAILED  # a health check of Docker knows no other status than 0 and 1
     return healthcheck.run(admin, arguments.wait)
+
+
+def _list_orders(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from proxy import healthcheck
+    from proxy.orders import command
+
+    where = healthcheck.where(settings.admin.host)
+    owner = os.urandom(8).hex()
+    return _say(command.listing(settings, owner, where, unknown=arguments.unknown, as_json=arguments.json))
+
+
+def _forget_order(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from proxy import healthcheck
+    from proxy.orders import command
+
+    where = healthcheck.where(settings.admin.host)
+    return _say(command.forget(settings, os.urandom(8).hex(), where, arguments.id))
+
+
+def _say(said: Said) -> int:
+    for line in said.lines:
+        print(line, file=sys.stderr if said.is_failure else sys.stdout)
+    return FAILED if said.is_failure else OK
 
 
 def _demo(arguments: argparse.Namespace) -> int:

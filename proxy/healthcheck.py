@@ -21,7 +21,7 @@ _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # comp
 def run(admin: AdminSettings, wait: float) -> int:
     """Ask until the proxy is ready or `wait` seconds are over; say that it is, or why it is not. Returns the exit status."""
     deadline = time.monotonic() + wait
-    host = _where(admin.host)
+    host = where(admin.host)
     while (problem := _ask(host, admin.port)) is not None:
         if time.monotonic() >= deadline:
             print(f"telenor-proxy is not ready: {problem}", file=sys.stderr)  # noqa: T201 # a command's answer
@@ -31,7 +31,7 @@ def run(admin: AdminSettings, wait: float) -> int:
     return 0
 
 
-def _where(hosts: tuple[str, ...]) -> str:
+def where(hosts: tuple[str, ...]) -> str:
     """Choose where to ask: at a loopback address if there is one, since that one answers whatever the network does."""
     asked = [_ANY_ADDRESS.get(host, host) for host in hosts]
     return next(filter(is_loopback, asked), asked[0])

@@ -74,6 +74,7 @@ class Report:
         clients: Callable[[], dict[str, int]],
         upstream: Callable[[], dict[str, int]],
         configuration: Callable[[], dict[str, list[str]]] = dict,
+        orders: Callable[[], dict[str, object]] | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -83,6 +84,7 @@ class Report:
         self._clients = clients
         self._upstream = upstream
         self._configuration = configuration
+        self._orders = orders
         self._started_at = clock.wall()
         self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
@@ -143,6 +145,11 @@ class Report:
             return status.last_failure.detail + wait
         return "The access token is being fetched."
 
+    def remark(self) -> str | None:
+        """Say what is not served although requests are; None if there is nothing."""
+        away = None if self._orders is None else self._orders()["away"]
+        return None if away is None else f"Orders with an Idempotency-Key are refused. {away}"
+
     def status(self) -> dict[str, object]:
         """Return everything for operators, JSON-serialisable.
 
@@ -152,6 +159,7 @@ class Report:
         configuration: what is wrong with the configuration as it was read last (`refused`), and which of its settings wait for a restart
         (`restart_needed`). `settings` are those in force.
         history: see `History.series`.
+        orders: what is remembered of orders, see `Keeper.status`; None without a store.
         """
         problem = self.not_ready()
         failures = sorted([*self._failed, *self._refused], key=attrgetter("at"))
@@ -173,6 +181,7 @@ class Report:
             "last_failures": [failure._asdict() for failure in reversed(failures)],
             "history": self._history.series(self._clock.now()),
             "configuration": self._configuration(),
+            "orders": None if self._orders is None else self._orders(),
             "settings": self.settings.effective(),
         }
 

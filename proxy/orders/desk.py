@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from proxy.errors import Problem
     from proxy.orders.keeper import Keeper
+    from proxy.orders.store import Store
 
 #: Seconds that a client waits before it asks for the answer again.
 _RETRY_AFTER: Final = 2.0
@@ -189,9 +190,10 @@ class Order:
         """End it, if nothing else has; without waiting, so also while being cancelled."""
         if not self._is_over:
             self._is_over = True
-            store = self._keeper.store
-            change = store.mark_unknown if self._is_sent else store.release
-            self._keeper.later(self._record, lambda: change(self._record))
+            store, record, is_sent = self._keeper.store, self._record, self._is_sent
+            self._keeper.later(
+                record, lambda: store.mark_unknown(record) if is_sent else _dropped(store, record)
+            )
 
     async def _end(self, change: Callable[[], Coroutine[object, object, object]]) -> None:
         if not self._is_over:
@@ -245,6 +247,10 @@ class GuardedOrder(Order):
             self._is_over = True
         elif await self._recording:
             await super()._end(change)
+
+
+async def _dropped(store: Store, record: Record) -> None:
+    await store.release(record)
 
 
 def _bounded(answer: Answer) -> Answer:

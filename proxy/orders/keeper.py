@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import structlog
 
+from proxy.orders.showing import UNDER_WAY, no_such, shown
+from proxy.orders.states import may_forget
 from proxy.orders.store import ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
@@ -140,6 +142,44 @@ class Keeper:
                 if self._waiting and self._waiting[0] is waiting:
                     self._waiting.popleft()
             self.summary = await self.asked(self.store.upkeep())
+
+    # --- For operators ------------------------------------------------------------------------
+
+    def status(self) -> dict[str, object]:
+        """Return what `/status` says of orders. unknown: how many; `records` has the oldest."""
+        return {
+            "away": self.away,
+            "held": self.summary.held,
+            "unknown": self.summary.unknown,
+            "records": [shown(record) for record in self.summary.records],
+        }
+
+    def oldest_unknown_seconds(self) -> float:
+        """Return for how long the oldest unknown order has waited for an operator; 0 for none."""
+        if not self.summary.records:
+            return 0.0
+        return max(0.0, self.clock.wall() - self.summary.records[0].created_at)
+
+    async def listed(self, *, unknown: bool) -> list[dict[str, object]] | str:
+        """Return the orders as operators see them, or why that cannot be said now."""
+        try:
+            records = await self.asked(self.store.listing(unknown=unknown))
+        except StoreAway as error:
+            return str(error)
+        return [shown(record) for record in records]
+
+    async def forget(self, order_id: str) -> tuple[int, str] | None:
+        """Drop one by an operator's word; return a status and words if it was not dropped."""
+        try:
+            found = await self.asked(self.store.look_up(order_id))
+            if found is not None and not may_forget(found.state):
+                return 409, UNDER_WAY
+            if not await self.asked(self.store.forget(order_id)):
+                return 404, no_such(order_id)
+        except StoreAway as error:
+            return 503, str(error)
+        self._wake.set()
+        return None
 
     async def close(self) -> None:
         """Make the changes that wait, once more, and end the store."""

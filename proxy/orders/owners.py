@@ -7,6 +7,7 @@ without a clock. Locks are flock(2)'s, or LockFileEx's on Windows.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sys
 from pathlib import Path
@@ -40,8 +41,22 @@ class Presence:
 
     def __init__(self, store: Path, owner: str) -> None:
         self._path = _file(store, owner)
-        self._descriptor = os.open(self._path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
-        _lock(self._descriptor)
+        self._descriptor = self._made()
+        while not self._is_seen():  # `sweep` of another process came between
+            os.close(self._descriptor)
+            self._descriptor = self._made()
+
+    def _made(self) -> int:
+        return os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
+
+    def _is_seen(self) -> bool:
+        """Take the lock; say whether the path leads to what is locked."""
+        if not _lock(self._descriptor):
+            return False
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
 
     def end(self) -> None:
         """Be gone."""
@@ -67,3 +82,10 @@ def is_alive(store: Path, owner: str) -> bool:
     with contextlib.suppress(OSError):
         path.unlink()
     return False
+
+
+def sweep(store: Path) -> None:
+    """Remove the files of processes that have died."""
+    prefix = f"{store.name}-owner-"
+    for path in store.parent.glob(f"{glob.escape(prefix)}*"):
+        is_alive(store, path.name.removeprefix(prefix))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ProxyError
 from proxy.orders import writer
-from proxy.orders.owners import Presence, is_alive
+from proxy.orders.owners import Presence, is_alive, sweep
 from proxy.orders.states import Answer, Record, State, after_death, has_end, may_forget
 from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
 
@@ -34,6 +34,8 @@ _MAGIC: Final = b"SQLite format 3\0"
 _BUSY: Final = 2.0
 #: Bytes that the file has at most: half a million orders with answers of usual size.
 _MAX_SIZE: Final = 256 << 20
+#: How much of that new orders may use. The rest is for the answers to those that are under way.
+_FOR_NEW: Final = 0.9
 _PAGE: Final = 4096  # bytes; SQLite's default
 #: Bytes that the write-ahead log is cut down to.
 _MAX_LOG: Final = 16 << 20
@@ -74,8 +76,10 @@ class SQLiteStore:
         self._path = path
         self._clock = clock
         self._connection = _open(path, max_size)
+        self._most_pages = int(max_size / _PAGE * _FOR_NEW)
         try:
             self._presence = Presence(path, owner)
+            sweep(path)
             elapsed: float
             (elapsed,) = self._connection.execute("SELECT elapsed FROM meta").fetchone()
             self._base = elapsed - clock.now()
@@ -201,6 +205,11 @@ class SQLiteStore:
         return after_death(record.state) is record.state or is_alive(self._path, record.owner)
 
     def _insert(self, connection: sqlite3.Connection, record: Record) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        if pages >= self._most_pages:
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            if pages - free >= self._most_pages:
+                raise StoreAway(writer.REASONS[sqlite3.SQLITE_FULL])
         connection.execute(
             f"INSERT INTO orders ({_COLUMNS}, changed_at, ends) "  # noqa: S608 # constants
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",

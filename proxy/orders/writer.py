@@ -29,7 +29,7 @@ _MOST_WAITING: Final = 10_000
 _PATIENCE: Final = 5.0
 
 #: By the primary code of SQLite's error.
-_REASONS: Final = {
+REASONS: Final = {
     sqlite3.SQLITE_FULL: "There is no room for more records of orders. Free space on the disk, or "
     "lower orders.remember_seconds.",
     sqlite3.SQLITE_BUSY: "Another program holds the file of orders.store locked. Stop that one.",
@@ -44,7 +44,7 @@ _OTHERWISE: Final = "The file of orders.store cannot be used. Check that file an
 def why(error: sqlite3.Error) -> str:
     """Say in words what is wrong, and what to do."""
     code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return _REASONS.get(sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_NOTADB else code, _OTHERWISE)
+    return REASONS.get(sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_NOTADB else code, _OTHERWISE)
 
 
 class _Work(NamedTuple):

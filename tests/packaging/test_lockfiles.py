@@ -44,7 +44,9 @@ def versions(name: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ["runtime.txt", "otel.txt", "redis.txt", "dev.txt", "docs.txt", "bench.txt", "tools.txt"])
+@pytest.mark.parametrize(
+    "name", ["runtime.txt", "otel.txt", "redis.txt", "dev.txt", "docs.txt", "bench.txt", "tools.txt"]
+)
 def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     """Each line pins one package to one version and to the hashes of its files, and says nothing else; none comes twice."""
     pins = entries(name)

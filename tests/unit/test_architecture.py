@@ -38,6 +38,7 @@ MAY_IMPORT: Final = {
         "hardening",
         "healthcheck",
         "notify",
+        "orders",
         "rotation",
         "sandbox",
         "settings",
@@ -50,6 +51,7 @@ MAY_IMPORT: Final = {
         "forward",
         "logs",
         "notify",
+        "orders",
         "records",
         "rotation",
         "settings",
@@ -62,6 +64,7 @@ MAY_IMPORT: Final = {
     "check": {"errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
     "forward": {"clock", "errors", "http1", "network", "records", "settings"},
+    "orders": {"clock", "errors", "secret", "settings"},
     "network": {"http1", "settings"},
     "http1": set[str](),
     "tokens": {"clock", "errors", "http1", "network", "secret"},
@@ -89,6 +92,9 @@ PURE: Final = {
     "http1.chunked": {"re"},
     "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
+    "orders.key": {"hashlib", "re"},
+    "orders.states": {"dataclasses", "enum"},
+    "orders.showing": {"datetime"},
     "tokens.values": {"dataclasses", "enum"},
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
@@ -242,7 +248,8 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.run"},
+        "app": {"Proxy.run", "_keeper"},
+        "cli": {"_forget_order", "_list_orders"},  # what a command is called among those that use a store
         "forward.service": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
@@ -260,6 +267,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
         "forward.guard:Rules.of",  # the client key to compare with
+        "orders.shared:SharedStore.__init__",  # the password of a Redis
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",
