@@ -14,12 +14,13 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS builder
-# Which lock file is installed: `runtime`, or `otel` for an image that can export spans (docs/operation.md, "Traces").
+# Which lock file is installed: `runtime`; `otel` for an image that can export spans (docs/operation.md, "Traces"); `sandbox` for one whose
+# sandbox can serve TLS (docs/sandbox.md).
 ARG LOCK=runtime
 WORKDIR /build
 # Two environments, so that nothing that only builds (pip itself included) gets into the image.
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/telenor-proxy
-COPY requirements/runtime.txt requirements/otel.txt requirements/tools.txt requirements/
+COPY requirements/runtime.txt requirements/otel.txt requirements/sandbox.txt requirements/tools.txt requirements/
 RUN tools/bin/pip install --no-cache-dir --require-hashes --requirement requirements/tools.txt \
     && tools/bin/pip --python /opt/telenor-proxy/bin/python install \
         --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement "requirements/${LOCK}.txt"
@@ -41,7 +42,7 @@ COPY --from=builder /opt/telenor-proxy /opt/telenor-proxy
 # The official base has no byte code of the standard library. What we use of it is compiled here, by importing it, instead of at every start
 # and every health check; first what is imported only when it is needed.
 RUN ["/opt/telenor-proxy/bin/python", "-c", "import concurrent.futures.thread, ctypes, encodings.idna, encodings.utf_8_sig, \
-    proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.healthcheck, proxy.sandbox.server, proxy.sandbox.tls"]
+    proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.healthcheck, proxy.sandbox.server"]
 ENV PATH=/opt/telenor-proxy/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 # A number, since Kubernetes cannot tell whether a name is root.

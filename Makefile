@@ -55,7 +55,7 @@ soak: $(VENV)/.dev ## 10,000 orders on an API that breaks off, then a long soak 
 	.cache/bench-venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r requirements/bench.txt
 	@touch $@
 
-bench: $(VENV)/.runtime .cache/bench-venv/.bench ## the proxy and its peers, measured side by side (BENCH="--help")
+bench: $(VENV)/.dev .cache/bench-venv/.bench ## the proxy and its peers, measured side by side (BENCH="--help")
 	$(BIN)/python -m bench $(BENCH)
 
 check: $(VENV)/.dev $(VENV)/.docs ## lint, format, types, generated files

@@ -47,9 +47,6 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"how often each system is measured (default: {ROUNDS})")
     parser.add_argument("--seconds", type=int, help=f"how long a load lasts (default: {SECONDS})")
     parser.add_argument("--systems", help="only these, separated by commas")
-    parser.add_argument(
-        "--parts", action="store_true", help="the proxy with one part left out each, instead of its peers"
-    )
     parser.add_argument("--proxy-cores", default="0", help="for what is measured (default: 0)")
     parser.add_argument("--load-cores", default="1", help="for clients and API (default: 1)")
     parser.add_argument(
@@ -59,8 +56,6 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     unknown = [name for name in given.scenarios if name not in names]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(names)}")
-    if given.parts and not given.scenarios:
-        given.scenarios = ["keepalive"]
     given.systems = [name.strip().lower() for name in given.systems.split(",")] if given.systems else None
     given.rounds = given.rounds or (1 if given.quick else ROUNDS)
     given.seconds = given.seconds or (1 if given.quick else SECONDS)
@@ -153,7 +148,7 @@ def listing(known: Sequence[System]) -> str:
 def main(words: Sequence[str]) -> int:
     """Return the exit status: 0, 1 if something that it cannot do without is missing, 2 for arguments that mean nothing."""
     given = arguments(words)
-    known = systems.variants() if given.parts else systems.known()
+    known = systems.known()
     unknown = set(given.systems or []) - {system.name.lower() for system in known}
     if unknown:
         say(

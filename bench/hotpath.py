@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 from proxy import logs
 from proxy.admin.metrics import Metrics
 from proxy.app import new_event_loop
+from proxy.forward.client import ClientConnection, Service
 from proxy.forward.forwarder import Forwarder
-from proxy.forward.service import ClientConnection, Service
-from proxy.forward.upstream import Upstream, UpstreamConnection
+from proxy.forward.pool import Pool, UpstreamConnection
+from proxy.network.dialer import Dialer
 from proxy.settings import load
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +96,8 @@ class Rig:
         }
         settings = load(None, environ | {"TELENOR_PROXY_LOG__FORMAT": "json"})
         self._loop = asyncio.get_running_loop()
-        upstream = Upstream(
-            settings.upstream.origin, None, max_connections=1, connect_timeout=1, idle_timeout=3600
+        upstream = Pool(
+            Dialer(settings.upstream.origin, None), max_connections=1, connect_timeout=1, idle_timeout=3600
         )
         connection = UpstreamConnection(self._loop, lambda _: None)
         connection.transport = Pipe(self._answer)  # type: ignore[assignment] # it has what is used
@@ -108,7 +110,13 @@ class Rig:
             access_log(record)
             metrics(record)
 
-        service = Service(settings, Forwarder(settings, Tokens(), upstream, lambda _: None), observe)
+        service = Service(
+            settings,
+            Forwarder(
+                settings, Tokens(), upstream, error_code=error_code_of, is_token_rejected=rejected_token
+            ),
+            observe,
+        )
         self._client = ClientConnection(service, self._loop)
         self._done = self._loop.create_future()
         self._client.connection_made(Pipe(self._finished))  # type: ignore[arg-type] # as above
@@ -136,10 +144,10 @@ async def _time(rounds: int, requests: int) -> float:
     rig = Rig()
     best = float("inf")
     for _ in range(rounds):
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(requests):
             await rig.request()
-        best = min(best, (time.perf_counter() - began) / requests)
+        best = min(best, (time.process_time() - began) / requests)
     await rig.close()
     return best
 

@@ -189,7 +189,7 @@ def _line(cells: Sequence[str]) -> str:
 
 #: What is drawn: one panel each. The scenario, the figure, and the words above the panel.
 PANELS: Final = (
-    ("keepalive", "cpu_us", "CPU time of a request, 32 kept-alive connections"),
+    ("orders", "cpu_us", "CPU time of an order, 32 kept-alive connections"),
     ("close", "cpu_us", "CPU time of a request, a new connection each"),
     ("warm", "first_ms", "First call, the API 20 ms away"),
     ("memory", "full_mb", "Memory with 1,000 idle connections"),

@@ -27,7 +27,6 @@ from bench.processes import (
     write,
 )
 from bench.report import OURS, RELAY
-from bench.without import VARIANTS
 from proxy import __version__
 
 if TYPE_CHECKING:
@@ -159,11 +158,6 @@ def _ours(name: str, module: Sequence[str]) -> System:
         lambda values: ["-m", *module, "serve", "--config", f"{values['DIRECTORY']}/telenor-proxy.yaml"],
         probe=READY,
     )
-
-
-def variants() -> list[System]:
-    """Return the proxy, and the proxy with one part left out or made another way."""
-    return [_ours(OURS, ["proxy"]), *(_ours(name, ["bench.without", name]) for name in VARIANTS)]
 
 
 def known() -> list[System]:

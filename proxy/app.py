@@ -30,15 +30,17 @@ from proxy.errors import StartError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
-from proxy.forward.upstream import Upstream
+from proxy.forward.pool import Pool
 from proxy.network import tls
+from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
+from proxy.orders.desk import Desk
 from proxy.orders.keeper import Keeper
 from proxy.orders.opening import open_store
 from proxy.rotation import Configuration, Rotation
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
-from proxy.tokens.diagnosis import concerns_token, error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
@@ -107,6 +109,11 @@ def _keeper(settings: Settings, clock: Clock, metrics: Metrics) -> Keeper | None
     return Keeper(store, clock, metrics.order)
 
 
+def _desk(settings: Settings, keeper: Keeper) -> Desk:
+    orders = settings.orders
+    return Desk(keeper, remember_seconds=orders.remember_seconds, guard_seconds=orders.guard_seconds)
+
+
 class Proxy:
     """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change."""
 
@@ -120,6 +127,7 @@ class Proxy:
     ) -> None:
         self._settings = settings
         self._credentials = _credentials(settings.oauth)
+        self._secrets = _secrets(settings)
         self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
@@ -137,10 +145,9 @@ class Proxy:
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
         context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
         endpoint = TokenEndpoint(
-            origin=str(upstream_settings.origin),
-            token_path=oauth.token_path,
-            logout_path=oauth.logout_path,
-            tls=context,
+            Dialer(upstream_settings.origin, context),
+            oauth.token_path,
+            oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
         )
         source = TokenSource(
@@ -151,9 +158,8 @@ class Proxy:
             wait_seconds=oauth.wait_seconds,
             observer=TokenWitness(metrics, history, clock),
         )
-        upstream = Upstream(
-            upstream_settings.origin,
-            context,
+        pool = Pool(
+            Dialer(upstream_settings.origin, context),
             max_connections=upstream_settings.max_connections,
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
@@ -162,11 +168,12 @@ class Proxy:
         forwarder = Forwarder(
             settings,
             source,
-            upstream,
-            error_code,
-            concerns_token=concerns_token,
+            pool,
+            error_code=self._error_code,
+            is_token_rejected=rejected_token,
             pacer=pacer,
             on_throttled=metrics.throttled,
+            desk=None if keeper is None else _desk(settings, keeper),
         )
 
         observers: list[Callable[[Record], None]] = [self._access_log, metrics]
@@ -186,7 +193,7 @@ class Proxy:
             history,
             token_status=source.status,
             clients=lambda: {"connections": listener.connections, "in_flight": listener.in_flight},
-            upstream=lambda: dict(zip(("in_use", "idle"), upstream.connections, strict=True)),
+            upstream=lambda: dict(zip(("in_use", "idle"), pool.connections, strict=True)),
             configuration=lambda: {
                 "refused": rotation.refused,
                 "restart_needed": rotation.restart_needed,
@@ -195,7 +202,7 @@ class Proxy:
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, upstream, pacer)
+        _expose(metrics, source, listener, pool, pacer)
         if keeper is not None:
             _expose_orders(metrics, keeper)
         runner = web.AppRunner(
@@ -212,7 +219,7 @@ class Proxy:
                     contextlib.nullcontext() if keeper is None else _running(keeper.run()),
                     contextlib.nullcontext() if spans is None else spans.running(),
                 ):
-                    async with _running(rotation.run()), _running(_warming(settings, upstream)):
+                    async with _running(rotation.run()), _running(_warming(settings, pool)):
                         gc.collect()
                         gc.freeze()  # what exists now stays: the collector need not look at it again
                         await self._serve(keeping)
@@ -225,16 +232,20 @@ class Proxy:
                 log.info("shutdown.completed", cut_short=cut_short)
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
-                await upstream.close()
+                await pool.close()
                 if keeper is not None:
                     await keeper.close()
-                await endpoint.close()
                 await runner.cleanup()
+
+    def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
+        """Return the code that an error of the API names, unless it is a credential in force."""
+        return error_code_of(content, coding, self._secrets)
 
     def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
-        self._redactor.learn(_secrets(changed))
+        self._secrets = _secrets(changed)
+        self._redactor.learn(self._secrets)
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
@@ -292,9 +303,9 @@ class Proxy:
         return await listener.close(0) if cut_short is None else cut_short
 
 
-async def _warming(settings: Settings, upstream: Upstream) -> None:
+async def _warming(settings: Settings, pool: Pool) -> None:
     if settings.upstream.keep_warm:
-        await upstream.keep_warm()
+        await pool.keep_warm()
 
 
 @contextlib.asynccontextmanager
@@ -309,14 +320,14 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
 
 
 def _expose(
-    metrics: Metrics, source: TokenSource, listener: Listener, upstream: Upstream, pacer: Pacer | None
+    metrics: Metrics, source: TokenSource, listener: Listener, pool: Pool, pacer: Pacer | None
 ) -> None:
     """Let a scrape read what is state and not a count."""
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
-    metrics.gauge(*connections, lambda: upstream.connections[0], state="in_use")
-    metrics.gauge(*connections, lambda: upstream.connections[1], state="idle")
+    metrics.gauge(*connections, lambda: pool.connections[0], state="in_use")
+    metrics.gauge(*connections, lambda: pool.connections[1], state="idle")
     if pacer is not None:
         queued = "Calls that wait for their turn, to keep to the set rate."
         metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: pacer.queued)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from proxy import starting
 from proxy.errors import CredentialsRefused, TokenError
 from proxy.network import tls
+from proxy.network.dialer import Dialer
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
@@ -271,10 +272,9 @@ async def _fetch(settings: Settings) -> tuple[Finding, ...]:
         return (Finding(Mark.FAILED, "access token", text),)
     origin, oauth = settings.upstream.origin, settings.oauth
     endpoint = TokenEndpoint(
-        origin=str(origin),
-        token_path=oauth.token_path,
-        logout_path=oauth.logout_path,
-        tls=tls.client_context(settings.upstream.ca_file) if origin.is_tls else None,
+        Dialer(origin, tls.client_context(settings.upstream.ca_file) if origin.is_tls else None),
+        oauth.token_path,
+        oauth.logout_path,
         timeout_seconds=oauth.request_timeout_seconds,
     )
     credentials = Credentials(
@@ -284,8 +284,6 @@ async def _fetch(settings: Settings) -> tuple[Finding, ...]:
         grant = await endpoint.fetch(credentials)
     except TokenError as error:
         return (Finding(Mark.FAILED, "access token", why_no_token(error)),)
-    finally:
-        await endpoint.close()
     return (Finding(Mark.OK, "access token", "Telenor accepts the four credentials."), lifetime(grant, oauth))
 
 

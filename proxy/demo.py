@@ -31,6 +31,8 @@ _ORDERS: Final = "/corporate-mobile-subscriptions/v2/orders"
 _ACCOUNTS: Final = "/corporate-accounts/v2/accounts"
 #: The order of Telenor's own example.
 _ORDER: Final = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}
+#: The fault that matters most: nobody can tell from outside whether the order was placed.
+_FAULT: Final = {"name": "order_drop_after", "count": 1}
 
 log = structlog.get_logger("proxy.demo")
 
@@ -104,8 +106,13 @@ Read something:
 End all access tokens, then place the order once more: the proxy gets a new token and sends the order again:
   curl -X POST {sandbox_url}{PREFIX}revoke
 
+Switch on a fault: the next order is placed, and its answer is lost. Place it and see the outcome:
+  curl -X POST {sandbox_url}{PREFIX}faults -d '{json.dumps(_FAULT)}'
+  All faults: telenor-proxy sandbox --help, and docs/sandbox.md.
+
 Look:
   {sandbox_url}{PREFIX}orders  the orders that arrived
+  {sandbox_url}{PREFIX}placed  how often each of them was placed
   {admin}/  the status page; also /status, /readiness and /metrics
 
 A token lives for {_TOKEN_LIFETIME} s here, so that you see `token.renewed` go by below. Ctrl+C ends it all.

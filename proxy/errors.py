@@ -104,6 +104,9 @@ CLIENT_SILENT: Final = Kind(
 ORDER_IN_FLIGHT: Final = Kind("order-in-flight", 409, "The same order is under way", "http_request_denied")
 ORDER_UNKNOWN: Final = Kind("order-unknown", 409, "This order may already be placed", "http_request_denied")
 ORDER_ANSWERED: Final = Kind("order-answered", 409, "This order was answered before", "http_request_denied")
+LENGTH_REQUIRED: Final = Kind(
+    "length-required", 411, "The request does not say how long its body is", "http_request_error"
+)
 CONTENT_TOO_LARGE: Final = Kind(
     "content-too-large", 413, "The request body is too large", "http_request_error"
 )

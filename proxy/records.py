@@ -14,7 +14,7 @@ class Record(NamedTuple):
     sent upstream. error: a word for what went wrong. refused: the request was turned down by the proxy's own rules. outcome:
     of one that failed, whether the API may have acted on it: `not_sent` or `unknown`. trace: the request's `traceparent` (W3C Trace
     Context), if it is a valid one. code: the API's own error code, of an answer 4xx or 5xx that names one. client: the name of the client that
-    called, None without named clients. client_address: where it called from: an IP address, or `uid:pid` on a Unix socket.
+    called, None without named clients. client_address: where it called from: an IP address, or `uid:pid` on a Unix socket. detail: why the proxy answered in the place of the API, as a sentence.
     """
 
     request_id: str
@@ -34,3 +34,4 @@ class Record(NamedTuple):
     code: str | None = None
     client: str | None = None
     client_address: str | None = None
+    detail: str | None = None

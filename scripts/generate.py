@@ -1,6 +1,6 @@
 """Writes the files that others are the source of.
 
-These are, from the code, the schema of the configuration file, the README's table of settings and the page of every message; and the alert rules, as an object for
+These are, from the code, the schema of the configuration file and the README's table of settings; and the alert rules, as an object for
 Kubernetes.
 
 `make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one of them is not current.
@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 
 from bench import report
 from proxy.settings.reference import json_schema, settings_table
-from tests.messages import page
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -55,26 +54,20 @@ def prometheus_rule(_present: str) -> str:
     return _PROMETHEUS_RULE + textwrap.indent(heading + groups, "  ")
 
 
-def results(name: str = "results") -> report.Document:
+def results() -> report.Document:
     """Return what was measured."""
-    found: report.Document = json.loads((ROOT / "bench" / f"{name}.json").read_text(encoding="utf-8"))
+    found: report.Document = json.loads((ROOT / "bench/results.json").read_text(encoding="utf-8"))
     return found
 
 
 def performance(present: str) -> str:
     """Return the page about performance with the current figures."""
-    figures = splice(present, "figures", report.markdown(results()))
-    return splice(figures, "parts", report.markdown(results("parts")))
+    return splice(present, "figures", report.markdown(results()))
 
 
 def plot(_present: str) -> str:
     """Return the plot of the figures."""
     return report.plot(results())
-
-
-def messages(_present: str) -> str:
-    """Return the page of every message, which the tests provoke one by one."""
-    return page.page()
 
 
 def splice(text: str, name: str, part: str) -> str:
@@ -90,7 +83,6 @@ def splice(text: str, name: str, part: str) -> str:
 ARTEFACTS: Final = (
     Artefact("config.schema.json", schema),
     Artefact("README.md", readme),
-    Artefact("docs/messages.md", messages),
     Artefact("docs/performance.md", performance),
     Artefact("docs/images/performance.svg", plot),
     Artefact("deploy/kubernetes/prometheusrule.yaml", prometheus_rule),

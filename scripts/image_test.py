@@ -47,8 +47,8 @@ PRIVILEGES: Final = ("setpriv", "--no-new-privs")
 DOWNLOAD_SECONDS: Final = 900
 STEP_SECONDS: Final = 180
 HEALTHY_SECONDS: Final = 60
-#: What the image may add to its base: a quarter more than today. Half of it is cryptography, uvloop and aiohttp.
-MOST_MEGABYTES: Final = 80
+#: What the image may add to its base: a quarter more than it has today. Most of it is uvloop and aiohttp.
+MOST_MEGABYTES: Final = 60
 CAP_SETUID: Final = 1 << 7  # linux/capability.h
 CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
 SIOCSIFFLAGS: Final = 0x8914  # linux/sockios.h

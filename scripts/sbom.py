@@ -29,8 +29,8 @@ from packaging.utils import canonicalize_name
 import proxy
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-#: What an image can be made of; the extra `otel` is `runtime` and more.
-LOCKS: Final = ("runtime", "otel")
+#: What an image can be made of; the extras are `runtime` and more.
+LOCKS: Final = ("runtime", "otel", "sandbox")
 BILL: Final = "sbom.cdx.json"
 LICENCES: Final = "licences.md"
 

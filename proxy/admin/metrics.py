@@ -72,7 +72,6 @@ _RENEWAL_FAILURES: Final = (
     "no_token",
     "proxy_answered",
     "rate_limited",
-    "proxy_answered",
     "redirected",
     "refused",
     "reset",

@@ -19,17 +19,17 @@ from proxy.network.message import Body, read_response_head
 from proxy.network.stream import Gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from proxy.forward.exchange import Exchange
-    from proxy.forward.upstream import UpstreamConnection
+    from proxy.forward.pool import UpstreamConnection
     from proxy.settings import Settings
 
 #: As much of an answer as may be looked at before it is relayed. A larger error body names no code that we would look for.
 MAX_PEEK: Final = 65536  # bytes
 #: A client that is silent for longer loses its connection to the API to whoever waits for one: a hundred silent clients stop nobody.
 PATIENCE_WHEN_WANTED: Final = 1.0  # seconds
-#: 1xx answers before a final one; nobody honest sends two.
+#: 1xx answers before a final one; an honest API sends one at most.
 MAX_INTERIM: Final = 16
 
 R = TypeVar("R")
@@ -37,14 +37,21 @@ R = TypeVar("R")
 _CONTINUE: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
 _FINAL: Final = 200
+_ERRORS: Final = 400
+#: Turns of the event loop in which a transport reads what the kernel holds.
+_READING_TURNS: Final = 3
 
 
-class ClientLeft(Exception):
-    """The client is gone: nobody is left to answer."""
+class ClientDisconnected(Exception):
+    """The client has disconnected: there is no one to answer."""
+
+    word = "client_left"
 
 
 class ClientSlow(Exception):
     """The client does not read its answer."""
+
+    word = "client_slow"
 
 
 class Bounds(NamedTuple):
@@ -69,14 +76,17 @@ class Bounds(NamedTuple):
 class Attempt:
     """Use it in this order: `send`, perhaps `peek`, perhaps `relay`, `stop` if it `is_uploading`; then `is_whole` and `is_reusable` are right.
 
-    One that has begun on the short way (`short.Begun`) goes on with `receive` in the place of `send`.
+    is_reusable: the API lets the connection serve another call. seen: the first bytes of an error's content, which may name a code.
     """
 
     _upload: asyncio.Task[None] | None = None
     _answer: Body | None = None
-    #: Whether the API lets the connection serve another call.
+    _heads: asyncio.Event | None = None
     is_reusable = False
+    seen = b""
+    _is_sent = False
     _interim = 0
+    _status = 0
     _peeked = b""
     _began = 0.0
 
@@ -88,38 +98,42 @@ class Attempt:
     @property
     def is_whole(self) -> bool:
         """Whether the whole request went out and the whole answer came in."""
-        return self._answer is not None and self._answer.done and self._exchange.body.done
-
-    def transmit(self, host: bytes, credential: bytes, content: bytes) -> None:
-        """Send the head of the request and the content that is there."""
-        exchange = self._exchange
-        request = exchange.request
-        exchange.attempts += 1
-        exchange.committed = not request.is_safe
-        self._began = time.perf_counter()
-        head = rewrite.request_head(request, host, exchange.request_id, credential)
-        self.connection.write(head + content)
+        return self._answer is not None and self._answer.done and self._is_sent
 
     async def send(self, host: bytes, credential: bytes) -> grammar.ResponseHead | None:
         """Send the request and return the head of the final answer; None if the connection ended before a byte of one.
 
-        Raises what a client can do wrong in its body (`Refused`, `ClientLeft`), `Failed`, `Gone`, `TimeoutError`, `grammar.Malformed`.
+        Raises what a client can do wrong in its body (`Refused`, `ClientDisconnected`), `Failed`, `Gone`, `TimeoutError`,
+        `grammar.Malformed`.
         """
         exchange = self._exchange
-        if exchange.client.lost:
-            raise ClientLeft  # while something was waited for: what nobody is there to hear of is not begun
-        earlier = bytes(exchange.kept or b"")
-        content = earlier if exchange.body.done else earlier + self._accept_ready()
-        self.transmit(host, credential, self._framed(content))
-        if not exchange.body.done:
-            self._upload = asyncio.get_running_loop().create_task(self._send_rest())
-        return await self.receive()
+        if exchange.client.lost:  # while something was waited for: nothing has begun, and nothing does
+            raise ClientDisconnected
+        request, body = exchange.request, exchange.body
+        pieces: Iterator[bytes] = iter(())
+        if exchange.held is not None:
+            pieces = exchange.held.pieces()
+            content = next(pieces, b"")
+            whole = exchange.held.size == len(content)
+        else:
+            content = bytes(exchange.kept or b"")
+            if not body.done:
+                content += self._accept_ready()
+            whole = body.done
+        exchange.attempts += 1
+        exchange.committed = not request.is_safe
+        self._began = time.perf_counter()
+        head = rewrite.request_head(request, host, exchange.request_id, credential)
+        self.connection.write(head + self._framed(content, last=whole))
+        self._is_sent = whole
+        if not whole:
+            self._heads = heads = asyncio.Event()
+            rest = self._send_rest(heads) if exchange.held is None else self._send_held(heads, pieces)
+            self._upload = asyncio.get_running_loop().create_task(rest)
+        return await self._receive()
 
-    async def receive(self) -> grammar.ResponseHead | None:
-        """Return the head of the final answer to what was sent; see `send`."""
+    async def _receive(self) -> grammar.ResponseHead | None:
         exchange, connection = self._exchange, self.connection
-        if exchange.client.lost and not exchange.committed:
-            raise ClientLeft
         try:
             head = await read_response_head(connection, self._patience)
             while head.status < _FINAL:
@@ -130,15 +144,23 @@ class Attempt:
                 raise
             return None
         exchange.upstream_seconds = time.perf_counter() - self._began
-        self._answer = Body(connection, grammar.response_framing(head, exchange.request.method))
+        self._answer = answer = Body(connection, grammar.response_framing(head, exchange.request.method))
+        self._status = head.status
         self.is_reusable = (
-            head.minor == 1 and b"close" not in head.options and self._answer.framing != grammar.UNTIL_CLOSE
+            head.minor == 1
+            and b"close" not in head.options
+            and answer.framing != grammar.UNTIL_CLOSE
+            and not (head.status == grammar.NO_CONTENT and _says_length(head))
         )
+        if self._heads is not None:
+            self._heads.set()
         return head
 
     def _patience(self) -> float | None:
-        """How long the API may be silent: until all is sent it is not its turn. The end of the upload sets the deadline of who waits by then."""
-        return None if self.is_uploading else self._bounds.response_timeout
+        """How long the API may be silent: until all is sent, only inside a head. The end of the upload sets the deadline of a wait by then."""
+        if self.is_uploading and not self.connection.buffer:
+            return None
+        return self._bounds.response_timeout
 
     def _pass_on(self, head: grammar.ResponseHead) -> None:
         """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0; and `100 Continue` is between the client and us."""
@@ -147,6 +169,8 @@ class Attempt:
             raise grammar.Malformed("it switches protocols unasked")
         if self._interim > MAX_INTERIM:
             raise grammar.Malformed("it has no end of interim answers")
+        if self._heads is not None:
+            self._heads.set()
         client = self._exchange.client
         if head.status != _CONTINUE and self._exchange.request.minor == 1 and not client.lost:
             client.write(rewrite.interim_head(head))
@@ -156,26 +180,22 @@ class Attempt:
         try:
             return self._accept(self._exchange.body.ready())
         except grammar.Malformed as error:
-            raise _malformed_body(error) from None
+            raise client_fault(error, self._exchange, self._bounds) from None
 
     def _accept(self, piece: bytes) -> bytes:
         exchange = self._exchange
         exchange.keep(piece, self._bounds.max_replay)
         if exchange.body.size > self._bounds.max_body:
-            raise Refused(
-                errors.CONTENT_TOO_LARGE,
-                f"The request body is larger than {self._bounds.max_body} bytes. Send less, or raise limits.max_body_bytes.",
-            )
+            raise too_large(self._bounds)
         return piece
 
-    def _framed(self, content: bytes) -> bytes:
-        body = self._exchange.body
-        if body.framing != grammar.CHUNKED:
+    def _framed(self, content: bytes, *, last: bool) -> bytes:
+        if self._exchange.body.framing != grammar.CHUNKED:
             return content
-        return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if body.done else b"")
+        return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if last else b"")
 
-    async def _send_rest(self) -> None:
-        """Upload what of the request's content is still to come."""
+    async def _send_rest(self, heads: asyncio.Event) -> None:
+        """Upload what of the request's content is still to come. heads: set when a head of an answer was read."""
         exchange, connection = self._exchange, self.connection
         if exchange.request.expects and not exchange.continued and exchange.body.size == 0:
             exchange.continued = True
@@ -184,23 +204,57 @@ class Attempt:
             try:
                 piece = self._accept(await self._patiently(exchange.body.read))
             except (Gone, TimeoutError, grammar.Malformed, Refused) as error:
-                self._fail(self._client_fault(error))
+                self._fail(client_fault(error, exchange, self._bounds))
                 return
-            connection.write(self._framed(piece))
-            try:
-                await connection.drain(self._bounds.response_timeout)
-            except Gone:
-                return  # whoever waits for the answer learns it too, and knows how much of one there is
-            except TimeoutError:
-                self._fail(
-                    Failed(
-                        errors.WRITE_TIMEOUT,
-                        "The API stopped taking the request before it was whole. An order may or may not have been placed: look it up before sending it again.",
-                        outcome=UNKNOWN,
-                    )
-                )
+            if not await self._push(heads, piece, last=exchange.body.done):
                 return
+        self._is_sent = True
         connection.postpone(self._bounds.response_timeout)
+
+    async def _send_held(self, heads: asyncio.Event, pieces: Iterator[bytes]) -> None:
+        """Upload what is left of the content of an order that is here as a whole."""
+        for piece in pieces:
+            if not await self._push(heads, piece, last=False):
+                return
+        self.connection.write(self._framed(b"", last=True))
+        self._is_sent = True
+        self.connection.postpone(self._bounds.response_timeout)
+
+    async def _push(self, heads: asyncio.Event, piece: bytes, *, last: bool) -> bool:
+        """Send a piece, as fast as the API takes it; say whether the upload goes on."""
+        if await self._is_answered(heads):
+            return False
+        self.connection.write(self._framed(piece, last=last))
+        try:
+            await self.connection.drain(self._bounds.response_timeout)
+        except Gone:
+            return False  # the wait for the answer learns it too, and knows how much of one there is
+        except TimeoutError:
+            self._fail(
+                Failed(
+                    errors.WRITE_TIMEOUT,
+                    "The API stopped taking the request before it was whole. An order may or may not have been placed: look it up before sending it again.",
+                    outcome=UNKNOWN,
+                )
+            )
+            return False
+        return True
+
+    async def _is_answered(self, heads: asyncio.Event) -> bool:
+        """Whether the API has answered with an error already, and no longer reads the request (RFC 9112 section 9.3).
+
+        What has arrived is read before anything is written: a write to a connection that the API has closed fails, and an answer that
+        had arrived would be lost with it.
+        """
+        connection = self.connection
+        for _ in range(_READING_TURNS):
+            if not connection.is_readable():
+                break
+            await asyncio.sleep(0)
+        while connection.buffer and self._answer is None and not connection.lost:
+            heads.clear()
+            await heads.wait()
+        return self._status >= _ERRORS
 
     def _fail(self, error: Exception) -> None:
         """Let the wait for the answer end with this error; an answer that has begun is the client's, whatever became of the request."""
@@ -219,23 +273,6 @@ class Attempt:
                 if left <= 0 or self.connection.is_wanted():
                     raise
 
-    def _client_fault(self, error: Exception) -> Exception:
-        if isinstance(error, grammar.Malformed):
-            return _malformed_body(error)
-        if isinstance(error, TimeoutError):
-            return Refused(
-                errors.CLIENT_SILENT,
-                f"No byte of the request body came for {self._bounds.body_timeout:g} s (limits.body_timeout_seconds). Check that the client sends as much as it announces.",
-            )
-        if isinstance(error, Gone):
-            if self._exchange.client.lost:
-                return ClientLeft()
-            return Refused(
-                errors.MALFORMED,
-                "The request body ended before it was whole. Check that the client sends as much as it announces.",
-            )
-        return error
-
     async def peek(self) -> bytes | None:
         """Return the answer's content, without taking it from `relay`; None if it is larger than anybody needs to look at."""
         answer = self._answer
@@ -247,7 +284,7 @@ class Attempt:
     async def relay(self, head: grammar.ResponseHead) -> None:
         """Stream the answer to the client, as fast as it reads; that of an order is read to its end even if the client has left.
 
-        Raises `Gone`, `TimeoutError`, `grammar.Malformed` when the answer breaks, `ClientLeft` or `ClientSlow` when nobody takes it.
+        Raises `Gone`, `TimeoutError`, `grammar.Malformed` when the answer breaks, `ClientDisconnected` or `ClientSlow` when nobody takes it.
         """
         exchange, answer, client = self._exchange, self._answer, self._exchange.client
         assert answer is not None  # noqa: S101 # `send` gave a head
@@ -260,6 +297,7 @@ class Attempt:
         )
         chunked = answer.framing < 0 and exchange.request.minor == 1
         piece = self._peeked + answer.ready()
+        looks = head.status >= _ERRORS
         exchange.status = head.status
         exchange.answered = True
         while True:
@@ -267,18 +305,20 @@ class Attempt:
                 out += (rewrite.chunk(piece) if piece else b"") + (rewrite.LAST_CHUNK if answer.done else b"")
             else:
                 out += piece
+            if looks and len(self.seen) < MAX_PEEK:
+                self.seen += piece[:MAX_PEEK]
             if not client.lost:
                 client.write(out)
                 exchange.bytes_out += len(piece)
             if client.clogged:
                 await self._wait_for_client()
             if client.lost and not exchange.committed:
-                raise ClientLeft
+                raise ClientDisconnected
             if answer.done:
                 break
             piece, out = await answer.read(self._bounds.response_timeout), b""
         if client.lost:
-            raise ClientLeft
+            raise ClientDisconnected
 
     async def _wait_for_client(self) -> None:
         try:
@@ -301,8 +341,36 @@ class Attempt:
                 await self._upload
 
 
-def _malformed_body(error: grammar.Malformed) -> Refused:
+def _says_length(head: grammar.ResponseHead) -> bool:
+    """Whether an answer that has no content claims to have some: what follows it may be that (RFC 9112 section 6.3)."""
+    return head.known.get(b"content-length", [b"0"]) != [b"0"] or b"transfer-encoding" in head.known
+
+
+def too_large(bounds: Bounds) -> Refused:
+    """Return the refusal of a body that is larger than it may be."""
     return Refused(
-        errors.MALFORMED,
-        f"The request body is refused because {error}. Correct the client: nothing is repaired here.",
+        errors.CONTENT_TOO_LARGE,
+        f"The request body is larger than {bounds.max_body} bytes. Send less, or raise limits.max_body_bytes.",
     )
+
+
+def client_fault(error: Exception, exchange: Exchange, bounds: Bounds) -> Exception:
+    """Translate what a client did wrong in its body into what it is told."""
+    if isinstance(error, grammar.Malformed):
+        return Refused(
+            errors.MALFORMED,
+            f"The request body is refused because {error}. Correct the client: nothing is repaired here.",
+        )
+    if isinstance(error, TimeoutError):
+        return Refused(
+            errors.CLIENT_SILENT,
+            f"No byte of the request body came for {bounds.body_timeout:g} s (limits.body_timeout_seconds). Check that the client sends as much as it announces.",
+        )
+    if isinstance(error, Gone):
+        if exchange.client.lost:
+            return ClientDisconnected()
+        return Refused(
+            errors.MALFORMED,
+            "The request body ended before it was whole. Check that the client sends as much as it announces.",
+        )
+    return error

@@ -41,7 +41,7 @@ _DROP_SYN: Final = (
 
 
 def is_readable(connection: socket.socket) -> bool:
-    """Whether the kernel holds something to take in: bytes, the end of them, or a client to accept. False where one cannot ask (Windows)."""
+    """Whether the kernel holds a client to accept. False where one cannot ask (Windows)."""
     if not hasattr(select, "poll"):
         return False
     poll = select.poll()

@@ -1,62 +1,77 @@
-"""One request of a client and what becomes of it: the only state that listener and forwarder share about a call.
+"""One request of a client and what becomes of it: the only state of a call.
 
-The access line and the metrics are made of it when it is over. It holds no token.
+It exists from the first byte of the request to the end of the answer, and becomes the call's record when it is over. It holds no token.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.errors import Refused
+from proxy.records import Record
+
 if TYPE_CHECKING:
-    from proxy.forward.guard import Request
+    from proxy.errors import Problem
+    from proxy.forward.policy import Request
     from proxy.network.message import Body
     from proxy.network.stream import Stream
+    from proxy.orders.content import HeldContent
+    from proxy.orders.desk import Order
 
-#: NGINX's status for a client that left before its answer; it never goes over the wire.
-CLIENT_LEFT: Final = 499
+#: NGINX's status for a client that disconnected before its answer; it never goes over the wire.
+CLIENT_DISCONNECTED: Final = 499
 
 
 class Exchange:
-    """A call under way.
+    """A call.
 
-    request_id: as sent upstream and returned. status: of the answer, 0 while there is none. bytes_out: content bytes sent to the client.
-    attempts: how often the request was sent. upstream_seconds: from sending (the last time) to the head of the answer.
-    token_seconds: waited for a token. error: a word for what went wrong, or None. refused: by our own rules, in the middle of its body.
-    outcome: of a call that failed.
+    request_id: as sent upstream and returned. started: when the whole head was there, on `time.perf_counter`. method and path: None until
+    they are known to be harmless in a log. request, body: set once the request may pass.
+    status: of the answer, 0 while there is none. bytes_out: content bytes sent to the client. attempts: how often the request was sent.
+    upstream_seconds: from sending (the last time) to the head of the answer. token_seconds: waited for a token.
+    error: a word for what went wrong, or None; detail: the same as a sentence. refused: by the proxy's own rules. outcome: of a call that failed.
+    code: the API's own error code.
     kept: the request's content so far, for sending it again; None when it is too much for that.
-    committed: the API may have begun to act on it, so it is followed to its end even if the client leaves.
+    committed: the API may have begun to act on it, so it is followed to its end even if the client disconnects.
+    held: the content of an order that is remembered, whole. order: its record; see `proxy.orders.desk`.
     answered: the head of the final answer is out. keep_alive: the client's connection may go on afterwards.
     """
 
+    request: Request
+    body: Body
+    method: bytes | None = None
+    path: str | None = None
+    trace: str | None = None
     status = 0
     bytes_out = 0
     attempts = 0
     upstream_seconds: float | None = None
     token_seconds = 0.0
     error: str | None = None
+    detail: str | None = None
     refused = False
     outcome: str | None = None
+    code: str | None = None
     committed = False
     continued = False
     answered = False
+    keep_alive = False
+    held: HeldContent | None = None
+    order: Order | None = None
 
-    def __init__(
-        self,
-        request: Request,
-        body: Body,
-        client: Stream,
-        request_id: bytes,
-        started: float,
-        *,
-        keep_alive: bool,
-    ) -> None:
-        self.request = request
-        self.body = body
+    def __init__(self, client: Stream, request_id: bytes, started: float) -> None:
         self.client = client
         self.request_id = request_id
         self.started = started
-        self.keep_alive = keep_alive
         self.kept: bytes | bytearray | None = b""
+
+    def admit(self, request: Request, body: Body, *, keep_alive: bool) -> None:
+        """Note that the request may pass."""
+        self.request = request
+        self.body = body
+        self.path = request.path
+        self.trace = request.trace
+        self.keep_alive = keep_alive
 
     def keep(self, piece: bytes, limit: int) -> None:
         """Remember a piece of the request's content as long as all of it fits the limit."""
@@ -66,5 +81,39 @@ class Exchange:
             self.kept = None
         elif isinstance(self.kept, bytearray):
             self.kept += piece
-        else:
+        elif self.kept:
             self.kept = bytearray(self.kept + piece)
+        else:
+            self.kept = piece
+
+    def fail(self, problem: Problem) -> None:
+        """Note why there is no answer of the API's, or no whole one."""
+        self.refused = isinstance(problem, Refused)
+        # A refusal by the proxy's own name for it, a failure by RFC 9209's finer one.
+        self.error = problem.kind.name if self.refused else problem.kind.proxy_error
+        self.detail = problem.detail
+        self.outcome = problem.outcome
+
+    def record(self, ended: float) -> Record:
+        """Return what is said of the call. ended: on `time.perf_counter`."""
+        body = getattr(self, "body", None)
+        return Record(
+            self.request_id.decode("ascii"),
+            None if self.method is None else self.method.decode("ascii"),
+            self.path,
+            self.status or (CLIENT_DISCONNECTED if self.error == "client_left" else 0),
+            ended - self.started,
+            0 if body is None else body.size,
+            self.bytes_out,
+            self.upstream_seconds,
+            self.token_seconds,
+            self.attempts,
+            self.error,
+            self.refused,
+            self.outcome,
+            self.trace,
+            self.code,
+            None,
+            None,
+            self.detail,
+        )

@@ -1,48 +1,40 @@
 """One request in, one answer out: the order of things, and which failures are tried again.
 
-    token -> (turn) -> connection -> send -> head of the answer -> (401: perhaps a new token, and once more) -> relay
+    token -> (permit of the pacer) -> connection -> send -> head of the answer -> (401: perhaps a new token, and once more) -> relay
 
 Laws
 1. Only a token that the keeper vouches for is sent, and only to the configured origin.
 2. An order is sent again only if the API cannot have acted on it: nothing was written, or it answered 401, which the gateway decides
    before the order reaches anybody.
 3. Once an answer has begun, failure is an abort: no clean end, no second head. This raises, and the listener cuts the connection.
-4. A connection to the API is kept after a whole answer to a whole request, and cut in every other case.
+4. A connection to the API is kept after a whole answer to a whole request, and aborted in every other case.
 """
 
 from __future__ import annotations
 
-import re
 import time
-import zlib
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
-from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientLeft
-from proxy.forward.short import Begun
+from proxy.forward import placing, rewrite
+from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientDisconnected
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
+from proxy.orders.states import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from proxy.forward.exchange import Exchange
     from proxy.forward.pacing import Pacer
-    from proxy.forward.short import Caller
-    from proxy.forward.upstream import Upstream, UpstreamConnection
+    from proxy.forward.pool import Pool, UpstreamConnection
+    from proxy.orders.desk import Desk, Order
     from proxy.settings import Settings
 
+_ERRORS: Final = 400
 _UNAUTHORIZED: Final = 401
-#: Codes of Telenor's gateway that a new token cures: invalid access token, access token expired.
-CURABLE_CODES: Final = frozenset({"40105", "40106"})
 _TOO_MANY_REQUESTS: Final = 429
-# RFC 6750 section 3.1.
-_MAX_CHALLENGE: Final = (
-    1024  # bytes of a WWW-Authenticate that are looked at: the search takes quadratic time
-)
-_INVALID_TOKEN: Final = re.compile(rb"\bbearer\b.*\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE)
-_GZIP_OR_ZLIB: Final = 47  # zlib's wbits: the largest window, either header
 
 _MAY_BE_PLACED: Final = " An order may or may not have been placed: look it up before sending it again."
 _HARMLESS: Final = " Send it again: that does no harm."
@@ -75,6 +67,22 @@ class Tokens(Protocol[T]):
         ...
 
 
+class RejectsToken(Protocol):
+    """Says whether an answer means that a new token would help."""
+
+    def __call__(
+        self,
+        status: int,
+        challenge: Sequence[bytes],
+        content: bytes | None,
+        coding: bytes,
+        *,
+        is_head: bool,
+    ) -> bool:
+        """Judge status, `WWW-Authenticate`, content as it came (None if too large) and `Content-Encoding`."""
+        ...
+
+
 class Forwarder(Generic[T]):
     """Forwards calls; many at a time. Between calls it holds nothing but the current token's field line."""
 
@@ -82,61 +90,49 @@ class Forwarder(Generic[T]):
         self,
         settings: Settings,
         tokens: Tokens[T],
-        upstream: Upstream,
-        error_code: Callable[[bytes], str | None],
+        pool: Pool,
         *,
-        concerns_token: Callable[[str], bool] = CURABLE_CODES.__contains__,
+        error_code: Callable[[bytes | None, bytes], str | None],
+        is_token_rejected: RejectsToken,
         pacer: Pacer | None = None,
         on_throttled: Callable[[str | None], None] | None = None,
+        desk: Desk | None = None,
     ) -> None:
+        self._desk = desk
         self._tokens = tokens
-        self._upstream = upstream
+        self._pool = pool
         self._error_code = error_code
-        self._concerns_token = concerns_token
+        self._is_token_rejected = is_token_rejected
         self._pacer = pacer
         self._on_throttled = on_throttled
         self._host = settings.upstream.origin.host_header
         self._bounds = Bounds.of(settings)
         self._credential: tuple[T | None, bytes] = (None, b"")
 
-    def begin(self, exchange: Exchange, content: bytes, caller: Caller) -> Begun | None:
-        """Send a call that came whole, if nothing has to be waited for; `caller` hears of its answer. None if it was not sent."""
-        token = self._tokens.usable()
-        if token is None or self._pacer is not None:
-            return None
-        connection = self._upstream.reuse()
-        if connection is None:
-            return None
-        bounds = self._bounds
-        exchange.kept = content if len(content) <= bounds.max_replay else None
-        begun = Begun(exchange, connection, bounds, token, self._upstream, caller)
-        try:
-            begun.transmit(self._host, self._credential_line(token), content)
-        except BaseException:
-            begun.leave()
-            self._upstream.discard(connection)
-            raise
-        connection.postpone(bounds.response_timeout)
-        return begun
+    async def forward(self, exchange: Exchange) -> None:
+        """Forward and answer one call; an order that is remembered is placed by placing.py's rules.
 
-    async def forward(self, exchange: Exchange, begun: Begun | None = None) -> None:
-        """Forward and answer one call, or one that has begun on the short way.
+        Raises as `_forward`.
+        """
+        desk, request = self._desk, exchange.request
+        if desk is None or not desk.concerns(request.method, request.order_keys):
+            await self._forward(exchange)
+        else:
+            await placing.place(exchange, desk, self._bounds, self._forward)
 
-        Raises `Refused` or `Failed` when there is no answer of the API's to give, or no more of it (`exchange.answered`); `ClientLeft` and
-        `ClientSlow` when there is nobody to give it to.
+    async def _forward(self, exchange: Exchange) -> None:
+        """Forward and answer one call.
+
+        Raises `Refused` or `Failed` when there is no answer of the API's to give, or no more of it (`exchange.answered`);
+        `ClientDisconnected` and `ClientSlow` when there is no client to give it to.
         """
         token = self._tokens.usable()
         resent = replayed = False
         while True:
-            if begun is None:
-                attempt, token = await self._prepare(exchange, token, resent=resent)
-            else:
-                attempt, token = begun, begun.token
+            attempt, token = await self._prepare(exchange, token, resent=resent)
+            head = None
             try:
-                if begun is None:
-                    head = await attempt.send(self._host, self._credential_line(token))
-                else:
-                    begun, head = None, await attempt.receive()
+                head = await attempt.send(self._host, self._credential_line(token))
                 if head is None:
                     resent = self._may_resend(exchange, resent=resent)
                     continue
@@ -149,14 +145,16 @@ class Forwarder(Generic[T]):
                     # A 401 is the gateway's: nothing has come of the first sending. The wait for another token keeps no connection.
                     exchange.committed, token = False, None
                     continue
-                if head.status == _TOO_MANY_REQUESTS:
-                    await self._count_throttled(head, attempt)
+                if exchange.order is not None:
+                    await self._keep_answer(exchange.order, head, attempt)
                 await attempt.relay(head)
             except (grammar.Malformed, Gone, TimeoutError) as fault:
                 raise self._explained(fault, exchange) from None
             else:
                 return
             finally:
+                if head is not None and head.status >= _ERRORS:
+                    self._note_error(exchange, head, attempt.seen)
                 if attempt.is_uploading:
                     await attempt.stop()
                 self._give_back(attempt.connection, attempt)
@@ -166,7 +164,9 @@ class Forwarder(Generic[T]):
         token = token or await self._wait_for_token(exchange)
         if self._pacer is not None:
             token = await self._in_turn(self._pacer, exchange)
-        connection = None if resent else self._upstream.reuse()
+        if exchange.order is not None:
+            await exchange.order.sent()
+        connection = None if resent else self._pool.reuse()
         if connection is None:
             connection, token = await self._acquire(exchange, resent=resent)
         return Attempt(exchange, connection, self._bounds), token
@@ -175,7 +175,7 @@ class Forwarder(Generic[T]):
         """Wait for a connection, and return it with the token that is in force by then: the wait may outlast one."""
         while True:
             try:
-                connection = await self._upstream.acquire(fresh=resent)
+                connection = await self._pool.acquire(fresh=resent)
             except Failed as error:
                 if resent:
                     # There is no connection now, but the first sending may have been acted on.
@@ -184,14 +184,14 @@ class Forwarder(Generic[T]):
             token = self._tokens.usable()
             if token is not None:
                 return connection, token
-            self._upstream.release(connection, reusable=True)
+            self._pool.release(connection, reusable=True)
             await self._wait_for_token(exchange)
 
     def _give_back(self, connection: UpstreamConnection, attempt: Attempt) -> None:
         if attempt.is_whole:
-            self._upstream.release(connection, reusable=attempt.is_reusable)
+            self._pool.release(connection, reusable=attempt.is_reusable)
         else:
-            self._upstream.discard(connection)
+            self._pool.discard(connection)
 
     @staticmethod
     def _may_resend(exchange: Exchange, *, resent: bool) -> bool:
@@ -235,7 +235,7 @@ class Forwarder(Generic[T]):
         finally:
             exchange.token_seconds += time.perf_counter() - began
         if exchange.client.is_reset():  # it may be long ago, and nobody may have told
-            raise ClientLeft
+            raise ClientDisconnected
         return token
 
     def _credential_line(self, token: T) -> bytes:
@@ -247,36 +247,34 @@ class Forwarder(Generic[T]):
         self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt, token: T
     ) -> bool:
         """Whether a call that was answered with 401 goes out once more. If a new token would help, this one is given up in any case."""
-        if not await self._is_curable(head, attempt) or not self._tokens.invalidate(token):
+        if not await self._is_curable(exchange, head, attempt) or not self._tokens.invalidate(token):
             return False
         if attempt.is_uploading:
             await attempt.stop()  # so that what is kept now is still all of it when the token comes
         return exchange.kept is not None and self._bounds.max_replay > 0
 
-    async def _count_throttled(self, head: grammar.ResponseHead, attempt: Attempt) -> None:
-        if self._on_throttled is not None:
-            self._on_throttled(self._code(head, await attempt.peek()))
+    def _note_error(self, exchange: Exchange, head: grammar.ResponseHead, content: bytes) -> None:
+        """Note the code that the API's error names."""
+        exchange.code = self._error_code(content if len(content) < MAX_PEEK else None, _coding(head))
+        if head.status == _TOO_MANY_REQUESTS and self._on_throttled is not None:
+            self._on_throttled(exchange.code)
 
-    async def _is_curable(self, head: grammar.ResponseHead, attempt: Attempt) -> bool:
-        """Whether a 401 means that a new token would help."""
+    async def _keep_answer(self, order: Order, head: grammar.ResponseHead, attempt: Attempt) -> None:
+        """Record the answer to an order before its client gets it: its content too, unless that is too large."""
         content = await attempt.peek()
-        if any(
-            _INVALID_TOKEN.search(value[:_MAX_CHALLENGE]) for value in head.known.get(b"www-authenticate", ())
-        ):
-            return True
-        code = self._code(head, content)
-        return code is None or self._concerns_token(code)
+        code = self._error_code(content, _coding(head)) if head.status >= _ERRORS else None
+        await order.answered(Answer(head.status, rewrite.passing(head), content), code)
 
-    def _code(self, head: grammar.ResponseHead, content: bytes | None) -> str | None:
-        """Return the code that an error body names, None if it names none or was too large to be looked at."""
-        if content is not None and b"content-encoding" in head.known:
-            content = _decompressed(content)
-        return None if content is None else self._error_code(content)
+    async def _is_curable(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> bool:
+        """Whether a 401 means that a new token would help."""
+        return self._is_token_rejected(
+            head.status,
+            head.known.get(b"www-authenticate", ()),
+            await attempt.peek(),
+            _coding(head),
+            is_head=exchange.request.method == b"HEAD",
+        )
 
 
-def _decompressed(content: bytes) -> bytes:
-    """Return a compressed error body as text, as far as it is one; what cannot be read names no code."""
-    try:
-        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(content, MAX_PEEK)
-    except zlib.error:
-        return b""
+def _coding(head: grammar.ResponseHead) -> bytes:
+    return b",".join(head.known.get(b"content-encoding", ()))

@@ -1,4 +1,4 @@
-"""The port, or Unix socket, that clients use: opened, drained, closed. What happens on its connections is `service.py`'s."""
+"""The port, or Unix socket, that clients use: opened, drained, closed. What happens on its connections is `client.py`'s."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy.forward.client import ClientConnection, Service
 from proxy.forward.closing import SocketFile, stop_listening
-from proxy.forward.service import ClientConnection, Service
 from proxy.network import transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.forward.service import Forwards
+    from proxy.forward.client import Forwards
     from proxy.records import Record
     from proxy.settings import Settings
 

@@ -19,22 +19,18 @@ from proxy.http1.fields import NOT_FORWARDED, NOT_RETURNED
 
 if TYPE_CHECKING:
     from proxy.errors import Problem
-    from proxy.forward.guard import Request
+    from proxy.forward.policy import Request
+    from proxy.orders.desk import Replay
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_ALLOW: Final = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 _PROBLEM_TYPE: Final = "urn:telenor-proxy:problem:"
 
 
 def request_head(request: Request, host: bytes, request_id: bytes, credential: bytes) -> bytes:
     """Return the head that goes upstream. `credential` is the whole `Authorization` field line."""
-    start = request.start = request.start or _start(request, host)
-    return b"".join((start, request_id, b"\r\n", credential, b"\r\n"))
-
-
-def _start(request: Request, host: bytes) -> bytes:
-    """Return all of the head but the request id and what follows it."""
-    lines = _passed(request.lines, NOT_FORWARDED, request.named)
+    lines = b"".join(request.passing)
     if b"_" in lines:
         lines = _without_lookalikes(lines)
     framing = b""
@@ -42,20 +38,15 @@ def _start(request: Request, host: bytes) -> bytes:
         framing = _CHUNKED
     elif request.has_length:
         framing = b"Content-Length: %d\r\n" % request.framing
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Request-Id: " % (
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
         request.method,
         request.target,
         host,
         lines,
         framing,
+        request_id,
+        credential,
     )
-
-
-def _passed(lines: list[grammar.FieldLine], stopping: frozenset[bytes], named: list[bytes]) -> bytes:
-    """Return the field lines that go on: not those that always stop here, nor those that `Connection` names."""
-    if named and not stopping.issuperset(named):
-        stopping = stopping.union(named)
-    return b"".join([line for line, name, _ in lines if name not in stopping])
 
 
 def _without_lookalikes(lines: bytes) -> bytes:
@@ -80,22 +71,58 @@ def response_head(
     elif b"content-length" in head.known and head.status != grammar.NO_CONTENT:
         # HEAD and 304 keep the length of what they do not carry.
         field = b"Content-Length: %b\r\n" % head.known[b"content-length"][0]
-    out = (
-        head.status_line,
-        _passed(head.lines, NOT_RETURNED, head.options),
-        field,
-        b"X-Request-Id: ",
-        request_id,
-        b"\r\n\r\n"
-        if keep_alive and request.minor == 1
-        else b"\r\n%b\r\n" % connection_field(request.minor, keep_alive=keep_alive),
+    connection = (
+        b"" if keep_alive and request.minor == 1 else connection_field(request.minor, keep_alive=keep_alive)
     )
-    return b"".join(out), keep_alive
+    return b"HTTP/1.1 %d %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
+        head.status,
+        head.reason,
+        passing(head),
+        field,
+        request_id,
+        connection,
+    ), keep_alive
+
+
+def passing(head: grammar.ResponseHead) -> bytes:
+    """Return the answer's field lines that go on: neither those that always stop here nor those that `Connection` names."""
+    named = head.options
+    if named and not NOT_RETURNED.issuperset(named):
+        return b"".join(grammar.without_named(head.passing, named))
+    return b"".join(head.passing)
+
+
+def replay(answer: Replay, request: Request, request_id: bytes, *, keep_alive: bool) -> tuple[bytes, bool]:
+    """Return a whole answer that was given before, and whether the connection can go on after it."""
+    has_content = answer.status not in {grammar.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+    keep_alive = keep_alive and request.minor == 1
+    return (
+        b"HTTP/1.1 %d %b\r\n%b%bIdempotency-Replayed: true\r\nIdempotency-Original-Id: %b\r\nX-Request-Id: %b\r\n%b\r\n%b"
+        % (
+            answer.status,
+            _phrase(answer.status),
+            answer.fields,
+            b"Content-Length: %d\r\n" % len(answer.content) if has_content else b"",
+            answer.first_id.encode("ascii"),
+            request_id,
+            connection_field(request.minor, keep_alive=keep_alive),
+            answer.content if has_content else b"",
+        ),
+        keep_alive,
+    )
+
+
+def _phrase(status: int) -> bytes:
+    """Return the usual reason phrase; a status that nobody has registered has none."""
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b""
 
 
 def interim_head(head: grammar.ResponseHead) -> bytes:
     """Return a 1xx answer as it goes to the client."""
-    return b"%b%b\r\n" % (head.status_line, _passed(head.lines, NOT_RETURNED, head.options))
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, passing(head))
 
 
 def connection_field(minor: int, *, keep_alive: bool) -> bytes:
@@ -111,6 +138,15 @@ def chunk(piece: bytes) -> bytes:
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+def options(request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
+    """Return the answer to an OPTIONS request that may go no further."""
+    return b"HTTP/1.1 204 No Content\r\n%bX-Request-Id: %b\r\n%b\r\n" % (
+        _ALLOW,
+        request_id,
+        connection_field(minor, keep_alive=keep_alive),
+    )
 
 
 def problem(
@@ -132,7 +168,7 @@ def problem(
     if error.retry_after is not None:
         extra += b"Retry-After: %d\r\n" % max(1, -int(-error.retry_after // 1))
     if kind.status == HTTPStatus.METHOD_NOT_ALLOWED:
-        extra += b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+        extra += _ALLOW
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
         b"Proxy-Status: telenor-proxy; error=%b\r\nX-Request-Id: %b\r\n%b%b\r\n"

@@ -1,4 +1,4 @@
-"""The fields that are not simply passed on, by lower-case name: one list for each direction, with the reason for each group.
+"""The fields that are not simply passed on, by lower-case name: one table for each direction, with the reason for each group.
 
 What is not named here keeps its name, its value, its number and its order.
 """
@@ -26,6 +26,7 @@ NOT_FORWARDED: Final = HOP_BY_HOP | {
     # credentials: ours replace them, or they are for us
     b"authorization",
     b"proxy-authorization",
+    b"proxy-authenticate",  # a field of answers (RFC 9110 section 11.7.1)
     b"x-proxy-key",
     # written anew
     b"content-length",
@@ -53,7 +54,7 @@ WHO_CALLS: Final = frozenset(
 NOT_RETURNED: Final = HOP_BY_HOP | {
     b"alt-svc",  # would lead the client around the proxy
     b"content-length",  # written anew
-    b"proxy-authenticate",  # between the API and us, if anybody
+    b"proxy-authenticate",  # between the API and this proxy (RFC 9110 section 11.7.1)
     b"x-request-id",  # the client gets the one that was used
     # CORS would open the proxy to web pages
     b"access-control-allow-credentials",
@@ -72,9 +73,23 @@ DECIDING: Final = WHO_CALLS | {
     b"content-length",
     b"expect",
     b"host",
+    b"idempotency-key",
+    b"max-forwards",
     b"traceparent",
     b"transfer-encoding",
     b"www-authenticate",
     b"x-proxy-key",
     b"x-request-id",
 }
+
+#: How a field is treated, as bits; a field without an entry passes.
+STOPS: Final = 1
+DECIDES: Final = 2
+
+
+def _treatments(stopping: frozenset[bytes]) -> dict[bytes, int]:
+    return {name: STOPS * (name in stopping) | DECIDES * (name in DECIDING) for name in stopping | DECIDING}
+
+
+OF_REQUESTS: Final = _treatments(NOT_FORWARDED)
+OF_RESPONSES: Final = _treatments(NOT_RETURNED)

@@ -1,36 +1,40 @@
-"""HTTP/1.1 as RFC 9112 writes it, and nothing more lenient: heads, framing, chunks. Pure: no sockets, no clocks, no settings.
+"""HTTP/1.1 as RFC 9112 writes it, and nothing more lenient: heads and framing. Pure: no sockets, no clocks, no settings.
 
 Laws
-1. What is not in the grammar raises `Malformed`; nothing is repaired, and no message holds a byte of the peer's.
+1. What is not in the grammar raises `Malformed`; nothing is repaired, and no message holds a byte of the peer's. The one exception
+   is RFC 9112 section 5.1: a proxy removes white space between a response's field name and its colon.
 2. One message has one framing. Whatever could be read as two is malformed: two lengths, a length and a coding, a coding that is not
-   exactly `chunked`, any coding in HTTP/1.0 (RFC 9112 sections 6.1 and 6.3 call these the raw material of request smuggling).
-3. CRLF ends a line, and only CRLF; lines do not fold (RFC 9112 sections 2.2 and 5.2 leave a recipient the choice; we take the strict one).
-4. Trailer sections are checked and dropped (RFC 9110 section 6.5.1): a trailer never becomes a field of anything.
+   exactly `chunked`, any coding in HTTP/1.0 (RFC 9112 sections 6.1 and 6.3: request smuggling).
+3. CRLF ends a line, and only CRLF; lines do not fold (RFC 9112 sections 2.2 and 5.2 leave a recipient the choice; this is the strict one).
+4. Nothing is remembered between messages: a head is read with one pattern for all of it, and one pass over its fields.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import re
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from proxy.http1.fields import DECIDING
+from proxy.http1.fields import DECIDES, OF_REQUESTS, OF_RESPONSES, STOPS
 
-# RFC 9110 section 5.6.2 `token`; section 5.5 `field-value` (VCHAR, obs-text, SP, HTAB). Possessive quantifiers: linear time, whatever comes.
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# RFC 9110 section 5.6.2 `token`; section 5.5 `field-value` (VCHAR, obs-text, SP, HTAB). Possessive quantifiers: linear time.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 VALUE: Final = rb"[\t -~\x80-\xff]*+"
+_FIELDS: Final = rb"((?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+)\r\n"
 _REQUEST_LINE: Final = re.compile(rb"(" + TOKEN + rb") ([!-~]++) HTTP/([0-9]\.[0-9])")
-_MINOR: Final = {b"1.1": 1, b"1.0": 0}
+_REQUEST: Final = re.compile(_REQUEST_LINE.pattern + rb"\r\n" + _FIELDS)
+_LOOSE_REQUEST_LINE: Final = re.compile(TOKEN + rb" ([ -~\x80-\xff]*) HTTP/[0-9]\.[0-9]")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: (" + VALUE + rb"))?")
-_FIELD_LINE: Final = re.compile(rb"(" + TOKEN + rb"):[\t ]*+(" + VALUE + rb")")
+_RESPONSE: Final = re.compile(_STATUS_LINE.pattern + rb"\r\n" + _FIELDS)
+#: One field line of a head that has been matched: whole, its name, its value with white space behind it.
+_FIELD: Final = re.compile(rb"(([^:]++):[\t ]*+([^\r]*+)\r\n)")
+_SPACE_BEFORE_COLON: Final = re.compile(rb"(?m)^(" + TOKEN + rb")[\t ]++:")
 _BEGINNING_OF_REQUEST: Final = re.compile(rb"[!-~]*+(?: [!-~]*+){0,2}\r?")
+_MINOR: Final = {b"1.1": 1, b"1.0": 0}
 
 MAX_LENGTH_DIGITS: Final = 18  # of a Content-Length: below 2**60, as with chunks
-
-#: Clients and the API say the same lines again and again: so many are remembered with what they mean, if they are not longer than this.
-MAX_REMEMBERED: Final = 512
-MAX_REMEMBERED_LINE: Final = 256  # bytes
 
 #: Ends a head, together with the end of its last line.
 EMPTY_LINE: Final = b"\r\n\r\n"
@@ -43,51 +47,39 @@ NO_CONTENT: Final = 204
 NOT_MODIFIED: Final = 304
 
 
-T = TypeVar("T")
-
-
 class Malformed(Exception):
     """The peer's bytes are not HTTP/1.1; the text says what is wrong without quoting them."""
 
 
-#: A field line: whole as it came, then its name in lower case, and its value. A bare tuple, because there are ten of them a call.
-FieldLine: TypeAlias = tuple[bytes, bytes, bytes]
 #: The values of the fields that decide something, by lower-case name, in the order they came.
 Known: TypeAlias = dict[bytes, list[bytes]]
 
 
-@dataclasses.dataclass(slots=True)
-class RequestHead:
-    """A request line and its fields, as they came.
+class RequestHead(NamedTuple):
+    """A request line and its fields.
 
-    minor: the 1 of HTTP/1.1, or -1 for another version than 1.0 and 1.1. options: the members of `Connection`, in lower case.
+    minor: the 1 of HTTP/1.1, or -1 for another version than 1.0 and 1.1. passing: the whole lines of the fields that do not always
+    stop here, as they came. field_count: how many there were. options: the members of `Connection`, in lower case.
     """
 
     method: bytes
     target: bytes
     minor: int
-    lines: list[FieldLine]
+    passing: list[bytes]
     known: Known
+    field_count: int
     options: list[bytes]
 
 
-class StatusLine(NamedTuple):
-    """What a status line says. minor: as above. out: how it is said to clients."""
+class ResponseHead(NamedTuple):
+    """A status line and its fields; see `RequestHead`. reason: what stands behind the status, perhaps empty."""
 
     minor: int
     status: int
-    out: bytes
-
-
-@dataclasses.dataclass(slots=True)
-class ResponseHead:
-    """A status line and its fields, as they came; see `RequestHead`."""
-
-    minor: int
-    status: int
-    status_line: bytes
-    lines: list[FieldLine]
+    reason: bytes
+    passing: list[bytes]
     known: Known
+    field_count: int
     options: list[bytes]
 
 
@@ -101,101 +93,84 @@ def members(field_values: list[bytes]) -> list[bytes]:
     ]
 
 
+def without_named(lines: list[bytes], named: list[bytes]) -> list[bytes]:
+    """Return the field lines without those that `Connection` names (RFC 9110 section 7.6.1)."""
+    return [line for line in lines if line.partition(b":")[0].lower() not in named]
+
+
 def parse_request(head: bytes) -> RequestHead:
-    """Parse a whole request head, the empty line included."""
-    rest = _lines(head)
-    line = _REQUEST_LINE.fullmatch(rest.pop(0))
-    if line is None:
-        raise Malformed("the request line is not `METHOD target HTTP/1.1`")
-    method, target, version = line.groups()
-    lines, known, options = _parse_fields(rest)
-    return RequestHead(method, target, _MINOR.get(version, -1), lines, known, options)
+    """Parse a whole request head, the empty line included. Raises `Malformed`."""
+    match = _REQUEST.fullmatch(head)
+    if match is None:
+        raise _malformed(head, _REQUEST_LINE, _fault_of_request_line)
+    method, target, version, fields = match.groups()
+    passing, known, count = _sort(fields, OF_REQUESTS)
+    options = members(known[b"connection"]) if b"connection" in known else []
+    return RequestHead(method, target, _MINOR.get(version, -1), passing, known, count, options)
 
 
 def parse_response(head: bytes) -> ResponseHead:
-    """Parse a whole response head, the empty line included."""
-    rest = _lines(head)
-    first = rest.pop(0)
-    minor, status, out = _status_lines.get(first) or _parse_status_line(first)
-    lines, known, options = _parse_fields(rest)
-    return ResponseHead(minor, status, out, lines, known, options)
+    """Parse a whole response head, the empty line included. Raises `Malformed`."""
+    match = _RESPONSE.fullmatch(head) or _RESPONSE.fullmatch(_SPACE_BEFORE_COLON.sub(rb"\1:", head))
+    if match is None:
+        raise _malformed(head, _STATUS_LINE, _fault_of_status_line)
+    minor, status, reason, fields = match.groups()
+    passing, known, count = _sort(fields, OF_RESPONSES)
+    options = members(known[b"connection"]) if b"connection" in known else []
+    return ResponseHead(int(minor), int(status), reason or b"", passing, known, count, options)
 
 
-def _lines(head: bytes) -> list[bytes]:
-    if not head.endswith(EMPTY_LINE):
-        raise Malformed("its head does not end with an empty line")
-    return head[: -len(EMPTY_LINE)].split(b"\r\n")
-
-
-def _parse_fields(rest: list[bytes]) -> tuple[list[FieldLine], Known, list[bytes]]:
-    lines: list[FieldLine] = []
+def _sort(fields: bytes, treatments: dict[bytes, int]) -> tuple[list[bytes], Known, int]:
+    """Sort the field lines of a matched head: those that pass, and the values of those that decide something."""
+    found = _FIELD.findall(fields)
+    passing: list[bytes] = []
     known: Known = {}
-    for raw in rest:
-        line = _field_lines.get(raw) or _parse_field_line(raw)
-        lines.append(line)
-        name = line[1]
-        if name in DECIDING:
+    for line, raw, value in found:
+        name = raw.lower()
+        treatment = treatments.get(name)
+        if treatment is None:
+            passing.append(line)
+            continue
+        if treatment & DECIDES:
             if name in known:
-                known[name].append(line[2])
+                known[name].append(value.rstrip(b" \t"))
             else:
-                known[name] = [line[2]]
-    options = known.get(b"connection")
-    if options is None:
-        return lines, known, []
-    return lines, known, options if options == _USUAL_OPTIONS else members(options)
+                known[name] = [value.rstrip(b" \t")]
+        if not treatment & STOPS:
+            passing.append(line)
+    return passing, known, len(found)
 
 
-_USUAL_OPTIONS: Final = [b"keep-alive"]
-#: What lines were found to mean. Nothing secret is remembered, and what is malformed is not either.
-_field_lines: Final[dict[bytes, FieldLine]] = {}
-_status_lines: Final[dict[bytes, StatusLine]] = {}
+def _malformed(
+    head: bytes, first_line: re.Pattern[bytes], fault_of_first_line: Callable[[bytes], str]
+) -> Malformed:
+    """Say what is wrong with a head that does not match."""
+    if not head.endswith(EMPTY_LINE):
+        return Malformed("its head does not end with an empty line")
+    line = head.partition(b"\r\n")[0]
+    if first_line.fullmatch(line) is None:
+        return Malformed(fault_of_first_line(line))
+    return Malformed("a field line is not `Name: value` on one line, or holds a control character")
 
 
-#: What is in the name of a field that holds a credential, whoever made it up: `Cookie`, `X-Proxy-Key`, `X-Auth-Token`. Their values are
-#: not remembered, not even for a moment.
-_SECRET: Final = re.compile(rb"auth|cookie|credential|key|pass|secret|session|sign|token")
+def _fault_of_status_line(_: bytes) -> str:
+    return "the status line is not that of an HTTP/1.1 response"
 
 
-@functools.lru_cache(maxsize=MAX_REMEMBERED)
-def is_secret(name: bytes) -> bool:
-    """Whether a field with this name, in lower case, may hold a credential."""
-    return _SECRET.search(name) is not None
-
-
-def _parse_field_line(line: bytes) -> FieldLine:
-    match = _FIELD_LINE.fullmatch(line)
-    if match is None:
-        raise Malformed("a field line is not `Name: value` on one line, or holds a control character")
-    name = match[1].lower()
-    parsed = (line + b"\r\n", name, match[2].rstrip(b" \t"))
-    if not is_secret(name):
-        _remember(_field_lines, line, parsed)
-    return parsed
-
-
-def _parse_status_line(line: bytes) -> StatusLine:
-    match = _STATUS_LINE.fullmatch(line)
-    if match is None:
-        raise Malformed("the status line is not that of an HTTP/1.1 response")
-    minor, status, reason = match.groups()
-    parsed = StatusLine(int(minor), int(status), b"HTTP/1.1 %b %b\r\n" % (status, reason or b""))
-    _remember(_status_lines, line, parsed)
-    return parsed
-
-
-def _remember(memory: dict[bytes, T], line: bytes, meaning: T) -> None:
-    """Remember a line, within bounds; when there are too many, begin anew."""
-    if len(line) <= MAX_REMEMBERED_LINE:
-        if len(memory) >= MAX_REMEMBERED:
-            memory.clear()
-        memory[line] = meaning
+def _fault_of_request_line(line: bytes) -> str:
+    match = _LOOSE_REQUEST_LINE.fullmatch(line)
+    if match is not None and b" " in match[1].strip(b" "):
+        return "the request target holds a blank, which has to be sent as %20"
+    if match is not None and not match[1].isascii():
+        return "the request target holds a character outside ASCII, which has to be percent-encoded"
+    return "the request line is not `METHOD target HTTP/1.1`"
 
 
 def check_beginning(data: bytes | bytearray) -> None:
     """Raise `Malformed` if no request head can begin like this, so that nobody waits for the rest of what will be refused anyway."""
     first, newline, _ = data.partition(b"\r\n")
     if newline and _REQUEST_LINE.fullmatch(first) is None:
-        raise Malformed("the request line is not `METHOD target HTTP/1.1`")
+        raise Malformed(_fault_of_request_line(bytes(first)))
     if not newline and _BEGINNING_OF_REQUEST.fullmatch(first) is None:
         raise Malformed("the request line holds a control character, or is no request line")
     check_line_ends(data)

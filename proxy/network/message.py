@@ -38,7 +38,7 @@ async def read_response_head(stream: Stream, patience: Callable[[], float | None
     if end < 0 or end + 4 > MAX_HEAD:
         raise grammar.Malformed(f"its head is larger than {MAX_HEAD} bytes")
     head = grammar.parse_response(stream.take(end + 4))
-    if len(head.lines) > MAX_FIELDS:
+    if head.field_count > MAX_FIELDS:
         raise grammar.Malformed(f"it has more than {MAX_FIELDS} fields")
     return head
 
@@ -58,15 +58,6 @@ class Body:
         self.framing = framing
         self.done = framing == 0
         self.size = 0
-
-    @classmethod
-    def whole(cls, stream: Stream, size: int) -> Body:
-        """Return one of so many bytes that has arrived and was taken."""
-        body = cls.__new__(cls)
-        body._stream, body._chunks, body._left = stream, None, 0  # noqa: SLF001 # its own
-        body.framing = body.size = size
-        body.done = True
-        return body
 
     def ready(self) -> bytes:
         """Return the content that has already arrived, b"" if there is none. Raises `grammar.Malformed`."""

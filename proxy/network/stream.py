@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
-from typing import TYPE_CHECKING, Final, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Final, cast
 
 #: As much unread input as one connection may hold: asyncio's own default for its streams.
 HIGH_WATER: Final = 65536  # bytes
@@ -31,25 +29,26 @@ class Gone(Exception):
 
 
 class Wait:
-    """One coroutine waits for one thing. Moving the deadline is cheap: a timer that fires too early goes back to sleep.
+    """One coroutine waits for one thing. Moving the deadline is cheap: a timer that fires too early is set anew."""
 
-    `on_silence` is called when a deadline passes while no coroutine waits.
-    """
+    __slots__ = ("_deadline", "_future", "_loop", "_timer", "_timer_at")
 
-    __slots__ = ("_deadline", "_future", "_loop", "_on_silence", "_timer", "_timer_at")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_silence: Callable[[], None] | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._on_silence = on_silence
         self._future: asyncio.Future[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._deadline: float | None = None
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a coroutine waits."""
+        return self._future is not None and not self._future.done()
+
     def begin(self, seconds: float | None) -> asyncio.Future[bool]:
         """Return a future that is false when `wake` came, true after so many seconds; None waits for ever.
 
-        It never fails: a failure that nobody collects, because the task was cancelled meanwhile, would be logged.
+        It never fails: a failure that no coroutine collects, because its task was cancelled meanwhile, would be logged.
         """
         self._future = future = self._loop.create_future()
         self.postpone(seconds)
@@ -73,19 +72,13 @@ class Wait:
 
     def _fired(self) -> None:
         self._timer = None
-        if self._deadline is None:
-            return
         future = self._future
-        if future is not None and future.done():
-            future = None
+        if self._deadline is None or future is None or future.done():
+            return
         if self._loop.time() < self._deadline:
-            if future is not None or self._on_silence is not None:
-                self._arm(self._deadline)
-        elif future is not None:
+            self._arm(self._deadline)
+        else:
             future.set_result(True)
-        elif self._on_silence is not None:
-            self._deadline = None
-            self._on_silence()
 
     def wake(self) -> None:
         """Let the waiting coroutine, if there is one, go on."""
@@ -94,8 +87,7 @@ class Wait:
             future.set_result(False)
 
     def close(self) -> None:
-        """Forget the timer, and whom to call."""
-        self._on_silence = None
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -106,6 +98,7 @@ class Stream(asyncio.Protocol):
 
     __slots__ = (
         "_loop",
+        "_poll",
         "_readable",
         "_reading_paused",
         "_socket",
@@ -138,8 +131,9 @@ class Stream(asyncio.Protocol):
         # Whether bytes have come since the connection last proved to be whole, by a write that did not fail.
         self._unproven = False
         self.clogged = False
-        self._readable = Wait(loop, self.silent)
-        #: Moves the deadline of whoever waits in `more`, or the moment of `silent`.
+        self._poll: select.poll | None = None
+        self._readable = Wait(loop)
+        #: Moves the deadline of the coroutine that waits in `more`.
         self.postpone = self._readable.postpone
         self._writable = Wait(loop)
 
@@ -187,10 +181,26 @@ class Stream(asyncio.Protocol):
         self.clogged = False
         self._writable.wake()
 
-    def silent(self) -> None:
-        """Do what is to be done when a deadline has passed and no coroutine waits: nothing here."""
-
     # What the owner calls.
+
+    def __repr__(self) -> str:
+        """Show the state, and nothing of what was sent or received."""
+        words = [
+            "lost" if self.lost else "ended" if self.ended else "open",
+            f"{len(self.buffer)} bytes unread",
+        ]
+        flags = {
+            "reading paused": self._reading_paused,
+            "clogged": self.clogged,
+            "failed": self.fault is not None,
+        }
+        words += [word for word, is_set in flags.items() if is_set]
+        words += [
+            f"waits to {word}"
+            for word, wait in (("read", self._readable), ("write", self._writable))
+            if wait.is_waited_for
+        ]
+        return f"<{type(self).__name__} {', '.join(words)}>"
 
     async def more(self, seconds: float | None) -> None:
         """Wait for more input than there is. Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds.
@@ -219,6 +229,15 @@ class Stream(asyncio.Protocol):
             return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
         except OSError:  # closed by now
             return False
+
+    def is_readable(self) -> bool:
+        """Whether the kernel holds something to take in: bytes, or the end of them. False where one cannot ask (Windows)."""
+        if self._poll is None:
+            if self._socket is None or not hasattr(select, "poll"):
+                return False
+            self._poll = select.poll()
+            self._poll.register(self._socket.fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def _end(self) -> BaseException:
         return Gone() if self.fault is None else self.fault
@@ -262,6 +281,11 @@ class Stream(asyncio.Protocol):
         timed_out = await self._writable.begin(seconds)
         if timed_out and self.transport.get_write_buffer_size() >= queued:
             raise TimeoutError
+
+    def end(self) -> None:
+        """End what is sent, where the transport can do that without closing (TLS cannot), and go on reading."""
+        if not self.lost and not self.transport.is_closing() and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def close(self) -> None:
         """Send what is queued and close in order."""

@@ -10,6 +10,7 @@ It knows no sockets. What the store could not take is kept by keeper.py.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from dataclasses import replace
@@ -23,12 +24,14 @@ from proxy.orders.states import MAX_CONTENT, Again, Answer, Record, again, endin
 from proxy.orders.store import ClaimLost, StoreAway
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Coroutine, Sequence
+    from typing import TypeAlias
 
     from proxy.errors import Problem
     from proxy.orders.keeper import Keeper
     from proxy.orders.store import Store
+
+    Change: TypeAlias = Callable[[], Coroutine[object, object, object]]
 
 #: Seconds that a client waits before it asks for the answer again.
 _RETRY_AFTER: Final = 2.0
@@ -186,27 +189,35 @@ class Order:
     def left(self) -> None:
         """Note that its client has left: that changes nothing."""
 
-    def abandon(self) -> None:
-        """End it, if nothing else has; without waiting, so also while being cancelled."""
+    def abandon(self, *, may_be_placed: bool) -> None:
+        """End it, if nothing else has; without waiting, so also while being cancelled.
+
+        may_be_placed: the API may have begun to act on it.
+        """
         if not self._is_over:
             self._is_over = True
-            store, record, is_sent = self._keeper.store, self._record, self._is_sent
+            store, record, is_placed = self._keeper.store, self._record, may_be_placed
             self._keeper.later(
-                record, lambda: store.mark_unknown(record) if is_sent else _dropped(store, record)
+                record, lambda: store.mark_unknown(record) if is_placed else _dropped(store, record)
             )
 
-    async def _end(self, change: Callable[[], Coroutine[object, object, object]]) -> None:
+    async def _end(self, change: Change) -> None:
         if not self._is_over:
             self._is_over = True
             await self._keeper.told(self._record, change)
 
 
 class GuardedOrder(Order):
-    """An order without a key. It is remembered if its client has left, or its outcome is unknown."""
+    """An order without a key.
+
+    It is remembered if its client has left before its answer, or if its outcome is unknown. The
+    client may leave before the order ends or after, so either one finds what the other has left.
+    """
 
     def __init__(self, keeper: Keeper, record: Record) -> None:
         super().__init__(keeper, record)
         self._recording: asyncio.Task[bool] | None = None
+        self._ending: Change | None = None
 
     async def sent(self) -> None:
         """Note that its first byte leaves now."""
@@ -214,39 +225,49 @@ class GuardedOrder(Order):
 
     def left(self) -> None:
         """Note that its client has left before its answer was whole there."""
-        if self._recording is None and self._is_sent:
+        if self._recording is None and self._is_sent and not self._is_dropped():
             self._recording = self._keeper.beside(self._remember())
+            if self._ending is not None:
+                self._keeper.beside(self._settle(self._recording, self._ending))
+
+    def _is_dropped(self) -> bool:
+        return self._is_over and self._ending is None
 
     async def _remember(self) -> bool:
         """Make the record; say whether there is one now that is this order's."""
-        keeper, record = self._keeper, replace(self._record, created_at=self._keeper.clock.wall())
+        keeper = self._keeper
         with contextlib.suppress(StoreAway, ClaimLost):
-            if await keeper.asked(keeper.store.reserve(record)) is None:
-                await keeper.asked(keeper.store.mark_sent(record))
+            if await keeper.asked(keeper.store.reserve(self._record)) is None:
+                await keeper.asked(keeper.store.mark_sent(self._record))
                 return True
         return False
 
-    async def answered(self, answer: Answer, code: str | None = None) -> None:
-        """Record the answer if its client has left."""
-        if ending(answer.status, code) == "unknown":
-            self.left()
-        await super().answered(answer, code)
+    async def _settle(self, recording: asyncio.Task[bool], change: Change) -> None:
+        if await asyncio.shield(recording):
+            await self._keeper.told(self._record, change)
 
     async def unknown(self) -> None:
         """Record that the API may have acted on it."""
         self.left()
         await super().unknown()
 
-    def abandon(self) -> None:
+    async def not_sent(self) -> None:
+        """Drop the record, if there is one by now."""
+        if not self._is_over:
+            self._is_over = True
+            if self._recording is not None:
+                await self._settle(self._recording, lambda: self._keeper.store.release(self._record))
+
+    def abandon(self, *, may_be_placed: bool) -> None:
         """End it, if nothing else has."""
         if not self._is_over:
-            self._keeper.beside(self.unknown() if self._is_sent else self.not_sent())
+            self._keeper.beside(self.unknown() if may_be_placed else self.not_sent())
 
-    async def _end(self, change: Callable[[], Coroutine[object, object, object]]) -> None:
-        if self._recording is None:
-            self._is_over = True
-        elif await self._recording:
-            await super()._end(change)
+    async def _end(self, change: Change) -> None:
+        if not self._is_over:
+            self._is_over, self._ending = True, change
+            if self._recording is not None:
+                await self._settle(self._recording, change)
 
 
 async def _dropped(store: Store, record: Record) -> None:

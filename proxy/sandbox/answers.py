@@ -1,6 +1,8 @@
 """What api.telenor.no is known to answer, as tables: the published errors, and the shapes in which their content may come.
 
-Statuses, codes and meanings are Telenor's. The JSON shape of an error is published nowhere, so it is a choice (`SHAPES`).
+Statuses, codes and meanings are Telenor's. The JSON shape of an error is not published, so it is a
+choice (`SHAPES`); the likely one is `gateway`, which old code of Telenor's calls the gateway's
+default.
 Never: state, decisions.
 """
 
@@ -149,6 +151,16 @@ SHAPES: Final[dict[str, Callable[[PublishedError], tuple[str | None, bytes]]]] =
     "errorCode": lambda error: _json({"errorCode": _text(error), "errorMessage": error.words}),
     "error": lambda error: _json({"error": _text(error), "message": error.words}),
     "oauth": lambda error: _json({"error": error.oauth, "error_description": error.words}),
+    "gateway": lambda error: _json(
+        {
+            "httpStatus": error.status,
+            "httpMessage": HTTPStatus(error.status).phrase,
+            "description": error.words,
+            "errorCode": error.code,
+            "resourceId": "sandbox",
+            "origin": "sandbox",
+        }
+    ),
     "fault": lambda error: _json(
         {"fault": {"faultstring": error.words, "detail": {"errorcode": _text(error)}}}
     ),

@@ -1,6 +1,7 @@
 """The API behind the token: orders, accounts, and the reads of the Info API, with the gateway's checks in front.
 
-Paths and methods are Telenor's where `docs/sandbox.md` says so; the shape of most answers is published nowhere and chosen here.
+Paths, methods and shapes are Telenor's where it has published them (docs/api.md);
+docs/sandbox.md says what is chosen here.
 Never: faults, sockets.
 """
 
@@ -22,14 +23,16 @@ from proxy.sandbox.answers import (
     json_answer,
     plain_error,
 )
+from proxy.sandbox.company import ADDRESS_CARDS, AGREEMENTS, ORGANIZATIONS, account_content
 from proxy.sandbox.login import bearer_token
-from proxy.sandbox.values import Answer
+from proxy.sandbox.search import read_page, read_search
+from proxy.sandbox.values import Answer, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from proxy.sandbox.answers import PublishedError
-    from proxy.sandbox.state import Account, Order, Sandbox
+    from proxy.sandbox.state import Order, Sandbox
     from proxy.sandbox.values import Call
 
     Handler = Callable[[Sandbox, Call, str], Answer]
@@ -37,7 +40,10 @@ if TYPE_CHECKING:
 #: Stated by Telenor for accountReference1 to 3.
 MAX_REFERENCE_CHARACTERS: Final = 30
 
-_ORDER_MEMBERS: Final = ("productId", "msisdn", "type")
+#: Published: the members of an order. Ids are strings on a subscription, integers on an agreement.
+_SUBSCRIPTION_ORDER: Final = {"productId": str, "msisdn": str, "type": str}
+_AGREEMENT_ORDER: Final = {"productId": int, "agreementId": int, "type": str}
+_KINDS: Final = {str: "a string", int: "an integer"}
 _ACCOUNT_REFERENCES: Final = ("accountReference1", "accountReference2", "accountReference3")
 _USER_REFERENCE: Final = re.compile(r"userReference[1-9]")
 
@@ -45,14 +51,17 @@ _USER_REFERENCE: Final = re.compile(r"userReference[1-9]")
 def api(sandbox: Sandbox, call: Call) -> Answer:
     """Answer a call of the API: the path first, then the token, then the call itself, as a gateway does."""
     shape = sandbox.settings.error_shape
-    found = _find(call)
+    found = _find(call.method, call.path)
     if found is None:
         return error_answer(NO_SUCH_PATH, shape)
     refusal = _token_refusal(sandbox, call)
     if refusal is not None:
         return error_answer(refusal, shape)
     handler, name = found
-    return handler(sandbox, call, name)
+    try:
+        return handler(sandbox, call, name)
+    except UsageError as error:
+        return error_answer(plain_error(400, str(error)), shape)
 
 
 def _token_refusal(sandbox: Sandbox, call: Call) -> PublishedError | None:
@@ -63,84 +72,108 @@ def _token_refusal(sandbox: Sandbox, call: Call) -> PublishedError | None:
     return {"valid": None, "expired": EXPIRED_TOKEN, "unknown": UNKNOWN_TOKEN}[sandbox.token_state(value)]
 
 
-def _json_object(call: Call) -> dict[str, Any] | None:
+def _json_object(call: Call) -> dict[str, Any]:
     try:
         content = orjson.loads(call.body)
     except orjson.JSONDecodeError:
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _bad_request(sandbox: Sandbox, words: str) -> Answer:
-    return error_answer(plain_error(400, words), sandbox.settings.error_shape)
+        content = None
+    if not isinstance(content, dict):
+        raise UsageError("The body must be a JSON object")
+    return content
 
 
 def _not_found(sandbox: Sandbox) -> Answer:
     return error_answer(NO_SUCH_RESOURCE, sandbox.settings.error_shape)
 
 
+# Orders
+
+
 def _order_content(sandbox: Sandbox, order: Order) -> dict[str, object]:
     return {"orderId": order.id, "status": sandbox.order_status(order)}
 
 
-def _place_order(sandbox: Sandbox, call: Call, _: str) -> Answer:
+def _judge_order(body: dict[str, Any], members: Mapping[str, type]) -> None:
+    # `type` and not `isinstance`: a truth value is an int to Python, but not to JSON.
+    wrong = [
+        f"{name} ({_KINDS[kind]})"
+        for name, kind in members.items()
+        if type(body.get(name)) is not kind or body[name] == ""
+    ]
+    if wrong:
+        raise UsageError(f"Missing, empty or of another type: {', '.join(wrong)}")
+
+
+def _place_subscription_order(sandbox: Sandbox, call: Call, _: str) -> Answer:
+    return _place_order(sandbox, call, _json_object(call), _SUBSCRIPTION_ORDER)
+
+
+def _place_agreement_order(sandbox: Sandbox, call: Call, _: str) -> Answer:
     body = _json_object(call)
-    if body is None:
-        return _bad_request(sandbox, "The body must be a JSON object")
-    missing = [name for name in _ORDER_MEMBERS if not (isinstance(body.get(name), str) and body[name])]
-    if missing:
-        return _bad_request(sandbox, f"Missing, empty or not a string: {', '.join(missing)}")
+    configurations = body.get("configurations", [])
+    if not isinstance(configurations, list) or not all(
+        isinstance(each, dict) and {"id", "value"} <= each.keys() for each in configurations
+    ):
+        raise UsageError("configurations must be a list of objects with id and value")
+    return _place_order(sandbox, call, body, _AGREEMENT_ORDER)
+
+
+def _place_order(sandbox: Sandbox, call: Call, body: dict[str, Any], members: Mapping[str, type]) -> Answer:
+    _judge_order(body, members)
     return json_answer(201, _order_content(sandbox, sandbox.place_order(body, call)))
 
 
-def _show_order(sandbox: Sandbox, _: Call, order_id: str) -> Answer:
+def _show_order(sandbox: Sandbox, call: Call, order_id: str) -> Answer:
     order = sandbox.find_order(order_id)
-    return _not_found(sandbox) if order is None else json_answer(200, _order_content(sandbox, order))
+    if order is None or call.path != f"{order.path}/{order.id}":
+        return _not_found(sandbox)
+    return json_answer(200, _order_content(sandbox, order))
 
 
-def _account_problem(body: dict[str, Any] | None) -> str | None:
-    if body is None:
-        return "The body must be a JSON object"
+# Accounts
+
+
+def _account_body(call: Call) -> dict[str, Any]:
+    body = _json_object(call)
     for name in _ACCOUNT_REFERENCES:
         value = body.get(name, "")
         if not isinstance(value, str) or len(value) > MAX_REFERENCE_CHARACTERS:
-            return f"{name} must be a string of at most {MAX_REFERENCE_CHARACTERS} characters"
-    return None
-
-
-def _account_content(account: Account) -> dict[str, object]:
-    return {**account.body, "accountId": account.id}
+            raise UsageError(f"{name} must be a string of at most {MAX_REFERENCE_CHARACTERS} characters")
+    return body
 
 
 def _create_account(sandbox: Sandbox, call: Call, _: str) -> Answer:
-    body = _json_object(call)
-    problem = _account_problem(body)
-    if body is None or problem is not None:
-        return _bad_request(sandbox, problem or "")
-    return json_answer(201, _account_content(sandbox.create_account(body)))
+    account = sandbox.create_account(_account_body(call))
+    return json_answer(201, account_content(account.id, account.body))
 
 
 def _change_account(sandbox: Sandbox, call: Call, account_id: str) -> Answer:
-    body = _json_object(call)
-    problem = _account_problem(body)
-    if body is None or problem is not None:
-        return _bad_request(sandbox, problem or "")
-    account = sandbox.change_account(account_id, body)
-    return _not_found(sandbox) if account is None else json_answer(200, _account_content(account))
+    account = sandbox.change_account(account_id, _account_body(call))
+    return (
+        _not_found(sandbox)
+        if account is None
+        else json_answer(200, account_content(account.id, account.body))
+    )
 
 
 def _remove_account(sandbox: Sandbox, _: Call, account_id: str) -> Answer:
     return Answer(204) if sandbox.remove_account(account_id) else _not_found(sandbox)
 
 
-def _list_accounts(sandbox: Sandbox, _: Call, __: str) -> Answer:
-    return json_answer(
-        200, {"accounts": [_account_content(account) for account in sandbox.visible_accounts()]}
-    )
+def _list_accounts(sandbox: Sandbox, call: Call, _: str) -> Answer:
+    page = read_page(call.query)
+    visible = [account_content(account.id, account.body) for account in sandbox.visible_accounts()]
+    return json_answer(200, page.of(visible))
 
 
-def _list_subscriptions(sandbox: Sandbox, _: Call, __: str) -> Answer:
-    return json_answer(200, {"mobileSubscriptions": list(sandbox.subscriptions.values())})
+# Subscriptions
+
+
+def _search_subscriptions(sandbox: Sandbox, call: Call, _: str) -> Answer:
+    search = read_search(call.query)
+    found = sandbox.find_subscriptions(search.product_id, search.since_seconds)
+    found.sort(reverse=not search.ascending)
+    return json_answer(200, [sandbox.subscriptions[number] for number in search.page.of(found)])
 
 
 def _show_subscription(sandbox: Sandbox, _: Call, msisdn: str) -> Answer:
@@ -153,49 +186,66 @@ def _change_user_references(sandbox: Sandbox, call: Call, msisdn: str) -> Answer
     if not body or not all(
         _USER_REFERENCE.fullmatch(name) and isinstance(value, str) for name, value in body.items()
     ):
-        return _bad_request(sandbox, "The body must be a JSON object of userReference1 to 9, all strings")
-    subscription = sandbox.subscriptions.get(msisdn)
-    if subscription is None:
-        return _not_found(sandbox)
-    subscription.update(body)
-    return json_answer(200, subscription)
+        raise UsageError("The body must be a JSON object of userReference1 to 9, all strings")
+    subscription = sandbox.change_subscription(msisdn, body)
+    return _not_found(sandbox) if subscription is None else json_answer(200, subscription)
+
+
+# Agreements and organizations
 
 
 def _list_agreements(_: Sandbox, __: Call, ___: str) -> Answer:
-    return json_answer(200, {"agreements": [{"agreementId": "sandbox-agreement-1"}]})
+    return json_answer(200, AGREEMENTS)
 
 
 def _list_organizations(_: Sandbox, __: Call, ___: str) -> Answer:
-    # All zeros is nobody's organization number: real ones begin with 8 or 9.
-    return json_answer(200, {"organizations": [{"organizationNumber": "000000000"}]})
+    return json_answer(200, ORGANIZATIONS)
+
+
+def _list_address_cards(sandbox: Sandbox, _: Call, org_number: str) -> Answer:
+    cards = ADDRESS_CARDS.get(org_number)
+    return _not_found(sandbox) if cards is None else json_answer(200, cards)
 
 
 _SUBSCRIPTIONS: Final = "/corporate-mobile-subscriptions"
 _ACCOUNTS: Final = "/corporate-accounts/v2/accounts"
+_AGREEMENTS: Final = "/corporate-agreements/v2"
+
+#: Where a POST places an order, and nothing else.
+ORDER_PATHS: Final = (f"{_SUBSCRIPTIONS}/v2/orders", f"{_AGREEMENTS}/orders")
 
 #: Method and path as a regular expression, matched against the raw path: the same resource spelled otherwise does not exist.
 _ROUTES: Final[tuple[tuple[str, re.Pattern[str], Handler], ...]] = tuple(
     (method, re.compile(pattern), handler)
     for method, pattern, handler in (
-        ("POST", f"{_SUBSCRIPTIONS}/v2/orders()", _place_order),
+        ("POST", f"{_SUBSCRIPTIONS}/v2/orders()", _place_subscription_order),
         ("GET", f"{_SUBSCRIPTIONS}/v2/orders/([^/]+)", _show_order),
-        ("GET", f"{_SUBSCRIPTIONS}/v2/mobile-subscriptions()", _list_subscriptions),
+        ("GET", f"{_SUBSCRIPTIONS}/v2/mobile-subscriptions()", _search_subscriptions),
         ("GET", f"{_SUBSCRIPTIONS}/v2/mobile-subscriptions/([^/]+)", _show_subscription),
         ("PUT", f"{_SUBSCRIPTIONS}/v1/([^/]+)/user-references", _change_user_references),
         ("POST", f"{_ACCOUNTS}()", _create_account),
         ("GET", f"{_ACCOUNTS}()", _list_accounts),
+        ("GET", "/corporate-accounts/v1()", _list_accounts),
         ("PUT", f"{_ACCOUNTS}/([^/]+)", _change_account),
         ("DELETE", f"{_ACCOUNTS}/([^/]+)", _remove_account),
-        ("GET", "/corporate-agreements/v2/agreements()", _list_agreements),
+        ("POST", f"{_AGREEMENTS}/orders()", _place_agreement_order),
+        ("GET", f"{_AGREEMENTS}/orders/([^/]+)", _show_order),
+        ("GET", f"{_AGREEMENTS}/agreements()", _list_agreements),
         ("GET", "/organizations/v1/organizations()", _list_organizations),
+        ("GET", "/organizations/([^/]+)/address-cards", _list_address_cards),
     )
 )
 
 
-def _find(call: Call) -> tuple[Handler, str] | None:
+def knows(method: str, path: str) -> bool:
+    """Say whether there is such a call, whatever it would answer."""
+    return _find(method, path) is not None
+
+
+def _find(method: str, path: str) -> tuple[Handler, str] | None:
     """Find the handler, and the name in the path, if the path has one."""
-    for method, pattern, handler in _ROUTES:
-        match = pattern.fullmatch(call.path)
-        if method == call.method and match is not None:
+    for known, pattern, handler in _ROUTES:
+        match = pattern.fullmatch(path)
+        if known == method and match is not None:
             return handler, match[1]
     return None

@@ -37,6 +37,13 @@ DEFAULT_PORT: Final = 8081
 _MAX_PORT: Final = 65535
 #: Everything the control API does is instant; a sandbox that has not answered by then is not one.
 _CONTROL_TIMEOUT_SECONDS: Final = 10
+_NO_TRUSTME: Final = (
+    "--tls makes a certificate with trustme, which is not installed. "
+    "Install the extra (telenor-proxy[sandbox]), or leave --tls away."
+)
+#: Both commands write a fault and a setting in the same way.
+_FAULT_SYNOPSIS: Final = "NAME[=VALUE][:COUNT]"
+_SETTING_SYNOPSIS: Final = "NAME=VALUE"
 _FAULT_ARGUMENT: Final = re.compile(r"(?P<name>[^=:]*)(?:=(?P<value>.*?))?(?::(?P<count>\d+))?", re.DOTALL)
 
 
@@ -61,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_fault,
-        metavar="NAME[=VALUE][:COUNT]",
+        metavar=_FAULT_SYNOPSIS,
         help="switch a fault on from the start, for COUNT calls or until reset; can be given several times",
     )
     parser.add_argument(
@@ -69,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_setting,
-        metavar="NAME=VALUE",
+        metavar=_SETTING_SYNOPSIS,
         help="start with this setting; can be given several times",
     )
 
@@ -116,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | None) -> int:
-    # aiohttp and trustme (cryptography) are slow to import: `run` pays for them, not every use of the command line.
+    # aiohttp is slow to import: `run` pays for it, not every use of the command line.
     from proxy.sandbox.server import running  # noqa: PLC0415 # see above
 
     stop = asyncio.Event()
@@ -124,7 +131,11 @@ async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | N
         # Windows has no signal handlers in its loop; there KeyboardInterrupt ends the run.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    context, ca_file = (None, None) if tls_directory is None else _make_tls(host, tls_directory)
+    try:
+        context, ca_file = (None, None) if tls_directory is None else _make_tls(host, tls_directory)
+    except ImportError:
+        _complain(_NO_TRUSTME)
+        return 1
     async with contextlib.AsyncExitStack() as stack:
         try:
             url = await stack.enter_async_context(running(sandbox, host, port, context, log=_log))
@@ -137,7 +148,7 @@ async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | N
 
 
 def _make_tls(host: str, directory: Path) -> tuple[ssl.SSLContext, Path]:
-    from proxy.sandbox.tls import make_certificate  # noqa: PLC0415 # see _serve
+    from proxy.sandbox.tls import make_certificate  # noqa: PLC0415 # with the extra only
 
     context, authority = make_certificate(host)
     ca_file = directory / "ca.pem"
@@ -162,6 +173,7 @@ def _welcome(sandbox: Sandbox, host: str, url: str, ca_file: Path | None) -> str
         f"  username       {credentials.username}",
         f"  password       {credentials.password}",
         f"Orders it has accepted:  {url}{PREFIX}orders",
+        f"How often each was placed: {url}{PREFIX}placed",
         f"State and counters:      {url}{PREFIX}state",
     ]
     if ca_file is not None:
@@ -201,15 +213,15 @@ def add_control_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("state", help="settings, faults and counters")
     actions.add_parser("orders", help="the orders it has accepted")
+    actions.add_parser("placed", help="how often each order was placed, by its content")
     actions.add_parser("reset", help="back to the start: settings, faults, orders, accounts and counters")
     actions.add_parser("revoke", help="end all access tokens")
-    fault = actions.add_parser("fault", help="switch a fault on, or off with --count 0")
-    fault.add_argument("name", metavar="NAME", choices=FAULTS, help=", ".join(FAULTS))
-    fault.add_argument("value", metavar="VALUE", nargs="?")
-    fault.add_argument("--count", type=int, help="so many calls meet it (default: all, until reset)")
+    fault = actions.add_parser("fault", help="switch a fault on, or off with a COUNT of 0")
+    fault.add_argument("fault", type=_fault, metavar=_FAULT_SYNOPSIS, help=", ".join(FAULTS))
     setting = actions.add_parser("set", help="change a setting")
-    setting.add_argument("key", metavar="KEY", help=", ".join(Settings.__dataclass_fields__))
-    setting.add_argument("value", metavar="VALUE")
+    setting.add_argument(
+        "setting", type=_setting, metavar=_SETTING_SYNOPSIS, help=", ".join(Settings.__dataclass_fields__)
+    )
 
 
 def _url(text: str) -> str:
@@ -247,9 +259,10 @@ def _control_request(args: argparse.Namespace) -> tuple[str, str, dict[str, obje
     """Say it in the control API's words: method, page and JSON content."""
     match args.action:
         case "fault":
-            return "POST", "faults", {"name": args.name, "value": args.value, "count": args.count}
+            fault = args.fault
+            return "POST", "faults", {"name": fault.kind.name, "value": fault.value, "count": fault.remaining}
         case "set":
-            return "PATCH", "settings", {args.key: args.value}
+            return "PATCH", "settings", dict([args.setting])
         case "reset" | "revoke":
             return "POST", args.action, None
         case _:

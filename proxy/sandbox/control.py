@@ -103,6 +103,10 @@ def _orders(sandbox: Sandbox, _: Call) -> object:
     return {"orders": sandbox.orders_shown()}
 
 
+def _placed(sandbox: Sandbox, _: Call) -> object:
+    return {"placed": sandbox.placed_shown()}
+
+
 def _faults(sandbox: Sandbox, call: Call) -> object:
     wanted = _json_object(call)
     unknown = wanted.keys() - {"name", "value", "count"}
@@ -129,6 +133,7 @@ def _reset(sandbox: Sandbox, _: Call) -> object:
 _ENDPOINTS: Final[dict[str, dict[str, Callable[[Sandbox, Call], object]]]] = {
     f"{PREFIX}state": {"GET": _state},
     f"{PREFIX}orders": {"GET": _orders},
+    f"{PREFIX}placed": {"GET": _placed},
     f"{PREFIX}faults": {"POST": _faults},
     f"{PREFIX}settings": {"PATCH": _settings},
     f"{PREFIX}revoke": {"POST": _revoke},

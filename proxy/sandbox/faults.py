@@ -1,7 +1,9 @@
 """What can be made to go wrong, as a table, and which of it is switched on.
 
-A fault is an effect on the calls of one place (token endpoint, logout, API). Per call one fault applies, and the place's delay on top
-of it. Faults with a count come first, the oldest first, so that several make a sequence; then those without one, the newest first.
+A fault is an effect on the calls of one place: token endpoint, logout, API, and of the API only what
+places an order. Per call one fault applies, and the delays of its places on top of it. Faults with a
+count come first, the oldest first, so that several make a sequence; then those without one, the
+newest first.
 Never: sockets; a call's own content.
 """
 
@@ -28,7 +30,10 @@ from proxy.sandbox.values import Answer, Delivery, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+#: Where a call belongs, for counting.
 Place = Literal["token", "logout", "api"]
+#: Where a fault waits: `order` is the calls of `api` that place an order.
+FaultPlace = Literal["token", "logout", "api", "order"]
 
 #: Here the sandbox counts who followed its redirect: a client must not post its password anywhere but to the token endpoint.
 REDIRECTED_PATH: Final = "/_sandbox/redirected"
@@ -43,11 +48,13 @@ class Effect:
     """What a fault does to one call.
 
     acts: the call is carried out all the same: a token is issued, an order is placed.
+    times: so often is it carried out, if it is: two orders from one call.
     error, answer: what is answered instead; an error takes the shape of the settings, an answer goes out as it is.
     delay_seconds: the call is carried out at once, and its answer held back for so long.
     """
 
     acts: bool = False
+    times: int = 1
     error: PublishedError | None = None
     answer: Answer | None = None
     delivery: Delivery = Delivery.WHOLE
@@ -59,7 +66,7 @@ class FaultKind:
     """One row of the table. `effect` makes the effect from a value (the default, when none is given) or raises UsageError."""
 
     name: str
-    place: Place
+    place: FaultPlace
     default: str | None
     effect: Callable[[object], Effect]
 
@@ -99,6 +106,9 @@ def _token_answer(body: bytes, content_type: str | None = JSON_TYPE) -> Callable
 _DROPPED: Final = partial(_fixed, Effect(delivery=Delivery.NONE))
 _DROPPED_AFTER: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.NONE))
 _HALF: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.HALF))
+_SILENT: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.SILENT))
+_ANSWERED_TWICE: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.TWICE))
+_PLACED_TWICE: Final = partial(_fixed, Effect(acts=True, times=2))
 
 #: A field injection for whoever copies the token into a header unseen; RFC 6750 section 2.1 allows none of these characters.
 _ILLEGAL_TOKEN: Final = json_answer(
@@ -137,6 +147,13 @@ FAULTS: Final[dict[str, FaultKind]] = {
         FaultKind("api_drop", "api", None, _DROPPED),
         FaultKind("api_drop_after", "api", None, _DROPPED_AFTER),
         FaultKind("api_half", "api", None, _HALF),
+        FaultKind("order_slow", "order", "5", _slow),
+        FaultKind("order_silent", "order", None, _SILENT),
+        FaultKind("order_drop", "order", None, _DROPPED),
+        FaultKind("order_drop_after", "order", None, _DROPPED_AFTER),
+        FaultKind("order_half", "order", None, _HALF),
+        FaultKind("order_answered_twice", "order", None, _ANSWERED_TWICE),
+        FaultKind("order_placed_twice", "order", None, _PLACED_TWICE),
     )
 }
 
@@ -189,9 +206,12 @@ class Faults:
         """For the control API."""
         return [fault.shown() for fault in self._active.values()]
 
-    def take(self, place: Place) -> list[ActiveFault]:
-        """Take what meets the next call of that place: at most one fault, and the delay. A count goes down, and ends its fault at 0."""
-        here = [fault for fault in self._active.values() if fault.kind.place == place]
+    def take(self, *places: FaultPlace) -> list[ActiveFault]:
+        """Take what meets the next call of these places: at most one fault, and the delays.
+
+        A count goes down, and ends its fault at 0.
+        """
+        here = [fault for fault in self._active.values() if fault.kind.place in places]
         delays = [fault for fault in here if fault.effect.delay_seconds is not None]
         others = [fault for fault in here if fault.effect.delay_seconds is None]
         counted = [fault for fault in others if fault.remaining is not None]

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from proxy.sandbox.answers import error_answer
-from proxy.sandbox.backend import api
+from proxy.sandbox.backend import ORDER_PATHS, api
 from proxy.sandbox.login import LOGOUT_PATH, TOKEN_PATH, logout, token
 from proxy.sandbox.values import Answer, Delivery, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.sandbox.faults import Place
+    from proxy.sandbox.faults import FaultPlace, Place
     from proxy.sandbox.state import Sandbox
     from proxy.sandbox.values import Call
 
@@ -41,12 +41,19 @@ def place_of(path: str) -> Place:
     return "logout" if path == LOGOUT_PATH else "api"
 
 
+def _fault_places(place: Place, call: Call) -> tuple[FaultPlace, ...]:
+    return ("api", "order") if call.method == "POST" and call.path in ORDER_PATHS else (place,)
+
+
 def reply(sandbox: Sandbox, call: Call) -> Reply:
     """Carry the call out, or not, as the faults say, and count it."""
     place = place_of(call.path)
-    faults = sandbox.faults.take(place)
+    faults = sandbox.faults.take(*_fault_places(place, call))
     effects = [fault.effect for fault in faults]
-    answer = _ENDPOINTS[place](sandbox, call) if all(effect.acts for effect in effects) else _NOTHING
+    answer = _NOTHING
+    if all(effect.acts for effect in effects):
+        for _ in range(max((effect.times for effect in effects), default=1)):
+            answer = _ENDPOINTS[place](sandbox, call)
     for effect in effects:
         if effect.error is not None:
             answer = error_answer(effect.error, sandbox.settings.error_shape)

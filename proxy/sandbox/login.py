@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from proxy.sandbox.answers import (
+    JSON_TYPE,
     LOGOUT_NO_BEARER,
     LOGOUT_WRONG_TOKEN,
     NO_BASIC,
@@ -26,7 +27,7 @@ from proxy.sandbox.answers import (
     error_answer,
     json_answer,
 )
-from proxy.sandbox.settings import EXPIRES_IN
+from proxy.sandbox.settings import EXPIRES_IN, MINIMAL
 from proxy.sandbox.values import Answer
 
 if TYPE_CHECKING:
@@ -51,8 +52,17 @@ def token(sandbox: Sandbox, call: Call) -> Answer:
         return error_answer(error, sandbox.settings.error_shape, note)
     value, seconds = sandbox.log_in(sandbox.credentials.username)
     expires_in = EXPIRES_IN[sandbox.settings.expires_in](seconds)
+    if sandbox.settings.token_answer == MINIMAL:
+        return _minimal(value, expires_in)
     content = {"access_token": value, "expires_in": expires_in, "token_type": "Bearer"}
     return json_answer(200, {name: each for name, each in content.items() if each is not None}, NO_STORE)
+
+
+def _minimal(value: str, expires_in: object) -> Answer:
+    """Write two strings, with a space before each colon, as the real endpoint was seen to do."""
+    members = {"access_token": value} | ({} if expires_in is None else {"expires_in": str(expires_in)})
+    written = ", ".join(f'"{name}" : "{each}"' for name, each in members.items())
+    return Answer(200, f"{{{written}}}".encode(), JSON_TYPE, NO_STORE)
 
 
 def _refusal(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | None:

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from proxy.sandbox.state import Sandbox
+    from proxy.sandbox.values import Answer
 
     Log = Callable[[str], None]
     Sleep = Callable[[float], Awaitable[object]]
 
 #: Above the proxy's own default limit of 10 MiB, so that it is not the sandbox that refuses.
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+#: So often does a call that is never answered look whether its caller is still there.
+_LEFT_SECONDS: Final = 0.05
 #: A slow fault must not hold up the end of the sandbox.
 _SHUTDOWN_SECONDS: Final = 0.25
 
@@ -57,9 +60,9 @@ def create_app(sandbox: Sandbox, *, log: Log | None = None, sleep: Sleep = async
     # A middleware and not a route, for aiohttp's router decodes and normalizes paths; the gateway here judges the raw one.
     @web.middleware
     async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 # the name is aiohttp's
-        path = request.raw_path.partition("?")[0]
+        path, _, query = request.raw_path.partition("?")
         with sandbox.token_call() if place_of(path) == "token" else nullcontext():
-            call = Call(request.method, path, _fields(request), await request.read())
+            call = Call(request.method, path, _fields(request), await request.read(), query)
             if path.startswith(PREFIX):
                 made = Reply(control(sandbox, call, _local_address(request)))
             else:
@@ -92,25 +95,51 @@ async def _plain_head(_: web.BaseRequest, response: web.StreamResponse) -> None:
 
 
 async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
-    if made.delivery is Delivery.NONE:
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response()  # written to nobody
-    answer = made.answer
-    if made.delivery is Delivery.WHOLE:
-        whole = web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
-        whole.headers.extend(answer.fields)
-        return whole
-    half = web.StreamResponse(status=answer.status)
-    half.headers.extend(answer.fields)
+    match made.delivery:
+        case Delivery.WHOLE:
+            answer = made.answer
+            whole = web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
+            whole.headers.extend(answer.fields)
+            return whole
+        case Delivery.TWICE:
+            return await _twice(request, made.answer)
+        case Delivery.HALF:
+            half = await _head(request, made.answer)
+            await half.write(made.answer.body[: len(made.answer.body) // 2])
+            if request.transport is not None:
+                request.transport.close()
+            return half
+        case Delivery.SILENT:
+            # aiohttp has no event for a caller who leaves while its call is being answered.
+            while request.transport is not None:  # noqa: ASYNC110 # see above
+                await asyncio.sleep(_LEFT_SECONDS)
+        case Delivery.NONE:
+            if request.transport is not None:
+                request.transport.abort()
+    return web.Response()  # there is no connection to write it to
+
+
+async def _head(request: web.Request, answer: Answer) -> web.StreamResponse:
+    """Send the head of the whole answer."""
+    response = web.StreamResponse(status=answer.status)
+    response.headers.extend(answer.fields)
     if answer.content_type is not None:
-        half.content_type = answer.content_type
-    half.content_length = len(answer.body)
-    await half.prepare(request)
-    await half.write(answer.body[: len(answer.body) // 2])
+        response.content_type = answer.content_type
+    response.content_length = len(answer.body)
+    await response.prepare(request)
+    return response
+
+
+async def _twice(request: web.Request, answer: Answer) -> web.StreamResponse:
+    """Send the whole answer, then the same bytes again, which answer nothing that was asked."""
+    response = await _head(request, answer)
+    await response.write(answer.body)
+    await response.write_eof()
     if request.transport is not None:
-        request.transport.close()
-    return half
+        head = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+        again = f"HTTP/1.1 {response.status} {response.reason}\r\n{head}\r\n".encode() + answer.body
+        request.transport.write(again)
+    return response
 
 
 def _line(call: Call, made: Reply) -> str:

@@ -31,6 +31,11 @@ EXPIRES_IN: Final[dict[str, Callable[[float], object]]] = {
     "words": lambda _seconds: "soon",
 }
 
+#: The members of a login's answer. `minimal` is what the real endpoint was seen to give: two
+#: strings, and no `token_type`.
+MINIMAL: Final = "minimal"
+TOKEN_ANSWERS: Final = ("full", MINIMAL)
+
 
 def read_number(value: object) -> float:
     """Read a number of seconds from JSON or from the command line; a whole one stays whole."""
@@ -75,6 +80,7 @@ class Settings:
 
     token_lifetime_seconds: float = field(default=3599, metadata={"read": read_number})
     expires_in: str = field(default="number", metadata={"read": _one_of(EXPIRES_IN)})
+    token_answer: str = field(default="full", metadata={"read": _one_of(TOKEN_ANSWERS)})
     allowed_scopes: str = field(default="orders accounts", metadata={"read": _words})
     single_session: bool = field(default=False, metadata={"read": _switch})
     shared_token: bool = field(default=False, metadata={"read": _switch})

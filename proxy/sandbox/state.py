@@ -6,6 +6,7 @@ The one place with mutable state. Never: HTTP, sockets, waiting. Clock and rando
 from __future__ import annotations
 
 import base64
+import math
 import secrets
 import time
 from collections import Counter, deque
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
+from proxy.sandbox import company
 from proxy.sandbox.faults import Faults, make_fault
 from proxy.sandbox.settings import Settings
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: So many tokens, orders and accounts are remembered: enough for any test, and a load test of days does not fill the memory.
 KEPT: Final = 10_000
+#: Published: an account's id has up to 8 digits.
+_FIRST_ACCOUNT: Final = 90_000_000
 #: 160 bits, as RFC 6749 section 10.10 recommends against guessing.
 _TOKEN_BYTES: Final = 20
 
@@ -63,7 +67,7 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenCall:
-    """One call of the token endpoint: its status (`dropped` when the caller saw none) and Telenor's code, if it was refused with one."""
+    """One call of the token endpoint: its outcome (see `Reply`), and Telenor's code in a refusal."""
 
     outcome: str
     code: int | None
@@ -73,14 +77,19 @@ class TokenCall:
 class Order:
     """An order that was accepted.
 
-    count: orders with this very body so far, this one included; 2 means that it was placed twice.
-    authorization_fields: how many `Authorization` fields came with it. field_names: all names, in lower case, in their order.
+    path: where it was placed, on a subscription or on an agreement.
+    count: orders with this very body at that path so far, this one included; 2 means twice.
+    request_id, idempotency_key: what came as `X-Request-Id` and `Idempotency-Key`, if anything.
+    authorization_fields: how many `Authorization` fields came with it.
+    field_names: all names, in lower case, in their order.
     """
 
     id: str
+    path: str
     body: dict[str, Any]
     count: int
     request_id: str | None
+    idempotency_key: str | None
     authorization_fields: int
     field_names: tuple[str, ...]
     placed_at: float
@@ -93,10 +102,6 @@ class Account:
     id: str
     body: dict[str, Any]
     visible_at: float
-
-
-#: The subscriptions that the Info API knows: the number of Telenor's own example, and the next one.
-_MSISDNS: Final = ("4799885577", "4799885578")
 
 
 class Sandbox:
@@ -123,8 +128,9 @@ class Sandbox:
     def _forget(self) -> None:
         self._orders: dict[str, Order] = {}
         self._accounts: dict[str, Account] = {}
-        self._bodies: Counter[bytes] = Counter()
-        self.subscriptions: dict[str, dict[str, Any]] = {number: {"msisdn": number} for number in _MSISDNS}
+        self._placed: Counter[tuple[str, bytes]] = Counter()
+        self.subscriptions = company.subscriptions()
+        self._changed_at = dict.fromkeys(self.subscriptions, self._now())
         self.token_calls: deque[TokenCall] = deque(maxlen=KEPT)
         self.counters: Counter[str] = Counter()
         self._by_outcome: dict[Place, Counter[str]] = {
@@ -184,7 +190,7 @@ class Sandbox:
             token.ended = True
         return len(valid)
 
-    # Orders and accounts
+    # Orders
 
     @property
     def orders(self) -> list[Order]:
@@ -194,22 +200,24 @@ class Sandbox:
     def place_order(self, body: dict[str, Any], call: Call) -> Order:
         """Accept an order. The same order twice is two orders: the API knows no idempotency key."""
         self.counters["orders"] += 1
-        canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-        self._bodies[canonical] += 1
-        if self._bodies[canonical] > 1:
+        content = _content(call.path, body)
+        self._placed[content] += 1
+        if self._placed[content] > 1:
             self.counters["repeated_orders"] += 1
         order = Order(
             id=f"sandbox-order-{self.counters['orders']}",
+            path=call.path,
             body=body,
-            count=self._bodies[canonical],
+            count=self._placed[content],
             request_id=call.first("X-Request-Id"),
+            idempotency_key=call.first("Idempotency-Key"),
             authorization_fields=len(call.all("Authorization")),
             field_names=tuple(name.lower() for name, _ in call.fields),
             placed_at=self._now(),
         )
         self._orders[order.id] = order
         _keep_newest(self._orders)
-        _keep_newest(self._bodies)
+        _keep_newest(self._placed)
         return order
 
     def find_order(self, order_id: str) -> Order | None:
@@ -218,14 +226,50 @@ class Sandbox:
 
     def order_status(self, order: Order) -> str:
         """Say how far it is: `ACCEPTED` at first, `COMPLETED` after the delay."""
-        done = self._now() >= order.placed_at + self.settings.order_delay_seconds
-        return "COMPLETED" if done else "ACCEPTED"
+        return "COMPLETED" if self._now() >= self._completed_at(order) else "ACCEPTED"
+
+    def _completed_at(self, order: Order) -> float:
+        return order.placed_at + self.settings.order_delay_seconds
+
+    # Subscriptions
+
+    def find_subscriptions(self, product_id: str | None, since_seconds: int | None) -> list[str]:
+        """Find the MSISDNs with that product that changed within so many seconds; None: any, ever."""
+        newest = dict(self._changed_at)
+        having: set[str] = set()
+        for order in self.orders:
+            number = order.body.get("msisdn")
+            if number not in newest or self.order_status(order) != "COMPLETED":
+                continue
+            newest[number] = max(newest[number], self._completed_at(order))
+            if order.body.get("productId") == product_id:
+                (having.discard if order.body.get("type") == "REMOVE_PRODUCT" else having.add)(number)
+        earliest = -math.inf if since_seconds is None else self._now() - since_seconds
+        return [
+            number
+            for number, changed_at in newest.items()
+            if changed_at >= earliest
+            and (product_id is None or number in having or self._has_type(number, product_id))
+        ]
+
+    def _has_type(self, number: str, product_id: str) -> bool:
+        return bool(self.subscriptions[number]["type"]["id"] == product_id)
+
+    def change_subscription(self, number: str, changes: Mapping[str, str]) -> dict[str, Any] | None:
+        """Change a subscription's references; None when there is no such subscription."""
+        subscription = self.subscriptions.get(number)
+        if subscription is not None:
+            subscription.update(changes)
+            self._changed_at[number] = self._now()
+        return subscription
+
+    # Accounts
 
     def create_account(self, body: dict[str, Any]) -> Account:
         """Create an account; it becomes visible after the delay."""
         self.counters["accounts"] += 1
         visible_at = self._now() + self.settings.account_delay_seconds
-        account = Account(f"sandbox-account-{self.counters['accounts']}", body, visible_at)
+        account = Account(f"{_FIRST_ACCOUNT + self.counters['accounts']}", body, visible_at)
         self._accounts[account.id] = account
         _keep_newest(self._accounts)
         return account
@@ -295,14 +339,38 @@ class Sandbox:
             {
                 "id": order.id,
                 "status": self.order_status(order),
+                "path": order.path,
                 "body": order.body,
                 "count": order.count,
                 "request_id": order.request_id,
+                "idempotency_key": order.idempotency_key,
                 "authorization_fields": order.authorization_fields,
                 "field_names": order.field_names,
             }
             for order in self.orders
         ]
+
+    def placed_shown(self) -> list[dict[str, object]]:
+        """Count how often each order was placed: a row for each content, the oldest first."""
+        rows: dict[tuple[str, bytes], list[Order]] = {}
+        for order in self.orders:
+            rows.setdefault(_content(order.path, order.body), []).append(order)
+        return [
+            {
+                "path": same[0].path,
+                "body": same[0].body,
+                "times": len(same),
+                "ids": [order.id for order in same],
+                "request_ids": [order.request_id for order in same],
+                "idempotency_keys": [order.idempotency_key for order in same],
+            }
+            for same in rows.values()
+        ]
+
+
+def _content(path: str, body: dict[str, Any]) -> tuple[str, bytes]:
+    """Give what makes two orders the same: their path, and their JSON without spaces and order."""
+    return path, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 
 def _keep_newest(remembered: dict[Any, Any]) -> None:

@@ -17,18 +17,25 @@ class Delivery(Enum):
     """How much of an answer the caller gets to see."""
 
     WHOLE = "whole"
+    TWICE = "twice"  # the whole answer, and the same bytes once more behind it
     HALF = "half"  # the head, half of the content, then the connection is cut
+    SILENT = "silent"  # nothing comes, and the connection stays open until the caller gives up
     NONE = "none"  # the connection is cut before the first byte
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `path` is as it was sent, without the query; `fields` keep their order, their spelling and their duplicates."""
+    """One request.
+
+    path, query: as they were sent, without the question mark between them.
+    fields: in their order, with their spelling and their duplicates.
+    """
 
     method: str
     path: str
     fields: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    query: str = ""
 
     def all(self, name: str) -> list[str]:
         """Every value of the field, in the order in which they came."""
@@ -66,5 +73,6 @@ class Reply:
 
     @property
     def outcome(self) -> str:
-        """The status, or `dropped` when the caller saw none: for counters and the log."""
-        return "dropped" if self.delivery is Delivery.NONE else str(self.answer.status)
+        """The status, or `dropped` or `silent` when the caller saw none, for counters and log."""
+        unseen = {Delivery.NONE: "dropped", Delivery.SILENT: "silent"}
+        return unseen.get(self.delivery, str(self.answer.status))

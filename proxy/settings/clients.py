@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from proxy.secret import Secret
 from proxy.settings import files
@@ -51,15 +51,29 @@ class ClientSettings:
         }
 
 
-#: What an entry holds, with one sentence for editors.
-_KEYS: Final[Mapping[str, tuple[Kind[Any], str]]] = {
-    "name": (text(check_client_name), "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen."),
-    "key": (CLIENT_KEY, "The client sends it in `X-Proxy-Key`."),
-    "key_file": (FILE_NAME, "File that holds one or several such keys, one a line, all of them valid."),
-    "certificate": (text(check_dns_name), "DNS name, or else the CN, of its client certificate."),
-    "allowed_paths": (ALLOWED_PATHS, "Path prefixes that it may call, within `upstream.allowed_paths`."),
-    "allowed_methods": (list_of(text(check_method)), "Methods that it may use."),
-    "requests_per_second": (number(100_000.0), "Requests a second that it may make."),
+class _Entry(NamedTuple):
+    """What is declared of one setting of a client."""
+
+    kind: Kind[Any]
+    description: str
+
+
+_KEYS: Final[Mapping[str, _Entry]] = {
+    "name": _Entry(
+        text(check_client_name), description="Name of the client: 1 to 64 of a-z, 0-9 and the hyphen."
+    ),
+    "key": _Entry(CLIENT_KEY, description="The client sends it in `X-Proxy-Key`."),
+    "key_file": _Entry(
+        FILE_NAME, description="File that holds one or several such keys, one a line, all of them valid."
+    ),
+    "certificate": _Entry(
+        text(check_dns_name), description="DNS name, or else the CN, of its client certificate."
+    ),
+    "allowed_paths": _Entry(
+        ALLOWED_PATHS, description="Path prefixes that it may call, within `upstream.allowed_paths`."
+    ),
+    "allowed_methods": _Entry(list_of(text(check_method)), description="Methods that it may use."),
+    "requests_per_second": _Entry(number(100_000.0), description="Requests a second that it may make."),
 }
 _SCHEMA: Final[Mapping[str, object]] = {
     "type": "array",
@@ -69,8 +83,8 @@ _SCHEMA: Final[Mapping[str, object]] = {
         "anyOf": [{"required": [key]} for key in ("key", "key_file", "certificate")],
         "not": {"required": ["key", "key_file"]},
         "properties": {
-            key: dict(sorted({"description": description, **kind.schema}.items()))
-            for key, (kind, description) in _KEYS.items()
+            key: dict(sorted({"description": entry.description, **entry.kind.schema}.items()))
+            for key, entry in _KEYS.items()
         },
         "required": ["name"],
         "type": "object",
@@ -117,11 +131,11 @@ def _take_settings(given: Mapping[str, object], place: str, faults: dict[str, Va
     held = {}
     for key, content in given.items():
         if key not in _KEYS:
-            fault = ValueError(f"is not a setting of a client. It has {', '.join(_KEYS)}")
+            fault = ValueError(f"is not a setting of a client. Use one of {', '.join(_KEYS)}")
             faults[f"{place}.{files.printable(key)}"] = fault
             continue
         try:
-            held[key] = _KEYS[key][0].take(content)
+            held[key] = _KEYS[key].kind.take(content)
         except EntriesError as error:
             faults |= {f"{place}.{key}{inner}": fault for inner, fault in error.faults.items()}
         except ValueError as error:
@@ -137,8 +151,7 @@ def _read_keys(path: Path) -> list[Secret]:
         try:
             keys.append(CLIENT_KEY.take(line))
         except ValueError as error:
-            which = f"key {number_} of the file " if len(lines) > 1 else ""
-            raise ValueError(f"{which}{error}") from None
+            raise ValueError(f"{error} (key {number_} of the file)") from None
     return keys
 
 

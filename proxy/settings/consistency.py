@@ -84,7 +84,7 @@ def _about_tls(listen: ListenSettings) -> Iterator[Contradiction]:
 def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:
     listen, allowed = settings.listen, settings.upstream.allowed_paths
     if listen.client_key is not None and (listen.clients or "listen.clients" in given):
-        words = "cannot be used together with listen.clients. Make it the key of one of them"
+        words = "cannot be used together with listen.clients. Give it to one of them"
         yield ("listen.client_key",), words
     for index, client in enumerate(listen.clients):
         place = f"listen.clients[{index}]"

@@ -16,7 +16,8 @@ WHERE_TO_FIND: Final[Mapping[str, str]] = MappingProxyType(
     {
         "oauth.client_id": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
         "oauth.client_secret": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
-        "oauth.username": "It is the machine user's name, which a company administrator finds in Min Bedrift, under APIs.",
+        "oauth.username": "It is the machine user's name, which a company administrator finds in Min Bedrift, under APIs; "
+        "not a Telenor ID (formerly Connect ID).",
         "oauth.password": "It is the machine user's password, generated in Min Bedrift and sent to a mobile phone.",
     }
 )

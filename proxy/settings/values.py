@@ -238,11 +238,9 @@ def why_no_pair(certificate: Path, key: Path | None) -> str | None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_passphrase)
     except ssl.SSLError as error:
         if "KEY_VALUES_MISMATCH" in str(error.reason):
-            return (
-                "is not the key of the certificate in listen.tls_certificate_file. Name the files of one pair"
-            )
+            return "is not the key of the certificate in listen.tls_certificate_file. Set both to the files of one pair"
         if key is None:
-            return "holds no private key. Name its file in listen.tls_key_file"
+            return "holds no private key. Set listen.tls_key_file to the file that does"
         return (
             "cannot be used with listen.tls_certificate_file: one of the two is incomplete. Write them anew"
         )

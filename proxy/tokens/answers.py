@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.secret import Secret
 from proxy.tokens import policy
-from proxy.tokens.diagnosis import code_in, concerns_credentials, diagnose, error_code, quotable, read_json
+from proxy.tokens.codes import quotable
+from proxy.tokens.diagnosis import code_in, concerns_credentials, diagnose, error_code, read_json
 from proxy.tokens.values import Grant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 #: RFC 6750, section 2.1: the characters of a token that can stand in a field, and cannot end it.
 _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
@@ -35,7 +36,7 @@ _REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, H
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer as it came. `fields` is case-insensitive; `whole` is False when the body broke off or was too long."""
+    """An answer. `fields` is by lower-case name; `whole` is False when the body broke off or was too long."""
 
     status: int
     fields: Mapping[str, str] = field(repr=False)
@@ -43,16 +44,19 @@ class Answer:
     whole: bool = True
 
 
-def read_grant(answer: Answer) -> Grant:
-    """Give the grant in an answer; raise `CredentialsRefused` or `TokenUnavailable` when there is none."""
-    if _OURS.match(answer.fields.get("Proxy-Status", "")):
+def read_grant(answer: Answer, credentials: Iterable[str] = ()) -> Grant:
+    """Return the grant in an answer; raise `CredentialsRefused` or `TokenUnavailable` when there is none.
+
+    credentials: values that no error may repeat, even if the answer gives one as its error code.
+    """
+    if _OURS.match(answer.fields.get("proxy-status", "")):
         raise TokenUnavailable(
             "proxy_answered",
             "A telenor-proxy answered the login, this one or another: upstream.url leads back to it. "
             "Set upstream.url to Telenor's API, https://api.telenor.no.",
         )
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
-        raise _failure(answer)
+        raise _failure(answer, credentials)
     content = read_json(answer.body) if answer.whole else None
     if not isinstance(content, dict):
         raise TokenUnavailable(
@@ -62,7 +66,7 @@ def read_grant(answer: Answer) -> Grant:
         )
     token = content.get("access_token")
     if not isinstance(token, str) or not token:
-        raise _error_in_success(answer, quotable(code_in(content)))
+        raise _error_in_success(answer, code_in(content), credentials)
     if len(token) > _MOST_TOKEN_CHARS or not _B64TOKEN.fullmatch(token):
         raise TokenUnavailable(
             "illegal_token",
@@ -87,15 +91,16 @@ def _what_came(answer: Answer) -> str:
         return "a body that was too long or broke off"
     if not answer.body.strip():
         return "an empty body"
-    if answer.fields.get("Content-Encoding", "identity").lower() != "identity":
+    if answer.fields.get("content-encoding", "identity").lower() != "identity":
         return "a compressed body, although asked not to compress,"
     return "a web page" if answer.body.lstrip().startswith(b"<") else "something else"
 
 
-def _error_in_success(answer: Answer, code: str | None) -> TokenError:
-    if concerns_credentials(code):
-        return _refused(answer, code)
-    said = "" if code is None else f", but the error code {code} ({diagnose(code).meaning})"
+def _error_in_success(answer: Answer, found: str | None, credentials: Iterable[str]) -> TokenError:
+    if concerns_credentials(found):
+        return _refused(answer, found, credentials)
+    code = quotable(found, credentials)
+    said = "" if code is None else f", but the error code {code} ({diagnose(found).meaning})"
     return TokenUnavailable(
         "no_token",
         f"The token endpoint answered {answer.status} without an access token{said}. Contact Telenor if it lasts.",
@@ -103,11 +108,12 @@ def _error_in_success(answer: Answer, code: str | None) -> TokenError:
     )
 
 
-def _failure(answer: Answer) -> TokenError:
+def _failure(answer: Answer, credentials: Iterable[str]) -> TokenError:
     status = answer.status
-    code = quotable(error_code(answer.body))
+    found = error_code(answer.body)
     if status in _REFUSALS:
-        return _refused(answer, code)
+        return _refused(answer, found, credentials)
+    code = quotable(found, credentials)
     asked = policy.retry_after(answer.fields)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return TokenUnavailable(
@@ -117,7 +123,7 @@ def _failure(answer: Answer) -> TokenError:
             code=code,
             retry_after=asked,
         )
-    said = diagnose(code, status)
+    said = diagnose(found, status)
     return TokenUnavailable(
         "rate_limited" if status == HTTPStatus.TOO_MANY_REQUESTS else f"http_{status}",
         f"The token endpoint answered {_cited(status, code)}: {said.meaning}.{_patience(asked)} {said.advice}",
@@ -126,8 +132,9 @@ def _failure(answer: Answer) -> TokenError:
     )
 
 
-def _refused(answer: Answer, code: str | None) -> CredentialsRefused:
-    said = diagnose(code, answer.status)
+def _refused(answer: Answer, found: str | None, credentials: Iterable[str]) -> CredentialsRefused:
+    said = diagnose(found, answer.status)
+    code = quotable(found, credentials)
     return CredentialsRefused(
         "refused",
         f"The token endpoint refused the credentials with {_cited(answer.status, code)}: {said.meaning}. {said.advice}",

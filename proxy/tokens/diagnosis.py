@@ -1,8 +1,8 @@
-"""From an error code to words: what Telenor means by it, which credential it concerns, and where the right one is found.
+"""From an error body to its code, and from a code to words: which credential it concerns, and where the right one is found.
 
 Pure, and never raises: an error about an error helps nobody. The codes are those of Telenor's developer pages; the JSON
 around them is published nowhere, so it is read by likely names, at any depth. Nothing that a peer sent goes into words;
-even a code does only if `quotable` lets it.
+even a code does only if `codes.quotable` lets it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from collections import deque
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from proxy.tokens import codes
+from proxy.tokens.coding import decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
@@ -31,7 +37,6 @@ _ERROR_KEYS: Final = frozenset({"error", "errors", "fault"})
 
 _LEADING_NUMBER: Final = re.compile(r"\s*([0-9]{1,10})(?!\w|\.\w)", re.ASCII)
 _WORD: Final = re.compile(r"[A-Za-z][\w.\-]{1,79}", re.ASCII)
-_PLAIN_WORD: Final = re.compile(r"[A-Za-z]+(?:[._-](?:[A-Za-z]+|v[0-9]))*", re.ASCII)
 _PUNCTUATION: Final = re.compile(r"[\W_]+")
 
 
@@ -98,6 +103,93 @@ def _as_code(value: object) -> str | None:
         return None if int(code) in _STATUS_NUMBERS else code
     word = text.strip()
     return word if _WORD.fullmatch(word) and _plain(word) not in _STATUS_WORDS else None
+
+
+#: `<code>40104</code>`, `<errorCode type="int">40104</errorCode>`, `<error code="40104">`, `code: 40104`.
+_NAMED: Final = re.compile(
+    rb"""(?=(?:code|error)\b(?:["']?\s*[=:]\s*["']?|[^<>]{0,80}>\s*)([A-Za-z0-9][\w.\-]{0,79}))""",
+    re.ASCII | re.IGNORECASE,
+)
+#: `<p>40104: Not authorized</p>`, or the same without markup.
+_LEADING: Final = re.compile(rb"(?:^|>)\s*([45][0-9]{4,6})\b", re.ASCII)
+#: Those of the token endpoint do not count here: they are so short that a page may hold them by chance.
+_IN_TEXT: Final = codes.KNOWN - codes.TOKEN_ENDPOINT
+
+
+def _codes_in(content: bytes, coding: bytes | None) -> Iterator[str]:
+    """Yield the codes that an answer's body names, the likeliest first; none, if it cannot be read.
+
+    A coding that cannot be undone may not have been applied at all, so the content is also read as it came. What is
+    no JSON is searched for the codes of the table: a proxy in between, or an old version, may answer with XML.
+    """
+    views = [content]
+    plain = decoded(content, coding, MOST_ERROR_BYTES)
+    if plain is not None and plain.content is not content:
+        views.insert(0, plain.content)
+    for view in views:
+        if len(view) > MOST_ERROR_BYTES:
+            continue
+        value = read_json(view)
+        code = code_in(value)
+        if code is not None:
+            yield code
+        if value is None:
+            yield from _codes_in_text(view)
+
+
+def _codes_in_text(text: bytes) -> Iterator[str]:
+    for pattern in (_NAMED, _LEADING):
+        for match in islice(pattern.finditer(text), _MOST_VALUES):
+            code = match[1].decode("ascii").rstrip(".-")
+            if code in _IN_TEXT:
+                yield code
+
+
+def error_code_of(
+    content: bytes | None, coding: bytes | None = None, credentials: Iterable[str] = ()
+) -> str | None:
+    """Return the code that the body of a 4xx or 5xx names, if it may be shown: see `codes.quotable`.
+
+    content: the body as it came, None if it was too large to be looked at. coding: its `Content-Encoding`.
+    credentials: values in force, which are never returned.
+    """
+    code = None if content is None else next(_codes_in(content, coding), None)
+    return codes.quotable(code, credentials)
+
+
+# --- A 401 of the API ---------------------------------------------------------------------------------------------------
+
+_UNAUTHORIZED: Final = 401
+#: Bytes of a WWW-Authenticate that are looked at: the search takes quadratic time.
+_MOST_CHALLENGE: Final = 1024
+#: RFC 6750, section 3.1.
+_INVALID_TOKEN: Final = re.compile(rb"\bbearer\b.*\berror\s*=\s*\"?invalid_token\b", re.IGNORECASE)
+
+
+def rejected_token(
+    status: int,
+    challenge: Sequence[bytes],
+    content: bytes | None,
+    coding: bytes | None = None,
+    *,
+    is_head: bool = False,
+) -> bool:
+    """Whether an answer of the API means that a new access token would help.
+
+    challenge: the values of `WWW-Authenticate`. content: the body as it came, None if it was too large to be looked at.
+    coding: its `Content-Encoding`. is_head: the answer is one to HEAD, so it has no body that could name a code.
+
+    It does if the challenge says `invalid_token` (RFC 6750), or the body says as much, or names no code at all.
+    Codes about rights, and those that nobody knows, do not.
+    """
+    if status != _UNAUTHORIZED:
+        return False
+    if any(_INVALID_TOKEN.search(value[:_MOST_CHALLENGE]) for value in challenge):
+        return True
+    if is_head:
+        return False
+    code = None if content is None else next(_codes_in(content, coding), None)
+    return code is None or codes.concerns_token(code)
 
 
 # --- Meaning ----------------------------------------------------------------------------------------------------------
@@ -237,7 +329,7 @@ _NO_REASON: Final = Diagnosis(
     "no reason was given that the proxy knows",
     (_ID, _SECRET, _USERNAME, _PASSWORD),
     f"Compare {_ID} and {_SECRET} with {_APP}, and {_USERNAME} and {_PASSWORD} with {_USER}. "
-    "A person's login, to the developer portal (Connect ID) or to Min Bedrift, does not work here.",
+    "A person's login (Telenor ID, formerly Connect ID, or Min Bedrift) does not work here.",
 )
 _UNEXPECTED: Final = Diagnosis(
     "this is no answer that a token endpoint gives",
@@ -261,11 +353,6 @@ _CREDENTIAL_CODES: Final = frozenset(
     | {"invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope"}
 )
 
-#: The only codes with which a new access token can help.
-_TOKEN_CODES: Final = frozenset({"40105", "40106"})
-#: The same in the words of RFC 6750, section 3.1, and of the gateway software that Telenor seems to use.
-_TOKEN_WORDS: Final = frozenset({"invalid_token", "invalid_access_token", "access_token_expired"})
-
 
 def diagnose(code: str | None, status: int = HTTPStatus.UNAUTHORIZED) -> Diagnosis:
     """Say what an error code means that came with that status; without one that is known, what the status means."""
@@ -275,24 +362,9 @@ def diagnose(code: str | None, status: int = HTTPStatus.UNAUTHORIZED) -> Diagnos
     return _KNOWN.get(code or "") or _BY_STATUS.get(status, _THEIR_FAULT if theirs else _UNEXPECTED)
 
 
-def quotable(code: str | None) -> str | None:
-    """Give the code if it may stand in logs and messages: it is known, or a number, or plain words such as `access_denied`.
-
-    Anything else could be a secret that a server echoes where its error code should be.
-    """
-    if code is None or code in _KNOWN or code.isdigit() or _PLAIN_WORD.fullmatch(code):
-        return code
-    return None
-
-
 def concerns_credentials(code: str | None) -> bool:
     """Whether a code means that the credentials are refused, whatever the status says."""
     return code in _CREDENTIAL_CODES
-
-
-def concerns_token(code: str | None) -> bool:
-    """Whether the code of a 401 means that the access token has lost its validity, so that a new one helps."""
-    return code is not None and (code in _TOKEN_CODES or code.rpartition(".")[2] in _TOKEN_WORDS)
 
 
 # --- Credentials that cannot be right -----------------------------------------------------------------------------------
@@ -311,6 +383,7 @@ def looks_like_person(username: str) -> str | None:
     else:
         return None
     return (
-        f"oauth.username looks like {kind}, so like a person's login (Connect ID or Min Bedrift), which the API does not accept. "
-        f"Set it to the company's machine user, whose name is `api` and digits; an administrator of the company finds it in {_USER}."
+        f"oauth.username looks like {kind}, so like a person's login (Telenor ID, formerly Connect ID, or Min Bedrift), "
+        "which the API does not accept. Set it to the company's machine user, whose name is `api` and digits; "
+        f"an administrator of the company finds it in {_USER}."
     )

@@ -1,142 +1,141 @@
 """The token endpoint on the wire: one password grant (RFC 6749, section 4.3), one logout.
 
-Owns its connections, so that calls of the API cannot starve it. It sends the credentials to the configured origin and
-nowhere else: no redirect is followed, no cookie, `.netrc` or proxy variable is heeded. No exception that leaves here holds
-a request's fields or body, not even as its context.
+Each call has a connection of its own, so that calls of the API cannot starve it. It sends the
+credentials to the configured origin and nowhere else: no redirect is followed, no cookie or
+`.netrc` is heeded. No exception that leaves here holds a request's fields or body, not even as its
+context.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
+import socket
 import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-import aiohttp
-from yarl import URL
-
 import proxy
 from proxy.errors import TokenError, TokenUnavailable
+from proxy.http1 import grammar
+from proxy.network import call
+from proxy.network.stream import Gone
 from proxy.tokens.answers import Answer, read_grant
+from proxy.tokens.coding import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from proxy.network.dialer import Dialer
     from proxy.tokens.values import AccessToken, Credentials, Grant
 
-#: An answer of the token endpoint has a few hundred bytes; of a longer one, no more than this is read.
+#: An answer of the token endpoint has a few hundred bytes; of a longer one, no more than this is
+#: read.
 MOST_ANSWER_BYTES: Final = 1_048_576
-#: One fetch at a time, and a logout beside it at most.
-_CONNECTIONS: Final = 2
-
-#: aiohttp adds these by itself, with values of its own choice.
-_NOT_BY_ITSELF: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_FIELDS: Final = {
-    "Accept": "application/json",
-    "Accept-Encoding": "identity",
-    "User-Agent": f"telenor-proxy/{proxy.__version__}",
-}
 
 
 class TokenEndpoint:
-    """The token endpoint of one origin. Built inside a running event loop, closed with `close`.
+    """The token endpoint of the origin that `dialer` connects to.
 
-    origin: `https://host` or `https://host:port` (or `http`), without a path.
-    tls: whom to trust, for an https origin; None for http.
+    token_path, logout_path: as they go out, byte for byte.
     timeout_seconds: for a whole call, from the name's resolution to the last byte.
     """
 
-    def __init__(
-        self,
-        *,
-        origin: str,
-        token_path: str,
-        logout_path: str,
-        tls: ssl.SSLContext | None,
-        timeout_seconds: float,
-    ) -> None:
-        # Already encoded: the path goes out byte for byte as it stands in the settings.
-        self._token_url = URL(origin + token_path, encoded=True)
-        self._logout_url = URL(origin + logout_path, encoded=True)
-        self._timeout_seconds = timeout_seconds
-        if self._token_url.scheme == "https" and tls is None:
+    def __init__(self, dialer: Dialer, token_path: str, logout_path: str, *, timeout_seconds: float) -> None:
+        if dialer.origin.is_tls and dialer.tls is None:
             raise ValueError("an https origin needs a TLS context")
-        # Never aiohttp's own context: it is built at import, and may write its keys to SSLKEYLOGFILE.
-        self._session = aiohttp.ClientSession(
-            # A connection is used once: hours lie between two fetches, and nothing left over from one can answer the next.
-            connector=aiohttp.TCPConnector(
-                limit=_CONNECTIONS,
-                force_close=True,
-                ssl=True if tls is None else tls,
-                resolver=aiohttp.ThreadedResolver(),
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-            raise_for_status=False,
-            timeout=aiohttp.ClientTimeout(total=None),
-            skip_auto_headers=_NOT_BY_ITSELF,
+        self._dialer = dialer
+        self._timeout_seconds = timeout_seconds
+        self._login = b"POST %b HTTP/1.1\r\n" % token_path.encode("ascii")
+        self._logout = b"GET %b HTTP/1.1\r\n" % logout_path.encode("ascii")
+        self._fields = b"".join(
+            (
+                b"Host: %b\r\n" % dialer.origin.host_header,
+                b"User-Agent: telenor-proxy/%b\r\n" % proxy.__version__.encode("ascii"),
+                b"Accept: application/json\r\n",
+                b"Accept-Encoding: identity\r\n",
+                b"Connection: close\r\n",
+            )
         )
 
     async def fetch(self, credentials: Credentials) -> Grant:
         """Log in once; raise `CredentialsRefused` or `TokenUnavailable` when that gives no usable token."""
-        fields = {
-            "Authorization": _basic(credentials),
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        return read_grant(await self._exchange("POST", self._token_url, fields, _form(credentials)))
+        form = _form(credentials)
+        request = (
+            b"%bAuthorization: %b\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%b"
+        ) % (self._login + self._fields, _basic(credentials), len(form), form)
+        return read_grant(await self._ask(request), _values(credentials))
 
     async def logout(self, token: AccessToken) -> bool:
-        """End a token's life; False when that failed in whatever way, which nobody can mend: it ends by itself later."""
+        """End a token's life; False when that failed in whatever way, which does no harm: it ends by itself later."""
+        bearer = token.reveal().encode("ascii")
         try:
-            answer = await self._exchange(
-                "GET", self._logout_url, {"Authorization": f"Bearer {token.reveal()}"}, None
+            answer = await self._ask(
+                b"%bAuthorization: Bearer %b\r\n\r\n" % (self._logout + self._fields, bearer)
             )
         except TokenError:
             return False
         return answer.status == HTTPStatus.OK
 
-    async def close(self) -> None:
-        """Close the connections; a call under way fails."""
-        await self._session.close()
-
-    async def _exchange(self, method: str, url: URL, fields: dict[str, str], content: bytes | None) -> Answer:
+    async def _ask(self, request: bytes) -> Answer:
         """Send one request and read its answer, all within the timeout.
 
-        An error status counts even if its body does not come whole: a refusal that was taken for a timeout would be
-        tried again at once.
+        An error status counts even if its body does not come whole: a refusal that was taken for a
+        timeout would be tried again at once.
         """
-        status = 0
-        received: Mapping[str, str] = {}
-        body = bytearray()
         failure: TokenUnavailable | None = None
+        answer: call.Answer | None = None
         try:
-            async with (
-                asyncio.timeout(self._timeout_seconds),
-                self._session.request(
-                    method, url, headers=_FIELDS | fields, data=content, allow_redirects=False
-                ) as response,
-            ):
-                status, received = response.status, response.headers
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > MOST_ANSWER_BYTES:
-                        break
-        except TimeoutError:
-            failure = _timed_out(self._timeout_seconds)
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            failure = _translate(error)
-        # Raised here and not above, so that the foreign exception, which may hold the request, is not even its context.
-        if failure is not None and status < HTTPStatus.MULTIPLE_CHOICES:
-            raise failure
-        return Answer(status, received, bytes(body), whole=failure is None and len(body) <= MOST_ANSWER_BYTES)
+            answer = await call.ask(
+                self._dialer, request, seconds=self._timeout_seconds, most_content=MOST_ANSWER_BYTES
+            )
+        except TimeoutError as error:
+            # With a number it is the kernel's, which gave the connection up before our time was
+            # over.
+            if error.errno is None:
+                failure = _timed_out(self._timeout_seconds)
+            else:
+                failure = not_connected(error, self._dialer.origin.host)
+        except Gone:
+            failure = _broke_off()
+        except grammar.Malformed:
+            failure = _no_http()
+        except (OSError, UnicodeError) as error:
+            failure = not_connected(error, self._dialer.origin.host)
+        # Raised here and not above, so that the foreign exception, whose traceback holds the
+        # request, is not its context.
+        if answer is None:
+            raise failure or _broke_off()
+        if answer.head.status < HTTPStatus.MULTIPLE_CHOICES:
+            failure = self._broken(answer.end)
+            if failure is not None:
+                raise failure
+        return _plain(answer)
+
+    def _broken(self, end: call.End) -> TokenUnavailable | None:
+        """Say why an answer is not whole. One that is too long is judged by `read_grant`."""
+        if end is call.End.TIMEOUT:
+            return _timed_out(self._timeout_seconds)
+        if end is call.End.MALFORMED:
+            return _no_http()
+        return _broke_off() if end is call.End.CUT else None
+
+
+def _plain(answer: call.Answer) -> Answer:
+    """Undo a compression that was not asked for, as far as that is possible."""
+    fields, content = answer.fields(), answer.content
+    whole = answer.end is call.End.WHOLE
+    plain = decoded(content, fields.get("content-encoding", "").encode("latin-1"), MOST_ANSWER_BYTES)
+    if plain is not None:
+        content, whole = plain.content, whole and plain.whole
+        fields.pop("content-encoding", None)
+    return Answer(answer.head.status, fields, content, whole)
 
 
 # --- Faults on the way ------------------------------------------------------------------------------------------------
 
+#: OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH: they do not say which
+#: name was expected.
+_WRONG_NAME: Final = frozenset({62, 64})
 _NETWORK: Final = "Check upstream.url, the network and the firewall."
 
 
@@ -146,54 +145,66 @@ def _timed_out(seconds: float) -> TokenUnavailable:
     )
 
 
-def _translate(error: aiohttp.ClientError | OSError | UnicodeError) -> TokenUnavailable:
-    """Name the fault, in our words and the system's; the exception itself is let go."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return TokenUnavailable(
-            "tls",
-            f"The certificate of the token endpoint is not trusted: {_verdict(error.certificate_error)}. "
-            "Check the clock of this machine; behind a proxy that inspects TLS, put its CA into upstream.ca_file.",
-        )
-    if isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
-        return TokenUnavailable("tls", f"No TLS connection to the token endpoint came about. {_NETWORK}")
-    # A name that cannot even be asked for, with an empty label or one too long, is a UnicodeError of the idna codec.
-    if isinstance(error, aiohttp.ClientConnectorDNSError | UnicodeError):
-        return TokenUnavailable(
-            "dns",
-            "The name of the token endpoint's host was not found. Check upstream.url and the name server.",
-        )
-    if isinstance(error, aiohttp.ClientConnectorError):
-        why = "" if error.os_error.errno is None else f": {os.strerror(error.os_error.errno)}"
-        return TokenUnavailable("connect", f"No connection to the token endpoint came about{why}. {_NETWORK}")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return TokenUnavailable(
-            "malformed", f"What answered is no token endpoint: it spoke no HTTP. {_NETWORK}"
-        )
+def _no_http() -> TokenUnavailable:
+    return TokenUnavailable(
+        "malformed", f"What answered is no token endpoint: it did not speak HTTP/1.1 as it must. {_NETWORK}"
+    )
+
+
+def _broke_off() -> TokenUnavailable:
     return TokenUnavailable(
         "reset", f"The connection to the token endpoint broke before the answer was there. {_NETWORK}"
     )
 
 
-def _verdict(error: Exception) -> str:
-    # OpenSSL's own words, such as "certificate has expired"; of the peer's certificate they quote nothing.
-    return (
-        error.verify_message
-        if isinstance(error, ssl.SSLCertVerificationError)
-        else "it could not be verified"
-    )
+def not_connected(error: OSError | UnicodeError, host: str) -> TokenUnavailable:
+    """Say why no connection could be made, in our words and the system's; the exception itself is let go."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        # OpenSSL's own words, such as "certificate has expired"; of the peer's certificate they
+        # quote nothing.
+        verdict = error.verify_message
+        if error.verify_code in _WRONG_NAME:
+            verdict = f"the certificate is not valid for '{host}'"
+        return TokenUnavailable(
+            "tls",
+            f"The certificate of the token endpoint is not trusted: {verdict}. "
+            "Check the clock of this machine; behind a proxy that inspects TLS, put its CA into upstream.ca_file.",
+        )
+    if isinstance(error, ssl.SSLError):
+        return TokenUnavailable("tls", f"Cannot agree on TLS with the token endpoint. {_NETWORK}")
+    # A name that cannot even be asked for, with an empty label or one too long, is a UnicodeError
+    # of the idna codec.
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return TokenUnavailable(
+            "dns",
+            "The name of the token endpoint's host was not found. Check upstream.url and the name server.",
+        )
+    why = "" if error.errno is None else f": {os.strerror(error.errno)}"
+    return TokenUnavailable("connect", f"Cannot connect to the token endpoint{why}. {_NETWORK}")
 
 
 # --- The request ------------------------------------------------------------------------------------------------------
 
 
-def _basic(credentials: Credentials) -> str:
-    # Telenor's examples encode the two as they are; RFC 6749, section 2.3.1, would have them form-encoded first.
+def _values(credentials: Credentials) -> tuple[str, ...]:
+    """Return the credentials that no error may repeat."""
+    return (
+        credentials.client_id,
+        credentials.client_secret.reveal(),
+        credentials.username,
+        credentials.password.reveal(),
+    )
+
+
+def _basic(credentials: Credentials) -> bytes:
+    # Telenor's examples encode the two as they are; RFC 6749, section 2.3.1, would have them
+    # form-encoded first.
     pair = f"{credentials.client_id}:{credentials.client_secret.reveal()}"
-    return f"Basic {base64.b64encode(pair.encode()).decode('ascii')}"
+    return b"Basic " + base64.b64encode(pair.encode())
 
 
 def _form(credentials: Credentials) -> bytes:
-    """Encode the form. A space becomes %20, not +: whoever decodes forms, or only percent signs, understands that."""
+    """Encode the form. A space becomes %20, not +: a server that decodes only percent signs understands that too."""
     pairs = {
         "grant_type": "password",
         "username": credentials.username,

@@ -125,14 +125,16 @@ def no_sooner_than(pause: float, retry_after: float | None) -> float:
 def retry_after(fields: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3); None without one that can be read.
 
+    fields: by lower-case name.
+
     A date is measured from the answer's own `Date`, not from the clock of this host, which may be wrong.
     """
-    value = fields.get("Retry-After", "")
+    value = fields.get("retry-after", "")
     seconds = _number(value)
     if seconds is None:
         try:
             seconds = (
-                parsedate_to_datetime(value) - parsedate_to_datetime(fields.get("Date", ""))
+                parsedate_to_datetime(value) - parsedate_to_datetime(fields.get("date", ""))
             ).total_seconds()
         except (
             TypeError,
@@ -150,9 +152,12 @@ FORCED_INTERVAL: Final = 5.0
 #: Where the interval ends up when each new token is soon rejected again: two proxies that end each other's tokens
 #: then log in once a minute each, instead of at every call.
 LONGEST_FORCED_INTERVAL: Final = 60.0
-#: Forced renewals in a row from which on that is taken for a fight. One may be a revoked token; two, bad luck.
-CONTENDED_FROM: Final = 3
-#: In a fight each interval is longer by up to this part of it, at random. Two proxies with equal intervals keep in step, and the one that
+#: Forced renewals in a row from which on another login is suspected, and said so. One may be a revoked token.
+CONTENDED_FROM: Final = 2
+#: Forced renewals in a row from which on they are slowed down: two may still be bad luck, and each one that waits
+#: costs clients a 401.
+SLOWED_FROM: Final = 3
+#: Once slowed down, each interval is longer by up to this part of it, at random. Two proxies with equal intervals keep in step, and the one that
 #: always logs in a moment before the other is rejected all the time.
 FORCED_SPREAD: Final = 0.5
 #: After this long without a forced renewal the row is over. Well above the longest interval, or a fight would never be seen.
@@ -161,7 +166,7 @@ QUIET_SECONDS: Final = 300.0
 
 def forced_interval(losses: int) -> float:
     """Seconds from the last forced renewal to the next one allowed, after that many in a row."""
-    doublings = min(max(0, losses - CONTENDED_FROM + 1), _MOST_DOUBLINGS)
+    doublings = min(max(0, losses - SLOWED_FROM + 1), _MOST_DOUBLINGS)
     return min(LONGEST_FORCED_INTERVAL, math.ldexp(FORCED_INTERVAL, doublings))
 
 

@@ -123,6 +123,7 @@ class TokenSource:
         self._losses = 0
         self._lost_at = -math.inf
         self._forced_interval = 0.0
+        self._contended_since: float | None = None
 
         self._renewals = 0
         self._failures = 0
@@ -172,8 +173,10 @@ class TokenSource:
         self._losses = 1 if self._is_quiet(now) else self._losses + 1
         self._lost_at = now
         self._forced_interval = policy.forced_interval(self._losses)
-        if self._is_contended(now):
+        if self._losses >= policy.SLOWED_FROM:
             self._forced_interval = policy.spread(self._forced_interval, self._random())
+        if self._losses == policy.CONTENDED_FROM:
+            self._contended_since = self._clock.wall()
         self._current = None
         self._invalidations += 1
         self._wake.set()
@@ -201,6 +204,7 @@ class TokenSource:
             failures=self._failures,
             invalidations=self._invalidations,
             contended=self._is_contended(now),
+            contended_since=self._contended_since if self._is_contended(now) else None,
         )
 
     def renew_now(self, cause: Cause = "credentials_changed") -> None:
@@ -381,7 +385,7 @@ class TokenSource:
         if self._is_contended(now):
             interval = self._forced_interval
             self._observer.contended()
-            _log.warning(
+            _log.error(
                 "token.contended",
                 losses=self._losses,
                 next_renewal_in=round(interval, 1),

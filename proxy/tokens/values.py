@@ -96,7 +96,8 @@ class TokenStatus:
     expires_in_seconds: None without a token, 0 after its end.
     last_failure: None once a later fetch has succeeded.
     next_attempt_in_seconds: 0 while a fetch is under way.
-    contended: another login seems to end this proxy's tokens, so renewals after a 401 are being slowed down.
+    contended: another login seems to end this proxy's tokens; from the third loss on, renewals after a 401 are slowed down.
+    contended_since: when that was first seen; None unless `contended`.
     """
 
     state: TokenState
@@ -109,3 +110,4 @@ class TokenStatus:
     failures: int
     invalidations: int
     contended: bool
+    contended_since: float | None = None

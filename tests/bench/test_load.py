@@ -50,7 +50,7 @@ def test_wrk_is_called_with_one_thread_and_all_fields() -> None:
     ]
 
 
-@pytest.mark.parametrize("script", ["distinct", "orders"])
+@pytest.mark.parametrize("script", ["orders"])
 def test_each_script_of_requests_is_there(script: str) -> None:
     """A script makes requests out of the fields that wrk was given, and leaves the summary to the common one."""
     text = (load.SCRIPTS / f"{script}.lua").read_text()

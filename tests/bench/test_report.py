@@ -17,7 +17,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def scenario(**changes: Any) -> report.Document:
     """Make the results of one scenario."""
     return {
-        "name": "keepalive",
+        "name": "orders",
         "title": "Kept-alive connections",
         "shows": "Many requests.",
         "headline": "cpu_us",

@@ -41,7 +41,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_smallest_scenario_runs(tmp_path: Path) -> None:
     """The proxy, NGINX and the raw relay are measured beside each other; the table is printed, and the JSON can be reported again."""
     output = tmp_path / "results.json"
-    ran = run("keepalive", "--quick", "--systems", "NGINX,raw relay", "--output", str(output))
+    ran = run("identical", "--quick", "--systems", "NGINX,raw relay", "--output", str(output))
     assert ran.returncode == 0, ran.stderr
     results = json.loads(output.read_text())
     (scenario,) = results["scenarios"]
@@ -58,7 +58,7 @@ def test_it_lists_what_there_is() -> None:
     """Scenarios and systems, without measuring anything."""
     ran = run("--list")
     assert ran.returncode == 0, ran.stderr
-    for word in ("keepalive", "warm", "Envoy", "telenor-proxy"):
+    for word in ("identical", "warm", "Envoy", "telenor-proxy"):
         assert word in ran.stdout
 
 

@@ -137,7 +137,8 @@ class Systemd:
         children = Path(f"/proc/{number}/task/{number}/children").read_text(encoding="ascii").split()
         return children[0] if children else "0"
 
-    def _inside(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    def inside(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command inside; give its exit status and what it says."""
         enter = ["nsenter", "--target", self._process_1(), "--mount", "--pid", "--cgroup"]
         return subprocess.run(
             [*enter, *command], check=False, capture_output=True, text=True, input=text, timeout=_COMMAND
@@ -145,7 +146,7 @@ class Systemd:
 
     def systemctl(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Ask for something."""
-        return self._inside("systemctl", *words)
+        return self.inside("systemctl", *words)
 
     def properties(self, *names: str) -> dict[str, str]:
         """Tell what is known of the service."""
@@ -154,15 +155,15 @@ class Systemd:
 
     def write(self, path: str, text: str) -> None:
         """Write a file inside."""
-        self._inside("sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1"', "sh", path, text=text).check_returncode()
+        self.inside("sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1"', "sh", path, text=text).check_returncode()
 
     def read(self, path: str) -> str:
         """Read a file inside."""
-        return self._inside("cat", path).stdout
+        return self.inside("cat", path).stdout
 
     def run(self, *command: str) -> None:
         """Run a command inside."""
-        self._inside(*command).check_returncode()
+        self.inside(*command).check_returncode()
 
     def change(self, name: str, sections: Mapping[str, list[str]]) -> None:
         """Lay a drop-in over the unit."""

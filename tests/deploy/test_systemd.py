@@ -225,6 +225,33 @@ async def test_it_serves(machine: Machine, api: Api) -> None:
     assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
 
 
+async def test_the_page_says_how_to_check(machine: Machine, api: Api) -> None:
+    """The command of the page runs `check` with the credentials and settings of the service, and gives its exit status."""
+    (command,) = re.findall(r"^```sh\n(\(\n[^`]* check\n\)\n)```$", PAGE, re.MULTILINE)
+    machine.configure(api.url)
+    good = await asyncio.to_thread(machine.systemd.inside, "sh", "-c", command)
+    assert good.returncode == 0, good.stdout + good.stderr
+    machine.configure(api.url, password="wrong")
+    bad = await asyncio.to_thread(machine.systemd.inside, "sh", "-c", command)
+    assert bad.returncode == 1
+    assert "oauth.password" in bad.stdout + bad.stderr
+
+
+async def test_an_order_system_waits_for_the_proxy(machine: Machine, api: Api) -> None:
+    """The lines of the page find the admin listener where the settings have moved it to, and hold a unit up that must not start."""
+    (lines,) = re.findall(r"^```ini\n(\[Service\]\nEnvironmentFile[^`]*)```", PAGE, re.MULTILINE)
+    unit = f"[Unit]\nDefaultDependencies=no\n{lines}Type=oneshot\nExecStart=true\n"
+    machine.systemd.write("/run/systemd/system/order-system.service", unit.replace("--wait 60", "--wait 1"))
+    machine.systemd.systemctl("daemon-reload")
+    machine.configure(api.url)
+    early = await asyncio.to_thread(machine.systemd.systemctl, "start", "order-system")
+    assert early.returncode != 0
+    assert await started(machine) == 0
+    assert "TELENOR_PROXY_ADMIN__PORT=" in machine.systemd.read("/etc/telenor-proxy/environment")
+    ready = await asyncio.to_thread(machine.systemd.systemctl, "start", "order-system")
+    assert ready.returncode == 0, ready.stderr
+
+
 async def test_it_drains(machine: Machine, api: Api) -> None:
     """A stop is a clean end."""
     machine.configure(api.url)
@@ -285,7 +312,7 @@ async def test_a_process_that_stands_still_is_restarted(machine: Machine, api: A
 
 async def test_a_new_password_is_taken_up_where_files_are_not_copied(machine: Machine, api: Api) -> None:
     """With the drop-in of the page the service reads the files themselves, and a new password needs no restart."""
-    (drop_in,) = re.findall(r"^```ini\n\[Service\]\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (drop_in,) = re.findall(r"^```ini\n\[Service\]\n(DynamicUser.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     machine.configure(api.url, password="another")
     machine.systemd.run("useradd", "--system", "telenor-proxy")
     machine.systemd.run("chown", "--recursive", "telenor-proxy", "/etc/telenor-proxy")

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from proxy.tokens import diagnosis
-from proxy.tokens.diagnosis import concerns_token, diagnose
+from proxy.tokens import codes, diagnosis
+from proxy.tokens.codes import concerns_token
+from proxy.tokens.diagnosis import diagnose
 from tests.docs.pages import ROOT, TROUBLESHOOTING, names, rows, section
 
 BY_CODE = section(TROUBLESHOOTING, "By error code of Telenor")
@@ -56,6 +57,9 @@ def test_every_code_of_the_gateway_is_told() -> None:
     assert set(told) == PUBLISHED_OF_GATEWAY
     assert len(set(told)) == len(told)
     assert all(row[3] and row[4] for row in GATEWAY)
+    assert {names(row[0])[0]: (int(row[1]), row[2]) for row in GATEWAY} == {
+        code: (said.status, said.meaning) for code, said in codes.GATEWAY.items()
+    }
 
 
 def test_the_codes_that_a_new_token_cures_stand_out() -> None:

@@ -8,9 +8,7 @@ from bench import report
 from proxy.settings.reference import settings_table
 from tests.docs.pages import PAGES, README, ROOT
 
-RESULTS, PARTS = (
-    json.loads((ROOT / "bench" / name).read_text(encoding="utf-8")) for name in ("results.json", "parts.json")
-)
+RESULTS = json.loads((ROOT / "bench/results.json").read_text(encoding="utf-8"))
 
 
 def test_the_table_of_settings_is_current() -> None:
@@ -27,10 +25,6 @@ def test_the_figures_are_those_that_were_measured() -> None:
     figures, end, _ = rest.partition("<!-- figures:end -->")
     assert end
     assert figures == report.markdown(RESULTS)
-    _, _, rest = PAGES["docs/performance.md"].partition("<!-- parts:begin -->\n")
-    parts, end, _ = rest.partition("<!-- parts:end -->")
-    assert end
-    assert parts == report.markdown(PARTS)
 
 
 def test_the_plot_shows_what_was_measured() -> None:

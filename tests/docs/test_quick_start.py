@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import proxy
-from proxy.forward import guard, rewrite
+from proxy.forward import policy, rewrite
 from proxy.settings import load
 from tests.docs.pages import BLOCKS, PAGES
 from tests.docs.test_snippets import REQUIRED
@@ -33,8 +33,8 @@ def test_a_request_changes_as_shown() -> None:
     """What the API gets is what the proxy makes of what the application sends, byte for byte, and the lengths are right."""
     before, after, _ = http_blocks()
     head, _, content = before.partition(b"\r\n\r\n")
-    rules = guard.Rules.of(load(None, REQUIRED))
-    request = guard.judge(guard.parse(head + b"\r\n\r\n", rules), rules)
+    rules = policy.Rules.of(load(None, REQUIRED))
+    request = policy.judge(policy.parse(head + b"\r\n\r\n", rules), rules)
     assert request.framing == len(content)
     credential = b"Authorization: Bearer <the access token>\r\n"
     number = re.search(rb"X-Request-Id: (\S+)", after)

@@ -48,6 +48,11 @@ async def test_the_printed_commands_work(start: Starter) -> None:
     assert "HTTP/1.1 201 " in await printed(demo, "/orders -H")
     await demo.text(r"token\.renewed +.*cause=rejected expires_in=20")
     await demo.text(r"request\.completed +attempts=2")
+    assert "order_drop_after" in await printed(demo, "/faults")
+    lost = await printed(demo, "/orders -H")
+    assert "HTTP/1.1 502 " in lost
+    assert '"outcome":"unknown"' in lost.replace(" ", "")
+    assert "HTTP/1.1 201 " in await printed(demo, "/orders -H")
     assert await demo.stop(signal.SIGINT) == 0
     assert re.search(r"shutdown\.completed", demo.output)
     assert not demo.errors

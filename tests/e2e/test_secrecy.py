@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.e2e.process import (
     configuration,
     serving_api,
 )
+from tests.integration.test_token_endpoint import ScriptedServer, reply
 
 if TYPE_CHECKING:
     import aiohttp
@@ -145,6 +147,30 @@ async def test_no_secret_is_written_when_logins_fail(start: Starter, http: aioht
 
 
 @linux
+@pytest.mark.parametrize("credential", ["client_secret", "password", "username", "client_id"])
+async def test_a_credential_that_comes_back_as_an_error_code_goes_nowhere(
+    start: Starter, http: aiohttp.ClientSession, credential: str
+) -> None:
+    """A server may repeat one where its code should be; one of letters alone looks like a word."""
+    value = "SentinelOfLettersAlone"
+    body = json.dumps({"error": value, "errorCode": value}).encode()
+    async with ScriptedServer(reply("401 Unauthorized", body)).listening() as server:
+        settings = configuration(f"http://127.0.0.1:{server.port}", log={"level": "debug"})
+        settings["oauth"] = {**settings["oauth"], credential: value, "wait_seconds": 1}
+        proxy = await start("serve", settings, environ=DEBUG)
+        failed = await proxy.event("token.renewal_failed")
+        told = []
+        for url in [
+            *[await proxy.admin_url(page) for page in ("/readiness", "/status", "/metrics", "/")],
+            await proxy.url(ACCOUNTS),
+        ]:
+            async with http.get(url) as answer:
+                told += [f"{answer.headers}", await answer.text()]
+        assert await proxy.stop() == 0
+    assert (failed["reason"], failed["code"]) == ("refused", None)
+    assert value not in "\n".join([proxy.output, proxy.errors, *told])
+
+
 async def test_nothing_of_the_memory_reaches_the_disk(start: Starter, api: Api) -> None:
     """A running proxy may write no core dump."""
     proxy = await start.ready(configuration(api.url))

@@ -214,4 +214,4 @@ async def test_a_client_that_ends_its_side_gets_a_whole_answer(start: Starter, a
         answer = await reader.read()
     writer.close()
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.endswith(b"}")
+    assert answer.endswith(b"\r\n\r\n[]")

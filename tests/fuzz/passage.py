@@ -11,8 +11,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from proxy.errors import Refused
-from proxy.forward import guard, rewrite
-from proxy.forward.upstream import UpstreamConnection
+from proxy.forward import policy, rewrite
+from proxy.forward.pool import UpstreamConnection
 from proxy.http1 import grammar
 from proxy.network.message import Body, read_response_head
 from proxy.network.stream import Gone, Stream
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HOST: Final = b"api.example"
 REQUEST_ID: Final = b"made-here"
 CREDENTIAL: Final = b"Authorization: Bearer ours\r\n"
-RULES: Final = guard.Rules.of(
+RULES: Final = policy.Rules.of(
     judge(
         {
             "listen": {"allowed_hosts": ["localhost"]},
@@ -119,15 +119,16 @@ async def forward_one(client: Client) -> Sent:
     out = b""
     try:
         scanned = 0
-        while not (size := guard.measure_head(client.buffer, scanned, RULES)):
+        while not (size := policy.measure_head(client.buffer, scanned, RULES)):
             scanned = len(client.buffer)
             await client.more(None)
-        request = guard.judge(guard.parse(client.take(size), RULES), RULES)
+        head = policy.parse(client.take(size), RULES)
+        request = policy.judge(head, RULES)
         body = Body(client, request.framing)
         piece = _accepted(body, body.ready())
-        out = rewrite.request_head(request, HOST, request.request_id or REQUEST_ID, CREDENTIAL) + _framed(
-            body, piece
-        )
+        out = rewrite.request_head(
+            request, HOST, policy.request_id(head) or REQUEST_ID, CREDENTIAL
+        ) + _framed(body, piece)
         while not body.done:
             out += _framed(body, _accepted(body, await body.read(None)))
     except (Refused, Gone, grammar.Malformed):
@@ -147,7 +148,7 @@ def _framed(body: Body, piece: bytes) -> bytes:
     return (rewrite.chunk(piece) if piece else b"") + (rewrite.LAST_CHUNK if body.done else b"")
 
 
-async def answer_one(api: Api, request: guard.Request) -> Given:
+async def answer_one(api: Api, request: policy.Request) -> Given:
     """Take one answer off the API's stream; return what goes to the client."""
     out, head, keep_alive = b"", None, True
     try:

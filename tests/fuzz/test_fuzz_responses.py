@@ -14,7 +14,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from proxy.forward import guard
+from proxy.forward import policy
 from tests.fuzz import grammar, passage, readers
 from tests.fuzz.profile import SEARCH
 
@@ -41,12 +41,15 @@ _NOT_END_TO_END: Final = {
 }
 
 
-def _asked(method: bytes, version: bytes) -> guard.Request:
-    head = b"%b / HTTP/%b\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n" % (method, version)
-    return guard.judge(guard.parse(head, passage.RULES), passage.RULES)
+def _asked(method: bytes, version: bytes) -> policy.Request:
+    head = b"%b / HTTP/%b\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n" % (
+        method,
+        version,
+    )
+    return policy.judge(policy.parse(head, passage.RULES), passage.RULES)
 
 
-def _given(traffic: Traffic, request: guard.Request) -> tuple[passage.Given, int]:
+def _given(traffic: Traffic, request: policy.Request) -> tuple[passage.Given, int]:
     api = passage.Api(traffic.segments())
     given_ = passage.run(passage.answer_one(api, request))
     event("returned" if given_.whole else "cut" if given_.out else "refused")

@@ -24,9 +24,10 @@ from structlog.testing import capture_logs
 from proxy import settings
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
-from proxy.forward.upstream import Upstream
+from proxy.forward.pool import Pool
+from proxy.network.dialer import Dialer
 from proxy.network.tls import client_context
-from proxy.tokens.diagnosis import error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.gateway.client import Client, until
 from tests.gateway.upstream import ScriptedUpstream
 
@@ -154,7 +155,7 @@ class Gateway:
     settings: Settings
     upstream: ScriptedUpstream
     tokens: Any
-    pool: Upstream
+    pool: Pool
     listener: Listener
     records: list[Record]
     address: tuple[str, int] | str
@@ -200,7 +201,7 @@ class Gateway:
     @property
     def free_permits(self) -> int:
         """How many connections to the upstream may be taken now."""
-        return self.pool._free
+        return self.pool.free
 
     async def close(self) -> None:
         """End everything, and hold the laws."""
@@ -209,7 +210,7 @@ class Gateway:
         for client in self.clients:
             client.close()
         await self.upstream.close()
-        await until(lambda: not self.listener.connections and not self.listener._service._turned_away, _GRACE)
+        await until(lambda: not self.listener.connections and not self.listener._service.turned_away, _GRACE)
         if (
             self.listener._server is not None
         ):  # a drain would wait for clients that there are not, hundreds of times
@@ -294,16 +295,19 @@ class Lab:
             None, {f"TELENOR_PROXY_{name.upper()}": _text(value) for name, value in values.items()}
         )
         origin = chosen.upstream.origin
-        pool = Upstream(
-            origin,
-            client_context(chosen.upstream.ca_file) if origin.is_tls else None,
+        pool = Pool(
+            Dialer(origin, client_context(chosen.upstream.ca_file) if origin.is_tls else None),
             max_connections=chosen.upstream.max_connections,
             connect_timeout=chosen.upstream.connect_timeout_seconds,
             idle_timeout=chosen.upstream.idle_timeout_seconds,
         )
         keeper: Any = StubTokens() if tokens is None else tokens
         records: list[Record] = []
-        listener = Listener(chosen, Forwarder(chosen, keeper, pool, error_code), records.append)
+        listener = Listener(
+            chosen,
+            Forwarder(chosen, keeper, pool, error_code=error_code_of, is_token_rejected=rejected_token),
+            records.append,
+        )
         address: tuple[str, int] | str
         if chosen.listen.unix_socket is None:
             address = ("127.0.0.1", await listener.start("127.0.0.1", 0))

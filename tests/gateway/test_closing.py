@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from proxy.forward.client import QUIET_SECONDS, ClientConnection
 from proxy.forward.closing import SocketFile
-from proxy.forward.service import QUIET_SECONDS, ClientConnection
 from tests.gateway.client import Client, order, request, until
 from tests.gateway.upstream import Act, reply
 

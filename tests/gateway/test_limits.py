@@ -312,7 +312,7 @@ async def test_a_crowd_over_the_limit_costs_nothing(lab: Lab) -> None:
     crowd = [await gateway.connect() for _ in range(150)]
     await inside.send(order())
     assert (await inside.answer()).status == 200
-    assert len(gateway.listener._service._turned_away) <= 100
+    assert len(gateway.listener._service.turned_away) <= 100
     ends = []
     for client in crowd:
         try:

@@ -99,10 +99,21 @@ async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
     assert bearers(gateway) == [1, 2, 2]
 
 
+async def test_a_401_to_head_renews_nothing_by_itself(gateway: Gateway) -> None:
+    """No content can name a code, so only a challenge says that the token is at fault; a good token is kept."""
+    gateway.upstream.scripts.append([Act.WHOLE, b"HTTP/1.1 401 X\r\nContent-Length: 40\r\n\r\n"])
+    assert (await gateway.ask(request(b"HEAD"), method=b"HEAD")).status == 401
+    assert gateway.tokens.rejected == []
+    assert len(gateway.upstream.requests) == 1
+
+
 @pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
 async def test_a_401_is_cured_for_every_method(gateway: Gateway, method: bytes) -> None:
     """The gateway judges the token before the order reaches anybody, so that it may be sent again."""
-    refusal = EXPIRED if method != b"HEAD" else b"HTTP/1.1 401 X\r\nContent-Length: 40\r\n\r\n"
+    challenge = (
+        b'WWW-Authenticate: Bearer error="invalid_token"\r\n'  # HEAD has no content that could name a code
+    )
+    refusal = EXPIRED if method != b"HEAD" else b"HTTP/1.1 401 X\r\n%bContent-Length: 40\r\n\r\n" % challenge
     gateway.upstream.scripts.append([Act.WHOLE, refusal])
     assert (await gateway.ask(request(method), method=method)).status == 200
     assert bearers(gateway) == [1, 2]

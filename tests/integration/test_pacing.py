@@ -13,9 +13,10 @@ from proxy.admin.metrics import Metrics
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pacing import Pacer
-from proxy.forward.upstream import Upstream
+from proxy.forward.pool import Pool
+from proxy.network.dialer import Dialer
 from proxy.settings import load
-from proxy.tokens.diagnosis import error_code
+from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.clock import FakeClock
 from tests.e2e.process import ACCOUNTS, Starter, configuration, serving_api
 from tests.gateway.client import Client, order, request, until
@@ -47,14 +48,15 @@ class Gate:
         self.tokens = StubTokens()
         self.records: list[Record] = []
         self.clients: list[Client] = []
-        self._pool = Upstream(
-            settings.upstream.origin, None, max_connections=9, connect_timeout=5, idle_timeout=30
+        self._pool = Pool(
+            Dialer(settings.upstream.origin, None), max_connections=9, connect_timeout=5, idle_timeout=30
         )
         forwarder = Forwarder(
             settings,
             self.tokens,
             self._pool,
-            error_code,
+            error_code=error_code_of,
+            is_token_rejected=rejected_token,
             pacer=self.pacer,
             on_throttled=self.metrics.throttled,
         )

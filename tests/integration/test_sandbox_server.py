@@ -143,7 +143,9 @@ async def test_an_order_keeps_what_came_over_the_wire(client: Client) -> None:
     assert (order.authorization_fields, order.request_id, order.body) == (2, "r-1", ORDER)
 
 
-#: Fault: what the caller gets (None: the connection breaks off), and how many tokens, orders and logouts there are afterwards.
+#: Seconds after which a caller gives up. No fault is met by a real wait, but for the one that never answers.
+_PATIENCE = 0.5
+#: Fault: what the caller gets (None: the connection breaks off, or nothing comes), and how many tokens, orders and logouts there are afterwards.
 OUTCOMES: dict[str, tuple[int | None, int]] = {
     "token_error": (401, 0),
     "token_status": (503, 0),
@@ -167,6 +169,13 @@ OUTCOMES: dict[str, tuple[int | None, int]] = {
     "api_drop": (None, 0),
     "api_drop_after": (None, 1),
     "api_half": (None, 1),
+    "order_slow": (201, 1),
+    "order_silent": (None, 1),
+    "order_drop": (None, 0),
+    "order_drop_after": (None, 1),
+    "order_half": (None, 1),
+    "order_answered_twice": (201, 1),
+    "order_placed_twice": (201, 2),
 }
 
 
@@ -176,10 +185,11 @@ def test_the_table_of_outcomes_is_complete() -> None:
 
 
 async def _status(client: Client, place: str) -> int | None:
-    call = {"token": client.log_in, "logout": client.log_out, "api": client.order}[place]
+    call = {"token": client.log_in, "logout": client.log_out}.get(place, client.order)
     try:
-        return (await call())[0].status
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError):
+        async with asyncio.timeout(_PATIENCE):
+            return (await call())[0].status
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, TimeoutError):
         return None
 
 
@@ -187,7 +197,7 @@ def _done(sandbox: Sandbox, place: str) -> int:
     """Count what a call of that place does when it is carried out."""
     if place == "token":
         return sandbox.counters["tokens_issued"]
-    return len(sandbox.orders) if place == "api" else sum(token.ended for token in sandbox.issued)
+    return sum(token.ended for token in sandbox.issued) if place == "logout" else len(sandbox.orders)
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
@@ -260,6 +270,41 @@ async def test_a_slow_answer_comes_after_the_deed() -> None:
         go_on.set()
         async with await order as answer:
             assert answer.status == 201
+
+
+@pytest.mark.parametrize("method_and_path", [("GET", f"{ORDERS}/sandbox-order-1"), ("POST", "/nothing")])
+async def test_a_fault_of_orders_meets_orders_only(client: Client, method_and_path: tuple[str, str]) -> None:
+    """A look-up, or another POST, does not use the fault up that waits for an order."""
+    client.sandbox.fault("order_drop_after", count=1)
+    answer, _ = await client.ask(*method_and_path, headers=client.bearer())
+    assert answer.status == 404
+    assert await _status(client, "order") is None
+    assert await _status(client, "order") == 201
+    assert [row["times"] for row in client.sandbox.placed_shown()] == [2]
+
+
+async def test_an_order_without_an_answer_lasts_as_long_as_its_caller(client: Client) -> None:
+    """The order is placed, nothing comes, and the sandbox lets go of the call when the caller gives up."""
+    before = asyncio.all_tasks()
+    client.sandbox.fault("order_silent", count=1)
+    assert await _status(client, "order") is None
+    assert len(client.sandbox.orders) == 1
+    assert client.lines[-1] == f"POST {ORDERS} silent fault=order_silent"
+    _, still_there = await asyncio.wait(asyncio.all_tasks() - before, timeout=5)
+    assert still_there == set()
+
+
+async def test_the_same_answer_comes_twice(client: Client) -> None:
+    """Behind the answer the same bytes come once more, as a client sees that has asked twice on one connection."""
+    client.sandbox.fault("order_answered_twice", count=1)
+    body = orjson.dumps(ORDER)
+    bearer = client.bearer()["Authorization"]
+    head = f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\nConnection: close\r\n"
+    raw = await _raw(client.url, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    first, again = raw[: len(raw) // 2], raw[len(raw) // 2 :]
+    assert first.startswith(b"HTTP/1.1 201 Created\r\n")
+    assert first == again
+    assert len(client.sandbox.orders) == 1
 
 
 async def test_concurrent_token_calls_are_seen() -> None:

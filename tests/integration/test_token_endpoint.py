@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import gc
+import gzip
 import json
 import logging
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+import brotli  # type: ignore[import-untyped] # it has no types
 import pytest
 
 import proxy
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
+from proxy.network.dialer import Dialer
 from proxy.secret import Secret
+from proxy.settings import Origin
 from proxy.tokens.endpoint import MOST_ANSWER_BYTES, TokenEndpoint
 from proxy.tokens.values import AccessToken, Credentials
 
@@ -105,18 +111,9 @@ async def endpoint(
     tls: ssl.SSLContext | None = None,
     timeout_seconds: float = 5,
 ) -> AsyncIterator[TokenEndpoint]:
-    """Give a token endpoint at that port, closed after the block."""
-    opened = TokenEndpoint(
-        origin=f"{scheme}://{host}:{port}",
-        token_path=token_path,
-        logout_path="/oauth/v2/logout",
-        tls=tls,
-        timeout_seconds=timeout_seconds,
-    )
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    """Give a token endpoint at that port."""
+    origin = Origin("https" if scheme == "https" else "http", host, port)
+    yield TokenEndpoint(Dialer(origin, tls), token_path, "/oauth/v2/logout", timeout_seconds=timeout_seconds)
 
 
 async def failure(server: ScriptedServer, *, timeout_seconds: float = 5) -> TokenError:
@@ -321,6 +318,85 @@ async def test_no_more_than_a_mebibyte_is_read(size: int) -> None:
             assert (await opened.fetch(CREDENTIALS)).lifetime == 3599
 
 
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+async def test_a_few_interim_answers_are_skipped(interim: bytes) -> None:
+    """RFC 9110, section 15.2: they may come before the final answer; more than sixteen are no HTTP any more."""
+    async with (
+        ScriptedServer(interim * 16 + reply("200 OK", GRANT)).listening() as server,
+        endpoint(server.port) as opened,
+    ):
+        assert (await opened.fetch(CREDENTIALS)).lifetime == 3599
+    assert (await failure(ScriptedServer(interim * 17 + reply("200 OK", GRANT)))).reason == "malformed"
+
+
+async def test_another_protocol_is_not_switched_to() -> None:
+    """101 was not asked for."""
+    error = await failure(ScriptedServer(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + GRANT))
+    assert error.reason == "malformed"
+
+
+async def test_a_large_cookie_does_no_harm() -> None:
+    """A gateway's login answer may carry a cookie of 9,000 bytes; it is not kept."""
+    cookie = "Set-Cookie: session=" + "c" * 9_000 + "; Path=/"
+    async with (
+        ScriptedServer(reply("200 OK", GRANT, cookie)).listening() as server,
+        endpoint(server.port) as opened,
+    ):
+        assert (await opened.fetch(CREDENTIALS)).lifetime == 3599
+        assert (await opened.fetch(CREDENTIALS)).lifetime == 3599
+    assert b"cookie" not in server.heard[1].lower()
+
+
+def raw_deflate(content: bytes) -> bytes:
+    """Compress without the header that `deflate` should have."""
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(content) + compressor.flush()
+
+
+COMPRESSED = [
+    ("gzip", gzip.compress),
+    ("x-gzip", gzip.compress),
+    ("deflate", zlib.compress),
+    ("deflate", raw_deflate),
+    ("br", brotli.compress),
+    ("identity", bytes),
+]
+
+
+@pytest.mark.parametrize(("coding", "compress"), COMPRESSED)
+async def test_what_comes_compressed_unasked_is_read(coding: str, compress: Callable[[bytes], bytes]) -> None:
+    """A grant, and a refusal with its code, however a server or a middlebox compressed it."""
+    field = f"Content-Encoding: {coding}"
+    async with (
+        ScriptedServer(reply("200 OK", compress(GRANT), field)).listening() as server,
+        endpoint(server.port) as opened,
+    ):
+        assert (await opened.fetch(CREDENTIALS)).secret.reveal() == "s3cr3t"
+    refusal = compress(b'{"errorCode": "20"}')
+    error = await failure(ScriptedServer(reply("401 Unauthorized", refusal, field)))
+    assert (type(error), error.code) == (CredentialsRefused, "20")
+
+
+@pytest.mark.parametrize(("coding", "compress"), COMPRESSED[:-1])
+async def test_a_compressed_body_is_as_bounded_as_any(
+    coding: str, compress: Callable[[bytes], bytes]
+) -> None:
+    """A small body that would be huge is given up, and one that breaks off is no grant."""
+    field = f"Content-Encoding: {coding}"
+    bomb = compress(GRANT[:-1] + b" " * MOST_ANSWER_BYTES + b"}")
+    assert len(bomb) < 10_000
+    error = await failure(ScriptedServer(reply("200 OK", bomb, field)))
+    assert (error.reason, "too long" in error.detail) == ("unreadable", True)
+    error = await failure(ScriptedServer(reply("200 OK", compress(GRANT)[:-6], field)))
+    assert error.reason == "unreadable"
+
+
+async def test_an_unknown_coding_is_told() -> None:
+    """What cannot be read is said to be compressed, not to be something else."""
+    error = await failure(ScriptedServer(reply("200 OK", b"\x28\xb5\x2f\xfd", "Content-Encoding: zstd")))
+    assert (error.reason, "a compressed body" in error.detail) == ("unreadable", True)
+
+
 # --- Silence ----------------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +486,20 @@ async def test_an_unknown_host_is_told(host: str) -> None:
     assert raised.value.reason == "dns"
 
 
+async def test_a_connection_that_the_kernel_gives_up_is_no_slow_answer() -> None:
+    """ETIMEDOUT, in the system's words; only our own patience is told with its seconds."""
+
+    class Unreachable(Dialer):
+        async def dial(self, factory: Callable[[], asyncio.Protocol]) -> None:
+            raise TimeoutError(errno.ETIMEDOUT, "")
+
+    dialer = Unreachable(Origin("http", "127.0.0.1", 1), None)
+    opened = TokenEndpoint(dialer, "/oauth/v2/token", "/oauth/v2/logout", timeout_seconds=5)
+    with pytest.raises(TokenUnavailable, match="Connection timed out") as raised:
+        await opened.fetch(CREDENTIALS)
+    assert (raised.value.reason, raised.value.__context__) == ("connect", None)
+
+
 async def test_an_https_origin_without_trust_is_refused() -> None:
     """Nobody can forget to say whom to trust."""
     with pytest.raises(ValueError, match="needs a TLS context"):
@@ -418,6 +508,20 @@ async def test_an_https_origin_without_trust_is_refused() -> None:
 
 
 # --- Secrets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "401 Unauthorized", "429 Slow", "500 Error"])
+@pytest.mark.parametrize("name", ["code", "error", "errorCode"])
+async def test_no_credential_passes_as_a_code(status: str, name: str) -> None:
+    """A server that repeats a credential where its error code should be: it is named nowhere, and told as no code."""
+    credentials = Credentials("ClientIdOfLetters", Secret("SecretOfLetters"), "2468013", Secret("40105"))
+    for value in ("ClientIdOfLetters", "SecretOfLetters", "2468013", "40105"):
+        answer = reply(status, json.dumps({name: value}).encode())
+        async with ScriptedServer(answer).listening() as server, endpoint(server.port) as opened:
+            with pytest.raises(TokenError) as raised:
+                await opened.fetch(credentials)
+        assert raised.value.code is None
+        assert value not in raised.value.detail
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class Recorder:
         )
         if request.raw_path == ACCOUNTS and "gzip" in request.headers.get("Accept-Encoding", ""):
             answer.enable_compression(web.ContentCoding.gzip)
-        if request.raw_path == SUBSCRIPTIONS:
+        if request.raw_path.startswith(SUBSCRIPTIONS):
             answer.enable_chunked_encoding()
         return answer
 

@@ -61,12 +61,12 @@ STEPS: Final = (
     Step("large", "POST", ORDERS, "large", "length", 201),
     Step("chunked", "POST", ORDERS, "large", "chunked", 201),
     Step("expect", "POST", ORDERS, "order", "expect", 201),
-    Step("upload", "PUT", f"{ACCOUNTS}/sandbox-account-1", "large", "upload"),
+    Step("upload", "PUT", f"{ACCOUNTS}/90000001", "large", "upload"),
     Step("head", "HEAD", SUBSCRIPTIONS, how="head", status=404),
     Step("error", "GET", "/corporate-accounts/v2/nothing", status=404),
-    Step("again", "GET", SUBSCRIPTIONS),
+    Step("again", "GET", f"{SUBSCRIPTIONS}/4799885577"),
     Step("refused", "GET", "/oauth/v2/logout", status=403, ours=True),
-    Step("after", "GET", SUBSCRIPTIONS),
+    Step("after", "GET", f"{SUBSCRIPTIONS}/4799885577"),
     Step("too_large", "POST", ORDERS, "too_large", "length", 413, ours=True),
 )
 _NOT_FOR_ALL: Final = {"chunked", "expect", "upload", "head"}

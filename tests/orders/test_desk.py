@@ -218,14 +218,14 @@ async def test_what_is_abandoned_has_an_end(house: House, is_sent: bool) -> None
     order = await house.order(b"k")
     if is_sent:
         await order.sent()
-    order.abandon()
+    order.abandon(may_be_placed=is_sent)
     await house.keeper.look_after()
     assert await house.states() == [State.UNKNOWN] * is_sent
     over = await house.order(b"l")
     await over.sent()
     await over.answered(ANSWER)
     over.left()
-    over.abandon()
+    over.abandon(may_be_placed=True)
     await house.keeper.look_after()
     assert State.ANSWERED in await house.states()
 
@@ -248,7 +248,7 @@ async def test_what_cannot_be_recorded_is_not_sent(house: House) -> None:
     with pytest.raises(Failed) as raised:
         await order.sent()
     assert raised.value.outcome == NOT_SENT
-    order.abandon()
+    order.abandon(may_be_placed=False)
     house.store.away = False
     await house.keeper.look_after()
     assert await house.states() == []
@@ -366,7 +366,7 @@ async def test_what_is_abandoned_is_guarded(guarded: House) -> None:
     """A call that was cancelled in the middle has an unknown outcome."""
     order = await guarded.order()
     await order.sent()
-    order.abandon()
+    order.abandon(may_be_placed=True)
     await guarded.clock.settle()
     assert (await guarded.refused()).kind is errors.ORDER_UNKNOWN
 
@@ -375,7 +375,7 @@ async def test_a_guarded_order_that_was_not_sent_leaves_nothing(guarded: House) 
     """Before its first byte, and after proof that it was not acted on."""
     early = await guarded.order()
     early.left()
-    early.abandon()
+    early.abandon(may_be_placed=False)
     late = await guarded.order()
     await late.sent()
     late.left()
@@ -393,6 +393,23 @@ async def test_the_guard_stops_no_order_when_the_store_is_away(guarded: House) -
     await order.answered(ANSWER)
     guarded.store.away = False
     await guarded.order()
+
+
+async def test_a_client_that_left_while_its_answer_was_written(guarded: House) -> None:
+    """The answer was over before, and is remembered all the same; that of one not acted on is not."""
+    order = await guarded.order()
+    await order.sent()
+    await order.answered(ANSWER)
+    order.left()
+    order.left()
+    await guarded.clock.settle()
+    assert isinstance(await guarded.begin(), Replay)
+    rejected = await guarded.order()
+    await rejected.sent()
+    await rejected.answered(Answer(429, b"", b""))
+    rejected.left()
+    await guarded.clock.settle()
+    assert await guarded.states() == []
 
 
 async def test_what_operators_see(house: House) -> None:

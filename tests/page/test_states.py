@@ -53,7 +53,7 @@ async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientS
     for _ in range(3):
         assert (await call(http, proxy))[0] == 200
     assert (await call(http, proxy, f"{ORDERS}/unknown"))[0] == 404
-    status, refused_id = await call(http, proxy, "/organizations/v1/organizations")
+    status, refused_id = await call(http, proxy, "/contacts/v1/contacts")
     assert status == 403
     said = await opened(tab, url, ENGLISH, "Working")
     assert said.strip() == "Calls go through to Telenor with a valid access token."

@@ -165,12 +165,12 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         (
             "Not working",
             "Telenor refused the login at 10:12: Telenor gave no reason that the proxy knows.",
-            "Compare the app's two values with the developer portal, and the machine user's two with Min Bedrift, under APIs. A person's login works for neither. The next attempt is under way.",
+            "Compare the app's two values with the developer portal, and the machine user's two with Min Bedrift, under APIs. A person's login, Telenor ID (formerly Connect ID) or Min Bedrift, works for neither. The next attempt is under way.",
         ),
         (
             "Virker ikke",
             "Telenor avviste innloggingen kl. 10:12: Telenor oppga ingen grunn som proxyen kjenner.",
-            "Sammenlign appens to verdier med utviklerportalen, og maskinbrukerens to med Min Bedrift, under APIs. En persons innlogging virker ikke her. Neste forsøk pågår.",
+            "Sammenlign appens to verdier med utviklerportalen, og maskinbrukerens to med Min Bedrift, under APIs. En persons innlogging, Telenor ID (tidligere Connect ID) eller Min Bedrift, virker ikke her. Neste forsøk pågår.",
         ),
     ),
     (

@@ -43,7 +43,7 @@ class Way(enum.Enum):
     """How the call goes through the proxy."""
 
     NEW = "on a new connection"
-    SHORT = "on a kept connection, in one piece"  # the short way
+    SHORT = "on a kept connection, in one piece"
     TASK = "in two pieces"  # by a task; on a kept connection, if there is any to be had
 
 
@@ -102,7 +102,7 @@ class Expected(NamedTuple):
     outcome: str | None
 
 
-#: Without a token no call takes the short way, and before the first one there has been none that left a connection.
+#: Before the first token there has been no call that left a connection.
 PLAYED: Final[dict[Phase, tuple[Way, ...]]] = {
     Phase.COLD: (Way.NEW,),
     Phase.FRESH: (Way.NEW, Way.SHORT, Way.TASK),

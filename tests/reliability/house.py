@@ -20,7 +20,9 @@ from structlog.testing import capture_logs
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report
+from proxy.network.dialer import Dialer
 from proxy.secret import Secret
+from proxy.settings import Origin
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials
@@ -116,19 +118,15 @@ class House:
     def _make_endpoint(
         self, timeout_seconds: float, origin: str | None, tls: ssl.SSLContext | None
     ) -> TokenEndpoint:
+        there = Origin.parse(origin or f"http://127.0.0.1:{self.login.port}")
         return TokenEndpoint(
-            origin=origin or f"http://127.0.0.1:{self.login.port}",
-            token_path=LOGIN_PATH,
-            logout_path="/oauth/v2/logout",
-            tls=tls,
-            timeout_seconds=timeout_seconds,
+            Dialer(there, tls), LOGIN_PATH, "/oauth/v2/logout", timeout_seconds=timeout_seconds
         )
 
     async def log_in_at(
         self, origin: str | None = None, *, timeout_seconds: float = 5, tls: ssl.SSLContext | None = None
     ) -> None:
         """From now on, log in there (None: at `login`), with that patience. No connection is held between two logins."""
-        await self.endpoint.close()
         self.endpoint = self._make_endpoint(timeout_seconds, origin, tls)
 
     async def fetch(self) -> Grant:
@@ -200,7 +198,6 @@ class House:
             self._task.cancel()
             await asyncio.wait({self._task})
             assert self._task.cancelled(), "the source has ended by itself"
-        await self.endpoint.close()
         told = repr(self.logs).encode()
         assert not [secret for secret in _SECRETS if secret in told]
 

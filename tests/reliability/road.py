@@ -137,12 +137,11 @@ WHOLE_WAY: Final[Script] = (Do.WHOLE, Do.ACT, whole)
 
 @dataclass(slots=True, eq=False)
 class Passing:
-    """A request on its way. began_short: whether the proxy had it on its short way when its head was here."""
+    """A request on its way."""
 
     head: bytes
     content: bytearray = field(default_factory=bytearray)
     answer: bytes = b""
-    began_short: bool = False
 
     @property
     def method(self) -> bytes:
@@ -165,7 +164,7 @@ class Road:
     """The way to the sandbox. Its address stays the same whatever becomes of it.
 
     passed: all requests whose head was here. playing: how many scripts have not come to their end. scripts: for the coming requests, one each. usual: for all others; it may be drawn anew for each.
-    greeting: what is sent on each new connection, before anything is read. short: asked when a request's head is here.
+    greeting: what is sent on each new connection, before anything is read.
     """
 
     def __init__(self, sandbox_url: str, context: ssl.SSLContext | None = None) -> None:
@@ -176,7 +175,6 @@ class Road:
         self.context = context
         self.port = 0
         self.playing = 0
-        self.short: Callable[[], bool] = bool
         self._sandbox_port = urlsplit(sandbox_url).port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -227,7 +225,7 @@ class Road:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Let one request pass, as its script says."""
-        passing = Passing(await reader.readuntil(_EMPTY_LINE), began_short=self.short())
+        passing = Passing(await reader.readuntil(_EMPTY_LINE))
         self.passed.append(passing)
         script = self.scripts.popleft() if self.scripts else self.usual
         await self._play(script() if callable(script) else script, passing, reader, writer)
@@ -389,8 +387,6 @@ async def scene_of(lab: Lab, *, tls: bool = False, **changes: Any) -> AsyncItera
                 lab, url=f"{scheme}://127.0.0.1:{road.port}", log__format="json", **changes
             ) as house:
                 await house.log_in_at(url)
-                service = house.gateway.listener._service
-                road.short = lambda: any(client.begun is not None for client in service.clients)
                 yield Scene(lab, house, road, sandbox, login)
                 login.set()
         finally:

@@ -185,8 +185,6 @@ async def test_a_call_meets_a_fault_of_the_api(
         )
         assert told(answer, fault)["outcome"] == want.outcome
         assert [entry["event"] for entry in house.logs[lines:]] == TOLD[phase]
-        if len(road.passed) > passed:
-            assert road.passed[passed].began_short is (way is Way.SHORT)
 
         await stack.aclose()
         scene.login.set()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.gateway.client import Answer
 
 PLACE: Final = request(b"POST", ORDERS.encode(), b"Content-Type: application/json", content=ORDER)
-#: A whole request on a kept connection takes the short way, one in pieces does not: tests/reliability/test_api_faults.py sees to that.
+#: A whole request on a kept connection, and one in pieces.
 WAYS: Final = {"whole": [PLACE], "in two pieces": [PLACE[:-9], PLACE[-9:]]}
 #: Codes of the gateway about rights, limits and its own faults, with the status of each.
 REFUSALS: Final = {40101: 401, 40301: 403, 40401: 404, 42901: 429, 42902: 429, 50001: 500}

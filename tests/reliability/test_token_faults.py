@@ -134,6 +134,12 @@ FAULTS: Final[dict[str, Fault]] = {
     # What is no answer of a token endpoint.
     "garbage": Fault([Act.WHOLE, bytes(range(256)), Act.FIN], "malformed"),
     "another protocol": Fault([Act.WHOLE, b"SSH-2.0-OpenSSH_9.2\r\n", Act.FIN], "malformed"),
+    "interim answers without end": Fault(
+        [Act.WHOLE, b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000], "malformed"
+    ),
+    "a switch of protocols": Fault(
+        [Act.WHOLE, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"], "malformed"
+    ),
     "200 with a web page": Fault(grants(b"<html><h1>Please log in</h1></html>"), "unreadable"),
     "200 with nothing": Fault(grants(b""), "unreadable"),
     "200 with broken JSON": Fault(grants(GRANT[:-9]), "unreadable"),
@@ -292,7 +298,7 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
     want = expected(fault, phase)
     if phase is not Phase.COLD:
         await house.opened()
-        # A connection is kept, so that the order takes the short way wherever there is a token.
+        # A connection is kept, so that the order is sent at once wherever there is a token.
         assert (await house.ask(request(), method=b"GET")).status == 200
     before = house.calls
     async with contextlib.AsyncExitStack() as stack:

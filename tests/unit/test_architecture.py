@@ -63,7 +63,7 @@ MAY_IMPORT: Final = {
     },
     "check": {"errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
-    "forward": {"clock", "errors", "http1", "network", "records", "settings"},
+    "forward": {"clock", "errors", "http1", "network", "orders", "records", "settings"},
     "orders": {"clock", "errors", "secret", "settings"},
     "network": {"http1", "settings"},
     "http1": set[str](),
@@ -88,14 +88,17 @@ MAY_IMPORT: Final = {
 #: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
 PURE: Final = {
     "http1.fields": set[str](),
-    "http1.grammar": {"dataclasses", "functools", "re"},
+    "http1.grammar": {"re"},
     "http1.chunked": {"re"},
-    "forward.guard": {"dataclasses", "functools", "hmac", "re", "urllib"},
+    "forward.policy": {"hmac", "re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "orders.key": {"hashlib", "re"},
     "orders.states": {"dataclasses", "enum"},
     "orders.showing": {"datetime"},
     "tokens.values": {"dataclasses", "enum"},
+    "tokens.codes": {"re"},
+    "tokens.coding": {"brotli", "zlib"},
+    "tokens.diagnosis": {"dataclasses", "http", "itertools", "json", "re"},
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
     "errors": {"dataclasses"},
@@ -175,11 +178,11 @@ def test_the_rooms_form_no_circle() -> None:
 
 
 def test_admin_knows_only_the_values_of_tokens() -> None:
-    """Operators are shown the state of the token, never the thing that keeps it."""
+    """Operators are shown the state of the token and what codes mean, never the thing that keeps it."""
     known = {name for module, tree in MODULES.items() if room(module) == "admin" for name in own(tree)}
     # The protocol of who watches a source is of `source`, and a watcher needs the name for its type.
     others = {name for name in known if room(name) == "tokens"} - {"tokens.source.TokenObserver"}
-    assert {name.rpartition(".")[0] for name in others} == {"tokens.values"}
+    assert {name for name in others if not name.startswith(("tokens.values.", "tokens.codes"))} == set()
 
 
 def test_the_sandbox_is_imported_by_commands_only() -> None:
@@ -223,8 +226,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
-        "forward.service": {"time.perf_counter"},
-        "forward.short": {"time.perf_counter"},
+        "forward.client": {"time.perf_counter"},
         "sandbox.state": {"time.monotonic"},  # the default of an argument
     }
     assert where_used("datetime.now", "datetime.utcnow", "datetime.today", "date.today") == {}
@@ -250,7 +252,7 @@ def test_chance_comes_in_from_outside() -> None:
     assert found == {
         "app": {"Proxy.run", "_keeper"},
         "cli": {"_forget_order", "_list_orders"},  # what a command is called among those that use a store
-        "forward.service": {"Service.__init__"},  # the prefix of request ids
+        "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
 
@@ -266,11 +268,12 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "app:_secrets",  # what the log must never show
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
-        "forward.guard:Rules.of",  # the client key to compare with
+        "forward.policy:Rules.of",  # the client key to compare with
         "orders.shared:SharedStore.__init__",  # the password of a Redis
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",
+        "tokens.endpoint:_values",  # what no error may repeat
         "tokens.values:AccessToken.reveal",
     }
 

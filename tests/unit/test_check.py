@@ -88,7 +88,7 @@ def test_good_settings_give_no_warning() -> None:
 def test_a_persons_login_is_doubted(username: str) -> None:
     """A username that looks like the login of a person is warned of, with the place where the right one is found."""
     (text,) = words("credentials", settings(oauth__username=username))
-    assert "Connect ID" in text
+    assert "Telenor ID, formerly Connect ID" in text
     assert "Min Bedrift" in text
     assert username not in text
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 REQUESTS = 50
 #: Calls and resumptions of Python functions for one order on kept connections, from the client's bytes to the access line.
-BUDGET = 66
+BUDGET = 128
 
 
 async def test_the_way_of_a_request_stays_short() -> None:

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy import errors, tokens
 from proxy.admin.metrics import Metrics
-from proxy.forward.guard import METHODS, SAFE_METHODS
+from proxy.forward.policy import METHODS, SAFE_METHODS
 from proxy.records import Record
 from proxy.tokens.values import Cause
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -16,7 +17,15 @@ ORDERS = "/corporate-mobile-subscriptions/v2/orders"
 SUBSCRIPTIONS = "/corporate-mobile-subscriptions/v2/mobile-subscriptions"
 REFERENCES = "/corporate-mobile-subscriptions/v1/4799885577/user-references"
 ACCOUNTS = "/corporate-accounts/v2/accounts"
+AGREEMENT_ORDERS = "/corporate-agreements/v2/orders"
 ORDER = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}
+#: The order of Telenor's own example.
+AGREEMENT_ORDER: dict[str, Any] = {
+    "type": "UPDATE_PRODUCT",
+    "agreementId": 5538579,
+    "productId": 2799029,
+    "configurations": [{"id": 6140, "value": "11175198"}],
+}
 
 
 @pytest.fixture
@@ -35,7 +44,8 @@ def ask(
     value = f"Bearer {sandbox.log_in('api1')[0]}" if authorization == "valid" else authorization
     fields = () if value is None else (("Authorization", value),)
     raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
-    return reply(sandbox, Call(method, path, fields, raw)).answer
+    plain, _, query = path.partition("?")
+    return reply(sandbox, Call(method, plain, fields, raw, query)).answer
 
 
 def content(made: Answer) -> Any:
@@ -117,7 +127,7 @@ def test_an_unknown_order_is_not_found_by_the_back_end(sandbox: Sandbox) -> None
         (b'{"productId": NaN}', "JSON object"),
         ({**ORDER, "productId": ""}, "productId"),
         ({**ORDER, "msisdn": 4799885577}, "msisdn"),
-        ({"productId": "50795"}, "msisdn, type"),
+        ({"productId": "50795"}, "msisdn (a string), type (a string)"),
     ],
 )
 def test_a_wrong_order_is_a_bad_request(sandbox: Sandbox, body: object, words: str) -> None:
@@ -139,18 +149,36 @@ def test_an_error_without_a_code_names_none(sandbox: Sandbox) -> None:
 
 
 def test_an_account_can_be_created_changed_and_removed(sandbox: Sandbox) -> None:
-    """POST creates, PUT changes, DELETE removes, and the list follows."""
-    made = ask(sandbox, "POST", ACCOUNTS, {"name": "One", "accountReference1": "ø" * 30})
+    """POST creates, PUT changes, DELETE removes, and both lists follow; the shape is the published one."""
+    made = ask(sandbox, "POST", ACCOUNTS, {"addressCardId": "1000001", "accountReference1": "ø" * 30})
     account = content(made)
-    path = f"{ACCOUNTS}/{account['accountId']}"
+    path = f"{ACCOUNTS}/{account['id']}"
     assert made.status == 201
-    changed = ask(sandbox, "PUT", path, {"accountReference1": "b"})
-    expected = {"name": "One", "accountReference1": "b", "accountId": account["accountId"]}
+    assert re.fullmatch(r"[0-9]{1,8}", account["id"])
+    changed = ask(sandbox, "PUT", path, {"accountReference2": "b"})
+    expected = {
+        "id": account["id"],
+        "accountReference1": "ø" * 30,
+        "accountReference2": "b",
+        "accountReference3": None,
+        "owner": {"organizationNumber": "914742315", "name": "TELENOR"},
+        "personalPayer": None,
+        "invoice": None,
+        "status": "OPEN",
+    }
     assert (changed.status, content(changed)) == (200, expected)
-    assert content(ask(sandbox, "GET", ACCOUNTS)) == {"accounts": [expected]}
+    for listed in (ACCOUNTS, "/corporate-accounts/v1"):
+        assert content(ask(sandbox, "GET", listed)) == [expected]
     removed = ask(sandbox, "DELETE", path)
     assert (removed.status, removed.body) == (204, b"")
-    assert content(ask(sandbox, "GET", ACCOUNTS)) == {"accounts": []}
+    assert content(ask(sandbox, "GET", ACCOUNTS)) == []
+
+
+def test_the_list_of_accounts_has_pages(sandbox: Sandbox) -> None:
+    """Page and size are the published parameters: pages from 0, and what lies behind the end is empty."""
+    ids = [sandbox.create_account({}).id for _ in range(3)]
+    pages = [content(ask(sandbox, "GET", f"{ACCOUNTS}?page={page}&pageSize=2")) for page in range(3)]
+    assert [[account["id"] for account in page] for page in pages] == [ids[:2], ids[2:], []]
 
 
 def test_a_missing_account_is_not_found_by_the_back_end(sandbox: Sandbox) -> None:
@@ -179,17 +207,18 @@ def test_an_account_must_be_json(sandbox: Sandbox) -> None:
 def test_user_references_are_written_and_read(sandbox: Sandbox) -> None:
     """What PUT writes to a subscription, the Info API shows afterwards."""
     made = ask(sandbox, "PUT", REFERENCES, {"userReference3": "cost centre 7"})
-    expected = {"msisdn": "4799885577", "userReference3": "cost centre 7"}
-    assert (made.status, content(made)) == (200, expected)
+    expected = content(made)
+    assert (made.status, expected["userReference3"]) == (200, "cost centre 7")
+    assert {"msisdn", "type"} <= expected.keys()
     assert content(ask(sandbox, "GET", f"{SUBSCRIPTIONS}/4799885577")) == expected
-    assert expected in content(ask(sandbox, "GET", SUBSCRIPTIONS))["mobileSubscriptions"]
+    assert expected in content(ask(sandbox, "GET", f"{SUBSCRIPTIONS}?since=60"))
 
 
 @pytest.mark.parametrize("body", [b"", {}, {"userReference3": 3}, {"userReference0": "x"}, {"name": "x"}])
 def test_wrong_user_references_are_refused(sandbox: Sandbox, body: object) -> None:
     """Only texts under userReference1 to 9 are taken."""
     assert ask(sandbox, "PUT", REFERENCES, body).status == 400
-    assert sandbox.subscriptions["4799885577"] == {"msisdn": "4799885577"}
+    assert sandbox.subscriptions["4799885577"].keys() == {"msisdn", "type"}
 
 
 def test_an_unknown_subscription_is_not_found_by_the_back_end(sandbox: Sandbox) -> None:
@@ -199,16 +228,127 @@ def test_an_unknown_subscription_is_not_found_by_the_back_end(sandbox: Sandbox) 
     assert ask(sandbox, "PUT", path, {"userReference1": "x"}).code == 4042000
 
 
+def found(sandbox: Sandbox, query: str) -> list[str]:
+    """Search for subscriptions; gives their numbers."""
+    made = ask(sandbox, "GET", f"{SUBSCRIPTIONS}?{query}")
+    assert made.status == 200, made.body
+    return [subscription["msisdn"] for subscription in content(made)]
+
+
+def test_subscriptions_are_found_by_product(sandbox: Sandbox) -> None:
+    """A product is found where it was ordered last and not removed, as soon as the order is completed; so is the type."""
+    assert found(sandbox, "productId=50795") == []
+    ask(sandbox, "POST", ORDERS, ORDER)
+    assert found(sandbox, "productId=50795") == ["4799885577"]
+    ask(sandbox, "POST", ORDERS, ORDER | {"type": "REMOVE_PRODUCT"})
+    assert found(sandbox, "productId=50795") == []
+    type_id = sandbox.subscriptions["4799885577"]["type"]["id"]
+    assert found(sandbox, f"productId={type_id}") == ["4799885577", "4799885578"]
+
+
+def test_subscriptions_are_found_by_their_last_change() -> None:
+    """`since` counts seconds back from now; an order and a reference are changes."""
+    clock = [1_000.0]
+    sandbox = Sandbox(now=lambda: clock[0])
+    sandbox.settings.order_delay_seconds = 5
+    assert found(sandbox, "since=0") == ["4799885577", "4799885578"]
+    clock[0] += 100
+    assert found(sandbox, "since=99") == []
+    ask(sandbox, "PUT", REFERENCES, {"userReference1": "x"})
+    assert found(sandbox, "since=1") == ["4799885577"]
+    ask(sandbox, "POST", ORDERS, ORDER | {"msisdn": "4799885578"})
+    assert found(sandbox, "since=1") == ["4799885577"]
+    clock[0] += 10
+    assert found(sandbox, "since=6") == ["4799885578"]
+
+
+def test_a_search_is_sorted_and_has_pages(sandbox: Sandbox) -> None:
+    """`ascending`, `page` and `pageSize` are the published parameters."""
+    assert found(sandbox, "since=9&ascending=false") == ["4799885578", "4799885577"]
+    assert found(sandbox, "since=9&pageSize=1&page=1") == ["4799885578"]
+    assert found(sandbox, "since=9&pageSize=1&page=2") == []
+    assert found(sandbox, "since=9&unknown=1") == ["4799885577", "4799885578"]
+
+
 @pytest.mark.parametrize(
-    ("path", "member"),
+    ("query", "words"),
     [
-        ("/corporate-agreements/v2/agreements", "agreements"),
-        ("/organizations/v1/organizations", "organizations"),
+        ("", "productId and since is required"),
+        ("productId=", "productId and since is required"),
+        ("productId=1&since=1", "cannot be used together"),
+        ("since=soon", "since must be a whole number"),
+        ("since=-1", "since must be a whole number"),
+        ("since=" + "9" * 5000, "since must be a whole number"),
+        ("since=1&page=-1", "page must be a whole number"),
+        ("since=1&pageSize=0", "pageSize must be a number from 1 to 1000"),
+        ("since=1&pageSize=1001", "pageSize must be a number from 1 to 1000"),
+        ("since=1&pageSize=", "pageSize must be a whole number"),
+        ("since=1&ascending=1", "ascending must be true or false"),
     ],
 )
-def test_the_other_reads_have_something_to_show(sandbox: Sandbox, path: str, member: str) -> None:
-    """Agreements and organizations are lists with an entry."""
-    assert len(content(ask(sandbox, "GET", path))[member]) == 1
+def test_the_rules_of_a_search_are_the_published_ones(sandbox: Sandbox, query: str, words: str) -> None:
+    """A search that breaks a rule is a bad request, in words and without a code."""
+    made = ask(sandbox, "GET", f"{SUBSCRIPTIONS}?{query}")
+    assert (made.status, words in content(made)["message"]) == (400, True)
+
+
+def test_an_order_on_an_agreement_is_accepted_and_can_be_looked_up(sandbox: Sandbox) -> None:
+    """The published example gets an id; it is looked up where it was placed, and nowhere else."""
+    made = ask(sandbox, "POST", AGREEMENT_ORDERS, AGREEMENT_ORDER)
+    order_id = content(made)["orderId"]
+    assert made.status == 201
+    assert content(ask(sandbox, "GET", f"{AGREEMENT_ORDERS}/{order_id}"))["status"] == "COMPLETED"
+    assert ask(sandbox, "GET", f"{ORDERS}/{order_id}").code == 4042000
+    assert [(order.path, order.body) for order in sandbox.orders] == [(AGREEMENT_ORDERS, AGREEMENT_ORDER)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"agreementId": "5538579"}, "agreementId (an integer)"),
+        ({"productId": True}, "productId (an integer)"),
+        ({"type": ""}, "type (a string)"),
+        ({"configurations": {}}, "list of objects"),
+        ({"configurations": [{"id": 6140}]}, "list of objects"),
+        ({"configurations": [6140]}, "list of objects"),
+    ],
+)
+def test_a_wrong_order_on_an_agreement_is_a_bad_request(
+    sandbox: Sandbox, change: dict[str, object], words: str
+) -> None:
+    """Ids are integers there, and a configuration has an id and a value."""
+    made = ask(sandbox, "POST", AGREEMENT_ORDERS, AGREEMENT_ORDER | change)
+    assert (made.status, words in content(made)["message"], sandbox.orders) == (400, True, [])
+
+
+def test_a_new_product_on_an_agreement_needs_no_configuration(sandbox: Sandbox) -> None:
+    """The other published order adds a product."""
+    body = {"type": "ADD_PRODUCT", "agreementId": 5538579, "productId": 2799029}
+    assert ask(sandbox, "POST", AGREEMENT_ORDERS, body).status == 201
+
+
+def test_agreements_have_the_published_shape(sandbox: Sandbox) -> None:
+    """A top-level array with the published members; the agreement of the example order is there."""
+    agreements = content(ask(sandbox, "GET", "/corporate-agreements/v2/agreements"))
+    for agreement in agreements:
+        assert list(agreement) == ["id", "category", "validFrom", "validTo", "owner", "status"]
+        assert list(agreement["owner"]) == ["organizationNumber", "name"]
+    assert str(AGREEMENT_ORDER["agreementId"]) in {agreement["id"] for agreement in agreements}
+
+
+def test_organizations_have_the_published_shape(sandbox: Sandbox) -> None:
+    """A top-level array, with the published example as its entry."""
+    assert content(ask(sandbox, "GET", "/organizations/v1/organizations")) == [
+        {"orgNumber": "914742315", "name": "TELENOR"}
+    ]
+
+
+def test_address_cards_are_those_of_an_organization(sandbox: Sandbox) -> None:
+    """Each card has an addressCardId; an organization that is not the company's has none."""
+    cards = content(ask(sandbox, "GET", "/organizations/914742315/address-cards"))
+    assert len(cards) > 1
+    assert all(isinstance(card["addressCardId"], str) for card in cards)
+    assert ask(sandbox, "GET", "/organizations/987654321/address-cards").code == 4042000
 
 
 @pytest.mark.parametrize(

@@ -41,20 +41,45 @@ def test_the_state_shows_settings_faults_and_counters_but_no_secret() -> None:
 def test_orders_are_shown() -> None:
     """Every accepted order is listed with its body and what came with it."""
     sandbox = Sandbox(now=lambda: 0.0)
-    order = sandbox.place_order({"productId": "1"}, Call("POST", "/", (("X-Request-Id", "r-1"),)))
+    fields = (("X-Request-Id", "r-1"), ("Idempotency-Key", "k-1"))
+    order = sandbox.place_order({"productId": "1"}, Call("POST", "/orders", fields))
     assert content(ask(sandbox, "GET", "orders")) == {
         "orders": [
             {
                 "id": order.id,
                 "status": "ACCEPTED",
+                "path": "/orders",
                 "body": {"productId": "1"},
                 "count": 1,
                 "request_id": "r-1",
+                "idempotency_key": "k-1",
                 "authorization_fields": 0,
-                "field_names": ["x-request-id"],
+                "field_names": ["x-request-id", "idempotency-key"],
             }
         ]
     }
+
+
+def test_how_often_each_order_was_placed_is_shown() -> None:
+    """A row for each content at each path, with the ids and keys under which it was placed."""
+    sandbox = Sandbox()
+    for path, body, key in (
+        ("/a", {"x": 1, "y": 2}, "k-1"),
+        ("/a", {"x": 2}, None),
+        ("/a", {"y": 2, "x": 1}, "k-2"),
+        ("/b", {"x": 2}, None),
+    ):
+        fields = () if key is None else (("Idempotency-Key", key), ("X-Request-Id", f"r-{key}"))
+        sandbox.place_order(body, Call("POST", path, fields))
+    rows = content(ask(sandbox, "GET", "placed"))["placed"]
+    assert [(row["path"], row["body"], row["times"]) for row in rows] == [
+        ("/a", {"x": 1, "y": 2}, 2),
+        ("/a", {"x": 2}, 1),
+        ("/b", {"x": 2}, 1),
+    ]
+    assert rows[0]["ids"] == ["sandbox-order-1", "sandbox-order-3"]
+    assert rows[0]["request_ids"] == ["r-k-1", "r-k-2"]
+    assert rows[0]["idempotency_keys"] == ["k-1", "k-2"]
 
 
 def test_a_fault_is_switched_on_and_off() -> None:

@@ -162,6 +162,21 @@ def test_expires_in_takes_every_form(kind: str, expected: dict[str, object]) -> 
 
 
 @pytest.mark.parametrize(
+    ("kind", "written"),
+    [("number", ', "expires_in" : "3599"'), ("absurd", f', "expires_in" : "{10**15}"'), ("missing", "")],
+)
+def test_the_minimal_answer_is_what_the_real_one_was_seen_to_be(kind: str, written: str) -> None:
+    """Two strings with a space before the colon, no token_type, whatever `expires_in` says."""
+    sandbox = Sandbox()
+    sandbox.settings.change({"token_answer": "minimal", "expires_in": kind})
+    made = answer(sandbox, login_call())
+    (token,) = sandbox.issued
+    assert made.body.decode() == f'{{"access_token" : "{token.value}"{written}}}'
+    assert content(made)["access_token"] == token.value
+    assert ("Cache-Control", "no-store") in made.fields
+
+
+@pytest.mark.parametrize(
     ("shape", "expected"),
     [
         ("code-number", {"code": 20, "message": "?"}),
@@ -169,6 +184,17 @@ def test_expires_in_takes_every_form(kind: str, expected: dict[str, object]) -> 
         ("errorCode", {"errorCode": "20", "errorMessage": "?"}),
         ("error", {"error": "20", "message": "?"}),
         ("oauth", {"error": "invalid_grant", "error_description": "?"}),
+        (
+            "gateway",
+            {
+                "httpStatus": 401,
+                "httpMessage": "Unauthorized",
+                "description": "?",
+                "errorCode": 20,
+                "resourceId": "sandbox",
+                "origin": "sandbox",
+            },
+        ),
         ("fault", {"fault": {"faultstring": "?", "detail": {"errorcode": "20"}}}),
         ("html", None),
         ("empty", None),

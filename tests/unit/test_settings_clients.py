@@ -71,7 +71,8 @@ def test_a_wrong_key_of_a_file_is_told_by_its_position(tmp_path: Path) -> None:
     file, missing = tmp_path / "keys", tmp_path / "missing"
     file.write_text(f"key-number-one\n{SENTINEL} x\n")
     told = problems({"name": "a", "key_file": str(file)}, {"name": "b", "key_file": str(missing)})
-    assert told[0].startswith("[0].key_file: key 2 of the file must be at least 8 visible ASCII characters")
+    assert told[0].startswith("[0].key_file: must be at least 8 visible ASCII characters")
+    assert told[0].endswith("(key 2 of the file).")
     assert told[1].startswith("[1].key_file: the file does not exist")
     file.write_text("")
     assert problems({"name": "a", "key_file": str(file)}) == [
@@ -103,7 +104,7 @@ def test_a_wrong_key_of_a_file_is_told_by_its_position(tmp_path: Path) -> None:
         ),
         (
             {"name": "a", "key": SENTINEL, "kye": 1},
-            ["[0].kye: is not a setting of a client. It has name, key,"],
+            ["[0].kye: is not a setting of a client. Use one of name, key,"],
         ),
         (
             {"name": "a", "key": SENTINEL, "key_file": "x"},
@@ -162,7 +163,7 @@ def test_everything_is_told_at_once() -> None:
         "[2].key: must be at least 8 visible ASCII characters without spaces, so that it fits in a header field.",
         f"[1].name: {TWICE}",
         f"[1].key: {TWICE}",
-        "listen.client_key: cannot be used together with listen.clients. Make it the key of one of them.",
+        "listen.client_key: cannot be used together with listen.clients. Give it to one of them.",
         "[1].allowed_paths[0]: is outside of upstream.allowed_paths. Remove the entry, or add it there.",
     ]
 

@@ -151,15 +151,15 @@ def test_retry_after_lengthens_a_pause_within_reason(
     ("fields", "seconds"),
     [
         ({}, None),
-        ({"Retry-After": "120"}, 120.0),
-        ({"Retry-After": "0"}, 0.0),
-        ({"Retry-After": "-3"}, 0.0),
-        ({"Retry-After": "later"}, None),
-        ({"Retry-After": "Thu, 01 Jan 2026 00:02:00 GMT", "Date": "Thu, 01 Jan 2026 00:00:30 GMT"}, 90.0),
-        ({"Retry-After": "Thu, 01 Jan 2026 00:00:00 GMT", "Date": "Thu, 01 Jan 2026 00:00:30 GMT"}, 0.0),
-        ({"Retry-After": "Thu, 01 Jan 2026 00:02:00 GMT"}, None),
-        ({"Retry-After": "Thu, 01 Jan 2026 00:02:00 GMT", "Date": "yesterday"}, None),
-        ({"Retry-After": "Thu, 01 Jan 2026 00:02:00 GMT", "Date": "Thu, 01 Jan 2026 00:00:30"}, None),
+        ({"retry-after": "120"}, 120.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "later"}, None),
+        ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT", "date": "Thu, 01 Jan 2026 00:00:30 GMT"}, 90.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT", "date": "Thu, 01 Jan 2026 00:00:30 GMT"}, 0.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT"}, None),
+        ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT", "date": "yesterday"}, None),
+        ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT", "date": "Thu, 01 Jan 2026 00:00:30"}, None),
     ],
 )
 def test_retry_after_is_read_without_this_hosts_clock(fields: dict[str, str], seconds: float | None) -> None:
@@ -170,7 +170,7 @@ def test_retry_after_is_read_without_this_hosts_clock(fields: dict[str, str], se
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_retry_after_is_an_error(value: str, date: str) -> None:
     """Any text in the two fields gives a number of seconds or none."""
-    seconds = policy.retry_after({"Retry-After": value, "Date": date})
+    seconds = policy.retry_after({"retry-after": value, "date": date})
     assert seconds is None or seconds >= 0
 
 

@@ -675,11 +675,32 @@ async def test_a_fight_is_over_after_a_quiet_time(house: House) -> None:
         await house.clock.advance(20)
     assert house.source.status().contended
     await house.clock.advance(280)
-    assert not house.source.status().contended
+    assert (house.source.status().contended, house.source.status().contended_since) == (False, None)
     assert house.source.invalidate(await house.token())
     await house.clock.advance(5)
-    assert house.source.invalidate(await house.token())
     assert not house.source.status().contended
+
+
+async def test_another_login_is_suspected_at_the_second_loss(house: House) -> None:
+    """One lost token may have been revoked; the second one in a row is said at once, with the time, and not yet slowed down."""
+    house.start()
+    with capture_logs() as logs:
+        assert house.source.invalidate(await house.token())
+        assert not house.source.status().contended
+        await house.clock.advance(5)
+        token = await house.token()
+        second = house.clock.wall()
+        assert house.source.invalidate(token)
+        status = house.source.status()
+        assert (status.contended, status.contended_since) == (True, second)
+        assert house.observer.told.count(("contended",)) == 1
+        await house.clock.advance(5)
+        assert house.source.invalidate(await house.token())
+        assert house.source.status().contended_since == second
+    said = [entry for entry in logs if entry["event"] == "token.contended"]
+    assert [(entry["losses"], entry["log_level"]) for entry in said] == [(2, "error"), (3, "error")]
+    assert said[0]["next_renewal_in"] == 5
+    assert said[1]["next_renewal_in"] >= 10
 
 
 # --- Time that jumps --------------------------------------------------------------------------------------------------

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from proxy import errors
 from proxy.errors import Refused
-from proxy.forward import guard
+from proxy.forward import policy
 from proxy.settings import judge
+
+if TYPE_CHECKING:
+    from proxy.http1 import grammar
 
 KEY = "correct-horse-battery"
 
 
-def rules(**listen: object) -> guard.Rules:
+def rules(**listen: object) -> policy.Rules:
     """Return the rules for these `listen` settings."""
-    return guard.Rules.of(
+    return policy.Rules.of(
         judge(
             {
                 "listen": listen,
@@ -33,18 +38,23 @@ WITH_KEY = rules(client_key=KEY)
 
 def judged(
     fields: bytes = b"",
-    given: guard.Rules = DEFAULT,
+    given: policy.Rules = DEFAULT,
     *,
     host: bytes = b"Host: localhost\r\n",
     line: bytes = b"POST /a/ HTTP/1.1",
-) -> guard.Request:
+) -> policy.Request:
     """Judge a request with these fields."""
-    return guard.judge(guard.parse(b"%b\r\n%b%b\r\n" % (line, host, fields), given), given)
+    return policy.judge(policy.parse(b"%b\r\n%b%b\r\n" % (line, host, fields), given), given)
+
+
+def parsed(fields: bytes) -> grammar.RequestHead:
+    """Parse a request with these fields."""
+    return policy.parse(b"POST /a/ HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % fields, DEFAULT)
 
 
 def refusal(
     fields: bytes = b"",
-    given: guard.Rules = DEFAULT,
+    given: policy.Rules = DEFAULT,
     *,
     host: bytes = b"Host: localhost\r\n",
     line: bytes = b"POST /a/ HTTP/1.1",
@@ -60,7 +70,7 @@ def refusal(
 
 @pytest.mark.parametrize(
     "host",
-    [b"localhost", b"localhost:8080", b"localhost:1", b"localhost:65535", b"127.0.0.1", b"127.0.0.1:80", b"[::1]", b"[::1]:8080"],
+    [b"localhost", b"localhost:8080", b"localhost:1", b"localhost:65535", b"localhost:", b"LOCALHOST", b"LocalHost:8080", b"127.0.0.1", b"127.0.0.1:80", b"[::1]", b"[::1]:8080"],
 )  # fmt: skip
 def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
     """The list names hosts; which port a client came by is no matter."""
@@ -72,8 +82,6 @@ def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
     [
         b"evil.example",
         b"evil.example:8080",
-        b"LOCALHOST",
-        b"Localhost:8080",
         b"localhost.",
         b"localhost.evil.example",
         b"evil.localhost",
@@ -101,7 +109,6 @@ def test_another_host_is_misdirected(host: bytes) -> None:
         b"Host: \r\n",
         b"Host: localhost, evil.example\r\n",
         b"Host: localhost evil.example\r\n",
-        b"Host: localhost:\r\n",
         b"Host: localhost:x\r\n",
         b"Host: localhost:-1\r\n",
         b"Host: localhost:65536\r\n",
@@ -294,32 +301,30 @@ def test_an_expectation_that_cannot_be_met_is_refused(expect: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "version", "keep_alive", "named"),
+    ("fields", "version", "keep_alive"),
     [
-        (b"", b"1.1", True, set()),
-        (b"", b"1.0", False, set()),
-        (b"Connection: close\r\n", b"1.1", False, {b"close"}),
-        (b"Connection: keep-alive\r\n", b"1.0", True, {b"keep-alive"}),
-        (b"connection:Keep-Alive , X-A\r\n", b"1.0", True, {b"keep-alive", b"x-a"}),
-        (b"Connection: keep-alive, CLOSE\r\n", b"1.1", False, {b"keep-alive", b"close"}),
-        (b"Connection: keep-alive\r\nConnection: close\r\n", b"1.0", False, {b"keep-alive", b"close"}),
-        (b"Connection: closed\r\n", b"1.1", True, {b"closed"}),
-        (b"Connection: Upgrade, HTTP2-Settings\r\n", b"1.1", True, {b"upgrade", b"http2-settings"}),
-        (b"Connection:\r\n", b"1.1", True, set()),
-        (b"Proxy-Connection: close\r\n", b"1.1", True, set()),
-        (b"Proxy-Connection: keep-alive\r\n", b"1.0", False, set()),
+        (b"", b"1.1", True),
+        (b"", b"1.0", False),
+        (b"Connection: close\r\n", b"1.1", False),
+        (b"Connection: keep-alive\r\n", b"1.0", True),
+        (b"connection:Keep-Alive , X-A\r\n", b"1.0", True),
+        (b"Connection: keep-alive, CLOSE\r\n", b"1.1", False),
+        (b"Connection: keep-alive\r\nConnection: close\r\n", b"1.0", False),
+        (b"Connection: closed\r\n", b"1.1", True),
+        (b"Connection: Upgrade, HTTP2-Settings\r\n", b"1.1", True),
+        (b"Connection:\r\n", b"1.1", True),
+        (b"Proxy-Connection: close\r\n", b"1.1", True),
+        (b"Proxy-Connection: keep-alive\r\n", b"1.0", False),
     ],
 )
 def test_whether_the_connection_goes_on(
     fields: bytes,
     version: bytes,
     keep_alive: bool,  # noqa: FBT001 # a column of the table
-    named: set[bytes],
 ) -> None:
     """HTTP/1.1 goes on unless told to close, HTTP/1.0 only if asked to; close wins (RFC 9112 section 9.3)."""
     request = judged(fields, line=b"GET /a/ HTTP/" + version)
     assert request.keep_alive is keep_alive
-    assert set(request.named) == named
 
 
 # --- request ids ------------------------------------------------------------------------------------------------------
@@ -330,7 +335,7 @@ def test_whether_the_connection_goes_on(
 )
 def test_a_sane_request_id_is_kept(sane: bytes) -> None:
     """An id that can go into a log, a URL and a field as it is stays the client's."""
-    assert judged(b"X-Request-Id: %b\r\n" % sane).request_id == sane
+    assert policy.request_id(parsed(b"X-Request-Id: %b\r\n" % sane)) == sane
 
 
 @pytest.mark.parametrize(
@@ -353,7 +358,7 @@ def test_a_sane_request_id_is_kept(sane: bytes) -> None:
 )
 def test_another_request_id_is_not_taken_over(fields: bytes) -> None:
     """Whatever is missing, long, doubled or odd is replaced, not refused: a request id is no reason to lose an order."""
-    assert judged(fields).request_id is None
+    assert policy.request_id(parsed(fields)) is None
 
 
 # --- fields that would move a request ---------------------------------------------------------------------------------

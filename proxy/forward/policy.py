@@ -1,16 +1,14 @@
-"""What may pass: judges a parsed request head against the rules. Pure: no sockets, no clocks.
+"""What may pass: judges a parsed request head against the rules of one listener. Pure: no sockets, no clocks.
 
 Laws
 1. What is judged is what is sent: the target is looked at as it stands and goes on byte for byte, or not at all.
 2. Whatever two servers could read in two ways is refused, never repaired.
 3. No path of the listener reaches the token or logout endpoint, however it is spelled.
-4. A refusal quotes nothing of the request.
+4. A refusal quotes nothing of the request but the name in `Host`, which the grammar limits to harmless characters.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import hmac
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,20 +17,31 @@ from urllib.parse import unquote_to_bytes
 from proxy import errors
 from proxy.errors import Refused
 from proxy.http1 import grammar
-from proxy.http1.fields import WHO_CALLS
+from proxy.http1.fields import NOT_FORWARDED, WHO_CALLS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.settings import Settings
 
 #: RFC 9110 section 9.3 without CONNECT and TRACE, and PATCH (RFC 5789). Methods are case-sensitive.
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 #: What a client may repeat without harm, and an intermediary too (RFC 9110 section 9.2.1).
 SAFE_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+#: A TLS record of type handshake (RFC 8446 section 5.1); the third byte, a minor version, varies.
+_TLS_HANDSHAKE: Final = b"\x16\x03"
 _NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
 
-_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z\-._]++)(?::([0-9]{1,5}))?")
+#: What has content by its nature, so that an HTTP/1.0 request without a length is a mistake.
+_WITH_CONTENT: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+_MOST_DIGITS: Final = 9  # of a Max-Forwards that are read
+_MOST_FORWARDS: Final = 1000  # no chain of proxies is longer
+
+# RFC 9110 section 7.2: uri-host [ ":" port ], and a port may be empty (RFC 3986 section 3.2.3).
+_HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z\-._]++)(?::([0-9]{0,5}))?")
 _MAX_PORT: Final = 65535
-_ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#@]++)(/.*+)", re.DOTALL)
+_MOST_SHOWN: Final = 100  # characters of a Host that are quoted; those that it may hold are harmless anywhere
+_ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#@]++)((?:[/?].*+)?)", re.DOTALL)
 #: A path without anything that could be read in two ways: no dots, escapes or parameters, one slash in front.
 _PLAIN_TARGET: Final = re.compile(rb"/(?!/)[0-9A-Za-z\-_~/]*+")
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -59,7 +68,8 @@ _NODE_FETCH: Final = [(b"sec-fetch-mode", b"cors")]
 class Rules(NamedTuple):
     """The rules of one listener, compiled once.
 
-    hosts: None accepts every Host. prefixes: what paths may begin with, each up to a slash; paths: what they may be. protected: paths that clients may not reach although a prefix leads there, in `plain_segments` form.
+    hosts: in lower case; None accepts every Host. prefixes: what paths may begin with, each up to a slash; paths: what they may be.
+    protected: paths that clients may not reach although a prefix leads there, in `plain_segments` form.
     """
 
     hosts: frozenset[bytes] | None
@@ -82,7 +92,7 @@ class Rules(NamedTuple):
             for path in ("/oauth", settings.oauth.token_path, settings.oauth.logout_path)
         ]
         return cls(
-            hosts=None if "*" in hosts else frozenset(host.encode("ascii") for host in hosts),
+            hosts=None if "*" in hosts else frozenset(host.lower().encode("ascii") for host in hosts),
             prefixes=tuple(prefix if prefix.endswith(b"/") else prefix + b"/" for prefix in prefixes),
             paths=frozenset(prefix for prefix in prefixes if not prefix.endswith(b"/")),
             protected=tuple(
@@ -96,31 +106,28 @@ class Rules(NamedTuple):
         )
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class Request:
+class Request(NamedTuple):
     """A request that may pass.
 
-    target: what goes upstream. path: the same without its query. framing: a length or `grammar.CHUNKED`; has_length: it said
-    so, if only 0. named: fields that `Connection` names, in lower case.
-    keep_alive: whether the client wants to go on. expects: it waits for `100 Continue`. request_id: its own, if it sent a sane one. trace:
-    its `traceparent`, if it sent a valid one. is_safe: whether sending it twice does no harm. start: how it begins when it goes upstream, once
-    `rewrite` has worked that out.
+    target: what goes upstream. path: the same without its query. minor: of its HTTP version. passing: the field lines that go upstream.
+    framing: a length or `grammar.CHUNKED`; has_length: it said so, if only 0. keep_alive: the client wants to go on. expects: it waits
+    for `100 Continue`. trace: its `traceparent`, if it sent a valid one. is_safe: sending it twice does no harm. max_forwards: of an
+    OPTIONS request that has this field (RFC 9110 section 7.6.2), else None. order_keys: the values of its Idempotency-Key fields.
     """
 
     method: bytes
     target: bytes
     path: str
     minor: int
-    lines: list[grammar.FieldLine]
+    passing: list[bytes]
     framing: int
     has_length: bool
-    named: list[bytes]
     keep_alive: bool
     expects: bool
-    request_id: bytes | None
     trace: str | None
     is_safe: bool
-    start: bytes = b""
+    max_forwards: int | None = None
+    order_keys: Sequence[bytes] = ()
 
 
 def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
@@ -143,6 +150,11 @@ def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
         )
     if end >= 0:
         return end + 4
+    if buffer.startswith(_TLS_HANDSHAKE):
+        raise Refused(
+            errors.MALFORMED,
+            "The client speaks TLS, and this port speaks plain HTTP. Use http:// in the client's base URL, or turn TLS on here.",
+        )
     try:
         grammar.check_beginning(buffer)
     except grammar.Malformed as error:
@@ -165,7 +177,7 @@ def parse(head: bytes, rules: Rules) -> grammar.RequestHead:
             errors.TARGET_TOO_LONG,
             f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise limits.max_target_bytes.",
         )
-    if len(parsed.lines) > rules.max_fields:
+    if parsed.field_count > rules.max_fields:
         raise Refused(
             errors.HEAD_TOO_LARGE,
             f"The request has more than {rules.max_fields} fields. Send fewer, or raise limits.max_header_fields.",
@@ -173,45 +185,79 @@ def parse(head: bytes, rules: Rules) -> grammar.RequestHead:
     return parsed
 
 
+def request_id(head: grammar.RequestHead) -> bytes | None:
+    """Return the client's own request id, if it sent one sane one."""
+    ids = head.known.get(b"x-request-id")
+    if ids is None or len(ids) != 1 or _SANE_REQUEST_ID.fullmatch(ids[0]) is None:
+        return None
+    return ids[0]
+
+
 def judge(head: grammar.RequestHead, rules: Rules) -> Request:
     """Judge a parsed request head. Raises `Refused`."""
+    method, target, minor, passing, found, _, options = head
     try:
         framing = grammar.request_framing(head)
     except grammar.Malformed as error:
         raise _malformed(error) from None
-    found = head.known
-    options = head.options
-    if head.method not in METHODS:
-        raise _method_refused(head.method)
-    host = _judge_host(found.get(b"host", []), head.minor, rules.hosts)
+    if method not in METHODS:
+        raise _method_refused(method)
+    host = _judge_host(found.get(b"host", []), minor, rules.hosts)
     if not WHO_CALLS.isdisjoint(found):
         _judge_caller(found)
     if rules.client_key is not None:
         _judge_key(found.get(b"x-proxy-key", []), rules.client_key)
-    target = _judge_target(head.target, host)
+    target = _judge_target(target, host)
     path = target.partition(b"?")[0]
     _judge_path(path, rules)
-    expects = b"expect" in found and _judge_expectation(found[b"expect"], head.minor)
+    has_length = b"content-length" in found
+    if minor == 0 and not has_length and method in _WITH_CONTENT:
+        raise Refused(
+            errors.LENGTH_REQUIRED,
+            "An HTTP/1.0 request of this method needs a Content-Length: without one its body would be lost. Send one, or use HTTP/1.1.",
+        )
+    expects = b"expect" in found and _judge_expectation(found[b"expect"], minor)
     if framing > rules.max_body:
         raise Refused(
             errors.CONTENT_TOO_LARGE,
             f"The request body is larger than {rules.max_body} bytes. Send less, or raise limits.max_body_bytes.",
         )
+    if options and not NOT_FORWARDED.issuperset(options):
+        passing = grammar.without_named(passing, options)
+    max_forwards = None
+    if method == b"OPTIONS" and b"max-forwards" in found:
+        max_forwards = _judge_max_forwards(found[b"max-forwards"])
+        passing = _decremented(passing, max_forwards)
     return Request(
-        head.method,
+        method,
         target,
         path.decode("ascii"),
-        head.minor,
-        head.lines,
+        minor,
+        passing,
         framing,
-        b"content-length" in found,
-        options,
-        b"close" not in options and (head.minor == 1 or b"keep-alive" in options),
+        has_length,
+        b"close" not in options and (minor == 1 or b"keep-alive" in options),
         expects and framing != 0,
-        _request_id(found[b"x-request-id"]) if b"x-request-id" in found else None,
         _trace(found[b"traceparent"]) if b"traceparent" in found else None,
-        head.method in SAFE_METHODS,
+        method in SAFE_METHODS,
+        max_forwards,
+        found.get(b"idempotency-key", ()),
     )
+
+
+def _judge_max_forwards(values: list[bytes]) -> int:
+    if len(values) != 1 or not values[0].isdigit():
+        raise Refused(
+            errors.MALFORMED,
+            "The Max-Forwards field is not one plain number. Correct the client, or leave the field out.",
+        )
+    return min(int(values[0][:_MOST_DIGITS]), _MOST_FORWARDS)
+
+
+def _decremented(lines: list[bytes], forwards: int) -> list[bytes]:
+    """Return the field lines with `Max-Forwards` one lower (RFC 9110 section 7.6.2)."""
+    kept = grammar.without_named(lines, [b"max-forwards"])
+    return [*kept, b"Max-Forwards: %d\r\n" % (forwards - 1)]
 
 
 def _malformed(error: grammar.Malformed) -> Refused:
@@ -241,20 +287,22 @@ def _judge_host(hosts: list[bytes], minor: int, allowed: frozenset[bytes] | None
     return _allowed_host(hosts[0], allowed)
 
 
-@functools.lru_cache(maxsize=64)
 def _allowed_host(host: bytes, allowed: frozenset[bytes] | None) -> bytes:
+    """Return the Host in lower case (RFC 9110 section 4.2.3)."""
     match = _HOST.fullmatch(host)
     if match is None or int(match[2] or 0) > _MAX_PORT:
         raise Refused(
             errors.MALFORMED,
             "The Host field is not a host name or address with an optional port. Correct the client's base URL.",
         )
-    if allowed is not None and match[1] not in allowed:
+    lower = host.lower()
+    if allowed is not None and match[1].lower() not in allowed:
+        shown = lower[:_MOST_SHOWN].decode("ascii")
         raise Refused(
             errors.HOST_NOT_ALLOWED,
-            "The name in Host is not listed in listen.allowed_hosts. Call the proxy by one that is, spelled the same, or add this one.",
+            f"The name in Host, {shown}, is not listed in listen.allowed_hosts. Call the proxy by one that is, or add this one.",
         )
-    return host
+    return lower
 
 
 def _judge_caller(found: grammar.Known) -> None:
@@ -288,12 +336,13 @@ def _judge_target(target: bytes, host: bytes) -> bytes:
         return target
     if not target.startswith(b"/"):
         match = _ABSOLUTE_FORM.fullmatch(target)
-        if match is None or match[1] != host:
+        if match is None or match[1].lower() != host:
             raise Refused(
                 errors.AMBIGUOUS_TARGET,
                 "The request target is no path, or a URL of another host. Send a path that begins with a slash.",
             )
-        target = match[2]
+        # RFC 9112 section 3.2.1: an empty path is sent as "/".
+        target = match[2] if match[2].startswith(b"/") else b"/" + match[2]
     path, _, query = target.partition(b"?")
     if b"#" in target:
         raise Refused(
@@ -364,10 +413,6 @@ def _judge_expectation(expectations: list[bytes], minor: int) -> bool:
             "The request expects something other than 100-continue. Remove its Expect field.",
         )
     return True
-
-
-def _request_id(ids: list[bytes]) -> bytes | None:
-    return ids[0] if len(ids) == 1 and _SANE_REQUEST_ID.fullmatch(ids[0]) is not None else None
 
 
 def _trace(values: list[bytes]) -> str | None:

@@ -6,14 +6,14 @@ import pytest
 
 from proxy import errors
 from proxy.errors import Refused
-from proxy.forward import guard
+from proxy.forward import policy
 from proxy.http1 import grammar
 from proxy.settings import judge
 
 MAX_TARGET, MAX_HEAD, MAX_FIELDS, MAX_BODY = 100, 1000, 5, 50
 
 
-def rules(**limits: int) -> guard.Rules:
+def rules(**limits: int) -> policy.Rules:
     """Return rules with small limits, or these."""
     small = {
         "max_target_bytes": MAX_TARGET,
@@ -21,7 +21,7 @@ def rules(**limits: int) -> guard.Rules:
         "max_header_fields": MAX_FIELDS,
         "max_body_bytes": MAX_BODY,
     }
-    return guard.Rules.of(
+    return policy.Rules.of(
         judge(
             {
                 "upstream": {"allowed_paths": ["/"]},
@@ -37,26 +37,26 @@ RULES = rules()
 GOOD = b"POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
 
 
-def measured(data: bytes, scanned: int = 0, given: guard.Rules = RULES) -> int:
+def measured(data: bytes, scanned: int = 0, given: policy.Rules = RULES) -> int:
     """Measure the head at the front of these bytes."""
-    return guard.measure_head(bytearray(data), scanned, given)
+    return policy.measure_head(bytearray(data), scanned, given)
 
 
-def judged(data: bytes, given: guard.Rules = RULES) -> guard.Request:
+def judged(data: bytes, given: policy.Rules = RULES) -> policy.Request:
     """Measure, parse and judge the head at the front of these bytes."""
     size = measured(data, given=given)
     assert size, "the head has no end yet"
-    return guard.judge(guard.parse(data[:size], given), given)
+    return policy.judge(policy.parse(data[:size], given), given)
 
 
-def refusal(data: bytes, given: guard.Rules = RULES) -> errors.Kind:
+def refusal(data: bytes, given: policy.Rules = RULES) -> errors.Kind:
     """Return the kind of refusal that these bytes get, wherever they get it."""
     with pytest.raises(Refused) as caught:
         judged(data, given)
     return caught.value.kind
 
 
-def passed(fields: bytes, *, method: bytes = b"POST", version: bytes = b"1.1") -> guard.Request:
+def passed(fields: bytes, *, method: bytes = b"POST", version: bytes = b"1.1") -> policy.Request:
     """Return the request that passes."""
     data = b"%b / HTTP/%b\r\nHost: localhost\r\n%b\r\n" % (method, version, fields)
     return judged(data)

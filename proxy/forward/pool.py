@@ -1,19 +1,20 @@
 """Connections to the API: opened when needed, kept for the next call, never shared by two calls at once.
 
 Laws
-1. Connections go to the configured origin only, and on TLS only to who proves to be it.
-2. A connection is used for a call only if nothing is waiting to be read on it: what an idle connection says answers nobody's request.
-3. A connection is kept only after a whole answer to a whole request, with not a byte more; in doubt it is cut. None is used that was idle
-   for longer than `idle_timeout`, also if the host slept meanwhile: its other end has long been forgotten, and an order on it would be lost.
-4. At most `max_connections` exist; who waits for one is served in turn, and not for ever.
+1. A connection is used for a call only if nothing is waiting to be read on it: what an idle connection says answers no request.
+2. A connection is kept only after a whole answer to a whole request, with not a byte more; in doubt it is aborted. None is used that
+   was idle for longer than `idle_timeout`, also if the host slept meanwhile: its other end has long been forgotten, and an order on it
+   would be lost. None is kept past `max_age`, so that a moved DNS name is noticed.
+3. At most `max_connections` are in use; calls that wait for one are served in the order they came, and not for ever.
+
+The state is three collections and a number: `_idle` (kept, last used at the end), `_open` (all), `_waiting` (calls), `_in_use`.
+`_assign` is the one place that hands capacity to waiting calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import functools
-import select
 import socket
 import ssl
 from collections import deque
@@ -22,17 +23,15 @@ from typing import TYPE_CHECKING, Final
 from proxy import errors
 from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, Failed
-from proxy.network.dialer import Dialer
 from proxy.network.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.clock import Clock
-    from proxy.forward.short import Begun
-    from proxy.settings import Origin
+    from proxy.network.dialer import Dialer
 
-#: How soon a connection is opened when there is none; so long that an API that cuts connections is not besieged.
+#: How soon a connection is opened when there is none; long enough that an API that aborts connections is not flooded.
 WARM_PAUSE: Final = 2.0  # seconds
 #: How seldom that is tried while it fails, at the least.
 LONGEST_WARM_PAUSE: Final = 60.0  # seconds
@@ -42,15 +41,11 @@ _DIALS: Final = 2
 
 
 class UpstreamConnection(Stream):
-    """One connection to the API.
+    """One connection to the API. in_use: a call owns it. calls: how many it has served. is_wanted: whether another call waits for one."""
 
-    in_use: a call owns it. begun: that call, if it is on the short way. calls: how many it has served. is_wanted: whether another call
-    waits for one.
-    """
+    __slots__ = ("_forget", "calls", "idle_since", "in_use", "is_wanted", "opened_at")
 
-    __slots__ = ("_forget", "_poll", "begun", "calls", "idle_since", "in_use", "is_wanted")
-
-    half_close = False  # after the API has ended its side nothing of ours would be answered
+    half_close = False  # after the API has ended its side, nothing of ours would be answered
 
     def __init__(
         self,
@@ -61,72 +56,50 @@ class UpstreamConnection(Stream):
         super().__init__(loop)
         self.is_wanted = is_wanted
         self.in_use = True
-        self.begun: Begun | None = None
         self.calls = 0
+        self.opened_at = 0.0
         self.idle_since = 0.0
         self._forget = forget
-        self._poll: select.poll | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Get ready to look at the socket."""
-        super().connection_made(transport)
-        if hasattr(select, "poll"):  # not on Windows
-            self._poll = select.poll()
-            self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-
-    def data_received(self, data: bytes) -> None:
-        """Let a call on the short way be answered; buffer what is for a task."""
-        if self.begun is None or not self.begun.data_received(data):
-            super().data_received(data)
-
-    def eof_received(self) -> bool:
-        """Note that no more will come."""
-        if self.begun is not None:
-            self.begun.interrupted()
-        return super().eof_received()
-
-    def silent(self) -> None:
-        """End the patience with a call on the short way."""
-        if self.begun is not None:
-            self.begun.interrupted(silent=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop offering the connection."""
         super().connection_lost(exc)
-        if self.begun is not None:
-            self.begun.interrupted()
         self._forget(self)
 
     def is_quiet(self) -> bool:
         """Whether a call may use it: open, and nothing to read, neither here nor in the kernel."""
         if self.lost or self.ended or self.buffer or self.transport.is_closing():
             return False
-        return self._poll is None or not self._poll.poll(0)
+        return not self.is_readable()
+
+    def __repr__(self) -> str:
+        """Show the state."""
+        return f"{super().__repr__()[:-1]}, {'in use' if self.in_use else 'idle'}, {self.calls} calls>"
 
 
-class Upstream:
-    """The pool of connections to one origin. Built inside a running event loop."""
+class Pool:
+    """The connections to one origin. Built inside a running event loop. max_age: seconds, 0 for no bound."""
 
     def __init__(
         self,
-        origin: Origin,
-        context: ssl.SSLContext | None,
+        dialer: Dialer,
         *,
         max_connections: int,
         connect_timeout: float,
         idle_timeout: float,
+        max_age: float = 0.0,
         clock: Clock | None = None,
     ) -> None:
+        self.dialer = dialer
         self._loop = asyncio.get_running_loop()
-        self.dialer = Dialer(origin, context)
-        self._context = context
         self._max = max_connections
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
+        self._max_age = max_age
         self._now = (clock or SystemClock()).now
         self._idle: deque[UpstreamConnection] = deque()
         self._open: set[UpstreamConnection] = set()
-        self._free = max_connections
+        self._in_use = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
@@ -136,62 +109,57 @@ class Upstream:
         """How many are in use and how many idle."""
         return len(self._open) - len(self._idle), len(self._idle)
 
+    @property
+    def free(self) -> int:
+        """How many more connections may be in use now."""
+        return self._max - self._in_use
+
     def reuse(self) -> UpstreamConnection | None:
-        """Return an idle connection for one call, if there is one and nobody waits for it. Give it back with `release` or `discard`."""
-        if not self._free:
+        """Return an idle connection for one call, if there is one and no call waits for it. Give it back with `release` or `discard`."""
+        if self._in_use >= self._max or self._waiting:
             return None
         connection = self._quiet()
         if connection is not None:
-            self._free -= 1
+            self._in_use += 1
         return connection
 
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
         """Return a connection for one call, a new one if `fresh`. Give it back as above. Raises `Failed`, always `not_sent`."""
-        if self._free:
-            self._free -= 1
+        if self._in_use < self._max and not self._waiting:
+            self._in_use += 1
         else:
-            await self._turn()
+            await self._capacity()
         try:
             connection = None if fresh else self._quiet()
             return connection or await self._connect()
         except BaseException:
-            self._give_turn()
+            self._in_use -= 1
+            self._assign()
             raise
-
-    def _quiet(self) -> UpstreamConnection | None:
-        """Take the connection that was used last, as long as it is quiet; cut those that are not, or that slept with the host."""
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_quiet() and self._now() < connection.idle_since + self._idle_timeout:
-                connection.in_use = True
-                return connection
-            connection.abort()
-        return None
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """Take a connection back after a whole answer; `reusable` if the request was whole too and the API does not want to end it."""
-        if self._waiting:
-            self._give_turn()
-        else:
-            self._free += 1
-        connection.resume_reading()  # its end is to be seen, whoever brings it about
+        self._in_use -= 1
+        connection.resume_reading()  # so that EOF or a reset is noticed while idle
         unfit = connection.buffer or connection.lost or connection.ended or connection.fault is not None
-        if not reusable or self._closed or unfit:
+        if not reusable or self._closed or unfit or self._is_old(connection):
             connection.close()
-            return
-        connection.calls += 1
-        self._keep(connection)
+        else:
+            connection.calls += 1
+            self._keep(connection)
+        self._assign()
 
     def discard(self, connection: UpstreamConnection) -> None:
-        """Take a connection back and cut it: what was under way on it is not to look whole."""
-        self._give_turn()
+        """Take a connection back by aborting it, so that a truncated message cannot pass for a complete one."""
+        self._in_use -= 1
         connection.abort()
+        self._assign()
 
     async def keep_warm(self) -> None:
         """Keep one connection open while there is nothing to do, so that a first call does not wait for a handshake; until cancelled."""
         pause = WARM_PAUSE
         while True:
-            if self._free and not self._open:
+            if self._in_use < self._max and not self._open:
                 try:
                     connection = await self.acquire(fresh=True)
                 except Failed:
@@ -201,6 +169,12 @@ class Upstream:
                     self.release(connection, reusable=True)
             await asyncio.sleep(pause)
 
+    def adopt(self, connection: UpstreamConnection) -> None:
+        """Take in a connection that no call uses."""
+        self._open.add(connection)
+        connection.opened_at = self._now()
+        self._keep(connection)
+
     async def close(self) -> None:
         """Close all connections."""
         self._closed = True
@@ -209,18 +183,29 @@ class Upstream:
         for connection in list(self._open):
             connection.close()
 
-    async def _turn(self) -> None:
-        """Wait for the right to use one connection; in the order of coming."""
-        turn = self._loop.create_future()
-        self._waiting.append(turn)
+    # Capacity.
+
+    def _assign(self) -> None:
+        """Hand free capacity to the calls that wait, in the order they came."""
+        while self._waiting and self._in_use < self._max:
+            waiting = self._waiting.popleft()
+            if not waiting.done():  # else its call is ending at this very moment
+                self._in_use += 1
+                waiting.set_result(None)
+
+    async def _capacity(self) -> None:
+        """Wait until one more connection may be in use; it counts as such from then on. Raises `Failed`."""
+        waiting: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append(waiting)
         try:
             async with asyncio.timeout(self._connect_timeout):
-                await turn
+                await waiting
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._give_turn()  # it came in the moment of leaving: pass it on
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
+            if waiting.done() and not waiting.cancelled():
+                self._in_use -= 1  # it was assigned in the moment of giving up: pass it on
+                self._assign()
+            elif waiting in self._waiting:
+                self._waiting.remove(waiting)
             if not isinstance(error, TimeoutError):
                 raise
             raise Failed(
@@ -230,14 +215,21 @@ class Upstream:
                 retry_after=1,
             ) from None
 
-    def _give_turn(self) -> None:
-        """Hand the right to use one connection to whoever waits longest, or keep it for the next to come."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():  # else whoever waited is leaving at this very moment
-                turn.set_result(None)
-                return
-        self._free += 1
+    # Connections.
+
+    def _quiet(self) -> UpstreamConnection | None:
+        """Take the idle connection that was used last, as long as it is quiet; abort those that are not, or that slept with the host."""
+        while self._idle:
+            connection = self._idle.pop()
+            fresh = self._now() < connection.idle_since + self._idle_timeout
+            if connection.is_quiet() and fresh and not self._is_old(connection):
+                connection.in_use = True
+                return connection
+            connection.abort()
+        return None
+
+    def _is_old(self, connection: UpstreamConnection) -> bool:
+        return 0 < self._max_age <= self._now() - connection.opened_at
 
     async def _connect(self) -> UpstreamConnection:
         if self._idle and len(self._open) >= self._max:
@@ -246,8 +238,9 @@ class Upstream:
             async with asyncio.timeout(self._connect_timeout):
                 for _ in range(_DIALS):
                     connection = UpstreamConnection(self._loop, self._forget, self._is_wanted)
-                    await self.dialer.dial(functools.partial(_same, connection))
+                    await self.dialer.dial(lambda made=connection: made)  # type: ignore[misc] # mypy 1.18 cannot infer it
                     if self._is_fit(connection):
+                        connection.opened_at = self._now()
                         self._open.add(connection)
                         return connection
                     connection.abort()
@@ -261,18 +254,13 @@ class Upstream:
 
     def _is_fit(self, connection: UpstreamConnection) -> bool:
         """Whether a new connection is open and silent. On TLS the kernel may hold session tickets, so only what has arrived here counts."""
-        if self._context is None:
+        if self.dialer.tls is None:
             return connection.is_quiet()
         return not (connection.buffer or connection.lost or connection.ended)
 
     def _is_wanted(self) -> bool:
-        """Whether somebody waits for a connection."""
+        """Whether a call waits for a connection."""
         return bool(self._waiting)
-
-    def adopt(self, connection: UpstreamConnection) -> None:
-        """Take over a connection that nobody uses."""
-        self._open.add(connection)
-        self._keep(connection)
 
     def _keep(self, connection: UpstreamConnection) -> None:
         connection.in_use = False
@@ -294,10 +282,6 @@ class Upstream:
                 self._sweep = self._loop.call_later(left, self._close_idle)
                 return
             self._idle.popleft().close()
-
-
-def _same(connection: UpstreamConnection) -> UpstreamConnection:
-    return connection
 
 
 def connect_failure(error: OSError) -> Failed:

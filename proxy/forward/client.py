@@ -1,0 +1,426 @@
+"""How clients are served: one coroutine per connection that reads a request, judges it, has it forwarded and answered, and goes on.
+
+    loop { head; judge; forward; finish }
+
+Each step is tried at once and awaited only if it has to wait: for the rest of a head, for a token, for a connection, for the answer.
+
+Laws
+1. Requests of one connection are served one after the other, in the order they came.
+2. A refused request ends its connection: it is not known where the next one begins.
+3. Every wait for a client has a deadline; none costs another client anything.
+4. A client that has only ended its sending side is answered. A client that has disconnected is not waited for, but an order of its that
+   may have been placed is followed to its end.
+5. Whatever goes wrong between the first byte of a request and the last byte of its answer, the client gets an answer or a cut
+   connection, and there is exactly one access record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from proxy import errors
+from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
+from proxy.forward import policy, rewrite
+from proxy.forward.attempt import ClientDisconnected, ClientSlow
+from proxy.forward.exchange import Exchange
+from proxy.http1 import grammar
+from proxy.network.message import Body
+from proxy.network.stream import Gone, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.errors import Outcome
+    from proxy.records import Record
+    from proxy.settings import Settings
+
+#: After an answer that ends a connection, the client may still be sending. What comes is read and dropped for this long, so that the
+#: answer is not lost in a reset (RFC 9112 section 9.6).
+LINGER_SECONDS: Final = 2.0
+#: When the proxy stops, a connection between two requests is closed after this much quiet. So a client that uses it more often than four
+#: times a second reads `Connection: close` in an answer, and does not send its next request into a closed connection. NGINX has
+#: `keepalive_min_timeout` for the same purpose.
+QUIET_SECONDS: Final = 0.25
+#: Connections over the limit that are answered at one time; more are cut without an answer.
+MAX_TURNED_AWAY: Final = 100
+
+_SHUT_DOWN: Final = {
+    NOT_SENT: "The proxy shut down before it could send the request. Send it again.",
+    UNKNOWN: "The proxy shut down before the answer came. An order may or may not have been placed: look it up before sending it again.",
+}
+
+log = structlog.get_logger("proxy.forward")
+
+
+class Forwards(Protocol):
+    """Forwards calls and answers them; see `Forwarder`."""
+
+    async def forward(self, exchange: Exchange) -> None:
+        """Forward and answer one call."""
+        ...
+
+
+class ClientConnection(Stream):
+    """One client's connection. exchange: the request being served. task: the coroutine that serves the connection."""
+
+    __slots__ = ("_service", "exchange", "task")
+
+    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._service = service
+        self.exchange: Exchange | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve, if there is room."""
+        super().connection_made(transport)
+        self._service.welcome(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give up a call that has had no effect yet; an order that may have been placed goes on."""
+        super().connection_lost(exc)
+        exchange = self.exchange
+        if self.task is None or exchange is None:
+            return
+        if not exchange.committed:
+            self.task.cancel()
+        elif exchange.order is not None:
+            exchange.order.left()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing of the next request is there, neither here nor in the kernel."""
+        return self.lost or not (self.buffer or self.is_readable())
+
+
+class Service:
+    """Serves all clients of one listener, by one set of rules."""
+
+    def __init__(self, settings: Settings, forwarder: Forwards, observe: Callable[[Record], None]) -> None:
+        limits = settings.limits
+        self._rules = policy.Rules.of(settings)
+        self._head_timeout = limits.request_head_timeout_seconds
+        self._idle_timeout = limits.idle_timeout_seconds
+        self._write_timeout = limits.body_timeout_seconds
+        self._max_connections = limits.max_connections
+        self._forwarder = forwarder
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._draining = False
+        self._finished: list[tuple[Exchange, float]] = []
+        self.clients: set[ClientConnection] = set()
+        self.turned_away: set[ClientConnection] = set()
+        self._ids = (
+            b"%b-%x" % (prefix, number)
+            for prefix in [secrets.token_hex(6).encode()]
+            for number in itertools.count(1)
+        )
+
+    def judge_by(self, settings: Settings) -> None:
+        """From the next request on, these settings say what may pass."""
+        self._rules = policy.Rules.of(settings)
+
+    def welcome(self, client: ClientConnection) -> None:
+        """Begin to serve a new client, or turn it away."""
+        if len(self.clients) < self._max_connections:
+            self.clients.add(client)
+            client.task = self._loop.create_task(self._serve(client))
+        elif len(self.turned_away) < MAX_TURNED_AWAY:
+            self.turned_away.add(client)
+            client.task = self._loop.create_task(self._turn_away(client))
+        else:
+            self._loop.call_soon(client.abort)  # aiofastnet goes on with the connection behind this call
+
+    def drain(self) -> None:
+        """From now on every answer ends its connection, and says so."""
+        self._draining = True
+        for client in self.clients:
+            if client.exchange is not None and not client.exchange.answered:
+                client.exchange.keep_alive = False
+
+    async def finish(self, grace_seconds: float) -> int:
+        """Let the requests in flight finish within the grace period, then end them. Return how many were cut short."""
+        self._idle_timeout = min(self._idle_timeout, QUIET_SECONDS)
+        for client in self.clients:
+            if client.exchange is None and not client.buffer:
+                client.postpone(self._idle_timeout)
+        tasks = {client.task for client in self.clients | self.turned_away if client.task is not None}
+        if not tasks:
+            return 0
+        _, unfinished = await asyncio.wait(tasks, timeout=grace_seconds)
+        cut_short = sum(client.exchange is not None for client in self.clients if client.task in unfinished)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        return cut_short
+
+    # One connection.
+
+    async def _serve(self, client: ClientConnection) -> None:
+        """Serve a client to its end."""
+        try:
+            while await self._next_begins(client):
+                if not await self._answer(client) or client.lost:
+                    break
+                if client.clogged:
+                    await client.drain(self._write_timeout)
+            with contextlib.suppress(TimeoutError):
+                await client.gone(self._write_timeout)
+        except (Gone, TimeoutError):  # it does not read an answer that is out
+            pass
+        finally:
+            self.clients.discard(client)
+            # A last answer that is still on its way would be lost in a reset.
+            if not client.lost and not (_is_cancelled() and client.transport.is_closing()):
+                client.abort()
+
+    async def _next_begins(self, client: ClientConnection) -> bool:
+        """Wait for the first byte of the next request; false, and the connection closed, if the client has no more.
+
+        Empty lines before a request are ignored (RFC 9112 section 2.2), and do not move the deadline.
+        """
+        deadline = self._loop.time() + self._idle_timeout
+        late = False
+        while not _begins(client.buffer):
+            try:
+                await client.more(max(0.0, deadline - self._loop.time()))
+            except Gone:
+                client.close()
+                return False
+            except TimeoutError:
+                if late or client.is_quiet():
+                    client.close()
+                    return False
+                # It came in the very moment in which the patience ended.
+                late, deadline = True, deadline + QUIET_SECONDS
+        return True
+
+    async def _answer(self, client: ClientConnection) -> bool:
+        """Serve one request; return whether the connection can go on behind it."""
+        exchange = Exchange(client, next(self._ids), time.perf_counter())
+        noted = True
+        try:
+            data = await self._read_head(client)
+            if data is None:
+                noted = False
+                client.close()
+                return False
+            self._judge(client, exchange, data)
+            if exchange.request.max_forwards == 0:
+                self._answer_options(exchange)
+            else:
+                await self._forwarder.forward(exchange)
+        except Problem as error:
+            if client.buffer.startswith(b"HEAD ") and exchange.method is None:
+                exchange.method = b"HEAD"  # it gets no content, however early it is refused
+            self._give_up(exchange, error)
+        except (ClientDisconnected, ClientSlow) as error:
+            exchange.error = error.word
+            client.abort()
+        except asyncio.CancelledError:
+            self._cancelled(client, exchange)
+            raise
+        except Exception:
+            log.exception(
+                "request.crashed",
+                request_id=exchange.request_id.decode(),
+                detail="The proxy made a mistake. Report it to the project, with this line.",
+            )
+            self._crashed(exchange)
+        finally:
+            client.exchange = None
+            if noted:
+                self._note(exchange)
+        return await self._finish(client, exchange)
+
+    async def _read_head(self, client: ClientConnection) -> bytes | None:
+        """Return the request's head; None if the client has gone. Raises `Refused`."""
+        deadline = self._loop.time() + self._head_timeout
+        buffer, scanned = client.buffer, 0
+        while not (size := policy.measure_head(buffer, scanned, self._rules)):
+            scanned = len(buffer)
+            try:
+                await client.more(max(0.0, deadline - self._loop.time()))
+            except TimeoutError:
+                raise Refused(
+                    errors.CLIENT_SILENT,
+                    f"The request head was not whole after {self._head_timeout:g} s (limits.request_head_timeout_seconds). Check the client and the network.",
+                ) from None
+            except Gone:
+                if client.lost:
+                    return None
+                raise Refused(
+                    errors.MALFORMED,
+                    "The request head ended before it was whole. Check why the client closed its side so early.",
+                ) from None
+        return client.take(size)
+
+    def _judge(self, client: ClientConnection, exchange: Exchange, data: bytes) -> None:
+        """Judge the request and note all that is said of it. Raises `Refused`."""
+        exchange.started = time.perf_counter()
+        if data.startswith(b"HEAD "):
+            exchange.method = b"HEAD"
+        rules = self._rules
+        head = policy.parse(data, rules)
+        exchange.request_id = policy.request_id(head) or exchange.request_id
+        exchange.method = head.method if head.method in policy.METHODS else None
+        exchange.path = _path(head.target)
+        request = policy.judge(head, rules)
+        exchange.admit(
+            request, Body(client, request.framing), keep_alive=request.keep_alive and not self._draining
+        )
+        client.exchange = exchange
+
+    def _answer_options(self, exchange: Exchange) -> None:
+        """Answer an OPTIONS request that may go no further (RFC 9110 section 7.6.2)."""
+        exchange.status = 204
+        exchange.answered = True
+        _take_what_is_there(exchange.body)
+        exchange.keep_alive = exchange.keep_alive and exchange.body.done
+        exchange.client.write(
+            rewrite.options(exchange.request_id, minor=exchange.request.minor, keep_alive=exchange.keep_alive)
+        )
+
+    def _give_up(self, exchange: Exchange, error: Problem) -> None:
+        """Answer with problem details, or cut an answer that has begun."""
+        exchange.fail(error)
+        client = exchange.client
+        if exchange.answered:
+            exchange.keep_alive = False
+            client.abort()
+            return
+        if client.lost:
+            return
+        exchange.status = error.kind.status
+        minor = 1
+        if exchange.refused:
+            exchange.keep_alive = False
+        else:
+            minor = exchange.request.minor
+            _take_what_is_there(exchange.body)
+            exchange.keep_alive = exchange.keep_alive and exchange.body.done
+        client.write(
+            rewrite.problem(
+                error,
+                exchange.request_id,
+                minor=minor,
+                keep_alive=exchange.keep_alive,
+                method=exchange.method or b"GET",
+            )
+        )
+
+    def _cancelled(self, client: ClientConnection, exchange: Exchange) -> None:
+        """Note that the client has disconnected, or that the grace period of a shutdown is over."""
+        if client.lost:
+            exchange.error = "client_left"
+            return
+        outcome: Outcome = UNKNOWN if exchange.attempts else NOT_SENT
+        self._give_up(exchange, Failed(errors.DRAINING, _SHUT_DOWN[outcome], outcome=outcome))
+        client.close()
+
+    def _crashed(self, exchange: Exchange) -> None:
+        """Answer after a mistake of the proxy's own, wherever it was made."""
+        problem = Failed(
+            errors.INTERNAL,
+            "The proxy made a mistake. Report it to the project, with the event request.crashed of the log.",
+            outcome=UNKNOWN if exchange.attempts else NOT_SENT,
+        )
+        exchange.keep_alive = False
+        if hasattr(exchange, "request"):
+            self._give_up(exchange, problem)
+            return
+        exchange.fail(problem)
+        exchange.status = problem.kind.status
+        exchange.client.write(rewrite.problem(problem, exchange.request_id))
+
+    async def _finish(self, client: ClientConnection, exchange: Exchange) -> bool:
+        """After an answer: say whether the connection goes on; if not, close it, or linger if the client may be sending."""
+        if client.lost or client.transport.is_closing():
+            return False
+        body = getattr(exchange, "body", None)
+        whole = body is not None and body.done
+        if exchange.keep_alive and whole:
+            return True
+        if whole and not exchange.request.keep_alive and client.is_quiet():
+            client.close()
+        else:
+            await self._linger(client)
+        return False
+
+    async def _linger(self, client: ClientConnection) -> None:
+        """End our side, and drop what the client is still sending, so that it gets to read the answer (RFC 9112 section 9.6)."""
+        deadline = self._loop.time() + LINGER_SECONDS
+        with contextlib.suppress(
+            Gone, OSError
+        ):  # a TimeoutError is one; so is a reset that is not noticed yet
+            client.end()
+            while True:
+                client.buffer.clear()
+                await client.more(max(0.0, deadline - self._loop.time()))
+        client.close()
+
+    async def _turn_away(self, client: ClientConnection) -> None:
+        """Tell a client that there is no room."""
+        full = Failed(
+            errors.OVERLOADED,
+            "Too many clients are connected. Let them keep or close their connections, or raise limits.max_connections.",
+            outcome=NOT_SENT,
+            retry_after=1,
+        )
+        try:
+            client.write(rewrite.problem(full, next(self._ids)))
+            await self._linger(client)
+        finally:
+            self.turned_away.discard(client)
+
+    # What is said of finished requests.
+
+    def _note(self, exchange: Exchange) -> None:
+        """Report a finished exchange at the end of this turn of the event loop: together they cost less."""
+        self._finished.append((exchange, time.perf_counter()))
+        if len(self._finished) == 1:
+            self._loop.call_soon(self.report)
+
+    def report(self) -> None:
+        """Report what has finished and was not reported yet."""
+        finished, self._finished = self._finished, []
+        for exchange, ended in finished:
+            try:
+                self._observe(exchange.record(ended))
+            except Exception:
+                log.exception(
+                    "request.unreported",
+                    request_id=exchange.request_id.decode(),
+                    detail="The proxy made a mistake while it noted what became of a request, which was served all the same: it may be missing "
+                    "in this log, in the metrics or on the status page. Report it to the project, with this line.",
+                )
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _begins(buffer: bytearray) -> bool:
+    """Drop empty lines; say whether the first byte of a request is there."""
+    while buffer.startswith(b"\r\n"):
+        del buffer[:2]
+    return bool(buffer) and buffer != b"\r"
+
+
+def _take_what_is_there(body: Body) -> None:
+    """Take the content that has arrived of a request that was not sent, so that the connection can go on behind it."""
+    with contextlib.suppress(grammar.Malformed):
+        while not body.done and body.ready():
+            pass
+
+
+def _path(target: bytes) -> str | None:
+    """Return the path for the log: no query, and nothing of an absolute form, which may hold a password."""
+    return target.partition(b"?")[0].decode("ascii") if target.startswith(b"/") else None

@@ -1,0 +1,128 @@
+"""One bounded request and its answer, on a connection of its own.
+
+For what the proxy asks in its own name: seldom, small, and nothing that is left over from one
+answer can be taken for the next. Calls of clients go another way.
+
+Laws
+1. Everything, from the name's resolution to the last byte, takes no longer than the given time.
+2. Interim answers, head and content are bounded; what comes beyond that is not read.
+3. No redirect is followed, no cookie kept, no authentication tried.
+4. What ends a call after the head is told in a word, never in an exception: its traceback would
+   hold the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from proxy.http1 import grammar
+from proxy.network.message import Body, read_response_head
+from proxy.network.stream import Gone, Stream
+
+if TYPE_CHECKING:
+    from proxy.network.dialer import Dialer
+
+#: 1xx answers before a final one; no honest server sends two.
+MAX_INTERIM: Final = 16
+
+_SWITCHING_PROTOCOLS: Final = 101
+_FINAL: Final = 200
+
+
+class End(enum.Enum):
+    """How the content of an answer ended."""
+
+    WHOLE = "whole"
+    TOO_LONG = "too long"
+    CUT = "cut"
+    MALFORMED = "malformed"
+    TIMEOUT = "timeout"
+
+
+class Answer(NamedTuple):
+    """A final answer: its head, its content as it came (with its codings), as far as it came, and how it ended."""
+
+    head: grammar.ResponseHead
+    content: bytes
+    end: End
+
+    def fields(self) -> dict[str, str]:
+        """Return the fields by lower-case name; of several with one name, the first."""
+        found = {
+            name.decode("ascii"): values[0].decode("latin-1") for name, values in self.head.known.items()
+        }
+        for line in self.head.passing:
+            name, _, value = line.partition(b":")
+            found.setdefault(name.lower().decode("ascii"), value.strip().decode("latin-1"))
+        return found
+
+
+class _Connection(Stream):
+    half_close = False  # once the server has ended its side, nothing more is said
+
+
+async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: int) -> Answer:
+    """Send a whole request (any method but HEAD, with `Connection: close`) and return its answer.
+
+    seconds: for everything. most_content: bytes of content after which no more is read.
+    Raises, when no head of a final answer came: `OSError` or `UnicodeError` if no connection could
+    be made (also what the dialer raises of its own), `TimeoutError`, `Gone` if the connection
+    ended, `grammar.Malformed`.
+    """
+    connection = _Connection(asyncio.get_running_loop())
+    head: grammar.ResponseHead | None = None
+    content = bytearray()
+    end = End.CUT
+    try:
+        async with asyncio.timeout(seconds):
+            await dialer.dial(lambda: connection)
+            connection.write(request)
+            head = await _final_head(connection)
+            end = await _read(Body(connection, grammar.response_framing(head, b"")), content, most_content)
+    except TimeoutError:
+        if head is None:
+            raise
+        end = End.TIMEOUT
+    except Gone:
+        if head is None:
+            raise
+    except grammar.Malformed:
+        if head is None:
+            raise
+        end = End.MALFORMED
+    finally:
+        _end(connection, orderly=end is End.WHOLE)
+    return Answer(head, bytes(content), end)
+
+
+async def _final_head(connection: Stream) -> grammar.ResponseHead:
+    for _ in range(MAX_INTERIM + 1):
+        head = await read_response_head(connection, _no_limit)
+        if head.status >= _FINAL:
+            return head
+        if head.status == _SWITCHING_PROTOCOLS:
+            raise grammar.Malformed("it switches protocols unasked")
+    raise grammar.Malformed("it has no end of interim answers")
+
+
+async def _read(body: Body, content: bytearray, most: int) -> End:
+    while piece := await body.read(None):
+        content += piece
+        if len(content) > most:
+            return End.TOO_LONG
+    return End.WHOLE
+
+
+def _no_limit() -> None:
+    """Wait as long as the whole call may take."""
+
+
+def _end(connection: Stream, *, orderly: bool) -> None:
+    if not hasattr(connection, "transport"):  # never connected
+        return
+    if orderly:
+        connection.close()
+    else:
+        connection.transport.abort()  # at once; the request was whole, so that no reset is needed to say otherwise

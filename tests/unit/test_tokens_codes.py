@@ -1,0 +1,145 @@
+"""The closed table of error codes: what each means, and which may be shown."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.tokens import codes
+
+#: As published for the Info API, on the same gateway.
+PUBLISHED = {
+    400: {"40001"},
+    401: {"40101", "40102", "40103", "40104", "40105", "40106", "40107", "40108"},
+    403: {"40301"},
+    404: {"40401", "4042000"},
+    429: {"42901", "42902"},
+    500: {"50001", "50002", "50003"},
+}
+APIGEE = "keymanagement.service."
+
+
+def test_the_gateways_codes_are_the_published_ones() -> None:
+    """Each with its status, and no other."""
+    known = {
+        status: {code for code, said in codes.GATEWAY.items() if said.status == status}
+        for status in PUBLISHED
+    }
+    assert known == PUBLISHED
+    assert len(codes.GATEWAY) == sum(map(len, PUBLISHED.values()))
+
+
+@pytest.mark.parametrize("code", codes.GATEWAY)
+def test_a_code_has_a_meaning_and_a_next_step(code: str) -> None:
+    """The meaning is a clause, the next step whole sentences; both fit a line of the page."""
+    meaning, step = codes.meaning(code), codes.next_step(code)
+    assert meaning is not None
+    assert step is not None
+    assert not meaning.endswith(".")
+    assert len(meaning) <= 80
+    assert step[0].isupper()
+    assert step.endswith(".")
+
+
+@pytest.mark.parametrize("code", [None, "", "99999", "20", "GlzFVXYOvAhFCEqw", APIGEE + "unheard_of"])
+def test_other_codes_have_no_meaning_here(code: str | None) -> None:
+    """A code that the gateway is not known to give means nothing."""
+    assert codes.look_up(code) is None
+    assert codes.meaning(code) is None
+    assert codes.next_step(code) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "code"),
+    [
+        (APIGEE + "access_token_expired", "40106"),
+        (APIGEE + "invalid_access_token", "40105"),
+        (APIGEE + "access_token_not_approved", "40105"),
+        (APIGEE + "apiproduct_doesnot_exist", "40103"),
+        ("policies.ratelimit.QuotaViolation", "42901"),
+        ("policies.ratelimit.SpikeArrestViolation", "42902"),
+        ("invalid_token", "40105"),
+    ],
+)
+def test_words_of_the_gateway_software_mean_the_same(word: str, code: str) -> None:
+    """Apigee's own words and the codes that Telenor gives them have one meaning."""
+    assert codes.look_up(word) == codes.GATEWAY[code]
+
+
+@pytest.mark.parametrize(
+    ("code", "concerns"),
+    [
+        *((code, code in {"40105", "40106"}) for code in codes.GATEWAY),
+        *((code, code == "invalid_token") for code in codes.OAUTH),
+        *((code, False) for code in codes.TOKEN_ENDPOINT),
+        (APIGEE + "access_token_expired", True),
+        (APIGEE + "invalid_access_token", True),
+        (APIGEE + "access_token_not_approved", True),
+        ("steps.oauth.v2.access_token_not_approved", True),
+        (APIGEE + "apiproduct_doesnot_exist", False),
+        ("steps.oauth.v2.InvalidApiKey", False),
+        ("SVC0001", False),
+        ("access_token_expired.not", False),
+        (None, False),
+    ],
+)
+def test_only_a_rejected_token_calls_for_a_new_one(code: str | None, concerns: bool) -> None:  # noqa: FBT001 # a table's column
+    """Of the gateway's codes only 40105 and 40106, or words to that effect, mean that a new token helps."""
+    assert codes.concerns_token(code) is concerns
+
+
+@pytest.mark.parametrize("code", [*codes.KNOWN, "0", "50004", "7654321"])
+def test_known_codes_and_short_numbers_may_be_shown(code: str) -> None:
+    """A code of the table, or a number as long as Telenor's longest."""
+    assert codes.quotable(code) == code
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        None,
+        "",
+        "GlzFVXYOvAhFCEqw",
+        "glzfvxyovahfceqw",
+        "some.dotted.secret",
+        "keymanagement.service.GlzFVXYOvAhFCEqw",
+        "GW-9x",
+        "47998855",
+        "99885577123",
+        "40105\n",
+        "٤٠١٠٥",
+    ],
+)
+def test_nothing_else_may(code: str | None) -> None:
+    """Neither a word of letters alone nor a number that could be a phone's: each could be a credential."""
+    assert codes.quotable(code) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "credential"),
+    [
+        ("40105", "40105"),
+        ("1234567", "2345"),
+        ("invalid_client", "client"),
+        (APIGEE + "app_not_approved", "app"),
+    ],
+)
+def test_what_is_or_contains_a_credential_is_not_shown(code: str, credential: str) -> None:
+    """However harmless a code looks, it is not shown if a credential in force is in it."""
+    assert codes.quotable(code) == code
+    assert codes.quotable(code, ["other", "", credential]) is None
+
+
+@given(st.text(min_size=1, max_size=12), st.sampled_from(sorted(codes.KNOWN)) | st.text(max_size=12))
+def test_no_credential_passes(credential: str, code: str) -> None:
+    """Whatever comes as a code, what is shown holds none of the credentials."""
+    assert credential not in (codes.quotable(code, [credential]) or "")
+    assert credential not in (codes.quotable(code + credential, [credential]) or "")
+
+
+def test_the_labels_of_metrics_are_a_closed_list() -> None:
+    """A known code is its own label; any other is counted as one; none has the empty label."""
+    assert {codes.label(code) for code in codes.KNOWN} == codes.KNOWN
+    assert codes.label("50004") == codes.label("GlzFVXYOvAhFCEqw") == "other"
+    assert codes.label(None) == ""

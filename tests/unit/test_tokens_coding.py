@@ -1,0 +1,84 @@
+"""Content codings, read within bounds."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import TYPE_CHECKING
+
+import brotli  # type: ignore[import-untyped] # it has no types
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.tokens.coding import Decoded, decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def raw_deflate(content: bytes) -> bytes:
+    """Compress without any header."""
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(content) + compressor.flush()
+
+
+CODINGS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
+    (b"gzip", gzip.compress),
+    (b"deflate", zlib.compress),
+    (b"deflate", raw_deflate),
+    (b"br", brotli.compress),
+    (b"gzip , BR", lambda content: brotli.compress(gzip.compress(content))),
+]
+
+
+@pytest.mark.parametrize(("coding", "compress"), CODINGS)
+@given(content=st.binary(max_size=300), limit=st.integers(min_value=1, max_value=400))
+def test_no_more_than_the_limit_comes_out(
+    coding: bytes, compress: Callable[[bytes], bytes], content: bytes, limit: int
+) -> None:
+    """What fits comes out whole; of anything longer the beginning, and it is said not to be whole."""
+    found = decoded(compress(content), coding, max(limit, 400) if b"," in coding else limit)
+    if b"," in coding or len(content) <= limit:
+        assert found == Decoded(content, whole=True)
+    else:
+        assert found == Decoded(content[:limit], whole=False)
+
+
+@pytest.mark.parametrize(("coding", "compress"), CODINGS[:4])
+def test_what_breaks_off_is_not_whole(coding: bytes, compress: Callable[[bytes], bytes]) -> None:
+    """The beginning is given all the same, for a code may be in it."""
+    content = bytes(range(256)) * 8
+    found = decoded(compress(content)[:-5], coding, 10_000)
+    assert found is not None
+    assert not found.whole
+    assert content.startswith(found.content)
+
+
+@pytest.mark.parametrize(
+    "coding", [b"zstd", b"compress", b"aes128gcm", b"gzip, zstd", b"gzip, gzip, gzip", b"utf-8"]
+)
+def test_what_cannot_be_undone_is_none(coding: bytes) -> None:
+    """Other codings, and more than two of them."""
+    assert decoded(b"x", coding, 100) is None
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br"])
+def test_what_is_not_compressed_is_none(coding: bytes) -> None:
+    """A name is not enough."""
+    assert decoded(b'{"code": "40104", "message": "not authorized"}', coding, 100) is None
+
+
+@pytest.mark.parametrize("coding", [None, b"", b"identity", b"Identity, none", b" , "])
+def test_no_coding_changes_nothing(coding: bytes | None) -> None:
+    """Not even when the content is longer than the limit: it has been read by then."""
+    assert decoded(b"abc", coding, 2) == Decoded(b"abc", whole=True)
+
+
+def test_a_gzip_body_may_have_several_members() -> None:
+    """RFC 1952, section 2.2; but not any number of them. What follows the last one is overlooked."""
+    two = gzip.compress(b"ab") + gzip.compress(b"c")
+    assert decoded(two, b"gzip", 100) == Decoded(b"abc", whole=True)
+    assert decoded(two + b"\0\0", b"gzip", 100) == Decoded(b"abc", whole=True)
+    many = decoded(gzip.compress(b"a") * 40, b"gzip", 100)
+    assert many == Decoded(b"a" * 16, whole=False)
