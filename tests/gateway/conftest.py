@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from proxy.errors import TokenError
+    from proxy.orders.desk import Desk
     from proxy.records import Record
     from proxy.settings import Settings
     from tests.gateway.client import Answer
@@ -279,9 +280,10 @@ class Lab:
         tls: ssl.SSLContext | None = None,
         tokens: Issues | None = None,
         url: str | None = None,
+        desk: Desk | None = None,
         **changes: object,
     ) -> Gateway:
-        """Build one. tls: what the upstream shows. url: of an upstream that is not ours. changes: settings, as `section__key=value`."""
+        """Build one. tls: what the upstream shows. url: of an upstream that is not ours. desk: remembers orders. changes: settings, as `section__key=value`."""
         upstream = await self.upstream(tls)
         if url is None:
             url = f"{'https' if tls else 'http'}://127.0.0.1:{upstream.port}"
@@ -305,7 +307,9 @@ class Lab:
         records: list[Record] = []
         listener = Listener(
             chosen,
-            Forwarder(chosen, keeper, pool, error_code=error_code_of, is_token_rejected=rejected_token),
+            Forwarder(
+                chosen, keeper, pool, error_code=error_code_of, is_token_rejected=rejected_token, desk=desk
+            ),
             records.append,
         )
         address: tuple[str, int] | str
