@@ -87,7 +87,7 @@ async def _hold(exchange: Exchange, held: HeldContent, bounds: Bounds) -> None:
         raise Failed(
             errors.ORDER_STORE_AWAY,
             "The content of the order cannot be held until it is whole: the directory for temporary "
-            "files takes nothing. Free space there. Nothing was sent.",
+            "files takes nothing. Remove files there. Nothing was sent.",
             outcome=NOT_SENT,
         ) from None
 

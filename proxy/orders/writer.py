@@ -30,8 +30,8 @@ _PATIENCE: Final = 5.0
 
 #: By the primary code of SQLite's error.
 REASONS: Final = {
-    sqlite3.SQLITE_FULL: "There is no room for more records of orders. Free space on the disk, or "
-    "lower orders.remember_seconds.",
+    sqlite3.SQLITE_FULL: "There is no room for more records of orders. Remove files from the disk, "
+    "or lower orders.remember_seconds.",
     sqlite3.SQLITE_BUSY: "Another program holds the file of orders.store locked. Stop that one.",
     sqlite3.SQLITE_READONLY: "The file of orders.store has become read-only. Let the proxy's user write it.",
     sqlite3.SQLITE_IOERR: "The disk fails to take the records of orders. Check the disk of orders.store.",
