@@ -141,7 +141,7 @@ class _Calls(Collector):
     def _count_error(self, record: Record, error: str) -> None:
         counts = self._refused if record.refused else self._failed
         counts[error] = counts.get(error, 0) + 1
-        if record.outcome == UNKNOWN and record.method in self._unknown:
+        if record.outcome == UNKNOWN and not record.refused and record.method in self._unknown:
             self._unknown[record.method] += 1
 
     def by_status_class(self) -> dict[str, int]:

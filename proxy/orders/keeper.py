@@ -45,6 +45,7 @@ STORE_FAULT: Final = "store_fault"
 PAUSE: Final = 5.0
 #: Changes that wait for a store that is away. With the largest answers, 64 MB.
 _MOST_WAITING: Final = 1_000
+_CRASHED: Final = "The proxy made a mistake with the store of orders. Restart it."
 
 
 class _Waiting(NamedTuple):
@@ -124,7 +125,15 @@ class Keeper:
     async def run(self) -> None:
         """Look after the store until cancelled."""
         while True:
-            await self.look_after()
+            try:
+                await self.look_after()
+            except Exception:
+                log.exception(
+                    "orders.upkeep_crashed",
+                    detail="The proxy made a mistake while it looked after the store of orders. "
+                    "Report it to the project, with this line.",
+                )
+                self.away = self.away or _CRASHED
             if self.away is not None:
                 # What comes in meanwhile does not hasten a store that is away.
                 await self.clock.wait(asyncio.Event(), PAUSE)

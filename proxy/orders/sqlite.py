@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _APPLICATION: Final = 0x74506F72  # "tPor"
 _VERSION: Final = 1
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _MAGIC: Final = b"SQLite format 3\0"
 #: Seconds that a locked file is waited for.
 _BUSY: Final = 2.0
@@ -333,7 +334,7 @@ _DAMAGED: Final = "the file is damaged, and was left as it is. Move it away, and
 def _open(path: Path, max_size: int) -> sqlite3.Connection:
     """Open the file, or make it. Raises `Unusable`."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        descriptor = os.open(path, _FLAGS, 0o600)
         try:
             with contextlib.suppress(PermissionError):
                 os.chmod(path, 0o600)  # noqa: PTH101 # as above

@@ -112,6 +112,9 @@ class Writer:
             away = error if isinstance(error, StoreAway) else StoreAway(why(error))
             self._roll_back()
             return [away] * len(works)
+        except Exception as error:  # noqa: BLE001 # a mistake of ours: told to each caller, and the thread goes on
+            self._roll_back()
+            return [error] * len(works)
         return results
 
     def _one(self, work: _Work) -> object:
@@ -144,7 +147,7 @@ def _settle(works: list[_Work], results: list[Any]) -> None:
     for work, result in zip(works, results, strict=True):
         if work.future.done():
             continue  # its caller has left
-        if isinstance(result, ProxyError):
+        if isinstance(result, Exception):
             work.future.set_exception(result)
         else:
             work.future.set_result(result)

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
@@ -15,7 +16,7 @@ from proxy.orders.desk import Desk, GuardedOrder, Order, Replay
 from proxy.orders.keeper import Keeper
 from proxy.orders.memory import MemoryStore
 from proxy.orders.states import MAX_CONTENT, Answer, State
-from proxy.orders.store import StoreAway
+from proxy.orders.store import StoreAway, Summary
 from tests.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -314,6 +315,26 @@ async def test_a_store_that_stays_away_is_asked_at_intervals(house: House) -> No
     await asyncio.wait({running})
     house.store.away = False
     await house.keeper.close()
+
+
+async def test_a_mistake_of_ours_is_told_and_outlived(house: House) -> None:
+    """Upkeep goes on after an exception that nobody expects, and says that there was one."""
+    upkeep = house.store.upkeep
+
+    async def mistaken() -> Summary:
+        raise ZeroDivisionError
+
+    house.store.upkeep = mistaken  # type: ignore[method-assign] # the store is mistaken
+    with capture_logs() as logged:
+        running = asyncio.create_task(house.keeper.run())
+        await house.clock.settle()
+    assert "orders.upkeep_crashed" in [line["event"] for line in logged]
+    assert house.keeper.away is not None
+    house.store.upkeep = upkeep  # type: ignore[method-assign] # as it was
+    await house.clock.advance(5)
+    assert house.keeper.away is None
+    running.cancel()
+    await asyncio.wait({running})
 
 
 # --- The guard ------------------------------------------------------------------------------------

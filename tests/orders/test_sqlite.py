@@ -464,6 +464,20 @@ async def test_a_claim_that_is_lost_spoils_no_batch(store: SQLiteStore) -> None:
     assert await states(store) == {"good": State.SENT}
 
 
+async def test_a_mistake_of_ours_stops_nothing(store: SQLiteStore) -> None:
+    """Work that raises what nobody expects changes nothing, and the thread goes on."""
+
+    def mistaken(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM orders")
+        raise ZeroDivisionError
+
+    order = record("aa")
+    await store.reserve(order)
+    with pytest.raises(ZeroDivisionError):
+        await store._writer.do(mistaken)
+    assert await states(store) == {"k": State.RESERVED}
+
+
 def test_every_error_has_words() -> None:
     """Known or not, and none of them is SQLite's own text."""
     for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_AUTH):
