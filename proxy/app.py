@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import logs, starting, telemetry
+from proxy import descriptors, logs, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
@@ -38,6 +38,8 @@ from proxy.orders.desk import Desk
 from proxy.orders.keeper import Keeper
 from proxy.orders.opening import open_store
 from proxy.rotation import Configuration, Rotation
+from proxy.secret import Secret
+from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
 from proxy.tokens.diagnosis import error_code_of, rejected_token
@@ -84,11 +86,7 @@ def _tell(observers: list[Callable[[Record], None]], record: Record) -> None:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    listen, upstream = settings.listen, settings.upstream
-    held = [settings.oauth.client_secret, settings.oauth.password, listen.client_key]
-    held += [upstream.proxy_password, settings.orders.store_password]
-    held += [key for client in listen.clients for key in client.keys]
-    return [secret.reveal() for secret in held if secret is not None]
+    return [secret.reveal() for _, secret in settings.secrets() if isinstance(secret, Secret)]
 
 
 def _credentials(oauth: OAuthSettings) -> Credentials:
@@ -128,6 +126,7 @@ class Proxy:
         self._settings = settings
         self._credentials = _credentials(settings.oauth)
         self._secrets = _secrets(settings)
+        self._writer = writer
         self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
@@ -139,6 +138,8 @@ class Proxy:
         settings = self._settings
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
+        most_files = descriptors.limit()
+        fitted = descriptors.fitted(settings, most_files)
         history = History(clock.now())
         keeper = _keeper(settings, clock, metrics)
         collector = settings.telemetry.otlp_endpoint
@@ -160,7 +161,8 @@ class Proxy:
         )
         pool = Pool(
             Dialer(upstream_settings.origin, context),
-            max_connections=upstream_settings.max_connections,
+            max_connections=fitted.upstream.max_connections,
+            max_age=upstream_settings.max_age_seconds,
             connect_timeout=upstream_settings.connect_timeout_seconds,
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
@@ -177,7 +179,7 @@ class Proxy:
         )
 
         observers: list[Callable[[Record], None]] = [self._access_log, metrics]
-        listener = Listener(settings, forwarder, functools.partial(_tell, observers))
+        listener = Listener(fitted, forwarder, functools.partial(_tell, observers))
         rotation = Rotation(
             settings,
             self._configuration,
@@ -198,11 +200,13 @@ class Proxy:
                 "refused": rotation.refused,
                 "restart_needed": rotation.restart_needed,
             },
+            log=self._writer.status,
+            limits=functools.partial(descriptors.status, settings, most_files),
             orders=None if keeper is None else keeper.status,
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, pool, pacer)
+        _expose(metrics, source, listener, pool, pacer, self._writer)
         if keeper is not None:
             _expose_orders(metrics, keeper)
         runner = web.AppRunner(
@@ -266,7 +270,7 @@ class Proxy:
                 await listener.start_unix(str(listen.unix_socket))
             except OSError as error:
                 raise StartError(starting.why_no_socket(error)) from None
-            where: dict[str, object] = {"unix_socket": str(listen.unix_socket)}
+            where: dict[str, object] = {"unix_socket": writable(listen.unix_socket)}
         else:
             port = 0
             for host in listen.host:
@@ -276,6 +280,8 @@ class Proxy:
                     raise StartError(starting.why_not_bound("listen", host, listen.port, error)) from None
             where = {"host": starting.hosts(listen.host), "port": port}
         starting.tell(listen, self._configuration.file)
+        starting.warn_of_doubts(self._settings)
+        starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=runner.addresses[0][1])
         log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
 
@@ -320,9 +326,16 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
 
 
 def _expose(
-    metrics: Metrics, source: TokenSource, listener: Listener, pool: Pool, pacer: Pacer | None
+    metrics: Metrics,
+    source: TokenSource,
+    listener: Listener,
+    pool: Pool,
+    pacer: Pacer | None,
+    writer: logs.LineWriter,
 ) -> None:
-    """Let a scrape read what is state and not a count."""
+    """Let a scrape read what is state, or counted elsewhere."""
+    lost = "Log lines that could not be written to standard output."
+    metrics.counter("telenor_proxy_log_lines_lost", lost, lambda: writer.losses.lost)
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
     metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import json
 import os
 import socket
 import ssl
@@ -20,10 +21,12 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from proxy import starting
+from proxy import descriptors, starting
 from proxy.errors import CredentialsRefused, TokenError
 from proxy.network import tls
 from proxy.network.dialer import Dialer
+from proxy.settings.doubts import doubts
+from proxy.settings.files import writable
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from proxy.settings import OAuthSettings, Settings
+    from proxy.settings import OAuthSettings, Reading, Settings
     from proxy.tokens.values import Grant
 
     Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
@@ -42,6 +45,7 @@ _PASSED: Final = 0
 _NOT_PASSED: Final = 1
 
 _WOULD_WORK: Final = "An access token was fetched: `telenor-proxy serve` will get one as well."
+_NOT_TRIED: Final = "The configuration can be used. Network and credentials were not tried."
 _WOULD_FAIL: Final = "The proxy would get no access token. Mend what failed, and check again."
 
 #: What config.example.yaml holds where the credentials belong.
@@ -72,6 +76,8 @@ class Finding:
     mark: Mark
     step: str
     text: str
+    #: What an object has beside these three, by name.
+    more: tuple[tuple[str, object], ...] = ()
 
     def line(self, *, signs: bool) -> str:
         """Write it as one line; without `signs` in ASCII, as far as the text is."""
@@ -79,22 +85,62 @@ class Finding:
         return f"{f'{sign} ' if signs else ''}{word:<7}  {self.step:<13}  {self.text}"
 
 
-def run(settings: Settings, environ: Mapping[str, str], file: Path | None) -> int:
-    """Check everything and print each finding when it is there; 0 when an access token was fetched, 1 otherwise.
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked of a check.
+
+    offline: judge the configuration only. as_json: print an object a line. settings: print every setting, with its origin.
+    """
+
+    offline: bool = False
+    as_json: bool = False
+    settings: bool = False
+
+
+def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:
+    """Check everything and print each finding when it is there; 0 when nothing failed, 1 otherwise.
 
     environ, file: where the settings come from; the file is None if the environment alone configures the proxy.
     """
-    return asyncio.run(_run(settings, environ, file))
+    return asyncio.run(_run(reading, environ, file, options))
 
 
-async def _run(settings: Settings, environ: Mapping[str, str], file: Path | None) -> int:
-    signs = _can_show_signs(sys.stdout.encoding)
+async def _run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:
     failed = False
-    async for finding in examine(settings, environ, file):
+    async for finding in _findings(reading, environ, file, options):
         failed = failed or finding.mark is Mark.FAILED
-        _say(finding.line(signs=signs))
-    _say(_WOULD_FAIL if failed else _WOULD_WORK)
+        _print(finding, options)
+    if not options.as_json:
+        _say(_WOULD_FAIL if failed else _NOT_TRIED if options.offline else _WOULD_WORK)
     return _NOT_PASSED if failed else _PASSED
+
+
+def tell_problems(problems: Iterable[str]) -> None:
+    """Print what is wrong with a configuration as JSON, an object a line."""
+    for problem in problems:
+        _print(Finding(Mark.FAILED, "configuration", problem), Options(as_json=True))
+
+
+async def _findings(
+    reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options
+) -> AsyncIterator[Finding]:
+    if options.settings:
+        for finding in effective(reading):
+            yield finding
+    if options.offline:
+        for finding in (*read(reading.settings, environ, file), *absent(reading)):
+            yield finding
+        return
+    async for finding in examine(reading.settings, environ, file):
+        yield finding
+
+
+def _print(finding: Finding, options: Options) -> None:
+    if options.as_json:
+        said = {"step": finding.step, "mark": finding.mark.value[0].lower(), "text": finding.text}
+        _say(json.dumps(said | dict(finding.more), ensure_ascii=False))
+    else:
+        _say(finding.line(signs=_can_show_signs(sys.stdout.encoding)))
 
 
 def _can_show_signs(encoding: str | None) -> bool:
@@ -131,14 +177,33 @@ def _steps(settings: Settings) -> tuple[Callable[[Settings], Awaitable[tuple[Fin
 
 def read(settings: Settings, environ: Mapping[str, str], file: Path | None = None) -> Iterator[Finding]:
     """Judge what can be judged without a network."""
-    source = f"{file} and the environment, which wins" if file is not None else "the environment alone"
+    source = (
+        f"{writable(file)} and the environment, which wins" if file is not None else "the environment alone"
+    )
     text = f"It was read from {source}; it is complete, and nothing in it contradicts anything else."
     yield Finding(Mark.OK, "configuration", text)
     yield from _read_credentials(settings)
     if settings.listen.is_open:
         yield Finding(Mark.WARNING, "listener", starting.whom_it_is_open_to(settings.listen))
+    if short := descriptors.why_short(settings, descriptors.limit()):
+        yield Finding(Mark.WARNING, "limits", short)
     yield _read_destination(settings)
     yield from _read_environment(environ)
+
+
+def effective(reading: Reading) -> Iterator[Finding]:
+    """Give every setting with its value and where that comes from; of secrets only whether they are set."""
+    for path, value in reading.settings.effective().items():
+        origin = reading.origins[path]
+        text = f"{path}: {json.dumps(value, ensure_ascii=False)}  ({origin})"
+        more = (("setting", path), ("value", value), ("origin", origin))
+        yield Finding(Mark.OK, "setting", text, more)
+
+
+def absent(reading: Reading) -> Iterator[Finding]:
+    """Say which files that the settings name do not exist here."""
+    for text in reading.missing:
+        yield Finding(Mark.WARNING, "files", f"{text} Where the proxy runs, it has to be there.")
 
 
 def _read_credentials(settings: Settings) -> Iterator[Finding]:
@@ -147,6 +212,8 @@ def _read_credentials(settings: Settings) -> Iterator[Finding]:
             f"Still an example: {', '.join(copied)}. Put the values there that Telenor gave to your company."
         )
         yield Finding(Mark.WARNING, "credentials", text)
+    for doubtful in doubts(settings):
+        yield Finding(Mark.WARNING, "credentials", doubtful.text)
     doubt = looks_like_person(settings.oauth.username)
     if doubt is not None:
         yield Finding(Mark.WARNING, "credentials", doubt)
@@ -299,6 +366,8 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
 # --- Words for what failed: pure --------------------------------------------------------------------------------------
 
 
+#: The host of the default of upstream.url.
+_API_HOST: Final = "api.telenor.no"
 _LOOK_UP: Final = "Check that this machine can look up names of the internet."
 
 
@@ -308,6 +377,11 @@ def why_not_found(host: str, seconds: float, error: OSError) -> str:
         return f"The name server did not answer within {seconds:g} s. {_LOOK_UP}"
     if isinstance(error, socket.gaierror) and error.errno == getattr(socket, "EAI_AGAIN", None):
         return f"The name server did not answer for {host}. {_LOOK_UP}"
+    if host == _API_HOST:
+        return (
+            f"There is no host {host}, says the name server, although the internet knows it. A network that has a company's"
+            " proxy as its only way out looks like this: ask for the proxy's address, and set upstream.proxy_url to it."
+        )
     return f"There is no host {host}, says the name server. Check how upstream.url is spelled."
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,11 +26,13 @@ OK: Final = 0
 FAILED: Final = 1
 BAD_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h
 
+STANDARD_OUTPUT: Final = 1  # the file descriptor
 _PORTS: Final = range(65536)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    _open_standard_output()
     words = sys.argv[1:] if argv is None else list(argv)
     arguments = _parser(words[0] if words else "").parse_args(words)
     try:
@@ -40,8 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartError as error:
         print(f"telenor-proxy: {error}", file=sys.stderr)
         return FAILED
+    except BrokenPipeError:
+        # Whoever reads the answer wants no more of it (`check | head`). What is still buffered must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
+        return FAILED
+    except _Stopped:
+        return OK
     except KeyboardInterrupt:
         return FAILED
+
+
+def _open_standard_output() -> None:
+    """Let what is written go nowhere if whoever started the process has closed standard output (`>&-`)."""
+    if sys.stdout is None:
+        # The lowest free descriptor is taken, which is 1: nothing else can get it, and with it the log.
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        if descriptor != STANDARD_OUTPUT:
+            os.dup2(descriptor, STANDARD_OUTPUT)
+        sys.stdout = os.fdopen(STANDARD_OUTPUT, "w", encoding="utf-8")
 
 
 def _tell(error: ConfigError) -> None:
@@ -68,6 +87,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
         "check", help="try configuration and credentials, and say in words what is wrong"
     )
     _add_config(check)
+    check.add_argument(
+        "--offline", action="store_true", help="judge the configuration only: no network, no login"
+    )
+    check.add_argument("--json", action="store_true", help="print each finding as a JSON object on a line")
+    check.add_argument(
+        "--settings", action="store_true", help="print every setting, its value and where that comes from"
+    )
     check.set_defaults(command=_check)
 
     healthcheck = commands.add_parser("healthcheck", help="ask a running proxy whether it is ready")
@@ -145,7 +171,28 @@ def _load(arguments: argparse.Namespace) -> Settings:
     return load(arguments.config, os.environ)
 
 
+class _Stopped(KeyboardInterrupt):
+    """The proxy was told to stop before it took the signals itself. Event loops let a KeyboardInterrupt through."""
+
+
+def _take_signals() -> None:
+    """Until the proxy takes them itself: SIGTERM and SIGINT end it as asked, SIGHUP changes nothing, since nothing is read yet.
+
+    What the system does by default, ending the process with another status, would look like a crash.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        raise _Stopped
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if sys.platform != "win32":
+        # A function, and not SIG_IGN, which programs that are started would inherit.
+        signal.signal(signal.SIGHUP, lambda *_: None)
+
+
 def _serve(arguments: argparse.Namespace) -> int:
+    _take_signals()
     from proxy.hardening import harden
 
     harden()
@@ -162,10 +209,18 @@ def _check(arguments: argparse.Namespace) -> int:
     from proxy.hardening import harden
 
     harden()
-    settings = _load(arguments)
     from proxy import check
+    from proxy.settings import examine
 
-    return check.run(settings, os.environ, arguments.config)
+    options = check.Options(offline=arguments.offline, as_json=arguments.json, settings=arguments.settings)
+    try:
+        reading = examine(arguments.config, os.environ, offline=options.offline)
+    except ConfigError as error:
+        if not options.as_json:
+            raise
+        check.tell_problems(error.problems)
+        return BAD_CONFIGURATION
+    return check.run(reading, os.environ, arguments.config, options)
 
 
 def _healthcheck(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ say is searched for credentials all the same, because what they say is not ours 
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import structlog
 
+from proxy.output import LineWriter
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from structlog.typing import EventDict, WrappedLogger
 
@@ -28,43 +30,11 @@ if TYPE_CHECKING:
 
 _CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)(\s+|%20|\+)[\w.~+/=-]{6,}")
 _CLIENTS_OWN: Final = frozenset({"client_left", "client_slow"})
+#: Answers of the API that an operator should see: it refuses the credential, or cannot serve.
+_TELLING: Final = frozenset({401, 403, 429})
+_SERVER_ERRORS: Final = 500
 
-
-class LineWriter:
-    """Standard output for a single-threaded event loop: lines of one turn of the loop leave in one system call, none is lost at the end."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._lines: list[bytes] = []
-
-    def write(self, line: bytes) -> None:
-        """Take a line; it leaves at the end of this turn of the event loop, or at once where none runs."""
-        self._lines.append(line)
-        if len(self._lines) == 1:
-            try:
-                asyncio.get_running_loop().call_soon(self.write_out)
-            except RuntimeError:
-                self.write_out()
-
-    def flush(self) -> None:
-        """Do nothing: structlog flushes after every line, and that is what batching is there to avoid."""
-
-    def write_out(self) -> None:
-        """Write what is there. A reader that has gone away, or a full disk, takes its log with it; the proxy goes on.
-
-        It says nothing of that, because whatever it said would come here again.
-        """
-        data = memoryview(b"".join(self._lines))
-        self._lines.clear()
-        while data:
-            try:
-                data = data[os.write(self._descriptor, data) :]
-            except (
-                BlockingIOError
-            ):  # somebody made the pipe non-blocking: wait for room rather than lose lines
-                os.set_blocking(self._descriptor, True)
-            except OSError:
-                return
+__all__ = ["AccessLog", "LineWriter", "Redactor", "configure", "set_level", "timestamp"]
 
 
 class Redactor:
@@ -87,7 +57,7 @@ class Redactor:
 
 def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
     """Set up logging for the process; return the writer, whose `write_out` is to be called last of all."""
-    writer = LineWriter(sys.stdout.fileno())
+    writer = LineWriter(_standard_output())
     level = _level(settings)
     render = _Renderer(redactor, console=_is_console(settings))
     structlog.configure(
@@ -98,6 +68,11 @@ def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
     )
     logging.basicConfig(handlers=[_Handler(redactor)], level=level, force=True)
     return writer
+
+
+def _standard_output() -> int:
+    # Without one (`>&-`), its number would soon be that of a socket.
+    return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
 
 
 def set_level(settings: LogSettings) -> None:
@@ -112,9 +87,10 @@ class _Renderer:
 
     def __init__(self, redactor: Redactor, *, console: bool) -> None:
         self._redact = redactor
-        self._console = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()) if console else None
+        self._console = console
+        self._colors = console and sys.stdout is not None and sys.stdout.isatty()
 
-    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> bytes:
         ordered: dict[str, Any] = {
             "timestamp": timestamp(),
             "level": "error" if method == "exception" else method,
@@ -123,13 +99,70 @@ class _Renderer:
         ordered.update(event)
         if ordered.pop("exc_info", None):
             ordered["exception"] = self._redact(traceback.format_exc())
-        if self._console is not None:
-            return str(self._console(logger, method, ordered)).encode("utf-8", "backslashreplace")
-        return orjson.dumps(ordered, default=str)
+        if self._console:
+            return _console_line(ordered, colors=self._colors)
+        try:
+            return orjson.dumps(ordered, default=str)
+        except TypeError:  # text that is no UTF-8, a number beyond 64 bits, or an object that cannot be shown
+            return orjson.dumps({_plain(name): _plain(value) for name, value in ordered.items()})
+
+
+def _plain(value: object) -> str | None:
+    """Give a value as text that any encoding can hold."""
+    if value is None:
+        return None
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001 # whatever a library hands over
+        text = f"({type(value).__name__}: it cannot be shown)"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+#: SGR parameters (ECMA-48): dim, green, yellow, red.
+_COLORS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
+_WORD: Final = re.compile(r"[!-~]+")
+
+
+def _console_line(event: Mapping[str, Any], *, colors: bool) -> bytes:
+    """Write an event for people: time of day (UTC), level, the event, then what it says; what is None is left out.
+
+    A finished request is told by method, path, status and milliseconds, and by what is not as usual.
+    """
+    rest = {name: value for name, value in event.items() if value is not None}
+    time_of_day = rest.pop("timestamp")[11:23]
+    level = f"{rest.pop('level'):<7}"
+    text = str(rest.pop("event"))
+    exception = rest.pop("exception", None)
+    if text == _COMPLETED:
+        shown = [rest.pop(name, "-") for name in ("method", "path", "status")]
+        text = f"{' '.join(map(_value, shown))} {rest.pop('duration_ms'):.1f} ms"
+        rest = {"id": rest.pop("request_id"), **rest}
+        for name in _FOR_MACHINES:
+            rest.pop(name, None)
+        if rest.get("attempts", 0) <= 1:
+            rest.pop("attempts", None)
+    if colors:
+        level = f"\x1b[{_COLORS.get(level.rstrip(), '0')}m{level}\x1b[0m"
+    told = " ".join((text, *(f"{name}={_value(value)}" for name, value in rest.items())))
+    line = f"{time_of_day} {level} {told}"
+    if exception is not None:
+        line += f"\n{str(exception).rstrip()}"
+    return line.encode("utf-8", "backslashreplace")
+
+
+_COMPLETED: Final = "request.completed"
+#: Left out on the console, where a line is to fit.
+_FOR_MACHINES: Final = ("bytes_in", "bytes_out", "upstream_ms", "client_address", "trace_id")
+
+
+def _value(value: object) -> str:
+    """Write a value so that it ends no line and moves no cursor."""
+    text = value if isinstance(value, str) else _plain(value) or ""
+    return text if _WORD.fullmatch(text) else repr(text)
 
 
 class _Handler(logging.Handler):
-    """Hands the libraries' records over to structlog, searched for credentials."""
+    """Hands the libraries' records over to structlog, searched for credentials. It survives whatever they log."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -142,20 +175,38 @@ class _Handler(logging.Handler):
             message = record.getMessage()
         except Exception:  # noqa: BLE001 # the library's mistake; logging's own way out prints the arguments, and a key may be one
             message = "(a message that could not be put together)"
-        fields = {"logger": record.name, "message": self._redact(message)}
-        if record.exc_info and record.exc_info[0] is not None:
-            fields["exception"] = self._redact("".join(traceback.format_exception(*record.exc_info)))
-        # Libraries may have levels of their own; structlog knows the five.
-        level = max(logging.DEBUG, min(record.levelno // 10 * 10, logging.CRITICAL))
-        self._log.log(level, "library", **fields)
+        fields = {"logger": str(record.name), "message": self._redact(message)}
+        exception = _exception(record.exc_info)
+        if exception is not None:
+            fields["exception"] = self._redact(exception)
+        self._log.log(_known_level(record.levelno), "library", **fields)
+
+
+def _known_level(level: object) -> int:
+    """Return the level of structlog's five that is next below; libraries may have levels of their own."""
+    if not isinstance(level, int):
+        return logging.ERROR
+    return max(logging.DEBUG, min(level // 10 * 10, logging.CRITICAL))
+
+
+def _exception(exc_info: object) -> str | None:
+    """Give a record's exception as text. uvloop hands over a class in place of an exception, and so may others."""
+    if not isinstance(exc_info, tuple) or not any(exc_info):
+        return None
+    kind, error, trace = (*exc_info, None, None)[:3]
+    if isinstance(error, BaseException):
+        with contextlib.suppress(Exception):  # an exception may raise when it is shown
+            return "".join(traceback.format_exception(type(error), error, trace))
+        return type(error).__name__
+    named = error if isinstance(error, type) else kind
+    return named.__name__ if isinstance(named, type) else "(an exception that cannot be shown)"
 
 
 class AccessLog:
     """The one line a request: the event `request.completed`.
 
-    In JSON it is rendered here, without structlog's machinery, into the line that structlog would make of it: at thousands of requests
-    a second it is the largest single cost of logging. That of a call that went well is written out, which costs a third of making a
-    mapping and rendering that.
+    In JSON it is rendered here, without structlog's machinery, into the line that structlog would make of it: at
+    thousands of requests a second that would be the largest single cost of logging.
     """
 
     def __init__(self, writer: LineWriter, settings: LogSettings) -> None:
@@ -165,60 +216,23 @@ class AccessLog:
 
     def set_level(self, settings: LogSettings) -> None:
         """Change which lines are written."""
-        level = _level(settings)
-        self._fulfils = level <= logging.INFO
-        self._fails = level <= logging.WARNING
+        self._least = _level(settings)
 
     def __call__(self, record: Record) -> None:
-        """Log it; as a warning when the proxy could not give the API's answer."""
+        """Log it: as a warning if the proxy could not give the API's answer, or that is 401, 403, 429 or 5xx."""
         if record.error is None:
-            if self._fulfils:
-                self._info(record)
-        elif record.refused or record.error in _CLIENTS_OWN:
-            if self._fulfils:
-                self._event("info", record)
-        elif self._fails:
-            self._event("warning", record)
-
-    def _info(self, record: Record) -> None:
-        request_id, method, path, status, seconds, bytes_in, bytes_out, upstream, _, attempts, *_ = record
-        trace = record.trace
-        if self._write is None or path is None or trace is not None or '"' in path or "\\" in path:
-            self._event("info", record)
+            status = record.status
+            warns = status >= _SERVER_ERRORS or status in _TELLING
+        else:
+            warns = not record.refused and record.error not in _CLIENTS_OWN
+        if self._least > (logging.WARNING if warns else logging.INFO):
             return
-        # Nothing in here needs an escape: ids and methods are of a few plain characters, and the path was looked at.
-        self._write(
-            f'{{"timestamp":"{timestamp()}","level":"info","event":"request.completed","request_id":"{request_id}",'
-            f'"method":"{method}","path":"{path}","status":{status},"duration_ms":{seconds * 1000:.2f},'
-            f'"bytes_in":{bytes_in},"bytes_out":{bytes_out},'
-            f'"upstream_ms":{"null" if upstream is None else f"{upstream * 1000:.2f}"},'
-            f'"attempts":{attempts},"error":null,"outcome":null}}\n'.encode("ascii")
-        )
-
-    def _event(self, level: str, record: Record) -> None:
-        upstream = record.upstream_seconds
-        fields = {
-            "request_id": record.request_id,
-            "method": record.method,
-            "path": record.path,
-            "status": record.status,
-            "duration_ms": round(record.seconds * 1000, 2),
-            "bytes_in": record.bytes_in,
-            "bytes_out": record.bytes_out,
-            "upstream_ms": None if upstream is None else round(upstream * 1000, 2),
-            "attempts": record.attempts,
-            "error": record.error,
-            "outcome": record.outcome,
-        }
-        if record.trace is not None:
-            fields["trace_id"] = record.trace.split("-")[1]
+        level = "warning" if warns else "info"
         if self._write is None:
-            getattr(self._log, level)("request.completed", **fields)
+            getattr(self._log, level)(_COMPLETED, **record.fields())
             return
-        line = orjson.dumps(
-            {"timestamp": timestamp(), "level": level, "event": "request.completed", **fields}
-        )
-        self._write(line + b"\n")
+        line = {"timestamp": timestamp(), "level": level, "event": _COMPLETED, **record.fields()}
+        self._write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
 _second = (0, "")
@@ -243,4 +257,5 @@ def _level(settings: LogSettings) -> int:
 
 
 def _is_console(settings: LogSettings) -> bool:
-    return settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return settings.format == "console" or (settings.format == "auto" and is_terminal)

@@ -35,3 +35,35 @@ class Record(NamedTuple):
     client: str | None = None
     client_address: str | None = None
     detail: str | None = None
+
+    def fields(self) -> dict[str, object]:
+        """Return what is said of the request, by name, in the order of the log.
+
+        Durations are in milliseconds, to two decimals; `trace_id` is there only if there is a trace.
+        """
+        (request_id, method, path, status, seconds, bytes_in, bytes_out, upstream, _, attempts, error, _) = (
+            self[:12]
+        )
+        outcome, trace, code, client, client_address, detail = self[12:]
+        # An integer division costs a third of `round`.
+        fields: dict[str, object] = {
+            "request_id": request_id,
+            "method": method,
+            "path": path,
+            "status": status,
+            "duration_ms": int(seconds * 100_000 + 0.5) / 100,
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
+            "upstream_ms": None if upstream is None else int(upstream * 100_000 + 0.5) / 100,
+            "attempts": attempts,
+            "error": error,
+            "outcome": outcome,
+            "code": code,
+            "client": client,
+            "client_address": client_address,
+        }
+        if detail is not None:
+            fields["detail"] = detail
+        if trace is not None:
+            fields["trace_id"] = trace.split("-")[1]
+        return fields

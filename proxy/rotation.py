@@ -20,6 +20,8 @@ import structlog
 
 from proxy import starting
 from proxy.errors import ConfigError
+from proxy.settings import files
+from proxy.settings.catalogue import CHANGEABLE, SECRETS
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
@@ -33,22 +35,8 @@ if TYPE_CHECKING:
 _CREDENTIALS: Final = frozenset(
     {"oauth.client_id", "oauth.client_secret", "oauth.username", "oauth.password", "oauth.scope"}
 )
-#: What is taken up at run time. The files are: from then on the new one is watched.
-CHANGEABLE: Final = _CREDENTIALS | {
-    "oauth.client_id_file",
-    "oauth.client_secret_file",
-    "oauth.username_file",
-    "oauth.password_file",
-    "listen.client_key",
-    "listen.client_key_file",
-    "listen.clients",
-    "upstream.proxy_username",
-    "upstream.proxy_username_file",
-    "upstream.proxy_password",
-    "upstream.proxy_password_file",
-    "log.level",
-}
 _KEYS: Final = frozenset({"listen.client_key", "listen.clients"})
+_SECRETS: Final = (SECRETS & CHANGEABLE) | _KEYS
 _AUTHORITIES: Final = "upstream.ca_file"
 
 log = structlog.get_logger("proxy.rotation")
@@ -98,20 +86,8 @@ class Rotation:
 
     def files(self) -> set[Path]:
         """Return the files whose change matters."""
-        listen, upstream, oauth = self._read.listen, self._read.upstream, self._read.oauth
-        named = (
-            self._configuration.file,
-            upstream.ca_file,
-            upstream.proxy_username_file,
-            upstream.proxy_password_file,
-            listen.client_key_file,
-            *(client.key_file for client in listen.clients),
-            oauth.client_id_file,
-            oauth.client_secret_file,
-            oauth.username_file,
-            oauth.password_file,
-        )
-        return {path for path in named if path is not None}
+        named = {self._configuration.file, self._read.upstream.ca_file, *self._read.secret_files()}
+        return {path for path in named if path is not None and files.is_lasting(path)}
 
     async def run(self) -> None:
         """Wait for signals and changes; until cancelled."""
@@ -178,6 +154,8 @@ class Rotation:
         if changed:
             self.in_force = merged(self.in_force, found, changed)
             self._apply(self.in_force)
+        if not _SECRETS.isdisjoint(changed):
+            starting.warn_of_doubts(self.in_force)
         if not _KEYS.isdisjoint(changed):
             starting.warn_if_open(self.in_force.listen)
         self._observe(True)
@@ -214,6 +192,6 @@ def merged(old: Settings, new: Settings, paths: Collection[str]) -> Settings:
 def _fingerprint(path: Path | None) -> str | None:
     """Tell one content of a file from another; None without a file."""
     try:
-        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return None if path is None else hashlib.sha256(files.read_pem(path)).hexdigest()
+    except ValueError:
         return None

@@ -39,7 +39,10 @@ class Signals:
 
     @contextlib.contextmanager
     def handled(self, on_hangup: Callable[[], None]) -> Iterator[None]:
-        """Take the signals while in the context. `on_hangup` is called at each SIGHUP, where there is such a signal."""
+        """Take the signals while in the context. `on_hangup` is called at each SIGHUP, where there is such a signal.
+
+        Afterwards they do what they did before.
+        """
         loop = asyncio.get_running_loop()
         handlers: dict[int, Callable[[], None]] = dict.fromkeys(
             (signal.SIGTERM, signal.SIGINT), self._on_stop
@@ -51,10 +54,13 @@ class Signals:
             yield
             return
         handlers[signal.SIGHUP] = on_hangup
+        before = {number: signal.getsignal(number) for number in handlers}
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in handlers:
+            for number, previous in before.items():
                 loop.remove_signal_handler(number)
+                # None: it was not set by Python, and cannot be set again.
+                signal.signal(number, signal.SIG_DFL if previous is None else previous)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 import proxy
+from proxy.settings.doubts import doubts
+from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy.settings import ListenSettings
+    from proxy.settings import ListenSettings, Settings
 
 log = structlog.get_logger("proxy.starting")
 
@@ -33,7 +35,7 @@ def hosts(of: tuple[str, ...]) -> str | list[str]:
 
 def tell(listen: ListenSettings, configuration: Path | None) -> None:
     """Log what has started. configuration: the file, if there is one."""
-    file = None if configuration is None else str(configuration)
+    file = None if configuration is None else writable(configuration)
     log.info("proxy.started", version=proxy.__version__, python=platform.python_version(), configuration=file)
     warn_if_open(listen)
 
@@ -42,6 +44,18 @@ def warn_if_open(listen: ListenSettings) -> None:
     """Log a warning if programs on other machines may use the listener, and nothing asks who they are."""
     if listen.is_open:
         log.warning("listener.open_to_network", host=hosts(listen.host), detail=whom_it_is_open_to(listen))
+
+
+def warn_of_doubts(settings: Settings) -> None:
+    """Log a warning for each credential or key that is visibly wrong, before a login with it."""
+    for path, text in doubts(settings):
+        log.warning("credentials.doubtful", setting=path, detail=text)
+
+
+def warn_if_short(why: str | None) -> None:
+    """Log a warning if not all connections fit that the settings allow; why: of `descriptors.why_short`."""
+    if why is not None:
+        log.warning("descriptors.short", detail=why)
 
 
 def whom_it_is_open_to(listen: ListenSettings) -> str:

@@ -198,6 +198,19 @@ class _Calls(Collector):
         )
 
 
+class _KeptElsewhere(Collector):
+    """A counter whose value another part keeps."""
+
+    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
+        self._name = name
+        self._meaning = text
+        self._value = value
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield it."""
+        yield CounterMetricFamily(self._name, self._meaning, value=self._value())
+
+
 def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text, labels=[label])
     for value, number in counts.items():
@@ -382,6 +395,10 @@ class Metrics:
         if gauge is None:
             gauge = self._gauges[name] = Gauge(name, text, list(labels), registry=self.registry)
         (gauge.labels(**labels) if labels else gauge).set_function(value)
+
+    def counter(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Expose a count that is kept elsewhere; `name` without `_total`."""
+        self.registry.register(_KeptElsewhere(name, text, value))
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

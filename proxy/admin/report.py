@@ -74,6 +74,8 @@ class Report:
         clients: Callable[[], dict[str, int]],
         upstream: Callable[[], dict[str, int]],
         configuration: Callable[[], dict[str, list[str]]] = dict,
+        log: Callable[[], dict[str, object]] = dict,
+        limits: Callable[[], dict[str, object]] = dict,
         orders: Callable[[], dict[str, object]] | None = None,
     ) -> None:
         self.settings = settings
@@ -84,6 +86,8 @@ class Report:
         self._clients = clients
         self._upstream = upstream
         self._configuration = configuration
+        self._log = log
+        self._limits = limits
         self._orders = orders
         self._started_at = clock.wall()
         self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
@@ -158,6 +162,8 @@ class Report:
         throttled: answers 429 of the API by the code that it gave.
         configuration: what is wrong with the configuration as it was read last (`refused`), and which of its settings wait for a restart
         (`restart_needed`). `settings` are those in force.
+        log: how many lines could not be written (`lost`), and why none can be now (`reason`; None if they can).
+        limits: how many connections fit into the descriptors that the process may have (see `descriptors.status`).
         history: see `History.series`.
         orders: what is remembered of orders, see `Keeper.status`; None without a store.
         """
@@ -181,6 +187,8 @@ class Report:
             "last_failures": [failure._asdict() for failure in reversed(failures)],
             "history": self._history.series(self._clock.now()),
             "configuration": self._configuration(),
+            "log": self._log(),
+            "limits": self._limits(),
             "orders": None if self._orders is None else self._orders(),
             "settings": self.settings.effective(),
         }

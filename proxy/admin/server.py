@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
-from aiohttp import web
-from yarl import URL
+from aiohttp import HttpVersion11, web
 
 from proxy.admin import orders, page
 
@@ -29,6 +29,8 @@ _FIELDS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _UNAVAILABLE: Final = 503
+#: A `Host` field (RFC 9110, section 7.2), as far as names and addresses of machines go: the host, and perhaps a port.
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
 
 # What aiohttp's server says of a request that it cannot parse quotes it, and somebody may have sent a key to the wrong port.
 logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
@@ -129,10 +131,16 @@ async def _keep_out_rebound_names(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Answer to addresses and `localhost` only: a web page that points its own name at 127.0.0.1 comes with that name in Host."""
-    name = URL.build(authority=request.host).host
+    # RFC 9112, section 3.2: 400 for none, several, and one that is no host. HTTP/1.0 may do without; browsers never do.
+    if request.version < HttpVersion11 and "Host" not in request.headers:
+        return await handler(request)
+    hosts = [_HOST.fullmatch(value) for value in request.headers.getall("Host", [])]
+    if len(hosts) != 1 or hosts[0] is None:
+        raise web.HTTPBadRequest
+    name = hosts[0][1].lower()
     if name != "localhost":
         try:
-            ipaddress.ip_address(name or "")
+            ipaddress.ip_address(name.strip("[]"))
         except ValueError:
             raise web.HTTPMisdirectedRequest from None
     return await handler(request)

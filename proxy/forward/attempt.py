@@ -111,20 +111,23 @@ class Attempt:
             raise ClientDisconnected
         request, body = exchange.request, exchange.body
         pieces: Iterator[bytes] = iter(())
+        content: bytes | bytearray = exchange.kept or b""
+        whole = body.done
         if exchange.held is not None:
             pieces = exchange.held.pieces()
             content = next(pieces, b"")
             whole = exchange.held.size == len(content)
-        else:
-            content = bytes(exchange.kept or b"")
-            if not body.done:
-                content += self._accept_ready()
+        elif not whole:
+            piece = self._accept_ready()
+            content = content + piece if content else piece
             whole = body.done
+        if body.framing == grammar.CHUNKED:
+            content = self._framed(content, last=whole)
         exchange.attempts += 1
         exchange.committed = not request.is_safe
         self._began = time.perf_counter()
         head = rewrite.request_head(request, host, exchange.request_id, credential)
-        self.connection.write(head + self._framed(content, last=whole))
+        self.connection.write(head + content)
         self._is_sent = whole
         if not whole:
             self._heads = heads = asyncio.Event()
@@ -158,9 +161,9 @@ class Attempt:
 
     def _patience(self) -> float | None:
         """How long the API may be silent: until all is sent, only inside a head. The end of the upload sets the deadline of a wait by then."""
-        if self.is_uploading and not self.connection.buffer:
-            return None
-        return self._bounds.response_timeout
+        if self._upload is None or self._upload.done() or self.connection.buffer:
+            return self._bounds.response_timeout
+        return None
 
     def _pass_on(self, head: grammar.ResponseHead) -> None:
         """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0; and `100 Continue` is between the client and us."""
@@ -189,9 +192,9 @@ class Attempt:
             raise too_large(self._bounds)
         return piece
 
-    def _framed(self, content: bytes, *, last: bool) -> bytes:
+    def _framed(self, content: bytes | bytearray, *, last: bool) -> bytes:
         if self._exchange.body.framing != grammar.CHUNKED:
-            return content
+            return bytes(content)
         return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if last else b"")
 
     async def _send_rest(self, heads: asyncio.Event) -> None:

@@ -237,7 +237,15 @@ class Service:
             client.exchange = None
             if noted:
                 self._note(exchange)
-        return await self._finish(client, exchange)
+        if (
+            exchange.keep_alive
+            and exchange.body.done
+            and not client.lost
+            and not client.transport.is_closing()
+        ):
+            return True
+        await self._finish(client, exchange)
+        return False
 
     async def _read_head(self, client: ClientConnection) -> bytes | None:
         """Return the request's head; None if the client has gone. Raises `Refused`."""
@@ -339,19 +347,15 @@ class Service:
         exchange.status = problem.kind.status
         exchange.client.write(rewrite.problem(problem, exchange.request_id))
 
-    async def _finish(self, client: ClientConnection, exchange: Exchange) -> bool:
-        """After an answer: say whether the connection goes on; if not, close it, or linger if the client may be sending."""
+    async def _finish(self, client: ClientConnection, exchange: Exchange) -> None:
+        """After a last answer, close the connection, or linger if the client may be sending."""
         if client.lost or client.transport.is_closing():
-            return False
+            return
         body = getattr(exchange, "body", None)
-        whole = body is not None and body.done
-        if exchange.keep_alive and whole:
-            return True
-        if whole and not exchange.request.keep_alive and client.is_quiet():
+        if body is not None and body.done and not exchange.request.keep_alive and client.is_quiet():
             client.close()
         else:
             await self._linger(client)
-        return False
 
     async def _linger(self, client: ClientConnection) -> None:
         """End our side, and drop what the client is still sending, so that it gets to read the answer (RFC 9112 section 9.6)."""

@@ -75,16 +75,17 @@ class Exchange:
 
     def keep(self, piece: bytes, limit: int) -> None:
         """Remember a piece of the request's content as long as all of it fits the limit."""
-        if self.kept is None or not piece:
+        kept = self.kept
+        if kept is None or not piece:
             return
-        if len(self.kept) + len(piece) > limit:
+        if len(kept) + len(piece) > limit:
             self.kept = None
-        elif isinstance(self.kept, bytearray):
-            self.kept += piece
-        elif self.kept:
-            self.kept = bytearray(self.kept + piece)
-        else:
+        elif not kept:
             self.kept = piece
+        elif isinstance(kept, bytearray):
+            kept += piece
+        else:
+            self.kept = bytearray(kept + piece)
 
     def fail(self, problem: Problem) -> None:
         """Note why there is no answer of the API's, or no whole one."""

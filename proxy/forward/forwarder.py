@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from proxy.forward.exchange import Exchange
     from proxy.forward.pacing import Pacer
     from proxy.forward.pool import Pool, UpstreamConnection
-    from proxy.orders.desk import Desk, Order
+    from proxy.orders.desk import Desk
     from proxy.settings import Settings
 
 _ERRORS: Final = 400
@@ -129,7 +129,12 @@ class Forwarder(Generic[T]):
         token = self._tokens.usable()
         resent = replayed = False
         while True:
-            attempt, token = await self._prepare(exchange, token, resent=resent)
+            connection = None
+            if token is not None and self._pacer is None and not resent:
+                connection = self._pool.reuse()
+            if connection is None or token is None:
+                connection, token = await self._prepare(exchange, token, resent=resent)
+            attempt = Attempt(exchange, connection, self._bounds)
             head = None
             try:
                 head = await attempt.send(self._host, self._credential_line(token))
@@ -145,9 +150,7 @@ class Forwarder(Generic[T]):
                     # A 401 is the gateway's: nothing has come of the first sending. The wait for another token keeps no connection.
                     exchange.committed, token = False, None
                     continue
-                if exchange.order is not None:
-                    await self._keep_answer(exchange.order, head, attempt)
-                await attempt.relay(head)
+                await self._give_answer(exchange, head, attempt)
             except (grammar.Malformed, Gone, TimeoutError) as fault:
                 raise self._explained(fault, exchange) from None
             else:
@@ -159,8 +162,10 @@ class Forwarder(Generic[T]):
                     await attempt.stop()
                 self._give_back(attempt.connection, attempt)
 
-    async def _prepare(self, exchange: Exchange, token: T | None, *, resent: bool) -> tuple[Attempt, T]:
-        """Wait for what a sending needs: a token, a turn, a connection. Return the token that is in force by then."""
+    async def _prepare(
+        self, exchange: Exchange, token: T | None, *, resent: bool
+    ) -> tuple[UpstreamConnection, T]:
+        """Wait for what a sending needs: a token, a permit, a connection. Return the token that is in force by then."""
         token = token or await self._wait_for_token(exchange)
         if self._pacer is not None:
             token = await self._in_turn(self._pacer, exchange)
@@ -169,7 +174,7 @@ class Forwarder(Generic[T]):
         connection = None if resent else self._pool.reuse()
         if connection is None:
             connection, token = await self._acquire(exchange, resent=resent)
-        return Attempt(exchange, connection, self._bounds), token
+        return connection, token
 
     async def _acquire(self, exchange: Exchange, *, resent: bool) -> tuple[UpstreamConnection, T]:
         """Wait for a connection, and return it with the token that is in force by then: the wait may outlast one."""
@@ -259,11 +264,13 @@ class Forwarder(Generic[T]):
         if head.status == _TOO_MANY_REQUESTS and self._on_throttled is not None:
             self._on_throttled(exchange.code)
 
-    async def _keep_answer(self, order: Order, head: grammar.ResponseHead, attempt: Attempt) -> None:
-        """Record the answer to an order before its client gets it: its content too, unless that is too large."""
-        content = await attempt.peek()
-        code = self._error_code(content, _coding(head)) if head.status >= _ERRORS else None
-        await order.answered(Answer(head.status, rewrite.passing(head), content), code)
+    async def _give_answer(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> None:
+        """Give the client the API's answer; that to an order is recorded before, with its content unless that is too large."""
+        if exchange.order is not None:
+            content = await attempt.peek()
+            code = self._error_code(content, _coding(head)) if head.status >= _ERRORS else None
+            await exchange.order.answered(Answer(head.status, rewrite.passing(head), content), code)
+        await attempt.relay(head)
 
     async def _is_curable(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> bool:
         """Whether a 401 means that a new token would help."""

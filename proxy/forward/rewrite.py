@@ -132,9 +132,9 @@ def connection_field(minor: int, *, keep_alive: bool) -> bytes:
     return b"" if minor == 1 else b"Connection: keep-alive\r\n"
 
 
-def chunk(piece: bytes) -> bytes:
+def chunk(piece: bytes | bytearray) -> bytes:
     """Return the piece as one chunk."""
-    return b"%x\r\n%b\r\n" % (len(piece), piece)
+    return b"%x\r\n%b\r\n" % (len(piece), bytes(piece))
 
 
 LAST_CHUNK: Final = b"0\r\n\r\n"

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TRAILER: Final = re.compile(TOKEN + rb":" + VALUE)
-# Chunk sizes of up to 15 hexadecimal digits stay below 2**60, far from any overflow of a peer's.
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})([\t ]*+;[\t -~\x80-\xff]*+)?")
+# RFC 9112 section 7.1: 1*HEXDIG, so leading zeros are legal. Sizes of up to 15 digits stay below 2**60, far from any overflow.
+_CHUNK_LINE: Final = re.compile(rb"(0*+[1-9A-Fa-f][0-9A-Fa-f]{0,14}|0++)([\t ]*+;[\t -~\x80-\xff]*+)?")
 
 MAX_CHUNK_LINE: Final = 1024  # bytes of one chunk-size line, extensions included
 MAX_EXTENSIONS: Final = 16384  # bytes in one body, as Go's net/http bounds them since CVE-2023-39326

@@ -127,11 +127,11 @@ def _sort(fields: bytes, treatments: dict[bytes, int]) -> tuple[list[bytes], Kno
     known: Known = {}
     for line, raw, value in found:
         name = raw.lower()
-        treatment = treatments.get(name)
-        if treatment is None:
+        if name not in treatments:
             passing.append(line)
             continue
-        if treatment & DECIDES:
+        treatment = treatments[name]
+        if treatment >= DECIDES:
             if name in known:
                 known[name].append(value.rstrip(b" \t"))
             else:

@@ -27,11 +27,13 @@ async def read_response_head(stream: Stream, patience: Callable[[], float | None
     Raises `Gone`, `TimeoutError`, `grammar.Malformed`.
     """
     buffer, scanned = stream.buffer, 0
+    if not buffer:
+        await stream.more(patience())
     while (end := buffer.find(b"\r\n\r\n", max(0, scanned - 3))) < 0:
         scanned = len(buffer)
         if scanned > MAX_HEAD:
             break
-        if scanned and not b"HTTP/1.".startswith(bytes(buffer[:7])):
+        if not b"HTTP/1.".startswith(bytes(buffer[:7])):
             raise grammar.Malformed("it does not begin like an HTTP/1.1 response")
         grammar.check_line_ends(buffer)
         await stream.more(patience())
@@ -61,18 +63,18 @@ class Body:
 
     def ready(self) -> bytes:
         """Return the content that has already arrived, b"" if there is none. Raises `grammar.Malformed`."""
-        buffer = self._stream.buffer
-        if self.done or not buffer:
+        stream = self._stream
+        if self.done or not stream.buffer:
             return b""
         if self._chunks is not None:
-            piece = self._chunks.decode(buffer)
+            piece = self._chunks.decode(stream.buffer)
             self.done = self._chunks.done
         elif self._left >= 0:
-            piece = self._stream.take(self._left)
+            piece = stream.take(self._left)
             self._left -= len(piece)
-            self.done = self._left == 0
+            self.done = not self._left
         else:
-            piece = self._stream.take(len(buffer))
+            piece = stream.take(len(stream.buffer))
         self.size += len(piece)
         return piece
 

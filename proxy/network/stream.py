@@ -51,7 +51,12 @@ class Wait:
         It never fails: a failure that no coroutine collects, because its task was cancelled meanwhile, would be logged.
         """
         self._future = future = self._loop.create_future()
-        self.postpone(seconds)
+        if seconds is None:
+            self._deadline = None
+        else:
+            self._deadline = deadline = self._loop.time() + seconds
+            if self._timer is None or self._timer_at > deadline:
+                self._rearm(deadline)
         return future
 
     def postpone(self, seconds: float | None) -> None:
@@ -60,13 +65,12 @@ class Wait:
             self._deadline = None
             return
         self._deadline = deadline = self._loop.time() + seconds
-        if self._timer is not None:
-            if self._timer_at <= deadline:
-                return
-            self._timer.cancel()
-        self._arm(deadline)
+        if self._timer is None or self._timer_at > deadline:
+            self._rearm(deadline)
 
-    def _arm(self, at: float) -> None:
+    def _rearm(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_at(at, self._fired)
 
@@ -76,7 +80,7 @@ class Wait:
         if self._deadline is None or future is None or future.done():
             return
         if self._loop.time() < self._deadline:
-            self._arm(self._deadline)
+            self._rearm(self._deadline)
         else:
             future.set_result(True)
 
@@ -250,8 +254,13 @@ class Stream(asyncio.Protocol):
 
     def take(self, size: int) -> bytes:
         """Take up to so many bytes off the buffer."""
-        piece = bytes(self.buffer[:size])
-        del self.buffer[:size]
+        buffer = self.buffer
+        if size >= len(buffer):
+            piece = bytes(buffer)
+            buffer.clear()
+        else:
+            piece = bytes(buffer[:size])
+            del buffer[:size]
         return piece
 
     def fail(self, error: BaseException) -> None:

@@ -14,7 +14,7 @@ Laws
 3. No message ever shows the value of a secret, not even when it stands in the wrong place of the file.
 """
 
-from proxy.settings.catalogue import ENVIRONMENT_PREFIX
+from proxy.settings.catalogue import ENVIRONMENT_PREFIX, Settings
 from proxy.settings.clients import ClientSettings
 from proxy.settings.messages import WHERE_TO_FIND
 from proxy.settings.model import (
@@ -25,12 +25,11 @@ from proxy.settings.model import (
     OAuthSettings,
     OrdersSettings,
     PacingSettings,
-    Settings,
     ShutdownSettings,
     UpstreamSettings,
 )
 from proxy.settings.origin import Origin
-from proxy.settings.reading import judge, load, load_admin
+from proxy.settings.reading import Reading, examine, judge, load, load_admin
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -44,9 +43,11 @@ __all__ = [
     "OrdersSettings",
     "Origin",
     "PacingSettings",
+    "Reading",
     "Settings",
     "ShutdownSettings",
     "UpstreamSettings",
+    "examine",
     "judge",
     "load",
     "load_admin",

@@ -1,13 +1,83 @@
-"""What the model tells about each setting: its path, its environment variable, and whether it is secret.
+"""All settings together: `Settings`, and of each its path, its variable, whether it is secret and whether it can change.
 
 Everything here is derived from `model`; a setting is declared there and nowhere else.
 """
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, get_type_hints
 
-from proxy.settings.model import SECTIONS
-from proxy.settings.section import Setting
+from proxy.secret import Secret
+from proxy.settings.model import (
+    AdminSettings,
+    LimitsSettings,
+    ListenSettings,
+    LogSettings,
+    OAuthSettings,
+    OrdersSettings,
+    PacingSettings,
+    ShutdownSettings,
+    TelemetrySettings,
+    UpstreamSettings,
+)
+from proxy.settings.section import Section, Setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set. Frozen; `load` makes one from a file and the environment."""
+
+    listen: ListenSettings
+    admin: AdminSettings
+    upstream: UpstreamSettings
+    oauth: OAuthSettings
+    limits: LimitsSettings
+    pacing: PacingSettings
+    orders: OrdersSettings
+    shutdown: ShutdownSettings
+    log: LogSettings
+    telemetry: TelemetrySettings
+
+    def effective(self) -> dict[str, object]:
+        """Every setting by its path, ready for JSON. Of credentials and keys only whether they are set."""
+        effective = {}
+        for name, section in SECTIONS.items():
+            for key, declared in section.settings().items():
+                value = getattr(getattr(self, name), key)
+                shown = _marked(value) if section.is_secret(key) else declared.shown(value)
+                effective[f"{name}.{key}"] = shown
+        return effective
+
+    def secrets(self) -> Iterator[tuple[str, str | Secret]]:
+        """Yield the path and the value of each credential and key that is set."""
+        for name, section in SECTIONS.items():
+            for key in section.settings():
+                value = getattr(getattr(self, name), key)
+                if section.is_secret(key) and value is not None:
+                    yield f"{name}.{key}", value
+        for index, client in enumerate(self.listen.clients):
+            for held in client.keys:
+                yield f"listen.clients[{index}]", held
+
+    def secret_files(self) -> set[Path]:
+        """Return the files that credentials and keys were read from."""
+        named = [
+            getattr(getattr(self, name), f"{key}_file")
+            for name, section in SECTIONS.items()
+            for key in section.settings()
+            if section.is_secret(key)
+        ]
+        named += [client.key_file for client in self.listen.clients]
+        return {path for path in named if path is not None}
+
+
+SECTIONS: Final[Mapping[str, type[Section]]] = get_type_hints(Settings)
+
+
+def _marked(secret: object) -> str:
+    return "not set" if secret is None else "set"
+
 
 ENVIRONMENT_PREFIX: Final = "TELENOR_PROXY_"
 #: Names the file when the command line does not; the one variable with the prefix that is no setting.
@@ -26,6 +96,8 @@ SECRETS: Final = frozenset(
     for key in section.settings()
     if section.is_secret(key)
 )
+#: The paths of what is taken up at run time. The files are: from then on the new one is watched.
+CHANGEABLE: Final = frozenset(path for path, setting in SETTINGS.items() if setting.changes)
 
 
 def split(path: str) -> tuple[str, str]:

@@ -43,7 +43,7 @@ class ClientSettings:
         return {
             "name": self.name,
             "keys": len(self.keys),
-            "key_file": None if self.key_file is None else str(self.key_file),
+            "key_file": None if self.key_file is None else files.writable(self.key_file),
             "certificate": self.certificate,
             "allowed_paths": None if self.allowed_paths is None else list(self.allowed_paths),
             "allowed_methods": None if self.allowed_methods is None else list(self.allowed_methods),

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator
 
-from proxy.settings.model import ListenSettings, OrdersSettings, Settings, UpstreamSettings
+from proxy.settings.catalogue import Settings
+from proxy.settings.model import ListenSettings, OrdersSettings, UpstreamSettings
 from proxy.settings.origin import Origin
 from proxy.settings.values import is_below, why_no_pair
 

@@ -6,11 +6,12 @@ Which texts can work is the business of `values`, which settings there are that 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from proxy.secret import Secret
+from proxy.settings.files import AlteredText, writable
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ _DIGITS: Final = "Write it without quotes and in plain digits"
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
-    return str(value) if isinstance(value, Path) else value
+    return writable(value) if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True)
@@ -126,18 +127,30 @@ def text(check: Callable[[str], str]) -> Kind[str]:
         expected="text that is not empty",
         schema={"minLength": 1, "type": "string"},
         fits=lambda value: isinstance(value, str) and value != "",
-        convert=check,
+        convert=lambda value: check(str(value)),
     )
+
+
+def credential(check: Callable[[str], str]) -> Kind[str]:
+    """Make the kind of a text that must be exactly what stands in the file: what YAML has cut or joined is refused."""
+    plain = text(check)
+
+    def convert(value: str) -> str:
+        if isinstance(value, AlteredText):
+            raise ValueError(f"{value.why}. Put the whole value in quotes, on one line")  # noqa: TRY004 # words for a person
+        return plain.convert(value)
+
+    return replace(plain, convert=convert)
 
 
 def secret(check: Callable[[str], str]) -> Kind[Secret]:
     """Make the kind of a text that nothing shows once it was taken."""
-    plain = text(check)
+    plain = credential(check)
     return Kind(
         expected=plain.expected,
         schema={"format": "password", **plain.schema, "writeOnly": True},
         fits=plain.fits,
-        convert=lambda value: Secret(check(value)),
+        convert=lambda value: Secret(plain.convert(value)),
     )
 
 

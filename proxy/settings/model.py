@@ -1,13 +1,13 @@
-"""The settings themselves: what is written here is also the schema, the README's table and the status page.
+"""The settings themselves, by section: what is written here is also the schema, the README's table and the status page.
 
 A section holds settings that are right one by one; `consistency` finds those that are not right together. Everything is frozen.
+`changes=True` stands where a change is taken up without a restart; a setting with a second one of the same name and `_file` is a secret.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Literal, get_args, get_type_hints
+from typing import Final, Literal, get_args
 
 from proxy.secret import Secret
 from proxy.settings.clients import CLIENTS, ClientSettings
@@ -75,15 +75,20 @@ class ListenSettings(Section):
         description='Values of `Host` that are accepted, without port; `"*"` accepts all, others get 421.',
     )
     client_key: Secret | None = optional(
-        CLIENT_KEY, description="When set, a client must send it in `X-Proxy-Key`, otherwise it gets 403."
+        CLIENT_KEY,
+        description="When set, a client must send it in `X-Proxy-Key`, otherwise it gets 403.",
+        changes=True,
     )
     client_key_file: Path | None = optional(
-        FILE_NAME, description="File that holds the client key, relative to the working directory."
+        FILE_NAME,
+        description="File that holds the client key, relative to the working directory.",
+        changes=True,
     )
     clients: tuple[ClientSettings, ...] = setting(
         CLIENTS,
         (),
         description="Clients by name, each with a key or a certificate, and the paths, methods and rate that it may use.",
+        changes=True,
     )
     tls_certificate_file: Path | None = optional(
         CERTIFICATE_FILE, description="PEM chain with which the listener speaks TLS, 1.2 or newer."
@@ -150,14 +155,20 @@ class UpstreamSettings(Section):
         description="`http` or `https` URL with port of the company's proxy, or `environment` for what HTTPS_PROXY, ALL_PROXY and NO_PROXY say.",
     )
     proxy_username: str | None = optional(
-        CLIENT_ID, description="User name for the company's proxy (Basic authentication)."
+        CLIENT_ID, description="User name for the company's proxy (Basic authentication).", changes=True
     )
     proxy_username_file: Path | None = optional(
-        FILE_NAME, description="File that holds that user name, relative to the working directory."
+        FILE_NAME,
+        description="File that holds that user name, relative to the working directory.",
+        changes=True,
     )
-    proxy_password: Secret | None = optional(SECRET, description="Password for the company's proxy.")
+    proxy_password: Secret | None = optional(
+        SECRET, description="Password for the company's proxy.", changes=True
+    )
     proxy_password_file: Path | None = optional(
-        FILE_NAME, description="File that holds that password, relative to the working directory."
+        FILE_NAME,
+        description="File that holds that password, relative to the working directory.",
+        changes=True,
     )
     allowed_paths: tuple[str, ...] = setting(
         ALLOWED_PATHS,
@@ -219,30 +230,43 @@ class OAuthSettings(Section):
         OWN_PATH, "/oauth/v2/logout", description="Path of the logout endpoint on the upstream's host."
     )
     client_id: str = required(
-        CLIENT_ID, description="Client id of the application, from Telenor's developer portal."
+        CLIENT_ID, description="Client id of the application, from Telenor's developer portal.", changes=True
     )
     client_id_file: Path | None = optional(
-        FILE_NAME, description="File that holds the client id, relative to the working directory."
+        FILE_NAME,
+        description="File that holds the client id, relative to the working directory.",
+        changes=True,
     )
     client_secret: Secret = required(
-        SECRET, description="Client secret of the application, from the same page of the developer portal."
+        SECRET,
+        description="Client secret of the application, from the same page of the developer portal.",
+        changes=True,
     )
     client_secret_file: Path | None = optional(
-        FILE_NAME, description="File that holds the client secret, relative to the working directory."
+        FILE_NAME,
+        description="File that holds the client secret, relative to the working directory.",
+        changes=True,
     )
-    username: str = required(LINE, description="Name of the machine user, from Min Bedrift, under APIs.")
+    username: str = required(
+        LINE, description="Name of the machine user, from Min Bedrift, under APIs.", changes=True
+    )
     username_file: Path | None = optional(
-        FILE_NAME, description="File that holds the machine user's name, relative to the working directory."
+        FILE_NAME,
+        description="File that holds the machine user's name, relative to the working directory.",
+        changes=True,
     )
     password: Secret = required(
-        SECRET, description="Password of the machine user, which Min Bedrift sends to a mobile phone."
+        SECRET,
+        description="Password of the machine user, which Min Bedrift sends to a mobile phone.",
+        changes=True,
     )
     password_file: Path | None = optional(
         FILE_NAME,
         description="File that holds the machine user's password, relative to the working directory.",
+        changes=True,
     )
     scope: str | None = optional(
-        SCOPE, description="Scope to ask for; without it the token endpoint gives its default."
+        SCOPE, description="Scope to ask for; without it the token endpoint gives its default.", changes=True
     )
     refresh_ahead_seconds: float = setting(
         number(_DAY, may_be_zero=True),
@@ -369,6 +393,7 @@ class LogSettings(Section):
         choice(get_args(_Level)),
         "info",
         description="Least severe level that is written: `debug`, `info`, `warning` or `error`.",
+        changes=True,
     )
     format: _Format = setting(
         choice(get_args(_Format)),
@@ -385,36 +410,3 @@ class TelemetrySettings(Section):
         COLLECTOR_URL,
         description="Base URL of a collector that takes spans by OTLP over HTTP, such as `http://127.0.0.1:4318`; needs the extra `otel`.",
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything that can be set. Frozen; `load` makes one from a file and the environment."""
-
-    listen: ListenSettings
-    admin: AdminSettings
-    upstream: UpstreamSettings
-    oauth: OAuthSettings
-    limits: LimitsSettings
-    pacing: PacingSettings
-    orders: OrdersSettings
-    shutdown: ShutdownSettings
-    log: LogSettings
-    telemetry: TelemetrySettings
-
-    def effective(self) -> dict[str, object]:
-        """Every setting by its path, ready for JSON. Of credentials and keys only whether they are set."""
-        effective = {}
-        for name, section in SECTIONS.items():
-            for key, declared in section.settings().items():
-                value = getattr(getattr(self, name), key)
-                shown = _marked(value) if section.is_secret(key) else declared.shown(value)
-                effective[f"{name}.{key}"] = shown
-        return effective
-
-
-SECTIONS: Final[Mapping[str, type[Section]]] = get_type_hints(Settings)
-
-
-def _marked(secret: object) -> str:
-    return "not set" if secret is None else "set"

@@ -5,9 +5,9 @@ Nothing here reads the process's own environment: it is handed in.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from proxy.errors import ConfigError
 from proxy.settings import files, messages
@@ -16,15 +16,20 @@ from proxy.settings.catalogue import (
     ENVIRONMENT_PREFIX,
     PATH_OF_VARIABLE,
     SECRETS,
+    SECTIONS,
     SETTINGS,
+    Settings,
     environment_name,
 )
 from proxy.settings.consistency import contradictions
 from proxy.settings.kinds import EntriesError
-from proxy.settings.model import SECTIONS, AdminSettings, Settings
+from proxy.settings.model import AdminSettings
 from proxy.settings.section import Section, Setting
 
 S = TypeVar("S", bound=Section)
+
+#: What a credential begins with while its file is missing, and that is forgiven; the rest is its path.
+STAND_IN: Final = "not-known-here"
 
 #: What Kubernetes sets in every container when a Service's name begins with `telenor-proxy` ("Environment variables" in its page on Services).
 _SERVICE_LINK: Final = re.compile(
@@ -42,17 +47,38 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return judge(_document(path), environ)
 
 
+class Reading(NamedTuple):
+    """The settings, and what there is to say about them.
+
+    origins: where each value comes from, by path: the file, a variable, a file of its own, or `default`.
+    missing: whole sentences about the files that do not exist here, and that were to be forgiven.
+    """
+
+    settings: Settings
+    origins: Mapping[str, str]
+    missing: Sequence[str]
+
+
+def examine(path: Path | None, environ: Mapping[str, str], *, offline: bool = False) -> Reading:
+    """Make the settings as `load` does, and say where each comes from.
+
+    offline: files that the settings name need not exist here; a credential that is missing for that reason is a stand-in.
+    """
+    draft = _Draft(_document(path), environ, offline=offline)
+    settings = _judged(draft)
+    of_file = "" if path is None else files.writable(path)
+    origins = {
+        name: draft.sources.get(name, of_file).removeprefix("read ").removeprefix("from ")
+        if name in draft.values
+        else "default"
+        for name in SETTINGS
+    }
+    return Reading(settings, origins, draft.missing)
+
+
 def judge(document: Mapping[Any, object], environ: Mapping[str, str]) -> Settings:
     """Make the settings as `load` does, from what a YAML file holds."""
-    draft = _Draft(document, environ)
-    _take_secret_files(draft)
-    settings = Settings(**{name: _section(draft, name, section) for name, section in SECTIONS.items()})  # type: ignore[arg-type] # each its own
-    for paths, words in contradictions(settings, draft.values.keys() - draft.faulty):
-        if draft.faulty.isdisjoint(paths):
-            draft.problem(paths[0], words)
-    if draft.problems:
-        raise ConfigError(draft.problems)
-    return settings
+    return _judged(_Draft(document, environ))
 
 
 def load_admin(path: Path | None, environ: Mapping[str, str]) -> AdminSettings:
@@ -71,16 +97,20 @@ def _document(path: Path | None) -> Mapping[Any, object]:
         return {}
     if not isinstance(document, dict):
         sections = ", ".join(SECTIONS)
-        raise ConfigError(
-            [f"{path}: must hold the sections {sections}, each with its settings indented below it."]
-        )
+        words = f"must hold the sections {sections}, each with its settings indented below it."
+        raise ConfigError([f"{'' if path is None else files.writable(path)}: {words}"])
     return document
 
 
 class _Draft:
     """A configuration on its way to `Settings`."""
 
-    def __init__(self, document: Mapping[Any, object], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, document: Mapping[Any, object], environ: Mapping[str, str], *, offline: bool = False
+    ) -> None:
+        self.offline = offline
+        #: What is said of files that do not exist, if that is to be forgiven.
+        self.missing: list[str] = []
         #: What was given, by path; never None.
         self.values: dict[str, object] = {}
         #: For values that do not stand in the file: where they came from.
@@ -91,14 +121,34 @@ class _Draft:
         _take_document(self, document)
         _take_environment(self, environ)
 
+    def fault(self, path: str, fault: ValueError, words: str) -> None:
+        """Note a problem, or a file that does not exist here."""
+        if not (self.offline and isinstance(fault, files.MissingFileError)):
+            self.problem(path, words)
+            return
+        self.missing.append(files.clean(f"{path}: {words}."))
+        self.faulty |= {path, path.partition("[")[0]}
+
     def problem(self, path: str, words: str) -> None:
         source = self.sources.get(path.partition("[")[0])
         end = "" if words.endswith("?") else "."
-        self.problems.append(f"{path} ({source}): {words}{end}" if source else f"{path}: {words}{end}")
+        where = f"{path} ({source})" if source else path
+        self.problems.append(files.clean(f"{where}: {words}{end}"))
         self.faulty |= {path, path.partition("[")[0]}
 
     def unknown(self, name: str, meant: list[str]) -> None:
         self.problem(name, messages.unknown(meant))
+
+
+def _judged(draft: _Draft) -> Settings:
+    _take_secret_files(draft)
+    settings = Settings(**{name: _section(draft, name, section) for name, section in SECTIONS.items()})  # type: ignore[arg-type] # each its own
+    for paths, words in contradictions(settings, draft.values.keys() - draft.faulty):
+        if draft.faulty.isdisjoint(paths):
+            draft.problem(paths[0], words)
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    return settings
 
 
 def _take_document(draft: _Draft, document: Mapping[Any, object]) -> None:
@@ -119,6 +169,11 @@ def _take_section(draft: _Draft, section: str, content: dict[object, object]) ->
         if path in SETTINGS:
             if value is not None:
                 draft.values[path] = value
+        elif key in SECTIONS:
+            draft.problem(
+                path,
+                "is not a setting, but a section of its own. Begin it at the margin, with its settings indented below it",
+            )
         elif isinstance(key, str) and ":" in key:
             draft.problem(
                 f"{section}.{files.printable(key.partition(':')[0])}", "needs a space after the colon"
@@ -164,11 +219,14 @@ def _take_secret_files(draft: _Draft) -> None:
             try:
                 draft.values[path] = files.read_secret(Path(name))
             except ValueError as error:
-                draft.problem(file_path, str(error))
+                draft.fault(file_path, error, str(error))
             else:
                 draft.sources[path] = f"read from {file_path}"
         if path not in draft.values:
             draft.faulty.add(path)
+            if draft.offline:
+                draft.values[path] = f"{STAND_IN}-{path}"
+                draft.sources[path] = f"read from {file_path}"
 
 
 def _section(draft: _Draft, name: str, section: type[S]) -> S:
@@ -189,7 +247,8 @@ def _value(draft: _Draft, path: str, setting: Setting) -> object:
         # Whoever mistook `password_file` for `password` wrote a secret there.
         may_show = path.removesuffix("_file") not in SECRETS and not setting.kind.holds_secrets
         for place, fault in faults.items():
-            draft.problem(place, messages.wrong(fault, may_show=may_show, in_file=path not in draft.sources))
+            words = messages.wrong(fault, may_show=may_show, in_file=path not in draft.sources)
+            draft.fault(place, fault, words)
         return rest
     if setting.is_required and draft.faulty.isdisjoint({path, path.partition(".")[0]}):
         draft.problem(path, messages.missing(path))

@@ -6,8 +6,7 @@ Only `make generate` and the tests need it; the running proxy never imports it.
 import json
 from typing import Any
 
-from proxy.settings.catalogue import SETTINGS
-from proxy.settings.model import SECTIONS
+from proxy.settings.catalogue import SECTIONS, SETTINGS
 from proxy.settings.section import Section, Setting
 
 

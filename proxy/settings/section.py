@@ -14,11 +14,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is declared of one setting. default: None if it may be left out, MISSING if it may not."""
+    """What is declared of one setting.
+
+    default: None if it may be left out, MISSING if it may not. changes: whether a change is taken up without a restart.
+    """
 
     kind: Kind[Any]
     default: object
     description: str
+    changes: bool = False
 
     @property
     def is_required(self) -> bool:
@@ -30,24 +34,23 @@ class Setting:
         return None if value in (None, ()) else self.kind.plain(value)
 
 
-def setting(kind: Kind[T], default: T, *, description: str) -> T:
+def setting(kind: Kind[T], default: T, *, description: str, changes: bool = False) -> T:
     """Declare a setting with a default."""
-    return _declared(kind, default, description)
+    return cast("T", _declared(Setting(kind, default, description, changes)))
 
 
-def optional(kind: Kind[T], *, description: str) -> T | None:
+def optional(kind: Kind[T], *, description: str, changes: bool = False) -> T | None:
     """Declare a setting that is None when it is left out."""
-    return _declared(kind, None, description)
+    return cast("T | None", _declared(Setting(kind, None, description, changes)))
 
 
-def required(kind: Kind[T], *, description: str) -> T:
+def required(kind: Kind[T], *, description: str, changes: bool = False) -> T:
     """Declare a setting that must be given."""
-    return _declared(kind, MISSING, description)
+    return cast("T", _declared(Setting(kind, MISSING, description, changes)))
 
 
-def _declared(kind: Kind[T], default: object, description: str) -> T:
-    # A field of a dataclass, and in each of its objects what the kind makes.
-    return cast("T", field(default=default, metadata={"setting": Setting(kind, default, description)}))
+def _declared(declared: Setting) -> Any:  # noqa: ANN401 # a field of a dataclass, and in each of its objects what the kind makes
+    return field(default=declared.default, metadata={"setting": declared})
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,13 +108,53 @@ def told(error: yaml.YAMLError, text: str) -> str:
     )
 
 
+def lines(text: str) -> list[str]:
+    """Split a text where YAML 1.1 ends its lines, as PyYAML counts them."""
+    return re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text)
+
+
+def alteration(node: yaml.ScalarNode, of: list[str]) -> str | None:
+    """Say what YAML did to a text without quotes that is not what stands in the file; None if it did nothing.
+
+    of: the lines of the file. Where YAML adds or removes nothing but quotes, or the text is a block of its own, it is what was meant.
+    """
+    begin, end = node.start_mark, node.end_mark
+    if begin.line < len(of) and of[begin.line][begin.column : begin.column + 1] == "&":
+        return "begins with &, which YAML takes for a name of its own"
+    if node.style in ("|", ">"):
+        return None
+    if begin.line != end.line and "\n" not in node.value:
+        return "stands on several lines, which YAML joins"
+    if not node.style and of[end.line][end.column :].lstrip(" \t").startswith("#"):
+        return "is cut at the # with a space before it, where YAML begins a comment"
+    return None
+
+
+_DEEPER: Final = "the line is indented deeper than the one above it, which has a value already. Indent the lines of a section equally"
+
+
+def _is_deeper(mark: yaml.Mark, text: str) -> bool:
+    """Whether a line is indented deeper than the one above, although that one has its value."""
+    before = [line for line in lines(text)[: mark.line] if line.strip()]
+    here = lines(text)[mark.line]
+    if not before or not re.match(r" *[\w-]+: +\S", before[-1]) or not re.match(r" *[\w-]+:(?: |$)", here):
+        return False
+    return _indentation(here) > _indentation(before[-1])
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
 def _meaning(error: yaml.YAMLError, mark: yaml.Mark, text: str) -> str:
     complaint = str(getattr(error, "problem", "") or "")
+    if complaint.startswith("mapping values are not allowed") and _is_deeper(mark, text):
+        return _DEEPER
     if complaint.startswith("found character") and _character(mark, text) == "\t":
         return _TAB
     return next((words for beginnings, words in _MEANINGS if complaint.startswith(beginnings)), _ANYTHING)
 
 
 def _character(mark: yaml.Mark, text: str) -> str:
-    lines = text.split("\n")
-    return lines[mark.line][mark.column : mark.column + 1] if mark.line < len(lines) else ""
+    every = lines(text)
+    return every[mark.line][mark.column : mark.column + 1] if mark.line < len(every) else ""

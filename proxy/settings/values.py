@@ -24,6 +24,8 @@ _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7
 # Lone surrogates are what Python makes of bytes in the environment that are not UTF-8 (PEP 383); they cannot be sent.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+#: A sequence that begins with a sequence (RFC 5280, section 4.1); a PKCS #12 file begins with a number instead.
+_DER_CERTIFICATE: Final = re.compile(rb"\x30[\x80-\x84].{0,4}?\x30[\x80-\x84]", re.DOTALL)
 _CLIENT_NAME: Final = re.compile(r"[a-z0-9-]{1,64}")
 _STORE_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys")
 #: The methods that the listener forwards.
@@ -142,6 +144,11 @@ def _check_scope(scope: str) -> str:
 
 
 def _check_controls(text: str) -> str:
+    first, newline, _ = text.partition("\n")
+    if newline:
+        raise ValueError(
+            f"must be one line, but a line break stands after {len(first.rstrip())} characters. Remove it and what stands behind it"
+        )
     if _CONTROL.search(text):
         raise ValueError("must be one line of UTF-8 text without control characters")
     return text
@@ -193,17 +200,19 @@ def _check_socket(path: Path) -> Path:
 def _check_ca_file(path: Path) -> Path:
     import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the file need it here
 
+    content = files.read_pem(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cafile=path)
-    except ssl.SSLError:
+    except (ssl.SSLError, OSError):
         certificates = 0
-    except FileNotFoundError:
-        raise ValueError(f"names a file that does not exist: {files.whither(path)}") from None
-    except OSError as error:
-        raise ValueError(f"names a file that {files.unreadable(error)}") from None
     else:
         certificates = context.cert_store_stats()["x509"]
+    if not certificates and _DER_CERTIFICATE.match(content):
+        raise ValueError(
+            "names a certificate in DER form, where PEM is needed. Write it anew with"
+            " `openssl x509 -inform der -in FILE -out FILE.pem`, and set this to the new file"
+        )
     if not certificates:
         raise ValueError(
             'names a file without a certificate in PEM form. Check that it holds "-----BEGIN CERTIFICATE-----"'
@@ -212,12 +221,7 @@ def _check_ca_file(path: Path) -> Path:
 
 
 def _check_key_file(path: Path) -> Path:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"names a file that does not exist: {files.whither(path)}") from None
-    except OSError as error:
-        raise ValueError(f"names a file that {files.unreadable(error)}") from None
+    content = files.read_pem(path)
     if b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in content or b"Proc-Type: 4,ENCRYPTED" in content:
         raise ValueError(
             "names a private key that a passphrase protects. Write it without one, with `openssl pkey -in KEY -out NEW`,"
@@ -254,7 +258,7 @@ def _no_passphrase() -> str:
 
 
 TRUTH: Final = kinds.truth()
-LINE: Final = kinds.text(_check_controls)
+LINE: Final = kinds.credential(_check_controls)
 
 SECONDS: Final = kinds.number(LONGEST_WAIT)
 CONNECTIONS: Final = kinds.whole_number(1, 1_000_000)
@@ -275,7 +279,7 @@ CA_FILE: Final = kinds.file_name(_check_ca_file)
 CERTIFICATE_FILE: Final = CA_FILE
 KEY_FILE: Final = kinds.file_name(_check_key_file)
 
-CLIENT_ID: Final = kinds.text(_check_client_id)
+CLIENT_ID: Final = kinds.credential(_check_client_id)
 SCOPE: Final = kinds.text(_check_scope)
 SECRET: Final = kinds.secret(_check_controls)
 CLIENT_KEY: Final = kinds.secret(_check_client_key)

@@ -110,6 +110,9 @@ def attributes(record: Record) -> dict[str, AttributeValue]:
         "telenor_proxy.token_seconds": record.token_seconds,
         "telenor_proxy.refused": record.refused,
         "telenor_proxy.outcome": record.outcome,
+        "telenor_proxy.code": record.code,
+        "telenor_proxy.client": record.client,
+        "client.address": record.client_address,
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -58,7 +58,7 @@ async def test_the_quick_start_works(start: Starter) -> None:
     assert curl.returncode == 0
     *_, shown = http_blocks()
     assert parts(said) == parts(shown)
-    await demo.text(r"request\.completed")
+    await demo.text(r"POST \S+ 201 \S+ ms id=")
     assert await demo.stop() == 0
 
 

@@ -11,8 +11,7 @@ import trustme
 import yaml
 
 from proxy.settings import load
-from proxy.settings.catalogue import PATH_OF_VARIABLE, SETTINGS, environment_name
-from proxy.settings.model import SECTIONS
+from proxy.settings.catalogue import PATH_OF_VARIABLE, SECTIONS, SETTINGS, environment_name
 from tests.docs.pages import BLOCKS, PAGES, README, Block, inline
 from tests.docs.test_log_events import EVENTS
 from tests.e2e.process import CREDENTIALS

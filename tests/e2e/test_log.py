@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import re
+import signal
 import socket
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Api, Starter, configuration
-
-if TYPE_CHECKING:
-    import aiohttp
 
 #: What whoever reads the log may rely on.
 FIELDS = {
@@ -83,7 +84,7 @@ async def test_console_lines_are_for_people(start: Starter, api: Api) -> None:
     """With `log.format: console` each event is a line of words; without a terminal it has no colours."""
     proxy = await start("serve", configuration(api.url, log={"format": "console"}))
     line = (await proxy.text(r"(?m)^.*token\.renewed.*$"))[0]
-    assert re.fullmatch(r"\S+ \[info +\] token\.renewed +.*expires_in=3599.*", line)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info +token\.renewed .*expires_in=3599.*", line)
     assert "\x1b" not in proxy.output
     assert await proxy.stop() == 0
 
@@ -102,6 +103,14 @@ async def test_on_a_terminal_the_log_is_for_people(start: Starter, api: Api) -> 
         assert not seen.lstrip().startswith(b"{")
     finally:
         os.close(ours)
+
+
+#: What `log.level: debug` adds where the token endpoint and the API answer.
+_DETAILS = {
+    ("debug", "token.endpoint_connected"),
+    ("debug", "token.endpoint_answered"),
+    ("debug", "upstream.connected"),
+}
 
 
 @pytest.mark.parametrize(
@@ -139,5 +148,119 @@ async def test_lesser_events_are_left_out(start: Starter, api: Api, level: str, 
         ("info", "shutdown.started"),
         ("info", "shutdown.completed"),
     ]
-    shown = [(event["level"], event["event"]) for event in proxy.events()]
+    events = [(event["level"], event["event"]) for event in proxy.events()]
+    details = {event for event in events if event[0] == "debug"}
+    assert details == (_DETAILS if level == "debug" else set())
+    shown = [event for event in events if event not in details]
     assert shown == [each for each in expected if severity.index(each[0]) >= severity.index(least)]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that are free now: a proxy whose log is not read cannot say which it has taken."""
+    with contextlib.ExitStack() as stack:
+        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in taken]
+
+
+def _fill(pipe: int) -> None:
+    """Write lines until nothing more goes in."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x" * 4095 + b"\n")
+    os.set_blocking(pipe, True)
+
+
+async def _ready(http: aiohttp.ClientSession, port: int) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with http.get(f"http://127.0.0.1:{port}/readiness") as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.02)
+
+
+async def _log_status(http: aiohttp.ClientSession, port: int) -> dict[str, Any]:
+    async with http.get(f"http://127.0.0.1:{port}/status") as answer:
+        status: dict[str, Any] = await answer.json()
+        log: dict[str, Any] = status["log"]
+        return log
+
+
+async def test_a_log_that_is_not_read_stops_nothing(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """Standard output is a pipe that is full: calls, probes and SIGTERM go on, and the lines are there once it is read again."""
+    port, admin = _free_ports(2)
+    reading, writing = os.pipe()
+    try:
+        _fill(writing)
+        config = configuration(api.url, listen={"port": port}, admin={"port": admin})
+        proxy = await start("serve", config, stdout=writing)
+        os.close(writing)
+        await _ready(http, admin)
+        for number in range(300):
+            url = f"http://127.0.0.1:{port}{ACCOUNTS}"
+            async with http.get(url, headers={"X-Request-Id": f"id-{number}"}) as answer:
+                assert answer.status == 200
+        assert await _log_status(http, admin) == {"lost": 0, "reason": None}
+        proxy.send(signal.SIGTERM)
+        seen = b""
+        while piece := await asyncio.to_thread(os.read, reading, 1 << 20):
+            seen += piece
+        assert await proxy.ended() == 0
+    finally:
+        os.close(reading)
+    lines = [json.loads(line) for line in seen.splitlines() if line.startswith(b"{")]
+    calls = [line["request_id"] for line in lines if line["event"] == "request.completed"]
+    assert calls == [f"id-{number}" for number in range(300)]
+    assert lines[-1]["event"] == "shutdown.completed"
+
+
+async def test_a_log_that_is_never_read_does_not_hold_up_the_end(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """The proxy ends with 0 in spite of it, and says on standard error that lines are lost."""
+    port, admin = _free_ports(2)
+    reading, writing = os.pipe()
+    try:
+        _fill(writing)
+        config = configuration(api.url, listen={"port": port}, admin={"port": admin})
+        proxy = await start("serve", config, stdout=writing)
+        os.close(writing)
+        await _ready(http, admin)
+        for _ in range(30):
+            async with http.get(f"http://127.0.0.1:{port}{ACCOUNTS}") as answer:
+                assert answer.status == 200
+        assert await proxy.stop() == 0
+        assert "log lines are lost" in proxy.errors
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")  # noqa: PTH110 # a device
+async def test_a_full_disk_is_told(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+    """Every line is lost: calls go on, a scrape and `/status` say how many and why, and standard error says so once."""
+    port, admin = _free_ports(2)
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        config = configuration(api.url, listen={"port": port}, admin={"port": admin})
+        proxy = await start("serve", config, stdout=full)
+    finally:
+        os.close(full)
+    await _ready(http, admin)
+    for _ in range(3):
+        async with http.get(f"http://127.0.0.1:{port}{ACCOUNTS}") as answer:
+            assert answer.status == 200
+    # The start, the token and the calls: seven lines, which a thread writes.
+    async with asyncio.timeout(DEADLINE):
+        while (told := await _log_status(http, admin))["lost"] < 7:  # noqa: ASYNC110 # nothing tells when
+            await asyncio.sleep(0.02)
+    assert told["reason"] == "No space left on device"
+    async with http.get(f"http://127.0.0.1:{admin}/metrics") as answer:
+        lost = re.search(r"(?m)^telenor_proxy_log_lines_lost_total (\S+)", await answer.text())
+    assert lost is not None
+    assert float(lost[1]) >= 7
+    assert await proxy.stop() == 0
+    assert proxy.errors.count("No space left on device") == 1

@@ -71,8 +71,8 @@ BAD = [
         {"upstream": {"ca_file": "nowhere"}},
     ),
     Bad(
-        "CA file without a certificate",
-        (r"upstream\.ca_file: names a file without a certificate",),
+        "CA file that is a device",
+        (r"upstream\.ca_file: names a pipe or a device",),
         {"upstream": {"ca_file": "/dev/null"}},
     ),
     Bad(

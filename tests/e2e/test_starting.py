@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE
+
+import aiohttp
+import pytest
+
 import proxy
-from tests.e2e.process import Api, Starter, configuration
+from tests.e2e.process import ACCOUNTS, DEADLINE, Api, Starter, clean_environment, configuration
 
 
 async def test_the_first_line_says_what_runs(start: Starter, api: Api) -> None:
@@ -34,3 +45,151 @@ async def test_a_proxy_that_logs_in_to_a_proxy_says_so(start: Starter, api: Api)
     assert (failed["reason"], failed["code"]) == ("proxy_answered", None)
     assert "upstream.url" in failed["detail"]
     assert api.counter("token_calls") == 1
+
+
+async def test_it_listens_on_every_host_of_a_list(start: Starter, api: Api) -> None:
+    """Both listeners take a list of hosts; where the system chooses the port, it is the same one on all of them."""
+    hosts = {"host": ["127.0.0.1", "::1"], "port": 0}
+    running = await start.ready(configuration(api.url, listen=hosts, admin=hosts))
+    started, admin = await running.event("listener.started"), await running.event("admin.started")
+    assert started["host"] == admin["host"] == ["127.0.0.1", "::1"]
+    async with aiohttp.ClientSession() as session:
+        for host in ("127.0.0.1", "[::1]"):
+            async with session.get(f"http://{host}:{started['port']}/nowhere") as answer:
+                assert answer.status == 403
+            async with session.get(f"http://{host}:{admin['port']}/readiness") as answer:
+                assert answer.status == 200
+    assert await running.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of other systems are text")
+async def test_a_name_that_is_not_utf8_does_no_harm(start: Starter, api: Api) -> None:
+    """The log tells the name of the configuration with escapes, and the proxy runs."""
+    plain = start.write(configuration(api.url))
+    odd = os.fsdecode(os.fsencode(start.directory) + b"/\xe6.yaml")
+    os.rename(plain, odd)  # noqa: PTH104 # it takes any text
+    running = await start("serve", environ={"TELENOR_PROXY_CONFIG": odd})
+    assert (await running.event("proxy.started"))["configuration"].endswith("/\\xe6.yaml")
+    await running.event("token.renewed")
+    assert await running.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in its file system")
+async def test_a_secret_file_that_blocks_holds_nothing_up(start: Starter, api: Api) -> None:
+    """A secret file that becomes a pipe is refused after a while; meanwhile calls are served, and SIGTERM ends it."""
+    secret = start.directory / "secret"
+    config = configuration(api.url)
+    secret.write_text(str(config["oauth"].pop("password")))
+    config["oauth"]["password_file"] = str(secret)
+    running = await start.ready(config)
+    secret.unlink()
+    os.mkfifo(secret)
+    running.send(signal.SIGHUP)
+    refused = await running.event("configuration.refused")
+    assert "the pipe did not end" in refused["problems"][0]
+    running.send(signal.SIGHUP)
+    assert await running.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell")
+async def test_without_standard_output_it_runs_without_a_log(start: Starter, api: Api) -> None:
+    """`serve >&-` is no mistake of the proxy's: it serves, and says nothing."""
+    path = start.write(configuration(api.url))
+    process = await asyncio.create_subprocess_exec(
+        "sh",
+        "-c",
+        'exec "$0" -m proxy serve --config "$1" >&-',
+        sys.executable,
+        path,
+        cwd=start.directory,
+        env=clean_environment(),
+        stderr=PIPE,
+    )
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while api.counter("token_calls") == 0 and process.returncode is None:  # noqa: ASYNC110 # it gives no sign
+                await asyncio.sleep(0.05)
+        process.terminate()
+        _, errors = await process.communicate()
+        assert errors == b""
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+#: Sends itself a signal while it reads its configuration: later than the interpreter starts, earlier than anything is ready.
+_SIGNALLED = """
+import os, signal, sys
+from proxy import cli
+load = cli._load
+def read(arguments):
+    cli._load = load
+    os.kill(os.getpid(), signal.{name})
+    return load(arguments)
+cli._load = read
+sys.exit(cli.main())
+"""
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+
+@posix
+async def test_a_hangup_before_it_is_ready_ends_nothing(start: Starter, api: Api) -> None:
+    """SIGHUP that comes while the proxy starts is no reason to die; SIGTERM ends it with 0 afterwards."""
+    program = ("-c", _SIGNALLED.format(name="SIGHUP"))
+    running = await start.ready(configuration(api.url), program=program)
+    assert await running.stop() == 0
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+async def test_a_signal_to_stop_before_it_is_ready_ends_it(start: Starter, api: Api, name: str) -> None:
+    """It ends with 0, as it was told to, and without a word, let alone a traceback."""
+    running = await start("serve", configuration(api.url), program=("-c", _SIGNALLED.format(name=name)))
+    assert await running.ended() == 0
+    assert running.output + running.errors == ""
+    assert api.counter("token_calls") == 0
+
+
+#: Starts with so few files that the default settings do not fit.
+_FEW_FILES = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from proxy.cli import main
+sys.exit(main())
+"""
+
+
+@posix
+async def test_too_few_descriptors_are_no_end(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+    """A hundred clients under `ulimit -Hn 64`: probes are answered, it is told twice in all, and calls are served when they have gone."""
+    running = await start.ready(configuration(api.url), program=("-c", _FEW_FILES))
+    told = await running.event("descriptors.short")
+    assert "20 clients" in told["detail"]
+    async with http.get(await running.admin_url("/status")) as answer:
+        limits = (await answer.json())["limits"]
+    assert limits == {"descriptors": 64, "clients": 20, "upstream": 20, "detail": told["detail"]}
+    port = (await running.event("listener.started"))["port"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), DEADLINE))
+        for _ in range(5):
+            async with http.get(await running.admin_url("/liveness")) as answer:
+                assert answer.status == 200
+        await running.event("listener.out_of_descriptors")
+    async with asyncio.timeout(DEADLINE):
+        while (await _status_of_a_call(http, await running.url(ACCOUNTS))) != 200:  # noqa: ASYNC110 # nothing tells when it is
+            await asyncio.sleep(0.05)
+    assert await running.stop() == 0
+    assert len(running.events("listener.out_of_descriptors")) == 1
+    assert running.events("library") == []
+
+
+async def _status_of_a_call(http: aiohttp.ClientSession, url: str) -> int | None:
+    try:
+        async with http.get(url) as answer:
+            return answer.status
+    except aiohttp.ClientError:  # turned away without an answer
+        return None

@@ -302,6 +302,7 @@ class Lab:
             max_connections=chosen.upstream.max_connections,
             connect_timeout=chosen.upstream.connect_timeout_seconds,
             idle_timeout=chosen.upstream.idle_timeout_seconds,
+            max_age=chosen.upstream.max_age_seconds,
         )
         keeper: Any = StubTokens() if tokens is None else tokens
         records: list[Record] = []

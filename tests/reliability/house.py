@@ -87,7 +87,7 @@ class House:
     def __init__(self, lab: Lab, login: ScriptedUpstream, logs: list[Any]) -> None:
         self.clock = FakeClock()
         self.login = login
-        self.logs = logs
+        self._logs = logs
         self.credentials = CREDENTIALS
         self.lifetime = HOUR
         self.granted = 0
@@ -166,6 +166,11 @@ class House:
         """The tokens that the API saw, in order."""
         return [seen.values(b"authorization")[0].split()[-1] for seen in self.gateway.upstream.requests]
 
+    @property
+    def logs(self) -> list[Any]:
+        """The log events at the default level."""
+        return [entry for entry in self._logs if entry["log_level"] != "debug"]
+
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the log events of that name."""
         return [entry for entry in self.logs if entry["event"] == name]
@@ -198,7 +203,7 @@ class House:
             self._task.cancel()
             await asyncio.wait({self._task})
             assert self._task.cancelled(), "the source has ended by itself"
-        told = repr(self.logs).encode()
+        told = repr(self._logs).encode()
         assert not [secret for secret in _SECRETS if secret in told]
 
 

@@ -174,6 +174,11 @@ async def test_a_prober_that_speaks_http_1_0_is_answered(client: TestClient[Requ
         ("[::1]:9090", 200),
         ("10.0.0.7:9090", 200),
         ("evil.example", 421),
+        ("[::1", 400),
+        ("127.0.0.1:port", 400),
+        ("LOCALHOST:9090", 200),
+        ("::1", 400),
+        ("user@[:80", 400),
         ("localhost.evil.example:9090", 421),
         ("127.0.0.1.evil.example", 421),
     ],
@@ -184,6 +189,30 @@ async def test_a_rebound_name_gets_nothing(aiohttp_client: AiohttpClient, host: 
     async with client.get("/status", headers={"Host": host}) as response:
         assert response.status == status
         assert (b"fresh" in await response.read()) == (status == 200)
+
+
+@pytest.mark.parametrize("fields", [b"", b"Host: localhost\r\nHost: localhost\r\n", b"Host:\r\n"])
+async def test_a_request_has_one_host(aiohttp_client: AiohttpClient, fields: bytes) -> None:
+    """None, two of them, or an empty one: refused, and never answered with 500."""
+    client = await aiohttp_client(create_app(FakeReport(), local=True))
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"GET /status HTTP/1.1\r\n" + fields + b"Connection: close\r\n\r\n")
+    assert (await reader.readline()).split()[1] in {b"400", b"421"}
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_health_check_needs_no_host(
+    aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP/1.0 knows no `Host`: what this machine is called does not matter then."""
+    monkeypatch.setattr("socket.getfqdn", lambda: "somewhere.example")
+    client = await aiohttp_client(create_app(FakeReport(), local=True))
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(b"GET /readiness HTTP/1.0\r\n\r\n")
+    assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_behind_a_pod_address_any_name_is_good(aiohttp_client: AiohttpClient) -> None:

@@ -47,6 +47,7 @@ MAY_IMPORT: Final = {
     "app": {
         "admin",
         "clock",
+        "descriptors",
         "errors",
         "forward",
         "logs",
@@ -54,6 +55,7 @@ MAY_IMPORT: Final = {
         "orders",
         "records",
         "rotation",
+        "secret",
         "settings",
         "signals",
         "starting",
@@ -61,11 +63,12 @@ MAY_IMPORT: Final = {
         "tokens",
         "network",
     },
-    "check": {"errors", "network", "settings", "starting", "tokens"},
+    "check": {"descriptors", "errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
     "forward": {"clock", "errors", "http1", "network", "orders", "records", "settings"},
     "orders": {"clock", "errors", "secret", "settings"},
-    "network": {"http1", "settings"},
+    "network": {"descriptors", "http1", "settings"},
+    "descriptors": {"settings"},
     "http1": set[str](),
     "tokens": {"clock", "errors", "http1", "network", "secret"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
@@ -73,7 +76,8 @@ MAY_IMPORT: Final = {
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
-    "logs": {"records", "settings"},
+    "logs": {"output", "records", "settings"},
+    "output": set[str](),
     "telemetry": {"clock", "errors", "records"},
     "settings": {"errors", "secret"},
     "sandbox": set[str](),
@@ -224,6 +228,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
         "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
+        "output": {"time.monotonic"},  # how often trouble is told
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
         "forward.client": {"time.perf_counter"},
@@ -266,6 +271,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
     assert found == {
         "app:_secrets",  # what the log must never show
+        "settings.doubts:_text",  # whether they are visibly wrong
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
         "forward.policy:Rules.of",  # the client key to compare with

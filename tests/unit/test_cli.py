@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import proxy
 from proxy.cli import _parser, main
+from proxy.settings.catalogue import SETTINGS
 
 COMMANDS = ("serve", "check", "healthcheck", "sandbox", "sandbox-control", "demo")
 
@@ -33,7 +35,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     ("command", "options"),
     [
         ("serve", ["--config FILE"]),
-        ("check", ["--config FILE"]),
+        ("check", ["--config FILE", "--offline", "--json", "--settings"]),
         ("healthcheck", ["--config FILE", "--wait SECONDS"]),
         ("sandbox", ["--host HOST", "--port PORT", "--tls"]),
         ("sandbox-control", ["--url URL", "--ca-file CA_FILE"]),
@@ -101,3 +103,83 @@ def test_a_variable_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for command in ("serve", "check", "healthcheck"):
         assert _parser(command).parse_args([command]).config == file
         assert _parser(command).parse_args([command, "--config", "other.yaml"]).config == Path("other.yaml")
+
+
+def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take all settings out of the environment."""
+    for name in [name for name in os.environ if name.startswith("TELENOR_PROXY_")]:
+        monkeypatch.delenv(name)
+
+
+def test_a_pipeline_checks_without_network_and_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--offline` judges the configuration: files that are not here are a warning, and nothing is connected to."""
+    without_settings(monkeypatch)
+    path = tmp_path / "config.yaml"
+    names = ("client_id", "client_secret", "username", "password")
+    files = "".join(f"  {name}_file: {tmp_path}/{name}\n" for name in names)
+    path.write_text(
+        f"oauth:\n{files}upstream: {{url: 'https://nowhere.invalid', ca_file: {tmp_path}/ca.pem}}\n"
+        f"listen: {{host: 0.0.0.0, client_key_file: {tmp_path}/key}}\n"
+    )
+    assert main(["check", "--config", str(path), "--offline", "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["step"], line["mark"]) for line in found] == [
+        ("configuration", "ok"),
+        ("destination", "ok"),
+        *[("files", "warning")] * 6,
+    ]
+    assert found[2]["text"].startswith("listen.client_key_file: the file does not exist")
+    assert main(["check", "--config", str(path), "--offline"]) == 0
+    assert capsys.readouterr().out.endswith("Network and credentials were not tried.\n")
+    assert main(["check", "--config", str(path)]) == 78
+
+
+def test_problems_are_objects_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--json` a configuration that cannot be used is a failed finding a problem, on standard output."""
+    without_settings(monkeypatch)
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "listen: {port: many}\noauth: {client_id: a, client_secret: b, username: c, password: d}\n"
+    )
+    assert main(["check", "--config", str(path), "--json"]) == 78
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {
+        "step": "configuration",
+        "mark": "failed",
+        "text": 'listen.port: must be a whole number from 0 to 65535, not "many".',
+    }
+    assert err == ""
+
+
+def test_every_setting_is_shown_with_its_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--settings` says of each value whether it is the default, or which file or variable it comes from."""
+    without_settings(monkeypatch)
+    path, secret = tmp_path / "config.yaml", tmp_path / "secret"
+    secret.write_text("made-up-secret")
+    path.write_text(
+        f"listen: {{port: 1}}\nadmin: {{port: 2}}\noauth: {{client_id: a, client_secret_file: {secret}, username: c}}\n"
+    )
+    monkeypatch.setenv("TELENOR_PROXY_OAUTH__PASSWORD", "made-up-password")
+    monkeypatch.setenv("TELENOR_PROXY_ADMIN__PORT", "3")
+    assert main(["check", "--config", str(path), "--offline", "--settings", "--json"]) == 0
+    out = capsys.readouterr().out
+    shown = {line["setting"]: line for line in map(json.loads, out.splitlines()) if line["step"] == "setting"}
+    assert len(shown) == len(SETTINGS)
+    for name, value, origin in [
+        ("listen.port", 1, str(path)),
+        ("listen.host", "127.0.0.1", "default"),
+        ("admin.port", 3, "TELENOR_PROXY_ADMIN__PORT"),
+        ("oauth.client_secret", "set", "oauth.client_secret_file"),
+        ("oauth.password", "set", "TELENOR_PROXY_OAUTH__PASSWORD"),
+        ("listen.client_key", "not set", "default"),
+    ]:
+        assert (shown[name]["value"], shown[name]["origin"]) == (value, origin)
+    assert "made-up" not in out
+    assert main(["check", "--config", str(path), "--offline", "--settings"]) == 0
+    assert "admin.port: 3  (TELENOR_PROXY_ADMIN__PORT)\n" in capsys.readouterr().out

@@ -8,8 +8,6 @@ import json
 import logging
 import os
 import re
-import socket
-import threading
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -38,144 +36,40 @@ def stdout(tmp_path: Path) -> Iterator[IO[str]]:
     root.handlers.clear()
     with (tmp_path / "stdout").open("w+", encoding="utf-8") as file:
         yield file
+        while _writers:
+            _writers.pop().write_out()
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
 
 
+_writers: list[logs.LineWriter] = []
+
+
+def text(stdout: IO[str]) -> str:
+    """Return what is on standard output, once all of it is written."""
+    for writer in _writers:
+        assert writer.write_out()
+    stdout.seek(0)
+    return stdout.read()
+
+
 def lines(stdout: IO[str]) -> list[dict[str, Any]]:
     """Return the events on standard output."""
-    stdout.seek(0)
-    return [json.loads(line) for line in stdout]
+    return [json.loads(line) for line in text(stdout).split("\n") if line]
 
 
 def configure(stdout: IO[str], level: str = "info", form: str = "json") -> logs.LineWriter:
     """Set up logging with these settings."""
     with contextlib.redirect_stdout(stdout):
-        return logs.configure(settings(level, form), logs.Redactor(["hunter2"]))
+        writer = logs.configure(settings(level, form), logs.Redactor(["hunter2"]))
+    _writers.append(writer)
+    return writer
 
 
 def settings(level: str = "info", form: str = "json") -> LogSettings:
     """Return the settings."""
     return LogSettings(level=level, format=form)  # type: ignore[arg-type] # both are of the words
-
-
-# --- the writer -------------------------------------------------------------------------------------------------------
-
-
-def _datagrams() -> tuple[socket.socket, socket.socket]:
-    """Return a pair on which each system call that writes is one message."""
-    writing, reading = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    reading.setblocking(False)
-    return writing, reading
-
-
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")
-def test_without_an_event_loop_a_line_leaves_at_once() -> None:
-    """What is said before and after the loop is not kept back."""
-    writing, reading = _datagrams()
-    with writing, reading:
-        writer = logs.LineWriter(writing.fileno())
-        writer.write(b"one\n")
-        assert reading.recv(100) == b"one\n"
-        writer.write(b"two\n")
-        writer.flush()
-        assert reading.recv(100) == b"two\n"
-
-
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")
-async def test_the_lines_of_one_turn_leave_in_one_system_call() -> None:
-    """They are batched until the event loop goes on, in order; the next turn's lines leave with the next turn."""
-    writing, reading = _datagrams()
-    with writing, reading:
-        writer = logs.LineWriter(writing.fileno())
-        writer.write(b"one\n")
-        writer.flush()
-        writer.write(b"two\n")
-        with pytest.raises(BlockingIOError):
-            reading.recv(100)
-        await asyncio.sleep(0)
-        assert reading.recv(100) == b"one\ntwo\n"
-        writer.write(b"three\n")
-        await asyncio.sleep(0)
-        assert reading.recv(100) == b"three\n"
-
-
-@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")
-def test_no_line_is_lost_at_the_end() -> None:
-    """What the last turn of an event loop said, and what comes after it, leaves when the writer is told that it is over."""
-    writing, reading = _datagrams()
-    with writing, reading:
-        writer = logs.LineWriter(writing.fileno())
-        loop = asyncio.new_event_loop()
-
-        async def last_turn() -> None:
-            loop.call_soon(loop.stop)
-            writer.write(b"one\n")
-
-        with contextlib.suppress(RuntimeError):
-            loop.run_until_complete(last_turn())
-        loop.close()
-        writer.write(b"two\n")
-        writer.write_out()
-        writer.write_out()
-        got = b""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                got += reading.recv(100)
-        assert got == b"one\ntwo\n"
-
-
-def test_a_slow_reader_loses_no_line() -> None:
-    """Where somebody has made the pipe non-blocking, a full one is waited for."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    got = bytearray()
-
-    def read() -> None:
-        with os.fdopen(reading, "rb", buffering=0) as pipe:
-            while piece := pipe.read(65536):
-                got.extend(piece)
-
-    writer = logs.LineWriter(writing)
-    line = b"x" * 999 + b"\n"
-    reader = threading.Thread(target=read)
-    with os.fdopen(writing, "wb", buffering=0):
-        for number in range(1000):
-            if number == 100:  # by now the pipe is full
-                reader.start()
-            writer._lines.append(line)
-            if number >= 100:
-                writer.write_out()
-    reader.join()
-    assert bytes(got) == line * 1000
-
-
-def test_a_reader_that_has_gone_ends_nothing() -> None:
-    """Whoever stops reading the log does not stop the proxy."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "wb", buffering=0):
-        writer = logs.LineWriter(writing)
-        writer.write(b"one\n")
-        writer.write(b"two\n")
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")  # noqa: PTH110 # a device
-async def test_a_full_disk_ends_nothing_and_is_no_event() -> None:
-    """Lines that cannot be written are lost, and nothing is said of it, because that would have to be written too."""
-    complaints: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    full = os.open("/dev/full", os.O_WRONLY)
-    try:
-        writer = logs.LineWriter(full)
-        writer.write(b"one\n")
-        writer.write(b"two\n")
-        await asyncio.sleep(0)
-        writer.write_out()
-    finally:
-        os.close(full)
-    assert complaints == []
 
 
 # --- redaction --------------------------------------------------------------------------------------------------------
@@ -314,18 +208,60 @@ def test_the_level_can_be_changed(stdout: IO[str]) -> None:
 
 
 def test_the_console_is_for_people(stdout: IO[str]) -> None:
-    """`console` writes the same events as text, one a line, with names before values, and masks the same."""
-    writer = configure(stdout, form="console")
-    structlog.get_logger().info("token.renewed", expires_in=3599)
+    """`console` writes text, one event a line: time of day, level, event, then names and values; None is left out."""
+    configure(stdout, form="console")
+    structlog.get_logger().info("token.renewed", expires_in=3599, note=None, detail="two words")
     logging.getLogger("some.library").error("Bearer abcdefgh")
-    logs.AccessLog(writer, settings(form="console"))(RECORD)
-    stdout.seek(0)
-    renewed, library, access = stdout.read().splitlines()
-    assert "token.renewed" in renewed
-    assert "expires_in=3599" in renewed
-    assert "Bearer ***" in library
-    assert "request.completed" in access
-    assert "status=201" in access
+    renewed, library = text(stdout).splitlines()
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} info    token\.renewed expires_in=3599 detail='two words'", renewed
+    )
+    assert library.endswith(" error   library logger=some.library message='Bearer ***'")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "info    POST /a/b 201 123.5 ms id=id-1"),
+        ({"attempts": 2, "client": "shop"}, "info    POST /a/b 201 123.5 ms id=id-1 attempts=2 client=shop"),
+        ({"status": 401, "code": "40103"}, "warning POST /a/b 401 123.5 ms id=id-1 code=40103"),
+        (
+            {"method": None, "path": None, "status": 400, "error": "malformed-request", "refused": True},
+            "info    - - 400 123.5 ms id=id-1 error=malformed-request",
+        ),
+        ({"path": "/\x1b[2J\n"}, "info    POST '/\\x1b[2J\\n' 201 123.5 ms id=id-1"),
+    ],
+)
+def test_a_call_on_the_console(stdout: IO[str], changes: dict[str, Any], told: str) -> None:
+    """Time, level, method, path, status and milliseconds come first; then the id, and what is not as usual."""
+    logs.AccessLog(configure(stdout, form="console"), settings(form="console"))(RECORD._replace(**changes))
+    (line,) = text(stdout).splitlines()
+    assert line[13:] == told
+
+
+def test_an_ordinary_call_fits_on_the_console(stdout: IO[str]) -> None:
+    """An order of Telenor's example with an id of a client's, a UUID, takes at most 120 columns."""
+    record = RECORD._replace(
+        request_id="0b6c2a54-3f9d-4b8e-9f35-0e8a63c9d7a1",
+        path="/corporate-mobile-subscriptions/v2/orders",
+        client_address="2001:db8::1",
+        bytes_out=12345,
+    )
+    logs.AccessLog(configure(stdout, form="console"), settings(form="console"))(record)
+    (line,) = text(stdout).splitlines()
+    assert len(line) <= 120
+
+
+def test_an_exception_follows_its_line_on_the_console(stdout: IO[str]) -> None:
+    """A traceback is read line by line."""
+    configure(stdout, form="console")
+    try:
+        int("x")
+    except ValueError:
+        structlog.get_logger().exception("request.crashed")
+    first, *rest = text(stdout).splitlines()
+    assert first.endswith(" error   request.crashed")
+    assert rest[0].startswith("Traceback")
 
 
 def test_auto_is_json_where_nobody_watches(stdout: IO[str]) -> None:
@@ -364,6 +300,9 @@ def test_the_access_line_has_the_fields_of_the_contract(stdout: IO[str]) -> None
         "attempts": 1,
         "error": None,
         "outcome": None,
+        "code": None,
+        "client": None,
+        "client_address": None,
     }
     assert list(event)[:3] == ["level", "event", "request_id"]
 
@@ -372,17 +311,16 @@ def test_the_access_line_has_the_fields_of_the_contract(stdout: IO[str]) -> None
     ("status", "error", "level"),
     [
         (200, None, "info"),
-        (503, None, "info"),  # the API's own
+        (404, None, "info"),
+        *((status, None, "warning") for status in (401, 403, 429, 500, 503)),  # the API's own
         (201, "connection_terminated", "warning"),  # cut in the middle
         (499, "client_left", "info"),
         (502, "dns_error", "warning"),
         (504, "http_response_timeout", "warning"),
     ],
 )
-def test_what_the_proxy_could_not_do_is_a_warning(
-    stdout: IO[str], status: int, error: str | None, level: str
-) -> None:
-    """An answer of the API's is none of the proxy's concern, a refusal is the client's; a failed forward is a warning."""
+def test_what_went_wrong_is_a_warning(stdout: IO[str], status: int, error: str | None, level: str) -> None:
+    """A failed forward is one, and so is an answer of the API that refuses the credential, or says that it cannot serve."""
     event = access_line(stdout, RECORD._replace(status=status, error=error, upstream_seconds=None))
     assert (event["level"], event["status"], event["error"], event["upstream_ms"]) == (
         level,
@@ -425,16 +363,16 @@ def test_the_access_line_is_as_structlog_would_write_it(stdout: IO[str], record:
     assert (event["path"], event["method"]) == (record.path, record.method)
     fields = {key: value for key, value in event.items() if key not in {"timestamp", "level", "event"}}
     structlog.get_logger().info("request.completed", **fields)
-    stdout.seek(0)
-    one, two = (list(json.loads(line).items())[1:] for line in stdout)
+    one, two = (list(event.items())[1:] for event in (event, *lines(stdout)[1:]))
     assert one == two
 
 
 def test_the_line_names_the_trace_of_a_request_that_had_one(stdout: IO[str]) -> None:
     """W3C Trace Context: the trace id alone, so that it can be searched for."""
     assert access_line(stdout, RECORD._replace(trace=TRACE))["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
-    stdout.truncate(0)
+    text(stdout)
     stdout.seek(0)
+    stdout.truncate(0)
     assert "trace_id" not in access_line(stdout, RECORD)
 
 
@@ -474,3 +412,80 @@ def test_a_librarys_mistake_shows_nothing(
     (event,) = lines(stdout)
     assert event["logger"] == "mistaken"
     assert "abcdefgh" not in str(event) + capsys.readouterr().err
+
+
+class _Hidden:
+    """What cannot be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError("hunter2")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    "exc_info",
+    [
+        (type, ConnectionResetError, ConnectionResetError.__traceback__),  # as uvloop hands over a class
+        (ConnectionResetError, ConnectionResetError, None),
+        (ConnectionResetError, None, None),
+        (ConnectionResetError, "a text", "no traceback"),
+        (_Hidden(), _Hidden(), None),
+        (ConnectionResetError,),
+        "a text",
+    ],
+)
+def test_the_handler_survives_whatever_is_said_to_be_an_exception(
+    stdout: IO[str], capsys: pytest.CaptureFixture[str], exc_info: Any
+) -> None:
+    """The record is written, with the name of the exception if it has one; nothing is raised and nothing goes to standard error."""
+    configure(stdout)
+    record = logging.LogRecord("uvloop", logging.ERROR, "file", 1, "Fatal error: %s", ("on transport",), None)
+    record.exc_info = exc_info
+    logging.getLogger("uvloop").handle(record)
+    (event,) = lines(stdout)
+    assert (event["event"], event["message"]) == ("library", "Fatal error: on transport")
+    if exc_info[0] in {type, ConnectionResetError}:
+        assert "ConnectionResetError" in event["exception"]
+    assert capsys.readouterr().err == ""
+
+
+def test_an_event_loop_may_report_a_class(stdout: IO[str]) -> None:
+    """An event loop may report a fatal error of a transport, with a class in place of an exception."""
+    configure(stdout)
+    loop = asyncio.new_event_loop()
+    loop.call_exception_handler({"message": "Fatal error", "exception": ConnectionResetError})
+    loop.close()
+    (event,) = lines(stdout)
+    assert (event["level"], event["exception"]) == ("error", "ConnectionResetError")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("value", ["caf\udce9", 1 << 70, _Hidden(), {"a": _Hidden()}, {1: 2}])
+def test_a_value_that_cannot_be_written_costs_no_event(stdout: IO[str], form: str, value: object) -> None:
+    """A path that is no UTF-8, a number beyond 64 bits, an object that raises: the rest of the event is there."""
+    configure(stdout, form=form)
+    structlog.get_logger().info("proxy.started", configuration=value, version="1")
+    assert "proxy.started" in text(stdout)
+
+
+@pytest.mark.parametrize(("level", "name"), [("high", "error"), (35, "warning"), (0, "debug")])
+def test_levels_that_are_not_known(stdout: IO[str], level: Any, name: str) -> None:
+    """A level of a library's own is the known one below; what is no number is an error."""
+    configure(stdout, "debug")
+    record = logging.LogRecord("x", logging.ERROR, "file", 1, "text", None, None)
+    record.levelno = level
+    logging.getLogger().handlers[0].emit(record)
+    assert lines(stdout)[0]["level"] == name
+
+
+def test_a_process_without_standard_output_has_no_log(
+    monkeypatch: pytest.MonkeyPatch, stdout: IO[str]
+) -> None:
+    """`>&-`: lines go nowhere, and not into whatever file gets that number next."""
+    monkeypatch.setattr("sys.stdout", None)
+    writer = logs.configure(settings(form="auto"), logs.Redactor())
+    logs.AccessLog(writer, settings(form="auto"))(RECORD)
+    assert writer.write_out()
+    assert writer.losses.lost == 0
+    assert text(stdout) == ""

@@ -266,8 +266,9 @@ def test_orders_of_unknown_outcome_are_counted(method: str, outcome: str | None,
 def test_a_repetition_that_was_refused_is_no_order_of_unknown_outcome() -> None:
     """What was refused because the first one's outcome is unknown was not sent: the first one is counted."""
     metrics = Metrics()
-    refused = {"error": "order-unknown", "refused": True, "outcome": "unknown"}
-    metrics(RECORD._replace(method="POST", status=409, **refused))
+    metrics(
+        RECORD._replace(method="POST", status=409, error="order-unknown", refused=True, outcome="unknown")
+    )
     samples = families(metrics)["telenor_proxy_unknown_outcomes"].samples
     assert {sample.value for sample in samples} == {0}
 

@@ -11,8 +11,9 @@ import pytest
 import structlog
 import trustme
 
-from proxy.rotation import CHANGEABLE, Configuration, Rotation, differences, merged
+from proxy.rotation import Configuration, Rotation, differences, merged
 from proxy.settings import Settings, judge, load
+from proxy.settings.catalogue import CHANGEABLE
 from proxy.watching import LOOK_SECONDS, Watcher
 from tests.clock import FakeClock
 
@@ -121,9 +122,12 @@ def test_merged_takes_the_named_settings_only() -> None:
     assert differences(both, new) == ["oauth.wait_seconds", "log.format"]
 
 
-def test_every_changeable_setting_exists() -> None:
-    """No name in the list of what can change at run time is misspelt."""
-    assert set(settings().effective()) >= CHANGEABLE
+def test_what_can_change_at_run_time_is_what_is_promised() -> None:
+    """Credentials, keys, clients, their files, the scope and the log level are taken up without a restart; nothing else is."""
+    secrets = {*(f"oauth.{name}" for name in CREDENTIALS), "listen.client_key"}
+    secrets |= {"upstream.proxy_username", "upstream.proxy_password"}
+    files = {f"{path}_file" for path in secrets}
+    assert secrets | files | {"oauth.scope", "listen.clients", "log.level"} == CHANGEABLE
 
 
 # --- taking it up -----------------------------------------------------------------------------------------------------
@@ -405,3 +409,64 @@ async def test_other_files_are_watched_from_then_on(secret: Path, tmp_path: Path
         assert await watch.calls_after(LOOK_SECONDS * 4) == 2
         change(other, "written")
         assert await watch.calls_after(LOOK_SECONDS * 2) == 1
+
+
+# --- clients, the company's proxy, pipes ------------------------------------------------------------------------------
+
+
+async def test_clients_are_taken_up(tmp_path: Path) -> None:
+    """A client more, a right less and a key in a file that changed are in force without a restart."""
+    keys = tmp_path / "keys"
+    keys.write_text("sentinel-key-1\n")
+    desk = Desk(
+        tmp_path,
+        YAML.replace("{client_key: sentinel-key}", f"{{clients: [{{name: erp, key_file: '{keys}'}}]}}"),
+    )
+    assert keys in desk.rotation.files()
+    keys.write_text("sentinel-key-1\nsentinel-key-2\n")
+    assert event("reloaded", changed=["listen.clients"]) in await desk.look()
+    assert len(desk.applied[-1].listen.clients[0].keys) == 2
+    events = await desk.change("name: erp,", "name: erp, allowed_methods: [GET],")
+    assert events == [event("reloaded", changed=["listen.clients"])]
+    assert desk.applied[-1].listen.clients[0].allowed_methods == ("GET",)
+    assert desk.renewals == []
+
+
+async def test_credentials_for_the_company_s_proxy_are_taken_up(tmp_path: Path) -> None:
+    """User and password for the way out change without a restart; the way itself does not."""
+    secret = tmp_path / "secret"
+    secret.write_text("sentinel-1\n")
+    desk = Desk(
+        tmp_path,
+        f"{YAML}\nupstream: {{proxy_url: 'http://a:1', proxy_username: sentinel, proxy_password_file: '{secret}'}}\n",
+    )
+    assert secret in desk.rotation.files()
+    secret.write_text("sentinel-2\n")
+    assert await desk.look() == [event("reloaded", changed=["upstream.proxy_password"])]
+    assert await desk.change("http://a:1", "http://a:2") == [
+        event("reloaded", changed=[]),
+        waiting("upstream.proxy_url"),
+    ]
+
+
+async def test_credentials_that_are_visibly_wrong_are_told_when_they_come(desk: Desk) -> None:
+    """New credentials are tried at once, so that what is visibly wrong with them is told first."""
+    events = await desk.change("password: sentinel-password", "password: \"'sentinel-password'\"")
+    assert [told["event"] for told in events] == ["credentials.doubtful", "configuration.reloaded"]
+    assert events[0]["setting"] == "oauth.password"
+
+
+async def test_a_pipe_is_not_watched(tmp_path: Path) -> None:
+    """What a pipe gave once is in force until the restart, and reading anew finds the same."""
+    reading, writing = os.pipe()
+    os.write(writing, b"sentinel-password\n")
+    os.close(writing)
+    try:
+        desk = Desk(
+            tmp_path,
+            YAML.replace("password: sentinel-password", f"password_file: /dev/fd/{reading}"),
+        )
+        assert desk.rotation.files() == {desk.file}
+        assert await desk.change("level: info", "level: debug") == [event("reloaded", changed=["log.level"])]
+    finally:
+        os.close(reading)

@@ -9,6 +9,7 @@ import trustme
 
 from proxy.errors import ConfigError
 from proxy.settings import load
+from tests.settings_table import ROWS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,105 +22,14 @@ CREDENTIALS = {
     f"{P}OAUTH__PASSWORD": "made-up-password",
 }
 
-#: Variable without prefix: a text that differs from the default, and the value that the status page then shows.
-SAMPLES: dict[str, tuple[str, object]] = {
-    "LISTEN__HOST": ("::1", "::1"),
-    "LISTEN__PORT": (" 81 ", 81),
-    "LISTEN__UNIX_SOCKET": ("run/a.sock", "run/a.sock"),
-    "LISTEN__ALLOWED_HOSTS": ("proxy, [::1]", ["proxy", "[::1]"]),
-    "LISTEN__CLIENT_KEY": ("made-up-key", "set"),
-    "ADMIN__HOST": ("0.0.0.0", "0.0.0.0"),
-    "ADMIN__PORT": ("0", 0),
-    "UPSTREAM__URL": ("http://localhost:81", "http://localhost:81"),
-    "UPSTREAM__ALLOW_PLAINTEXT": ("true", True),
-    "UPSTREAM__ALLOWED_PATHS": ('["/a/", "/b"]', ["/a/", "/b"]),
-    "UPSTREAM__CONNECT_TIMEOUT_SECONDS": ("0.5", 0.5),
-    "UPSTREAM__RESPONSE_TIMEOUT_SECONDS": ("61", 61.0),
-    "UPSTREAM__MAX_CONNECTIONS": ("7", 7),
-    "UPSTREAM__IDLE_TIMEOUT_SECONDS": ("1e1", 10.0),
-    "UPSTREAM__KEEP_WARM": ("no", False),
-    "OAUTH__TOKEN_PATH": ("/oauth/token", "/oauth/token"),
-    "OAUTH__LOGOUT_PATH": ("/oauth/logout", "/oauth/logout"),
-    "OAUTH__CLIENT_ID": ("other", "set"),
-    "OAUTH__CLIENT_SECRET": ("other", "set"),
-    "OAUTH__USERNAME": ("other", "set"),
-    "OAUTH__PASSWORD": ("other", "set"),
-    "OAUTH__SCOPE": ("read write", "read write"),
-    "OAUTH__REFRESH_AHEAD_SECONDS": ("0", 0.0),
-    "OAUTH__WAIT_SECONDS": ("2.5", 2.5),
-    "OAUTH__REQUEST_TIMEOUT_SECONDS": ("3", 3.0),
-    "OAUTH__LOGOUT_ON_SHUTDOWN": ("YES", True),
-    "LIMITS__MAX_BODY_BYTES": ("1000", 1000),
-    "LIMITS__MAX_REPLAY_BYTES": ("0", 0),
-    "LIMITS__MAX_HEADER_BYTES": ("1000", 1000),
-    "LIMITS__MAX_HEADER_FIELDS": ("20", 20),
-    "LIMITS__MAX_TARGET_BYTES": ("100", 100),
-    "LIMITS__MAX_CONNECTIONS": ("5", 5),
-    "LIMITS__REQUEST_HEAD_TIMEOUT_SECONDS": ("1", 1.0),
-    "LIMITS__IDLE_TIMEOUT_SECONDS": ("2", 2.0),
-    "LIMITS__BODY_TIMEOUT_SECONDS": ("3", 3.0),
-    "LISTEN__CLIENTS": (
-        '[{"name": "erp", "key": "made-up-key"}]',
-        [
-            {
-                "name": "erp",
-                "keys": 1,
-                "key_file": None,
-                "certificate": None,
-                "allowed_paths": None,
-                "allowed_methods": None,
-                "requests_per_second": None,
-            }
-        ],
-    ),
-    "LISTEN__ANSWER_LOGIN": ("true", True),
-    "UPSTREAM__PROXY_URL": ("http://proxy.example:3128", "http://proxy.example:3128"),
-    "UPSTREAM__PROXY_USERNAME": ("made-up-user", "set"),
-    "UPSTREAM__PROXY_PASSWORD": ("made-up-password", "set"),
-    "UPSTREAM__MAX_AGE_SECONDS": ("0", 0.0),
-    "UPSTREAM__TRANSPORT": ("asyncio", "asyncio"),
-    "ORDERS__STORE": ("orders.db", "orders.db"),
-    "ORDERS__STORE_PASSWORD": ("made-up-password", "set"),
-    "ORDERS__REMEMBER_SECONDS": ("60", 60.0),
-    "ORDERS__GUARD_SECONDS": ("30", 30.0),
-    "PACING__REQUESTS_PER_SECOND": ("0.5", 0.5),
-    "PACING__MAX_WAIT_SECONDS": ("4", 4.0),
-    "SHUTDOWN__DELAY_SECONDS": ("5", 5.0),
-    "SHUTDOWN__GRACE_SECONDS": ("6", 6.0),
-    "LOG__LEVEL": ("debug", "debug"),
-    "LOG__FORMAT": ("console", "console"),
-    "TELEMETRY__OTLP_ENDPOINT": ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
-}
-#: Variables that name a file which has to exist.
-FILES = (
-    "LISTEN__CLIENT_KEY",
-    "UPSTREAM__PROXY_USERNAME",
-    "UPSTREAM__PROXY_PASSWORD",
-    "ORDERS__STORE_PASSWORD",
-    "OAUTH__CLIENT_ID",
-    "OAUTH__CLIENT_SECRET",
-    "OAUTH__USERNAME",
-    "OAUTH__PASSWORD",
-)
-#: Variables that name a PEM file which has to exist.
-PEM_FILES = (
-    "UPSTREAM__CA_FILE",
-    "LISTEN__TLS_CERTIFICATE_FILE",
-    "LISTEN__TLS_KEY_FILE",
-    "LISTEN__TLS_CLIENT_CA_FILE",
-)
-#: What has to be set as well.
-_PROXY = {
-    f"{P}UPSTREAM__PROXY_URL": "http://proxy.example:3128",
-    f"{P}UPSTREAM__PROXY_USERNAME": "made-up-user",
-    f"{P}UPSTREAM__PROXY_PASSWORD": "made-up-password",
-}
-NEEDED = {
-    "UPSTREAM__PROXY_USERNAME": _PROXY,
-    "UPSTREAM__PROXY_PASSWORD": _PROXY,
-    "ORDERS__STORE_PASSWORD": {f"{P}ORDERS__STORE": "redis://cache.example"},
-    "ORDERS__GUARD_SECONDS": {f"{P}ORDERS__STORE": "memory"},
-}
+#: The settings that a text can set by itself, and those that may be read from a file of their own.
+SAMPLES = [path for path, row in ROWS.items() if row.sample is not None]
+FILES = [path for path in ROWS if f"{path}_file" in ROWS]
+
+
+def variable(path: str) -> str:
+    """Name the environment variable of a setting."""
+    return P + path.replace(".", "__").upper()
 
 
 def path_of(name: str) -> str:
@@ -135,35 +45,38 @@ def problems(env: dict[str, str], path: Path | None = None) -> list[str]:
 
 
 def test_the_samples_are_complete() -> None:
-    """Every setting is tried below."""
-    names = {*SAMPLES, *(f"{name}_FILE" for name in FILES), *PEM_FILES}
-    assert {path_of(name) for name in names} == set(load(None, CREDENTIALS).effective())
+    """Every setting is tried below, but for those that name a PEM file, which have tests of their own."""
+    tried = {*SAMPLES, *(f"{path}_file" for path in FILES)}
+    assert {path for path in ROWS if path not in tried} == {
+        "upstream.ca_file",
+        "listen.tls_certificate_file",
+        "listen.tls_key_file",
+        "listen.tls_client_ca_file",
+    }
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_every_setting_can_come_from_the_environment(name: str) -> None:
+@pytest.mark.parametrize("path", SAMPLES)
+def test_every_setting_can_come_from_the_environment(path: str) -> None:
     """A variable sets its own setting to what its text means, and no other."""
-    text, expected = SAMPLES[name]
-    env = CREDENTIALS | {key: held for key, held in NEEDED.get(name, {}).items() if key != P + name}
+    row = ROWS[path]
+    assert row.sample is not None
+    env = CREDENTIALS | {variable(other): text for other, text in row.needs.items()}
+    after = load(None, env | {variable(path): row.sample}).effective()
     before = load(None, CREDENTIALS).effective()
-    for variable, held in env.items():
-        if variable not in CREDENTIALS:
-            before[path_of(variable.removeprefix(P))] = (
-                "set" if "_PASSWORD" in variable or "_USERNAME" in variable else held
-            )
-    after = load(None, env | {P + name: text}).effective()
-    assert after == before | {path_of(name): expected}
+    for other, text in row.needs.items():
+        before[other] = "set" if f"{other}_file" in ROWS else text
+    assert after == before | {path: row.sample if row.shown is ... else row.shown}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_every_secret_file_can_come_from_the_environment(name: str, tmp_path: Path) -> None:
-    """A variable may name the file that holds a credential or the client key."""
+@pytest.mark.parametrize("path", FILES)
+def test_every_secret_file_can_come_from_the_environment(path: str, tmp_path: Path) -> None:
+    """A variable may name the file that holds a credential or a key."""
     file = tmp_path / "secret"
     file.write_text("from-the-file\n")
-    every = CREDENTIALS | NEEDED.get(name, {})
-    env = {key: text for key, text in every.items() if key != P + name}
-    settings = load(None, env | {f"{P}{name}_FILE": str(file)})
-    section, key = path_of(name).split(".")
+    env = CREDENTIALS | {variable(other): text for other, text in ROWS[path].needs.items()}
+    env.pop(variable(path), None)
+    settings = load(None, env | {f"{variable(path)}_FILE": str(file)})
+    section, key = path.split(".")
     value = getattr(getattr(settings, section), key)
     assert (value if isinstance(value, str) else value.reveal()) == "from-the-file"
     assert getattr(getattr(settings, section), f"{key}_file") == file
@@ -245,13 +158,13 @@ def test_a_text_that_means_nothing_is_refused(name: str, text: str, told: str) -
     assert problems(CREDENTIALS | {P + name: text}) == [f"{path_of(name)} (from {P}{name}): {told}"]
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLES if not name.startswith("OAUTH__")])
-def test_an_empty_variable_means_not_set(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in SAMPLES if not path.startswith("oauth.")])
+def test_an_empty_variable_means_not_set(path: str, tmp_path: Path) -> None:
     """With an empty text a setting has its default, whatever the file says."""
     config = tmp_path / "config.yaml"
     config.write_text("listen: {port: 81}\nupstream: {max_connections: 2}\nlog: {format: json}\n")
-    effective = load(config, CREDENTIALS | {P + name: ""}).effective()
-    assert effective[path_of(name)] == load(None, CREDENTIALS).effective()[path_of(name)]
+    effective = load(config, CREDENTIALS | {variable(path): ""}).effective()
+    assert effective[path] == ROWS[path].default
 
 
 @pytest.mark.parametrize("name", CREDENTIALS)

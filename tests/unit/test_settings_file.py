@@ -85,6 +85,8 @@ SYNTAX = [
     ("oauth:\n  password: !word x", "line 2, column 13", "a value begins with an exclamation", "Put the value in quotes"),
     ("oauth:\n  password: !<w ord", "line 2, column 16", "a value begins with an exclamation", "Put the value in quotes"),
     ("oauth:\n  password: wo: rd", "line 2, column 15", "a colon with a space", "Put a value with a colon in quotes"),
+    ("listen:\n  port: 1\n   host: word", "line 3, column 8", "the line is indented deeper", "Indent the lines"),
+    ("listen:\n  port: 1\n\n   host:", "line 4, column 8", "the line is indented deeper", "Indent the lines"),
     ("oauth\nlisten: {}", "line 2, column 7", "a colon with a space", "Put a value with a colon in quotes"),
     ("oauth:\n  password: 'word", "line 2, column 18", "a quote is opened", "Close it"),
     ('oauth:\n  password: "\\word"', "line 2, column 14", "a backslash", "Use single quotes"),

@@ -112,6 +112,10 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
             "listen.port: 1",
             "listen.port: must be split at the dot: the section first, the rest indented below it.",
         ),
+        (
+            "listen:\n  port: 1\n  admin:\n    port: 2",
+            "listen.admin: is not a setting, but a section of its own. Begin it at the margin, with its settings indented below it.",
+        ),
         ("listen: {port:81}", "listen.port: needs a space after the colon."),
         ("listen: 8080", "listen: must be a group of settings, each on a line of its own and indented."),
         ("listen: [port]", "listen: must be a group of settings, each on a line of its own and indented."),

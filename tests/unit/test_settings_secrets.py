@@ -187,7 +187,7 @@ def test_all_four_are_required() -> None:
     [
         ("oauth.client_id", f"{SENTINEL}:x", 'must not contain ":", which separates it from the secret (RFC 7617, section 2).'),
         ("oauth.client_id", f"{SENTINEL}\x7f", "must be one line of UTF-8 text without control characters."),
-        ("oauth.client_secret", f"{SENTINEL}\n{SENTINEL}", "must be one line of UTF-8 text without control characters."),
+        ("oauth.client_secret", f"{SENTINEL}\n{SENTINEL}", "must be one line, but a line break stands after 10 characters. Remove it and what stands behind it."),
         ("oauth.username", f"{SENTINEL}\t", "must be one line of UTF-8 text without control characters."),
         ("oauth.password", f"\x85{SENTINEL}", "must be one line of UTF-8 text without control characters."),
         *(
@@ -336,3 +336,59 @@ def test_settings_made_from_data_show_no_secret_either() -> None:
     with pytest.raises(ConfigError) as caught:
         judge({"oauth": oauth, "listen": {"client_key": f"{SENTINEL} "}}, {})
     assert SENTINEL not in f"{caught.value} {caught.value!r}"
+
+
+@pytest.mark.parametrize("path", SECRETS)
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (f"{SENTINEL} #x", "is cut at the # with a space before it, where YAML begins a comment"),
+        (f"{SENTINEL}\t# x", "is cut at the # with a space before it, where YAML begins a comment"),
+        (f"{SENTINEL}\n    x", "stands on several lines, which YAML joins"),
+        (f'"{SENTINEL}\n    x"', "stands on several lines, which YAML joins"),
+        (f"&x {SENTINEL}", "begins with &, which YAML takes for a name of its own"),
+    ],
+)
+def test_a_secret_that_yaml_would_change_is_refused(path: str, value: str, told: str, tmp_path: Path) -> None:
+    """What YAML would cut or join without a word is told, with the way out."""
+    section, key = path.split(".")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"{section}:\n  {key}: {value}\n")
+    assert problems(config, without(path)) == [f"{path}: {told}. Put the whole value in quotes, on one line."]
+
+
+@pytest.mark.parametrize("path", SECRETS)
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("'made-up #x' # a comment", "made-up #x"),
+        ('"made-up-x" # a comment', "made-up-x"),
+        ("made-up#x", "made-up#x"),
+        ("made-up-x\n  # a comment", "made-up-x"),
+        ("|-\n    made-up-x", "made-up-x"),
+        ("!!str made-up-x", "made-up-x"),
+    ],
+)
+def test_a_secret_that_yaml_leaves_alone_is_taken(path: str, text: str, value: str, tmp_path: Path) -> None:
+    """A comment behind quotes or on a line of its own, and a # inside a word, change nothing."""
+    if path == "listen.client_key" and " " in value:
+        value = text = "made-up-x"
+    section, key = path.split(".")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"{section}:\n  {key}: {text}\n")
+    assert value_of(load(config, without(path)), path) == value
+
+
+def test_a_comment_behind_other_values_is_taken(tmp_path: Path) -> None:
+    """Only of credentials a comment is more likely a part of the value."""
+    config = tmp_path / "config.yaml"
+    config.write_text("upstream:\n  url: https://api.example # the test\n")
+    assert load(config, CREDENTIALS).upstream.url == "https://api.example"
+
+
+def test_a_key_of_a_client_is_not_cut_either(tmp_path: Path) -> None:
+    """The keys in the list of clients are credentials as well."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"listen:\n  clients:\n    - name: a\n      key: {SENTINEL} #x\n")
+    (told,) = problems(config, CREDENTIALS)
+    assert told.startswith("listen.clients[0].key: is cut at the #")

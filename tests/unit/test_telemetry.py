@@ -311,6 +311,15 @@ def test_a_span_says_what_the_access_line_says() -> None:
             True,
         ),
         (
+            {"status": 401, "code": "40103", "client": "shop", "client_address": "10.0.0.7"},
+            {
+                "telenor_proxy.code": "40103",
+                "telenor_proxy.client": "shop",
+                "client.address": "10.0.0.7",
+            },
+            False,
+        ),
+        (
             {"status": 201, "error": "connection_terminated", "outcome": "unknown"},
             {"error.type": "connection_terminated", "telenor_proxy.outcome": "unknown"},
             True,

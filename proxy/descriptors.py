@@ -1,0 +1,104 @@
+"""How many files, and so connections, this process may have open (RLIMIT_NOFILE), and how they are shared out.
+
+Each connection takes a descriptor. Where the limit is below what the settings allow, clients must not use up what the admin listener, the
+API, the token endpoint and files need: then probes would fail and no call would reach the API.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from proxy.settings import Settings
+
+#: For everything but clients and the API: standard streams, the event loop, listening sockets (some 15), probes and scrapes (8),
+#: the token endpoint, name servers, files being read, a store (8).
+OWN: Final = 32
+#: For clients that are being turned away.
+PASSING: Final = 32
+#: Under a limit so low that these would be much of it, they are a quarter and an eighth.
+_OWN_PART: Final = 4
+_PASSING_PART: Final = 8
+
+
+class Share(NamedTuple):
+    """What fits. limit: open files at most, None without a limit. clients, upstream: connections at once.
+
+    is_short: fewer than the settings allow.
+    """
+
+    limit: int | None
+    clients: int
+    upstream: int
+    is_short: bool
+
+
+def limit() -> int | None:
+    """Return how many files this process may have open; None where there is no limit, or none is known."""
+    with contextlib.suppress(ImportError, OSError):
+        import resource  # noqa: PLC0415 # not on Windows
+
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return None if soft == resource.RLIM_INFINITY else soft
+    return None
+
+
+def ceiling(most: int | None) -> int | None:
+    """Return the descriptor from which on a client's connection would use what is kept for the rest. most: as of `limit`.
+
+    A new descriptor has the lowest free number (POSIX, open), so one this high says that all below are in use.
+    """
+    return None if most is None else most - _own(most)
+
+
+def share(settings: Settings, most: int | None) -> Share:
+    """Share out so many descriptors (as of `limit`) between clients and the API: what the settings allow, if that fits."""
+    clients, upstream = settings.limits.max_connections, settings.upstream.max_connections
+    if most is None:
+        return Share(None, clients, upstream, is_short=False)
+    free = most - _own(most) - min(PASSING, most // _PASSING_PART)
+    if clients + upstream <= free:
+        return Share(most, clients, upstream, is_short=False)
+    # A client has one call at a time: more connections to the API than clients would serve nobody.
+    upstream = max(1, min(upstream, free // 2))
+    return Share(most, max(1, min(clients, free - upstream)), upstream, is_short=True)
+
+
+def fitted(settings: Settings, most: int | None) -> Settings:
+    """Return the settings with the two limits on connections lowered to what fits."""
+    fits = share(settings, most)
+    return dataclasses.replace(
+        settings,
+        limits=dataclasses.replace(settings.limits, max_connections=fits.clients),
+        upstream=dataclasses.replace(settings.upstream, max_connections=fits.upstream),
+    )
+
+
+def status(settings: Settings, most: int | None) -> dict[str, object]:
+    """Return what `/status` shows: `descriptors` (None without a limit), `clients` and `upstream` that fit, and `detail` if that is too few."""
+    fits = share(settings, most)
+    return {
+        "descriptors": fits.limit,
+        "clients": fits.clients,
+        "upstream": fits.upstream,
+        "detail": why_short(settings, most),
+    }
+
+
+def why_short(settings: Settings, most: int | None) -> str | None:
+    """Say that not all connections fit that the settings allow, and what to do; None if they do."""
+    fits = share(settings, most)
+    if not fits.is_short:
+        return None
+    return (
+        f"The process may have {fits.limit} files open at once, too few for limits.max_connections "
+        f"({settings.limits.max_connections}) and upstream.max_connections ({settings.upstream.max_connections}): it serves "
+        f"{fits.clients} clients at once, with {fits.upstream} connections to the API. Raise the hard limit (ulimit -Hn; systemd: "
+        "LimitNOFILE=; Docker: --ulimit nofile=), or lower the two settings."
+    )
+
+
+def _own(most: int) -> int:
+    return min(OWN, most // _OWN_PART)

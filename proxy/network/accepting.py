@@ -1,0 +1,129 @@
+"""Listening sockets: takes clients in, and goes on when descriptors run out.
+
+Laws
+1. A client's connection never takes a descriptor that is kept for the admin listener, the API and files: it is closed instead.
+2. When the system has none left, accepting pauses; it never spins. Both are told once a minute at most.
+
+aiofastnet's own server has a fault here: out of descriptors, it calls a method that sockets lack, and is called again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from typing import TYPE_CHECKING, Final
+
+import aiofastnet
+import structlog
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable, Sequence
+
+#: Connections that the kernel completes before they are accepted.
+BACKLOG: Final = 1024
+#: Connections taken in one turn of the event loop, so that a storm of them does not hold up calls.
+_MOST_PER_TURN: Final = 64
+#: Seconds until accepting is tried again (asyncio takes 1).
+RETRY_SECONDS: Final = 0.5
+#: Seconds between two log events.
+TELL_SECONDS: Final = 60.0
+_NO_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+log = structlog.get_logger("proxy.network")
+
+
+class Accepting:
+    """Accepts on bound sockets, which it owns, until `close`. Built inside a running event loop.
+
+    ceiling: see `descriptors.ceiling`.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        factory: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+        ceiling: int | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sockets = tuple(sockets)
+        self._factory = factory
+        self._tls = tls
+        self._ceiling = ceiling
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._told_at: float | None = None
+        for listening in self._sockets:
+            listening.setblocking(False)
+            listening.listen(BACKLOG)
+            self._resume(listening)
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening sockets; none once it is closed."""
+        return self._sockets
+
+    def close(self) -> None:
+        """Accept no more. Connections stay as they are."""
+        sockets, self._sockets = self._sockets, ()
+        for listening in sockets:
+            retry = self._retries.pop(listening, None)
+            if retry is not None:
+                retry.cancel()
+            self._loop.remove_reader(listening)
+            listening.close()
+
+    def _resume(self, listening: socket.socket) -> None:
+        self._retries.pop(listening, None)
+        self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_MOST_PER_TURN):
+            try:
+                connected, _ = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                # Other errors are of the one connection, which has gone meanwhile (Linux, accept(2)).
+                if error.errno in _NO_RESOURCES:
+                    self._pause(listening)
+                    return
+                continue
+            if self._ceiling is not None and connected.fileno() >= self._ceiling:
+                connected.close()
+                self._tell()
+                continue
+            task = self._loop.create_task(self._begin(connected))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, connected: socket.socket) -> None:
+        """Put a protocol on a connection; one that ends before its TLS handshake is over is nobody's concern."""
+        try:
+            connected.setblocking(False)
+            await aiofastnet.connect_accepted_socket(self._loop, self._factory, connected, ssl=self._tls)
+        except BaseException as error:
+            connected.close()
+            if not isinstance(error, OSError):  # TLS errors and timeouts are some
+                raise
+
+    def _pause(self, listening: socket.socket) -> None:
+        self._loop.remove_reader(listening)
+        self._retries[listening] = self._loop.call_later(RETRY_SECONDS, self._resume, listening)
+        self._tell()
+
+    def _tell(self) -> None:
+        now = self._loop.time()
+        if self._told_at is not None and now - self._told_at < TELL_SECONDS:
+            return
+        self._told_at = now
+        with contextlib.suppress(Exception):  # accepting goes on whatever becomes of the log
+            log.warning(
+                "listener.out_of_descriptors",
+                detail="Clients are turned away without an answer: the process has too many files and connections open. Let "
+                "clients keep or close their connections, or raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; Docker: "
+                "--ulimit nofile=).",
+            )

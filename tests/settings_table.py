@@ -1,0 +1,151 @@
+"""What is promised of each setting, in one row: the tests of the settings go through them all.
+
+A new setting needs its row here, and no other list of settings in a test.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The least and the greatest value taken, and the nearest ones that are not.
+Bounds = tuple[str, str, str, str]
+
+HOUR: Bounds = ("0.001", "3600", "0", "3600.5")
+CLIENTS = json.dumps([{"name": "erp", "key": "made-up-key"}])
+CLIENTS_SHOWN = [
+    {
+        "name": "erp",
+        "keys": 1,
+        "key_file": None,
+        "certificate": None,
+        "allowed_paths": None,
+        "allowed_methods": None,
+        "requests_per_second": None,
+    }
+]
+
+
+class Row(NamedTuple):
+    """A setting.
+
+    default: as the status page shows it, with nothing but the credentials set. sample: a text for its environment variable that means
+    something else; None if that names a file which has to exist. shown: what the status page then shows, if not the text itself.
+    bounds: of a number. needs: what has to be set as well, by path.
+    """
+
+    default: object
+    sample: str | None = None
+    shown: object = ...
+    bounds: Bounds | None = None
+    needs: Mapping[str, str] = {}
+
+
+ROWS: Mapping[str, Row] = {
+    "listen.host": Row("127.0.0.1", sample="::1"),
+    "listen.port": Row(8080, sample=" 81 ", shown=81, bounds=("0", "65535", "-1", "65536")),
+    "listen.unix_socket": Row(None, sample="run/a.sock"),
+    "listen.allowed_hosts": Row(
+        ["localhost", "127.0.0.1", "[::1]"], sample="proxy, [::1]", shown=["proxy", "[::1]"]
+    ),
+    "listen.client_key": Row("not set", sample="made-up-key", shown="set"),
+    "listen.client_key_file": Row(None),
+    "listen.clients": Row(None, sample=CLIENTS, shown=CLIENTS_SHOWN),
+    "listen.tls_certificate_file": Row(None),
+    "listen.tls_key_file": Row(None),
+    "listen.tls_client_ca_file": Row(None),
+    "listen.answer_login": Row(False, sample="true", shown=True),
+    "admin.host": Row("127.0.0.1", sample="0.0.0.0"),
+    "admin.port": Row(9090, sample="0", shown=0, bounds=("0", "65535", "-1", "65536")),
+    "upstream.url": Row("https://api.telenor.no", sample="http://localhost:81"),
+    "upstream.allow_plaintext": Row(False, sample="true", shown=True),
+    "upstream.ca_file": Row(None),
+    "upstream.proxy_url": Row(None, sample="http://proxy.example:3128"),
+    "upstream.proxy_username": Row(
+        "not set",
+        sample="made-up-user",
+        shown="set",
+        needs={
+            "upstream.proxy_url": "http://proxy.example:3128",
+            "upstream.proxy_password": "made-up-password",
+        },
+    ),
+    "upstream.proxy_username_file": Row(None),
+    "upstream.proxy_password": Row(
+        "not set",
+        sample="made-up-password",
+        shown="set",
+        needs={"upstream.proxy_url": "http://proxy.example:3128", "upstream.proxy_username": "made-up-user"},
+    ),
+    "upstream.proxy_password_file": Row(None),
+    "upstream.allowed_paths": Row(
+        [
+            "/corporate-mobile-subscriptions/",
+            "/corporate-accounts/",
+            "/corporate-agreements/",
+            "/organizations/",
+        ],
+        sample='["/a/", "/b"]',
+        shown=["/a/", "/b"],
+    ),
+    "upstream.connect_timeout_seconds": Row(5, sample="0.5", shown=0.5, bounds=HOUR),
+    "upstream.response_timeout_seconds": Row(60, sample="61", shown=61.0, bounds=HOUR),
+    "upstream.max_connections": Row(100, sample="7", shown=7, bounds=("1", "1000000", "0", "1000001")),
+    "upstream.idle_timeout_seconds": Row(30, sample="1e1", shown=10.0, bounds=HOUR),
+    "upstream.max_age_seconds": Row(300, sample="0", shown=0.0, bounds=("0", "86400", "-0.1", "86401")),
+    "upstream.keep_warm": Row(True, sample="no", shown=False),
+    "upstream.transport": Row("fast", sample="asyncio"),
+    "oauth.token_path": Row("/oauth/v2/token", sample="/oauth/token"),
+    "oauth.logout_path": Row("/oauth/v2/logout", sample="/oauth/logout"),
+    "oauth.client_id": Row("set", sample="other", shown="set"),
+    "oauth.client_id_file": Row(None),
+    "oauth.client_secret": Row("set", sample="other", shown="set"),
+    "oauth.client_secret_file": Row(None),
+    "oauth.username": Row("set", sample="other", shown="set"),
+    "oauth.username_file": Row(None),
+    "oauth.password": Row("set", sample="other", shown="set"),
+    "oauth.password_file": Row(None),
+    "oauth.scope": Row(None, sample="read write"),
+    "oauth.refresh_ahead_seconds": Row(300, sample="0", shown=0.0, bounds=("0", "86400", "-0.1", "86401")),
+    "oauth.wait_seconds": Row(10, sample="2.5", shown=2.5, bounds=HOUR),
+    "oauth.request_timeout_seconds": Row(10, sample="3", shown=3.0, bounds=HOUR),
+    "oauth.logout_on_shutdown": Row(False, sample="YES", shown=True),
+    "limits.max_body_bytes": Row(
+        10485760, sample="1000", shown=1000, bounds=("1", "1099511627776", "0", "1099511627777")
+    ),
+    "limits.max_replay_bytes": Row(
+        1048576, sample="0", shown=0, bounds=("0", "1073741824", "-1", "1073741825")
+    ),
+    "limits.max_header_bytes": Row(
+        32768, sample="1000", shown=1000, bounds=("256", "1048576", "255", "1048577")
+    ),
+    "limits.max_header_fields": Row(128, sample="20", shown=20, bounds=("1", "10000", "0", "10001")),
+    "limits.max_target_bytes": Row(8192, sample="100", shown=100, bounds=("1", "1048576", "0", "1048577")),
+    "limits.max_connections": Row(1000, sample="5", shown=5, bounds=("1", "1000000", "0", "1000001")),
+    "limits.request_head_timeout_seconds": Row(15, sample="1", shown=1.0, bounds=HOUR),
+    "limits.idle_timeout_seconds": Row(75, sample="2", shown=2.0, bounds=HOUR),
+    "limits.body_timeout_seconds": Row(30, sample="3", shown=3.0, bounds=HOUR),
+    "pacing.requests_per_second": Row(
+        None, sample="0.5", shown=0.5, bounds=("0.001", "100000", "0", "100001")
+    ),
+    "pacing.max_wait_seconds": Row(10, sample="4", shown=4.0, bounds=HOUR),
+    "orders.store": Row(None, sample="orders.db"),
+    "orders.store_password": Row(
+        "not set", sample="made-up-password", shown="set", needs={"orders.store": "redis://cache.example"}
+    ),
+    "orders.store_password_file": Row(None),
+    "orders.remember_seconds": Row(
+        86400, sample="60", shown=60.0, bounds=("0.001", "2678400", "0", "2678401")
+    ),
+    "orders.guard_seconds": Row(
+        0, sample="30", shown=30.0, bounds=("0", "86400", "-1", "86401"), needs={"orders.store": "memory"}
+    ),
+    "shutdown.delay_seconds": Row(0, sample="5", shown=5.0, bounds=("0", "3600", "-1", "3601")),
+    "shutdown.grace_seconds": Row(30, sample="6", shown=6.0, bounds=HOUR),
+    "log.level": Row("info", sample="debug"),
+    "log.format": Row("auto", sample="console"),
+    "telemetry.otlp_endpoint": Row(None, sample="http://127.0.0.1:4318"),
+}

@@ -1,0 +1,295 @@
+"""The way of log lines out: in order, in few system calls, never in the way of the event loop, and with every loss counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from proxy import logs
+from proxy.output import FULL, LATE, MOST_QUEUED, TELL_SECONDS, LineWriter, Losses, complaint
+from proxy.settings import LogSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Seconds. What takes longer is broken.
+DEADLINE = 20.0
+LINE = b"x" * 999 + b"\n"
+
+full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")  # noqa: PTH110 # a device
+unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")
+
+
+class Complaints:
+    """Stands for standard error, and for the clock."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.now = 0.0
+        self.came = threading.Event()
+
+    def __call__(self, text: str) -> None:
+        """Take one."""
+        self.texts.append(text)
+        self.came.set()
+
+    def time(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """Give a pipe, as (read, write); both ends are closed in the end."""
+    reading, writing = os.pipe()
+    yield reading, writing
+    for end in (reading, writing):
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+@pytest.fixture
+def datagrams() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give a pair on which each system call that writes is one message, as (read, write)."""
+    writing, reading = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    reading.settimeout(DEADLINE)
+    with writing, reading:
+        yield reading, writing
+
+
+def drain(reading: int, expected: int) -> bytes:
+    """Read so many bytes."""
+    got = b""
+    while len(got) < expected:
+        got += os.read(reading, 1 << 20)
+    return got
+
+
+@unix
+def test_without_an_event_loop_a_line_leaves_at_once(
+    datagrams: tuple[socket.socket, socket.socket],
+) -> None:
+    """What is said before and after the loop is not kept back."""
+    reading, writing = datagrams
+    writer = LineWriter(writing.fileno())
+    writer.write(b"one\n")
+    assert reading.recv(100) == b"one\n"
+    writer.write(b"two\n")
+    writer.flush()
+    assert reading.recv(100) == b"two\n"
+    assert writer.write_out()
+
+
+@unix
+async def test_the_lines_of_one_turn_leave_in_one_system_call(
+    datagrams: tuple[socket.socket, socket.socket],
+) -> None:
+    """They are batched until the event loop goes on, in order; the next turn's lines leave with the next turn."""
+    reading, writing = datagrams
+    writer = LineWriter(writing.fileno())
+    writer.write(b"one\n")
+    writer.flush()
+    writer.write(b"two\n")
+    await asyncio.sleep(0)
+    assert reading.recv(100) == b"one\ntwo\n"
+    writer.write(b"three\n")
+    await asyncio.sleep(0)
+    assert reading.recv(100) == b"three\n"
+    assert writer.write_out()
+
+
+def test_no_line_is_lost_at_the_end(pipe: tuple[int, int]) -> None:
+    """What the last turn of an event loop said, and what comes after it, leaves when the writer is told that it is over."""
+    reading, writing = pipe
+    writer = LineWriter(writing)
+    loop = asyncio.new_event_loop()
+
+    async def last_turn() -> None:
+        loop.call_soon(loop.stop)
+        writer.write(b"one\n")
+
+    with contextlib.suppress(RuntimeError):
+        loop.run_until_complete(last_turn())
+    loop.close()
+    writer.write(b"two\n")
+    assert writer.write_out()
+    assert writer.write_out()
+    assert os.read(reading, 100) == b"one\ntwo\n"
+
+
+async def test_threads_may_write_too(pipe: tuple[int, int]) -> None:
+    """Lines of several threads are whole, and none is missing."""
+    reading, writing = pipe
+    writer = LineWriter(writing)
+    lines = {f"{number}-{each}".encode() for number in range(4) for each in range(200)}
+
+    def write(number: int) -> None:
+        for each in range(200):
+            writer.write(f"{number}-{each}\n".encode())
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in (0, 1, 2)]
+    for thread in threads:
+        thread.start()
+    write(3)
+    for thread in threads:
+        thread.join()
+    assert writer.write_out()
+    got = drain(reading, sum(len(line) + 1 for line in lines))
+    assert set(got.split()) == lines
+
+
+async def test_a_pipe_that_is_not_read_stops_nothing(pipe: tuple[int, int]) -> None:
+    """Lines are queued up to the bound; further ones are dropped and counted, and standard error gets one line."""
+    reading, writing = pipe
+    complaints = Complaints()
+    writer = LineWriter(writing, complain=complaints, now=complaints.time)
+    written = (MOST_QUEUED // len(LINE)) * 2
+    for _ in range(written):
+        writer.write(LINE)
+        await asyncio.sleep(0)
+    lost, reason = writer.losses
+    assert reason is not None
+    kept = (written - lost) * len(LINE)
+    # What is on its way into the pipe is the only thing that counts neither here nor there.
+    assert MOST_QUEUED - len(LINE) <= kept <= 2 * MOST_QUEUED
+    assert complaints.came.wait(DEADLINE)
+    assert complaints.texts == [complaint(FULL)]
+    assert drain(reading, kept) == LINE * (written - lost)
+    assert writer.write_out(DEADLINE)
+
+
+def test_the_end_waits_for_a_bounded_time(pipe: tuple[int, int]) -> None:
+    """A pipe that is never read does not hold up the end, and the end says so."""
+    reading, writing = pipe
+    complaints = Complaints()
+    writer = LineWriter(writing, complain=complaints)
+    writer.write(LINE * 100)
+    assert not writer.write_out(0.05)
+    assert complaints.came.wait(DEADLINE)
+    assert complaints.texts == [complaint(LATE)]
+    assert drain(reading, 100 * len(LINE)) == LINE * 100
+    assert writer.write_out(DEADLINE)
+
+
+def test_a_slow_reader_loses_no_line(pipe: tuple[int, int]) -> None:
+    """Where somebody has made the pipe non-blocking, a full one is waited for, and the flag, which others share, stays."""
+    reading, writing = pipe
+    os.set_blocking(writing, False)
+    writer = LineWriter(writing)
+    for _ in range(1000):
+        writer.write(LINE)
+    assert drain(reading, 1000 * len(LINE)) == LINE * 1000
+    assert writer.write_out()
+    assert not os.get_blocking(writing)
+    assert writer.losses == Losses(0, None)
+
+
+def test_a_reader_that_has_gone_ends_nothing(pipe: tuple[int, int]) -> None:
+    """Whoever stops reading the log does not stop the proxy; what it does not read is counted."""
+    reading, writing = pipe
+    os.close(reading)
+    complaints = Complaints()
+    writer = LineWriter(writing, complain=complaints)
+    writer.write(b"one\n")
+    writer.write(b"two\n")
+    assert writer.write_out()
+    assert writer.losses == Losses(2, "Broken pipe")
+
+
+@full
+async def test_a_full_disk_ends_nothing_and_is_told(tmp_path: Path) -> None:
+    """Lost lines are counted, standard error gets one line, and the log says how many are missing once it can be written again."""
+    complaints = Complaints()
+    path = tmp_path / "log"
+    path.touch()
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    writer = LineWriter(descriptor, complain=complaints, now=complaints.time)
+    structlog.configure(
+        processors=[logs._Renderer(logs.Redactor(), console=False)],
+        logger_factory=structlog.BytesLoggerFactory(writer),  # type: ignore[arg-type] # write and flush are all it uses
+        cache_logger_on_first_use=False,
+    )
+    try:
+        for number in range(3):
+            writer.write(b"lost\n")
+            await asyncio.sleep(0)
+            assert writer.write_out()
+            assert writer.losses == Losses(number + 1, "No space left on device")
+        disk = os.open(path, os.O_WRONLY)
+        os.dup2(disk, descriptor)  # there is room again
+        os.close(disk)
+        writer.write(b'{"event":"kept"}\n')
+        assert writer.write_out()
+        await asyncio.sleep(0)  # the event is logged from the event loop
+        await asyncio.sleep(0)
+        assert writer.write_out()
+    finally:
+        structlog.reset_defaults()
+        os.close(descriptor)
+    kept, restored = (json.loads(line) for line in path.read_text("ascii").splitlines())
+    assert kept == {"event": "kept"}
+    assert (restored["level"], restored["event"], restored["lost"]) == ("warning", "log.restored", 3)
+    assert writer.losses == Losses(3, None)
+    assert len(complaints.texts) == 1
+
+
+@full
+def test_trouble_is_told_at_a_bounded_rate() -> None:
+    """However many lines are lost, standard error gets a line every ten seconds at most."""
+    complaints = Complaints()
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    try:
+        writer = LineWriter(descriptor, complain=complaints, now=complaints.time)
+        for number in range(40):
+            complaints.now = number * TELL_SECONDS / 10
+            writer.write(b"lost\n")
+            assert writer.write_out()
+    finally:
+        os.close(descriptor)
+    assert len(complaints.texts) == 4
+    assert writer.losses.lost == 40
+
+
+def test_a_line_that_was_cut_is_ended_before_the_next(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up in the middle of a line leaves no two lines on one."""
+    reading, writing = pipe
+    complaints = Complaints()
+    writer = LineWriter(writing, complain=complaints)
+    write, calls = os.write, iter([4, None, None])
+
+    def cut(descriptor: int, data: memoryview) -> int:
+        if descriptor != writing:
+            return write(descriptor, data)
+        most = next(calls, len(data))
+        if most is None:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:most])
+
+    monkeypatch.setattr("proxy.output.os.write", cut)
+    writer.write(b"one, two\n")
+    assert writer.write_out()
+    writer.write(b"three\n")
+    assert writer.write_out()
+    assert os.read(reading, 100) == b"one,\nthree\n"
+    assert writer.losses.lost == 1
+
+
+def test_the_log_of_a_process_goes_this_way(tmp_path: Path) -> None:
+    """`configure` gives the writer of standard output."""
+    with (tmp_path / "out").open("w+") as file, contextlib.redirect_stdout(file):
+        writer = logs.configure(LogSettings(format="json"), logs.Redactor())
+        structlog.get_logger().info("a.b")
+        assert writer.write_out()
+        structlog.reset_defaults()
+        assert '"event":"a.b"' in (tmp_path / "out").read_text()
