@@ -109,6 +109,8 @@ class Attempt:
         exchange = self._exchange
         if exchange.client.lost:  # while something was waited for: nothing has begun, and nothing does
             raise ClientDisconnected
+        if exchange.order is not None and not exchange.order.is_sent:
+            raise RuntimeError("an order would leave without a record")
         request, body = exchange.request, exchange.body
         pieces: Iterator[bytes] = iter(())
         content: bytes | bytearray = exchange.kept or b""

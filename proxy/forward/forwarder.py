@@ -130,7 +130,7 @@ class Forwarder(Generic[T]):
         resent = replayed = False
         while True:
             connection = None
-            if token is not None and self._pacer is None and not resent:
+            if token is not None and self._pacer is None and exchange.order is None and not resent:
                 connection = self._pool.reuse()
             if connection is None or token is None:
                 connection, token = await self._prepare(exchange, token, resent=resent)

@@ -139,17 +139,17 @@ class Desk:
 
 
 class Order:
-    """An order that has a record, and is to be sent."""
+    """An order that has a record, and is to be sent. is_sent: the record says that its first byte may have left."""
 
     def __init__(self, keeper: Keeper, record: Record) -> None:
         self._keeper = keeper
         self._record = record
-        self._is_sent = False
+        self.is_sent = False
         self._is_over = False
 
     async def sent(self) -> None:
         """Record that its first byte leaves now. Raises `Failed`; then nothing may leave."""
-        if self._is_sent:
+        if self.is_sent:
             return
         keeper = self._keeper
         try:
@@ -165,7 +165,7 @@ class Order:
                 "too long." + _SEND_AGAIN,
                 outcome=NOT_SENT,
             ) from None
-        self._is_sent = True
+        self.is_sent = True
 
     async def answered(self, answer: Answer, code: str | None = None) -> None:
         """Record a final answer of the API. code: the API's error code in it, if it names one."""
@@ -221,11 +221,11 @@ class GuardedOrder(Order):
 
     async def sent(self) -> None:
         """Note that its first byte leaves now."""
-        self._is_sent = True
+        self.is_sent = True
 
     def left(self) -> None:
         """Note that its client has left before its answer was whole there."""
-        if self._recording is None and self._is_sent and not self._is_dropped():
+        if self._recording is None and self.is_sent and not self._is_dropped():
             self._recording = self._keeper.beside(self._remember())
             if self._ending is not None:
                 self._keeper.beside(self._settle(self._recording, self._ending))
