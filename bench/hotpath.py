@@ -6,6 +6,7 @@ It is what the proxy's own code costs, free of sockets, TLS and other processes;
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from proxy import logs
 from proxy.admin.metrics import Metrics
 from proxy.app import new_event_loop
+from proxy.clients.roster import Roster
+from proxy.clock import SystemClock
 from proxy.forward.client import ClientConnection, Service
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.pool import Pool, UpstreamConnection
@@ -86,14 +89,25 @@ class Pipe:
         """Know nothing."""
 
 
-class Rig:
-    """One client connection on one upstream connection."""
+def key(number: int) -> str:
+    """Return the key of a client."""
+    return f"key-of-the-client-{number}"
 
-    def __init__(self) -> None:
+
+class Rig:
+    """One client connection on one upstream connection. clients: so many are named in the settings, and the last of them calls."""
+
+    def __init__(self, clients: int = 0) -> None:
         environ = {
             f"TELENOR_PROXY_OAUTH__{name}": "made-up-value"
             for name in ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
         }
+        self._request = REQUEST
+        if clients:
+            named = [{"name": f"client-{number}", "key": key(number)} for number in range(clients)]
+            environ["TELENOR_PROXY_LISTEN__CLIENTS"] = json.dumps(named)
+            shown = f"X-Proxy-Key: {key(clients - 1)}\r\n\r\n"
+            self._request = REQUEST.replace(b"\r\n\r\n", b"\r\n" + shown.encode(), 1)
         settings = load(None, environ | {"TELENOR_PROXY_LOG__FORMAT": "json"})
         self._loop = asyncio.get_running_loop()
         upstream = Pool(
@@ -109,14 +123,19 @@ class Rig:
         def observe(record: Record) -> None:
             access_log(record)
             metrics(record)
+            roster.usage(record)
 
-        service = Service(
+        roster = Roster(settings, SystemClock(), bytes(32))
+        metrics.name_clients(roster.names)
+        forwarder = Forwarder(
             settings,
-            Forwarder(
-                settings, Tokens(), upstream, error_code=error_code_of, is_token_rejected=rejected_token
-            ),
-            observe,
+            Tokens(),
+            upstream,
+            error_code=error_code_of,
+            is_token_rejected=rejected_token,
+            rates=roster.rates,
         )
+        service = Service(settings, forwarder, observe, roster)
         self._client = ClientConnection(service, self._loop)
         self._done = self._loop.create_future()
         self._client.connection_made(Pipe(self._finished))  # type: ignore[arg-type] # as above
@@ -130,7 +149,7 @@ class Rig:
     async def request(self) -> None:
         """One request, answered."""
         self._done = self._loop.create_future()
-        self._client.data_received(REQUEST)
+        self._client.data_received(self._request)
         await self._done
 
     async def close(self) -> None:
@@ -140,18 +159,26 @@ class Rig:
         await asyncio.sleep(0)
 
 
-async def _time(rounds: int, requests: int) -> float:
-    rig = Rig()
-    best = float("inf")
+#: Rows: how many clients are named.
+_ROWS: Final = {"without clients": 0, "1 client": 1, "50 clients": 50}
+
+
+async def _time(rounds: int, requests: int) -> dict[str, float]:
+    """Measure the rows in turns, so that what else the machine does concerns all of them; give seconds of CPU for one request, the best of all rounds."""
+    rigs = {name: Rig(clients) for name, clients in _ROWS.items()}
+    best = dict.fromkeys(rigs, float("inf"))
     for _ in range(rounds):
-        began = time.process_time()
-        for _ in range(requests):
-            await rig.request()
-        best = min(best, (time.process_time() - began) / requests)
-    await rig.close()
+        for name, rig in rigs.items():
+            began = time.process_time()
+            for _ in range(requests):
+                await rig.request()
+            best[name] = min(best[name], (time.process_time() - began) / requests)
+    for rig in rigs.values():
+        await rig.close()
     return best
 
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        print(f"{runner.run(_time(20, 2000)) * 1e6:.1f} us per request, the best of 20 rounds")
+        for row, seconds in runner.run(_time(20, 2000)).items():
+            print(f"{row}: {seconds * 1e6:.1f} us per request, the best of 20 rounds")

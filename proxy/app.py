@@ -14,6 +14,7 @@ import functools
 import gc
 import os
 import random
+import secrets
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -25,11 +26,11 @@ from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
 from proxy.admin.server import create_app
+from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
 from proxy.errors import StartError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
-from proxy.forward.pacing import Pacer
 from proxy.forward.pool import Pool
 from proxy.network import tls
 from proxy.network.dialer import Dialer
@@ -37,6 +38,7 @@ from proxy.notify import Notifier
 from proxy.orders.desk import Desk
 from proxy.orders.keeper import Keeper
 from proxy.orders.opening import open_store
+from proxy.pacing import Pacer
 from proxy.rotation import Configuration, Rotation
 from proxy.secret import Secret
 from proxy.settings.files import writable
@@ -50,6 +52,7 @@ from proxy.tokens.values import Credentials, TokenState
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from proxy.clients.rates import Rates
     from proxy.clock import Clock
     from proxy.records import Record
     from proxy.settings import OAuthSettings, PacingSettings, Settings
@@ -167,24 +170,34 @@ class Proxy:
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
         pacer = _pacer(settings.pacing, clock, metrics)
+        pepper = secrets.token_bytes(32)  # BLAKE2b takes up to 64 bytes
+        roster = Roster(
+            settings,
+            clock,
+            pepper,
+            total=pacer,
+            on_held_back=metrics.held_back,
+            on_login=metrics.answered_login,
+        )
         forwarder = Forwarder(
             settings,
             source,
             pool,
             error_code=self._error_code,
             is_token_rejected=rejected_token,
-            pacer=pacer,
+            rates=roster.rates,
             on_throttled=metrics.throttled,
             desk=None if keeper is None else _desk(settings, keeper),
         )
 
-        observers: list[Callable[[Record], None]] = [self._access_log, metrics]
-        listener = Listener(fitted, forwarder, functools.partial(_tell, observers))
+        metrics.name_clients(roster.names)
+        observers: list[Callable[[Record], None]] = [self._access_log, metrics, roster.usage]
+        listener = Listener(fitted, forwarder, functools.partial(_tell, observers), roster)
         rotation = Rotation(
             settings,
             self._configuration,
             clock,
-            apply=lambda changed: self._apply(changed, listener, report),
+            apply=lambda changed: self._apply(changed, listener, report, metrics),
             renew=source.renew_now,
             observe=metrics.reloaded,
         )
@@ -194,7 +207,11 @@ class Proxy:
             metrics,
             history,
             token_status=source.status,
-            clients=lambda: {"connections": listener.connections, "in_flight": listener.in_flight},
+            clients=lambda: {
+                "connections": listener.connections,
+                "in_flight": listener.in_flight,
+                "by_name": roster.by_name(),
+            },
             upstream=lambda: dict(zip(("in_use", "idle"), pool.connections, strict=True)),
             configuration=lambda: {
                 "refused": rotation.refused,
@@ -206,7 +223,7 @@ class Proxy:
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, pool, pacer, self._writer)
+        _expose(metrics, source, listener, pool, roster.rates, self._writer)
         if keeper is not None:
             _expose_orders(metrics, keeper)
         runner = web.AppRunner(
@@ -245,11 +262,12 @@ class Proxy:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
 
-    def _apply(self, changed: Settings, listener: Listener, report: Report) -> None:
+    def _apply(self, changed: Settings, listener: Listener, report: Report, metrics: Metrics) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._secrets = _secrets(changed)
         self._redactor.learn(self._secrets)
+        metrics.name_clients(client.name for client in changed.listen.clients)
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
@@ -330,7 +348,7 @@ def _expose(
     source: TokenSource,
     listener: Listener,
     pool: Pool,
-    pacer: Pacer | None,
+    rates: Rates,
     writer: logs.LineWriter,
 ) -> None:
     """Let a scrape read what is state, or counted elsewhere."""
@@ -341,9 +359,8 @@ def _expose(
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
     metrics.gauge(*connections, lambda: pool.connections[0], state="in_use")
     metrics.gauge(*connections, lambda: pool.connections[1], state="idle")
-    if pacer is not None:
-        queued = "Calls that wait for their turn, to keep to the set rate."
-        metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: pacer.queued)
+    queued = "Calls that wait for their turn, to keep to a set rate."
+    metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: rates.queued)
     for state in TokenState:
         metrics.gauge(
             "telenor_proxy_token_state",

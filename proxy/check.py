@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import enum
 import json
+import logging
 import os
 import socket
 import ssl
@@ -21,11 +22,13 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from proxy import descriptors, starting
 from proxy.errors import CredentialsRefused, TokenError
 from proxy.network import tls
 from proxy.network.dialer import Dialer
-from proxy.settings.doubts import doubts
+from proxy.settings.consistency import doubts
 from proxy.settings.files import writable
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
@@ -102,7 +105,19 @@ def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options
 
     environ, file: where the settings come from; the file is None if the environment alone configures the proxy.
     """
-    return asyncio.run(_run(reading, environ, file, options))
+    with _without_log():
+        return asyncio.run(_run(reading, environ, file, options))
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep events of the parts that are tried out of the answer: they would stand between its lines."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 async def _run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"telenor-proxy: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        # Whoever reads the answer wants no more of it (`check | head`). What is still buffered must not fail once more at the exit.
+        # The reader has closed the pipe (`check | head`). The flush at the exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
         return FAILED
     except _Stopped:
@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_standard_output() -> None:
-    """Let what is written go nowhere if whoever started the process has closed standard output (`>&-`)."""
+    """Discard what is written if the process was started with standard output closed (`>&-`)."""
     if sys.stdout is None:
-        # The lowest free descriptor is taken, which is 1: nothing else can get it, and with it the log.
+        # Occupy descriptor 1, so that no socket or file gets it, and with it the output.
         descriptor = os.open(os.devnull, os.O_WRONLY)
         if descriptor != STANDARD_OUTPUT:
             os.dup2(descriptor, STANDARD_OUTPUT)

@@ -93,6 +93,9 @@ AMBIGUOUS_TARGET: Final = Kind(
 )
 PATH_NOT_ALLOWED: Final = Kind("path-not-allowed", 403, "This path may not be called", "http_request_denied")
 CLIENT_KEY: Final = Kind("client-key", 403, "The client key is missing or wrong", "http_request_denied")
+CLIENT_RIGHTS: Final = Kind(
+    "client-not-allowed", 403, "This client may not make this call", "http_request_denied"
+)
 BROWSER: Final = Kind("browser-request", 403, "Web pages may not use this proxy", "http_request_denied")
 ORDER_KEY: Final = Kind("order-key", 400, "The Idempotency-Key cannot be used", "http_request_error")
 METHOD_NOT_ALLOWED: Final = Kind(
@@ -117,6 +120,7 @@ ORDER_KEY_REUSED: Final = Kind(
     "order-key-reused", 422, "The Idempotency-Key belongs to another order", "http_request_denied"
 )
 PACED: Final = Kind("too-many-requests", 429, "The proxy holds calls to the set rate", "http_request_denied")
+CLIENT_RATE: Final = Kind("client-rate", 429, "This client's rate is used up", "http_request_denied")
 HEAD_TOO_LARGE: Final = Kind("head-too-large", 431, "The request head is too large", "http_request_error")
 METHOD_UNKNOWN: Final = Kind("method-unknown", 501, "This method is not known", "http_request_error")
 VERSION: Final = Kind("http-version", 505, "This version of HTTP is not spoken here", "http_request_error")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 import proxy
-from proxy.settings.doubts import doubts
+from proxy.settings.consistency import doubts
 from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench import report
-from proxy.settings.reference import json_schema, settings_table
+from proxy.settings.catalogue import json_schema, settings_table
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 

@@ -27,11 +27,11 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 import proxy
-from proxy.errors import KINDS, PACED, UNKNOWN
+from proxy.errors import CLIENT_RATE, KINDS, PACED, UNKNOWN
 from proxy.tokens.values import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client import Metric
 
@@ -47,12 +47,14 @@ _CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
 #: What order systems call with. Other methods get their series when somebody calls with one.
 _METHODS: Final = ("GET", *_CHANGING)
 _CLASSES: Final = (2, 3, 4, 5, 0)
-#: A request is turned down with a 4xx, or for a method or version that nobody speaks here; all else is a failure. The one 4xx among those is
-#: the answer to a call that would have to wait too long for its turn.
+#: Stands for clients without a name. One that is called so is counted with them.
+_NO_CLIENT: Final = "none"
+#: A request is turned down with a 4xx, or for a method or version that nobody speaks here; all else is a failure. The 4xx among those are
+#: the answers to a call that would have to wait too long for its turn.
 _REFUSALS: Final = dict.fromkeys(
     kind.name
     for kind in KINDS
-    if kind is not PACED and (kind.status < 500 or kind.status in {501, 505})  # noqa: PLR2004 # the class 5xx
+    if kind not in {CLIENT_RATE, PACED} and (kind.status < 500 or kind.status in {501, 505})  # noqa: PLR2004 # the class 5xx
 )
 _FAILURES: Final = dict.fromkeys(
     [*(kind.proxy_error for kind in KINDS if kind.name not in _REFUSALS), "client_left", "client_slow"]
@@ -125,11 +127,21 @@ class _Calls(Collector):
         self._failed: dict[str, int] = dict.fromkeys(_FAILURES, 0)
         self._unknown: dict[str, int] = dict.fromkeys(_CHANGING, 0)
         self._resent = 0
+        self._clients: dict[str, dict[int, int]] = {_NO_CLIENT: dict.fromkeys(_CLASSES, 0)}
+
+    def name(self, clients: Iterable[str]) -> None:
+        """Have a series for each of these clients from now on. What was counted for others stays, as a counter has to."""
+        for client in clients:
+            self._clients.setdefault(client, dict.fromkeys(_CLASSES, 0))
 
     def count(self, record: Record) -> None:
         """Count a finished request."""
-        key = (record.method, record.status // 100)
+        hundreds = record.status // 100
+        key = (record.method, hundreds)
         self._requests[key] = self._requests.get(key, 0) + 1
+        client = self._clients.get(record.client or _NO_CLIENT)
+        if client is not None:
+            client[hundreds] = client.get(hundreds, 0) + 1
         self._duration.observe(record.seconds)
         if record.upstream_seconds is not None:
             self._upstream.observe(record.upstream_seconds)
@@ -163,6 +175,15 @@ class _Calls(Collector):
         for (method, status), number in (none_yet | self._requests).items():
             requests.add_metric([method or "unknown", _status_class(status)], number)
         yield requests
+        clients = CounterMetricFamily(
+            "telenor_proxy_client_requests",
+            "Requests by client, `none` for one without a name, and status class.",
+            labels=["client", "status_class"],
+        )
+        for client, classes in self._clients.items():
+            for status, number in classes.items():
+                clients.add_metric([client, _status_class(status)], number)
+        yield clients
         yield HistogramMetricFamily(
             "telenor_proxy_request_duration_seconds",
             "From the whole request head to the end of the answer.",
@@ -250,6 +271,14 @@ class Metrics:
             buckets=_BUCKETS,
             registry=registry,
         )
+        self._logins = Counter(
+            "telenor_proxy_answered_logins",
+            "Logins and logouts of applications that were answered here, by what was asked.",
+            ["asked"],
+            registry=registry,
+        )
+        for asked in ("token", "logout"):
+            self._logins.labels(asked)
         self._reloads = Counter(
             "telenor_proxy_configuration_reloads",
             "Times that a changed configuration was read, by result.",
@@ -333,6 +362,16 @@ class Metrics:
     def held_back(self, seconds: float) -> None:
         """Count a call that had to wait for its turn."""
         self._held_back.observe(seconds)
+
+    # What the listener tells, and who may use it.
+
+    def name_clients(self, names: Iterable[str]) -> None:
+        """Count for these clients by name from now on."""
+        self._calls.name(names)
+
+    def answered_login(self, asked: str) -> None:
+        """Count a login (`token`) or a `logout` of an application that was answered here."""
+        self._logins.labels(asked).inc()
 
     # What the rotation tells.
 

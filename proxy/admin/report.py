@@ -17,7 +17,7 @@ from proxy.errors import KINDS
 from proxy.tokens.values import TokenState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from proxy.admin.history import History
     from proxy.admin.metrics import Metrics
@@ -71,7 +71,7 @@ class Report:
         history: History,
         *,
         token_status: Callable[[], TokenStatus],
-        clients: Callable[[], dict[str, int]],
+        clients: Callable[[], Mapping[str, object]],
         upstream: Callable[[], dict[str, int]],
         configuration: Callable[[], dict[str, list[str]]] = dict,
         log: Callable[[], dict[str, object]] = dict,

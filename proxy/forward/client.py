@@ -26,17 +26,20 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from proxy import errors
+from proxy.clients import peer
+from proxy.clients.roster import Roster
+from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
-from proxy.forward import policy, rewrite
+from proxy.forward import local, policy, rewrite
 from proxy.forward.attempt import ClientDisconnected, ClientSlow
 from proxy.forward.exchange import Exchange
-from proxy.http1 import grammar
 from proxy.network.message import Body
 from proxy.network.stream import Gone, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.clients.login import Answer
     from proxy.errors import Outcome
     from proxy.records import Record
     from proxy.settings import Settings
@@ -68,19 +71,26 @@ class Forwards(Protocol):
 
 
 class ClientConnection(Stream):
-    """One client's connection. exchange: the request being served. task: the coroutine that serves the connection."""
+    """One client's connection. exchange: the request being served. task: the coroutine that serves the connection.
 
-    __slots__ = ("_service", "exchange", "task")
+    address, names: where the client is, and the names in its certificate.
+    """
+
+    __slots__ = ("_service", "address", "exchange", "names", "task")
 
     def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._service = service
         self.exchange: Exchange | None = None
         self.task: asyncio.Task[None] | None = None
+        self.address: str | None = None
+        self.names: tuple[str, ...] = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve, if there is room."""
         super().connection_made(transport)
+        self.address = peer.address(transport)
+        self.names = peer.certificate_names(transport)
         self._service.welcome(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -102,12 +112,20 @@ class ClientConnection(Stream):
 class Service:
     """Serves all clients of one listener, by one set of rules."""
 
-    def __init__(self, settings: Settings, forwarder: Forwards, observe: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        forwarder: Forwards,
+        observe: Callable[[Record], None],
+        roster: Roster | None = None,
+    ) -> None:
         limits = settings.limits
+        self._roster = roster or Roster(settings, SystemClock(), secrets.token_bytes(32))
         self._rules = policy.Rules.of(settings)
         self._head_timeout = limits.request_head_timeout_seconds
         self._idle_timeout = limits.idle_timeout_seconds
         self._write_timeout = limits.body_timeout_seconds
+        self._limits = limits
         self._max_connections = limits.max_connections
         self._forwarder = forwarder
         self._observe = observe
@@ -123,7 +141,8 @@ class Service:
         )
 
     def judge_by(self, settings: Settings) -> None:
-        """From the next request on, these settings say what may pass."""
+        """From the next request on, these settings say what may pass, and who may call."""
+        self._roster.follow(settings)
         self._rules = policy.Rules.of(settings)
 
     def welcome(self, client: ClientConnection) -> None:
@@ -204,6 +223,7 @@ class Service:
     async def _answer(self, client: ClientConnection) -> bool:
         """Serve one request; return whether the connection can go on behind it."""
         exchange = Exchange(client, next(self._ids), time.perf_counter())
+        exchange.client_address = client.address
         noted = True
         try:
             data = await self._read_head(client)
@@ -212,8 +232,10 @@ class Service:
                 client.close()
                 return False
             self._judge(client, exchange, data)
-            if exchange.request.max_forwards == 0:
-                self._answer_options(exchange)
+            if exchange.request.login is not None:
+                await self._answer_login(exchange, exchange.request.login)
+            elif exchange.request.max_forwards == 0:
+                local.answer_options(exchange)
             else:
                 await self._forwarder.forward(exchange)
         except Problem as error:
@@ -237,15 +259,7 @@ class Service:
             client.exchange = None
             if noted:
                 self._note(exchange)
-        if (
-            exchange.keep_alive
-            and exchange.body.done
-            and not client.lost
-            and not client.transport.is_closing()
-        ):
-            return True
-        await self._finish(client, exchange)
-        return False
+        return await self._finish(client, exchange)
 
     async def _read_head(self, client: ClientConnection) -> bytes | None:
         """Return the request's head; None if the client has gone. Raises `Refused`."""
@@ -279,21 +293,20 @@ class Service:
         exchange.request_id = policy.request_id(head) or exchange.request_id
         exchange.method = head.method if head.method in policy.METHODS else None
         exchange.path = _path(head.target)
-        request = policy.judge(head, rules)
+        who = self._roster.register.identify(head.known.get(b"x-proxy-key", ()), client.names)
+        if who is not None:
+            exchange.client_name = who.name
+        request = policy.judge(head, rules, who)
         exchange.admit(
             request, Body(client, request.framing), keep_alive=request.keep_alive and not self._draining
         )
         client.exchange = exchange
 
-    def _answer_options(self, exchange: Exchange) -> None:
-        """Answer an OPTIONS request that may go no further (RFC 9110 section 7.6.2)."""
-        exchange.status = 204
-        exchange.answered = True
-        _take_what_is_there(exchange.body)
-        exchange.keep_alive = exchange.keep_alive and exchange.body.done
-        exchange.client.write(
-            rewrite.options(exchange.request_id, minor=exchange.request.minor, keep_alive=exchange.keep_alive)
-        )
+    async def _answer_login(self, exchange: Exchange, login: Answer) -> None:
+        """Answer an application's own login, and have it counted."""
+        await local.answer_login(exchange, login, self._limits)
+        if self._roster.on_login is not None:
+            self._roster.on_login(login.asked)
 
     def _give_up(self, exchange: Exchange, error: Problem) -> None:
         """Answer with problem details, or cut an answer that has begun."""
@@ -311,7 +324,7 @@ class Service:
             exchange.keep_alive = False
         else:
             minor = exchange.request.minor
-            _take_what_is_there(exchange.body)
+            local.take_what_is_there(exchange.body)
             exchange.keep_alive = exchange.keep_alive and exchange.body.done
         client.write(
             rewrite.problem(
@@ -347,15 +360,18 @@ class Service:
         exchange.status = problem.kind.status
         exchange.client.write(rewrite.problem(problem, exchange.request_id))
 
-    async def _finish(self, client: ClientConnection, exchange: Exchange) -> None:
-        """After a last answer, close the connection, or linger if the client may be sending."""
+    async def _finish(self, client: ClientConnection, exchange: Exchange) -> bool:
+        """Say whether the connection goes on; after a last answer, close it, or linger if the client may be sending."""
         if client.lost or client.transport.is_closing():
-            return
+            return False
+        if exchange.keep_alive and exchange.body.done:
+            return True
         body = getattr(exchange, "body", None)
         if body is not None and body.done and not exchange.request.keep_alive and client.is_quiet():
             client.close()
         else:
             await self._linger(client)
+        return False
 
     async def _linger(self, client: ClientConnection) -> None:
         """End our side, and drop what the client is still sending, so that it gets to read the answer (RFC 9112 section 9.6)."""
@@ -416,13 +432,6 @@ def _begins(buffer: bytearray) -> bool:
     while buffer.startswith(b"\r\n"):
         del buffer[:2]
     return bool(buffer) and buffer != b"\r"
-
-
-def _take_what_is_there(body: Body) -> None:
-    """Take the content that has arrived of a request that was not sent, so that the connection can go on behind it."""
-    with contextlib.suppress(grammar.Malformed):
-        while not body.done and body.ready():
-            pass
 
 
 def _path(target: bytes) -> str | None:

@@ -27,6 +27,7 @@ class Exchange:
 
     request_id: as sent upstream and returned. started: when the whole head was there, on `time.perf_counter`. method and path: None until
     they are known to be harmless in a log. request, body: set once the request may pass.
+    client_name: of the client that calls, as the register says; client_address: where it calls from.
     status: of the answer, 0 while there is none. bytes_out: content bytes sent to the client. attempts: how often the request was sent.
     upstream_seconds: from sending (the last time) to the head of the answer. token_seconds: waited for a token.
     error: a word for what went wrong, or None; detail: the same as a sentence. refused: by the proxy's own rules. outcome: of a call that failed.
@@ -58,6 +59,9 @@ class Exchange:
     keep_alive = False
     held: HeldContent | None = None
     order: Order | None = None
+
+    client_name: str | None = None
+    client_address: str | None = None
 
     def __init__(self, client: Stream, request_id: bytes, started: float) -> None:
         self.client = client
@@ -114,7 +118,7 @@ class Exchange:
             self.outcome,
             self.trace,
             self.code,
-            None,
-            None,
+            self.client_name,
+            self.client_address,
             self.detail,
         )

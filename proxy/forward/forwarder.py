@@ -26,8 +26,8 @@ from proxy.orders.states import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from proxy.clients.rates import Rates
     from proxy.forward.exchange import Exchange
-    from proxy.forward.pacing import Pacer
     from proxy.forward.pool import Pool, UpstreamConnection
     from proxy.orders.desk import Desk
     from proxy.settings import Settings
@@ -94,7 +94,7 @@ class Forwarder(Generic[T]):
         *,
         error_code: Callable[[bytes | None, bytes], str | None],
         is_token_rejected: RejectsToken,
-        pacer: Pacer | None = None,
+        rates: Rates | None = None,
         on_throttled: Callable[[str | None], None] | None = None,
         desk: Desk | None = None,
     ) -> None:
@@ -103,7 +103,7 @@ class Forwarder(Generic[T]):
         self._pool = pool
         self._error_code = error_code
         self._is_token_rejected = is_token_rejected
-        self._pacer = pacer
+        self._rates = rates
         self._on_throttled = on_throttled
         self._host = settings.upstream.origin.host_header
         self._bounds = Bounds.of(settings)
@@ -129,11 +129,7 @@ class Forwarder(Generic[T]):
         token = self._tokens.usable()
         resent = replayed = False
         while True:
-            connection = None
-            if token is not None and self._pacer is None and exchange.order is None and not resent:
-                connection = self._pool.reuse()
-            if connection is None or token is None:
-                connection, token = await self._prepare(exchange, token, resent=resent)
+            connection, token = await self._prepare(exchange, token, resent=resent)
             attempt = Attempt(exchange, connection, self._bounds)
             head = None
             try:
@@ -167,8 +163,10 @@ class Forwarder(Generic[T]):
     ) -> tuple[UpstreamConnection, T]:
         """Wait for what a sending needs: a token, a permit, a connection. Return the token that is in force by then."""
         token = token or await self._wait_for_token(exchange)
-        if self._pacer is not None:
-            token = await self._in_turn(self._pacer, exchange)
+        if self._rates is not None:
+            again = exchange.attempts > 0
+            if again or not self._rates.take(exchange.client_name):
+                token = await self._in_turn(self._rates, exchange, again=again)
         if exchange.order is not None:
             await exchange.order.sent()
         connection = None if resent else self._pool.reuse()
@@ -221,12 +219,12 @@ class Forwarder(Generic[T]):
             kind, what + (_HARMLESS if exchange.request.is_safe else _MAY_BE_PLACED), outcome=UNKNOWN
         )
 
-    async def _in_turn(self, pacer: Pacer, exchange: Exchange) -> T:
+    async def _in_turn(self, rates: Rates, exchange: Exchange, *, again: bool) -> T:
         """Wait until the call may be sent; return the token that is in force by then. The line is long enough to outlive one.
 
         Every sending takes a turn, so that the API never sees more than the set rate; only the first one can be refused.
         """
-        await pacer.turn(again=exchange.attempts > 0)
+        await rates.turn(exchange.client_name, again=again)
         return self._tokens.usable() or await self._wait_for_token(exchange)
 
     async def _wait_for_token(self, exchange: Exchange) -> T:

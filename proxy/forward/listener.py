@@ -16,6 +16,7 @@ from proxy.network import transport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.clients.roster import Roster
     from proxy.forward.client import Forwards
     from proxy.records import Record
     from proxy.settings import Settings
@@ -24,9 +25,15 @@ if TYPE_CHECKING:
 class Listener:
     """The port that clients use. `start`, `drain`, `close`. Built inside a running event loop."""
 
-    def __init__(self, settings: Settings, forwarder: Forwards, observe: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        forwarder: Forwards,
+        observe: Callable[[Record], None],
+        roster: Roster | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._service = Service(settings, forwarder, observe)
+        self._service = Service(settings, forwarder, observe, roster)
         self.judge_by = self._service.judge_by
         self._server: asyncio.Server | None = None
         self._more_servers: list[asyncio.Server] = []

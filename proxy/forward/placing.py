@@ -40,7 +40,7 @@ async def place(
     with HeldContent(max(bounds.max_replay, _ALWAYS_IN_MEMORY)) as held:
         await _hold(exchange, held, bounds)
         found = await desk.begin(
-            client="",
+            client=exchange.client_name or "",
             method=request.method,
             target=request.target,
             key=request.order_keys,

@@ -9,18 +9,18 @@ Laws
 
 from __future__ import annotations
 
-import hmac
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from proxy import errors
+from proxy.clients import login, register
 from proxy.errors import Refused
 from proxy.http1 import grammar
 from proxy.http1.fields import NOT_FORWARDED, WHO_CALLS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from proxy.settings import Settings
 
@@ -69,14 +69,14 @@ class Rules(NamedTuple):
     """The rules of one listener, compiled once.
 
     hosts: in lower case; None accepts every Host. prefixes: what paths may begin with, each up to a slash; paths: what they may be.
-    protected: paths that clients may not reach although a prefix leads there, in `plain_segments` form.
+    protected: paths that clients may not reach although a prefix leads there, in `plain_segments` form. logins: see `clients.login`.
     """
 
     hosts: frozenset[bytes] | None
     prefixes: tuple[bytes, ...]
     paths: frozenset[bytes]
     protected: tuple[list[bytes], ...]
-    client_key: bytes | None
+    logins: Mapping[tuple[bytes, bytes], login.Answer]
     max_body: int
     max_target: int
     max_head: int
@@ -85,7 +85,7 @@ class Rules(NamedTuple):
     @classmethod
     def of(cls, settings: Settings) -> Rules:
         """Compile the settings."""
-        hosts, key = settings.listen.allowed_hosts, settings.listen.client_key
+        hosts = settings.listen.allowed_hosts
         prefixes = tuple(prefix.encode("ascii") for prefix in settings.upstream.allowed_paths)
         protected = [
             plain_segments(path.encode("ascii"))
@@ -98,7 +98,7 @@ class Rules(NamedTuple):
             protected=tuple(
                 path for path in protected if any(_may_reach(prefix, path) for prefix in prefixes)
             ),
-            client_key=None if key is None else key.reveal().encode("ascii"),
+            logins=login.answers(settings),
             max_body=settings.limits.max_body_bytes,
             max_target=settings.limits.max_target_bytes,
             max_head=settings.limits.max_header_bytes,
@@ -112,7 +112,8 @@ class Request(NamedTuple):
     target: what goes upstream. path: the same without its query. minor: of its HTTP version. passing: the field lines that go upstream.
     framing: a length or `grammar.CHUNKED`; has_length: it said so, if only 0. keep_alive: the client wants to go on. expects: it waits
     for `100 Continue`. trace: its `traceparent`, if it sent a valid one. is_safe: sending it twice does no harm. max_forwards: of an
-    OPTIONS request that has this field (RFC 9110 section 7.6.2), else None. order_keys: the values of its Idempotency-Key fields.
+    OPTIONS request that has this field (RFC 9110 section 7.6.2), else None. login: what it gets here if it is an application's own login.
+    order_keys: the values of its Idempotency-Key fields.
     """
 
     method: bytes
@@ -127,6 +128,7 @@ class Request(NamedTuple):
     trace: str | None
     is_safe: bool
     max_forwards: int | None = None
+    login: login.Answer | None = None
     order_keys: Sequence[bytes] = ()
 
 
@@ -193,8 +195,8 @@ def request_id(head: grammar.RequestHead) -> bytes | None:
     return ids[0]
 
 
-def judge(head: grammar.RequestHead, rules: Rules) -> Request:
-    """Judge a parsed request head. Raises `Refused`."""
+def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) -> Request:
+    """Judge a parsed request head. who: sent it, as the register says; None is nobody that may call. Raises `Refused`."""
     method, target, minor, passing, found, _, options = head
     try:
         framing = grammar.request_framing(head)
@@ -205,11 +207,11 @@ def judge(head: grammar.RequestHead, rules: Rules) -> Request:
     host = _judge_host(found.get(b"host", []), minor, rules.hosts)
     if not WHO_CALLS.isdisjoint(found):
         _judge_caller(found)
-    if rules.client_key is not None:
-        _judge_key(found.get(b"x-proxy-key", []), rules.client_key)
+    if who is None:
+        raise register.unknown()
     target = _judge_target(target, host)
     path = target.partition(b"?")[0]
-    _judge_path(path, rules)
+    answer = _judge_call(method, path, rules, who)
     has_length = b"content-length" in found
     if minor == 0 and not has_length and method in _WITH_CONTENT:
         raise Refused(
@@ -241,6 +243,7 @@ def judge(head: grammar.RequestHead, rules: Rules) -> Request:
         _trace(found[b"traceparent"]) if b"traceparent" in found else None,
         method in SAFE_METHODS,
         max_forwards,
+        answer,
         found.get(b"idempotency-key", ()),
     )
 
@@ -322,14 +325,6 @@ def _judge_caller(found: grammar.Known) -> None:
         )
 
 
-def _judge_key(keys: list[bytes], expected: bytes) -> None:
-    if len(keys) != 1 or not hmac.compare_digest(keys[0], expected):
-        raise Refused(
-            errors.CLIENT_KEY,
-            "The client key is missing or wrong. Send the one of listen.client_key, once, in X-Proxy-Key.",
-        )
-
-
 def _judge_target(target: bytes, host: bytes) -> bytes:
     """Return the target in origin form: itself, or the rest of an absolute form that names the very host of the Host field."""
     if _PLAIN_TARGET.fullmatch(target) is not None:
@@ -380,6 +375,16 @@ def plain_segments(path: bytes) -> list[bytes]:
     decoded = unquote_to_bytes(path).lower()
     segments = [segment.partition(b";")[0].rstrip(b". ") for segment in decoded.split(b"/")]
     return [segment for segment in segments if segment]
+
+
+def _judge_call(method: bytes, path: bytes, rules: Rules, who: register.Client) -> login.Answer | None:
+    """Judge whether this client may make this call; return what it gets here, if it is an application's own login."""
+    answer = rules.logins.get((method, path)) if rules.logins else None
+    if answer is None:
+        _judge_path(path, rules)
+        if not who.may(method, path):
+            raise register.not_covered(who)
+    return answer
 
 
 def _judge_path(path: bytes, rules: Rules) -> None:

@@ -18,6 +18,7 @@ from proxy.http1 import grammar
 from proxy.http1.fields import NOT_FORWARDED, NOT_RETURNED
 
 if TYPE_CHECKING:
+    from proxy.clients.login import Answer
     from proxy.errors import Problem
     from proxy.forward.policy import Request
     from proxy.orders.desk import Replay
@@ -146,6 +147,17 @@ def options(request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
         _ALLOW,
         request_id,
         connection_field(minor, keep_alive=keep_alive),
+    )
+
+
+def login(answer: Answer, request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
+    """Return the whole answer to an application's own login."""
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\nX-Request-Id: %b\r\n%b\r\n%b" % (
+        answer.fields,
+        len(answer.content),
+        request_id,
+        connection_field(minor, keep_alive=keep_alive),
+        answer.content,
     )
 
 

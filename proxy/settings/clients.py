@@ -1,6 +1,7 @@
 """The clients by name: what `listen.clients` takes, and what it becomes.
 
-Everything that is wrong with the list is found at once, each with its place; no message shows a key or a part of one.
+Everything that is wrong with the list is found at once, each with its place; no message shows a key
+or a part of one.
 """
 
 import json

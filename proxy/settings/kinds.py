@@ -1,17 +1,23 @@
-"""The kinds of settings: what each takes from YAML and from the environment, and how that is said to people and to editors.
+"""How a setting is declared, and the kinds of settings: what each takes from YAML and from the environment, and how that is said.
 
-YAML is taken strictly: a number in quotes is a text, true is not 1, and what is not finite lies in no bounds.
-Which texts can work is the business of `values`, which settings there are that of `model`.
+A section is a frozen dataclass, and a setting is a field of it, with its kind, its default and one
+sentence. Sections are made by `reading`, which has judged the values; a section itself believes
+what it is given. YAML is taken strictly: a number in quotes is a text, true is not 1, and what is
+not finite lies in no bounds. Which texts can work is the business of `values`, which settings there
+are that of `model`.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from proxy.secret import Secret
 from proxy.settings.files import AlteredText, writable
+
+# --- What kinds there are -------------------------------------------------------------------------
+
 
 T = TypeVar("T")
 
@@ -256,3 +262,66 @@ def _list_from_text(text: str) -> list[object]:
         if isinstance(entries, list):
             return entries
     return [entry.strip() for entry in bare.split(",")]
+
+
+# --- How a setting is declared --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is declared of one setting.
+
+    default: None if it may be left out, MISSING if it may not. changes: whether a change is taken up without a restart.
+    """
+
+    kind: Kind[Any]
+    default: object
+    description: str
+    changes: bool = False
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the proxy cannot do without it."""
+        return self.default is MISSING
+
+    def shown(self, value: object) -> object:
+        """Return what it holds as a value for JSON; None for an empty list, which is none at all."""
+        return None if value in (None, ()) else self.kind.plain(value)
+
+
+def setting(kind: Kind[T], default: T, *, description: str, changes: bool = False) -> T:
+    """Declare a setting with a default."""
+    return cast("T", _declared(Setting(kind, default, description, changes)))
+
+
+def optional(kind: Kind[T], *, description: str, changes: bool = False) -> T | None:
+    """Declare a setting that is None when it is left out."""
+    return cast("T | None", _declared(Setting(kind, None, description, changes)))
+
+
+def required(kind: Kind[T], *, description: str, changes: bool = False) -> T:
+    """Declare a setting that must be given."""
+    return cast("T", _declared(Setting(kind, MISSING, description, changes)))
+
+
+def _declared(declared: Setting) -> Any:  # noqa: ANN401 # a field of a dataclass, and in each of its objects what the kind makes
+    return field(default=declared.default, metadata={"setting": declared})
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What all sections have in common."""
+
+    @classmethod
+    def settings(cls) -> Mapping[str, Setting]:
+        """Return what is declared, by key."""
+        return {field.name: field.metadata["setting"] for field in fields(cls)}
+
+    @classmethod
+    def is_secret(cls, key: str) -> bool:
+        """Whether the value may come from a file of its own, and is never shown."""
+        return f"{key}_file" in cls.__dataclass_fields__
+
+    def __repr__(self) -> str:
+        shown = (f"{key}={getattr(self, key)!r}" for key in self.settings() if not self.is_secret(key))
+        return f"{type(self).__name__}({', '.join(shown)})"

@@ -1,7 +1,8 @@
 """The settings themselves, by section: what is written here is also the schema, the README's table and the status page.
 
-A section holds settings that are right one by one; `consistency` finds those that are not right together. Everything is frozen.
-`changes=True` stands where a change is taken up without a restart; a setting with a second one of the same name and `_file` is a secret.
+A section holds settings that are right one by one; `consistency` finds those that are not right
+together. Everything is frozen. `changes=True` stands where a change is taken up without a restart;
+a setting with a second one of the same name and `_file` is a secret.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,8 @@ from typing import Final, Literal, get_args
 
 from proxy.secret import Secret
 from proxy.settings.clients import CLIENTS, ClientSettings
-from proxy.settings.kinds import choice, number, whole_number
+from proxy.settings.kinds import Section, choice, number, optional, required, setting, whole_number
 from proxy.settings.origin import Origin, is_loopback
-from proxy.settings.section import Section, optional, required, setting
 from proxy.settings.values import (
     ALLOWED_HOSTS,
     ALLOWED_PATHS,
@@ -47,7 +47,8 @@ _MONTH: Final = 31 * _DAY
 #: The value of `upstream.proxy_url` that stands for HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 ENVIRONMENT: Final = "environment"
 
-# A process has one upstream, so one answer is kept. It stands beside the section, which has no room for more than its settings.
+# A process has one upstream, so one answer is kept. It stands beside the section, which has no room
+# for more than its settings.
 _origin = lru_cache(maxsize=1)(Origin.parse)
 
 
@@ -104,6 +105,7 @@ class ListenSettings(Section):
         TRUTH,
         False,
         description="Answer logins and logouts of clients here, with a made-up token that is never used.",
+        changes=True,
     )
 
     @property

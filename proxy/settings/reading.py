@@ -1,16 +1,19 @@
 """How a YAML file, the environment and secret files become `Settings`, or one `ConfigError` with everything that is wrong.
 
-A draft collects values and problems from the file, then the environment, then the secret files; the model judges it last.
-Nothing here reads the process's own environment: it is handed in.
+A draft collects values and problems from the file, then the environment, then the secret files; the
+model judges it last. Nothing here reads the process's own environment: it is handed in. No message
+shows a secret, nor what stands in place of a secret's file name.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from proxy.errors import ConfigError
-from proxy.settings import files, messages
+from proxy.settings import files
 from proxy.settings.catalogue import (
     CONFIG_VARIABLE,
     ENVIRONMENT_PREFIX,
@@ -20,18 +23,23 @@ from proxy.settings.catalogue import (
     SETTINGS,
     Settings,
     environment_name,
+    split,
 )
 from proxy.settings.consistency import contradictions
-from proxy.settings.kinds import EntriesError
+from proxy.settings.kinds import EntriesError, Kind, Section, Setting, UnlikeError
 from proxy.settings.model import AdminSettings
-from proxy.settings.section import Section, Setting
+
+# --- Reading --------------------------------------------------------------------------------------
+
 
 S = TypeVar("S", bound=Section)
 
-#: What a credential begins with while its file is missing, and that is forgiven; the rest is its path.
+#: What a credential begins with while its file is missing, and that is forgiven; the rest is its
+#: path.
 STAND_IN: Final = "not-known-here"
 
-#: What Kubernetes sets in every container when a Service's name begins with `telenor-proxy` ("Environment variables" in its page on Services).
+#: What Kubernetes sets in every container when a Service's name begins with `telenor-proxy`
+#: ("Environment variables" in its page on Services).
 _SERVICE_LINK: Final = re.compile(
     r"(?!\w*__)[A-Z0-9_]+_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)=.*"
     r"|(?!\w*__)[A-Z0-9_]+_PORT=(?:tcp|udp|sctp)://.*"
@@ -137,7 +145,7 @@ class _Draft:
         self.faulty |= {path, path.partition("[")[0]}
 
     def unknown(self, name: str, meant: list[str]) -> None:
-        self.problem(name, messages.unknown(meant))
+        self.problem(name, _unknown(meant))
 
 
 def _judged(draft: _Draft) -> Settings:
@@ -156,7 +164,7 @@ def _take_document(draft: _Draft, document: Mapping[Any, object]) -> None:
         if section in SETTINGS:
             draft.problem(section, "must be split at the dot: the section first, the rest indented below it")
         elif section not in SECTIONS:
-            draft.unknown(files.printable(section), messages.meant(files.printable(section), SECTIONS))
+            draft.unknown(files.printable(section), _meant(files.printable(section), SECTIONS))
         elif isinstance(content, dict):
             _take_section(draft, section, content)
         elif content is not None:
@@ -180,7 +188,7 @@ def _take_section(draft: _Draft, section: str, content: dict[object, object]) ->
             )
         else:
             path = f"{section}.{files.printable(key)}"
-            draft.unknown(path, messages.meant(path))
+            draft.unknown(path, _meant(path))
 
 
 def _take_environment(draft: _Draft, environ: Mapping[str, str]) -> None:
@@ -204,7 +212,7 @@ def _take_environment(draft: _Draft, environ: Mapping[str, str]) -> None:
         if "KUBERNETES_SERVICE_HOST" in environ and _SERVICE_LINK.fullmatch(f"{name}={environ[name]}"):
             continue
         dotted = name[len(ENVIRONMENT_PREFIX) :].replace("__", ".")
-        draft.unknown(name, [environment_name(path) for path in messages.meant(dotted)])
+        draft.unknown(name, [environment_name(path) for path in _meant(dotted)])
 
 
 def _take_secret_files(draft: _Draft) -> None:
@@ -242,14 +250,101 @@ def _value(draft: _Draft, path: str, setting: Setting) -> object:
         except EntriesError as error:
             faults = {f"{path}{place}": fault for place, fault in error.faults.items()}
             rest = setting.default if error.rest is None else error.rest
+        except files.MissingFileError as error:
+            # Where that is forgiven, what depends on whether the file is named still holds.
+            given = Path(str(draft.values[path]))
+            faults, rest = {path: error}, given if draft.offline else setting.default
         except ValueError as error:
             faults, rest = {path: error}, setting.default
         # Whoever mistook `password_file` for `password` wrote a secret there.
         may_show = path.removesuffix("_file") not in SECRETS and not setting.kind.holds_secrets
         for place, fault in faults.items():
-            words = messages.wrong(fault, may_show=may_show, in_file=path not in draft.sources)
+            words = _wrong(fault, may_show=may_show, in_file=path not in draft.sources)
             draft.fault(place, fault, words)
         return rest
     if setting.is_required and draft.faulty.isdisjoint({path, path.partition(".")[0]}):
-        draft.problem(path, messages.missing(path))
+        draft.problem(path, _missing(path))
     return setting.default
+
+
+# --- The words for what is wrong: pure ------------------------------------------------------------
+
+
+#: Where the user finds each credential; half of all support is about this (Telenor's developer
+#: pages).
+WHERE_TO_FIND: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "oauth.client_id": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
+        "oauth.client_secret": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
+        "oauth.username": "It is the machine user's name, which a company administrator finds in Min Bedrift, under APIs; "
+        "not a Telenor ID (formerly Connect ID).",
+        "oauth.password": "It is the machine user's password, generated in Min Bedrift and sent to a mobile phone.",
+    }
+)
+
+#: How alike a setting of another section must be to be proposed: `true` is not `store`.
+_ALIKE: Final = 0.7
+#: Characters. A longer value is not repeated in a message.
+_LONGEST_SHOWN: Final = 40
+
+
+def _unknown(meant: Sequence[str]) -> str:
+    """Say that a name is none of the settings, and which ones were probably meant."""
+    if not meant:
+        return "is not a setting. Remove it, or look its name up in the table of settings (README)"
+    return f"is not a setting. Did you mean {' or '.join(meant)}?"
+
+
+def _missing(path: str) -> str:
+    """Say in which ways a credential can be given, and where the user finds it."""
+    ways = f"Set it in the file, as {environment_name(path)}, or name a file in {path}_file"
+    return f"is missing. {ways}. {WHERE_TO_FIND[path].removesuffix('.')}"
+
+
+def _wrong(fault: ValueError, *, may_show: bool, in_file: bool) -> str:
+    """Say what should stand there, what stands there if that may be shown, and how to put it right.
+
+    in_file: whether the value stands in the YAML file, where quotes decide what it is.
+    """
+    if not isinstance(fault, UnlikeError):
+        return str(fault)
+    words = f"must be {fault.kind.expected}{_shown(fault.value) if may_show else ''}"
+    advice = _advice(fault.kind, fault.value, in_file=in_file)
+    return f"{words}. {advice}" if advice else words
+
+
+def _advice(kind: Kind[Any], value: object, *, in_file: bool) -> str:
+    if not isinstance(value, str):
+        return "" if kind.unquoted else "Put it in quotes"
+    return kind.unquoted if in_file and kind.from_text(value) != value else ""
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, (bool, int, float, str)):
+        return ""
+    try:
+        text = json.dumps(value)
+    except ValueError:  # a number of more than 4300 digits
+        return ""
+    return f", not {text}" if len(text) <= _LONGEST_SHOWN else ""
+
+
+def _meant(name: str, sections: Collection[str] = ()) -> list[str]:
+    """Return the settings or sections that whoever wrote an unknown name probably meant."""
+    from difflib import get_close_matches  # noqa: PLC0415 # costs 1 ms, and only a misspelled name needs it
+
+    plain = name.lower().replace("-", "_")
+    if plain in SETTINGS:
+        return [plain]
+    section, _, key = plain.rpartition(".")
+    if same_key := [path for path in SETTINGS if split(path)[1] == key]:
+        return same_key
+    if near := get_close_matches(plain, sections, n=1):
+        return near
+    everywhere = {split(path)[1]: path for path in SETTINGS}
+    siblings = {split(path)[1]: path for path in SETTINGS if split(path)[0] == section}
+    if near := get_close_matches(key, siblings, n=1):
+        return [siblings[near[0]]]
+    if not siblings and (near := get_close_matches(plain, SETTINGS, n=1)):
+        return near
+    return [everywhere[key] for key in get_close_matches(key, everywhere, n=1, cutoff=_ALIKE)]

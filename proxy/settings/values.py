@@ -12,7 +12,8 @@ from typing import Final
 from proxy.settings import files, kinds
 from proxy.settings.origin import Origin, is_host, is_ipv6
 
-#: Seconds. No timeout or wait is longer than an hour: such a number was most likely meant as milliseconds.
+#: Seconds. No timeout or wait is longer than an hour: such a number was most likely meant as
+#: milliseconds.
 LONGEST_WAIT: Final = 3600.0
 #: Bytes, without the closing NUL: the size of sun_path in Linux (unix(7)).
 _LONGEST_SOCKET_PATH: Final = 107
@@ -21,10 +22,12 @@ _SHORTEST_CLIENT_KEY: Final = 8
 
 # RFC 6749, section 3.3: scope tokens of NQCHAR, one space between them.
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
-# Lone surrogates are what Python makes of bytes in the environment that are not UTF-8 (PEP 383); they cannot be sent.
+# Lone surrogates are what Python makes of bytes in the environment that are not UTF-8 (PEP 383);
+# they cannot be sent.
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
-#: A sequence that begins with a sequence (RFC 5280, section 4.1); a PKCS #12 file begins with a number instead.
+#: A sequence that begins with a sequence (RFC 5280, section 4.1); a PKCS #12 file begins with a
+#: number instead.
 _DER_CERTIFICATE: Final = re.compile(rb"\x30[\x80-\x84].{0,4}?\x30[\x80-\x84]", re.DOTALL)
 _CLIENT_NAME: Final = re.compile(r"[a-z0-9-]{1,64}")
 _STORE_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys")

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from proxy.clients.register import ANYBODY
 from proxy.errors import Refused
 from proxy.forward import policy
 from proxy.sandbox import backend, login
@@ -32,7 +33,7 @@ def passes(method: str, path: str) -> bool:
     """Ask the guard, with the settings as they are installed."""
     head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode()
     try:
-        policy.judge(policy.parse(head, RULES), RULES)
+        policy.judge(policy.parse(head, RULES), RULES, ANYBODY)
     except Refused:
         return False
     return True

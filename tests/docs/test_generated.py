@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bench import report
-from proxy.settings.reference import settings_table
+from proxy.settings.catalogue import settings_table
 from tests.docs.pages import PAGES, README, ROOT
 
 RESULTS = json.loads((ROOT / "bench/results.json").read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import proxy
+from proxy.clients.register import ANYBODY
 from proxy.forward import policy, rewrite
 from proxy.settings import load
 from tests.docs.pages import BLOCKS, PAGES
@@ -34,7 +35,7 @@ def test_a_request_changes_as_shown() -> None:
     before, after, _ = http_blocks()
     head, _, content = before.partition(b"\r\n\r\n")
     rules = policy.Rules.of(load(None, REQUIRED))
-    request = policy.judge(policy.parse(head + b"\r\n\r\n", rules), rules)
+    request = policy.judge(policy.parse(head + b"\r\n\r\n", rules), rules, ANYBODY)
     assert request.framing == len(content)
     credential = b"Authorization: Bearer <the access token>\r\n"
     number = re.search(rb"X-Request-Id: (\S+)", after)

@@ -38,13 +38,19 @@ def yaml_blocks(first_line: str | None) -> list[Block]:
 
 def settle(directory: Path, content: dict[str, Any]) -> None:
     """Put the files that a configuration names into a directory, and name these instead."""
-    for keys in content.values():
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    pem = {
+        "ca_file": authority.cert_pem.bytes(),
+        "tls_client_ca_file": authority.cert_pem.bytes(),
+        "tls_certificate_file": certificate.cert_chain_pems[0].bytes(),
+        "tls_key_file": certificate.private_key_pem.bytes(),
+    }
+    clients = content.get("listen", {}).get("clients", [])
+    for number, keys in enumerate([*content.values(), *clients]):
         for key in [key for key in keys if key.endswith("_file")]:
-            file = directory / key
-            if key == "ca_file":
-                trustme.CA().cert_pem.write_to_path(str(file))
-            else:
-                file.write_text("made-up-secret\n", encoding="utf-8")
+            file = directory / f"{key}-{number}"
+            file.write_bytes(pem.get(key, b"made-up-secret-%d\n" % number))
             keys[key] = str(file)
 
 

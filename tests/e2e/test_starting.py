@@ -74,6 +74,16 @@ async def test_a_name_that_is_not_utf8_does_no_harm(start: Starter, api: Api) ->
     assert await running.stop() == 0
 
 
+#: Waits for a pipe for 2 s instead of 10.
+_IMPATIENT = """
+import sys
+from proxy.cli import main
+from proxy.settings import files
+files._ASKED_FOR_MS = 20
+sys.exit(main())
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in its file system")
 async def test_a_secret_file_that_blocks_holds_nothing_up(start: Starter, api: Api) -> None:
     """A secret file that becomes a pipe is refused after a while; meanwhile calls are served, and SIGTERM ends it."""
@@ -81,7 +91,7 @@ async def test_a_secret_file_that_blocks_holds_nothing_up(start: Starter, api: A
     config = configuration(api.url)
     secret.write_text(str(config["oauth"].pop("password")))
     config["oauth"]["password_file"] = str(secret)
-    running = await start.ready(config)
+    running = await start.ready(config, program=("-c", _IMPATIENT))
     secret.unlink()
     os.mkfifo(secret)
     running.send(signal.SIGHUP)

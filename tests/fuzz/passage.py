@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
+from proxy.clients.register import ANYBODY
 from proxy.errors import Refused
 from proxy.forward import policy, rewrite
 from proxy.forward.pool import UpstreamConnection
@@ -123,7 +124,7 @@ async def forward_one(client: Client) -> Sent:
             scanned = len(client.buffer)
             await client.more(None)
         head = policy.parse(client.take(size), RULES)
-        request = policy.judge(head, RULES)
+        request = policy.judge(head, RULES, ANYBODY)
         body = Body(client, request.framing)
         piece = _accepted(body, body.ready())
         out = rewrite.request_head(

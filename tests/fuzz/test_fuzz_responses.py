@@ -14,6 +14,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from proxy.clients.register import ANYBODY
 from proxy.forward import policy
 from tests.fuzz import grammar, passage, readers
 from tests.fuzz.profile import SEARCH
@@ -46,7 +47,7 @@ def _asked(method: bytes, version: bytes) -> policy.Request:
         method,
         version,
     )
-    return policy.judge(policy.parse(head, passage.RULES), passage.RULES)
+    return policy.judge(policy.parse(head, passage.RULES), passage.RULES, ANYBODY)
 
 
 def _given(traffic: Traffic, request: policy.Request) -> tuple[passage.Given, int]:

@@ -22,6 +22,8 @@ import trustme
 from structlog.testing import capture_logs
 
 from proxy import settings
+from proxy.clients.roster import Roster
+from proxy.clock import SystemClock
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
@@ -306,13 +308,17 @@ class Lab:
         )
         keeper: Any = StubTokens() if tokens is None else tokens
         records: list[Record] = []
-        listener = Listener(
+        roster = Roster(chosen, SystemClock(), bytes(32))
+        forwarder = Forwarder(
             chosen,
-            Forwarder(
-                chosen, keeper, pool, error_code=error_code_of, is_token_rejected=rejected_token, desk=desk
-            ),
-            records.append,
+            keeper,
+            pool,
+            error_code=error_code_of,
+            is_token_rejected=rejected_token,
+            rates=roster.rates,
+            desk=desk,
         )
+        listener = Listener(chosen, forwarder, records.append, roster)
         address: tuple[str, int] | str
         if chosen.listen.unix_socket is None:
             address = ("127.0.0.1", await listener.start("127.0.0.1", 0))

@@ -10,11 +10,12 @@ import aiohttp
 import pytest
 
 from proxy.admin.metrics import Metrics
+from proxy.clients.rates import Rates
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
-from proxy.forward.pacing import Pacer
 from proxy.forward.pool import Pool
 from proxy.network.dialer import Dialer
+from proxy.pacing import Pacer
 from proxy.settings import load
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.clock import FakeClock
@@ -57,7 +58,7 @@ class Gate:
             self._pool,
             error_code=error_code_of,
             is_token_rejected=rejected_token,
-            pacer=self.pacer,
+            rates=Rates(self.pacer, max_wait, self.clock),
             on_throttled=self.metrics.throttled,
         )
         self.listener = Listener(settings, forwarder, self.records.append)

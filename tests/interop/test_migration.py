@@ -46,14 +46,14 @@ import java.net.URL;
 
 class Main {
     public static void main(String[] arguments) throws Exception {
-        String baseUrl = arguments[0], order = arguments[1];
+        String baseUrl = arguments[0], order = arguments[1], proxyKey = "key-of-the-erp";
         %s
         System.out.println(status);
     }
 }
 """
-PHP: Final = '<?php\n[, , $order] = $argv;\n%s\necho $status, "\\n";\n'
-PERL: Final = 'use strict;\nuse warnings;\nuse HTTP::Tiny;\nmy (undef, $order) = @ARGV;\n%s\nprint "$answer->{status}\\n";\n'
+PHP: Final = '<?php\n[, , $order] = $argv;\n$proxyKey = "key-of-the-erp";\n%s\necho $status, "\\n";\n'
+PERL: Final = 'use strict;\nuse warnings;\nuse HTTP::Tiny;\nmy (undef, $order) = @ARGV;\nmy $proxy_key = "key-of-the-erp";\n%s\nprint "$answer->{status}\\n";\n'
 
 
 class Stack(NamedTuple):
@@ -72,6 +72,12 @@ STACKS: Final = {
     ),
     "php": Stack(("php",), "order.php", PHP, "CURLOPT_NOPROXY", ("php", "--re", "curl")),
     "perl": Stack(("perl",), "order.pl", PERL, "no_proxy", ("perl", "-MHTTP::Tiny", "-e1")),
+}
+#: By language: the line of the page's code that sets the content type, and whether it stays beside the line that sends the key.
+CONTENT_TYPE_LINES: Final = {
+    "java": (r"^call\.setRequestProperty.*\n", True),
+    "php": (r"^curl_setopt\(\$call, CURLOPT_HTTPHEADER.*\n", False),
+    "perl": (r"^    \{content => \$order.*\n", False),
 }
 
 
@@ -121,13 +127,17 @@ def ordered_once(recorder: Recorder) -> None:
     assert len(recorder.sandbox.orders) == 1
 
 
-async def placed(language: str, url: str, place: Path) -> tuple[int | None, str]:
-    """Have a stack place an order with the page's code; give its exit status and what it said."""
+async def placed(language: str, url: str, place: Path, *, named: bool = False) -> tuple[int | None, str]:
+    """Have a stack place an order with the page's code, as a named client if asked; give its exit status and what it said."""
     stack = STACKS[language]
     if shutil.which(stack.probe[0]) is None or (await run(*stack.probe, place=place))[0] != 0:
         pytest.skip(f"{language} is not installed here")
     code = shown(language, stack.having)
     assert "get_token" not in code
+    if named:
+        line, stays = CONTENT_TYPE_LINES[language]
+        (before,) = re.findall(line, code, re.MULTILINE)
+        code = code.replace(before, (before if stays else "") + shown(language, "X-Proxy-Key"))
     program = place / stack.file
     program.write_text(stack.frame % code.replace(LISTENER, url), encoding="utf-8")
     return await run(*stack.launcher, str(program), url, CONTENT, place=place)
@@ -142,6 +152,30 @@ async def test_a_stack_orders_without_a_login(
     assert status == 0, said
     assert said.split() == ["201"]
     ordered_once(recorder)
+
+
+@pytest.mark.parametrize("language", STACKS)
+async def test_a_stack_orders_as_a_named_client(
+    language: str, recorder: Recorder, starter: Starter, tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    """With the page's clients and the page's line for the key, the order is the named client's, and so is the use of its key."""
+    config = configuration(recorder.url, **yaml.safe_load(shown("yaml", "allowed_methods")))
+    config["listen"]["port"] = 0
+    for client in config["listen"]["clients"]:  # type: ignore[attr-defined]
+        file = tmp_path / client["key_file"]
+        file.write_text(f"key-of-the-{client['name']}\n", encoding="utf-8")
+        client["key_file"] = str(file)
+    proxy = await starter.ready(config)
+    status, said = await placed(language, await proxy.url(), tmp_path, named=True)
+    assert status == 0, said
+    assert said.split() == ["201"]
+    ordered_once(recorder)
+    await proxy.event("request.completed")
+    async with http.get(await proxy.admin_url("/status")) as answer:
+        erp, report = (await answer.json())["clients"]["by_name"]
+    assert (erp["name"], erp["calls"], erp["refused"], report["calls"]) == ("erp", 1, 0, 0)
+    assert [key["position"] for key in erp["keys"]] == [1]
+    assert erp["keys"][0]["last_used_at"] == pytest.approx(erp["last_call_at"], abs=DEADLINE)
 
 
 async def test_a_script_reads_the_outcome(recorder: Recorder, proxy: Running, tmp_path: Path) -> None:
@@ -250,19 +284,20 @@ async def test_nginx_ends_the_tls(
 
 
 async def test_a_login_that_means_nothing(
-    recorder: Recorder, proxy: Running, tmp_path: Path, http: aiohttp.ClientSession
+    recorder: Recorder, starter: Starter, http: aiohttp.ClientSession
 ) -> None:
-    """An application that logs in by itself gets a token, and orders with it; the API gets the proxy's."""
-    async with nginx(shown("nginx", "/oauth/v2/token"), await proxy.url(), tmp_path) as port:
-        base = f"http://127.0.0.1:{port}"
-        basic = {"Authorization": aiohttp.encode_basic_auth("not-used", "not-used")}
-        form = {"grant_type": "password", "username": "not-used", "password": "not-used"}
-        async with http.post(f"{base}/oauth/v2/token", data=form, headers=basic) as answer:
-            assert answer.status == 200
-            token = (await answer.json())["access_token"]
-        fields = {"Authorization": f"Bearer {token}"}
-        async with http.post(f"{base}{ORDERS}", json=ORDER, headers=fields) as answer:
-            assert answer.status == 201
-        async with http.get(f"{base}/oauth/v2/logout", headers=fields) as answer:
-            assert await answer.text() == "OK!"
+    """With the page's configuration, an application that logs in by itself gets a token, and orders with it; the API gets the proxy's."""
+    config = configuration(recorder.url, **yaml.safe_load(shown("yaml", "answer_login")))
+    config["listen"]["port"] = 0
+    base = await (await starter.ready(config)).url("")
+    basic = {"Authorization": aiohttp.encode_basic_auth("not-used", "not-used")}
+    form = {"grant_type": "password", "username": "not-used", "password": "not-used"}
+    async with http.post(f"{base}/oauth/v2/token", data=form, headers=basic) as answer:
+        assert answer.status == 200
+        token = (await answer.json())["access_token"]
+    fields = {"Authorization": f"Bearer {token}"}
+    async with http.post(f"{base}{ORDERS}", json=ORDER, headers=fields) as answer:
+        assert answer.status == 201
+    async with http.get(f"{base}/oauth/v2/logout", headers=fields) as answer:
+        assert await answer.text() == "OK!"
     ordered_once(recorder)

@@ -46,6 +46,7 @@ MAY_IMPORT: Final = {
     "demo": {"app", "errors", "logs", "sandbox", "settings"},
     "app": {
         "admin",
+        "clients",
         "clock",
         "descriptors",
         "errors",
@@ -53,6 +54,7 @@ MAY_IMPORT: Final = {
         "logs",
         "notify",
         "orders",
+        "pacing",
         "records",
         "rotation",
         "secret",
@@ -65,8 +67,10 @@ MAY_IMPORT: Final = {
     },
     "check": {"descriptors", "errors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"settings"},
-    "forward": {"clock", "errors", "http1", "network", "orders", "records", "settings"},
+    "forward": {"clients", "clock", "errors", "http1", "network", "orders", "pacing", "records", "settings"},
     "orders": {"clock", "errors", "secret", "settings"},
+    "clients": {"clock", "errors", "pacing", "records", "secret", "settings"},
+    "pacing": {"clock", "errors"},
     "network": {"descriptors", "http1", "settings"},
     "descriptors": {"settings"},
     "http1": set[str](),
@@ -94,11 +98,14 @@ PURE: Final = {
     "http1.fields": set[str](),
     "http1.grammar": {"re"},
     "http1.chunked": {"re"},
-    "forward.policy": {"hmac", "re", "urllib"},
+    "forward.policy": {"re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "orders.key": {"hashlib", "re"},
     "orders.states": {"dataclasses", "enum"},
     "orders.showing": {"datetime"},
+    "clients.login": set[str](),
+    "clients.register": {"hashlib"},
+    "clients.usage": {"dataclasses"},
     "tokens.values": {"dataclasses", "enum"},
     "tokens.codes": {"re"},
     "tokens.coding": {"brotli", "zlib"},
@@ -255,7 +262,7 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.run", "_keeper"},
+        "app": {"Proxy.run", "_keeper"},  # also what client keys are hashed with
         "cli": {"_forget_order", "_list_orders"},  # what a command is called among those that use a store
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
@@ -271,10 +278,10 @@ def test_secrets_are_revealed_in_few_places() -> None:
     }
     assert found == {
         "app:_secrets",  # what the log must never show
-        "settings.doubts:_text",  # whether they are visibly wrong
+        "settings.consistency:_text",  # whether they are visibly wrong
+        "clients.register:Register.follow",  # the keys to compare with, hashed
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
-        "forward.policy:Rules.of",  # the client key to compare with
         "orders.shared:SharedStore.__init__",  # the password of a Redis
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",

@@ -136,6 +136,25 @@ def test_a_pipeline_checks_without_network_and_secrets(
     assert main(["check", "--config", str(path)]) == 78
 
 
+def test_a_certificate_that_is_elsewhere_is_forgiven_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is asked of clients is judged by what is named, although the files are not here."""
+    without_settings(monkeypatch)
+    path = tmp_path / "config.yaml"
+    names = ("tls_certificate_file", "tls_key_file", "tls_client_ca_file")
+    files = "".join(f"  {name}: {tmp_path}/{name}\n" for name in names)
+    path.write_text(
+        f"listen:\n  host: 0.0.0.0\n{files}  clients: [{{name: erp, certificate: erp.example}}]\n"
+        "oauth: {client_id: a, client_secret: b, username: c, password: d}\n"
+    )
+    assert main(["check", "--config", str(path), "--offline", "--json"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["step"], line["text"].partition(":")[0]) for line in found if line["mark"] != "ok"] == [
+        ("files", f"listen.{name}") for name in names
+    ]
+
+
 def test_problems_are_objects_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,7 +50,9 @@ def series(metrics: Metrics) -> set[tuple[str, ...]]:
 
 def is_refusal(kind: errors.Kind) -> bool:
     """Whether the proxy turns requests down with it; the one below 500 that is no refusal is the answer to a call over the set rate."""
-    return kind is not errors.PACED and (kind.status < 500 or kind in {errors.METHOD_UNKNOWN, errors.VERSION})
+    return kind not in {errors.CLIENT_RATE, errors.PACED} and (
+        kind.status < 500 or kind in {errors.METHOD_UNKNOWN, errors.VERSION}
+    )
 
 
 def reasons() -> set[str]:
@@ -113,11 +115,15 @@ def test_every_label_is_of_a_short_closed_list() -> None:
     }
     size = len(metrics.exposition().splitlines())
     for number in range(100):
-        metrics(RECORD._replace(request_id=f"id-{number}", path=f"/orders/{number}"))
+        metrics(
+            RECORD._replace(
+                request_id=f"id-{number}", path=f"/orders/{number}", client_address=f"1000:{number}"
+            )
+        )
     text = metrics.exposition().decode()
     assert len(text.splitlines()) == size
     assert {label for _, *labels in before for label in labels} <= {
-        "method", "status_class", "reason", "error", "result", "cause", "code", "le", "version", "python", "state",
+        "asked", "cause", "client", "code", "error", "le", "method", "python", "reason", "result", "state", "status_class", "version",
     }  # fmt: skip
     for secretive in ("4799885577", "/orders", "id-1"):
         assert secretive not in text
@@ -365,3 +371,44 @@ def test_two_proxies_count_for_themselves() -> None:
     one(RECORD)
     assert value(one, "telenor_proxy_requests_total", method="POST", status_class="2xx") == 1
     assert value(other, "telenor_proxy_requests_total", method="POST", status_class="2xx") == 0
+
+
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+def by_client(metrics: Metrics) -> dict[tuple[str, str], float]:
+    """Give the count of each client and status class that is not 0."""
+    return {
+        (sample.labels["client"], sample.labels["status_class"]): sample.value
+        for sample in families(metrics)["telenor_proxy_client_requests"].samples
+        if sample.value
+    }
+
+
+def test_requests_are_counted_by_client_and_status_class() -> None:
+    """Configured names and `none` are all the values there are: a name that nobody has configured opens no series."""
+    metrics = Metrics()
+    metrics.name_clients(["erp", "shop"])
+    for client, status in (("erp", 201), ("erp", 403), ("erp", 200), (None, 403), ("unknown", 200)):
+        metrics(RECORD._replace(client=client, status=status))
+    assert by_client(metrics) == {("erp", "2xx"): 2, ("erp", "4xx"): 1, ("none", "4xx"): 1}
+
+
+def test_a_client_has_its_series_from_the_start() -> None:
+    """Each configured client has a count of 0 for every class, and keeps what was counted when the settings change."""
+    metrics = Metrics()
+    metrics.name_clients(["erp"])
+    metrics(RECORD._replace(client="erp", status=200))
+    metrics.name_clients(["shop"])
+    samples = families(metrics)["telenor_proxy_client_requests"].samples
+    assert {sample.labels["client"] for sample in samples} == {"none", "erp", "shop"}
+    assert len(samples) == 3 * 5
+    assert by_client(metrics) == {("erp", "2xx"): 1}
+
+
+def test_answered_logins_are_counted() -> None:
+    """By what was asked; both are there from the start."""
+    metrics = Metrics()
+    metrics.answered_login("token")
+    assert value(metrics, "telenor_proxy_answered_logins_total", asked="token") == 1
+    assert value(metrics, "telenor_proxy_answered_logins_total", asked="logout") == 0

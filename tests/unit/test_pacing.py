@@ -9,7 +9,7 @@ import pytest
 
 from proxy import errors
 from proxy.errors import Failed
-from proxy.forward.pacing import LATE_TIMER, Pacer
+from proxy.pacing import LATE_TIMER, Pacer
 from tests.clock import FakeClock
 
 if TYPE_CHECKING:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy import errors
+from proxy.clients.register import Entry, Register
 from proxy.errors import Refused
 from proxy.forward import policy
+from proxy.secret import Secret
 from proxy.settings import judge
 
 if TYPE_CHECKING:
@@ -33,7 +35,9 @@ def rules(**listen: object) -> policy.Rules:
 
 DEFAULT = rules()
 ANY_HOST = rules(allowed_hosts=["*"])
-WITH_KEY = rules(client_key=KEY)
+KEYED = Register(bytes(32), lambda: 0.0)
+KEYED.follow([Entry(None, [Secret(KEY)])])
+OPEN = Register(bytes(32), lambda: 0.0)
 
 
 def judged(
@@ -42,9 +46,11 @@ def judged(
     *,
     host: bytes = b"Host: localhost\r\n",
     line: bytes = b"POST /a/ HTTP/1.1",
+    register: Register = OPEN,
 ) -> policy.Request:
-    """Judge a request with these fields."""
-    return policy.judge(policy.parse(b"%b\r\n%b%b\r\n" % (line, host, fields), given), given)
+    """Judge a request with these fields, of whom the register says."""
+    head = policy.parse(b"%b\r\n%b%b\r\n" % (line, host, fields), given)
+    return policy.judge(head, given, register.identify(head.known.get(b"x-proxy-key", ())))
 
 
 def parsed(fields: bytes) -> grammar.RequestHead:
@@ -58,10 +64,11 @@ def refusal(
     *,
     host: bytes = b"Host: localhost\r\n",
     line: bytes = b"POST /a/ HTTP/1.1",
+    register: Register = OPEN,
 ) -> errors.Kind:
     """Return the kind of refusal that a request with these fields gets."""
     with pytest.raises(Refused) as caught:
-        judged(fields, given, host=host, line=line)
+        judged(fields, given, host=host, line=line, register=register)
     return caught.value.kind
 
 
@@ -215,8 +222,8 @@ def test_what_a_program_sends_passes(fields: bytes) -> None:
 
 def test_with_the_key_a_client_passes() -> None:
     """The key of the settings, once, opens the listener; without one set, none is asked for."""
-    assert judged(b"X-Proxy-Key: %b\r\n" % KEY.encode(), WITH_KEY).target
-    assert judged(b"x-proxy-key:%b \r\n" % KEY.encode(), WITH_KEY).target
+    assert judged(b"X-Proxy-Key: %b\r\n" % KEY.encode(), register=KEYED).target
+    assert judged(b"x-proxy-key:%b \r\n" % KEY.encode(), register=KEYED).target
     assert judged(b"X-Proxy-Key: anything\r\n", DEFAULT).target
 
 
@@ -242,14 +249,14 @@ def test_with_the_key_a_client_passes() -> None:
 )
 def test_without_the_key_no_client_passes(fields: bytes) -> None:
     """Missing, wrong, nearly right, twice, or in another place: 403, in every version of HTTP."""
-    assert refusal(fields, WITH_KEY) is errors.CLIENT_KEY
-    assert refusal(fields, WITH_KEY, line=b"POST /a/ HTTP/1.0") is errors.CLIENT_KEY
+    assert refusal(fields, register=KEYED) is errors.CLIENT_KEY
+    assert refusal(fields, register=KEYED, line=b"POST /a/ HTTP/1.0") is errors.CLIENT_KEY
 
 
 def test_the_key_is_shown_by_no_refusal() -> None:
     """What is wrong with a key is told without the key, the right one and the given one."""
     with pytest.raises(Refused) as caught:
-        judged(b"X-Proxy-Key: hunter2\r\n", WITH_KEY)
+        judged(b"X-Proxy-Key: hunter2\r\n", register=KEYED)
     assert KEY not in caught.value.detail
     assert "hunter2" not in caught.value.detail
 
@@ -257,7 +264,7 @@ def test_the_key_is_shown_by_no_refusal() -> None:
 def test_without_the_key_nothing_is_learnt_about_paths() -> None:
     """Whoever has no key gets the same answer for allowed, protected and ambiguous paths."""
     for target in (b"/a/", b"/b/", b"/oauth/v2/token", b"//x", b"/%2e", b"/%"):
-        assert refusal(given=WITH_KEY, line=b"GET %b HTTP/1.1" % target) is errors.CLIENT_KEY
+        assert refusal(register=KEYED, line=b"GET %b HTTP/1.1" % target) is errors.CLIENT_KEY
 
 
 # --- expectations -----------------------------------------------------------------------------------------------------
@@ -390,4 +397,4 @@ def test_no_field_moves_a_request(override: bytes) -> None:
     assert refusal(override, line=b"POST /oauth/v2/token HTTP/1.1") is errors.PATH_NOT_ALLOWED
     assert refusal(override, line=b"TRACE /a/ HTTP/1.1") is errors.METHOD_NOT_ALLOWED
     assert refusal(override, host=b"Host: evil.example\r\n") is errors.HOST_NOT_ALLOWED
-    assert refusal(override, given=WITH_KEY) is errors.CLIENT_KEY
+    assert refusal(override, register=KEYED) is errors.CLIENT_KEY

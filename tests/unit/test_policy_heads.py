@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy import errors
+from proxy.clients.register import ANYBODY
 from proxy.errors import Refused
 from proxy.forward import policy
 from proxy.http1 import grammar
@@ -46,7 +47,7 @@ def judged(data: bytes, given: policy.Rules = RULES) -> policy.Request:
     """Measure, parse and judge the head at the front of these bytes."""
     size = measured(data, given=given)
     assert size, "the head has no end yet"
-    return policy.judge(policy.parse(data[:size], given), given)
+    return policy.judge(policy.parse(data[:size], given), given, ANYBODY)
 
 
 def refusal(data: bytes, given: policy.Rules = RULES) -> errors.Kind:

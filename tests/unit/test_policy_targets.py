@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from proxy import errors
+from proxy.clients.register import ANYBODY
 from proxy.errors import Refused
 from proxy.forward import policy
 from proxy.settings import judge
@@ -33,7 +34,7 @@ DEFAULT = policy.Rules.of(
 def judged(target: bytes, given: policy.Rules = EVERYTHING, *, host: bytes = b"localhost:8080") -> bytes:
     """Return what goes upstream for this target."""
     head = b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, host)
-    return policy.judge(policy.parse(head, given), given).target
+    return policy.judge(policy.parse(head, given), given, ANYBODY).target
 
 
 def refusal(
@@ -239,7 +240,7 @@ def test_an_absolute_form_without_a_host_field_is_refused() -> None:
     """In HTTP/1.0, where Host may be missing, nothing vouches for the host of the target."""
     head = policy.parse(b"GET http://localhost/ HTTP/1.0\r\n\r\n", EVERYTHING)
     with pytest.raises(Refused) as caught:
-        policy.judge(head, EVERYTHING)
+        policy.judge(head, EVERYTHING, ANYBODY)
     assert caught.value.kind is errors.AMBIGUOUS_TARGET
 
 

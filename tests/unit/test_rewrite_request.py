@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.clients.register import ANYBODY
 from proxy.forward import policy, rewrite
 from proxy.settings import judge
 
@@ -23,7 +24,9 @@ RULES = policy.Rules.of(
 
 def written(fields: bytes = b"", line: bytes = b"POST /a?b HTTP/1.1") -> bytes:
     """Return the head that goes upstream for a request with these fields."""
-    request = policy.judge(policy.parse(b"%b\r\nHost: localhost\r\n%b\r\n" % (line, fields), RULES), RULES)
+    request = policy.judge(
+        policy.parse(b"%b\r\nHost: localhost\r\n%b\r\n" % (line, fields), RULES), RULES, ANYBODY
+    )
     return rewrite.request_head(request, HOST, REQUEST_ID, CREDENTIAL)
 
 

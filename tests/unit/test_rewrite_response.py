@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.clients.register import ANYBODY
 from proxy.forward import policy, rewrite
 from proxy.http1 import chunked, grammar
 from proxy.settings import judge
@@ -34,7 +35,7 @@ def written(
 ) -> tuple[bytes, bytes, bool]:
     """Return the status line, the fields, and whether the connection can go on."""
     asked = b"%b / HTTP/%b\r\nHost: localhost\r\n\r\n" % (method, version)
-    request = policy.judge(policy.parse(asked, RULES), RULES)
+    request = policy.judge(policy.parse(asked, RULES), RULES, ANYBODY)
     head = grammar.parse_response(b"HTTP/%b %b\r\n%b\r\n" % (api_version, status, fields))
     framing = grammar.response_framing(head, method)
     out, goes_on = rewrite.response_head(head, framing, request, b"id-1", keep_alive=keep_alive)

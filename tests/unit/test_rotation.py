@@ -127,7 +127,9 @@ def test_what_can_change_at_run_time_is_what_is_promised() -> None:
     secrets = {*(f"oauth.{name}" for name in CREDENTIALS), "listen.client_key"}
     secrets |= {"upstream.proxy_username", "upstream.proxy_password"}
     files = {f"{path}_file" for path in secrets}
-    assert secrets | files | {"oauth.scope", "listen.clients", "log.level"} == CHANGEABLE
+    assert (
+        secrets | files | {"oauth.scope", "listen.answer_login", "listen.clients", "log.level"} == CHANGEABLE
+    )
 
 
 # --- taking it up -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from proxy.errors import ConfigError
-from proxy.settings import files, load, load_admin, syntax
+from proxy.settings import files, load, load_admin
 
 CREDENTIALS = {
     "TELENOR_PROXY_OAUTH__CLIENT_ID": "made-up-id",
@@ -120,7 +120,7 @@ def test_broken_yaml_is_told_with_its_reason(config: Path, text: str, place: str
 
 def test_a_fault_without_a_place_is_told_too() -> None:
     """Whatever else PyYAML may complain of, nothing of it is repeated."""
-    assert syntax.told(yaml.YAMLError("word"), "") == (
+    assert files.told(yaml.YAMLError("word"), "") == (
         ": is not valid YAML: something is out of place. Look for a tab in the indentation, a missing space after a colon,"
         " or a value with special characters that needs quotes"
     )
@@ -248,7 +248,6 @@ def test_reading_settings_needs_few_modules() -> None:
     )
     own = {name for name in loaded if name.startswith("proxy.")}
     assert {name for name in own if not name.startswith("proxy.settings")} == {"proxy.errors", "proxy.secret"}
-    assert "proxy.settings.reference" not in own
 
 
 def test_the_admin_listener_is_found_without_the_rest(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from proxy.settings import load
-from proxy.settings.reference import json_schema, settings_table
+from proxy.settings.catalogue import json_schema, settings_table
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -1,6 +1,7 @@
 """Spaces out the calls to the API, so that a burst of the clients does not become one there.
 
 Owns the moment at which the next call may start, and the line of those who wait for theirs. It knows no request and no token.
+There is one line for all calls, and one for each client that has a rate of its own (`clients/rates.py`).
 
 Laws
 1. Calls start one interval apart. There is no allowance for bursts: what the gateway grants is published nowhere, and its spike arrest
@@ -32,7 +33,7 @@ LATE_TIMER: Final = 0.005
 
 
 class Pacer:
-    """The line in front of the API. `queued`: how many stand in it.
+    """A line of calls. queued: how many stand in it. rate: calls a second, which may change. max_wait: seconds that one may wait.
 
     observe: is told for how many seconds a call was held back, of those that were.
     """
@@ -45,42 +46,59 @@ class Pacer:
         observe: Callable[[float], None] | None = None,
     ) -> None:
         self.queued = 0
-        self._rate = requests_per_second
-        self._interval = 1 / requests_per_second
-        self._max_wait = max_wait_seconds
+        self.rate = requests_per_second
+        self.max_wait = max_wait_seconds
         self._clock = clock
         self._observe = observe
         self._next = -math.inf  # when the first in line may start
         self._first = asyncio.Lock()  # held by the first in line; asyncio's lock is fair
-        self._never = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    async def turn(self, *, again: bool = False) -> None:
+    def wait(self) -> float:
+        """Return for how many seconds a call that arrived now would wait; 0 if it may start at once."""
+        return max(0.0, self._next - self._clock.now()) + self.queued / self.rate
+
+    def take(self) -> None:
+        """Let a call start now. Only while `wait` is 0."""
+        now = self._clock.now()
+        planned = self._next if now - self._next <= LATE_TIMER else now
+        self._next = planned + 1 / self.rate
+
+    def change(self, requests_per_second: float) -> None:
+        """Go on at another rate; the first in line waits no longer than one of the new intervals."""
+        self.rate = requests_per_second
+        self._next = min(self._next, self._clock.now() + 1 / requests_per_second)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def turn(self, *, again: bool = False, waited: float = 0.0) -> None:
         """Wait until one call may start. Raises `Failed`, at once, if that would take too long.
 
         again: the call was sent before, and the client has waited for it already. It stands in line like any other, but is not refused.
+        waited: seconds that the call has spent in another line, which count.
         """
         arrived = self._clock.now()
-        wait = max(0.0, self._next - arrived) + self.queued * self._interval
-        if wait > self._max_wait and not again:
-            raise self._refusal(wait)
+        wait = self.wait()
+        if wait > max(self.max_wait - waited, LATE_TIMER) and not again:
+            raise self.refusal(wait)
         self.queued += 1
         try:
             async with self._first:
                 while (pause := self._next - self._clock.now()) > 0:
-                    await self._clock.wait(self._never, pause)
+                    await self._clock.wait(self._changed, pause)
                 started = self._clock.now()
-                planned = self._next if started - self._next <= LATE_TIMER else started
-                self._next = planned + self._interval
+                self.take()
         finally:
             self.queued -= 1
         if self._observe is not None and started > arrived:
             self._observe(started - arrived)
 
-    def _refusal(self, wait: float) -> Failed:
+    def refusal(self, wait: float) -> Failed:
+        """Return what a call gets that would wait for so many seconds."""
         return Failed(
             errors.PACED,
-            f"The proxy lets {self._rate:g} calls a second through (pacing.requests_per_second), and this one would have to wait "
-            f"longer than {self._max_wait:g} s (pacing.max_wait_seconds). Try again when those before it are through.",
+            f"The proxy lets {self.rate:g} calls a second through (pacing.requests_per_second), and this one would have to wait "
+            f"longer than {self.max_wait:g} s (pacing.max_wait_seconds). Try again when those before it are through.",
             outcome=NOT_SENT,
             retry_after=wait,
         )

@@ -1,0 +1,64 @@
+"""What a connection says of the client at its other end. Asked once, when the connection begins."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+
+#: struct ucred of Linux (unix(7)): process, user and group, as the kernel noted them when the client connected.
+_UCRED: Final = struct.Struct("3i")
+
+
+def address(transport: asyncio.BaseTransport) -> str | None:
+    """Return where the client is: its IP address, or on a Unix socket `uid:pid`; None where the system does not tell.
+
+    The pid is 0 for a client in another pid namespace, such as another container (pid_namespaces(7)).
+    """
+    connected = transport.get_extra_info("socket")
+    if connected is not None and connected.family == getattr(socket, "AF_UNIX", None):
+        return _credentials(connected)
+    peer = transport.get_extra_info("peername")
+    return _plain(peer[0]) if isinstance(peer, tuple) and peer else None
+
+
+def _credentials(connected: socket.socket) -> str | None:
+    if not hasattr(socket, "SO_PEERCRED"):  # Linux alone has it
+        return None
+    try:
+        pid, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    except OSError:
+        return None
+    return f"{uid}:{pid}"
+
+
+def _plain(host: str) -> str:
+    """Return an IPv4 client of a socket for both families as what it is (RFC 4291 section 2.5.5.2)."""
+    if not host.startswith("::ffff:"):
+        return host
+    mapped = ipaddress.IPv6Address(host).ipv4_mapped
+    return host if mapped is None else str(mapped)
+
+
+def certificate_names(transport: asyncio.BaseTransport) -> tuple[str, ...]:
+    """Return the names in the certificate that the client has shown, in lower case; none on a connection without one."""
+    tls = transport.get_extra_info("ssl_object")
+    certificate = None if tls is None else tls.getpeercert()
+    return names_of(certificate) if certificate else ()
+
+
+def names_of(certificate: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the DNS names of a verified certificate, or its common names if it has no DNS name (RFC 9525 section 2).
+
+    certificate: as `ssl.SSLSocket.getpeercert` gives it.
+    """
+    names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+    if not names:
+        subject = (pair for part in certificate.get("subject", ()) for pair in part)
+        names = [value for kind, value in subject if kind == "commonName"]
+    return tuple(dict.fromkeys(name.lower() for name in names))

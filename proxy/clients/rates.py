@@ -1,0 +1,99 @@
+"""Each client's own line, in front of the line of all calls.
+
+Owns one line for each client that has a rate (`requests_per_second` in `listen.clients`). A greedy client waits behind its own calls only.
+
+Laws
+1. A call stands in its client's line first, and enters the line of all calls when its turn has come: the total stays under `pacing`.
+2. The waits in both lines together are at most `pacing.max_wait_seconds`, also where `pacing.requests_per_second` is not set.
+3. What the proxy sends a second time counts against the rate of all calls, not against the client's: the client asked once.
+4. When the settings change, a line keeps its calls and takes up the new rate.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy import errors
+from proxy.errors import NOT_SENT, Failed
+from proxy.pacing import Pacer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from proxy.clock import Clock
+
+
+class ClientLine(Pacer):
+    """The line of one client."""
+
+    def refusal(self, wait: float) -> Failed:
+        """Return what a call gets that would wait for so many seconds."""
+        return Failed(
+            errors.CLIENT_RATE,
+            f"The proxy lets {self.rate:g} calls of this client a second through (requests_per_second in listen.clients), and this one "
+            f"would have to wait longer than {self.max_wait:g} s (pacing.max_wait_seconds). Send fewer at a time, or raise the rate.",
+            outcome=NOT_SENT,
+            retry_after=wait,
+        )
+
+
+class Rates:
+    """The lines of all clients. total: the line of all calls, if `pacing.requests_per_second` is set.
+
+    max_wait: `pacing.max_wait_seconds`. observe: is told for how many seconds a call was held back in its client's line, of those that were.
+    """
+
+    def __init__(
+        self,
+        total: Pacer | None,
+        max_wait: float,
+        clock: Clock,
+        observe: Callable[[float], None] | None = None,
+    ) -> None:
+        self._total = total
+        self._max_wait = max_wait
+        self._clock = clock
+        self._observe = observe
+        self._lines: dict[str | None, ClientLine] = {}
+
+    @property
+    def queued(self) -> int:
+        """How many calls stand in a line, of a client or of all calls."""
+        return sum(line.queued for line in self._lines.values()) + (self._total.queued if self._total else 0)
+
+    def follow(self, rates: Mapping[str, float]) -> None:
+        """Let the lines follow changed settings. rates: calls a second by the client's name; who is not in it has no line."""
+        lines: dict[str | None, ClientLine] = {}
+        for name, rate in rates.items():
+            line = self._lines.get(name)
+            if line is None:
+                line = ClientLine(rate, self._max_wait, self._clock, self._observe)
+            elif line.rate != rate:
+                line.change(rate)
+            lines[name] = line
+        self._lines = lines
+
+    def take(self, name: str | None) -> bool:
+        """Let a call of this client start now if it need not wait; say whether it may."""
+        line, total = self._lines.get(name), self._total
+        if (line is not None and line.wait() > 0) or (total is not None and total.wait() > 0):
+            return False
+        for passed in (line, total):
+            if passed is not None:
+                passed.take()
+        return True
+
+    async def turn(self, name: str | None, *, again: bool = False) -> None:
+        """Wait until a call of this client may start. Raises `Failed` (429), on arrival, if that would take too long.
+
+        again: the call was sent before.
+        """
+        line, total, waited = self._lines.get(name), self._total, 0.0
+        if line is not None and not again:
+            if total is not None and total.wait() > self._max_wait:
+                raise total.refusal(total.wait())  # before it uses up a turn of its client's
+            arrived = self._clock.now()
+            await line.turn()
+            waited = self._clock.now() - arrived
+        if total is not None:
+            await total.turn(again=again, waited=waited)

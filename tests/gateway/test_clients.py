@@ -1,0 +1,347 @@
+"""Named clients over real sockets: who may do what, whose calls wait, what changes at once, and logins that are answered here."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from proxy import settings
+from proxy.clients.login import MADE_UP_TOKEN
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, request, until
+from tests.gateway.conftest import SENTINEL, _text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.settings import Settings
+    from tests.gateway.client import Answer
+    from tests.gateway.conftest import Gateway, Lab
+
+ERP, ERP_NEXT, SHOP, BATCH = (
+    b"key-of-the-erp",
+    b"next-key-of-the-erp",
+    b"key-of-the-shop",
+    b"key-of-the-batch",
+)
+CLIENTS: Final[list[dict[str, Any]]] = [
+    {"name": "erp", "key": ERP.decode()},
+    {
+        "name": "shop",
+        "key": SHOP.decode(),
+        "allowed_paths": ["/corporate-mobile-subscriptions/"],
+        "allowed_methods": ["GET", "POST"],
+    },
+    {"name": "batch", "key": BATCH.decode(), "requests_per_second": 0.1},
+]
+TOKEN, LOGOUT = b"/oauth/v2/token", b"/oauth/v2/logout"
+#: The only content that a login gets, whoever asks.
+ANSWER: Final = b'{"access_token" : "%b", "expires_in" : "3600"}' % MADE_UP_TOKEN
+
+
+def key(shown: bytes) -> bytes:
+    """Return the field that shows a key."""
+    return b"X-Proxy-Key: " + shown
+
+
+async def named(lab: Lab, *clients: dict[str, Any], **changes: Any) -> Gateway:
+    """Build a gateway with these clients."""
+    return await lab.gateway(listen__clients=json.dumps(clients or CLIENTS), **changes)
+
+
+def changed(gateway: Gateway, *clients: dict[str, Any]) -> Settings:
+    """Return the gateway's settings with other clients."""
+    values = {
+        **{f"oauth__{name}": "made-up" for name in ("client_id", "client_secret", "username", "password")},
+        "upstream__url": gateway.settings.upstream.url,
+        "listen__clients": json.dumps(clients),
+    }
+    return settings.load(
+        None, {f"TELENOR_PROXY_{name.upper()}": _text(value) for name, value in values.items()}
+    )
+
+
+# --- who may do what --------------------------------------------------------------------------------------------------
+
+#: What is shown, and whose it is; None is nobody's.
+SHOWN: Final[dict[tuple[bytes, ...], str | None]] = {
+    (): None,
+    (key(b"some-other-key"),): None,
+    (key(ERP), key(ERP)): None,
+    (key(ERP),): "erp",
+    (key(SHOP),): "shop",
+}
+#: A call, and who may make it; None is a call that nobody may make.
+CALLS: Final[dict[tuple[bytes, bytes], set[str] | None]] = {
+    (b"GET", ACCOUNTS): {"erp"},
+    (b"GET", ORDERS): {"erp", "shop"},
+    (b"POST", ORDERS): {"erp", "shop"},
+    (b"HEAD", ORDERS): {"erp"},
+    (b"DELETE", ORDERS): {"erp"},
+    (b"GET", b"/elsewhere"): None,
+    (b"POST", TOKEN): None,
+}
+
+
+@pytest.mark.parametrize(("shown", "call"), [*itertools.product(SHOWN, CALLS)])
+async def test_each_combination_of_key_path_and_method(
+    shown: tuple[bytes, ...], call: tuple[bytes, bytes], lab: Lab
+) -> None:
+    """Nobody gets 403 `client-key` whatever is called; a client gets what its rights cover, and never more than the listener allows."""
+    gateway = await named(lab)
+    (method, path), name, allowed = call, SHOWN[shown], CALLS[call]
+    answer = await gateway.ask(request(method, path, *shown), method=method)
+    expected = (
+        "client-key" if name is None else "path-not-allowed" if allowed is None else "client-not-allowed"
+    )
+    if name is not None and allowed is not None and name in allowed:
+        assert answer.status == 200
+        assert (gateway.record.client, gateway.record.error) == (name, None)
+        return
+    assert answer.status == 403
+    assert method == b"HEAD" or answer.kind == expected
+    assert (gateway.record.client, gateway.record.error) == (name, expected)
+    assert gateway.record.refused
+    assert gateway.upstream.requests == []
+
+
+async def test_a_removed_key_ends_its_right_on_an_open_connection(lab: Lab) -> None:
+    """The next request with it gets 403, and the end of the connection; the key that was added before goes on."""
+    gateway = await named(lab)
+    old, other = await gateway.connect(), await gateway.connect()
+    for client, shown in ((old, ERP), (other, SHOP)):
+        await client.send(request(b"GET", ORDERS, key(shown)))
+        assert (await client.answer()).status == 200
+    gateway.listener.judge_by(changed(gateway, {"name": "erp", "key": ERP_NEXT.decode()}, CLIENTS[1]))
+    await old.send(request(b"GET", ORDERS, key(ERP)))
+    refused = await old.answer()
+    assert (refused.status, refused.kind) == (403, "client-key")
+    assert await old.closed() == "fin"
+    await other.send(request(b"GET", ORDERS, key(SHOP)))
+    assert (await other.answer()).status == 200
+    assert (await gateway.ask(request(b"GET", ORDERS, key(ERP_NEXT)))).status == 200
+
+
+async def test_changed_rights_hold_for_the_next_request(lab: Lab) -> None:
+    """A right that is taken away ends on an open connection too."""
+    gateway = await named(lab)
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, key(ERP), content=ORDER))
+    assert (await client.answer(b"POST")).status == 200
+    gateway.listener.judge_by(changed(gateway, {**CLIENTS[0], "allowed_methods": ["GET"]}))
+    await client.send(request(b"POST", ORDERS, key(ERP), content=ORDER))
+    assert (await client.answer(b"POST")).kind == "client-not-allowed"
+
+
+async def test_no_key_goes_further_or_comes_back(lab: Lab) -> None:
+    """Neither the API, nor an answer, nor a record has a key, right or wrong."""
+    gateway = await named(lab)
+    for shown in (ERP, b"hunter2-hunter2"):
+        answer = await gateway.ask(request(b"GET", ORDERS, key(shown), b"X_Proxy_Key: " + shown))
+        assert shown not in bytes(answer.content)
+        assert shown.decode() not in repr(gateway.records)
+    assert all(ERP not in connection.received for connection in gateway.upstream.connections)
+
+
+# --- rates ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_beyond_its_rate_gets_429_and_the_others_go_on(lab: Lab) -> None:
+    """429 `client-rate` with Retry-After and `not_sent`, on a connection that goes on; without `pacing.requests_per_second`, too."""
+    gateway = await named(lab, pacing__max_wait_seconds=1)
+    client = await gateway.connect()
+    await client.send(request(b"POST", ORDERS, key(BATCH), content=ORDER))
+    assert (await client.answer(b"POST")).status == 200
+    await client.send(request(b"POST", ORDERS, key(BATCH), content=ORDER))
+    answer = await client.answer(b"POST")
+    assert answer.status == 429
+    assert answer.kind == "client-rate"
+    assert json.loads(answer.content)["outcome"] == "not_sent"
+    assert 1 < int(answer.values(b"retry-after")[0]) <= 10
+    await client.send(request(b"POST", ORDERS, key(ERP), content=ORDER))
+    assert (await client.answer(b"POST")).status == 200
+    assert [record.client for record in gateway.records] == ["batch", "batch", "erp"]
+    assert len(gateway.upstream.requests) == 2
+
+
+async def test_a_call_waits_in_its_own_line_only(lab: Lab) -> None:
+    """While a call of the batch waits for its turn, another client's is answered."""
+    batch = {**CLIENTS[2], "requests_per_second": 2}
+    gateway = await named(lab, CLIENTS[0], batch)
+    first, second = await gateway.connect(), await gateway.connect()
+    await first.send(request(b"GET", ORDERS, key(BATCH)))
+    assert (await first.answer()).status == 200
+    await second.send(request(b"GET", ORDERS, key(BATCH)))
+    await first.send(request(b"GET", ORDERS, key(ERP)))
+    assert (await first.answer()).status == 200
+    assert len(gateway.records) == 2  # the second call of the batch still waits
+    assert (await second.answer()).status == 200
+    assert gateway.records[-1].seconds > 0.2
+
+
+# --- where it calls from ----------------------------------------------------------------------------------------------
+
+
+async def test_the_record_has_the_client_address(lab: Lab) -> None:
+    """Of a served request and of a refused one; a client without a name has an address, too."""
+    gateway = await lab.gateway()
+    await gateway.ask(request(b"GET", ACCOUNTS))
+    await gateway.ask(b"nonsense\r\n\r\n")
+    assert [(record.client, record.client_address) for record in gateway.records] == [(None, "127.0.0.1")] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SO_PEERCRED is Linux'")
+async def test_on_a_unix_socket_the_address_is_user_and_process(lab: Lab, tmp_path: Path) -> None:
+    """As the kernel says."""
+    gateway = await lab.gateway(listen__unix_socket=tmp_path / "listener")
+    await gateway.ask(request(b"GET", ACCOUNTS))
+    assert gateway.record.client_address == f"{os.getuid()}:{os.getpid()}"
+
+
+# --- logins that are answered here ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def answering(lab: Lab) -> Gateway:
+    """Build a gateway that answers logins, of anybody."""
+    return await lab.gateway(
+        listen__answer_login=True, limits__max_body_bytes=100_000, limits__body_timeout_seconds=0.2
+    )
+
+
+def login(*fields: bytes, content: bytes | None = b"grant_type=password") -> bytes:
+    """Return a login with these fields."""
+    return request(b"POST", TOKEN, b"Authorization: Basic " + SENTINEL, *fields, content=content)
+
+
+def is_login(answer: Answer) -> bool:
+    """Whether this is the one answer that a login gets."""
+    assert answer.status == 200
+    assert answer.values(b"content-type") == [b"application/json"]
+    assert answer.values(b"proxy-status") == []
+    return bytes(answer.content) == ANSWER
+
+
+async def test_a_flow_of_login_calls_and_logout_on_one_connection(answering: Gateway) -> None:
+    """The made-up token is dropped like any credential, and the API sees the calls alone."""
+    client = await answering.connect()
+    await client.send(login())
+    assert is_login(await client.answer(b"POST"))
+    bearer = b"Authorization: Bearer " + MADE_UP_TOKEN
+    await client.send(request(b"GET", ACCOUNTS, bearer))
+    assert (await client.answer()).status == 200
+    await client.send(request(b"GET", LOGOUT, bearer))
+    bye = await client.answer()
+    assert (bye.status, bytes(bye.content), bye.values(b"content-type")) == (200, b"OK!", [b"text/plain"])
+    assert [received.target for received in answering.upstream.requests] == [ACCOUNTS]
+    shown = [(record.path, record.status, record.attempts, record.bytes_out) for record in answering.records]
+    assert shown == [
+        ("/oauth/v2/token", 200, 0, len(ANSWER)),
+        (ACCOUNTS.decode(), 200, 1, shown[1][3]),
+        ("/oauth/v2/logout", 200, 0, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        login(content=b""),
+        login(content=b"\x00" * 100_000),
+        request(b"POST", TOKEN, b"Transfer-Encoding: chunked") + b"5\r\nabcde\r\n0\r\n\r\n",
+        request(b"POST", TOKEN + b"?grant_type=password", content=b"{}"),
+        request(b"POST", b"http://localhost" + TOKEN, content=b"{}"),
+    ],
+)
+async def test_content_of_any_kind_is_dropped(answering: Gateway, raw: bytes) -> None:
+    """None, bytes, chunks, a query, an absolute form: the same answer, and the connection goes on behind it."""
+    client = await answering.connect()
+    await client.send(raw)
+    assert is_login(await client.answer(b"POST"))
+    await client.send(request(b"GET", ACCOUNTS))
+    assert (await client.answer()).status == 200
+
+
+async def test_a_login_in_pieces_is_answered_when_it_is_whole(answering: Gateway) -> None:
+    """Not before its last byte, so that the next request begins where it does; what is pipelined behind is served."""
+    client = await answering.connect()
+    raw = login()
+    await client.send(raw[:-5])
+    await asyncio.sleep(0.05)
+    assert not client.received
+    await client.send(raw[-5:] + request(b"GET", ACCOUNTS))
+    assert is_login(await client.answer(b"POST"))
+    assert (await client.answer()).status == 200
+
+
+async def test_a_login_that_expects_100_continue_gets_it(answering: Gateway) -> None:
+    """As .NET Framework sends it: the content comes after the interim answer."""
+    client = await answering.connect()
+    await client.send(request(b"POST", TOKEN, b"Expect: 100-continue", b"Content-Length: 4"))
+    reading = asyncio.create_task(client.answer(b"POST"))
+    await until(lambda: b"HTTP/1.1 100 Continue\r\n\r\n" in client.received)
+    await client.send(b"a=bc")
+    answer = await reading
+    assert is_login(answer)
+    assert len(answer.interim) == 1
+
+
+async def test_http_1_0_is_answered_too(answering: Gateway) -> None:
+    """The connection ends behind the answer."""
+    client = await answering.connect()
+    await client.send(b"POST /oauth/v2/token HTTP/1.0\r\nContent-Length: 3\r\n\r\na=b")
+    assert is_login(await client.answer(b"POST"))
+    assert await client.closed() == "fin"
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (login(content=b"x" * 100_001), 413),
+        (
+            request(b"POST", TOKEN, b"Transfer-Encoding: chunked") + b"1ffff\r\n" + b"x" * 0x1FFFF + b"\r\n",
+            413,
+        ),
+        (request(b"POST", TOKEN, b"Transfer-Encoding: chunked") + b"nonsense\r\n", 400),
+        (request(b"POST", TOKEN, b"Content-Length: 5") + b"abc", 408),
+    ],
+)
+async def test_the_limits_of_any_call_hold(answering: Gateway, raw: bytes, status: int) -> None:
+    """Too large, malformed, silent: refused, and the connection ends."""
+    await answering.refuses(raw, status=status, method=b"POST")
+
+
+async def test_a_login_that_ends_early_is_refused(answering: Gateway) -> None:
+    """A client that closes its side in the middle of its content gets 400."""
+    client = await answering.connect()
+    await client.send(request(b"POST", TOKEN, b"Content-Length: 5") + b"abc")
+    client.half_close()
+    assert (await client.answer(b"POST")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        (b"GET", TOKEN),
+        (b"PUT", TOKEN),
+        (b"POST", LOGOUT),
+        (b"POST", TOKEN + b"/"),
+        (b"POST", b"/oauth/v1/token"),
+        (b"POST", TOKEN.upper()),
+    ],
+)
+async def test_nothing_else_below_oauth_is_answered(answering: Gateway, method: bytes, path: bytes) -> None:
+    """403, as ever."""
+    await answering.refuses(request(method, path), status=403, kind="path-not-allowed")
+
+
+async def test_a_login_asks_for_a_client_as_any_call_does(lab: Lab) -> None:
+    """Without a key 403; with one, the answer, whatever the client's rights are, since it grants nothing."""
+    gateway = await named(lab, listen__answer_login=True)
+    await gateway.refuses(login(), status=403, kind="client-key")
+    assert is_login(await gateway.ask(login(key(SHOP)), method=b"POST"))
+    assert [(record.client, record.status) for record in gateway.records] == [(None, 403), ("shop", 200)]

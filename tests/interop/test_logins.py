@@ -1,0 +1,139 @@
+"""Applications that log in by themselves, as Telenor's own demo client does, work with `listen.answer_login` as they are.
+
+Each program in `logins/` is called with the base URL and an order. It logs in with a form and Basic, binds the answer strictly, makes two calls
+with the token that it got, and logs out; for each step it prints step, status and media type, separated by tabs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import aiohttp
+import pytest
+
+from proxy.clients.login import MADE_UP_TOKEN
+from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Running, Starter, configuration
+from tests.interop.parts import Recorder, Wiretap, run_program
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_PROGRAMS: Final = Path(__file__).parent / "logins"
+_STEPS: Final = [
+    ("login", 200, "application/json"),
+    ("list", 200, "application/json"),
+    ("order", 201, "application/json"),
+    ("logout", 200, "text/plain"),
+]
+
+
+class Application(NamedTuple):
+    """A program of `logins/`. probe, package: what succeeds where it can run, and the Debian package to install where not."""
+
+    name: str
+    command: tuple[str, ...]
+    probe: tuple[str, ...]
+    package: str
+
+
+APPLICATIONS: Final = (
+    Application("curl", ("bash", "login.sh"), ("curl", "--version"), "curl"),
+    Application(
+        "java",
+        ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "Login.java"),
+        ("javac", "--version"),
+        "default-jdk-headless",
+    ),
+    Application("node", ("node", "login.mjs"), ("node", "--eval", "fetch"), "nodejs"),
+    Application("perl", ("perl", "login.pl"), ("perl", "-MHTTP::Tiny", "-MJSON::PP", "-e1"), "perl"),
+    Application("php", ("php", "login.php"), ("php", "--re", "curl"), "php-curl"),
+    Application(
+        "python", (sys.executable, "login.py"), (sys.executable, "-c", "import requests"), "python3-requests"
+    ),
+)
+
+
+@pytest.fixture
+async def recorder() -> AsyncIterator[Recorder]:
+    """Run the stand-in for the API and its recorder."""
+    async with Recorder().running() as recorder:
+        yield recorder
+
+
+@pytest.fixture
+async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
+    """Start proxies, which end with the test."""
+    async with Starter(tmp_path) as starter:
+        yield starter
+
+
+@pytest.fixture
+async def proxy(starter: Starter, recorder: Recorder) -> Running:
+    """Run a proxy that answers logins."""
+    return await starter.ready(configuration(recorder.url, listen={"answer_login": True}))
+
+
+async def _need(application: Application, directory: Path) -> None:
+    """Skip the test where the program's language is missing; CI has them all."""
+    found = shutil.which(application.probe[0]) is not None
+    if found and (await run_program([*application.probe], directory))[0] == 0:
+        return
+    reason = f"{application.name} is not installed here; on Debian: apt-get install {application.package}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.mark.parametrize("application", APPLICATIONS, ids=lambda application: application.name)
+async def test_an_application_that_logs_in_works_as_it_is(
+    application: Application, recorder: Recorder, proxy: Running, tmp_path: Path
+) -> None:
+    """Each step goes well, the API sees the calls alone, with the proxy's token, and its token endpoint sees the proxy alone."""
+    await _need(application, tmp_path)
+    *launcher, program = application.command
+    wiretap = Wiretap()
+    async with wiretap.between((await proxy.event("listener.started"))["port"]) as url:
+        words = [*launcher, str(_PROGRAMS / program), url, json.dumps(ORDER)]
+        status, output, errors = await run_program(words, tmp_path)
+    assert status == 0, f"{output}{errors}"
+    seen = [tuple(line.split("\t")) for line in output.splitlines()]
+    assert [(step, int(number), kind.partition(";")[0]) for step, number, kind in seen] == _STEPS
+    assert b"authorization: bearer %b" % MADE_UP_TOKEN.lower() in wiretap.asked.lower()
+    _check_calls(recorder)
+    await proxy.event("request.completed", len(_STEPS))
+    lines = proxy.events("request.completed")
+    assert [(line["path"], line["attempts"]) for line in lines] == [
+        ("/oauth/v2/token", 0),
+        (ACCOUNTS, 1),
+        (ORDERS, 1),
+        ("/oauth/v2/logout", 0),
+    ]
+
+
+def _check_calls(recorder: Recorder) -> None:
+    """See that two calls have reached the API, each with the one token that the proxy fetched."""
+    assert [(call.method, call.target) for call in recorder.calls] == [("GET", ACCOUNTS), ("POST", ORDERS)]
+    (token,) = recorder.sandbox.issued
+    assert [call.all("authorization") for call in recorder.calls] == [[f"Bearer {token.value}"]] * 2
+    assert len(recorder.sandbox.orders) == 1
+
+
+async def test_everybody_gets_the_same_answer_and_it_is_counted(recorder: Recorder, proxy: Running) -> None:
+    """Whatever is sent, even nothing that is a login, gets the very same bytes; metrics count them by what was asked."""
+    sent: tuple[dict[str, str] | bytes | None, ...] = (None, {"grant_type": "nonsense"}, b"\x00" * 100_000)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http:
+        found = set()
+        for content in sent:
+            async with http.post(await proxy.url("/oauth/v2/token"), data=content) as answer:
+                assert answer.status == 200
+                found.add(await answer.read())
+        assert found == {b'{"access_token" : "%b", "expires_in" : "3600"}' % MADE_UP_TOKEN}
+        async with http.get(await proxy.admin_url("/metrics")) as answer:
+            text = await answer.text()
+    assert 'telenor_proxy_answered_logins_total{asked="token"} 3.0' in text
+    assert recorder.calls == []

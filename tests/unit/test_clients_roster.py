@@ -1,0 +1,96 @@
+"""What the settings say of clients becomes the register, the rates and the counts, at the start and at each change."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from proxy.clients.register import ANYBODY
+from proxy.clients.roster import Roster
+from proxy.errors import Failed
+from proxy.records import Record
+from tests.clock import FakeClock
+from tests.unit.test_clients_login import configured
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proxy.settings import Settings
+
+ERP, SHOP = b"key-of-the-erp", b"key-of-the-shop"
+CLIENTS: Final[list[dict[str, Any]]] = [
+    {"name": "erp", "key": ERP.decode(), "requests_per_second": 1},
+    {
+        "name": "shop",
+        "key": SHOP.decode(),
+        "allowed_methods": ["GET"],
+        "allowed_paths": ["/corporate-accounts/"],
+    },
+]
+
+
+def with_clients(*clients: dict[str, Any], **values: str) -> Settings:
+    """Return settings with these clients."""
+    return configured(listen__clients=json.dumps(clients), **values)
+
+
+def roster(settings: Settings) -> Roster:
+    """Return a roster that follows these settings."""
+    return Roster(settings, FakeClock(), bytes(32))
+
+
+async def test_the_clients_of_the_settings_are_in_force() -> None:
+    """Key, rights and rate of each, and none of them for a key that is nobody's."""
+    made = roster(with_clients(*CLIENTS, pacing__max_wait_seconds="0.5"))
+    erp, shop = made.register.identify([ERP]), made.register.identify([SHOP])
+    assert erp is not None
+    assert shop is not None
+    assert (erp.name, erp.may(b"DELETE", b"/x")) == ("erp", True)
+    assert (shop.name, shop.may(b"GET", b"/corporate-accounts/a")) == ("shop", True)
+    assert not shop.may(b"POST", b"/corporate-accounts/a")
+    assert not shop.may(b"GET", b"/organizations/a")
+    assert made.register.identify([b"some-other-key"]) is None
+    assert [made.rates.take(name) for name in ("erp", "erp", "shop", "shop")] == [True, False, True, True]
+    with pytest.raises(Failed):
+        await made.rates.turn("erp")
+
+
+def test_all_that_is_set_follows_a_change() -> None:
+    """Names, keys, rates: the next request meets the new ones, and counts of a client that stays go on."""
+    made = roster(with_clients(*CLIENTS))
+    made.usage(Record("id", "GET", "/a", 200, 0.01, client="erp"))
+    made.follow(with_clients({"name": "erp", "key": SHOP.decode()}))
+    assert made.names == ("erp",)
+    assert made.register.identify([ERP]) is None
+    who = made.register.identify([SHOP])
+    assert who is not None
+    assert who.name == "erp"
+    assert made.rates.take("erp")
+    assert made.rates.take("erp")
+    (shown,) = made.by_name()
+    assert (shown["name"], shown["calls"]) == ("erp", 1)
+    assert shown["keys"] == [{"position": 1, "last_used_at": FakeClock().wall()}]
+
+
+def test_without_clients_the_single_key_goes_on_as_before() -> None:
+    """With `listen.client_key` its holder has no name; with neither, anybody may call."""
+    made = roster(configured(listen__client_key=ERP.decode()))
+    who = made.register.identify([ERP])
+    assert who is not None
+    assert (who.name, made.by_name()) == (None, [])
+    assert made.register.identify([]) is None
+    assert roster(configured()).register.identify([]) is ANYBODY
+
+
+def test_all_keys_of_a_file_are_valid(tmp_path: Path) -> None:
+    """A rotation overlaps: both keys say who calls, and each has its own last use."""
+    file = tmp_path / "erp.key"
+    file.write_bytes(ERP + b"\n\n" + SHOP + b"\n")
+    made = roster(with_clients({"name": "erp", "key_file": str(file)}))
+    for key in (ERP, SHOP):
+        who = made.register.identify([key])
+        assert who is not None
+        assert who.name == "erp"
+    assert [len(row["keys"]) for row in made.by_name()] == [2]  # type: ignore[arg-type]

@@ -1,0 +1,151 @@
+"""Every combination of client, key, certificate, path, method and rate against what it gets: register, policy and rates as one.
+
+The tables say what is expected; the test goes through all of their combinations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+from typing import Any, Final
+
+import pytest
+
+from proxy import errors
+from proxy.clients.roster import Roster
+from proxy.errors import Kind, Problem
+from proxy.forward import policy
+from proxy.settings import Settings, judge
+from tests.clock import FakeClock
+
+ALLOWED: Final = ["/corporate-accounts/", "/corporate-mobile-subscriptions/"]
+#: Each client shows itself in another way: by two keys, by a key or a certificate, by a certificate.
+CLIENTS: Final[list[dict[str, Any]]] = [
+    {"name": "erp", "certificate": "erp.internal", "requests_per_second": 1},
+    {
+        "name": "shop",
+        "key": "key-of-the-shop",
+        "certificate": "shop.internal",
+        "allowed_paths": ["/corporate-mobile-subscriptions/v2/orders"],
+        "requests_per_second": 1,
+    },
+    {"name": "report", "key": "key-of-the-report", "allowed_methods": ["GET", "HEAD"]},
+]
+#: What is shown in X-Proxy-Key, and whose it is: "" is nothing shown, None is nobody's.
+KEYS: Final[dict[bytes, str | None]] = {
+    b"": "",
+    b"X-Proxy-Key: key-of-the-shop\r\n": "shop",
+    b"X-Proxy-Key: key-of-the-report\r\n": "report",
+    b"X-Proxy-Key: some-other-key\r\n": None,
+    b"X-Proxy-Key: key-of-the-shop\r\nX-Proxy-Key: key-of-the-shop\r\n": None,
+}
+#: The name in the certificate, and whose it is.
+CERTIFICATES: Final[dict[str, str | None]] = {
+    "": None,
+    "erp.internal": "erp",
+    "shop.internal": "shop",
+    "elsewhere.internal": None,
+}
+METHODS: Final = {
+    b"GET": {"erp", "shop", "report"},
+    b"HEAD": {"erp", "shop", "report"},
+    b"POST": {"erp", "shop"},
+}
+#: Paths, and who may call them; None is a path that the listener allows nobody.
+PATHS: Final[dict[bytes, set[str] | None]] = {
+    b"/corporate-mobile-subscriptions/v2/orders": {"erp", "shop", "report"},
+    b"/corporate-mobile-subscriptions/v2/orders/1?a=b": {"erp", "shop", "report"},
+    b"/corporate-mobile-subscriptions/v2/orders-of-others": {"erp", "report"},
+    b"/corporate-accounts/v2/accounts": {"erp", "report"},
+    b"/organizations/v1/organizations": None,
+    b"/oauth/v2/token": None,
+}
+#: Calls that the client has made just before, and who is then beyond its rate.
+BEFORE: Final[dict[int, set[str]]] = {0: set(), 1: {"erp", "shop"}}
+#: Seconds that a call may wait, less than one interval of the clients' rates.
+PATIENCE: Final = 0.5
+
+
+def configured() -> Settings:
+    """Return the settings with these clients. Certificates are the register's business here, so the listener's own are left out."""
+    plain = judge(
+        {
+            "listen": {
+                "clients": [
+                    {key: value for key, value in client.items() if key != "certificate"}
+                    | ({} if "key" in client else {"key": f"unused-key-of-{client['name']}"})
+                    for client in CLIENTS
+                ]
+            },
+            "upstream": {"allowed_paths": ALLOWED},
+            "pacing": {"max_wait_seconds": PATIENCE},
+            "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
+        },
+        {},
+    )
+    named = [
+        dataclasses.replace(client, certificate=given.get("certificate"))
+        for client, given in zip(plain.listen.clients, CLIENTS, strict=True)
+    ]
+    return dataclasses.replace(plain, listen=dataclasses.replace(plain.listen, clients=tuple(named)))
+
+
+SETTINGS: Final = configured()
+RULES: Final = policy.Rules.of(SETTINGS)
+
+
+def expected(
+    key: str | None, certificate: str | None, path: set[str] | None, method: set[str], beyond: set[str]
+) -> Kind | None:
+    """Say what the tables mean: the kind of the refusal, None for a call that is forwarded."""
+    who = certificate if key == "" else key
+    if who is None:
+        return errors.CLIENT_KEY
+    if path is None:
+        return errors.PATH_NOT_ALLOWED
+    if who not in path or who not in method:
+        return errors.CLIENT_RIGHTS
+    return errors.CLIENT_RATE if who in beyond else None
+
+
+async def got(key: bytes, certificate: str, path: bytes, method: bytes, before: int) -> Kind | None:
+    """Make the call as the listener and the forwarder do; give the kind of the refusal."""
+    roster = Roster(SETTINGS, FakeClock(), bytes(32))
+    head = policy.parse(b"%b %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, path, key), RULES)
+    names = (certificate,) if certificate else ()
+    who = roster.register.identify(head.known.get(b"x-proxy-key", ()), names)
+    try:
+        policy.judge(head, RULES, who)
+        assert who is not None
+        assert all(roster.rates.take(who.name) for _ in range(before))
+        if not roster.rates.take(who.name):
+            await roster.rates.turn(who.name)
+    except Problem as problem:
+        return problem.kind
+    return None
+
+
+COMBINATIONS: Final = [*itertools.product(KEYS, CERTIFICATES, PATHS, METHODS, BEFORE)]
+
+
+def test_the_tables_have_every_outcome() -> None:
+    """There are combinations for each kind of refusal, for a call that is forwarded, and for each client that is served."""
+    outcomes = {
+        expected(KEYS[key], CERTIFICATES[certificate], PATHS[path], METHODS[method], BEFORE[before])
+        for key, certificate, path, method, before in COMBINATIONS
+    }
+    refusals = {errors.CLIENT_KEY, errors.PATH_NOT_ALLOWED, errors.CLIENT_RIGHTS, errors.CLIENT_RATE}
+    assert outcomes == {None, *refusals}
+    assert len(COMBINATIONS) == 720
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.decode().strip().replace("\r\n", ", ") or "no key")
+@pytest.mark.parametrize("certificate", CERTIFICATES, ids=lambda name: name or "no certificate")
+async def test_each_combination_gets_what_the_tables_say(key: bytes, certificate: str) -> None:
+    """With this key and this certificate: each path, method and rate."""
+    for path, method, before in itertools.product(PATHS, METHODS, BEFORE):
+        told = expected(KEYS[key], CERTIFICATES[certificate], PATHS[path], METHODS[method], BEFORE[before])
+        async with asyncio.timeout(5):
+            kind = await got(key, certificate, path, method, before)
+        assert kind == told, (path, method, before)
