@@ -21,18 +21,19 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import descriptors, logs, starting, telemetry
+from proxy import descriptors, logs, opening, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
 from proxy.admin.server import create_app
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
-from proxy.errors import StartError
+from proxy.errors import ConfigError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
-from proxy.network import tls
+from proxy.network import egress, tls, transport
+from proxy.network.activation import HandedOver
 from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
 from proxy.orders.desk import Desk
@@ -41,13 +42,13 @@ from proxy.orders.opening import open_store
 from proxy.pacing import Pacer
 from proxy.rotation import Configuration, Rotation
 from proxy.secret import Secret
-from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 from proxy.signals import Signals
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials, TokenState
+from proxy.watching import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -61,15 +62,20 @@ log = structlog.get_logger("proxy.app")
 
 #: Probes and scrapes that are under way at the very end.
 _ADMIN_SHUTDOWN_SECONDS: Final = 1.0
+#: What systemd hands over to a proxy that it has not opened sockets for.
+NOTHING: Final = HandedOver()
 
 
-def run(settings: Settings, configuration: Configuration, notifier: Notifier) -> int:
-    """Run the proxy until it is told to stop; return the exit status. Raises `StartError`."""
+def run(
+    settings: Settings, configuration: Configuration, notifier: Notifier, handed: HandedOver = NOTHING
+) -> int:
+    """Run the proxy until it is told to stop; return the exit status. Raises `ConfigError`, `StartError`."""
+    transport.use(settings.upstream.transport)
     redactor = logs.Redactor(_secrets(settings))
     writer = logs.configure(settings.log, redactor)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(Proxy(settings, writer, redactor, configuration, notifier).run())
+            return runner.run(Proxy(settings, writer, redactor, configuration, notifier, handed).run())
     finally:
         writer.write_out()
 
@@ -116,7 +122,11 @@ def _desk(settings: Settings, keeper: Keeper) -> Desk:
 
 
 class Proxy:
-    """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change."""
+    """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change.
+
+    handed: sockets that systemd has opened. Raises `ConfigError` if the environment's variables name a proxy that cannot be used, or the
+    listener's certificate cannot be.
+    """
 
     def __init__(
         self,
@@ -125,7 +135,10 @@ class Proxy:
         redactor: logs.Redactor,
         configuration: Configuration | None = None,
         notifier: Notifier | None = None,
+        handed: HandedOver = NOTHING,
     ) -> None:
+        self._handed = handed
+        self._tls = opening.listener_tls(settings.listen, SystemClock())
         self._settings = settings
         self._credentials = _credentials(settings.oauth)
         self._secrets = _secrets(settings)
@@ -135,6 +148,7 @@ class Proxy:
         self._configuration = configuration or Configuration(None, lambda: settings)
         self._notifier = notifier or Notifier({}, 0)
         self._signals = Signals()
+        self._company_proxy = egress.company_proxy(settings.upstream, self._configuration.environ)
 
     async def run(self) -> int:
         """Start, serve until a signal comes, drain, stop. Returns the exit status; raises `StartError`."""
@@ -148,8 +162,14 @@ class Proxy:
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
         context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
+        dialer = Dialer(
+            upstream_settings.origin,
+            context,
+            lambda: self._company_proxy,
+            tunnel_seconds=upstream_settings.connect_timeout_seconds,
+        )
         endpoint = TokenEndpoint(
-            Dialer(upstream_settings.origin, context),
+            dialer,
             oauth.token_path,
             oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
@@ -163,7 +183,7 @@ class Proxy:
             observer=TokenWitness(metrics, history, clock),
         )
         pool = Pool(
-            Dialer(upstream_settings.origin, context),
+            dialer,
             max_connections=fitted.upstream.max_connections,
             max_age=upstream_settings.max_age_seconds,
             connect_timeout=upstream_settings.connect_timeout_seconds,
@@ -200,6 +220,7 @@ class Proxy:
             apply=lambda changed: self._apply(changed, listener, report, metrics),
             renew=source.renew_now,
             observe=metrics.reloaded,
+            done=self._notifier.reloaded,
         )
         report = Report(
             settings,
@@ -223,24 +244,31 @@ class Proxy:
         )
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, pool, roster.rates, self._writer)
-        if keeper is not None:
-            _expose_orders(metrics, keeper)
+        _expose(metrics, source, listener, pool, roster.rates, self._writer, keeper)
         runner = web.AppRunner(
             create_app(report, local=all(map(is_loopback, settings.admin.host)), book=keeper),
             access_log=None,
             shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
         )
-        with self._signals.handled(rotation.on_hangup):
+
+        def on_hangup() -> None:
+            self._notifier.reloading()
+            rotation.on_hangup()
+
+        with self._signals.handled(on_hangup):
             try:
                 await self._start(listener, runner)
                 async with (
                     _running(source.run()) as keeping,
                     _running(self._notifier.run(clock, source.status)),
-                    contextlib.nullcontext() if keeper is None else _running(keeper.run()),
+                    contextlib.nullcontext() if keeper is None else _keeping(keeper),
                     contextlib.nullcontext() if spans is None else spans.running(),
                 ):
-                    async with _running(rotation.run()), _running(_warming(settings, pool)):
+                    async with (
+                        _running(rotation.run()),
+                        _running(_warming(settings, pool)),
+                        _running(self._renewing(listener, clock)),
+                    ):
                         gc.collect()
                         gc.freeze()  # what exists now stays: the collector need not look at it again
                         await self._serve(keeping)
@@ -254,8 +282,6 @@ class Proxy:
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
                 await pool.close()
-                if keeper is not None:
-                    await keeper.close()
                 await runner.cleanup()
 
     def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
@@ -268,6 +294,8 @@ class Proxy:
         self._secrets = _secrets(changed)
         self._redactor.learn(self._secrets)
         metrics.name_clients(client.name for client in changed.listen.clients)
+        with contextlib.suppress(ConfigError):  # the way out stays as it is
+            self._company_proxy = egress.company_proxy(changed.upstream, self._configuration.environ)
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
@@ -276,32 +304,21 @@ class Proxy:
     async def _start(self, listener: Listener, runner: web.AppRunner) -> None:
         listen, admin = self._settings.listen, self._settings.admin
         await runner.setup()
-        for host in admin.host:
-            # Where the system chooses the port, it chooses it for the first host.
-            port = admin.port or (runner.addresses[0][1] if runner.addresses else 0)
-            try:
-                await web.TCPSite(runner, host, port).start()
-            except OSError as error:
-                raise StartError(starting.why_not_bound("admin", host, port, error)) from None
-        if listen.unix_socket is not None:
-            try:
-                await listener.start_unix(str(listen.unix_socket))
-            except OSError as error:
-                raise StartError(starting.why_no_socket(error)) from None
-            where: dict[str, object] = {"unix_socket": writable(listen.unix_socket)}
-        else:
-            port = 0
-            for host in listen.host:
-                try:
-                    port = await listener.start(host, listen.port)
-                except OSError as error:
-                    raise StartError(starting.why_not_bound("listen", host, listen.port, error)) from None
-            where = {"host": starting.hosts(listen.host), "port": port}
+        admin_port = await opening.open_admin(runner, admin, self._handed)
+        context = None if self._tls is None else self._tls.context
+        where = await opening.open_listener(listener, listen, self._handed, context)
         starting.tell(listen, self._configuration.file)
         starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
-        log.info("admin.started", host=starting.hosts(admin.host), port=runner.addresses[0][1])
-        log.info("listener.started", upstream=str(self._settings.upstream.origin), **where)
+        log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
+        scheme = "http" if self._tls is None else "https"
+        log.info("listener.started", upstream=str(self._settings.upstream.origin), scheme=scheme, **where)
+
+    async def _renewing(self, listener: Listener, clock: Clock) -> None:
+        """Take up a changed certificate of the listener."""
+        if self._tls is not None:
+            look = functools.partial(self._tls.look, listener.renew)
+            await Watcher(self._tls.files, look, clock).run()
 
     async def _serve(self, keeping: asyncio.Task[None]) -> None:
         """Wait for a signal; a token task that ends by itself is a mistake of ours, and raises."""
@@ -350,8 +367,11 @@ def _expose(
     pool: Pool,
     rates: Rates,
     writer: logs.LineWriter,
+    keeper: Keeper | None,
 ) -> None:
     """Let a scrape read what is state, or counted elsewhere."""
+    if keeper is not None:
+        _expose_orders(metrics, keeper)
     lost = "Log lines that could not be written to standard output."
     metrics.counter("telenor_proxy_log_lines_lost", lost, lambda: writer.losses.lost)
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
@@ -373,6 +393,16 @@ def _expose(
         "Seconds until the token ends; 0 without one.",
         lambda: source.status().expires_in_seconds or 0,
     )
+
+
+@contextlib.asynccontextmanager
+async def _keeping(keeper: Keeper) -> AsyncIterator[None]:
+    """Look after the store of orders beside what is in the context, and close it with that."""
+    try:
+        async with _running(keeper.run()):
+            yield
+    finally:
+        await keeper.close()
 
 
 def _expose_orders(metrics: Metrics, keeper: Keeper) -> None:

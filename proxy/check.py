@@ -12,24 +12,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import json
 import logging
-import os
 import socket
-import ssl
 import sys
-import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
-from proxy import descriptors, starting
-from proxy.errors import CredentialsRefused, TokenError
-from proxy.network import tls
-from proxy.network.dialer import Dialer
+from proxy import descriptors, faults, starting
+from proxy.errors import ConfigError, CredentialsRefused, TokenError
+from proxy.network import egress, tls
+from proxy.network.dialer import Dialer, Timing, reach
 from proxy.settings.consistency import doubts
 from proxy.settings.files import writable
+from proxy.threads import in_daemon_thread
 from proxy.tokens import policy
 from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
@@ -39,9 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from proxy.settings import OAuthSettings, Reading, Settings
+    from proxy.network.egress import CompanyProxy
+    from proxy.settings import OAuthSettings, Origin, Reading, Settings
     from proxy.tokens.values import Grant
 
+    Step = Callable[[Settings], Awaitable[tuple["Finding", ...]]]
     Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
 
 _PASSED: Final = 0
@@ -61,7 +62,6 @@ _SHOWN: Final = frozenset(
 _PROXY_VARIABLES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 #: Addresses of a name that are shown; more say nothing new.
 _MOST_ADDRESSES: Final = 4
-_HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
 
 
 class Mark(enum.Enum):
@@ -174,17 +174,31 @@ async def examine(
     """Give finding after finding; a failed one is the last."""
     for finding in read(settings, environ, file):
         yield finding
-    for step in _steps(settings):
+    try:
+        company = egress.company_proxy(settings.upstream, environ)
+    except ConfigError as error:
+        yield Finding(Mark.FAILED, "company proxy", error.problems[0])
+        return
+    for step in _steps(settings, company):
         for finding in await step(settings):
             yield finding
             if finding.mark is Mark.FAILED:
                 return
 
 
-def _steps(settings: Settings) -> tuple[Callable[[Settings], Awaitable[tuple[Finding, ...]]], ...]:
+def _steps(settings: Settings, company: CompanyProxy | None) -> tuple[Step, ...]:
+    """Return the steps of the way; with a company's proxy, name and connection are that proxy's."""
+    through = company.origin if company is not None else settings.upstream.origin
+    way = Dialer(settings.upstream.origin, None, lambda: company)
+    steps: list[Step] = [
+        functools.partial(look_up, through),
+        functools.partial(_connect, through),
+    ]
+    if company is not None:
+        steps.append(functools.partial(_open_tunnel, way))
     if settings.upstream.origin.is_tls:
-        return look_up, _connect, _shake_hands, _fetch
-    return look_up, _connect, _fetch
+        steps.append(functools.partial(_shake_hands, way))
+    return (*steps, functools.partial(_fetch, way))
 
 
 # --- What the settings say: pure --------------------------------------------------------------------------------------
@@ -203,7 +217,8 @@ def read(settings: Settings, environ: Mapping[str, str], file: Path | None = Non
     if short := descriptors.why_short(settings, descriptors.limit()):
         yield Finding(Mark.WARNING, "limits", short)
     yield _read_destination(settings)
-    yield from _read_environment(environ)
+    if settings.upstream.proxy_url is None:
+        yield from _read_environment(environ)
 
 
 def effective(reading: Reading) -> Iterator[Finding]:
@@ -259,21 +274,41 @@ def _read_destination(settings: Settings) -> Finding:
 def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     # Only the names: such a URL often holds a password.
     if found := sorted(name for name in environ if name.lower() in _PROXY_VARIABLES and environ[name]):
-        text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself: have the firewall let it through."
+        text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself. If the way out leads through a proxy, set upstream.proxy_url to it, or to environment."
         yield Finding(Mark.WARNING, "environment", text)
 
 
 # --- The way there ----------------------------------------------------------------------------------------------------
 
 
-async def look_up(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> tuple[Finding, ...]:
-    """Find the addresses of the upstream's host."""
-    host, seconds = settings.upstream.origin.host, settings.upstream.connect_timeout_seconds
+def _peer(settings: Settings, origin: Origin) -> faults.Peer:
+    """Return what answers at an origin, by host and port, with the setting that names it."""
+    role = faults.API if origin == settings.upstream.origin else faults.COMPANY_PROXY
+    return faults.Peer(f"{origin.host} port {origin.port}", role.setting)
+
+
+#: The host of the default of upstream.url.
+_API_HOST: Final = "api.telenor.no"
+_BEHIND_A_PROXY: Final = (
+    " The internet knows this name. A network that has a company's proxy as its only way out looks like this: ask for the proxy's address, "
+    "and set upstream.proxy_url to it."
+)
+
+
+async def look_up(
+    origin: Origin, settings: Settings, resolve: Resolve = socket.getaddrinfo
+) -> tuple[Finding, ...]:
+    """Find the addresses of a host: the upstream's, or that of the company's proxy."""
+    host, seconds = origin.host, settings.upstream.connect_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             addresses = await _addresses(host, resolve)
-    except OSError as error:  # TimeoutError is one
-        return (Finding(Mark.FAILED, "name", why_not_found(host, seconds, error)),)
+    except TimeoutError:
+        text = f"The name server did not answer within {seconds:g} s. Check that this machine can look up such names."
+        return (Finding(Mark.FAILED, "name", text),)
+    except (OSError, UnicodeError) as error:
+        text = faults.explain(error).said_of(_peer(settings, origin))
+        return (Finding(Mark.FAILED, "name", text + (_BEHIND_A_PROXY if host == _API_HOST else "")),)
     if host in addresses:
         return (Finding(Mark.OK, "name", f"{host} is an address, so there is no name to look up."),)
     more = ", ..." if len(addresses) > _MOST_ADDRESSES else ""
@@ -282,79 +317,72 @@ async def look_up(settings: Settings, resolve: Resolve = socket.getaddrinfo) -> 
 
 async def _addresses(host: str, resolve: Resolve) -> list[str]:
     """Ask the system's resolver, in a thread that nobody waits for: a lookup cannot be cancelled, and may take minutes."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[str]] = loop.create_future()
 
-    def deliver(addresses: list[str], error: OSError | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(addresses)
-        else:
-            answer.set_exception(error)
+    def ask() -> list[str]:
+        return [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]
 
-    def ask() -> None:
-        addresses: list[str] = []
-        failure: OSError | None = None
-        try:
-            addresses = [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]
-        except OSError as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the check has ended meanwhile, and its loop is closed
-            loop.call_soon_threadsafe(deliver, addresses, failure)
-
-    threading.Thread(target=ask, daemon=True).start()
-    return await answer
+    return await in_daemon_thread(ask)
 
 
-async def _connect(settings: Settings) -> tuple[Finding, ...]:
-    origin, seconds = settings.upstream.origin, settings.upstream.connect_timeout_seconds
+async def _connect(origin: Origin, settings: Settings) -> tuple[Finding, ...]:
     try:
-        peer = (await _open(settings, None)).get_extra_info("peername")[0]
-    except OSError as error:
-        text = why_not_connected(f"{origin.host} port {origin.port}", seconds, error)
-        return (Finding(Mark.FAILED, "connection", text),)
+        async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
+            raw = await reach(origin, Timing())
+    except (OSError, UnicodeError) as error:
+        return (Finding(Mark.FAILED, "connection", faults.explain(error).said_of(_peer(settings, origin))),)
+    with raw:
+        peer = raw.getpeername()[0]
     return (Finding(Mark.OK, "connection", f"{peer} port {origin.port} accepts connections."),)
 
 
-async def _shake_hands(settings: Settings) -> tuple[Finding, ...]:
-    seconds = settings.upstream.connect_timeout_seconds
+async def _open_tunnel(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
+    """Have the company's proxy open a tunnel, and let it go."""
+    look = _Look()
     try:
-        transport = await _open(settings, tls.client_context(settings.upstream.ca_file))
-    except OSError as error:
-        return (Finding(Mark.FAILED, "certificate", why_not_trusted(settings, seconds, error)),)
-    encryption = transport.get_extra_info("ssl_object")
-    issuer = issuer_of(encryption.getpeercert())
-    text = f"{encryption.version()}, and the certificate is trusted; it was issued by {issuer}."
+        await way.dial(lambda: look, settings.upstream.connect_timeout_seconds)
+    except (OSError, UnicodeError) as error:
+        return (Finding(Mark.FAILED, "tunnel", faults.explain(error).said_of(faults.API)),)
+    look.transport.abort()
+    return (Finding(Mark.OK, "tunnel", f"The company's proxy connects to {way.origin}."),)
+
+
+async def _shake_hands(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
+    look, seconds = _Look(), settings.upstream.connect_timeout_seconds
+    dialer = Dialer(way.origin, tls.client_context(settings.upstream.ca_file), way.through)
+    try:
+        await dialer.dial(lambda: look, seconds)
+    except TimeoutError:
+        text = f"The TLS handshake was not over within {seconds:g} s. Ask whether a firewall in between looks into it."
+        return (Finding(Mark.FAILED, "certificate", text),)
+    except (OSError, UnicodeError) as error:
+        text = faults.explain(error).said_of(_peer(settings, way.origin))
+        return (Finding(Mark.FAILED, "certificate", text),)
+    encryption = look.transport.get_extra_info("ssl_object")
+    certificate, version = encryption.getpeercert(), encryption.version()
+    look.transport.abort()
+    text = f"{version}, and the certificate is trusted; it was issued by {issuer_of(certificate)}."
     return (Finding(Mark.OK, "certificate", text),)
 
 
-async def _open(settings: Settings, context: ssl.SSLContext | None) -> asyncio.BaseTransport:
-    """Connect, and cut the connection: nothing is sent, but what is known of it stays readable. Raises `OSError`."""
-    origin = settings.upstream.origin
-    async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
-        transport, _ = await asyncio.get_running_loop().create_connection(
-            asyncio.Protocol,
-            origin.host,
-            origin.port,
-            ssl=context,
-            server_hostname=None if context is None else origin.host,
-            happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
-        )
-    transport.abort()
-    return transport
+class _Look(asyncio.Protocol):
+    """A connection on which nothing is sent: only what is known of it is of interest."""
+
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
 
 
 # --- The token --------------------------------------------------------------------------------------------------------
 
 
-async def _fetch(settings: Settings) -> tuple[Finding, ...]:
+async def _fetch(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
     if copied := [path for path in examples(settings) if path.startswith("oauth.")]:
         text = f"No login was tried with the example's values. Replace {', '.join(copied)} first."
         return (Finding(Mark.FAILED, "access token", text),)
     origin, oauth = settings.upstream.origin, settings.oauth
     endpoint = TokenEndpoint(
-        Dialer(origin, tls.client_context(settings.upstream.ca_file) if origin.is_tls else None),
+        Dialer(origin, tls.client_context(settings.upstream.ca_file) if origin.is_tls else None, way.through),
         oauth.token_path,
         oauth.logout_path,
         timeout_seconds=oauth.request_timeout_seconds,
@@ -379,74 +407,6 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
 
 
 # --- Words for what failed: pure --------------------------------------------------------------------------------------
-
-
-#: The host of the default of upstream.url.
-_API_HOST: Final = "api.telenor.no"
-_LOOK_UP: Final = "Check that this machine can look up names of the internet."
-
-
-def why_not_found(host: str, seconds: float, error: OSError) -> str:
-    """Say why a name gave no address."""
-    if isinstance(error, TimeoutError):
-        return f"The name server did not answer within {seconds:g} s. {_LOOK_UP}"
-    if isinstance(error, socket.gaierror) and error.errno == getattr(socket, "EAI_AGAIN", None):
-        return f"The name server did not answer for {host}. {_LOOK_UP}"
-    if host == _API_HOST:
-        return (
-            f"There is no host {host}, says the name server, although the internet knows it. A network that has a company's"
-            " proxy as its only way out looks like this: ask for the proxy's address, and set upstream.proxy_url to it."
-        )
-    return f"There is no host {host}, says the name server. Check how upstream.url is spelled."
-
-
-def why_not_connected(where: str, seconds: float, error: OSError) -> str:
-    """Say why no connection came about."""
-    if isinstance(error, TimeoutError):
-        return f"{where} did not answer within {seconds:g} s. Ask whether a firewall drops what goes there, and have it let through."
-    if isinstance(error, ConnectionRefusedError):
-        return f"{where} refused the connection. Check the port in upstream.url, and that the firewall allows it."
-    reason = os.strerror(error.errno) if error.errno else "none of its addresses accepts connections"
-    return f"There is no way to {where}: {reason}. Check the network, the firewall and upstream.url."
-
-
-#: Verdicts of OpenSSL (X509_V_ERR_... of x509_vfy.h) that say: the chain ends at an authority that is not among the trusted ones.
-_UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
-_NOT_YET_VALID: Final = 9
-_EXPIRED: Final = 10
-_WRONG_NAME: Final = frozenset({62, 64})
-
-
-def why_not_trusted(settings: Settings, seconds: float, error: OSError) -> str:
-    """Say why no TLS connection came about."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _why_refused(settings, error.verify_code, error.verify_message)
-    if isinstance(error, TimeoutError):
-        return f"The TLS handshake was not over within {seconds:g} s. Ask whether a firewall in between looks into it."
-    if isinstance(error, ssl.SSLError):
-        return "What answers there speaks no TLS that is safe today (1.2 or later). Check scheme and port of upstream.url."
-    return "The connection broke off in the TLS handshake. Ask whether a firewall in between allows known hosts only, and have this one added."
-
-
-def _why_refused(settings: Settings, code: int, message: str) -> str:
-    host = settings.upstream.origin.host
-    if code in _UNKNOWN_ISSUER and settings.upstream.ca_file is None:
-        return (
-            "The certificate comes from an authority that this machine does not know. Most likely a proxy in between inspects TLS: "
-            "ask your network's administrators for its CA certificate, and name that file in upstream.ca_file."
-        )
-    if code in _UNKNOWN_ISSUER:
-        return (
-            "The certificate comes from an authority that is not in upstream.ca_file, which replaces the system's authorities. "
-            "Put the one that signs here into it: Telenor's, or that of a proxy in between that inspects TLS."
-        )
-    if code == _EXPIRED:
-        return f"The certificate has expired. Check the clock of this machine; if it is right, {host} or a proxy in between must renew it."
-    if code == _NOT_YET_VALID:
-        return "The certificate is not valid yet. Check the clock of this machine."
-    if code in _WRONG_NAME:
-        return f"The certificate is trusted, but it is not for {host}: something else answers there. Check upstream.url, and the name server."
-    return f"The certificate is not trusted: {message}. Ask your network's administrators what answers in place of {host}."
 
 
 def why_no_token(error: TokenError) -> str:

@@ -198,11 +198,18 @@ def _serve(arguments: argparse.Namespace) -> int:
     harden()
     settings = _load(arguments)
     from proxy import app
+    from proxy.network import activation
     from proxy.notify import Notifier
     from proxy.rotation import Configuration
 
-    configuration = Configuration(arguments.config, lambda: _load(arguments))
-    return app.run(settings, configuration, Notifier(os.environ, os.getpid()))
+    try:
+        handed = activation.handed_over(os.environ, os.getpid())
+    except OSError:
+        raise StartError(
+            "What systemd hands over is no listening stream socket. Use ListenStream= in the .socket unit, without Accept=."
+        ) from None
+    configuration = Configuration(arguments.config, lambda: _load(arguments), os.environ)
+    return app.run(settings, configuration, Notifier(os.environ, os.getpid()), handed)
 
 
 def _check(arguments: argparse.Namespace) -> int:

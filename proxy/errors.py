@@ -83,6 +83,16 @@ class Kind:
     title: str
     proxy_error: str
 
+    @property
+    def is_company_proxy(self) -> bool:
+        """Whether it is about the company's proxy, through which the API is reached."""
+        return self.name.startswith("company-proxy-")
+
+    @property
+    def word(self) -> str:
+        """The word for it in the log's `error` and in metrics: the type of RFC 9209 where that says enough."""
+        return self.name if self.is_company_proxy else self.proxy_error
+
 
 # The request may not pass.
 MALFORMED: Final = Kind(
@@ -137,6 +147,45 @@ TERMINATED: Final = Kind("upstream-broke-off", 502, "The API's connection broke 
 BAD_ANSWER: Final = Kind(
     "upstream-answer-unreadable", 502, "The API's answer is not valid HTTP", "http_protocol_error"
 )
+COMPANY_PROXY_DNS: Final = Kind(
+    "company-proxy-not-found", 502, "The company's proxy could not be found by its name", "dns_error"
+)
+COMPANY_PROXY_REFUSED: Final = Kind(
+    "company-proxy-unreachable", 502, "No connection to the company's proxy", "connection_refused"
+)
+COMPANY_PROXY_UNROUTABLE: Final = Kind(
+    "company-proxy-unreachable", 502, "No connection to the company's proxy", "destination_ip_unroutable"
+)
+COMPANY_PROXY_CERTIFICATE: Final = Kind(
+    "company-proxy-not-trusted",
+    502,
+    "The certificate of the company's proxy is not trusted",
+    "tls_certificate_error",
+)
+COMPANY_PROXY_TLS: Final = Kind(
+    "company-proxy-tls", 502, "No secure connection to the company's proxy", "tls_protocol_error"
+)
+COMPANY_PROXY_TERMINATED: Final = Kind(
+    "company-proxy-broke-off",
+    502,
+    "The connection to the company's proxy broke off",
+    "connection_terminated",
+)
+COMPANY_PROXY_ANSWER: Final = Kind(
+    "company-proxy-answer-unreadable",
+    502,
+    "The company's proxy gave no readable answer",
+    "http_protocol_error",
+)
+COMPANY_PROXY_LOGIN: Final = Kind(
+    "company-proxy-login", 502, "The company's proxy asks for a login", "destination_unavailable"
+)
+COMPANY_PROXY_DENIED: Final = Kind(
+    "company-proxy-denied", 502, "The company's proxy does not allow the API", "destination_unavailable"
+)
+COMPANY_PROXY_FAILED: Final = Kind(
+    "company-proxy-failed", 502, "The company's proxy opened no tunnel", "destination_unavailable"
+)
 NO_TOKEN: Final = Kind("no-token", 503, "There is no usable access token", "destination_unavailable")
 NO_CONNECTION: Final = Kind(
     "upstream-busy", 503, "All connections to the API are in use", "connection_limit_reached"
@@ -151,6 +200,9 @@ DRAINING: Final = Kind("draining", 503, "The proxy is shutting down", "proxy_int
 CONNECT_TIMEOUT: Final = Kind(
     "upstream-timeout", 504, "The API did not accept a connection in time", "connection_timeout"
 )
+COMPANY_PROXY_TIMEOUT: Final = Kind(
+    "company-proxy-timeout", 504, "The company's proxy did not answer in time", "connection_timeout"
+)
 ANSWER_TIMEOUT: Final = Kind(
     "upstream-timeout", 504, "The API did not answer in time", "http_response_timeout"
 )
@@ -164,7 +216,11 @@ KINDS: Final = tuple(value for value in list(globals().values()) if isinstance(v
 
 
 class Problem(ProxyError):
-    """An answer of the proxy's own: what kind, and a detail in words for whoever runs the client."""
+    """An answer of the proxy's own: what kind, and a detail in words for whoever runs the client.
+
+    next_hop, received_status: `host:port` of the company's proxy, and the status that it answered CONNECT with; for
+    `Proxy-Status` (RFC 9209 sections 2.1.2 and 2.1.5).
+    """
 
     def __init__(self, kind: Kind, detail: str) -> None:
         super().__init__(detail)
@@ -172,6 +228,8 @@ class Problem(ProxyError):
         self.detail = detail
         self.retry_after: float | None = None
         self.outcome: Outcome | None = None
+        self.next_hop: str | None = None
+        self.received_status: int | None = None
 
 
 class Refused(Problem):

@@ -13,6 +13,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Final
 
+from proxy.clock import monotonic_microseconds
 from proxy.tokens.values import TokenState
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ class Notifier:
         """Say that it ends. Signs of life go on as long as `run` does."""
         self._stopping = True
         self._tell({"STOPPING": "1", "STATUS": "Finishing the calls in flight."})
+
+    def reloading(self) -> None:
+        """Say that a reload has begun (systemd.service(5), `Type=notify-reload`)."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_microseconds()}")
+
+    def reloaded(self) -> None:
+        """Say that it has ended, well or not: what stays in force serves."""
+        self._send("READY=1")
 
     def _tell(self, news: Mapping[str, str]) -> None:
         changed = {name: value for name, value in news.items() if self._told.get(name) != value}

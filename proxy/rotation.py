@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
@@ -22,10 +23,11 @@ from proxy import starting
 from proxy.errors import ConfigError
 from proxy.settings import files
 from proxy.settings.catalogue import CHANGEABLE, SECRETS
+from proxy.threads import in_daemon_thread
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from proxy.clock import Clock
@@ -43,17 +45,22 @@ log = structlog.get_logger("proxy.rotation")
 
 
 class Configuration(NamedTuple):
-    """Where the settings come from. file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`."""
+    """Where the settings come from.
+
+    file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`. environ: the variables that name the
+    company's proxy.
+    """
 
     file: Path | None
     read: Callable[[], Settings]
+    environ: Mapping[str, str] = MappingProxyType({})
 
 
 class Rotation:
     """Keeps the settings in force up to date, as long as `run` runs.
 
     apply: is given the new settings in force. renew: has the credentials tried at once, and is told why. observe: is told whether a
-    configuration was accepted.
+    configuration was accepted. done: is called when a SIGHUP has been followed.
     refused: why the configuration that was read last cannot be used. restart_needed: its settings that wait for a restart.
     """
 
@@ -66,6 +73,7 @@ class Rotation:
         apply: Callable[[Settings], None],
         renew: Callable[[Cause], None],
         observe: Callable[[bool], None],
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         self.in_force = settings
         self.refused: list[str] = []
@@ -75,6 +83,7 @@ class Rotation:
         self._apply = apply
         self._renew = renew
         self._observe = observe
+        self._done = done
         self._read = settings  # as it was read last, if that one could be used
         self._authorities = self._read_authorities = _fingerprint(settings.upstream.ca_file)
         self._told = asyncio.Event()
@@ -100,6 +109,7 @@ class Rotation:
         while await self._told.wait():
             self._told.clear()
             await self.look(told=True)
+            self._done()
 
     async def look(self, *, told: bool = False) -> bool:
         """Read the configuration and take up what changed; return whether it could be used.
@@ -108,7 +118,7 @@ class Rotation:
         """
         async with self._looking:
             try:
-                found, authorities = await asyncio.to_thread(self._read_anew)
+                found, authorities = await in_daemon_thread(self._read_anew)
             except ConfigError as error:
                 self._refuse(error.problems, told=told)
                 return False

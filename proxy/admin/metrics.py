@@ -57,10 +57,19 @@ _REFUSALS: Final = dict.fromkeys(
     if kind not in {CLIENT_RATE, PACED} and (kind.status < 500 or kind.status in {501, 505})  # noqa: PLR2004 # the class 5xx
 )
 _FAILURES: Final = dict.fromkeys(
-    [*(kind.proxy_error for kind in KINDS if kind.name not in _REFUSALS), "client_left", "client_slow"]
+    [*(kind.word for kind in KINDS if kind.name not in _REFUSALS), "client_left", "client_slow"]
 )
 #: Why fetches of a token fail. A status that the token endpoint should not answer with gets its series, `http_` and a number, when it does.
 _RENEWAL_FAILURES: Final = (
+    "company_proxy_connect",
+    "company_proxy_denied",
+    "company_proxy_dns",
+    "company_proxy_failed",
+    "company_proxy_login",
+    "company_proxy_malformed",
+    "company_proxy_reset",
+    "company_proxy_timeout",
+    "company_proxy_tls",
     "connect",
     "dns",
     "expired_on_arrival",

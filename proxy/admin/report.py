@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: As many as a person looks through; of refused requests as many again, so that a noisy client hides no failure.
 _FAILURES_KEPT: Final = 20
 #: Errors that say: no answer came from the API. They are the 502s and 504s.
-_UPSTREAM_ERRORS: Final = frozenset(kind.proxy_error for kind in KINDS if kind.status in {502, 504})
+_UPSTREAM_ERRORS: Final = frozenset(kind.word for kind in KINDS if kind.status in {502, 504})
 #: Stands for them when the API answered, but with a 5xx of its own.
 _API_ERROR: Final = "api_error"
 _SERVER_ERRORS: Final = 500

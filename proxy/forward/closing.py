@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.network.serving import Server
+
 #: Seconds for handshakes that have begun: the client's part of one takes as long as a way there and back, 50 ms across a continent.
 HANDSHAKE_SECONDS: Final = 0.05
 #: Seconds for accepting all who wait. It takes a few milliseconds, unless they come faster than they are accepted, or no more can be.
@@ -69,10 +71,15 @@ class SocketFile(NamedTuple):
                 Path(self.path).unlink()
 
 
-async def stop_listening(server: asyncio.Server, file: SocketFile | None = None) -> None:
-    """Let nobody new in, accept all who are connected, close. `file`: of a Unix socket."""
+async def stop_listening(server: Server, file: SocketFile | None = None) -> None:
+    """Let nobody new in, accept all who are connected, close. `file`: of a Unix socket.
+
+    Where others hold the sockets open, clients wait there for the next process: nothing is done to the sockets themselves.
+    """
     loop, sockets = asyncio.get_running_loop(), server.sockets
     try:
+        if server.is_shared:
+            return
         if file is not None:
             file.remove()
         elif _drop_new_connections(sockets):

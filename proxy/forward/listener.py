@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from proxy.forward.client import ClientConnection, Service
 from proxy.forward.closing import SocketFile, stop_listening
-from proxy.network import transport
+from proxy.network import serving, transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import ssl
+    from collections.abc import Callable, Iterable
 
     from proxy.clients.roster import Roster
     from proxy.forward.client import Forwards
@@ -35,8 +36,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._service = Service(settings, forwarder, observe, roster)
         self.judge_by = self._service.judge_by
-        self._server: asyncio.Server | None = None
-        self._more_servers: list[asyncio.Server] = []
+        self._server: serving.Server | None = None
+        self._more_servers: list[serving.Server] = []
         self._file: SocketFile | None = None
 
     @property
@@ -50,25 +51,43 @@ class Listener:
         return sum(client.exchange is not None for client in self._service.clients)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen on TCP, on one more host each time; return the port. Raises `OSError`.
+        """Listen on one host; return the port. Raises `OSError`."""
+        return await self.listen(await serving.bind([host], port))
 
-        Where the system chooses the port (0), it chooses it for the first host.
+    async def listen(
+        self,
+        sockets: Iterable[socket.socket],
+        context: ssl.SSLContext | None = None,
+        *,
+        is_shared: bool = False,
+    ) -> int:
+        """Listen on bound sockets, which are closed with the listener; return the port, 0 for a Unix socket. Raises `OSError`.
+
+        context: for TLS. is_shared: others hold the sockets open (`network.activation`).
         """
+        server = serving.Server(self._connection, sockets, is_shared=is_shared)
         if self._server is None:
-            self._server = await transport.serve(self._connection, host, port)
+            self._server = server
         else:
-            more = await transport.serve(self._connection, host, port or self._port())
-            self._more_servers.append(more)
-        return self._port()
+            self._more_servers.append(server)
+        await server.start(context)
+        address = server.sockets[0].getsockname()
+        return int(address[1]) if isinstance(address, tuple) else 0
 
-    def _port(self) -> int:
-        return 0 if self._server is None else int(self._server.sockets[0].getsockname()[1])
+    async def renew(self, context: ssl.SSLContext) -> None:
+        """Let connections that come from now on have another TLS context. Raises `OSError`."""
+        for server in self._all():
+            await server.renew(context)
+
+    def _all(self) -> list[serving.Server]:
+        return [] if self._server is None else [self._server, *self._more_servers]
 
     async def start_unix(self, path: str, mode: int = 0o660) -> None:
         """Listen on a Unix socket that owner and group may use. Raises `OSError`."""
         listening = bind_unix(path, mode)
         self._file = SocketFile.of(path)
-        self._server = await transport.serve_unix(self._connection, listening)
+        listening.listen(transport.BACKLOG)
+        await self.listen([listening])
 
     def _connection(self) -> ClientConnection:
         return ClientConnection(self._service, self._loop)
@@ -80,11 +99,9 @@ class Listener:
     async def close(self, grace_seconds: float) -> int:
         """Accept no more; let the requests in flight finish within the grace period, then end them. Return how many were cut short."""
         self.drain()
-        server, self._server = self._server, None
-        more, self._more_servers = self._more_servers, []
-        for one in [server, *more]:
-            if one is not None:
-                await stop_listening(one, self._file)
+        servers, self._server, self._more_servers = self._all(), None, []
+        for server in servers:
+            await stop_listening(server, self._file)
         try:
             return await self._service.finish(grace_seconds)
         finally:

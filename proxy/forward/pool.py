@@ -14,13 +14,10 @@ The state is three collections and a number: `_idle` (kept, last used at the end
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
-import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from proxy import errors
+from proxy import errors, faults
 from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, Failed
 from proxy.network.stream import Stream
@@ -234,18 +231,19 @@ class Pool:
     async def _connect(self) -> UpstreamConnection:
         if self._idle and len(self._open) >= self._max:
             self._idle.popleft().close()
+        until = self._loop.time() + self._connect_timeout
         try:
-            async with asyncio.timeout(self._connect_timeout):
-                for _ in range(_DIALS):
-                    connection = UpstreamConnection(self._loop, self._forget, self._is_wanted)
-                    await self.dialer.dial(lambda made=connection: made)  # type: ignore[misc] # mypy 1.18 cannot infer it
-                    if self._is_fit(connection):
-                        connection.opened_at = self._now()
-                        self._open.add(connection)
-                        return connection
-                    connection.abort()
-        except OSError as error:  # TimeoutError and ssl.SSLError are OSErrors
-            raise connect_failure(error) from None
+            for _ in range(_DIALS):
+                connection = UpstreamConnection(self._loop, self._forget, self._is_wanted)
+                left = max(0.0, until - self._loop.time())
+                await self.dialer.dial(lambda made=connection: made, left)  # type: ignore[misc] # mypy 1.18 cannot infer it
+                if self._is_fit(connection):
+                    connection.opened_at = self._now()
+                    self._open.add(connection)
+                    return connection
+                connection.abort()
+        except (OSError, UnicodeError) as error:  # TimeoutError and ssl.SSLError are OSErrors
+            raise faults.connect_failure(error) from None
         raise Failed(
             errors.TERMINATED,
             "The API ends its connections, or speaks, before it is asked anything. Check what stands in between: run telenor-proxy check.",
@@ -282,45 +280,3 @@ class Pool:
                 self._sweep = self._loop.call_later(left, self._close_idle)
                 return
             self._idle.popleft().close()
-
-
-def connect_failure(error: OSError) -> Failed:
-    """Say in words why no connection came about."""
-    kind, what = next(row[1:] for row in _CONNECT_FAILURES if isinstance(error, row[0]))
-    if isinstance(error, ssl.SSLCertVerificationError):
-        what = f"The API's certificate is not trusted: {error.verify_message}. Behind a proxy that inspects TLS, set upstream.ca_file."
-    if error.errno in {errno.EMFILE, errno.ENFILE}:
-        what = "The proxy has no file descriptors left. Raise its limit (ulimit -n), or lower limits.max_connections."
-    return Failed(kind, what, outcome=NOT_SENT)
-
-
-#: The first that fits counts: the later ones are the more general.
-_CONNECT_FAILURES: Final[tuple[tuple[type[OSError], errors.Kind, str], ...]] = (
-    (
-        TimeoutError,
-        errors.CONNECT_TIMEOUT,
-        "The API did not accept a connection in time. Check whether a firewall is in between.",
-    ),
-    (ssl.SSLCertVerificationError, errors.CERTIFICATE, ""),
-    (
-        ssl.SSLError,
-        errors.TLS,
-        "The API and the proxy could not agree on a secure connection. Check scheme and port of upstream.url.",
-    ),
-    (socket.gaierror, errors.DNS, "The API's host name could not be resolved. Check DNS and upstream.url."),
-    (
-        ConnectionRefusedError,
-        errors.REFUSED,
-        "The API's host refused the connection. Check upstream.url and the way there.",
-    ),
-    (
-        ConnectionError,
-        errors.TERMINATED,
-        "The connection to the API broke off before it was ready. Send it again; check the network if it lasts.",
-    ),
-    (
-        OSError,
-        errors.UNROUTABLE,
-        "There is no way to the API's host from here. Check the network and upstream.url.",
-    ),
-)

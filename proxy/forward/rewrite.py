@@ -161,6 +161,16 @@ def login(answer: Answer, request_id: bytes, *, minor: int, keep_alive: bool) ->
     )
 
 
+def _proxy_status(error: Problem) -> bytes:
+    """Return the value of `Proxy-Status`. next-hop is a String: a host and port may hold what a Token may not (RFC 8941)."""
+    value = f"telenor-proxy; error={error.kind.proxy_error}"
+    if error.next_hop is not None:
+        value += f'; next-hop="{error.next_hop}"'
+    if error.received_status is not None:
+        value += f"; received-status={error.received_status}"
+    return value.encode("ascii")
+
+
 def problem(
     error: Problem, request_id: bytes, *, minor: int = 1, keep_alive: bool = False, method: bytes = b"GET"
 ) -> bytes:
@@ -183,12 +193,12 @@ def problem(
         extra += _ALLOW
     return (
         b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
-        b"Proxy-Status: telenor-proxy; error=%b\r\nX-Request-Id: %b\r\n%b%b\r\n"
+        b"Proxy-Status: %b\r\nX-Request-Id: %b\r\n%b%b\r\n"
         % (
             kind.status,
             HTTPStatus(kind.status).phrase.encode("ascii"),
             len(body),
-            kind.proxy_error.encode("ascii"),
+            _proxy_status(error),
             request_id,
             extra,
             connection_field(minor, keep_alive=keep_alive),

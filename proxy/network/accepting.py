@@ -4,7 +4,7 @@ Laws
 1. A client's connection never takes a descriptor that is kept for the admin listener, the API and files: it is closed instead.
 2. When the system has none left, accepting pauses; it never spins. Both are told once a minute at most.
 
-aiofastnet's own server has a fault here: out of descriptors, it calls a method that sockets lack, and is called again at once.
+With these two a listener has what aiofastnet's own server lacks, which has a fault here: out of descriptors, it calls a method that sockets lack, and is called again at once.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING, Final
 
-import aiofastnet
 import structlog
+
+from proxy.network import transport
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Callable, Sequence
 
-#: Connections that the kernel completes before they are accepted.
-BACKLOG: Final = 1024
 #: Connections taken in one turn of the event loop, so that a storm of them does not hold up calls.
 _MOST_PER_TURN: Final = 64
 #: Seconds until accepting is tried again (asyncio takes 1).
@@ -38,7 +37,7 @@ log = structlog.get_logger("proxy.network")
 class Accepting:
     """Accepts on bound sockets, which it owns, until `close`. Built inside a running event loop.
 
-    ceiling: see `descriptors.ceiling`.
+    tls: for connections that are accepted from now on. ceiling: see `descriptors.ceiling`.
     """
 
     def __init__(
@@ -51,14 +50,14 @@ class Accepting:
         self._loop = asyncio.get_running_loop()
         self._sockets = tuple(sockets)
         self._factory = factory
-        self._tls = tls
+        self.tls = tls
         self._ceiling = ceiling
         self._beginning: set[asyncio.Task[None]] = set()
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
         self._told_at: float | None = None
         for listening in self._sockets:
             listening.setblocking(False)
-            listening.listen(BACKLOG)
+            listening.listen(transport.BACKLOG)
             self._resume(listening)
 
     @property
@@ -104,7 +103,7 @@ class Accepting:
         """Put a protocol on a connection; one that ends before its TLS handshake is over is nobody's concern."""
         try:
             connected.setblocking(False)
-            await aiofastnet.connect_accepted_socket(self._loop, self._factory, connected, ssl=self._tls)
+            await transport.accept(self._factory, connected, tls=self.tls)
         except BaseException as error:
             connected.close()
             if not isinstance(error, OSError):  # TLS errors and timeouts are some

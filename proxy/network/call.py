@@ -76,8 +76,9 @@ async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: i
     content = bytearray()
     end = End.CUT
     try:
-        async with asyncio.timeout(seconds):
-            await dialer.dial(lambda: connection)
+        until = asyncio.get_running_loop().time() + seconds
+        await dialer.dial(lambda: connection, seconds)
+        async with asyncio.timeout_at(until):
             connection.write(request)
             head = await _final_head(connection)
             end = await _read(Body(connection, grammar.response_framing(head, b"")), content, most_content)

@@ -18,6 +18,8 @@ import socket
 import struct
 from typing import Final, cast
 
+from proxy.network.transport import is_cut
+
 #: As much unread input as one connection may hold: asyncio's own default for its streams.
 HIGH_WATER: Final = 65536  # bytes
 
@@ -164,9 +166,12 @@ class Stream(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note that no more will come; on TCP, go on writing."""
+        if is_cut(self.transport):
+            self.transport.abort()
+            return False
         self.ended = True
         self._readable.wake()
-        return self.half_close
+        return self.half_close and self.transport.get_extra_info("ssl_object") is None
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # why it was lost changes nothing
         """Wake everybody: there is nothing left to wait for."""

@@ -27,3 +27,38 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
     else:
         context.load_verify_locations(cafile=ca_file)
     return context
+
+
+def proxy_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a context for the company's proxy at an `https://` address: as above, but it trusts the system's authorities as well."""
+    context = client_context(None)
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def server_context(certificate: Path, key: Path | None, client_ca: Path | None) -> ssl.SSLContext:
+    """Return a context for the listener: TLS 1.2 or later, HTTP/1.1, a client's certificate required if `client_ca` is given.
+
+    Raises `OSError` (an `ssl.SSLError` among them) if the files cannot be read or do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Forward secrecy and authenticated encryption only, also in TLS 1.2 (RFC 9325 section 4.2).
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
+    context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+    # A session that is resumed is not judged by the authorities of clients that hold now.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    # Without a passphrase of its own OpenSSL would ask for one on the terminal.
+    context.load_cert_chain(certificate, key, password=_no_passphrase)
+    if client_ca is not None:
+        context.load_verify_locations(cafile=client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _no_passphrase() -> str:
+    return ""

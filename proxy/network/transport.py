@@ -1,20 +1,52 @@
-"""The transports: with `accepting`, the only modules that know aiofastnet."""
+"""The transports: the only module that knows aiofastnet. The product runs without it, on the event loop's own transports.
+
+aiofastnet is young and follows private structures of CPython, so a point release of either may break it: where it cannot be
+imported, or where `use` says so, asyncio's interfaces do the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from typing import TYPE_CHECKING, cast
+import ssl
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-import aiofastnet
-
-from proxy import descriptors
-from proxy.network.accepting import BACKLOG, Accepting
+try:
+    import aiofastnet
+except Exception:  # noqa: BLE001 # whatever it fails of, there is another way
+    _AVAILABLE = False
+else:
+    _AVAILABLE = True
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Callable
+
+#: Connections that the kernel completes before they are accepted.
+BACKLOG = 1024
+
+Name: TypeAlias = Literal["aiofastnet", "asyncio"]
+#: What there is here, the better one first.
+AVAILABLE: Final[tuple[Name, ...]] = ("aiofastnet", "asyncio") if _AVAILABLE else ("asyncio",)
+
+
+class _Choice:
+    """Which transports new connections and servers get."""
+
+    fast = _AVAILABLE
+
+
+def use(setting: Literal["fast", "asyncio"]) -> Name:
+    """Choose the transports for what is opened from now on, as `upstream.transport` says. Returns what is in use.
+
+    Where aiofastnet cannot be imported, asyncio's are used whatever is asked for.
+    """
+    _Choice.fast = setting == "fast" and _AVAILABLE
+    return in_use()
+
+
+def in_use() -> Name:
+    """Return which transports new connections and servers get."""
+    return "aiofastnet" if _Choice.fast else "asyncio"
 
 
 async def connect(
@@ -25,35 +57,65 @@ async def connect(
     server_hostname: str | None = None,
 ) -> None:
     """Put a protocol on a connected socket, after the TLS handshake if `tls` is given. Raises `OSError`."""
-    await aiofastnet.create_connection(
-        asyncio.get_running_loop(), factory, sock=connected, ssl=tls, server_hostname=server_hostname
-    )
+    loop = asyncio.get_running_loop()
+    if _Choice.fast:
+        await aiofastnet.create_connection(
+            loop, factory, sock=connected, ssl=tls, server_hostname=server_hostname
+        )
+    else:
+        await loop.create_connection(factory, sock=connected, ssl=tls, server_hostname=server_hostname)
 
 
-async def serve(
-    factory: Callable[[], asyncio.Protocol], host: str, port: int, *, tls: ssl.SSLContext | None = None
+async def upgrade(
+    transport: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    *,
+    tls: ssl.SSLContext | None,
+    server_hostname: str | None,
+) -> None:
+    """Put another protocol on a connection, after a TLS handshake inside it if `tls` is given. Raises `OSError`."""
+    if tls is None:
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        return
+    loop = asyncio.get_running_loop()
+    inner: asyncio.Transport | None
+    if _Choice.fast:
+        inner = await aiofastnet.start_tls(loop, transport, protocol, tls, server_hostname=server_hostname)
+    else:
+        inner = await loop.start_tls(transport, protocol, tls, server_hostname=server_hostname)
+    if inner is None or inner.is_closing():  # it was lost in the same turn of the loop
+        raise ConnectionResetError
+    protocol.connection_made(inner)
+
+
+def is_cut(transport: asyncio.BaseTransport) -> bool:
+    """Whether a connection whose end was just told has ended without close_notify (RFC 8446 section 6.1), so that it was cut.
+
+    asyncio and uvloop tell both alike. aiofastnet, whose TLS objects are others, tells an end only if it is one.
+    """
+    encryption = transport.get_extra_info("ssl_object")
+    if not isinstance(encryption, ssl.SSLObject):
+        return False
+    try:
+        return encryption.read(1) != b""
+    except ssl.SSLError:  # it would wait for more
+        return True
+
+
+async def accept(
+    factory: Callable[[], asyncio.Protocol], accepted: socket.socket, *, tls: ssl.SSLContext | None = None
+) -> None:
+    """Put a protocol on a connection that was accepted, after the TLS handshake if `tls` is given. Raises `OSError`."""
+    loop = asyncio.get_running_loop()
+    if _Choice.fast:
+        await aiofastnet.connect_accepted_socket(loop, factory, accepted, ssl=tls)
+    else:
+        await loop.connect_accepted_socket(factory, accepted, ssl=tls)
+
+
+async def serve_bound(
+    factory: Callable[[], asyncio.Protocol], bound: socket.socket, *, tls: ssl.SSLContext | None = None
 ) -> asyncio.Server:
-    """Accept connections on TCP. Raises `OSError`."""
-    on_windows = (
-        sys.platform == "win32"
-    )  # its event loop cannot wait for a listening socket as `Accepting` does
-    server = await aiofastnet.create_server(
-        asyncio.get_running_loop(), factory, host, port, backlog=BACKLOG, ssl=tls, start_serving=on_windows
-    )
-    if on_windows:
-        return server
-    bound = [each.dup() for each in server.sockets]
-    server.close()
-    return _accepting(bound, factory, tls)
-
-
-async def serve_unix(factory: Callable[[], asyncio.Protocol], bound: socket.socket) -> asyncio.Server:
-    """Accept connections on a bound Unix socket. Raises `OSError`."""
-    return _accepting([bound], factory, None)
-
-
-def _accepting(
-    bound: list[socket.socket], factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
-) -> asyncio.Server:
-    accepting = Accepting(bound, factory, tls, descriptors.ceiling(descriptors.limit()))
-    return cast("asyncio.Server", accepting)  # of which callers use `sockets` and `close`
+    """Accept connections on a bound socket, which the server then owns, where `accepting` cannot (Windows). Raises `OSError`."""
+    return await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)

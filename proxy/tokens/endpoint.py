@@ -9,14 +9,12 @@ context.
 from __future__ import annotations
 
 import base64
-import os
-import socket
-import ssl
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import proxy
+from proxy import faults
 from proxy.errors import TokenError, TokenUnavailable
 from proxy.http1 import grammar
 from proxy.network import call
@@ -82,7 +80,7 @@ class TokenEndpoint:
         An error status counts even if its body does not come whole: a refusal that was taken for a
         timeout would be tried again at once.
         """
-        failure: TokenUnavailable | None = None
+        failure: TokenError | None = None
         answer: call.Answer | None = None
         try:
             answer = await call.ask(
@@ -94,13 +92,13 @@ class TokenEndpoint:
             if error.errno is None:
                 failure = _timed_out(self._timeout_seconds)
             else:
-                failure = not_connected(error, self._dialer.origin.host)
+                failure = faults.token_failure(error)
         except Gone:
             failure = _broke_off()
         except grammar.Malformed:
             failure = _no_http()
         except (OSError, UnicodeError) as error:
-            failure = not_connected(error, self._dialer.origin.host)
+            failure = faults.token_failure(error)
         # Raised here and not above, so that the foreign exception, whose traceback holds the
         # request, is not its context.
         if answer is None:
@@ -133,9 +131,6 @@ def _plain(answer: call.Answer) -> Answer:
 
 # --- Faults on the way ------------------------------------------------------------------------------------------------
 
-#: OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH: they do not say which
-#: name was expected.
-_WRONG_NAME: Final = frozenset({62, 64})
 _NETWORK: Final = "Check upstream.url, the network and the firewall."
 
 
@@ -155,32 +150,6 @@ def _broke_off() -> TokenUnavailable:
     return TokenUnavailable(
         "reset", f"The connection to the token endpoint broke before the answer was there. {_NETWORK}"
     )
-
-
-def not_connected(error: OSError | UnicodeError, host: str) -> TokenUnavailable:
-    """Say why no connection could be made, in our words and the system's; the exception itself is let go."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        # OpenSSL's own words, such as "certificate has expired"; of the peer's certificate they
-        # quote nothing.
-        verdict = error.verify_message
-        if error.verify_code in _WRONG_NAME:
-            verdict = f"the certificate is not valid for '{host}'"
-        return TokenUnavailable(
-            "tls",
-            f"The certificate of the token endpoint is not trusted: {verdict}. "
-            "Check the clock of this machine; behind a proxy that inspects TLS, put its CA into upstream.ca_file.",
-        )
-    if isinstance(error, ssl.SSLError):
-        return TokenUnavailable("tls", f"Cannot agree on TLS with the token endpoint. {_NETWORK}")
-    # A name that cannot even be asked for, with an empty label or one too long, is a UnicodeError
-    # of the idna codec.
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return TokenUnavailable(
-            "dns",
-            "The name of the token endpoint's host was not found. Check upstream.url and the name server.",
-        )
-    why = "" if error.errno is None else f": {os.strerror(error.errno)}"
-    return TokenUnavailable("connect", f"Cannot connect to the token endpoint{why}. {_NETWORK}")
 
 
 # --- The request ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from proxy.cli import BAD_CONFIGURATION
+from proxy.network import activation
 from proxy.settings import Settings, load
 from tests.deploy import manager
 from tests.deploy.manager import UNIT, Systemd
@@ -328,3 +329,32 @@ async def test_a_new_password_is_taken_up_where_files_are_not_copied(machine: Ma
         machine.ask("stop")
         machine.systemd.change("page", {})
         machine.systemd.run("userdel", "telenor-proxy")
+
+
+# --- sockets that systemd opens ---------------------------------------------------------------------------------------
+
+
+@needs("systemd-analyze", "systemd")
+@pytest.mark.parametrize("name", ["telenor-proxy.socket", "telenor-proxy-admin.socket"])
+def test_the_sockets_are_units(name: str, tmp_path: Path) -> None:
+    """Systemd takes them as they are, together with a service of that name."""
+    (tmp_path / name).write_text((UNIT.parent / name).read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "telenor-proxy.service").write_text("[Service]\nExecStart=/bin/true\n", encoding="utf-8")
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)],  # noqa: S607 # Debian's
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_the_sockets_have_the_names_that_the_proxy_knows() -> None:
+    """Which of the two is the admin listener's is told by the name of its descriptor."""
+    folder = UNIT.parent
+    listener = (folder / "telenor-proxy.socket").read_text(encoding="utf-8")
+    admin = (folder / "telenor-proxy-admin.socket").read_text(encoding="utf-8")
+    assert "FileDescriptorName=listener\n" in listener
+    assert f"FileDescriptorName={activation.ADMIN}\n" in admin
+    assert "Accept=" not in listener + admin

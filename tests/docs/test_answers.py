@@ -41,7 +41,7 @@ def test_the_words_of_failed_calls_are_told() -> None:
     failed: dict[str, set[str]] = {}
     for kind in KINDS:
         if kind.status == 429 or (kind.status >= 500 and kind.status not in {501, 505}):
-            failed.setdefault(kind.proxy_error, set()).add(kind.name)
+            failed.setdefault(kind.word, set()).add(kind.name)
     assert told == failed
     assert list(told) == sorted(told)
 

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from proxy import faults
 from proxy.tokens import codes, diagnosis
 from proxy.tokens.codes import concerns_token
 from proxy.tokens.diagnosis import diagnose
@@ -92,7 +93,7 @@ def reasons() -> set[str]:
                         and not part.value.endswith("_")
                     ):
                         found.add(part.value)
-    return found
+    return found | faults.REASONS
 
 
 def test_every_reason_is_told() -> None:
@@ -102,4 +103,5 @@ def test_every_reason_is_told() -> None:
     assert set(told) == reasons() - {"pending"}
     assert len(set(told)) == len(told)
     assert {row[2] for row in REASONS} == {"soon", "slowly"}
-    assert [names(row[0])[0] for row in REASONS if row[2] == "slowly"] == ["refused"]
+    slowly = {"refused", "company_proxy_login", "company_proxy_denied"}
+    assert {names(row[0])[0] for row in REASONS if row[2] == "slowly"} == slowly

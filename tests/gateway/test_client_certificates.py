@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import trustme
 
-from proxy.network import transport
+from proxy.network import serving
 from tests.gateway.client import ORDERS, request
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Door:
         self._authority.issue_cert("127.0.0.1").configure_cert(context)
         self._authority.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
-        server = await transport.serve(self.gateway.listener._connection, "127.0.0.1", 0, tls=context)
+        server = serving.Server(self.gateway.listener._connection, await serving.bind(["127.0.0.1"], 0))
+        await server.start(context)
         with contextlib.closing(server):
             self.port = server.sockets[0].getsockname()[1]
             yield self

@@ -192,7 +192,7 @@ async def test_what_the_dialer_raises_comes_out_as_it_is(
     """No connection, no call."""
 
     class Failing(Dialer):
-        async def dial(self, factory: Callable[[], asyncio.Protocol]) -> None:
+        async def dial(self, factory: Callable[[], asyncio.Protocol], seconds: float | None = None) -> None:
             raise fails()
 
     with pytest.raises(kind):

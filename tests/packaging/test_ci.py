@@ -20,6 +20,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="CI is Debian")
 #: What it looks for, and does not have to install where it is there.
 TOOLS = (
     "curl",
+    "squid",
+    "tinyproxy",
     "wget",
     "javac",
     "node",
@@ -33,7 +35,7 @@ TOOLS = (
     "wrk",
     "nginx",
 )
-PACKAGES = "curl wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime redis-server wrk nginx-light"
+PACKAGES = "curl squid tinyproxy wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime redis-server wrk nginx-light"
 #: Each stand-in writes down how it was called.
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 TESTS = (

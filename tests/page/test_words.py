@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import proxy
+from proxy import faults
 from proxy.errors import KINDS
 from proxy.tokens import diagnosis
 from proxy.tokens.values import TokenState
@@ -112,7 +113,7 @@ def reasons() -> set[str]:
                     for part in ast.walk(node.args[0])
                     if isinstance(part, ast.Constant) and isinstance(part.value, str)
                 }
-    return found
+    return found | faults.REASONS
 
 
 #: pending: no fetch has failed. refused, rate_limited and http_: told by code, as too many calls, and by status.

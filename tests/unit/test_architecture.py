@@ -37,6 +37,7 @@ MAY_IMPORT: Final = {
         "errors",
         "hardening",
         "healthcheck",
+        "network",
         "notify",
         "orders",
         "rotation",
@@ -64,19 +65,33 @@ MAY_IMPORT: Final = {
         "telemetry",
         "tokens",
         "network",
+        "opening",
+        "watching",
     },
-    "check": {"descriptors", "errors", "network", "settings", "starting", "tokens"},
+    "opening": {"clock", "errors", "forward", "network", "settings", "starting"},
+    "check": {"descriptors", "errors", "faults", "network", "settings", "starting", "threads", "tokens"},
     "healthcheck": {"settings"},
-    "forward": {"clients", "clock", "errors", "http1", "network", "orders", "pacing", "records", "settings"},
+    "forward": {
+        "clients",
+        "clock",
+        "errors",
+        "faults",
+        "http1",
+        "network",
+        "orders",
+        "pacing",
+        "records",
+        "settings",
+    },
     "orders": {"clock", "errors", "secret", "settings"},
     "clients": {"clock", "errors", "pacing", "records", "secret", "settings"},
     "pacing": {"clock", "errors"},
-    "network": {"descriptors", "http1", "settings"},
+    "network": {"clock", "descriptors", "errors", "faults", "http1", "secret", "settings", "threads"},
     "descriptors": {"settings"},
     "http1": set[str](),
-    "tokens": {"clock", "errors", "http1", "network", "secret"},
+    "tokens": {"clock", "errors", "faults", "http1", "network", "secret"},
     "admin": {"clock", "errors", "records", "settings", "tokens"},
-    "rotation": {"clock", "errors", "settings", "starting", "tokens", "watching"},
+    "rotation": {"clock", "errors", "settings", "starting", "threads", "tokens", "watching"},
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
@@ -87,6 +102,8 @@ MAY_IMPORT: Final = {
     "sandbox": set[str](),
     "clock": set[str](),
     "errors": set[str](),
+    "faults": {"errors"},
+    "threads": set[str](),
     "hardening": set[str](),
     "records": set[str](),
     "secret": set[str](),
@@ -113,6 +130,7 @@ PURE: Final = {
     "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
     "errors": {"dataclasses"},
+    "faults": {"dataclasses", "errno", "os", "socket", "ssl"},
     "secret": {"hmac"},
 }
 
@@ -282,6 +300,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "clients.register:Register.follow",  # the keys to compare with, hashed
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
+        "network.egress:Login.field_value",  # the login at the company's proxy
         "orders.shared:SharedStore.__init__",  # the password of a Redis
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",

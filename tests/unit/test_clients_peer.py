@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import ssl
@@ -14,7 +15,7 @@ import pytest
 import trustme
 
 from proxy.clients import peer
-from proxy.network import transport
+from proxy.network import serving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,10 @@ class Made(asyncio.Transport):
 
     def __init__(self, **known: object) -> None:
         super().__init__(known)
+
+
+def _same(witness: Witness) -> Witness:
+    return witness
 
 
 class Witness(asyncio.Protocol):
@@ -46,7 +51,8 @@ async def test_a_client_on_tcp_has_its_ip_address() -> None:
     for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
         witness = Witness()
         try:
-            server = await transport.serve(lambda witness=witness: witness, host, 0)  # type: ignore[misc]
+            server = serving.Server(functools.partial(_same, witness), await serving.bind([host], 0))
+            await server.start()
         except OSError:
             pytest.skip(f"{host} is not there")
         with contextlib.closing(server), socket.socket(family) as client:
@@ -61,7 +67,9 @@ async def test_a_client_on_a_unix_socket_has_user_and_process(tmp_path: Path) ->
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         listening.setblocking(False)
-        server = await transport.serve_unix(lambda: witness, listening)
+        listening.listen()
+        server = serving.Server(lambda: witness, [listening])
+        await server.start()
         with contextlib.closing(server), socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "s"))
             assert await asyncio.wait_for(witness.seen, 5) == (f"{os.getuid()}:{os.getpid()}", ())
@@ -78,7 +86,8 @@ async def test_a_client_with_a_certificate_has_its_names() -> None:
     authority.configure_trust(client_side)
     authority.issue_cert("ERP.internal", "shop.internal", common_name="other").configure_cert(client_side)
     witness = Witness()
-    server = await transport.serve(lambda: witness, "127.0.0.1", 0, tls=server_side)
+    server = serving.Server(lambda: witness, await serving.bind(["127.0.0.1"], 0))
+    await server.start(server_side)
     with contextlib.closing(server):
         port = server.sockets[0].getsockname()[1]
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_side)

@@ -23,6 +23,7 @@ async def turn() -> None:
 def stream(data: bytes = b"") -> Stream:
     """Return a stream on which these bytes have arrived; what its transport would call, the test calls."""
     made = Stream(asyncio.get_running_loop())
+    made.transport = asyncio.Transport()  # knows nothing, and says so
     if data:
         made.data_received(data)
     return made

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy import errors, tokens
+from proxy import errors, faults, tokens
 from proxy.admin.metrics import Metrics
 from proxy.forward.policy import METHODS, SAFE_METHODS
 from proxy.records import Record
@@ -71,7 +71,7 @@ def reasons() -> set[str]:
                     and isinstance(part.value, str)
                     and not part.value.endswith("_")
                 }
-    return found - {
+    return (found | faults.REASONS) - {
         "pending"
     }  # what a request is told before the first fetch has ended; no fetch fails of it
 
@@ -84,7 +84,7 @@ def everything() -> Metrics:
     metrics(RECORD._replace(status=0, error="client_left", attempts=2, token_seconds=0.5))
     for kind in errors.KINDS:
         refused = is_refusal(kind)
-        error = kind.name if refused else kind.proxy_error
+        error = kind.name if refused else kind.word
         metrics(RECORD._replace(status=kind.status, error=error, refused=refused, outcome="unknown"))
     for cause in get_args(Cause):
         metrics.renewed(cause, 0.3)
@@ -200,7 +200,7 @@ def test_every_way_to_be_refused_or_to_fail_is_there_from_the_start() -> None:
         ("telenor_proxy_refused_requests_total", f"reason={kind.name}")
         for kind in filter(is_refusal, errors.KINDS)
     }
-    errors_told = {kind.proxy_error for kind in errors.KINDS if not is_refusal(kind)} | {
+    errors_told = {kind.word for kind in errors.KINDS if not is_refusal(kind)} | {
         "client_left",
         "client_slow",
     }

@@ -220,3 +220,15 @@ async def test_without_a_socket_it_does_nothing(name: str | None) -> None:
 def test_the_words_are_one_line(status: TokenStatus, said: str) -> None:
     """A status is one line, since a line break would begin another message."""
     assert words(status) == said
+
+
+def test_a_reload_is_told_with_its_time(address: str, manager: Manager) -> None:
+    """Systemd waits from RELOADING=1 to READY=1, and orders the two by the time of CLOCK_MONOTONIC."""
+    notifier = Notifier({"NOTIFY_SOCKET": address}, PID)
+    notifier.reloading()
+    notifier.reloaded()
+    begun, ended = manager.told()
+    name, time = begun.split("\n")
+    assert name == "RELOADING=1"
+    assert int(time.removeprefix("MONOTONIC_USEC=")) > 0
+    assert ended == "READY=1"

@@ -145,3 +145,14 @@ def test_words_of_any_language_are_json() -> None:
     answer = rewrite.problem(Refused(errors.MALFORMED, detail), b"id-1")
     assert json.loads(read(answer)[2])["detail"] == detail
     assert b"\r\nX-Injected" not in answer
+
+
+def test_a_failed_tunnel_names_the_next_hop() -> None:
+    """Which proxy it was and what it answered, as RFC 9209 section 2.1 has it; the outcome is always `not_sent`."""
+    error = Failed(errors.COMPANY_PROXY_LOGIN, "What happened.", outcome="not_sent")
+    error.next_hop, error.received_status = "[2001:db8::1]:3128", 407
+    _, fields, content = read(rewrite.problem(error, b"id-1"))
+    assert fields[b"proxy-status"] == (
+        b'telenor-proxy; error=destination_unavailable; next-hop="[2001:db8::1]:3128"; received-status=407'
+    )
+    assert json.loads(content)["outcome"] == "not_sent"

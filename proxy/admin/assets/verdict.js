@@ -9,6 +9,15 @@ const AFTER_REASON = {
   connect: "network",
   malformed: "in_between",
   reset: "network",
+  company_proxy_timeout: "company_proxy",
+  company_proxy_dns: "company_proxy",
+  company_proxy_connect: "company_proxy",
+  company_proxy_tls: "company_proxy_ca",
+  company_proxy_reset: "company_proxy_allow",
+  company_proxy_malformed: "company_proxy",
+  company_proxy_failed: "company_proxy_reach",
+  company_proxy_login: "company_proxy_login",
+  company_proxy_denied: "company_proxy_allow",
   unreadable: "in_between",
   illegal_token: "theirs",
   wrong_token_type: "theirs",
@@ -29,6 +38,16 @@ const AFTER_ERROR = {
   tls_protocol_error: "network",
   connection_timeout: "firewall",
   http_protocol_error: "in_between",
+  "company-proxy-not-found": "company_proxy",
+  "company-proxy-unreachable": "company_proxy",
+  "company-proxy-not-trusted": "company_proxy_ca",
+  "company-proxy-tls": "company_proxy",
+  "company-proxy-broke-off": "company_proxy_allow",
+  "company-proxy-answer-unreadable": "company_proxy",
+  "company-proxy-login": "company_proxy_login",
+  "company-proxy-denied": "company_proxy_allow",
+  "company-proxy-failed": "company_proxy_reach",
+  "company-proxy-timeout": "company_proxy",
 };
 
 /** Errors that every next call will meet too, until somebody does something. */
@@ -39,14 +58,30 @@ const LASTING = new Set([
   "tls_certificate_error",
   "tls_protocol_error",
   "connection_timeout",
+  "company-proxy-not-found",
+  "company-proxy-unreachable",
+  "company-proxy-not-trusted",
+  "company-proxy-tls",
+  "company-proxy-broke-off",
+  "company-proxy-answer-unreadable",
+  "company-proxy-login",
+  "company-proxy-denied",
+  "company-proxy-failed",
+  "company-proxy-timeout",
 ]);
 /** So many failed calls in a row are no accident. */
 const NO_ACCIDENT = 3;
 const MINUTE = 60; // seconds
 
+/** Whether Telenor refused the credentials; what the company's proxy refuses never reached Telenor. */
+function isRefused({ refused, reason }) {
+  return refused && !reason.startsWith("company_proxy_");
+}
+
 /** The key of the words for a failed fetch of a token. */
-function causeOf({ refused, reason, code }, say) {
-  if (refused) return Object.hasOwn(say.codes, code ?? "") ? say.codes[code] : "unnamed";
+function causeOf(failure, say) {
+  const { reason, code } = failure;
+  if (isRefused(failure)) return Object.hasOwn(say.codes, code ?? "") ? say.codes[code] : "unnamed";
   if (reason === "rate_limited") return "too_many";
   if (reason === "http_404" || reason === "http_405") return "path";
   if (/^http_5\d\d$/.test(reason)) return "theirs";
@@ -63,10 +98,11 @@ function aboutFailure(status, say) {
   const { last_failure: failure, next_attempt_in_seconds: pause } = status.token;
   const cause = causeOf(failure, say);
   const special = `say.refused.${cause}`;
-  const pattern = failure.refused ? (say.has(special) ? special : "say.refused") : "say.failed";
+  const refused = isRefused(failure);
+  const pattern = refused ? (say.has(special) ? special : "say.refused") : "say.failed";
   const code = failure.code === null ? "" : say.t("code", { code: failure.code });
   const sentence = say.t(pattern, { at: say.at(failure.at, status.now), code, why: say.t(`why.${cause}`) });
-  const step = say.t(`do.${failure.refused || !Object.hasOwn(AFTER_REASON, cause) ? cause : AFTER_REASON[cause]}`);
+  const step = say.t(`do.${refused || !Object.hasOwn(AFTER_REASON, cause) ? cause : AFTER_REASON[cause]}`);
   const due = status.now + pause;
   // "Failed at 10:12, next attempt at 10:12" would say nothing.
   const at = due - failure.at < MINUTE ? say.atSecond(due, status.now) : say.at(due, status.now);

@@ -1,0 +1,65 @@
+"""Sockets that systemd hands over (sd_listen_fds(3)): they stay open while the proxy restarts, so no client is refused meanwhile.
+
+The environment is handed in; taking the sockets is done once, at the start.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: The first of them (sd-daemon.h, SD_LISTEN_FDS_START).
+FIRST: Final = 3
+#: The name in LISTEN_FDNAMES of those that belong to the admin listener; all others are the listener's.
+ADMIN: Final = "admin"
+_MOST: Final = 64
+
+
+class HandedOver(NamedTuple):
+    """Listening sockets. listener: what clients use. admin: what operators use."""
+
+    listener: tuple[socket.socket, ...] = ()
+    admin: tuple[socket.socket, ...] = ()
+
+    def close(self) -> None:
+        """Let go of all of them; whoever handed them over keeps them open."""
+        for listening in (*self.listener, *self.admin):
+            listening.close()
+
+
+def descriptors(environ: Mapping[str, str], pid: int) -> dict[int, str]:
+    """Return the file descriptors that are handed to this process, each with its name; "" without one.
+
+    LISTEN_PID says whose they are, so that a child of another service takes none.
+    """
+    whose, count = environ.get("LISTEN_PID", ""), environ.get("LISTEN_FDS", "")
+    if whose != str(pid) or not (count.isascii() and count.isdigit()):
+        return {}
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    numbers = range(FIRST, FIRST + min(int(count), _MOST))
+    return {number: names[place] if place < len(names) else "" for place, number in enumerate(numbers)}
+
+
+def handed_over(
+    environ: Mapping[str, str], pid: int, take: Callable[[int], socket.socket] | None = None
+) -> HandedOver:
+    """Take the sockets that are handed to this process. Raises `OSError` if one of them is no listening stream socket."""
+    found: dict[bool, list[socket.socket]] = {False: [], True: []}
+    for number, name in descriptors(environ, pid).items():
+        listening = (take or _take)(number)
+        found[name == ADMIN].append(listening)
+    return HandedOver(tuple(found[False]), tuple(found[True]))
+
+
+def _take(number: int) -> socket.socket:
+    listening = socket.socket(fileno=number)
+    accepts = listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if listening.type != socket.SOCK_STREAM or not accepts:
+        listening.detach()
+        raise OSError("it is no listening stream socket")
+    listening.set_inheritable(False)
+    listening.setblocking(False)
+    return listening

@@ -1,0 +1,118 @@
+"""The certificate that the listener shows: loaded from files, taken up anew when they change.
+
+Laws
+1. A pair that cannot be used (missing, of two pairs, expired, encrypted, half written) leaves the old one in force, and is told.
+2. What changes counts for new connections only; none that is open is touched.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import structlog
+
+from proxy.network import certificates, tls
+from proxy.threads import in_daemon_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+    from pathlib import Path
+
+    from proxy.clock import Clock
+
+log = structlog.get_logger("proxy.network.listener_tls")
+
+
+class UnusableError(Exception):
+    """The files cannot be used; the text is whole sentences, with the setting's path in front."""
+
+
+class ListenerTls:
+    """The listener's TLS.
+
+    context: the one in force. not_after: when its certificate ends, in seconds since the epoch. refused: why the files as they are now
+    cannot be used; empty if they can.
+
+    Raises `UnusableError` if the files cannot be used at the start.
+    """
+
+    def __init__(self, certificate: Path, key: Path | None, client_ca: Path | None, clock: Clock) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._client_ca = client_ca
+        self._clock = clock
+        self.refused = ""
+        self._found = self._read()
+        self.context, self.not_after = self._load()
+
+    def files(self) -> Collection[Path]:
+        """Return the files whose change matters, for a `Watcher`."""
+        return [path for path in (self._certificate, self._key, self._client_ca) if path is not None]
+
+    async def look(self, renew: Callable[[ssl.SSLContext], Awaitable[None]]) -> bool:
+        """Take the files up, if they have changed; `renew` puts the new context in place. Return whether they could be used."""
+        try:
+            found = await in_daemon_thread(self._read)
+            if found == self._found:
+                self.refused = ""
+                return True
+            context, not_after = await in_daemon_thread(self._load)
+        except UnusableError as error:
+            self._refuse(str(error))
+            return False
+        await renew(context)
+        self.context, self.not_after, self._found, self.refused = context, not_after, found, ""
+        log.info("listener.certificate_renewed", not_after=int(not_after))
+        return True
+
+    def _refuse(self, problem: str) -> None:
+        if problem != self.refused:
+            self.refused = problem
+            log.error(
+                "listener.certificate_refused",
+                problem=problem,
+                detail="The changed certificate cannot be used; the one in force stays. Correct what `problem` says.",
+            )
+
+    def _read(self) -> list[bytes]:
+        try:
+            return [path.read_bytes() for path in self.files()]
+        except OSError:
+            raise UnusableError(
+                "listen.tls_certificate_file: a file of the listener's certificate cannot be read. "
+                "Check path and rights of it, of listen.tls_key_file and of listen.tls_client_ca_file."
+            ) from None
+
+    def _load(self) -> tuple[ssl.SSLContext, float]:
+        try:
+            context = tls.server_context(self._certificate, self._key, self._client_ca)
+            not_after = certificates.validity(
+                certificates.in_pem(self._certificate.read_text("ascii", "replace"))[0]
+            ).not_after
+        except ssl.SSLError as error:
+            raise UnusableError(_why(error, self._key or self._certificate)) from None
+        except (OSError, ValueError, IndexError):
+            raise UnusableError(
+                "listen.tls_certificate_file: the file holds no whole certificate. Write it anew."
+            ) from None
+        if not_after <= self._clock.wall():
+            raise UnusableError(
+                "listen.tls_certificate_file: the certificate has expired. Replace it by a new one."
+            )
+        return context, not_after
+
+
+def _why(error: ssl.SSLError, key: Path) -> str:
+    if "KEY_VALUES_MISMATCH" in str(error.reason):
+        return "listen.tls_key_file: is not the key of the certificate. Set both to the files of one pair."
+    if _is_encrypted(key):
+        return "listen.tls_key_file: the key is encrypted. Write it without a passphrase, readable by this user alone."
+    return "listen.tls_certificate_file: certificate or key is not whole. Write both anew."
+
+
+def _is_encrypted(key: Path) -> bool:
+    try:
+        return b"ENCRYPTED" in key.read_bytes()
+    except OSError:
+        return False

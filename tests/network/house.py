@@ -1,0 +1,149 @@
+"""What the tests of this room share: an authority, an API that answers, and a company's proxy that does what its script says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import trustme
+
+from proxy.network.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+API: Final = "api.example"
+PROXY: Final = "proxy.example"
+ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
+ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+class Authority:
+    """A certificate authority, and contexts for who it certifies and who trusts it."""
+
+    def __init__(self) -> None:
+        self.ca = trustme.CA()
+
+    def server(self, *names: str) -> ssl.SSLContext:
+        """Return a server's context with a certificate for these names."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.ca.issue_cert(*names).configure_cert(context)
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """Return a context that trusts this authority and no other."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+        self.ca.configure_trust(context)
+        return context
+
+
+@contextlib.asynccontextmanager
+async def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve each connection in some way; gives the port."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def work() -> None:
+            try:
+                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                    await serve(reader, writer)
+            finally:
+                writer.close()
+
+        tasks.add(asyncio.create_task(work()))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Api:
+    """An API that answers each request in the same way, and keeps what it was sent."""
+
+    def __init__(self, answer: bytes = ANSWER) -> None:
+        self.answer = answer
+        self.requests: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer request after request."""
+        while True:
+            self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(self.answer)
+            await writer.drain()
+
+
+class ScriptedProxy:
+    """A company's proxy. Without a script it opens tunnels to `port`, whatever it is asked for; `heads` holds what it was asked."""
+
+    def __init__(self, port: int = 0, *script: bytes | float | None) -> None:
+        self.port = port
+        self.script = script
+        self.heads: list[bytes] = []
+        #: The answer that opens a tunnel, in the pieces in which it is sent.
+        self.opening = [ESTABLISHED]
+        #: All that came through tunnels, as the proxy sees it.
+        self.seen = bytearray()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take one CONNECT and follow the script: bytes are sent, a number is waited for, None ends it with a reset."""
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        for step in self.script:
+            if step is None:
+                writer.transport.abort()
+                return
+            if isinstance(step, bytes):
+                writer.write(step)
+                await writer.drain()
+            else:
+                await asyncio.sleep(step)
+        if not self.script:
+            await self._open(reader, writer)
+
+    async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inside, outside = await asyncio.open_connection("127.0.0.1", self.port)
+        for piece in self.opening:
+            writer.write(piece)
+            await asyncio.sleep(0)
+
+        async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, keep: bool) -> None:
+            try:
+                while data := await source.read(65536):
+                    if keep:
+                        self.seen += data
+                    sink.write(data)
+                    await sink.drain()
+            finally:
+                sink.close()
+
+        await asyncio.gather(pass_on(reader, outside, keep=True), pass_on(inside, writer, keep=False))
+
+
+class Caller(Stream):
+    """A connection that asks once."""
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.get_running_loop())
+
+    async def ask(self, request: bytes = b"GET / HTTP/1.1\r\n\r\n", until: bytes = ANSWER) -> bytes:
+        """Send a request and return what came once that ends as given."""
+        self.write(request)
+        while not self.buffer.endswith(until):
+            await self.more(5.0)
+        return self.take(len(self.buffer))
+
+    async def ended_in_order(self) -> bool:
+        """Whether the peer ended the connection in an orderly way; waits for its end or its loss."""
+        while not (self.ended or self.lost):
+            with contextlib.suppress(Exception):
+                await self.more(5.0)
+        return self.ended

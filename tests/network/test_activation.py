@@ -1,0 +1,162 @@
+"""Sockets that systemd hands over: which are taken, and that no call is lost while the proxy restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+import pytest
+import yaml
+
+from proxy.network import activation
+from tests.deploy.tools import free_port, needs, until_async
+from tests.e2e.process import ORDER, ORDERS, Api, configuration, serving_api
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+#: A long run: TELENOR_PROXY_RESTARTS=100 TELENOR_PROXY_CALLS=200.
+RESTARTS: Final = int(os.environ.get("TELENOR_PROXY_RESTARTS", "3"))
+CALLS: Final = int(os.environ.get("TELENOR_PROXY_CALLS", "60"))  # a second
+PATIENCE: Final = 30.0  # seconds
+PID: Final = 4711
+OURS: Final = {"LISTEN_PID": str(PID), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "listener:admin"}
+
+#: Stands for systemd: keeps the sockets, and starts the proxy again each time it has ended.
+_KEEPER: Final = """\
+while [ ! -e "$1/stop" ]; do
+    sh -c 'LISTEN_PID=$$; export LISTEN_PID; echo $$ > "$1/pid"; exec "$2" -m proxy serve --config "$1/config.yaml"' - "$1" "$2"
+    echo $? >> "$1/statuses"
+done
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({}, {3: "listener", 4: "admin"}),
+        ({"LISTEN_PID": "1"}, {}),
+        ({"LISTEN_PID": ""}, {}),
+        ({"LISTEN_FDS": "x"}, {}),
+        ({"LISTEN_FDS": "0"}, {}),
+        ({"LISTEN_FDS": "1"}, {3: "listener"}),
+        ({"LISTEN_FDNAMES": ""}, {3: "", 4: ""}),
+    ],
+)
+def test_only_what_is_handed_to_this_process_is_taken(changes: dict[str, str], found: dict[int, str]) -> None:
+    """As sd_listen_fds(3) says: LISTEN_PID must be ours."""
+    assert activation.descriptors(OURS | changes, PID) == found
+
+
+def test_names_tell_the_admin_listener_from_the_listener() -> None:
+    """`admin` is the admin listener's; whatever else it is called, a socket is the listener's."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        handed = activation.handed_over(OURS, PID, {3: one, 4: two}.__getitem__)
+        assert handed == activation.HandedOver((one,), (two,))
+        handed.close()
+        assert one.fileno() == two.fileno() == -1
+
+
+def test_what_is_no_listening_socket_is_refused() -> None:
+    """It would fail at the first client otherwise."""
+    with socket.socket() as unbound, pytest.raises(OSError, match="no listening stream socket"):
+        activation._take(os.dup(unbound.fileno()))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken = activation._take(os.dup(listening.fileno()))
+        assert taken.getsockname() == listening.getsockname()
+        taken.close()
+
+
+@contextlib.asynccontextmanager
+async def kept(api: Api, folder: Path) -> AsyncIterator[int]:
+    """Run the proxy behind `systemd-socket-activate` and a keeper; gives the listener's port."""
+    port, admin = free_port(), free_port()
+    (folder / "config.yaml").write_text(yaml.safe_dump(configuration(api.url)))
+    (folder / "keeper.sh").write_text(_KEEPER)
+    process = await asyncio.create_subprocess_exec(
+        "systemd-socket-activate",
+        f"--listen=127.0.0.1:{port}",
+        f"--listen=127.0.0.1:{admin}",
+        "--fdname=listener:admin",
+        *("/bin/sh", str(folder / "keeper.sh"), str(folder), sys.executable),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        await until_async(lambda: listens(port))
+        yield port
+    finally:
+        await asyncio.to_thread((folder / "stop").touch)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        await process.wait()
+
+
+def listens(port: int) -> bool:
+    """Whether something does."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_another(folder: Path, pid: int) -> bool:
+    """Whether the proxy that runs is not that one any more."""
+    return int((folder / "pid").read_text() or pid) != pid
+
+
+async def place(port: int, number: int) -> int:
+    """Place one order on a connection of its own; return the status, 0 if it was refused or lost."""
+    content = json.dumps(ORDER | {"msisdn": str(number)}).encode()
+    head = f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(PATIENCE):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(head.encode() + content)
+                answer = await reader.read()
+            finally:
+                writer.close()
+    except OSError:
+        return 0
+    return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+@needs("systemd-socket-activate", "systemd")
+@pytest.mark.timeout(120 + 6 * RESTARTS)
+async def test_no_call_is_lost_while_the_proxy_restarts(tmp_path: Path) -> None:
+    """Orders go on all the time; each is answered once and arrives once, whatever becomes of the process meanwhile."""
+    async with serving_api() as api, kept(api, tmp_path) as port:
+        assert await place(port, 0) == 201
+        statuses: list[asyncio.Task[int]] = []
+        done = asyncio.Event()
+
+        async def order_on() -> None:
+            began = time.monotonic()
+            while not done.is_set():
+                statuses.append(asyncio.create_task(place(port, 1 + len(statuses))))
+                await asyncio.sleep(max(0.0, began + len(statuses) / CALLS - time.monotonic()))
+
+        ordering = asyncio.create_task(order_on())
+        for _ in range(RESTARTS):
+            await asyncio.sleep(0.3)
+            pid = int(await asyncio.to_thread((tmp_path / "pid").read_text))
+            os.kill(pid, signal.SIGTERM)
+            await until_async(functools.partial(is_another, tmp_path, pid))
+            assert await place(port, 0) == 201  # it has come up
+        done.set()
+        await ordering
+        assert set(await asyncio.gather(*statuses)) == {201}
+        # The order that asks whether it has come up is the only one that is repeated.
+        assert api.counter("orders") == len(statuses) + 1 + RESTARTS
+        assert api.counter("repeated_orders") == RESTARTS
+    ends = (await asyncio.to_thread((tmp_path / "statuses").read_text)).split()
+    assert set(ends[:RESTARTS]) == {"0"}

@@ -1,0 +1,333 @@
+"""The way to the API, straight or through the company's proxy, on real sockets and on both kinds of transports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from proxy import faults
+from proxy.network import dialer as dialer_module
+from proxy.network import transport
+from proxy.network.dialer import Dialer
+from proxy.network.egress import CompanyProxy, Login
+from proxy.secret import Secret
+from proxy.settings.origin import Origin
+from tests.network.house import (
+    ANSWER,
+    API,
+    ESTABLISHED,
+    PROXY,
+    Api,
+    Authority,
+    Caller,
+    ScriptedProxy,
+    serving,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+LOGIN = Login("me", Secret("made-up-password"))
+FIELD = b"Proxy-Authorization: Basic bWU6bWFkZS11cC1wYXNzd29yZA==\r\n"
+PATIENCE = 3.0
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """Give an authority that certifies the API and the proxy."""
+    return Authority()
+
+
+@pytest.fixture(params=["fast", "asyncio"], autouse=True)
+def transports(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run each test on both kinds of transports."""
+    yield transport.use(request.param)
+    transport.use("fast")
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the names of the examples lead to this machine."""
+    reach = dialer_module.reach
+
+    async def here(origin: Origin, timing: dialer_module.Timing) -> socket.socket:
+        known = origin.host in {API, PROXY}
+        return await reach(Origin(origin.scheme, "127.0.0.1", origin.port) if known else origin, timing)
+
+    monkeypatch.setattr(dialer_module, "reach", here)
+
+
+@contextlib.asynccontextmanager
+async def way(
+    authority: Authority,
+    *,
+    proxy: ScriptedProxy | None = None,
+    proxy_tls: bool = False,
+    tls: bool = True,
+    certified: str = API,
+    login: Login | None = None,
+    api: Api | None = None,
+) -> AsyncIterator[tuple[Dialer, Api, ScriptedProxy]]:
+    """Give a dialer that leads to an API through a proxy."""
+    api, proxy = api or Api(), proxy or ScriptedProxy()
+    async with (
+        serving(api.serve, authority.server(certified) if tls else None) as port,
+        serving(proxy.serve, authority.server(PROXY) if proxy_tls else None) as proxy_port,
+    ):
+        proxy.port = port
+        scheme = "https" if proxy_tls else "http"
+        company = CompanyProxy(
+            Origin.parse(f"{scheme}://{PROXY}:{proxy_port}"), login, authority.client() if proxy_tls else None
+        )
+        origin = Origin.parse(f"{'https' if tls else 'http'}://{API}:{port}")
+        yield Dialer(origin, authority.client() if tls else None, lambda: company), api, proxy
+
+
+async def ask(dialer: Dialer) -> bytes:
+    """Make one call over a new connection."""
+    caller = Caller()
+    await dialer.dial(lambda: caller, PATIENCE)
+    try:
+        return await caller.ask(b"GET /secret HTTP/1.1\r\nAuthorization: Bearer made-up-token\r\n\r\n")
+    finally:
+        caller.abort()
+
+
+async def fault_of(dialer: Dialer, seconds: float = PATIENCE) -> faults.Fault:
+    """Return why no connection can be made."""
+    try:
+        await dialer.dial(Caller, seconds)
+    except (OSError, UnicodeError) as error:
+        return faults.explain(error)
+    raise AssertionError("a connection was made")
+
+
+def is_on_uvloop() -> bool:
+    """Whether the running event loop is uvloop's."""
+    return type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+
+
+# --- It works ---------------------------------------------------------------------------------------------------------
+
+
+async def test_the_straight_way(authority: Authority) -> None:
+    """Without a proxy the API is called at once."""
+    async with serving(Api().serve, authority.server(API)) as port:
+        dialer = Dialer(Origin.parse(f"https://{API}:{port}"), authority.client())
+        assert await ask(dialer) == ANSWER
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@pytest.mark.parametrize("tls", [False, True], ids=["http-api", "https-api"])
+async def test_a_call_through_the_proxy(authority: Authority, *, proxy_tls: bool, tls: bool) -> None:
+    """The proxy is asked for the API's host and port; the call arrives as it was sent."""
+    async with way(authority, proxy_tls=proxy_tls, tls=tls, login=LOGIN) as (dialer, api, proxy):
+        assert await ask(dialer) == ANSWER
+    (head,) = proxy.heads
+    assert head.startswith(b"CONNECT api.example:%d HTTP/1.1\r\nHost: api.example:" % dialer.origin.port)
+    assert FIELD in head
+    (request,) = api.requests
+    assert b"Proxy-Authorization" not in request
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+async def test_the_proxy_sees_nothing_of_a_call(authority: Authority, *, proxy_tls: bool) -> None:
+    """Inside the tunnel is TLS with the API: no token, no target, no form is among the bytes that pass."""
+    async with way(authority, proxy_tls=proxy_tls) as (dialer, _, proxy):
+        await ask(dialer)
+    assert proxy.seen.startswith(b"\x16\x03")
+    for text in (b"Bearer", b"made-up", b"GET", b"secret"):
+        assert text not in proxy.seen
+        assert text not in proxy.heads[0]
+    assert proxy.heads[0].count(b"\r\n") == 4
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+async def test_a_large_answer_comes_whole(authority: Authority, *, proxy_tls: bool) -> None:
+    """Flow control works through both layers of TLS."""
+    body = bytes(range(256)) * 8192
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body + b"END"
+    async with way(authority, proxy_tls=proxy_tls, api=Api(answer)) as (dialer, _, _):
+        caller = Caller()
+        await dialer.dial(lambda: caller, PATIENCE)
+        assert await caller.ask(until=b"END") == answer
+        caller.abort()
+
+
+async def test_credentials_rotate_without_a_restart(authority: Authority) -> None:
+    """The proxy is asked for at each connection, so the next one has the new credentials."""
+    async with way(authority, login=LOGIN) as (dialer, _, proxy):
+        old = dialer.through()
+        assert old is not None
+        await ask(dialer)
+        new = CompanyProxy(old.origin, Login("you", Secret("other")), old.tls)
+        dialer.through = lambda: new
+        await ask(dialer)
+    assert FIELD in proxy.heads[0]
+    assert FIELD not in proxy.heads[1]
+
+
+async def test_a_proxy_that_answers_in_drops_is_waited_for(authority: Authority) -> None:
+    """One byte after the other is an answer too, if it comes in time."""
+    proxy = ScriptedProxy()
+    proxy.opening = [ESTABLISHED[place : place + 1] for place in range(len(ESTABLISHED))]
+    async with way(authority, proxy=proxy) as (dialer, _, _):
+        assert await ask(dialer) == ANSWER
+
+
+# --- It fails ---------------------------------------------------------------------------------------------------------
+
+REQUIRED = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n<html>"
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@pytest.mark.parametrize(
+    ("script", "reason", "says"),
+    [
+        ((REQUIRED,), "company_proxy_login", "asks for a login"),
+        ((b"HTTP/1.1 403 Forbidden\r\n\r\n",), "company_proxy_denied", "does not allow"),
+        ((b"HTTP/1.1 502 Bad Gateway\r\n\r\n",), "company_proxy_failed", "could not connect"),
+        ((b"HTTP/1.1 503 Busy\r\nRetry-After: 5\r\n\r\n",), "company_proxy_failed", "(status 503)"),
+        ((ESTABLISHED + b"HTTP/1.1 200 OK\r\n\r\n",), "company_proxy_malformed", "bytes came behind"),
+        ((b"\x00\xff garbage",), "company_proxy_malformed", "it is not HTTP"),
+        ((b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000,), "company_proxy_malformed", "larger than"),
+        ((b"HTTP/1.1 200 OK\r\n",), "company_proxy_reset", "broke off"),
+        ((b"HTTP/1.1 200 OK\r\n", None), "company_proxy_reset", "broke off"),
+        ((b"",), "company_proxy_reset", "broke off"),
+        ((None,), "company_proxy_reset", "broke off"),
+    ],
+)
+async def test_each_way_in_which_a_tunnel_fails(
+    authority: Authority, script: tuple[bytes | float | None, ...], reason: str, says: str, *, proxy_tls: bool
+) -> None:
+    """Each has its reason and words of its own, and not one byte reaches the API."""
+    async with way(authority, proxy=ScriptedProxy(0, *script), proxy_tls=proxy_tls) as (dialer, api, _):
+        fault = await fault_of(dialer)
+        company = dialer.through()
+        assert company is not None
+        assert (fault.reason, fault.next_hop) == (reason, company.hop)
+        assert says in fault.said_of(faults.API)
+        assert api.requests == []
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@pytest.mark.parametrize(
+    "script",
+    [(10.0,), (b"HTTP/1.1 200 OK\r\n", 10.0), (*[b"HTTP/1.1 100 Wait\r\n\r\n", 0.02] * 200,)],
+    ids=["silent", "never-ends", "interim-for-ever"],
+)
+async def test_a_head_that_does_not_end_in_time_is_the_proxys(
+    authority: Authority, script: tuple[bytes | float | None, ...], *, proxy_tls: bool
+) -> None:
+    """The deadline bounds all of it, and it is the proxy that was too slow, not the API."""
+    async with way(authority, proxy=ScriptedProxy(0, *script), proxy_tls=proxy_tls) as (dialer, _, _):
+        fault = await fault_of(dialer, 0.2)
+    assert fault.reason == "company_proxy_timeout"
+
+
+async def test_the_api_is_too_slow_inside_the_tunnel(authority: Authority) -> None:
+    """A handshake that does not end in time is the API's."""
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    proxy = ScriptedProxy()
+    async with serving(silent) as port, way(authority, proxy=proxy) as (dialer, _, _):
+        proxy.port = port
+        assert (await fault_of(dialer, 0.2)).reason == "timeout"
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+async def test_the_api_must_prove_its_own_name(
+    authority: Authority, transports: str, *, proxy_tls: bool
+) -> None:
+    """A certificate of the proxy's name, or of nobody's, is none of the API's."""
+    if proxy_tls and transports == "asyncio" and not is_on_uvloop():
+        pytest.skip("asyncio of CPython 3.11 cannot fail a handshake inside TLS: it ends with the deadline")
+    async with way(authority, proxy_tls=proxy_tls, certified=PROXY) as (dialer, api, _):
+        fault = await fault_of(dialer)
+    assert fault.reason == "tls"
+    assert "for the host in upstream.url" in fault.said_of(faults.API)
+    assert api.requests == []
+
+
+async def test_the_proxy_must_prove_its_name(authority: Authority) -> None:
+    """A proxy on https that shows another certificate is sent nothing, credentials least of all."""
+    proxy = ScriptedProxy()
+    async with serving(proxy.serve, authority.server("other.example")) as port:
+        company = CompanyProxy(Origin.parse(f"https://{PROXY}:{port}"), LOGIN, authority.client())
+        fault = await fault_of(Dialer(Origin.parse(f"https://{API}"), authority.client(), lambda: company))
+    assert fault.kind.name == "company-proxy-not-trusted"
+    assert "for the host in upstream.proxy_url" in fault.said_of(faults.API)
+    assert proxy.heads == []
+
+
+async def test_a_proxy_that_speaks_no_tls(authority: Authority) -> None:
+    """`https://` for a port that speaks plain HTTP is the usual mistake."""
+    async with serving(ScriptedProxy(0, b"HTTP/1.1 400 Bad\r\n\r\n").serve) as port:
+        company = CompanyProxy(Origin.parse(f"https://{PROXY}:{port}"), None, authority.client())
+        dialer = Dialer(Origin.parse(f"https://{API}"), authority.client(), lambda: company)
+        assert (await fault_of(dialer, 2.0)).kind.is_company_proxy
+
+
+async def test_a_proxy_that_is_not_there(authority: Authority) -> None:
+    """A closed port, and a name that does not resolve, are the proxy's and not the API's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for host, reason in (("127.0.0.1", "company_proxy_connect"), ("no*such*name", "company_proxy_dns")):
+        dialer = Dialer(
+            Origin.parse(f"https://{API}"),
+            authority.client(),
+            functools.partial(CompanyProxy, Origin("http", host, port)),
+        )
+        assert (await fault_of(dialer)).reason == reason
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+async def test_an_api_that_is_cut_inside_the_tunnel_has_not_ended(
+    authority: Authority, *, proxy_tls: bool
+) -> None:
+    """The proxy ends the tunnel in order, but the API's TLS has no end: an answer until close would not be whole."""
+
+    class Cut(Api):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+
+    async with way(authority, proxy_tls=proxy_tls, api=Cut()) as (dialer, _, _):
+        caller = Caller()
+        await dialer.dial(lambda: caller, PATIENCE)
+        await caller.ask(until=b"half")
+        assert not await caller.ended_in_order()
+
+
+@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+async def test_who_gives_up_leaves_no_socket(authority: Authority, *, proxy_tls: bool) -> None:
+    """A dial that is cancelled at any moment closes what it opened: under `filterwarnings = error` a leak would fail."""
+    async with way(authority, proxy_tls=proxy_tls) as (dialer, _, _):
+        for milliseconds in range(0, 12, 2):
+            task = asyncio.create_task(dialer.dial(Caller, PATIENCE))
+            await asyncio.sleep(milliseconds / 1000)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await asyncio.sleep(0.05)
+    gc.collect()
+
+
+async def test_errors_of_the_proxy_are_not_errors_of_ssl(authority: Authority) -> None:
+    """Whoever catches an error of TLS to tell of the API's certificate does not catch the proxy's."""
+    async with way(authority, proxy=ScriptedProxy(0, b"HTTP/1.1 403 No\r\n\r\n")) as (dialer, _, _):
+        with pytest.raises(faults.TunnelError) as raised:
+            await dialer.dial(Caller, PATIENCE)
+    assert not isinstance(raised.value, ssl.SSLError)

@@ -1,0 +1,190 @@
+"""The listener's certificate: what is taken up, what is refused, and what clients must show."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+from structlog.testing import capture_logs
+
+from proxy.clock import SystemClock
+from proxy.network import certificates, tls
+from proxy.network.listener_tls import ListenerTls, UnusableError
+from tests.deploy.tools import needs
+from tests.unit.test_tls import Handshake
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST = "api.example"
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+
+
+class Files:
+    """A certificate and a key in files, and who issued them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ca = trustme.CA()
+        self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
+        self.client_ca = folder / "clients.pem"
+        self.ca.cert_pem.write_to_path(str(self.client_ca))
+        self.write(self.ca.issue_cert(HOST))
+
+    def write(self, issued: trustme.LeafCert, key: trustme.LeafCert | None = None) -> None:
+        """Put a pair in place."""
+        self.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        self.key.write_bytes((key or issued).private_key_pem.bytes())
+
+    def listener(self, *, asks: bool = False) -> ListenerTls:
+        """Return what a listener has of them."""
+        return ListenerTls(self.certificate, self.key, self.client_ca if asks else None, SystemClock())
+
+    def client(self) -> ssl.SSLContext:
+        """Return who trusts them."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.ca.configure_trust(context)
+        return context
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """Give a pair."""
+    return Files(tmp_path)
+
+
+async def renewed(listener: ListenerTls) -> tuple[bool, list[ssl.SSLContext]]:
+    """Have the files looked at; give what became of it, and the contexts that were put in place."""
+    placed: list[ssl.SSLContext] = []
+
+    async def renew(context: ssl.SSLContext) -> None:
+        placed.append(context)
+
+    return await listener.look(renew), placed
+
+
+def test_a_client_is_served_by_todays_tls(files: Files) -> None:
+    """TLS 1.3 and HTTP/1.1 where the client can; 1.2 with forward secrecy otherwise; nothing older."""
+    context = files.listener().context
+    client = files.client()
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    handshake = Handshake(client, context)
+    handshake.complete()
+    assert handshake.client.version() == "TLSv1.3"
+    assert handshake.client.selected_alpn_protocol() == "http/1.1"
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    handshake = Handshake(client, context)
+    handshake.complete()
+    cipher = handshake.client.cipher()
+    assert cipher is not None
+    assert cipher[0].startswith("ECDHE-")
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def test_a_client_must_show_a_certificate_when_asked(files: Files) -> None:
+    """One that the given authorities issued; without it there is no connection."""
+    context = files.listener(asks=True).context
+    client = files.client()
+    client.maximum_version = (
+        ssl.TLSVersion.TLSv1_2
+    )  # the refusal is in the handshake there, and not behind it
+    with pytest.raises((ssl.SSLError, AssertionError)):
+        Handshake(client, context).complete()
+    files.ca.issue_cert("order-system.example").configure_cert(client)
+    Handshake(client, context).complete()
+    stranger = files.client()
+    stranger.maximum_version = ssl.TLSVersion.TLSv1_2
+    trustme.CA().issue_cert("order-system.example").configure_cert(stranger)
+    with pytest.raises((ssl.SSLError, AssertionError)):
+        Handshake(stranger, context).complete()
+
+
+async def test_a_changed_pair_is_taken_up(files: Files) -> None:
+    """The new context is put in place once; files that did not change are not."""
+    listener = files.listener()
+    assert await renewed(listener) == (True, [])
+    files.write(files.ca.issue_cert(HOST, key_type=trustme.KeyType.RSA))
+    with capture_logs() as logged:
+        taken, placed = await renewed(listener)
+    assert taken
+    assert placed == [listener.context]
+    assert [event["event"] for event in logged] == ["listener.certificate_renewed"]
+    Handshake(files.client(), listener.context).complete()
+
+
+@pytest.mark.parametrize("fault", ["missing", "other-key", "expired", "half", "empty", "not-pem"])
+async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault: str) -> None:
+    """It is told once, in words that name the setting; when the files are right again, they are taken up."""
+    listener = files.listener()
+    before = listener.context
+    if fault == "missing":
+        files.key.unlink()
+    elif fault == "other-key":
+        files.write(files.ca.issue_cert(HOST), files.ca.issue_cert(HOST))
+    elif fault == "expired":
+        files.write(files.ca.issue_cert(HOST, not_after=YESTERDAY))
+    elif fault == "half":
+        files.certificate.write_bytes(files.certificate.read_bytes()[:200])
+    elif fault == "empty":
+        files.certificate.write_bytes(b"")
+    else:
+        files.key.write_bytes(b"\x00\xff")
+    with capture_logs() as logged:
+        for _ in range(2):
+            assert await renewed(listener) == (False, [])
+    assert listener.context is before
+    (event,) = logged
+    assert event["event"] == "listener.certificate_refused"
+    assert str(event["problem"]).startswith("listen.tls_")
+    assert listener.refused == event["problem"]
+    files.write(files.ca.issue_cert(HOST))
+    assert (await renewed(listener))[0]
+    assert listener.refused == ""
+    files.key.unlink()
+    with pytest.raises(UnusableError):
+        files.listener()
+
+
+@needs("openssl", "openssl")
+async def test_an_encrypted_key_is_told_and_nobody_is_asked_for_a_passphrase(files: Files) -> None:
+    """OpenSSL would ask on the terminal otherwise."""
+    listener = files.listener()
+    encrypted = subprocess.run(  # noqa: ASYNC221 # a second at most, and nothing else runs
+        ["openssl", "pkey", "-in", str(files.key), "-aes256", "-passout", "pass:sesame"],  # noqa: S607 # Debian's
+        check=True,
+        capture_output=True,
+    )
+    files.key.write_bytes(encrypted.stdout)
+    assert await renewed(listener) == (False, [])
+    assert "the key is encrypted" in listener.refused
+
+
+def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> None:
+    """For times of this century and beyond 2050, which are written in another way."""
+    for not_after in (datetime(2030, 6, 1, 12, 30, 15, tzinfo=UTC), datetime(2070, 1, 2, tzinfo=UTC)):
+        issued = files.ca.issue_cert(HOST, not_after=not_after)
+        path = tmp_path / "one.pem"
+        issued.cert_chain_pems[0].write_to_path(str(path))
+        (der,) = certificates.in_pem(path.read_text())
+        assert certificates.validity(der).not_after == not_after.timestamp()
+        assert certificates.first_to_end([der, der]) == not_after.timestamp()
+    assert certificates.first_to_end([]) is None
+
+
+@pytest.mark.parametrize(
+    "der", [b"", b"\x30", b"\x30\x82", b"\x30\x03\x30\x01\x00", b"\x04\x02ab", b"\x30\x84\xff\xff\xff\xff"]
+)
+def test_what_is_no_certificate_is_told(der: bytes) -> None:
+    """Whatever it is cut to."""
+    with pytest.raises(ValueError, match="certificate"):
+        certificates.validity(der)
+
+
+def test_the_companys_proxy_may_be_known_to_the_system_or_to_us(files: Files) -> None:
+    """Its context trusts the system's authorities and those of the file; the API's trusts only those of the file."""
+    assert len(tls.proxy_context(files.client_ca).get_ca_certs()) >= len(
+        tls.client_context(files.client_ca).get_ca_certs()
+    )

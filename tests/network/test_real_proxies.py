@@ -1,0 +1,142 @@
+"""Through real proxies of Debian: squid and tinyproxy, with and without Basic credentials."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from proxy import faults
+from proxy.network.dialer import Dialer
+from proxy.network.egress import CompanyProxy, Login
+from proxy.secret import Secret
+from proxy.settings.origin import Origin
+from tests.deploy.tools import free_port, needs
+from tests.network.house import ANSWER, Api, Authority, Caller, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PATIENCE: Final = 10.0  # seconds
+LOGIN: Final = Login("me", Secret("made-up-password"))
+
+_SQUID: Final = """\
+http_port 127.0.0.1:{port}
+visible_hostname proxy.example
+pid_filename none
+coredump_dir {folder}
+cache_log /dev/null
+access_log none
+cache deny all
+shutdown_lifetime 0 seconds
+acl refused dstdomain refused.example
+http_access deny refused
+"""
+_SQUID_BASIC: Final = """\
+auth_param basic program {python} {folder}/basic.py
+auth_param basic children 1
+acl known proxy_auth REQUIRED
+http_access deny !known
+"""
+#: Squid asks it for each pair: a line in, a line out.
+_BASIC: Final = "import sys\nfor line in sys.stdin:\n    print('OK' if line.split() == ['me', 'made-up-password'] else 'ERR', flush=True)\n"
+_TINYPROXY: Final = """\
+Port {port}
+Listen 127.0.0.1
+Timeout 20
+LogFile "{folder}/log"
+PidFile "{folder}/pid"
+MaxClients 20
+Filter "{folder}/refused"
+"""
+
+pytestmark = [needs("squid", "squid"), needs("tinyproxy", "tinyproxy")]
+
+
+@contextlib.asynccontextmanager
+async def running(kind: str, folder: Path, *, basic: bool) -> AsyncIterator[int]:
+    """Run a proxy; gives its port."""
+    port = free_port()
+    python = "/usr/bin/python3" if shutil.which("/usr/bin/python3") else sys.executable
+    values = {"port": port, "folder": folder, "python": python}
+    file = folder / "proxy.conf"
+    (folder / "basic.py").write_text(_BASIC)
+    (folder / "refused").write_text("refused.example\n")
+    if kind == "squid":
+        text = _SQUID + (_SQUID_BASIC if basic else "") + "http_access allow all\n"
+        command = ["squid", "-N", "-n", f"p{port}", "-f", str(file)]
+    else:
+        text = _TINYPROXY + ("BasicAuth me made-up-password\n" if basic else "")
+        command = ["tinyproxy", "-d", "-c", str(file)]
+    file.write_text(text.format(**values))
+    await asyncio.to_thread(open_to_all, folder)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await asyncio.to_thread(listens, port):
+                assert process.returncode is None, f"{kind} has ended"
+                await asyncio.sleep(0.05)
+        yield port
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def open_to_all(folder: Path) -> None:
+    """Let a program that gives up its rights in."""
+    folder.chmod(0o777)
+    for parent in folder.parents[:2]:
+        parent.chmod(parent.stat().st_mode | 0o711)
+
+
+def listens(port: int) -> bool:
+    """Whether something does."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def outcome(dialer: Dialer) -> str:
+    """Return what becomes of a call: `answered`, or the reason why there is no connection."""
+    caller = Caller()
+    try:
+        await dialer.dial(lambda: caller, PATIENCE)
+    except OSError as error:
+        return faults.explain(error).reason
+    assert await caller.ask() == ANSWER
+    caller.abort()
+    return "answered"
+
+
+@pytest.mark.parametrize("kind", ["squid", "tinyproxy"])
+@pytest.mark.parametrize("basic", [False, True], ids=["open", "basic"])
+async def test_a_call_through_a_real_proxy(kind: str, tmp_path: Path, *, basic: bool) -> None:
+    """It arrives with the right credentials; without them, and at what cannot be reached or is not allowed, the words are those for that."""
+    authority = Authority()
+    async with (
+        serving(Api().serve, authority.server("127.0.0.1")) as api,
+        running(kind, tmp_path, basic=basic) as port,
+    ):
+        company = Origin("http", "127.0.0.1", port)
+
+        def dialer(url: str, login: Login | None) -> Dialer:
+            return Dialer(Origin.parse(url), authority.client(), lambda: CompanyProxy(company, login))
+
+        url = f"https://127.0.0.1:{api}"
+        assert await outcome(dialer(url, LOGIN)) == "answered"
+        if basic:
+            assert await outcome(dialer(url, None)) == "company_proxy_login"
+            assert await outcome(dialer(url, Login("me", Secret("wrong")))) == "company_proxy_login"
+        else:
+            assert await outcome(dialer(url, None)) == "answered"
+        closed = dialer(f"https://127.0.0.1:{free_port()}", LOGIN)
+        assert await outcome(closed) == "company_proxy_failed"
+        assert await outcome(dialer("https://refused.example", LOGIN)) == "company_proxy_denied"

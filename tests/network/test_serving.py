@@ -1,0 +1,180 @@
+"""Listening: several hosts, both families, and TLS that is renewed while clients come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from proxy.network import serving, transport
+from tests.network.house import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+def has_ipv6_loopback() -> bool:
+    """Whether this machine has ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no IPv6")
+
+
+@pytest.fixture(params=["fast", "asyncio"], autouse=True)
+def transports(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run each test on both kinds of transports."""
+    yield transport.use(request.param)
+    transport.use("fast")
+
+
+class Greeting(asyncio.Protocol):
+    """Greets whoever comes, and ends."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the greeting."""
+        made = cast("asyncio.Transport", transport)
+        made.write(b"hello")
+        made.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    *hosts: str, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[serving.Server]:
+    """Serve on these hosts."""
+    server = serving.Server(Greeting, await serving.bind(hosts, port))
+    await server.start(tls)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+async def greeted(host: str, port: int, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether a client is greeted there."""
+    name = None if tls is None else "api.example"
+    try:
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
+    except OSError:
+        return False
+    try:
+        return await reader.read() == b"hello"
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def port_of(server: serving.Server) -> int:
+    """Return the one port of all sockets."""
+    (port,) = {listening.getsockname()[1] for listening in server.sockets}
+    return int(port)
+
+
+# --- Hosts and families -----------------------------------------------------------------------------------------------
+
+
+@needs_ipv6
+async def test_localhost_is_every_loopback_family() -> None:
+    """Both, on one port, also if the system chooses it."""
+    async with listening("localhost") as server:
+        assert [await greeted(host, port_of(server)) for host in ("127.0.0.1", "::1")] == [True, True]
+
+
+@needs_ipv6
+async def test_every_address_of_ipv6_is_every_address_of_ipv4_too() -> None:
+    """`::` takes both with one socket, and what else is listed is in it."""
+    async with listening("::", "127.0.0.1") as server:
+        assert len(server.sockets) == 1
+        assert [await greeted(host, port_of(server)) for host in ("127.0.0.1", "::1")] == [True, True]
+
+
+@needs_ipv6
+async def test_a_list_of_hosts() -> None:
+    """Each is bound, once."""
+    async with listening("127.0.0.1", "::1", "LOCALHOST") as server:
+        assert len(server.sockets) == 2
+
+
+async def test_one_address_is_one_address() -> None:
+    """Nothing else is bound beside it."""
+    async with listening("127.0.0.1") as server:
+        assert [listening.getsockname()[0] for listening in server.sockets] == ["127.0.0.1"]
+
+
+async def test_without_ipv6_localhost_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that the machine does not have is left out; a machine without any cannot listen."""
+    real = serving._bind
+
+    def without(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+        if family in missing:
+            raise OSError(97, "Address family not supported by protocol")
+        return real(family, address, port)
+
+    monkeypatch.setattr(serving, "_bind", without)
+    missing = {socket.AF_INET6}
+    async with listening("localhost") as server:
+        assert [listening.getsockname()[0] for listening in server.sockets] == ["127.0.0.1"]
+    missing.add(socket.AF_INET)
+    with pytest.raises(OSError, match="not supported"):
+        await serving.bind(["localhost"], 0)
+
+
+async def test_a_port_in_use_is_told_and_nothing_stays_bound() -> None:
+    """All hosts or none."""
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            await serving.bind(["127.0.0.1", "127.0.0.2"], port)
+        async with listening("127.0.0.1", port=port) as server:
+            assert await greeted("127.0.0.1", port_of(server))
+
+
+# --- TLS --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_renewed_certificate_counts_for_new_connections_and_none_is_refused() -> None:
+    """Clients come all the time while the certificate changes, and key types with it; each gets one of the two."""
+    first, second = Authority(), Authority()
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for authority in (first, second):
+        authority.ca.configure_trust(trusting)
+    contexts = [first.server("api.example"), second.server("api.example")]
+    async with listening("127.0.0.1", tls=contexts[0]) as server:
+        port, done = port_of(server), asyncio.Event()
+
+        async def come() -> list[bool]:
+            outcomes = []
+            while not done.is_set():
+                outcomes.append(await greeted("127.0.0.1", port, trusting))
+            return outcomes
+
+        clients = [asyncio.create_task(come()) for _ in range(4)]
+        for turn in range(1, 11):
+            await asyncio.sleep(0.01)
+            await server.renew(contexts[turn % 2])
+        done.set()
+        outcomes = [outcome for client in clients for outcome in await client]
+        await server.renew(contexts[1])
+        assert await greeted("127.0.0.1", port, second.client())
+        assert not await greeted("127.0.0.1", port, first.client())
+    assert len(outcomes) > 10
+    assert all(outcomes)
+
+
+async def test_a_closed_server_takes_nobody() -> None:
+    """Its sockets are closed, also those of a renewal."""
+    async with listening("127.0.0.1") as server:
+        port = port_of(server)
+        await server.renew(None)
+    assert not await greeted("127.0.0.1", port)

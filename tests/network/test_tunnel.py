@@ -1,0 +1,101 @@
+"""The messages that open a tunnel: what is asked, and which answer opens one."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.faults import TunnelError
+from proxy.network import tunnel
+
+HOP = "proxy.example:3128"
+OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+def outcome(received: bytes, *, has_login: bool = False) -> str:
+    """Return what an answer means: `open`, `more`, or the reason of the fault."""
+    try:
+        return "open" if tunnel.is_open(bytearray(received), HOP, has_login=has_login) else "more"
+    except TunnelError as error:
+        return error.fault.reason
+
+
+def test_the_proxy_is_told_where_to_and_who_asks() -> None:
+    """One line and two fields, in a known order."""
+    asked = tunnel.request("api.example", 443, None)
+    line, host, agent, *rest = asked.split(b"\r\n")
+    assert (line, host) == (b"CONNECT api.example:443 HTTP/1.1", b"Host: api.example:443")
+    assert agent.startswith(b"User-Agent: telenor-proxy/")
+    assert rest == [b"", b""]
+
+
+def test_credentials_are_one_field_more() -> None:
+    """They are the proxy's own."""
+    asked = tunnel.request("api.example", 443, b"Basic bWU6eA==")
+    assert asked.count(b"\r\n") == 5
+    assert b"\r\nProxy-Authorization: Basic bWU6eA==\r\n" in asked
+
+
+def test_an_address_of_ipv6_goes_in_brackets() -> None:
+    """Otherwise its port could not be told from it."""
+    assert tunnel.request("2001:db8::1", 443, None).startswith(b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("received", "means"),
+    [
+        (b"", "more"),
+        (b"HTTP/1.", "more"),
+        (OK[:-1], "more"),
+        (OK, "open"),
+        (b"HTTP/1.0 200 Connection established\r\nProxy-agent: x\r\n\r\n", "open"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "open"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "open"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "more"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, "open"),
+        (OK + b"x", "company_proxy_malformed"),
+        (OK + b"\x16\x03\x03", "company_proxy_malformed"),
+        (b"SSH-2.0-OpenSSH\r\n", "company_proxy_malformed"),
+        (b"\x05\x00", "company_proxy_malformed"),
+        (b"HTTP/2 200\r\n\r\n", "company_proxy_malformed"),
+        (b"HTTP/1.1 abc\r\n\r\n", "company_proxy_malformed"),
+        (b"HTTP/1.1 200 OK\r\nno field\r\n\r\n", "company_proxy_malformed"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD, "company_proxy_malformed"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD + b"\r\n\r\n", "company_proxy_malformed"),
+        (b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\nbody", "company_proxy_login"),
+        (b"HTTP/1.1 403 Forbidden\r\n\r\n", "company_proxy_denied"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "company_proxy_failed"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://login.example\r\n\r\n", "company_proxy_failed"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "company_proxy_failed"),
+    ],
+)
+def test_only_a_success_opens_a_tunnel(received: bytes, means: str) -> None:
+    """Any 2xx whose head is whole, and behind which nothing stands."""
+    assert outcome(received) == means
+
+
+@pytest.mark.parametrize("received", [OK, b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 100 Wait\r\n\r\n" + OK])
+def test_it_does_not_matter_in_which_pieces_it_comes(received: bytes) -> None:
+    """Before its end there is no verdict, wherever it is cut."""
+    for size in range(len(received)):
+        assert outcome(received[:size]) == "more"
+    assert outcome(received) != "more"
+
+
+@pytest.mark.parametrize(
+    ("challenges", "says"),
+    [
+        (["Basic realm=proxy"], "asks for a login"),
+        (['NTLM, basic realm="x"'], "asks for a login"),
+        (["Negotiate", "Basic"], "asks for a login"),
+        ([], "asks for a login"),
+        (["NTLM", "Negotiate"], "takes no Basic login"),
+        (['Digest realm="basic"'], "takes no Basic login"),
+    ],
+)
+def test_a_proxy_that_takes_no_basic_login_is_told_apart(challenges: list[str], says: str) -> None:
+    """Who has only NTLM or Kerberos needs a helper, and no other password."""
+    fields = "".join(f"Proxy-Authenticate: {value}\r\n" for value in challenges)
+    answer = f"HTTP/1.1 407 Proxy Authentication Required\r\n{fields}\r\n".encode()
+    with pytest.raises(TunnelError) as raised:
+        tunnel.is_open(bytearray(answer), HOP, has_login=False)
+    assert says in raised.value.fault.happened

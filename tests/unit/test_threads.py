@@ -1,0 +1,40 @@
+"""Work that blocks is awaited in a thread that no exit waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from proxy.threads import in_daemon_thread
+
+
+async def test_the_result_comes_back() -> None:
+    """What the work returns is returned, from a thread that does not keep the process alive."""
+    assert await in_daemon_thread(lambda: threading.current_thread().daemon) is True
+
+
+async def test_an_error_is_raised_where_it_is_awaited() -> None:
+    """What the work raises is raised."""
+
+    def fail() -> None:
+        raise ValueError("made up")
+
+    with pytest.raises(ValueError, match="made up"):
+        await in_daemon_thread(fail)
+
+
+async def test_work_that_hangs_is_left_behind() -> None:
+    """A caller that gives up goes on at once, and what the work says later goes nowhere."""
+    let_go, ended = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        let_go.wait()
+        ended.set()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await in_daemon_thread(hang)
+    let_go.set()
+    assert await asyncio.to_thread(ended.wait, 5)
