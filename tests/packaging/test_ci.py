@@ -31,10 +31,11 @@ TOOLS = (
     "promtool",
     "systemd-analyze",
     "faketime",
+    "redis-server",
     "wrk",
     "nginx",
 )
-PACKAGES = "curl squid tinyproxy wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime wrk nginx-light"
+PACKAGES = "curl squid tinyproxy wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime redis-server wrk nginx-light"
 #: Each stand-in writes down how it was called.
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 TESTS = (
