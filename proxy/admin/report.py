@@ -51,6 +51,9 @@ class _Failure(NamedTuple):
     refused: bool
     attempts: int
     outcome: str | None
+    client: str | None
+    client_address: str | None
+    detail: str | None
 
 
 class _Order(NamedTuple):
@@ -58,6 +61,7 @@ class _Order(NamedTuple):
 
     at: float
     client: str | None
+    client_address: str | None
     request_id: str
     method: str
     path: str | None
@@ -124,6 +128,7 @@ class Report:
                 _Order(
                     self._clock.wall(),
                     record.client,
+                    record.client_address,
                     record.request_id,
                     record.method,
                     record.path,
@@ -143,6 +148,9 @@ class Report:
                 record.refused,
                 record.attempts,
                 record.outcome,
+                record.client,
+                record.client_address,
+                record.detail,
             )
         )
 
