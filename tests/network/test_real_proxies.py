@@ -16,8 +16,9 @@ from proxy.network.dialer import Dialer
 from proxy.network.egress import CompanyProxy, Login
 from proxy.secret import Secret
 from proxy.settings.origin import Origin
-from tests.deploy.tools import free_port, needs
+from tests.deploy.tools import needs
 from tests.network.house import ANSWER, Api, Authority, Caller, serving
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
