@@ -31,7 +31,7 @@ from proxy.errors import ConfigError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
-from proxy.network import egress, tls, transport
+from proxy.network import certificates, egress, tls, transport
 from proxy.network.activation import HandedOver
 from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
@@ -143,26 +143,21 @@ class Proxy:
         history = History(clock.now())
         collector = settings.telemetry.otlp_endpoint
         spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
-        context = tls.client_context(upstream_settings.ca_file) if upstream_settings.origin.is_tls else None
-        dialer = Dialer(
-            upstream_settings.origin,
-            context,
-            lambda: self._company_proxy,
-            tunnel_seconds=upstream_settings.connect_timeout_seconds,
-        )
+        dialer = self._dialer()
         endpoint = TokenEndpoint(
             dialer,
             oauth.token_path,
             oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
         )
+        witness = TokenWitness(metrics, history, clock)
         source = TokenSource(
             lambda: endpoint.fetch(self._credentials),
             clock=clock,
             random=random.random,
             refresh_ahead_seconds=oauth.refresh_ahead_seconds,
             wait_seconds=oauth.wait_seconds,
-            observer=TokenWitness(metrics, history, clock),
+            observer=witness,
         )
         pool = Pool(
             dialer,
@@ -172,11 +167,10 @@ class Proxy:
             idle_timeout=upstream_settings.idle_timeout_seconds,
         )
         pacer = _pacer(settings.pacing, clock, metrics)
-        pepper = secrets.token_bytes(32)  # BLAKE2b takes up to 64 bytes
         roster = Roster(
             settings,
             clock,
-            pepper,
+            secrets.token_bytes(32),  # BLAKE2b takes a key of up to 64 bytes
             total=pacer,
             on_held_back=metrics.held_back,
             on_login=metrics.answered_login,
@@ -203,6 +197,10 @@ class Proxy:
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
         )
+        ends = _expose_certificates(
+            metrics,
+            functools.partial(self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file)),
+        )
         report = Report(
             settings,
             clock,
@@ -221,7 +219,11 @@ class Proxy:
             },
             log=self._writer.status,
             limits=functools.partial(descriptors.status, settings, most_files),
+            certificates=lambda: [
+                {"what": what, "not_after": end} for what, end in ends().items() if end is not None
+            ],
         )
+        witness.report = report
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
         _expose(metrics, source, listener, pool, roster.rates, self._writer)
@@ -263,6 +265,21 @@ class Proxy:
                 await pool.close()
                 await runner.cleanup()
 
+    def _dialer(self) -> Dialer:
+        """Return the way to the API, through the company's proxy as it is at each connection."""
+        upstream = self._settings.upstream
+        return Dialer(
+            upstream.origin,
+            tls.client_context(upstream.ca_file) if upstream.origin.is_tls else None,
+            lambda: self._company_proxy,
+            tunnel_seconds=upstream.connect_timeout_seconds,
+        )
+
+    def _ends(self, dialer: Dialer, authorities: float | None) -> dict[str, float | None]:
+        """Return when each certificate ends, None where there is none or none was seen yet."""
+        listeners = None if self._tls is None else self._tls.not_after
+        return {"listener": listeners, "api": dialer.not_after, "authorities": authorities}
+
     def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
@@ -286,7 +303,9 @@ class Proxy:
         admin_port = await opening.open_admin(runner, admin, self._handed)
         context = None if self._tls is None else self._tls.context
         where = await opening.open_listener(listener, listen, self._handed, context)
-        starting.tell(listen, self._configuration.file)
+        event_loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        foundations = {"event_loop": event_loop, **transport.foundations()}
+        starting.tell(listen, self._configuration.file, foundations)
         starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
@@ -369,6 +388,23 @@ def _expose(
         "Seconds until the token ends; 0 without one.",
         lambda: source.status().expires_in_seconds or 0,
     )
+
+
+def _expose_certificates(
+    metrics: Metrics, ends: Callable[[], dict[str, float | None]]
+) -> Callable[[], dict[str, float | None]]:
+    for what in ends():
+        metrics.gauge(
+            "telenor_proxy_certificate_not_after_seconds",
+            "When a certificate ends, in seconds since the epoch; 0 if there is none, or none was seen yet.",
+            functools.partial(_end_of, ends, what),
+            what=what,
+        )
+    return ends
+
+
+def _end_of(ends: Callable[[], dict[str, float | None]], what: str) -> float:
+    return ends()[what] or 0.0
 
 
 def _is_in(source: TokenSource, state: TokenState) -> float:

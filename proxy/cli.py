@@ -75,7 +75,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
         description="Adds an access token to calls of Telenor's Mobile Subscription Order API.",
         epilog="Start with `telenor-proxy demo`: it needs no credentials.",
     )
-    parser.add_argument("--version", action="version", version=f"telenor-proxy {proxy.__version__}")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="say the version, and what connections are made of here"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     serve = commands.add_parser("serve", help="run the proxy")
@@ -102,6 +104,13 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     healthcheck.set_defaults(command=_healthcheck)
 
+    status = commands.add_parser(
+        "status", help="ask a running proxy whether it works, and say what to do if not"
+    )
+    _add_config(status)
+    status.add_argument("--json", action="store_true", help="print JSON, for programs")
+    status.set_defaults(command=_status)
+
     sandbox = commands.add_parser("sandbox", help="run a stand-in for api.telenor.no, to try things on")
     control = commands.add_parser(
         "sandbox-control", help="look into a running sandbox, and switch its faults"
@@ -123,6 +132,24 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version and ends. What it runs on is imported only when it is asked for."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        del namespace, values, option_string
+        from proxy.network import transport
+
+        foundations = ", ".join(transport.foundations().values())
+        print(f"telenor-proxy {proxy.__version__}\n{foundations}")
+        parser.exit()
 
 
 def _seconds(text: str) -> float:
@@ -227,6 +254,13 @@ def _healthcheck(arguments: argparse.Namespace) -> int:
         _tell(error)
         return FAILED  # a health check of Docker knows no other status than 0 and 1
     return healthcheck.run(admin, arguments.wait)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from proxy import standing
+    from proxy.settings import load_admin
+
+    return standing.run(load_admin(arguments.config, os.environ), as_json=arguments.json)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from proxy import starting
 from proxy.errors import ConfigError, StartError
 from proxy.network import serving
 from proxy.network.listener_tls import ListenerTls, UnusableError
+from proxy.settings.files import writable
 
 if TYPE_CHECKING:
     import socket
@@ -43,7 +44,7 @@ async def open_listener(
             await listener.start_unix(str(listen.unix_socket))
         except OSError as error:
             raise StartError(starting.why_no_socket(error)) from None
-        return {"unix_socket": str(listen.unix_socket)}
+        return {"unix_socket": writable(listen.unix_socket)}
     port = await listener.listen(await _bind("listen", listen.host, listen.port), context)
     return {"host": starting.hosts(listen.host), "port": port}
 

@@ -9,6 +9,7 @@ import errno
 import os
 import platform
 import socket
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -19,6 +20,7 @@ from proxy.settings.files import writable
 from proxy.settings.origin import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from proxy.settings import ListenSettings, Settings
@@ -33,10 +35,13 @@ def hosts(of: tuple[str, ...]) -> str | list[str]:
     return of[0] if len(of) == 1 else list(of)
 
 
-def tell(listen: ListenSettings, configuration: Path | None) -> None:
-    """Log what has started. configuration: the file, if there is one."""
+def tell(
+    listen: ListenSettings, configuration: Path | None, foundations: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Log what has started. configuration: the file, if there is one. foundations: what it runs on, by name."""
     file = None if configuration is None else writable(configuration)
-    log.info("proxy.started", version=proxy.__version__, python=platform.python_version(), configuration=file)
+    python = platform.python_version()
+    log.info("proxy.started", version=proxy.__version__, python=python, configuration=file, **foundations)
     warn_if_open(listen)
 
 

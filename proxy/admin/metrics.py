@@ -22,12 +22,14 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 import proxy
+from proxy.admin.calls import State
 from proxy.errors import CLIENT_RATE, KINDS, PACED, UNKNOWN
+from proxy.tokens import codes
 from proxy.tokens.values import Cause
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from proxy.admin.headline import Headline
     from proxy.records import Record
 
 # An order takes a gateway some tens of milliseconds; 60 s is the default of upstream.response_timeout_seconds.
@@ -42,10 +45,19 @@ _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 #: Telenor's gateway: over the quota, and too many at a time ("spike arrest").
 _THROTTLING_CODES: Final = ("42901", "42902")
 _OTHER: Final = "other"
+#: The label of an answer that names no code.
+_NONE: Final = "none"
+_ERROR: Final = 400
+#: What gateways and APIs answer calls with; others are counted by their class, so that the label is closed.
+_STATUSES: Final = frozenset(
+    {400, 401, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 415, 422, 423, 429, 500, 501, 502, 503, 504}
+)
+#: Of these the series without a known code are there from the start.
+_USUAL_STATUSES: Final = ("400", "401", "403", "404", "429", "500", "502", "503", "504")
 #: Methods that may change something at the API, so that it matters whether it acted on a call of which no answer came.
-_CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
+CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
 #: What order systems call with. Other methods get their series when somebody calls with one.
-_METHODS: Final = ("GET", *_CHANGING)
+_METHODS: Final = ("GET", *CHANGING)
 _CLASSES: Final = (2, 3, 4, 5, 0)
 #: Stands for clients without a name. One that is called so is counted with them.
 _NO_CLIENT: Final = "none"
@@ -124,7 +136,14 @@ class _Calls(Collector):
         self._upstream = _Distribution()
         self._refused: dict[str, int] = dict.fromkeys(_REFUSALS, 0)
         self._failed: dict[str, int] = dict.fromkeys(_FAILURES, 0)
-        self._unknown: dict[str, int] = dict.fromkeys(_CHANGING, 0)
+        self._unknown: dict[str, int] = dict.fromkeys(CHANGING, 0)
+        self._answers: dict[tuple[str, str], int] = dict.fromkeys(
+            [
+                *((str(known.status), code) for code, known in codes.GATEWAY.items()),
+                *itertools.product(_USUAL_STATUSES, (codes.OTHER, _NONE)),
+            ],
+            0,
+        )
         self._resent = 0
         self._clients: dict[str, dict[int, int]] = {_NO_CLIENT: dict.fromkeys(_CLASSES, 0)}
 
@@ -148,12 +167,15 @@ class _Calls(Collector):
             self._resent += 1
         if record.error is not None:
             self._count_error(record, record.error)
+        elif record.status >= _ERROR:
+            answer = (_known_status(record.status), codes.label(record.code) or _NONE)
+            self._answers[answer] = self._answers.get(answer, 0) + 1
+        if record.outcome == UNKNOWN and record.method in self._unknown:
+            self._unknown[record.method] += 1
 
     def _count_error(self, record: Record, error: str) -> None:
         counts = self._refused if record.refused else self._failed
         counts[error] = counts.get(error, 0) + 1
-        if record.outcome == UNKNOWN and record.method in self._unknown:
-            self._unknown[record.method] += 1
 
     def by_status_class(self) -> dict[str, int]:
         """Return how many requests have ended in each status class."""
@@ -213,6 +235,14 @@ class _Calls(Collector):
             "method",
             self._unknown,
         )
+        errors = CounterMetricFamily(
+            "telenor_proxy_upstream_errors",
+            "Answers 4xx and 5xx of the API by status and by the code that they gave.",
+            labels=["status", "code"],
+        )
+        for answer, number in self._answers.items():
+            errors.add_metric(answer, number)
+        yield errors
         yield CounterMetricFamily(
             "telenor_proxy_replays", "Requests that were sent upstream more than once.", value=self._resent
         )
@@ -238,8 +268,38 @@ def _counter(name: str, text: str, label: str, counts: dict[str, int]) -> Counte
     return family
 
 
+def _known_status(status: int) -> str:
+    """Give the status as a label: itself if APIs answer with it, otherwise its class."""
+    return str(status) if status in _STATUSES else f"{status // 100}xx"
+
+
 def _status_class(hundreds: int) -> str:
     return f"{hundreds}xx" if hundreds else "none"
+
+
+class _HeadlineMetrics(Collector):
+    """The headline at a scrape: a gauge for each state, and the sentence, so that an alert says it as well."""
+
+    def __init__(self, headline: Callable[[], Headline]) -> None:
+        self._headline = headline
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families. A sentence that is not of a closed list is left at its title."""
+        headline = self._headline()
+        states = GaugeMetricFamily(
+            "telenor_proxy_working",
+            "1 for the state that the status page shows: working, impaired or not_working.",
+            labels=["state"],
+        )
+        for state in State:
+            states.add_metric([state.value], float(state is headline.state))
+        yield states
+        sentence = GaugeMetricFamily(
+            "telenor_proxy_headline", "1, labelled with the status page's sentence.", labels=["state", "text"]
+        )
+        text = headline.text if headline.is_closed else f"{headline.title}."
+        sentence.add_metric([headline.state.value, text], 1.0)
+        yield sentence
 
 
 class Metrics:
@@ -415,6 +475,15 @@ class Metrics:
     def counter(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Expose a count that is kept elsewhere; `name` without `_total`."""
         self.registry.register(_KeptElsewhere(name, text, value))
+
+    def report(self, headline: Callable[[], Headline], *, credentials_refused: Callable[[], bool]) -> None:
+        """Expose what the report says at each scrape."""
+        self.registry.register(_HeadlineMetrics(headline))
+        self.gauge(
+            "telenor_proxy_credentials_refused",
+            "1 from a refusal of the credentials to the next token.",
+            lambda: float(credentials_refused()),
+        )
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

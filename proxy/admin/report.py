@@ -1,7 +1,8 @@
 """What operators are told: readiness in words, and the content of `/status`.
 
-Reads everybody's state; keeps the last failures, the last hour's counts, and whether calls reach the API. Never: paths, which may hold
-phone numbers, or anything else that a client or the API sent, except a request id.
+Reads everybody's state; keeps the last failures, the orders to look up, the last hour's counts, and what the
+calls get. Never: anything that a client or the API sent, except a request id, and of an order to look up its
+path, without which nobody finds it. Paths may hold phone numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import proxy
-from proxy.errors import KINDS
+from proxy.admin.calls import Calls
+from proxy.admin.headline import Headline, Since, judge
+from proxy.admin.metrics import CHANGING
+from proxy.errors import UNKNOWN
 from proxy.tokens.values import TokenState
 
 if TYPE_CHECKING:
@@ -29,22 +33,11 @@ if TYPE_CHECKING:
 
 #: As many as a person looks through; of refused requests as many again, so that a noisy client hides no failure.
 _FAILURES_KEPT: Final = 20
-#: Errors that say: no answer came from the API. They are the 502s and 504s.
-_UPSTREAM_ERRORS: Final = frozenset(kind.word for kind in KINDS if kind.status in {502, 504})
-#: Stands for them when the API answered, but with a 5xx of its own.
-_API_ERROR: Final = "api_error"
-_SERVER_ERRORS: Final = 500
-
-
-@dataclasses.dataclass(slots=True)
-class _Trouble:
-    """Calls that failed at the API, without one between them that did not. Instants are seconds since the epoch."""
-
-    since: float
-    at: float
-    error: str
-    status: int
-    calls: int = 1
+#: The reason of `CredentialsRefused`.
+_REFUSED: Final = "refused"
+#: Orders to look up. A batch that breaks off leaves as many as there are connections to the API (100); a few
+#: such batches fit. Each is some hundred bytes.
+ORDERS_KEPT: Final = 300
 
 
 class _Failure(NamedTuple):
@@ -58,6 +51,18 @@ class _Failure(NamedTuple):
     refused: bool
     attempts: int
     outcome: str | None
+
+
+class _Order(NamedTuple):
+    """A call on which the API may have acted, and of which no whole answer came. The fields as in `_Failure`."""
+
+    at: float
+    client: str | None
+    request_id: str
+    method: str
+    path: str | None
+    status: int
+    error: str | None
 
 
 class Report:
@@ -76,7 +81,9 @@ class Report:
         configuration: Callable[[], dict[str, list[str]]] = dict,
         log: Callable[[], dict[str, object]] = dict,
         limits: Callable[[], dict[str, object]] = dict,
+        certificates: Callable[[], list[dict[str, object]]] = list,
     ) -> None:
+        """Build it. All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -87,25 +94,43 @@ class Report:
         self._configuration = configuration
         self._log = log
         self._limits = limits
+        self._calls = Calls(clock)
+        self._certificates = certificates
         self._started_at = clock.wall()
         self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
-        self._trouble: _Trouble | None = None
-        self.draining = False
+        self._orders: deque[_Order] = deque(maxlen=ORDERS_KEPT)
+        self._orders_counted = 0
+        self._draining_since: float | None = None
+        # Since when renewals fail, and whether another login ended this proxy's tokens at the last look.
+        self._token_failing_since: float | None = None
+        self._contended = False
+        self._token_well_since: float | None = None
         # Whoever watches the files with the credentials says so; the page then tells that a change of them is noticed.
         self.credentials_watched = False
+        self._credentials_refused = False
+        metrics.report(self.headline, credentials_refused=lambda: self._credentials_refused)
 
     def __call__(self, record: Record) -> None:
         """Count a finished request, and remember it if the proxy could not serve it."""
-        self._history.observe(record, self._clock.now())
+        now = self._clock.now()
+        self._history.observe(record, now)
+        self._calls.observe(record, now)
+        if record.outcome == UNKNOWN and record.method in CHANGING:
+            self._orders_counted += 1
+            self._orders.append(
+                _Order(
+                    self._clock.wall(),
+                    record.client,
+                    record.request_id,
+                    record.method,
+                    record.path,
+                    record.status,
+                    record.error,
+                )
+            )
         if record.error is None:
-            if record.status >= _SERVER_ERRORS:
-                self._note_trouble(_API_ERROR, record.status)
-            elif self._trouble is not None:
-                self._trouble = None
             return
-        if record.error in _UPSTREAM_ERRORS:
-            self._note_trouble(record.error, record.status)
         (self._refused if record.refused else self._failed).append(
             _Failure(
                 self._clock.wall(),
@@ -119,13 +144,37 @@ class Report:
             )
         )
 
-    def _note_trouble(self, error: str, status: int) -> None:
-        now, trouble = self._clock.wall(), self._trouble
-        if trouble is None:
-            self._trouble = _Trouble(now, now, error, status)
-        else:
-            trouble.at, trouble.error, trouble.status = now, error, status
-            trouble.calls += 1
+    @property
+    def draining(self) -> bool:
+        """Whether the proxy is about to end."""
+        return self._draining_since is not None
+
+    @draining.setter
+    def draining(self, is_so: bool) -> None:
+        self._draining_since = self._clock.wall() if is_so else None
+
+    def token_renewed(self) -> None:
+        """Take note that there is a new token."""
+        self._credentials_refused = False
+        if self._token_failing_since is not None:
+            self._token_failing_since, self._token_well_since = None, self._clock.wall()
+
+    def token_not_renewed(self, reason: str) -> None:
+        """Take note that a fetch of a token failed; `reason` is that of the `TokenError`."""
+        self._credentials_refused = self._credentials_refused or reason == _REFUSED
+        if self._token_failing_since is None:
+            self._token_failing_since = self._clock.wall()
+
+    def headline(self) -> Headline:
+        """Say in a sentence whether it works."""
+        token = self._token_status()
+        if self._contended and not token.contended:
+            self._token_well_since = self._clock.wall()
+        self._contended = token.contended
+        well = [at for at in (self._calls.well_since, self._token_well_since) if at is not None]
+        since = Since(self._token_failing_since, self._draining_since, max(well, default=None))
+        finding = self._calls.find(self._clock.now())
+        return judge(token, finding, since, draining=self.draining, any_good=self._calls.any_good)
 
     def started(self) -> bool:
         """Whether there has been a token."""
@@ -147,42 +196,50 @@ class Report:
             return status.last_failure.detail + wait
         return "The access token is being fetched."
 
-    def status(self) -> dict[str, object]:
+    def status(self, *, history: bool = False) -> dict[str, object]:
         """Return everything for operators, JSON-serialisable.
 
-        upstream_trouble: how the calls since the last good one failed at the API; None after a good one. `error` is an RFC 9209 type, or
-        `api_error` if the API answered 5xx.
+        headline: see `Headline`.
+        unknown_orders: calls on which the API may have acted, newest first, at most `ORDERS_KEPT`;
+        `unknown_orders_counted` is how many there were since the start.
         throttled: answers 429 of the API by the code that it gave.
         configuration: what is wrong with the configuration as it was read last (`refused`), and which of its settings wait for a restart
         (`restart_needed`). `settings` are those in force.
+        clients.by_name: for each named client its calls, refusals, last call and the use of its keys.
         log: how many lines could not be written (`lost`), and why none can be now (`reason`; None if they can).
         limits: how many connections fit into the descriptors that the process may have (see `descriptors.status`).
-        history: see `History.series`.
+        certificates: those that are known, as a list of `{what, not_after}`, in seconds since the epoch.
+        history: see `History.series`; only if asked for, because it is most of the whole.
         """
         problem = self.not_ready()
         failures = sorted([*self._failed, *self._refused], key=attrgetter("at"))
-        return {
+        told: dict[str, object] = {
             "version": proxy.__version__,
             "python": platform.python_version(),
             "now": self._clock.wall(),
             "started_at": self._started_at,
+            "headline": self.headline().as_json(),
             "ready": problem is None,
             "draining": self.draining,
             "problem": problem,
             "credentials_watched": self.credentials_watched,
             "token": dataclasses.asdict(self._token_status()),
-            "clients": self._clients(),
+            "clients": {"by_name": [], **self._clients()},
             "upstream": self._upstream(),
-            "upstream_trouble": None if self._trouble is None else dataclasses.asdict(self._trouble),
             "throttled": self._metrics.throttled_by_code(),
             "requests": self._metrics.requests(),
+            "unknown_orders": [order._asdict() for order in reversed(self._orders)],
+            "unknown_orders_counted": self._orders_counted,
             "last_failures": [failure._asdict() for failure in reversed(failures)],
-            "history": self._history.series(self._clock.now()),
             "configuration": self._configuration(),
             "log": self._log(),
             "limits": self._limits(),
+            "certificates": self._certificates(),
             "settings": self.settings.effective(),
         }
+        if history:
+            told["history"] = self._history.series(self._clock.now())
+        return told
 
     def metrics(self) -> bytes:
         """Return Prometheus' text format."""
@@ -190,21 +247,29 @@ class Report:
 
 
 class TokenWitness:
-    """A token source's observer: counts per minute what happens to tokens, and passes it on."""
+    """A token source's observer: counts per minute what happens to tokens, and passes it on.
+
+    report: set once there is one; it is told since when things go well or badly.
+    """
 
     def __init__(self, observer: TokenObserver, history: History, clock: Clock) -> None:
         self._observer = observer
         self._history = history
         self._clock = clock
+        self.report: Report | None = None
 
     def renewed(self, cause: Cause, seconds: float) -> None:
         """Count a fetch that gave a token."""
         self._history.renewed(self._clock.now())
+        if self.report is not None:
+            self.report.token_renewed()
         self._observer.renewed(cause, seconds)
 
     def renewal_failed(self, cause: Cause, reason: str) -> None:
         """Count a fetch that failed."""
         self._history.renewal_failed(self._clock.now())
+        if self.report is not None:
+            self.report.token_not_renewed(reason)
         self._observer.renewal_failed(cause, reason)
 
     def invalidated(self) -> None:

@@ -47,8 +47,8 @@ class Report(Protocol):
         """Why requests cannot be served now, in words; None if they can."""
         ...
 
-    def status(self) -> dict[str, object]:
-        """Everything for operators, JSON-serialisable."""
+    def status(self, *, history: bool = False) -> dict[str, object]:
+        """Everything for operators, JSON-serialisable; the last hour by minutes if it is asked for."""
         ...
 
     def metrics(self) -> bytes:
@@ -79,8 +79,9 @@ def create_app(report: Report, *, local: bool = False) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=report.metrics(), headers={"Content-Type": _EXPOSITION})
 
-    async def status(_: web.Request) -> web.Response:
-        return web.Response(body=orjson.dumps(report.status()), content_type=_JSON)
+    async def status(request: web.Request) -> web.Response:
+        told = report.status(history=request.query.get("history") == "1")
+        return web.Response(body=orjson.dumps(told), content_type=_JSON)
 
     app = web.Application(middlewares=[_plain_errors, _keep_out_rebound_names] if local else [_plain_errors])
     app.on_response_prepare.append(_set_fields)

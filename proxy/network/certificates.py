@@ -1,4 +1,4 @@
-"""How long certificates hold: what of X.509 (RFC 5280 section 4.1) the standard library does not show. Pure.
+"""How long certificates hold: what of X.509 (RFC 5280 section 4.1) the standard library does not show.
 
 It reads certificates that OpenSSL has taken, or that it judges later; none is trusted because of what is read here.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 import ssl
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
 _LONG_FORM: Final = 0x80
@@ -53,6 +56,14 @@ def in_pem(text: str) -> list[bytes]:
 def first_to_end(ders: list[bytes]) -> float | None:
     """Return when the first of these certificates ends, in seconds since the epoch; None without any."""
     return min((validity(der).not_after for der in ders), default=None)
+
+
+def end_of_file(path: Path | None) -> float | None:
+    """Return when the first certificate of a PEM file ends, in seconds since the epoch; None without one that can be read."""
+    try:
+        return None if path is None else first_to_end(in_pem(path.read_text("ascii", "replace")))
+    except (OSError, ValueError):
+        return None
 
 
 def _next(data: bytes, tag: int | None = None) -> _Element:

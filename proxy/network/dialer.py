@@ -9,6 +9,7 @@ Laws
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING, Final
@@ -17,7 +18,7 @@ import aiohappyeyeballs
 import structlog
 
 from proxy import faults
-from proxy.network import transport, tunnel
+from proxy.network import certificates, transport, tunnel
 from proxy.network.stream import Gone, Stream
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Dialer:
     """Connects to one origin.
 
     tls: whom to trust, for an https origin. through: the company's proxy, asked for at each connection; None for the straight way.
+    not_after: when the API's certificate ends, in seconds since the epoch, once one was seen.
     tunnel_seconds: longest time that a connection through that proxy may take, whatever else is allowed.
     """
 
@@ -53,6 +55,7 @@ class Dialer:
         tunnel_seconds: float | None = None,
     ) -> None:
         self.tunnel_seconds = tunnel_seconds
+        self.not_after: float | None = None
         self.origin = origin
         self.tls = tls
         self.through = through
@@ -73,25 +76,33 @@ class Dialer:
                     raw = await reach(self.origin, timing)
                     peer = raw.getpeername()
                     timing.next("tls")
-                    await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
+                    made = await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
             elif company.tls is None:
                 raw = await self._open_tunnel(company, until, timing)
                 peer = raw.getpeername()
                 timing.next("tls")
                 async with asyncio.timeout_at(until):
-                    await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
+                    made = await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
             else:
                 stream = await self._open_tunnel_on_tls(company, until, timing)
                 peer = stream.transport.get_extra_info("peername")
                 timing.next("tls")
                 async with asyncio.timeout_at(until):
-                    await transport.upgrade(
+                    made = await transport.upgrade(
                         stream.transport, factory(), tls=self.tls, server_hostname=self._name
                     )
         except BaseException as error:  # cancelled: the caller's deadline has passed
             log.debug("upstream.connect_failed", host=host, reason=_reason(error), **timing.so_far())
             raise
+        self._look_at(made)
         log.debug("upstream.connected", host=host, address=peer[0], port=peer[1], **timing.so_far())
+
+    def _look_at(self, made: asyncio.BaseTransport) -> None:
+        """Note when the API's certificate ends."""
+        encryption = made.get_extra_info("ssl_object") if self.tls is not None else None
+        if encryption is not None:
+            with contextlib.suppress(ValueError):  # one that OpenSSL takes, and that cannot be read here
+                self.not_after = certificates.validity(encryption.getpeercert(binary_form=True)).not_after
 
     @property
     def _name(self) -> str | None:

@@ -49,21 +49,30 @@ def in_use() -> Name:
     return "aiofastnet" if _Choice.fast else "asyncio"
 
 
+def foundations() -> dict[str, str]:
+    """Name what connections are made of here: `transports` and `openssl`, with their versions."""
+    version = f"aiofastnet {aiofastnet.__version__}" if _Choice.fast else "asyncio"
+    return {"transports": version, "openssl": ssl.OPENSSL_VERSION}
+
+
 async def connect(
     factory: Callable[[], asyncio.Protocol],
     connected: socket.socket,
     *,
     tls: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
-) -> None:
-    """Put a protocol on a connected socket, after the TLS handshake if `tls` is given. Raises `OSError`."""
+) -> asyncio.BaseTransport:
+    """Put a protocol on a connected socket, after the TLS handshake if `tls` is given; return its transport. Raises `OSError`."""
     loop = asyncio.get_running_loop()
     if _Choice.fast:
-        await aiofastnet.create_connection(
+        made, _ = await aiofastnet.create_connection(
             loop, factory, sock=connected, ssl=tls, server_hostname=server_hostname
         )
     else:
-        await loop.create_connection(factory, sock=connected, ssl=tls, server_hostname=server_hostname)
+        made, _ = await loop.create_connection(
+            factory, sock=connected, ssl=tls, server_hostname=server_hostname
+        )
+    return made
 
 
 async def upgrade(
@@ -72,12 +81,15 @@ async def upgrade(
     *,
     tls: ssl.SSLContext | None,
     server_hostname: str | None,
-) -> None:
-    """Put another protocol on a connection, after a TLS handshake inside it if `tls` is given. Raises `OSError`."""
+) -> asyncio.BaseTransport:
+    """Put another protocol on a connection, after a TLS handshake inside it if `tls` is given; return its transport.
+
+    Raises `OSError`.
+    """
     if tls is None:
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        return
+        return transport
     loop = asyncio.get_running_loop()
     inner: asyncio.Transport | None
     if _Choice.fast:
@@ -87,6 +99,7 @@ async def upgrade(
     if inner is None or inner.is_closing():  # it was lost in the same turn of the loop
         raise ConnectionResetError
     protocol.connection_made(inner)
+    return inner
 
 
 def is_cut(transport: asyncio.BaseTransport) -> bool:

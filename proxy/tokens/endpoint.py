@@ -13,6 +13,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+import structlog
+
 import proxy
 from proxy import faults
 from proxy.errors import TokenError, TokenUnavailable
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 #: An answer of the token endpoint has a few hundred bytes; of a longer one, no more than this is
 #: read.
 MOST_ANSWER_BYTES: Final = 1_048_576
+
+_log = structlog.get_logger("proxy.tokens")
 
 
 class TokenEndpoint:
@@ -103,6 +107,7 @@ class TokenEndpoint:
         # request, is not its context.
         if answer is None:
             raise failure or _broke_off()
+        _log.debug("token.endpoint_answered", status=answer.head.status, end=answer.end.name.lower())
         if answer.head.status < HTTPStatus.MULTIPLE_CHOICES:
             failure = self._broken(answer.end)
             if failure is not None:

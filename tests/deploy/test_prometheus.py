@@ -12,6 +12,7 @@ import yaml
 
 from proxy.settings import AdminSettings
 from tests.deploy.tools import DEPLOY, ROOT, needs
+from tests.docs.pages import TROUBLESHOOTING, section, subsections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,10 +93,17 @@ def test_each_says_what_and_what_to_do(rule: dict[str, Any]) -> None:
     assert rule["labels"].keys() == {"severity"}
     assert rule["labels"]["severity"] in {"critical", "warning"}
     annotations = rule["annotations"]
-    assert annotations.keys() == {"summary", "description"}
+    assert annotations.keys() == {"summary", "description", "runbook_url"}
+    assert annotations["runbook_url"] == f"docs/troubleshooting.md#{rule['alert'].lower()}"
+    assert rule["alert"] in subsections(section(TROUBLESHOOTING, "By alert"))
     which = "job" if rule["expr"].startswith("absent(") else "instance"
     assert f"{{{{ $labels.{which} }}}}" in annotations["summary"]
     assert re.fullmatch(r"TelenorProxy[A-Z][A-Za-z]+", rule["alert"])
+
+
+def test_each_section_is_of_an_alert() -> None:
+    """No section is about an alert that there is not."""
+    assert list(subsections(section(TROUBLESHOOTING, "By alert"))) == NAMES
 
 
 def test_the_example_scrapes_the_admin_listener() -> None:

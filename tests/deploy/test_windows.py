@@ -97,14 +97,18 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
 
 
 def test_nothing_is_imported_that_windows_lacks() -> None:
-    """Such modules are imported in two places, each after a look at the system or with a way around."""
+    """Such modules are imported in three places, each after a look at the system or with a way around."""
     found = {
         (path.stem, name, at_once)
         for path in Path(proxy.__file__).parent.rglob("*.py")
         for name, at_once in imports(ast.parse(path.read_text(encoding="utf-8")))
         if name in ELSEWHERE
     }
-    assert found == {("app", "uvloop", False), ("hardening", "resource", False)}
+    assert found == {
+        ("app", "uvloop", False),
+        ("hardening", "resource", False),
+        ("descriptors", "resource", False),
+    }
 
 
 async def test_it_runs_on_what_windows_has(tmp_path: Path) -> None:

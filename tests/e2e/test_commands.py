@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 import proxy
-from tests.e2e.process import CREDENTIALS, Api, Running, Starter, configuration, serving_api
+from tests.e2e.process import (
+    ACCOUNTS,
+    CREDENTIALS,
+    ORDER,
+    ORDERS,
+    Api,
+    Running,
+    Starter,
+    configuration,
+    serving_api,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import aiohttp
 
 #: What takes long to import, and nobody needs who asks whether a proxy is ready.
 HEAVY = {"aiofastnet", "aiohttp", "asyncio", "orjson", "prometheus_client", "ssl", "structlog", "uvloop"}
@@ -27,7 +39,7 @@ async def test_the_version_is_told(start: Starter) -> None:
     """`python -m proxy` is the command, and says which version it is."""
     command = await start("--version")
     assert await command.ended() == 0
-    assert command.output == f"telenor-proxy {proxy.__version__}\n"
+    assert command.output.startswith(f"telenor-proxy {proxy.__version__}\n")
 
 
 async def test_healthcheck_says_ready(start: Starter, api: Api) -> None:
@@ -68,6 +80,42 @@ async def test_healthcheck_knows_two_statuses(start: Starter) -> None:
     asked = await start("healthcheck", "listen: [")
     assert await asked.ended() == 1
     assert "is not valid YAML" in asked.errors
+
+
+async def test_status_says_whether_it_works(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+    """Beside a proxy whose calls go through, 0; once each is refused, 1 with what to do; and orders to look up with their ids."""
+    running = await start.ready(configuration(api.url))
+    config = await beside(running, api)
+    asked = await start("status", config)
+    assert await asked.ended() == 0
+    assert asked.output.startswith("Working. ")
+    api.sandbox.fault("api_drop_after", None, 1)
+    async with http.post(await running.url(ORDERS), json=ORDER) as answer:
+        assert answer.status == 502
+        request_id = answer.headers["X-Request-Id"]
+    api.sandbox.fault("api_error", "40103")
+    for _ in range(3):
+        async with http.get(await running.url(ACCOUNTS)) as answer:
+            assert answer.status == 401
+    asked = await start("status", config)
+    assert await asked.ended() == 1
+    assert asked.output.startswith(
+        "Not working. Telenor answers every call with 401, code 40103: no API product found. "
+        "Add the Mobile Subscription Order API to the app in the developer portal.\nSince "
+    )
+    assert "1 order to look up. Do not send one again before" in asked.output
+    assert f"POST {ORDERS}  request id {request_id}" in asked.output
+    asked = await start(["status", "--json"], config)
+    assert await asked.ended() == 1
+    told = json.loads(asked.output)
+    assert told["headline"]["state"] == "not_working"
+    assert [order["request_id"] for order in told["unknown_orders"]] == [request_id]
+    await running.stop()
+    asked = await start("status", config)
+    assert await asked.ended() == 1
+    assert "nothing answers at the admin listener" in asked.errors
+    asked = await start("status", "listen: [")
+    assert await asked.ended() == 78
 
 
 async def test_healthcheck_imports_little(start: Starter, api: Api) -> None:

@@ -107,7 +107,6 @@ async def test_on_a_terminal_the_log_is_for_people(start: Starter, api: Api) -> 
 
 #: What `log.level: debug` adds where the token endpoint and the API answer.
 _DETAILS = {
-    ("debug", "token.endpoint_connected"),
     ("debug", "token.endpoint_answered"),
     ("debug", "upstream.connected"),
 }

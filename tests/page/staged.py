@@ -57,9 +57,11 @@ class Stage:
 
     clock: FakeClock = field(default_factory=lambda: FakeClock(wall=NOON - UPTIME))
     token: TokenStatus = TOKEN
-    clients: dict[str, int] = field(default_factory=lambda: {"connections": 4, "in_flight": 1})
+    clients: dict[str, Any] = field(default_factory=lambda: {"connections": 4, "in_flight": 1})
     upstream: dict[str, int] = field(default_factory=lambda: {"in_use": 1, "idle": 5})
     configuration: dict[str, list[str]] = field(default_factory=dict)
+    log: dict[str, object] = field(default_factory=dict)
+    limits: dict[str, object] = field(default_factory=dict)
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -74,6 +76,8 @@ class Stage:
             clients=lambda: self.clients,
             upstream=lambda: self.upstream,
             configuration=lambda: self.configuration,
+            log=lambda: self.log,
+            limits=lambda: self.limits,
         )
         self.clock.suspend(UPTIME)
 

@@ -122,11 +122,22 @@ async def test_data_stays_text(tab: Tab, stage: Stage) -> None:
     """Whatever looks like markup in what the proxy reports is shown as it is, and does nothing."""
     hostile = "<img src=x onerror=\"document.title='hit'\">"
     stage.call(502, error=hostile, method=hostile, request_id=hostile)
-    stage.token_is(last_failure=refused(hostile))
+    stage.call(
+        0,
+        error=hostile,
+        method="PUT",
+        outcome="unknown",
+        request_id=hostile,
+        path=f"/{hostile}",
+        client=hostile,
+    )
+    stage.clients["by_name"] = [{"name": hostile, "calls": 1, "refused": 0, "last_call_at": None, "keys": []}]
+    stage.token_is(state=TokenState.EMPTY, last_failure=refused(hostile))
     await show(tab, stage)
     shown = await tab.text("#failures-rows")
-    assert shown.count(hostile) == 3
-    assert f"(code {hostile})" in await tab.text("#sentence")
+    assert shown.count(hostile) == 5
+    assert (await tab.text("#orders-rows")).count(hostile) >= 3
+    assert hostile in await tab.text("#callers-rows")
     assert await tab.evaluate("document.images.length") == 0
     assert await tab.evaluate("document.title") != "hit"
     assert tab.complaints == []
@@ -234,13 +245,15 @@ async def test_screen_readers_find_names_for_everything(tab: Tab, stage: Stage) 
 
 async def test_the_verdict_is_announced_only_when_it_changes(tab: Tab, stage: Stage) -> None:
     """The live region is left alone while countdowns run and answers come, or a screen reader would never be silent."""
+    for _ in range(3):
+        stage.call(401, code="40103")
     await show(tab, stage)
     await tab.evaluate(
         "window.changes = 0; new MutationObserver(() => { window.changes += 1; })"
         ".observe(document.querySelector('[aria-live]'), { subtree: true, childList: true, characterData: true })"
     )
-    stage.call()
-    await tab.look("document.getElementById('calls-total').textContent.startsWith('1 call')")
+    stage.call(401, code="40103")
+    await tab.look("document.getElementById('facts').textContent.startsWith('Since 10:12. 4 of')")
     assert await tab.evaluate("window.changes") == 0
     stage.report.draining = True
     await tab.look(f"{HEADLINE} === 'Shutting down'")
@@ -321,8 +334,111 @@ async def test_it_asks_less_often_when_nobody_looks(tab: Tab, stage: Stage) -> N
 
 async def test_an_error_for_an_answer_is_no_answer(tab: Tab, stage: Stage) -> None:
     """What stands between may answer in the proxy's place, with a web page or a 502."""
-    await tab.call("Fetch.enable", patterns=[{"urlPattern": "*/status"}])
+    await tab.call("Fetch.enable", patterns=[{"urlPattern": "*/status*"}])
     tab.answer_in_its_place = {"responseCode": 502, "body": ""}
     await tab.goto(stage.url)
     await tab.until(f"{HEADLINE} === 'The proxy does not answer'")
     assert await tab.text("#sentence") == "It has not answered since this page was opened."
+
+
+# --- Orders to look up, and who calls -----------------------------------------------------------------------------------
+
+
+def broken_off(stage: Stage, orders: int, **changes: Any) -> None:
+    """Let so many orders break off after they were sent."""
+    for number in range(orders):
+        stage.clock.suspend(2)
+        path = "/corporate-mobile-subscriptions/v2/orders"
+        failed = {"error": "connection_terminated", "outcome": "unknown", "path": path, **changes}
+        stage.call(502, request_id=f"order-system-{7000 + number:x}", **failed)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("orders", {"width": 1120}),
+        ("orders-dark-nb", {"width": 1120, "dark": True, "languages": "nb-NO,nb"}),
+        ("orders-phone", {"width": 360, "height": 740, "scale": 2}),
+    ],
+)
+async def test_orders_to_look_up_come_first(
+    tab: Tab, stage: Stage, name: str, options: dict[str, Any]
+) -> None:
+    """113 of them, and 20 refused calls later all are there: with a banner not to send them again, and no word of trying again."""
+    stage.live_an_hour()
+    broken_off(stage, 112)
+    broken_off(stage, 1, client="erp")
+    for _ in range(20):
+        stage.call(403, error="client-key", refused=True)
+    stage.call()
+    await tab.emulate(**options)
+    await show(tab, stage)
+    norwegian = "languages" in options
+    assert await tab.text("#orders-title") == (
+        "114 bestillinger å slå opp" if norwegian else "114 orders to look up"
+    )
+    banner = "Ikke send disse på nytt før" if norwegian else "Do not send these again before"
+    assert (await tab.text("#orders .banner")).startswith(banner)
+    assert await tab.evaluate("document.querySelectorAll('#orders-rows tr').length") == 114
+    row = await tab.text("#orders-rows tr")
+    assert "order-system-1b58" in row
+    assert "POST /corporate-mobile-subscriptions/v2/orders" in row
+    assert "erp" in row
+    text = await tab.text("main")
+    assert "tries again" not in text
+    assert "prøver igjen" not in text
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= options["width"]
+    await picture(tab, SCREENSHOTS / f"{name}.png")
+    assert tab.complaints == []
+
+
+async def test_without_orders_to_look_up_there_is_no_list(tab: Tab, stage: Stage) -> None:
+    """Nor one of clients without names; a call that changes nothing is no order."""
+    stage.call(502, error="connection_terminated", outcome="unknown", method="GET")
+    await show(tab, stage)
+    assert await tab.evaluate("document.getElementById('orders').hidden")
+    assert await tab.evaluate("document.getElementById('callers').hidden")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("refused-calls", {"width": 1120}),
+        ("refused-calls-phone", {"width": 360, "height": 740, "scale": 2, "languages": "nb"}),
+    ],
+)
+async def test_every_call_refused(tab: Tab, stage: Stage, name: str, options: dict[str, Any]) -> None:
+    """The page is red, the tab says so, and notes and clients stand where they belong."""
+    stage.live_an_hour()
+    stage.clock.suspend(60)
+    for _ in range(45):
+        stage.call(401, code="40103", client="erp")
+    stage.log["lost"] = 12
+    stage.clients["by_name"] = [
+        {
+            "name": "erp",
+            "calls": 1200,
+            "refused": 0,
+            "last_call_at": stage.clock.wall(),
+            "keys": [
+                {"position": 1, "last_used_at": None},
+                {"position": 2, "last_used_at": stage.clock.wall() - 3},
+            ],
+        },
+        {"name": "web-shop", "calls": 0, "refused": 3, "last_call_at": None, "keys": []},
+    ]
+    await tab.emulate(**options)
+    await show(tab, stage)
+    assert await tab.evaluate("document.getElementById('verdict').dataset.level") == "bad"
+    assert "40103" in await tab.text("#sentence")
+    assert await tab.evaluate("document.title") in {
+        "Not working · telenor-proxy",
+        "Virker ikke · telenor-proxy",
+    }
+    assert "12" in await tab.text("#notes")
+    rows = await tab.text("#callers-rows")
+    assert "web-shop" in rows
+    assert ("1: aldri" if "languages" in options else "1: never") in rows
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= options["width"]
+    await picture(tab, SCREENSHOTS / f"{name}.png")
+    assert tab.complaints == []

@@ -1,69 +1,15 @@
-"""What the report adds for the page: whether calls reach the API, failures that noise cannot hide, and no path at all."""
+"""What the report adds for the page: failures that noise cannot hide, and no path but of an order to look up."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-import pytest
-
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import TokenWitness
 from tests.clock import FakeClock
-from tests.page.staged import NOON, Stage
-
-
-def trouble(stage: Stage) -> Any:
-    """Give what is said about calls that fail at the API."""
-    return stage.report.status()["upstream_trouble"]
-
-
-def test_there_is_no_trouble_at_first() -> None:
-    """Nor after good calls, nor after those that the API refused for a reason."""
-    stage = Stage()
-    assert trouble(stage) is None
-    stage.call(200)
-    stage.call(404)
-    assert trouble(stage) is None
-
-
-def test_failed_calls_in_a_row_are_trouble_until_one_goes_through() -> None:
-    """With the first one's and the last one's time, the last one's error, and how many they are."""
-    stage = Stage()
-    stage.call(502, error="connection_refused")
-    stage.clock.suspend(30)
-    stage.call(504, error="http_response_timeout")
-    assert trouble(stage) == {
-        "since": NOON,
-        "at": NOON + 30,
-        "error": "http_response_timeout",
-        "status": 504,
-        "calls": 2,
-    }
-    stage.call(404)
-    assert trouble(stage) is None
-
-
-def test_errors_of_the_api_itself_are_trouble_of_another_kind() -> None:
-    """It answered, so it can be reached; but a 5xx is no service."""
-    stage = Stage()
-    stage.call(503)
-    assert trouble(stage)["error"] == "api_error"
-    assert trouble(stage)["status"] == 503
-
-
-@pytest.mark.parametrize(
-    "error", ["destination_unavailable", "connection_limit_reached", "client_left", "proxy_internal_response"]
-)
-def test_what_is_not_the_apis_doing_is_no_trouble(error: str) -> None:
-    """Nor does it end one: it says nothing about the API."""
-    stage = Stage()
-    stage.call(503, error=error)
-    assert trouble(stage) is None
-    stage.call(502, error="dns_error")
-    stage.call(503, error=error)
-    assert trouble(stage)["calls"] == 1
+from tests.page.staged import Stage
 
 
 def test_refused_requests_hide_no_failure() -> None:

@@ -21,11 +21,11 @@ ENGLISH, NORWEGIAN = "en-GB,en", "nb-NO,nb"
 
 
 async def opened(tab: Tab, url: str, languages: str, headline: str) -> str:
-    """Open the page, wait for that headline, and give the sentence and the next step."""
+    """Open the page, wait for that headline, and give the sentence, since when, and the next step."""
     await tab.emulate(languages=languages)
     await tab.goto(url)
     await tab.look(f"document.getElementById('headline').textContent === {headline!r}")
-    return f"{await tab.text('#sentence')} {await tab.text('#step')}"
+    return f"{await tab.text('#sentence')} {await tab.text('#facts')} {await tab.text('#step')}"
 
 
 async def call(
@@ -42,7 +42,7 @@ def quiet(tab: Tab, url: str) -> None:
     assert tab.complaints == []
     assert {request for request in tab.requests if not request.startswith(("data:", "about:"))} == {
         url,
-        f"{url}status",
+        f"{url}status?history=1",
     }
 
 
@@ -73,7 +73,7 @@ async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientS
     await tab.screenshot(SCREENSHOTS / "state-working.png")
     said = await opened(tab, url, NORWEGIAN, "Virker")
     assert said.strip() == "Kall går gjennom til Telenor med et gyldig tilgangstoken."
-    assert "Denne stien kan ikke kalles" in await tab.text("#failures-rows")
+    assert "Denne stien er ikke tillatt" in await tab.text("#failures-rows")
     quiet(tab, url)
 
 
@@ -105,8 +105,8 @@ async def test_refused(tab: Tab, api: Api, start: Starter) -> None:
     await proxy.event("token.renewal_failed")
     url = await proxy.admin_url("/")
     said = await opened(tab, url, ENGLISH, "Not working")
-    assert said.startswith("Telenor refused the username or password at ")
-    assert "(code 20). Check the machine user in Min Bedrift, under APIs" in said
+    assert said.startswith("The token endpoint refused the credentials with ")
+    assert "401, code 20: username or password of the machine user is wrong." in said
     assert " Next attempt at " in said
     assert said.endswith(", or as soon as the credentials change.")
     assert (await tab.text("#again")).startswith("next attempt in 0:2")
@@ -114,7 +114,8 @@ async def test_refused(tab: Tab, api: Api, start: Starter) -> None:
     await tab.screenshot(SCREENSHOTS / "state-refused.png")
     said = await opened(tab, url, NORWEGIAN, "Virker ikke")
     assert said.startswith("Telenor avviste brukernavnet eller passordet kl. ")
-    assert "(kode 20). Sjekk maskinbrukeren i Min Bedrift, under APIs" in said
+    assert "(kode 20). Siden " in said
+    assert " Sjekk maskinbrukeren i Min Bedrift, under APIs" in said
     assert " Neste forsøk kl. " in said
     assert said.endswith(", eller så snart påloggingsopplysningene endres.")
     quiet(tab, url)
@@ -130,12 +131,28 @@ async def test_upstream_down(tab: Tab, start: Starter, http: aiohttp.ClientSessi
     said = await opened(tab, url, NORWEGIAN, "Virker ikke")
     assert "API-ets vert avviste forbindelsen" in said
     said = await opened(tab, url, ENGLISH, "Not working")
-    assert said.startswith("The last call to the API failed at ")
-    assert said.endswith(
-        "the API's host refused the connection. Check upstream.url, the network and the firewall. Each new call tries again."
-    )
+    assert said.startswith("Every call fails: the API's host refused the connection. Since ")
+    assert said.endswith("Check upstream.url, the network and the firewall.")
     assert request_id in await tab.text("#failures-rows")
     await tab.screenshot(SCREENSHOTS / "state-upstream-down.png")
+    quiet(tab, url)
+
+
+async def test_every_call_refused(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession) -> None:
+    """45 calls of 45 get 401 with 40103: not working, what it means, what to do; and after one success, in part."""
+    proxy = await start.ready(configuration(api.url))
+    url = await proxy.admin_url("/")
+    api.sandbox.fault("api_error", "40103")
+    for _ in range(45):
+        assert (await call(http, proxy))[0] == 401
+    said = await opened(tab, url, ENGLISH, "Not working")
+    assert said.startswith("Telenor answers every call with 401, code 40103: no API product found.")
+    assert "45 of the last 45 calls failed." in said
+    await tab.screenshot(SCREENSHOTS / "state-every-call-refused.png")
+    await opened(tab, url, NORWEGIAN, "Virker ikke")
+    api.sandbox.fault("api_error", "40103", 0)
+    assert (await call(http, proxy))[0] == 200
+    await opened(tab, url, ENGLISH, "Working in part")
     quiet(tab, url)
 
 
@@ -150,9 +167,9 @@ async def test_draining(tab: Tab, api: Api, start: Starter, http: aiohttp.Client
         os.kill(proxy.pid, signal.SIGTERM)
         await proxy.event("shutdown.started")
         said = await opened(tab, url, NORWEGIAN, "Avslutter")
-        assert said.startswith("Ett kall gjøres ferdig; så avslutter proxyen. ")
+        assert said.startswith("Proxyen gjør kallene som pågår, ferdig, og så avslutter den. Siden ")
         said = await opened(tab, url, ENGLISH, "Shutting down")
-        assert said.startswith("One call is being finished; then the proxy ends. ")
+        assert said.startswith("The proxy finishes the calls in flight, and then it ends. Since ")
         await tab.screenshot(SCREENSHOTS / "state-draining.png")
         quiet(tab, url)
         api.let_go.set()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.admin.calls import FAULTS
 from proxy.settings import load
-from proxy.tokens import diagnosis
+from proxy.tokens import codes, diagnosis
 from proxy.tokens.values import TokenFailure, TokenState
 from tests.page.staged import ENVIRONMENT, NOON, Stage, refused
 from tests.page.test_page_document import ASSETS
@@ -26,20 +27,35 @@ NONE = {"state": TokenState.EMPTY, "expires_in_seconds": None}
 async def judge(
     tab: Tab, statuses: list[dict[str, object]], language: str = "en", *, silent: bool = False
 ) -> list[dict[str, str]]:
-    """Give the page's verdicts, with the headline in words and without the spaces that do not break."""
+    """Give the page's verdicts, without the spaces that do not break; the facts end the sentence."""
+    judged = f"({{ ...verdict(status, say, {json.dumps(silent)}, {NOON}), facts: facts(status, say) }})"
+    found = await spoken(tab, f"{json.dumps(statuses)}.map((status) => {judged})", language)
+    verdicts = [{name: text.replace("\u00a0", " ") for name, text in verdict.items()} for verdict in found]
+    return [
+        {**verdict, "sentence": f"{verdict['sentence']} {'' if silent else verdict['facts']}".strip()}
+        for verdict in verdicts
+    ]
+
+
+async def noted(tab: Tab, statuses: list[dict[str, object]], language: str = "en") -> list[list[str]]:
+    """Give the page's notes."""
+    found: list[list[str]] = await spoken(
+        tab, f"{json.dumps(statuses)}.map((status) => notes(status, say))", language
+    )
+    return found
+
+
+async def spoken(tab: Tab, expression: str, language: str) -> Any:
+    """Evaluate an expression in which `say` speaks that language, in Oslo."""
     locale = {"en": "en-GB", "nb": "nb-NO"}[language]
-    found = await tab.evaluate(
+    return await tab.evaluate(
         f"""(() => {{
             {SCRIPT}
             const spoken = {{ language: "{language}", locale: "{locale}", timeZone: "Europe/Oslo" }};
             const say = speaker({json.dumps(WORDS)}, spoken);
-            return {json.dumps(statuses)}.map((status) => {{
-                const found = verdict(status, say, {json.dumps(silent)}, {NOON});
-                return {{ ...found, headline: say.t(found.headline) }};
-            }});
+            return {expression};
         }})()"""
     )
-    return [{name: text.replace("\u00a0", " ") for name, text in verdict.items()} for verdict in found]
 
 
 def status(**token: Any) -> dict[str, object]:
@@ -49,14 +65,19 @@ def status(**token: Any) -> dict[str, object]:
     return stage.report.status()
 
 
-def troubled(status_code: int, error: str | None, calls: int) -> dict[str, object]:
-    """Give the status of a proxy whose last calls failed at the API, ten seconds apart."""
+def called(*records: tuple[int, dict[str, Any]], apart: float = 10) -> dict[str, object]:
+    """Give the status of a proxy whose last calls ended like that; the last one ended just now."""
     stage = Stage()
-    stage.clock.suspend(-10 * calls)
-    for _ in range(calls):
-        stage.clock.suspend(10)
-        stage.call(status_code, error=error)
+    stage.clock.suspend(-apart * len(records))
+    for status_code, changes in records:
+        stage.clock.suspend(apart)
+        stage.call(status_code, **changes)
     return stage.report.status()
+
+
+def troubled(status_code: int, calls: int, **changes: Any) -> dict[str, object]:
+    """Give the status of a proxy whose last calls failed, ten seconds apart."""
+    return called(*[(status_code, changes)] * calls)
 
 
 def draining(in_flight: int) -> dict[str, object]:
@@ -82,11 +103,10 @@ def configured(refused_problems: list[str], restart_needed: list[str]) -> dict[s
 
 
 def listening(**listen: str) -> dict[str, object]:
-    """Give the status of a proxy that listens like that, and waits for a restart as well."""
+    """Give the status of a proxy that listens like that."""
     stage = Stage()
     given = {f"TELENOR_PROXY_LISTEN__{name.upper()}": value for name, value in listen.items()}
     stage.report.settings = load(None, ENVIRONMENT | given)
-    stage.configuration = {"restart_needed": ["log.format"]}
     return stage.report.status()
 
 
@@ -96,23 +116,100 @@ def unreachable(*, retry: float = 12.0) -> dict[str, Any]:
     return {**NONE, "last_failure": failure, "next_attempt_in_seconds": retry}
 
 
-_API_HINT = "Check the machine user in Min Bedrift, under APIs: an administrator finds the username there, and can have a new password sent."
-_API_HINT_NB = "Sjekk maskinbrukeren i Min Bedrift, under APIs: En administrator finner brukernavnet der, og kan få tilsendt et nytt passord."
+_HINT_NB = "Sjekk maskinbrukeren i Min Bedrift, under APIs: En administrator finner brukernavnet der, og kan få tilsendt et nytt passord."
+_PRODUCT = "Add the Mobile Subscription Order API to the app in the developer portal."
+_PRODUCT_NB = "Legg Mobile Subscription Order API til appen i utviklerportalen."
 
+#: Name, status, level, and title, sentence and step in both languages.
 CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, str, str]]] = [
     (
-        "working",
+        "no call yet",
         status(),
+        "ok",
+        ("Working", "The access token is valid; no call has gone through yet.", ""),
+        ("Virker", "Tilgangstokenet er gyldig; ingen kall har gått gjennom ennå.", ""),
+    ),
+    (
+        "working",
+        called((201, {})),
         "ok",
         ("Working", "Calls go through to Telenor with a valid access token.", ""),
         ("Virker", "Kall går gjennom til Telenor med et gyldig tilgangstoken.", ""),
     ),
     (
-        "renewing",
-        status(state=TokenState.STALE, next_attempt_in_seconds=0.0),
-        "ok",
-        ("Working", "Calls go through to Telenor; a new access token is being fetched.", ""),
-        ("Virker", "Kall går gjennom til Telenor; et nytt tilgangstoken hentes.", ""),
+        "every call refused",
+        troubled(401, 45, code="40103"),
+        "bad",
+        (
+            "Not working",
+            "Telenor answers every call with 401, code 40103: no API product found. Since 10:05. 45 of the last 45 calls failed.",
+            _PRODUCT,
+        ),
+        (
+            "Virker ikke",
+            "Telenor svarer på alle kall med 401, kode 40103: appen har ikke noe API-produkt. Siden 10:05. 45 av de siste 45 kallene mislyktes.",
+            _PRODUCT_NB,
+        ),
+    ),
+    (
+        "some calls refused",
+        called(*[(401, {"code": "40103"})] * 3, (201, {})),
+        "warn",
+        (
+            "Working in part",
+            "Telenor answers some of the calls with 401, code 40103: no API product found. Since 10:11. 3 of the last 4 calls failed.",
+            _PRODUCT,
+        ),
+        (
+            "Virker delvis",
+            "Telenor svarer på noen av kallene med 401, kode 40103: appen har ikke noe API-produkt. Siden 10:11. 3 av de siste 4 kallene mislyktes.",
+            _PRODUCT_NB,
+        ),
+    ),
+    (
+        "a code that nobody knows",
+        troubled(403, 3, code="made-up"),
+        "bad",
+        (
+            "Not working",
+            "Telenor answers every call with 403, a code that is not known: the call is not allowed. Since 10:12. 3 of the last 3 calls failed.",
+            "See that the app has the Mobile Subscription Order API (developer portal), and which rights the machine user has (Min Bedrift, under APIs).",
+        ),
+        (
+            "Virker ikke",
+            "Telenor svarer på alle kall med 403, en kode som ikke er kjent: kallet er ikke tillatt. Siden 10:12. 3 av de siste 3 kallene mislyktes.",
+            "Se etter at appen har Mobile Subscription Order API (utviklerportalen), og hvilke rettigheter maskinbrukeren har (Min Bedrift, under APIs).",
+        ),
+    ),
+    (
+        "API out of reach",
+        troubled(502, 1, error="connection_refused"),
+        "bad",
+        (
+            "Not working",
+            "Every call fails: the API's host refused the connection. Since 10:12. One call failed.",
+            "Check upstream.url, the network and the firewall.",
+        ),
+        (
+            "Virker ikke",
+            "Alle kall mislykkes: API-ets vert avviste forbindelsen. Siden 10:12. Ett kall mislyktes.",
+            "Sjekk upstream.url, nettverket og brannmuren.",
+        ),
+    ),
+    (
+        "one slow call",
+        troubled(504, 1, error="http_response_timeout"),
+        "warn",
+        (
+            "Working in part",
+            "The last call failed: the API does not answer in time. Since 10:12. One call failed.",
+            "Look an order up before it is sent again. Contact Telenor if it lasts, and name the time and the request id.",
+        ),
+        (
+            "Virker delvis",
+            "Det siste kallet mislyktes: API-et svarte ikke i tide. Siden 10:12. Ett kall mislyktes.",
+            "Slå en bestilling opp før den sendes på nytt. Kontakt Telenor hvis det varer ved, og oppgi tidspunktet og forespørsels-ID-en.",
+        ),
     ),
     (
         "starting",
@@ -134,43 +231,13 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         "bad",
         (
             "Not working",
-            "Telenor refused the username or password at 10:12 (code 20).",
-            f"{_API_HINT} Next attempt at 10:14, or as soon as the credentials change.",
+            "English words for the log. Since 10:12.",
+            "Next attempt at 10:14, or as soon as the credentials change.",
         ),
         (
             "Virker ikke",
-            "Telenor avviste brukernavnet eller passordet kl. 10:12 (kode 20).",
-            f"{_API_HINT_NB} Neste forsøk kl. 10:14, eller så snart påloggingsopplysningene endres.",
-        ),
-    ),
-    (
-        "refused while nobody watches the credentials",
-        status(**NONE, last_failure=refused("22"), next_attempt_in_seconds=100.0),
-        "bad",
-        (
-            "Not working",
-            "Telenor refused client_id and client_secret at 10:12 (code 22).",
-            "Compare both with the app's page in the developer portal (developer.telenor.no, under Dashboard). Next attempt at 10:14.",
-        ),
-        (
-            "Virker ikke",
-            "Telenor avviste client_id og client_secret kl. 10:12 (kode 22).",
-            "Sammenlign begge med appens side i utviklerportalen (developer.telenor.no, under Dashboard). Neste forsøk kl. 10:14.",
-        ),
-    ),
-    (
-        "refused without a code",
-        status(**NONE, last_failure=refused(None), next_attempt_in_seconds=0.0),
-        "bad",
-        (
-            "Not working",
-            "Telenor refused the login at 10:12: Telenor gave no reason that the proxy knows.",
-            "Compare the app's two values with the developer portal, and the machine user's two with Min Bedrift, under APIs. A person's login, Telenor ID (formerly Connect ID) or Min Bedrift, works for neither. The next attempt is under way.",
-        ),
-        (
-            "Virker ikke",
-            "Telenor avviste innloggingen kl. 10:12: Telenor oppga ingen grunn som proxyen kjenner.",
-            "Sammenlign appens to verdier med utviklerportalen, og maskinbrukerens to med Min Bedrift, under APIs. En persons innlogging, Telenor ID (tidligere Connect ID) eller Min Bedrift, virker ikke her. Neste forsøk pågår.",
+            "Telenor avviste brukernavnet eller passordet kl. 10:12 (kode 20). Siden 10:12.",
+            f"{_HINT_NB} Neste forsøk kl. 10:14, eller så snart påloggingsopplysningene endres.",
         ),
     ),
     (
@@ -179,13 +246,13 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         "bad",
         (
             "Not working",
-            "Telenor refused the username or password on 14 Jan at 10:12 (code 20).",
-            f"{_API_HINT} Next attempt at 10:14.",
+            "English words for the log. Since 14 Jan, 10:12.",
+            "Next attempt at 10:14.",
         ),
         (
             "Virker ikke",
-            "Telenor avviste brukernavnet eller passordet 14. jan. kl. 10:12 (kode 20).",
-            f"{_API_HINT_NB} Neste forsøk kl. 10:14.",
+            "Telenor avviste brukernavnet eller passordet 14. jan. kl. 10:12 (kode 20). Siden 14. jan. kl. 10:12.",
+            f"{_HINT_NB} Neste forsøk kl. 10:14.",
         ),
     ),
     (
@@ -194,165 +261,39 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         "warn",
         (
             "Working, but the token cannot be renewed",
-            "Telenor refused the username or password at 10:12 (code 20). Calls go on with the present token until 10:17.",
-            f"{_API_HINT} Next attempt at 10:13.",
+            "English words for the log. Calls go on with the present token until it ends. Since 10:12.",
+            "Next attempt at 10:13.",
         ),
         (
             "Virker, men tokenet kan ikke fornyes",
-            "Telenor avviste brukernavnet eller passordet kl. 10:12 (kode 20). Kall fortsetter med det nåværende tokenet til 10:17.",
-            f"{_API_HINT_NB} Neste forsøk kl. 10:13.",
+            "Telenor avviste brukernavnet eller passordet kl. 10:12 (kode 20). Kall fortsetter med det nåværende tokenet til 10:17. Siden 10:12.",
+            f"{_HINT_NB} Neste forsøk kl. 10:13.",
         ),
     ),
     (
         "token endpoint out of reach",
         status(**unreachable()),
         "bad",
-        (
-            "Not working",
-            "No access token could be fetched at 10:12: no connection to the token endpoint came about.",
-            "Check upstream.url, the network and the firewall. Next attempt at 10:12:32.",
-        ),
+        ("Not working", "English words for the log. Since 10:12.", "Next attempt at 10:12:32."),
         (
             "Virker ikke",
-            "Det lot seg ikke gjøre å hente et tilgangstoken kl. 10:12: det ble ingen forbindelse til tokenendepunktet.",
+            "Det lot seg ikke gjøre å hente et tilgangstoken kl. 10:12: det ble ingen forbindelse til tokenendepunktet. Siden 10:12.",
             "Sjekk upstream.url, nettverket og brannmuren. Neste forsøk kl. 10:12:32.",
-        ),
-    ),
-    (
-        "API out of reach",
-        troubled(502, "connection_refused", 1),
-        "bad",
-        (
-            "Not working",
-            "The last call to the API failed at 10:12: the API's host refused the connection.",
-            "Check upstream.url, the network and the firewall. Each new call tries again.",
-        ),
-        (
-            "Virker ikke",
-            "Det siste kallet til API-et mislyktes kl. 10:12: API-ets vert avviste forbindelsen.",
-            "Sjekk upstream.url, nettverket og brannmuren. Hvert nytt kall prøver igjen.",
-        ),
-    ),
-    (
-        "one slow call",
-        troubled(504, "http_response_timeout", 1),
-        "warn",
-        (
-            "Working, but the last call failed",
-            "The last call to the API failed at 10:12: the API did not answer in time.",
-            "Contact Telenor if it lasts. Each new call tries again.",
-        ),
-        (
-            "Virker, men det siste kallet mislyktes",
-            "Det siste kallet til API-et mislyktes kl. 10:12: API-et svarte ikke i tide.",
-            "Kontakt Telenor hvis det varer ved. Hvert nytt kall prøver igjen.",
-        ),
-    ),
-    (
-        "slow calls in a row",
-        troubled(504, "http_response_timeout", 12),
-        "bad",
-        (
-            "Not working",
-            "12 calls to the API in a row have failed since 10:10: the API did not answer in time.",
-            "Contact Telenor if it lasts. Each new call tries again.",
-        ),
-        (
-            "Virker ikke",
-            "12 kall på rad til API-et har mislyktes siden 10:10: API-et svarte ikke i tide.",
-            "Kontakt Telenor hvis det varer ved. Hvert nytt kall prøver igjen.",
-        ),
-    ),
-    (
-        "errors of the API",
-        troubled(503, None, 3),
-        "warn",
-        (
-            "Working, but the API answers with errors",
-            "3 calls to the API in a row have failed since 10:12: the API answered 503.",
-            "Contact Telenor if it lasts.",
-        ),
-        (
-            "Virker, men API-et svarer med feil",
-            "3 kall på rad til API-et har mislyktes siden 10:12: API-et svarte 503.",
-            "Kontakt Telenor hvis det varer ved.",
         ),
     ),
     (
         "contended",
         status(contended=True),
-        "warn",
+        "bad",
         (
-            "Working, but tokens do not last",
-            "The API soon rejects each new token.",
-            "Another program may log in with the same machine user. Give each program a machine user of its own, or let them share one proxy.",
+            "Not working",
+            "The API soon rejects each new token, so calls get 401: most likely another program logs in with the same machine user.",
+            "Find the other program that logs in with this machine user and stop it, or give each a machine user of its own, or let them share one proxy.",
         ),
         (
-            "Virker, men tokenene varer ikke",
-            "API-et avviser hvert nytt token etter kort tid.",
-            "Et annet program logger kanskje inn med samme maskinbruker. Gi hvert program sin egen maskinbruker, eller la dem dele én proxy.",
-        ),
-    ),
-    (
-        "configuration refused",
-        configured(
-            ["oauth.scope: English words.", "limits: more of them.", "upstream.allowed_paths[0]: x"], []
-        ),
-        "warn",
-        (
-            "Working, but with the configuration of before",
-            "The configuration has changed, but cannot be used as it is now.",
-            "Correct oauth.scope, limits, upstream.allowed_paths[0]; the log's event configuration.refused says what is wrong.",
-        ),
-        (
-            "Virker, men med den tidligere konfigurasjonen",
-            "Konfigurasjonen er endret, men kan ikke brukes slik den er nå.",
-            "Rett oauth.scope, limits, upstream.allowed_paths[0]; hendelsen configuration.refused i loggen sier hva som er galt.",
-        ),
-    ),
-    (
-        "configuration unreadable",
-        configured(["The file /etc/x.yaml is no YAML."], []),
-        "warn",
-        (
-            "Working, but with the configuration of before",
-            "The configuration has changed, but cannot be used as it is now.",
-            "The log's event configuration.refused says what is wrong.",
-        ),
-        (
-            "Virker, men med den tidligere konfigurasjonen",
-            "Konfigurasjonen er endret, men kan ikke brukes slik den er nå.",
-            "Hendelsen configuration.refused i loggen sier hva som er galt.",
-        ),
-    ),
-    (
-        "restart needed",
-        configured([], ["listen.port", "upstream.ca_file"]),
-        "ok",
-        (
-            "Working",
-            "Calls go through to Telenor with a valid access token.",
-            "Restart the proxy to take up changes of listen.port, upstream.ca_file.",
-        ),
-        (
-            "Virker",
-            "Kall går gjennom til Telenor med et gyldig tilgangstoken.",
-            "Start proxyen på nytt for å ta i bruk endringer av listen.port, upstream.ca_file.",
-        ),
-    ),
-    (
-        "open to the network",
-        listening(host="0.0.0.0"),
-        "warn",
-        (
-            "Working, but open to the network",
-            "Whoever reaches 0.0.0.0:8080 can place orders in your company's name: no client key is asked for.",
-            "Set listen.client_key, or listen.host to 127.0.0.1. Restart the proxy to take up changes of log.format.",
-        ),
-        (
-            "Virker, men åpen for nettverket",
-            "Alle som når 0.0.0.0:8080, kan bestille i bedriftens navn: Ingen klientnøkkel kreves.",
-            "Sett listen.client_key, eller listen.host til 127.0.0.1. Start proxyen på nytt for å ta i bruk endringer av log.format.",
+            "Virker ikke",
+            "API-et avviser hvert nytt token etter kort tid, så kall får 401: Mest sannsynlig logger et annet program inn med samme maskinbruker.",
+            "Finn det andre programmet som logger inn med denne maskinbrukeren, og stopp det, gi hvert program sin egen maskinbruker, eller la dem dele én proxy.",
         ),
     ),
     (
@@ -361,51 +302,92 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         "off",
         (
             "Shutting down",
-            "2 calls are being finished; then the proxy ends.",
-            "Readiness is off, so send new calls to another instance.",
+            "The proxy finishes the calls in flight, and then it ends. Since 10:12.",
+            "Send new calls to another instance.",
         ),
         (
             "Avslutter",
-            "2 kall gjøres ferdig; så avslutter proxyen.",
-            "Proxyen melder seg som ikke klar, så send nye kall til en annen instans.",
-        ),
-    ),
-    (
-        "drained",
-        draining(0),
-        "off",
-        (
-            "Shutting down",
-            "No call is left; the proxy is about to end.",
-            "Readiness is off, so send new calls to another instance.",
-        ),
-        (
-            "Avslutter",
-            "Ingen kall gjenstår; proxyen er i ferd med å avslutte.",
-            "Proxyen melder seg som ikke klar, så send nye kall til en annen instans.",
+            "Proxyen gjør kallene som pågår, ferdig, og så avslutter den. Siden 10:12.",
+            "Send nye kall til en annen instans.",
         ),
     ),
 ]
 
+#: Status, and its one note in both languages.
+NOTES: list[tuple[dict[str, object], str, str]] = [
+    (
+        configured(
+            ["oauth.scope: English words.", "limits: more of them.", "upstream.allowed_paths[0]: x"], []
+        ),
+        "The configuration has changed, but cannot be used as it is now; the one before stays in force. Correct oauth.scope, limits, upstream.allowed_paths[0]; the log's event configuration.refused says what is wrong.",
+        "Konfigurasjonen er endret, men kan ikke brukes slik den er nå; den forrige gjelder fortsatt. Rett oauth.scope, limits, upstream.allowed_paths[0]; hendelsen configuration.refused i loggen sier hva som er galt.",
+    ),
+    (
+        configured(["The file /etc/x.yaml is no YAML."], []),
+        "The configuration has changed, but cannot be used as it is now; the one before stays in force. See what is wrong in the log's event configuration.refused.",
+        "Konfigurasjonen er endret, men kan ikke brukes slik den er nå; den forrige gjelder fortsatt. Hendelsen configuration.refused i loggen sier hva som er galt.",
+    ),
+    (
+        configured([], ["listen.port", "upstream.ca_file"]),
+        "Restart the proxy to take up changes of listen.port, upstream.ca_file.",
+        "Start proxyen på nytt for å ta i bruk endringer av listen.port, upstream.ca_file.",
+    ),
+    (
+        listening(host="0.0.0.0"),
+        "Whoever reaches 0.0.0.0:8080 can place orders in your company's name: no client key is asked for. Set listen.client_key, or listen.host to 127.0.0.1.",
+        "Alle som når 0.0.0.0:8080, kan bestille i bedriftens navn: Ingen klientnøkkel kreves. Sett listen.client_key, eller listen.host til 127.0.0.1.",
+    ),
+    (
+        status() | {"log": {"lost": 3, "reason": "No space left on device"}},
+        "3 lines of the log could not be written. See whether the disk is full, and whether something reads standard output.",
+        "3 linjer i loggen kunne ikke skrives. Se om disken er full, og om noe leser standard ut.",
+    ),
+    (
+        status() | {"limits": {"descriptors": 256, "clients": 92, "upstream": 100, "detail": "English."}},
+        "The process may have 256 files open, too few for its settings: it serves 92 clients at once, with 100 connections to the API. Raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; Docker: --ulimit nofile=), or lower limits.max_connections and upstream.max_connections.",
+        "Prosessen kan ha 256 filer åpne, for få for innstillingene: Den betjener 92 klienter samtidig, med 100 forbindelser til API-et. Hev den harde grensen (ulimit -Hn; systemd: LimitNOFILE=; Docker: --ulimit nofile=), eller senk limits.max_connections og upstream.max_connections.",
+    ),
+]
+
+
+async def test_what_else_somebody_should_know_has_its_note(tab: Tab) -> None:
+    """In both languages; it changes nothing about whether calls go through."""
+    statuses = [case[0] for case in NOTES]
+    assert await noted(tab, statuses) == [[case[1]] for case in NOTES]
+    assert await noted(tab, statuses, "nb") == [[case[2]] for case in NOTES]
+    assert {verdict["level"] for verdict in await judge(tab, statuses)} == {"ok"}
+    assert await noted(tab, [status() | {"limits": {"detail": None}, "log": {"lost": 0}}]) == [[]]
+
+
+async def test_the_page_says_what_the_proxy_says(tab: Tab) -> None:
+    """In English, word for word: what `telenor-proxy status` prints and an alert tells is on the page."""
+    statuses: list[Any] = [case[1] for case in CASES]
+    for told, found in zip(statuses, await judge(tab, statuses), strict=True):
+        headline = told["headline"]
+        assert found["title"] == headline["title"]
+        assert found["sentence"].startswith(headline["what"])
+        assert found["step"].startswith(headline["step"])
+        assert headline["text"] == f"{headline['title']}. {headline['what']} {headline['step']}".strip()
+
 
 @pytest.mark.parametrize("language", ["en", "nb"])
 async def test_each_state_has_its_verdict(tab: Tab, language: str) -> None:
-    """Level, headline, sentence and next step."""
+    """Level, title, sentence and next step."""
     verdicts = await judge(tab, [case[1] for case in CASES], language)
     for (name, _, level, english, norwegian), found in zip(CASES, verdicts, strict=True):
-        headline, sentence, step = english if language == "en" else norwegian
-        expected = {"level": level, "headline": headline, "sentence": sentence, "step": step}
-        assert found == expected, name
+        title, sentence, step = english if language == "en" else norwegian
+        expected = {"level": level, "title": title, "sentence": sentence, "step": step}
+        assert {key: found[key] for key in expected} == expected, name
 
 
 async def test_a_proxy_that_does_not_answer(tab: Tab) -> None:
     """Alarming if it came unexpectedly, in order if it was shutting down; it says when the last answer came, if one did."""
     gone, ended = await judge(tab, [status(), draining(1)], silent=True)
     assert gone["level"] == "bad"
-    assert gone["headline"] == "The proxy does not answer"
+    assert gone["title"] == "The proxy does not answer"
     assert gone["sentence"] == "Its last answer came at 10:12."
     assert ended["level"] == "off"
-    assert ended["headline"] == "Shut down"
+    assert ended["title"] == "Shut down"
     (never,) = await judge(tab, [None], "nb", silent=True)  # type: ignore[list-item] # no answer yet
     assert never["sentence"] == "Den har ikke svart siden denne siden ble åpnet."
 
@@ -425,8 +407,8 @@ async def test_a_proxy_that_does_not_answer(tab: Tab) -> None:
 async def test_only_an_open_listener_is_warned_of(tab: Tab, listen: dict[str, str], *, is_open: bool) -> None:
     """Loopback, a Unix socket and a client key keep others out; the page judges that as the settings themselves do."""
     status = listening(**listen)
-    (found,) = await judge(tab, [status])
-    assert (found["level"] == "warn") is is_open
+    (found,) = await noted(tab, [status])
+    assert bool(found) is is_open
     assert (
         load(
             None, ENVIRONMENT | {f"TELENOR_PROXY_LISTEN__{k.upper()}": v for k, v in listen.items()}
@@ -437,9 +419,12 @@ async def test_only_an_open_listener_is_warned_of(tab: Tab, listen: dict[str, st
 
 async def test_a_bad_token_matters_more_than_bad_calls(tab: Tab) -> None:
     """Without a token no call reaches the API, so what was wrong with calls before is old news."""
-    both = troubled(502, "dns_error", 3) | {"token": status(**unreachable())["token"]}
-    (verdict,) = await judge(tab, [both])
-    assert "No access token" in verdict["sentence"]
+    stage = Stage()
+    for _ in range(3):
+        stage.call(502, error="dns_error")
+    stage.token_is(**unreachable())
+    (verdict,) = await judge(tab, [stage.report.status()], "nb")
+    assert "hente et tilgangstoken" in verdict["sentence"]
 
 
 async def test_whatever_fails_has_whole_sentences_in_both_languages(tab: Tab) -> None:
@@ -467,14 +452,38 @@ async def test_whatever_fails_has_whole_sentences_in_both_languages(tab: Tab) ->
     for one, other in zip(english, norwegian, strict=True):
         for verdict in (one, other):
             text = " ".join(verdict.values())
-            assert not any(
-                word in text for word in ("{", "undefined", "NaN", "null", "English", "function")
-            ), text
+            assert not any(word in text for word in ("{", "undefined", "NaN", "null", "function")), text
+        assert "English" not in " ".join(other.values())
+        for verdict in (one, other):
             assert verdict["sentence"].endswith(".")
             assert verdict["step"].endswith(".")
         assert one["level"] == other["level"]
         assert one["sentence"] != other["sentence"]
         assert one["step"] != other["step"]
+
+
+async def test_whatever_calls_get_is_said_in_both_languages(tab: Tab) -> None:
+    """Each code, each status and each error, in a row, in part and once: whole sentences, none in English only."""
+    answers: list[tuple[int, dict[str, Any]]] = [
+        *((known.status, {"code": code}) for code, known in codes.GATEWAY.items()),
+        *((status_code, {}) for status_code in (400, 401, 403, 404, 429, 500, 503)),
+        *((502, {"error": error}) for error in FAULTS),
+        (403, {"error": "client-key", "refused": True}),
+        (429, {"error": "http_request_denied"}),
+    ]
+    statuses = [
+        called(*calls)
+        for answer in answers
+        for calls in ([answer] * 3, [(200, {}), answer, answer, (200, {})], [answer])
+    ]
+    english, norwegian = await judge(tab, statuses), await judge(tab, statuses, "nb")
+    for one, other in zip(english, norwegian, strict=True):
+        assert one["level"] == other["level"]
+        for name in ("title", "sentence", "step"):
+            assert one[name] != other[name] or not one[name]
+            assert not any(word in other[name] for word in ("{", "undefined", "null")), other
+        assert one["sentence"].endswith(".")
+        assert other["sentence"].endswith(".")
 
 
 async def test_languages_are_chosen_as_the_browser_prefers(tab: Tab) -> None:

@@ -12,8 +12,11 @@ import pytest
 
 import proxy
 from proxy import faults
+from proxy.admin import headline
+from proxy.admin.calls import State
+from proxy.admin.headline import CAUSES
 from proxy.errors import KINDS
-from proxy.tokens import diagnosis
+from proxy.tokens import codes, diagnosis
 from proxy.tokens.values import TokenState
 
 PACKAGE = Path(proxy.__file__).parent
@@ -21,6 +24,8 @@ ASSETS = PACKAGE / "admin" / "assets"
 WORDS: dict[str, dict[str, Any]] = json.loads((ASSETS / "words.json").read_text("utf-8"))
 SOURCES = {path.name: path.read_text("utf-8") for path in ASSETS.iterdir() if path.suffix in {".js", ".html"}}
 LANGUAGES = ("en", "nb")
+#: What the proxy says in English by itself, in Norwegian.
+SAID: dict[str, str] = WORDS["said"]
 
 #: Names and numbers that are the same in both languages.
 SAME = {
@@ -36,14 +41,10 @@ SAME = {
 }
 #: Words whose keys the scripts put together.
 FAMILIES = (
-    "headline.",
-    "why.",
-    "do.",
     "error.",
     "result.",
     "token.state.",
     "unit.",
-    "say.refused.",
     "at.",
     "since.",
     "latency.p",
@@ -83,12 +84,11 @@ def test_plurals_have_both_forms() -> None:
 
 
 def test_every_error_code_of_the_token_endpoint_has_a_cause() -> None:
-    """Those that `diagnose` knows, no more and no less; each cause says why and what to do, in both languages."""
+    """Those that `diagnose` knows, no more and no less; each cause says why and what to do."""
     assert WORDS["codes"].keys() == diagnosis._KNOWN.keys()
     for cause in {*WORDS["codes"].values(), "unnamed"}:
-        for language in LANGUAGES:
-            assert f"why.{cause}" in WORDS[language]
-            assert f"do.{cause}" in WORDS[language]
+        assert f"why.{cause}" in SAID
+        assert f"do.{cause}" in SAID
 
 
 def test_codes_that_mean_the_same_have_one_cause() -> None:
@@ -129,9 +129,25 @@ def test_every_reason_has_words() -> None:
     for reason in reasons() - TOLD_OTHERWISE:
         assert reason in steps, reason
     for reason, step in steps.items():
-        for language in LANGUAGES:
-            assert f"why.{reason}" in WORDS[language]
-            assert f"do.{step}" in WORDS[language]
+        assert f"why.{reason}" in SAID
+        assert f"do.{step}" in SAID
+
+
+def test_every_headline_has_words() -> None:
+    """Each cause has a sentence, each state a title, each code, status and error its clause and its step."""
+    told = {"token_failed", "renewal_failed"}  # by code or reason, as above
+    assert {f"what.{cause}" for cause in CAUSES if cause not in told} == keys("what.")
+    assert {f"title.{state}" for state in State} <= keys("title.")
+    names = {*codes.GATEWAY, *map(str, headline.BY_STATUS)}
+    assert {f"meaning.{name}" for name in names} == keys("meaning.")
+    steps = {*names, *headline._STEPS, "draining", "contended"}
+    assert {f"step.{name}" for name in steps} == keys("step.")
+    assert {f"error.{error}" for error in headline._BY_ERROR} <= WORDS["nb"].keys()
+
+
+def keys(family: str) -> set[str]:
+    """Give the keys of a family of what the proxy says."""
+    return {key for key in SAID if key.startswith(family)}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -154,12 +170,14 @@ def test_what_the_page_asks_for_is_there() -> None:
     asked = {key for text in SOURCES.values() for key in re.findall(r'\bt\(\s*"([\w.-]+)"', text)}
     asked |= set(re.findall(r'data-words="([^"]+)"', SOURCES["page.html"]))
     assert len(asked) > 50
-    assert asked <= WORDS["en"].keys()
+    assert asked <= WORDS["en"].keys() | SAID.keys()
 
 
 def test_no_words_are_left_over() -> None:
     """What no script and no element asks for is not kept."""
     everything = "".join(SOURCES.values())
+    families = ("what.", "title.", "meaning.", "step.", "answer.", "why.", "do.", "say.refused.")
+    assert [key for key in SAID if f'"{key}"' not in everything and not key.startswith(families)] == []
     for key in WORDS["en"]:
         assert (
             f'"{key}"' in everything

@@ -32,9 +32,10 @@ class FakeReport:
         """Why not."""
         return self.problem
 
-    def status(self) -> dict[str, object]:
+    def status(self, *, history: bool = False) -> dict[str, object]:
         """Everything."""
-        return {"ready": self.problem is None, "token": {"state": "fresh", "expires_in_seconds": 1.5}}
+        token = {"state": "fresh", "expires_in_seconds": 1.5}
+        return {"ready": self.problem is None, "token": token} | ({"history": {}} if history else {})
 
     def metrics(self) -> bytes:
         """Everything, for Prometheus."""
@@ -95,6 +96,10 @@ async def test_the_status_is_json(client: TestClient[Request, Application], repo
     async with client.get("/status") as answer:
         assert answer.content_type == "application/json"
         assert await answer.json() == report.status()
+    async with client.get("/status?history=1") as answer:
+        assert await answer.json() == report.status(history=True)
+    async with client.get("/status?history=0") as answer:
+        assert "history" not in await answer.json()
 
 
 async def test_the_page_is_html(client: TestClient[Request, Application]) -> None:

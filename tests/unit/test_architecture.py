@@ -42,6 +42,7 @@ MAY_IMPORT: Final = {
         "rotation",
         "sandbox",
         "settings",
+        "standing",
     },
     "demo": {"app", "errors", "logs", "sandbox", "settings"},
     "app": {
@@ -68,7 +69,9 @@ MAY_IMPORT: Final = {
     },
     "opening": {"clock", "errors", "forward", "network", "settings", "starting"},
     "check": {"descriptors", "errors", "faults", "network", "settings", "starting", "threads", "tokens"},
-    "healthcheck": {"settings"},
+    "healthcheck": {"inquiry", "settings"},
+    "standing": {"inquiry", "settings"},
+    "inquiry": {"settings"},
     "forward": {"clients", "clock", "errors", "faults", "http1", "network", "pacing", "records", "settings"},
     "clients": {"clock", "errors", "pacing", "records", "secret", "settings"},
     "pacing": {"clock", "errors"},
@@ -106,6 +109,8 @@ PURE: Final = {
     "clients.login": set[str](),
     "clients.register": {"hashlib"},
     "clients.usage": {"dataclasses"},
+    "admin.calls": {"enum"},
+    "admin.headline": set[str](),
     "tokens.values": {"dataclasses", "enum"},
     "tokens.codes": {"re"},
     "tokens.coding": {"brotli", "zlib"},
@@ -236,6 +241,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
         "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
+        "standing": {"time.gmtime", "time.strftime"},  # shows a time that `/status` gave
         "output": {"time.monotonic"},  # how often trouble is told
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
@@ -319,4 +325,11 @@ def test_only_commands_print() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert {room(module) for module in printing} <= {"cli", "check", "demo", "healthcheck", "sandbox"}
+    assert {room(module) for module in printing} <= {
+        "cli",
+        "check",
+        "demo",
+        "healthcheck",
+        "sandbox",
+        "standing",
+    }

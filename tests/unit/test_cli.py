@@ -10,9 +10,10 @@ import pytest
 
 import proxy
 from proxy.cli import _parser, main
+from proxy.network import transport
 from proxy.settings.catalogue import SETTINGS
 
-COMMANDS = ("serve", "check", "healthcheck", "sandbox", "sandbox-control", "demo")
+COMMANDS = ("serve", "check", "healthcheck", "status", "sandbox", "sandbox-control", "demo")
 
 
 def usage_error(*words: str) -> int:
@@ -37,6 +38,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         ("serve", ["--config FILE"]),
         ("check", ["--config FILE", "--offline", "--json", "--settings"]),
         ("healthcheck", ["--config FILE", "--wait SECONDS"]),
+        ("status", ["--config FILE", "--json"]),
         ("sandbox", ["--host HOST", "--port PORT", "--tls"]),
         ("sandbox-control", ["--url URL", "--ca-file CA_FILE"]),
         ("demo", ["--port PORT"]),
@@ -52,9 +54,11 @@ def test_each_command_has_its_options(
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--version` ends with 0 and names command and version."""
+    """`--version` ends with 0 and names command and version, and below it what connections are made of."""
     assert usage_error("--version") == 0
-    assert capsys.readouterr().out == f"telenor-proxy {proxy.__version__}\n"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"telenor-proxy {proxy.__version__}"
+    assert second == ", ".join(transport.foundations().values())
 
 
 @pytest.mark.parametrize(

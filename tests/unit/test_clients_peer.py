@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import socket
 import ssl
@@ -29,10 +28,6 @@ class Made(asyncio.Transport):
         super().__init__(known)
 
 
-def _same(witness: Witness) -> Witness:
-    return witness
-
-
 class Witness(asyncio.Protocol):
     """Notes what the connection says of its client, as soon as there is one."""
 
@@ -51,8 +46,7 @@ async def test_a_client_on_tcp_has_its_ip_address() -> None:
     for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
         witness = Witness()
         try:
-            server = serving.Server(functools.partial(_same, witness), await serving.bind([host], 0))
-            await server.start()
+            server = await serving.serve(lambda witness=witness: witness, host, 0)  # type: ignore[misc]
         except OSError:
             pytest.skip(f"{host} is not there")
         with contextlib.closing(server), socket.socket(family) as client:
@@ -67,9 +61,7 @@ async def test_a_client_on_a_unix_socket_has_user_and_process(tmp_path: Path) ->
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         listening.setblocking(False)
-        listening.listen()
-        server = serving.Server(lambda: witness, [listening])
-        await server.start()
+        server = await serving.serve_unix(lambda: witness, listening)
         with contextlib.closing(server), socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "s"))
             assert await asyncio.wait_for(witness.seen, 5) == (f"{os.getuid()}:{os.getpid()}", ())
@@ -86,8 +78,7 @@ async def test_a_client_with_a_certificate_has_its_names() -> None:
     authority.configure_trust(client_side)
     authority.issue_cert("ERP.internal", "shop.internal", common_name="other").configure_cert(client_side)
     witness = Witness()
-    server = serving.Server(lambda: witness, await serving.bind(["127.0.0.1"], 0))
-    await server.start(server_side)
+    server = await serving.serve(lambda: witness, "127.0.0.1", 0, tls=server_side)
     with contextlib.closing(server):
         port = server.sockets[0].getsockname()[1]
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_side)

@@ -82,6 +82,8 @@ def everything() -> Metrics:
     metrics(RECORD)
     metrics(RECORD._replace(method=None, path=None, status=400, error="malformed-request", refused=True))
     metrics(RECORD._replace(status=0, error="client_left", attempts=2, token_seconds=0.5))
+    metrics(RECORD._replace(status=401, code="made-up"))
+    metrics(RECORD._replace(status=451))
     for kind in errors.KINDS:
         refused = is_refusal(kind)
         error = kind.name if refused else kind.word
@@ -120,10 +122,12 @@ def test_every_label_is_of_a_short_closed_list() -> None:
                 request_id=f"id-{number}", path=f"/orders/{number}", client_address=f"1000:{number}"
             )
         )
+        metrics(RECORD._replace(status=401, code=f"made-up-{number}"))
+        metrics(RECORD._replace(status=430 + number % 50))
     text = metrics.exposition().decode()
     assert len(text.splitlines()) == size
     assert {label for _, *labels in before for label in labels} <= {
-        "asked", "cause", "client", "code", "error", "le", "method", "python", "reason", "result", "state", "status_class", "version",
+        "asked", "cause", "client", "code", "error", "le", "method", "python", "reason", "result", "state", "status", "status_class", "version",
     }  # fmt: skip
     for secretive in ("4799885577", "/orders", "id-1"):
         assert secretive not in text
@@ -148,6 +152,27 @@ def test_requests_are_counted_by_method_and_class(
     for _ in range(3):
         metrics(RECORD._replace(method=method, status=status))
     assert value(metrics, "telenor_proxy_requests_total", **labels) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "labels"),
+    [
+        (401, "40103", {"status": "401", "code": "40103"}),
+        (401, "hunter2", {"status": "401", "code": "other"}),
+        (503, None, {"status": "503", "code": "none"}),
+        (599, None, {"status": "5xx", "code": "none"}),
+        (418, None, {"status": "4xx", "code": "none"}),
+    ],
+)
+def test_errors_of_the_api_are_counted_by_status_and_code(
+    status: int, code: str | None, labels: dict[str, str]
+) -> None:
+    """Both from a closed list. Answers of the proxy's own are no errors of the API."""
+    metrics = Metrics()
+    metrics(RECORD._replace(status=status, code=code))
+    metrics(RECORD._replace(status=status, error="path-not-allowed", refused=True))
+    assert value(metrics, "telenor_proxy_upstream_errors_total", **labels) == 1
+    assert value(Metrics(), "telenor_proxy_upstream_errors_total", status="401", code="40103") == 0
 
 
 def test_durations_are_counted_in_buckets() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
-from proxy.admin.report import Report, TokenWitness
+from proxy.admin.report import ORDERS_KEPT, Report, TokenWitness
 from proxy.records import Record
 from proxy.settings import judge
 from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
@@ -127,7 +127,7 @@ def test_the_status_tells_everything(proxy: Proxy) -> None:
     assert told["started_at"] == told["now"] == proxy.clock.wall()
     assert told["token"]["state"] == "fresh"
     assert told["token"]["expires_in_seconds"] == 100.5
-    assert told["clients"] == {"connections": 2, "in_flight": 1}
+    assert told["clients"] == {"connections": 2, "in_flight": 1, "by_name": []}
     assert told["upstream"] == {"in_use": 1, "idle": 3}
     assert told["last_failures"] == []
     assert told["settings"]["listen.port"] == 8080
@@ -148,10 +148,11 @@ def test_requests_are_counted_by_class(proxy: Proxy) -> None:
 
 
 def test_nothing_secret_and_nothing_of_a_customers_is_told(proxy: Proxy) -> None:
-    """No credential, no key, no path: a path may hold a phone number."""
+    """No credential, no key, and no path, which may hold a phone number, but of an order to look up."""
     proxy.becomes(TokenState.EXPIRED, last_failure=FAILURE)
     proxy.report(RECORD)
-    proxy.report(RECORD._replace(status=502, error="dns_error"))
+    proxy.report(RECORD._replace(status=502, error="dns_error", outcome="not_sent"))
+    proxy.report(RECORD._replace(method="GET", status=502, error="dns_error", outcome="unknown"))
     proxy.report(RECORD._replace(status=403, error="path-not-allowed", refused=True))
     text = json.dumps(status(proxy))
     for secretive in ("hunter2", "4799885577", "/orders"):
@@ -200,42 +201,135 @@ def test_memory_does_not_grow_with_failures(proxy: Proxy) -> None:
     assert "f-0" not in ids
 
 
-# --- trouble at the API -----------------------------------------------------------------------------------------------
+# --- the headline -----------------------------------------------------------------------------------------------------
 
 
-async def test_trouble_at_the_api_is_told_until_a_call_succeeds(proxy: Proxy) -> None:
-    """Since when, how often and how calls failed there; a good answer ends it."""
-    assert status(proxy)["upstream_trouble"] is None
+def test_the_headline_is_told(proxy: Proxy) -> None:
+    """In `/status` and in the metrics, the same sentence."""
+    proxy.becomes(TokenState.FRESH)
+    for _ in range(45):
+        proxy.report(RECORD._replace(status=401, code="40103"))
+    told = status(proxy)["headline"]
+    assert told["state"] == "not_working"
+    assert "40103" in told["text"]
+    assert told["text"] == f"{told['title']}. {told['what']} {told['step']}"
+    assert (told["since"], told["failed"], told["calls"]) == (proxy.clock.wall(), 45, 45)
+    text = proxy.report.metrics().decode()
+    assert 'telenor_proxy_working{state="not_working"} 1.0' in text
+    assert 'telenor_proxy_working{state="working"} 0.0' in text
+    assert f'telenor_proxy_headline{{state="not_working",text="{told["text"]}"}} 1.0' in text
+
+
+async def test_it_says_since_when(proxy: Proxy) -> None:
+    """Since the first failed renewal, or since tokens are lost in a row; and since when all is well again."""
+    witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
+    witness.report = proxy.report
     began = proxy.clock.wall()
-    proxy.report(RECORD._replace(status=502, error="dns_error"))
-    await proxy.clock.advance(10)
-    proxy.report(RECORD._replace(status=503))
-    assert status(proxy)["upstream_trouble"] == {
-        "since": began,
-        "at": began + 10,
-        "error": "api_error",
-        "status": 503,
-        "calls": 2,
+    for _ in range(3):
+        witness.renewal_failed("startup", "refused")
+        await proxy.clock.advance(30)
+    proxy.becomes(TokenState.EMPTY, last_failure=FAILURE)
+    assert status(proxy)["headline"]["since"] == began
+    witness.renewed("startup", 0.2)
+    proxy.becomes(TokenState.FRESH)
+    assert status(proxy)["headline"]["since"] == began + 90
+    await proxy.clock.advance(30)
+    proxy.becomes(TokenState.FRESH, contended=True, contended_since=proxy.clock.wall())
+    await proxy.clock.advance(30)
+    assert status(proxy)["headline"]["since"] == began + 120
+    proxy.becomes(TokenState.FRESH)
+    assert status(proxy)["headline"]["since"] == began + 150
+    proxy.report.draining = True
+    assert status(proxy)["headline"]["cause"] == "draining"
+    assert status(proxy)["headline"]["since"] == began + 150
+
+
+def test_refused_credentials_are_told_until_a_login_succeeds(proxy: Proxy) -> None:
+    """A passing fault after a refusal hides it from no alert; a new token ends it."""
+    witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
+    witness.report = proxy.report
+    seen = []
+    for reason in ("timeout", "refused", "timeout", None, "timeout"):
+        if reason is None:
+            witness.renewed("asked", 0.2)
+        else:
+            witness.renewal_failed("startup", reason)
+        seen.append("telenor_proxy_credentials_refused 1.0" in proxy.report.metrics().decode())
+    assert seen == [False, True, True, False, False]
+
+
+# --- orders to look up ------------------------------------------------------------------------------------------------
+
+
+def test_orders_that_may_have_been_placed_are_a_list_of_their_own(proxy: Proxy) -> None:
+    """113 of them, and 200 calls that failed or were refused after them: none drops out."""
+    for number in range(113):
+        proxy.report(
+            RECORD._replace(
+                request_id=f"o-{number}",
+                status=502,
+                error="connection_terminated",
+                outcome="unknown",
+                client="erp",
+            )
+        )
+    for _ in range(200):
+        proxy.report(RECORD._replace(status=403, error="path-not-allowed", refused=True))
+        proxy.report(RECORD._replace(status=502, error="dns_error", outcome="not_sent"))
+        proxy.report(RECORD._replace(method="GET", status=502, error="dns_error", outcome="unknown"))
+    told = status(proxy)
+    assert told["unknown_orders_counted"] == 113
+    assert [order["request_id"] for order in told["unknown_orders"]] == [
+        f"o-{number}" for number in reversed(range(113))
+    ]
+    assert told["unknown_orders"][0] == {
+        "at": proxy.clock.wall(),
+        "client": "erp",
+        "request_id": "o-112",
+        "method": "POST",
+        "path": "/orders/4799885577",
+        "status": 502,
+        "error": "connection_terminated",
     }
-    proxy.report(RECORD)
-    assert status(proxy)["upstream_trouble"] is None
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        RECORD._replace(status=403, error="path-not-allowed", refused=True),
-        RECORD._replace(status=499, error="client_left"),
-        RECORD._replace(status=503, error="destination_unavailable"),  # no token
-    ],
-)
-def test_what_is_not_the_apis_fault_is_no_trouble_there(proxy: Proxy, record: Record) -> None:
-    """Refused requests, clients that left and missing tokens begin no trouble, and end none."""
-    proxy.report(record)
-    assert status(proxy)["upstream_trouble"] is None
-    proxy.report(RECORD._replace(status=504, error="http_response_timeout"))
-    proxy.report(record)
-    assert status(proxy)["upstream_trouble"]["calls"] == 1
+def test_the_list_is_bounded_and_the_count_is_not(proxy: Proxy) -> None:
+    """The newest are kept; how many there were is still told."""
+    for number in range(ORDERS_KEPT + 7):
+        proxy.report(RECORD._replace(request_id=f"o-{number}", status=0, error="x", outcome="unknown"))
+    told = status(proxy)
+    assert len(told["unknown_orders"]) == ORDERS_KEPT
+    assert told["unknown_orders"][0]["request_id"] == f"o-{ORDERS_KEPT + 6}"
+    assert told["unknown_orders_counted"] == ORDERS_KEPT + 7
+
+
+# --- parts of others --------------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_told_when_it_is_asked_for(proxy: Proxy) -> None:
+    """It is most of the whole, and only the page needs it."""
+    assert "history" not in proxy.report.status()
+    assert "history" in proxy.report.status(history=True)
+
+
+def test_other_parts_have_their_say(proxy: Proxy) -> None:
+    """Lines of the log that were lost, what limits the connections, and who calls."""
+    caller = {"name": "erp", "calls": 2, "refused": 1, "last_call_at": 5.0, "keys": []}
+    report = Report(
+        proxy.report.settings,
+        proxy.clock,
+        Metrics(),
+        History(proxy.clock.now()),
+        token_status=lambda: EMPTY,
+        clients=lambda: {"connections": 0, "in_flight": 0, "by_name": [caller]},
+        upstream=dict,
+        log=lambda: {"lost": 3},
+        limits=lambda: {"detail": None},
+    )
+    told: Any = report.status()
+    assert told["log"] == {"lost": 3}
+    assert told["limits"] == {"detail": None}
+    assert told["clients"]["by_name"] == [caller]
 
 
 def test_metrics_are_those_of_the_proxy(proxy: Proxy) -> None:

@@ -70,16 +70,17 @@ function tick() {
 const COLOURS = { ok: "#1f9d5c", busy: "#3b7ddd", warn: "#d08700", bad: "#d93a3a", off: "#7b8494" };
 
 function showVerdict() {
-  const { level, headline, sentence, step } = verdict(seen.status, say, isSilent(), now());
+  const { level, title, sentence, step } = verdict(seen.status, say, isSilent(), now());
   byId("verdict").dataset.level = level;
   byId("sign").setAttribute("href", `#icon-${level}`);
-  put("headline", say.t(headline));
+  put("headline", title);
   put("sentence", sentence);
   put("step", step);
+  put("facts", isSilent() ? "" : facts(seen.status, say));
   if (isSilent()) put("again", "");
   document.body.classList.toggle("silent", isSilent());
   put("live-words", say.t(seen.unanswered > 0 ? "live.retrying" : seen.status === null ? "live.asking" : "live"));
-  document.title = `${say.t(headline)} · telenor-proxy`;
+  document.title = `${title} · telenor-proxy`;
   const disc = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${COLOURS[level]}"/></svg>`;
   const icon = `data:image/svg+xml,${encodeURIComponent(disc)}`;
   if (byId("icon").getAttribute("href") !== icon) byId("icon").setAttribute("href", icon);
@@ -262,6 +263,69 @@ function aboutSending({ refused, attempts, outcome, method }) {
   return outcome === "unknown" && !SAFE.has(method) ? [`${say.t("failures.unknown")} · ${sent}`, "unknown"] : [sent, ""];
 }
 
+function showNotes(status) {
+  const told = notes(status, say);
+  byId("notes").hidden = told.length === 0;
+  renew("notes", told, () =>
+    told.map((text) => {
+      const sign = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      sign.setAttribute("class", "sign");
+      sign.setAttribute("aria-hidden", "true");
+      const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+      use.setAttribute("href", "#icon-warn");
+      sign.append(use);
+      return make("li", {}, sign, make("span", { text }));
+    }),
+  );
+}
+
+/** Orders that Telenor may have placed. What they are is in the log, and in the application that sent them. */
+function showOrders({ unknown_orders: orders, unknown_orders_counted: counted, now: instant }) {
+  byId("orders").hidden = orders.length === 0;
+  if (orders.length === 0) return;
+  put("orders-title", say.t("orders.title", { n: counted }));
+  put("orders-older", counted > orders.length ? say.t("orders.older", { n: orders.length }) : "");
+  byId("orders-table").classList.toggle("unnamed", orders.every(({ client }) => client === null));
+  renew("orders-rows", [orders, dayOf(instant)], () =>
+    orders.map(({ at, client, method, path, request_id: id }) =>
+      make(
+        "tr",
+        {},
+        make("td", { className: "when", text: momentOf(at, instant) }),
+        make("td", { className: "client", text: client ?? "–" }),
+        make(
+          "td",
+          {},
+          make("span", { className: "method", text: method }),
+          " ",
+          make("span", { className: "path", text: path ?? "" }),
+          make("code", { className: "narrow", text: id }),
+        ),
+        make("td", { className: "roomy" }, make("code", { text: id })),
+        make("td", { className: "roomy next", text: say.t("orders.step") }),
+      ),
+    ),
+  );
+}
+
+function showCallers({ clients: { by_name: callers }, now: instant }) {
+  byId("callers").hidden = callers.length === 0;
+  const moment = (at) => (at === null ? say.t("callers.never") : momentOf(at, instant));
+  renew("callers-rows", [callers, dayOf(instant)], () =>
+    callers.map(({ name, calls, refused, last_call_at: last, keys }) =>
+      make(
+        "tr",
+        {},
+        make("th", { scope: "row", text: name }),
+        make("td", { text: say.count(calls) }),
+        make("td", { text: say.count(refused), className: refused === 0 ? "zero" : "" }),
+        make("td", { text: moment(last), className: "when" }),
+        make("td", { text: keys.map(({ position, last_used_at: used }) => `${position}: ${moment(used)}`).join("\n"), className: "keys" }),
+      ),
+    ),
+  );
+}
+
 function showFailures({ last_failures: failures, now: instant }) {
   byId("failures-none").hidden = failures.length > 0;
   byId("failures-table").hidden = failures.length === 0;
@@ -334,6 +398,9 @@ function show() {
   showVerdict();
   const { status } = seen;
   if (status !== null && seen.unanswered === 0) {
+    showNotes(status);
+    showOrders(status);
+    showCallers(status);
     showToken(status);
     showConnections(status);
     showCalls(status);
@@ -356,7 +423,7 @@ async function ask() {
   asking = true;
   clearTimeout(timer);
   try {
-    const answer = await fetch("status", { cache: "no-store", redirect: "error", signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch("status?history=1", { cache: "no-store", redirect: "error", signal: AbortSignal.timeout(PATIENCE) });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     seen.status = await answer.json();
     seen.at = performance.now();

@@ -1,5 +1,11 @@
-// Is it working? One verdict from what `/status` says: a level, a headline, a sentence, and what to do next.
-// Pure. Only words of the dictionary, numbers and times get into it; of what the proxy says in English, nothing.
+// Is it working? The proxy judges, in the `headline` of `/status`; this writes it down for the reader: a level, a title, a sentence,
+// what to do next, and since when. In English these are the proxy's own words; in Norwegian they are written anew, by the headline's names.
+// Only when there is no answer does the page judge by itself.
+// Pure. Only words, numbers and times get into it.
+
+const LEVELS = { working: "ok", impaired: "warn", not_working: "bad" };
+/** Causes that are over by themselves, or are the end. */
+const OTHER_LEVELS = { starting: "busy", fetching: "busy", draining: "off" };
 
 /** What to do when no token could be had, by the reason's word; for refused credentials the cause's own words say it. */
 const AFTER_REASON = {
@@ -29,48 +35,6 @@ const AFTER_REASON = {
   unexpected_answer: "in_between",
 };
 
-/** What to do when calls fail at the API, by the proxy error type (RFC 9209). */
-const AFTER_ERROR = {
-  dns_error: "dns",
-  connection_refused: "network",
-  destination_ip_unroutable: "network",
-  tls_certificate_error: "tls",
-  tls_protocol_error: "network",
-  connection_timeout: "firewall",
-  http_protocol_error: "in_between",
-  "company-proxy-not-found": "company_proxy",
-  "company-proxy-unreachable": "company_proxy",
-  "company-proxy-not-trusted": "company_proxy_ca",
-  "company-proxy-tls": "company_proxy",
-  "company-proxy-broke-off": "company_proxy_allow",
-  "company-proxy-answer-unreadable": "company_proxy",
-  "company-proxy-login": "company_proxy_login",
-  "company-proxy-denied": "company_proxy_allow",
-  "company-proxy-failed": "company_proxy_reach",
-  "company-proxy-timeout": "company_proxy",
-};
-
-/** Errors that every next call will meet too, until somebody does something. */
-const LASTING = new Set([
-  "dns_error",
-  "connection_refused",
-  "destination_ip_unroutable",
-  "tls_certificate_error",
-  "tls_protocol_error",
-  "connection_timeout",
-  "company-proxy-not-found",
-  "company-proxy-unreachable",
-  "company-proxy-not-trusted",
-  "company-proxy-tls",
-  "company-proxy-broke-off",
-  "company-proxy-answer-unreadable",
-  "company-proxy-login",
-  "company-proxy-denied",
-  "company-proxy-failed",
-  "company-proxy-timeout",
-]);
-/** So many failed calls in a row are no accident. */
-const NO_ACCIDENT = 3;
 const MINUTE = 60; // seconds
 
 /** Whether Telenor refused the credentials; what the company's proxy refuses never reached Telenor. */
@@ -89,13 +53,13 @@ function causeOf(failure, say) {
 }
 
 /** The clause for what became of a request. */
-function errorWords({ error, status }, say) {
-  return say.has(`error.${error}`) ? say.t(`error.${error}`, { status: String(status) }) : say.t("error.other", { error });
+function errorWords({ error }, say) {
+  return say.has(`error.${error}`) ? say.t(`error.${error}`) : say.t("error.other", { error });
 }
 
-/** What happened to the last fetch, and what to do: [sentence, step, when it is tried again]. */
-function aboutFailure(status, say) {
-  const { last_failure: failure, next_attempt_in_seconds: pause } = status.token;
+/** A failed fetch of a token in the reader's language: [sentences, step]. */
+function aboutToken(status, say) {
+  const { last_failure: failure, expires_in_seconds: left } = status.token;
   const cause = causeOf(failure, say);
   const special = `say.refused.${cause}`;
   const refused = isRefused(failure);
@@ -103,83 +67,98 @@ function aboutFailure(status, say) {
   const code = failure.code === null ? "" : say.t("code", { code: failure.code });
   const sentence = say.t(pattern, { at: say.at(failure.at, status.now), code, why: say.t(`why.${cause}`) });
   const step = say.t(`do.${refused || !Object.hasOwn(AFTER_REASON, cause) ? cause : AFTER_REASON[cause]}`);
+  if (status.headline.cause !== "renewal_failed") return [sentence, step];
+  return [`${sentence} ${say.t("say.still", { until: say.since(status.now + left, status.now) })}`, step];
+}
+
+/** What the calls get in the reader's language: [sentence, step]. */
+function aboutCalls({ cause, status, code, error, why, todo }, say) {
+  const key = code === "other" ? "answer.other" : "answer.code";
+  const answer = code === null ? String(status) : say.t(key, { status: String(status), code });
+  const clause = error === null ? say.t(`meaning.${why}`) : errorWords({ error }, say);
+  return [say.t(`what.${cause}`, { answer, why: clause }), say.t(`step.${todo}`)];
+}
+
+/** The headline in the reader's language: [title, what, step]. What this page has no words for stays English. */
+function written(status, say) {
+  const { headline } = status;
+  const { cause, state } = headline;
+  if (!say.translates) return [headline.title, headline.what, headline.step];
+  const title = say.t(say.has(`title.${cause}`) ? `title.${cause}` : `title.${state}`);
+  if (cause === "token_failed" || cause === "renewal_failed") return [title, ...aboutToken(status, say)];
+  if (!say.has(`what.${cause}`)) return [headline.title, headline.what, headline.step];
+  if (headline.status !== null) return [title, ...aboutCalls(headline, say)];
+  return [title, say.t(`what.${cause}`), say.has(`step.${cause}`) ? say.t(`step.${cause}`) : ""];
+}
+
+/** When the next fetch of a token is due, after one that failed; "" otherwise. */
+function nextAttempt(status, say) {
+  const { last_failure: failure, next_attempt_in_seconds: pause } = status.token;
+  if (!["token_failed", "renewal_failed"].includes(status.headline.cause)) return "";
+  if (pause <= 0) return say.t("next.now");
   const due = status.now + pause;
   // "Failed at 10:12, next attempt at 10:12" would say nothing.
   const at = due - failure.at < MINUTE ? say.atSecond(due, status.now) : say.at(due, status.now);
-  const watched = failure.refused && status.credentials_watched === true;
-  const again = pause > 0 ? say.t(watched ? "next.at.or" : "next.at", { at }) : say.t("next.now");
-  return [sentence, step, again];
+  return say.t(failure.refused && status.credentials_watched === true ? "next.at.or" : "next.at", { at });
 }
 
-function aboutTrouble(status, say) {
-  const trouble = status.upstream_trouble;
-  const sentence = say.t("say.trouble", {
-    n: trouble.calls,
-    at: say.at(trouble.at, status.now),
-    since: say.since(trouble.since, status.now),
-    why: errorWords(trouble, say),
-  });
-  const step = say.t(`do.${AFTER_ERROR[trouble.error] ?? "theirs"}`);
-  const lasting = LASTING.has(trouble.error) || trouble.calls >= NO_ACCIDENT;
-  if (trouble.error === "api_error") return view("warn", lasting ? "api_errors" : "last_failed", [sentence], [step]);
-  return view(lasting ? "bad" : "warn", lasting ? "broken" : "last_failed", [sentence], [step, say.t("next.call")]);
+/** Since when it is so, and for how many calls. It stands apart from the sentence: it changes with each call. */
+function facts(status, say) {
+  const { since, failed, calls } = status?.headline ?? { since: null, calls: 0 };
+  const told = [
+    since !== null && say.t("fact.since", { since: say.since(since, status.now) }),
+    calls > 0 && say.t("fact.calls", { n: calls, failed }),
+  ];
+  return told.filter(Boolean).join(" ");
 }
 
 /** Names the settings that are wrong. What is wrong with them stands, in English, behind the name. */
 function aboutConfiguration(problems, say) {
   const settings = problems.map((problem) => /^[a-z_]+(\.[a-z_]+(\[\d+\])?)?(?=: )/.exec(problem)?.[0]).filter(Boolean);
-  return settings.length > 0 ? say.t("next.config_refused", { settings: settings.join(", ") }) : say.t("next.config_unreadable");
+  return settings.length > 0 ? say.t("note.config_refused", { settings: settings.join(", ") }) : say.t("note.config_unreadable");
 }
 
 /** Where clients connect, if programs on other machines may and nothing asks who they are; null otherwise. */
-function openTo({ "listen.host": hosts, "listen.port": port, ...listen }) {
+function openTo({ "listen.unix_socket": socket, "listen.client_key": key, "listen.host": hosts, "listen.port": port, ...others }) {
   const loopback = /^(localhost|127(\.\d+){3}|::1)$/i;
-  const asks = listen["listen.client_key"] !== "not set" || listen["listen.clients"] || listen["listen.tls_client_ca_file"];
-  const host = [hosts].flat().find((name) => !loopback.test(name));
-  return listen["listen.unix_socket"] === null && !asks && host ? `${host.includes(":") ? `[${host}]` : host}:${port}` : null;
+  const asks = key !== "not set" || ["listen.clients", "listen.tls_client_ca_file"].some((name) => others[name]?.length > 0);
+  const host = [hosts].flat().find((each) => !loopback.test(each));
+  return socket !== null || asks || host === undefined ? null : `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-function view(level, headline, sentences, steps) {
-  return { level, headline: `headline.${headline}`, sentence: sentences.join(" "), step: steps.join(" ") };
+/** What else somebody should know, whether calls go through or not: sentences. */
+function notes(status, say) {
+  const { refused = [], restart_needed: waiting = [] } = status.configuration;
+  const { lost = 0 } = status.log ?? {};
+  const { detail = null, descriptors, clients, upstream } = status.limits ?? {};
+  const host = openTo(status.settings);
+  return [
+    lost > 0 && say.t("note.log", { n: lost }),
+    detail !== null && say.t("note.limits", { descriptors, clients, upstream }),
+    refused.length > 0 && aboutConfiguration(refused, say),
+    host !== null && say.t("note.open", { host }),
+    waiting.length > 0 && say.t("note.restart", { settings: waiting.join(", ") }),
+  ].filter(Boolean);
+}
+
+function view(level, title, sentences, steps) {
+  const join = (parts) => parts.filter(Boolean).join(" ");
+  return { level, title, sentence: join(sentences), step: join(steps) };
 }
 
 /**
- * Levels: ok; busy (it will be well by itself); warn (still working); bad; off (it does not run, or nobody knows).
+ * Levels: ok; busy (it will be well by itself); warn (working in part); bad; off (it does not run, or nobody knows).
  * silent: the proxy does not answer any more; `status` is then the last one, or null.
  */
 function verdict(status, say, silent = false, now = status?.now) {
   if (silent) {
     const at = status && say.at(status.now, now);
-    if (status?.draining) return view("off", "ended", [say.t("say.ended", { at })], [say.t("next.ended")]);
-    return view("bad", "silent", [status ? say.t("say.silent", { at }) : say.t("say.silent.never")], [say.t("next.silent")]);
+    if (status?.draining) return view("off", say.t("headline.ended"), [say.t("say.ended", { at })], [say.t("next.ended")]);
+    const last = status ? say.t("say.silent", { at }) : say.t("say.silent.never");
+    return view("bad", say.t("headline.silent"), [last], [say.t("next.silent")]);
   }
-  if (status === null) return view("busy", "loading", [say.t("say.loading")], []);
-  const { token } = status;
-  if (status.draining) {
-    const n = status.clients.in_flight;
-    return view("off", "draining", [n > 0 ? say.t("say.draining", { n }) : say.t("say.drained")], [say.t("next.draining")]);
-  }
-  const usable = token.state === "fresh" || token.state === "stale";
-  if (!usable && token.last_failure === null) {
-    return token.generation === 0
-      ? view("busy", "starting", [say.t("say.starting")], [])
-      : view("busy", "fetching", [say.t("say.fetching")], []);
-  }
-  if (!usable) {
-    const [sentence, ...steps] = aboutFailure(status, say);
-    return view("bad", "broken", [sentence], steps);
-  }
-  if (status.upstream_trouble) return aboutTrouble(status, say);
-  if (token.last_failure !== null) {
-    const [sentence, ...steps] = aboutFailure(status, say);
-    const until = say.since(status.now + token.expires_in_seconds, status.now);
-    return view("warn", "no_renewal", [sentence, say.t("say.still", { until })], steps);
-  }
-  if (token.contended) return view("warn", "contended", [say.t("say.contended")], [say.t("next.contended")]);
-  const { refused = [], restart_needed: waiting = [] } = status.configuration;
-  if (refused.length > 0) return view("warn", "config_refused", [say.t("say.config_refused")], [aboutConfiguration(refused, say)]);
-  const restart = waiting.length > 0 ? [say.t("next.restart", { settings: waiting.join(", ") })] : [];
-  const host = openTo(status.settings);
-  if (host !== null) return view("warn", "open", [say.t("say.open", { host })], [say.t("next.open"), ...restart]);
-  return view("ok", "working", [say.t(token.next_attempt_in_seconds > 0 ? "say.working" : "say.renewing")], restart);
+  if (status === null) return view("busy", say.t("headline.loading"), [say.t("say.loading")], []);
+  const { cause, state } = status.headline;
+  const [title, what, step] = written(status, say);
+  return view(OTHER_LEVELS[cause] ?? LEVELS[state], title, [what], [step, nextAttempt(status, say)]);
 }

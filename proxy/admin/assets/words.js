@@ -12,7 +12,9 @@ function chooseLanguage(preferred) {
 
 /** Gives the functions that write. Instants are seconds since the epoch, durations are seconds. */
 function speaker(words, { language, locale, timeZone }) {
-  const own = words[language];
+  // What the proxy says in English by itself is said anew, from a dictionary of its own.
+  const translates = language !== "en";
+  const own = translates ? { ...words[language], ...words.said } : words[language];
   const plural = new Intl.PluralRules(language);
   const count = new Intl.NumberFormat(locale);
   const decimal = new Intl.NumberFormat(locale, { maximumSignificantDigits: 2 });
@@ -54,6 +56,7 @@ function speaker(words, { language, locale, timeZone }) {
 
   return {
     language,
+    translates,
     codes: words.codes,
     has,
     t,

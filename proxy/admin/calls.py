@@ -1,0 +1,290 @@
+"""What the calls get: good answers, answers that turn them down, or none; in a row, or not.
+
+Fed with each `Record`; keeps counts and the last `WINDOW` calls, so memory does not grow. It reads
+no clock of its own and keeps no path and no request id.
+
+How it judges (each number is a constant below, with its reason):
+
+1. A *good* call got 2xx or 3xx. One that got a 4xx about its content (400, 409, 422, ...) reached
+   the API with a good token, so it ends a row of failed ones as well.
+2. A *fault* is an answer 401, 403, 429 or 5xx, or no answer. Faults in a row without a good call
+   between them are `not_working`, once they are `ROW` and no call has gone through for
+   `QUIET_SECONDS`, or once they are `LONG_ROW`. One that every next call meets too (name not found,
+   connection refused) needs no row.
+3. A *mild* fault may be about one call only: 404, and 40104 (this number). Among good calls it says
+   nothing. It is `not_working` when nothing goes through for `WINDOW_SECONDS`, or after
+   `VERY_LONG_ROW`.
+4. Faults among good calls are `impaired` if the last call is one, or a tenth of the window, until
+   `WELL_ROW` good calls have followed, or none failed for `WELL_SECONDS`.
+5. A row of faults that pass by themselves (429, 5xx, no answer) is `impaired` once it is older than
+   the window: nothing is known of now. A row of others stands until a call goes through.
+6. Only answers about content, or only refusals of the proxy's own, are `impaired`: somebody's
+   application gets nothing done, but the way to Telenor is good.
+
+What tells nothing about the API does not count: clients that left, calls without a token (the
+token's own status speaks of it), and refusals beside calls that are forwarded.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from proxy.errors import INTERNAL, KINDS, NO_CONNECTION, OVERLOADED, PACED
+from proxy.tokens import codes
+
+if TYPE_CHECKING:
+    from proxy.clock import Clock
+    from proxy.records import Record
+
+#: As many calls as one reads off at a glance: a failure of one in ten still shows, and the share moves soon.
+WINDOW: Final = 50
+#: Seconds. The alerts' usual window: what is older tells nothing of now.
+WINDOW_SECONDS: Final = 900.0
+#: So many faults in a row are no accident.
+ROW: Final = 3
+#: With so many in a row it does not matter that a call went through a moment before.
+LONG_ROW: Final = 10
+VERY_LONG_ROW: Final = 20
+#: Seconds without a good call before a short row counts: a busy proxy has three unlucky calls now and then.
+#: An operator should know within a minute.
+QUIET_SECONDS: Final = 30.0
+#: So many good calls in a row, or so many seconds without a fault, and it is over.
+WELL_ROW: Final = 10
+WELL_SECONDS: Final = 300.0
+#: Share of faults in the window from which on calls fail in part.
+_SHARE: Final = 0.1
+_FEWEST: Final = 2
+
+#: Faults that every next call meets too, until somebody acts.
+LASTING: Final = frozenset(
+    {
+        "dns_error",
+        "connection_refused",
+        "destination_ip_unroutable",
+        "tls_certificate_error",
+        "tls_protocol_error",
+        "connection_timeout",
+        *(kind.word for kind in KINDS if kind.is_company_proxy),
+    }
+)
+#: Errors of calls to which the API gave no answer: because of it, or because of the proxy.
+FAULTS: Final = frozenset(
+    {
+        *(kind.word for kind in KINDS if kind.status in {502, 504}),
+        NO_CONNECTION.proxy_error,
+        OVERLOADED.proxy_error,
+        INTERNAL.proxy_error,
+    }
+)
+_BAD_REQUEST: Final = 400
+_NOT_FOUND: Final = 404
+_TOO_MANY: Final = 429
+_SERVER_ERROR: Final = 500
+_HARD: Final = frozenset({401, 403, 407, _TOO_MANY})
+#: Not authorized to use the given MSISDN: about one number, until it is about all.
+_ABOUT_A_NUMBER: Final = "40104"
+
+
+class State(enum.StrEnum):
+    """How it stands, in a word."""
+
+    WORKING = "working"
+    IMPAIRED = "impaired"
+    NOT_WORKING = "not_working"
+
+
+#: Which calls failed. all: each since the last good one; some: a part of the last ones; last: the last, or
+#: the last few; content: each was turned down for its content; refused: by the proxy's own rules.
+Extent = Literal["all", "some", "last", "content", "refused"]
+
+
+class Fault(NamedTuple):
+    """How a call failed.
+
+    status: of the answer. code: the API's, as `codes.label` gives it. error: an RFC 9209 type if the API gave
+    no answer, or the kind of the proxy's refusal; else None. mild: it may be about this call only.
+    """
+
+    status: int
+    code: str
+    error: str | None = None
+    mild: bool = False
+
+    @property
+    def passes(self) -> bool:
+        """Whether it may be over without anybody's doing."""
+        if self.error is not None:
+            return self.error not in LASTING
+        return self.status == _TOO_MANY or self.status >= _SERVER_ERROR
+
+
+class Finding(NamedTuple):
+    """What is wrong with the calls. since: seconds since the epoch. failed, calls: so many of so many."""
+
+    state: State
+    extent: Extent
+    fault: Fault
+    since: float
+    failed: int
+    calls: int
+
+
+class _Row:
+    """Calls of one kind in a row. since: on the wall clock; at: when the last one ended, on `Clock.now`."""
+
+    __slots__ = ("at", "calls", "fault", "since")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.since = 0.0
+        self.at = 0.0
+        self.fault = Fault(0, "")
+
+    def add(self, fault: Fault, clock: Clock) -> None:
+        if not self.calls:
+            self.since = clock.wall()
+        self.calls += 1
+        self.at = clock.now()
+        self.fault = fault
+
+
+class Calls:
+    """Watches the calls. Call it with each `Record`; `find` judges."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        #: When each ended, and how it failed; None for a good one.
+        self._window: deque[tuple[float, Fault | None, float]] = deque(maxlen=WINDOW)
+        self._faults = _Row()
+        self._hard = 0
+        self._content = _Row()
+        self._refused = _Row()
+        #: When a call last went through to the API's own logic, and when one last did well.
+        self._through_at: float | None = None
+        self._good_at: float | None = None
+        #: Since when all is well again, seconds since the epoch; None if it never was otherwise.
+        self.well_since: float | None = None
+
+    @property
+    def any_good(self) -> bool:
+        """Whether a call has done well yet."""
+        return self._good_at is not None
+
+    def observe(self, record: Record, now: float) -> None:
+        """Take note of a finished request."""
+        if record.error is None and record.status < _BAD_REQUEST:
+            self._window.append((now, None, 0.0))
+            self._through_at = self._good_at = now
+            if self._faults.calls or self._content.calls or self._refused.calls:
+                self._recover()
+            return
+        if record.refused or record.error == PACED.proxy_error:  # also that of a client's own rate
+            kind = record.error if record.refused else PACED.name
+            self._refused.add(Fault(record.status, "", kind), self._clock)
+            return
+        fault = _fault(record)
+        if fault is not None:
+            self._faults.add(fault, self._clock)
+            self._hard += not fault.mild
+        elif record.error is None:
+            self._through_at = now
+            self._faults, self._hard = _Row(), 0
+            self._content.add(Fault(record.status, codes.label(record.code)), self._clock)
+        else:
+            return
+        self._refused = _Row()
+        self._window.append((now, fault, self._clock.wall()))
+
+    def _recover(self) -> None:
+        if self._hard or self._content.calls >= ROW or self._refused.calls >= ROW:
+            self.well_since = self._clock.wall()
+        self._faults, self._content, self._refused = _Row(), _Row(), _Row()
+        self._hard = 0
+
+    def find(self, now: float) -> Finding | None:
+        """Say what is wrong with the calls at this moment; None if nothing is."""
+        return (
+            self._down(now)
+            or self._some(now)
+            or self._last()
+            or self._content_only(now)
+            or self._kept_out(now)
+        )
+
+    def _down(self, now: float) -> Finding | None:
+        row = self._faults
+        if not row.calls:
+            return None
+        idle = _longer_than(QUIET_SECONDS, self._through_at, now)
+        is_down = (
+            (self._hard >= ROW and (idle or self._hard >= LONG_ROW))
+            or (row.fault.error in LASTING and idle)
+            or (row.calls >= ROW and _longer_than(WINDOW_SECONDS, self._through_at, now))
+            or row.calls >= VERY_LONG_ROW
+        )
+        if not is_down:
+            return None
+        fault = self._usual()
+        unknown_now = fault.passes and now - row.at > WINDOW_SECONDS
+        state = State.IMPAIRED if unknown_now else State.NOT_WORKING
+        return Finding(state, "all", fault, row.since, row.calls, row.calls)
+
+    def _some(self, now: float) -> Finding | None:
+        recent = [each for each in self._window if now - each[0] <= WINDOW_SECONDS]
+        faults = [
+            (ended, fault, since) for ended, fault, since in recent if fault is not None and not fault.mild
+        ]
+        if len(faults) < max(_FEWEST, _SHARE * len(recent)) or len(faults) == len(recent):
+            return None
+        if now - faults[-1][0] > WELL_SECONDS or all(fault is None for _, fault, _ in recent[-WELL_ROW:]):
+            return None
+        usual = _most([fault for _, fault, _ in faults])
+        return Finding(State.IMPAIRED, "some", usual, faults[0][2], len(faults), len(recent))
+
+    def _last(self) -> Finding | None:
+        row = self._faults
+        if not self._hard:
+            return None
+        return Finding(State.IMPAIRED, "last", self._usual(), row.since, row.calls, row.calls)
+
+    def _usual(self) -> Fault:
+        """Return the fault that most calls of the row have, the graver ones first."""
+        row = [fault for _, fault, _ in self._window if fault is not None][-self._faults.calls :]
+        return _most([fault for fault in row if not fault.mild] or row)
+
+    def _content_only(self, now: float) -> Finding | None:
+        row = self._content
+        if row.calls < ROW or not _longer_than(WINDOW_SECONDS, self._good_at, now):
+            return None
+        return Finding(State.IMPAIRED, "content", row.fault, row.since, row.calls, row.calls)
+
+    def _kept_out(self, now: float) -> Finding | None:
+        row = self._refused
+        ended = self._window[-1][0] if self._window else None
+        if row.calls < ROW or now - row.at > WINDOW_SECONDS or not _longer_than(WINDOW_SECONDS, ended, now):
+            return None
+        return Finding(State.IMPAIRED, "refused", row.fault, row.since, row.calls, row.calls)
+
+
+def _fault(record: Record) -> Fault | None:
+    """Return how the call failed; None for an answer about its content, and for what tells nothing of the API."""
+    status, error = record.status, record.error
+    if error is not None:
+        return Fault(status, "", error) if error in FAULTS else None
+    code = codes.label(record.code)
+    if status == _NOT_FOUND or code == _ABOUT_A_NUMBER:
+        return Fault(status, code, mild=True)
+    if status in _HARD or status >= _SERVER_ERROR:
+        return Fault(status, code)
+    return None
+
+
+def _most(faults: list[Fault]) -> Fault:
+    """Return the most frequent one; of equals the last."""
+    return Counter(reversed(faults)).most_common(1)[0][0]
+
+
+def _longer_than(seconds: float, at: float | None, now: float) -> bool:
+    return at is None or now - at >= seconds

@@ -1,0 +1,346 @@
+"""Is it working? One sentence from the token's status and from what the calls get.
+
+The page, `/status`, `telenor-proxy status` and the alerts all say this one.
+
+Pure. Of what a peer sent only codes of the closed table get into a sentence, so a headline of calls
+may be the label of a metric. In sentences there are no times and no counts: those stand beside
+them, so that the sentence stays the same while the state does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from proxy.admin.calls import State
+from proxy.errors import KINDS, PACED
+from proxy.tokens import codes
+from proxy.tokens.values import TokenState
+
+if TYPE_CHECKING:
+    from proxy.admin.calls import Extent, Fault, Finding
+    from proxy.tokens.values import TokenStatus
+
+
+class Headline(NamedTuple):
+    """How it stands.
+
+    title, what, step: the parts of `text`: a word or two; what happens; what to do, perhaps "".
+    since: seconds since the epoch; None if it was never otherwise since the start.
+    cause: one of a closed list (`CAUSES`). why, todo: names of the clause in `what` and of the step, for a
+    page in another language: a code, a status, or a word. status, code, error: of the calls that it is about.
+    failed, calls: so many of so many calls. is_closed: `text` is one of a closed list.
+    """
+
+    state: State
+    cause: str
+    title: str
+    what: str
+    step: str = ""
+    since: float | None = None
+    why: str = ""
+    todo: str = ""
+    status: int | None = None
+    code: str | None = None
+    error: str | None = None
+    failed: int = 0
+    calls: int = 0
+    is_closed: bool = True
+
+    @property
+    def text(self) -> str:
+        """All of it, as whole sentences."""
+        return f"{self.title}. {self.what} {self.step}".strip()
+
+    def as_json(self) -> dict[str, object]:
+        """Give it as `/status` has it."""
+        return {
+            "state": str(self.state),
+            "text": self.text,
+            "since": self.since,
+            "title": self.title,
+            "what": self.what,
+            "step": self.step,
+            "cause": self.cause,
+            "why": self.why,
+            "todo": self.todo,
+            "status": self.status,
+            "code": self.code,
+            "error": self.error,
+            "failed": self.failed,
+            "calls": self.calls,
+        }
+
+
+class Since(NamedTuple):
+    """Since when, in seconds since the epoch. None: it is not so, or was never otherwise."""
+
+    token_failing: float | None = None
+    draining: float | None = None
+    well: float | None = None
+
+
+_WORKING: Final = "Working"
+_IN_PART: Final = "Working in part"
+_NOT_WORKING: Final = "Not working"
+_TITLES: Final = {
+    State.WORKING: _WORKING,
+    State.IMPAIRED: _IN_PART,
+    State.NOT_WORKING: _NOT_WORKING,
+}
+
+#: The causes beside those of calls, which are `answers.` and `fails.` with an `Extent`.
+CAUSES: Final = (
+    "working",
+    "no_calls",
+    "starting",
+    "fetching",
+    "draining",
+    "token_failed",
+    "renewal_failed",
+    "contended",
+    *(f"{what}.{extent}" for what in ("answers", "fails") for extent in ("all", "some", "last")),
+    "answers.content",
+    "fails.refused",
+)
+
+#: How the sentence begins; then comes the answer, or why.
+_ANSWERS: Final[dict[Extent, str]] = {
+    "all": "Telenor answers every call with",
+    "some": "Telenor answers some of the calls with",
+    "last": "Telenor answered the last call with",
+    "content": "Telenor takes the token, but turns down what every call asks for:",
+}
+_FAILS: Final[dict[Extent, str]] = {
+    "all": "Every call fails:",
+    "some": "Some of the calls fail:",
+    "last": "The last call failed:",
+    "refused": "The proxy itself turns every call away:",
+}
+
+_SEE_APP: Final = "See that the app has the Mobile Subscription Order API (developer portal)"
+_LOOK_UP: Final = "Look an order up before it is sent again."
+_ASK_TELENOR: Final = f"{_LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
+#: What a status means, and what to do, where no known code says it better. 400: each other 4xx.
+BY_STATUS: Final[dict[int, tuple[str, str]]] = {
+    400: (
+        "the call is not as the API wants it",
+        "Correct the request in the application that sends it; the API's answer to it says more.",
+    ),
+    401: (
+        "it does not accept the call's token or rights",
+        f"{_SEE_APP}, and which rights the machine user has (Min Bedrift, under APIs).",
+    ),
+    403: (
+        "the call is not allowed",
+        f"{_SEE_APP}, and which rights the machine user has (Min Bedrift, under APIs).",
+    ),
+    404: (
+        "path, method or resource not found",
+        "Compare the method and the path of the call with Telenor's reference.",
+    ),
+    429: ("too many calls in a short time", "Send fewer calls: set pacing.requests_per_second."),
+    500: ("an error on Telenor's side", _ASK_TELENOR),
+}
+
+#: By error: the clause, and the name of the step.
+_BY_ERROR: Final[dict[str, tuple[str, str]]] = {
+    "dns_error": ("the API's host name could not be resolved", "dns"),
+    "connection_refused": ("the API's host refused the connection", "network"),
+    "destination_ip_unroutable": ("there is no route to the API's host", "network"),
+    "tls_certificate_error": ("the API's certificate is not trusted", "tls"),
+    "tls_protocol_error": ("no secure connection to the API can be made", "network"),
+    "connection_timeout": ("the API does not accept a connection in time", "firewall"),
+    "connection_terminated": ("the API's connection breaks off", "theirs"),
+    "http_protocol_error": ("the API's answer is not valid HTTP", "in_between"),
+    "http_response_timeout": ("the API does not answer in time", "theirs"),
+    "connection_write_timeout": ("the API does not take the request in time", "theirs"),
+    "connection_limit_reached": ("all connections to the API are in use", "busy"),
+    "proxy_internal_response": ("the proxy has no room for one more client", "full"),
+    "proxy_internal_error": ("the proxy made a mistake", "report"),
+    "company-proxy-not-found": ("the company's proxy was not found by its name", "company_proxy"),
+    "company-proxy-unreachable": ("there is no connection to the company's proxy", "company_proxy"),
+    "company-proxy-not-trusted": (
+        "the certificate of the company's proxy is not trusted",
+        "company_proxy_ca",
+    ),
+    "company-proxy-tls": ("there is no secure connection to the company's proxy", "company_proxy"),
+    "company-proxy-broke-off": ("the connection to the company's proxy breaks off", "company_proxy_allow"),
+    "company-proxy-answer-unreadable": ("the company's proxy gives no readable answer", "company_proxy"),
+    "company-proxy-login": (
+        "the company's proxy asks for a login, or refuses the one it got",
+        "company_proxy_login",
+    ),
+    "company-proxy-denied": (
+        "the company's proxy does not allow connections to the API",
+        "company_proxy_allow",
+    ),
+    "company-proxy-failed": ("the company's proxy cannot connect to the API", "company_proxy_reach"),
+    "company-proxy-timeout": ("the company's proxy does not answer in time", "company_proxy"),
+}
+_STEPS: Final = {
+    "dns": "Check upstream.url and the name server.",
+    "network": "Check upstream.url, the network and the firewall.",
+    "tls": "Behind a proxy that inspects TLS, put its CA into upstream.ca_file; check this machine's clock.",
+    "firewall": "Check whether a firewall is in between, the network and upstream.url.",
+    "in_between": "See that upstream.url leads to Telenor; a login page or a filter may stand in between.",
+    "theirs": _ASK_TELENOR,
+    "busy": "See in the log how long the API takes (upstream_ms); raise upstream.max_connections.",
+    "full": "Count the applications' connections; raise limits.max_connections.",
+    "report": "Report it to the project, with the log's event request.crashed.",
+    "refused": "The log's event request.completed says which client it is; correct its configuration.",
+    "company_proxy": "Check upstream.proxy_url, and ask the network's administrators.",
+    "company_proxy_ca": "Put the authority of the company's proxy into upstream.ca_file.",
+    "company_proxy_login": "Check upstream.proxy_username and upstream.proxy_password, and ask the proxy's administrators.",
+    "company_proxy_allow": "Ask the administrators of the company's proxy to allow CONNECT to the host of upstream.url.",
+    "company_proxy_reach": "Ask the administrators of the company's proxy whether it can resolve and reach the host of upstream.url.",
+    "paced": "Raise pacing.requests_per_second, or have the applications send fewer calls.",
+}
+_KINDS: Final = {kind.name: kind.title for kind in KINDS}
+
+_STOP_THE_OTHER: Final = (
+    "Find the other program that logs in with this machine user and stop it, or give each a machine user of "
+    "its own, or let them share one proxy."
+)
+
+
+def judge(
+    token: TokenStatus, finding: Finding | None, since: Since, *, draining: bool, any_good: bool
+) -> Headline:
+    """Say how it stands.
+
+    The order is that of what keeps calls from Telenor: first the end of the proxy, then a missing token, then
+    another program that ends tokens, then what the calls get. `finding`: see `Calls.find`. any_good: whether
+    a call has done well since the start.
+    """
+    if draining:
+        return _draining(since)
+    usable = token.state in {TokenState.FRESH, TokenState.STALE}
+    if not usable and token.last_failure is not None:
+        return _token_failed(token, since)
+    if token.contended:
+        return _contended(token)
+    if not usable:
+        return _waiting(token)
+    if finding is not None and (finding.state is State.NOT_WORKING or token.last_failure is None):
+        return _calls(finding)
+    return _working(since, any_good=any_good) if token.last_failure is None else _token_failed(token, since)
+
+
+def _draining(since: Since) -> Headline:
+    return Headline(
+        State.IMPAIRED,
+        "draining",
+        "Shutting down",
+        "The proxy finishes the calls in flight, and then it ends.",
+        "Send new calls to another instance.",
+        since.draining,
+    )
+
+
+def _contended(token: TokenStatus) -> Headline:
+    return Headline(
+        State.NOT_WORKING,
+        "contended",
+        _NOT_WORKING,
+        "The API soon rejects each new token, so calls get 401: most likely another program logs in with the "
+        "same machine user.",
+        _STOP_THE_OTHER,
+        token.contended_since,
+    )
+
+
+def _working(since: Since, *, any_good: bool) -> Headline:
+    what = (
+        "Calls go through to Telenor with a valid access token."
+        if any_good
+        else "The access token is valid; no call has gone through yet."
+    )
+    return Headline(State.WORKING, "working" if any_good else "no_calls", _WORKING, what, since=since.well)
+
+
+def _waiting(token: TokenStatus) -> Headline:
+    if token.generation == 0:
+        return Headline(
+            State.IMPAIRED,
+            "starting",
+            "Starting",
+            "The first access token is being fetched. Calls wait for it.",
+        )
+    return Headline(
+        State.IMPAIRED,
+        "fetching",
+        "Waiting for a token",
+        "A new access token is being fetched. Calls wait for it.",
+    )
+
+
+def _token_failed(token: TokenStatus, since: Since) -> Headline:
+    """Speak of a token that could not be had: none is left, or the one in force goes on until its end."""
+    failure = token.last_failure
+    assert failure is not None  # noqa: S101 # what the callers asked
+    usable = token.state in {TokenState.FRESH, TokenState.STALE}
+    goes_on = "Calls go on with the present token until it ends."
+    return Headline(
+        State.IMPAIRED if usable else State.NOT_WORKING,
+        "renewal_failed" if usable else "token_failed",
+        "Working, but the token cannot be renewed" if usable else _NOT_WORKING,
+        f"{failure.detail} {goes_on}" if usable else failure.detail,
+        "",
+        failure.at if since.token_failing is None else since.token_failing,
+        code=failure.code,
+        is_closed=codes.label(failure.code) != codes.OTHER,
+    )
+
+
+def _calls(finding: Finding) -> Headline:
+    fault, extent = finding.fault, finding.extent
+    if fault.error is None:
+        cause = f"answers.{extent}"
+        why, todo, clause, step = _about_answer(fault)
+        what = f"{_ANSWERS[extent]} {_named(fault)}: {clause}."
+    else:
+        cause = f"fails.{extent}"
+        why, todo, clause, step = _about_error(fault.error)
+        what = f"{_FAILS[extent]} {clause}."
+    return Headline(
+        finding.state,
+        cause,
+        _TITLES[finding.state],
+        what,
+        step,
+        finding.since,
+        why,
+        todo,
+        fault.status,
+        fault.code or None,
+        fault.error,
+        finding.failed,
+        finding.calls,
+    )
+
+
+def _named(fault: Fault) -> str:
+    if not fault.code:
+        return str(fault.status)
+    return (
+        f"{fault.status}, {'a code that is not known' if fault.code == codes.OTHER else f'code {fault.code}'}"
+    )
+
+
+def _about_answer(fault: Fault) -> tuple[str, str, str, str]:
+    """Return names of clause and step, the clause and the step."""
+    known = codes.look_up(fault.code)
+    if known is not None:
+        name = next(code for code, entry in codes.GATEWAY.items() if entry is known)
+        return name, name, known.meaning, known.step
+    status = 500 if fault.status >= 500 else fault.status if fault.status in BY_STATUS else 400  # noqa: PLR2004 # 5xx
+    return str(status), str(status), *BY_STATUS[status]
+
+
+def _about_error(error: str) -> tuple[str, str, str, str]:
+    if error in _BY_ERROR:
+        clause, step = _BY_ERROR[error]
+        return error, step, clause, _STEPS[step]
+    step = "paced" if error == PACED.name else "refused"
+    title = _KINDS.get(error, "the request is not allowed")
+    return error, step, title[:1].lower() + title[1:], _STEPS[step]

@@ -1,0 +1,90 @@
+"""Prints what the status page says first: the sentence, the token, the orders to look up. For a terminal.
+
+It decides nothing: all of it comes from `/status` of a running proxy.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy import inquiry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.settings import AdminSettings
+
+#: Bytes of `/status` without the history: settings, and some hundred orders of a few hundred bytes each.
+_MOST: Final = 4_194_304
+#: The keys of `/status` that `--json` prints.
+_KEYS: Final = ("headline", "token", "unknown_orders", "unknown_orders_counted")
+
+
+def run(admin: AdminSettings, *, as_json: bool) -> int:
+    """Ask, print, and return the exit status: 0 if the state is `working`, otherwise 1."""
+    try:
+        _, content = inquiry.get(admin, "/status", _MOST)
+        told = json.loads(content)
+        state = told["headline"]["state"]
+        lines = [json.dumps({key: told[key] for key in _KEYS})] if as_json else list(_lines(told))
+    except inquiry.Unanswered as error:
+        return _fail(str(error))
+    except (ValueError, KeyError, TypeError):
+        return _fail(inquiry.stranger(admin))
+    print("\n".join(lines))  # noqa: T201 # a command's answer
+    return 0 if state == "working" else 1
+
+
+def _fail(problem: str) -> int:
+    print(f"telenor-proxy: {problem}", file=sys.stderr)  # noqa: T201 # a command's answer
+    return 1
+
+
+def _lines(told: dict[str, Any]) -> Iterator[str]:
+    headline = told["headline"]
+    yield headline["text"]
+    if headline["since"] is not None:
+        yield f"Since {_moment(headline['since'])}.{_share(headline)}"
+    yield _token(told["token"])
+    orders, counted = told["unknown_orders"], told["unknown_orders_counted"]
+    if not orders:
+        return
+    older = f", the newest {len(orders)} of them here" if counted > len(orders) else ""
+    yield (
+        f"{counted} {'order' if counted == 1 else 'orders'} to look up{older}. Do not send one again before: "
+        "the API may have placed it."
+    )
+    for order in orders:
+        client = "" if order["client"] is None else f"{order['client']}  "
+        yield (
+            f"  {_moment(order['at'])}  {client}{order['method']} {order['path']}  "
+            f"request id {order['request_id']}"
+        )
+
+
+def _share(headline: dict[str, Any]) -> str:
+    if not headline["calls"]:
+        return ""
+    return f" {headline['failed']} of the last {headline['calls']} calls failed."
+
+
+def _token(token: dict[str, Any]) -> str:
+    state = {
+        "fresh": "valid",
+        "stale": "due for renewal",
+        "expired": "expired",
+        "empty": "none",
+    }[token["state"]]
+    left = token["expires_in_seconds"]
+    lives = f", expires in {left:.0f} s" if left else ""
+    failing = token["last_failure"] is not None
+    pause = token["next_attempt_in_seconds"]
+    attempt = f", next attempt in {pause:.0f} s" if failing and pause else ""
+    return f"Token: {state}{lives}{attempt}."
+
+
+def _moment(instant: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(instant))

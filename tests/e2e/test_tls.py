@@ -1,0 +1,76 @@
+"""The listener over TLS, and the way out through a company's proxy, end to end."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import aiohttp
+import trustme
+
+from tests.e2e.process import ORDER, ORDERS, configuration
+from tests.network.house import ScriptedProxy, serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.process import Api, Starter
+
+BASIC = b"Proxy-Authorization: Basic bWU6bWFkZS11cC1wYXNzd29yZA==\r\n"
+
+
+def write(authority: trustme.CA, folder: Path) -> dict[str, str]:
+    """Write a pair for localhost; give the settings that name it."""
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    (folder / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(str(folder / "tls.key"))
+    return {"tls_certificate_file": str(folder / "tls.crt"), "tls_key_file": str(folder / "tls.key")}
+
+
+async def order(http: aiohttp.ClientSession, port: int, authority: trustme.CA) -> int:
+    """Place an order over TLS; return the status."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    async with http.post(f"https://localhost:{port}{ORDERS}", json=ORDER, ssl=context) as answer:
+        return answer.status
+
+
+async def test_an_order_goes_the_whole_way(
+    start: Starter, tls_api: Api, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Client over TLS, the proxy, CONNECT with a password, the API over TLS: login and order both go through the tunnel."""
+    authority, company = trustme.CA(), ScriptedProxy()
+    company.port = int(tls_api.url.rpartition(":")[2])
+    async with serving(company.serve) as proxy_port:
+        upstream = {
+            "ca_file": str(tls_api.ca_file),
+            "proxy_url": f"http://127.0.0.1:{proxy_port}",
+            "proxy_username": "me",
+            "proxy_password": "made-up-password",
+        }
+        running = await start.ready(
+            configuration(tls_api.url, listen=write(authority, tmp_path), upstream=upstream)
+        )
+        started = await running.event("listener.started")
+        assert started["scheme"] == "https"
+        assert await order(http, started["port"], authority) == 201
+        assert len(company.heads) >= 2
+        assert all(BASIC in head for head in company.heads)
+        assert b"Bearer" not in company.seen
+        assert "made-up-password" not in running.output
+        await running.stop()
+
+
+async def test_a_changed_certificate_is_shown_to_new_connections(
+    start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Without a restart, and with the connection that is open still served."""
+    old, new = trustme.CA(), trustme.CA()
+    running = await start.ready(configuration(api.url, listen=write(old, tmp_path)))
+    port = (await running.event("listener.started"))["port"]
+    assert await order(http, port, old) == 201
+    write(new, tmp_path)
+    await running.event("listener.certificate_renewed")
+    async with aiohttp.ClientSession() as other:
+        assert await order(other, port, new) == 201
+    await running.stop()

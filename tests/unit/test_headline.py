@@ -1,0 +1,336 @@
+"""The headline follows what the calls get: working, impaired or not working, why, what to do, and since when."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.admin import calls as module
+from proxy.admin import headline as headlines
+from proxy.admin.calls import FAULTS, Calls, State
+from proxy.admin.headline import CAUSES, Headline, Since, judge
+from proxy.errors import KINDS
+from proxy.records import Record
+from proxy.tokens import codes
+from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
+from tests.clock import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GOOD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1)
+FRESH = TokenStatus(
+    state=TokenState.FRESH,
+    generation=1,
+    expires_in_seconds=3000.0,
+    last_renewed_at=1.0,
+    last_failure=None,
+    next_attempt_in_seconds=2700.0,
+    renewals=1,
+    failures=0,
+    invalidations=0,
+    contended=False,
+)
+FAILURE = TokenFailure("refused", "20", "The username is wrong. Look there.", refused=True, at=7.0)
+
+
+def bad(status: int, code: str | None = None, error: str | None = None) -> Record:
+    """Make a call that got such an answer, or such an error."""
+    return GOOD._replace(status=status, code=code, error=error)
+
+
+class Desk:
+    """Calls on a clock, a second apart, and the headline at any moment."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.calls = Calls(self.clock)
+        self.began = self.clock.wall()
+
+    def get(self, *records: Record, times: int = 1, apart: float = 1.0) -> Desk:
+        """Let these calls end, one after the other, so many times."""
+        for record in itertools.chain.from_iterable(itertools.repeat(records, times)):
+            self.clock.suspend(apart)
+            self.calls.observe(record, self.clock.now())
+        return self
+
+    def wait(self, seconds: float) -> Desk:
+        """Let time go by without a call."""
+        self.clock.suspend(seconds)
+        return self
+
+    def headline(self, token: TokenStatus = FRESH, *, draining: bool = False, **since: float) -> Headline:
+        """Judge now."""
+        finding = self.calls.find(self.clock.now())
+        times = Since(well=self.calls.well_since)._replace(**since)
+        return judge(token, finding, times, draining=draining, any_good=self.calls.any_good)
+
+
+def states(desk: Desk, records: Iterable[Record]) -> list[State]:
+    """Give the state after each of the calls."""
+    return [desk.get(record).headline().state for record in records]
+
+
+# --- all calls fail ---------------------------------------------------------------------------------------------------
+
+
+def test_every_call_refused_is_not_working() -> None:
+    """45 of 45 calls answered 401 with 40103: code, meaning, next step, since when, and how many."""
+    desk = Desk().get(bad(401, "40103"), times=45)
+    found = desk.headline()
+    assert found.state is State.NOT_WORKING
+    assert found.text == (
+        "Not working. Telenor answers every call with 401, code 40103: no API product found. "
+        "Add the Mobile Subscription Order API to the app in the developer portal."
+    )
+    assert (found.failed, found.calls, found.since) == (45, 45, desk.began + 1)
+    assert (found.status, found.code, found.error) == (401, "40103", None)
+
+
+@pytest.mark.parametrize(("code", "known"), codes.GATEWAY.items())
+def test_each_code_in_a_row_has_its_meaning_and_next_step(code: str, known: codes.GatewayCode) -> None:
+    """Whatever Telenor's gateway refuses; a 400 is the application's own content, so the way is good."""
+    found = Desk().get(bad(known.status, code), times=5).headline()
+    assert found.state is (State.IMPAIRED if known.status == 400 else State.NOT_WORKING)
+    assert f"{known.status}, code {code}: {known.meaning}." in found.what
+    assert found.step == known.step
+    assert (found.why, found.todo) == (code, code)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 502, 503, 504, 599])
+def test_a_status_in_a_row_is_not_working_without_a_code(status: int) -> None:
+    """With fitting words and a next step."""
+    found = Desk().get(bad(status), times=3).headline()
+    assert found.state is State.NOT_WORKING
+    assert found.what.startswith(f"Telenor answers every call with {status}: ")
+    assert found.step
+
+
+def test_a_code_that_nobody_knows_is_not_repeated() -> None:
+    """It may be anything; the log has it, if it may be shown."""
+    found = Desk().get(bad(403, "hunter2"), times=3).headline()
+    assert "hunter2" not in str(found)
+    assert found.what.startswith("Telenor answers every call with 403, a code that is not known: ")
+
+
+@pytest.mark.parametrize("error", sorted(FAULTS))
+def test_calls_without_an_answer_in_a_row_are_not_working(error: str) -> None:
+    """Each way in which a call fails has a clause and a step."""
+    found = Desk().get(bad(502, error=error), times=3).headline()
+    assert found.state is State.NOT_WORKING
+    assert found.cause == "fails.all"
+    assert found.what.startswith("Every call fails: ")
+    assert found.step
+    assert found.error == error
+
+
+def test_one_call_tells_enough_of_what_every_next_one_meets_too() -> None:
+    """Connection refused is that; a slow answer is not."""
+    assert Desk().get(bad(502, error="connection_refused")).headline().state is State.NOT_WORKING
+    assert Desk().get(bad(504, error="http_response_timeout")).headline().state is State.IMPAIRED
+
+
+def test_two_calls_are_an_accident() -> None:
+    """Three are not."""
+    assert states(Desk(), [bad(503)] * 3) == [State.IMPAIRED, State.IMPAIRED, State.NOT_WORKING]
+
+
+def test_a_busy_proxy_has_unlucky_calls() -> None:
+    """Right after good calls it takes a longer row, or half a minute without one."""
+    desk = Desk().get(GOOD, times=40, apart=0.1).get(bad(503), times=4, apart=0.1)
+    assert desk.headline().state is State.IMPAIRED
+    assert desk.wait(31).headline().state is State.NOT_WORKING
+    desk = Desk().get(GOOD, times=40, apart=0.1).get(bad(503), times=10, apart=0.1)
+    assert desk.headline().state is State.NOT_WORKING
+
+
+def test_one_success_ends_not_working() -> None:
+    """At once in part, and whole when ten calls or five minutes went well."""
+    desk = Desk().get(bad(401, "40103"), times=44).get(GOOD)
+    found = desk.headline()
+    assert found.state is State.IMPAIRED
+    assert found.what == "Telenor answers some of the calls with 401, code 40103: no API product found."
+    assert (found.failed, found.calls) == (44, 45)
+    assert desk.get(GOOD, times=9).headline().state is State.WORKING
+    desk = Desk().get(bad(401, "40103"), times=44).get(GOOD)
+    recovered = desk.clock.wall()
+    assert desk.wait(301).headline().state is State.WORKING
+    assert desk.headline().since == recovered
+
+
+def test_a_row_of_refusals_stands_until_a_call_goes_through() -> None:
+    """Hours later nothing has changed by itself. What passes by itself may have, and nobody knows."""
+    assert Desk().get(bad(401, "40103"), times=3).wait(7200).headline().state is State.NOT_WORKING
+    assert Desk().get(bad(429, "42901"), times=3).wait(7200).headline().state is State.IMPAIRED
+    assert Desk().get(bad(503), times=3).wait(7200).headline().state is State.IMPAIRED
+
+
+def test_the_usual_fault_is_told() -> None:
+    """Of several in one row, the one that most calls met; an answer about one path only if there is no other."""
+    row = [bad(401, "40103"), bad(401, "40103"), bad(503), bad(404), bad(404), bad(404)]
+    assert Desk().get(*row).headline().code == "40103"
+
+
+# --- some calls fail --------------------------------------------------------------------------------------------------
+
+
+def test_faults_among_good_calls_are_impaired() -> None:
+    """From a tenth of the last calls on; one in fifty is no news once the next went well."""
+    assert Desk().get(*[GOOD] * 8, bad(503), times=3).get(GOOD).headline().state is State.IMPAIRED
+    assert Desk().get(*[GOOD] * 30, bad(503), GOOD).headline().state is State.WORKING
+
+
+def test_faults_are_forgotten_with_the_window() -> None:
+    """Nothing is said of what was a quarter of an hour ago, if calls go well."""
+    desk = Desk().get(bad(503), GOOD, times=3)
+    assert desk.headline().state is State.IMPAIRED
+    assert desk.wait(901).get(GOOD).headline().state is State.WORKING
+
+
+@pytest.mark.parametrize(
+    "record", [bad(400), bad(404), bad(404, "4042000"), bad(409), bad(422), bad(401, "40104")]
+)
+def test_answers_about_one_call_change_nothing(record: Record) -> None:
+    """A wrong number, a missing page, a conflict: the application's business, as long as others succeed."""
+    desk = Desk()
+    assert set(states(desk, [GOOD, record, record, record, GOOD] * 20)) == {State.WORKING}
+
+
+@pytest.mark.parametrize("record", [bad(404), bad(401, "40104")])
+def test_they_are_news_when_there_is_nothing_else(record: Record) -> None:
+    """In a row from the start, or in a very long one."""
+    assert Desk().get(record, times=3).headline().state is State.NOT_WORKING
+    assert Desk().get(GOOD).get(record, times=19).headline().state is State.WORKING
+    assert Desk().get(GOOD).get(record, times=20).headline().state is State.NOT_WORKING
+
+
+def test_only_content_turned_down_is_impaired() -> None:
+    """Telenor takes the token, and no order of this application."""
+    desk = Desk().get(bad(422), times=3)
+    assert desk.headline().cause == "answers.content"
+    assert desk.headline().state is State.IMPAIRED
+    assert desk.get(GOOD).headline().state is State.WORKING
+
+
+def test_an_answer_about_content_ends_a_row() -> None:
+    """Whoever is told that the order is wrong was let in."""
+    assert Desk().get(bad(401, "40103"), times=5).get(bad(422)).headline().state is not State.NOT_WORKING
+
+
+def test_only_refusals_of_the_proxy_are_impaired() -> None:
+    """An application with a wrong key gets nothing done; beside calls that are forwarded it is no news."""
+    refused = GOOD._replace(status=403, error="client-key", refused=True)
+    found = Desk().get(refused, times=3).headline()
+    assert found.state is State.IMPAIRED
+    assert found.cause == "fails.refused"
+    assert "client key is missing or wrong" in found.what
+    assert Desk().get(GOOD).get(refused, times=30).headline().state is State.WORKING
+    assert Desk().get(refused, times=3).wait(901).headline().state is State.WORKING
+    paced = bad(429, error="http_request_denied")
+    assert "pacing.requests_per_second" in Desk().get(paced, times=3).headline().step
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        bad(499, error="client_left"),
+        bad(0, error="client_slow"),
+        bad(503, error="destination_unavailable"),
+    ],
+)
+def test_what_tells_nothing_of_the_api_changes_nothing(record: Record) -> None:
+    """Clients that leave, and calls without a token: neither begins a row nor ends one."""
+    assert Desk().get(record, times=30).headline().state is State.WORKING
+    found = Desk().get(bad(401, "40103"), times=3).get(record, times=5).headline()
+    assert (found.state, found.failed) == (State.NOT_WORKING, 3)
+
+
+def test_memory_does_not_grow() -> None:
+    """However many calls fail."""
+    desk = Desk().get(bad(503), bad(404), GOOD, bad(401, "40103"), times=1000)
+    assert len(desk.calls._window) == module.WINDOW
+
+
+# --- the token --------------------------------------------------------------------------------------------------------
+
+
+def token(**changes: Any) -> TokenStatus:
+    """Give the token's status with changes."""
+    return dataclasses.replace(FRESH, **changes)
+
+
+def test_all_is_well() -> None:
+    """Calls go through; before the first one nothing more is claimed than is known."""
+    assert Desk().headline().text == ("Working. The access token is valid; no call has gone through yet.")
+    assert Desk().get(GOOD).headline().text == (
+        "Working. Calls go through to Telenor with a valid access token."
+    )
+
+
+def test_without_a_token_nothing_works() -> None:
+    """In the words of the failure, since the first one; what calls got before is old news."""
+    desk = Desk().get(bad(503), times=5)
+    found = desk.headline(token(state=TokenState.EXPIRED, last_failure=FAILURE), token_failing=5.0)
+    assert found.text == "Not working. The username is wrong. Look there."
+    assert (found.state, found.since, found.code) == (State.NOT_WORKING, 5.0, "20")
+    assert desk.headline(token(state=TokenState.EMPTY, last_failure=FAILURE)).since == 7.0
+
+
+def test_a_token_that_cannot_be_renewed_is_impaired() -> None:
+    """As long as it lasts; calls that fail matter more, if all do."""
+    status = token(state=TokenState.STALE, last_failure=FAILURE)
+    assert Desk().get(GOOD).headline(status).cause == "renewal_failed"
+    assert Desk().get(GOOD).headline(status).state is State.IMPAIRED
+    assert Desk().get(bad(503), times=2).headline(status).cause == "renewal_failed"
+    assert Desk().get(bad(503), times=3).headline(status).cause == "answers.all"
+
+
+def test_two_programs_on_one_machine_user_are_not_working() -> None:
+    """Whatever some calls get, and while the next token is being fetched."""
+    fight = {"contended": True, "contended_since": 9.0}
+    for status in (token(**fight), token(**fight, state=TokenState.EMPTY)):
+        found = Desk().get(GOOD, bad(401), times=5).headline(status)
+        assert (found.state, found.cause, found.since) == (State.NOT_WORKING, "contended", 9.0)
+        assert "another program logs in with the same machine user" in found.what
+
+
+def test_waiting_for_a_token_is_impaired() -> None:
+    """The first one, or a later one."""
+    assert Desk().headline(token(state=TokenState.EMPTY, generation=0)).cause == "starting"
+    assert Desk().headline(token(state=TokenState.EMPTY)).cause == "fetching"
+
+
+def test_the_end_comes_first() -> None:
+    """A proxy that shuts down serves no new calls, whatever else is the matter."""
+    found = Desk().get(bad(503), times=5).headline(token(contended=True), draining=True)
+    assert (found.state, found.cause) == (State.IMPAIRED, "draining")
+
+
+def test_words_of_a_failure_that_may_hold_anything_are_no_label() -> None:
+    """A code that is not of the closed list stands in no metric."""
+    for code, closed in (("20", True), (None, True), ("1234567", False)):
+        failure = dataclasses.replace(FAILURE, code=code)
+        assert Desk().headline(token(last_failure=failure)).is_closed is closed
+
+
+def test_every_headline_is_one_of_the_list() -> None:
+    """Each has a cause of the list, a title and whole sentences; every kind of refusal has its clause."""
+    found = [
+        Desk().get(bad(kind.status, error=kind.name)._replace(refused=True), times=3).headline()
+        for kind in KINDS
+    ]
+    found += [Desk().get(bad(status), times=3).headline() for status in range(400, 600)]
+    for each in found:
+        assert each.cause in CAUSES
+        assert each.what.endswith(".")
+        assert each.step.endswith(".")
+        assert "{" not in each.text
+
+
+def test_the_table_of_errors_is_complete() -> None:
+    """Each fault has a clause and a step, and no other error has."""
+    assert headlines._BY_ERROR.keys() == FAULTS
+    assert {step for _, step in headlines._BY_ERROR.values()} <= headlines._STEPS.keys()
