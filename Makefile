@@ -3,11 +3,16 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONTAINER ?= docker
+# How many tests run at once.
+WORKERS ?= auto
+# The tests of the repository rather than of the proxy: packages, manifests, pages, benchmark, messages.
+REPOSITORY_TESTS := tests/bench tests/deploy tests/docs tests/messages tests/packaging
+PYTEST  = $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' proxy/__init__.py)
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz soak bench check format generate lock audit sbom dist site image image-test clean
+.PHONY: help setup demo run test test-repo coverage fuzz soak bench check format generate lock audit sbom dist site image image-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,8 +44,14 @@ demo: $(VENV)/.runtime ## sandbox and proxy on loopback, no credentials needed
 run: $(VENV)/.runtime ## the proxy itself, configured by config.yaml
 	$(BIN)/telenor-proxy serve --config config.yaml
 
-test: $(VENV)/.dev $(VENV)/.docs ## all tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+test: $(VENV)/.dev ## the tests of the proxy
+	$(PYTEST) $(REPOSITORY_TESTS:%=--ignore=%) $(PYTEST_ARGS)
+
+test-repo: $(VENV)/.dev $(VENV)/.docs ## the tests of packages, manifests, pages and benchmark
+	$(PYTEST) $(REPOSITORY_TESTS) $(PYTEST_ARGS)
+
+coverage: $(VENV)/.dev ## the tests of the proxy, and what of it they cover
+	$(PYTEST) $(REPOSITORY_TESTS:%=--ignore=%) --cov --cov-report=term --cov-fail-under=98 $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.dev ## the fuzz tests, long
 	TELENOR_PROXY_FUZZ_EXAMPLES=20000 $(BIN)/python -m pytest tests/fuzz --timeout=3600 $(PYTEST_ARGS)
@@ -59,7 +70,7 @@ soak: $(VENV)/.dev ## 10,000 orders on an API that breaks off, then a long soak 
 bench: $(VENV)/.dev .cache/bench-venv/.bench ## the proxy and its peers, measured side by side (BENCH="--help")
 	$(BIN)/python -m bench $(BENCH)
 
-check: $(VENV)/.dev $(VENV)/.docs ## lint, format, types, generated files
+check: $(VENV)/.dev $(VENV)/.docs ## lint, format, types, generated files, and what test-repo tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -70,6 +81,7 @@ check: $(VENV)/.dev $(VENV)/.docs ## lint, format, types, generated files
 	$(BIN)/zizmor --quiet --offline --persona pedantic .github
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(PYTEST) $(REPOSITORY_TESTS) $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## format the code and apply safe fixes
 	$(BIN)/ruff check --fix-only .

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.deploy.dashboard import QUERIES, VARIABLES, Query
-from tests.deploy.tools import DEADLINE, DEPLOY, free_port, needs
+from tests.deploy.tools import DEADLINE, DEPLOY, needs
 from tests.e2e.process import (
     ACCOUNTS,
     CREDENTIALS,
@@ -27,6 +27,7 @@ from tests.e2e.process import (
     configuration,
     serving_api,
 )
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

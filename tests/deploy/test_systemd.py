@@ -16,8 +16,9 @@ from proxy.network import activation
 from proxy.settings import Settings, load
 from tests.deploy import manager
 from tests.deploy.manager import UNIT, Systemd
-from tests.deploy.tools import free_port, needs, until_async
+from tests.deploy.tools import needs, until_async
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, Api, serving_api
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -41,11 +40,3 @@ def until(question: Callable[[], object]) -> None:
 async def until_async(question: Callable[[], object]) -> None:
     """Do the same while the event loop of the test goes on."""
     await asyncio.to_thread(until, question)
-
-
-def free_port() -> int:
-    """Give a port that is free now, for a program that cannot choose one itself."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Api, Starter, configuration
+from tests.ports import free_port
 
 #: What whoever reads the log may rely on.
 FIELDS = {
@@ -118,9 +118,7 @@ _DETAILS = {
 )
 async def test_lesser_events_are_left_out(start: Starter, api: Api, level: str, least: str) -> None:
     """`log.level` leaves out what is less severe and nothing else."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     path = start.directory / "listener"
     listen = {"port": None, "unix_socket": str(path)}
     config = configuration(api.url, listen=listen, admin={"port": port}, log={"level": level})
@@ -154,13 +152,6 @@ async def test_lesser_events_are_left_out(start: Starter, api: Api, level: str, 
     assert shown == [each for each in expected if severity.index(each[0]) >= severity.index(least)]
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that are free now: a proxy whose log is not read cannot say which it has taken."""
-    with contextlib.ExitStack() as stack:
-        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in taken]
-
-
 def _fill(pipe: int) -> None:
     """Write lines until nothing more goes in."""
     os.set_blocking(pipe, False)
@@ -191,7 +182,7 @@ async def test_a_log_that_is_not_read_stops_nothing(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
     """Standard output is a pipe that is full: calls, probes and SIGTERM go on, and the lines are there once it is read again."""
-    port, admin = _free_ports(2)
+    port, admin = free_port(), free_port()
     reading, writing = os.pipe()
     try:
         _fill(writing)
@@ -221,7 +212,7 @@ async def test_a_log_that_is_never_read_does_not_hold_up_the_end(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
     """The proxy ends with 0 in spite of it, and says on standard error that lines are lost."""
-    port, admin = _free_ports(2)
+    port, admin = free_port(), free_port()
     reading, writing = os.pipe()
     try:
         _fill(writing)
@@ -241,7 +232,7 @@ async def test_a_log_that_is_never_read_does_not_hold_up_the_end(
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")  # noqa: PTH110 # a device
 async def test_a_full_disk_is_told(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
     """Every line is lost: calls go on, a scrape and `/status` say how many and why, and standard error says so once."""
-    port, admin = _free_ports(2)
+    port, admin = free_port(), free_port()
     full = os.open("/dev/full", os.O_WRONLY)
     try:
         config = configuration(api.url, listen={"port": port}, admin={"port": admin})

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import h11
 
+from tests.ports import held_port
+
 if TYPE_CHECKING:
     import ssl
 
@@ -231,7 +233,9 @@ class ScriptedUpstream:
         self.scripts: deque[Script] = deque()
         self.usual: Script = echo
         self.greeting: Sequence[Step] = ()
-        self.port = 0
+        # The port stays its own while it does not listen.
+        self._port = held_port()
+        self.port: int = self._port.getsockname()[1]
         self._context = context
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -242,9 +246,8 @@ class ScriptedUpstream:
         return [request for request in self.requests if request.whole]
 
     async def start(self) -> None:
-        """Listen on any free port of the loopback address."""
+        """Listen on its port of the loopback address."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self._context)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -265,6 +268,7 @@ class ScriptedUpstream:
     async def close(self) -> None:
         """Drop everything."""
         await self.stop_listening()
+        self._port.close()
         for connection in self.connections:
             await connection.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)

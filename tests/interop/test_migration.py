@@ -18,7 +18,6 @@ import pytest
 import trustme
 import yaml
 
-from tests.deploy.tools import free_port
 from tests.docs.pages import BLOCKS
 from tests.e2e.process import (
     ACCOUNTS,
@@ -30,6 +29,7 @@ from tests.e2e.process import (
     configuration,
 )
 from tests.interop.parts import Recorder, run_program
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

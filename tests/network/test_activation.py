@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from proxy.network import activation
-from tests.deploy.tools import free_port, needs, until_async
+from tests.deploy.tools import needs, until_async
 from tests.e2e.process import ORDER, ORDERS, Api, configuration, serving_api
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

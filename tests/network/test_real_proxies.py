@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -16,12 +19,12 @@ from proxy.network.dialer import Dialer
 from proxy.network.egress import CompanyProxy, Login
 from proxy.secret import Secret
 from proxy.settings.origin import Origin
-from tests.deploy.tools import free_port, needs
+from tests.deploy.tools import needs
 from tests.network.house import ANSWER, Api, Authority, Caller, serving
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 PATIENCE: Final = 10.0  # seconds
 LOGIN: Final = Login("me", Secret("made-up-password"))
@@ -94,7 +97,7 @@ async def running(kind: str, folder: Path, *, basic: bool) -> AsyncIterator[int]
 def open_to_all(folder: Path) -> None:
     """Let a program that gives up its rights in."""
     folder.chmod(0o777)
-    for parent in folder.parents[:2]:
+    for parent in itertools.takewhile(lambda parent: parent != Path(tempfile.gettempdir()), folder.parents):
         parent.chmod(parent.stat().st_mode | 0o711)
 
 

@@ -1,8 +1,12 @@
-"""`.ci/run`: it fails when something fails, and its last line is the summary of the tests. `make` is a stand-in here."""
+"""`.ci/run` and the Makefile: CI runs all that people run, fails when something fails, and ends with the tests' summaries.
+
+`make` is a stand-in here, except where it is asked what it would do.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,10 +42,14 @@ TOOLS = (
 PACKAGES = "curl squid tinyproxy wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime redis-server wrk nginx-light"
 #: Each stand-in writes down how it was called.
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
-TESTS = (
-    'if [ "$1" = check ]; then echo "=== 1 failed, 2 passed, 1 warning in 3.21s ==="; echo "TOTAL 98%"; fi\n'
-)
-SUMMARY = "=== 1 failed, 2 passed, 1 warning in 3.21s ==="
+SUMMARIES = ["=== 2 passed in 1.23s ===", "=== 1 failed, 2 passed, 1 warning in 3.21s (0:00:03) ==="]
+TESTS = f"""
+if [ "$1" = check ]; then
+    echo "{SUMMARIES[0]}"
+    echo "{SUMMARIES[1]}"
+    echo "TOTAL 98%"
+fi
+"""
 
 
 class Run(NamedTuple):
@@ -78,20 +86,20 @@ def ci(directory: Path, make: str, *tools: str) -> Run:
 
 
 def test_it_runs_what_people_run(tmp_path: Path) -> None:
-    """It runs the checks, the tests and the image, ends well when they do, and says the tests' summary last."""
+    """It runs the checks, the tests and the image, ends well when they do, and prints the tests' summaries last."""
     run = ci(tmp_path, TESTS, *TOOLS)
     assert run.status == 0
-    assert run.calls == ["make check test", "make image-test"]
-    assert run.lines[-1] == SUMMARY
+    assert run.calls == ["make check coverage", "make image-test"]
+    assert run.lines[-2:] == SUMMARIES
 
 
 @pytest.mark.parametrize("target", ["check", "image-test"])
 def test_it_fails_with_what_it_runs(tmp_path: Path, target: str) -> None:
-    """When a part of it fails it fails, and the summary is still the last line."""
+    """When a part of it fails it fails, and the summaries are still the last lines."""
     run = ci(tmp_path, f'{TESTS}[ "$1" != {target} ]\n', *TOOLS)
     assert run.status != 0
     assert run.calls[-1].startswith(f"make {target}")
-    assert run.lines[-1] == SUMMARY
+    assert run.lines[-2:] == SUMMARIES
 
 
 def test_it_installs_what_is_missing(tmp_path: Path) -> None:
@@ -112,3 +120,33 @@ def test_it_leaves_nothing(tmp_path: Path) -> None:
 def test_it_can_be_started() -> None:
     """It is executable."""
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+# --- Which tests a command runs ------------------------------------------------------------------------------------------
+
+
+def would_run(target: str) -> str:
+    """Return the command line of pytest that a target ends with."""
+    command = ["make", "--dry-run", "--always-make", f"VENV={sys.prefix}", target]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30)
+    return [line for line in printed.stdout.splitlines() if " -m pytest " in line][-1]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="the commands are make's")
+def test_each_directory_of_tests_is_run_once() -> None:
+    """What `make check` and `make test-repo` run, `make test` and `make coverage` leave out, and nothing else."""
+    repository = set(re.findall(r" (tests/\w+)", would_run("test-repo")))
+    assert repository <= {f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    assert "tests/packaging" in repository
+    assert would_run("check") == would_run("test-repo")
+    for target in ("test", "coverage"):
+        command = would_run(target)
+        assert set(re.findall(r" --ignore=(tests/\w+)", command)) == repository
+        assert not re.search(r" tests\b", command)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="the commands are make's")
+def test_only_coverage_costs_what_coverage_costs() -> None:
+    """`make test` does not measure it; `make coverage`, which CI runs, fails below 98 percent."""
+    assert "--cov" not in would_run("test")
+    assert "--cov-fail-under=98" in would_run("coverage")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import os
 import socket
 import struct
 from collections import deque
@@ -30,6 +31,7 @@ from proxy.logs import AccessLog, LineWriter
 from proxy.sandbox.server import running
 from proxy.sandbox.state import Credentials, Sandbox
 from tests.gateway.upstream import Drip
+from tests.ports import held_port
 from tests.reliability.house import CREDENTIALS, HOUR, House, house_of
 
 if TYPE_CHECKING:
@@ -173,7 +175,8 @@ class Road:
         self.usual: Script | Callable[[], Script] = WHOLE_WAY
         self.greeting: Script = ()
         self.context = context
-        self.port = 0
+        self._port = held_port()
+        self.port: int = self._port.getsockname()[1]
         self.playing = 0
         self._sandbox_port = urlsplit(sandbox_url).port
         self._server: asyncio.Server | None = None
@@ -188,7 +191,6 @@ class Road:
     async def open(self) -> None:
         """Let connections in."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.context)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
         """Refuse new connections, and keep those that there are."""
@@ -203,6 +205,7 @@ class Road:
     async def close(self) -> None:
         """End everything."""
         await self.shut()
+        self._port.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks)
@@ -315,11 +318,14 @@ def black_hole(port: int = 0) -> Iterator[int]:
 # --- The scene ----------------------------------------------------------------------------------------------------------------
 
 
+_NOWHERE: Final = os.open(os.devnull, os.O_WRONLY)
+
+
 class _Lines(LineWriter):
     """Keeps the last line, as it would leave the process."""
 
     def __init__(self) -> None:
-        super().__init__(-1)
+        super().__init__(_NOWHERE)
         self.last = b""
 
     def write(self, line: bytes) -> None:
