@@ -219,7 +219,7 @@ async def test_everything_that_is_asked_for_is_there(prometheus: Prometheus) -> 
         for rule in group["rules"]
     ]
     compared = {Query(rule["alert"], THRESHOLD.sub("", rule["expr"])) for rule in rules}
-    shown = {Query(query.panel, filled_in(query.expression)) for query in QUERIES}
+    shown = {Query(query.panel, THRESHOLD.sub("", filled_in(query.expression))) for query in QUERIES}
     await prometheus.until_found(compared | shown)
 
     for variable in ("job", "instance"):
