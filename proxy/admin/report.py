@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import proxy
 from proxy.admin.calls import Calls
+from proxy.admin.counts import CHANGING
 from proxy.admin.headline import Headline, Since, judge
-from proxy.admin.metrics import CHANGING
 from proxy.errors import UNKNOWN
 from proxy.tokens.values import TokenState
 
