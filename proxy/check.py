@@ -50,7 +50,7 @@ _NOT_PASSED: Final = 1
 
 _WOULD_WORK: Final = "An access token was fetched: `telenor-proxy serve` will get one as well."
 _NOT_TRIED: Final = "The configuration can be used. Network and credentials were not tried."
-_WOULD_FAIL: Final = "The proxy would get no access token. Mend what failed, and check again."
+_WOULD_FAIL: Final = "The proxy would get no access token. Fix what failed, and check again."
 
 #: What config.example.yaml holds where the credentials belong.
 _PLACEHOLDER: Final = "replace-me"
