@@ -14,13 +14,13 @@
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS builder
-# Which lock file is installed: `runtime`; `otel` for an image that can export spans (docs/operation.md, "Traces"); `sandbox` for one whose
-# sandbox can serve TLS (docs/sandbox.md).
+# Which lock file is installed: `runtime`; `otel` for an image that can export spans (docs/operation.md, "Traces"); `redis` for one
+# that can share a Redis (the same, "Orders that are tried again"); `sandbox` for one whose sandbox can serve TLS (docs/sandbox.md).
 ARG LOCK=runtime
 WORKDIR /build
 # Two environments, so that nothing that only builds (pip itself included) gets into the image.
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/telenor-proxy
-COPY requirements/runtime.txt requirements/otel.txt requirements/sandbox.txt requirements/tools.txt requirements/
+COPY requirements/runtime.txt requirements/otel.txt requirements/redis.txt requirements/sandbox.txt requirements/tools.txt requirements/
 RUN tools/bin/pip install --no-cache-dir --require-hashes --requirement requirements/tools.txt \
     && tools/bin/pip --python /opt/telenor-proxy/bin/python install \
         --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement "requirements/${LOCK}.txt"

@@ -58,6 +58,7 @@ fuzz: $(VENV)/.dev ## the fuzz tests, long
 
 soak: $(VENV)/.dev ## 10,000 orders on an API that breaks off, then a long soak (SOAK="--requests 1000000")
 	TELENOR_PROXY_SOAK_ORDERS=10000 $(BIN)/python -m pytest tests/reliability/test_orders.py -s $(PYTEST_ARGS)
+	TELENOR_PROXY_SOAK_ORDERS=10000 $(BIN)/python -m pytest tests/e2e/test_orders.py -k once_at_most -s --timeout=0 $(PYTEST_ARGS)
 	$(BIN)/python -m tests.reliability.soak $(or $(SOAK),--seconds 600)
 
 # Envoy has an environment of its own.

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import os
 import random
 import secrets
 import sys
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiohttp import web
 
-from proxy import descriptors, logs, opening, starting, telemetry
+from proxy import descriptors, gauges, logs, opening, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import Report, TokenWitness
@@ -35,6 +36,9 @@ from proxy.network import certificates, egress, tls, transport
 from proxy.network.activation import HandedOver
 from proxy.network.dialer import Dialer
 from proxy.notify import Notifier
+from proxy.orders.desk import Desk
+from proxy.orders.keeper import Keeper
+from proxy.orders.opening import open_store
 from proxy.pacing import Pacer
 from proxy.rotation import Configuration, Rotation
 from proxy.secret import Secret
@@ -43,16 +47,16 @@ from proxy.signals import Signals
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
-from proxy.tokens.values import Credentials, TokenState
+from proxy.tokens.values import Credentials
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from proxy.clients.rates import Rates
     from proxy.clock import Clock
     from proxy.records import Record
     from proxy.settings import OAuthSettings, PacingSettings, Settings
+    from proxy.telemetry.handover import Handover
 
 log = structlog.get_logger("proxy.app")
 
@@ -104,6 +108,19 @@ def _pacer(pacing: PacingSettings, clock: Clock, metrics: Metrics) -> Pacer | No
     return Pacer(pacing.requests_per_second, pacing.max_wait_seconds, clock, metrics.held_back)
 
 
+def _keeper(settings: Settings, clock: Clock, metrics: Metrics) -> Keeper | None:
+    """Open the store of orders, if there is one. Raises `ConfigError`."""
+    if settings.orders.store is None:
+        return None
+    store = open_store(settings.orders, os.urandom(8).hex(), clock)
+    return Keeper(store, clock, metrics.order)
+
+
+def _desk(settings: Settings, keeper: Keeper) -> Desk:
+    orders = settings.orders
+    return Desk(keeper, remember_seconds=orders.remember_seconds, guard_seconds=orders.guard_seconds)
+
+
 class Proxy:
     """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change.
 
@@ -141,8 +158,8 @@ class Proxy:
         most_files = descriptors.limit()
         fitted = descriptors.fitted(settings, most_files)
         history = History(clock.now())
-        collector = settings.telemetry.otlp_endpoint
-        spans = None if collector is None else telemetry.create(collector, clock, metrics.spans)
+        keeper = _keeper(settings, clock, metrics)
+        spans = _spans(settings, clock, metrics)
         dialer = self._dialer()
         endpoint = TokenEndpoint(
             dialer,
@@ -183,6 +200,7 @@ class Proxy:
             is_token_rejected=rejected_token,
             rates=roster.rates,
             on_throttled=metrics.throttled,
+            desk=None if keeper is None else _desk(settings, keeper),
         )
 
         metrics.name_clients(roster.names)
@@ -197,7 +215,7 @@ class Proxy:
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
         )
-        ends = _expose_certificates(
+        ends = gauges.expose_certificates(
             metrics,
             functools.partial(self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file)),
         )
@@ -222,13 +240,14 @@ class Proxy:
             certificates=lambda: [
                 {"what": what, "not_after": end} for what, end in ends().items() if end is not None
             ],
+            orders=None if keeper is None else keeper.status,
         )
         witness.report = report
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
-        _expose(metrics, source, listener, pool, roster.rates, self._writer)
+        gauges.expose(metrics, source, listener, pool, roster.rates, self._writer, keeper)
         runner = web.AppRunner(
-            create_app(report, local=all(map(is_loopback, settings.admin.host))),
+            create_app(report, local=all(map(is_loopback, settings.admin.host)), book=keeper),
             access_log=None,
             shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
         )
@@ -243,6 +262,7 @@ class Proxy:
                 async with (
                     _running(source.run()) as keeping,
                     _running(self._notifier.run(clock, source.status)),
+                    contextlib.nullcontext() if keeper is None else _keeping(keeper),
                     contextlib.nullcontext() if spans is None else spans.running(),
                 ):
                     async with (
@@ -358,54 +378,16 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
         await asyncio.wait({task})
 
 
-def _expose(
-    metrics: Metrics,
-    source: TokenSource,
-    listener: Listener,
-    pool: Pool,
-    rates: Rates,
-    writer: logs.LineWriter,
-) -> None:
-    """Let a scrape read what is state, or counted elsewhere."""
-    lost = "Log lines that could not be written to standard output."
-    metrics.counter("telenor_proxy_log_lines_lost", lost, lambda: writer.losses.lost)
-    metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
-    metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
-    connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
-    metrics.gauge(*connections, lambda: pool.connections[0], state="in_use")
-    metrics.gauge(*connections, lambda: pool.connections[1], state="idle")
-    queued = "Calls that wait for their turn, to keep to a set rate."
-    metrics.gauge("telenor_proxy_pacing_queued", queued, lambda: rates.queued)
-    for state in TokenState:
-        metrics.gauge(
-            "telenor_proxy_token_state",
-            "1 for the state that the token is in.",
-            functools.partial(_is_in, source, state),
-            state=state.value,
-        )
-    metrics.gauge(
-        "telenor_proxy_token_expires_in_seconds",
-        "Seconds until the token ends; 0 without one.",
-        lambda: source.status().expires_in_seconds or 0,
-    )
+@contextlib.asynccontextmanager
+async def _keeping(keeper: Keeper) -> AsyncIterator[None]:
+    """Look after the store of orders beside what is in the context, and close it with that."""
+    try:
+        async with _running(keeper.run()):
+            yield
+    finally:
+        await keeper.close()
 
 
-def _expose_certificates(
-    metrics: Metrics, ends: Callable[[], dict[str, float | None]]
-) -> Callable[[], dict[str, float | None]]:
-    for what in ends():
-        metrics.gauge(
-            "telenor_proxy_certificate_not_after_seconds",
-            "When a certificate ends, in seconds since the epoch; 0 if there is none, or none was seen yet.",
-            functools.partial(_end_of, ends, what),
-            what=what,
-        )
-    return ends
-
-
-def _end_of(ends: Callable[[], dict[str, float | None]], what: str) -> float:
-    return ends()[what] or 0.0
-
-
-def _is_in(source: TokenSource, state: TokenState) -> float:
-    return source.state is state
+def _spans(settings: Settings, clock: Clock, metrics: Metrics) -> Handover | None:
+    collector = settings.telemetry.otlp_endpoint
+    return None if collector is None else telemetry.create(collector, clock, metrics.spans)

@@ -19,6 +19,7 @@ from proxy.errors import ConfigError, StartError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from proxy.orders.command import Said
     from proxy.settings import Settings
 
 OK: Final = 0
@@ -110,6 +111,18 @@ def _parser(command: str) -> argparse.ArgumentParser:
     _add_config(status)
     status.add_argument("--json", action="store_true", help="print JSON, for programs")
     status.set_defaults(command=_status)
+
+    orders = commands.add_parser("orders", help="see which orders are remembered, or forget one")
+    actions = orders.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list the orders that are remembered")
+    _add_config(listing)
+    listing.add_argument("--unknown", action="store_true", help="only those that have to be looked up")
+    listing.add_argument("--json", action="store_true", help="print one JSON object a line")
+    listing.set_defaults(command=_list_orders)
+    forget = actions.add_parser("forget", help="forget an order, so that it is sent when it comes again")
+    _add_config(forget)
+    forget.add_argument("id", metavar="ID", help="what `orders list` shows first")
+    forget.set_defaults(command=_forget_order)
 
     sandbox = commands.add_parser("sandbox", help="run a stand-in for api.telenor.no, to try things on")
     control = commands.add_parser(
@@ -261,6 +274,31 @@ def _status(arguments: argparse.Namespace) -> int:
     from proxy.settings import load_admin
 
     return standing.run(load_admin(arguments.config, os.environ), as_json=arguments.json)
+
+
+def _list_orders(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from proxy import inquiry
+    from proxy.orders import command
+
+    where = inquiry.host(settings.admin)
+    owner = os.urandom(8).hex()
+    return _say(command.listing(settings, owner, where, unknown=arguments.unknown, as_json=arguments.json))
+
+
+def _forget_order(arguments: argparse.Namespace) -> int:
+    settings = _load(arguments)
+    from proxy import inquiry
+    from proxy.orders import command
+
+    where = inquiry.host(settings.admin)
+    return _say(command.forget(settings, os.urandom(8).hex(), where, arguments.id))
+
+
+def _say(said: Said) -> int:
+    for line in said.lines:
+        print(line, file=sys.stderr if said.is_failure else sys.stdout)
+    return FAILED if said.is_failure else OK
 
 
 def _demo(arguments: argparse.Namespace) -> int:

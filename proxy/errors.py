@@ -107,12 +107,16 @@ CLIENT_RIGHTS: Final = Kind(
     "client-not-allowed", 403, "This client may not make this call", "http_request_denied"
 )
 BROWSER: Final = Kind("browser-request", 403, "Web pages may not use this proxy", "http_request_denied")
+ORDER_KEY: Final = Kind("order-key", 400, "The Idempotency-Key cannot be used", "http_request_error")
 METHOD_NOT_ALLOWED: Final = Kind(
     "method-not-allowed", 405, "This method is not forwarded", "http_request_denied"
 )
 CLIENT_SILENT: Final = Kind(
     "client-timeout", 408, "The rest of the request did not come in time", "http_request_error"
 )
+ORDER_IN_FLIGHT: Final = Kind("order-in-flight", 409, "The same order is under way", "http_request_denied")
+ORDER_UNKNOWN: Final = Kind("order-unknown", 409, "This order may already be placed", "http_request_denied")
+ORDER_ANSWERED: Final = Kind("order-answered", 409, "This order was answered before", "http_request_denied")
 LENGTH_REQUIRED: Final = Kind(
     "length-required", 411, "The request does not say how long its body is", "http_request_error"
 )
@@ -122,6 +126,9 @@ CONTENT_TOO_LARGE: Final = Kind(
 TARGET_TOO_LONG: Final = Kind("target-too-long", 414, "The request target is too long", "http_request_error")
 EXPECTATION: Final = Kind("unknown-expectation", 417, "This expectation cannot be met", "http_request_error")
 HOST_NOT_ALLOWED: Final = Kind("host-not-allowed", 421, "This Host is not served here", "http_request_denied")
+ORDER_KEY_REUSED: Final = Kind(
+    "order-key-reused", 422, "The Idempotency-Key belongs to another order", "http_request_denied"
+)
 PACED: Final = Kind("too-many-requests", 429, "The proxy holds calls to the set rate", "http_request_denied")
 CLIENT_RATE: Final = Kind("client-rate", 429, "This client's rate is used up", "http_request_denied")
 HEAD_TOO_LARGE: Final = Kind("head-too-large", 431, "The request head is too large", "http_request_error")
@@ -182,6 +189,9 @@ COMPANY_PROXY_FAILED: Final = Kind(
 NO_TOKEN: Final = Kind("no-token", 503, "There is no usable access token", "destination_unavailable")
 NO_CONNECTION: Final = Kind(
     "upstream-busy", 503, "All connections to the API are in use", "connection_limit_reached"
+)
+ORDER_STORE_AWAY: Final = Kind(
+    "order-store-away", 503, "The order cannot be recorded", "proxy_internal_response"
 )
 OVERLOADED: Final = Kind(
     "too-many-connections", 503, "The proxy has no room for one more client", "proxy_internal_response"

@@ -21,7 +21,7 @@ class Unanswered(Exception):
 
 def where(admin: AdminSettings) -> str:
     """Name the admin listener for a person."""
-    return f"{_host(admin)} port {admin.port}"
+    return f"{host(admin)} port {admin.port}"
 
 
 def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, bytes]:
@@ -32,7 +32,7 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
     if admin.port == 0:
         raise Unanswered("admin.port is 0, so nobody knows where to ask. Set it to a port.")
     try:
-        with socket.create_connection((_host(admin), admin.port), timeout=_TIMEOUT) as connection:
+        with socket.create_connection((host(admin), admin.port), timeout=_TIMEOUT) as connection:
             connection.sendall(b"GET %b HTTP/1.0\r\n\r\n" % target.encode("ascii"))
             answer = bytearray()
             while len(answer) < most and (data := connection.recv(_CHUNK)):
@@ -51,7 +51,7 @@ def stranger(admin: AdminSettings) -> str:
     return f"what answers on {where(admin)} is no telenor-proxy. Check admin.host and admin.port."
 
 
-def _host(admin: AdminSettings) -> str:
+def host(admin: AdminSettings) -> str:
     """Choose a loopback address if there is one, since that one answers whatever the network does."""
     asked = [_ANY_ADDRESS.get(host, host) for host in admin.host]
     return next(filter(is_loopback, asked), asked[0])

@@ -58,9 +58,10 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
         "the API may have placed it."
     )
     for order in orders:
-        client = "" if order["client"] is None else f"{order['client']}  "
+        client = order["client"] or order["client_address"]
+        caller = "" if client is None else f"{client}  "
         yield (
-            f"  {_moment(order['at'])}  {client}{order['method']} {order['path']}  "
+            f"  {_moment(order['at'])}  {caller}{order['method']} {order['path']}  "
             f"request id {order['request_id']}"
         )
 

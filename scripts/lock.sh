@@ -11,8 +11,9 @@ lock() {
 }
 lock pyproject.toml --output-file requirements/runtime.txt
 lock pyproject.toml --extra otel --constraints requirements/runtime.txt --output-file requirements/otel.txt
+lock pyproject.toml --extra redis --constraints requirements/runtime.txt --output-file requirements/redis.txt
 lock pyproject.toml --extra sandbox --constraints requirements/runtime.txt --output-file requirements/sandbox.txt
-lock pyproject.toml --group dev --constraints requirements/otel.txt --constraints requirements/sandbox.txt --output-file requirements/dev.txt
+lock pyproject.toml --group dev --constraints requirements/otel.txt --constraints requirements/redis.txt --constraints requirements/sandbox.txt --output-file requirements/dev.txt
 # The same environment gets these two, so they have to agree.
 lock --group docs --fork-strategy fewest --constraints requirements/dev.txt --output-file requirements/docs.txt
 lock --group bench --output-file requirements/bench.txt

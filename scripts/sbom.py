@@ -30,7 +30,7 @@ import proxy
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 #: What an image can be made of; the extras are `runtime` and more.
-LOCKS: Final = ("runtime", "otel", "sandbox")
+LOCKS: Final = ("runtime", "otel", "redis", "sandbox")
 BILL: Final = "sbom.cdx.json"
 LICENCES: Final = "licences.md"
 

@@ -193,7 +193,10 @@ _STEPS: Final = {
     "company_proxy_login": "Check upstream.proxy_username and upstream.proxy_password, and ask the proxy's administrators.",
     "company_proxy_allow": "Ask the administrators of the company's proxy to allow CONNECT to the host of upstream.url.",
     "company_proxy_reach": "Ask the administrators of the company's proxy whether it can resolve and reach the host of upstream.url.",
-    "paced": "Raise pacing.requests_per_second, or have the applications send fewer calls.",
+    "paced": (
+        "Raise pacing.requests_per_second or the client's requests_per_second, or have the applications send "
+        "fewer calls."
+    ),
 }
 _KINDS: Final = {kind.name: kind.title for kind in KINDS}
 

@@ -104,6 +104,16 @@ _RENEWAL_FAILURES: Final = (
     "unreadable",
     "wrong_token_type",
 )
+#: What becomes of an order that may be a repetition: see `proxy.orders.keeper`.
+_ORDER_RESULTS: Final = (
+    "recorded",
+    "replayed",
+    "in_flight",
+    "unknown",
+    "answered",
+    "reused",
+    "not_recorded",
+)
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # it lacks its return type
 
@@ -170,7 +180,7 @@ class _Calls(Collector):
         elif record.status >= _ERROR:
             answer = (_known_status(record.status), codes.label(record.code) or _NONE)
             self._answers[answer] = self._answers.get(answer, 0) + 1
-        if record.outcome == UNKNOWN and record.method in self._unknown:
+        if record.outcome == UNKNOWN and not record.refused and record.method in self._unknown:
             self._unknown[record.method] += 1
 
     def _count_error(self, record: Record, error: str) -> None:
@@ -386,6 +396,19 @@ class Metrics:
         )
         for result in ("exported", "failed", "dropped"):
             self._spans.labels(result)
+        self._orders = Counter(
+            "telenor_proxy_orders",
+            "Orders that a store was asked about, by what became of them.",
+            ["result"],
+            registry=registry,
+        )
+        for result in _ORDER_RESULTS:
+            self._orders.labels(result)
+        self._store_faults = Counter(
+            "telenor_proxy_order_store_faults",
+            "Times that the store of orders could not be used.",
+            registry=registry,
+        )
         build = Gauge(
             "telenor_proxy_build_info", "1, labelled with versions.", ["version", "python"], registry=registry
         )
@@ -430,6 +453,15 @@ class Metrics:
     def spans(self, result: str, number: int) -> None:
         """Count spans that met that result: `exported`, `failed` or `dropped`."""
         self._spans.labels(result).inc(number)
+
+    # What the keeper of orders tells.
+
+    def order(self, result: str) -> None:
+        """Count what became of an order, or a fault of the store."""
+        if result in _ORDER_RESULTS:
+            self._orders.labels(result).inc()
+        else:
+            self._store_faults.inc()
 
     # What a token source tells its observer.
 

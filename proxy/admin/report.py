@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections import deque
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import proxy
 from proxy.admin.calls import Calls
@@ -51,6 +51,9 @@ class _Failure(NamedTuple):
     refused: bool
     attempts: int
     outcome: str | None
+    client: str | None
+    client_address: str | None
+    detail: str | None
 
 
 class _Order(NamedTuple):
@@ -58,6 +61,7 @@ class _Order(NamedTuple):
 
     at: float
     client: str | None
+    client_address: str | None
     request_id: str
     method: str
     path: str | None
@@ -82,6 +86,7 @@ class Report:
         log: Callable[[], dict[str, object]] = dict,
         limits: Callable[[], dict[str, object]] = dict,
         certificates: Callable[[], list[dict[str, object]]] = list,
+        orders: Callable[[], dict[str, object]] | None = None,
     ) -> None:
         """Build it. All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
         self.settings = settings
@@ -96,6 +101,7 @@ class Report:
         self._limits = limits
         self._calls = Calls(clock)
         self._certificates = certificates
+        self._stored = orders
         self._started_at = clock.wall()
         self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
@@ -116,12 +122,13 @@ class Report:
         now = self._clock.now()
         self._history.observe(record, now)
         self._calls.observe(record, now)
-        if record.outcome == UNKNOWN and record.method in CHANGING:
+        if record.outcome == UNKNOWN and not record.refused and record.method in CHANGING:
             self._orders_counted += 1
             self._orders.append(
                 _Order(
                     self._clock.wall(),
                     record.client,
+                    record.client_address,
                     record.request_id,
                     record.method,
                     record.path,
@@ -141,6 +148,9 @@ class Report:
                 record.refused,
                 record.attempts,
                 record.outcome,
+                record.client,
+                record.client_address,
+                record.detail,
             )
         )
 
@@ -196,6 +206,24 @@ class Report:
             return status.last_failure.detail + wait
         return "The access token is being fetched."
 
+    def _unknown_orders(self) -> list[dict[str, object]]:
+        """Return the orders to look up, newest first: those of this process, and those that the store has from before."""
+        orders = [order._asdict() for order in reversed(self._orders)]
+        if self._stored is not None:
+            known = {order["request_id"] for order in orders}
+            records = cast("list[dict[str, object]]", self._stored()["records"])
+            orders += [
+                {name: record.get(name) for name in _Order._fields}
+                for record in records
+                if record["request_id"] not in known
+            ]
+        return sorted(orders, key=itemgetter("at"), reverse=True)[:ORDERS_KEPT]
+
+    def remark(self) -> str | None:
+        """Say what is not served although requests are; None if there is nothing."""
+        away = None if self._stored is None else self._stored()["away"]
+        return None if away is None else f"Orders with an Idempotency-Key are refused. {away}"
+
     def status(self, *, history: bool = False) -> dict[str, object]:
         """Return everything for operators, JSON-serialisable.
 
@@ -210,6 +238,7 @@ class Report:
         limits: how many connections fit into the descriptors that the process may have (see `descriptors.status`).
         certificates: those that are known, as a list of `{what, not_after}`, in seconds since the epoch.
         history: see `History.series`; only if asked for, because it is most of the whole.
+        orders: what is remembered of orders, see `Keeper.status`; None without a store.
         """
         problem = self.not_ready()
         failures = sorted([*self._failed, *self._refused], key=attrgetter("at"))
@@ -228,13 +257,14 @@ class Report:
             "upstream": self._upstream(),
             "throttled": self._metrics.throttled_by_code(),
             "requests": self._metrics.requests(),
-            "unknown_orders": [order._asdict() for order in reversed(self._orders)],
+            "unknown_orders": self._unknown_orders(),
             "unknown_orders_counted": self._orders_counted,
             "last_failures": [failure._asdict() for failure in reversed(failures)],
             "configuration": self._configuration(),
             "log": self._log(),
             "limits": self._limits(),
             "certificates": self._certificates(),
+            "orders": None if self._stored is None else self._stored(),
             "settings": self.settings.effective(),
         }
         if history:

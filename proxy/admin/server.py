@@ -1,7 +1,7 @@
 """The admin listener: an aiohttp application over one `Report`.
 
 It answers from local state only; the page at `/` shows what `/status` says. It trusts whoever can reach it with numbers and words,
-never with a secret, and offers nothing that changes anything.
+never with a secret. Nothing here changes anything, except `DELETE /orders/ID` (orders.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import orjson
 from aiohttp import HttpVersion11, web
 
-from proxy.admin import page
+from proxy.admin import orders, page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -47,6 +47,10 @@ class Report(Protocol):
         """Why requests cannot be served now, in words; None if they can."""
         ...
 
+    def remark(self) -> str | None:
+        """Say what is not served although requests are; None if there is nothing."""
+        ...
+
     def status(self, *, history: bool = False) -> dict[str, object]:
         """Everything for operators, JSON-serialisable; the last hour by minutes if it is asked for."""
         ...
@@ -56,8 +60,12 @@ class Report(Protocol):
         ...
 
 
-def create_app(report: Report, *, local: bool = False) -> web.Application:
-    """Build the application. local: only this machine can connect, so only names of this machine are good."""
+def create_app(report: Report, *, local: bool = False, book: orders.Orders | None = None) -> web.Application:
+    """Build the application.
+
+    local: only this machine can connect, so only names of this machine are good. book: what is
+    remembered of orders, if anything is.
+    """
 
     async def status_page(_: web.Request) -> web.Response:
         return web.Response(
@@ -71,7 +79,7 @@ def create_app(report: Report, *, local: bool = False) -> web.Application:
         return _probe(None if report.started() else "There has been no access token yet.")
 
     async def readiness(_: web.Request) -> web.Response:
-        return _probe(report.not_ready())
+        return _probe(report.not_ready(), report.remark())
 
     async def liveness(_: web.Request) -> web.Response:
         return _probe(None)
@@ -91,11 +99,14 @@ def create_app(report: Report, *, local: bool = False) -> web.Application:
     app.router.add_get("/liveness", liveness)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/status", status)
+    if book is not None:
+        orders.add_routes(app, book)
     return app
 
 
-def _probe(problem: str | None) -> web.Response:
-    body = {"ok": problem is None} if problem is None else {"ok": False, "detail": problem}
+def _probe(problem: str | None, remark: str | None = None) -> web.Response:
+    detail = problem or remark
+    body = {"ok": problem is None} | ({} if detail is None else {"detail": detail})
     return web.Response(
         body=orjson.dumps(body), content_type=_JSON, status=200 if problem is None else _UNAVAILABLE
     )

@@ -19,7 +19,7 @@ from proxy.network.message import Body, read_response_head
 from proxy.network.stream import Gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from proxy.forward.exchange import Exchange
     from proxy.forward.pool import UpstreamConnection
@@ -109,22 +109,32 @@ class Attempt:
         exchange = self._exchange
         if exchange.client.lost:  # while something was waited for: nothing has begun, and nothing does
             raise ClientDisconnected
+        if exchange.order is not None and not exchange.order.is_sent:
+            raise RuntimeError("an order would leave without a record")
         request, body = exchange.request, exchange.body
+        pieces: Iterator[bytes] = iter(())
         content: bytes | bytearray = exchange.kept or b""
-        if not body.done:
+        whole = body.done
+        if exchange.held is not None:
+            pieces = exchange.held.pieces()
+            content = next(pieces, b"")
+            whole = exchange.held.size == len(content)
+        elif not whole:
             piece = self._accept_ready()
             content = content + piece if content else piece
+            whole = body.done
         if body.framing == grammar.CHUNKED:
-            content = self._framed(content)
+            content = self._framed(content, last=whole)
         exchange.attempts += 1
         exchange.committed = not request.is_safe
         self._began = time.perf_counter()
         head = rewrite.request_head(request, host, exchange.request_id, credential)
         self.connection.write(head + content)
-        self._is_sent = body.done
-        if not body.done:
-            self._heads = asyncio.Event()
-            self._upload = asyncio.get_running_loop().create_task(self._send_rest(self._heads))
+        self._is_sent = whole
+        if not whole:
+            self._heads = heads = asyncio.Event()
+            rest = self._send_rest(heads) if exchange.held is None else self._send_held(heads, pieces)
+            self._upload = asyncio.get_running_loop().create_task(rest)
         return await self._receive()
 
     async def _receive(self) -> grammar.ResponseHead | None:
@@ -175,23 +185,19 @@ class Attempt:
         try:
             return self._accept(self._exchange.body.ready())
         except grammar.Malformed as error:
-            raise _malformed_body(error) from None
+            raise client_fault(error, self._exchange, self._bounds) from None
 
     def _accept(self, piece: bytes) -> bytes:
         exchange = self._exchange
         exchange.keep(piece, self._bounds.max_replay)
         if exchange.body.size > self._bounds.max_body:
-            raise Refused(
-                errors.CONTENT_TOO_LARGE,
-                f"The request body is larger than {self._bounds.max_body} bytes. Send less, or raise limits.max_body_bytes.",
-            )
+            raise too_large(self._bounds)
         return piece
 
-    def _framed(self, content: bytes | bytearray) -> bytes:
-        body = self._exchange.body
-        if body.framing != grammar.CHUNKED:
+    def _framed(self, content: bytes | bytearray, *, last: bool) -> bytes:
+        if self._exchange.body.framing != grammar.CHUNKED:
             return bytes(content)
-        return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if body.done else b"")
+        return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if last else b"")
 
     async def _send_rest(self, heads: asyncio.Event) -> None:
         """Upload what of the request's content is still to come. heads: set when a head of an answer was read."""
@@ -203,26 +209,41 @@ class Attempt:
             try:
                 piece = self._accept(await self._patiently(exchange.body.read))
             except (Gone, TimeoutError, grammar.Malformed, Refused) as error:
-                self._fail(self._client_fault(error))
+                self._fail(client_fault(error, exchange, self._bounds))
                 return
-            if await self._is_answered(heads):
-                return
-            connection.write(self._framed(piece))
-            try:
-                await connection.drain(self._bounds.response_timeout)
-            except Gone:
-                return  # the wait for the answer learns it too, and knows how much of one there is
-            except TimeoutError:
-                self._fail(
-                    Failed(
-                        errors.WRITE_TIMEOUT,
-                        "The API stopped taking the request before it was whole. An order may or may not have been placed: look it up before sending it again.",
-                        outcome=UNKNOWN,
-                    )
-                )
+            if not await self._push(heads, piece, last=exchange.body.done):
                 return
         self._is_sent = True
         connection.postpone(self._bounds.response_timeout)
+
+    async def _send_held(self, heads: asyncio.Event, pieces: Iterator[bytes]) -> None:
+        """Upload what is left of the content of an order that is here as a whole."""
+        for piece in pieces:
+            if not await self._push(heads, piece, last=False):
+                return
+        self.connection.write(self._framed(b"", last=True))
+        self._is_sent = True
+        self.connection.postpone(self._bounds.response_timeout)
+
+    async def _push(self, heads: asyncio.Event, piece: bytes, *, last: bool) -> bool:
+        """Send a piece, as fast as the API takes it; say whether the upload goes on."""
+        if await self._is_answered(heads):
+            return False
+        self.connection.write(self._framed(piece, last=last))
+        try:
+            await self.connection.drain(self._bounds.response_timeout)
+        except Gone:
+            return False  # the wait for the answer learns it too, and knows how much of one there is
+        except TimeoutError:
+            self._fail(
+                Failed(
+                    errors.WRITE_TIMEOUT,
+                    "The API stopped taking the request before it was whole. An order may or may not have been placed: look it up before sending it again.",
+                    outcome=UNKNOWN,
+                )
+            )
+            return False
+        return True
 
     async def _is_answered(self, heads: asyncio.Event) -> bool:
         """Whether the API has answered with an error already, and no longer reads the request (RFC 9112 section 9.3).
@@ -256,23 +277,6 @@ class Attempt:
                 left -= slice_
                 if left <= 0 or self.connection.is_wanted():
                     raise
-
-    def _client_fault(self, error: Exception) -> Exception:
-        if isinstance(error, grammar.Malformed):
-            return _malformed_body(error)
-        if isinstance(error, TimeoutError):
-            return Refused(
-                errors.CLIENT_SILENT,
-                f"No byte of the request body came for {self._bounds.body_timeout:g} s (limits.body_timeout_seconds). Check that the client sends as much as it announces.",
-            )
-        if isinstance(error, Gone):
-            if self._exchange.client.lost:
-                return ClientDisconnected()
-            return Refused(
-                errors.MALFORMED,
-                "The request body ended before it was whole. Check that the client sends as much as it announces.",
-            )
-        return error
 
     async def peek(self) -> bytes | None:
         """Return the answer's content, without taking it from `relay`; None if it is larger than anybody needs to look at."""
@@ -347,8 +351,31 @@ def _says_length(head: grammar.ResponseHead) -> bool:
     return head.known.get(b"content-length", [b"0"]) != [b"0"] or b"transfer-encoding" in head.known
 
 
-def _malformed_body(error: grammar.Malformed) -> Refused:
+def too_large(bounds: Bounds) -> Refused:
+    """Return the refusal of a body that is larger than it may be."""
     return Refused(
-        errors.MALFORMED,
-        f"The request body is refused because {error}. Correct the client: nothing is repaired here.",
+        errors.CONTENT_TOO_LARGE,
+        f"The request body is larger than {bounds.max_body} bytes. Send less, or raise limits.max_body_bytes.",
     )
+
+
+def client_fault(error: Exception, exchange: Exchange, bounds: Bounds) -> Exception:
+    """Translate what a client did wrong in its body into what it is told."""
+    if isinstance(error, grammar.Malformed):
+        return Refused(
+            errors.MALFORMED,
+            f"The request body is refused because {error}. Correct the client: nothing is repaired here.",
+        )
+    if isinstance(error, TimeoutError):
+        return Refused(
+            errors.CLIENT_SILENT,
+            f"No byte of the request body came for {bounds.body_timeout:g} s (limits.body_timeout_seconds). Check that the client sends as much as it announces.",
+        )
+    if isinstance(error, Gone):
+        if exchange.client.lost:
+            return ClientDisconnected()
+        return Refused(
+            errors.MALFORMED,
+            "The request body ended before it was whole. Check that the client sends as much as it announces.",
+        )
+    return error

@@ -97,8 +97,12 @@ class ClientConnection(Stream):
         """Give up a call that has had no effect yet; an order that may have been placed goes on."""
         super().connection_lost(exc)
         exchange = self.exchange
-        if self.task is not None and exchange is not None and not exchange.committed:
+        if self.task is None or exchange is None:
+            return
+        if not exchange.committed:
             self.task.cancel()
+        elif exchange.order is not None:
+            exchange.order.left()
 
     def is_quiet(self) -> bool:
         """Whether nothing of the next request is there, neither here nor in the kernel."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from proxy.forward.policy import Request
     from proxy.network.message import Body
     from proxy.network.stream import Stream
+    from proxy.orders.content import HeldContent
+    from proxy.orders.desk import Order
 
 #: NGINX's status for a client that disconnected before its answer; it never goes over the wire.
 CLIENT_DISCONNECTED: Final = 499
@@ -32,6 +34,7 @@ class Exchange:
     code: the API's own error code.
     kept: the request's content so far, for sending it again; None when it is too much for that.
     committed: the API may have begun to act on it, so it is followed to its end even if the client disconnects.
+    held: the content of an order that is remembered, whole. order: its record; see `proxy.orders.desk`.
     answered: the head of the final answer is out. keep_alive: the client's connection may go on afterwards.
     """
 
@@ -54,6 +57,8 @@ class Exchange:
     continued = False
     answered = False
     keep_alive = False
+    held: HeldContent | None = None
+    order: Order | None = None
 
     client_name: str | None = None
     client_address: str | None = None

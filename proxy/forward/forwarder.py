@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
+from proxy.forward import placing, rewrite
 from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientDisconnected
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
+from proxy.orders.states import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from proxy.clients.rates import Rates
     from proxy.forward.exchange import Exchange
     from proxy.forward.pool import Pool, UpstreamConnection
+    from proxy.orders.desk import Desk
     from proxy.settings import Settings
 
 _ERRORS: Final = 400
@@ -93,7 +96,9 @@ class Forwarder(Generic[T]):
         is_token_rejected: RejectsToken,
         rates: Rates | None = None,
         on_throttled: Callable[[str | None], None] | None = None,
+        desk: Desk | None = None,
     ) -> None:
+        self._desk = desk
         self._tokens = tokens
         self._pool = pool
         self._error_code = error_code
@@ -105,6 +110,17 @@ class Forwarder(Generic[T]):
         self._credential: tuple[T | None, bytes] = (None, b"")
 
     async def forward(self, exchange: Exchange) -> None:
+        """Forward and answer one call; an order that is remembered is placed by placing.py's rules.
+
+        Raises as `_forward`.
+        """
+        desk, request = self._desk, exchange.request
+        if desk is None or not desk.concerns(request.method, request.order_keys):
+            await self._forward(exchange)
+        else:
+            await placing.place(exchange, desk, self._bounds, self._forward)
+
+    async def _forward(self, exchange: Exchange) -> None:
         """Forward and answer one call.
 
         Raises `Refused` or `Failed` when there is no answer of the API's to give, or no more of it (`exchange.answered`);
@@ -130,7 +146,7 @@ class Forwarder(Generic[T]):
                     # A 401 is the gateway's: nothing has come of the first sending. The wait for another token keeps no connection.
                     exchange.committed, token = False, None
                     continue
-                await attempt.relay(head)
+                await self._give_answer(exchange, head, attempt)
             except (grammar.Malformed, Gone, TimeoutError) as fault:
                 raise self._explained(fault, exchange) from None
             else:
@@ -151,6 +167,8 @@ class Forwarder(Generic[T]):
             again = exchange.attempts > 0
             if again or not self._rates.take(exchange.client_name):
                 token = await self._in_turn(self._rates, exchange, again=again)
+        if exchange.order is not None:
+            await exchange.order.sent()
         connection = None if resent else self._pool.reuse()
         if connection is None:
             connection, token = await self._acquire(exchange, resent=resent)
@@ -243,6 +261,14 @@ class Forwarder(Generic[T]):
         exchange.code = self._error_code(content if len(content) < MAX_PEEK else None, _coding(head))
         if head.status == _TOO_MANY_REQUESTS and self._on_throttled is not None:
             self._on_throttled(exchange.code)
+
+    async def _give_answer(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> None:
+        """Give the client the API's answer; that to an order is recorded before, with its content unless that is too large."""
+        if exchange.order is not None:
+            content = await attempt.peek()
+            code = self._error_code(content, _coding(head)) if head.status >= _ERRORS else None
+            await exchange.order.answered(Answer(head.status, rewrite.passing(head), content), code)
+        await attempt.relay(head)
 
     async def _is_curable(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> bool:
         """Whether a 401 means that a new token would help."""

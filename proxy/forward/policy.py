@@ -20,7 +20,7 @@ from proxy.http1 import grammar
 from proxy.http1.fields import NOT_FORWARDED, WHO_CALLS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from proxy.settings import Settings
 
@@ -113,6 +113,7 @@ class Request(NamedTuple):
     framing: a length or `grammar.CHUNKED`; has_length: it said so, if only 0. keep_alive: the client wants to go on. expects: it waits
     for `100 Continue`. trace: its `traceparent`, if it sent a valid one. is_safe: sending it twice does no harm. max_forwards: of an
     OPTIONS request that has this field (RFC 9110 section 7.6.2), else None. login: what it gets here if it is an application's own login.
+    order_keys: the values of its Idempotency-Key fields.
     """
 
     method: bytes
@@ -128,6 +129,7 @@ class Request(NamedTuple):
     is_safe: bool
     max_forwards: int | None = None
     login: login.Answer | None = None
+    order_keys: Sequence[bytes] = ()
 
 
 def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
@@ -242,6 +244,7 @@ def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) 
         method in SAFE_METHODS,
         max_forwards,
         answer,
+        found.get(b"idempotency-key", ()),
     )
 
 

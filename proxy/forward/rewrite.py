@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from proxy.clients.login import Answer
     from proxy.errors import Problem
     from proxy.forward.policy import Request
+    from proxy.orders.desk import Replay
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
@@ -77,24 +78,52 @@ def response_head(
     return b"HTTP/1.1 %d %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
         head.status,
         head.reason,
-        _passing(head),
+        passing(head),
         field,
         request_id,
         connection,
     ), keep_alive
 
 
-def interim_head(head: grammar.ResponseHead) -> bytes:
-    """Return a 1xx answer as it goes to the client."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, _passing(head))
-
-
-def _passing(head: grammar.ResponseHead) -> bytes:
+def passing(head: grammar.ResponseHead) -> bytes:
     """Return the answer's field lines that go on: neither those that always stop here nor those that `Connection` names."""
     named = head.options
     if named and not NOT_RETURNED.issuperset(named):
         return b"".join(grammar.without_named(head.passing, named))
     return b"".join(head.passing)
+
+
+def replay(answer: Replay, request: Request, request_id: bytes, *, keep_alive: bool) -> tuple[bytes, bool]:
+    """Return a whole answer that was given before, and whether the connection can go on after it."""
+    has_content = answer.status not in {grammar.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+    keep_alive = keep_alive and request.minor == 1
+    return (
+        b"HTTP/1.1 %d %b\r\n%b%bIdempotency-Replayed: true\r\nIdempotency-Original-Id: %b\r\nX-Request-Id: %b\r\n%b\r\n%b"
+        % (
+            answer.status,
+            _phrase(answer.status),
+            answer.fields,
+            b"Content-Length: %d\r\n" % len(answer.content) if has_content else b"",
+            answer.first_id.encode("ascii"),
+            request_id,
+            connection_field(request.minor, keep_alive=keep_alive),
+            answer.content if has_content else b"",
+        ),
+        keep_alive,
+    )
+
+
+def _phrase(status: int) -> bytes:
+    """Return the usual reason phrase; a status that nobody has registered has none."""
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b""
+
+
+def interim_head(head: grammar.ResponseHead) -> bytes:
+    """Return a 1xx answer as it goes to the client."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, passing(head))
 
 
 def connection_field(minor: int, *, keep_alive: bool) -> bytes:

@@ -8,6 +8,7 @@ context.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -86,6 +87,8 @@ class TokenEndpoint:
         """
         failure: TokenError | None = None
         answer: call.Answer | None = None
+        now = asyncio.get_running_loop().time
+        began = now()
         try:
             answer = await call.ask(
                 self._dialer, request, seconds=self._timeout_seconds, most_content=MOST_ANSWER_BYTES
@@ -107,7 +110,12 @@ class TokenEndpoint:
         # request, is not its context.
         if answer is None:
             raise failure or _broke_off()
-        _log.debug("token.endpoint_answered", status=answer.head.status, end=answer.end.name.lower())
+        _log.debug(
+            "token.endpoint_answered",
+            status=answer.head.status,
+            end=answer.end.name.lower(),
+            ms=round((now() - began) * 1000, 1),
+        )
         if answer.head.status < HTTPStatus.MULTIPLE_CHOICES:
             failure = self._broken(answer.end)
             if failure is not None:

@@ -49,7 +49,7 @@ def test_panels_have_their_own_place() -> None:
 def test_the_sections_are_those_of_the_questions() -> None:
     """The dashboard goes from the whole to the parts."""
     titles = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
-    assert titles == ["At a glance", "Calls", "Latency", "Token", "The API", "The process"]
+    assert titles == ["At a glance", "Calls", "Latency", "Token", "The API", "The process", "Orders"]
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])

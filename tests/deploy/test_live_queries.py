@@ -127,26 +127,33 @@ class Life:
         self._api = api
         self._http = http
         self._password = password
+        self._rounds = 0
 
     async def begin(self) -> Running:
         """Start a proxy whose first login fails, and wait until it has a token."""
         self._password.write_text(CREDENTIALS.password)
         self._api.sandbox.fault("token_status", 503, 1)
-        config = configuration(self._api.url, pacing={"requests_per_second": 50})
+        config = configuration(self._api.url, pacing={"requests_per_second": 50}, orders={"store": "memory"})
         del config["oauth"]["password"]
         config["oauth"]["password_file"] = str(self._password)
         return await self._start.ready(config)
 
-    async def _call(self, url: str, *, order: bool = True) -> int:
+    async def _call(self, url: str, *, order: bool = True, key: str | None = None) -> int:
         body = ORDER if order else None
-        async with self._http.request("POST" if order else "GET", url, json=body) as answer:
+        fields = {} if key is None else {"Idempotency-Key": key}
+        method = "POST" if order else "GET"
+        async with self._http.request(method, url, json=body, headers=fields) as answer:
             await answer.read()
             return answer.status
 
     async def round(self, proxy: Running) -> list[int]:
         """Make calls of all kinds; give their statuses."""
         orders, accounts = await proxy.url(ORDERS), await proxy.url(ACCOUNTS)
-        statuses = [await self._call(orders), await self._call(await proxy.url("/elsewhere"), order=False)]
+        self._rounds += 1
+        statuses = [
+            await self._call(orders, key=f"round-{self._rounds}"),
+            await self._call(await proxy.url("/elsewhere"), order=False),
+        ]
         for name, value in (("api_drop_after", None), ("api_status", 503), ("api_error", "42902")):
             self._api.sandbox.fault(name, value, 1)
             statuses.append(await self._call(orders))
@@ -212,7 +219,7 @@ async def test_everything_that_is_asked_for_is_there(prometheus: Prometheus) -> 
         for rule in group["rules"]
     ]
     compared = {Query(rule["alert"], THRESHOLD.sub("", rule["expr"])) for rule in rules}
-    shown = {Query(query.panel, filled_in(query.expression)) for query in QUERIES}
+    shown = {Query(query.panel, THRESHOLD.sub("", filled_in(query.expression))) for query in QUERIES}
     await prometheus.until_found(compared | shown)
 
     for variable in ("job", "instance"):

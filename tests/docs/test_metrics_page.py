@@ -23,7 +23,9 @@ TABLE = {names(row[0])[0]: (row[1], set(names(row[2]))) for row in rows(section(
 async def scrape(start: Starter, api: Api) -> str:
     """Run a proxy, let everything that is counted by a label happen once, and return what it exposes."""
     api.sandbox.fault("token_status", 503, 1)
-    proxy = await start.ready(configuration(api.url, pacing={"requests_per_second": 1000}))
+    proxy = await start.ready(
+        configuration(api.url, pacing={"requests_per_second": 1000}, orders={"store": "memory"})
+    )
     api.sandbox.fault("api_drop", None, 1)
     timeout = aiohttp.ClientTimeout(total=DEADLINE)
     async with aiohttp.ClientSession(timeout=timeout) as http:

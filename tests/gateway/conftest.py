@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from proxy.errors import TokenError
+    from proxy.orders.desk import Desk
     from proxy.records import Record
     from proxy.settings import Settings
     from tests.gateway.client import Answer
@@ -281,9 +282,10 @@ class Lab:
         tls: ssl.SSLContext | None = None,
         tokens: Issues | None = None,
         url: str | None = None,
+        desk: Desk | None = None,
         **changes: object,
     ) -> Gateway:
-        """Build one. tls: what the upstream shows. url: of an upstream that is not ours. changes: settings, as `section__key=value`."""
+        """Build one. tls: what the upstream shows. url: of an upstream that is not ours. desk: remembers orders. changes: settings, as `section__key=value`."""
         upstream = await self.upstream(tls)
         if url is None:
             url = f"{'https' if tls else 'http'}://127.0.0.1:{upstream.port}"
@@ -314,6 +316,7 @@ class Lab:
             error_code=error_code_of,
             is_token_rejected=rejected_token,
             rates=roster.rates,
+            desk=desk,
         )
         listener = Listener(chosen, forwarder, records.append, roster)
         address: tuple[str, int] | str

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 import brotli  # type: ignore[import-untyped] # it has no types
 import pytest
+from structlog.testing import capture_logs
 
 import proxy
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
@@ -485,3 +486,25 @@ async def test_no_error_holds_a_secret(answer: bytes, caplog: pytest.LogCaptureF
     await asyncio.sleep(0)
     for secret in ("Glz2FV5XYOvAhFCE", "hquTvfc00l8F33ad", "s3cr3t", BASIC):
         assert secret not in shown + "".join(unretrieved) + caplog.text
+
+
+# --- The log ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "end"),
+    [(reply("200 OK", GRANT), 200, "whole"), (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nx", 503, "cut")],
+)
+async def test_an_answer_is_told_at_debug(answer: bytes, status: int, end: str) -> None:
+    """Status, how it ended, and milliseconds: nothing of the request, nothing of the content."""
+    async with ScriptedServer(answer).listening() as server, endpoint(server.port) as opened:
+        with capture_logs() as told, contextlib.suppress(TokenError):
+            await opened.fetch(CREDENTIALS)
+    (event,) = (each for each in told if each["event"].startswith("token."))
+    assert event.pop("ms") >= 0
+    assert event == {
+        "event": "token.endpoint_answered",
+        "log_level": "debug",
+        "status": status,
+        "end": end,
+    }

@@ -35,10 +35,11 @@ TOOLS = (
     "promtool",
     "systemd-analyze",
     "faketime",
+    "redis-server",
     "wrk",
     "nginx",
 )
-PACKAGES = "curl squid tinyproxy wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime wrk nginx-light"
+PACKAGES = "curl squid tinyproxy wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime redis-server wrk nginx-light"
 #: Each stand-in writes down how it was called.
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 SUMMARIES = ["=== 2 passed in 1.23s ===", "=== 1 failed, 2 passed, 1 warning in 3.21s (0:00:03) ==="]

@@ -93,7 +93,7 @@ def test_the_extra_is_asked_for() -> None:
         for source in value.split()[:-1]
         if source.endswith(".txt")
     }
-    assert {f"requirements/{name}.txt" for name in ("runtime", "otel", "sandbox", "tools")} == locks
+    assert {f"requirements/{name}.txt" for name in ("runtime", "otel", "redis", "sandbox", "tools")} == locks
 
 
 def test_the_image_takes_the_environment_only() -> None:

@@ -13,6 +13,7 @@ from tests.packaging.repository import ROOT, files, pyproject, read, requirement
 PROJECT = pyproject()
 RUNTIME = requirements(PROJECT["project"]["dependencies"])
 OTEL = requirements(PROJECT["project"]["optional-dependencies"]["otel"])
+REDIS = requirements(PROJECT["project"]["optional-dependencies"]["redis"])
 SANDBOX = requirements(PROJECT["project"]["optional-dependencies"]["sandbox"])
 DEV = requirements(PROJECT["dependency-groups"]["dev"])
 DOCS = requirements(PROJECT["dependency-groups"]["docs"])
@@ -45,7 +46,8 @@ def versions(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["runtime.txt", "otel.txt", "sandbox.txt", "dev.txt", "docs.txt", "bench.txt", "tools.txt"]
+    "name",
+    ["runtime.txt", "otel.txt", "redis.txt", "sandbox.txt", "dev.txt", "docs.txt", "bench.txt", "tools.txt"],
 )
 def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     """Each line pins one package to one version and to the hashes of its files, and says nothing else; none comes twice."""
@@ -63,13 +65,14 @@ def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     [
         ("runtime.txt", RUNTIME),
         ("otel.txt", RUNTIME + OTEL),
+        ("redis.txt", RUNTIME + REDIS),
         ("sandbox.txt", RUNTIME + SANDBOX),
         ("dev.txt", RUNTIME + DEV),
         ("docs.txt", DOCS),
         ("bench.txt", BENCH),
         ("tools.txt", BUILD),
     ],
-    ids=["runtime", "otel", "sandbox", "dev", "docs", "bench", "tools"],
+    ids=["runtime", "otel", "redis", "sandbox", "dev", "docs", "bench", "tools"],
 )
 def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) -> None:
     """What pyproject.toml asks for is locked, at a version that it accepts: the lock was made after the last change."""
@@ -80,7 +83,7 @@ def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) 
         assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: make lock"
 
 
-@pytest.mark.parametrize("extra", ["otel", "sandbox"])
+@pytest.mark.parametrize("extra", ["otel", "redis", "sandbox"])
 def test_the_tests_use_what_runs(extra: str) -> None:
     """What is tested is what runs: the development lock has every package of the run-time locks at the same version."""
     assert versions("runtime.txt").items() <= versions(f"{extra}.txt").items()
@@ -89,7 +92,9 @@ def test_the_tests_use_what_runs(extra: str) -> None:
 
 def test_the_extras_are_tested() -> None:
     """What the extras ask for is asked for in development too, in the same words, which keeps it in that lock."""
-    assert {str(requirement) for requirement in OTEL + SANDBOX} <= {str(requirement) for requirement in DEV}
+    assert {str(requirement) for requirement in OTEL + REDIS + SANDBOX} <= {
+        str(requirement) for requirement in DEV
+    }
 
 
 def test_what_runs_has_no_certificate_maker() -> None:
@@ -109,7 +114,9 @@ def test_no_file_says_where_packages_come_from() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("requirement", RUNTIME + OTEL + SANDBOX, ids=lambda requirement: requirement.name)
+@pytest.mark.parametrize(
+    "requirement", RUNTIME + OTEL + REDIS + SANDBOX, ids=lambda requirement: requirement.name
+)
 def test_each_dependency_has_its_reason(requirement: Requirement) -> None:
     """Each dependency of what runs, extras included, has a line under "Dependencies" in docs/architecture.md that says why it is there."""
     section = re.search(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from proxy.settings import load
 from proxy.tokens.values import TokenState
 from tests.page import staged
 from tests.page.conftest import SCREENSHOTS
-from tests.page.staged import Stage, refused
+from tests.page.staged import ENVIRONMENT, Stage, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,10 +120,22 @@ async def test_whether_a_failed_call_may_have_been_placed(
         assert stands_out == ("·" in words)
 
 
+async def test_a_failed_call_says_who_called_and_why(tab: Tab, stage: Stage) -> None:
+    """The client's name, without one its address; the proxy's own sentence is the note of the words."""
+    stage.call(503, error="connection_limit_reached", detail="All 100 connections are in use.")
+    stage.call(502, error="dns_error", client_address="10.0.0.7")
+    stage.call(502, error="dns_error", client="erp", client_address="10.0.0.8")
+    await show(tab, stage)
+    callers = "[...document.querySelectorAll('#failures-rows small.caller')].map((each) => each.textContent)"
+    assert await tab.evaluate(callers) == ["erp", "10.0.0.7"]
+    notes = "[...document.querySelectorAll('#failures-rows span[title]')].map((each) => each.title)"
+    assert await tab.evaluate(notes) == ["All 100 connections are in use."]
+
+
 async def test_data_stays_text(tab: Tab, stage: Stage) -> None:
     """Whatever looks like markup in what the proxy reports is shown as it is, and does nothing."""
     hostile = "<img src=x onerror=\"document.title='hit'\">"
-    stage.call(502, error=hostile, method=hostile, request_id=hostile)
+    stage.call(502, error=hostile, method=hostile, request_id=hostile, detail=hostile)
     stage.call(
         0,
         error=hostile,
@@ -135,7 +149,7 @@ async def test_data_stays_text(tab: Tab, stage: Stage) -> None:
     stage.token_is(state=TokenState.EMPTY, last_failure=refused(hostile))
     await show(tab, stage)
     shown = await tab.text("#failures-rows")
-    assert shown.count(hostile) == 5
+    assert shown.count(hostile) == 6
     assert (await tab.text("#orders-rows")).count(hostile) >= 3
     assert hostile in await tab.text("#callers-rows")
     assert await tab.evaluate("document.images.length") == 0
@@ -341,6 +355,22 @@ async def test_an_error_for_an_answer_is_no_answer(tab: Tab, stage: Stage) -> No
     assert await tab.text("#sentence") == "It has not answered since this page was opened."
 
 
+async def test_named_clients_are_told_among_the_settings(tab: Tab, stage: Stage) -> None:
+    """Name, rights and rate, as far as they are set; of keys how many there are, never one of them."""
+    clients = [
+        {"name": "erp", "key": "Sentinel-Key-0005", "allowed_methods": ["GET", "POST"]},
+        {"name": "shop", "key": "Sentinel-Key-0006", "requests_per_second": 2},
+    ]
+    environment = {**ENVIRONMENT, "TELENOR_PROXY_LISTEN__CLIENTS": json.dumps(clients)}
+    stage.report.settings = load(None, environment)
+    await show(tab, stage)
+    text = await tab.evaluate("document.getElementById('settings-rows').textContent")
+    assert "erp (keys: 1, allowed_methods: GET POST)" in text
+    assert "shop (keys: 1, requests_per_second: 2)" in text
+    assert "[object" not in text
+    assert "Sentinel" not in text
+
+
 # --- Orders to look up, and who calls -----------------------------------------------------------------------------------
 
 
@@ -366,8 +396,9 @@ async def test_orders_to_look_up_come_first(
 ) -> None:
     """113 of them, and 20 refused calls later all are there: with a banner not to send them again, and no word of trying again."""
     stage.live_an_hour()
-    broken_off(stage, 112)
-    broken_off(stage, 1, client="erp")
+    broken_off(stage, 111)
+    broken_off(stage, 1, client_address="10.0.0.7")
+    broken_off(stage, 1, client="erp", client_address="10.0.0.8")
     for _ in range(20):
         stage.call(403, error="client-key", refused=True)
     stage.call()
@@ -384,6 +415,7 @@ async def test_orders_to_look_up_come_first(
     assert "order-system-1b58" in row
     assert "POST /corporate-mobile-subscriptions/v2/orders" in row
     assert "erp" in row
+    assert "10.0.0.7" in await tab.text("#orders-rows tr:nth-child(2)")
     text = await tab.text("main")
     assert "tries again" not in text
     assert "prøver igjen" not in text

@@ -23,6 +23,7 @@ class FakeReport:
     def __init__(self) -> None:
         self.has_started = True
         self.problem: str | None = None
+        self.remarked: str | None = None
 
     def started(self) -> bool:
         """Whether there has been a token."""
@@ -31,6 +32,10 @@ class FakeReport:
     def not_ready(self) -> str | None:
         """Why not."""
         return self.problem
+
+    def remark(self) -> str | None:
+        """Say what is not served all the same."""
+        return self.remarked
 
     def status(self, *, history: bool = False) -> dict[str, object]:
         """Everything."""
@@ -220,3 +225,13 @@ async def test_behind_a_pod_address_any_name_is_good(aiohttp_client: AiohttpClie
     client = await aiohttp_client(create_app(FakeReport()))
     async with client.get("/readiness", headers={"Host": "telenor-proxy.monitoring.svc"}) as response:
         assert response.status == 200
+
+
+async def test_readiness_may_have_a_remark(
+    client: TestClient[Request, Application], report: FakeReport
+) -> None:
+    """While some calls are refused and others are served, it is 200, and its body says so."""
+    report.remarked = "Orders with an Idempotency-Key are refused."
+    async with client.get("/readiness") as response:
+        assert response.status == 200
+        assert await response.json() == {"ok": True, "detail": report.remarked}

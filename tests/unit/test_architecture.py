@@ -37,8 +37,10 @@ MAY_IMPORT: Final = {
         "errors",
         "hardening",
         "healthcheck",
+        "inquiry",
         "network",
         "notify",
+        "orders",
         "rotation",
         "sandbox",
         "settings",
@@ -54,6 +56,7 @@ MAY_IMPORT: Final = {
         "forward",
         "logs",
         "notify",
+        "orders",
         "pacing",
         "records",
         "rotation",
@@ -64,15 +67,29 @@ MAY_IMPORT: Final = {
         "telemetry",
         "tokens",
         "network",
+        "gauges",
         "opening",
         "watching",
     },
+    "gauges": {"admin", "clients", "forward", "logs", "orders", "tokens"},
     "opening": {"clock", "errors", "forward", "network", "settings", "starting"},
     "check": {"descriptors", "errors", "faults", "network", "settings", "starting", "threads", "tokens"},
     "healthcheck": {"inquiry", "settings"},
     "standing": {"inquiry", "settings"},
     "inquiry": {"settings"},
-    "forward": {"clients", "clock", "errors", "faults", "http1", "network", "pacing", "records", "settings"},
+    "forward": {
+        "clients",
+        "clock",
+        "errors",
+        "faults",
+        "http1",
+        "network",
+        "orders",
+        "pacing",
+        "records",
+        "settings",
+    },
+    "orders": {"clock", "errors", "secret", "settings"},
     "clients": {"clock", "errors", "pacing", "records", "secret", "settings"},
     "pacing": {"clock", "errors"},
     "network": {"clock", "descriptors", "errors", "faults", "http1", "secret", "settings", "threads"},
@@ -106,6 +123,9 @@ PURE: Final = {
     "http1.chunked": {"re"},
     "forward.policy": {"re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
+    "orders.key": {"hashlib", "re"},
+    "orders.states": {"dataclasses", "enum"},
+    "orders.showing": {"datetime"},
     "clients.login": set[str](),
     "clients.register": {"hashlib"},
     "clients.usage": {"dataclasses"},
@@ -269,7 +289,8 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.run"},  # also what client keys are hashed with
+        "app": {"Proxy.run", "_keeper"},  # also what client keys are hashed with
+        "cli": {"_forget_order", "_list_orders"},  # what a command is called among those that use a store
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }
@@ -289,6 +310,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "check:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
         "network.egress:Login.field_value",  # the login at the company's proxy
+        "orders.shared:SharedStore.__init__",  # the password of a Redis
         "tokens.endpoint:TokenEndpoint.logout",  # ends the token
         "tokens.endpoint:_basic",
         "tokens.endpoint:_form",

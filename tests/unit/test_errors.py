@@ -21,7 +21,7 @@ from proxy.errors import (
 )
 
 #: The statuses of the contract's table.
-OF_REFUSALS = {400, 403, 405, 408, 411, 413, 414, 417, 421, 431, 501, 505}
+OF_REFUSALS = {400, 403, 405, 408, 409, 411, 413, 414, 417, 421, 422, 431, 501, 505}
 OF_FAILURES = {429, 500, 502, 503, 504}
 
 

@@ -12,7 +12,7 @@ from proxy.admin import calls as module
 from proxy.admin import headline as headlines
 from proxy.admin.calls import FAULTS, Calls, State
 from proxy.admin.headline import CAUSES, Headline, Since, judge
-from proxy.errors import KINDS
+from proxy.errors import KINDS, Kind
 from proxy.records import Record
 from proxy.tokens import codes
 from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
@@ -230,7 +230,21 @@ def test_only_refusals_of_the_proxy_are_impaired() -> None:
     assert Desk().get(GOOD).get(refused, times=30).headline().state is State.WORKING
     assert Desk().get(refused, times=3).wait(901).headline().state is State.WORKING
     paced = bad(429, error="http_request_denied")
-    assert "pacing.requests_per_second" in Desk().get(paced, times=3).headline().step
+    step = Desk().get(paced, times=3).headline().step  # the error is the same with a client's own rate
+    assert "pacing.requests_per_second" in step
+    assert "client's requests_per_second" in step
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.is_company_proxy], ids=lambda kind: kind.name
+)
+def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: Kind) -> None:
+    """Every next call meets it too; the step names the proxy or its settings, not Telenor."""
+    found = Desk().get(bad(kind.status, error=kind.word)).headline()
+    assert (found.state, found.cause, found.error) == (State.NOT_WORKING, "fails.all", kind.name)
+    assert "the company's proxy" in found.what
+    assert "proxy" in found.step
+    assert "Telenor" not in found.text
 
 
 @pytest.mark.parametrize(

@@ -294,6 +294,16 @@ def test_orders_of_unknown_outcome_are_counted(method: str, outcome: str | None,
     assert found == {"POST": 0, "PUT": 0, "PATCH": 0, "DELETE": 0} | ({method: 1} if counts else {})
 
 
+def test_a_repetition_that_was_refused_is_no_order_of_unknown_outcome() -> None:
+    """What was refused because the first one's outcome is unknown was not sent: the first one is counted."""
+    metrics = Metrics()
+    metrics(
+        RECORD._replace(method="POST", status=409, error="order-unknown", refused=True, outcome="unknown")
+    )
+    samples = families(metrics)["telenor_proxy_unknown_outcomes"].samples
+    assert {sample.value for sample in samples} == {0}
+
+
 def test_requests_sent_again_are_counted() -> None:
     """One attempt is none too many."""
     metrics = Metrics()

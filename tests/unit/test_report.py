@@ -164,14 +164,24 @@ def test_nothing_secret_and_nothing_of_a_customers_is_told(proxy: Proxy) -> None
 
 
 async def test_failures_are_remembered_newest_first(proxy: Proxy) -> None:
-    """With when, what, and the id under which the log has more; calls that the API answered are no failures."""
+    """With when, what, who, why, and the id under which the log has more; calls that the API answered are no failures."""
     proxy.report(RECORD)
     proxy.report(RECORD._replace(status=500))
     proxy.report(
         RECORD._replace(request_id="id-2", status=403, error="path-not-allowed", refused=True, attempts=0)
     )
     await proxy.clock.advance(5)
-    proxy.report(RECORD._replace(request_id="id-3", status=502, error="dns_error", outcome="not_sent"))
+    proxy.report(
+        RECORD._replace(
+            request_id="id-3",
+            status=502,
+            error="dns_error",
+            outcome="not_sent",
+            client="erp",
+            client_address="10.0.0.8",
+            detail="The host name of the API could not be resolved.",
+        )
+    )
     newest, older = status(proxy)["last_failures"]
     assert newest == {
         "at": proxy.clock.wall(),
@@ -182,6 +192,9 @@ async def test_failures_are_remembered_newest_first(proxy: Proxy) -> None:
         "refused": False,
         "attempts": 1,
         "outcome": "not_sent",
+        "client": "erp",
+        "client_address": "10.0.0.8",
+        "detail": "The host name of the API could not be resolved.",
     }
     assert older["outcome"] is None
     assert (older["request_id"], older["refused"], older["at"]) == ("id-2", True, proxy.clock.wall() - 5)
@@ -271,6 +284,7 @@ def test_orders_that_may_have_been_placed_are_a_list_of_their_own(proxy: Proxy) 
                 error="connection_terminated",
                 outcome="unknown",
                 client="erp",
+                client_address="10.0.0.8",
             )
         )
     for _ in range(200):
@@ -285,6 +299,7 @@ def test_orders_that_may_have_been_placed_are_a_list_of_their_own(proxy: Proxy) 
     assert told["unknown_orders"][0] == {
         "at": proxy.clock.wall(),
         "client": "erp",
+        "client_address": "10.0.0.8",
         "request_id": "o-112",
         "method": "POST",
         "path": "/orders/4799885577",

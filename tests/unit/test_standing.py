@@ -28,6 +28,7 @@ TOKEN: dict[str, Any] = {
 ORDER = {
     "at": 1_800_000_060.0,
     "client": None,
+    "client_address": None,
     "request_id": "order-1",
     "method": "POST",
     "path": "/corporate-mobile-subscriptions/v2/orders",
@@ -70,19 +71,27 @@ def test_only_working_is_0(state: str, status: int) -> None:
 
 
 def test_orders_to_look_up_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """With time, client, method, path and request id, and the warning not to send them again."""
+    """With time, client (its address, if it has no name), method, path and request id, and the warning not to send them again."""
     asked(
-        unknown_orders=[{**ORDER, "client": "erp", "request_id": "order-2"}, ORDER],
+        unknown_orders=[
+            {**ORDER, "client": "erp", "client_address": "10.0.0.8", "request_id": "order-2"},
+            {**ORDER, "client_address": "10.0.0.7", "request_id": "order-3"},
+            ORDER,
+        ],
         unknown_orders_counted=9,
     )
-    assert capsys.readouterr().out.splitlines()[-3:] == [
+    assert capsys.readouterr().out.splitlines()[-4:] == [
         (
-            "9 orders to look up, the newest 2 of them here. Do not send one again before: "
+            "9 orders to look up, the newest 3 of them here. Do not send one again before: "
             "the API may have placed it."
         ),
         (
             "  2027-01-15 08:01:00 UTC  erp  POST /corporate-mobile-subscriptions/v2/orders  "
             "request id order-2"
+        ),
+        (
+            "  2027-01-15 08:01:00 UTC  10.0.0.7  POST /corporate-mobile-subscriptions/v2/orders  "
+            "request id order-3"
         ),
         "  2027-01-15 08:01:00 UTC  POST /corporate-mobile-subscriptions/v2/orders  request id order-1",
     ]

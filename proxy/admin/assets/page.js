@@ -279,20 +279,25 @@ function showNotes(status) {
   );
 }
 
+/** Who called: the client's name, without one its address; null if neither is known. */
+function callerOf({ client, client_address: address }) {
+  return client ?? address;
+}
+
 /** Orders that Telenor may have placed. What they are is in the log, and in the application that sent them. */
 function showOrders({ unknown_orders: orders, unknown_orders_counted: counted, now: instant }) {
   byId("orders").hidden = orders.length === 0;
   if (orders.length === 0) return;
   put("orders-title", say.t("orders.title", { n: counted }));
   put("orders-older", counted > orders.length ? say.t("orders.older", { n: orders.length }) : "");
-  byId("orders-table").classList.toggle("unnamed", orders.every(({ client }) => client === null));
+  byId("orders-table").classList.toggle("unnamed", orders.every((order) => callerOf(order) === null));
   renew("orders-rows", [orders, dayOf(instant)], () =>
-    orders.map(({ at, client, method, path, request_id: id }) =>
+    orders.map(({ at, method, path, request_id: id, ...order }) =>
       make(
         "tr",
         {},
         make("td", { className: "when", text: momentOf(at, instant) }),
-        make("td", { className: "client", text: client ?? "–" }),
+        make("td", { className: "client", text: callerOf(order) ?? "–" }),
         make(
           "td",
           {},
@@ -332,6 +337,7 @@ function showFailures({ last_failures: failures, now: instant }) {
   renew("failures-rows", [failures, dayOf(instant)], () =>
     failures.map((failure) => {
       const [sent, className] = aboutSending(failure);
+      const caller = callerOf(failure);
       return make(
         "tr",
         {},
@@ -349,8 +355,9 @@ function showFailures({ last_failures: failures, now: instant }) {
         make(
           "td",
           {},
-          make("span", { text: say.sentence(errorWords(failure, say)) }),
+          make("span", { text: say.sentence(errorWords(failure, say)), ...(failure.detail !== null && { title: failure.detail }) }),
           make("small", { text: sent, className }),
+          ...(caller === null ? [] : [make("small", { text: caller, className: "caller" })]),
           make("code", { className: "narrow", text: failure.request_id }),
         ),
         make("td", { className: "roomy" }, make("code", { text: failure.request_id })),
@@ -368,9 +375,17 @@ const VALUES = new Map([
   ["not set", "settings.not_set"],
 ]);
 
+/** One item of a list: text, or a client with what is set of it. */
+function itemText(item) {
+  if (typeof item !== "object") return String(item);
+  const { name, ...others } = item;
+  const set = Object.entries(others).filter(([, value]) => value !== null);
+  return `${name} (${set.map(([key, value]) => `${key}: ${[value].flat().join(" ")}`).join(", ")})`;
+}
+
 function settingText(value) {
   if (VALUES.has(value)) return say.t(VALUES.get(value));
-  return Array.isArray(value) ? value.join("\n") : String(value);
+  return Array.isArray(value) ? value.map(itemText).join("\n") : String(value);
 }
 
 function showSettings({ settings }) {

@@ -1,0 +1,72 @@
+"""`/orders` of the admin listener: what is remembered, and forgetting one.
+
+`DELETE /orders/ID` is the one request there that changes something. It is taken from loopback
+only, and never from a web page: a browser asks before a DELETE to another origin, and gets no
+permission here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final, Protocol
+
+import orjson
+from aiohttp import web
+
+_JSON: Final = "application/json"
+_FORBIDDEN: Final = 403
+_UNAVAILABLE: Final = 503
+
+
+class Orders(Protocol):
+    """What is remembered of orders."""
+
+    async def listed(self, *, unknown: bool) -> list[dict[str, object]] | str:
+        """Return the orders, JSON-serialisable, or why that cannot be said now."""
+        ...
+
+    async def forget(self, order_id: str) -> tuple[int, str] | None:
+        """Drop one; return a status and words if it was not dropped."""
+        ...
+
+
+def add_routes(app: web.Application, orders: Orders) -> None:
+    """Answer to `/orders`."""
+
+    async def listed(request: web.Request) -> web.Response:
+        found = await orders.listed(unknown=request.query.get("unknown") == "1")
+        if isinstance(found, str):
+            return _refused(_UNAVAILABLE, found)
+        return web.Response(body=orjson.dumps({"orders": found}), content_type=_JSON)
+
+    async def forget(request: web.Request) -> web.Response:
+        if not _is_local(request):
+            return _refused(
+                _FORBIDDEN,
+                "Orders are forgotten from the proxy's own machine only. "
+                "Run `telenor-proxy orders forget` there.",
+            )
+        problem = await orders.forget(request.match_info["id"])
+        if problem is not None:
+            return _refused(*problem)
+        return web.Response(body=orjson.dumps({"ok": True}), content_type=_JSON)
+
+    app.router.add_get("/orders", listed)
+    app.router.add_delete("/orders/{id:[0-9a-zA-Z]+}", forget)
+
+
+def _refused(status: int, detail: str) -> web.Response:
+    body = orjson.dumps({"ok": False, "detail": detail})
+    return web.Response(body=body, content_type=_JSON, status=status)
+
+
+def _is_local(request: web.Request) -> bool:
+    """Whether a program on this machine asks, and no web page in a browser."""
+    if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+        return False
+    try:
+        address = ipaddress.ip_address((request.remote or "").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -1,0 +1,314 @@
+"""What the forwarder calls: it opens a record for an order, or gives what a repetition gets.
+
+    order = await desk.begin(...)      an `Order` to send, a `Replay`, or a `Problem` is raised
+    await order.sent()                 before its first byte leaves, each time that it is sent
+    await order.answered(answer)       before the client gets the answer; or `not_sent`, `unknown`
+    order.abandon()                    in a `finally`: ends what nothing else has ended
+
+It knows no sockets. What the store could not take is kept by keeper.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from proxy import errors
+from proxy.errors import NOT_SENT, UNKNOWN, Failed, Refused
+from proxy.orders import key as keys
+from proxy.orders.keeper import PAUSE
+from proxy.orders.states import MAX_CONTENT, Again, Answer, Record, again, ending
+from proxy.orders.store import ClaimLost, StoreAway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import TypeAlias
+
+    from proxy.errors import Problem
+    from proxy.orders.keeper import Keeper
+    from proxy.orders.store import Store
+
+    Change: TypeAlias = Callable[[], Coroutine[object, object, object]]
+
+#: Seconds that a client waits before it asks for the answer again.
+_RETRY_AFTER: Final = 2.0
+
+_SEND_AGAIN: Final = " Nothing was sent. Send it again later, with the same key."
+
+
+class Replay(NamedTuple):
+    """An answer that was given before. fields: field lines, each with CRLF, without framing.
+
+    first_id: the request that placed the order.
+    """
+
+    status: int
+    fields: bytes
+    content: bytes
+    first_id: str
+
+
+class Desk:
+    """Judges repetitions. Times in seconds; with `guard_seconds` 0 only orders with a key count."""
+
+    def __init__(self, keeper: Keeper, *, remember_seconds: float, guard_seconds: float) -> None:
+        self._keeper = keeper
+        self._remember = remember_seconds
+        self._guard = guard_seconds
+        self._claims = itertools.count(1)
+
+    def concerns(self, method: bytes, key: Sequence[bytes]) -> bool:
+        """Whether a request has to `begin` here. key: the values of its Idempotency-Key fields."""
+        return method in keys.METHODS and bool(key or self._guard)
+
+    async def begin(
+        self,
+        *,
+        client: str,
+        method: bytes,
+        target: bytes,
+        key: Sequence[bytes],
+        content: bytes,
+        request_id: str,
+    ) -> Order | Replay:
+        """Open a record for an order whose content is here as a whole.
+
+        client: its name, "" if clients have none. content: its SHA-256. Raises `Refused` for what
+        must not be sent, and `Failed` if the order cannot be recorded.
+        """
+        name = None
+        if key:
+            try:
+                name = keys.parse(key)
+            except keys.BadKey as error:
+                raise Refused(
+                    errors.ORDER_KEY,
+                    f"The Idempotency-Key cannot be used because {error}. "
+                    "Send one such field, with 1 to 255 visible characters.",
+                ) from None
+        order = keys.fingerprint(client, method, target, content)
+        record = Record(
+            id=keys.identify_guarded(order) if name is None else keys.identify(client, name),
+            claim=f"{self._keeper.store.owner}.{next(self._claims)}",
+            key=name,
+            client=client,
+            method=method.decode("ascii"),
+            path=target.partition(b"?")[0].decode("latin-1"),
+            fingerprint=order,
+            request_id=request_id,
+            created_at=self._keeper.clock.wall(),
+            lifetime=self._guard if name is None else self._remember,
+        )
+        return await (self._begin_guarded(record) if name is None else self._begin_keyed(record))
+
+    async def _begin_keyed(self, record: Record) -> Order | Replay:
+        try:
+            found = await self._keeper.asked(self._keeper.store.reserve(record))
+        except BaseException as error:
+            self._keeper.later(record, lambda: self._keeper.store.release(record))
+            if isinstance(error, StoreAway):
+                self._keeper.count("not_recorded")
+                raise _not_recorded(error) from None
+            raise
+        if found is None:
+            self._keeper.count("recorded")
+            return Order(self._keeper, record)
+        return self._repeated(found, record)
+
+    async def _begin_guarded(self, record: Record) -> Order | Replay:
+        """Send it, unless an identical one is remembered. Without a store it is sent, too."""
+        found = None
+        with contextlib.suppress(StoreAway):
+            found = await self._keeper.asked(self._keeper.store.look_up(record.id))
+            if found is not None and found.answer is not None:
+                # Given once: of two that ask for it, one gets it and the other one is sent.
+                found = found if await self._keeper.asked(self._keeper.store.release(found)) else None
+        return GuardedOrder(self._keeper, record) if found is None else self._repeated(found, record)
+
+    def _repeated(self, found: Record, record: Record) -> Replay:
+        """Give what a repetition gets, or raise it."""
+        what = again(found, record.fingerprint)
+        self._keeper.count(what.value)
+        answer = found.answer
+        if what is Again.REPLAYED and answer is not None and answer.content is not None:
+            return Replay(answer.status, answer.fields, answer.content, found.request_id)
+        raise _refusal(what, found)
+
+
+class Order:
+    """An order that has a record, and is to be sent. is_sent: the record says that its first byte may have left."""
+
+    def __init__(self, keeper: Keeper, record: Record) -> None:
+        self._keeper = keeper
+        self._record = record
+        self.is_sent = False
+        self._is_over = False
+
+    async def sent(self) -> None:
+        """Record that its first byte leaves now. Raises `Failed`; then nothing may leave."""
+        if self.is_sent:
+            return
+        keeper = self._keeper
+        try:
+            await keeper.asked(keeper.store.mark_sent(self._record))
+        except StoreAway as error:
+            keeper.count("not_recorded")
+            raise _not_recorded(error) from None
+        except ClaimLost:
+            keeper.count("not_recorded")
+            raise Failed(
+                errors.ORDER_STORE_AWAY,
+                "The record of this order was dropped, because the store was out of reach for "
+                "too long." + _SEND_AGAIN,
+                outcome=NOT_SENT,
+            ) from None
+        self.is_sent = True
+
+    async def answered(self, answer: Answer, code: str | None = None) -> None:
+        """Record a final answer of the API. code: the API's error code in it, if it names one."""
+        what = ending(answer.status, code)
+        if what == "not_sent":
+            await self.not_sent()
+        elif what == "unknown":
+            await self.unknown()
+        else:
+            kept = _bounded(answer)
+            await self._end(lambda: self._keeper.store.complete(self._record, kept))
+
+    async def not_sent(self) -> None:
+        """Record that the API cannot have acted on it: the record is dropped."""
+        await self._end(lambda: self._keeper.store.release(self._record))
+
+    async def unknown(self) -> None:
+        """Record that the API may have acted on it."""
+        await self._end(lambda: self._keeper.store.mark_unknown(self._record))
+
+    def left(self) -> None:
+        """Note that its client has left: that changes nothing."""
+
+    def abandon(self, *, may_be_placed: bool) -> None:
+        """End it, if nothing else has; without waiting, so also while being cancelled.
+
+        may_be_placed: the API may have begun to act on it.
+        """
+        if not self._is_over:
+            self._is_over = True
+            store, record, is_placed = self._keeper.store, self._record, may_be_placed
+            self._keeper.later(
+                record, lambda: store.mark_unknown(record) if is_placed else _dropped(store, record)
+            )
+
+    async def _end(self, change: Change) -> None:
+        if not self._is_over:
+            self._is_over = True
+            await self._keeper.told(self._record, change)
+
+
+class GuardedOrder(Order):
+    """An order without a key.
+
+    It is remembered if its client has left before its answer, or if its outcome is unknown. The
+    client may leave before the order ends or after, so either one finds what the other has left.
+    """
+
+    def __init__(self, keeper: Keeper, record: Record) -> None:
+        super().__init__(keeper, record)
+        self._recording: asyncio.Task[bool] | None = None
+        self._ending: Change | None = None
+
+    async def sent(self) -> None:
+        """Note that its first byte leaves now."""
+        self.is_sent = True
+
+    def left(self) -> None:
+        """Note that its client has left before its answer was whole there."""
+        if self._recording is None and self.is_sent and not self._is_dropped():
+            self._recording = self._keeper.beside(self._remember())
+            if self._ending is not None:
+                self._keeper.beside(self._settle(self._recording, self._ending))
+
+    def _is_dropped(self) -> bool:
+        return self._is_over and self._ending is None
+
+    async def _remember(self) -> bool:
+        """Make the record; say whether there is one now that is this order's."""
+        keeper = self._keeper
+        with contextlib.suppress(StoreAway, ClaimLost):
+            if await keeper.asked(keeper.store.reserve(self._record)) is None:
+                await keeper.asked(keeper.store.mark_sent(self._record))
+                return True
+        return False
+
+    async def _settle(self, recording: asyncio.Task[bool], change: Change) -> None:
+        if await asyncio.shield(recording):
+            await self._keeper.told(self._record, change)
+
+    async def unknown(self) -> None:
+        """Record that the API may have acted on it."""
+        self.left()
+        await super().unknown()
+
+    async def not_sent(self) -> None:
+        """Drop the record, if there is one by now."""
+        if not self._is_over:
+            self._is_over = True
+            if self._recording is not None:
+                await self._settle(self._recording, lambda: self._keeper.store.release(self._record))
+
+    def abandon(self, *, may_be_placed: bool) -> None:
+        """End it, if nothing else has."""
+        if not self._is_over:
+            self._keeper.beside(self.unknown() if may_be_placed else self.not_sent())
+
+    async def _end(self, change: Change) -> None:
+        if not self._is_over:
+            self._is_over, self._ending = True, change
+            if self._recording is not None:
+                await self._settle(self._recording, change)
+
+
+async def _dropped(store: Store, record: Record) -> None:
+    await store.release(record)
+
+
+def _bounded(answer: Answer) -> Answer:
+    is_large = answer.content is not None and len(answer.content) > MAX_CONTENT
+    return replace(answer, content=None) if is_large else answer
+
+
+def _not_recorded(error: StoreAway) -> Failed:
+    return Failed(errors.ORDER_STORE_AWAY, f"{error}{_SEND_AGAIN}", outcome=NOT_SENT, retry_after=PAUSE)
+
+
+def _refusal(what: Again, found: Record) -> Problem:
+    first = found.request_id
+    if what is Again.REUSED:
+        return Refused(
+            errors.ORDER_KEY_REUSED,
+            f"This Idempotency-Key belongs to a different order, that of request {first}. "
+            "Use a new key for each order, and the same one only to send the same order again.",
+        )
+    if what is Again.IN_FLIGHT:
+        refused = Refused(
+            errors.ORDER_IN_FLIGHT,
+            f"The same order is under way, since request {first}. Wait, and send it again to get its answer.",
+        )
+        refused.retry_after = _RETRY_AFTER
+        return refused
+    if what is Again.ANSWERED:
+        status = 0 if found.answer is None else found.answer.status
+        return Refused(
+            errors.ORDER_ANSWERED,
+            f"The API answered this order with status {status} to request {first}, in an answer "
+            "that was too large to be kept. Look the order up instead of sending it again.",
+        )
+    refused = Refused(
+        errors.ORDER_UNKNOWN,
+        f"It is not known whether request {first} placed this order: the API may have acted on it. "
+        f"Look it up at Telenor. Then `telenor-proxy orders forget {found.id}` lets it be sent.",
+    )
+    refused.outcome = UNKNOWN
+    return refused

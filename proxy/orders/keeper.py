@@ -1,0 +1,198 @@
+"""Between the desk and its store: asks it, and keeps what it could not take.
+
+A change that ends an order must not be lost because the store is away, nor hold its client's
+answer back: it waits here, in order, and is made when the store is back. Until then the record
+stays as it was, so a repetition is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+import structlog
+
+from proxy.orders.showing import UNDER_WAY, no_such, shown
+from proxy.orders.states import may_forget
+from proxy.orders.store import ClaimLost, StoreAway, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from proxy.clock import Clock
+    from proxy.orders.states import Record
+    from proxy.orders.store import Store
+
+log = structlog.get_logger("proxy.orders")
+
+T = TypeVar("T")
+
+#: What is counted: what became of each order that a store was asked about, and faults of the store.
+RESULTS: Final = (
+    "recorded",
+    "replayed",
+    "in_flight",
+    "unknown",
+    "answered",
+    "reused",
+    "not_recorded",
+)
+STORE_FAULT: Final = "store_fault"
+
+#: Seconds between two looks at the store. A lease there lasts several times as long.
+PAUSE: Final = 5.0
+#: Changes that wait for a store that is away. With the largest answers, 64 MB.
+_MOST_WAITING: Final = 1_000
+_CRASHED: Final = "The proxy made a mistake with the store of orders. Restart it."
+
+
+class _Waiting(NamedTuple):
+    claim: str
+    change: Callable[[], Coroutine[object, object, object]]
+
+
+class Keeper:
+    """Keeps a store in use. count: told a word of `RESULTS`, or `STORE_FAULT`.
+
+    summary: what the store held at the last look. away: why it cannot be used, in words; None if
+    it can.
+    """
+
+    def __init__(self, store: Store, clock: Clock, count: Callable[[str], None]) -> None:
+        self.store = store
+        self.clock = clock
+        self.count = count
+        self.summary = Summary()
+        self.away: str | None = None
+        self._wake = asyncio.Event()
+        self._waiting: deque[_Waiting] = deque()
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def asked(self, work: Coroutine[object, object, T]) -> T:
+        """Ask the store, and note whether it could be reached."""
+        try:
+            result = await work
+        except StoreAway as error:
+            self.count(STORE_FAULT)
+            self._note(str(error))
+            raise
+        self._note(None)
+        return result
+
+    async def told(self, record: Record, change: Callable[[], Coroutine[object, object, object]]) -> None:
+        """Have the store make a change that ends an order; later, if it is away."""
+        if any(waiting.claim == record.claim for waiting in self._waiting):
+            self.later(record, change)
+            return
+        try:
+            await self.asked(change())
+        except ClaimLost:
+            log.warning(
+                "orders.record_lost",
+                request_id=record.request_id,
+                detail="The record of an order was dropped while the order was under way: the "
+                "store was out of reach for too long. Look that order up before it is sent again.",
+            )
+        except StoreAway:
+            self.later(record, change)
+        except BaseException:
+            self.later(record, change)
+            raise
+
+    def later(self, record: Record, change: Callable[[], Coroutine[object, object, object]]) -> None:
+        """Have the store make a change soon, without waiting for it."""
+        if len(self._waiting) >= _MOST_WAITING:
+            self._waiting.popleft()
+        self._waiting.append(_Waiting(record.claim, change))
+        self._wake.set()
+
+    def beside(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Do something beside what is under way; `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _note(self, away: str | None) -> None:
+        if away is None and self.away is not None:
+            log.info("orders.store_back")
+        elif away is not None and self.away is None:
+            log.warning("orders.store_away", detail=away)
+        self.away = away
+
+    async def run(self) -> None:
+        """Look after the store until cancelled."""
+        while True:
+            try:
+                await self.look_after()
+            except Exception:
+                log.exception(
+                    "orders.upkeep_crashed",
+                    detail="The proxy made a mistake while it looked after the store of orders. "
+                    "Report it to the project, with this line.",
+                )
+                self.away = self.away or _CRASHED
+            if self.away is not None:
+                # What comes in meanwhile does not hasten a store that is away.
+                await self.clock.wait(asyncio.Event(), PAUSE)
+            elif not self._waiting:
+                self._wake.clear()
+                await self.clock.wait(self._wake, PAUSE)
+
+    async def look_after(self) -> None:
+        """Make the changes that wait, renew leases, drop what is over, see what is held."""
+        with contextlib.suppress(StoreAway):
+            while self._waiting:
+                waiting = self._waiting[0]
+                with contextlib.suppress(ClaimLost):
+                    await self.asked(waiting.change())
+                if self._waiting and self._waiting[0] is waiting:
+                    self._waiting.popleft()
+            self.summary = await self.asked(self.store.upkeep())
+
+    # --- For operators ------------------------------------------------------------------------
+
+    def status(self) -> dict[str, object]:
+        """Return what `/status` says of orders. unknown: how many; `records` has the oldest."""
+        return {
+            "away": self.away,
+            "held": self.summary.held,
+            "unknown": self.summary.unknown,
+            "records": [shown(record) for record in self.summary.records],
+        }
+
+    def oldest_unknown_seconds(self) -> float:
+        """Return for how long the oldest unknown order has waited for an operator; 0 for none."""
+        if not self.summary.records:
+            return 0.0
+        return max(0.0, self.clock.wall() - self.summary.records[0].created_at)
+
+    async def listed(self, *, unknown: bool) -> list[dict[str, object]] | str:
+        """Return the orders as operators see them, or why that cannot be said now."""
+        try:
+            records = await self.asked(self.store.listing(unknown=unknown))
+        except StoreAway as error:
+            return str(error)
+        return [shown(record) for record in records]
+
+    async def forget(self, order_id: str) -> tuple[int, str] | None:
+        """Drop one by an operator's word; return a status and words if it was not dropped."""
+        try:
+            found = await self.asked(self.store.look_up(order_id))
+            if found is not None and not may_forget(found.state):
+                return 409, UNDER_WAY
+            if not await self.asked(self.store.forget(order_id)):
+                return 404, no_such(order_id)
+        except StoreAway as error:
+            return 503, str(error)
+        self._wake.set()
+        return None
+
+    async def close(self) -> None:
+        """Make the changes that wait, once more, and end the store."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.look_after()
+        await self.store.close()

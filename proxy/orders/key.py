@@ -1,0 +1,72 @@
+"""The Idempotency-Key of a request, and the fingerprint of an order. Pure.
+
+Source: draft-ietf-httpapi-idempotency-key-header, section 2.1. The draft's value is a structured
+string; clients also send it bare, so quotes do not count: `"abc"` and `abc` are one key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Methods that may change something at the API. On others the field means nothing.
+METHODS: Final = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
+#: Characters of a key, quotes not counted.
+LONGEST: Final = 255
+
+_QUOTED: Final = re.compile(rb'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
+_ESCAPED: Final = re.compile(rb'\\(["\\])')
+_VISIBLE: Final = re.compile(rb"[\x21-\x7e]+")
+
+
+class BadKey(ValueError):
+    """The field cannot be used. Its text is a clause that says why, and quotes nothing."""
+
+
+def parse(fields: Sequence[bytes]) -> str:
+    """Return the key of the field values of one request, of which there is at least one.
+
+    Raises `BadKey`.
+    """
+    if len(fields) != 1:
+        raise BadKey("it is there more than once")
+    value = fields[0].strip(b" \t")
+    if value.startswith(b'"'):
+        quoted = _QUOTED.fullmatch(value)
+        if quoted is None:
+            raise BadKey("its quotes do not enclose one string of visible characters")
+        value = _ESCAPED.sub(rb"\1", quoted[1])
+    if not value:
+        raise BadKey("it is empty")
+    if len(value) > LONGEST:
+        raise BadKey(f"it has more than {LONGEST} characters")
+    if not _VISIBLE.fullmatch(value):
+        raise BadKey("it holds characters other than visible ASCII")
+    return value.decode("ascii")
+
+
+def fingerprint(client: str, method: bytes, target: bytes, content: bytes) -> bytes:
+    """Return the SHA-256 of what makes two orders the same. content: the SHA-256 of the content."""
+    return _digest(client.encode(), method, target, content)
+
+
+def identify(client: str, key: str) -> str:
+    """Return the id of the record of a key: 32 hexadecimal digits, the same on every replica."""
+    return _digest(b"key", client.encode(), key.encode()).hex()[:32]
+
+
+def identify_guarded(order: bytes) -> str:
+    """Return the id of the record of an order without a key, by its fingerprint."""
+    return _digest(b"guard", order).hex()[:32]
+
+
+def _digest(*parts: bytes) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.digest()

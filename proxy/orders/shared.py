@@ -1,0 +1,315 @@
+"""A store in a Redis or Valkey, which several replicas share.
+
+Laws
+1. Each step is one script on the server, so of two replicas with one key one reserves it.
+2. A replica holds a lease there. When it has ended, what that replica sent is unknown, and what it
+   reserved is dropped; its own claim is then lost, and it does not send.
+3. A call ends within `_PATIENCE`, whatever the server does, and is never cut off in the middle.
+
+How durable records are is the server's setting: `appendonly yes` and `maxmemory-policy noeviction`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from proxy.orders import scripts
+from proxy.orders.states import Answer, Record, State
+from proxy.orders.store import LISTED, MAX_RECORDS, SHOWN, ClaimLost, StoreAway, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from redis.commands.core import AsyncScript
+
+    from proxy.secret import Secret
+
+log = structlog.get_logger("proxy.orders")
+
+_TAG: Final = "{telenor-proxy}"
+_LEASES: Final = f"{_TAG}:owner:"
+_ORDERS: Final = f"{_TAG}:order:"
+#: Seconds. Upkeep renews it every few seconds, and so does each order.
+_LEASE: Final = 20.0
+#: Seconds for one answer of the server, and for all of a call.
+_ANSWER: Final = 2.0
+_PATIENCE: Final = 4.0
+_CONNECTIONS: Final = 16
+#: Records that one upkeep looks at: more than a proxy has calls under way.
+_LOOKED_AT: Final = 2_000
+
+_UNREACHABLE: Final = (
+    "The Redis of orders.store cannot be reached. Check that it runs, and the URL of orders.store."
+)
+_PASSWORD: Final = (
+    "The Redis of orders.store refuses the user or the password. "  # noqa: S105 # words
+    "Compare orders.store_password with the server's."
+)
+_PERMISSION: Final = (
+    "The Redis of orders.store does not permit its user what the proxy needs. "
+    "Let that user run scripts on keys that begin with {telenor-proxy}."
+)
+_NO_WRITES: Final = (
+    "The Redis of orders.store takes no writes. Check its memory, its disk, and that it is no replica."
+)
+_FULL: Final = (
+    "The Redis of orders.store holds as many orders as it may. "
+    "Lower orders.remember_seconds, or forget orders."
+)
+
+
+class SharedStore:
+    """Connects when it is used. url: redis:// or rediss://. owner: hexadecimal digits.
+
+    places_orders: False for a command that only looks, and so holds no lease.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        password: Secret | None,
+        owner: str,
+        *,
+        places_orders: bool = True,
+        lease: float = _LEASE,
+        most: int = MAX_RECORDS,
+    ) -> None:
+        self.owner = owner
+        self._lease = str(int(lease * 1000)) if places_orders else ""
+        self._most = most
+        credentials = {} if password is None else {"password": password.reveal()}
+        self._pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=_ANSWER,
+            socket_timeout=_ANSWER,
+            socket_connect_timeout=_ANSWER,
+            retry=Retry(NoBackoff(), 1),  # a pooled connection that the server has closed
+            **credentials,
+        )
+        self._client: Redis = Redis(connection_pool=self._pool)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_checked = False
+        register = self._client.register_script
+        self._reserve = register(scripts.RESERVE)
+        self._changes = register(scripts.CHANGE)
+        self._release = register(scripts.RELEASE)
+        self._look_up = register(scripts.LOOK_UP)
+        self._forget = register(scripts.FORGET)
+        self._upkeep = register(scripts.UPKEEP)
+
+    async def reserve(self, record: Record) -> Record | None:
+        """Remember a new record, unless there is one with its id."""
+        fields = [part for pair in _fields(record).items() for part in pair]
+        found = await self._run(self._reserve, record.id, record.claim, self._lease, self._most, *fields)
+        if found == b"full":
+            raise StoreAway(_FULL)
+        return _record(record.id, found)
+
+    async def mark_sent(self, record: Record) -> None:
+        """Note that the first byte leaves."""
+        await self._change(record, " reserved sent ", State.SENT)
+
+    async def complete(self, record: Record, answer: Answer) -> None:
+        """Keep the answer."""
+        kept: list[str | bytes | int] = ["status", answer.status, "fields", answer.fields]
+        if answer.content is not None:
+            kept += ["content", answer.content]
+        await self._change(record, " sent unknown answered ", State.ANSWERED, *kept)
+
+    async def mark_unknown(self, record: Record) -> None:
+        """Note that it is not known whether the order was placed."""
+        await self._change(record, " sent unknown ", State.UNKNOWN)
+
+    async def _change(self, record: Record, states: str, state: State, *kept: str | bytes | int) -> None:
+        arguments = (record.claim, self._lease, states, state.value, *kept)
+        if not await self._run(self._changes, record.id, *arguments):
+            raise ClaimLost
+
+    async def release(self, record: Record) -> bool:
+        """Drop it."""
+        return bool(await self._run(self._release, record.id, record.claim))
+
+    async def look_up(self, order_id: str) -> Record | None:
+        """Return the record."""
+        return _record(order_id, await self._run(self._look_up, order_id))
+
+    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[Record]:
+        """Return what is remembered."""
+
+        async def work() -> list[Record]:
+            name = f"{_TAG}:unknown" if unknown else f"{_TAG}:index"
+            found: Any = await self._client.zrange(name, 0, most - 1)
+            return await self._records([order_id.decode() for order_id in found])
+
+        await self.upkeep()
+        records = await self._bounded(work())
+        return sorted(records, key=lambda record: record.created_at)
+
+    async def _records(self, ids: list[str]) -> list[Record]:
+        pipeline = self._client.pipeline(transaction=False)
+        for order_id in ids:
+            pipeline.hmget(f"{_ORDERS}{order_id}", *_SHOWN_FIELDS)
+        rows = await pipeline.execute() if ids else []
+        pairs = [
+            [part for pair in zip(_SHOWN_FIELDS, row, strict=True) if pair[1] is not None for part in pair]
+            for row in rows
+        ]
+        found = (_record(order_id, pair) for order_id, pair in zip(ids, pairs, strict=True))
+        return [record for record in found if record is not None]
+
+    async def forget(self, order_id: str) -> bool:
+        """Drop it by an operator's word."""
+        return bool(await self._run(self._forget, order_id))
+
+    async def upkeep(self) -> Summary:
+        """Renew the lease, note whose process died, and say what is held."""
+
+        async def work(ids: list[bytes]) -> list[Record]:
+            return await self._records([order_id.decode() for order_id in ids])
+
+        held, unknown, ids = await self._run(self._upkeep, "", self._lease, _LOOKED_AT, SHOWN)
+        if not self._is_checked and self._lease:
+            self._is_checked = True
+            await self._bounded(self._warn_of_policy())
+        return Summary(held, unknown, await self._bounded(work(ids)))
+
+    async def _warn_of_policy(self) -> None:
+        """Tell if the server may drop records by itself. It need not let us ask."""
+        with contextlib.suppress(ResponseError):
+            policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy")
+            if policy not in {None, "noeviction", b"noeviction"}:
+                log.warning(
+                    "orders.store_forgets",
+                    detail="The Redis of orders.store drops keys when its memory is full, and "
+                    "orders with them. Set its maxmemory-policy to noeviction.",
+                )
+
+    async def close(self) -> None:
+        """End; the lease ends too."""
+        if self._lease:
+            with contextlib.suppress(StoreAway):
+                await self._bounded(self._end_lease())
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._client.aclose()
+        await self._pool.disconnect()
+
+    async def _end_lease(self) -> None:
+        await self._client.delete(f"{_LEASES}{self.owner}")
+
+    async def _run(self, script: AsyncScript, order_id: str, *arguments: str | bytes | int) -> Any:  # noqa: ANN401 # what a script gives
+        keys = [
+            *(f"{_TAG}:{name}" for name in ("index", "open", "unknown")),
+            f"{_ORDERS}{order_id}",
+            f"{_LEASES}{self.owner}",
+        ]
+        return await self._bounded(script(keys=keys, args=[_LEASES, _ORDERS, order_id, *arguments]))
+
+    async def _bounded(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 # what the work gives
+        """Do it in a task of its own, which goes on if the caller is cancelled or loses patience."""
+        task = asyncio.create_task(_translated(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise StoreAway(_UNREACHABLE) from None
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have left
+
+
+async def _translated(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 # what the work gives
+    try:
+        return await work
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreAway(_why(error)) from None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, AuthenticationError):
+        return _PASSWORD
+    if isinstance(error, NoPermissionError | AuthorizationError):
+        return _PERMISSION
+    if isinstance(error, ReadOnlyError | OutOfMemoryError | ResponseError):
+        return _NO_WRITES
+    return _UNREACHABLE
+
+
+_SHOWN_FIELDS: Final = (
+    "claim",
+    "key",
+    "client",
+    "method",
+    "path",
+    "fingerprint",
+    "request_id",
+    "created_at",
+    "lifetime",
+    "state",
+    "status",
+    "fields",
+)
+
+
+def _fields(record: Record) -> dict[str, str | bytes]:
+    fields: dict[str, str | bytes] = {
+        "claim": record.claim,
+        "client": record.client,
+        "method": record.method,
+        "path": record.path,
+        "fingerprint": record.fingerprint,
+        "request_id": record.request_id,
+        "created_at": repr(record.created_at),
+        "lifetime": repr(record.lifetime),
+    }
+    return fields if record.key is None else fields | {"key": record.key}
+
+
+def _record(order_id: str, found: Sequence[bytes | str]) -> Record | None:
+    """Make a record of names and values in turn; nothing is no record."""
+    if not found:
+        return None
+    names = [name.decode() if isinstance(name, bytes) else name for name in found[::2]]
+    values: dict[str, Any] = dict(zip(names, found[1::2], strict=True))
+    if "state" not in values:
+        return None
+
+    def text(name: str) -> str:
+        return str(values[name].decode())
+
+    status = values.get("status")
+    return Record(
+        order_id,
+        text("claim"),
+        text("key") if "key" in values else None,
+        text("client"),
+        text("method"),
+        text("path"),
+        values["fingerprint"],
+        text("request_id"),
+        float(values["created_at"]),
+        float(values["lifetime"]),
+        State(text("state")),
+        None if status is None else Answer(int(status), values["fields"], values.get("content")),
+    )

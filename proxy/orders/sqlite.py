@@ -1,0 +1,394 @@
+"""A store in a SQLite file: survives a restart, a kill and a power failure.
+
+Laws
+1. A file that is damaged, newer or not ours is named, and never written to.
+2. `mark_sent` returns after an fsync (`synchronous=FULL` of a database in WAL mode).
+3. Time is counted while a proxy runs, and kept in the file: a wall clock that steps drops nothing.
+4. Several processes may use one file at a time; owners.py tells which of them live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.errors import ProxyError
+from proxy.orders import writer
+from proxy.orders.owners import Presence, is_alive, sweep
+from proxy.orders.states import Answer, Record, State, after_death, has_end, may_forget
+from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from proxy.clock import Clock
+
+_APPLICATION: Final = 0x74506F72  # "tPor"
+_VERSION: Final = 1
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_MAGIC: Final = b"SQLite format 3\0"
+#: Seconds that a locked file is waited for.
+_BUSY: Final = 2.0
+#: Bytes that the file has at most: half a million orders with answers of usual size.
+_MAX_SIZE: Final = 256 << 20
+#: How much of that new orders may use. The rest is for the answers to those that are under way.
+_FOR_NEW: Final = 0.9
+_PAGE: Final = 4096  # bytes; SQLite's default
+#: Bytes that the write-ahead log is cut down to.
+_MAX_LOG: Final = 16 << 20
+
+_SCHEMA: Final = """
+BEGIN IMMEDIATE;
+CREATE TABLE orders (
+    id TEXT PRIMARY KEY NOT NULL, claim TEXT NOT NULL, key TEXT, client TEXT NOT NULL,
+    method TEXT NOT NULL, path TEXT NOT NULL, fingerprint BLOB NOT NULL, request_id TEXT NOT NULL,
+    created_at REAL NOT NULL, lifetime REAL NOT NULL, state TEXT NOT NULL,
+    status INTEGER, fields BLOB, content BLOB,
+    changed_at REAL NOT NULL, -- seconds since the epoch
+    ends REAL                 -- in seconds of meta.elapsed; NULL: has no end
+);
+CREATE INDEX orders_by_end ON orders (ends) WHERE ends IS NOT NULL;
+CREATE INDEX orders_not_answered ON orders (state) WHERE state != 'answered';
+CREATE TABLE meta (elapsed REAL NOT NULL); -- seconds that a proxy has run on this file
+INSERT INTO meta VALUES (0);
+COMMIT;
+"""
+_COLUMNS: Final = (
+    "id, claim, key, client, method, path, fingerprint, request_id, created_at, lifetime, state, "
+    "status, fields"
+)
+_NAMES: Final = _COLUMNS.split(", ")[:-3]
+_STATE: Final = len(_NAMES)
+
+
+class Unusable(ProxyError):
+    """The file cannot be a store. Its text says why, and what to do."""
+
+
+class SQLiteStore:
+    """Opens the file, or makes it. Raises `Unusable`. owner: hexadecimal digits."""
+
+    def __init__(self, path: Path, owner: str, clock: Clock, *, max_size: int = _MAX_SIZE) -> None:
+        self.owner = owner
+        self._path = path
+        self._clock = clock
+        self._connection = _open(path, max_size)
+        self._most_pages = int(max_size / _PAGE * _FOR_NEW)
+        try:
+            self._presence = Presence(path, owner)
+            sweep(path)
+            elapsed: float
+            (elapsed,) = self._connection.execute("SELECT elapsed FROM meta").fetchone()
+            self._base = elapsed - clock.now()
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._bury(self._connection)
+            self._drop_old_guards(self._connection)
+            self._connection.execute("COMMIT")
+            self._files = {name: _identity(name) for name in (str(path), f"{path}-wal")}
+        except (sqlite3.Error, OSError) as error:
+            self._connection.close()
+            raise Unusable(_why(error)) from None
+        self._writer = writer.Writer(self._connection, self._check)
+
+    async def reserve(self, record: Record) -> Record | None:
+        """Remember a new record, unless there is one with its id."""
+
+        def work(connection: sqlite3.Connection) -> Record | None:
+            found = self._find(connection, record.id)
+            if found is None:
+                self._insert(connection, record)
+            return None if found is None or found.claim == record.claim else found
+
+        return await self._writer.do(work)
+
+    async def mark_sent(self, record: Record) -> None:
+        """Note that the first byte leaves."""
+        await self._change(record, {State.RESERVED, State.SENT}, State.SENT, durable=True)
+
+    async def complete(self, record: Record, answer: Answer) -> None:
+        """Keep the answer."""
+        await self._change(record, {State.SENT, State.UNKNOWN, State.ANSWERED}, State.ANSWERED, answer)
+
+    async def mark_unknown(self, record: Record) -> None:
+        """Note that it is not known whether the order was placed."""
+        await self._change(record, {State.SENT, State.UNKNOWN}, State.UNKNOWN)
+
+    async def release(self, record: Record) -> bool:
+        """Drop it."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            mine = (record.id, record.claim)
+            gone = connection.execute("DELETE FROM orders WHERE id = ? AND claim = ?", mine)
+            return gone.rowcount > 0
+
+        return await self._writer.do(work)
+
+    async def look_up(self, order_id: str) -> Record | None:
+        """Return the record."""
+        return await self._writer.do(lambda connection: self._find(connection, order_id))
+
+    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[Record]:
+        """Return what is remembered."""
+        return await self._writer.do(lambda connection: self._list(connection, most, unknown=unknown))
+
+    async def forget(self, order_id: str) -> bool:
+        """Drop it by an operator's word."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            found = self._find(connection, order_id)
+            if found is None or not may_forget(found.state):
+                return False
+            connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
+            return True
+
+        return await self._writer.do(work, durable=True)
+
+    async def upkeep(self) -> Summary:
+        """Drop what is over, note whose process died, and say what is held."""
+
+        def work(connection: sqlite3.Connection) -> Summary:
+            now = self._now()
+            connection.execute("DELETE FROM orders WHERE ends <= ?", (now,))
+            self._bury(connection)
+            connection.execute("UPDATE meta SET elapsed = max(elapsed, ?)", (now,))
+            count = "SELECT count(*) FROM orders"
+            (held,) = connection.execute(count).fetchone()
+            (unknown,) = connection.execute(f"{count} WHERE state = 'unknown'").fetchone()
+            return Summary(held, unknown, self._list(connection, SHOWN, unknown=True))
+
+        return await self._writer.do(work)
+
+    async def close(self) -> None:
+        """End."""
+        with contextlib.suppress(StoreAway):
+            await self.upkeep()
+        await self._writer.close()
+        self._presence.end()
+
+    # --- In the writer's thread ---------------------------------------------------------------
+
+    def _now(self) -> float:
+        now: float = self._base + self._clock.now()
+        return now
+
+    def _check(self) -> None:
+        """Whether the path still leads to what is open. Raises `StoreAway`."""
+        for name, identity in self._files.items():
+            if _identity(name) != identity:
+                raise StoreAway(
+                    "The file of orders.store was removed or replaced while the proxy ran. "
+                    "Put it back, or restart the proxy."
+                )
+
+    def _find(self, connection: sqlite3.Connection, order_id: str) -> Record | None:
+        select = f"SELECT {_COLUMNS}, content, ends FROM orders WHERE id = ?"  # noqa: S608 # constants
+        row = connection.execute(select, (order_id,)).fetchone()
+        if row is None:
+            return None
+        ends, record = row[-1], _record(row[:-1])
+        state: State | None = record.state
+        if ends is not None and ends <= self._now():
+            state = None
+        elif record.owner != self.owner and not self._lives(record):
+            state = after_death(record.state)
+        if state is None:
+            connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
+            return None
+        if state is not record.state:
+            self._update(connection, record, state)
+        return replace(record, state=state)
+
+    def _lives(self, record: Record) -> bool:
+        return after_death(record.state) is record.state or is_alive(self._path, record.owner)
+
+    def _insert(self, connection: sqlite3.Connection, record: Record) -> None:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        if pages >= self._most_pages:
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            if pages - free >= self._most_pages:
+                raise StoreAway(writer.REASONS[sqlite3.SQLITE_FULL])
+        connection.execute(
+            f"INSERT INTO orders ({_COLUMNS}, changed_at, ends) "  # noqa: S608 # constants
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
+            (
+                record.id,
+                record.claim,
+                record.key,
+                record.client,
+                record.method,
+                record.path,
+                record.fingerprint,
+                record.request_id,
+                record.created_at,
+                record.lifetime,
+                record.state.value,
+                self._clock.wall(),
+                self._end(record, record.state),
+            ),
+        )
+
+    def _update(
+        self,
+        connection: sqlite3.Connection,
+        record: Record,
+        state: State,
+        answer: Answer | None = None,
+    ) -> None:
+        kept = (None, None, None) if answer is None else (answer.status, answer.fields, answer.content)
+        connection.execute(
+            "UPDATE orders SET state = ?, changed_at = ?, ends = ?, status = ?, fields = ?, content = ? "
+            "WHERE id = ? AND claim = ?",
+            (
+                state.value,
+                self._clock.wall(),
+                self._end(record, state),
+                *kept,
+                record.id,
+                record.claim,
+            ),
+        )
+
+    def _end(self, record: Record, state: State) -> float | None:
+        ends = has_end(state, guarded=record.key is None)
+        return self._now() + record.lifetime if ends else None
+
+    async def _change(
+        self,
+        record: Record,
+        states: set[State],
+        state: State,
+        answer: Answer | None = None,
+        *,
+        durable: bool = False,
+    ) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            select = "SELECT claim, state FROM orders WHERE id = ?"
+            row = connection.execute(select, (record.id,)).fetchone()
+            if row is None or row[0] != record.claim or State(row[1]) not in states:
+                raise ClaimLost
+            if row[1] != state.value:
+                self._update(connection, record, state, answer)
+
+        await self._writer.do(work, durable=durable)
+
+    @staticmethod
+    def _list(connection: sqlite3.Connection, most: int, *, unknown: bool) -> Sequence[Record]:
+        where = "WHERE state = 'unknown'" if unknown else ""
+        select = f"SELECT {_COLUMNS}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
+        return tuple(_record(row) for row in connection.execute(select, (most,)))
+
+    def _bury(self, connection: sqlite3.Connection) -> None:
+        """Note what became of the orders of processes that have died."""
+        select = "SELECT id, claim FROM orders WHERE state IN ('reserved', 'sent')"
+        orders = [(row[0], row[1].partition(".")[0]) for row in connection.execute(select)]
+        owners = {owner for _, owner in orders} - {self.owner}
+        dead = {owner for owner in owners if not is_alive(self._path, owner)}
+        for order_id, owner in orders:
+            if owner in dead:
+                self._find(connection, order_id)
+
+    def _drop_old_guards(self, connection: sqlite3.Connection) -> None:
+        """Drop records of the guard that are over by the wall clock.
+
+        It is about seconds, so the time in which no proxy ran counts too.
+        """
+        old = "key IS NULL AND state IN ('answered', 'unknown') AND changed_at + lifetime < ?"
+        connection.execute(f"DELETE FROM orders WHERE {old}", (self._clock.wall(),))  # noqa: S608 # constants
+
+
+def _record(row: Sequence[Any]) -> Record:
+    state, status, fields, content = row[_STATE:]
+    values = dict(zip(_NAMES, row[:_STATE], strict=True))
+    answer = None if status is None else Answer(status, fields, content)
+    return Record(**values, state=State(state), answer=answer)
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(name)  # noqa: PTH116 # once for each transaction
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _why(error: sqlite3.Error | OSError) -> str:
+    if isinstance(error, OSError):
+        reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
+        return (
+            f"the file cannot be written: {reason}. "
+            "Let the user that the proxy runs as write it and its directory"
+        )
+    code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return _DAMAGED
+    return writer.why(error).removesuffix(".")
+
+
+_DAMAGED: Final = "the file is damaged, and was left as it is. Move it away, and look its last orders up"
+
+
+def _open(path: Path, max_size: int) -> sqlite3.Connection:
+    """Open the file, or make it. Raises `Unusable`."""
+    try:
+        descriptor = os.open(path, _FLAGS, 0o600)
+        try:
+            with contextlib.suppress(PermissionError):
+                os.chmod(path, 0o600)  # noqa: PTH101 # as above
+            magic = os.read(descriptor, len(_MAGIC))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise Unusable(_why(error)) from None
+    if magic and magic != _MAGIC:
+        raise Unusable(_NOT_OURS)
+    connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        _judge(connection)
+        _set_up(connection, max_size)
+    except sqlite3.Error as error:
+        connection.close()
+        raise Unusable(_why(error)) from None
+    except Unusable:
+        connection.close()
+        raise
+    return connection
+
+
+_NOT_OURS: Final = (
+    "the file is there, but is no store of this proxy, and was left as it is. Choose another path"
+)
+
+
+def _judge(connection: sqlite3.Connection) -> None:
+    """Whether it is ours, and whole; changes nothing."""
+
+    def ask(question: str) -> Any:  # noqa: ANN401 # SQLite's values
+        return connection.execute(question).fetchone()[0]
+
+    tables, application = ask("SELECT count(*) FROM sqlite_master"), ask("PRAGMA application_id")
+    if application != _APPLICATION and (tables or application):
+        raise Unusable(_NOT_OURS)
+    if ask("PRAGMA user_version") > _VERSION:
+        raise Unusable(
+            "the file was written by a newer version of this proxy, and was left as it is. "
+            "Use that version, or choose another path"
+        )
+    if ask("PRAGMA quick_check(1)") != "ok":
+        raise Unusable(_DAMAGED)
+
+
+def _set_up(connection: sqlite3.Connection, max_size: int) -> None:
+    connection.execute(f"PRAGMA max_page_count = {max_size // _PAGE}")
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise Unusable(
+            "the file system of the file does not let processes share memory, which SQLite needs. "
+            "Choose a path on a local disk"
+        )
+    connection.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
+        connection.executescript(_SCHEMA.replace("COMMIT;", marks))

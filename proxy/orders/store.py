@@ -1,0 +1,94 @@
+"""What a store of records has to do. Three do it: memory.py, sqlite.py, shared.py.
+
+Laws
+1. A change is remembered when its call returns. `mark_sent` returns only after the record would
+   survive a crash of the process, and of the machine where the store can promise that.
+2. Each change names the claim that it is made for. A claim that the record no longer has changes
+   nothing, and raises `ClaimLost`.
+3. Each change may be made twice, because a caller that heard nothing of the first repeats it. The
+   second one changes nothing.
+4. A call ends within seconds. If the store cannot do it, that raises `StoreAway`.
+5. A call whose caller was cancelled may have been made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.errors import ProxyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from proxy.orders.states import Answer, Record
+
+#: Records that a shared store holds at most: some ten orders a second for a day.
+MAX_RECORDS: Final = 1_000_000
+#: Unknown records that a summary names.
+SHOWN: Final = 100
+#: Records that one listing gives.
+LISTED: Final = 10_000
+
+
+class StoreAway(ProxyError):
+    """The store cannot be used now. Its text says why, in words, and what to do."""
+
+
+class ClaimLost(ProxyError):
+    """The record is no longer the caller's: it was dropped, or it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a store holds. unknown: the number of those; oldest first, `records` has some."""
+
+    held: int = 0
+    unknown: int = 0
+    records: Sequence[Record] = ()
+
+
+class Store(Protocol):
+    """Where orders are remembered. One object is one owner of claims."""
+
+    owner: str
+
+    async def reserve(self, record: Record) -> Record | None:
+        """Remember a new record, unless there is one with its id: then return that one."""
+        ...
+
+    async def mark_sent(self, record: Record) -> None:
+        """Note that the first byte leaves."""
+        ...
+
+    async def complete(self, record: Record, answer: Answer) -> None:
+        """Keep the answer, from now on for the record's lifetime."""
+        ...
+
+    async def mark_unknown(self, record: Record) -> None:
+        """Note that it is not known whether the order was placed."""
+        ...
+
+    async def release(self, record: Record) -> bool:
+        """Drop it if it is still that claim's, in whatever state; say whether it was."""
+        ...
+
+    async def look_up(self, order_id: str) -> Record | None:
+        """Return the record, None if there is none."""
+        ...
+
+    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[Record]:
+        """Return what is remembered, oldest first, without contents; with `unknown` only those."""
+        ...
+
+    async def forget(self, order_id: str) -> bool:
+        """Drop it by an operator's word, unless it is under way; say whether it was dropped."""
+        ...
+
+    async def upkeep(self) -> Summary:
+        """Drop what is over, note whose process died, and say what is held. Every few seconds."""
+        ...
+
+    async def close(self) -> None:
+        """End. The claims end too."""
+        ...

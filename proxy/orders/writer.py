@@ -1,0 +1,153 @@
+"""The one thread that works on a SQLite connection: what waits is done in one transaction.
+
+A batch of orders so shares one fsync. If the transaction fails, all of it has failed: each of
+its callers gets `StoreAway`. Durable work is committed with `synchronous=FULL`, other work with
+NORMAL, which a kill of the process does not lose, but a power failure may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from proxy.errors import ProxyError
+from proxy.orders.store import StoreAway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+#: Works that one transaction does at most.
+_BATCH: Final = 512
+#: Works that may wait. More is a disk that does not keep up.
+_MOST_WAITING: Final = 10_000
+#: Seconds that a caller waits for its work. A disk that hangs must not hang requests.
+_PATIENCE: Final = 5.0
+
+#: By the primary code of SQLite's error.
+REASONS: Final = {
+    sqlite3.SQLITE_FULL: "There is no room for more records of orders. Remove files from the disk, "
+    "or lower orders.remember_seconds.",
+    sqlite3.SQLITE_BUSY: "Another program holds the file of orders.store locked. Stop that one.",
+    sqlite3.SQLITE_READONLY: "The file of orders.store has become read-only. Let the proxy's user write it.",
+    sqlite3.SQLITE_IOERR: "The disk fails to take the records of orders. Check the disk of orders.store.",
+    sqlite3.SQLITE_CORRUPT: "The file of orders.store is damaged. Move it away, look its last "
+    "orders up, and restart the proxy.",
+}
+_OTHERWISE: Final = "The file of orders.store cannot be used. Check that file and its disk."
+
+
+def why(error: sqlite3.Error) -> str:
+    """Say in words what is wrong, and what to do."""
+    code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return REASONS.get(sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_NOTADB else code, _OTHERWISE)
+
+
+class _Work(NamedTuple):
+    do: Callable[[sqlite3.Connection], Any]
+    is_durable: bool
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class Writer:
+    """Owns the connection from now on. check: raises `StoreAway` if the file is not what it was."""
+
+    def __init__(self, connection: sqlite3.Connection, check: Callable[[], None]) -> None:
+        self._connection = connection
+        self._check = check
+        self._synchronous = ""
+        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
+        self._thread.start()
+
+    async def do(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+        """Have it done; return when it is committed. Raises `StoreAway`, or what the work raises.
+
+        Work that raises an error of ours must not have changed anything.
+        """
+        if self._queue.qsize() >= _MOST_WAITING:
+            raise StoreAway("Too many records of orders wait for the disk. Check its speed.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._queue.put(_Work(work, durable, loop, future))
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await future
+        except TimeoutError:
+            raise StoreAway(
+                f"The disk of orders.store took longer than {_PATIENCE:g} s. Check that disk."
+            ) from None
+
+    async def close(self) -> None:
+        """Do what waits, and close the connection."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            batch = [self._queue.get()]
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get())
+            going_on = None not in batch
+            works = [work for work in batch if work is not None]
+            if works:
+                _deliver(works, self._transact(works))
+        self._connection.close()
+
+    def _transact(self, works: list[_Work]) -> list[Any]:
+        """Do it all, and return the results; an exception stands for work that failed."""
+        try:
+            self._check()
+            self._set_synchronous("FULL" if any(work.is_durable for work in works) else "NORMAL")
+            self._connection.execute("BEGIN IMMEDIATE")
+            results = [self._one(work) for work in works]
+            self._connection.execute("COMMIT")
+        except (sqlite3.Error, StoreAway) as error:
+            away = error if isinstance(error, StoreAway) else StoreAway(why(error))
+            self._roll_back()
+            return [away] * len(works)
+        except Exception as error:  # noqa: BLE001 # a mistake of ours: told to each caller, and the thread goes on
+            self._roll_back()
+            return [error] * len(works)
+        return results
+
+    def _one(self, work: _Work) -> object:
+        try:
+            return work.do(self._connection)
+        except ProxyError as error:
+            return error
+
+    def _set_synchronous(self, mode: str) -> None:
+        if mode != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous={mode}")
+            self._synchronous = mode
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._synchronous = ""  # SQLite rolled back by itself
+
+
+def _deliver(works: list[_Work], results: list[Any]) -> None:
+    """Hand the results over, in one turn of the event loop."""
+    loop = works[0].loop
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(_settle, works, results)
+
+
+def _settle(works: list[_Work], results: list[Any]) -> None:
+    for work, result in zip(works, results, strict=True):
+        if work.future.done():
+            continue  # its caller has left
+        if isinstance(result, Exception):
+            work.future.set_exception(result)
+        else:
+            work.future.set_result(result)

@@ -1,0 +1,44 @@
+"""Content that is held until it is whole: in memory, then in a file without a name."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.orders.content import HeldContent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@given(st.lists(st.binary(max_size=40), max_size=10), st.integers(0, 100))
+def test_what_is_fed_comes_out(pieces: list[bytes], in_memory: int) -> None:
+    """The same bytes, as often as wanted, with their SHA-256, wherever they were held."""
+    whole = b"".join(pieces)
+    with HeldContent(in_memory) as content:
+        for piece in pieces:
+            content.feed(piece)
+        assert b"".join(content.pieces()) == b"".join(content.pieces()) == whole
+        assert content.digest == hashlib.sha256(whole).digest()
+        assert content.size == len(whole)
+        assert content.is_in_memory == (len(whole) <= in_memory)
+
+
+def test_the_file_has_no_name(tmp_path: Path) -> None:
+    """Nothing is left in the directory, not even while it is held, and memory stays small."""
+    with HeldContent(10, tmp_path) as content:
+        for _ in range(100):
+            content.feed(b"x" * 65_536)
+        assert list(tmp_path.iterdir()) == []
+        assert len(content._buffer) == 0
+        assert sum(map(len, content.pieces())) == 6_553_600
+
+
+def test_a_disk_that_takes_nothing_is_told(tmp_path: Path) -> None:
+    """Whoever feeds it hears of it."""
+    with HeldContent(10, tmp_path / "nowhere") as content, pytest.raises(OSError, match="nowhere"):
+        content.feed(b"x" * 11)

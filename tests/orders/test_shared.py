@@ -1,0 +1,250 @@
+"""A real Redis between two replicas: it goes away and comes back, hangs, refuses, and ends leases."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from redis import Redis
+from structlog.testing import capture_logs
+
+from proxy.clock import SystemClock
+from proxy.orders import shared
+from proxy.orders.desk import Desk, Order, Replay
+from proxy.orders.keeper import Keeper
+from proxy.orders.shared import SharedStore
+from proxy.orders.states import Answer, State
+from proxy.orders.store import ClaimLost, StoreAway
+from proxy.secret import Secret
+from tests.orders.made import ANSWER, record
+from tests.orders.servers import RedisServer, needs_redis
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+pytestmark = needs_redis
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Run one server for all tests here."""
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(running: RedisServer) -> RedisServer:
+    """Give it empty."""
+    running.clear()
+    return running
+
+
+@pytest.fixture
+async def store(server: RedisServer) -> AsyncIterator[SharedStore]:
+    """Give a store of one replica."""
+    opened = SharedStore(server.url, None, "aa")
+    yield opened
+    await opened.close()
+
+
+async def test_it_survives_a_restart_of_the_server(store: SharedStore, server: RedisServer) -> None:
+    """While it is down that is told at once; when it is back, what was remembered is there."""
+    order, other = record("aa", "k"), record("aa", "l")
+    await store.reserve(order)
+    await store.mark_sent(order)
+    server.stop()
+    for _ in range(2):
+        with pytest.raises(StoreAway, match="cannot be reached"):
+            await store.reserve(other)
+    server.start()
+    found = await store.reserve(record("bb", "k"))
+    assert found is not None
+    assert found.state is State.SENT
+    await store.complete(order, ANSWER)
+    assert await store.reserve(other) is None
+
+
+async def test_a_server_that_hangs_holds_nobody(
+    store: SharedStore, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call ends within its patience, however many wait."""
+    monkeypatch.setattr(shared, "_PATIENCE", 0.2)
+    await store.upkeep()
+    server.freeze()
+    began = asyncio.get_running_loop().time()
+    orders = [record("aa", f"k{number}") for number in range(40)]
+    try:
+        results = await asyncio.gather(*map(store.reserve, orders), return_exceptions=True)
+    finally:
+        server.thaw()
+    assert asyncio.get_running_loop().time() - began < 2
+    assert all(isinstance(result, StoreAway) for result in results)
+    monkeypatch.setattr(shared, "_PATIENCE", 10.0)
+    for order in orders:  # what may have been made is taken back
+        await store.release(order)
+    assert (await store.upkeep()).held == 0
+
+
+async def test_one_of_many_replicas_reserves(server: RedisServer) -> None:
+    """The same key at the same moment on several replicas: one sends."""
+    stores = [SharedStore(server.url, None, f"{number:02x}") for number in range(5)]
+    for turn in range(20):
+        orders = [record(store.owner, f"k{turn}") for store in stores]
+        found = await asyncio.gather(
+            *(store.reserve(order) for store, order in zip(stores, orders, strict=True))
+        )
+        assert sum(one is None for one in found) == 1
+    for store in stores:
+        await store.close()
+
+
+async def test_a_lease_that_ended_ends_claims(server: RedisServer) -> None:
+    """A replica that could not reach the server for too long does not send what it had reserved.
+
+    What it had sent is unknown to others, and it may still tell how that ended.
+    """
+    slow = SharedStore(server.url, None, "aa")
+    other = SharedStore(server.url, None, "bb")
+    reserved, sent = record("aa", "reserved"), record("aa", "sent")
+    for order in (reserved, sent):
+        await slow.reserve(order)
+    await slow.mark_sent(sent)
+    with Redis(port=server.port) as client:
+        client.delete("{telenor-proxy}:owner:aa")  # as when its time is over
+    assert (await other.upkeep()).unknown == 1
+    mine = record("bb", "reserved")
+    assert await other.reserve(mine) is None
+    with pytest.raises(ClaimLost):
+        await slow.mark_sent(reserved)
+    await slow.complete(sent, ANSWER)
+    found = await other.look_up(sent.id)
+    assert found is not None
+    assert found.answer == ANSWER
+    assert (await other.upkeep()).unknown == 0
+    for store in (slow, other):
+        await store.close()
+
+
+async def test_a_lease_is_kept_while_its_process_lives(server: RedisServer) -> None:
+    """Upkeep renews it; a command that only looks holds none."""
+    store = SharedStore(server.url, None, "aa", lease=0.5)
+    looking = SharedStore(server.url, None, "cc", places_orders=False)
+    order = record("aa")
+    await store.reserve(order)
+    await store.mark_sent(order)
+    for _ in range(6):
+        await store.upkeep()
+        await asyncio.sleep(0.15)
+        (found,) = await looking.listing(unknown=False)
+        assert found.state is State.SENT
+    with Redis(port=server.port) as client:
+        assert client.keys("*owner*") == [b"{telenor-proxy}:owner:aa"]
+    await asyncio.sleep(0.6)
+    assert [found.state for found in await looking.listing(unknown=True)] == [State.UNKNOWN]
+    await store.close()
+    await looking.close()
+
+
+async def test_records_end_with_their_time(store: SharedStore, server: RedisServer) -> None:
+    """The server drops them by itself, and no index keeps them."""
+    order = record("aa", lifetime=0.1)
+    await store.reserve(order)
+    await store.mark_sent(order)
+    await asyncio.sleep(0.2)
+    assert (await store.upkeep()).held == 1  # under way: it has no end
+    await store.complete(order, ANSWER)
+    await asyncio.sleep(0.2)
+    assert await store.look_up(order.id) is None
+    assert (await store.upkeep()).held == 0
+    with Redis(port=server.port) as client:
+        assert client.keys("*") == [b"{telenor-proxy}:owner:aa"]
+
+
+async def test_it_is_bounded(server: RedisServer) -> None:
+    """No more records than it may hold; what was remembered stays."""
+    store = SharedStore(server.url, None, "aa", most=3)
+    for number in range(3):
+        assert await store.reserve(record("aa", f"k{number}")) is None
+    with pytest.raises(StoreAway, match="as many orders"):
+        await store.reserve(record("aa", "one more"))
+    assert await store.reserve(record("bb", "k0")) is not None
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "password", "why"),
+    [
+        (("--requirepass", "right"), "wrong", "refuses the user or the password"),
+        (("--requirepass", "right"), None, "refuses the user or the password"),
+        (("--maxmemory", "1"), None, "takes no writes"),
+        (("--min-replicas-to-write", "1"), None, "takes no writes"),
+        (("--user", "default", "on", "nopass", "~none*", "+@all"), None, "does not permit"),
+    ],
+)
+async def test_a_server_that_refuses(
+    tmp_path: Path, options: tuple[str, ...], password: str | None, why: str
+) -> None:
+    """In words of what it refuses, and without the password."""
+    server = RedisServer(tmp_path, *options).start()
+    store = SharedStore(server.url, None if password is None else Secret(password), "aa")
+    try:
+        with pytest.raises(StoreAway, match=why) as raised:
+            await store.reserve(record("aa"))
+        assert "wrong" not in str(raised.value)
+    finally:
+        await store.close()
+        server.stop()
+
+
+async def test_the_password_opens_it(tmp_path: Path) -> None:
+    """And nothing that is shown has it."""
+    server = RedisServer(tmp_path, "--requirepass", "right").start()
+    store = SharedStore(server.url, Secret("right"), "aa")
+    try:
+        assert await store.reserve(record("aa")) is None
+        assert "right" not in f"{store!r} {vars(store)}"
+    finally:
+        await store.close()
+        server.stop()
+
+
+async def test_a_server_that_drops_keys_is_told(server: RedisServer) -> None:
+    """One that may forget orders by itself is worth a warning."""
+    with Redis(port=server.port) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        store = SharedStore(server.url, None, "aa")
+        with capture_logs() as logged:
+            await store.upkeep()
+            await store.upkeep()
+        client.config_set("maxmemory-policy", "noeviction")
+    assert [line["event"] for line in logged] == ["orders.store_forgets"]
+    await store.close()
+
+
+async def test_two_desks_share_it(server: RedisServer) -> None:
+    """An order that one replica sent is replayed by the other one; the same moment sends one."""
+    clock = SystemClock()
+    keepers = [Keeper(SharedStore(server.url, None, owner), clock, lambda _: None) for owner in ("aa", "bb")]
+    desks = [Desk(keeper, remember_seconds=60, guard_seconds=0) for keeper in keepers]
+
+    async def begin(desk: Desk) -> Order | Replay:
+        return await desk.begin(
+            client="app",
+            method=b"POST",
+            target=b"/orders",
+            key=[b"k"],
+            content=b"digest",
+            request_id="one",
+        )
+
+    results = await asyncio.gather(*map(begin, desks), return_exceptions=True)
+    (order,) = [result for result in results if isinstance(result, Order)]
+    await order.sent()
+    await order.answered(Answer(201, b"A: b\r\n", b"\x00\xff"))
+    for desk in desks:
+        assert await begin(desk) == Replay(201, b"A: b\r\n", b"\x00\xff", "one")
+    for keeper in keepers:
+        await keeper.close()

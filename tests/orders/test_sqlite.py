@@ -1,0 +1,487 @@
+"""A SQLite file: what survives a kill, and what a disk, a lock or another program can do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from proxy.clock import SystemClock
+from proxy.orders import sqlite, writer
+from proxy.orders.sqlite import SQLiteStore, Unusable
+from proxy.orders.states import State
+from proxy.orders.store import ClaimLost, StoreAway
+from tests.clock import FakeClock
+from tests.orders.made import ANSWER, DAY, record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from proxy.orders.states import Record
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the path of a store that is not there yet."""
+    return tmp_path / "orders.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SQLiteStore]:
+    """Give a store."""
+    opened = SQLiteStore(path, "aa", SystemClock())
+    yield opened
+    await opened.close()
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file, as an operator may."""
+    source.rename(target)
+
+
+async def states(store: SQLiteStore) -> dict[str | None, State]:
+    """Return the states of all records by key."""
+    return {found.key: found.state for found in await store.listing(unknown=False)}
+
+
+# --- A life -----------------------------------------------------------------------------------------
+
+
+async def test_it_survives_a_restart(path: Path) -> None:
+    """What was answered is there, with its answer, and what was unknown."""
+    first = SQLiteStore(path, "aa", SystemClock())
+    for key in ("answered", "unknown", "sent", "reserved"):
+        wanted = record("aa", key)
+        await first.reserve(wanted)
+        if key != "reserved":
+            await first.mark_sent(wanted)
+        if key == "answered":
+            await first.complete(wanted, ANSWER)
+        if key == "unknown":
+            await first.mark_unknown(wanted)
+    await first.close()
+    second = SQLiteStore(path, "bb", SystemClock())
+    assert await states(second) == {
+        "answered": State.ANSWERED,
+        "unknown": State.UNKNOWN,
+        "sent": State.UNKNOWN,
+    }
+    found = await second.look_up(record("x", "answered").id)
+    assert found is not None
+    assert found.answer == ANSWER
+    await second.close()
+
+
+def test_only_its_user_may_read_it(path: Path) -> None:
+    """Mode 0600, for all its files, also if the file was there with another mode."""
+    path.touch(0o644)
+
+    async def use() -> set[int]:
+        store = SQLiteStore(path, "aa", SystemClock())
+        await store.reserve(record("aa"))
+        files = list(path.parent.iterdir())
+        assert len(files) == 4
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in files}
+        await store.close()
+        return modes
+
+    assert asyncio.run(use()) == {0o600}
+    assert [file.name for file in path.parent.iterdir()] == ["orders.db"]
+
+
+async def test_a_batch_of_orders_shares_a_transaction(store: SQLiteStore) -> None:
+    """Many that come at once are committed together."""
+    commits = 0
+
+    def trace(statement: str) -> None:
+        nonlocal commits
+        commits += statement == "COMMIT"
+
+    store._connection.set_trace_callback(trace)
+    orders = [record("aa", str(number)) for number in range(200)]
+    await asyncio.gather(*(store.reserve(order) for order in orders))
+    await asyncio.gather(*(store.mark_sent(order) for order in orders))
+    assert 2 <= commits < 50
+    store._connection.set_trace_callback(None)
+
+
+async def test_an_order_leaves_after_an_fsync(store: SQLiteStore) -> None:
+    """Marking one as sent is committed with `synchronous=FULL`; what follows need not be."""
+    order = record("aa")
+    await store.reserve(order)
+    assert store._writer._synchronous == "NORMAL"
+    await store.mark_sent(order)
+    assert store._writer._synchronous == "FULL"
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    await store.complete(order, ANSWER)
+    assert store._writer._synchronous == "NORMAL"
+
+
+async def test_a_clock_that_steps_drops_nothing(path: Path) -> None:
+    """Time is counted while a proxy runs: neither a step nor a restart in another year ends it."""
+    clock = FakeClock()
+    store = SQLiteStore(path, "aa", clock)
+    order = record("aa")
+    await store.reserve(order)
+    await store.mark_sent(order)
+    await store.complete(order, ANSWER)
+    clock.step_wall(1e9)
+    await clock.advance(DAY - 10)
+    await store.close()
+    again = clock
+    for number, step in enumerate((1e9, -5e9)):
+        again = FakeClock()
+        again.step_wall(step)
+        store = SQLiteStore(path, f"b{number}", again)
+        assert (await store.upkeep()).held == 1
+        await again.advance(4)
+        await store.close()
+    store = SQLiteStore(path, "cc", again)
+    await again.advance(3)
+    assert (await store.upkeep()).held == 0
+    await store.close()
+
+
+async def test_the_guard_ends_while_no_proxy_runs(path: Path) -> None:
+    """It is about seconds: a proxy that starts the next day does not know of it."""
+    clock = FakeClock()
+    store = SQLiteStore(path, "aa", clock)
+    order = record("aa", None, lifetime=60.0)
+    await store.reserve(order)
+    await store.mark_sent(order)
+    await store.mark_unknown(order)
+    await store.close()
+    clock.step_wall(61)
+    store = SQLiteStore(path, "bb", clock)
+    assert await states(store) == {}
+    await store.close()
+
+
+# --- A kill -----------------------------------------------------------------------------------------
+
+_VICTIM = """
+    import asyncio, sys
+    from pathlib import Path
+    from proxy.clock import SystemClock
+    from proxy.orders.sqlite import SQLiteStore
+    from tests.orders.made import ANSWER, record
+
+    async def main():
+        store = SQLiteStore(Path(sys.argv[1]), "dead", SystemClock())
+        for number in range(1_000_000):
+            order = record("dead", f"k{number}")
+            await store.reserve(order)
+            print(f"reserved {number}", flush=True)
+            await store.mark_sent(order)
+            print(f"sent {number}", flush=True)
+            if number % 3 == 0:
+                await store.complete(order, ANSWER)
+                print(f"answered {number}", flush=True)
+            elif number % 3 == 1:
+                await store.release(order)
+                print(f"released {number}", flush=True)
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
+@pytest.mark.parametrize("lines", [1, 2, 3, 50, 333])
+def test_a_killed_process_leaves_what_it_said(path: Path, lines: int) -> None:
+    """SIGKILL at any moment: each step that was over is there, and what was sent is unknown."""
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(_VICTIM), str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as victim:
+        assert victim.stdout is not None
+        said = [victim.stdout.readline().split() for _ in range(lines)]
+        victim.send_signal(signal.SIGKILL)
+        said += [line.split() for line in victim.stdout.read().splitlines()]
+    asyncio.run(_judge_what_is_left(path, said))
+    assert [file.name for file in path.parent.iterdir()] == ["orders.db"]
+
+
+async def _judge_what_is_left(path: Path, said: list[list[str]]) -> None:
+    store = SQLiteStore(path, "witness", SystemClock())
+    last = {number: word for word, number in said}
+    newest = said[-1][1]
+    for number, word in last.items():
+        found = await store.look_up(record("x", f"k{number}").id)
+        if word == "answered":
+            assert found is not None
+            assert found.answer == ANSWER
+        elif number == newest:  # it died between this step and the next
+            assert found is None or found.state in {State.UNKNOWN, State.ANSWERED}
+        elif word == "sent":
+            assert found is not None
+            assert found.state is State.UNKNOWN
+        else:
+            assert word == "released"
+            assert found is None
+    assert set((await states(store)).values()) <= {State.ANSWERED, State.UNKNOWN}
+    await store.close()
+
+
+async def test_a_living_process_is_not_taken_for_dead(path: Path) -> None:
+    """Two on one file, as during an update: each one's orders are under way until it ends."""
+    first = SQLiteStore(path, "aa", SystemClock())
+    order = record("aa")
+    await first.reserve(order)
+    await first.mark_sent(order)
+    second = SQLiteStore(path, "bb", SystemClock())
+    await second.upkeep()
+    assert await states(second) == {"k": State.SENT}
+    await first.complete(order, ANSWER)
+    await first.close()
+    assert await states(second) == {"k": State.ANSWERED}
+    await second.close()
+
+
+# --- A file that is none ------------------------------------------------------------------------------
+
+
+def _not_a_database(path: Path) -> None:
+    path.write_bytes(b"listen: {port: 8080}\n" * 1000)
+
+
+def _somebody_elses(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    connection.close()
+
+
+def _marked_by_somebody(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA application_id = 7")
+    connection.close()
+
+
+def _newer(path: Path) -> None:
+    _made(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+
+
+def _damaged(path: Path) -> None:
+    _made(path)
+    content = bytearray(path.read_bytes())
+    content[4096 : 4096 * 3] = b"\xff" * 8192
+    path.write_bytes(content)
+
+
+def _made(path: Path) -> None:
+    async def make() -> None:
+        store = SQLiteStore(path, "aa", SystemClock())
+        await store.reserve(record("aa"))
+        await store.close()
+
+    asyncio.run(make())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (_not_a_database, "no store of this proxy"),
+        (_somebody_elses, "no store of this proxy"),
+        (_marked_by_somebody, "no store of this proxy"),
+        (_newer, "newer version"),
+        (_damaged, "damaged"),
+    ],
+)
+def test_a_file_that_is_none_is_left_as_it_is(path: Path, spoil: Any, why: str) -> None:
+    """It is named in words, and no byte of it changes."""
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(Unusable, match=why):
+        SQLiteStore(path, "aa", SystemClock())
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["orders.db"]
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    """A directory that is missing, a directory in the file's place, and a read-only directory."""
+    (tmp_path / "read-only").mkdir(mode=0o500)
+    places = [tmp_path / "nowhere" / "orders.db", tmp_path]
+    if os.geteuid() != 0:
+        places.append(tmp_path / "read-only" / "orders.db")
+    for place in places:
+        with pytest.raises(Unusable, match="cannot be written"):
+            SQLiteStore(place, "aa", SystemClock())
+
+
+# --- What can happen to a file that is open ---------------------------------------------------------------
+
+
+async def test_a_file_that_was_removed_takes_no_orders(store: SQLiteStore, path: Path) -> None:
+    """What would be gone at the next start is not remembered; back in its place it is used again."""
+    order = record("aa", "k")
+    await store.reserve(order)
+    wal, away = path.parent / "orders.db-wal", path.with_suffix(".away")
+    move(path, away)
+    with pytest.raises(StoreAway, match="removed or replaced"):
+        await store.mark_sent(order)
+    move(away, path)
+    await store.mark_sent(order)
+    move(wal, away)
+    with pytest.raises(StoreAway, match="removed or replaced"):
+        await store.reserve(record("aa", "l"))
+    move(away, wal)
+
+
+async def test_a_file_that_is_locked(store: SQLiteStore, path: Path) -> None:
+    """Within a few seconds that is told, and afterwards it is used again."""
+    store._connection.execute("PRAGMA busy_timeout = 50")
+    order = record("aa", "k")
+    await store.reserve(order)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreAway, match="locked"):
+        await store.mark_sent(order)
+    other.execute("ROLLBACK")
+    other.close()
+    await store.mark_sent(order)
+
+
+async def test_a_file_that_is_full(path: Path) -> None:
+    """Nothing that was remembered is dropped for what is new; what ends makes room."""
+    store = SQLiteStore(path, "aa", SystemClock(), max_size=40 * 4096)
+    orders: list[Record] = []
+
+    async def fill() -> None:
+        for number in range(10_000):
+            order = record("aa", f"key-{number}")
+            await store.reserve(order)
+            orders.append(order)
+
+    with pytest.raises(StoreAway, match="no room"):
+        await fill()
+    assert (await store.upkeep()).held == len(orders) > 50
+    await store.mark_sent(orders[-1])
+    await store.complete(orders[-1], replace(ANSWER, content=b"x" * 1000))
+    for order in orders[:40]:
+        assert await store.release(order)
+    assert await store.reserve(record("aa", "new")) is None
+    (size,) = store._connection.execute("PRAGMA page_count").fetchone()
+    assert 36 <= size <= 40
+    await store.close()
+
+
+_SMALL_DISK = """
+    import asyncio, resource, signal, sys
+    from pathlib import Path
+    from proxy.clock import SystemClock
+    from proxy.orders.sqlite import SQLiteStore
+    from proxy.orders.store import StoreAway
+    from tests.orders.made import record
+
+    async def main():
+        store = SQLiteStore(Path(sys.argv[1]), "dead", SystemClock())
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        for number in range(100_000):
+            order = record("dead", f"k{number}")
+            try:
+                await store.reserve(order)
+                await store.mark_sent(order)
+            except StoreAway as error:
+                print(f"away {number} {error}")
+                return
+            print(f"sent {number}")
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX does")
+async def test_a_disk_that_is_full(path: Path) -> None:
+    """The kernel takes no more bytes: that order is refused, and all before it are remembered."""
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", textwrap.dedent(_SMALL_DISK), str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=50,
+    )
+    *sent, away = ran.stdout.splitlines()
+    assert away.startswith(f"away {len(sent)} ")
+    assert "Check" in away or "Free" in away
+    store = SQLiteStore(path, "aa", SystemClock())
+    found = await states(store)
+    assert {f"k{number}" for number in range(len(sent))} <= found.keys()
+    assert set(found.values()) == {State.UNKNOWN}
+    await store.close()
+
+
+async def test_a_disk_that_hangs(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller waits for a bounded time; the work may be done later, and can be taken back."""
+    monkeypatch.setattr(writer, "_PATIENCE", 0.05)
+    order = record("aa", "k")
+    await store.reserve(order)
+    gate = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hang(_: sqlite3.Connection) -> None:
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
+
+    hanging = asyncio.create_task(store._writer.do(hang))
+    marking = asyncio.create_task(store.mark_sent(order))
+    await asyncio.sleep(0.2)
+    gate.set()
+    with pytest.raises(StoreAway, match="took longer"):
+        await marking
+    await asyncio.wait({hanging})
+    assert isinstance(hanging.exception(), StoreAway)
+    monkeypatch.setattr(writer, "_PATIENCE", 5.0)
+    assert await store.release(order)
+
+
+async def test_a_disk_that_does_not_keep_up(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is bounded."""
+    monkeypatch.setattr(writer, "_MOST_WAITING", 0)
+    with pytest.raises(StoreAway, match="wait for the disk"):
+        await store.reserve(record("aa"))
+
+
+async def test_a_claim_that_is_lost_spoils_no_batch(store: SQLiteStore) -> None:
+    """Of orders that share a transaction, one that fails by itself does not fail the others."""
+    good, lost = record("aa", "good"), record("aa", "lost")
+    await store.reserve(good)
+    results = await asyncio.gather(store.mark_sent(lost), store.mark_sent(good), return_exceptions=True)
+    assert isinstance(results[0], ClaimLost)
+    assert await states(store) == {"good": State.SENT}
+
+
+async def test_a_mistake_of_ours_stops_nothing(store: SQLiteStore) -> None:
+    """Work that raises what nobody expects changes nothing, and the thread goes on."""
+
+    def mistaken(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM orders")
+        raise ZeroDivisionError
+
+    order = record("aa")
+    await store.reserve(order)
+    with pytest.raises(ZeroDivisionError):
+        await store._writer.do(mistaken)
+    assert await states(store) == {"k": State.RESERVED}
+
+
+def test_every_error_has_words() -> None:
+    """Known or not, and none of them is SQLite's own text."""
+    for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_AUTH):
+        error = sqlite3.OperationalError("secret")
+        error.sqlite_errorcode = code
+        assert "orders" in writer.why(error)
+        assert "secret" not in writer.why(error) + sqlite._why(error)
