@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import pytest
@@ -38,7 +39,7 @@ async def test_an_early_refusal_is_heard(lab: Lab, size: int, end: Act, *, chunk
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     gateway.cut_short = None
     gateway.upstream.usual = [TOO_LARGE, end]
-    statuses = [await upload(gateway, size, chunked=chunked) for _ in range(6)]
+    statuses = await asyncio.gather(*(upload(gateway, size, chunked=chunked) for _ in range(6)))
     assert statuses == [413] * 6
     await until(lambda: len(gateway.records) == 6)
     assert {(record.status, record.error, record.outcome) for record in gateway.records} == {
