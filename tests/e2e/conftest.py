@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
-from tests.e2e.process import DEADLINE, Api, Starter, serving_api
+from tests.e2e.process import DEADLINE, Api, Running, Starter, configuration, serving_api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,9 +36,42 @@ async def start(tmp_path: Path) -> AsyncIterator[Starter]:
         yield starter
 
 
+def _client() -> aiohttp.ClientSession:
+    timeout = aiohttp.ClientTimeout(total=DEADLINE)
+    return aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
+
+
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     """Be a client, as an order system would be."""
-    timeout = aiohttp.ClientTimeout(total=DEADLINE)
-    async with aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with _client() as session:
         yield session
+
+
+class Standing(NamedTuple):
+    """A proxy that stays up for all tests that change nothing in it: the process, its API and a client.
+
+    Such a test runs on the loop of the session: `pytest.mark.asyncio(loop_scope="session")`.
+    """
+
+    proxy: Running
+    api: Api
+    http: aiohttp.ClientSession
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Standing]:
+    async with (
+        serving_api() as api,
+        Starter(tmp_path_factory.mktemp("standing")) as start,
+        _client() as http,
+    ):
+        upstream = {"url": api.url, "response_timeout_seconds": 1}
+        yield Standing(await start.ready(configuration(api.url, upstream=upstream)), api, http)
+
+
+@pytest.fixture
+def standing(_standing: Standing) -> Standing:
+    """Give the proxy that stays up, with an API that has seen nothing yet."""
+    _standing.api.sandbox.reset()
+    return _standing

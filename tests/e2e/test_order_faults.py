@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from tests.e2e.process import ORDER, ORDERS, Api, Starter, configuration
+from tests.e2e.process import ORDER, ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tests.e2e.conftest import Standing
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def placed(http: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[str, object]]:
@@ -31,26 +35,23 @@ async def placed(http: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[st
     ],
 )
 async def test_the_sandbox_counts_what_the_proxy_cannot_know(
-    start: Starter,
-    api: Api,
-    http: aiohttp.ClientSession,
+    standing: Standing,
     fault: str,
     status: int,
     outcome: str | None,
     times: int,
 ) -> None:
     """The proxy says that it does not know; the sandbox says how often the order was placed."""
-    upstream = {"url": api.url, "response_timeout_seconds": 1}
-    proxy = await start.ready(configuration(api.url, upstream=upstream))
+    proxy, api, http = standing
     api.sandbox.fault(fault, count=1)
     got, content = await placed(http, await proxy.url(ORDERS))
     assert (got, content.get("outcome")) == (status, outcome)
     assert [row["times"] for row in api.sandbox.placed_shown()] == ([times] if times else [])
 
 
-async def test_a_second_answer_goes_to_nobody(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+async def test_a_second_answer_goes_to_nobody(standing: Standing) -> None:
     """An answer that comes twice is passed on once; the next order gets its own answer."""
-    proxy = await start.ready(configuration(api.url))
+    proxy, api, http = standing
     url = await proxy.url(ORDERS)
     api.sandbox.fault("order_answered_twice", count=1)
     answers = [await placed(http, url) for _ in range(3)]
@@ -58,11 +59,9 @@ async def test_a_second_answer_goes_to_nobody(start: Starter, api: Api, http: ai
     assert [content["orderId"] for _, content in answers] == [order.id for order in api.sandbox.orders]
 
 
-async def test_an_answer_that_breaks_off_does_not_look_whole(
-    start: Starter, api: Api, http: aiohttp.ClientSession
-) -> None:
+async def test_an_answer_that_breaks_off_does_not_look_whole(standing: Standing) -> None:
     """Half an answer is half an answer to the client too; the order was placed."""
-    proxy = await start.ready(configuration(api.url))
+    proxy, api, http = standing
     api.sandbox.fault("order_half", count=1)
     with pytest.raises(aiohttp.ClientPayloadError):
         await placed(http, await proxy.url(ORDERS))

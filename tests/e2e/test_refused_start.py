@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from dataclasses import dataclass, field
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.process import CREDENTIALS, Api, Starter, configuration
+from proxy.cli import main
+from tests.e2e.process import CREDENTIALS, Api, Starter, clean_environment, configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -108,20 +111,37 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
-async def test_a_bad_configuration_ends_it_with_78(start: Starter, api: Api, bad: Bad) -> None:
-    """Each problem is one line on standard error with its path; nothing listens, nothing is fetched, no secret is shown."""
-    config = configuration(api.url, **bad.sections) if bad.text is None else bad.text
-    proxy = await start("serve", config, environ=bad.environ)
-    assert await proxy.ended() == 78
-    assert not proxy.output
-    headline, *problems = proxy.errors.splitlines()
+def hold(bad: Bad, output: str, errors: str) -> None:
+    """Each problem is one line on standard error with its path; nothing is on standard output, and no secret is shown."""
+    assert not output
+    headline, *problems = errors.splitlines()
     assert headline == "telenor-proxy: the configuration cannot be used:"
-    assert len(problems) == len(bad.says), proxy.errors
+    assert len(problems) == len(bad.says), errors
     for pattern in bad.says:
-        assert re.search(rf"^  - (\S+/)?{pattern}", proxy.errors, re.MULTILINE), proxy.errors
-    assert CREDENTIALS.client_secret not in proxy.errors
-    assert CREDENTIALS.password not in proxy.errors
+        assert re.search(rf"^  - (\S+/)?{pattern}", errors, re.MULTILINE), errors
+    assert CREDENTIALS.client_secret not in errors
+    assert CREDENTIALS.password not in errors
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+def test_a_bad_configuration_ends_it_with_78(
+    bad: Bad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command returns 78, in this process, where that takes a hundredth of the time."""
+    config = configuration("http://127.0.0.1:9", **bad.sections) if bad.text is None else bad.text
+    path = Starter(tmp_path).write(config)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", {**clean_environment(), **bad.environ})
+    assert main(["serve", "--config", path]) == 78
+    hold(bad, *capsys.readouterr())
+
+
+async def test_a_process_that_cannot_start_ends_with_78(start: Starter, api: Api) -> None:
+    """So does a process; nothing listens, and nothing is fetched."""
+    (bad,) = (bad for bad in BAD if bad.name == "several problems, all told")
+    proxy = await start("serve", configuration(api.url, **bad.sections))
+    assert await proxy.ended() == 78
+    hold(bad, proxy.output, proxy.errors)
     assert api.counter("token_calls") == 0
 
 

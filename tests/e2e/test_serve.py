@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxy.sandbox.state import Order
+    from tests.e2e.conftest import Standing
 
 
 def only_order(api: Api) -> Order:
@@ -92,11 +93,10 @@ async def test_many_orders_at_once_cost_one_renewal(
     assert api.counter("max_concurrent_token_calls") == 1
 
 
-async def test_an_order_that_may_have_been_placed_is_not_sent_again(
-    start: Starter, api: Api, http: aiohttp.ClientSession
-) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_an_order_that_may_have_been_placed_is_not_sent_again(standing: Standing) -> None:
     """When the API breaks off after an order, the client learns that the outcome is unknown, and no second order is placed."""
-    proxy = await start.ready(configuration(api.url))
+    proxy, api, http = standing
     api.sandbox.fault("api_drop_after")
     async with http.post(await proxy.url(ORDERS), json=ORDER) as answer:
         problem = await answer.json(content_type="application/problem+json")
@@ -189,9 +189,10 @@ async def test_a_unix_socket_is_for_owner_and_group(start: Starter, api: Api) ->
     assert len(api.sandbox.orders) == 1
 
 
-async def test_a_free_port_is_told(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_free_port_is_told(standing: Standing) -> None:
     """Port 0 takes a free port, for both listeners, and each event says which."""
-    proxy = await start.ready(configuration(api.url))
+    proxy, _, http = standing
     ports = {
         (await proxy.event("listener.started"))["port"],
         (await proxy.event("admin.started"))["port"],
@@ -203,10 +204,10 @@ async def test_a_free_port_is_told(start: Starter, api: Api, http: aiohttp.Clien
         assert json.loads(await answer.read()) is not None
 
 
-async def test_a_client_that_ends_its_side_gets_a_whole_answer(start: Starter, api: Api) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_client_that_ends_its_side_gets_a_whole_answer(standing: Standing) -> None:
     """A client that half-closes after its request, as old tools do, is answered, and the connection ends without a reset."""
-    proxy = await start.ready(configuration(api.url))
-    port = (await proxy.event("listener.started"))["port"]
+    port = (await standing.proxy.event("listener.started"))["port"]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {ACCOUNTS} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     writer.write_eof()

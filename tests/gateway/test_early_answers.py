@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import pytest
@@ -31,14 +32,14 @@ async def upload(gateway: Gateway, size: int, *, chunked: bool = False) -> int:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("chunked", [False, True])
-@pytest.mark.parametrize("size", [70_000, 200_000, 3_000_000])
+@pytest.mark.parametrize("size", [70_000, 3_000_000])
 @pytest.mark.parametrize("end", [Act.FIN, Act.RST])
 async def test_an_early_refusal_is_heard(lab: Lab, size: int, end: Act, *, chunked: bool, tls: bool) -> None:
     """The API answers 413 before it has read the upload, and closes: the client gets that 413, each time."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     gateway.cut_short = None
     gateway.upstream.usual = [TOO_LARGE, end]
-    statuses = [await upload(gateway, size, chunked=chunked) for _ in range(6)]
+    statuses = await asyncio.gather(*(upload(gateway, size, chunked=chunked) for _ in range(6)))
     assert statuses == [413] * 6
     await until(lambda: len(gateway.records) == 6)
     assert {(record.status, record.error, record.outcome) for record in gateway.records} == {

@@ -274,7 +274,7 @@ async def test_a_proxy_that_speaks_no_tls(authority: Authority) -> None:
     async with serving(ScriptedProxy(0, b"HTTP/1.1 400 Bad\r\n\r\n").serve) as port:
         company = CompanyProxy(Origin.parse(f"https://{PROXY}:{port}"), None, authority.client())
         dialer = Dialer(Origin.parse(f"https://{API}"), authority.client(), lambda: company)
-        assert (await fault_of(dialer, 2.0)).kind.is_company_proxy
+        assert (await fault_of(dialer, 0.3)).kind.is_company_proxy
 
 
 async def test_a_proxy_that_is_not_there(authority: Authority) -> None:

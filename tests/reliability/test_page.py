@@ -80,7 +80,7 @@ def test_the_cells_are_counted() -> None:
     played = list(cells())
     assert {way for _, _, way, _ in played} == set(Way)
     assert f"{len(played)} cells in all" in " ".join(section(PAGE, "When the API fails").split())
-    count = len(FAULTS) * len(test_token_faults.Phase)
+    count = len(test_token_faults.CELLS)
     assert f"{count} cells in all" in " ".join(section(PAGE, "When the token endpoint fails").split())
 
 

