@@ -30,7 +30,7 @@ SCENARIOS: Final = (
         "32 connections that stay open, each sending one order after the other: a POST of 69 bytes of JSON with the client's own `Authorization`, each with another path, id and body, and each answer with another head and body.",
         _REQUESTS,
         "cpu_us",
-        many(Shape(path=NEW_ORDERS, script="orders")),
+        many(Shape(path=NEW_ORDERS, script="orders", relay=False)),
     ),
     Scenario(
         "close",
