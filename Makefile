@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONTAINER ?= docker
-# How many tests run at once.
+# How many tests run at once: two for each core (tests/conftest.py).
 WORKERS ?= auto
 # The tests of the repository rather than of the proxy: packages, manifests, pages, benchmark, messages.
 REPOSITORY_TESTS := tests/bench tests/deploy tests/docs tests/messages tests/packaging
