@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import re
 import shlex
 import shutil
 import signal
 import socket
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,15 +18,25 @@ import pytest
 from tests.e2e.process import DEADLINE, Starter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.e2e.process import Running
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the printed commands are curl's")
 
 
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    """Let no other demo of a test start meanwhile: all of them try the same ports first."""
+    with (Path(tempfile.gettempdir()) / "telenor-proxy-demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 async def printed(demo: Running, pattern: str) -> str:
     """Run the printed command that matches; give what it says."""
     line = (await demo.text(rf"(?m)^  (curl .*{pattern}.*)$"))[1]
-    await demo.text(r"token\.renewed")
+    await demo.text(r"token\.renewed +expires_in")  # the log's; the welcome has the word as well
     command = await asyncio.create_subprocess_exec(
         *shlex.split(line), "--silent", "--noproxy", "*", stdout=asyncio.subprocess.PIPE
     )
