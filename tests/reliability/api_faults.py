@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from proxy.settings import Origin
 from tests.gateway.upstream import Drip
 from tests.reliability.road import (
     Do,
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from tests.reliability.road import Script, Step
 
 
+#: A name that the system refuses without asking a name server, which may take longer than any patience here.
+NO_SUCH_NAME: Final = Origin("http", "no*such*name", 80)
+
+
 class Phase(enum.Enum):
     """In which state of the token the fault meets the proxy."""
 
@@ -48,9 +53,9 @@ class Way(enum.Enum):
 
 
 class Strike(NamedTuple):
-    """How connections no longer come about. url: where the API is said to be. context: what it shows on TLS. greeting: what it says instead of TLS."""
+    """How connections no longer come about. origin: where the API is said to be. context: what it shows on TLS. greeting: what it says instead of TLS."""
 
-    url: str | None = None
+    origin: Origin | None = None
     context: str | None = None
     greeting: Script | None = None
     black_hole: bool = False
@@ -166,7 +171,7 @@ def _harmless(*steps: Step) -> Fault:
 FAULTS: Final[dict[str, Fault]] = {
     # No connection.
     "nobody listens": _none(Strike(), 502, "connection_refused"),
-    "no such name": _none(Strike(url="http://no-such-name.invalid"), 502, "dns_error"),
+    "no such name": _none(Strike(origin=NO_SUCH_NAME), 502, "dns_error"),
     "a black hole": _none(Strike(black_hole=True), 504, "connection_timeout", silent=True),
     "a certificate that has expired": _none(Strike(context="expired"), 502, "tls_certificate_error"),
     "a certificate of another host": _none(Strike(context="wrong_host"), 502, "tls_certificate_error"),

@@ -116,15 +116,20 @@ class House:
         )
 
     def _make_endpoint(
-        self, timeout_seconds: float, origin: str | None, tls: ssl.SSLContext | None
+        self, timeout_seconds: float, origin: str | Origin | None, tls: ssl.SSLContext | None
     ) -> TokenEndpoint:
-        there = Origin.parse(origin or f"http://127.0.0.1:{self.login.port}")
+        there = origin or f"http://127.0.0.1:{self.login.port}"
+        there = Origin.parse(there) if isinstance(there, str) else there
         return TokenEndpoint(
             Dialer(there, tls), LOGIN_PATH, "/oauth/v2/logout", timeout_seconds=timeout_seconds
         )
 
     async def log_in_at(
-        self, origin: str | None = None, *, timeout_seconds: float = 5, tls: ssl.SSLContext | None = None
+        self,
+        origin: str | Origin | None = None,
+        *,
+        timeout_seconds: float = 5,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """From now on, log in there (None: at `login`), with that patience. No connection is held between two logins."""
         self.endpoint = self._make_endpoint(timeout_seconds, origin, tls)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from proxy.settings import Origin
 from tests.gateway.client import ORDER, order, request, until
 from tests.reliability.api_faults import (
     FAULTS,
@@ -59,9 +58,9 @@ CELLS: Final = [
 async def strike(scene: Scene, how: Strike, stack: contextlib.AsyncExitStack) -> None:
     """Let no connection come about any more; `stack` mends it."""
     road, pool = scene.road, scene.house.gateway.pool
-    if how.url is not None:
+    if how.origin is not None:
         stack.callback(setattr, pool.dialer, "origin", pool.dialer.origin)
-        pool.dialer.origin = Origin.parse(how.url)
+        pool.dialer.origin = how.origin
         return
     await road.shut()
     stack.push_async_callback(road.open)

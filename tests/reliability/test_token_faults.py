@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from proxy.network import tls
+from proxy.settings import Origin
 from tests.gateway.client import order, request, until
 from tests.gateway.upstream import Act, Drip, reply
+from tests.reliability.api_faults import NO_SUCH_NAME
 from tests.reliability.road import black_hole
 
 if TYPE_CHECKING:
@@ -35,11 +37,11 @@ REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"
 class Elsewhere(NamedTuple):
     """What stands where the token endpoint should be.
 
-    url: where it is said to be. certificate: what is shown there on TLS. greeting: what is said instead of TLS.
+    origin: where it is said to be. certificate: what is shown there on TLS. greeting: what is said instead of TLS.
     black_hole: the kernel answers no connection.
     """
 
-    url: str | None = None
+    origin: Origin | None = None
     certificate: str | None = None
     greeting: Sequence[Step] = ()
     black_hole: bool = False
@@ -108,7 +110,7 @@ def slowed(*fields: bytes) -> Sequence[Step]:
 FAULTS: Final[dict[str, Fault]] = {
     # The connection.
     "nobody listens": Fault(None, "connect"),
-    "no such name": Fault(Elsewhere("http://no-such-name.invalid"), "dns"),
+    "no such name": Fault(Elsewhere(NO_SUCH_NAME), "dns"),
     "a black hole": Fault(Elsewhere(black_hole=True), "timeout", silent=True),
     "a certificate that has expired": Fault(Elsewhere(certificate="expired"), "tls"),
     "a certificate of another host": Fault(Elsewhere(certificate="wrong_host"), "tls"),
@@ -240,10 +242,10 @@ async def stand_elsewhere(
     )
     server.greeting = place.greeting
     if place.black_hole:
-        origin = f"http://127.0.0.1:{stack.enter_context(black_hole())}"
+        origin = Origin("http", "127.0.0.1", stack.enter_context(black_hole()))
     else:
-        origin = place.url or f"https://127.0.0.1:{server.port}"
-    context = tls.client_context(lab.certificates.ca_file) if origin.startswith("https:") else None
+        origin = place.origin or Origin("https", "127.0.0.1", server.port)
+    context = tls.client_context(lab.certificates.ca_file) if origin.is_tls else None
     await house.log_in_at(origin, timeout_seconds=patience, tls=context)
     return server
 
