@@ -1,7 +1,8 @@
 """Writes the files that others are the source of.
 
-These are, from the code, the schema of the configuration file and the README's table of settings; and the alert rules, as an object for
-Kubernetes.
+These are, from the code, the schema of the configuration file, the tables of settings and of
+answers in docs/reference.md, and that of the log's words in docs/troubleshooting.md; and the alert
+rules, as an object for Kubernetes.
 
 `make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one of them is not current.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench import report
+from proxy.problems import ProblemKind
 from proxy.settings.catalogue import json_schema, settings_table
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -42,9 +44,32 @@ def schema(_present: str) -> str:
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
-def readme(present: str) -> str:
-    """Return the README with the current table of settings."""
-    return splice(present, "settings", settings_table())
+def reference(present: str) -> str:
+    """Return the reference with the current tables of settings and answers."""
+    return splice(splice(present, "settings", settings_table()), "answers", answers_table())
+
+
+def answers_table() -> str:
+    """Return every answer of the proxy's own as a Markdown table, by status."""
+    rows = ["| status | `type` ends in | `Proxy-Status` | when | what to do |", "|---|---|---|---|---|"]
+    rows += [
+        f"| {kind.status} | `{kind.type}` | `{kind.proxy_error}` | {kind.when} | {kind.do} |"
+        for kind in sorted(ProblemKind, key=lambda kind: kind.status)
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def troubleshooting(present: str) -> str:
+    """Return the page about troubleshooting with the current table of the words for failed calls."""
+    types: dict[str, set[str]] = {}
+    for kind in ProblemKind:
+        if not kind.is_refusal:
+            types.setdefault(kind.word, set()).add(kind.type)
+    rows = ["| `error` | the answer's `type` |", "|---|---|"]
+    for word, named in sorted(types.items()):
+        links = ", ".join(f"[{each}](#{each})" for each in sorted(named))
+        rows += [f"| `{word}` | {links} |"]
+    return splice(present, "words", "\n".join(rows) + "\n")
 
 
 def prometheus_rule(_present: str) -> str:
@@ -82,7 +107,8 @@ def splice(text: str, name: str, part: str) -> str:
 
 ARTEFACTS: Final = (
     Artefact("config.schema.json", schema),
-    Artefact("README.md", readme),
+    Artefact("docs/reference.md", reference),
+    Artefact("docs/troubleshooting.md", troubleshooting),
     Artefact("docs/performance.md", performance),
     Artefact("docs/images/performance.svg", plot),
     Artefact("deploy/kubernetes/prometheusrule.yaml", prometheus_rule),

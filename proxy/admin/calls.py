@@ -31,7 +31,7 @@ import enum
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from proxy.errors import INTERNAL, KINDS, NO_CONNECTION, OVERLOADED, PACED
+from proxy.problems import ProblemKind
 from proxy.tokens import codes
 
 if TYPE_CHECKING:
@@ -66,16 +66,16 @@ LASTING: Final = frozenset(
         "tls_certificate_error",
         "tls_protocol_error",
         "connection_timeout",
-        *(kind.word for kind in KINDS if kind.is_company_proxy),
+        *(kind.word for kind in ProblemKind if kind.is_company_proxy),
     }
 )
 #: Errors of calls to which the API gave no answer: because of it, or because of the proxy.
 FAULTS: Final = frozenset(
     {
-        *(kind.word for kind in KINDS if kind.status in {502, 504}),
-        NO_CONNECTION.proxy_error,
-        OVERLOADED.proxy_error,
-        INTERNAL.proxy_error,
+        *(kind.word for kind in ProblemKind if kind.status in {502, 504}),
+        ProblemKind.NO_CONNECTION.proxy_error,
+        ProblemKind.OVERLOADED.proxy_error,
+        ProblemKind.INTERNAL.proxy_error,
     }
 )
 _BAD_REQUEST: Final = 400
@@ -180,8 +180,10 @@ class Calls:
             if self._faults.calls or self._content.calls or self._refused.calls:
                 self._recover()
             return
-        if record.refused or record.error == PACED.proxy_error:  # also that of a client's own rate
-            kind = record.error if record.refused else PACED.name
+        if (
+            record.refused or record.error == ProblemKind.PACED.proxy_error
+        ):  # also that of a client's own rate
+            kind = record.error if record.refused else ProblemKind.PACED.type
             self._refused.add(Fault(record.status, "", kind), self._clock)
             return
         fault = _fault(record)

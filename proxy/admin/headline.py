@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.admin.calls import State
-from proxy.errors import KINDS, PACED
+from proxy.problems import ProblemKind
 from proxy.tokens import codes
 from proxy.tokens.values import TokenState
 
@@ -198,7 +198,7 @@ _STEPS: Final = {
         "fewer calls."
     ),
 }
-_KINDS: Final = {kind.name: kind.title for kind in KINDS}
+_KINDS: Final = {kind.type: kind.title for kind in ProblemKind}
 
 _STOP_THE_OTHER: Final = (
     "Find the other program that logs in with this machine user and stop it, or give each a machine user of "
@@ -344,6 +344,6 @@ def _about_error(error: str) -> tuple[str, str, str, str]:
     if error in _BY_ERROR:
         clause, step = _BY_ERROR[error]
         return error, step, clause, _STEPS[step]
-    step = "paced" if error == PACED.name else "refused"
+    step = "paced" if error == ProblemKind.PACED.type else "refused"
     title = _KINDS.get(error, "the request is not allowed")
     return error, step, title[:1].lower() + title[1:], _STEPS[step]

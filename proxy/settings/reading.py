@@ -291,7 +291,7 @@ _LONGEST_SHOWN: Final = 40
 def _unknown(meant: Sequence[str]) -> str:
     """Say that a name is none of the settings, and which ones were probably meant."""
     if not meant:
-        return "is not a setting. Remove it, or look its name up in the table of settings (README)"
+        return "is not a setting. Remove it, or look its name up in the table of settings (docs/reference.md)"
     return f"is not a setting. Did you mean {' or '.join(meant)}?"
 
 

@@ -17,7 +17,7 @@ PAGES: Final = {
     for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md")
     for path in sorted(ROOT.glob(pattern))
 }
-README: Final = PAGES["README.md"]
+REFERENCE: Final = PAGES["docs/reference.md"]
 OPERATION: Final = PAGES["docs/operation.md"]
 TROUBLESHOOTING: Final = PAGES["docs/troubleshooting.md"]
 ARCHITECTURE: Final = PAGES["docs/architecture.md"]

@@ -12,7 +12,7 @@ from proxy.admin import calls as module
 from proxy.admin import headline as headlines
 from proxy.admin.calls import FAULTS, Calls, State
 from proxy.admin.headline import CAUSES, Headline, Since, judge
-from proxy.errors import KINDS, Kind
+from proxy.problems import ProblemKind
 from proxy.records import Record
 from proxy.tokens import codes
 from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
@@ -236,12 +236,12 @@ def test_only_refusals_of_the_proxy_are_impaired() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if kind.is_company_proxy], ids=lambda kind: kind.name
+    "kind", [kind for kind in ProblemKind if kind.is_company_proxy], ids=lambda kind: kind.type
 )
-def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: Kind) -> None:
+def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: ProblemKind) -> None:
     """Every next call meets it too; the step names the proxy or its settings, not Telenor."""
     found = Desk().get(bad(kind.status, error=kind.word)).headline()
-    assert (found.state, found.cause, found.error) == (State.NOT_WORKING, "fails.all", kind.name)
+    assert (found.state, found.cause, found.error) == (State.NOT_WORKING, "fails.all", kind.type)
     assert "the company's proxy" in found.what
     assert "proxy" in found.step
     assert "Telenor" not in found.text
@@ -333,8 +333,8 @@ def test_words_of_a_failure_that_may_hold_anything_are_no_label() -> None:
 def test_every_headline_is_one_of_the_list() -> None:
     """Each has a cause of the list, a title and whole sentences; every kind of refusal has its clause."""
     found = [
-        Desk().get(bad(kind.status, error=kind.name)._replace(refused=True), times=3).headline()
-        for kind in KINDS
+        Desk().get(bad(kind.status, error=kind.type)._replace(refused=True), times=3).headline()
+        for kind in ProblemKind
     ]
     found += [Desk().get(bad(status), times=3).headline() for status in range(400, 600)]
     for each in found:
