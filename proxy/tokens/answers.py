@@ -35,7 +35,7 @@ _REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, H
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EndpointAnswer:
     """An answer. `fields` is by lower-case name; `whole` is False when the body broke off or was too long."""
 
     status: int
@@ -44,7 +44,7 @@ class Answer:
     whole: bool = True
 
 
-def read_grant(answer: Answer, credentials: Iterable[str] = ()) -> Grant:
+def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant:
     """Return the grant in an answer; raise `CredentialsRefused` or `TokenUnavailable` when there is none.
 
     credentials: values that no error may repeat, even if the answer gives one as its error code.
@@ -86,7 +86,7 @@ def _is_bearer(token_type: object) -> bool:
     return not isinstance(token_type, str) or not token_type or token_type.lower().startswith("bearer")
 
 
-def _what_came(answer: Answer) -> str:
+def _what_came(answer: EndpointAnswer) -> str:
     if not answer.whole:
         return "a body that was too long or broke off"
     if not answer.body.strip():
@@ -96,7 +96,7 @@ def _what_came(answer: Answer) -> str:
     return "a web page" if answer.body.lstrip().startswith(b"<") else "something else"
 
 
-def _error_in_success(answer: Answer, found: str | None, credentials: Iterable[str]) -> TokenError:
+def _error_in_success(answer: EndpointAnswer, found: str | None, credentials: Iterable[str]) -> TokenError:
     if concerns_credentials(found):
         return _refused(answer, found, credentials)
     code = quotable(found, credentials)
@@ -108,7 +108,7 @@ def _error_in_success(answer: Answer, found: str | None, credentials: Iterable[s
     )
 
 
-def _failure(answer: Answer, credentials: Iterable[str]) -> TokenError:
+def _failure(answer: EndpointAnswer, credentials: Iterable[str]) -> TokenError:
     status = answer.status
     found = error_code(answer.body)
     if status in _REFUSALS:
@@ -132,7 +132,7 @@ def _failure(answer: Answer, credentials: Iterable[str]) -> TokenError:
     )
 
 
-def _refused(answer: Answer, found: str | None, credentials: Iterable[str]) -> CredentialsRefused:
+def _refused(answer: EndpointAnswer, found: str | None, credentials: Iterable[str]) -> CredentialsRefused:
     said = diagnose(found, answer.status)
     code = quotable(found, credentials)
     return CredentialsRefused(

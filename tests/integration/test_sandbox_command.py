@@ -20,9 +20,9 @@ import aiohttp
 import pytest
 
 from proxy.sandbox import command
+from proxy.sandbox.messages import Call
 from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
-from proxy.sandbox.values import Call
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

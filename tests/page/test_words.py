@@ -13,7 +13,7 @@ import pytest
 import proxy
 from proxy import faults
 from proxy.admin import headline
-from proxy.admin.calls import State
+from proxy.admin.calls import HeadlineState
 from proxy.admin.headline import CAUSES
 from proxy.problems import ProblemKind
 from proxy.tokens import codes, diagnosis
@@ -137,7 +137,7 @@ def test_every_headline_has_words() -> None:
     """Each cause has a sentence, each state a title, each code, status and error its clause and its step."""
     told = {"token_failed", "renewal_failed"}  # by code or reason, as above
     assert {f"what.{cause}" for cause in CAUSES if cause not in told} == keys("what.")
-    assert {f"title.{state}" for state in State} <= keys("title.")
+    assert {f"title.{state}" for state in HeadlineState} <= keys("title.")
     names = {*codes.GATEWAY, *map(str, headline.BY_STATUS)}
     assert {f"meaning.{name}" for name in names} == keys("meaning.")
     steps = {*names, *headline._STEPS, "draining", "contended"}

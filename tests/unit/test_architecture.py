@@ -357,3 +357,14 @@ def test_only_commands_print() -> None:
         "sandbox",
         "standing",
     }
+
+
+def test_a_name_stands_for_one_class() -> None:
+    """No two modules define public classes of one name, but for those that are listed."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for name, tree in MODULES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(name)
+    shared = {name: where for name, where in homes.items() if len(where) > 1}
+    assert shared.keys() <= {"Answer", "Record"}, shared
