@@ -26,7 +26,7 @@ from proxy import descriptors, faults, starting
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
-from proxy.settings.consistency import doubts
+from proxy.settings.catalogue import doubts
 from proxy.settings.files import writable
 from proxy.threads import in_daemon_thread
 from proxy.tokens import policy

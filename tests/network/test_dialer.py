@@ -18,7 +18,7 @@ from proxy.network import transport
 from proxy.network.dialer import Dialer
 from proxy.network.egress import CompanyProxy, Login
 from proxy.secret import Secret
-from proxy.settings.origin import Origin
+from proxy.settings.kinds import Origin
 from tests.network.house import (
     ANSWER,
     API,

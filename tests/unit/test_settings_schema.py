@@ -13,7 +13,6 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from proxy.settings import load
-from proxy.settings.catalogue import json_schema, settings_table
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,8 +27,7 @@ CREDENTIALS = {
 }
 
 
-@pytest.fixture(scope="module")
-def generate() -> ModuleType:
+def load_script() -> ModuleType:
     """Load the script that writes the generated files."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "scripts" / "generate.py")
     assert spec is not None
@@ -37,6 +35,15 @@ def generate() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+json_schema = load_script().json_schema
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """Load the script that writes the generated files."""
+    return load_script()
 
 
 def errors(document: object) -> list[str]:
@@ -169,9 +176,9 @@ def test_the_schema_warns_of_both_ways_at_once() -> None:
     assert len(errors(yaml.safe_load(text))) == len(CREDENTIALS)
 
 
-def test_the_table_has_every_setting() -> None:
+def test_the_table_has_every_setting(generate: ModuleType) -> None:
     """The table has one row for each setting, with its default as one writes it."""
-    rows = settings_table().splitlines()
+    rows = generate.settings_table().splitlines()
     assert rows[:2] == ["| setting | default | meaning |", "|---|---|---|"]
     assert [row.split("`")[1] for row in rows[2:]] == list(load(None, CREDENTIALS).effective())
     assert all(row.count("|") == 4 for row in rows)
@@ -232,7 +239,7 @@ def test_generated_files_are_checked_and_written(generate: ModuleType, tmp_path:
     assert [file.name for file in tmp_path.iterdir()] == ["reference.md"]
     assert generate.faults(tmp_path, artefacts, check=False) == []
     assert generate.faults(tmp_path, artefacts, check=True) == []
-    assert f"<!-- settings:begin -->\n{settings_table()}<!-- settings:end -->" in page.read_text()
+    assert f"<!-- settings:begin -->\n{generate.settings_table()}<!-- settings:end -->" in page.read_text()
     page.write_text("no markers\n")
     (fault,) = generate.faults(tmp_path, artefacts, check=False)
     assert fault.startswith("reference.md needs the markers")
