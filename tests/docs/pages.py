@@ -22,6 +22,8 @@ OPERATION: Final = PAGES["docs/operation.md"]
 TROUBLESHOOTING: Final = PAGES["docs/troubleshooting.md"]
 ARCHITECTURE: Final = PAGES["docs/architecture.md"]
 SECURITY: Final = PAGES["docs/security.md"]
+#: Its examples are no parts of the product.
+FIRST_CHANGE: Final = "docs/first-change.md"
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED: Final = re.compile(r"(?:^\n)((?:^    .*\n|^\n(?=    ))+)", re.MULTILINE)
