@@ -1,8 +1,8 @@
-"""What can go wrong, as types. Each carries the words for a person and what the listener answers.
+"""What can go wrong, as types. Each carries words for a person and what the listener answers.
 
     ProxyError
     ├── ConfigError              the settings are wrong: exit status 78
-    ├── StartError               the settings are right, but this machine cannot start on them: exit status 1
+    ├── StartError               this machine cannot start on right settings: exit status 1
     ├── TokenError               no access token could be had; `.reason` says why in a word
     │   ├── CredentialsRefused   the token endpoint answered and means it: slow retry
     │   └── TokenUnavailable     a passing fault: retry with backoff
@@ -10,8 +10,8 @@
         ├── Refused              the client's request may not pass (4xx, 501, 505)
         └── Failed               it could not be forwarded (502, 503, 504, 429 of our own); `.outcome`
 
-Foreign exceptions (OSError, ssl.SSLError, aiohttp.ClientError) are translated into these where they arise. No message holds a
-secret, a token, or a byte that a peer sent.
+Foreign exceptions (OSError, ssl.SSLError, aiohttp.ClientError) are translated into these where they
+arise. No message holds a secret, a token, or a byte that a peer sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ProxyError(Exception):
 
 
 class ConfigError(ProxyError):
-    """The configuration cannot be used. `problems` are whole sentences, each with the setting's path."""
+    """The configuration cannot be used. `problems` are sentences, each with the setting's path."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
@@ -48,7 +48,7 @@ class StartError(ProxyError):
 class TokenError(ProxyError):
     """A fetch of an access token failed.
 
-    reason: a short fixed word for logs and metrics, such as `refused`, `timeout`, `http_500`, `unreadable`.
+    reason: a short fixed word for logs and metrics, such as `refused`, `timeout`, `http_500`.
     detail: one or two sentences for a person: what happened and what to do.
     code: the error code in Telenor's answer, as text, when one was found.
     retry_after: seconds that the token endpoint asked to wait, when it did.
@@ -65,7 +65,7 @@ class TokenError(ProxyError):
 
 
 class CredentialsRefused(TokenError):
-    """The token endpoint refused the credentials (400, 401 or 403): trying again soon would only lock the user out."""
+    """The token endpoint refused the credentials (400, 401, 403): a soon retry may lock the user."""
 
 
 class TokenUnavailable(TokenError):
@@ -75,8 +75,8 @@ class TokenUnavailable(TokenError):
 class Problem(ProxyError):
     """An answer of the proxy's own: what kind, and a detail in words for the client's operator.
 
-    next_hop, received_status: `host:port` of the company's proxy, and the status that it answered CONNECT with; for
-    `Proxy-Status` (RFC 9209 sections 2.1.2 and 2.1.5).
+    next_hop, received_status: `host:port` of the company's proxy, and the status with which it
+    answered CONNECT; for `Proxy-Status` (RFC 9209 sections 2.1.2 and 2.1.5).
     """
 
     def __init__(self, kind: ProblemKind, detail: str) -> None:
@@ -90,11 +90,11 @@ class Problem(ProxyError):
 
 
 class Refused(Problem):
-    """The request may not pass (4xx, 501, 505); not a byte of it went upstream, or not all of it."""
+    """The request may not pass (4xx, 501, 505); it did not go upstream, or not all of it."""
 
 
 class Failed(Problem):
-    """The request could not be forwarded. `outcome` says whether the upstream may have acted on it."""
+    """The request could not be forwarded. `outcome`: whether the upstream may have acted on it."""
 
     def __init__(
         self, kind: ProblemKind, detail: str, *, outcome: Outcome, retry_after: float | None = None
@@ -107,7 +107,7 @@ class Failed(Problem):
 def __getattr__(name: str) -> ProblemKind:
     """Return a kind of answer as an attribute of this module: `errors.MALFORMED`."""
     if name.isupper():
-        from proxy.problems import ProblemKind  # noqa: PLC0415 # what only reads the settings needs no answers
+        from proxy.problems import ProblemKind  # noqa: PLC0415 # reading settings needs no answers
 
         return ProblemKind[name]
     raise AttributeError(f"module {__name__} has no attribute {name}")

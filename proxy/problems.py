@@ -48,7 +48,7 @@ class ProblemKind(enum.Enum):
 
     @property
     def word(self) -> str:
-        """The word for it in the log's `error` and in metrics: RFC 9209's where that says enough."""
+        """The word for it in the log's `error` and in metrics: RFC 9209's if that says enough."""
         return self.type if self.is_company_proxy else self.proxy_error
 
     @property
@@ -168,7 +168,7 @@ class ProblemKind(enum.Enum):
     HEAD_TOO_LARGE = (
         "431 head-too-large http_request_error",
         "The request head is too large",
-        "its head is larger than `limits.max_header_bytes`, or has more than `limits.max_header_fields` fields",
+        "its head exceeds `limits.max_header_bytes` or `limits.max_header_fields`",
         "See what the client sends, most often cookies. Raise the limit if it is right.",
     )
     METHOD_UNKNOWN = (
