@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from proxy.sandbox.answers import (
+from proxy.sandbox.company import ADDRESS_CARDS, AGREEMENTS, ORGANIZATIONS, account_content
+from proxy.sandbox.login import bearer_token
+from proxy.sandbox.messages import SandboxAnswer, UsageError
+from proxy.sandbox.published import (
     BASIC_NOT_ALLOWED,
     EXPIRED_TOKEN,
     NO_AUTHORIZATION,
@@ -23,16 +26,13 @@ from proxy.sandbox.answers import (
     json_answer,
     plain_error,
 )
-from proxy.sandbox.company import ADDRESS_CARDS, AGREEMENTS, ORGANIZATIONS, account_content
-from proxy.sandbox.login import bearer_token
-from proxy.sandbox.messages import SandboxAnswer, UsageError
 from proxy.sandbox.search import read_page, read_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from proxy.sandbox.answers import PublishedError
     from proxy.sandbox.messages import Call
+    from proxy.sandbox.published import PublishedError
     from proxy.sandbox.state import Sandbox, SandboxOrder
 
     Handler = Callable[[Sandbox, Call, str], SandboxAnswer]

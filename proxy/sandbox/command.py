@@ -150,7 +150,7 @@ async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | N
 
 
 def _make_tls(host: str, directory: Path) -> tuple[ssl.SSLContext, Path]:
-    from proxy.sandbox.tls import make_certificate  # noqa: PLC0415 # with the extra only
+    from proxy.sandbox.certificate import make_certificate  # noqa: PLC0415 # with the extra only
 
     context, authority = make_certificate(host)
     ca_file = directory / "ca.pem"

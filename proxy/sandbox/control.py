@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from proxy.sandbox.answers import JSON_TYPE
 from proxy.sandbox.faults import REDIRECTED_PATH, make_fault
 from proxy.sandbox.messages import SandboxAnswer, UsageError
+from proxy.sandbox.published import JSON_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

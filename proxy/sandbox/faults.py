@@ -14,7 +14,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal
 
-from proxy.sandbox.answers import (
+from proxy.sandbox.messages import Delivery, SandboxAnswer, UsageError
+from proxy.sandbox.published import (
     GATEWAY_ERRORS,
     JSON_TYPE,
     LOGOUT_ERRORS,
@@ -24,7 +25,6 @@ from proxy.sandbox.answers import (
     json_answer,
     plain_error,
 )
-from proxy.sandbox.messages import Delivery, SandboxAnswer, UsageError
 from proxy.sandbox.settings import read_number
 
 if TYPE_CHECKING:

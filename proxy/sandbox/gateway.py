@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from proxy.sandbox.answers import error_answer
 from proxy.sandbox.backend import ORDER_PATHS, api
 from proxy.sandbox.login import LOGOUT_PATH, TOKEN_PATH, logout, token
 from proxy.sandbox.messages import Delivery, Reply, SandboxAnswer
+from proxy.sandbox.published import error_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

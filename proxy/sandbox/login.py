@@ -12,7 +12,8 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
-from proxy.sandbox.answers import (
+from proxy.sandbox.messages import SandboxAnswer
+from proxy.sandbox.published import (
     JSON_TYPE,
     LOGOUT_NO_BEARER,
     LOGOUT_WRONG_TOKEN,
@@ -27,12 +28,11 @@ from proxy.sandbox.answers import (
     error_answer,
     json_answer,
 )
-from proxy.sandbox.messages import SandboxAnswer
 from proxy.sandbox.settings import EXPIRES_IN, MINIMAL
 
 if TYPE_CHECKING:
-    from proxy.sandbox.answers import PublishedError
     from proxy.sandbox.messages import Call
+    from proxy.sandbox.published import PublishedError
     from proxy.sandbox.state import Sandbox
 
 TOKEN_PATH: Final = "/oauth/v2/token"  # noqa: S105 # a path

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
-from proxy.sandbox.answers import SHAPES
 from proxy.sandbox.messages import UsageError
+from proxy.sandbox.published import SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

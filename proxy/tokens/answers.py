@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.secret import Secret
-from proxy.tokens import policy
+from proxy.tokens import timing
 from proxy.tokens.codes import quotable
 from proxy.tokens.diagnosis import code_in, concerns_credentials, diagnose, error_code, read_json
 from proxy.tokens.values import Grant
@@ -77,7 +77,7 @@ def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant
             "wrong_token_type",
             "The token endpoint gave a token that is no bearer token; the proxy can use no other. Contact Telenor if it lasts.",
         )
-    seconds, note = policy.lifetime(content.get("expires_in"))
+    seconds, note = timing.lifetime(content.get("expires_in"))
     return Grant(Secret(token), seconds, note)
 
 
@@ -114,7 +114,7 @@ def _failure(answer: EndpointAnswer, credentials: Iterable[str]) -> TokenError:
     if status in _REFUSALS:
         return _refused(answer, found, credentials)
     code = quotable(found, credentials)
-    asked = policy.retry_after(answer.fields)
+    asked = timing.retry_after(answer.fields)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return TokenUnavailable(
             "redirected",
@@ -139,7 +139,7 @@ def _refused(answer: EndpointAnswer, found: str | None, credentials: Iterable[st
         "refused",
         f"The token endpoint refused the credentials with {_cited(answer.status, code)}: {said.meaning}. {said.advice}",
         code=code,
-        retry_after=policy.retry_after(answer.fields),
+        retry_after=timing.retry_after(answer.fields),
     )
 
 
@@ -150,6 +150,6 @@ def _cited(status: int, code: str | None) -> str:
 def _patience(asked: float | None) -> str:
     if asked is None:
         return ""
-    if asked > policy.LONGEST_RETRY_AFTER:
-        return f" It asked to wait {asked:.0f} seconds; the proxy waits {policy.LONGEST_RETRY_AFTER:.0f} at most."
+    if asked > timing.LONGEST_RETRY_AFTER:
+        return f" It asked to wait {asked:.0f} seconds; the proxy waits {timing.LONGEST_RETRY_AFTER:.0f} at most."
     return f" It asked to wait {asked:.0f} seconds."

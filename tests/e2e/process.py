@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
+from proxy.sandbox.certificate import make_certificate
 from proxy.sandbox.server import running
 from proxy.sandbox.state import Sandbox, SandboxCredentials
-from proxy.sandbox.tls import make_certificate
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -137,7 +137,7 @@ PURE: Final = {
     "tokens.codes": {"re"},
     "tokens.coding": {"brotli", "zlib"},
     "tokens.diagnosis": {"dataclasses", "http", "itertools", "json", "re"},
-    "tokens.policy": {"dataclasses", "datetime", "email", "math", "re"},
+    "tokens.timing": {"dataclasses", "datetime", "email", "math", "re"},
     "records": set[str](),
     "errors": set[str](),
     "problems": {"enum"},

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.sandbox.answers import GATEWAY_ERRORS
 from proxy.sandbox.gateway import reply
 from proxy.sandbox.messages import Call, SandboxAnswer
+from proxy.sandbox.published import GATEWAY_ERRORS
 from proxy.sandbox.state import Sandbox
 
 ORDERS = "/corporate-mobile-subscriptions/v2/orders"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox.answers import SHAPES
 from proxy.sandbox.faults import FAULTS
+from proxy.sandbox.published import SHAPES
 from proxy.sandbox.settings import EXPIRES_IN, SandboxSettings
 from proxy.sandbox.state import DEFAULT_CREDENTIALS
 

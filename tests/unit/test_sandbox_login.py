@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 
-from proxy.sandbox.answers import SHAPES, TOKEN_ERRORS
 from proxy.sandbox.gateway import reply
 from proxy.sandbox.login import LOGOUT_PATH, TOKEN_PATH
 from proxy.sandbox.messages import Call, SandboxAnswer
+from proxy.sandbox.published import SHAPES, TOKEN_ERRORS
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox, SandboxCredentials
 
 FORM_TYPE = "application/x-www-form-urlencoded"
