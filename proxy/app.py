@@ -42,7 +42,7 @@ from proxy.orders.opening import open_store
 from proxy.pacing import Pacer
 from proxy.rotation import Configuration, Rotation
 from proxy.secret import Secret
-from proxy.settings.origin import is_loopback
+from proxy.settings.kinds import is_loopback
 from proxy.signals import Signals
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint

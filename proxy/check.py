@@ -26,10 +26,10 @@ from proxy import descriptors, faults, starting
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
-from proxy.settings.consistency import doubts
+from proxy.settings.catalogue import doubts
 from proxy.settings.files import writable
 from proxy.threads import in_daemon_thread
-from proxy.tokens import policy
+from proxy.tokens import timing
 from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.values import Credentials
@@ -399,7 +399,7 @@ async def _fetch(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
 
 def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
     """Say how long the token lives and what the proxy will do about it."""
-    renewal = policy.renew_after(grant.lifetime, oauth.refresh_ahead_seconds)
+    renewal = timing.renew_after(grant.lifetime, oauth.refresh_ahead_seconds)
     text = f"The token lives for {grant.lifetime:g} s; the proxy renews it after {renewal:g} s."
     if grant.note is None:
         return Finding(Mark.OK, "lifetime", text)

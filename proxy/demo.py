@@ -19,7 +19,7 @@ from proxy.app import Proxy, new_event_loop
 from proxy.sandbox.command import DEFAULT_PORT as SANDBOX_PORT
 from proxy.sandbox.control import PREFIX
 from proxy.sandbox.server import running
-from proxy.sandbox.settings import Settings as SandboxSettings
+from proxy.sandbox.settings import SandboxSettings
 from proxy.sandbox.state import Sandbox
 from proxy.settings import load
 

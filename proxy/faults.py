@@ -17,8 +17,8 @@ import ssl
 from dataclasses import dataclass, replace
 from typing import Final
 
-from proxy import errors
 from proxy.errors import NOT_SENT, CredentialsRefused, Failed, TokenError, TokenUnavailable
+from proxy.problems import ProblemKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Fault:
     reason: str
     happened: str
     step: str
-    kind: errors.Kind
+    kind: ProblemKind
     next_hop: str | None = None
     received_status: int | None = None
     is_refusal: bool = False
@@ -83,49 +83,49 @@ _TIMEOUT: Final = Fault(
     "timeout",
     "{who} did not accept a connection in time.",
     "Ask whether a firewall drops what goes there, and have it let through.",
-    errors.CONNECT_TIMEOUT,
+    ProblemKind.CONNECT_TIMEOUT,
 )
 _NO_NAME_SERVER: Final = Fault(
     "dns",
     "The name server did not answer for the host name of {who}.",
     "Check that this machine can look up such names.",
-    errors.DNS,
+    ProblemKind.DNS,
 )
 _NO_SUCH_NAME: Final = Fault(
     "dns",
     "The host name of {who} could not be resolved.",
     "Check how {setting} is spelled, and the name server.",
-    errors.DNS,
+    ProblemKind.DNS,
 )
 _REFUSED: Final = Fault(
     "connect",
     "{who} refused the connection.",
     "Check the port in {setting}, and that the firewall allows it.",
-    errors.REFUSED,
+    ProblemKind.REFUSED,
 )
 _BROKE_OFF: Final = Fault(
     "reset",
     "The connection to {who} broke off before it was ready.",
     "Ask whether a firewall in between allows known hosts only, and have this one added.",
-    errors.TERMINATED,
+    ProblemKind.TERMINATED,
 )
 _NO_TLS: Final = Fault(
     "tls",
     "What answers in place of {who} speaks no TLS that is safe today (1.2 or later).",
     "Check scheme and port of {setting}.",
-    errors.TLS,
+    ProblemKind.TLS,
 )
 _NO_DESCRIPTORS: Final = Fault(
     "connect",
     "The proxy has no file descriptors left for a connection to {who}.",
     "Raise its limit (ulimit -n), or lower limits.max_connections.",
-    errors.UNROUTABLE,
+    ProblemKind.UNROUTABLE,
 )
 _UNROUTABLE: Final = Fault(
     "connect",
     "There is no way to {who}.",
     "Check the network, the firewall and {setting}.",
-    errors.UNROUTABLE,
+    ProblemKind.UNROUTABLE,
 )
 #: The first that fits counts: the later ones are the more general.
 _OF_THE_SYSTEM: Final[tuple[tuple[type[BaseException], Fault], ...]] = (
@@ -161,7 +161,7 @@ def explain(error: OSError | UnicodeError) -> Fault:
     if number in {errno.EMFILE, errno.ENFILE}:
         return _NO_DESCRIPTORS
     reason = os.strerror(number) if number else "none of its addresses accepts connections"
-    answer = errors.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else errors.UNROUTABLE
+    answer = ProblemKind.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else ProblemKind.UNROUTABLE
     return replace(_UNROUTABLE, kind=answer, happened=f"There is no way to {{who}}: {reason}.")
 
 
@@ -193,7 +193,7 @@ def _distrust(error: ssl.SSLCertVerificationError) -> Fault:
     verdict = str(getattr(error, "verify_message", "unverified")).translate(_BRACES)
     why, step = _VERDICTS.get(getattr(error, "verify_code", 0), (verdict, _OTHER_STEP))
     happened = f"The certificate of {{who}} is not trusted: {why}."
-    return Fault("tls", happened, f"{step}. {_INSPECTION}", errors.CERTIFICATE)
+    return Fault("tls", happened, f"{step}. {_INSPECTION}", ProblemKind.CERTIFICATE)
 
 
 _BRACES: Final = str.maketrans({"{": "(", "}": ")"})
@@ -203,13 +203,13 @@ _BRACES: Final = str.maketrans({"{": "(", "}": ")"})
 
 #: What a fault on the way to the company's proxy is, by what it would be on the way to the API.
 _OF_THE_PROXY: Final = {
-    errors.DNS: errors.COMPANY_PROXY_DNS,
-    errors.REFUSED: errors.COMPANY_PROXY_REFUSED,
-    errors.UNROUTABLE: errors.COMPANY_PROXY_UNROUTABLE,
-    errors.CONNECT_TIMEOUT: errors.COMPANY_PROXY_TIMEOUT,
-    errors.CERTIFICATE: errors.COMPANY_PROXY_CERTIFICATE,
-    errors.TLS: errors.COMPANY_PROXY_TLS,
-    errors.TERMINATED: errors.COMPANY_PROXY_TERMINATED,
+    ProblemKind.DNS: ProblemKind.COMPANY_PROXY_DNS,
+    ProblemKind.REFUSED: ProblemKind.COMPANY_PROXY_REFUSED,
+    ProblemKind.UNROUTABLE: ProblemKind.COMPANY_PROXY_UNROUTABLE,
+    ProblemKind.CONNECT_TIMEOUT: ProblemKind.COMPANY_PROXY_TIMEOUT,
+    ProblemKind.CERTIFICATE: ProblemKind.COMPANY_PROXY_CERTIFICATE,
+    ProblemKind.TLS: ProblemKind.COMPANY_PROXY_TLS,
+    ProblemKind.TERMINATED: ProblemKind.COMPANY_PROXY_TERMINATED,
 }
 
 _UNREADABLE_STEP: Final = (
@@ -234,12 +234,12 @@ def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> T
 
     has_login: whether credentials were sent. takes_basic: whether a 407 offers the scheme Basic.
     """
-    reason, kind = "company_proxy_failed", errors.COMPANY_PROXY_FAILED
+    reason, kind = "company_proxy_failed", ProblemKind.COMPANY_PROXY_FAILED
     if status in _LOGIN:
-        reason, kind = "company_proxy_login", errors.COMPANY_PROXY_LOGIN
+        reason, kind = "company_proxy_login", ProblemKind.COMPANY_PROXY_LOGIN
         happened, step = _login(status, has_login=has_login, takes_basic=takes_basic)
     elif status == _DENIED:
-        reason, kind = "company_proxy_denied", errors.COMPANY_PROXY_DENIED
+        reason, kind = "company_proxy_denied", ProblemKind.COMPANY_PROXY_DENIED
         happened = "The company's proxy does not allow connections to {who} (status 403)."
         step = "Ask its administrators to allow CONNECT to the host and port of {setting}."
     elif status in _SERVER_ERROR:
@@ -279,7 +279,7 @@ def unreadable(why: str, hop: str) -> TunnelError:
     """Return that the company's proxy answered CONNECT with what is no answer. why: a clause in our own words."""
     happened = f"{{who}} gave no readable answer: {why}."
     return TunnelError(
-        Fault("company_proxy_malformed", happened, _UNREADABLE_STEP, errors.COMPANY_PROXY_ANSWER, hop)
+        Fault("company_proxy_malformed", happened, _UNREADABLE_STEP, ProblemKind.COMPANY_PROXY_ANSWER, hop)
     )
 
 

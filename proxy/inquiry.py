@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Final
 
-from proxy.settings.origin import is_loopback
+from proxy.settings.kinds import is_loopback
 
 if TYPE_CHECKING:
     from proxy.settings import AdminSettings

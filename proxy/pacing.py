@@ -19,8 +19,8 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final
 
-from proxy import errors
 from proxy.errors import NOT_SENT, Failed
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ class Pacer:
     def refusal(self, wait: float) -> Failed:
         """Return what a call gets that would wait for so many seconds."""
         return Failed(
-            errors.PACED,
+            ProblemKind.PACED,
             f"The proxy lets {self.rate:g} calls a second through (pacing.requests_per_second), and this one would have to wait "
             f"longer than {self.max_wait:g} s (pacing.max_wait_seconds). Try again when those before it are through.",
             outcome=NOT_SENT,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 import proxy
-from proxy.settings.consistency import doubts
+from proxy.settings.catalogue import doubts
 from proxy.settings.files import writable
-from proxy.settings.origin import is_loopback
+from proxy.settings.kinds import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

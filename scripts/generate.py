@@ -1,7 +1,8 @@
 """Writes the files that others are the source of.
 
-These are, from the code, the schema of the configuration file and the README's table of settings; and the alert rules, as an object for
-Kubernetes.
+These are, from the code, the schema of the configuration file, the tables of settings and of
+answers in docs/reference.md, and that of the log's words in docs/troubleshooting.md; and the alert
+rules, as an object for Kubernetes.
 
 `make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one of them is not current.
 """
@@ -11,10 +12,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bench import report
-from proxy.settings.catalogue import json_schema, settings_table
+from proxy.problems import ProblemKind
+from proxy.settings.catalogue import SECTIONS, SETTINGS
+from proxy.settings.kinds import Section, Setting
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -42,9 +45,95 @@ def schema(_present: str) -> str:
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
-def readme(present: str) -> str:
-    """Return the README with the current table of settings."""
-    return splice(present, "settings", settings_table())
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the YAML file, for editors.
+
+    Nothing is required in it, because the environment may bring what the file leaves out.
+    """
+    definitions = {section.__name__: _definition(section) for section in SECTIONS.values()}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$defs": dict(sorted(definitions.items())),
+        "additionalProperties": False,
+        "description": "The configuration file of telenor-proxy.",
+        "properties": {name: {"$ref": f"#/$defs/{section.__name__}"} for name, section in SECTIONS.items()},
+        "title": "telenor-proxy",
+        "type": "object",
+    }
+
+
+def _definition(section: type[Section]) -> dict[str, Any]:
+    definition: dict[str, Any] = {
+        "additionalProperties": False,
+        "description": section.__doc__,
+        "properties": {key: _property(setting) for key, setting in section.settings().items()},
+        "title": section.__name__,
+        "type": ["object", "null"],
+    }
+    secrets = [key for key in section.settings() if section.is_secret(key)]
+    if secrets:
+        definition["allOf"] = [
+            {"not": {"type": "object", "required": [key, f"{key}_file"]}} for key in secrets
+        ]
+    return definition
+
+
+def _property(setting: Setting) -> dict[str, Any]:
+    schema = {"description": setting.description, **setting.kind.schema}
+    if setting.default in (None, ()):
+        schema = {"anyOf": [setting.kind.schema, {"type": "null"}], "description": setting.description}
+    if not setting.is_required:
+        schema["default"] = setting.shown(setting.default)
+    return dict(sorted(schema.items()))
+
+
+def settings_table() -> str:
+    """Return all settings as a Markdown table, for the README."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for path, setting in SETTINGS.items():
+        if setting.is_required:
+            default = "required"
+        elif setting.default in (None, ()):
+            default = "none"
+        else:
+            default = f"`{_written(setting.shown(setting.default))}`"
+        rows.append(f"| `{path}` | {default} | {setting.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _written(default: object) -> str:
+    """Return a default as one would write it in the file."""
+    if isinstance(default, str):
+        return default
+    return f"{default:g}" if isinstance(default, float) else json.dumps(default)
+
+
+def reference(present: str) -> str:
+    """Return the reference with the current tables of settings and answers."""
+    return splice(splice(present, "settings", settings_table()), "answers", answers_table())
+
+
+def answers_table() -> str:
+    """Return every answer of the proxy's own as a Markdown table, by status."""
+    rows = ["| status | `type` ends in | `Proxy-Status` | when | what to do |", "|---|---|---|---|---|"]
+    rows += [
+        f"| {kind.status} | `{kind.type}` | `{kind.proxy_error}` | {kind.when} | {kind.do} |"
+        for kind in sorted(ProblemKind, key=lambda kind: kind.status)
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def troubleshooting(present: str) -> str:
+    """Return the page about troubleshooting with the current table of the words for failed calls."""
+    types: dict[str, set[str]] = {}
+    for kind in ProblemKind:
+        if not kind.is_refusal:
+            types.setdefault(kind.word, set()).add(kind.type)
+    rows = ["| `error` | the answer's `type` |", "|---|---|"]
+    for word, named in sorted(types.items()):
+        links = ", ".join(f"[{each}](#{each})" for each in sorted(named))
+        rows += [f"| `{word}` | {links} |"]
+    return splice(present, "words", "\n".join(rows) + "\n")
 
 
 def prometheus_rule(_present: str) -> str:
@@ -82,7 +171,8 @@ def splice(text: str, name: str, part: str) -> str:
 
 ARTEFACTS: Final = (
     Artefact("config.schema.json", schema),
-    Artefact("README.md", readme),
+    Artefact("docs/reference.md", reference),
+    Artefact("docs/troubleshooting.md", troubleshooting),
     Artefact("docs/performance.md", performance),
     Artefact("docs/images/performance.svg", plot),
     Artefact("deploy/kubernetes/prometheusrule.yaml", prometheus_rule),

@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
     default: as the status page shows it, with nothing but the credentials set. sample: a text for its environment variable that means
     something else; None if that names a file which has to exist. shown: what the status page then shows, if not the text itself.
-    bounds: of a number. needs: what has to be set as well, by path.
+    bounds: of a number. needs: what has to be set as well, by path. changes: whether it is taken up without a restart.
     """
 
     default: object
@@ -42,6 +42,7 @@ class Row(NamedTuple):
     shown: object = ...
     bounds: Bounds | None = None
     needs: Mapping[str, str] = {}
+    changes: bool = False
 
 
 ROWS: Mapping[str, Row] = {
@@ -51,13 +52,13 @@ ROWS: Mapping[str, Row] = {
     "listen.allowed_hosts": Row(
         ["localhost", "127.0.0.1", "[::1]"], sample="proxy, [::1]", shown=["proxy", "[::1]"]
     ),
-    "listen.client_key": Row("not set", sample="made-up-key", shown="set"),
-    "listen.client_key_file": Row(None),
-    "listen.clients": Row(None, sample=CLIENTS, shown=CLIENTS_SHOWN),
+    "listen.client_key": Row("not set", sample="made-up-key", shown="set", changes=True),
+    "listen.client_key_file": Row(None, changes=True),
+    "listen.clients": Row(None, sample=CLIENTS, shown=CLIENTS_SHOWN, changes=True),
     "listen.tls_certificate_file": Row(None),
     "listen.tls_key_file": Row(None),
     "listen.tls_client_ca_file": Row(None),
-    "listen.answer_login": Row(False, sample="true", shown=True),
+    "listen.answer_login": Row(False, sample="true", shown=True, changes=True),
     "admin.host": Row("127.0.0.1", sample="0.0.0.0"),
     "admin.port": Row(9090, sample="0", shown=0, bounds=("0", "65535", "-1", "65536")),
     "upstream.url": Row("https://api.telenor.no", sample="http://localhost:81"),
@@ -72,15 +73,17 @@ ROWS: Mapping[str, Row] = {
             "upstream.proxy_url": "http://proxy.example:3128",
             "upstream.proxy_password": "made-up-password",
         },
+        changes=True,
     ),
-    "upstream.proxy_username_file": Row(None),
+    "upstream.proxy_username_file": Row(None, changes=True),
     "upstream.proxy_password": Row(
         "not set",
         sample="made-up-password",
         shown="set",
         needs={"upstream.proxy_url": "http://proxy.example:3128", "upstream.proxy_username": "made-up-user"},
+        changes=True,
     ),
-    "upstream.proxy_password_file": Row(None),
+    "upstream.proxy_password_file": Row(None, changes=True),
     "upstream.allowed_paths": Row(
         [
             "/corporate-mobile-subscriptions/",
@@ -100,15 +103,15 @@ ROWS: Mapping[str, Row] = {
     "upstream.transport": Row("fast", sample="asyncio"),
     "oauth.token_path": Row("/oauth/v2/token", sample="/oauth/token"),
     "oauth.logout_path": Row("/oauth/v2/logout", sample="/oauth/logout"),
-    "oauth.client_id": Row("set", sample="other", shown="set"),
-    "oauth.client_id_file": Row(None),
-    "oauth.client_secret": Row("set", sample="other", shown="set"),
-    "oauth.client_secret_file": Row(None),
-    "oauth.username": Row("set", sample="other", shown="set"),
-    "oauth.username_file": Row(None),
-    "oauth.password": Row("set", sample="other", shown="set"),
-    "oauth.password_file": Row(None),
-    "oauth.scope": Row(None, sample="read write"),
+    "oauth.client_id": Row("set", sample="other", shown="set", changes=True),
+    "oauth.client_id_file": Row(None, changes=True),
+    "oauth.client_secret": Row("set", sample="other", shown="set", changes=True),
+    "oauth.client_secret_file": Row(None, changes=True),
+    "oauth.username": Row("set", sample="other", shown="set", changes=True),
+    "oauth.username_file": Row(None, changes=True),
+    "oauth.password": Row("set", sample="other", shown="set", changes=True),
+    "oauth.password_file": Row(None, changes=True),
+    "oauth.scope": Row(None, sample="read write", changes=True),
     "oauth.refresh_ahead_seconds": Row(300, sample="0", shown=0.0, bounds=("0", "86400", "-0.1", "86401")),
     "oauth.wait_seconds": Row(10, sample="2.5", shown=2.5, bounds=HOUR),
     "oauth.request_timeout_seconds": Row(10, sample="3", shown=3.0, bounds=HOUR),
@@ -145,7 +148,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "shutdown.delay_seconds": Row(0, sample="5", shown=5.0, bounds=("0", "3600", "-1", "3601")),
     "shutdown.grace_seconds": Row(30, sample="6", shown=6.0, bounds=HOUR),
-    "log.level": Row("info", sample="debug"),
+    "log.level": Row("info", sample="debug", changes=True),
     "log.format": Row("auto", sample="console"),
     "telemetry.otlp_endpoint": Row(None, sample="http://127.0.0.1:4318"),
 }

@@ -31,7 +31,7 @@ import enum
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from proxy.errors import INTERNAL, KINDS, NO_CONNECTION, OVERLOADED, PACED
+from proxy.problems import ProblemKind
 from proxy.tokens import codes
 
 if TYPE_CHECKING:
@@ -66,16 +66,16 @@ LASTING: Final = frozenset(
         "tls_certificate_error",
         "tls_protocol_error",
         "connection_timeout",
-        *(kind.word for kind in KINDS if kind.is_company_proxy),
+        *(kind.word for kind in ProblemKind if kind.is_company_proxy),
     }
 )
 #: Errors of calls to which the API gave no answer: because of it, or because of the proxy.
 FAULTS: Final = frozenset(
     {
-        *(kind.word for kind in KINDS if kind.status in {502, 504}),
-        NO_CONNECTION.proxy_error,
-        OVERLOADED.proxy_error,
-        INTERNAL.proxy_error,
+        *(kind.word for kind in ProblemKind if kind.status in {502, 504}),
+        ProblemKind.NO_CONNECTION.proxy_error,
+        ProblemKind.OVERLOADED.proxy_error,
+        ProblemKind.INTERNAL.proxy_error,
     }
 )
 _BAD_REQUEST: Final = 400
@@ -87,7 +87,7 @@ _HARD: Final = frozenset({401, 403, 407, _TOO_MANY})
 _ABOUT_A_NUMBER: Final = "40104"
 
 
-class State(enum.StrEnum):
+class HeadlineState(enum.StrEnum):
     """How it stands, in a word."""
 
     WORKING = "working"
@@ -100,7 +100,7 @@ class State(enum.StrEnum):
 Extent = Literal["all", "some", "last", "content", "refused"]
 
 
-class Fault(NamedTuple):
+class CallFault(NamedTuple):
     """How a call failed.
 
     status: of the answer. code: the API's, as `codes.label` gives it. error: an RFC 9209 type if the API gave
@@ -120,12 +120,12 @@ class Fault(NamedTuple):
         return self.status == _TOO_MANY or self.status >= _SERVER_ERROR
 
 
-class Finding(NamedTuple):
+class CallFinding(NamedTuple):
     """What is wrong with the calls. since: seconds since the epoch. failed, calls: so many of so many."""
 
-    state: State
+    state: HeadlineState
     extent: Extent
-    fault: Fault
+    fault: CallFault
     since: float
     failed: int
     calls: int
@@ -140,9 +140,9 @@ class _Row:
         self.calls = 0
         self.since = 0.0
         self.at = 0.0
-        self.fault = Fault(0, "")
+        self.fault = CallFault(0, "")
 
-    def add(self, fault: Fault, clock: Clock) -> None:
+    def add(self, fault: CallFault, clock: Clock) -> None:
         if not self.calls:
             self.since = clock.wall()
         self.calls += 1
@@ -156,7 +156,7 @@ class Calls:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         #: When each ended, and how it failed; None for a good one.
-        self._window: deque[tuple[float, Fault | None, float]] = deque(maxlen=WINDOW)
+        self._window: deque[tuple[float, CallFault | None, float]] = deque(maxlen=WINDOW)
         self._faults = _Row()
         self._hard = 0
         self._content = _Row()
@@ -180,9 +180,11 @@ class Calls:
             if self._faults.calls or self._content.calls or self._refused.calls:
                 self._recover()
             return
-        if record.refused or record.error == PACED.proxy_error:  # also that of a client's own rate
-            kind = record.error if record.refused else PACED.name
-            self._refused.add(Fault(record.status, "", kind), self._clock)
+        if (
+            record.refused or record.error == ProblemKind.PACED.proxy_error
+        ):  # also that of a client's own rate
+            kind = record.error if record.refused else ProblemKind.PACED.type
+            self._refused.add(CallFault(record.status, "", kind), self._clock)
             return
         fault = _fault(record)
         if fault is not None:
@@ -191,7 +193,7 @@ class Calls:
         elif record.error is None:
             self._through_at = now
             self._faults, self._hard = _Row(), 0
-            self._content.add(Fault(record.status, codes.label(record.code)), self._clock)
+            self._content.add(CallFault(record.status, codes.label(record.code)), self._clock)
         else:
             return
         self._refused = _Row()
@@ -203,7 +205,7 @@ class Calls:
         self._faults, self._content, self._refused = _Row(), _Row(), _Row()
         self._hard = 0
 
-    def find(self, now: float) -> Finding | None:
+    def find(self, now: float) -> CallFinding | None:
         """Say what is wrong with the calls at this moment; None if nothing is."""
         return (
             self._down(now)
@@ -213,7 +215,7 @@ class Calls:
             or self._kept_out(now)
         )
 
-    def _down(self, now: float) -> Finding | None:
+    def _down(self, now: float) -> CallFinding | None:
         row = self._faults
         if not row.calls:
             return None
@@ -228,10 +230,10 @@ class Calls:
             return None
         fault = self._usual()
         unknown_now = fault.passes and now - row.at > WINDOW_SECONDS
-        state = State.IMPAIRED if unknown_now else State.NOT_WORKING
-        return Finding(state, "all", fault, row.since, row.calls, row.calls)
+        state = HeadlineState.IMPAIRED if unknown_now else HeadlineState.NOT_WORKING
+        return CallFinding(state, "all", fault, row.since, row.calls, row.calls)
 
-    def _some(self, now: float) -> Finding | None:
+    def _some(self, now: float) -> CallFinding | None:
         recent = [each for each in self._window if now - each[0] <= WINDOW_SECONDS]
         faults = [
             (ended, fault, since) for ended, fault, since in recent if fault is not None and not fault.mild
@@ -241,47 +243,47 @@ class Calls:
         if now - faults[-1][0] > WELL_SECONDS or all(fault is None for _, fault, _ in recent[-WELL_ROW:]):
             return None
         usual = _most([fault for _, fault, _ in faults])
-        return Finding(State.IMPAIRED, "some", usual, faults[0][2], len(faults), len(recent))
+        return CallFinding(HeadlineState.IMPAIRED, "some", usual, faults[0][2], len(faults), len(recent))
 
-    def _last(self) -> Finding | None:
+    def _last(self) -> CallFinding | None:
         row = self._faults
         if not self._hard:
             return None
-        return Finding(State.IMPAIRED, "last", self._usual(), row.since, row.calls, row.calls)
+        return CallFinding(HeadlineState.IMPAIRED, "last", self._usual(), row.since, row.calls, row.calls)
 
-    def _usual(self) -> Fault:
+    def _usual(self) -> CallFault:
         """Return the fault that most calls of the row have, the graver ones first."""
         row = [fault for _, fault, _ in self._window if fault is not None][-self._faults.calls :]
         return _most([fault for fault in row if not fault.mild] or row)
 
-    def _content_only(self, now: float) -> Finding | None:
+    def _content_only(self, now: float) -> CallFinding | None:
         row = self._content
         if row.calls < ROW or not _longer_than(WINDOW_SECONDS, self._good_at, now):
             return None
-        return Finding(State.IMPAIRED, "content", row.fault, row.since, row.calls, row.calls)
+        return CallFinding(HeadlineState.IMPAIRED, "content", row.fault, row.since, row.calls, row.calls)
 
-    def _kept_out(self, now: float) -> Finding | None:
+    def _kept_out(self, now: float) -> CallFinding | None:
         row = self._refused
         ended = self._window[-1][0] if self._window else None
         if row.calls < ROW or now - row.at > WINDOW_SECONDS or not _longer_than(WINDOW_SECONDS, ended, now):
             return None
-        return Finding(State.IMPAIRED, "refused", row.fault, row.since, row.calls, row.calls)
+        return CallFinding(HeadlineState.IMPAIRED, "refused", row.fault, row.since, row.calls, row.calls)
 
 
-def _fault(record: Record) -> Fault | None:
+def _fault(record: Record) -> CallFault | None:
     """Return how the call failed; None for an answer about its content, and for what tells nothing of the API."""
     status, error = record.status, record.error
     if error is not None:
-        return Fault(status, "", error) if error in FAULTS else None
+        return CallFault(status, "", error) if error in FAULTS else None
     code = codes.label(record.code)
     if status == _NOT_FOUND or code == _ABOUT_A_NUMBER:
-        return Fault(status, code, mild=True)
+        return CallFault(status, code, mild=True)
     if status in _HARD or status >= _SERVER_ERROR:
-        return Fault(status, code)
+        return CallFault(status, code)
     return None
 
 
-def _most(faults: list[Fault]) -> Fault:
+def _most(faults: list[CallFault]) -> CallFault:
     """Return the most frequent one; of equals the last."""
     return Counter(reversed(faults)).most_common(1)[0][0]
 

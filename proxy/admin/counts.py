@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from proxy.errors import CLIENT_RATE, KINDS, PACED, UNKNOWN
+from proxy.errors import UNKNOWN
+from proxy.problems import ProblemKind
 from proxy.tokens import codes
 
 if TYPE_CHECKING:
@@ -37,15 +38,9 @@ _METHODS: Final = ("GET", *CHANGING)
 _CLASSES: Final = (2, 3, 4, 5, 0)
 #: Stands for clients without a name. One that is called so is counted with them.
 _NO_CLIENT: Final = "none"
-#: A request is turned down with a 4xx, or for a method or version that nobody speaks here; all else is a failure. The 4xx among those are
-#: the answers to a call that would have to wait too long for its turn.
-_REFUSALS: Final = dict.fromkeys(
-    kind.name
-    for kind in KINDS
-    if kind not in {CLIENT_RATE, PACED} and (kind.status < 500 or kind.status in {501, 505})  # noqa: PLR2004 # the class 5xx
-)
+_REFUSALS: Final = dict.fromkeys(kind.type for kind in ProblemKind if kind.is_refusal)
 _FAILURES: Final = dict.fromkeys(
-    [*(kind.word for kind in KINDS if kind.name not in _REFUSALS), "client_left", "client_slow"]
+    [*(kind.word for kind in ProblemKind if not kind.is_refusal), "client_left", "client_slow"]
 )
 
 

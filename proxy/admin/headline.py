@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from proxy.admin.calls import State
-from proxy.errors import KINDS, PACED
+from proxy.admin.calls import HeadlineState
+from proxy.problems import ProblemKind
 from proxy.tokens import codes
 from proxy.tokens.values import TokenState
 
 if TYPE_CHECKING:
-    from proxy.admin.calls import Extent, Fault, Finding
+    from proxy.admin.calls import CallFault, CallFinding, Extent
     from proxy.tokens.values import TokenStatus
 
 
@@ -31,7 +31,7 @@ class Headline(NamedTuple):
     failed, calls: so many of so many calls. is_closed: `text` is one of a closed list.
     """
 
-    state: State
+    state: HeadlineState
     cause: str
     title: str
     what: str
@@ -83,9 +83,9 @@ _WORKING: Final = "Working"
 _IN_PART: Final = "Working in part"
 _NOT_WORKING: Final = "Not working"
 _TITLES: Final = {
-    State.WORKING: _WORKING,
-    State.IMPAIRED: _IN_PART,
-    State.NOT_WORKING: _NOT_WORKING,
+    HeadlineState.WORKING: _WORKING,
+    HeadlineState.IMPAIRED: _IN_PART,
+    HeadlineState.NOT_WORKING: _NOT_WORKING,
 }
 
 #: The causes beside those of calls, which are `answers.` and `fails.` with an `Extent`.
@@ -198,7 +198,7 @@ _STEPS: Final = {
         "fewer calls."
     ),
 }
-_KINDS: Final = {kind.name: kind.title for kind in KINDS}
+_KINDS: Final = {kind.type: kind.title for kind in ProblemKind}
 
 _STOP_THE_OTHER: Final = (
     "Find the other program that logs in with this machine user and stop it, or give each a machine user of "
@@ -207,7 +207,7 @@ _STOP_THE_OTHER: Final = (
 
 
 def judge(
-    token: TokenStatus, finding: Finding | None, since: Since, *, draining: bool, any_good: bool
+    token: TokenStatus, finding: CallFinding | None, since: Since, *, draining: bool, any_good: bool
 ) -> Headline:
     """Say how it stands.
 
@@ -224,14 +224,14 @@ def judge(
         return _contended(token)
     if not usable:
         return _waiting(token)
-    if finding is not None and (finding.state is State.NOT_WORKING or token.last_failure is None):
+    if finding is not None and (finding.state is HeadlineState.NOT_WORKING or token.last_failure is None):
         return _calls(finding)
     return _working(since, any_good=any_good) if token.last_failure is None else _token_failed(token, since)
 
 
 def _draining(since: Since) -> Headline:
     return Headline(
-        State.IMPAIRED,
+        HeadlineState.IMPAIRED,
         "draining",
         "Shutting down",
         "The proxy finishes the calls in flight, and then it ends.",
@@ -242,7 +242,7 @@ def _draining(since: Since) -> Headline:
 
 def _contended(token: TokenStatus) -> Headline:
     return Headline(
-        State.NOT_WORKING,
+        HeadlineState.NOT_WORKING,
         "contended",
         _NOT_WORKING,
         "The API soon rejects each new token, so calls get 401: most likely another program logs in with the "
@@ -258,19 +258,21 @@ def _working(since: Since, *, any_good: bool) -> Headline:
         if any_good
         else "The access token is valid; no call has gone through yet."
     )
-    return Headline(State.WORKING, "working" if any_good else "no_calls", _WORKING, what, since=since.well)
+    return Headline(
+        HeadlineState.WORKING, "working" if any_good else "no_calls", _WORKING, what, since=since.well
+    )
 
 
 def _waiting(token: TokenStatus) -> Headline:
     if token.generation == 0:
         return Headline(
-            State.IMPAIRED,
+            HeadlineState.IMPAIRED,
             "starting",
             "Starting",
             "The first access token is being fetched. Calls wait for it.",
         )
     return Headline(
-        State.IMPAIRED,
+        HeadlineState.IMPAIRED,
         "fetching",
         "Waiting for a token",
         "A new access token is being fetched. Calls wait for it.",
@@ -284,7 +286,7 @@ def _token_failed(token: TokenStatus, since: Since) -> Headline:
     usable = token.state in {TokenState.FRESH, TokenState.STALE}
     goes_on = "Calls go on with the present token until it ends."
     return Headline(
-        State.IMPAIRED if usable else State.NOT_WORKING,
+        HeadlineState.IMPAIRED if usable else HeadlineState.NOT_WORKING,
         "renewal_failed" if usable else "token_failed",
         "Working, but the token cannot be renewed" if usable else _NOT_WORKING,
         f"{failure.detail} {goes_on}" if usable else failure.detail,
@@ -295,7 +297,7 @@ def _token_failed(token: TokenStatus, since: Since) -> Headline:
     )
 
 
-def _calls(finding: Finding) -> Headline:
+def _calls(finding: CallFinding) -> Headline:
     fault, extent = finding.fault, finding.extent
     if fault.error is None:
         cause = f"answers.{extent}"
@@ -322,7 +324,7 @@ def _calls(finding: Finding) -> Headline:
     )
 
 
-def _named(fault: Fault) -> str:
+def _named(fault: CallFault) -> str:
     if not fault.code:
         return str(fault.status)
     return (
@@ -330,7 +332,7 @@ def _named(fault: Fault) -> str:
     )
 
 
-def _about_answer(fault: Fault) -> tuple[str, str, str, str]:
+def _about_answer(fault: CallFault) -> tuple[str, str, str, str]:
     """Return names of clause and step, the clause and the step."""
     known = codes.look_up(fault.code)
     if known is not None:
@@ -344,6 +346,6 @@ def _about_error(error: str) -> tuple[str, str, str, str]:
     if error in _BY_ERROR:
         clause, step = _BY_ERROR[error]
         return error, step, clause, _STEPS[step]
-    step = "paced" if error == PACED.name else "refused"
+    step = "paced" if error == ProblemKind.PACED.type else "refused"
     title = _KINDS.get(error, "the request is not allowed")
     return error, step, title[:1].lower() + title[1:], _STEPS[step]

@@ -26,7 +26,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 import proxy
-from proxy.admin.calls import State
+from proxy.admin.calls import HeadlineState
 from proxy.admin.counts import BUCKETS, CallCounts
 from proxy.tokens.values import Cause
 
@@ -115,7 +115,7 @@ class _HeadlineMetrics(Collector):
             "1 for the state that the status page shows: working, impaired or not_working.",
             labels=["state"],
         )
-        for state in State:
+        for state in HeadlineState:
             states.add_metric([state.value], float(state is headline.state))
         yield states
         sentence = GaugeMetricFamily(

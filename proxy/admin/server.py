@@ -36,7 +36,7 @@ _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
 logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
 
 
-class Report(Protocol):
+class Readout(Protocol):
     """What the admin listener shows."""
 
     def started(self) -> bool:
@@ -60,7 +60,7 @@ class Report(Protocol):
         ...
 
 
-def create_app(report: Report, *, local: bool = False, book: orders.Orders | None = None) -> web.Application:
+def create_app(report: Readout, *, local: bool = False, book: orders.Orders | None = None) -> web.Application:
     """Build the application.
 
     local: only this machine can connect, so only names of this machine are good. book: what is

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy import errors
 from proxy.errors import NOT_SENT, Failed
 from proxy.pacing import Pacer
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ class ClientLine(Pacer):
     def refusal(self, wait: float) -> Failed:
         """Return what a call gets that would wait for so many seconds."""
         return Failed(
-            errors.CLIENT_RATE,
+            ProblemKind.CLIENT_RATE,
             f"The proxy lets {self.rate:g} calls of this client a second through (requests_per_second in listen.clients), and this one "
             f"would have to wait longer than {self.max_wait:g} s (pacing.max_wait_seconds). Send fewer at a time, or raise the rate.",
             outcome=NOT_SENT,

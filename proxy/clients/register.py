@@ -19,8 +19,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from proxy import errors
 from proxy.errors import Refused
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -79,7 +79,7 @@ ANYBODY: Final = Client(Entry(None))
 def unknown() -> Refused:
     """Return what a request gets that says of no client that it is that one."""
     return Refused(
-        errors.CLIENT_KEY,
+        ProblemKind.CLIENT_KEY,
         "The client key is missing or wrong, and no certificate says who calls. Send a key of listen.client_key or listen.clients, "
         "once, in X-Proxy-Key.",
     )
@@ -88,7 +88,7 @@ def unknown() -> Refused:
 def not_covered(client: Client) -> Refused:
     """Return what a request gets that the rights of its client do not cover."""
     return Refused(
-        errors.CLIENT_RIGHTS,
+        ProblemKind.CLIENT_RIGHTS,
         f"The client {client.name} may not call this path with this method. Correct the call, or extend allowed_paths or "
         "allowed_methods of this client in listen.clients.",
     )

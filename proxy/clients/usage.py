@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from proxy.errors import CLIENT_RATE
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,7 +44,7 @@ class Usage:
         count.calls += 1
         count.last_call_at = self._wall()
         # Too many calls (429) are turned down by the proxy as much as one without rights: both have this RFC 9209 error type.
-        if record.refused or record.error == CLIENT_RATE.proxy_error:
+        if record.refused or record.error == ProblemKind.CLIENT_RATE.proxy_error:
             count.refused += 1
 
     def by_name(self, last_used: dict[str, list[float | None]]) -> list[dict[str, object]]:

@@ -41,7 +41,7 @@ class End(enum.Enum):
     TIMEOUT = "timeout"
 
 
-class Answer(NamedTuple):
+class CallAnswer(NamedTuple):
     """A final answer: its head, its content as it came (with its codings), as far as it came, and how it ended."""
 
     head: grammar.ResponseHead
@@ -63,7 +63,7 @@ class _Connection(Stream):
     half_close = False  # once the server has ended its side, nothing more is said
 
 
-async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: int) -> Answer:
+async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: int) -> CallAnswer:
     """Send a whole request (any method but HEAD, with `Connection: close`) and return its answer.
 
     seconds: for everything. most_content: bytes of content after which no more is read.
@@ -95,7 +95,7 @@ async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: i
         end = End.MALFORMED
     finally:
         _end(connection, orderly=end is End.WHOLE)
-    return Answer(head, bytes(content), end)
+    return CallAnswer(head, bytes(content), end)
 
 
 async def _final_head(connection: Stream) -> grammar.ResponseHead:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from proxy.errors import ConfigError
 from proxy.network import tls
 from proxy.secret import Secret
-from proxy.settings.origin import Origin
+from proxy.settings.kinds import Origin
 
 if TYPE_CHECKING:
     import ssl

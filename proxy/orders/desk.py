@@ -16,12 +16,12 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Refused
 from proxy.orders import key as keys
 from proxy.orders.keeper import PAUSE
 from proxy.orders.states import MAX_CONTENT, Again, Answer, Record, again, ending
 from proxy.orders.store import ClaimLost, StoreAway
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -85,7 +85,7 @@ class Desk:
                 name = keys.parse(key)
             except keys.BadKey as error:
                 raise Refused(
-                    errors.ORDER_KEY,
+                    ProblemKind.ORDER_KEY,
                     f"The Idempotency-Key cannot be used because {error}. "
                     "Send one such field, with 1 to 255 visible characters.",
                 ) from None
@@ -160,7 +160,7 @@ class Order:
         except ClaimLost:
             keeper.count("not_recorded")
             raise Failed(
-                errors.ORDER_STORE_AWAY,
+                ProblemKind.ORDER_STORE_AWAY,
                 "The record of this order was dropped, because the store was out of reach for "
                 "too long." + _SEND_AGAIN,
                 outcome=NOT_SENT,
@@ -280,20 +280,20 @@ def _bounded(answer: Answer) -> Answer:
 
 
 def _not_recorded(error: StoreAway) -> Failed:
-    return Failed(errors.ORDER_STORE_AWAY, f"{error}{_SEND_AGAIN}", outcome=NOT_SENT, retry_after=PAUSE)
+    return Failed(ProblemKind.ORDER_STORE_AWAY, f"{error}{_SEND_AGAIN}", outcome=NOT_SENT, retry_after=PAUSE)
 
 
 def _refusal(what: Again, found: Record) -> Problem:
     first = found.request_id
     if what is Again.REUSED:
         return Refused(
-            errors.ORDER_KEY_REUSED,
+            ProblemKind.ORDER_KEY_REUSED,
             f"This Idempotency-Key belongs to a different order, that of request {first}. "
             "Use a new key for each order, and the same one only to send the same order again.",
         )
     if what is Again.IN_FLIGHT:
         refused = Refused(
-            errors.ORDER_IN_FLIGHT,
+            ProblemKind.ORDER_IN_FLIGHT,
             f"The same order is under way, since request {first}. Wait, and send it again to get its answer.",
         )
         refused.retry_after = _RETRY_AFTER
@@ -301,12 +301,12 @@ def _refusal(what: Again, found: Record) -> Problem:
     if what is Again.ANSWERED:
         status = 0 if found.answer is None else found.answer.status
         return Refused(
-            errors.ORDER_ANSWERED,
+            ProblemKind.ORDER_ANSWERED,
             f"The API answered this order with status {status} to request {first}, in an answer "
             "that was too large to be kept. Look the order up instead of sending it again.",
         )
     refused = Refused(
-        errors.ORDER_UNKNOWN,
+        ProblemKind.ORDER_UNKNOWN,
         f"It is not known whether request {first} placed this order: the API may have acted on it. "
         f"Look it up at Telenor. Then `telenor-proxy orders forget {found.id}` lets it be sent.",
     )

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from proxy.sandbox.answers import (
+from proxy.sandbox.company import ADDRESS_CARDS, AGREEMENTS, ORGANIZATIONS, account_content
+from proxy.sandbox.login import bearer_token
+from proxy.sandbox.messages import SandboxAnswer, UsageError
+from proxy.sandbox.published import (
     BASIC_NOT_ALLOWED,
     EXPIRED_TOKEN,
     NO_AUTHORIZATION,
@@ -23,19 +26,16 @@ from proxy.sandbox.answers import (
     json_answer,
     plain_error,
 )
-from proxy.sandbox.company import ADDRESS_CARDS, AGREEMENTS, ORGANIZATIONS, account_content
-from proxy.sandbox.login import bearer_token
 from proxy.sandbox.search import read_page, read_search
-from proxy.sandbox.values import Answer, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from proxy.sandbox.answers import PublishedError
-    from proxy.sandbox.state import Order, Sandbox
-    from proxy.sandbox.values import Call
+    from proxy.sandbox.messages import Call
+    from proxy.sandbox.published import PublishedError
+    from proxy.sandbox.state import Sandbox, SandboxOrder
 
-    Handler = Callable[[Sandbox, Call, str], Answer]
+    Handler = Callable[[Sandbox, Call, str], SandboxAnswer]
 
 #: Stated by Telenor for accountReference1 to 3.
 MAX_REFERENCE_CHARACTERS: Final = 30
@@ -48,7 +48,7 @@ _ACCOUNT_REFERENCES: Final = ("accountReference1", "accountReference2", "account
 _USER_REFERENCE: Final = re.compile(r"userReference[1-9]")
 
 
-def api(sandbox: Sandbox, call: Call) -> Answer:
+def api(sandbox: Sandbox, call: Call) -> SandboxAnswer:
     """Answer a call of the API: the path first, then the token, then the call itself, as a gateway does."""
     shape = sandbox.settings.error_shape
     found = _find(call.method, call.path)
@@ -82,14 +82,14 @@ def _json_object(call: Call) -> dict[str, Any]:
     return content
 
 
-def _not_found(sandbox: Sandbox) -> Answer:
+def _not_found(sandbox: Sandbox) -> SandboxAnswer:
     return error_answer(NO_SUCH_RESOURCE, sandbox.settings.error_shape)
 
 
 # Orders
 
 
-def _order_content(sandbox: Sandbox, order: Order) -> dict[str, object]:
+def _order_content(sandbox: Sandbox, order: SandboxOrder) -> dict[str, object]:
     return {"orderId": order.id, "status": sandbox.order_status(order)}
 
 
@@ -104,11 +104,11 @@ def _judge_order(body: dict[str, Any], members: Mapping[str, type]) -> None:
         raise UsageError(f"Missing, empty or of another type: {', '.join(wrong)}")
 
 
-def _place_subscription_order(sandbox: Sandbox, call: Call, _: str) -> Answer:
+def _place_subscription_order(sandbox: Sandbox, call: Call, _: str) -> SandboxAnswer:
     return _place_order(sandbox, call, _json_object(call), _SUBSCRIPTION_ORDER)
 
 
-def _place_agreement_order(sandbox: Sandbox, call: Call, _: str) -> Answer:
+def _place_agreement_order(sandbox: Sandbox, call: Call, _: str) -> SandboxAnswer:
     body = _json_object(call)
     configurations = body.get("configurations", [])
     if not isinstance(configurations, list) or not all(
@@ -118,12 +118,14 @@ def _place_agreement_order(sandbox: Sandbox, call: Call, _: str) -> Answer:
     return _place_order(sandbox, call, body, _AGREEMENT_ORDER)
 
 
-def _place_order(sandbox: Sandbox, call: Call, body: dict[str, Any], members: Mapping[str, type]) -> Answer:
+def _place_order(
+    sandbox: Sandbox, call: Call, body: dict[str, Any], members: Mapping[str, type]
+) -> SandboxAnswer:
     _judge_order(body, members)
     return json_answer(201, _order_content(sandbox, sandbox.place_order(body, call)))
 
 
-def _show_order(sandbox: Sandbox, call: Call, order_id: str) -> Answer:
+def _show_order(sandbox: Sandbox, call: Call, order_id: str) -> SandboxAnswer:
     order = sandbox.find_order(order_id)
     if order is None or call.path != f"{order.path}/{order.id}":
         return _not_found(sandbox)
@@ -142,12 +144,12 @@ def _account_body(call: Call) -> dict[str, Any]:
     return body
 
 
-def _create_account(sandbox: Sandbox, call: Call, _: str) -> Answer:
+def _create_account(sandbox: Sandbox, call: Call, _: str) -> SandboxAnswer:
     account = sandbox.create_account(_account_body(call))
     return json_answer(201, account_content(account.id, account.body))
 
 
-def _change_account(sandbox: Sandbox, call: Call, account_id: str) -> Answer:
+def _change_account(sandbox: Sandbox, call: Call, account_id: str) -> SandboxAnswer:
     account = sandbox.change_account(account_id, _account_body(call))
     return (
         _not_found(sandbox)
@@ -156,11 +158,11 @@ def _change_account(sandbox: Sandbox, call: Call, account_id: str) -> Answer:
     )
 
 
-def _remove_account(sandbox: Sandbox, _: Call, account_id: str) -> Answer:
-    return Answer(204) if sandbox.remove_account(account_id) else _not_found(sandbox)
+def _remove_account(sandbox: Sandbox, _: Call, account_id: str) -> SandboxAnswer:
+    return SandboxAnswer(204) if sandbox.remove_account(account_id) else _not_found(sandbox)
 
 
-def _list_accounts(sandbox: Sandbox, call: Call, _: str) -> Answer:
+def _list_accounts(sandbox: Sandbox, call: Call, _: str) -> SandboxAnswer:
     page = read_page(call.query)
     visible = [account_content(account.id, account.body) for account in sandbox.visible_accounts()]
     return json_answer(200, page.of(visible))
@@ -169,19 +171,19 @@ def _list_accounts(sandbox: Sandbox, call: Call, _: str) -> Answer:
 # Subscriptions
 
 
-def _search_subscriptions(sandbox: Sandbox, call: Call, _: str) -> Answer:
+def _search_subscriptions(sandbox: Sandbox, call: Call, _: str) -> SandboxAnswer:
     search = read_search(call.query)
     found = sandbox.find_subscriptions(search.product_id, search.since_seconds)
     found.sort(reverse=not search.ascending)
     return json_answer(200, [sandbox.subscriptions[number] for number in search.page.of(found)])
 
 
-def _show_subscription(sandbox: Sandbox, _: Call, msisdn: str) -> Answer:
+def _show_subscription(sandbox: Sandbox, _: Call, msisdn: str) -> SandboxAnswer:
     subscription = sandbox.subscriptions.get(msisdn)
     return _not_found(sandbox) if subscription is None else json_answer(200, subscription)
 
 
-def _change_user_references(sandbox: Sandbox, call: Call, msisdn: str) -> Answer:
+def _change_user_references(sandbox: Sandbox, call: Call, msisdn: str) -> SandboxAnswer:
     body = _json_object(call)
     if not body or not all(
         _USER_REFERENCE.fullmatch(name) and isinstance(value, str) for name, value in body.items()
@@ -194,15 +196,15 @@ def _change_user_references(sandbox: Sandbox, call: Call, msisdn: str) -> Answer
 # Agreements and organizations
 
 
-def _list_agreements(_: Sandbox, __: Call, ___: str) -> Answer:
+def _list_agreements(_: Sandbox, __: Call, ___: str) -> SandboxAnswer:
     return json_answer(200, AGREEMENTS)
 
 
-def _list_organizations(_: Sandbox, __: Call, ___: str) -> Answer:
+def _list_organizations(_: Sandbox, __: Call, ___: str) -> SandboxAnswer:
     return json_answer(200, ORGANIZATIONS)
 
 
-def _list_address_cards(sandbox: Sandbox, _: Call, org_number: str) -> Answer:
+def _list_address_cards(sandbox: Sandbox, _: Call, org_number: str) -> SandboxAnswer:
     cards = ADDRESS_CARDS.get(org_number)
     return _not_found(sandbox) if cards is None else json_answer(200, cards)
 

@@ -24,9 +24,9 @@ from urllib.parse import urlsplit
 
 from proxy.sandbox.control import PREFIX, is_loopback
 from proxy.sandbox.faults import FAULTS, make_fault
-from proxy.sandbox.settings import Settings, read_setting
+from proxy.sandbox.messages import UsageError
+from proxy.sandbox.settings import SandboxSettings, read_setting
 from proxy.sandbox.state import Sandbox
-from proxy.sandbox.values import UsageError
 
 if TYPE_CHECKING:
     from proxy.sandbox.faults import ActiveFault
@@ -50,7 +50,9 @@ _FAULT_ARGUMENT: Final = re.compile(r"(?P<name>[^=:]*)(?:=(?P<value>.*?))?(?::(?
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `sandbox`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"faults:\n{_columns(FAULTS)}\n\nsettings:\n{_columns(Settings.__dataclass_fields__)}"
+    parser.epilog = (
+        f"faults:\n{_columns(FAULTS)}\n\nsettings:\n{_columns(SandboxSettings.__dataclass_fields__)}"
+    )
     parser.add_argument(
         "--host", default=DEFAULT_HOST, help="address to listen on (default: %(default)s, this host only)"
     )
@@ -111,7 +113,7 @@ def _setting(text: str) -> tuple[str, object]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the sandbox until SIGINT or SIGTERM; 0 then, and 1 when it cannot listen."""
-    sandbox = Sandbox(settings=Settings(**dict(args.set)))
+    sandbox = Sandbox(settings=SandboxSettings(**dict(args.set)))
     for fault in args.fault:
         sandbox.faults.set(fault)
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
@@ -148,7 +150,7 @@ async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | N
 
 
 def _make_tls(host: str, directory: Path) -> tuple[ssl.SSLContext, Path]:
-    from proxy.sandbox.tls import make_certificate  # noqa: PLC0415 # with the extra only
+    from proxy.sandbox.certificate import make_certificate  # noqa: PLC0415 # with the extra only
 
     context, authority = make_certificate(host)
     ca_file = directory / "ca.pem"
@@ -220,7 +222,10 @@ def add_control_arguments(parser: argparse.ArgumentParser) -> None:
     fault.add_argument("fault", type=_fault, metavar=_FAULT_SYNOPSIS, help=", ".join(FAULTS))
     setting = actions.add_parser("set", help="change a setting")
     setting.add_argument(
-        "setting", type=_setting, metavar=_SETTING_SYNOPSIS, help=", ".join(Settings.__dataclass_fields__)
+        "setting",
+        type=_setting,
+        metavar=_SETTING_SYNOPSIS,
+        help=", ".join(SandboxSettings.__dataclass_fields__),
     )
 
 

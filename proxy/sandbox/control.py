@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from proxy.sandbox.answers import JSON_TYPE
 from proxy.sandbox.faults import REDIRECTED_PATH, make_fault
-from proxy.sandbox.values import Answer, UsageError
+from proxy.sandbox.messages import SandboxAnswer, UsageError
+from proxy.sandbox.published import JSON_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.sandbox.messages import Call
     from proxy.sandbox.state import Sandbox
-    from proxy.sandbox.values import Call
 
 PREFIX: Final = "/_sandbox/"
 
@@ -29,7 +29,7 @@ PREFIX: Final = "/_sandbox/"
 _OWN_SITES: Final = frozenset({"none", "same-origin"})
 
 
-def control(sandbox: Sandbox, call: Call, local_address: str | None) -> Answer:
+def control(sandbox: Sandbox, call: Call, local_address: str | None) -> SandboxAnswer:
     """Answer a call of the control API. `local_address` is the one on which the connection came in; None for a Unix socket."""
     refusal = _browser(call, local_address)
     if refusal is not None:
@@ -49,13 +49,13 @@ def control(sandbox: Sandbox, call: Call, local_address: str | None) -> Answer:
         return _problem(400, str(error))
 
 
-def _pretty(status: int, content: object, fields: tuple[tuple[str, str], ...] = ()) -> Answer:
+def _pretty(status: int, content: object, fields: tuple[tuple[str, str], ...] = ()) -> SandboxAnswer:
     # Read by people, with curl.
     body = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    return Answer(status, body, JSON_TYPE, (("Cache-Control", "no-store"), *fields))
+    return SandboxAnswer(status, body, JSON_TYPE, (("Cache-Control", "no-store"), *fields))
 
 
-def _problem(status: int, words: str, fields: tuple[tuple[str, str], ...] = ()) -> Answer:
+def _problem(status: int, words: str, fields: tuple[tuple[str, str], ...] = ()) -> SandboxAnswer:
     return _pretty(status, {"error": words}, fields)
 
 

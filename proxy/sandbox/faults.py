@@ -14,7 +14,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal
 
-from proxy.sandbox.answers import (
+from proxy.sandbox.messages import Delivery, SandboxAnswer, UsageError
+from proxy.sandbox.published import (
     GATEWAY_ERRORS,
     JSON_TYPE,
     LOGOUT_ERRORS,
@@ -25,7 +26,6 @@ from proxy.sandbox.answers import (
     plain_error,
 )
 from proxy.sandbox.settings import read_number
-from proxy.sandbox.values import Answer, Delivery, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +56,7 @@ class Effect:
     acts: bool = False
     times: int = 1
     error: PublishedError | None = None
-    answer: Answer | None = None
+    answer: SandboxAnswer | None = None
     delivery: Delivery = Delivery.WHOLE
     delay_seconds: float | None = None
 
@@ -90,7 +90,7 @@ def _redirect(value: object) -> Effect:
     location = str(value)
     if not location or not location.isprintable() or " " in location or not location.isascii():
         raise UsageError("the value must be a URL, percent-encoded where needed")
-    return Effect(answer=Answer(307, fields=(("Location", location),)))
+    return Effect(answer=SandboxAnswer(307, fields=(("Location", location),)))
 
 
 def _fixed(effect: Effect, value: object) -> Effect:
@@ -100,7 +100,7 @@ def _fixed(effect: Effect, value: object) -> Effect:
 
 
 def _token_answer(body: bytes, content_type: str | None = JSON_TYPE) -> Callable[[object], Effect]:
-    return partial(_fixed, Effect(answer=Answer(200, body, content_type)))
+    return partial(_fixed, Effect(answer=SandboxAnswer(200, body, content_type)))
 
 
 _DROPPED: Final = partial(_fixed, Effect(delivery=Delivery.NONE))

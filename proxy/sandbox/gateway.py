@@ -8,19 +8,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from proxy.sandbox.answers import error_answer
 from proxy.sandbox.backend import ORDER_PATHS, api
 from proxy.sandbox.login import LOGOUT_PATH, TOKEN_PATH, logout, token
-from proxy.sandbox.values import Answer, Delivery, Reply
+from proxy.sandbox.messages import Delivery, Reply, SandboxAnswer
+from proxy.sandbox.published import error_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.sandbox.faults import FaultPlace, Place
+    from proxy.sandbox.messages import Call
     from proxy.sandbox.state import Sandbox
-    from proxy.sandbox.values import Call
 
-_ENDPOINTS: Final[dict[Place, Callable[[Sandbox, Call], Answer]]] = {
+_ENDPOINTS: Final[dict[Place, Callable[[Sandbox, Call], SandboxAnswer]]] = {
     "token": token,
     "logout": logout,
     "api": api,
@@ -31,7 +31,7 @@ _INVALID_TOKEN: Final = frozenset({40105, 40106})
 _RETRY_LATER: Final = frozenset({429, 503})
 _UNAUTHORIZED: Final = 401
 #: Stands for the answer of a call that was dropped and never carried out; it is not sent. The number is NGINX's for that case.
-_NOTHING: Final = Answer(444)
+_NOTHING: Final = SandboxAnswer(444)
 
 
 def place_of(path: str) -> Place:
@@ -68,7 +68,7 @@ def reply(sandbox: Sandbox, call: Call) -> Reply:
     return made
 
 
-def _with_fields(sandbox: Sandbox, place: Place, answer: Answer) -> Answer:
+def _with_fields(sandbox: Sandbox, place: Place, answer: SandboxAnswer) -> SandboxAnswer:
     """Add what the settings say about Retry-After and WWW-Authenticate."""
     added: list[tuple[str, str]] = []
     seconds = sandbox.settings.retry_after_seconds

@@ -12,7 +12,8 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
-from proxy.sandbox.answers import (
+from proxy.sandbox.messages import SandboxAnswer
+from proxy.sandbox.published import (
     JSON_TYPE,
     LOGOUT_NO_BEARER,
     LOGOUT_WRONG_TOKEN,
@@ -28,12 +29,11 @@ from proxy.sandbox.answers import (
     json_answer,
 )
 from proxy.sandbox.settings import EXPIRES_IN, MINIMAL
-from proxy.sandbox.values import Answer
 
 if TYPE_CHECKING:
-    from proxy.sandbox.answers import PublishedError
+    from proxy.sandbox.messages import Call
+    from proxy.sandbox.published import PublishedError
     from proxy.sandbox.state import Sandbox
-    from proxy.sandbox.values import Call
 
 TOKEN_PATH: Final = "/oauth/v2/token"  # noqa: S105 # a path
 LOGOUT_PATH: Final = "/oauth/v2/logout"
@@ -44,7 +44,7 @@ _NOT_A_FORM: Final = f"the Content-Type is not {_FORM_TYPE}"
 _UNREADABLE_FORM: Final = "the form is not UTF-8, badly percent-encoded, or names a parameter twice"
 
 
-def token(sandbox: Sandbox, call: Call) -> Answer:
+def token(sandbox: Sandbox, call: Call) -> SandboxAnswer:
     """Answer a call of the token endpoint."""
     refusal = _refusal(sandbox, call)
     if refusal is not None:
@@ -58,11 +58,11 @@ def token(sandbox: Sandbox, call: Call) -> Answer:
     return json_answer(200, {name: each for name, each in content.items() if each is not None}, NO_STORE)
 
 
-def _minimal(value: str, expires_in: object) -> Answer:
+def _minimal(value: str, expires_in: object) -> SandboxAnswer:
     """Write two strings, with a space before each colon, as the real endpoint was seen to do."""
     members = {"access_token": value} | ({} if expires_in is None else {"expires_in": str(expires_in)})
     written = ", ".join(f'"{name}" : "{each}"' for name, each in members.items())
-    return Answer(200, f"{{{written}}}".encode(), JSON_TYPE, NO_STORE)
+    return SandboxAnswer(200, f"{{{written}}}".encode(), JSON_TYPE, NO_STORE)
 
 
 def _refusal(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | None:
@@ -131,7 +131,7 @@ def bearer_token(call: Call) -> str | None:
     return value.strip() if scheme.lower() == "bearer" else None
 
 
-def logout(sandbox: Sandbox, call: Call) -> Answer:
+def logout(sandbox: Sandbox, call: Call) -> SandboxAnswer:
     """Answer a call of logout: the token it carries is ended."""
     value = bearer_token(call)
     shape = sandbox.settings.error_shape
@@ -142,4 +142,4 @@ def logout(sandbox: Sandbox, call: Call) -> Answer:
     if sandbox.token_state(value) != "valid":
         return error_answer(LOGOUT_WRONG_TOKEN, shape)
     sandbox.log_out(value)
-    return Answer(200, b"OK!", "text/plain")
+    return SandboxAnswer(200, b"OK!", "text/plain")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl
 
-from proxy.sandbox.values import UsageError
+from proxy.sandbox.messages import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

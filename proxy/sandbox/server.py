@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.sandbox.control import PREFIX, control
 from proxy.sandbox.gateway import place_of, reply
-from proxy.sandbox.values import Call, Delivery, Reply
+from proxy.sandbox.messages import Call, Delivery, Reply
 
 if TYPE_CHECKING:
     import ssl
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from proxy.sandbox.messages import SandboxAnswer
     from proxy.sandbox.state import Sandbox
-    from proxy.sandbox.values import Answer
 
     Log = Callable[[str], None]
     Sleep = Callable[[float], Awaitable[object]]
@@ -119,7 +119,7 @@ async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
     return web.Response()  # there is no connection to write it to
 
 
-async def _head(request: web.Request, answer: Answer) -> web.StreamResponse:
+async def _head(request: web.Request, answer: SandboxAnswer) -> web.StreamResponse:
     """Send the head of the whole answer."""
     response = web.StreamResponse(status=answer.status)
     response.headers.extend(answer.fields)
@@ -130,7 +130,7 @@ async def _head(request: web.Request, answer: Answer) -> web.StreamResponse:
     return response
 
 
-async def _twice(request: web.Request, answer: Answer) -> web.StreamResponse:
+async def _twice(request: web.Request, answer: SandboxAnswer) -> web.StreamResponse:
     """Send the whole answer, then the same bytes again, which answer nothing that was asked."""
     response = await _head(request, answer)
     await response.write(answer.body)

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
-from proxy.sandbox.answers import SHAPES
-from proxy.sandbox.values import UsageError
+from proxy.sandbox.messages import UsageError
+from proxy.sandbox.published import SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -75,7 +75,7 @@ def _words(value: object) -> str:
 
 
 @dataclass(slots=True)
-class Settings:
+class SandboxSettings:
     """The settings. Assign to an attribute in a test; `change` is for values that come from outside and must be judged."""
 
     token_lifetime_seconds: float = field(default=3599, metadata={"read": read_number})
@@ -99,7 +99,7 @@ class Settings:
 
 def read_setting(name: str, value: object) -> object:
     """Turn a value into what the setting of that name keeps, or raise UsageError."""
-    known = {each.name: each for each in fields(Settings)}
+    known = {each.name: each for each in fields(SandboxSettings)}
     if name not in known:
         raise UsageError(f"unknown setting {name!r}; known: {', '.join(known)}")
     try:

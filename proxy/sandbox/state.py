@@ -18,13 +18,13 @@ import orjson
 
 from proxy.sandbox import company
 from proxy.sandbox.faults import Faults, make_fault
-from proxy.sandbox.settings import Settings
+from proxy.sandbox.settings import SandboxSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from proxy.sandbox.faults import Place
-    from proxy.sandbox.values import Call, Reply
+    from proxy.sandbox.messages import Call, Reply
 
 #: So many tokens, orders and accounts are remembered: enough for any test, and a load test of days does not fill the memory.
 KEPT: Final = 10_000
@@ -33,11 +33,11 @@ _FIRST_ACCOUNT: Final = 90_000_000
 #: 160 bits, as RFC 6749 section 10.10 recommends against guessing.
 _TOKEN_BYTES: Final = 20
 
-TokenState = Literal["valid", "expired", "unknown"]
+SandboxTokenState = Literal["valid", "expired", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class SandboxCredentials:
     """The four that a login needs."""
 
     client_id: str
@@ -47,7 +47,7 @@ class Credentials:
 
 
 #: Made up, in the form of real ones: length, alphabet, and a machine user's name of `api` and digits.
-DEFAULT_CREDENTIALS: Final = Credentials(
+DEFAULT_CREDENTIALS: Final = SandboxCredentials(
     client_id="sandboxApp0123456789abcdefghijk",
     client_secret="sandboxSecret016",  # noqa: S106 # made up, and printed by the command for everybody to use
     username="api1000000000",
@@ -74,7 +74,7 @@ class TokenCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SandboxOrder:
     """An order that was accepted.
 
     path: where it was placed, on a subscription or on an agreement.
@@ -109,14 +109,14 @@ class Sandbox:
 
     def __init__(
         self,
-        credentials: Credentials = DEFAULT_CREDENTIALS,
+        credentials: SandboxCredentials = DEFAULT_CREDENTIALS,
         *,
-        settings: Settings | None = None,
+        settings: SandboxSettings | None = None,
         now: Callable[[], float] = time.monotonic,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.credentials = credentials
-        self.settings = settings or Settings()
+        self.settings = settings or SandboxSettings()
         self.faults = Faults()
         self._initial = replace(self.settings)
         self._now = now
@@ -126,7 +126,7 @@ class Sandbox:
         self._forget()
 
     def _forget(self) -> None:
-        self._orders: dict[str, Order] = {}
+        self._orders: dict[str, SandboxOrder] = {}
         self._accounts: dict[str, Account] = {}
         self._placed: Counter[tuple[str, bytes]] = Counter()
         self.subscriptions = company.subscriptions()
@@ -141,7 +141,7 @@ class Sandbox:
 
     def reset(self) -> None:
         """Back to the start: settings, faults, orders, accounts, counters. Tokens stay valid; `revoke` ends them."""
-        for each in fields(Settings):
+        for each in fields(SandboxSettings):
             setattr(self.settings, each.name, getattr(self._initial, each.name))
         self.faults.clear()
         self._forget()
@@ -153,7 +153,7 @@ class Sandbox:
         """The tokens given out, oldest first."""
         return list(self._tokens.values())
 
-    def token_state(self, value: str) -> TokenState:
+    def token_state(self, value: str) -> SandboxTokenState:
         """Say what the gateway thinks of an access token. One that was ended is as unknown as one that never was."""
         token = self._tokens.get(value)
         if token is None or token.ended:
@@ -193,18 +193,18 @@ class Sandbox:
     # Orders
 
     @property
-    def orders(self) -> list[Order]:
+    def orders(self) -> list[SandboxOrder]:
         """The orders that were accepted, oldest first."""
         return list(self._orders.values())
 
-    def place_order(self, body: dict[str, Any], call: Call) -> Order:
+    def place_order(self, body: dict[str, Any], call: Call) -> SandboxOrder:
         """Accept an order. The same order twice is two orders: the API knows no idempotency key."""
         self.counters["orders"] += 1
         content = _content(call.path, body)
         self._placed[content] += 1
         if self._placed[content] > 1:
             self.counters["repeated_orders"] += 1
-        order = Order(
+        order = SandboxOrder(
             id=f"sandbox-order-{self.counters['orders']}",
             path=call.path,
             body=body,
@@ -220,15 +220,15 @@ class Sandbox:
         _keep_newest(self._placed)
         return order
 
-    def find_order(self, order_id: str) -> Order | None:
+    def find_order(self, order_id: str) -> SandboxOrder | None:
         """Find the order of that id."""
         return self._orders.get(order_id)
 
-    def order_status(self, order: Order) -> str:
+    def order_status(self, order: SandboxOrder) -> str:
         """Say how far it is: `ACCEPTED` at first, `COMPLETED` after the delay."""
         return "COMPLETED" if self._now() >= self._completed_at(order) else "ACCEPTED"
 
-    def _completed_at(self, order: Order) -> float:
+    def _completed_at(self, order: SandboxOrder) -> float:
         return order.placed_at + self.settings.order_delay_seconds
 
     # Subscriptions
@@ -330,7 +330,7 @@ class Sandbox:
             "repeated_orders": self.counters["repeated_orders"],
             "accounts": self.counters["accounts"],
         }
-        settings = {each.name: getattr(self.settings, each.name) for each in fields(Settings)}
+        settings = {each.name: getattr(self.settings, each.name) for each in fields(SandboxSettings)}
         return {"settings": settings, "faults": self.faults.shown(), "counters": counters}
 
     def orders_shown(self) -> list[dict[str, object]]:
@@ -352,7 +352,7 @@ class Sandbox:
 
     def placed_shown(self) -> list[dict[str, object]]:
         """Count how often each order was placed: a row for each content, the oldest first."""
-        rows: dict[tuple[str, bytes], list[Order]] = {}
+        rows: dict[tuple[str, bytes], list[SandboxOrder]] = {}
         for order in self.orders:
             rows.setdefault(_content(order.path, order.body), []).append(order)
         return [

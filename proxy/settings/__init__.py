@@ -2,24 +2,21 @@
 
 The way of a setting:
 
-1. `model` declares it in one of ten sections, with a kind of `values` that knows what it takes
-   (`kinds`, `origin`; `clients` for the list of them).
-2. `catalogue` derives its path, its environment variable, its part of the schema and its row in the
-   table of settings.
+1. `model` declares it in one of ten sections, with a kind (`kinds`, `values`) that knows what it
+   takes.
+2. `catalogue` derives its path and its environment variable, and knows what it contradicts.
 3. `reading` takes it from the file (`files`), the environment or a secret file, and has it judged:
-   alone by its kind, then with all others (`consistency`). What is wrong becomes one `ConfigError`.
+   alone by its kind, then with all others. What is wrong becomes one `ConfigError`.
 
 Laws
-1. All problems of a configuration are found before one `ConfigError` tells them, each with its
-   path.
+1. All problems of a configuration are in one `ConfigError`, each with its path.
 2. Nothing is guessed: an unknown name, a wrong type or a contradiction is refused. YAML is taken
    strictly, the environment is text and is parsed.
-3. No message ever shows the value of a secret, not even when it stands in the wrong place of the
-   file.
+3. No message shows the value of a secret, not even when it stands in the wrong place of the file.
 """
 
 from proxy.settings.catalogue import ENVIRONMENT_PREFIX, Settings
-from proxy.settings.clients import ClientSettings
+from proxy.settings.kinds import Origin
 from proxy.settings.model import (
     AdminSettings,
     LimitsSettings,
@@ -28,11 +25,10 @@ from proxy.settings.model import (
     OAuthSettings,
     OrdersSettings,
     PacingSettings,
-    ShutdownSettings,
     UpstreamSettings,
 )
-from proxy.settings.origin import Origin
 from proxy.settings.reading import WHERE_TO_FIND, Reading, examine, judge, load, load_admin
+from proxy.settings.values import ClientSettings
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -48,7 +44,6 @@ __all__ = [
     "PacingSettings",
     "Reading",
     "Settings",
-    "ShutdownSettings",
     "UpstreamSettings",
     "examine",
     "judge",

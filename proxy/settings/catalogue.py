@@ -1,17 +1,19 @@
-"""All settings together: `Settings`, and of each its path, its variable, whether it is secret and whether it can change.
+"""All settings together: `Settings`, what is known of each by its path, and what contradicts what.
 
-Also what is written from that for people and editors: the schema of the YAML file, and the table of
-settings. Everything here is derived from `model`; a setting is declared there and nowhere else.
+A contradiction, of values that are right one by one, is refused. A doubt is no fault: the value may
+be right all the same, and is used; the operator is warned before a login that may lock the machine
+user. No word of a credential is ever shown.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Final, NamedTuple, get_type_hints
 
 from proxy.secret import Secret
-from proxy.settings.kinds import Section, Setting
+from proxy.settings.kinds import Origin, Section, Setting
 from proxy.settings.model import (
     AdminSettings,
     LimitsSettings,
@@ -24,6 +26,7 @@ from proxy.settings.model import (
     TelemetrySettings,
     UpstreamSettings,
 )
+from proxy.settings.values import is_below, why_no_pair
 
 # --- All settings ---------------------------------------------------------------------------------
 
@@ -119,67 +122,212 @@ def environment_name(path: str) -> str:
 PATH_OF_VARIABLE: Final[Mapping[str, str]] = {environment_name(path): path for path in SETTINGS}
 
 
-# --- The schema and the table ---------------------------------------------------------------------
+# --- Contradictions -------------------------------------------------------------------------------
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the YAML file, for editors.
+#: The paths concerned, and the words for the first of them.
+Contradiction = tuple[tuple[str, ...], str]
 
-    Nothing is required in it, because the environment may bring what the file leaves out.
+
+def contradictions(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:
+    """Yield what is right one by one but not together: the paths concerned, and the words for the first of them.
+
+    given: the paths of the settings that somebody has set, be it to their default.
     """
-    definitions = {section.__name__: _definition(section) for section in SECTIONS.values()}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$defs": dict(sorted(definitions.items())),
-        "additionalProperties": False,
-        "description": "The configuration file of telenor-proxy.",
-        "properties": {name: {"$ref": f"#/$defs/{section.__name__}"} for name, section in SECTIONS.items()},
-        "title": "telenor-proxy",
-        "type": "object",
+    listen, admin, upstream = settings.listen, settings.admin, settings.upstream
+    if listen.unix_socket is not None:
+        address = [path for path in ("listen.host", "listen.port") if path in given]
+        if address:
+            words = f"cannot be used together with {' and '.join(address)}. Remove one or the other"
+            yield ("listen.unix_socket", *address), words
+    elif listen.port and listen.port == admin.port and _overlap(listen.host, admin.host):
+        words = f"is {admin.port}, the same address as the listener's. Give one of them another port"
+        yield ("admin.port", "admin.host", "listen.port", "listen.host", "listen.unix_socket"), words
+    if not (upstream.origin.is_tls or upstream.origin.is_loopback or upstream.allow_plaintext):
+        words = (
+            "would send the credentials and the token unencrypted. Use https, or set upstream.allow_plaintext"
+            " to true if you trust every network on the way"
+        )
+        yield ("upstream.url", "upstream.allow_plaintext"), words
+    yield from _circles(settings)
+    yield from _own_paths(settings)
+    yield from _about_tls(listen)
+    yield from _about_clients(settings, given)
+    yield from _about_proxy(upstream)
+    yield from _about_orders(settings.orders)
+
+
+def _circles(settings: Settings) -> Iterator[Contradiction]:
+    """Find ways that lead back to the proxy itself."""
+    listen, upstream = settings.listen, settings.upstream
+    targets = [
+        ("upstream.url", upstream.origin, "Set it to the API (https://api.telenor.no)"),
+        ("upstream.proxy_url", upstream.proxy_origin, "Set it to the company's proxy"),
+    ]
+    for path, origin, advice in targets:
+        for name, ours in (("listen", listen), ("admin", settings.admin)):
+            if origin is None or (name == "listen" and listen.unix_socket is not None):
+                continue
+            if any(_leads_to(origin, host, ours.port) for host in ours.host):
+                words = (
+                    f"leads back to the proxy itself, by {name}.host and {name}.port."
+                    f" {advice}, or {name}.port to another port"
+                )
+                yield (path, f"{name}.host", f"{name}.port", "listen.unix_socket"), words
+
+
+def _own_paths(settings: Settings) -> Iterator[Contradiction]:
+    oauth = settings.oauth
+    for index, entry in enumerate(settings.upstream.allowed_paths):
+        for name, own in (("oauth.token_path", oauth.token_path), ("oauth.logout_path", oauth.logout_path)):
+            if is_below(entry, own):
+                words = f"can never be called, since {name} is the proxy's own business. Remove the entry"
+                yield (f"upstream.allowed_paths[{index}]", "upstream.allowed_paths", name), words
+
+
+def _about_tls(listen: ListenSettings) -> Iterator[Contradiction]:
+    certificate, key = listen.tls_certificate_file, listen.tls_key_file
+    if certificate is not None:
+        fault = why_no_pair(certificate, key)
+        if fault is not None:
+            paths = ("listen.tls_certificate_file", "listen.tls_key_file")
+            yield paths if key is None else paths[::-1], fault
+        return
+    needs = "needs listen.tls_certificate_file as well. Set that, or remove this"
+    if key is not None:
+        yield ("listen.tls_key_file", "listen.tls_certificate_file"), needs
+    if listen.tls_client_ca_file is not None:
+        yield ("listen.tls_client_ca_file", "listen.tls_certificate_file"), needs
+
+
+def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:
+    listen, allowed = settings.listen, settings.upstream.allowed_paths
+    if listen.client_key is not None and (listen.clients or "listen.clients" in given):
+        words = "cannot be used together with listen.clients. Give it to one of them"
+        yield ("listen.client_key",), words
+    for index, client in enumerate(listen.clients):
+        place = f"listen.clients[{index}]"
+        if client.certificate is not None and listen.tls_client_ca_file is None:
+            words = "needs listen.tls_client_ca_file, so that clients are asked for a certificate. Set that as well"
+            yield (f"{place}.certificate", "listen.tls_client_ca_file"), words
+        for position, path in enumerate(client.allowed_paths or ()):
+            if not path.startswith(allowed):
+                words = "is outside of upstream.allowed_paths. Remove the entry, or add it there"
+                yield (f"{place}.allowed_paths[{position}]", "upstream.allowed_paths"), words
+
+
+def _about_proxy(upstream: UpstreamSettings) -> Iterator[Contradiction]:
+    named = {
+        "upstream.proxy_username": upstream.proxy_username,
+        "upstream.proxy_password": upstream.proxy_password,
     }
+    for path, value in named.items():
+        other = next(name for name in named if name != path)
+        if value is not None and upstream.proxy_url is None:
+            yield (path, "upstream.proxy_url"), "needs upstream.proxy_url as well. Set that, or remove this"
+        elif value is not None and named[other] is None:
+            yield (path, other), f"needs {other} as well. Set both, or none"
 
 
-def _definition(section: type[Section]) -> dict[str, Any]:
-    definition: dict[str, Any] = {
-        "additionalProperties": False,
-        "description": section.__doc__,
-        "properties": {key: _property(setting) for key, setting in section.settings().items()},
-        "title": section.__name__,
-        "type": ["object", "null"],
+def _about_orders(orders: OrdersSettings) -> Iterator[Contradiction]:
+    if orders.guard_seconds and orders.store is None:
+        words = "needs orders.store, where orders are remembered. Set that as well, such as to memory"
+        yield ("orders.guard_seconds", "orders.store"), words
+    if orders.store_password is not None and orders.store_kind != "redis":
+        words = "needs the URL of a Valkey or Redis in orders.store. Set that, or remove this"
+        yield ("orders.store_password", "orders.store"), words
+
+
+def _leads_to(origin: Origin, host: str, port: int) -> bool:
+    """Whether a connection to the origin ends at what listens there; localhost is 127.0.0.1, and perhaps ::1."""
+    names = {"127.0.0.1" if name == "localhost" else name for name in (origin.host, host.lower())}
+    every = {"::"} if ":" in origin.host else {"0.0.0.0", "::"}  # noqa: S104 # compared, not bound
+    return origin.port == port and (len(names) == 1 or (host in every and origin.is_loopback))
+
+
+def _overlap(ones: Collection[str], others: Collection[str]) -> bool:
+    """Whether one host of each would claim the same address, be it as one of all that a wildcard takes."""
+    return any(_claim_the_same(one.lower(), other.lower()) for one in ones for other in others)
+
+
+def _claim_the_same(one: str, other: str) -> bool:
+    if one == other or "::" in (one, other):
+        return True
+    hosts = {one, other}
+    if "0.0.0.0" in hosts:  # noqa: S104 # compared, not bound
+        return not any(":" in host for host in hosts)
+    return "localhost" in hosts and not hosts.isdisjoint({"127.0.0.1", "::1"})
+
+
+# --- Doubts about credentials: pure ---------------------------------------------------------------
+
+
+#: The name of a machine user: `api` and digits (Telenor's developer pages, "Get access").
+_MACHINE_USER: Final = re.compile(r"api[0-9]{6,}", re.IGNORECASE)
+_QUOTES: Final = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
+#: `CLIENT_ID=`, `export TELENOR_PROXY_OAUTH__PASSWORD=`, `password: `.
+_NAME: Final = re.compile(
+    r"(?:export\s+)?[\w.-]*(?:client_?id|client_?secret|user_?name|password|passord|secret|key)\s*(?:=|:\s)",
+    re.IGNORECASE,
+)
+#: What a browser or a word processor puts between or into words, and no one sees.
+_INVISIBLE: Final = re.compile(r"[\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]")
+
+
+class Doubt(NamedTuple):
+    """The path of a setting, and whole sentences about its value: what is doubtful, and what to do."""
+
+    path: str
+    text: str
+
+
+def doubts(settings: Settings) -> Iterator[Doubt]:
+    """Yield what is visibly wrong with the credentials and keys in force."""
+    for path, value in settings.secrets():
+        words = _about(_text(value))
+        if words is not None:
+            yield Doubt(path, f"{path} {words}.")
+    yield from _mixed_up(settings)
+
+
+def _text(value: str | Secret) -> str:
+    return value if isinstance(value, str) else value.reveal()
+
+
+def _about(value: str) -> str | None:
+    """Say what does not look like a part of a value; None if all does."""
+    if _NAME.match(value):
+        return (
+            "begins with a name and = or a colon, as a line of another file does. Remove that from the value"
+        )
+    if len(value) > 1 and _QUOTES.get(value[0]) == value[-1]:
+        return (
+            "has quotes that are a part of the value: neither a file that holds a secret nor docker's --env-file"
+            " needs any. Remove them"
+        )
+    if value != value.strip(" "):
+        return "begins or ends with a space, which is sent as it is. Remove it"
+    if _INVISIBLE.search(value):
+        return "holds a character that cannot be seen, such as a no-break space from a web page. Write it anew by hand"
+    return None
+
+
+def _mixed_up(settings: Settings) -> Iterator[Doubt]:
+    oauth = settings.oauth
+    values: dict[str, str | Secret] = {
+        "oauth.client_id": oauth.client_id,
+        "oauth.client_secret": oauth.client_secret,
+        "oauth.username": oauth.username,
+        "oauth.password": oauth.password,
     }
-    secrets = [key for key in section.settings() if section.is_secret(key)]
-    if secrets:
-        definition["allOf"] = [
-            {"not": {"type": "object", "required": [key, f"{key}_file"]}} for key in secrets
-        ]
-    return definition
-
-
-def _property(setting: Setting) -> dict[str, Any]:
-    schema = {"description": setting.description, **setting.kind.schema}
-    if setting.default in (None, ()):
-        schema = {"anyOf": [setting.kind.schema, {"type": "null"}], "description": setting.description}
-    if not setting.is_required:
-        schema["default"] = setting.shown(setting.default)
-    return dict(sorted(schema.items()))
-
-
-def settings_table() -> str:
-    """Return all settings as a Markdown table, for the README."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for path, setting in SETTINGS.items():
-        if setting.is_required:
-            default = "required"
-        elif setting.default in (None, ()):
-            default = "none"
-        else:
-            default = f"`{_written(setting.shown(setting.default))}`"
-        rows.append(f"| `{path}` | {default} | {setting.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def _written(default: object) -> str:
-    """Return a default as one would write it in the file."""
-    if isinstance(default, str):
-        return default
-    return f"{default:g}" if isinstance(default, float) else json.dumps(default)
+    for path, value in values.items():
+        if path != "oauth.username" and _MACHINE_USER.fullmatch(_text(value)):
+            text = (
+                f"{path} looks like the name of a machine user, which belongs in oauth.username."
+                " Check whether the two are swapped."
+            )
+            yield Doubt(path, text)
+    for (one, first), (other, second) in combinations(values.items(), 2):
+        if _text(first) == _text(second):
+            text = f"{one} and {other} have the same value, which no application has. Compare both with what Telenor gave you."
+            yield Doubt(one, text)

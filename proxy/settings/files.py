@@ -14,7 +14,7 @@ import os
 import re
 import select
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,64 +37,25 @@ _ANYTHING: Final = (
     " or a value with special characters that needs quotes"
 )
 
-#: How the complaints of PyYAML begin, with libyaml and without it, and what they mean to whoever
-#: wrote the file. The first that fits counts.
-_MEANINGS: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
-    (
-        ("mapping values are not allowed",),
-        "a colon with a space after it stands inside a value, or the line above lacks its own. Put a value with a colon in quotes",
-    ),
-    (("found a tab",), _TAB),
-    (("found character",), _RESERVED),
-    (
-        ("found undefined alias", "did not find expected alphabetic", "expected alphabetic"),
-        "a value begins with & or *, which YAML takes for a reference. Put the value in quotes",
-    ),
-    (
-        ("could not determine a constructor", "did not find the expected '>'", "expected '>'"),
-        "a value begins with an exclamation mark, which YAML takes for a type. Put the value in quotes",
-    ),
-    (
-        ("found unexpected end of stream",),
-        "a quote is opened and never closed. Close it, on the same line",
-    ),
-    (
-        ("found unknown escape",),
-        "a backslash in double quotes begins an escape that YAML does not know. Use single quotes",
-    ),
-    (
-        ("block sequence entries are not allowed", "sequence entries are not allowed"),
-        "a list begins on the line of its name. Put each entry on a line of its own, after a dash",
-    ),
-    (
-        ("did not find expected ','", "expected ','"),
-        "a bracket or a brace is opened and never closed, or a comma is missing. Close it; put a value with brackets in quotes",
-    ),
-    (
-        ("did not find expected node content", "expected the node content"),
-        "a value is missing, or a bracket stands where one belongs. Close what is open; put a value with brackets in quotes",
-    ),
-    (
-        ("did not find expected comment", "expected chomping"),
-        "text stands behind | or >. Put the whole value in quotes",
-    ),
-    (
-        ("but found another document",),
-        "a line of three dashes begins a second document. Keep one of them",
-    ),
-    (
-        ("found unhashable key",),
-        "a list or a group stands where a name belongs. Write the name alone, with a colon after it",
-    ),
-    (
-        ("did not find expected <document", "expected '<document"),
-        "the first line is indented, or something stands behind the end. Begin every section at the margin",
-    ),
-    (
-        ("did not find expected", "expected <block end>"),
-        "a line is not indented as those around it, or something stands behind a quoted value. Indent the lines of a section equally",
-    ),
-)
+#: How the complaints of PyYAML begin, with libyaml and without it, and what they mean to the author
+#: of the file. The first that fits counts.
+_MEANINGS: Final[Mapping[str, str]] = {
+    "mapping values are not allowed": "a colon with a space after it stands inside a value, or the line above lacks its own. Put a value with a colon in quotes",
+    "found a tab": _TAB,
+    "found character": _RESERVED,
+    "found undefined alias|did not find expected alphabetic|expected alphabetic": "a value begins with & or *, which YAML takes for a reference. Put the value in quotes",
+    "could not determine a constructor|did not find the expected '>'|expected '>'": "a value begins with an exclamation mark, which YAML takes for a type. Put the value in quotes",
+    "found unexpected end of stream": "a quote is opened and never closed. Close it, on the same line",
+    "found unknown escape": "a backslash in double quotes begins an escape that YAML does not know. Use single quotes",
+    "block sequence entries are not allowed|sequence entries are not allowed": "a list begins on the line of its name. Put each entry on a line of its own, after a dash",
+    "did not find expected ','|expected ','": "a bracket or a brace is opened and never closed, or a comma is missing. Close it; put a value with brackets in quotes",
+    "did not find expected node content|expected the node content": "a value is missing, or a bracket stands where one belongs. Close what is open; put a value with brackets in quotes",
+    "did not find expected comment|expected chomping": "text stands behind | or >. Put the whole value in quotes",
+    "but found another document": "a line of three dashes begins a second document. Keep one of them",
+    "found unhashable key": "a list or a group stands where a name belongs. Write the name alone, with a colon after it",
+    "did not find expected <document|expected '<document": "the first line is indented, or something stands behind the end. Begin every section at the margin",
+    "did not find expected|expected <block end>": "a line is not indented as those around it, or something stands behind a quoted value. Indent the lines of a section equally",
+}
 
 
 class NotConfiguration(yaml.YAMLError):
@@ -170,7 +131,8 @@ def _meaning(error: yaml.YAMLError, mark: yaml.Mark, text: str) -> str:
         return _DEEPER
     if complaint.startswith("found character") and _character(mark, text) == "\t":
         return _TAB
-    return next((words for beginnings, words in _MEANINGS if complaint.startswith(beginnings)), _ANYTHING)
+    fitting = (words for begins, words in _MEANINGS.items() if complaint.startswith(tuple(begins.split("|"))))
+    return next(fitting, _ANYTHING)
 
 
 def _character(mark: yaml.Mark, text: str) -> str:

@@ -11,20 +11,28 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from proxy.secret import Secret
-from proxy.settings.clients import CLIENTS, ClientSettings
-from proxy.settings.kinds import Section, choice, number, optional, required, setting, whole_number
-from proxy.settings.origin import Origin, is_loopback
+from proxy.settings.kinds import (
+    Origin,
+    Section,
+    choice,
+    holding,
+    is_loopback,
+    number,
+    optional,
+    required,
+    setting,
+    whole_number,
+)
 from proxy.settings.values import (
     ALLOWED_HOSTS,
     ALLOWED_PATHS,
     BIND_HOSTS,
     CA_FILE,
-    CERTIFICATE_FILE,
     CLIENT_ID,
     CLIENT_KEY,
+    CLIENTS,
     COLLECTOR_URL,
     CONNECTIONS,
-    FILE_NAME,
     KEY_FILE,
     LINE,
     LONGEST_WAIT,
@@ -38,6 +46,7 @@ from proxy.settings.values import (
     STORE,
     TRUTH,
     URL,
+    ClientSettings,
 )
 
 #: Seconds. No access token is known to live longer than a day, and no connection has to.
@@ -59,52 +68,46 @@ class ListenSettings(Section):
     host: tuple[str, ...] = setting(
         BIND_HOSTS,
         ("127.0.0.1",),
-        description="Host name or address that clients connect to, or a list of them.",
+        "Host name or address that clients connect to, or a list of them.",
     )
     port: int = setting(
         PORT,
         8080,
-        description="Port that clients connect to; 0 takes any free one and logs it in `listener.started`.",
+        "Port that clients connect to; 0 takes any free one and logs it in `listener.started`.",
     )
     unix_socket: Path | None = optional(
         SOCKET_NAME,
-        description="Path of a Unix socket to listen on instead of host and port, relative to the working directory.",
+        "Path of a Unix socket to listen on instead of host and port, relative to the working directory.",
     )
     allowed_hosts: tuple[str, ...] = setting(
         ALLOWED_HOSTS,
         ("localhost", "127.0.0.1", "[::1]"),
-        description='Values of `Host` that are accepted, without port; `"*"` accepts all, others get 421.',
+        'Values of `Host` that are accepted, without port; `"*"` accepts all, others get 421.',
     )
     client_key: Secret | None = optional(
         CLIENT_KEY,
-        description="When set, a client must send it in `X-Proxy-Key`, otherwise it gets 403.",
+        "When set, a client must send it in `X-Proxy-Key`, otherwise it gets 403.",
         changes=True,
     )
-    client_key_file: Path | None = optional(
-        FILE_NAME,
-        description="File that holds the client key, relative to the working directory.",
-        changes=True,
-    )
+    client_key_file: Path | None = holding("the client key", changes=True)
     clients: tuple[ClientSettings, ...] = setting(
         CLIENTS,
         (),
-        description="Clients by name, each with a key or a certificate, and the paths, methods and rate that it may use.",
+        "Clients by name, each with a key or a certificate, and the paths, methods and rate that it may use.",
         changes=True,
     )
     tls_certificate_file: Path | None = optional(
-        CERTIFICATE_FILE, description="PEM chain with which the listener speaks TLS, 1.2 or newer."
+        CA_FILE, "PEM chain with which the listener speaks TLS, 1.2 or newer."
     )
-    tls_key_file: Path | None = optional(
-        KEY_FILE, description="PEM file that holds the private key of that certificate."
-    )
+    tls_key_file: Path | None = optional(KEY_FILE, "PEM file that holds the private key of that certificate.")
     tls_client_ca_file: Path | None = optional(
         CA_FILE,
-        description="PEM bundle of authorities; a client must show a certificate that one of them issued.",
+        "PEM bundle of authorities; a client must show a certificate that one of them issued.",
     )
     answer_login: bool = setting(
         TRUTH,
         False,
-        description="Answer logins and logouts of clients here, with a made-up token that is never used.",
+        "Answer logins and logouts of clients here, with a made-up token that is never used.",
         changes=True,
     )
 
@@ -122,12 +125,12 @@ class AdminSettings(Section):
     host: tuple[str, ...] = setting(
         BIND_HOSTS,
         ("127.0.0.1",),
-        description="Host name or address of the admin listener, or a list of them.",
+        "Host name or address of the admin listener, or a list of them.",
     )
     port: int = setting(
         PORT,
         9090,
-        description="Port of the admin listener; 0 takes any free one and logs it in `admin.started`.",
+        "Port of the admin listener; 0 takes any free one and logs it in `admin.started`.",
     )
 
 
@@ -141,37 +144,27 @@ class UpstreamSettings(Section):
     url: str = setting(
         URL,
         "https://api.telenor.no",
-        description="Scheme, host and optional port of the API; `http` only for loopback hosts, unless `upstream.allow_plaintext` is true.",
+        "Scheme, host and optional port of the API; `http` only for loopback hosts, unless `upstream.allow_plaintext` is true.",
     )
     allow_plaintext: bool = setting(
         TRUTH,
         False,
-        description="Accept `http` for any host, which sends credentials, token and orders unencrypted.",
+        "Accept `http` for any host, which sends credentials, token and orders unencrypted.",
     )
     ca_file: Path | None = optional(
         CA_FILE,
-        description="PEM bundle of authorities to trust instead of the system's, relative to the working directory.",
+        "PEM bundle of authorities to trust instead of the system's, relative to the working directory.",
     )
     proxy_url: str | None = optional(
         PROXY_URL,
-        description="`http` or `https` URL with port of the company's proxy, or `environment` for what HTTPS_PROXY, ALL_PROXY and NO_PROXY say.",
+        "`http` or `https` URL with port of the company's proxy, or `environment` for what HTTPS_PROXY, ALL_PROXY and NO_PROXY say.",
     )
     proxy_username: str | None = optional(
-        CLIENT_ID, description="User name for the company's proxy (Basic authentication).", changes=True
+        CLIENT_ID, "User name for the company's proxy (Basic authentication).", changes=True
     )
-    proxy_username_file: Path | None = optional(
-        FILE_NAME,
-        description="File that holds that user name, relative to the working directory.",
-        changes=True,
-    )
-    proxy_password: Secret | None = optional(
-        SECRET, description="Password for the company's proxy.", changes=True
-    )
-    proxy_password_file: Path | None = optional(
-        FILE_NAME,
-        description="File that holds that password, relative to the working directory.",
-        changes=True,
-    )
+    proxy_username_file: Path | None = holding("that user name", changes=True)
+    proxy_password: Secret | None = optional(SECRET, "Password for the company's proxy.", changes=True)
+    proxy_password_file: Path | None = holding("that password", changes=True)
     allowed_paths: tuple[str, ...] = setting(
         ALLOWED_PATHS,
         (
@@ -180,34 +173,32 @@ class UpstreamSettings(Section):
             "/corporate-agreements/",
             "/organizations/",
         ),
-        description="Path prefixes that clients may call; all else gets 403, and `/oauth/` always does.",
+        "Path prefixes that clients may call; all else gets 403, and `/oauth/` always does.",
     )
-    connect_timeout_seconds: float = setting(
-        SECONDS, 5.0, description="Longest time to connect, TLS handshake included."
-    )
+    connect_timeout_seconds: float = setting(SECONDS, 5.0, "Longest time to connect, TLS handshake included.")
     response_timeout_seconds: float = setting(
         SECONDS,
         60.0,
-        description="Longest silence of the upstream, before the head of its answer or inside the body.",
+        "Longest silence of the upstream, before the head of its answer or inside the body.",
     )
-    max_connections: int = setting(CONNECTIONS, 100, description="Connections to the upstream at once.")
+    max_connections: int = setting(CONNECTIONS, 100, "Connections to the upstream at once.")
     idle_timeout_seconds: float = setting(
-        SECONDS, 30.0, description="An unused pooled connection is closed after this many seconds."
+        SECONDS, 30.0, "An unused pooled connection is closed after this many seconds."
     )
     max_age_seconds: float = setting(
         number(_DAY, may_be_zero=True),
         300.0,
-        description="A connection of this age is closed after its call, so that a changed address is noticed; 0 means never.",
+        "A connection of this age is closed after its call, so that a changed address is noticed; 0 means never.",
     )
     keep_warm: bool = setting(
         TRUTH,
         True,
-        description="Keep a connection open while there is nothing to do, so that a first call does not wait for a handshake.",
+        "Keep a connection open while there is nothing to do, so that a first call does not wait for a handshake.",
     )
     transport: _Transport = setting(
         choice(get_args(_Transport)),
         "fast",
-        description="`fast` (aiofastnet), or `asyncio` for the transports of the event loop itself.",
+        "`fast` (aiofastnet), or `asyncio` for the transports of the event loop itself.",
     )
 
     @property
@@ -226,65 +217,47 @@ class OAuthSettings(Section):
     """The credentials, and how the access token is fetched and renewed."""
 
     token_path: str = setting(
-        OWN_PATH, "/oauth/v2/token", description="Path of the token endpoint on the upstream's host."
+        OWN_PATH, "/oauth/v2/token", "Path of the token endpoint on the upstream's host."
     )
     logout_path: str = setting(
-        OWN_PATH, "/oauth/v2/logout", description="Path of the logout endpoint on the upstream's host."
+        OWN_PATH, "/oauth/v2/logout", "Path of the logout endpoint on the upstream's host."
     )
     client_id: str = required(
-        CLIENT_ID, description="Client id of the application, from Telenor's developer portal.", changes=True
+        CLIENT_ID, "Client id of the application, from Telenor's developer portal.", changes=True
     )
-    client_id_file: Path | None = optional(
-        FILE_NAME,
-        description="File that holds the client id, relative to the working directory.",
-        changes=True,
-    )
+    client_id_file: Path | None = holding("the client id", changes=True)
     client_secret: Secret = required(
         SECRET,
-        description="Client secret of the application, from the same page of the developer portal.",
+        "Client secret of the application, from the same page of the developer portal.",
         changes=True,
     )
-    client_secret_file: Path | None = optional(
-        FILE_NAME,
-        description="File that holds the client secret, relative to the working directory.",
-        changes=True,
-    )
-    username: str = required(
-        LINE, description="Name of the machine user, from Min Bedrift, under APIs.", changes=True
-    )
-    username_file: Path | None = optional(
-        FILE_NAME,
-        description="File that holds the machine user's name, relative to the working directory.",
-        changes=True,
-    )
+    client_secret_file: Path | None = holding("the client secret", changes=True)
+    username: str = required(LINE, "Name of the machine user, from Min Bedrift, under APIs.", changes=True)
+    username_file: Path | None = holding("the machine user's name", changes=True)
     password: Secret = required(
         SECRET,
-        description="Password of the machine user, which Min Bedrift sends to a mobile phone.",
+        "Password of the machine user, which Min Bedrift sends to a mobile phone.",
         changes=True,
     )
-    password_file: Path | None = optional(
-        FILE_NAME,
-        description="File that holds the machine user's password, relative to the working directory.",
-        changes=True,
-    )
+    password_file: Path | None = holding("the machine user's password", changes=True)
     scope: str | None = optional(
-        SCOPE, description="Scope to ask for; without it the token endpoint gives its default.", changes=True
+        SCOPE, "Scope to ask for; without it the token endpoint gives its default.", changes=True
     )
     refresh_ahead_seconds: float = setting(
         number(_DAY, may_be_zero=True),
         300.0,
-        description="Renew the token this long before it expires, and never later than at half of its life.",
+        "Renew the token this long before it expires, and never later than at half of its life.",
     )
     wait_seconds: float = setting(
-        SECONDS, 10.0, description="Longest time that a request waits for a usable token before it gets 503."
+        SECONDS, 10.0, "Longest time that a request waits for a usable token before it gets 503."
     )
     request_timeout_seconds: float = setting(
-        SECONDS, 10.0, description="Longest time for one call to the token endpoint."
+        SECONDS, 10.0, "Longest time for one call to the token endpoint."
     )
     logout_on_shutdown: bool = setting(
         TRUTH,
         False,
-        description="Invalidate the token when the proxy stops, which may end the token of another instance.",
+        "Invalidate the token when the proxy stops, which may end the token of another instance.",
     )
 
 
@@ -292,36 +265,28 @@ class OAuthSettings(Section):
 class LimitsSettings(Section):
     """What a client may ask of the proxy."""
 
-    max_body_bytes: int = setting(
-        whole_number(1, 1 << 40), 10_485_760, description="Larger request bodies get 413."
-    )
+    max_body_bytes: int = setting(whole_number(1, 1 << 40), 10_485_760, "Larger request bodies get 413.")
     max_replay_bytes: int = setting(
         whole_number(0, 1 << 30),
         1_048_576,
-        description="Request bodies up to this size are kept in memory to send them again after a 401; 0 turns that off.",
+        "Request bodies up to this size are kept in memory to send them again after a 401; 0 turns that off.",
     )
-    max_header_bytes: int = setting(
-        whole_number(256, 1 << 20), 32_768, description="Larger request heads get 431."
-    )
+    max_header_bytes: int = setting(whole_number(256, 1 << 20), 32_768, "Larger request heads get 431.")
     max_header_fields: int = setting(
-        whole_number(1, 10_000), 128, description="Request heads with more header fields get 431."
+        whole_number(1, 10_000), 128, "Request heads with more header fields get 431."
     )
-    max_target_bytes: int = setting(
-        whole_number(1, 1 << 20), 8_192, description="Longer request targets get 414."
-    )
-    max_connections: int = setting(
-        CONNECTIONS, 1_000, description="Client connections at once; further ones get 503."
-    )
+    max_target_bytes: int = setting(whole_number(1, 1 << 20), 8_192, "Longer request targets get 414.")
+    max_connections: int = setting(CONNECTIONS, 1_000, "Client connections at once; further ones get 503.")
     request_head_timeout_seconds: float = setting(
-        SECONDS, 15.0, description="A client has this long to send a whole request head."
+        SECONDS, 15.0, "A client has this long to send a whole request head."
     )
     idle_timeout_seconds: float = setting(
-        SECONDS, 75.0, description="An idle client connection is closed after this many seconds."
+        SECONDS, 75.0, "An idle client connection is closed after this many seconds."
     )
     body_timeout_seconds: float = setting(
         SECONDS,
         30.0,
-        description="Longest silence of a client inside its request body (408), or while it does not read its answer (cut).",
+        "Longest silence of a client inside its request body (408), or while it does not read its answer (cut).",
     )
 
 
@@ -331,10 +296,10 @@ class PacingSettings(Section):
 
     requests_per_second: float | None = optional(
         number(100_000.0),
-        description="Requests a second that are let through to the upstream; not set, nothing is held back.",
+        "Requests a second that are let through to the upstream; not set, nothing is held back.",
     )
     max_wait_seconds: float = setting(
-        SECONDS, 10.0, description="A request that would have to wait longer gets 429 with `Retry-After`."
+        SECONDS, 10.0, "A request that would have to wait longer gets 429 with `Retry-After`."
     )
 
 
@@ -344,19 +309,17 @@ class OrdersSettings(Section):
 
     store: str | None = optional(
         STORE,
-        description="Where orders are remembered: `memory`, the path of a SQLite file, or the URL of a Valkey or Redis.",
+        "Where orders are remembered: `memory`, the path of a SQLite file, or the URL of a Valkey or Redis.",
     )
-    store_password: Secret | None = optional(SECRET, description="Password of that Valkey or Redis.")
-    store_password_file: Path | None = optional(
-        FILE_NAME, description="File that holds that password, relative to the working directory."
-    )
+    store_password: Secret | None = optional(SECRET, "Password of that Valkey or Redis.")
+    store_password_file: Path | None = holding("that password")
     remember_seconds: float = setting(
-        number(_MONTH), 86_400.0, description="An order is remembered for this many seconds."
+        number(_MONTH), 86_400.0, "An order is remembered for this many seconds."
     )
     guard_seconds: float = setting(
         number(_DAY, may_be_zero=True),
         0.0,
-        description="Without an `Idempotency-Key`, an order is not sent again this soon after an identical one whose answer was missed.",
+        "Without an `Idempotency-Key`, an order is not sent again this soon after an identical one whose answer was missed.",
     )
 
     @property
@@ -376,10 +339,10 @@ class ShutdownSettings(Section):
     delay_seconds: float = setting(
         number(LONGEST_WAIT, may_be_zero=True),
         0.0,
-        description="After SIGTERM the listener goes on accepting for this long, readiness already 503.",
+        "After SIGTERM the listener goes on accepting for this long, readiness already 503.",
     )
     grace_seconds: float = setting(
-        SECONDS, 30.0, description="After the delay, requests in flight have this long to complete."
+        SECONDS, 30.0, "After the delay, requests in flight have this long to complete."
     )
 
 
@@ -394,13 +357,13 @@ class LogSettings(Section):
     level: _Level = setting(
         choice(get_args(_Level)),
         "info",
-        description="Least severe level that is written: `debug`, `info`, `warning` or `error`.",
+        "Least severe level that is written: `debug`, `info`, `warning` or `error`.",
         changes=True,
     )
     format: _Format = setting(
         choice(get_args(_Format)),
         "auto",
-        description="`json`, `console`, or `auto`: console on a terminal, else JSON.",
+        "`json`, `console`, or `auto`: console on a terminal, else JSON.",
     )
 
 
@@ -410,5 +373,5 @@ class TelemetrySettings(Section):
 
     otlp_endpoint: str | None = optional(
         COLLECTOR_URL,
-        description="Base URL of a collector that takes spans by OTLP over HTTP, such as `http://127.0.0.1:4318`; needs the extra `otel`.",
+        "Base URL of a collector that takes spans by OTLP over HTTP, such as `http://127.0.0.1:4318`; needs the extra `otel`.",
     )

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from proxy.errors import ConfigError
@@ -22,10 +21,10 @@ from proxy.settings.catalogue import (
     SECTIONS,
     SETTINGS,
     Settings,
+    contradictions,
     environment_name,
     split,
 )
-from proxy.settings.consistency import contradictions
 from proxy.settings.kinds import EntriesError, Kind, Section, Setting, UnlikeError
 from proxy.settings.model import AdminSettings
 
@@ -272,15 +271,13 @@ def _value(draft: _Draft, path: str, setting: Setting) -> object:
 
 #: Where the user finds each credential; half of all support is about this (Telenor's developer
 #: pages).
-WHERE_TO_FIND: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "oauth.client_id": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
-        "oauth.client_secret": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
-        "oauth.username": "It is the machine user's name, which a company administrator finds in Min Bedrift, under APIs; "
-        "not a Telenor ID (formerly Connect ID).",
-        "oauth.password": "It is the machine user's password, generated in Min Bedrift and sent to a mobile phone.",
-    }
-)
+WHERE_TO_FIND: Final[Mapping[str, str]] = {
+    "oauth.client_id": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
+    "oauth.client_secret": "You find it in Telenor's developer portal, on the app's page in the dashboard.",
+    "oauth.username": "It is the machine user's name, which a company administrator finds in Min Bedrift, under APIs; "
+    "not a Telenor ID (formerly Connect ID).",
+    "oauth.password": "It is the machine user's password, generated in Min Bedrift and sent to a mobile phone.",
+}
 
 #: How alike a setting of another section must be to be proposed: `true` is not `store`.
 _ALIKE: Final = 0.7
@@ -291,7 +288,7 @@ _LONGEST_SHOWN: Final = 40
 def _unknown(meant: Sequence[str]) -> str:
     """Say that a name is none of the settings, and which ones were probably meant."""
     if not meant:
-        return "is not a setting. Remove it, or look its name up in the table of settings (README)"
+        return "is not a setting. Remove it, or look its name up in the table of settings (docs/reference.md)"
     return f"is not a setting. Did you mean {' or '.join(meant)}?"
 
 

@@ -1,33 +1,52 @@
-"""The kinds of single settings. Each check says what must be, never what was given, which may be a secret in the wrong place.
+"""The kinds of single settings, and the list of clients.
 
-What several settings must be together is the business of `model`.
+Each check says what must be, never what was given, which may be a secret in the wrong place. What
+several settings must be together is the business of `catalogue`.
 """
 
 import ipaddress
+import json
 import os
 import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from proxy.settings import files, kinds
-from proxy.settings.origin import Origin, is_host, is_ipv6
+from proxy.secret import Secret
+from proxy.settings import files
+from proxy.settings.kinds import (
+    EntriesError,
+    Kind,
+    Origin,
+    Setting,
+    credential,
+    file_name,
+    is_host,
+    is_ipv6,
+    list_of,
+    number,
+    one_or_list_of,
+    plain,
+    secret,
+    text,
+    truth,
+    whole_number,
+)
 
-#: Seconds. No timeout or wait is longer than an hour: such a number was most likely meant as
-#: milliseconds.
+#: Seconds. A timeout longer than an hour was most likely meant as milliseconds.
 LONGEST_WAIT: Final = 3600.0
-#: Bytes, without the closing NUL: the size of sun_path in Linux (unix(7)).
+#: Bytes: the size of sun_path in Linux (unix(7)), without the closing NUL.
 _LONGEST_SOCKET_PATH: Final = 107
 #: Characters. Shorter keys can be tried out over a network.
 _SHORTEST_CLIENT_KEY: Final = 8
 
 # RFC 6749, section 3.3: scope tokens of NQCHAR, one space between them.
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
-# Lone surrogates are what Python makes of bytes in the environment that are not UTF-8 (PEP 383);
-# they cannot be sent.
+# Lone surrogates stand for bytes in the environment that are not UTF-8 (PEP 383).
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
-#: A sequence that begins with a sequence (RFC 5280, section 4.1); a PKCS #12 file begins with a
-#: number instead.
+#: A sequence that begins with a sequence (RFC 5280, section 4.1), unlike a PKCS #12 file.
 _DER_CERTIFICATE: Final = re.compile(rb"\x30[\x80-\x84].{0,4}?\x30[\x80-\x84]", re.DOTALL)
 _CLIENT_NAME: Final = re.compile(r"[a-z0-9-]{1,64}")
 _STORE_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys")
@@ -171,22 +190,19 @@ def _check_client_key(key: str) -> str:
     return key
 
 
-def check_client_name(name: str) -> str:
-    """Judge the name of a client, which is also a label of metrics and stands in the log."""
+def _check_client_name(name: str) -> str:
     if not _CLIENT_NAME.fullmatch(name):
         raise ValueError("must be 1 to 64 of the letters a-z, the digits and the hyphen")
     return name
 
 
-def check_dns_name(name: str) -> str:
-    """Judge the name of a client certificate, and write it in lower case (RFC 4343)."""
+def _check_dns_name(name: str) -> str:
     if not is_host(name):
         raise ValueError("must be a DNS name or an address, as the client's certificate has it")
     return name.lower()
 
 
-def check_method(method: str) -> str:
-    """Judge a method, and write it in capitals."""
+def _check_method(method: str) -> str:
     if method.upper() not in METHODS:
         raise ValueError(f"must be one of {', '.join(METHODS)}")
     return method.upper()
@@ -242,7 +258,7 @@ def why_no_pair(certificate: Path, key: Path | None) -> str | None:
     import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the files need it here
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=_no_passphrase)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
         if "KEY_VALUES_MISMATCH" in str(error.reason):
             return "is not the key of the certificate in listen.tls_certificate_file. Set both to the files of one pair"
@@ -256,33 +272,178 @@ def why_no_pair(certificate: Path, key: Path | None) -> str | None:
     return None
 
 
-def _no_passphrase() -> str:
-    return ""
+TRUTH: Final = truth()
+LINE: Final = credential(_check_controls)
+
+SECONDS: Final = number(LONGEST_WAIT)
+CONNECTIONS: Final = whole_number(1, 1_000_000)
+PORT: Final = whole_number(0, 65535)
+
+BIND_HOSTS: Final = one_or_list_of(text(_check_bind_host), same=_same_host)
+ALLOWED_HOSTS: Final = list_of(text(_check_allowed_host))
+URL: Final = text(_check_url)
+PROXY_URL: Final = text(_check_proxy_url)
+STORE: Final = text(_check_store)
+COLLECTOR_URL: Final = text(_check_collector)
+OWN_PATH: Final = text(_check_path)
+ALLOWED_PATHS: Final = list_of(text(_check_allowed_path))
+
+FILE_NAME: Final = file_name()
+SOCKET_NAME: Final = file_name(_check_socket)
+CA_FILE: Final = file_name(_check_ca_file)
+KEY_FILE: Final = file_name(_check_key_file)
+
+CLIENT_ID: Final = credential(_check_client_id)
+SCOPE: Final = text(_check_scope)
+SECRET: Final = secret(_check_controls)
+CLIENT_KEY: Final = secret(_check_client_key)
 
 
-TRUTH: Final = kinds.truth()
-LINE: Final = kinds.credential(_check_controls)
+# --- Clients by name -------------------------------------------------------------------------------
 
-SECONDS: Final = kinds.number(LONGEST_WAIT)
-CONNECTIONS: Final = kinds.whole_number(1, 1_000_000)
-PORT: Final = kinds.whole_number(0, 65535)
 
-BIND_HOSTS: Final = kinds.one_or_list_of(kinds.text(_check_bind_host), same=_same_host)
-ALLOWED_HOSTS: Final = kinds.list_of(kinds.text(_check_allowed_host))
-URL: Final = kinds.text(_check_url)
-PROXY_URL: Final = kinds.text(_check_proxy_url)
-STORE: Final = kinds.text(_check_store)
-COLLECTOR_URL: Final = kinds.text(_check_collector)
-OWN_PATH: Final = kinds.text(_check_path)
-ALLOWED_PATHS: Final = kinds.list_of(kinds.text(_check_allowed_path))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """One client: any of `keys` in X-Proxy-Key, or a certificate with the name, identifies it.
 
-FILE_NAME: Final = kinds.file_name()
-SOCKET_NAME: Final = kinds.file_name(_check_socket)
-CA_FILE: Final = kinds.file_name(_check_ca_file)
-CERTIFICATE_FILE: Final = CA_FILE
-KEY_FILE: Final = kinds.file_name(_check_key_file)
+    allowed_paths, allowed_methods: None for what `upstream.allowed_paths` and the listener allow.
+    """
 
-CLIENT_ID: Final = kinds.credential(_check_client_id)
-SCOPE: Final = kinds.text(_check_scope)
-SECRET: Final = kinds.secret(_check_controls)
-CLIENT_KEY: Final = kinds.secret(_check_client_key)
+    name: str = ""
+    keys: tuple[Secret, ...] = ()
+    key_file: Path | None = None
+    certificate: str | None = None
+    allowed_paths: tuple[str, ...] | None = None
+    allowed_methods: tuple[str, ...] | None = None
+    requests_per_second: float | None = None
+
+    def plain(self) -> dict[str, object]:
+        """Return it for JSON; of its keys only how many there are."""
+        held = {each.name: plain(getattr(self, each.name)) for each in fields(self)}
+        return held | {"keys": len(self.keys)}
+
+
+_KEYS: Final[Mapping[str, Setting]] = {
+    "name": Setting(
+        text(_check_client_name), None, "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen."
+    ),
+    "key": Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`."),
+    "key_file": Setting(
+        FILE_NAME, None, "File that holds one or several such keys, one a line, all of them valid."
+    ),
+    "certificate": Setting(
+        text(_check_dns_name), None, "DNS name, or else the CN, of its client certificate."
+    ),
+    "allowed_paths": Setting(
+        ALLOWED_PATHS, None, "Path prefixes that it may call, within `upstream.allowed_paths`."
+    ),
+    "allowed_methods": Setting(list_of(text(_check_method)), None, "Methods that it may use."),
+    "requests_per_second": Setting(number(100_000.0), None, "Requests a second that it may make."),
+}
+_SCHEMA: Final[Mapping[str, object]] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "additionalProperties": False,
+        "anyOf": [{"required": [key]} for key in ("key", "key_file", "certificate")],
+        "not": {"required": ["key", "key_file"]},
+        "properties": {
+            key: dict(sorted({"description": entry.description, **entry.kind.schema}.items()))
+            for key, entry in _KEYS.items()
+        },
+        "required": ["name"],
+        "type": "object",
+    },
+}
+_IDENTITIES: Final = ("key", "key_file", "certificate")
+
+
+def _take(values: list[object]) -> tuple[ClientSettings, ...]:
+    faults: dict[str, ValueError] = {}
+    taken = tuple(_take_one(value, f"[{index}]", faults) for index, value in enumerate(values))
+    _refuse_twice(taken, "name", lambda client: [client.name] if client.name else [], faults)
+    _refuse_twice(taken, "key", lambda client: client.keys, faults)
+    _refuse_twice(taken, "certificate", lambda client: filter(None, [client.certificate]), faults)
+    if faults:
+        raise EntriesError(faults, taken)
+    return taken
+
+
+def _take_one(value: object, place: str, faults: dict[str, ValueError]) -> ClientSettings:
+    """Take one entry; what is wrong with it is added to the faults, and has its default."""
+    if not isinstance(value, dict):
+        faults[place] = ValueError("must be a client: a name, and what else is set for it, indented equally")
+        return ClientSettings()
+    given = {key: held for key, held in value.items() if held is not None}
+    held = _take_settings(given, place, faults)
+    if "name" not in given:
+        faults[f"{place}.name"] = ValueError("is missing. Give every client a name")
+    if not set(_IDENTITIES) & set(given):
+        faults[place] = ValueError("has no key, key_file or certificate. Give it one, or remove it")
+    if "key" in given and "key_file" in given:
+        faults[f"{place}.key"] = ValueError("is given together with key_file. Keep one of them")
+    keys = [held.pop("key")] if "key" in held else []
+    if "key_file" in held and "key" not in given:
+        try:
+            keys += _read_keys(held["key_file"])
+        except ValueError as error:
+            faults[f"{place}.key_file"] = error
+    return ClientSettings(keys=tuple(keys), **held)
+
+
+def _take_settings(given: Mapping[str, object], place: str, faults: dict[str, ValueError]) -> dict[str, Any]:
+    """Take what is set for one client, each by its kind."""
+    held = {}
+    for key, content in given.items():
+        if key not in _KEYS:
+            fault = ValueError(f"is not a setting of a client. Use one of {', '.join(_KEYS)}")
+            faults[f"{place}.{files.printable(key)}"] = fault
+            continue
+        try:
+            held[key] = _KEYS[key].kind.take(content)
+        except EntriesError as error:
+            faults |= {f"{place}.{key}{inner}": fault for inner, fault in error.faults.items()}
+        except ValueError as error:
+            faults[f"{place}.{key}"] = error
+    return held
+
+
+def _read_keys(path: Path) -> list[Secret]:
+    """Read the keys of a file; the same one twice in it is one key. Raises ValueError."""
+    lines = dict.fromkeys(line for line in files.read_secret(path).splitlines() if line)
+    keys = []
+    for number_, line in enumerate(lines, start=1):
+        try:
+            keys.append(CLIENT_KEY.take(line))
+        except ValueError as error:
+            raise ValueError(f"{error} (key {number_} of the file)") from None
+    return keys
+
+
+def _refuse_twice(
+    clients: Iterable[ClientSettings],
+    what: str,
+    held: Callable[[ClientSettings], Iterable[str | Secret]],
+    faults: dict[str, ValueError],
+) -> None:
+    """Refuse what two clients have in common that only one may have."""
+    owned: list[tuple[int, str | Secret]] = []
+    for index, client in enumerate(clients):
+        place = f"[{index}].{'key_file' if what == 'key' and client.key_file else what}"
+        for mine in held(client):
+            first = next((owner for owner, theirs in owned if owner != index and theirs == mine), None)
+            if first is not None and place not in faults:
+                faults[place] = ValueError(f"belongs to [{first}] too. Give each client its own")
+            owned.append((index, mine))
+
+
+CLIENTS: Final[Kind[tuple[ClientSettings, ...]]] = Kind(
+    expected="a list with at least one client (in the environment: a JSON array of objects)",
+    schema=_SCHEMA,
+    fits=lambda value: isinstance(value, list) and len(value) > 0,
+    convert=_take,
+    parse=json.loads,
+    unquoted="Begin each client with a dash, and indent what belongs to it equally",
+    plain=lambda clients: [client.plain() for client in clients],
+    holds_secrets=True,
+)

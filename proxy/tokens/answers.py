@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.secret import Secret
-from proxy.tokens import policy
+from proxy.tokens import timing
 from proxy.tokens.codes import quotable
 from proxy.tokens.diagnosis import code_in, concerns_credentials, diagnose, error_code, read_json
 from proxy.tokens.values import Grant
@@ -35,7 +35,7 @@ _REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, H
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class EndpointAnswer:
     """An answer. `fields` is by lower-case name; `whole` is False when the body broke off or was too long."""
 
     status: int
@@ -44,7 +44,7 @@ class Answer:
     whole: bool = True
 
 
-def read_grant(answer: Answer, credentials: Iterable[str] = ()) -> Grant:
+def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant:
     """Return the grant in an answer; raise `CredentialsRefused` or `TokenUnavailable` when there is none.
 
     credentials: values that no error may repeat, even if the answer gives one as its error code.
@@ -77,7 +77,7 @@ def read_grant(answer: Answer, credentials: Iterable[str] = ()) -> Grant:
             "wrong_token_type",
             "The token endpoint gave a token that is no bearer token; the proxy can use no other. Contact Telenor if it lasts.",
         )
-    seconds, note = policy.lifetime(content.get("expires_in"))
+    seconds, note = timing.lifetime(content.get("expires_in"))
     return Grant(Secret(token), seconds, note)
 
 
@@ -86,7 +86,7 @@ def _is_bearer(token_type: object) -> bool:
     return not isinstance(token_type, str) or not token_type or token_type.lower().startswith("bearer")
 
 
-def _what_came(answer: Answer) -> str:
+def _what_came(answer: EndpointAnswer) -> str:
     if not answer.whole:
         return "a body that was too long or broke off"
     if not answer.body.strip():
@@ -96,7 +96,7 @@ def _what_came(answer: Answer) -> str:
     return "a web page" if answer.body.lstrip().startswith(b"<") else "something else"
 
 
-def _error_in_success(answer: Answer, found: str | None, credentials: Iterable[str]) -> TokenError:
+def _error_in_success(answer: EndpointAnswer, found: str | None, credentials: Iterable[str]) -> TokenError:
     if concerns_credentials(found):
         return _refused(answer, found, credentials)
     code = quotable(found, credentials)
@@ -108,13 +108,13 @@ def _error_in_success(answer: Answer, found: str | None, credentials: Iterable[s
     )
 
 
-def _failure(answer: Answer, credentials: Iterable[str]) -> TokenError:
+def _failure(answer: EndpointAnswer, credentials: Iterable[str]) -> TokenError:
     status = answer.status
     found = error_code(answer.body)
     if status in _REFUSALS:
         return _refused(answer, found, credentials)
     code = quotable(found, credentials)
-    asked = policy.retry_after(answer.fields)
+    asked = timing.retry_after(answer.fields)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return TokenUnavailable(
             "redirected",
@@ -132,14 +132,14 @@ def _failure(answer: Answer, credentials: Iterable[str]) -> TokenError:
     )
 
 
-def _refused(answer: Answer, found: str | None, credentials: Iterable[str]) -> CredentialsRefused:
+def _refused(answer: EndpointAnswer, found: str | None, credentials: Iterable[str]) -> CredentialsRefused:
     said = diagnose(found, answer.status)
     code = quotable(found, credentials)
     return CredentialsRefused(
         "refused",
         f"The token endpoint refused the credentials with {_cited(answer.status, code)}: {said.meaning}. {said.advice}",
         code=code,
-        retry_after=policy.retry_after(answer.fields),
+        retry_after=timing.retry_after(answer.fields),
     )
 
 
@@ -150,6 +150,6 @@ def _cited(status: int, code: str | None) -> str:
 def _patience(asked: float | None) -> str:
     if asked is None:
         return ""
-    if asked > policy.LONGEST_RETRY_AFTER:
-        return f" It asked to wait {asked:.0f} seconds; the proxy waits {policy.LONGEST_RETRY_AFTER:.0f} at most."
+    if asked > timing.LONGEST_RETRY_AFTER:
+        return f" It asked to wait {asked:.0f} seconds; the proxy waits {timing.LONGEST_RETRY_AFTER:.0f} at most."
     return f" It asked to wait {asked:.0f} seconds."

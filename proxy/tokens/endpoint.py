@@ -22,7 +22,7 @@ from proxy.errors import TokenError, TokenUnavailable
 from proxy.http1 import grammar
 from proxy.network import call
 from proxy.network.stream import Gone
-from proxy.tokens.answers import Answer, read_grant
+from proxy.tokens.answers import EndpointAnswer, read_grant
 from proxy.tokens.coding import decoded
 
 if TYPE_CHECKING:
@@ -79,14 +79,14 @@ class TokenEndpoint:
             return False
         return answer.status == HTTPStatus.OK
 
-    async def _ask(self, request: bytes) -> Answer:
+    async def _ask(self, request: bytes) -> EndpointAnswer:
         """Send one request and read its answer, all within the timeout.
 
         An error status counts even if its body does not come whole: a refusal that was taken for a
         timeout would be tried again at once.
         """
         failure: TokenError | None = None
-        answer: call.Answer | None = None
+        answer: call.CallAnswer | None = None
         now = asyncio.get_running_loop().time
         began = now()
         try:
@@ -131,7 +131,7 @@ class TokenEndpoint:
         return _broke_off() if end is call.End.CUT else None
 
 
-def _plain(answer: call.Answer) -> Answer:
+def _plain(answer: call.CallAnswer) -> EndpointAnswer:
     """Undo a compression that was not asked for, as far as that is possible."""
     fields, content = answer.fields(), answer.content
     whole = answer.end is call.End.WHOLE
@@ -139,7 +139,7 @@ def _plain(answer: call.Answer) -> Answer:
     if plain is not None:
         content, whole = plain.content, whole and plain.whole
         fields.pop("content-encoding", None)
-    return Answer(answer.head.status, fields, content, whole)
+    return EndpointAnswer(answer.head.status, fields, content, whole)
 
 
 # --- Faults on the way ------------------------------------------------------------------------------------------------

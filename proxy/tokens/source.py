@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
-from proxy.tokens import policy
+from proxy.tokens import timing
 from proxy.tokens.values import AccessToken, TokenFailure, TokenState, TokenStatus
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class TokenSource:
 
     fetch: one password grant. Raises `TokenError`, and ends by itself in bounded time.
     random: gives numbers from 0 to 1, for jitter.
-    refresh_ahead_seconds: renew this long before expiry (see `policy.renew_after`).
+    refresh_ahead_seconds: renew this long before expiry (see `timing.renew_after`).
     wait_seconds: the longest that `get` waits.
     """
 
@@ -172,10 +172,10 @@ class TokenSource:
             return False
         self._losses = 1 if self._is_quiet(now) else self._losses + 1
         self._lost_at = now
-        self._forced_interval = policy.forced_interval(self._losses)
-        if self._losses >= policy.SLOWED_FROM:
-            self._forced_interval = policy.spread(self._forced_interval, self._random())
-        if self._losses == policy.CONTENDED_FROM:
+        self._forced_interval = timing.forced_interval(self._losses)
+        if self._losses >= timing.SLOWED_FROM:
+            self._forced_interval = timing.spread(self._forced_interval, self._random())
+        if self._losses == timing.CONTENDED_FROM:
             self._contended_since = self._clock.wall()
         self._current = None
         self._invalidations += 1
@@ -259,8 +259,8 @@ class TokenSource:
             secret=grant.secret,
             generation=self._generation + 1,
             fetched_at=started,
-            renew_at=started + policy.renew_after(grant.lifetime, self._refresh_ahead_seconds),
-            usable_until=started + grant.lifetime - policy.safety_margin(grant.lifetime),
+            renew_at=started + timing.renew_after(grant.lifetime, self._refresh_ahead_seconds),
+            usable_until=started + grant.lifetime - timing.safety_margin(grant.lifetime),
             expires_at=started + grant.lifetime,
         )
         if token.state(self._clock.now()) is TokenState.EXPIRED:
@@ -292,13 +292,13 @@ class TokenSource:
                 self._refusals += 1
             else:
                 self._faults += 1
-            self._put_off_until = self._clock.now() + policy.no_sooner_than(self._pause(), error.retry_after)
+            self._put_off_until = self._clock.now() + timing.no_sooner_than(self._pause(), error.retry_after)
         self._spread_news()
 
     def _pause(self) -> float:
         # Once refused, the slow pace holds until a success, whatever other faults come between: a fault may hide a refusal.
-        fault = policy.backoff(self._faults, self._random()) if self._faults else 0.0
-        refusal = policy.refused_pause(self._refusals) if self._refusals else 0.0
+        fault = timing.backoff(self._faults, self._random()) if self._faults else 0.0
+        refusal = timing.refused_pause(self._refusals) if self._refusals else 0.0
         return max(fault, refusal)
 
     # --- Judgements on the state ----------------------------------------------------------------------------------------
@@ -337,10 +337,10 @@ class TokenSource:
         return kind(failure.reason, f"{failure.detail} {when}", code=failure.code, retry_after=seconds)
 
     def _is_quiet(self, now: float) -> bool:
-        return now - self._lost_at >= policy.QUIET_SECONDS
+        return now - self._lost_at >= timing.QUIET_SECONDS
 
     def _is_contended(self, now: float) -> bool:
-        return self._losses >= policy.CONTENDED_FROM and not self._is_quiet(now)
+        return self._losses >= timing.CONTENDED_FROM and not self._is_quiet(now)
 
     # --- Telling ------------------------------------------------------------------------------------------------------
 

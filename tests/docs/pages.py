@@ -17,11 +17,13 @@ PAGES: Final = {
     for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md")
     for path in sorted(ROOT.glob(pattern))
 }
-README: Final = PAGES["README.md"]
+REFERENCE: Final = PAGES["docs/reference.md"]
 OPERATION: Final = PAGES["docs/operation.md"]
 TROUBLESHOOTING: Final = PAGES["docs/troubleshooting.md"]
 ARCHITECTURE: Final = PAGES["docs/architecture.md"]
 SECURITY: Final = PAGES["docs/security.md"]
+#: Its examples are no parts of the product.
+FIRST_CHANGE: Final = "docs/first-change.md"
 
 _FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INDENTED: Final = re.compile(r"(?:^\n)((?:^    .*\n|^\n(?=    ))+)", re.MULTILINE)

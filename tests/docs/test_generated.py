@@ -5,18 +5,9 @@ from __future__ import annotations
 import json
 
 from bench import report
-from proxy.settings.catalogue import settings_table
-from tests.docs.pages import PAGES, README, ROOT
+from tests.docs.pages import PAGES, ROOT
 
 RESULTS = json.loads((ROOT / "bench/results.json").read_text(encoding="utf-8"))
-
-
-def test_the_table_of_settings_is_current() -> None:
-    """Between its markers, the README has the table that the code makes (`make generate` writes it)."""
-    _, _, rest = README.partition("<!-- settings:begin -->\n")
-    table, end, _ = rest.partition("<!-- settings:end -->")
-    assert end
-    assert table == settings_table()
 
 
 def test_the_figures_are_those_that_were_measured() -> None:

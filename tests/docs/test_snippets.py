@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import compose_spec
 import pytest
 import trustme
 import yaml
 
 from proxy.settings import load
 from proxy.settings.catalogue import PATH_OF_VARIABLE, SECTIONS, SETTINGS, environment_name
-from tests.docs.pages import BLOCKS, PAGES, README, Block, inline
+from tests.docs.pages import BLOCKS, PAGES, Block, inline
 from tests.docs.test_log_events import EVENTS
 from tests.e2e.process import CREDENTIALS
 
@@ -72,49 +71,6 @@ def test_every_configuration_is_looked_at() -> None:
     assert set(said) <= set(yaml_blocks(None))
 
 
-@pytest.mark.parametrize("block", yaml_blocks("compose.yaml"), ids=lambda block: block.page)
-def test_a_compose_file_is_one(block: Block) -> None:
-    """It keeps to the Compose specification, and the order system waits for the proxy."""
-    compose_spec.PyOptions(apply_merge=True).from_yaml(block.text).validate()
-    services = yaml.safe_load(block.text)["services"]
-    assert services["orders"]["network_mode"] == "service:proxy"
-    assert services["orders"]["depends_on"]["proxy"]["condition"] == "service_healthy"
-
-
-def environment_of(container: dict[str, Any]) -> dict[str, str]:
-    """Return the variables of a container of a pod."""
-    return {variable["name"]: variable["value"] for variable in container["env"]}
-
-
-@pytest.mark.parametrize("block", yaml_blocks("part of a pod"), ids=lambda block: block.page)
-def test_a_pod_has_the_proxy_as_a_sidecar(block: Block, tmp_path: Path) -> None:
-    """Its variables configure the proxy, its probes ask the admin listener, its secrets are where the variables look for them."""
-    spec = yaml.safe_load(block.text)["spec"]
-    (sidecar,) = spec["initContainers"]
-    assert sidecar["restartPolicy"] == "Always"
-    assert spec["securityContext"]["fsGroup"] == 65532
-    (mount,) = sidecar["volumeMounts"]
-    environ = environment_of(sidecar)
-    for name in ("client_id", "client_secret", "username", "password"):
-        variable = environment_name(f"oauth.{name}_file")
-        assert environ[variable] == f"{mount['mountPath']}/{name}"
-        environ[variable] = str(tmp_path / name)
-        (tmp_path / name).write_text("made-up", encoding="utf-8")
-    settings = load(None, environ)
-    assert settings.admin.host == ("0.0.0.0",)
-    assert settings.listen.host == ("127.0.0.1",)
-    drain = settings.shutdown.delay_seconds + settings.shutdown.grace_seconds
-    assert spec["terminationGracePeriodSeconds"] > drain
-    probes = [sidecar[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")]
-    assert [probe["path"] for probe in probes] == ["/startup", "/readiness", "/liveness"]
-    assert {probe["port"] for probe in probes} == {settings.admin.port}
-    (volume,) = spec["volumes"]
-    assert volume["name"] == mount["name"]
-    assert volume["secret"]["defaultMode"] == 0o440
-    (application,) = spec["containers"]
-    assert environment_of(application)["API_BASE_URL"] == f"http://127.0.0.1:{settings.listen.port}"
-
-
 def in_all_pages(find: Callable[[str], list[str]]) -> set[tuple[str, str]]:
     """Return what is found in the pages, each with its page."""
     return {(page, found) for page, text in PAGES.items() for found in find(text)}
@@ -135,8 +91,3 @@ def test_every_setting_is_a_setting() -> None:
     )
     assert named
     assert {each for each in named if each[1] not in SETTINGS and each[1] not in EVENTS} == set()
-
-
-def test_the_readme_names_every_setting() -> None:
-    """The README's table has them all."""
-    assert [path for path in SETTINGS if f"| `{path}` |" not in README] == []

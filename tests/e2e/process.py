@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
+from proxy.sandbox.certificate import make_certificate
 from proxy.sandbox.server import running
-from proxy.sandbox.state import Credentials, Sandbox
-from proxy.sandbox.tls import make_certificate
+from proxy.sandbox.state import Sandbox, SandboxCredentials
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -41,7 +41,7 @@ ACCOUNTS = "/corporate-accounts/v2/accounts"
 ORDER = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}
 
 #: Each one easy to find wherever it must not be.
-CREDENTIALS = Credentials(
+CREDENTIALS = SandboxCredentials(
     client_id="SentinelClientId0001",
     client_secret="Sentinel+Secret/0002",
     username="api0000000003",

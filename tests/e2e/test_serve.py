@@ -25,11 +25,11 @@ from tests.e2e.process import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from proxy.sandbox.state import Order
+    from proxy.sandbox.state import SandboxOrder
     from tests.e2e.conftest import Standing
 
 
-def only_order(api: Api) -> Order:
+def only_order(api: Api) -> SandboxOrder:
     """Give the order that arrived, if it is exactly one."""
     (order,) = api.sandbox.orders
     return order

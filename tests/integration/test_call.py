@@ -12,7 +12,7 @@ import pytest
 
 from proxy.http1 import grammar
 from proxy.network import call
-from proxy.network.call import Answer, End
+from proxy.network.call import CallAnswer, End
 from proxy.network.dialer import Dialer
 from proxy.network.stream import Gone
 from proxy.settings import Origin
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def ask(server: ScriptedServer, *, seconds: float = 5, most_content: int = 1000) -> Answer:
+async def ask(server: ScriptedServer, *, seconds: float = 5, most_content: int = 1000) -> CallAnswer:
     """Ask that server once."""
     async with server.listening():
         dialer = Dialer(Origin("http", "127.0.0.1", server.port), None)

@@ -20,9 +20,9 @@ import aiohttp
 import pytest
 
 from proxy.sandbox import command
+from proxy.sandbox.messages import Call
 from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
-from proxy.sandbox.values import Call
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -159,7 +159,7 @@ def test_without_the_extra_tls_is_refused_in_words(
 ) -> None:
     """Where trustme is not installed, --tls ends with exit status 1 and says what to install."""
     monkeypatch.setitem(sys.modules, "trustme", None)
-    monkeypatch.delitem(sys.modules, "proxy.sandbox.tls", raising=False)
+    monkeypatch.delitem(sys.modules, "proxy.sandbox.certificate", raising=False)
     assert command.run(sandbox_arguments("--tls", "--port", "0")) == 1
     assert "Install the extra (telenor-proxy[sandbox])" in capsys.readouterr().err
 

@@ -8,9 +8,8 @@ from typing import Final
 
 import aiohttp
 
-from proxy.errors import KINDS
+from proxy.problems import ProblemKind
 from proxy.settings.catalogue import SETTINGS
-from tests.docs.pages import TROUBLESHOOTING, section, subsections
 from tests.messages.sentences import HOLE, raised, warnings
 
 #: Characters. The longest lists four credentials and where they are found.
@@ -58,11 +57,12 @@ def test_there_are_messages() -> None:
     assert len(messages()) > 50
 
 
-def test_every_answer_has_words_and_a_section() -> None:
-    """Each type of problem details has a title, and its section in the troubleshooting page."""
-    assert {kind.name for kind in KINDS} == subsections(
-        section(TROUBLESHOOTING, "By answer of the proxy")
-    ).keys()
+def test_every_answer_says_what_to_do() -> None:
+    """Each answer of the proxy's own has a clause for when it is the answer, and sentences for what to do."""
+    for kind in ProblemKind:
+        assert re.fullmatch(r"[a-z`].*[^.]", kind.when)
+        assert re.fullmatch(r"[A-Z].*\.", kind.do)
+        assert _STEP.search(kind.do), kind.do
 
 
 def test_messages_are_sentences() -> None:

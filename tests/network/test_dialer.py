@@ -18,7 +18,7 @@ from proxy.network import transport
 from proxy.network.dialer import Dialer
 from proxy.network.egress import CompanyProxy, Login
 from proxy.secret import Secret
-from proxy.settings.origin import Origin
+from proxy.settings.kinds import Origin
 from tests.network.house import (
     ANSWER,
     API,
@@ -264,7 +264,7 @@ async def test_the_proxy_must_prove_its_name(authority: Authority) -> None:
     async with serving(proxy.serve, authority.server("other.example")) as port:
         company = CompanyProxy(Origin.parse(f"https://{PROXY}:{port}"), LOGIN, authority.client())
         fault = await fault_of(Dialer(Origin.parse(f"https://{API}"), authority.client(), lambda: company))
-    assert fault.kind.name == "company-proxy-not-trusted"
+    assert fault.kind.type == "company-proxy-not-trusted"
     assert "for the host in upstream.proxy_url" in fault.said_of(faults.API)
     assert proxy.heads == []
 

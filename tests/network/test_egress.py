@@ -10,7 +10,7 @@ from proxy.errors import ConfigError
 from proxy.network.egress import company_proxy, from_environment, is_excepted
 from proxy.secret import Secret
 from proxy.settings import UpstreamSettings
-from proxy.settings.origin import Origin
+from proxy.settings.kinds import Origin
 
 if TYPE_CHECKING:
     from proxy.network.egress import CompanyProxy

@@ -18,7 +18,7 @@ from proxy import faults
 from proxy.network.dialer import Dialer
 from proxy.network.egress import CompanyProxy, Login
 from proxy.secret import Secret
-from proxy.settings.origin import Origin
+from proxy.settings.kinds import Origin
 from tests.deploy.tools import needs
 from tests.network.house import ANSWER, Api, Authority, Caller, serving
 from tests.ports import free_port

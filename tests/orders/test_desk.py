@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
 from proxy.orders.desk import Desk, GuardedOrder, Order, Replay
 from proxy.orders.keeper import Keeper
 from proxy.orders.memory import MemoryStore
 from proxy.orders.states import MAX_CONTENT, Answer, State
 from proxy.orders.store import StoreAway, Summary
+from proxy.problems import ProblemKind
 from tests.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ async def test_an_order_under_way_is_not_sent_again(house: House, is_sent: bool)
         await order.sent()  # as after a 401 that a new token cured
     problem = await house.refused(b"k")
     assert isinstance(problem, Refused)
-    assert problem.kind is errors.ORDER_IN_FLIGHT
+    assert problem.kind is ProblemKind.ORDER_IN_FLIGHT
     assert problem.retry_after
     assert problem.outcome is None
     assert "req-1" in problem.detail
@@ -158,7 +158,7 @@ async def test_an_unknown_outcome_waits_for_a_person(house: House) -> None:
     await order.answered(Answer(503, b"", b"busy"))
     await house.clock.advance(1e7)
     problem = await house.refused(b"k")
-    assert (problem.kind, problem.outcome) == (errors.ORDER_UNKNOWN, UNKNOWN)
+    assert (problem.kind, problem.outcome) == (ProblemKind.ORDER_UNKNOWN, UNKNOWN)
     assert "req-1" in problem.detail
     (found,) = await house.store.listing(unknown=True)
     assert f"orders forget {found.id}" in problem.detail
@@ -171,7 +171,7 @@ async def test_a_key_is_for_one_order(house: House) -> None:
     await house.order(b"k")
     for given in ({"content": b"2"}, {"method": b"PUT"}):
         problem = await house.refused(b"k", **given)
-        assert problem.kind is errors.ORDER_KEY_REUSED
+        assert problem.kind is ProblemKind.ORDER_KEY_REUSED
     await house.order(b"k", client="other")
     await house.order(b"l")
 
@@ -182,7 +182,7 @@ async def test_a_large_answer_is_told_of(house: House) -> None:
     await order.sent()
     await order.answered(Answer(200, b"", b"x" * (MAX_CONTENT + 1)))
     problem = await house.refused(b"k")
-    assert problem.kind is errors.ORDER_ANSWERED
+    assert problem.kind is ProblemKind.ORDER_ANSWERED
     assert "200" in problem.detail
     assert "req-1" in problem.detail
 
@@ -191,7 +191,7 @@ async def test_a_large_answer_is_told_of(house: House) -> None:
 async def test_a_key_that_is_none(house: House, key: tuple[bytes, ...]) -> None:
     """400, and the store is not asked."""
     problem = await house.refused(*key)
-    assert problem.kind is errors.ORDER_KEY
+    assert problem.kind is ProblemKind.ORDER_KEY
     assert house.store.calls == 0
 
 
@@ -239,7 +239,7 @@ async def test_what_cannot_be_recorded_is_not_sent(house: House) -> None:
     house.store.away = True
     problem = await house.refused(b"k")
     assert isinstance(problem, Failed)
-    assert (problem.kind, problem.outcome) == (errors.ORDER_STORE_AWAY, NOT_SENT)
+    assert (problem.kind, problem.outcome) == (ProblemKind.ORDER_STORE_AWAY, NOT_SENT)
     assert house.keeper.away == "The store is away. Wait for it."
     house.store.away = False
     await house.keeper.look_after()
@@ -266,7 +266,7 @@ async def test_an_answer_is_recorded_when_the_store_is_back(house: House) -> Non
     running = asyncio.create_task(house.keeper.run())
     await house.clock.settle()
     house.store.away = False
-    assert (await house.refused(b"k")).kind is errors.ORDER_IN_FLIGHT
+    assert (await house.refused(b"k")).kind is ProblemKind.ORDER_IN_FLIGHT
     await house.clock.advance(5)
     assert isinstance(await house.begin(b"k"), Replay)
     running.cancel()
@@ -356,7 +356,7 @@ async def test_an_answer_that_was_missed_is_given_once(guarded: House) -> None:
     await order.sent()
     order.left()
     await guarded.clock.settle()
-    assert (await guarded.refused()).kind is errors.ORDER_IN_FLIGHT
+    assert (await guarded.refused()).kind is ProblemKind.ORDER_IN_FLIGHT
     await order.answered(ANSWER)
     assert await guarded.begin() == Replay(201, ANSWER.fields, ANSWER.content or b"", "req-1")
     await guarded.order()
@@ -378,7 +378,7 @@ async def test_an_unknown_outcome_is_guarded_for_its_time(guarded: House) -> Non
     await order.sent()
     await order.unknown()
     problem = await guarded.refused()
-    assert (problem.kind, problem.outcome) == (errors.ORDER_UNKNOWN, UNKNOWN)
+    assert (problem.kind, problem.outcome) == (ProblemKind.ORDER_UNKNOWN, UNKNOWN)
     await guarded.clock.advance(60)
     await guarded.order()
 
@@ -389,7 +389,7 @@ async def test_what_is_abandoned_is_guarded(guarded: House) -> None:
     await order.sent()
     order.abandon(may_be_placed=True)
     await guarded.clock.settle()
-    assert (await guarded.refused()).kind is errors.ORDER_UNKNOWN
+    assert (await guarded.refused()).kind is ProblemKind.ORDER_UNKNOWN
 
 
 async def test_a_guarded_order_that_was_not_sent_leaves_nothing(guarded: House) -> None:

@@ -13,9 +13,9 @@ import pytest
 import proxy
 from proxy import faults
 from proxy.admin import headline
-from proxy.admin.calls import State
+from proxy.admin.calls import HeadlineState
 from proxy.admin.headline import CAUSES
-from proxy.errors import KINDS
+from proxy.problems import ProblemKind
 from proxy.tokens import codes, diagnosis
 from proxy.tokens.values import TokenState
 
@@ -137,7 +137,7 @@ def test_every_headline_has_words() -> None:
     """Each cause has a sentence, each state a title, each code, status and error its clause and its step."""
     told = {"token_failed", "renewal_failed"}  # by code or reason, as above
     assert {f"what.{cause}" for cause in CAUSES if cause not in told} == keys("what.")
-    assert {f"title.{state}" for state in State} <= keys("title.")
+    assert {f"title.{state}" for state in HeadlineState} <= keys("title.")
     names = {*codes.GATEWAY, *map(str, headline.BY_STATUS)}
     assert {f"meaning.{name}" for name in names} == keys("meaning.")
     steps = {*names, *headline._STEPS, "draining", "contended"}
@@ -154,7 +154,9 @@ def keys(family: str) -> set[str]:
 def test_every_way_in_which_a_request_fails_has_words(language: str) -> None:
     """The names of the proxy's own answers, their types of RFC 9209, and what clients do."""
     names = (
-        {kind.name for kind in KINDS} | {kind.proxy_error for kind in KINDS} | {"client_left", "client_slow"}
+        {kind.type for kind in ProblemKind}
+        | {kind.proxy_error for kind in ProblemKind}
+        | {"client_left", "client_slow"}
     )
     assert {name for name in names if f"error.{name}" not in WORDS[language]} == set()
 

@@ -29,7 +29,7 @@ import orjson
 
 from proxy.logs import AccessLog, LineWriter
 from proxy.sandbox.server import running
-from proxy.sandbox.state import Credentials, Sandbox
+from proxy.sandbox.state import Sandbox, SandboxCredentials
 from tests.gateway.upstream import Drip
 from tests.ports import held_port
 from tests.reliability.house import CREDENTIALS, HOUR, House, house_of
@@ -371,7 +371,7 @@ async def scene_of(lab: Lab, *, tls: bool = False, **changes: Any) -> AsyncItera
         return 0.0 if house is None else house.clock.now()
 
     sandbox = Sandbox(
-        Credentials(
+        SandboxCredentials(
             CREDENTIALS.client_id,
             CREDENTIALS.client_secret.reveal(),
             CREDENTIALS.username,

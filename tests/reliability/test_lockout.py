@@ -13,7 +13,7 @@ import yaml
 from proxy import settings
 from proxy.errors import CredentialsRefused
 from proxy.rotation import Configuration, Rotation
-from proxy.tokens.policy import REFUSED_PAUSES
+from proxy.tokens.timing import REFUSED_PAUSES
 from proxy.tokens.values import Credentials
 from tests.gateway.client import order, until
 from tests.gateway.upstream import Act, reply

@@ -16,8 +16,7 @@ from structlog.testing import capture_logs
 from proxy.admin.metrics import Metrics
 from proxy.network.dialer import Dialer
 from proxy.sandbox.server import running
-from proxy.sandbox.state import Credentials as SandboxCredentials
-from proxy.sandbox.state import Sandbox
+from proxy.sandbox.state import Sandbox, SandboxCredentials
 from proxy.settings import Origin
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy import errors
 from proxy.clients.rates import Rates
 from proxy.errors import Failed
 from proxy.pacing import Pacer
+from proxy.problems import ProblemKind
 from tests.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ async def test_a_call_that_would_wait_too_long_is_refused_on_arrival() -> None:
     await lines.come(*["batch"] * 5)
     assert [name for name, _ in lines.refused] == ["batch", "batch"]
     error = lines.refused[0][1]
-    assert (error.kind, error.kind.status, error.outcome) == (errors.CLIENT_RATE, 429, "not_sent")
+    assert (error.kind, error.kind.status, error.outcome) == (ProblemKind.CLIENT_RATE, 429, "not_sent")
     assert error.retry_after == pytest.approx(3)
     await lines.come("shop")
     assert lines.starts[-1] == ("shop", 0.0)
@@ -127,7 +127,7 @@ async def test_the_waits_in_both_lines_are_bounded_together() -> None:
     await lines.come("batch", "batch")
     await lines.come("shop", "shop", "shop")  # they take the turns of the next 3 s
     await lines.clock.advance(60)
-    assert [(name, error.kind) for name, error in lines.refused] == [("batch", errors.PACED)]
+    assert [(name, error.kind) for name, error in lines.refused] == [("batch", ProblemKind.PACED)]
     assert len(lines.starts) == 4
     await lines.end()
 
@@ -136,7 +136,7 @@ async def test_a_full_line_of_all_calls_costs_a_client_no_turn() -> None:
     """A call that the line of all calls refuses on arrival leaves its client's own turn to the next one."""
     lines = Lines(total=1, max_wait=1, rates={"batch": 0.5})
     await lines.come(None, None, "batch")
-    assert [(name, error.kind) for name, error in lines.refused] == [("batch", errors.PACED)]
+    assert [(name, error.kind) for name, error in lines.refused] == [("batch", ProblemKind.PACED)]
     await lines.clock.advance(2)
     await lines.come("batch")
     assert lines.starts[-1] == ("batch", 2.0)

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pytest
 
-from proxy import errors
 from proxy.clients.roster import Roster
-from proxy.errors import Kind, Problem
+from proxy.errors import Problem
 from proxy.forward import policy
+from proxy.problems import ProblemKind
 from proxy.settings import Settings, judge
 from tests.clock import FakeClock
 
@@ -97,19 +97,19 @@ RULES: Final = policy.Rules.of(SETTINGS)
 
 def expected(
     key: str | None, certificate: str | None, path: set[str] | None, method: set[str], beyond: set[str]
-) -> Kind | None:
+) -> ProblemKind | None:
     """Say what the tables mean: the kind of the refusal, None for a call that is forwarded."""
     who = certificate if key == "" else key
     if who is None:
-        return errors.CLIENT_KEY
+        return ProblemKind.CLIENT_KEY
     if path is None:
-        return errors.PATH_NOT_ALLOWED
+        return ProblemKind.PATH_NOT_ALLOWED
     if who not in path or who not in method:
-        return errors.CLIENT_RIGHTS
-    return errors.CLIENT_RATE if who in beyond else None
+        return ProblemKind.CLIENT_RIGHTS
+    return ProblemKind.CLIENT_RATE if who in beyond else None
 
 
-async def got(key: bytes, certificate: str, path: bytes, method: bytes, before: int) -> Kind | None:
+async def got(key: bytes, certificate: str, path: bytes, method: bytes, before: int) -> ProblemKind | None:
     """Make the call as the listener and the forwarder do; give the kind of the refusal."""
     roster = Roster(SETTINGS, FakeClock(), bytes(32))
     head = policy.parse(b"%b %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, path, key), RULES)
@@ -135,7 +135,12 @@ def test_the_tables_have_every_outcome() -> None:
         expected(KEYS[key], CERTIFICATES[certificate], PATHS[path], METHODS[method], BEFORE[before])
         for key, certificate, path, method, before in COMBINATIONS
     }
-    refusals = {errors.CLIENT_KEY, errors.PATH_NOT_ALLOWED, errors.CLIENT_RIGHTS, errors.CLIENT_RATE}
+    refusals = {
+        ProblemKind.CLIENT_KEY,
+        ProblemKind.PATH_NOT_ALLOWED,
+        ProblemKind.CLIENT_RIGHTS,
+        ProblemKind.CLIENT_RATE,
+    }
     assert outcomes == {None, *refusals}
     assert len(COMBINATIONS) == 720
 

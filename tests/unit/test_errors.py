@@ -19,6 +19,7 @@ from proxy.errors import (
     TokenError,
     TokenUnavailable,
 )
+from proxy.problems import ProblemKind
 
 #: The statuses of the contract's table.
 OF_REFUSALS = {400, 403, 405, 408, 409, 411, 413, 414, 417, 421, 422, 431, 501, 505}
@@ -40,10 +41,10 @@ def test_the_tree() -> None:
     assert {error: error.__base__ for error in tree} == tree
 
 
-@pytest.mark.parametrize("kind", errors.KINDS, ids=lambda kind: f"{kind.name}-{kind.proxy_error}")
-def test_every_kind_can_be_told_to_people_and_machines(kind: errors.Kind) -> None:
+@pytest.mark.parametrize("kind", ProblemKind, ids=lambda kind: f"{kind.type}-{kind.proxy_error}")
+def test_every_kind_can_be_told_to_people_and_machines(kind: ProblemKind) -> None:
     """A name for a URL, a known status, a title that is a clause, an error type of RFC 9209's form."""
-    assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", kind.name)
+    assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", kind.type)
     assert HTTPStatus(kind.status)
     assert kind.status in OF_REFUSALS | OF_FAILURES
     assert re.fullmatch(r"[A-Z].*[^.!]", kind.title)
@@ -53,21 +54,21 @@ def test_every_kind_can_be_told_to_people_and_machines(kind: errors.Kind) -> Non
 def test_a_name_stands_for_one_status() -> None:
     """Kinds that share a name share the status too, and the section of the troubleshooting guide."""
     statuses: dict[str, set[int]] = {}
-    for kind in errors.KINDS:
-        statuses.setdefault(kind.name, set()).add(kind.status)
+    for kind in ProblemKind:
+        statuses.setdefault(kind.type, set()).add(kind.status)
     assert all(len(found) == 1 for found in statuses.values())
-    assert len({(kind.name, kind.proxy_error) for kind in errors.KINDS}) == len(errors.KINDS)
+    assert len({(kind.type, kind.proxy_error) for kind in ProblemKind}) == len(ProblemKind)
+
+
+def test_what_refuses_a_request_is_told_from_what_could_not_forward_it() -> None:
+    """By the status, except that 429 answers a request that may pass, but not now."""
+    for kind in ProblemKind:
+        assert kind.is_refusal == (kind.status in OF_REFUSALS)
 
 
 def test_the_statuses_of_the_contract_are_all_there() -> None:
     """Each status that is promised has a kind."""
-    assert {kind.status for kind in errors.KINDS} == OF_REFUSALS | OF_FAILURES
-
-
-def test_a_kind_does_not_change() -> None:
-    """Kinds are constants."""
-    with pytest.raises(AttributeError):
-        errors.MALFORMED.status = 200  # type: ignore[misc]
+    assert {kind.status for kind in ProblemKind} == OF_REFUSALS | OF_FAILURES
 
 
 def test_a_configuration_error_tells_all_problems() -> None:
@@ -93,9 +94,9 @@ def test_a_token_error_says_why(kind: type[TokenError]) -> None:
 
 def test_a_refusal_has_no_outcome() -> None:
     """Nothing was to be forwarded, so nothing is said of what the API may have done."""
-    error = Refused(errors.MALFORMED, "The request has no Host.")
+    error = Refused(ProblemKind.MALFORMED, "The request has no Host.")
     assert (error.kind, error.detail, error.outcome, error.retry_after) == (
-        errors.MALFORMED,
+        ProblemKind.MALFORMED,
         "The request has no Host.",
         None,
         None,
@@ -106,6 +107,6 @@ def test_a_refusal_has_no_outcome() -> None:
 @pytest.mark.parametrize("outcome", [errors.NOT_SENT, errors.UNKNOWN])
 def test_a_failure_has_an_outcome(outcome: errors.Outcome) -> None:
     """It says whether the API may have acted, and when to try again if that is known."""
-    error = Failed(errors.NO_TOKEN, "x", outcome=outcome, retry_after=1.5)
+    error = Failed(ProblemKind.NO_TOKEN, "x", outcome=outcome, retry_after=1.5)
     assert (error.outcome, error.retry_after) == (outcome, 1.5)
-    assert Failed(errors.NO_TOKEN, "x", outcome=outcome).retry_after is None
+    assert Failed(ProblemKind.NO_TOKEN, "x", outcome=outcome).retry_after is None

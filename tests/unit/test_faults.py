@@ -9,9 +9,10 @@ from typing import Final
 
 import pytest
 
-from proxy import errors, faults
+from proxy import faults
 from proxy.errors import CredentialsRefused, TokenUnavailable
 from proxy.faults import API, COMPANY_PROXY, TOKEN_ENDPOINT, explain
+from proxy.problems import ProblemKind
 
 HOP = "proxy.example:3128"
 
@@ -50,25 +51,30 @@ FAULTS_OF_THE_PROXY: Final[tuple[OSError, ...]] = (
 @pytest.mark.parametrize(
     ("error", "reason", "kind", "says"),
     [
-        (TimeoutError(), "timeout", errors.CONNECT_TIMEOUT, "The API did not accept a connection in time."),
-        (socket.gaierror(socket.EAI_AGAIN, ""), "dns", errors.DNS, "The name server did not answer"),
-        (socket.gaierror(socket.EAI_NONAME, ""), "dns", errors.DNS, "could not be resolved"),
-        (UnicodeError("label too long"), "dns", errors.DNS, "could not be resolved"),
-        (ConnectionRefusedError(), "connect", errors.REFUSED, "The API refused the connection."),
-        (ConnectionResetError(), "reset", errors.TERMINATED, "broke off before it was ready"),
-        (OSError(errno.EHOSTUNREACH, ""), "connect", errors.UNROUTABLE, "No route to host"),
-        (OSError("Multiple exceptions"), "connect", errors.UNROUTABLE, "none of its addresses"),
-        (OSError(errno.EMFILE, ""), "connect", errors.UNROUTABLE, "no file descriptors left"),
-        (ssl.SSLError(1, ""), "tls", errors.TLS, "speaks no TLS"),
-        (distrust(10), "tls", errors.CERTIFICATE, "it has expired"),
-        (distrust(9), "tls", errors.CERTIFICATE, "it is not valid yet"),
-        (distrust(20), "tls", errors.CERTIFICATE, "an authority that is not known here"),
-        (distrust(62), "tls", errors.CERTIFICATE, "it is not for the host in upstream.url"),
-        (distrust(79, "invalid {CA}"), "tls", errors.CERTIFICATE, "not trusted: invalid (CA)."),
+        (
+            TimeoutError(),
+            "timeout",
+            ProblemKind.CONNECT_TIMEOUT,
+            "The API did not accept a connection in time.",
+        ),
+        (socket.gaierror(socket.EAI_AGAIN, ""), "dns", ProblemKind.DNS, "The name server did not answer"),
+        (socket.gaierror(socket.EAI_NONAME, ""), "dns", ProblemKind.DNS, "could not be resolved"),
+        (UnicodeError("label too long"), "dns", ProblemKind.DNS, "could not be resolved"),
+        (ConnectionRefusedError(), "connect", ProblemKind.REFUSED, "The API refused the connection."),
+        (ConnectionResetError(), "reset", ProblemKind.TERMINATED, "broke off before it was ready"),
+        (OSError(errno.EHOSTUNREACH, ""), "connect", ProblemKind.UNROUTABLE, "No route to host"),
+        (OSError("Multiple exceptions"), "connect", ProblemKind.UNROUTABLE, "none of its addresses"),
+        (OSError(errno.EMFILE, ""), "connect", ProblemKind.UNROUTABLE, "no file descriptors left"),
+        (ssl.SSLError(1, ""), "tls", ProblemKind.TLS, "speaks no TLS"),
+        (distrust(10), "tls", ProblemKind.CERTIFICATE, "it has expired"),
+        (distrust(9), "tls", ProblemKind.CERTIFICATE, "it is not valid yet"),
+        (distrust(20), "tls", ProblemKind.CERTIFICATE, "an authority that is not known here"),
+        (distrust(62), "tls", ProblemKind.CERTIFICATE, "it is not for the host in upstream.url"),
+        (distrust(79, "invalid {CA}"), "tls", ProblemKind.CERTIFICATE, "not trusted: invalid (CA)."),
     ],
 )
 def test_each_exception_has_its_meaning(
-    error: OSError | UnicodeError, reason: str, kind: errors.Kind, says: str
+    error: OSError | UnicodeError, reason: str, kind: ProblemKind, says: str
 ) -> None:
     """A reason for log and metrics, a kind of answer, and a sentence."""
     fault = explain(error)
@@ -90,7 +96,7 @@ def test_one_fault_is_told_alike_of_each_peer(error: OSError) -> None:
     assert tunnel.reason == f"company_proxy_{fault.reason}"
 
 
-@pytest.mark.parametrize("error", FAULTS_OF_THE_PROXY, ids=lambda error: error.fault.kind.name)
+@pytest.mark.parametrize("error", FAULTS_OF_THE_PROXY, ids=lambda error: error.fault.kind.type)
 def test_a_fault_of_the_companys_proxy_names_the_next_hop(error: faults.TunnelError) -> None:
     """The answer is `not_sent`, of a kind of its own, and says which proxy it was about."""
     failed = faults.connect_failure(error)

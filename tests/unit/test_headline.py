@@ -10,9 +10,9 @@ import pytest
 
 from proxy.admin import calls as module
 from proxy.admin import headline as headlines
-from proxy.admin.calls import FAULTS, Calls, State
+from proxy.admin.calls import FAULTS, Calls, HeadlineState
 from proxy.admin.headline import CAUSES, Headline, Since, judge
-from proxy.errors import KINDS, Kind
+from proxy.problems import ProblemKind
 from proxy.records import Record
 from proxy.tokens import codes
 from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
@@ -69,7 +69,7 @@ class Desk:
         return judge(token, finding, times, draining=draining, any_good=self.calls.any_good)
 
 
-def states(desk: Desk, records: Iterable[Record]) -> list[State]:
+def states(desk: Desk, records: Iterable[Record]) -> list[HeadlineState]:
     """Give the state after each of the calls."""
     return [desk.get(record).headline().state for record in records]
 
@@ -81,7 +81,7 @@ def test_every_call_refused_is_not_working() -> None:
     """45 of 45 calls answered 401 with 40103: code, meaning, next step, since when, and how many."""
     desk = Desk().get(bad(401, "40103"), times=45)
     found = desk.headline()
-    assert found.state is State.NOT_WORKING
+    assert found.state is HeadlineState.NOT_WORKING
     assert found.text == (
         "Not working. Telenor answers every call with 401, code 40103: no API product found. "
         "Add the Mobile Subscription Order API to the app in the developer portal."
@@ -94,7 +94,7 @@ def test_every_call_refused_is_not_working() -> None:
 def test_each_code_in_a_row_has_its_meaning_and_next_step(code: str, known: codes.GatewayCode) -> None:
     """Whatever Telenor's gateway refuses; a 400 is the application's own content, so the way is good."""
     found = Desk().get(bad(known.status, code), times=5).headline()
-    assert found.state is (State.IMPAIRED if known.status == 400 else State.NOT_WORKING)
+    assert found.state is (HeadlineState.IMPAIRED if known.status == 400 else HeadlineState.NOT_WORKING)
     assert f"{known.status}, code {code}: {known.meaning}." in found.what
     assert found.step == known.step
     assert (found.why, found.todo) == (code, code)
@@ -104,7 +104,7 @@ def test_each_code_in_a_row_has_its_meaning_and_next_step(code: str, known: code
 def test_a_status_in_a_row_is_not_working_without_a_code(status: int) -> None:
     """With fitting words and a next step."""
     found = Desk().get(bad(status), times=3).headline()
-    assert found.state is State.NOT_WORKING
+    assert found.state is HeadlineState.NOT_WORKING
     assert found.what.startswith(f"Telenor answers every call with {status}: ")
     assert found.step
 
@@ -120,7 +120,7 @@ def test_a_code_that_nobody_knows_is_not_repeated() -> None:
 def test_calls_without_an_answer_in_a_row_are_not_working(error: str) -> None:
     """Each way in which a call fails has a clause and a step."""
     found = Desk().get(bad(502, error=error), times=3).headline()
-    assert found.state is State.NOT_WORKING
+    assert found.state is HeadlineState.NOT_WORKING
     assert found.cause == "fails.all"
     assert found.what.startswith("Every call fails: ")
     assert found.step
@@ -129,43 +129,47 @@ def test_calls_without_an_answer_in_a_row_are_not_working(error: str) -> None:
 
 def test_one_call_tells_enough_of_what_every_next_one_meets_too() -> None:
     """Connection refused is that; a slow answer is not."""
-    assert Desk().get(bad(502, error="connection_refused")).headline().state is State.NOT_WORKING
-    assert Desk().get(bad(504, error="http_response_timeout")).headline().state is State.IMPAIRED
+    assert Desk().get(bad(502, error="connection_refused")).headline().state is HeadlineState.NOT_WORKING
+    assert Desk().get(bad(504, error="http_response_timeout")).headline().state is HeadlineState.IMPAIRED
 
 
 def test_two_calls_are_an_accident() -> None:
     """Three are not."""
-    assert states(Desk(), [bad(503)] * 3) == [State.IMPAIRED, State.IMPAIRED, State.NOT_WORKING]
+    assert states(Desk(), [bad(503)] * 3) == [
+        HeadlineState.IMPAIRED,
+        HeadlineState.IMPAIRED,
+        HeadlineState.NOT_WORKING,
+    ]
 
 
 def test_a_busy_proxy_has_unlucky_calls() -> None:
     """Right after good calls it takes a longer row, or half a minute without one."""
     desk = Desk().get(GOOD, times=40, apart=0.1).get(bad(503), times=4, apart=0.1)
-    assert desk.headline().state is State.IMPAIRED
-    assert desk.wait(31).headline().state is State.NOT_WORKING
+    assert desk.headline().state is HeadlineState.IMPAIRED
+    assert desk.wait(31).headline().state is HeadlineState.NOT_WORKING
     desk = Desk().get(GOOD, times=40, apart=0.1).get(bad(503), times=10, apart=0.1)
-    assert desk.headline().state is State.NOT_WORKING
+    assert desk.headline().state is HeadlineState.NOT_WORKING
 
 
 def test_one_success_ends_not_working() -> None:
     """At once in part, and whole when ten calls or five minutes went well."""
     desk = Desk().get(bad(401, "40103"), times=44).get(GOOD)
     found = desk.headline()
-    assert found.state is State.IMPAIRED
+    assert found.state is HeadlineState.IMPAIRED
     assert found.what == "Telenor answers some of the calls with 401, code 40103: no API product found."
     assert (found.failed, found.calls) == (44, 45)
-    assert desk.get(GOOD, times=9).headline().state is State.WORKING
+    assert desk.get(GOOD, times=9).headline().state is HeadlineState.WORKING
     desk = Desk().get(bad(401, "40103"), times=44).get(GOOD)
     recovered = desk.clock.wall()
-    assert desk.wait(301).headline().state is State.WORKING
+    assert desk.wait(301).headline().state is HeadlineState.WORKING
     assert desk.headline().since == recovered
 
 
 def test_a_row_of_refusals_stands_until_a_call_goes_through() -> None:
     """Hours later nothing has changed by itself. What passes by itself may have, and nobody knows."""
-    assert Desk().get(bad(401, "40103"), times=3).wait(7200).headline().state is State.NOT_WORKING
-    assert Desk().get(bad(429, "42901"), times=3).wait(7200).headline().state is State.IMPAIRED
-    assert Desk().get(bad(503), times=3).wait(7200).headline().state is State.IMPAIRED
+    assert Desk().get(bad(401, "40103"), times=3).wait(7200).headline().state is HeadlineState.NOT_WORKING
+    assert Desk().get(bad(429, "42901"), times=3).wait(7200).headline().state is HeadlineState.IMPAIRED
+    assert Desk().get(bad(503), times=3).wait(7200).headline().state is HeadlineState.IMPAIRED
 
 
 def test_the_usual_fault_is_told() -> None:
@@ -179,15 +183,15 @@ def test_the_usual_fault_is_told() -> None:
 
 def test_faults_among_good_calls_are_impaired() -> None:
     """From a tenth of the last calls on; one in fifty is no news once the next went well."""
-    assert Desk().get(*[GOOD] * 8, bad(503), times=3).get(GOOD).headline().state is State.IMPAIRED
-    assert Desk().get(*[GOOD] * 30, bad(503), GOOD).headline().state is State.WORKING
+    assert Desk().get(*[GOOD] * 8, bad(503), times=3).get(GOOD).headline().state is HeadlineState.IMPAIRED
+    assert Desk().get(*[GOOD] * 30, bad(503), GOOD).headline().state is HeadlineState.WORKING
 
 
 def test_faults_are_forgotten_with_the_window() -> None:
     """Nothing is said of what was a quarter of an hour ago, if calls go well."""
     desk = Desk().get(bad(503), GOOD, times=3)
-    assert desk.headline().state is State.IMPAIRED
-    assert desk.wait(901).get(GOOD).headline().state is State.WORKING
+    assert desk.headline().state is HeadlineState.IMPAIRED
+    assert desk.wait(901).get(GOOD).headline().state is HeadlineState.WORKING
 
 
 @pytest.mark.parametrize(
@@ -196,39 +200,41 @@ def test_faults_are_forgotten_with_the_window() -> None:
 def test_answers_about_one_call_change_nothing(record: Record) -> None:
     """A wrong number, a missing page, a conflict: the application's business, as long as others succeed."""
     desk = Desk()
-    assert set(states(desk, [GOOD, record, record, record, GOOD] * 20)) == {State.WORKING}
+    assert set(states(desk, [GOOD, record, record, record, GOOD] * 20)) == {HeadlineState.WORKING}
 
 
 @pytest.mark.parametrize("record", [bad(404), bad(401, "40104")])
 def test_they_are_news_when_there_is_nothing_else(record: Record) -> None:
     """In a row from the start, or in a very long one."""
-    assert Desk().get(record, times=3).headline().state is State.NOT_WORKING
-    assert Desk().get(GOOD).get(record, times=19).headline().state is State.WORKING
-    assert Desk().get(GOOD).get(record, times=20).headline().state is State.NOT_WORKING
+    assert Desk().get(record, times=3).headline().state is HeadlineState.NOT_WORKING
+    assert Desk().get(GOOD).get(record, times=19).headline().state is HeadlineState.WORKING
+    assert Desk().get(GOOD).get(record, times=20).headline().state is HeadlineState.NOT_WORKING
 
 
 def test_only_content_turned_down_is_impaired() -> None:
     """Telenor takes the token, and no order of this application."""
     desk = Desk().get(bad(422), times=3)
     assert desk.headline().cause == "answers.content"
-    assert desk.headline().state is State.IMPAIRED
-    assert desk.get(GOOD).headline().state is State.WORKING
+    assert desk.headline().state is HeadlineState.IMPAIRED
+    assert desk.get(GOOD).headline().state is HeadlineState.WORKING
 
 
 def test_an_answer_about_content_ends_a_row() -> None:
     """Whoever is told that the order is wrong was let in."""
-    assert Desk().get(bad(401, "40103"), times=5).get(bad(422)).headline().state is not State.NOT_WORKING
+    assert (
+        Desk().get(bad(401, "40103"), times=5).get(bad(422)).headline().state is not HeadlineState.NOT_WORKING
+    )
 
 
 def test_only_refusals_of_the_proxy_are_impaired() -> None:
     """An application with a wrong key gets nothing done; beside calls that are forwarded it is no news."""
     refused = GOOD._replace(status=403, error="client-key", refused=True)
     found = Desk().get(refused, times=3).headline()
-    assert found.state is State.IMPAIRED
+    assert found.state is HeadlineState.IMPAIRED
     assert found.cause == "fails.refused"
     assert "client key is missing or wrong" in found.what
-    assert Desk().get(GOOD).get(refused, times=30).headline().state is State.WORKING
-    assert Desk().get(refused, times=3).wait(901).headline().state is State.WORKING
+    assert Desk().get(GOOD).get(refused, times=30).headline().state is HeadlineState.WORKING
+    assert Desk().get(refused, times=3).wait(901).headline().state is HeadlineState.WORKING
     paced = bad(429, error="http_request_denied")
     step = Desk().get(paced, times=3).headline().step  # the error is the same with a client's own rate
     assert "pacing.requests_per_second" in step
@@ -236,12 +242,12 @@ def test_only_refusals_of_the_proxy_are_impaired() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if kind.is_company_proxy], ids=lambda kind: kind.name
+    "kind", [kind for kind in ProblemKind if kind.is_company_proxy], ids=lambda kind: kind.type
 )
-def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: Kind) -> None:
+def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: ProblemKind) -> None:
     """Every next call meets it too; the step names the proxy or its settings, not Telenor."""
     found = Desk().get(bad(kind.status, error=kind.word)).headline()
-    assert (found.state, found.cause, found.error) == (State.NOT_WORKING, "fails.all", kind.name)
+    assert (found.state, found.cause, found.error) == (HeadlineState.NOT_WORKING, "fails.all", kind.type)
     assert "the company's proxy" in found.what
     assert "proxy" in found.step
     assert "Telenor" not in found.text
@@ -257,9 +263,9 @@ def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: Kind) -> None:
 )
 def test_what_tells_nothing_of_the_api_changes_nothing(record: Record) -> None:
     """Clients that leave, and calls without a token: neither begins a row nor ends one."""
-    assert Desk().get(record, times=30).headline().state is State.WORKING
+    assert Desk().get(record, times=30).headline().state is HeadlineState.WORKING
     found = Desk().get(bad(401, "40103"), times=3).get(record, times=5).headline()
-    assert (found.state, found.failed) == (State.NOT_WORKING, 3)
+    assert (found.state, found.failed) == (HeadlineState.NOT_WORKING, 3)
 
 
 def test_memory_does_not_grow() -> None:
@@ -289,7 +295,7 @@ def test_without_a_token_nothing_works() -> None:
     desk = Desk().get(bad(503), times=5)
     found = desk.headline(token(state=TokenState.EXPIRED, last_failure=FAILURE), token_failing=5.0)
     assert found.text == "Not working. The username is wrong. Look there."
-    assert (found.state, found.since, found.code) == (State.NOT_WORKING, 5.0, "20")
+    assert (found.state, found.since, found.code) == (HeadlineState.NOT_WORKING, 5.0, "20")
     assert desk.headline(token(state=TokenState.EMPTY, last_failure=FAILURE)).since == 7.0
 
 
@@ -297,7 +303,7 @@ def test_a_token_that_cannot_be_renewed_is_impaired() -> None:
     """As long as it lasts; calls that fail matter more, if all do."""
     status = token(state=TokenState.STALE, last_failure=FAILURE)
     assert Desk().get(GOOD).headline(status).cause == "renewal_failed"
-    assert Desk().get(GOOD).headline(status).state is State.IMPAIRED
+    assert Desk().get(GOOD).headline(status).state is HeadlineState.IMPAIRED
     assert Desk().get(bad(503), times=2).headline(status).cause == "renewal_failed"
     assert Desk().get(bad(503), times=3).headline(status).cause == "answers.all"
 
@@ -307,7 +313,7 @@ def test_two_programs_on_one_machine_user_are_not_working() -> None:
     fight = {"contended": True, "contended_since": 9.0}
     for status in (token(**fight), token(**fight, state=TokenState.EMPTY)):
         found = Desk().get(GOOD, bad(401), times=5).headline(status)
-        assert (found.state, found.cause, found.since) == (State.NOT_WORKING, "contended", 9.0)
+        assert (found.state, found.cause, found.since) == (HeadlineState.NOT_WORKING, "contended", 9.0)
         assert "another program logs in with the same machine user" in found.what
 
 
@@ -320,7 +326,7 @@ def test_waiting_for_a_token_is_impaired() -> None:
 def test_the_end_comes_first() -> None:
     """A proxy that shuts down serves no new calls, whatever else is the matter."""
     found = Desk().get(bad(503), times=5).headline(token(contended=True), draining=True)
-    assert (found.state, found.cause) == (State.IMPAIRED, "draining")
+    assert (found.state, found.cause) == (HeadlineState.IMPAIRED, "draining")
 
 
 def test_words_of_a_failure_that_may_hold_anything_are_no_label() -> None:
@@ -333,8 +339,8 @@ def test_words_of_a_failure_that_may_hold_anything_are_no_label() -> None:
 def test_every_headline_is_one_of_the_list() -> None:
     """Each has a cause of the list, a title and whole sentences; every kind of refusal has its clause."""
     found = [
-        Desk().get(bad(kind.status, error=kind.name)._replace(refused=True), times=3).headline()
-        for kind in KINDS
+        Desk().get(bad(kind.status, error=kind.type)._replace(refused=True), times=3).headline()
+        for kind in ProblemKind
     ]
     found += [Desk().get(bad(status), times=3).headline() for status in range(400, 600)]
     for each in found:

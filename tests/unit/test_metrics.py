@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy import errors, faults, tokens
+from proxy import faults, tokens
 from proxy.admin.metrics import Metrics
 from proxy.forward.policy import METHODS, SAFE_METHODS
+from proxy.problems import ProblemKind
 from proxy.records import Record
 from proxy.tokens.values import Cause
 
@@ -48,13 +49,6 @@ def series(metrics: Metrics) -> set[tuple[str, ...]]:
     }
 
 
-def is_refusal(kind: errors.Kind) -> bool:
-    """Whether the proxy turns requests down with it; the one below 500 that is no refusal is the answer to a call over the set rate."""
-    return kind not in {errors.CLIENT_RATE, errors.PACED} and (
-        kind.status < 500 or kind in {errors.METHOD_UNKNOWN, errors.VERSION}
-    )
-
-
 def reasons() -> set[str]:
     """Return the reason of every `TokenError` that the package raises, except those that hold a number."""
     found = set()
@@ -84,9 +78,9 @@ def everything() -> Metrics:
     metrics(RECORD._replace(status=0, error="client_left", attempts=2, token_seconds=0.5))
     metrics(RECORD._replace(status=401, code="made-up"))
     metrics(RECORD._replace(status=451))
-    for kind in errors.KINDS:
-        refused = is_refusal(kind)
-        error = kind.name if refused else kind.word
+    for kind in ProblemKind:
+        refused = kind.is_refusal
+        error = kind.type if refused else kind.word
         metrics(RECORD._replace(status=kind.status, error=error, refused=refused, outcome="unknown"))
     for cause in get_args(Cause):
         metrics.renewed(cause, 0.3)
@@ -222,10 +216,11 @@ def test_every_way_to_be_refused_or_to_fail_is_there_from_the_start() -> None:
     """A count of 0 for each kind, and for what clients do, so that an alert hears of the first one; and no count for what cannot be."""
     metrics = Metrics()
     refused = {
-        ("telenor_proxy_refused_requests_total", f"reason={kind.name}")
-        for kind in filter(is_refusal, errors.KINDS)
+        ("telenor_proxy_refused_requests_total", f"reason={kind.type}")
+        for kind in ProblemKind
+        if kind.is_refusal
     }
-    errors_told = {kind.word for kind in errors.KINDS if not is_refusal(kind)} | {
+    errors_told = {kind.word for kind in ProblemKind if not kind.is_refusal} | {
         "client_left",
         "client_slow",
     }

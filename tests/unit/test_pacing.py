@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy import errors
 from proxy.errors import Failed
 from proxy.pacing import LATE_TIMER, Pacer
+from proxy.problems import ProblemKind
 from tests.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ async def test_who_would_wait_too_long_is_refused_on_arrival() -> None:
     await line.come("now", "in 1 s", "in 2 s", "in 3 s", "also in 3 s")
     assert set(line.refused) == {"in 3 s", "also in 3 s"}
     error = line.refused["in 3 s"]
-    assert (error.kind, error.kind.status, error.outcome) == (errors.PACED, 429, "not_sent")
+    assert (error.kind, error.kind.status, error.outcome) == (ProblemKind.PACED, 429, "not_sent")
     assert error.retry_after == pytest.approx(3)
     await line.clock.advance(60)
     assert line.starts == [("now", 0.0), ("in 1 s", 1.0), ("in 2 s", 2.0)]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy import errors
 from proxy.clients.register import Entry, Register
 from proxy.errors import Refused
 from proxy.forward import policy
+from proxy.problems import ProblemKind
 from proxy.secret import Secret
 from proxy.settings import judge
 
@@ -65,7 +65,7 @@ def refusal(
     host: bytes = b"Host: localhost\r\n",
     line: bytes = b"POST /a/ HTTP/1.1",
     register: Register = OPEN,
-) -> errors.Kind:
+) -> ProblemKind:
     """Return the kind of refusal that a request with these fields gets."""
     with pytest.raises(Refused) as caught:
         judged(fields, given, host=host, line=line, register=register)
@@ -105,7 +105,7 @@ def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
 )
 def test_another_host_is_misdirected(host: bytes) -> None:
     """A name that is not on the list, spelled the same, gets 421: so a page whose name was pointed here (DNS rebinding) gets nothing."""
-    assert refusal(host=b"Host: %b\r\n" % host) is errors.HOST_NOT_ALLOWED
+    assert refusal(host=b"Host: %b\r\n" % host) is ProblemKind.HOST_NOT_ALLOWED
     assert judged(given=ANY_HOST, host=b"Host: %b\r\n" % host).target
 
 
@@ -146,8 +146,8 @@ def test_another_host_is_misdirected(host: bytes) -> None:
 )
 def test_a_host_that_is_no_host_is_malformed(host: bytes) -> None:
     """One Host field with a name or an address and perhaps a port, even where every host is allowed."""
-    assert refusal(host=host) is errors.MALFORMED
-    assert refusal(host=host, given=ANY_HOST) is errors.MALFORMED
+    assert refusal(host=host) is ProblemKind.MALFORMED
+    assert refusal(host=host, given=ANY_HOST) is ProblemKind.MALFORMED
 
 
 def test_http_1_0_may_do_without_host() -> None:
@@ -155,15 +155,15 @@ def test_http_1_0_may_do_without_host() -> None:
     line = b"GET /a/ HTTP/1.0"
     assert judged(host=b"", line=line).target
     assert judged(line=line).target
-    assert refusal(host=b"Host: evil.example\r\n", line=line) is errors.HOST_NOT_ALLOWED
-    assert refusal(host=b"Host: a\r\nHost: a\r\n", line=line) is errors.MALFORMED
+    assert refusal(host=b"Host: evil.example\r\n", line=line) is ProblemKind.HOST_NOT_ALLOWED
+    assert refusal(host=b"Host: a\r\nHost: a\r\n", line=line) is ProblemKind.MALFORMED
 
 
 def test_the_listed_hosts_are_those_of_the_settings() -> None:
     """`listen.allowed_hosts` is the list; a star in it lets every name in."""
     own = rules(allowed_hosts=["proxy.internal"])
     assert judged(given=own, host=b"Host: proxy.internal:1\r\n").target
-    assert refusal(given=own) is errors.HOST_NOT_ALLOWED
+    assert refusal(given=own) is ProblemKind.HOST_NOT_ALLOWED
     assert judged(given=rules(allowed_hosts=["proxy.internal", "*"]), host=b"Host: x\r\n").target
 
 
@@ -197,7 +197,7 @@ def test_the_listed_hosts_are_those_of_the_settings() -> None:
 def test_what_a_web_page_sends_is_refused(fields: bytes) -> None:
     """Whatever marks a request as a page's, its preflight included, is reason to refuse; no method and no site is excepted."""
     for line in (b"POST /a/ HTTP/1.1", b"GET /a/ HTTP/1.1", b"OPTIONS /a/ HTTP/1.1", b"GET /a/ HTTP/1.0"):
-        assert refusal(fields, line=line) is errors.BROWSER
+        assert refusal(fields, line=line) is ProblemKind.BROWSER
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def test_with_the_key_a_client_passes() -> None:
 )
 def test_without_the_key_no_client_passes(fields: bytes) -> None:
     """Missing, wrong, nearly right, twice, or in another place: 403, in every version of HTTP."""
-    assert refusal(fields, register=KEYED) is errors.CLIENT_KEY
-    assert refusal(fields, register=KEYED, line=b"POST /a/ HTTP/1.0") is errors.CLIENT_KEY
+    assert refusal(fields, register=KEYED) is ProblemKind.CLIENT_KEY
+    assert refusal(fields, register=KEYED, line=b"POST /a/ HTTP/1.0") is ProblemKind.CLIENT_KEY
 
 
 def test_the_key_is_shown_by_no_refusal() -> None:
@@ -264,7 +264,7 @@ def test_the_key_is_shown_by_no_refusal() -> None:
 def test_without_the_key_nothing_is_learnt_about_paths() -> None:
     """Whoever has no key gets the same answer for allowed, protected and ambiguous paths."""
     for target in (b"/a/", b"/b/", b"/oauth/v2/token", b"//x", b"/%2e", b"/%"):
-        assert refusal(register=KEYED, line=b"GET %b HTTP/1.1" % target) is errors.CLIENT_KEY
+        assert refusal(register=KEYED, line=b"GET %b HTTP/1.1" % target) is ProblemKind.CLIENT_KEY
 
 
 # --- expectations -----------------------------------------------------------------------------------------------------
@@ -300,8 +300,8 @@ def test_who_waits_for_100_continue(fields: bytes, version: bytes, expects: bool
 )
 def test_an_expectation_that_cannot_be_met_is_refused(expect: bytes) -> None:
     """417 for whatever is not exactly one 100-continue, content or not."""
-    assert refusal(expect) is errors.EXPECTATION
-    assert refusal(b"Content-Length: 5\r\n" + expect) is errors.EXPECTATION
+    assert refusal(expect) is ProblemKind.EXPECTATION
+    assert refusal(b"Content-Length: 5\r\n" + expect) is ProblemKind.EXPECTATION
 
 
 # --- connections ------------------------------------------------------------------------------------------------------
@@ -393,8 +393,8 @@ def test_no_field_moves_a_request(override: bytes) -> None:
     """Fields with which others override host, path or method change no verdict, neither to yes nor to no, and nothing of what is sent."""
     request = judged(override)
     assert (request.method, request.target) == (b"POST", b"/a/")
-    assert refusal(override, line=b"POST /b/ HTTP/1.1") is errors.PATH_NOT_ALLOWED
-    assert refusal(override, line=b"POST /oauth/v2/token HTTP/1.1") is errors.PATH_NOT_ALLOWED
-    assert refusal(override, line=b"TRACE /a/ HTTP/1.1") is errors.METHOD_NOT_ALLOWED
-    assert refusal(override, host=b"Host: evil.example\r\n") is errors.HOST_NOT_ALLOWED
-    assert refusal(override, register=KEYED) is errors.CLIENT_KEY
+    assert refusal(override, line=b"POST /b/ HTTP/1.1") is ProblemKind.PATH_NOT_ALLOWED
+    assert refusal(override, line=b"POST /oauth/v2/token HTTP/1.1") is ProblemKind.PATH_NOT_ALLOWED
+    assert refusal(override, line=b"TRACE /a/ HTTP/1.1") is ProblemKind.METHOD_NOT_ALLOWED
+    assert refusal(override, host=b"Host: evil.example\r\n") is ProblemKind.HOST_NOT_ALLOWED
+    assert refusal(override, register=KEYED) is ProblemKind.CLIENT_KEY

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from proxy import errors
 from proxy.clients.register import ANYBODY
 from proxy.errors import Refused
 from proxy.forward import policy
 from proxy.http1 import grammar
+from proxy.problems import ProblemKind
 from proxy.settings import judge
 
 MAX_TARGET, MAX_HEAD, MAX_FIELDS, MAX_BODY = 100, 1000, 5, 50
@@ -50,7 +50,7 @@ def judged(data: bytes, given: policy.Rules = RULES) -> policy.Request:
     return policy.judge(policy.parse(data[:size], given), given, ANYBODY)
 
 
-def refusal(data: bytes, given: policy.Rules = RULES) -> errors.Kind:
+def refusal(data: bytes, given: policy.Rules = RULES) -> ProblemKind:
     """Return the kind of refusal that these bytes get, wherever they get it."""
     with pytest.raises(Refused) as caught:
         judged(data, given)
@@ -85,7 +85,7 @@ def test_a_head_arrives_in_pieces() -> None:
 )  # fmt: skip
 def test_what_cannot_become_a_head_is_refused_before_its_end(data: bytes) -> None:
     """TLS on the plain port, bare line ends, HTTP/0.9: refused at once, so that nobody waits out a deadline."""
-    assert refusal(data) is errors.MALFORMED
+    assert refusal(data) is ProblemKind.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_cannot_become_a_head_is_refused_before_its_end(data: bytes) -> Non
 )
 def test_a_malformed_head_is_refused(data: bytes) -> None:
     """What the grammar does not know does not pass."""
-    assert refusal(data) is errors.MALFORMED
+    assert refusal(data) is ProblemKind.MALFORMED
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -116,22 +116,22 @@ def _of_size(size: int) -> bytes:
 def test_a_target_may_be_so_long_and_no_longer() -> None:
     """`limits.max_target_bytes` is the longest target that passes; 414 is for the next one."""
     assert judged(_with_target(MAX_TARGET)).target == b"/" + b"a" * (MAX_TARGET - 1)
-    assert refusal(_with_target(MAX_TARGET + 1)) is errors.TARGET_TOO_LONG
-    assert refusal(_with_target(MAX_TARGET + 500)) is errors.TARGET_TOO_LONG
+    assert refusal(_with_target(MAX_TARGET + 1)) is ProblemKind.TARGET_TOO_LONG
+    assert refusal(_with_target(MAX_TARGET + 500)) is ProblemKind.TARGET_TOO_LONG
 
 
 @pytest.mark.parametrize("data", [b"GET /" + b"a" * 200, b"A" * 200, b"GET " + b"a" * 5000])
 def test_a_target_without_end_is_refused_before_its_end(data: bytes) -> None:
     """A request line that grows for ever is cut off at its limit, not at that of the head."""
-    assert refusal(data) is errors.TARGET_TOO_LONG
+    assert refusal(data) is ProblemKind.TARGET_TOO_LONG
 
 
 def test_a_head_may_be_so_large_and_no_larger() -> None:
     """`limits.max_header_bytes` is the largest head that passes; 431 is for the next one, whether its end came or not."""
     assert measured(_of_size(MAX_HEAD)) == MAX_HEAD
     assert measured(_of_size(MAX_HEAD)[:-1]) == 0
-    assert refusal(_of_size(MAX_HEAD + 1)) is errors.HEAD_TOO_LARGE
-    assert refusal(_of_size(MAX_HEAD + 5)[:-4]) is errors.HEAD_TOO_LARGE
+    assert refusal(_of_size(MAX_HEAD + 1)) is ProblemKind.HEAD_TOO_LARGE
+    assert refusal(_of_size(MAX_HEAD + 5)[:-4]) is ProblemKind.HEAD_TOO_LARGE
 
 
 def test_a_head_may_have_so_many_fields_and_no_more() -> None:
@@ -139,7 +139,7 @@ def test_a_head_may_have_so_many_fields_and_no_more() -> None:
     fields = [b"Host: localhost\r\n", b"A: 1\r\n", b"A: 1\r\n", b"TE: x\r\n", b"Connection: x\r\n", b"B:\r\n"]
     most = b"GET / HTTP/1.1\r\n" + b"".join(fields[:MAX_FIELDS]) + b"\r\n"
     assert judged(most).target
-    assert refusal(b"GET / HTTP/1.1\r\n" + b"".join(fields) + b"\r\n") is errors.HEAD_TOO_LARGE
+    assert refusal(b"GET / HTTP/1.1\r\n" + b"".join(fields) + b"\r\n") is ProblemKind.HEAD_TOO_LARGE
 
 
 def test_a_length_may_be_so_large_and_no_larger() -> None:
@@ -147,7 +147,7 @@ def test_a_length_may_be_so_large_and_no_larger() -> None:
     assert passed(b"Content-Length: %d\r\n" % MAX_BODY).framing == MAX_BODY
     for length in (MAX_BODY + 1, 10**17):
         data = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % length
-        assert refusal(data) is errors.CONTENT_TOO_LARGE
+        assert refusal(data) is ProblemKind.CONTENT_TOO_LARGE
 
 
 def test_the_settings_set_the_limits() -> None:
@@ -164,8 +164,8 @@ def test_the_settings_set_the_limits() -> None:
 @pytest.mark.parametrize("version", [b"2.0", b"0.9", b"1.2", b"1.9", b"3.0", b"0.0"])
 def test_other_versions_are_told_so(version: bytes) -> None:
     """HTTP/1.1 and HTTP/1.0 are spoken; every other version gets 505, the preface of HTTP/2 too."""
-    assert refusal(b"GET / HTTP/%b\r\nHost: localhost\r\n\r\n" % version) is errors.VERSION
-    assert refusal(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") is errors.VERSION
+    assert refusal(b"GET / HTTP/%b\r\nHost: localhost\r\n\r\n" % version) is ProblemKind.VERSION
+    assert refusal(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") is ProblemKind.VERSION
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])
@@ -179,20 +179,20 @@ def test_these_methods_are_forwarded(method: bytes) -> None:
 @pytest.mark.parametrize(
     ("line", "kind"),
     [
-        (b"CONNECT localhost:443", errors.METHOD_NOT_ALLOWED),
-        (b"CONNECT .evil.example:443", errors.METHOD_NOT_ALLOWED),
-        (b"CONNECT /", errors.METHOD_NOT_ALLOWED),
-        (b"TRACE /", errors.METHOD_NOT_ALLOWED),
-        (b"get /", errors.METHOD_UNKNOWN),
-        (b"Get /", errors.METHOD_UNKNOWN),
-        (b"connect localhost:443", errors.METHOD_UNKNOWN),
-        (b"PROPFIND /", errors.METHOD_UNKNOWN),
-        (b"QUERY /", errors.METHOD_UNKNOWN),
-        (b"GETGET /", errors.METHOD_UNKNOWN),
-        (b"SOURCE /", errors.METHOD_UNKNOWN),
+        (b"CONNECT localhost:443", ProblemKind.METHOD_NOT_ALLOWED),
+        (b"CONNECT .evil.example:443", ProblemKind.METHOD_NOT_ALLOWED),
+        (b"CONNECT /", ProblemKind.METHOD_NOT_ALLOWED),
+        (b"TRACE /", ProblemKind.METHOD_NOT_ALLOWED),
+        (b"get /", ProblemKind.METHOD_UNKNOWN),
+        (b"Get /", ProblemKind.METHOD_UNKNOWN),
+        (b"connect localhost:443", ProblemKind.METHOD_UNKNOWN),
+        (b"PROPFIND /", ProblemKind.METHOD_UNKNOWN),
+        (b"QUERY /", ProblemKind.METHOD_UNKNOWN),
+        (b"GETGET /", ProblemKind.METHOD_UNKNOWN),
+        (b"SOURCE /", ProblemKind.METHOD_UNKNOWN),
     ],
 )
-def test_other_methods_are_refused(line: bytes, kind: errors.Kind) -> None:
+def test_other_methods_are_refused(line: bytes, kind: ProblemKind) -> None:
     """CONNECT and TRACE are known and never forwarded (405); methods are case-sensitive, and unknown ones get 501."""
     assert refusal(line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n") is kind
 
@@ -228,7 +228,9 @@ def test_the_framing_is_handed_on(fields: bytes, framing: int, has_length: bool)
 def test_ambiguous_framing_is_refused(fields: bytes) -> None:
     """Two readings of where a request ends are one too many, whatever the method."""
     for method in (b"GET", b"POST", b"CONNECT", b"PROPFIND"):
-        assert refusal(b"%b / HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, fields)) is errors.MALFORMED
+        assert (
+            refusal(b"%b / HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, fields)) is ProblemKind.MALFORMED
+        )
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from proxy import errors
 from proxy.clients.register import ANYBODY
 from proxy.errors import Refused
 from proxy.forward import policy
+from proxy.problems import ProblemKind
 from proxy.settings import judge
 
 
@@ -39,7 +39,7 @@ def judged(target: bytes, given: policy.Rules = EVERYTHING, *, host: bytes = b"l
 
 def refusal(
     target: bytes, given: policy.Rules = EVERYTHING, *, host: bytes = b"localhost:8080"
-) -> errors.Kind:
+) -> ProblemKind:
     """Return the kind of refusal that this target gets."""
     with pytest.raises(Refused) as caught:
         judged(target, given, host=host)
@@ -125,7 +125,7 @@ def test_a_target_goes_on_byte_for_byte(target: bytes) -> None:
 )
 def test_no_dot_segment_passes_however_it_is_spelled(dots: bytes, tail: bytes) -> None:
     """Plain, encoded, encoded twice, overlong, with parameters, with blanks: what any server might walk up on is refused."""
-    assert refusal(dots + tail) is errors.AMBIGUOUS_TARGET
+    assert refusal(dots + tail) is ProblemKind.AMBIGUOUS_TARGET
 
 
 @pytest.mark.parametrize(
@@ -150,20 +150,20 @@ def test_no_dot_segment_passes_however_it_is_spelled(dots: bytes, tail: bytes) -
 )
 def test_no_slash_is_hidden_or_doubled_in_front(target: bytes) -> None:
     """Encoded slashes, backslashes and `//host` move a path or a host for some servers and not for others."""
-    assert refusal(target) is errors.AMBIGUOUS_TARGET
+    assert refusal(target) is ProblemKind.AMBIGUOUS_TARGET
 
 
 @pytest.mark.parametrize("byte", [*range(0x20), 0x7F])
 def test_no_control_byte_is_hidden_in_a_path(byte: int) -> None:
     """Encoded control bytes, among them NUL, CR and LF, end a path or a line for some servers."""
     for form in (b"%%%02x", b"%%%02X", b"%%25%02x"):
-        assert refusal(b"/a" + form % byte) is errors.AMBIGUOUS_TARGET
+        assert refusal(b"/a" + form % byte) is ProblemKind.AMBIGUOUS_TARGET
 
 
 @pytest.mark.parametrize("target", [b"/a#", b"/a#b", b"/#/../oauth", b"/a?b#c", b"/a?b#", b"/a?b%00#c"])
 def test_no_fragment_passes(target: bytes) -> None:
     """A fragment is the client's own business (RFC 9110 section 4.2.5) and is cut off by some servers only."""
-    assert refusal(target) is errors.AMBIGUOUS_TARGET
+    assert refusal(target) is ProblemKind.AMBIGUOUS_TARGET
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_no_fragment_passes(target: bytes) -> None:
 )  # fmt: skip
 def test_broken_percent_encoding_is_malformed(target: bytes) -> None:
     """A percent sign stands for two hexadecimal digits, in path and query, and an encoded NUL stands nowhere."""
-    assert refusal(target) is errors.MALFORMED
+    assert refusal(target) is ProblemKind.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_broken_percent_encoding_is_malformed(target: bytes) -> None:
 )
 def test_only_paths_are_forwarded(target: bytes) -> None:
     """Every other form of target is refused: asterisk, authority, another scheme, a host that is not the very one of the Host field."""
-    assert refusal(target) is errors.AMBIGUOUS_TARGET
+    assert refusal(target) is ProblemKind.AMBIGUOUS_TARGET
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_an_absolute_form_for_this_host_is_sent_in_origin_form(
 )  # fmt: skip
 def test_the_path_of_an_absolute_form_is_judged_like_any_other(target: bytes) -> None:
     """What is judged is what would be sent."""
-    assert refusal(target) is errors.AMBIGUOUS_TARGET
+    assert refusal(target) is ProblemKind.AMBIGUOUS_TARGET
 
 
 def test_an_absolute_form_without_a_host_field_is_refused() -> None:
@@ -241,7 +241,7 @@ def test_an_absolute_form_without_a_host_field_is_refused() -> None:
     head = policy.parse(b"GET http://localhost/ HTTP/1.0\r\n\r\n", EVERYTHING)
     with pytest.raises(Refused) as caught:
         policy.judge(head, EVERYTHING, ANYBODY)
-    assert caught.value.kind is errors.AMBIGUOUS_TARGET
+    assert caught.value.kind is ProblemKind.AMBIGUOUS_TARGET
 
 
 # --- allowed paths ----------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_what_lies_under_an_allowed_path_passes(target: bytes) -> None:
 )
 def test_what_lies_elsewhere_is_refused(target: bytes) -> None:
     """A prefix is compared with the path's very bytes: another spelling is another path."""
-    assert refusal(target, DEFAULT) is errors.PATH_NOT_ALLOWED
+    assert refusal(target, DEFAULT) is ProblemKind.PATH_NOT_ALLOWED
 
 
 @pytest.mark.parametrize("target", [b"/a/b", b"/a/b/", b"/a/b/c", b"/a/b?c"])
@@ -291,7 +291,7 @@ def test_a_prefix_without_a_slash_ends_at_a_segment(target: bytes) -> None:
 @pytest.mark.parametrize("target", [b"/a/bc", b"/a/b;c", b"/a/b%20", b"/a/", b"/a", b"/A/B"])
 def test_a_prefix_without_a_slash_opens_no_neighbour(target: bytes) -> None:
     """`/a/b` opens neither `/a/bc` nor its parent."""
-    assert refusal(target, rules("/a/b")) is errors.PATH_NOT_ALLOWED
+    assert refusal(target, rules("/a/b")) is ProblemKind.PATH_NOT_ALLOWED
 
 
 # --- the endpoints that are the proxy's own ---------------------------------------------------------------------------
@@ -327,7 +327,7 @@ OWN = [
 @pytest.mark.parametrize("target", OWN)
 def test_the_token_endpoint_is_out_of_reach_in_any_spelling(target: bytes) -> None:
     """Even when everything is allowed, no client calls what lies under /oauth: not in other case, not encoded, not with parameters."""
-    assert refusal(target) is errors.PATH_NOT_ALLOWED
+    assert refusal(target) is ProblemKind.PATH_NOT_ALLOWED
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,10 @@ def test_the_token_endpoint_is_out_of_reach_in_any_spelling(target: bytes) -> No
 )  # fmt: skip
 def test_no_detour_leads_to_the_token_endpoint(dressing: bytes) -> None:
     """What a lenient server would resolve to the token endpoint is refused, for whatever reason."""
-    assert refusal(dressing % b"/oauth/v2/token") in {errors.AMBIGUOUS_TARGET, errors.PATH_NOT_ALLOWED}
+    assert refusal(dressing % b"/oauth/v2/token") in {
+        ProblemKind.AMBIGUOUS_TARGET,
+        ProblemKind.PATH_NOT_ALLOWED,
+    }
 
 
 @pytest.mark.parametrize(
@@ -359,7 +362,7 @@ def test_configured_endpoints_are_out_of_reach_too(target: bytes, passes: bool) 
         if passes:
             assert judged(target, given) == target
         else:
-            assert refusal(target, given) is errors.PATH_NOT_ALLOWED
+            assert refusal(target, given) is ProblemKind.PATH_NOT_ALLOWED
 
 
 def _as_a_lenient_server_reads(path: bytes) -> list[bytes]:

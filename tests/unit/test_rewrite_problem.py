@@ -11,9 +11,10 @@ import pytest
 from proxy import errors
 from proxy.errors import Failed, Refused
 from proxy.forward import rewrite
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
-    from proxy.errors import Kind, Problem
+    from proxy.errors import Problem
 
 #: RFC 9209, section 2.3: all types that a proxy error may have.
 PROXY_ERRORS = {
@@ -45,8 +46,8 @@ def read(answer: bytes, method: bytes = b"GET") -> tuple[h11.Response, dict[byte
     return response, dict(response.headers), content
 
 
-@pytest.mark.parametrize("kind", errors.KINDS, ids=lambda kind: f"{kind.name}-{kind.proxy_error}")
-def test_every_kind_of_answer_is_whole_and_says_what_it_is(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", ProblemKind, ids=lambda kind: f"{kind.type}-{kind.proxy_error}")
+def test_every_kind_of_answer_is_whole_and_says_what_it_is(kind: ProblemKind) -> None:
     """Status, media type, Proxy-Status, request id and the five members of the problem details fit together, for every kind there is."""
     response, fields, content = read(
         rewrite.problem(Refused(kind, "What happened, and what to do."), b"id-1")
@@ -58,7 +59,7 @@ def test_every_kind_of_answer_is_whole_and_says_what_it_is(kind: Kind) -> None:
     assert kind.proxy_error in PROXY_ERRORS
     assert fields[b"x-request-id"] == b"id-1"
     assert json.loads(content) == {
-        "type": f"urn:telenor-proxy:problem:{kind.name}",
+        "type": f"urn:telenor-proxy:problem:{kind.type}",
         "title": kind.title,
         "status": kind.status,
         "detail": "What happened, and what to do.",
@@ -69,9 +70,9 @@ def test_every_kind_of_answer_is_whole_and_says_what_it_is(kind: Kind) -> None:
 @pytest.mark.parametrize("outcome", [errors.NOT_SENT, errors.UNKNOWN])
 def test_a_failed_forward_says_whether_the_api_may_have_acted(outcome: errors.Outcome) -> None:
     """`outcome` is there for what was meant to be forwarded, and only there."""
-    _, _, content = read(rewrite.problem(Failed(errors.TERMINATED, "x", outcome=outcome), b"id-1"))
+    _, _, content = read(rewrite.problem(Failed(ProblemKind.TERMINATED, "x", outcome=outcome), b"id-1"))
     assert json.loads(content)["outcome"] == outcome
-    _, _, content = read(rewrite.problem(Refused(errors.MALFORMED, "x"), b"id-1"))
+    _, _, content = read(rewrite.problem(Refused(ProblemKind.MALFORMED, "x"), b"id-1"))
     assert "outcome" not in json.loads(content)
 
 
@@ -93,23 +94,23 @@ def test_retry_after_is_in_whole_seconds_and_never_too_early(
 ) -> None:
     """Rounded up, at least one second, absent if nobody knows."""
     answer = rewrite.problem(
-        Failed(errors.NO_TOKEN, "x", outcome=errors.NOT_SENT, retry_after=seconds), b"id-1"
+        Failed(ProblemKind.NO_TOKEN, "x", outcome=errors.NOT_SENT, retry_after=seconds), b"id-1"
     )
     assert read(answer)[1].get(b"retry-after") == field
 
 
 def test_only_405_lists_the_methods() -> None:
     """`Allow` is required there (RFC 9110 section 15.5.6), and holds what is forwarded."""
-    for kind in errors.KINDS:
+    for kind in ProblemKind:
         allow = read(rewrite.problem(Refused(kind, "x"), b"id-1"))[1].get(b"allow")
         assert (allow is not None) == (kind.status == 405)
-    allow = read(rewrite.problem(Refused(errors.METHOD_NOT_ALLOWED, "x"), b"id-1"))[1][b"allow"]
+    allow = read(rewrite.problem(Refused(ProblemKind.METHOD_NOT_ALLOWED, "x"), b"id-1"))[1][b"allow"]
     assert set(allow.split(b", ")) == {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"}
 
 
 ANSWERS: list[Problem] = [
-    Refused(errors.PATH_NOT_ALLOWED, "x"),
-    Failed(errors.NO_TOKEN, "x", outcome=errors.NOT_SENT, retry_after=3),
+    Refused(ProblemKind.PATH_NOT_ALLOWED, "x"),
+    Failed(ProblemKind.NO_TOKEN, "x", outcome=errors.NOT_SENT, retry_after=3),
 ]
 
 
@@ -142,14 +143,14 @@ def test_the_connection_ends_unless_told_otherwise(
 def test_words_of_any_language_are_json() -> None:
     """A detail with quotes, line ends and letters beyond ASCII arrives as it is."""
     detail = 'Skift passordet i «Min Bedrift», "nå".\r\nX-Injected: 1'
-    answer = rewrite.problem(Refused(errors.MALFORMED, detail), b"id-1")
+    answer = rewrite.problem(Refused(ProblemKind.MALFORMED, detail), b"id-1")
     assert json.loads(read(answer)[2])["detail"] == detail
     assert b"\r\nX-Injected" not in answer
 
 
 def test_a_failed_tunnel_names_the_next_hop() -> None:
     """Which proxy it was and what it answered, as RFC 9209 section 2.1 has it; the outcome is always `not_sent`."""
-    error = Failed(errors.COMPANY_PROXY_LOGIN, "What happened.", outcome="not_sent")
+    error = Failed(ProblemKind.COMPANY_PROXY_LOGIN, "What happened.", outcome="not_sent")
     error.next_hop, error.received_status = "[2001:db8::1]:3128", 407
     _, fields, content = read(rewrite.problem(error, b"id-1"))
     assert fields[b"proxy-status"] == (

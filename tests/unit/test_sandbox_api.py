@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.sandbox.answers import GATEWAY_ERRORS
 from proxy.sandbox.gateway import reply
+from proxy.sandbox.messages import Call, SandboxAnswer
+from proxy.sandbox.published import GATEWAY_ERRORS
 from proxy.sandbox.state import Sandbox
-from proxy.sandbox.values import Answer, Call
 
 ORDERS = "/corporate-mobile-subscriptions/v2/orders"
 SUBSCRIPTIONS = "/corporate-mobile-subscriptions/v2/mobile-subscriptions"
@@ -39,7 +39,7 @@ def sandbox() -> Sandbox:
 
 def ask(
     sandbox: Sandbox, method: str, path: str, body: object = None, authorization: str | None = "valid"
-) -> Answer:
+) -> SandboxAnswer:
     """Call the API; with a fresh token, unless the test gives another Authorization."""
     value = f"Bearer {sandbox.log_in('api1')[0]}" if authorization == "valid" else authorization
     fields = () if value is None else (("Authorization", value),)
@@ -48,7 +48,7 @@ def ask(
     return reply(sandbox, Call(method, plain, fields, raw, query)).answer
 
 
-def content(made: Answer) -> Any:
+def content(made: SandboxAnswer) -> Any:
     """Read the answer's JSON."""
     return orjson.loads(made.body)
 

@@ -8,19 +8,19 @@ import orjson
 import pytest
 
 from proxy.sandbox.control import control
+from proxy.sandbox.messages import Call, SandboxAnswer
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
-from proxy.sandbox.values import Answer, Call
 
 LOCAL = (("Host", "127.0.0.1:8081"),)
 
 
-def ask(sandbox: Sandbox, method: str, page: str, body: object = None) -> Answer:
+def ask(sandbox: Sandbox, method: str, page: str, body: object = None) -> SandboxAnswer:
     """Call the control API from this host."""
     raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
     return control(sandbox, Call(method, f"/_sandbox/{page}", LOCAL, raw), "127.0.0.1")
 
 
-def content(made: Answer) -> Any:
+def content(made: SandboxAnswer) -> Any:
     """Read the answer's JSON."""
     assert made.content_type == "application/json"
     return orjson.loads(made.body)

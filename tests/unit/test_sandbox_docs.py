@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.sandbox.answers import SHAPES
 from proxy.sandbox.faults import FAULTS
-from proxy.sandbox.settings import EXPIRES_IN, Settings
+from proxy.sandbox.published import SHAPES
+from proxy.sandbox.settings import EXPIRES_IN, SandboxSettings
 from proxy.sandbox.state import DEFAULT_CREDENTIALS
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_every_fault_is_documented_with_its_default() -> None:
 def test_every_setting_is_documented_with_its_default() -> None:
     """The table of settings has one row for each setting, in the same order, and shows the default value."""
     table = rows("Settings")
-    defaults = {each.name: each.default for each in fields(Settings)}
+    defaults = {each.name: each.default for each in fields(SandboxSettings)}
     shown = {True: "true", False: "false", None: "none"}
     assert list(table) == list(defaults)
     for name, default in defaults.items():

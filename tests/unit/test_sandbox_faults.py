@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.sandbox.faults import FAULTS, Effect, Faults, make_fault
-from proxy.sandbox.settings import Settings, read_setting
-from proxy.sandbox.values import UsageError
+from proxy.sandbox.messages import UsageError
+from proxy.sandbox.settings import SandboxSettings, read_setting
 
 
 def names(faults: Faults, calls: int) -> list[list[str]]:
@@ -139,7 +139,7 @@ def test_a_delay_comes_on_top() -> None:
 )
 def test_settings_read_json_and_text(name: str, given: object, kept: object) -> None:
     """A setting takes its value from JSON and from the command line alike."""
-    settings = Settings()
+    settings = SandboxSettings()
     settings.change({name: given})
     assert getattr(settings, name) == kept
 
@@ -163,7 +163,7 @@ def test_wrong_settings_are_refused_in_words(name: str, given: object, words: st
 
 def test_settings_change_together_or_not_at_all() -> None:
     """One wrong value leaves all settings as they were."""
-    settings = Settings()
+    settings = SandboxSettings()
     with pytest.raises(UsageError):
         settings.change({"order_delay_seconds": 9, "expires_in": "never"})
-    assert settings == Settings()
+    assert settings == SandboxSettings()

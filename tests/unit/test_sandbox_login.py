@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 import orjson
 import pytest
 
-from proxy.sandbox.answers import SHAPES, TOKEN_ERRORS
 from proxy.sandbox.gateway import reply
 from proxy.sandbox.login import LOGOUT_PATH, TOKEN_PATH
-from proxy.sandbox.state import DEFAULT_CREDENTIALS, Credentials, Sandbox
-from proxy.sandbox.values import Answer, Call
+from proxy.sandbox.messages import Call, SandboxAnswer
+from proxy.sandbox.published import SHAPES, TOKEN_ERRORS
+from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox, SandboxCredentials
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -24,7 +24,7 @@ def basic(client_id: str, client_secret: str) -> str:
     return "Basic " + base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
 
 
-def login_call(known: Credentials = DEFAULT_CREDENTIALS, **changes: Any) -> Call:
+def login_call(known: SandboxCredentials = DEFAULT_CREDENTIALS, **changes: Any) -> Call:
     """Make a correct call of the token endpoint, then change what the test wants to be wrong."""
     form: dict[str, str | None] = {
         "grant_type": "password",
@@ -43,12 +43,12 @@ def login_call(known: Credentials = DEFAULT_CREDENTIALS, **changes: Any) -> Call
     return Call(given["method"], TOKEN_PATH, tuple(fields), given["body"])
 
 
-def answer(sandbox: Sandbox, call: Call) -> Answer:
+def answer(sandbox: Sandbox, call: Call) -> SandboxAnswer:
     """Have the call answered as the server does."""
     return reply(sandbox, call).answer
 
 
-def content(made: Answer) -> Any:
+def content(made: SandboxAnswer) -> Any:
     """Read the answer's JSON."""
     assert made.content_type == "application/json"
     return orjson.loads(made.body)
@@ -68,7 +68,7 @@ def test_a_good_login_gets_a_token() -> None:
 
 def test_credentials_may_hold_any_character() -> None:
     """Everything that needs escaping in a form or a header arrives as it was meant."""
-    awkward = Credentials("id&+=%/ ø", "secret: with : colons ø", "api1 +%", "a&b+c=d%e/f øæå%20")
+    awkward = SandboxCredentials("id&+=%/ ø", "secret: with : colons ø", "api1 +%", "a&b+c=d%e/f øæå%20")
     assert answer(Sandbox(awkward), login_call(awkward)).status == 200
 
 

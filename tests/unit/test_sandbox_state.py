@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.sandbox.messages import Call
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, KEPT, Sandbox
-from proxy.sandbox.values import Call
 
 USER = "api1000000000"
 ORDER = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from proxy import check, starting
 from proxy.check import Mark
 from proxy.settings import Settings, judge
-from proxy.settings.consistency import doubts
+from proxy.settings.catalogue import doubts
 
 OAUTH = {
     "client_id": "made-up-id",

@@ -185,8 +185,8 @@ def test_an_empty_credential_is_missing(name: str) -> None:
         ("UPSTREAM_MAX_CONNECTIONS", f" Did you mean {P}UPSTREAM__MAX_CONNECTIONS?"),
         ("OAUTH_CLIENT_ID", f" Did you mean {P}OAUTH__CLIENT_ID?"),
         ("LISTEN", f" Did you mean {P}LISTEN__PORT?"),
-        ("CONFIGURATION", " Remove it, or look its name up in the table of settings (README)."),
-        ("", " Remove it, or look its name up in the table of settings (README)."),
+        ("CONFIGURATION", " Remove it, or look its name up in the table of settings (docs/reference.md)."),
+        ("", " Remove it, or look its name up in the table of settings (docs/reference.md)."),
     ],
 )
 def test_an_unknown_variable_is_refused(name: str, hint: str) -> None:

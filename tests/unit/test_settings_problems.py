@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 P = "TELENOR_PROXY_"
-UNKNOWN = "is not a setting. Remove it, or look its name up in the table of settings (README)."
+UNKNOWN = "is not a setting. Remove it, or look its name up in the table of settings (docs/reference.md)."
 BACK = "leads back to the proxy itself, by {0}.host and {0}.port. Set it to the API (https://api.telenor.no), or {0}.port to another port."
 OAUTH = "oauth: {client_id: a, client_secret: b, username: c, password: d}\n"
 

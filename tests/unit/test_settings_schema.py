@@ -1,4 +1,4 @@
-"""What is made from the settings: the schema, the example, the README's table; each says the same as the code."""
+"""What is made from the settings: the schema, the example, the table of settings; each says the same as the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from proxy.settings import load
-from proxy.settings.catalogue import json_schema, settings_table
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,8 +27,7 @@ CREDENTIALS = {
 }
 
 
-@pytest.fixture(scope="module")
-def generate() -> ModuleType:
+def load_script() -> ModuleType:
     """Load the script that writes the generated files."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "scripts" / "generate.py")
     assert spec is not None
@@ -37,6 +35,15 @@ def generate() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+json_schema = load_script().json_schema
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    """Load the script that writes the generated files."""
+    return load_script()
 
 
 def errors(document: object) -> list[str]:
@@ -169,9 +176,9 @@ def test_the_schema_warns_of_both_ways_at_once() -> None:
     assert len(errors(yaml.safe_load(text))) == len(CREDENTIALS)
 
 
-def test_the_table_has_every_setting() -> None:
-    """The README's table has one row for each setting, with its default as one writes it."""
-    rows = settings_table().splitlines()
+def test_the_table_has_every_setting(generate: ModuleType) -> None:
+    """The table has one row for each setting, with its default as one writes it."""
+    rows = generate.settings_table().splitlines()
     assert rows[:2] == ["| setting | default | meaning |", "|---|---|---|"]
     assert [row.split("`")[1] for row in rows[2:]] == list(load(None, CREDENTIALS).effective())
     assert all(row.count("|") == 4 for row in rows)
@@ -219,21 +226,23 @@ def test_generated_files_are_checked_and_written(generate: ModuleType, tmp_path:
     """A check finds what is not current and changes nothing; a run writes it, and is content the second time."""
     artefacts = (
         generate.Artefact("config.schema.json", generate.schema),
-        generate.Artefact("README.md", generate.readme),
+        generate.Artefact("reference.md", generate.reference),
     )
-    page = tmp_path / "README.md"
-    page.write_text("<!-- settings:begin -->\n<!-- settings:end -->\n")
+    page = tmp_path / "reference.md"
+    page.write_text(
+        "<!-- settings:begin --><!-- settings:end --><!-- answers:begin --><!-- answers:end -->\n"
+    )
     assert generate.faults(tmp_path, artefacts, check=True) == [
         "config.schema.json is not current: run make generate",
-        "README.md is not current: run make generate",
+        "reference.md is not current: run make generate",
     ]
-    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert [file.name for file in tmp_path.iterdir()] == ["reference.md"]
     assert generate.faults(tmp_path, artefacts, check=False) == []
     assert generate.faults(tmp_path, artefacts, check=True) == []
-    assert page.read_text() == f"<!-- settings:begin -->\n{settings_table()}<!-- settings:end -->\n"
+    assert f"<!-- settings:begin -->\n{generate.settings_table()}<!-- settings:end -->" in page.read_text()
     page.write_text("no markers\n")
     (fault,) = generate.faults(tmp_path, artefacts, check=False)
-    assert fault.startswith("README.md needs the markers")
+    assert fault.startswith("reference.md needs the markers")
     assert page.read_text() == "no markers\n"
 
 

@@ -12,7 +12,8 @@ import pytest
 import structlog
 
 from proxy import telemetry
-from proxy.errors import KINDS, StartError
+from proxy.errors import StartError
+from proxy.problems import ProblemKind
 from proxy.records import Record
 from proxy.telemetry import handover
 from proxy.telemetry.handover import BATCH, LAST_SECONDS, MOST_QUEUED, PERIOD, Handover, in_thread
@@ -350,6 +351,6 @@ def test_what_went_wrong_is_said(changes: dict[str, Any], told: dict[str, object
 
 def test_every_kind_of_answer_has_a_span() -> None:
     """None of the proxy's own answers is left without its error."""
-    for kind in KINDS:
+    for kind in ProblemKind:
         record = RECORD._replace(status=kind.status, error=kind.proxy_error)
         assert attributes(record)["error.type"] == kind.proxy_error

@@ -8,20 +8,20 @@ import pytest
 from multidict import CIMultiDict
 
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
-from proxy.tokens.answers import Answer, read_grant
+from proxy.tokens.answers import EndpointAnswer, read_grant
 
 SECRET = "hQ.x-9_~+/a=="
 
 
-def answer(status: int, content: object = b"", /, *, whole: bool = True, **fields: str) -> Answer:
+def answer(status: int, content: object = b"", /, *, whole: bool = True, **fields: str) -> EndpointAnswer:
     """Make an answer with that content: bytes as they are, anything else as JSON."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return Answer(
+    return EndpointAnswer(
         status, CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()}), body, whole
     )
 
 
-def failure(given: Answer) -> TokenError:
+def failure(given: EndpointAnswer) -> TokenError:
     """Give the error that an answer amounts to."""
     with pytest.raises(TokenError) as raised:
         read_grant(given)
@@ -115,7 +115,7 @@ def test_another_proxys_word_changes_nothing(field: str) -> None:
         ),
     ],
 )
-def test_an_unusable_success_is_a_passing_fault(given: Answer, reason: str, words: str) -> None:
+def test_an_unusable_success_is_a_passing_fault(given: EndpointAnswer, reason: str, words: str) -> None:
     """A 200 without a token that can be used is a passing fault, told apart by reason and words."""
     error = failure(given)
     assert isinstance(error, TokenUnavailable)

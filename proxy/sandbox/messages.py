@@ -47,7 +47,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SandboxAnswer:
     """One response.
 
     code: Telenor's error code, when the answer stands for one. It counts and is logged, whatever shape the content has.
@@ -66,7 +66,7 @@ class Answer:
 class Reply:
     """An answer and the way it is to be delivered. `faults` are the names of those that had a part in it."""
 
-    answer: Answer
+    answer: SandboxAnswer
     delay_seconds: float = 0
     delivery: Delivery = Delivery.WHOLE
     faults: tuple[str, ...] = ()

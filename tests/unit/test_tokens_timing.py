@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.tokens import policy
+from proxy.tokens import timing
 
 HOUR = 3600.0
 
@@ -28,7 +28,7 @@ HOUR = 3600.0
 )
 def test_a_sensible_lifetime_is_believed(expires_in: object, seconds: float) -> None:
     """A number and a string of digits say the same, and nothing is noted about them."""
-    assert policy.lifetime(expires_in) == (seconds, None)
+    assert timing.lifetime(expires_in) == (seconds, None)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_sensible_lifetime_is_believed(expires_in: object, seconds: float) -> 
 )
 def test_a_useless_lifetime_becomes_the_default(expires_in: object) -> None:
     """A missing, unreadable or non-positive lifetime is replaced by the documented default, and that is said."""
-    seconds, note = policy.lifetime(expires_in)
-    assert seconds == policy.DEFAULT_LIFETIME
+    seconds, note = timing.lifetime(expires_in)
+    assert seconds == timing.DEFAULT_LIFETIME
     assert note is not None
     assert ("no expires_in" in note) == (expires_in is None)
 
@@ -69,21 +69,21 @@ def test_a_useless_lifetime_becomes_the_default(expires_in: object) -> None:
 )
 def test_an_absurdly_long_lifetime_is_cut(expires_in: object) -> None:
     """A lifetime of more than a day, milliseconds perhaps, is cut to a day, and that is said."""
-    seconds, note = policy.lifetime(expires_in)
-    assert seconds == policy.LONGEST_LIFETIME
+    seconds, note = timing.lifetime(expires_in)
+    assert seconds == timing.LONGEST_LIFETIME
     assert note is not None
 
 
 def test_a_lifetime_of_a_day_is_not_cut() -> None:
     """The longest lifetime that is believed is believed whole."""
-    assert policy.lifetime(86_400) == (86_400.0, None)
+    assert timing.lifetime(86_400) == (86_400.0, None)
 
 
 @given(st.one_of(st.integers(), st.floats(), st.text(), st.booleans(), st.none(), st.lists(st.integers())))
 def test_no_lifetime_is_unusable(expires_in: object) -> None:
     """Whatever the answer holds, the lifetime is between a second and a day, and a change is noted."""
-    seconds, note = policy.lifetime(expires_in)
-    assert policy.SHORTEST_LIFETIME <= seconds <= policy.LONGEST_LIFETIME
+    seconds, note = timing.lifetime(expires_in)
+    assert timing.SHORTEST_LIFETIME <= seconds <= timing.LONGEST_LIFETIME
     assert note is not None or seconds == float(str(expires_in).strip())
 
 
@@ -101,35 +101,35 @@ def test_no_lifetime_is_unusable(expires_in: object) -> None:
 )
 def test_renewal_begins_ahead_of_expiry(lifetime: float, refresh_ahead: float, renewed_at: float) -> None:
     """A token is renewed `refresh_ahead` before its end, a short one at half of its life."""
-    assert policy.renew_after(lifetime, refresh_ahead) == pytest.approx(renewed_at)
+    assert timing.renew_after(lifetime, refresh_ahead) == pytest.approx(renewed_at)
 
 
-@given(st.floats(policy.SHORTEST_LIFETIME, policy.LONGEST_LIFETIME), st.floats(0, 10_000))
+@given(st.floats(timing.SHORTEST_LIFETIME, timing.LONGEST_LIFETIME), st.floats(0, 10_000))
 def test_a_token_is_stale_before_it_is_expired(lifetime: float, refresh_ahead: float) -> None:
     """Whatever the lead, the renewal begins in the second half of life, and time is left for it before requests must wait."""
-    renewed_at = policy.renew_after(lifetime, refresh_ahead)
-    usable_until = lifetime - policy.safety_margin(lifetime)
+    renewed_at = timing.renew_after(lifetime, refresh_ahead)
+    usable_until = lifetime - timing.safety_margin(lifetime)
     assert lifetime / 2 <= renewed_at < usable_until < lifetime
 
 
 def test_the_safety_margin_leaves_short_tokens_of_use() -> None:
     """The margin is seconds for a long-lived token, and a tenth of a short life."""
-    assert policy.safety_margin(HOUR) == 5
-    assert policy.safety_margin(2) == pytest.approx(0.2)
+    assert timing.safety_margin(HOUR) == 5
+    assert timing.safety_margin(2) == pytest.approx(0.2)
 
 
 def test_backoff_doubles_between_its_bounds() -> None:
     """Passing failures wait from 0.5 s to 30 s, between half of a doubling ceiling and the whole of it."""
-    lowest = [policy.backoff(failures, 0.0) for failures in range(1, 9)]
-    highest = [policy.backoff(failures, 1.0) for failures in range(1, 9)]
+    lowest = [timing.backoff(failures, 0.0) for failures in range(1, 9)]
+    highest = [timing.backoff(failures, 1.0) for failures in range(1, 9)]
     assert lowest == [0.5, 1, 2, 4, 8, 15, 15, 15]
     assert highest == [1, 2, 4, 8, 16, 30, 30, 30]
-    assert policy.backoff(1_000_000, 1.0) == 30
+    assert timing.backoff(1_000_000, 1.0) == 30
 
 
 def test_refused_credentials_are_tried_a_bounded_number_of_times() -> None:
     """Refused credentials are tried 15 times in the first hour and 12 times in each one after it."""
-    pauses = [policy.refused_pause(refusals) for refusals in range(1, 40)]
+    pauses = [timing.refused_pause(refusals) for refusals in range(1, 40)]
     assert pauses[:6] == [30, 60, 120, 300, 300, 300]
     attempts = [0.0, *itertools.accumulate(pauses)]
     assert sum(attempt < HOUR for attempt in attempts) == 15
@@ -144,7 +144,7 @@ def test_retry_after_lengthens_a_pause_within_reason(
     pause: float, retry_after: float | None, expected: float
 ) -> None:
     """What the token endpoint asks for is a lower bound, but an absurd wish is no outage."""
-    assert policy.no_sooner_than(pause, retry_after) == expected
+    assert timing.no_sooner_than(pause, retry_after) == expected
 
 
 @pytest.mark.parametrize(
@@ -164,17 +164,17 @@ def test_retry_after_lengthens_a_pause_within_reason(
 )
 def test_retry_after_is_read_without_this_hosts_clock(fields: dict[str, str], seconds: float | None) -> None:
     """`Retry-After` is seconds or a date; a date is measured from the answer's own `Date`, or it says nothing."""
-    assert policy.retry_after(fields) == seconds
+    assert timing.retry_after(fields) == seconds
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_retry_after_is_an_error(value: str, date: str) -> None:
     """Any text in the two fields gives a number of seconds or none."""
-    seconds = policy.retry_after({"retry-after": value, "date": date})
+    seconds = timing.retry_after({"retry-after": value, "date": date})
     assert seconds is None or seconds >= 0
 
 
 def test_forced_renewals_slow_down_from_the_third_in_a_row() -> None:
     """One or two lost tokens cost five seconds; from the third on the pace slows down to once a minute."""
-    assert [policy.forced_interval(losses) for losses in range(9)] == [5, 5, 5, 10, 20, 40, 60, 60, 60]
-    assert policy.forced_interval(1_000_000) == 60
+    assert [timing.forced_interval(losses) for losses in range(9)] == [5, 5, 5, 10, 20, 40, 60, 60, 60]
+    assert timing.forced_interval(1_000_000) == 60

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from proxy.sandbox.values import Answer, UsageError
+from proxy.sandbox.messages import SandboxAnswer, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -169,12 +169,12 @@ SHAPES: Final[dict[str, Callable[[PublishedError], tuple[str | None, bytes]]]] =
 }
 
 
-def error_answer(error: PublishedError, shape: str, note: str = "") -> Answer:
+def error_answer(error: PublishedError, shape: str, note: str = "") -> SandboxAnswer:
     """Put the error into an answer, in the shape of that name."""
     content_type, body = SHAPES[shape](error)
-    return Answer(error.status, body, content_type, code=error.code, note=note)
+    return SandboxAnswer(error.status, body, content_type, code=error.code, note=note)
 
 
-def json_answer(status: int, content: object, fields: tuple[tuple[str, str], ...] = ()) -> Answer:
+def json_answer(status: int, content: object, fields: tuple[tuple[str, str], ...] = ()) -> SandboxAnswer:
     """Make an answer with JSON content."""
-    return Answer(status, orjson.dumps(content), JSON_TYPE, fields)
+    return SandboxAnswer(status, orjson.dumps(content), JSON_TYPE, fields)
