@@ -102,12 +102,3 @@ class Failed(Problem):
         super().__init__(kind, detail)
         self.outcome = outcome
         self.retry_after = retry_after
-
-
-def __getattr__(name: str) -> ProblemKind:
-    """Return a kind of answer as an attribute of this module: `errors.MALFORMED`."""
-    if name.isupper():
-        from proxy.problems import ProblemKind  # noqa: PLC0415 # reading settings needs no answers
-
-        return ProblemKind[name]
-    raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -37,11 +37,6 @@ class ProblemKind(enum.Enum):
         self.do = do
 
     @property
-    def name(self) -> str:
-        """The `type`, not the member's name."""
-        return self.type
-
-    @property
     def is_company_proxy(self) -> bool:
         """Whether it is about the company's proxy, through which the API is reached."""
         return self.type.startswith("company-proxy-")

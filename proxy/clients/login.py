@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Asked = Literal["token", "logout"]
 
 
-class Answer(NamedTuple):
+class LoginAnswer(NamedTuple):
     """An answer 200. asked: what for. fields: its field lines, without framing. content: what it holds."""
 
     asked: Asked
@@ -31,15 +31,15 @@ MADE_UP_TOKEN: Final = b"madeUpByTelenorProxyNotToken"
 # The very members, types and spaces of the real answer for many years: a strict JSON binder of an old client knows no `token_type`, and takes
 # `expires_in` for text. An hour, in seconds; a client that logs in again earlier does no harm.
 # Cache-Control and Pragma: RFC 6749 section 5.1.
-_TOKEN: Final = Answer(
+_TOKEN: Final = LoginAnswer(
     "token",
     b"Content-Type: application/json\r\nCache-Control: no-store\r\nPragma: no-cache\r\n",
     b'{"access_token" : "%b", "expires_in" : "3600"}' % MADE_UP_TOKEN,
 )
-_LOGOUT: Final = Answer("logout", b"Content-Type: text/plain\r\nCache-Control: no-store\r\n", b"OK!")
+_LOGOUT: Final = LoginAnswer("logout", b"Content-Type: text/plain\r\nCache-Control: no-store\r\n", b"OK!")
 
 
-def answers(settings: Settings) -> Mapping[tuple[bytes, bytes], Answer]:
+def answers(settings: Settings) -> Mapping[tuple[bytes, bytes], LoginAnswer]:
     """Return what is answered here, by method and path (without its query); nothing unless `listen.answer_login` is set."""
     if not settings.listen.answer_login:
         return {}

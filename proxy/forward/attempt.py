@@ -11,12 +11,12 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from proxy import errors
 from proxy.errors import UNKNOWN, Failed, Refused
 from proxy.forward import rewrite
 from proxy.http1 import grammar
 from proxy.network.message import Body, read_response_head
 from proxy.network.stream import Gone
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -237,7 +237,7 @@ class Attempt:
         except TimeoutError:
             self._fail(
                 Failed(
-                    errors.WRITE_TIMEOUT,
+                    ProblemKind.WRITE_TIMEOUT,
                     "The API stopped taking the request before it was whole. An order may or may not have been placed: look it up before sending it again.",
                     outcome=UNKNOWN,
                 )
@@ -354,7 +354,7 @@ def _says_length(head: grammar.ResponseHead) -> bool:
 def too_large(bounds: Bounds) -> Refused:
     """Return the refusal of a body that is larger than it may be."""
     return Refused(
-        errors.CONTENT_TOO_LARGE,
+        ProblemKind.CONTENT_TOO_LARGE,
         f"The request body is larger than {bounds.max_body} bytes. Send less, or raise limits.max_body_bytes.",
     )
 
@@ -363,19 +363,19 @@ def client_fault(error: Exception, exchange: Exchange, bounds: Bounds) -> Except
     """Translate what a client did wrong in its body into what it is told."""
     if isinstance(error, grammar.Malformed):
         return Refused(
-            errors.MALFORMED,
+            ProblemKind.MALFORMED,
             f"The request body is refused because {error}. Correct the client: nothing is repaired here.",
         )
     if isinstance(error, TimeoutError):
         return Refused(
-            errors.CLIENT_SILENT,
+            ProblemKind.CLIENT_SILENT,
             f"No byte of the request body came for {bounds.body_timeout:g} s (limits.body_timeout_seconds). Check that the client sends as much as it announces.",
         )
     if isinstance(error, Gone):
         if exchange.client.lost:
             return ClientDisconnected()
         return Refused(
-            errors.MALFORMED,
+            ProblemKind.MALFORMED,
             "The request body ended before it was whole. Check that the client sends as much as it announces.",
         )
     return error

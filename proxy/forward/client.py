@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from proxy import errors
 from proxy.clients import peer
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
@@ -35,11 +34,12 @@ from proxy.forward.attempt import ClientDisconnected, ClientSlow
 from proxy.forward.exchange import Exchange
 from proxy.network.message import Body
 from proxy.network.stream import Gone, Stream
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.clients.login import Answer
+    from proxy.clients.login import LoginAnswer
     from proxy.errors import Outcome
     from proxy.records import Record
     from proxy.settings import Settings
@@ -271,14 +271,14 @@ class Service:
                 await client.more(max(0.0, deadline - self._loop.time()))
             except TimeoutError:
                 raise Refused(
-                    errors.CLIENT_SILENT,
+                    ProblemKind.CLIENT_SILENT,
                     f"The request head was not whole after {self._head_timeout:g} s (limits.request_head_timeout_seconds). Check the client and the network.",
                 ) from None
             except Gone:
                 if client.lost:
                     return None
                 raise Refused(
-                    errors.MALFORMED,
+                    ProblemKind.MALFORMED,
                     "The request head ended before it was whole. Check why the client closed its side so early.",
                 ) from None
         return client.take(size)
@@ -302,7 +302,7 @@ class Service:
         )
         client.exchange = exchange
 
-    async def _answer_login(self, exchange: Exchange, login: Answer) -> None:
+    async def _answer_login(self, exchange: Exchange, login: LoginAnswer) -> None:
         """Answer an application's own login, and have it counted."""
         await local.answer_login(exchange, login, self._limits)
         if self._roster.on_login is not None:
@@ -342,13 +342,13 @@ class Service:
             exchange.error = "client_left"
             return
         outcome: Outcome = UNKNOWN if exchange.attempts else NOT_SENT
-        self._give_up(exchange, Failed(errors.DRAINING, _SHUT_DOWN[outcome], outcome=outcome))
+        self._give_up(exchange, Failed(ProblemKind.DRAINING, _SHUT_DOWN[outcome], outcome=outcome))
         client.close()
 
     def _crashed(self, exchange: Exchange) -> None:
         """Answer after a mistake of the proxy's own, wherever it was made."""
         problem = Failed(
-            errors.INTERNAL,
+            ProblemKind.INTERNAL,
             "The proxy made a mistake. Report it to the project, with the event request.crashed of the log.",
             outcome=UNKNOWN if exchange.attempts else NOT_SENT,
         )
@@ -388,7 +388,7 @@ class Service:
     async def _turn_away(self, client: ClientConnection) -> None:
         """Tell a client that there is no room."""
         full = Failed(
-            errors.OVERLOADED,
+            ProblemKind.OVERLOADED,
             "Too many clients are connected. Let them keep or close their connections, or raise limits.max_connections.",
             outcome=NOT_SENT,
             retry_after=1,

@@ -95,7 +95,7 @@ class Exchange:
         """Note why there is no answer of the API's, or no whole one."""
         self.refused = isinstance(problem, Refused)
         # A refusal by the proxy's own name for it, a failure by RFC 9209's finer one.
-        self.error = problem.kind.name if self.refused else problem.kind.word
+        self.error = problem.kind.type if self.refused else problem.kind.word
         self.detail = problem.detail
         self.outcome = problem.outcome
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
 from proxy.forward import placing, rewrite
 from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientDisconnected
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
 from proxy.orders.states import Answer
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -206,13 +206,13 @@ class Forwarder(Generic[T]):
     def _explained(self, fault: grammar.Malformed | Gone | TimeoutError, exchange: Exchange) -> Failed:
         """Translate what went wrong on a connection into what the client is told."""
         if isinstance(fault, grammar.Malformed):
-            kind, what = errors.BAD_ANSWER, f"The API's answer is not valid HTTP/1.1: {fault}."
+            kind, what = ProblemKind.BAD_ANSWER, f"The API's answer is not valid HTTP/1.1: {fault}."
         elif isinstance(fault, Gone):
-            kind, what = errors.TERMINATED, "The API closed the connection before its answer was whole."
+            kind, what = ProblemKind.TERMINATED, "The API closed the connection before its answer was whole."
         else:
             silence = self._bounds.response_timeout
             kind, what = (
-                errors.ANSWER_TIMEOUT,
+                ProblemKind.ANSWER_TIMEOUT,
                 f"The API was silent for {silence:g} s (upstream.response_timeout_seconds).",
             )
         return Failed(
@@ -233,7 +233,7 @@ class Forwarder(Generic[T]):
             token = await self._tokens.get()
         except TokenError as error:
             raise Failed(
-                errors.NO_TOKEN, error.detail, outcome=NOT_SENT, retry_after=error.retry_after or 1
+                ProblemKind.NO_TOKEN, error.detail, outcome=NOT_SENT, retry_after=error.retry_after or 1
             ) from None
         finally:
             exchange.token_seconds += time.perf_counter() - began

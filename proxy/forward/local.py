@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from proxy import errors
 from proxy.errors import Refused
 from proxy.forward import rewrite
 from proxy.forward.attempt import ClientDisconnected
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
-    from proxy.clients.login import Answer
+    from proxy.clients.login import LoginAnswer
     from proxy.forward.exchange import Exchange
     from proxy.network.message import Body
     from proxy.settings import LimitsSettings
@@ -35,7 +35,7 @@ def answer_options(exchange: Exchange) -> None:
     )
 
 
-async def answer_login(exchange: Exchange, answer: Answer, limits: LimitsSettings) -> None:
+async def answer_login(exchange: Exchange, answer: LoginAnswer, limits: LimitsSettings) -> None:
     """Answer an application's own login, once its content is whole. Raises `Refused`, `ClientDisconnected`."""
     if exchange.request.expects and not exchange.client.buffer:
         exchange.client.write(rewrite.CONTINUE)
@@ -58,24 +58,24 @@ async def _drop(exchange: Exchange, limits: LimitsSettings) -> None:
             await body.read(limits.body_timeout_seconds)
         except grammar.Malformed as error:
             raise Refused(
-                errors.MALFORMED,
+                ProblemKind.MALFORMED,
                 f"The body is refused because {error}. Correct the client: nothing is repaired here.",
             ) from None
         except TimeoutError:
             raise Refused(
-                errors.CLIENT_SILENT,
+                ProblemKind.CLIENT_SILENT,
                 f"No byte of the body came for {limits.body_timeout_seconds:g} s (limits.body_timeout_seconds). Check the client.",
             ) from None
         except Gone:
             if exchange.client.lost:
                 raise ClientDisconnected from None
             raise Refused(
-                errors.MALFORMED,
+                ProblemKind.MALFORMED,
                 "The body ended before it was whole. Check that the client sends as much as it announces.",
             ) from None
         if body.size > limits.max_body_bytes:
             raise Refused(
-                errors.CONTENT_TOO_LARGE,
+                ProblemKind.CONTENT_TOO_LARGE,
                 f"The body is larger than {limits.max_body_bytes} bytes. Send less, or raise limits.max_body_bytes.",
             )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy import errors
 from proxy.errors import NOT_SENT, Failed
 from proxy.forward import rewrite
 from proxy.forward.attempt import ClientDisconnected, ClientSlow, client_fault, too_large
@@ -17,6 +16,7 @@ from proxy.http1 import grammar
 from proxy.network.stream import Gone
 from proxy.orders.content import HeldContent
 from proxy.orders.desk import Replay
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -85,7 +85,7 @@ async def _hold(exchange: Exchange, held: HeldContent, bounds: Bounds) -> None:
         raise client_fault(error, exchange, bounds) from None
     except OSError:
         raise Failed(
-            errors.ORDER_STORE_AWAY,
+            ProblemKind.ORDER_STORE_AWAY,
             "The content of the order cannot be held until it is whole: the directory for temporary "
             "files takes nothing. Remove files there. Nothing was sent.",
             outcome=NOT_SENT,

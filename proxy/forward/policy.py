@@ -13,11 +13,11 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from proxy import errors
 from proxy.clients import login, register
 from proxy.errors import Refused
 from proxy.http1 import grammar
 from proxy.http1.fields import NOT_FORWARDED, WHO_CALLS
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class Rules(NamedTuple):
     prefixes: tuple[bytes, ...]
     paths: frozenset[bytes]
     protected: tuple[list[bytes], ...]
-    logins: Mapping[tuple[bytes, bytes], login.Answer]
+    logins: Mapping[tuple[bytes, bytes], login.LoginAnswer]
     max_body: int
     max_target: int
     max_head: int
@@ -128,7 +128,7 @@ class Request(NamedTuple):
     trace: str | None
     is_safe: bool
     max_forwards: int | None = None
-    login: login.Answer | None = None
+    login: login.LoginAnswer | None = None
     order_keys: Sequence[bytes] = ()
 
 
@@ -142,19 +142,19 @@ def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
     line = buffer.find(b"\r\n", 2, rules.max_target + 64)  # room for method and version
     if line < 0 and size > rules.max_target + 64:
         raise Refused(
-            errors.TARGET_TOO_LONG,
+            ProblemKind.TARGET_TOO_LONG,
             f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise limits.max_target_bytes.",
         )
     if size > rules.max_head:
         raise Refused(
-            errors.HEAD_TOO_LARGE,
+            ProblemKind.HEAD_TOO_LARGE,
             f"The request head is larger than {rules.max_head} bytes. Send less, such as fewer cookies, or raise limits.max_header_bytes.",
         )
     if end >= 0:
         return end + 4
     if buffer.startswith(_TLS_HANDSHAKE):
         raise Refused(
-            errors.MALFORMED,
+            ProblemKind.MALFORMED,
             "The client speaks TLS, and this port speaks plain HTTP. Use http:// in the client's base URL, or turn TLS on here.",
         )
     try:
@@ -172,16 +172,16 @@ def parse(head: bytes, rules: Rules) -> grammar.RequestHead:
         raise _malformed(error) from None
     if parsed.minor < 0:
         raise Refused(
-            errors.VERSION, "The request is neither HTTP/1.1 nor HTTP/1.0. Set the client to HTTP/1.1."
+            ProblemKind.VERSION, "The request is neither HTTP/1.1 nor HTTP/1.0. Set the client to HTTP/1.1."
         )
     if len(parsed.target) > rules.max_target:
         raise Refused(
-            errors.TARGET_TOO_LONG,
+            ProblemKind.TARGET_TOO_LONG,
             f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise limits.max_target_bytes.",
         )
     if parsed.field_count > rules.max_fields:
         raise Refused(
-            errors.HEAD_TOO_LARGE,
+            ProblemKind.HEAD_TOO_LARGE,
             f"The request has more than {rules.max_fields} fields. Send fewer, or raise limits.max_header_fields.",
         )
     return parsed
@@ -215,13 +215,13 @@ def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) 
     has_length = b"content-length" in found
     if minor == 0 and not has_length and method in _WITH_CONTENT:
         raise Refused(
-            errors.LENGTH_REQUIRED,
+            ProblemKind.LENGTH_REQUIRED,
             "An HTTP/1.0 request of this method needs a Content-Length: without one its body would be lost. Send one, or use HTTP/1.1.",
         )
     expects = b"expect" in found and _judge_expectation(found[b"expect"], minor)
     if framing > rules.max_body:
         raise Refused(
-            errors.CONTENT_TOO_LARGE,
+            ProblemKind.CONTENT_TOO_LARGE,
             f"The request body is larger than {rules.max_body} bytes. Send less, or raise limits.max_body_bytes.",
         )
     if options and not NOT_FORWARDED.issuperset(options):
@@ -251,7 +251,7 @@ def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) 
 def _judge_max_forwards(values: list[bytes]) -> int:
     if len(values) != 1 or not values[0].isdigit():
         raise Refused(
-            errors.MALFORMED,
+            ProblemKind.MALFORMED,
             "The Max-Forwards field is not one plain number. Correct the client, or leave the field out.",
         )
     return min(int(values[0][:_MOST_DIGITS]), _MOST_FORWARDS)
@@ -265,7 +265,7 @@ def _decremented(lines: list[bytes], forwards: int) -> list[bytes]:
 
 def _malformed(error: grammar.Malformed) -> Refused:
     return Refused(
-        errors.MALFORMED,
+        ProblemKind.MALFORMED,
         f"The request is refused because {error}. Correct the client: nothing is repaired here.",
     )
 
@@ -273,11 +273,11 @@ def _malformed(error: grammar.Malformed) -> Refused:
 def _method_refused(method: bytes) -> Refused:
     if method in _NEVER_FORWARDED:
         return Refused(
-            errors.METHOD_NOT_ALLOWED,
+            ProblemKind.METHOD_NOT_ALLOWED,
             "CONNECT and TRACE are never forwarded. Set the proxy as the client's base URL, not as its HTTP proxy.",
         )
     return Refused(
-        errors.METHOD_UNKNOWN,
+        ProblemKind.METHOD_UNKNOWN,
         "The method is none of those that are forwarded. Use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS, in capital letters.",
     )
 
@@ -286,7 +286,9 @@ def _judge_host(hosts: list[bytes], minor: int, allowed: frozenset[bytes] | None
     if not hosts and minor == 0:
         return b""  # HTTP/1.0 knows no Host; a browser always sends one, and browsers are what the list keeps out
     if len(hosts) != 1:
-        raise Refused(errors.MALFORMED, "The request has no Host field, or more than one. Send exactly one.")
+        raise Refused(
+            ProblemKind.MALFORMED, "The request has no Host field, or more than one. Send exactly one."
+        )
     return _allowed_host(hosts[0], allowed)
 
 
@@ -295,14 +297,14 @@ def _allowed_host(host: bytes, allowed: frozenset[bytes] | None) -> bytes:
     match = _HOST.fullmatch(host)
     if match is None or int(match[2] or 0) > _MAX_PORT:
         raise Refused(
-            errors.MALFORMED,
+            ProblemKind.MALFORMED,
             "The Host field is not a host name or address with an optional port. Correct the client's base URL.",
         )
     lower = host.lower()
     if allowed is not None and match[1].lower() not in allowed:
         shown = lower[:_MOST_SHOWN].decode("ascii")
         raise Refused(
-            errors.HOST_NOT_ALLOWED,
+            ProblemKind.HOST_NOT_ALLOWED,
             f"The name in Host, {shown}, is not listed in listen.allowed_hosts. Call the proxy by one that is, or add this one.",
         )
     return lower
@@ -312,7 +314,7 @@ def _judge_caller(found: grammar.Known) -> None:
     """Keep web pages out: browsers mark what a page sends with Origin or Fetch Metadata (W3C Fetch Metadata Request Headers)."""
     if b"origin" in found or b"access-control-request-method" in found:
         raise Refused(
-            errors.BROWSER,
+            ProblemKind.BROWSER,
             "The request comes from a web page. Call the proxy from a program: pages have no business with its credentials.",
         )
     marks = [
@@ -320,7 +322,7 @@ def _judge_caller(found: grammar.Known) -> None:
     ]
     if marks and marks != _NODE_FETCH and found.get(b"sec-fetch-site") != [b"none"]:
         raise Refused(
-            errors.BROWSER,
+            ProblemKind.BROWSER,
             "The request comes from a web page. Call the proxy from a program: pages have no business with its credentials.",
         )
 
@@ -333,7 +335,7 @@ def _judge_target(target: bytes, host: bytes) -> bytes:
         match = _ABSOLUTE_FORM.fullmatch(target)
         if match is None or match[1].lower() != host:
             raise Refused(
-                errors.AMBIGUOUS_TARGET,
+                ProblemKind.AMBIGUOUS_TARGET,
                 "The request target is no path, or a URL of another host. Send a path that begins with a slash.",
             )
         # RFC 9112 section 3.2.1: an empty path is sent as "/".
@@ -341,33 +343,33 @@ def _judge_target(target: bytes, host: bytes) -> bytes:
     path, _, query = target.partition(b"?")
     if b"#" in target:
         raise Refused(
-            errors.AMBIGUOUS_TARGET, "The request target holds a fragment. Send the path without it."
+            ProblemKind.AMBIGUOUS_TARGET, "The request target holds a fragment. Send the path without it."
         )
     if path.startswith(b"//") or b"\\" in path:
         raise Refused(
-            errors.AMBIGUOUS_TARGET,
+            ProblemKind.AMBIGUOUS_TARGET,
             "The path begins with two slashes, or holds a backslash. Check how the client joins base URL and path.",
         )
     if b"%" in target:
         _judge_escapes(path, query)
     if b"/." in path and _DOT_SEGMENT.search(path) is not None:
-        raise Refused(errors.AMBIGUOUS_TARGET, "The path holds a dot segment. Send the plain path.")
+        raise Refused(ProblemKind.AMBIGUOUS_TARGET, "The path holds a dot segment. Send the plain path.")
     return target
 
 
 def _judge_escapes(path: bytes, query: bytes) -> None:
     if _BROKEN_ESCAPE.search(path) is not None or _BROKEN_ESCAPE.search(query) is not None or b"%00" in query:
         raise Refused(
-            errors.MALFORMED,
+            ProblemKind.MALFORMED,
             "The request target holds a broken percent-encoding, or an encoded NUL. Encode it once, and whole.",
         )
     if _AMBIGUOUS_ESCAPE.search(path) is not None:
         raise Refused(
-            errors.AMBIGUOUS_TARGET,
+            ProblemKind.AMBIGUOUS_TARGET,
             "The path holds an encoded dot, slash, backslash or control character. Send the plain path.",
         )
     if b"%25" in path and _ESCAPE.search(unquote_to_bytes(path)) is not None:
-        raise Refused(errors.AMBIGUOUS_TARGET, "The path is encoded twice. Encode it once.")
+        raise Refused(ProblemKind.AMBIGUOUS_TARGET, "The path is encoded twice. Encode it once.")
 
 
 def plain_segments(path: bytes) -> list[bytes]:
@@ -377,7 +379,7 @@ def plain_segments(path: bytes) -> list[bytes]:
     return [segment for segment in segments if segment]
 
 
-def _judge_call(method: bytes, path: bytes, rules: Rules, who: register.Client) -> login.Answer | None:
+def _judge_call(method: bytes, path: bytes, rules: Rules, who: register.Client) -> login.LoginAnswer | None:
     """Judge whether this client may make this call; return what it gets here, if it is an application's own login."""
     answer = rules.logins.get((method, path)) if rules.logins else None
     if answer is None:
@@ -390,9 +392,9 @@ def _judge_call(method: bytes, path: bytes, rules: Rules, who: register.Client) 
 def _judge_path(path: bytes, rules: Rules) -> None:
     if not path.startswith(rules.prefixes) and path not in rules.paths:
         if path.lower().startswith(b"/oauth/"):
-            raise Refused(errors.PATH_NOT_ALLOWED, _NO_LOGIN_NEEDED)
+            raise Refused(ProblemKind.PATH_NOT_ALLOWED, _NO_LOGIN_NEEDED)
         raise Refused(
-            errors.PATH_NOT_ALLOWED,
+            ProblemKind.PATH_NOT_ALLOWED,
             "The path is not under upstream.allowed_paths. Correct it, or add its prefix there.",
         )
     if not rules.protected:
@@ -400,7 +402,7 @@ def _judge_path(path: bytes, rules: Rules) -> None:
     segments = plain_segments(path)
     for protected in rules.protected:
         if segments[: len(protected)] == protected:
-            raise Refused(errors.PATH_NOT_ALLOWED, _NO_LOGIN_NEEDED)
+            raise Refused(ProblemKind.PATH_NOT_ALLOWED, _NO_LOGIN_NEEDED)
 
 
 def _may_reach(prefix: bytes, protected: list[bytes]) -> bool:
@@ -414,7 +416,7 @@ def _judge_expectation(expectations: list[bytes], minor: int) -> bool:
         return False
     if [value.lower() for value in expectations] != [b"100-continue"]:
         raise Refused(
-            errors.EXPECTATION,
+            ProblemKind.EXPECTATION,
             "The request expects something other than 100-continue. Remove its Expect field.",
         )
     return True

@@ -17,10 +17,11 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from proxy import errors, faults
+from proxy import faults
 from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, Failed
 from proxy.network.stream import Stream
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +207,7 @@ class Pool:
             if not isinstance(error, TimeoutError):
                 raise
             raise Failed(
-                errors.NO_CONNECTION,
+                ProblemKind.NO_CONNECTION,
                 f"All {self._max} connections to the API were in use for {self._connect_timeout:g} s. Send it again; if this is the rule, raise upstream.max_connections.",
                 outcome=NOT_SENT,
                 retry_after=1,
@@ -245,7 +246,7 @@ class Pool:
         except (OSError, UnicodeError) as error:  # TimeoutError and ssl.SSLError are OSErrors
             raise faults.connect_failure(error) from None
         raise Failed(
-            errors.TERMINATED,
+            ProblemKind.TERMINATED,
             "The API ends its connections, or speaks, before it is asked anything. Check what stands in between: run telenor-proxy check.",
             outcome=NOT_SENT,
         )

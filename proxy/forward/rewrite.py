@@ -18,7 +18,7 @@ from proxy.http1 import grammar
 from proxy.http1.fields import NOT_FORWARDED, NOT_RETURNED
 
 if TYPE_CHECKING:
-    from proxy.clients.login import Answer
+    from proxy.clients.login import LoginAnswer
     from proxy.errors import Problem
     from proxy.forward.policy import Request
     from proxy.orders.desk import Replay
@@ -150,7 +150,7 @@ def options(request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
     )
 
 
-def login(answer: Answer, request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
+def login(answer: LoginAnswer, request_id: bytes, *, minor: int, keep_alive: bool) -> bytes:
     """Return the whole answer to an application's own login."""
     return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\nX-Request-Id: %b\r\n%b\r\n%b" % (
         answer.fields,
@@ -177,7 +177,7 @@ def problem(
     """Return a whole answer of the proxy's own: problem details (RFC 9457) and `Proxy-Status` (RFC 9209)."""
     kind = error.kind
     details: dict[str, object] = {
-        "type": _PROBLEM_TYPE + kind.name,
+        "type": _PROBLEM_TYPE + kind.type,
         "title": kind.title,
         "status": kind.status,
         "detail": error.detail,

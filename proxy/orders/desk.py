@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Refused
 from proxy.orders import key as keys
 from proxy.orders.keeper import PAUSE
-from proxy.orders.states import MAX_CONTENT, Again, Answer, Record, again, ending
+from proxy.orders.states import MAX_CONTENT, Again, Answer, OrderRecord, again, ending
 from proxy.orders.store import ClaimLost, StoreAway
 from proxy.problems import ProblemKind
 
@@ -90,7 +90,7 @@ class Desk:
                     "Send one such field, with 1 to 255 visible characters.",
                 ) from None
         order = keys.fingerprint(client, method, target, content)
-        record = Record(
+        record = OrderRecord(
             id=keys.identify_guarded(order) if name is None else keys.identify(client, name),
             claim=f"{self._keeper.store.owner}.{next(self._claims)}",
             key=name,
@@ -104,7 +104,7 @@ class Desk:
         )
         return await (self._begin_guarded(record) if name is None else self._begin_keyed(record))
 
-    async def _begin_keyed(self, record: Record) -> Order | Replay:
+    async def _begin_keyed(self, record: OrderRecord) -> Order | Replay:
         try:
             found = await self._keeper.asked(self._keeper.store.reserve(record))
         except BaseException as error:
@@ -118,7 +118,7 @@ class Desk:
             return Order(self._keeper, record)
         return self._repeated(found, record)
 
-    async def _begin_guarded(self, record: Record) -> Order | Replay:
+    async def _begin_guarded(self, record: OrderRecord) -> Order | Replay:
         """Send it, unless an identical one is remembered. Without a store it is sent, too."""
         found = None
         with contextlib.suppress(StoreAway):
@@ -128,7 +128,7 @@ class Desk:
                 found = found if await self._keeper.asked(self._keeper.store.release(found)) else None
         return GuardedOrder(self._keeper, record) if found is None else self._repeated(found, record)
 
-    def _repeated(self, found: Record, record: Record) -> Replay:
+    def _repeated(self, found: OrderRecord, record: OrderRecord) -> Replay:
         """Give what a repetition gets, or raise it."""
         what = again(found, record.fingerprint)
         self._keeper.count(what.value)
@@ -141,7 +141,7 @@ class Desk:
 class Order:
     """An order that has a record, and is to be sent. is_sent: the record says that its first byte may have left."""
 
-    def __init__(self, keeper: Keeper, record: Record) -> None:
+    def __init__(self, keeper: Keeper, record: OrderRecord) -> None:
         self._keeper = keeper
         self._record = record
         self.is_sent = False
@@ -214,7 +214,7 @@ class GuardedOrder(Order):
     client may leave before the order ends or after, so either one finds what the other has left.
     """
 
-    def __init__(self, keeper: Keeper, record: Record) -> None:
+    def __init__(self, keeper: Keeper, record: OrderRecord) -> None:
         super().__init__(keeper, record)
         self._recording: asyncio.Task[bool] | None = None
         self._ending: Change | None = None
@@ -270,7 +270,7 @@ class GuardedOrder(Order):
                 await self._settle(self._recording, change)
 
 
-async def _dropped(store: Store, record: Record) -> None:
+async def _dropped(store: Store, record: OrderRecord) -> None:
     await store.release(record)
 
 
@@ -283,7 +283,7 @@ def _not_recorded(error: StoreAway) -> Failed:
     return Failed(ProblemKind.ORDER_STORE_AWAY, f"{error}{_SEND_AGAIN}", outcome=NOT_SENT, retry_after=PAUSE)
 
 
-def _refusal(what: Again, found: Record) -> Problem:
+def _refusal(what: Again, found: OrderRecord) -> Problem:
     first = found.request_id
     if what is Again.REUSED:
         return Refused(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from proxy.clock import Clock
-    from proxy.orders.states import Record
+    from proxy.orders.states import OrderRecord
     from proxy.orders.store import Store
 
 log = structlog.get_logger("proxy.orders")
@@ -81,7 +81,9 @@ class Keeper:
         self._note(None)
         return result
 
-    async def told(self, record: Record, change: Callable[[], Coroutine[object, object, object]]) -> None:
+    async def told(
+        self, record: OrderRecord, change: Callable[[], Coroutine[object, object, object]]
+    ) -> None:
         """Have the store make a change that ends an order; later, if it is away."""
         if any(waiting.claim == record.claim for waiting in self._waiting):
             self.later(record, change)
@@ -101,7 +103,7 @@ class Keeper:
             self.later(record, change)
             raise
 
-    def later(self, record: Record, change: Callable[[], Coroutine[object, object, object]]) -> None:
+    def later(self, record: OrderRecord, change: Callable[[], Coroutine[object, object, object]]) -> None:
         """Have the store make a change soon, without waiting for it."""
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()

@@ -12,7 +12,7 @@ from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from proxy.orders.states import Answer, Record
+    from proxy.orders.states import Answer, OrderRecord
 
 #: At about a kilobyte each, 100 MB.
 _MAX_RECORDS: Final = 100_000
@@ -37,10 +37,10 @@ class MemoryStore:
         self._most_bytes = most_bytes
         self._bytes = 0
         # By the time at which they were last changed, so that those which are over come first.
-        self._records: dict[str, tuple[Record, float]] = {}
+        self._records: dict[str, tuple[OrderRecord, float]] = {}
         self._unknown: dict[str, None] = {}
 
-    async def reserve(self, record: Record) -> Record | None:
+    async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Remember a new record, unless there is one with its id."""
         found = await self.look_up(record.id)
         if found is not None:
@@ -52,19 +52,19 @@ class MemoryStore:
         self._put(record)
         return None
 
-    async def mark_sent(self, record: Record) -> None:
+    async def mark_sent(self, record: OrderRecord) -> None:
         """Note that the first byte leaves."""
         self._change(record, State.SENT, State.RESERVED)
 
-    async def complete(self, record: Record, answer: Answer) -> None:
+    async def complete(self, record: OrderRecord, answer: Answer) -> None:
         """Keep the answer."""
         self._change(record, State.ANSWERED, State.SENT, State.UNKNOWN, answer=answer)
 
-    async def mark_unknown(self, record: Record) -> None:
+    async def mark_unknown(self, record: OrderRecord) -> None:
         """Note that it is not known whether the order was placed."""
         self._change(record, State.UNKNOWN, State.SENT)
 
-    async def release(self, record: Record) -> bool:
+    async def release(self, record: OrderRecord) -> bool:
         """Drop it."""
         found = await self.look_up(record.id)
         if found is None or found.claim != record.claim:
@@ -72,7 +72,7 @@ class MemoryStore:
         self._drop(record.id)
         return True
 
-    async def look_up(self, order_id: str) -> Record | None:
+    async def look_up(self, order_id: str) -> OrderRecord | None:
         """Return the record."""
         found = self._records.get(order_id)
         if found is None:
@@ -82,7 +82,7 @@ class MemoryStore:
             return None
         return found[0]
 
-    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[Record]:
+    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered."""
         names = self._unknown if unknown else self._records
         every = map(self._records.__getitem__, names)
@@ -114,18 +114,20 @@ class MemoryStore:
     async def close(self) -> None:
         """End."""
 
-    def _is_over(self, record: Record, since: float) -> bool:
+    def _is_over(self, record: OrderRecord, since: float) -> bool:
         ends = has_end(record.state, guarded=record.key is None)
         return ends and self._now() >= since + record.lifetime
 
-    def _change(self, record: Record, state: State, *states: State, answer: Answer | None = None) -> None:
+    def _change(
+        self, record: OrderRecord, state: State, *states: State, answer: Answer | None = None
+    ) -> None:
         found, _ = self._records.get(record.id, (None, 0.0))
         if found is None or found.claim != record.claim or found.state not in {state, *states}:
             raise ClaimLost
         if found.state is not state:
             self._put(replace(found, state=state, answer=answer))
 
-    def _put(self, record: Record) -> None:
+    def _put(self, record: OrderRecord) -> None:
         self._drop(record.id)
         self._bytes += _size(record)
         self._records[record.id] = (record, self._now())
@@ -139,12 +141,12 @@ class MemoryStore:
             self._unknown.pop(order_id, None)
 
 
-def _size(record: Record) -> int:
+def _size(record: OrderRecord) -> int:
     answer = record.answer
     return 0 if answer is None else len(answer.fields) + len(answer.content or b"")
 
 
-def _without_contents(records: Iterator[Record]) -> Iterator[Record]:
+def _without_contents(records: Iterator[OrderRecord]) -> Iterator[OrderRecord]:
     for record in records:
         answer = record.answer
         yield record if answer is None else replace(record, answer=replace(answer, content=None))

@@ -30,7 +30,7 @@ from redis.exceptions import (
 )
 
 from proxy.orders import scripts
-from proxy.orders.states import Answer, Record, State
+from proxy.orders.states import Answer, OrderRecord, State
 from proxy.orders.store import LISTED, MAX_RECORDS, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class SharedStore:
         self._forget = register(scripts.FORGET)
         self._upkeep = register(scripts.UPKEEP)
 
-    async def reserve(self, record: Record) -> Record | None:
+    async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Remember a new record, unless there is one with its id."""
         fields = [part for pair in _fields(record).items() for part in pair]
         found = await self._run(self._reserve, record.id, record.claim, self._lease, self._most, *fields)
@@ -122,38 +122,38 @@ class SharedStore:
             raise StoreAway(_FULL)
         return _record(record.id, found)
 
-    async def mark_sent(self, record: Record) -> None:
+    async def mark_sent(self, record: OrderRecord) -> None:
         """Note that the first byte leaves."""
         await self._change(record, " reserved sent ", State.SENT)
 
-    async def complete(self, record: Record, answer: Answer) -> None:
+    async def complete(self, record: OrderRecord, answer: Answer) -> None:
         """Keep the answer."""
         kept: list[str | bytes | int] = ["status", answer.status, "fields", answer.fields]
         if answer.content is not None:
             kept += ["content", answer.content]
         await self._change(record, " sent unknown answered ", State.ANSWERED, *kept)
 
-    async def mark_unknown(self, record: Record) -> None:
+    async def mark_unknown(self, record: OrderRecord) -> None:
         """Note that it is not known whether the order was placed."""
         await self._change(record, " sent unknown ", State.UNKNOWN)
 
-    async def _change(self, record: Record, states: str, state: State, *kept: str | bytes | int) -> None:
+    async def _change(self, record: OrderRecord, states: str, state: State, *kept: str | bytes | int) -> None:
         arguments = (record.claim, self._lease, states, state.value, *kept)
         if not await self._run(self._changes, record.id, *arguments):
             raise ClaimLost
 
-    async def release(self, record: Record) -> bool:
+    async def release(self, record: OrderRecord) -> bool:
         """Drop it."""
         return bool(await self._run(self._release, record.id, record.claim))
 
-    async def look_up(self, order_id: str) -> Record | None:
+    async def look_up(self, order_id: str) -> OrderRecord | None:
         """Return the record."""
         return _record(order_id, await self._run(self._look_up, order_id))
 
-    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[Record]:
+    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered."""
 
-        async def work() -> list[Record]:
+        async def work() -> list[OrderRecord]:
             name = f"{_TAG}:unknown" if unknown else f"{_TAG}:index"
             found: Any = await self._client.zrange(name, 0, most - 1)
             return await self._records([order_id.decode() for order_id in found])
@@ -162,7 +162,7 @@ class SharedStore:
         records = await self._bounded(work())
         return sorted(records, key=lambda record: record.created_at)
 
-    async def _records(self, ids: list[str]) -> list[Record]:
+    async def _records(self, ids: list[str]) -> list[OrderRecord]:
         pipeline = self._client.pipeline(transaction=False)
         for order_id in ids:
             pipeline.hmget(f"{_ORDERS}{order_id}", *_SHOWN_FIELDS)
@@ -181,7 +181,7 @@ class SharedStore:
     async def upkeep(self) -> Summary:
         """Renew the lease, note whose process died, and say what is held."""
 
-        async def work(ids: list[bytes]) -> list[Record]:
+        async def work(ids: list[bytes]) -> list[OrderRecord]:
             return await self._records([order_id.decode() for order_id in ids])
 
         held, unknown, ids = await self._run(self._upkeep, "", self._lease, _LOOKED_AT, SHOWN)
@@ -272,7 +272,7 @@ _SHOWN_FIELDS: Final = (
 )
 
 
-def _fields(record: Record) -> dict[str, str | bytes]:
+def _fields(record: OrderRecord) -> dict[str, str | bytes]:
     fields: dict[str, str | bytes] = {
         "claim": record.claim,
         "client": record.client,
@@ -286,7 +286,7 @@ def _fields(record: Record) -> dict[str, str | bytes]:
     return fields if record.key is None else fields | {"key": record.key}
 
 
-def _record(order_id: str, found: Sequence[bytes | str]) -> Record | None:
+def _record(order_id: str, found: Sequence[bytes | str]) -> OrderRecord | None:
     """Make a record of names and values in turn; nothing is no record."""
     if not found:
         return None
@@ -299,7 +299,7 @@ def _record(order_id: str, found: Sequence[bytes | str]) -> Record | None:
         return str(values[name].decode())
 
     status = values.get("status")
-    return Record(
+    return OrderRecord(
         order_id,
         text("claim"),
         text("key") if "key" in values else None,

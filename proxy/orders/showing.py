@@ -10,7 +10,7 @@ from proxy.orders.states import State
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from proxy.orders.states import Record
+    from proxy.orders.states import OrderRecord
 
 _COLUMNS: Final = ("id", "time", "client", "request_id", "method", "path", "status", "outcome")
 UNDER_WAY: Final = "The order is under way, and cannot be forgotten. Wait for its end, then look again."
@@ -21,7 +21,7 @@ def no_such(order_id: str) -> str:
     return f"There is no order {order_id}. See `telenor-proxy orders list` for the ids."
 
 
-def shown(record: Record) -> dict[str, object]:
+def shown(record: OrderRecord) -> dict[str, object]:
     """Return one record as JSON. `at`: seconds since the epoch. `key`: None without a key."""
     return {
         "id": record.id,

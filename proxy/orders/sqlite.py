@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.errors import ProxyError
 from proxy.orders import writer
 from proxy.orders.owners import Presence, is_alive, sweep
-from proxy.orders.states import Answer, Record, State, after_death, has_end, may_forget
+from proxy.orders.states import Answer, OrderRecord, State, after_death, has_end, may_forget
 from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ class SQLiteStore:
             raise Unusable(_why(error)) from None
         self._writer = writer.Writer(self._connection, self._check)
 
-    async def reserve(self, record: Record) -> Record | None:
+    async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Remember a new record, unless there is one with its id."""
 
-        def work(connection: sqlite3.Connection) -> Record | None:
+        def work(connection: sqlite3.Connection) -> OrderRecord | None:
             found = self._find(connection, record.id)
             if found is None:
                 self._insert(connection, record)
@@ -105,19 +105,19 @@ class SQLiteStore:
 
         return await self._writer.do(work)
 
-    async def mark_sent(self, record: Record) -> None:
+    async def mark_sent(self, record: OrderRecord) -> None:
         """Note that the first byte leaves."""
         await self._change(record, {State.RESERVED, State.SENT}, State.SENT, durable=True)
 
-    async def complete(self, record: Record, answer: Answer) -> None:
+    async def complete(self, record: OrderRecord, answer: Answer) -> None:
         """Keep the answer."""
         await self._change(record, {State.SENT, State.UNKNOWN, State.ANSWERED}, State.ANSWERED, answer)
 
-    async def mark_unknown(self, record: Record) -> None:
+    async def mark_unknown(self, record: OrderRecord) -> None:
         """Note that it is not known whether the order was placed."""
         await self._change(record, {State.SENT, State.UNKNOWN}, State.UNKNOWN)
 
-    async def release(self, record: Record) -> bool:
+    async def release(self, record: OrderRecord) -> bool:
         """Drop it."""
 
         def work(connection: sqlite3.Connection) -> bool:
@@ -127,11 +127,11 @@ class SQLiteStore:
 
         return await self._writer.do(work)
 
-    async def look_up(self, order_id: str) -> Record | None:
+    async def look_up(self, order_id: str) -> OrderRecord | None:
         """Return the record."""
         return await self._writer.do(lambda connection: self._find(connection, order_id))
 
-    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[Record]:
+    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered."""
         return await self._writer.do(lambda connection: self._list(connection, most, unknown=unknown))
 
@@ -184,7 +184,7 @@ class SQLiteStore:
                     "Put it back, or restart the proxy."
                 )
 
-    def _find(self, connection: sqlite3.Connection, order_id: str) -> Record | None:
+    def _find(self, connection: sqlite3.Connection, order_id: str) -> OrderRecord | None:
         select = f"SELECT {_COLUMNS}, content, ends FROM orders WHERE id = ?"  # noqa: S608 # constants
         row = connection.execute(select, (order_id,)).fetchone()
         if row is None:
@@ -202,10 +202,10 @@ class SQLiteStore:
             self._update(connection, record, state)
         return replace(record, state=state)
 
-    def _lives(self, record: Record) -> bool:
+    def _lives(self, record: OrderRecord) -> bool:
         return after_death(record.state) is record.state or is_alive(self._path, record.owner)
 
-    def _insert(self, connection: sqlite3.Connection, record: Record) -> None:
+    def _insert(self, connection: sqlite3.Connection, record: OrderRecord) -> None:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         if pages >= self._most_pages:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
@@ -234,7 +234,7 @@ class SQLiteStore:
     def _update(
         self,
         connection: sqlite3.Connection,
-        record: Record,
+        record: OrderRecord,
         state: State,
         answer: Answer | None = None,
     ) -> None:
@@ -252,13 +252,13 @@ class SQLiteStore:
             ),
         )
 
-    def _end(self, record: Record, state: State) -> float | None:
+    def _end(self, record: OrderRecord, state: State) -> float | None:
         ends = has_end(state, guarded=record.key is None)
         return self._now() + record.lifetime if ends else None
 
     async def _change(
         self,
-        record: Record,
+        record: OrderRecord,
         states: set[State],
         state: State,
         answer: Answer | None = None,
@@ -276,7 +276,7 @@ class SQLiteStore:
         await self._writer.do(work, durable=durable)
 
     @staticmethod
-    def _list(connection: sqlite3.Connection, most: int, *, unknown: bool) -> Sequence[Record]:
+    def _list(connection: sqlite3.Connection, most: int, *, unknown: bool) -> Sequence[OrderRecord]:
         where = "WHERE state = 'unknown'" if unknown else ""
         select = f"SELECT {_COLUMNS}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
         return tuple(_record(row) for row in connection.execute(select, (most,)))
@@ -300,11 +300,11 @@ class SQLiteStore:
         connection.execute(f"DELETE FROM orders WHERE {old}", (self._clock.wall(),))  # noqa: S608 # constants
 
 
-def _record(row: Sequence[Any]) -> Record:
+def _record(row: Sequence[Any]) -> OrderRecord:
     state, status, fields, content = row[_STATE:]
     values = dict(zip(_NAMES, row[:_STATE], strict=True))
     answer = None if status is None else Answer(status, fields, content)
-    return Record(**values, state=State(state), answer=answer)
+    return OrderRecord(**values, state=State(state), answer=answer)
 
 
 def _identity(name: str) -> tuple[int, int] | None:

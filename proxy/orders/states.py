@@ -71,7 +71,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class OrderRecord:
     """One order that is remembered.
 
     id: what operators call it by, and what the store finds it by. claim: unlike that of any other
@@ -125,7 +125,7 @@ class Again(enum.Enum):
     UNKNOWN = "unknown"
 
 
-def again(record: Record, fingerprint: bytes) -> Again:
+def again(record: OrderRecord, fingerprint: bytes) -> Again:
     """Decide what a request gets whose key a record has."""
     if record.fingerprint != fingerprint:
         return Again.REUSED

@@ -21,7 +21,7 @@ from proxy.errors import ProxyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.orders.states import Answer, Record
+    from proxy.orders.states import Answer, OrderRecord
 
 #: Records that a shared store holds at most: some ten orders a second for a day.
 MAX_RECORDS: Final = 1_000_000
@@ -45,7 +45,7 @@ class Summary:
 
     held: int = 0
     unknown: int = 0
-    records: Sequence[Record] = ()
+    records: Sequence[OrderRecord] = ()
 
 
 class Store(Protocol):
@@ -53,31 +53,31 @@ class Store(Protocol):
 
     owner: str
 
-    async def reserve(self, record: Record) -> Record | None:
+    async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Remember a new record, unless there is one with its id: then return that one."""
         ...
 
-    async def mark_sent(self, record: Record) -> None:
+    async def mark_sent(self, record: OrderRecord) -> None:
         """Note that the first byte leaves."""
         ...
 
-    async def complete(self, record: Record, answer: Answer) -> None:
+    async def complete(self, record: OrderRecord, answer: Answer) -> None:
         """Keep the answer, from now on for the record's lifetime."""
         ...
 
-    async def mark_unknown(self, record: Record) -> None:
+    async def mark_unknown(self, record: OrderRecord) -> None:
         """Note that it is not known whether the order was placed."""
         ...
 
-    async def release(self, record: Record) -> bool:
+    async def release(self, record: OrderRecord) -> bool:
         """Drop it if it is still that claim's, in whatever state; say whether it was."""
         ...
 
-    async def look_up(self, order_id: str) -> Record | None:
+    async def look_up(self, order_id: str) -> OrderRecord | None:
         """Return the record, None if there is none."""
         ...
 
-    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[Record]:
+    async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered, oldest first, without contents; with `unknown` only those."""
         ...
 

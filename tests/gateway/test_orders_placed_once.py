@@ -18,7 +18,7 @@ from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
 from tests.gateway.upstream import Act, reply
 
 if TYPE_CHECKING:
-    from proxy.orders.states import Answer, Record
+    from proxy.orders.states import Answer, OrderRecord
     from tests.gateway.conftest import Gateway, Lab
 
 KEY = b"Idempotency-Key: k-1"
@@ -45,17 +45,17 @@ class Watched(MemoryStore):
         came = sum(len(client.received) for client in self.gateway.clients)
         self.steps.append((step, left, came))
 
-    async def reserve(self, record: Record) -> Record | None:
+    async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Note it."""
         await self._note("reserve")
         return await super().reserve(record)
 
-    async def mark_sent(self, record: Record) -> None:
+    async def mark_sent(self, record: OrderRecord) -> None:
         """Note it."""
         await self._note("sent")
         await super().mark_sent(record)
 
-    async def complete(self, record: Record, answer: Answer) -> None:
+    async def complete(self, record: OrderRecord, answer: Answer) -> None:
         """Note it."""
         await self._note("answered")
         await super().complete(record, answer)

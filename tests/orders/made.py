@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from proxy.orders.key import fingerprint, identify
-from proxy.orders.states import Answer, Record
+from proxy.orders.states import Answer, OrderRecord
 
 _NUMBERS = itertools.count()
 ANSWER = Answer(201, b"Content-Type: application/json\r\n", b'{"orderId": "1"}')
@@ -14,10 +14,10 @@ DAY = 86_400.0
 
 def record(
     owner: str, key: str | None = "k", *, content: bytes = b"x" * 32, lifetime: float = DAY, at: float = 1.0
-) -> Record:
+) -> OrderRecord:
     """Make a record that nobody has reserved yet."""
     target = b"/corporate-mobile-subscriptions/v2/orders"
-    return Record(
+    return OrderRecord(
         id=identify("app", key or "guard"),
         claim=f"{owner}.{next(_NUMBERS)}",
         key=key,

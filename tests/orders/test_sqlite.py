@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from proxy.orders.states import Record
+    from proxy.orders.states import OrderRecord
 
 
 @pytest.fixture
@@ -357,7 +357,7 @@ async def test_a_file_that_is_locked(store: SQLiteStore, path: Path) -> None:
 async def test_a_file_that_is_full(path: Path) -> None:
     """Nothing that was remembered is dropped for what is new; what ends makes room."""
     store = SQLiteStore(path, "aa", SystemClock(), max_size=40 * 4096)
-    orders: list[Record] = []
+    orders: list[OrderRecord] = []
 
     async def fill() -> None:
         for number in range(10_000):

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from proxy.orders.memory import MemoryStore
 from proxy.orders.shared import SharedStore
 from proxy.orders.sqlite import SQLiteStore
-from proxy.orders.states import OPEN, Answer, Record, State, after_death
+from proxy.orders.states import OPEN, Answer, OrderRecord, State, after_death
 from proxy.orders.store import ClaimLost
 from tests.clock import FakeClock
 from tests.orders.made import ANSWER, record
@@ -54,9 +54,9 @@ class Orders(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.clock = FakeClock()
-        self.model: dict[str, Record] = {}
+        self.model: dict[str, OrderRecord] = {}
         #: The reservations that each replica has made and still believes in.
-        self.claims: list[dict[str, Record]] = [{}, {}]
+        self.claims: list[dict[str, OrderRecord]] = [{}, {}]
         self.number = 0
         self.answer = ANSWER
         self.stores: list[Store] = []
@@ -87,7 +87,7 @@ class Orders(RuleBasedStateMachine):
         """Start all replicas."""
         self.stores = [self.started() for _ in range(self.replicas)]
 
-    def on(self, replica: int) -> tuple[Store, dict[str, Record]]:
+    def on(self, replica: int) -> tuple[Store, dict[str, OrderRecord]]:
         """Choose a replica."""
         chosen = replica % self.replicas
         return self.stores[chosen], self.claims[chosen]
@@ -103,7 +103,7 @@ class Orders(RuleBasedStateMachine):
             self.model[wanted.id] = claims[wanted.id] = wanted
             assert self.run(store.reserve(wanted)) is None  # once more, as after a lost answer
 
-    def step(self, replica: int, state: State, change: Callable[[Store, Record], Any]) -> None:
+    def step(self, replica: int, state: State, change: Callable[[Store, OrderRecord], Any]) -> None:
         """Take a step with each claim that a replica believes in."""
         store, claims = self.on(replica)
         for order_id, claim in claims.items():

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from proxy.clients.login import MADE_UP_TOKEN, Answer, answers
+from proxy.clients.login import MADE_UP_TOKEN, LoginAnswer, answers
 from proxy.settings import Settings, load
 
 _CREDENTIALS = {
@@ -24,7 +24,7 @@ def configured(**values: str) -> Settings:
     )
 
 
-def answered(method: bytes, path: bytes) -> Answer:
+def answered(method: bytes, path: bytes) -> LoginAnswer:
     """Return the answer that there is."""
     return answers(configured(listen__answer_login="true"))[method, path]
 
