@@ -214,6 +214,7 @@ class Proxy:
             renew=source.renew_now,
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
+            at_hangup=None if self._tls is None else functools.partial(self._tls.look, listener.renew),
         )
         ends = gauges.expose_certificates(
             metrics,
