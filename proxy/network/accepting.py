@@ -29,6 +29,8 @@ _MOST_PER_TURN: Final = 64
 RETRY_SECONDS: Final = 0.5
 #: Seconds between two log events.
 TELL_SECONDS: Final = 60.0
+#: Seconds that a client has for its TLS handshake (asyncio gives 60): as for a request's head by default.
+HANDSHAKE_SECONDS: Final = 15.0
 _NO_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 log = structlog.get_logger("proxy.network")
@@ -103,7 +105,9 @@ class Accepting:
         """Put a protocol on a connection; one that ends before its TLS handshake is over is nobody's concern."""
         try:
             connected.setblocking(False)
-            await transport.accept(self._factory, connected, tls=self.tls)
+            await transport.accept(
+                self._factory, connected, tls=self.tls, handshake_seconds=HANDSHAKE_SECONDS
+            )
         except BaseException as error:
             connected.close()
             if not isinstance(error, OSError):  # TLS errors and timeouts are some

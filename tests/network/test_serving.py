@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from proxy.network import serving, transport
+from proxy.network import accepting, serving, transport
 from tests.network.house import Authority
 
 if TYPE_CHECKING:
@@ -172,6 +172,16 @@ async def test_a_renewed_certificate_counts_for_new_connections_and_none_is_refu
         assert not await greeted("127.0.0.1", port, first.client())
     assert len(outcomes) >= 10
     assert all(outcomes)
+
+
+async def test_a_client_that_is_silent_in_its_handshake_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the time that it has for that; it holds no connection for longer."""
+    monkeypatch.setattr(accepting, "HANDSHAKE_SECONDS", 0.1)
+    async with listening("127.0.0.1", tls=Authority().server("api.example")) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5.0) == b""
+        writer.close()
 
 
 async def test_a_closed_server_takes_nobody() -> None:
