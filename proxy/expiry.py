@@ -37,7 +37,7 @@ def of_files(settings: Settings, now: float) -> Iterator[tuple[str, str]]:
     for path, file in bundles.items():
         first = certificates.end_of_file(file)
         if first is not None:
-            yield _told(f"{path}: the first of its certificates to end", first, now, _RENEW)
+            yield _told(f"{path}: the first of its certificates", first, now, _RENEW)
 
 
 def of_api(not_after: float, now: float) -> tuple[str, str]:
