@@ -214,6 +214,7 @@ class Proxy:
             renew=source.renew_now,
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
+            at_hangup=None if self._tls is None else functools.partial(self._tls.look, listener.renew),
         )
         ends = gauges.expose_certificates(
             metrics,
@@ -238,7 +239,13 @@ class Proxy:
             log=self._writer.status,
             limits=functools.partial(descriptors.status, settings, most_files),
             certificates=lambda: [
-                {"what": what, "not_after": end} for what, end in ends().items() if end is not None
+                {
+                    "what": what,
+                    "not_after": end,
+                    "standing": certificates.standing(end, clock.wall()),
+                }
+                for what, end in ends().items()
+                if end is not None
             ],
             orders=None if keeper is None else keeper.status,
         )
@@ -297,8 +304,15 @@ class Proxy:
 
     def _ends(self, dialer: Dialer, authorities: float | None) -> dict[str, float | None]:
         """Return when each certificate ends, None where there is none or none was seen yet."""
-        listeners = None if self._tls is None else self._tls.not_after
-        return {"listener": listeners, "api": dialer.not_after, "authorities": authorities}
+        listeners, clients = (
+            (None, None) if self._tls is None else (self._tls.not_after, self._tls.clients_not_after)
+        )
+        return {
+            "listener": listeners,
+            "clients": clients,
+            "api": dialer.not_after,
+            "authorities": authorities,
+        }
 
     def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
         """Return the code that an error of the API names, unless it is a credential in force."""

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
-from proxy import descriptors, faults, starting
+from proxy import descriptors, expiry, faults, starting
+from proxy.clock import SystemClock
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
@@ -50,7 +51,7 @@ _NOT_PASSED: Final = 1
 
 _WOULD_WORK: Final = "An access token was fetched: `telenor-proxy serve` will get one as well."
 _NOT_TRIED: Final = "The configuration can be used. Network and credentials were not tried."
-_WOULD_FAIL: Final = "The proxy would get no access token. Fix what failed, and check again."
+_WOULD_FAIL: Final = "The proxy would not work. Fix what failed, and check again."
 
 #: What config.example.yaml holds where the credentials belong.
 _PLACEHOLDER: Final = "replace-me"
@@ -143,7 +144,8 @@ async def _findings(
         for finding in effective(reading):
             yield finding
     if options.offline:
-        for finding in (*read(reading.settings, environ, file), *absent(reading)):
+        found = (*read(reading.settings, environ, file), *_ends(reading.settings), *absent(reading))
+        for finding in found:
             yield finding
         return
     async for finding in examine(reading.settings, environ, file):
@@ -172,8 +174,10 @@ async def examine(
     settings: Settings, environ: Mapping[str, str], file: Path | None = None
 ) -> AsyncIterator[Finding]:
     """Give finding after finding; a failed one is the last."""
-    for finding in read(settings, environ, file):
+    for finding in (*read(settings, environ, file), *_ends(settings)):
         yield finding
+        if finding.mark is Mark.FAILED:
+            return
     try:
         company = egress.company_proxy(settings.upstream, environ)
     except ConfigError as error:
@@ -234,6 +238,11 @@ def absent(reading: Reading) -> Iterator[Finding]:
     """Say which files that the settings name do not exist here."""
     for text in reading.missing:
         yield Finding(Mark.WARNING, "files", f"{text} Where the proxy runs, it has to be there.")
+
+
+def _ends(settings: Settings) -> Iterator[Finding]:
+    for mark, text in expiry.of_files(settings, SystemClock().wall()):
+        yield Finding(Mark[mark], "certificates", text)
 
 
 def _read_credentials(settings: Settings) -> Iterator[Finding]:
@@ -361,7 +370,10 @@ async def _shake_hands(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
     certificate, version = encryption.getpeercert(), encryption.version()
     look.transport.abort()
     text = f"{version}, and the certificate is trusted; it was issued by {issuer_of(certificate)}."
-    return (Finding(Mark.OK, "certificate", text),)
+    if dialer.not_after is None:  # it cannot be read here
+        return (Finding(Mark.OK, "certificate", text),)
+    mark, end = expiry.of_api(dialer.not_after, SystemClock().wall())
+    return (Finding(Mark[mark], "certificate", f"{text} {end}"),)
 
 
 class _Look(asyncio.Protocol):

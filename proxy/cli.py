@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     _open_standard_output()
     words = sys.argv[1:] if argv is None else list(argv)
-    arguments = _parser(words[0] if words else "").parse_args(words)
+    arguments = command_line(words[0] if words else "").parse_args(words)
     try:
         return int(arguments.command(arguments))
     except ConfigError as error:
@@ -69,8 +69,11 @@ def _tell(error: ConfigError) -> None:
         print(f"  - {problem}", file=sys.stderr)
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
-    """Build the parser. Only if `command` is the sandbox's does it know that one's arguments: they take longer to import than `healthcheck` runs."""
+def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
+    """Build the parser; without a command, the whole of it, of which shtab makes a shell's completion.
+
+    Only if `command` is the sandbox's does it know that one's arguments: they take longer to import than `healthcheck` runs.
+    """
     parser = argparse.ArgumentParser(
         prog="telenor-proxy",
         description="Adds an access token to calls of Telenor's Mobile Subscription Order API.",

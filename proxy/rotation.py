@@ -27,7 +27,7 @@ from proxy.threads import in_daemon_thread
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
     from pathlib import Path
 
     from proxy.clock import Clock
@@ -60,7 +60,7 @@ class Rotation:
     """Keeps the settings in force up to date, as long as `run` runs.
 
     apply: is given the new settings in force. renew: has the credentials tried at once, and is told why. observe: is told whether a
-    configuration was accepted. done: is called when a SIGHUP has been followed.
+    configuration was accepted. at_hangup: is awaited before that, at SIGHUP only. done: is called when a SIGHUP has been followed.
     refused: why the configuration that was read last cannot be used. restart_needed: its settings that wait for a restart.
     """
 
@@ -74,6 +74,7 @@ class Rotation:
         renew: Callable[[Cause], None],
         observe: Callable[[bool], None],
         done: Callable[[], None] = lambda: None,
+        at_hangup: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.in_force = settings
         self.refused: list[str] = []
@@ -84,6 +85,7 @@ class Rotation:
         self._renew = renew
         self._observe = observe
         self._done = done
+        self._at_hangup = at_hangup
         self._read = settings  # as it was read last, if that one could be used
         self._authorities = self._read_authorities = _fingerprint(settings.upstream.ca_file)
         self._told = asyncio.Event()
@@ -108,6 +110,8 @@ class Rotation:
     async def _heed_hangups(self) -> None:
         while await self._told.wait():
             self._told.clear()
+            if self._at_hangup is not None:
+                await self._at_hangup()
             await self.look(told=True)
             self._done()
 

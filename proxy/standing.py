@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 #: Bytes of `/status` without the history: settings, and some hundred orders of a few hundred bytes each.
 _MOST: Final = 4_194_304
 #: The keys of `/status` that `--json` prints.
-_KEYS: Final = ("headline", "token", "unknown_orders", "unknown_orders_counted")
+_KEYS: Final = ("headline", "token", "unknown_orders", "unknown_orders_counted", "certificates")
+#: Whose certificates there are, by `what` in `/status`.
+_CERTIFICATES: Final = {
+    "listener": "The listener's certificate",
+    "clients": "A certificate in listen.tls_client_ca_file",
+    "api": "The API's certificate",
+    "authorities": "A certificate in upstream.ca_file",
+}
 
 
 def run(admin: AdminSettings, *, as_json: bool) -> int:
@@ -49,6 +56,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     if headline["since"] is not None:
         yield f"Since {_moment(headline['since'])}.{_share(headline)}"
     yield _token(told["token"])
+    yield from _certificates(told["certificates"])
     orders, counted = told["unknown_orders"], told["unknown_orders_counted"]
     if not orders:
         return
@@ -85,6 +93,13 @@ def _token(token: dict[str, Any]) -> str:
     pause = token["next_attempt_in_seconds"]
     attempt = f", next attempt in {pause:.0f} s" if failing and pause else ""
     return f"Token: {state}{lives}{attempt}."
+
+
+def _certificates(known: list[dict[str, Any]]) -> Iterator[str]:
+    for one in known:
+        if one["standing"] != "good":
+            ends = "has ended:" if one["standing"] == "ended" else "ends at"
+            yield f"{_CERTIFICATES[one['what']]} {ends} {_moment(one['not_after'])}."
 
 
 def _moment(instant: float) -> str:

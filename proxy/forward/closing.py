@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS: Final = 0.05
 #: Seconds for accepting all who wait. It takes a few milliseconds, unless they come faster than they are accepted, or no more can be.
 MOST_SECONDS: Final = 0.25
-#: Turns of the event loop from `accept` to the task that serves the client: aiofastnet takes three.
-_ACCEPTING_TURNS: Final = 5
+#: Seconds for TLS handshakes of clients that were accepted: two ways there and back, and a lost packet.
+SETTLE_SECONDS: Final = 1.0
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
 _TCP_FLAGS: Final = 13  # where they are in the TCP header; the next two are RFC 9293, section 3.1
@@ -74,23 +74,26 @@ class SocketFile(NamedTuple):
 async def stop_listening(server: Server, file: SocketFile | None = None) -> None:
     """Let nobody new in, accept all who are connected, close. `file`: of a Unix socket.
 
-    Where others hold the sockets open, clients wait there for the next process: nothing is done to the sockets themselves.
+    Where others hold the sockets open, clients wait there for the next process: nothing is done to the sockets themselves, and
+    only those who were accepted here are served here.
     """
-    loop, sockets = asyncio.get_running_loop(), server.sockets
     try:
-        if server.is_shared:
-            return
-        if file is not None:
-            file.remove()
-        elif _drop_new_connections(sockets):
-            await asyncio.sleep(HANDSHAKE_SECONDS)
-        give_up_at = loop.time() + MOST_SECONDS
-        while any(map(is_readable, sockets)) and loop.time() < give_up_at:  # noqa: ASYNC110 # the event loop accepts them
-            await asyncio.sleep(0)
-        for _ in range(_ACCEPTING_TURNS):
-            await asyncio.sleep(0)
+        if not server.is_shared:
+            await _accept_all(server.sockets, file)
     finally:
         server.close()
+    await server.settled(SETTLE_SECONDS)
+
+
+async def _accept_all(sockets: Sequence[socket.socket], file: SocketFile | None) -> None:
+    if file is not None:
+        file.remove()
+    elif _drop_new_connections(sockets):
+        await asyncio.sleep(HANDSHAKE_SECONDS)
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + MOST_SECONDS
+    while any(map(is_readable, sockets)) and loop.time() < give_up_at:  # noqa: ASYNC110 # the event loop accepts them
+        await asyncio.sleep(0)
 
 
 def _drop_new_connections(sockets: Sequence[socket.socket]) -> bool:

@@ -29,6 +29,8 @@ _MOST_PER_TURN: Final = 64
 RETRY_SECONDS: Final = 0.5
 #: Seconds between two log events.
 TELL_SECONDS: Final = 60.0
+#: Seconds that a client has for its TLS handshake (asyncio gives 60): as for a request's head by default.
+HANDSHAKE_SECONDS: Final = 15.0
 _NO_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 log = structlog.get_logger("proxy.network")
@@ -75,6 +77,11 @@ class Accepting:
             self._loop.remove_reader(listening)
             listening.close()
 
+    async def settled(self, seconds: float) -> None:
+        """Wait until all who were accepted have their protocol, TLS handshakes included, for so long at most."""
+        if self._beginning:
+            await asyncio.wait(self._beginning, timeout=seconds)
+
     def _resume(self, listening: socket.socket) -> None:
         self._retries.pop(listening, None)
         self._loop.add_reader(listening, self._accept, listening)
@@ -103,7 +110,9 @@ class Accepting:
         """Put a protocol on a connection; one that ends before its TLS handshake is over is nobody's concern."""
         try:
             connected.setblocking(False)
-            await transport.accept(self._factory, connected, tls=self.tls)
+            await transport.accept(
+                self._factory, connected, tls=self.tls, handshake_seconds=HANDSHAKE_SECONDS
+            )
         except BaseException as error:
             connected.close()
             if not isinstance(error, OSError):  # TLS errors and timeouts are some

@@ -18,6 +18,11 @@ _LONG_FORM: Final = 0x80
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 #: Years of a UTCTime: from 50 on they are of the last century (RFC 5280 section 4.1.2.5.1).
 _PIVOT: Final = 50
+_DAY: Final = 86_400  # seconds
+#: Seconds before its end from which a certificate is told of, and from which it is urgent; the alerts' limits.
+SOON: Final = 14 * _DAY
+URGENT: Final = 3 * _DAY
+GOOD: Final = "good"
 
 
 class Validity(NamedTuple):
@@ -56,6 +61,27 @@ def in_pem(text: str) -> list[bytes]:
 def first_to_end(ders: list[bytes]) -> float | None:
     """Return when the first of these certificates ends, in seconds since the epoch; None without any."""
     return min((validity(der).not_after for der in ders), default=None)
+
+
+def standing(not_after: float, now: float) -> str:
+    """Return `good`, `soon`, `urgent` or `ended`; both in seconds since the epoch."""
+    left = not_after - now
+    return "ended" if left <= 0 else "urgent" if left < URGENT else "soon" if left < SOON else GOOD
+
+
+def ending(not_after: float, now: float) -> str:
+    """Say when a certificate ends, as a clause; both in seconds since the epoch."""
+    day = datetime.fromtimestamp(not_after, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if not_after <= now:
+        return f"ended at {day}"
+    left = int(not_after - now)
+    size, unit = (left // _DAY, "day") if left >= _DAY else (left // 3600, "hour")
+    return f"ends at {day}, in {size} {unit}{'' if size == 1 else 's'}"
+
+
+def end_of_leaf(path: Path) -> float:
+    """Return when the first certificate in a PEM file ends. Raises `OSError`, `ValueError` or `IndexError`."""
+    return validity(in_pem(path.read_text("ascii", "replace"))[0]).not_after
 
 
 def end_of_file(path: Path | None) -> float | None:

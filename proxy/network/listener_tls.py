@@ -8,7 +8,7 @@ Laws
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
 
+EXPIRED: Final = "listen.tls_certificate_file: the certificate has expired. Replace it by a new one."
+
 log = structlog.get_logger("proxy.network.listener_tls")
 
 
@@ -31,8 +33,8 @@ class UnusableError(Exception):
 class ListenerTls:
     """The listener's TLS.
 
-    context: the one in force. not_after: when its certificate ends, in seconds since the epoch. refused: why the files as they are now
-    cannot be used; empty if they can.
+    context: the one in force. not_after: when its certificate ends, in seconds since the epoch; clients_not_after: the first of the
+    authorities for clients, None without any. refused: why the files as they are now cannot be used; empty if they can.
 
     Raises `UnusableError` if the files cannot be used at the start.
     """
@@ -45,6 +47,7 @@ class ListenerTls:
         self.refused = ""
         self._found = self._read()
         self.context, self.not_after = self._load()
+        self.clients_not_after = certificates.end_of_file(client_ca)
 
     def files(self) -> Collection[Path]:
         """Return the files whose change matters, for a `Watcher`."""
@@ -63,6 +66,7 @@ class ListenerTls:
             return False
         await renew(context)
         self.context, self.not_after, self._found, self.refused = context, not_after, found, ""
+        self.clients_not_after = certificates.end_of_file(self._client_ca)
         log.info("listener.certificate_renewed", not_after=int(not_after))
         return True
 
@@ -87,9 +91,7 @@ class ListenerTls:
     def _load(self) -> tuple[ssl.SSLContext, float]:
         try:
             context = tls.server_context(self._certificate, self._key, self._client_ca)
-            not_after = certificates.validity(
-                certificates.in_pem(self._certificate.read_text("ascii", "replace"))[0]
-            ).not_after
+            not_after = certificates.end_of_leaf(self._certificate)
         except ssl.SSLError as error:
             raise UnusableError(_why(error, self._key or self._certificate)) from None
         except (OSError, ValueError, IndexError):
@@ -97,9 +99,7 @@ class ListenerTls:
                 "listen.tls_certificate_file: the file holds no whole certificate. Write it anew."
             ) from None
         if not_after <= self._clock.wall():
-            raise UnusableError(
-                "listen.tls_certificate_file: the certificate has expired. Replace it by a new one."
-            )
+            raise UnusableError(EXPIRED)
         return context, not_after
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: So often is a port looked for that is free on all hosts, where the system chooses it.
 _TRIES: Final = 8
+#: Turns of the event loop in which asyncio's own server, on Windows, makes a connection of one that it has accepted.
+_ACCEPTING_TURNS: Final = 5
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _EVERY_IPV6: Final = "::"
 _EVERY_IPV4: Final = "0.0.0.0"  # noqa: S104 # what `::` means where there is no IPv6
@@ -75,6 +77,13 @@ class Server:
         old, self._servers = self._servers, begun
         for server in old:
             server.close()
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until all who were accepted are connections, TLS handshakes included, for so long at most. For when it is closed."""
+        if self._accepting is not None:
+            await self._accepting.settled(seconds)
+        for _ in range(_ACCEPTING_TURNS if self._servers else 0):
+            await asyncio.sleep(0)
 
     def close(self) -> None:
         """Accept no more."""

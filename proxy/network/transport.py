@@ -117,14 +117,24 @@ def is_cut(transport: asyncio.BaseTransport) -> bool:
 
 
 async def accept(
-    factory: Callable[[], asyncio.Protocol], accepted: socket.socket, *, tls: ssl.SSLContext | None = None
+    factory: Callable[[], asyncio.Protocol],
+    accepted: socket.socket,
+    *,
+    tls: ssl.SSLContext | None = None,
+    handshake_seconds: float,
 ) -> None:
-    """Put a protocol on a connection that was accepted, after the TLS handshake if `tls` is given. Raises `OSError`."""
+    """Put a protocol on a connection that was accepted, after the TLS handshake if `tls` is given.
+
+    handshake_seconds: longest time of that. Raises `OSError`.
+    """
     loop = asyncio.get_running_loop()
+    longest = None if tls is None else handshake_seconds
     if _Choice.fast:
-        await aiofastnet.connect_accepted_socket(loop, factory, accepted, ssl=tls)
+        await aiofastnet.connect_accepted_socket(
+            loop, factory, accepted, ssl=tls, ssl_handshake_timeout=longest
+        )
     else:
-        await loop.connect_accepted_socket(factory, accepted, ssl=tls)
+        await loop.connect_accepted_socket(factory, accepted, ssl=tls, ssl_handshake_timeout=longest)
 
 
 async def serve_bound(

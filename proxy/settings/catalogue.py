@@ -187,6 +187,12 @@ def _own_paths(settings: Settings) -> Iterator[Contradiction]:
 
 def _about_tls(listen: ListenSettings) -> Iterator[Contradiction]:
     certificate, key = listen.tls_certificate_file, listen.tls_key_file
+    if listen.unix_socket is not None and certificate is not None:
+        words = (
+            "cannot be used together with listen.unix_socket, on which no TLS is spoken. Remove one of them"
+        )
+        yield ("listen.tls_certificate_file", "listen.unix_socket"), words
+        return
     if certificate is not None:
         fault = why_no_pair(certificate, key)
         if fault is not None:

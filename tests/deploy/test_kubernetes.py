@@ -221,7 +221,7 @@ def test_a_job_opens_no_port(name: str, tmp_path: Path) -> None:
     assert "ports" not in container
     program, *words = container["startupProbe"]["exec"]["command"]
     assert program == "telenor-proxy"
-    assert cli._parser(words[0]).parse_args(words).command is cli._healthcheck
+    assert cli.command_line(words[0]).parse_args(words).command is cli._healthcheck
     assert not {"livenessProbe", "readinessProbe"} & container.keys()
 
 

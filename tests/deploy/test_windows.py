@@ -146,7 +146,7 @@ def test_the_service_starts_the_command(settings: Settings) -> None:
     service = ET.parse(SERVICE).getroot()  # noqa: S314 # a file of the repository
     module, package, *words = [argument.text or "" for argument in service.iterfind("argument")]
     assert (module, package) == ("-m", "proxy")
-    assert cli._parser(words[0]).parse_args(words).command is cli._serve
+    assert cli.command_line(words[0]).parse_args(words).command is cli._serve
     assert words[-1] == r"%BASE%\config.yaml"
     timeout = int((service.findtext("stoptimeout") or "").removesuffix(" sec"))
     assert timeout > settings.shutdown.delay_seconds + settings.shutdown.grace_seconds

@@ -40,12 +40,12 @@ class Block(NamedTuple):
     text: str
 
 
-def _blocks() -> Iterator[Block]:
-    for page, text in PAGES.items():
-        for language, content in _FENCE.findall(text):
-            yield Block(page, language, content)
-        for content in _INDENTED.findall(prose(text)):
-            yield Block(page, "", textwrap.dedent(content))
+def blocks(page: str, text: str) -> Iterator[Block]:
+    """Yield the code blocks of a page, or of a part of it: first those with a fence."""
+    for language, content in _FENCE.findall(text):
+        yield Block(page, language, content)
+    for content in _INDENTED.findall(prose(text)):
+        yield Block(page, "", textwrap.dedent(content))
 
 
 def prose(text: str) -> str:
@@ -100,4 +100,4 @@ def names(cell: str) -> list[str]:
     return _INLINE.findall(cell)
 
 
-BLOCKS: Final = tuple(_blocks())
+BLOCKS: Final = tuple(block for page, text in PAGES.items() for block in blocks(page, text))

@@ -46,7 +46,7 @@ def words_after(program: str) -> list[list[str]]:
 def parsed(words: list[str]) -> object:
     """Have the command line's own parser read the words; return the exit status, None if they are a command that can run."""
     try:
-        cli._parser(words[0]).parse_args(words)
+        cli.command_line(words[0]).parse_args(words)
     except SystemExit as stop:
         return stop.code
     return None
@@ -71,7 +71,7 @@ def test_the_reference_lists_every_command() -> None:
         re.sub(r"^`telenor-proxy (\S+?)[ `].*", r"\1", row[0])
         for row in rows(section(PAGES["docs/reference.md"], "Commands"))
     }
-    parser = cli._parser("sandbox")
+    parser = cli.command_line("sandbox")
     known = next(action.choices for action in parser._actions if action.choices and action.dest != "help")
     assert listed == set(known)
 

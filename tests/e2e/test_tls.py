@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,20 @@ async def test_an_order_goes_the_whole_way(
         assert b"Bearer" not in company.seen
         assert "made-up-password" not in running.output
         await running.stop()
+
+
+async def test_a_changed_certificate_is_taken_up_at_sighup(
+    start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """When the reload is told to be over, the new certificate is shown; nobody waits for the next look at the files."""
+    new = trustme.CA()
+    running = await start.ready(configuration(api.url, listen=write(trustme.CA(), tmp_path)))
+    port = (await running.event("listener.started"))["port"]
+    write(new, tmp_path)
+    running.send(signal.SIGHUP)
+    await running.event("configuration.reloaded")
+    assert await order(http, port, new) == 201
+    await running.stop()
 
 
 async def test_a_changed_certificate_is_shown_to_new_connections(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shlex
 import shutil
 import ssl
 import xml.etree.ElementTree as ET
-from asyncio.subprocess import DEVNULL, PIPE
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
@@ -29,7 +26,6 @@ from tests.e2e.process import (
     configuration,
 )
 from tests.interop.parts import Recorder, run_program
-from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -212,51 +208,6 @@ async def test_a_proxy_setting_is_enough(recorder: Recorder, starter: Starter, t
 
 # --- what stands in between -------------------------------------------------------------------------------------------
 
-NGINX: Final = """
-daemon off;
-pid {place}/pid;
-error_log stderr warn;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {place}/body;
-    proxy_temp_path {place}/proxy;
-    fastcgi_temp_path {place}/fastcgi;
-    uwsgi_temp_path {place}/uwsgi;
-    scgi_temp_path {place}/scgi;
-    {server}
-}}
-"""
-
-
-@asynccontextmanager
-async def nginx(server: str, listener: str, place: Path) -> AsyncIterator[int]:
-    """Run the page's server in front of the proxy; give its port."""
-    if shutil.which("nginx") is None:
-        pytest.skip("nginx is not installed here")
-    port = free_port()
-    server = re.sub(r"listen 127\.0\.0\.1:\d+", f"listen 127.0.0.1:{port}", server)
-    server = server.replace("/etc/nginx/", f"{place}/").replace(LISTENER, listener)
-    file = place / "nginx.conf"
-    file.write_text(NGINX.format(place=place, server=server), encoding="utf-8")
-    process = await asyncio.create_subprocess_exec("nginx", "-c", str(file), stdin=DEVNULL, stderr=PIPE)
-    try:
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except ConnectionRefusedError:
-                    assert process.returncode is None
-                    await asyncio.sleep(0.02)  # it tells nobody that it listens
-                else:
-                    writer.close()
-                    break
-        yield port
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
@@ -265,20 +216,21 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_nginx_ends_the_tls(
-    recorder: Recorder, proxy: Running, tmp_path: Path, http: aiohttp.ClientSession
+async def test_an_application_that_speaks_https_only(
+    recorder: Recorder, starter: Starter, tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    """An application that speaks https only, and trusts the authority, orders through the page's server."""
+    """One that trusts the authority orders with the page's configuration."""
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
-    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "localhost.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "localhost.crt"))
     certificate.private_key_pem.write_to_path(str(tmp_path / "localhost.key"))
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    async with (
-        nginx(shown("nginx", "ssl_certificate"), await proxy.url(), tmp_path) as port,
-        http.post(f"https://localhost:{port}{ORDERS}", json=ORDER, ssl=context) as answer,
-    ):
+    config = configuration(recorder.url, **yaml.safe_load(shown("yaml", "tls_certificate_file")))
+    config["listen"]["port"] = 0
+    running = await starter.ready(config)
+    port = (await running.event("listener.started"))["port"]
+    async with http.post(f"https://localhost:{port}{ORDERS}", json=ORDER, ssl=context) as answer:
         assert answer.status == 201
     ordered_once(recorder)
 

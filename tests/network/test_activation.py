@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -20,6 +21,7 @@ from proxy.network import activation
 from tests.deploy.tools import needs, until_async
 from tests.e2e.process import ORDER, ORDERS, Api, configuration, serving_api
 from tests.ports import free_port
+from tests.reliability.figures import show
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -140,12 +142,20 @@ async def test_no_call_is_lost_while_the_proxy_restarts(tmp_path: Path) -> None:
     async with serving_api() as api, kept(api, tmp_path) as port:
         assert await place(port, 0) == 201
         statuses: list[asyncio.Task[int]] = []
+        slowest = 0.0
         done = asyncio.Event()
+
+        async def timed(number: int) -> int:
+            nonlocal slowest
+            began = time.monotonic()
+            status = await place(port, number)
+            slowest = max(slowest, time.monotonic() - began)
+            return status
 
         async def order_on() -> None:
             began = time.monotonic()
             while not done.is_set():
-                statuses.append(asyncio.create_task(place(port, 1 + len(statuses))))
+                statuses.append(asyncio.create_task(timed(1 + len(statuses))))
                 await asyncio.sleep(max(0.0, began + len(statuses) / CALLS - time.monotonic()))
 
         ordering = asyncio.create_task(order_on())
@@ -157,7 +167,14 @@ async def test_no_call_is_lost_while_the_proxy_restarts(tmp_path: Path) -> None:
             assert await place(port, _PROBES + turn) == 201  # it has come up
         done.set()
         await ordering
-        assert set(await asyncio.gather(*statuses)) == {201}
+        answers = Counter(await asyncio.gather(*statuses))
+        show(
+            restarts=RESTARTS,
+            orders=len(statuses),
+            answers=sorted(answers.items()),
+            slowest_seconds=round(slowest, 2),
+        )
+        assert answers == {201: len(statuses)}
         assert api.counter("orders") == len(statuses) + 1 + RESTARTS
         assert api.counter("repeated_orders") == 0
     ends = (await asyncio.to_thread((tmp_path / "statuses").read_text)).split()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from proxy.network import serving, transport
+from proxy.forward import closing
+from proxy.network import accepting, serving, transport
 from tests.network.house import Authority
 
 if TYPE_CHECKING:
@@ -172,6 +173,43 @@ async def test_a_renewed_certificate_counts_for_new_connections_and_none_is_refu
         assert not await greeted("127.0.0.1", port, first.client())
     assert len(outcomes) >= 10
     assert all(outcomes)
+
+
+async def test_a_client_that_is_silent_in_its_handshake_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the time that it has for that; it holds no connection for longer."""
+    monkeypatch.setattr(accepting, "HANDSHAKE_SECONDS", 0.1)
+    async with listening("127.0.0.1", tls=Authority().server("api.example")) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5.0) == b""
+        writer.close()
+
+
+@pytest.mark.parametrize("is_shared", [True, False], ids=["shared", "own"])
+@pytest.mark.parametrize("is_tls", [True, False], ids=["tls", "plain"])
+async def test_who_was_accepted_is_a_connection_once_it_has_closed(*, is_shared: bool, is_tls: bool) -> None:
+    """A client that was accepted in the very turn in which the server closes is not forgotten, nor in its TLS handshake."""
+    authority, made = Authority(), list[Greeting]()
+
+    class Noted(Greeting):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(self)
+            super().connection_made(transport)
+
+    server = serving.Server(Noted, await serving.bind(["127.0.0.1"], 0), is_shared=is_shared)
+    await server.start(authority.server("api.example") if is_tls else None)
+    raw = socket.create_connection(("127.0.0.1", port_of(server)))
+    raw.setblocking(False)
+    assert server._accepting is not None
+    while not server._accepting._beginning:  # noqa: ASYNC110 # it is for one turn of the loop
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(closing.stop_listening(server))
+    context, name = (authority.client(), "api.example") if is_tls else (None, None)
+    reader, writer = await asyncio.open_connection(sock=raw, ssl=context, server_hostname=name)
+    await stopping
+    assert len(made) == 1
+    assert await reader.read() == b"hello"
+    writer.close()
 
 
 async def test_a_closed_server_takes_nobody() -> None:

@@ -62,6 +62,7 @@ class Stage:
     configuration: dict[str, list[str]] = field(default_factory=dict)
     log: dict[str, object] = field(default_factory=dict)
     limits: dict[str, object] = field(default_factory=dict)
+    certificates: list[dict[str, object]] = field(default_factory=list)
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -78,6 +79,7 @@ class Stage:
             configuration=lambda: self.configuration,
             log=lambda: self.log,
             limits=lambda: self.limits,
+            certificates=lambda: self.certificates,
         )
         self.clock.suspend(UPTIME)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.admin.calls import FAULTS
+from proxy.network import certificates
 from proxy.settings import load
 from proxy.tokens import codes, diagnosis
 from proxy.tokens.values import TokenFailure, TokenState
@@ -357,6 +358,31 @@ async def test_what_else_somebody_should_know_has_its_note(tab: Tab) -> None:
     assert await noted(tab, statuses, "nb") == [[case[2]] for case in NOTES]
     assert {verdict["level"] for verdict in await judge(tab, statuses)} == {"ok"}
     assert await noted(tab, [status() | {"limits": {"detail": None}, "log": {"lost": 0}}]) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("days", "standing", "is_urgent", "says"),
+    [
+        (20, "good", False, None),
+        (10, "soon", False, "The listener's certificate ends in 10 d;"),
+        (2, "urgent", True, "The listener's certificate ends in 2 d;"),
+        (-1, "ended", True, "The listener's certificate has ended;"),
+    ],
+)
+async def test_a_certificate_that_ends_is_a_note_and_then_a_problem(
+    tab: Tab, days: int, standing: str, says: str | None, *, is_urgent: bool
+) -> None:
+    """Nothing for long, a note from 14 days on, and among the problems from 3 days on; the proxy judges which."""
+    end = NOON + days * 86400
+    assert certificates.standing(end, NOON) == standing
+    told = status() | {"certificates": [{"what": "listener", "not_after": end, "standing": standing}]}
+    asked = f"[endings({json.dumps(told)}, say, true), notes({json.dumps(told)}, say)]"
+    urgent, noted = await spoken(tab, asked, "en")
+    expected = [] if says is None else [says]
+    assert [
+        text.replace("\u00a0", " ")[: len(says or "")] for text in (urgent if is_urgent else noted)
+    ] == expected
+    assert (noted if is_urgent else urgent) == []
 
 
 async def test_the_page_says_what_the_proxy_says(tab: Tab) -> None:

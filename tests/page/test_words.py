@@ -46,6 +46,8 @@ FAMILIES = (
     "token.state.",
     "unit.",
     "at.",
+    "certificates.",
+    "ends.",
     "since.",
     "latency.p",
 )

@@ -192,15 +192,61 @@ async def test_every_step_is_told_on_the_way_to_a_token(tmp_path: Path) -> None:
     assert steps == [
         "configuration",
         "destination",
+        "certificates",
         "name",
         "connection",
         "certificate",
         "access token",
         "lifetime",
     ]
-    assert "issued by trustme" in found[4].text
-    assert "lives for 3599 s" in found[6].text
-    assert "after 3299 s" in found[6].text
+    assert "issued by trustme" in found[5].text
+    assert "It ends at " in found[5].text
+    assert "lives for 3599 s" in found[7].text
+    assert "after 3299 s" in found[7].text
+
+
+@pytest.mark.parametrize(
+    ("days", "marks", "says"),
+    [
+        (20, ["ok", "ok", "ok"], "in 20 days."),
+        (10, ["warning", "warning", "warning"], "in 10 days. Replace it by a new one."),
+        (1, ["warning", "warning", "warning"], "in 1 day. Replace it by a new one."),
+        (-1, ["FAILED", "warning", "warning"], "ended at "),
+    ],
+)
+def test_certificates_of_files_are_told_before_they_end(
+    tmp_path: Path, days: int, marks: list[str], says: str
+) -> None:
+    """Each file with its setting; a listener's certificate that has expired fails, since the proxy would not start."""
+    end = datetime.now(UTC) + timedelta(days=days, hours=1)
+    issued = trustme.CA().issue_cert("orders.example", not_after=end, not_before=end - timedelta(days=90))
+    pem = tmp_path / "pair.pem"
+    issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    first = tmp_path / "first.pem"
+    issued.cert_chain_pems[0].write_to_path(str(first))
+    given = settings(
+        listen__tls_certificate_file=str(pem),
+        listen__tls_client_ca_file=str(first),
+        upstream__ca_file=str(first),
+    )
+    found = [finding for finding in check._ends(given) if finding.step == "certificates"]
+    assert [finding.mark.value[0] for finding in found] == marks
+    assert [finding.text.partition(":")[0] for finding in found] == [
+        "listen.tls_certificate_file",
+        "listen.tls_client_ca_file",
+        "upstream.ca_file",
+    ]
+    assert all(says in finding.text for finding in found[1:])
+
+
+async def test_an_api_whose_certificate_ends_soon_is_warned_of(tmp_path: Path) -> None:
+    """It is trusted all the same, and the token is fetched."""
+    end = datetime.now(UTC) + timedelta(days=2, hours=1)
+    async with serving_tls(lambda ca: ca.issue_cert("127.0.0.1", not_after=end), tmp_path) as given:
+        found = {finding.step: finding for finding in await examine(given)}
+    assert found["certificate"].mark is Mark.WARNING
+    assert "in 2 days. Whoever runs the API has to replace it." in found["certificate"].text
+    assert found["access token"].mark is Mark.OK
 
 
 async def test_the_way_through_a_companys_proxy_is_told_step_by_step(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import proxy
-from proxy.cli import _parser, main
+from proxy.cli import command_line, main
 from proxy.network import transport
 from proxy.settings.catalogue import SETTINGS
 
@@ -105,8 +105,10 @@ def test_a_variable_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     file = tmp_path / "nowhere.yaml"
     monkeypatch.setenv("TELENOR_PROXY_CONFIG", str(file))
     for command in ("serve", "check", "healthcheck"):
-        assert _parser(command).parse_args([command]).config == file
-        assert _parser(command).parse_args([command, "--config", "other.yaml"]).config == Path("other.yaml")
+        assert command_line(command).parse_args([command]).config == file
+        assert command_line(command).parse_args([command, "--config", "other.yaml"]).config == Path(
+            "other.yaml"
+        )
 
 
 def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,3 +208,10 @@ def test_every_setting_is_shown_with_its_origin(
     assert "made-up" not in out
     assert main(["check", "--config", str(path), "--offline", "--settings"]) == 0
     assert "admin.port: 3  (TELENOR_PROXY_ADMIN__PORT)\n" in capsys.readouterr().out
+
+
+def test_the_whole_command_line_can_be_completed() -> None:
+    """What docs/operation.md hands to shtab is a function without arguments, and knows those of the sandbox too."""
+    assert "command_line" in (Path(__file__).parents[2] / "docs" / "operation.md").read_text()
+    sandbox = command_line().parse_args(["sandbox", "--tls"])
+    assert sandbox.tls

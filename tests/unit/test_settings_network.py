@@ -170,6 +170,18 @@ def test_what_cannot_be_used_for_tls_is_refused(
     assert line.startswith(f"listen.{told}")
 
 
+def test_no_tls_is_spoken_on_a_unix_socket(pem: Callable[[str], str]) -> None:
+    """Both settings at once are refused, rather than one of them ignored."""
+    (line,) = problems(
+        listen={
+            "unix_socket": "a.sock",
+            "tls_certificate_file": pem("one.crt"),
+            "tls_key_file": pem("one.key"),
+        }
+    )
+    assert line.startswith("listen.tls_certificate_file: cannot be used together with listen.unix_socket")
+
+
 @pytest.mark.parametrize(
     "url", ["http://proxy.example:3128", "https://[::1]:8443/", "HTTP://10.0.0.1:80", "Environment"]
 )

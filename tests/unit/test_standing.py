@@ -44,6 +44,7 @@ def asked(*, as_json: bool = False, **changes: Any) -> int:
         "token": TOKEN,
         "unknown_orders": [],
         "settings": {},
+        "certificates": [],
     }
     told |= changes
     told["unknown_orders_counted"] = changes.get("unknown_orders_counted", len(told["unknown_orders"]))
@@ -116,6 +117,24 @@ def test_the_token_is_told(changes: dict[str, object], line: str, capsys: pytest
     assert capsys.readouterr().out.splitlines()[-1] == line
 
 
+@pytest.mark.parametrize(
+    ("judged", "line"),
+    [
+        ("good", None),
+        ("soon", "The API's certificate ends at 2027-01-15 08:00:00 UTC."),
+        ("urgent", "The API's certificate ends at 2027-01-15 08:00:00 UTC."),
+        ("ended", "The API's certificate has ended: 2027-01-15 08:00:00 UTC."),
+    ],
+)
+def test_a_certificate_that_ends_is_told(
+    judged: str, line: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From 14 days before its end on."""
+    asked(certificates=[{"what": "api", "not_after": 1_800_000_000.0, "standing": judged}])
+    told = [text for text in capsys.readouterr().out.splitlines() if "certificate" in text]
+    assert told == ([] if line is None else [line])
+
+
 def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     """The same parts of `/status`, and nothing else."""
     assert asked(as_json=True, unknown_orders=[ORDER]) == 1
@@ -124,6 +143,7 @@ def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
         "token": TOKEN,
         "unknown_orders": [ORDER],
         "unknown_orders_counted": 1,
+        "certificates": [],
     }
 
 

@@ -264,17 +264,18 @@ function aboutSending({ refused, attempts, outcome, method }) {
 }
 
 function showNotes(status) {
-  const told = notes(status, say);
+  const urgent = endings(status, say, true);
+  const told = [...urgent, ...notes(status, say)];
   byId("notes").hidden = told.length === 0;
   renew("notes", told, () =>
-    told.map((text) => {
+    told.map((text, place) => {
       const sign = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       sign.setAttribute("class", "sign");
       sign.setAttribute("aria-hidden", "true");
       const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-      use.setAttribute("href", "#icon-warn");
+      use.setAttribute("href", place < urgent.length ? "#icon-bad" : "#icon-warn");
       sign.append(use);
-      return make("li", {}, sign, make("span", { text }));
+      return make("li", { className: place < urgent.length ? "bad" : "" }, sign, make("span", { text }));
     }),
   );
 }
@@ -406,6 +407,8 @@ function showAbout(status) {
   put("version", status.version);
   put("python", status.python);
   put("started", momentOf(status.started_at, status.now));
+  const ends = status.certificates.map(({ what, not_after: end }) => [say.t(`certificates.${what}`), ending(end, status.now, say)]);
+  renew("certificates", ends, () => ends.map(([name, left]) => make("div", {}, make("dt", { text: name }), make("dd", { text: left }))));
   put("requests", say.t("about.requests", { n: Object.values(status.requests).reduce((all, n) => all + n, 0) }));
 }
 

@@ -126,6 +126,17 @@ function openTo({ "listen.unix_socket": socket, "listen.client_key": key, "liste
   return socket !== null || asks || host === undefined ? null : `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
+/** "ends in 10 d 3 h" or "has ended". */
+const ending = (end, now, say) => (end > now ? say.t("ends.in", { left: say.duration(end - now) }) : say.t("ends.ended"));
+
+/** The certificates that end within three days or have ended (`urgent`), or else within fourteen days: sentences. */
+function endings({ certificates = [], now }, say, urgent) {
+  const wanted = urgent ? ["urgent", "ended"] : ["soon"];
+  return certificates
+    .filter(({ standing }) => wanted.includes(standing))
+    .map(({ what, not_after: end }) => say.t(`ends.${what}`, { ends: ending(end, now, say) }));
+}
+
 /** What else somebody should know, whether calls go through or not: sentences. */
 function notes(status, say) {
   const { refused = [], restart_needed: waiting = [] } = status.configuration;
@@ -138,6 +149,7 @@ function notes(status, say) {
     refused.length > 0 && aboutConfiguration(refused, say),
     host !== null && say.t("note.open", { host }),
     waiting.length > 0 && say.t("note.restart", { settings: waiting.join(", ") }),
+    ...endings(status, say, false),
   ].filter(Boolean);
 }
 
