@@ -24,6 +24,8 @@ from proxy.network.transport import is_cut
 HIGH_WATER: Final = 65536  # bytes
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+#: What a socket raises that its transport has closed; ValueError is uvloop's.
+_CLOSED: Final = (OSError, ValueError)
 
 
 class Gone(Exception):
@@ -236,7 +238,7 @@ class Stream(asyncio.Protocol):
             return False
         try:
             return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-        except OSError:  # closed by now
+        except _CLOSED:
             return False
 
     def is_readable(self) -> bool:
@@ -303,12 +305,13 @@ class Stream(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is queued and close in order."""
-        self.transport.close()
+        if not self.transport.is_closing():  # asyncio's TLS transport fails of everything once it is closed twice
+            self.transport.close()
 
     def abort(self) -> None:
         """Close so that the peer sees a broken connection, not an end."""
-        raw = self.transport.get_extra_info("socket")
+        raw = self._socket
         if raw is not None and raw.family != getattr(socket, "AF_UNIX", None):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_CLOSED):
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
