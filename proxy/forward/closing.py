@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS: Final = 0.05
 #: Seconds for accepting all who wait. It takes a few milliseconds, unless they come faster than they are accepted, or no more can be.
 MOST_SECONDS: Final = 0.25
+#: Seconds for TLS handshakes of clients that were accepted. A client that has not ended its own by then has sent no request.
+TLS_SECONDS: Final = 1.0
 #: Turns of the event loop from `accept` to the task that serves the client: aiofastnet takes three.
 _ACCEPTING_TURNS: Final = 5
 
@@ -72,7 +74,7 @@ class SocketFile(NamedTuple):
 
 
 async def stop_listening(server: Server, file: SocketFile | None = None) -> None:
-    """Let nobody new in, accept all who are connected, close. `file`: of a Unix socket.
+    """Let nobody new in, accept all who are connected, close, and see their TLS handshakes through. `file`: of a Unix socket.
 
     Where others hold the sockets open, clients wait there for the next process: nothing is done to the sockets themselves.
     """
@@ -91,6 +93,7 @@ async def stop_listening(server: Server, file: SocketFile | None = None) -> None
             await asyncio.sleep(0)
     finally:
         server.close()
+    await server.settle(TLS_SECONDS)
 
 
 def _drop_new_connections(sockets: Sequence[socket.socket]) -> bool:

@@ -75,6 +75,13 @@ class Accepting:
             self._loop.remove_reader(listening)
             listening.close()
 
+    async def settle(self, seconds: float) -> None:
+        """Wait for those that were accepted to have their protocol; who has not ended its TLS handshake by then is let go."""
+        if self._beginning:
+            _, unfinished = await asyncio.wait(self._beginning, timeout=seconds)
+            for task in unfinished:
+                task.cancel()
+
     def _resume(self, listening: socket.socket) -> None:
         self._retries.pop(listening, None)
         self._loop.add_reader(listening, self._accept, listening)

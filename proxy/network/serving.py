@@ -76,6 +76,11 @@ class Server:
         for server in old:
             server.close()
 
+    async def settle(self, seconds: float) -> None:
+        """Wait, after `close`, for the TLS handshakes that have begun; where the server is the event loop's own, for none."""
+        if self._accepting is not None:
+            await self._accepting.settle(seconds)
+
     def close(self) -> None:
         """Accept no more."""
         if self._accepting is not None:
