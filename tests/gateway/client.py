@@ -177,12 +177,14 @@ class Tls:
 class Client:
     """One connection. received: all that came. ended: `fin` or `rst` once the proxy has ended it."""
 
-    def __init__(self, raw: socket.socket, tls: Tls | None = None) -> None:
+    def __init__(self, raw: socket.socket, tls: Tls | None = None, early: bytes | None = None) -> None:
+        """Take a connected socket. early: is sent after the TLS handshake, which begins when this client first sends or reads."""
         self.received = bytearray()
         self.ended: str | None = None
         self._buffer = bytearray()
         self._raw = raw
         self._tls = tls
+        self._early = early
 
     @classmethod
     async def connect(
@@ -215,10 +217,18 @@ class Client:
 
     async def send(self, *pieces: bytes) -> None:
         """Send the pieces, each as a segment of its own."""
+        await self._begin()
         for piece in pieces:
             await asyncio.get_running_loop().sock_sendall(self._raw, self._on_wire(piece))
             if len(pieces) > 1:
                 await asyncio.sleep(_GLANCE)
+
+    async def _begin(self) -> None:
+        """Shake hands, if that has not happened yet."""
+        early, self._early = self._early, None
+        if early is not None and self._tls is not None:
+            await self._tls.shake_hands(self._raw)
+            await asyncio.get_running_loop().sock_sendall(self._raw, self._tls.encrypted(early))
 
     def send_and_reset(self, data: bytes) -> None:
         """Send the data and reset the connection, without a turn of the event loop between."""
@@ -298,6 +308,7 @@ class Client:
         return data
 
     async def _receive(self) -> bytes:
+        await self._begin()
         loop = asyncio.get_running_loop()
         if self._tls is None:
             return await loop.sock_recv(self._raw, 65536)
