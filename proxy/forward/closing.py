@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS: Final = 0.05
 #: Seconds for accepting all who wait. It takes a few milliseconds, unless they come faster than they are accepted, or no more can be.
 MOST_SECONDS: Final = 0.25
-#: Seconds for TLS handshakes of clients that were accepted: two ways there and back, and a lost packet.
+#: Seconds for TLS handshakes of clients that were accepted: two ways there and back, and a lost packet. A client that has not
+#: ended its own by then has sent no request.
 SETTLE_SECONDS: Final = 1.0
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
@@ -72,7 +73,7 @@ class SocketFile(NamedTuple):
 
 
 async def stop_listening(server: Server, file: SocketFile | None = None) -> None:
-    """Let nobody new in, accept all who are connected, close. `file`: of a Unix socket.
+    """Let nobody new in, accept all who are connected, close, and see their TLS handshakes through. `file`: of a Unix socket.
 
     Where others hold the sockets open, clients wait there for the next process: nothing is done to the sockets themselves, and
     only those who were accepted here are served here.

@@ -78,9 +78,11 @@ class Accepting:
             listening.close()
 
     async def settled(self, seconds: float) -> None:
-        """Wait until all who were accepted have their protocol, TLS handshakes included, for so long at most."""
+        """Wait until all who were accepted have their protocol; end TLS handshakes that take longer than so many seconds."""
         if self._beginning:
-            await asyncio.wait(self._beginning, timeout=seconds)
+            _, unfinished = await asyncio.wait(self._beginning, timeout=seconds)
+            for task in unfinished:
+                task.cancel()
 
     def _resume(self, listening: socket.socket) -> None:
         self._retries.pop(listening, None)

@@ -20,10 +20,22 @@ from typing import Final, cast
 
 from proxy.network.transport import is_cut
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 #: As much unread input as one connection may hold: asyncio's own default for its streams.
 HIGH_WATER: Final = 65536  # bytes
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
+#: What a socket raises that its transport has closed; ValueError is uvloop's.
+_CLOSED: Final = (OSError, ValueError)
+
+
+#: Seconds that a peer has for its close_notify. Without a bound of ours the transports wait for 30.
+CLOSE_NOTIFY_SECONDS: Final = 0.5
 
 
 class Gone(Exception):
@@ -236,7 +248,7 @@ class Stream(asyncio.Protocol):
             return False
         try:
             return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
-        except OSError:  # closed by now
+        except _CLOSED:
             return False
 
     def is_readable(self) -> bool:
@@ -303,12 +315,35 @@ class Stream(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is queued and close in order."""
+        if self.transport.is_closing():  # asyncio's TLS transport fails of everything once it is closed twice
+            return
         self.transport.close()
+        if self.transport.get_extra_info("ssl_object") is not None:
+            self._loop.call_later(CLOSE_NOTIFY_SECONDS, self._leave)
+
+    def _leave(self) -> None:
+        """Wait no longer for the peer's close_notify, which it need not send (RFC 8446 section 6.1), once it has everything."""
+        if self.lost:
+            return
+        if self.transport.get_write_buffer_size() == 0 and _is_sent(self._socket):
+            self.transport.abort()
+        else:
+            self._loop.call_later(CLOSE_NOTIFY_SECONDS, self._leave)
 
     def abort(self) -> None:
         """Close so that the peer sees a broken connection, not an end."""
-        raw = self.transport.get_extra_info("socket")
+        raw = self._socket
         if raw is not None and raw.family != getattr(socket, "AF_UNIX", None):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_CLOSED):
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
+
+
+def _is_sent(raw: socket.socket | None) -> bool:
+    """Whether the peer's kernel has all that was written (tcp(7), SIOCOUTQ). False where one cannot ask (Windows)."""
+    if raw is None or fcntl is None:
+        return False
+    try:
+        return fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)) == bytes(4)
+    except _CLOSED:
+        return False

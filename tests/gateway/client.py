@@ -1,5 +1,7 @@
 """A raw client: what a test gives is what is sent; what comes back is read by h11, which shares no code with the proxy.
 
+On TLS each piece is a record of its own, and an end counts as one (`fin`) only with close_notify.
+
 client = await Client.connect(("127.0.0.1", port))
 await client.send(request(b"GET", b"/corporate-accounts/v2/accounts"))
 answer = await client.answer()
@@ -9,7 +11,9 @@ assert await client.closed() == "fin"
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -122,17 +126,74 @@ class Answer:
         return error.decode()
 
 
+class Tls:
+    """The client's side of TLS, between the bytes of a test and those on the wire."""
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._from_wire, self._to_wire = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._from_wire, self._to_wire, server_hostname=host)
+
+    async def shake_hands(self, raw: socket.socket) -> None:
+        """Begin. Raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                await loop.sock_sendall(raw, self._to_wire.read())
+                self.take(await loop.sock_recv(raw, 65536))
+            else:
+                await loop.sock_sendall(raw, self._to_wire.read())
+                return
+
+    def encrypted(self, data: bytes) -> bytes:
+        """Return what goes out."""
+        self._object.write(data)
+        return self._to_wire.read()
+
+    def take(self, data: bytes) -> None:
+        """Take what came in; nothing, if that is the end."""
+        if data:
+            self._from_wire.write(data)
+        else:
+            self._from_wire.write_eof()
+
+    def decrypted(self) -> bytes | None:
+        """Return what it means; None if it is not whole yet, nothing after close_notify. Raises `ssl.SSLError` of an end without."""
+        try:
+            return self._object.read(65536)
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLZeroReturnError:  # both sides have said it
+            return b""
+
+    def end(self) -> bytes:
+        """Return close_notify."""
+        with contextlib.suppress(ssl.SSLError):  # the peer's own has not come, or not all that came was read
+            self._object.unwrap()
+        return self._to_wire.read()
+
+
 class Client:
     """One connection. received: all that came. ended: `fin` or `rst` once the proxy has ended it."""
 
-    def __init__(self, raw: socket.socket) -> None:
+    def __init__(self, raw: socket.socket, tls: Tls | None = None, early: bytes | None = None) -> None:
+        """Take a connected socket. early: is sent after the TLS handshake, which begins when this client first sends or reads."""
         self.received = bytearray()
         self.ended: str | None = None
         self._buffer = bytearray()
         self._raw = raw
+        self._tls = tls
+        self._early = early
 
     @classmethod
-    async def connect(cls, address: tuple[str, int] | str, *, receive_buffer: int | None = None) -> Client:
+    async def connect(
+        cls,
+        address: tuple[str, int] | str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer: int | None = None,
+    ) -> Client:
         """Connect to a host and port, or to the path of a Unix socket. receive_buffer: of the kernel's, for a client that reads slowly."""
         raw = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         raw.setblocking(False)
@@ -140,19 +201,40 @@ class Client:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        encryption = None if tls is None else Tls(tls, address[0])
         try:
-            await asyncio.get_running_loop().sock_connect(raw, address)
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.get_running_loop().sock_connect(raw, address)
+                if encryption is not None:
+                    await encryption.shake_hands(raw)
         except BaseException:
             raw.close()
             raise
-        return cls(raw)
+        return cls(raw, encryption)
+
+    def _on_wire(self, data: bytes) -> bytes:
+        return data if self._tls is None else self._tls.encrypted(data)
 
     async def send(self, *pieces: bytes) -> None:
         """Send the pieces, each as a segment of its own."""
+        await self._begin()
         for piece in pieces:
-            await asyncio.get_running_loop().sock_sendall(self._raw, piece)
+            await asyncio.get_running_loop().sock_sendall(self._raw, self._on_wire(piece))
             if len(pieces) > 1:
                 await asyncio.sleep(_GLANCE)
+
+    async def _begin(self) -> None:
+        """Shake hands, if that has not happened yet."""
+        early, self._early = self._early, None
+        if early is not None and self._tls is not None:
+            await self._tls.shake_hands(self._raw)
+            await asyncio.get_running_loop().sock_sendall(self._raw, self._tls.encrypted(early))
+
+    def send_and_reset(self, data: bytes) -> None:
+        """Send the data and reset the connection, without a turn of the event loop between."""
+        self._raw.setblocking(True)
+        self._raw.sendall(self._on_wire(data))
+        self.reset()
 
     async def answer(self, method: bytes = b"GET") -> Answer:
         """Return the next final answer, whole or broken. Raises `Gone` if not even its head comes."""
@@ -215,8 +297,8 @@ class Client:
             return b""
         try:
             async with asyncio.timeout(PATIENCE):
-                data = await asyncio.get_running_loop().sock_recv(self._raw, 65536)
-        except ConnectionError:
+                data = await self._receive()
+        except (ConnectionError, ssl.SSLError):
             self.ended = "rst"
             return b""
         if not data:
@@ -225,8 +307,24 @@ class Client:
         self._buffer += data
         return data
 
+    async def _receive(self) -> bytes:
+        await self._begin()
+        loop = asyncio.get_running_loop()
+        if self._tls is None:
+            return await loop.sock_recv(self._raw, 65536)
+        while (data := self._tls.decrypted()) is None:
+            self._tls.take(await loop.sock_recv(self._raw, 65536))
+        return data
+
     def half_close(self) -> None:
-        """End our side, and go on reading."""
+        """End our side, and go on reading. On TLS, where there is no such thing: tell the end, as the peer reads it."""
+        if self._tls is None:
+            self._raw.shutdown(socket.SHUT_WR)
+        else:
+            self._raw.send(self._tls.end())
+
+    def cut(self) -> None:
+        """End our side without a word, on TLS without close_notify, and go on reading."""
         self._raw.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
@@ -236,4 +334,7 @@ class Client:
 
     def close(self) -> None:
         """Close in order."""
+        if self._tls is not None and self._raw.fileno() >= 0:
+            with contextlib.suppress(OSError):  # the proxy has gone, or reads no more
+                self._raw.send(self._tls.end())
         self._raw.close()

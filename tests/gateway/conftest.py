@@ -27,14 +27,16 @@ from proxy.clock import SystemClock
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
+from proxy.network import serving, transport
 from proxy.network.dialer import Dialer
-from proxy.network.tls import client_context
+from proxy.network.tls import client_context, server_context
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.gateway.client import Client, until
 from tests.gateway.upstream import ScriptedUpstream
+from tests.gateway.variants import PLAIN, Variant, variants
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from proxy.errors import TokenError
     from proxy.orders.desk import Desk
@@ -136,7 +138,7 @@ class Issues(Protocol):
 
 
 class Certificates:
-    """What the upstream may show on TLS, and the file that says whom the proxy trusts."""
+    """What the upstream and the listener may show on TLS, and the file that says whom their clients trust."""
 
     def __init__(self, folder: Path) -> None:
         ours, theirs = trustme.CA(), trustme.CA()
@@ -146,6 +148,9 @@ class Certificates:
         self.wrong_host = _context(ours.issue_cert("elsewhere.example"))
         self.untrusted = _context(theirs.issue_cert("localhost", "127.0.0.1"))
         self.expired = _context(ours.issue_cert("127.0.0.1", not_before=_date(2001), not_after=_date(2002)))
+        pair = folder / "listener.pem"
+        ours.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pair))
+        self.listener = server_context(pair, None, None)
 
 
 @dataclass(eq=False, repr=False)
@@ -162,12 +167,14 @@ class Gateway:
     listener: Listener
     records: list[Record]
     address: tuple[str, int] | str
+    #: What clients trust, where the listener speaks TLS.
+    trust: ssl.SSLContext | None
     cut_short: int | None = 0
     clients: list[Client] = field(default_factory=list)
 
     async def connect(self, *, receive_buffer: int | None = None) -> Client:
         """Return a new client."""
-        client = await Client.connect(self.address, receive_buffer=receive_buffer)
+        client = await Client.connect(self.address, tls=self.trust, receive_buffer=receive_buffer)
         self.clients.append(client)
         return client
 
@@ -191,6 +198,8 @@ class Gateway:
         assert answer.proxy_error is not None
         if method != b"HEAD":
             assert kind is None or answer.kind == kind, answer.kind
+        if self.trust is not None:  # TLS cannot end one side only: the proxy waits for the client's end
+            client.half_close()
         assert await client.closed() == "fin"
         assert len(self.upstream.whole) == before
         return answer
@@ -264,8 +273,9 @@ class Gateway:
 class Lab:
     """Builds gateways, and closes them after the test."""
 
-    def __init__(self, certificates: Certificates) -> None:
+    def __init__(self, certificates: Certificates, variant: Variant = PLAIN) -> None:
         self.certificates = certificates
+        self.variant = variant
         self._built: list[Gateway] = []
         self._upstreams: list[ScriptedUpstream] = []
 
@@ -320,12 +330,17 @@ class Lab:
         )
         listener = Listener(chosen, forwarder, records.append, roster)
         address: tuple[str, int] | str
-        if chosen.listen.unix_socket is None:
-            address = ("127.0.0.1", await listener.start("127.0.0.1", 0))
-        else:
+        trust = None
+        if chosen.listen.unix_socket is not None:
             address = str(chosen.listen.unix_socket)
             await listener.start_unix(address)
-        gateway = Gateway(chosen, upstream, keeper, pool, listener, records, address)
+        else:
+            shown = None
+            if self.variant.listener == "tls":
+                shown, trust = self.certificates.listener, client_context(self.certificates.ca_file)
+            port = await listener.listen(await serving.bind(["127.0.0.1"], 0), shown)
+            address = ("127.0.0.1", port)
+        gateway = Gateway(chosen, upstream, keeper, pool, listener, records, address, trust)
         self._built.append(gateway)
         return gateway
 
@@ -379,14 +394,33 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on each of its variants."""
+    chosen = variants(metafunc.config, metafunc.module.__name__.rpartition(".")[2])
+    if len(chosen) > 1:
+        metafunc.parametrize("variant", chosen, indirect=True, ids=str)
+
+
+@pytest.fixture
+def variant(request: pytest.FixtureRequest) -> Iterator[Variant]:
+    """Choose the transports; skip a test that holds on plain TCP only, on TLS."""
+    chosen: Variant = getattr(request, "param", None) or variants(request.config, "")[0]
+    mark = request.node.get_closest_marker("plain_tcp")
+    if chosen.listener == "tls" and mark is not None:
+        pytest.skip(*mark.args)
+    transport.use(chosen.transport)
+    yield chosen
+    transport.use("fast")
+
+
 @pytest.fixture(autouse=True)
-async def lab(certificates: Certificates) -> AsyncIterator[Lab]:
+async def lab(certificates: Certificates, variant: Variant) -> AsyncIterator[Lab]:
     """Build gateways, and hold the laws after the test."""
     loop = asyncio.get_running_loop()
     faults: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: None if _is_noise(context) else faults.append(context))
     sockets, tasks = _sockets(), asyncio.all_tasks()
-    made = Lab(certificates)
+    made = Lab(certificates, variant)
     with capture_logs() as logs:
         yield made
         await made.close()

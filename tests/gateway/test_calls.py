@@ -169,6 +169,7 @@ async def test_nonsense_behind_a_call_is_refused_after_its_answer(gateway: Gatew
 
 
 @pytest.mark.parametrize("raw", [request(), order(), order(b"Connection: close")])
+@pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_a_client_that_ends_its_side_is_answered(gateway: Gateway, raw: bytes) -> None:
     """A client that has only ended its sending side gets its answer, then the end."""
     await warmed(gateway)

@@ -315,6 +315,7 @@ async def test_the_limits_of_any_call_hold(answering: Gateway, raw: bytes, statu
     await answering.refuses(raw, status=status, method=b"POST")
 
 
+@pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_a_login_that_ends_early_is_refused(answering: Gateway) -> None:
     """A client that closes its side in the middle of its content gets 400."""
     client = await answering.connect()

@@ -11,7 +11,8 @@ import pytest
 
 from proxy.forward.client import QUIET_SECONDS, ClientConnection
 from proxy.forward.closing import SocketFile
-from tests.gateway.client import Client, order, request, until
+from proxy.network import stream
+from tests.gateway.client import Client, Tls, order, request, until
 from tests.gateway.upstream import Act, reply
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ GRACE: Final = 5.0  # seconds; nothing here takes them
 
 
 def connected(gateway: Gateway, data: bytes = b"") -> Client:
-    """Connect, and send something, in one go: the event loop gets no chance to accept."""
+    """Connect, and send something, in one go: the event loop gets no chance to accept. On TLS it is sent after the handshake."""
     raw = socket.socket(socket.AF_UNIX if isinstance(gateway.address, str) else socket.AF_INET)
     raw.connect(gateway.address)
-    raw.sendall(data)
+    tls = None if gateway.trust is None else Tls(gateway.trust, "127.0.0.1")
+    if tls is None:
+        raw.sendall(data)
     raw.setblocking(False)
-    client = Client(raw)
+    client = Client(raw, tls, data)
     gateway.clients.append(client)
     return client
 
@@ -54,10 +57,11 @@ async def test_who_waits_to_be_accepted_is_served(lab: Lab, tmp_path: Path, fami
     asking = [connected(gateway, order()) for _ in range(50)]
     silent = connected(gateway)
     task = closing(gateway)
-    for client in asking:
-        answer = await client.answer()
+    answers, _ = await asyncio.gather(
+        asyncio.gather(*[client.answer() for client in asking]), silent.send(order())
+    )
+    for answer in answers:
         assert (answer.status, answer.whole, answer.values(b"connection")) == (200, True, [b"close"])
-    await silent.send(order())
     assert (await silent.answer()).status == 200
     assert await task == 0
 
@@ -100,10 +104,37 @@ async def test_an_idle_client_is_closed_in_order(gateway: Gateway) -> None:
     assert await client.closed() == "fin"
 
 
+async def test_a_client_that_has_said_nothing_does_not_hold_up_the_end(gateway: Gateway) -> None:
+    """A client that has connected and sends nothing, on TLS not even its part of the handshake, is let go within a moment."""
+    client = connected(gateway)
+    began = time.monotonic()
+    assert await closing(gateway) == 0
+    assert time.monotonic() - began < GRACE / 2
+    assert await client.closed() == ("fin" if gateway.trust is None else "rst")
+
+
+async def test_a_last_answer_is_taken_as_slowly_as_its_client_likes(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On TLS the wait for the client's close_notify is short, but begins only when the client has everything."""
+    monkeypatch.setattr(stream, "CLOSE_NOTIFY_SECONDS", 0.01)
+    content = b"x" * 6_000_000
+    gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
+    client = await gateway.connect(receive_buffer=65536)
+    await client.send(order(b"Connection: close"))
+    await until(lambda: all(one.transport.is_closing() for one in gateway.listener._service.clients))
+    await asyncio.sleep(0.2)
+    answer = await client.answer()
+    assert (len(answer.content), answer.whole) == (len(content), True)
+    assert await client.closed() == "fin"
+    await until(lambda: not gateway.listener.connections)
+
+
 async def test_half_a_head_is_waited_for(gateway: Gateway) -> None:
     """A client that is in the middle of its request head has the time that it always has."""
     data = order()
-    client = connected(gateway, data[:20])
+    client = await gateway.connect()
+    await client.send(data[:20])
     await until(lambda: gateway.listener.connections)
     task = closing(gateway)
     await asyncio.sleep(QUIET_SECONDS * 1.5)  # longer than an idle connection would get
@@ -148,7 +179,7 @@ async def test_what_the_grace_period_cuts_short_is_counted(gateway: Gateway) -> 
 async def kept_alive_quietly(gateway: Gateway) -> None:
     """Connect without asking for anything."""
     before = gateway.listener.connections
-    connected(gateway)
+    await gateway.connect()
     await until(lambda: gateway.listener.connections > before)
 
 

@@ -214,7 +214,14 @@ async def test_the_body_may_end_while_the_early_answer_goes_on(gateway: Gateway)
     assert bytes(gateway.upstream.requests[0].content) == b"abcdef"
 
 
-@pytest.mark.parametrize("fault", ["silent", "malformed", "ends"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "silent",
+        "malformed",
+        pytest.param("ends", marks=pytest.mark.plain_tcp("TLS does not end one direction only")),
+    ],
+)
 async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: str) -> None:
     """A client that stops sending because it has its answer gets the rest of that answer."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.1)
@@ -239,6 +246,7 @@ async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: 
 @pytest.mark.parametrize(
     "raw", [request(), order(), request(b"GET", ACCOUNTS, b"Connection: close"), request(version=b"1.0")]
 )
+@pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_a_half_closed_client_is_answered(gateway: Gateway, raw: bytes) -> None:
     """A client that ends its side after the request has asked, and gets its answer however slow the upstream is."""
     opened = asyncio.Event()
@@ -254,6 +262,7 @@ async def test_a_half_closed_client_is_answered(gateway: Gateway, raw: bytes) ->
     assert await client.closed() == "fin"
 
 
+@pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_a_half_closed_client_gets_all_of_a_large_answer(gateway: Gateway) -> None:
     """The end of the connection comes after the last byte, also for a client that reads slowly."""
     content = b"x" * 6_000_000
@@ -266,6 +275,7 @@ async def test_a_half_closed_client_gets_all_of_a_large_answer(gateway: Gateway)
     assert await client.closed() == "fin"
 
 
+@pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_all_requests_of_a_half_closed_client_are_answered(gateway: Gateway) -> None:
     """What was pipelined before the end of the client's side is served in its turn."""
     client = await gateway.connect()

@@ -232,7 +232,7 @@ async def test_a_client_that_does_not_read_is_cut(lab: Lab, method: bytes) -> No
     gateway = await lab.gateway(limits__body_timeout_seconds=0.2, upstream__max_connections=2)
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     gateway.upstream.scripts.append([Act.WHOLE, head, Flood(b"10000\r\n" + b"x" * 65536 + b"\r\n", 2000)])
-    client = await gateway.connect(receive_buffer=4096)
+    client = await gateway.connect(receive_buffer=65536)  # of TLS only whole records can be read
     await client.send(request(method))
     await until(lambda: gateway.upstream.requests)
     assert (await gateway.ask(order())).status == 200

@@ -201,7 +201,8 @@ async def test_two_parsers_read_the_same(gateway: Gateway, pieces: list[bytes], 
         for request in gateway.upstream.whole[before:]
     ]
     assert seen == expected[: len(seen)]
-    assert served == len(seen)
+    # On TLS the client's end is the end of the connection: what is under way then is not answered.
+    assert served == len(seen) or (gateway.trust is not None and served < len(seen))
     assert refused <= 1
     assert not rest
 

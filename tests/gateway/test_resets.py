@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.client import Answer, Client
     from tests.gateway.conftest import Certificates, Gateway
+    from tests.gateway.variants import Variant
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
@@ -84,15 +85,17 @@ async def called(gateway: Gateway, server: socket.socket, raw: bytes, data: byte
         b"nonsense\r\n\r\n",
     ],
 )
-def test_a_client_that_resets_right_behind_its_bytes_is_gone(certificates: Certificates, raw: bytes) -> None:
+def test_a_client_that_resets_right_behind_its_bytes_is_gone(
+    certificates: Certificates, variant: Variant, raw: bytes
+) -> None:
     """Its connection is not kept until some deadline."""
 
     async def main() -> None:
-        lab = Lab(certificates)
+        lab = Lab(certificates, variant)
         gateway = await lab.gateway()
         gateway.cut_short = None
-        assert isinstance(gateway.address, tuple)
-        send_and_reset(socket.create_connection(gateway.address), raw)
+        client = await gateway.connect()
+        client.send_and_reset(raw)
         await asyncio.sleep(0.02)
         await until(lambda: not gateway.listener.connections, 5)
         await lab.close()
@@ -103,12 +106,12 @@ def test_a_client_that_resets_right_behind_its_bytes_is_gone(certificates: Certi
 @pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
 @pytest.mark.parametrize("data", [b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nX: 1\r\n", b"HTTP/1.1 102 X\r\n\r\n"])
 def test_an_upstream_that_resets_right_behind_half_a_head(
-    certificates: Certificates, data: bytes, raw: bytes
+    certificates: Certificates, variant: Variant, data: bytes, raw: bytes
 ) -> None:
     """The client gets 502 at once, not 504 much later."""
 
     async def main() -> None:
-        lab = Lab(certificates)
+        lab = Lab(certificates, variant)
         with listening() as server:
             gateway = await lab.gateway(url=f"http://127.0.0.1:{server.getsockname()[1]}")
             _, answer = await called(gateway, server, raw, data)
@@ -129,12 +132,12 @@ def test_an_upstream_that_resets_right_behind_half_a_head(
     ids=["length", "chunked", "closing"],
 )
 def test_an_upstream_that_resets_right_behind_half_a_body(
-    certificates: Certificates, data: bytes, raw: bytes
+    certificates: Certificates, variant: Variant, data: bytes, raw: bytes
 ) -> None:
     """The client gets what there is, and sees it break at once."""
 
     async def main() -> None:
-        lab = Lab(certificates)
+        lab = Lab(certificates, variant)
         with listening() as server:
             gateway = await lab.gateway(url=f"http://127.0.0.1:{server.getsockname()[1]}")
             client, answer = await called(gateway, server, raw, data)
@@ -146,11 +149,11 @@ def test_an_upstream_that_resets_right_behind_half_a_body(
     on_uvloop(main())
 
 
-def test_a_whole_answer_right_before_a_reset_is_whole(certificates: Certificates) -> None:
+def test_a_whole_answer_right_before_a_reset_is_whole(certificates: Certificates, variant: Variant) -> None:
     """A server that answers without reading all of the request resets behind its answer; the answer counts."""
 
     async def main() -> None:
-        lab = Lab(certificates)
+        lab = Lab(certificates, variant)
         content = b"x" * 100_000
         with listening() as server:
             gateway = await lab.gateway(url=f"http://127.0.0.1:{server.getsockname()[1]}")

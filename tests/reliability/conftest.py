@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.conftest import api, start
-from tests.gateway.conftest import certificates, lab
+from tests.gateway.conftest import certificates, lab, variant
 from tests.reliability.house import House, house_of
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.conftest import Lab
 
-__all__ = ["api", "certificates", "house", "lab", "start"]
+__all__ = ["api", "certificates", "house", "lab", "start", "variant"]
 
 
 @pytest.fixture
