@@ -15,6 +15,7 @@ from proxy.forward import rewrite
 from proxy.forward.attempt import ClientDisconnected, ClientSlow, client_fault, too_large
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
+from proxy.orders import key as keys
 from proxy.orders.content import HeldContent
 from proxy.orders.desk import Replay
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from proxy.forward.attempt import Bounds
     from proxy.forward.exchange import Exchange
-    from proxy.orders.desk import Desk
+    from proxy.orders.desk import Desk, Order
 
 #: Bytes. An order is smaller, so `limits.max_replay_bytes: 0` does not send it through a file.
 _ALWAYS_IN_MEMORY: Final = 65_536
@@ -36,34 +37,46 @@ async def place(
     forward: Callable[[Exchange], Awaitable[None]],
 ) -> None:
     """Place one order, or answer its repetition. Raises what `forward` raises, and `Refused`."""
-    request = exchange.request
-    with HeldContent(max(bounds.max_replay, _ALWAYS_IN_MEMORY)) as held:
+    request, client = exchange.request, exchange.client_name or ""
+    begun = keys.fingerprint(client, request.method, request.target)
+    held = HeldContent(begun, max(bounds.max_replay, _ALWAYS_IN_MEMORY))
+    try:
         await _hold(exchange, held, bounds)
-        found = await desk.begin(
-            client=exchange.client_name or "",
+        order = await desk.begin(
+            client=client,
             method=request.method,
-            target=request.target,
+            path=request.path,
             key=request.order_keys,
-            content=held.digest,
-            request_id=exchange.request_id.decode("ascii"),
+            fingerprint=held.fingerprint.digest(),
+            request_id=exchange.request_id,
         )
-        if isinstance(found, Replay):
-            _replay(exchange, found)
-            return
-        exchange.held, exchange.order = held, found
-        exchange.kept = b"".join(held.pieces()) if held.size <= bounds.max_replay else None
-        try:
-            await forward(exchange)
-        except Failed as error:
-            await (found.not_sent() if error.outcome == NOT_SENT else found.unknown())
-            raise
-        except (ClientDisconnected, ClientSlow):
-            if exchange.committed:
-                found.left()
-            raise
-        finally:
-            exchange.held = exchange.order = None
-            found.abandon(may_be_placed=exchange.committed)
+        if isinstance(order, Replay):
+            _replay(exchange, order)
+        else:
+            if held.size <= bounds.max_replay:
+                exchange.kept = held.buffer
+            else:
+                exchange.held, exchange.kept = held, None
+            await _send(exchange, order, forward)
+    finally:
+        held.close()
+
+
+async def _send(exchange: Exchange, order: Order, forward: Callable[[Exchange], Awaitable[None]]) -> None:
+    """Forward it, and end its record."""
+    exchange.order = order
+    try:
+        await forward(exchange)
+    except Failed as error:
+        await (order.not_sent() if error.outcome == NOT_SENT else order.unknown())
+        raise
+    except (ClientDisconnected, ClientSlow):
+        if exchange.committed:
+            order.left()
+        raise
+    finally:
+        exchange.held = exchange.order = None
+        order.abandon(may_be_placed=exchange.committed)
 
 
 async def _hold(exchange: Exchange, held: HeldContent, bounds: Bounds) -> None:

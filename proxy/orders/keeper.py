@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import structlog
 
-from proxy.orders.showing import UNDER_WAY, no_such, shown
-from proxy.orders.states import may_forget
+from proxy.orders.showing import forget, shown
 from proxy.orders.store import ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import TypeAlias
 
     from proxy.clock import Clock
     from proxy.orders.states import Record
     from proxy.orders.store import Store
+
+    #: Asks the store to change a record.
+    Change: TypeAlias = Callable[[], Coroutine[object, object, object]]
 
 log = structlog.get_logger("proxy.orders")
 
@@ -50,7 +53,7 @@ _CRASHED: Final = "The proxy made a mistake with the store of orders. Restart it
 
 class _Waiting(NamedTuple):
     claim: str
-    change: Callable[[], Coroutine[object, object, object]]
+    change: Change
 
 
 class Keeper:
@@ -78,12 +81,13 @@ class Keeper:
             self.count(STORE_FAULT)
             self._note(str(error))
             raise
-        self._note(None)
+        if self.away is not None:
+            self._note(None)
         return result
 
-    async def told(self, record: Record, change: Callable[[], Coroutine[object, object, object]]) -> None:
+    async def told(self, record: Record, change: Change) -> None:
         """Have the store make a change that ends an order; later, if it is away."""
-        if any(waiting.claim == record.claim for waiting in self._waiting):
+        if self._waiting and any(waiting.claim == record.claim for waiting in self._waiting):
             self.later(record, change)
             return
         try:
@@ -101,7 +105,7 @@ class Keeper:
             self.later(record, change)
             raise
 
-    def later(self, record: Record, change: Callable[[], Coroutine[object, object, object]]) -> None:
+    def later(self, record: Record, change: Change) -> None:
         """Have the store make a change soon, without waiting for it."""
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()
@@ -180,15 +184,11 @@ class Keeper:
     async def forget(self, order_id: str) -> tuple[int, str] | None:
         """Drop one by an operator's word; return a status and words if it was not dropped."""
         try:
-            found = await self.asked(self.store.look_up(order_id))
-            if found is not None and not may_forget(found.state):
-                return 409, UNDER_WAY
-            if not await self.asked(self.store.forget(order_id)):
-                return 404, no_such(order_id)
+            problem = await self.asked(forget(self.store, order_id))
         except StoreAway as error:
             return 503, str(error)
         self._wake.set()
-        return None
+        return problem
 
     async def close(self) -> None:
         """Make the changes that wait, once more, and end the store."""

@@ -74,6 +74,10 @@ _FULL: Final = (
 )
 
 
+_STATE: Final = scripts.FIELDS.index("state")
+_FINGERPRINT: Final = scripts.FIELDS.index("fingerprint")
+
+
 class SharedStore:
     """Connects when it is used. url: redis:// or rediss://. owner: hexadecimal digits.
 
@@ -116,7 +120,9 @@ class SharedStore:
 
     async def reserve(self, record: Record) -> Record | None:
         """Remember a new record, unless there is one with its id."""
-        fields = [part for pair in _fields(record).items() for part in pair]
+        values = (*record[1:-4], repr(record.created_at), repr(record.lifetime))
+        pairs = zip(Record._fields[1:-2], values, strict=True)
+        fields = [part for name, value in pairs if value is not None for part in (name, value)]
         found = await self._run(self._reserve, record.id, record.claim, self._lease, self._most, *fields)
         if found == b"full":
             raise StoreAway(_FULL)
@@ -155,23 +161,19 @@ class SharedStore:
 
         async def work() -> list[Record]:
             name = f"{_TAG}:unknown" if unknown else f"{_TAG}:index"
-            found: Any = await self._client.zrange(name, 0, most - 1)
-            return await self._records([order_id.decode() for order_id in found])
+            return await self._records(await self._client.zrange(name, 0, most - 1))
 
         await self.upkeep()
         records = await self._bounded(work())
         return sorted(records, key=lambda record: record.created_at)
 
-    async def _records(self, ids: list[str]) -> list[Record]:
+    async def _records(self, ids: Sequence[Any]) -> list[Record]:
         pipeline = self._client.pipeline(transaction=False)
-        for order_id in ids:
-            pipeline.hmget(f"{_ORDERS}{order_id}", *_SHOWN_FIELDS)
+        names = [order_id.decode() for order_id in ids]
+        for order_id in names:
+            pipeline.hmget(f"{_ORDERS}{order_id}", *scripts.FIELDS[:-1])
         rows = await pipeline.execute() if ids else []
-        pairs = [
-            [part for pair in zip(_SHOWN_FIELDS, row, strict=True) if pair[1] is not None for part in pair]
-            for row in rows
-        ]
-        found = (_record(order_id, pair) for order_id, pair in zip(ids, pairs, strict=True))
+        found = (_record(order_id, [*row, None]) for order_id, row in zip(names, rows, strict=True))
         return [record for record in found if record is not None]
 
     async def forget(self, order_id: str) -> bool:
@@ -180,15 +182,11 @@ class SharedStore:
 
     async def upkeep(self) -> Summary:
         """Renew the lease, note whose process died, and say what is held."""
-
-        async def work(ids: list[bytes]) -> list[Record]:
-            return await self._records([order_id.decode() for order_id in ids])
-
         held, unknown, ids = await self._run(self._upkeep, "", self._lease, _LOOKED_AT, SHOWN)
         if not self._is_checked and self._lease:
             self._is_checked = True
             await self._bounded(self._warn_of_policy())
-        return Summary(held, unknown, await self._bounded(work(ids)))
+        return Summary(held, unknown, await self._bounded(self._records(ids)))
 
     async def _warn_of_policy(self) -> None:
         """Tell if the server may drop records by itself. It need not let us ask."""
@@ -242,7 +240,8 @@ class SharedStore:
 async def _translated(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 # what the work gives
     try:
         return await work
-    except (RedisError, OSError, TimeoutError) as error:
+    except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+        # RuntimeError: uvloop's word for a write to a connection that has just been lost.
         raise StoreAway(_why(error)) from None
 
 
@@ -256,60 +255,13 @@ def _why(error: Exception) -> str:
     return _UNREACHABLE
 
 
-_SHOWN_FIELDS: Final = (
-    "claim",
-    "key",
-    "client",
-    "method",
-    "path",
-    "fingerprint",
-    "request_id",
-    "created_at",
-    "lifetime",
-    "state",
-    "status",
-    "fields",
-)
-
-
-def _fields(record: Record) -> dict[str, str | bytes]:
-    fields: dict[str, str | bytes] = {
-        "claim": record.claim,
-        "client": record.client,
-        "method": record.method,
-        "path": record.path,
-        "fingerprint": record.fingerprint,
-        "request_id": record.request_id,
-        "created_at": repr(record.created_at),
-        "lifetime": repr(record.lifetime),
-    }
-    return fields if record.key is None else fields | {"key": record.key}
-
-
-def _record(order_id: str, found: Sequence[bytes | str]) -> Record | None:
-    """Make a record of names and values in turn; nothing is no record."""
-    if not found:
+def _record(order_id: str, values: Sequence[Any]) -> Record | None:
+    """Make a record of the values of `scripts.FIELDS`; nothing, or one without a state, is none."""
+    if not values or values[_STATE] is None:
         return None
-    names = [name.decode() if isinstance(name, bytes) else name for name in found[::2]]
-    values: dict[str, Any] = dict(zip(names, found[1::2], strict=True))
-    if "state" not in values:
-        return None
-
-    def text(name: str) -> str:
-        return str(values[name].decode())
-
-    status = values.get("status")
-    return Record(
-        order_id,
-        text("claim"),
-        text("key") if "key" in values else None,
-        text("client"),
-        text("method"),
-        text("path"),
-        values["fingerprint"],
-        text("request_id"),
-        float(values["created_at"]),
-        float(values["lifetime"]),
-        State(text("state")),
-        None if status is None else Answer(int(status), values["fields"], values.get("content")),
-    )
+    *parts, status, fields, content = values
+    words: list[Any] = [None if part is None else part.decode(errors="replace") for part in parts]
+    words[_FINGERPRINT] = parts[_FINGERPRINT]
+    *texts, created_at, lifetime, state = words
+    answer = None if status is None else Answer(int(status), fields, content)
+    return Record._make([order_id, *texts, float(created_at), float(lifetime), State(state), answer])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ProxyError
@@ -57,12 +56,13 @@ CREATE TABLE meta (elapsed REAL NOT NULL); -- seconds that a proxy has run on th
 INSERT INTO meta VALUES (0);
 COMMIT;
 """
-_COLUMNS: Final = (
-    "id, claim, key, client, method, path, fingerprint, request_id, created_at, lifetime, state, "
-    "status, fields"
+#: The columns that make a record; those that listings show of it.
+_SHOWN: Final = f"{', '.join(Record._fields[:-1])}, status, fields"
+_RECORD: Final = f"{_SHOWN}, content"
+_INSERT: Final = (
+    f"INSERT INTO orders ({_RECORD}, changed_at, ends) "  # noqa: S608 # constants
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, ?)"
 )
-_NAMES: Final = _COLUMNS.split(", ")[:-3]
-_STATE: Final = len(_NAMES)
 
 
 class Unusable(ProxyError):
@@ -185,7 +185,7 @@ class SQLiteStore:
                 )
 
     def _find(self, connection: sqlite3.Connection, order_id: str) -> Record | None:
-        select = f"SELECT {_COLUMNS}, content, ends FROM orders WHERE id = ?"  # noqa: S608 # constants
+        select = f"SELECT {_RECORD}, ends FROM orders WHERE id = ?"  # noqa: S608 # constants
         row = connection.execute(select, (order_id,)).fetchone()
         if row is None:
             return None
@@ -200,7 +200,7 @@ class SQLiteStore:
             return None
         if state is not record.state:
             self._update(connection, record, state)
-        return replace(record, state=state)
+        return record._replace(state=state)
 
     def _lives(self, record: Record) -> bool:
         return after_death(record.state) is record.state or is_alive(self._path, record.owner)
@@ -211,25 +211,9 @@ class SQLiteStore:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             if pages - free >= self._most_pages:
                 raise StoreAway(writer.REASONS[sqlite3.SQLITE_FULL])
-        connection.execute(
-            f"INSERT INTO orders ({_COLUMNS}, changed_at, ends) "  # noqa: S608 # constants
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
-            (
-                record.id,
-                record.claim,
-                record.key,
-                record.client,
-                record.method,
-                record.path,
-                record.fingerprint,
-                record.request_id,
-                record.created_at,
-                record.lifetime,
-                record.state.value,
-                self._clock.wall(),
-                self._end(record, record.state),
-            ),
-        )
+        state = record.state
+        times = (self._clock.wall(), self._end(record, state))
+        connection.execute(_INSERT, (*record[:-2], state.value, *times))
 
     def _update(
         self,
@@ -238,18 +222,11 @@ class SQLiteStore:
         state: State,
         answer: Answer | None = None,
     ) -> None:
-        kept = (None, None, None) if answer is None else (answer.status, answer.fields, answer.content)
+        kept = (None, None, None) if answer is None else answer
         connection.execute(
             "UPDATE orders SET state = ?, changed_at = ?, ends = ?, status = ?, fields = ?, content = ? "
-            "WHERE id = ? AND claim = ?",
-            (
-                state.value,
-                self._clock.wall(),
-                self._end(record, state),
-                *kept,
-                record.id,
-                record.claim,
-            ),
+            "WHERE id = ?",
+            (state.value, self._clock.wall(), self._end(record, state), *kept, record.id),
         )
 
     def _end(self, record: Record, state: State) -> float | None:
@@ -278,8 +255,8 @@ class SQLiteStore:
     @staticmethod
     def _list(connection: sqlite3.Connection, most: int, *, unknown: bool) -> Sequence[Record]:
         where = "WHERE state = 'unknown'" if unknown else ""
-        select = f"SELECT {_COLUMNS}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
-        return tuple(_record(row) for row in connection.execute(select, (most,)))
+        select = f"SELECT {_SHOWN}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
+        return [_record(row) for row in connection.execute(select, (most,))]
 
     def _bury(self, connection: sqlite3.Connection) -> None:
         """Note what became of the orders of processes that have died."""
@@ -301,10 +278,9 @@ class SQLiteStore:
 
 
 def _record(row: Sequence[Any]) -> Record:
-    state, status, fields, content = row[_STATE:]
-    values = dict(zip(_NAMES, row[:_STATE], strict=True))
+    *values, state, status, fields, content = row
     answer = None if status is None else Answer(status, fields, content)
-    return Record(**values, state=State(state), answer=answer)
+    return Record._make([*values, State(state), answer])
 
 
 def _identity(name: str) -> tuple[int, int] | None:

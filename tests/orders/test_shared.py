@@ -67,6 +67,16 @@ async def test_it_survives_a_restart_of_the_server(store: SharedStore, server: R
     assert await store.reserve(other) is None
 
 
+async def test_a_connection_that_is_lost_while_it_is_written_to() -> None:
+    """Uvloop raises RuntimeError then, which is no mistake of ours."""
+
+    async def lost() -> None:
+        raise RuntimeError("unable to perform operation; the handler is closed")
+
+    with pytest.raises(StoreAway, match="cannot be reached"):
+        await shared._translated(lost())
+
+
 async def test_a_server_that_hangs_holds_nobody(
     store: SharedStore, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,10 +244,10 @@ async def test_two_desks_share_it(server: RedisServer) -> None:
         return await desk.begin(
             client="app",
             method=b"POST",
-            target=b"/orders",
+            path="/orders",
             key=[b"k"],
-            content=b"digest",
-            request_id="one",
+            fingerprint=b"digest",
+            request_id=b"one",
         )
 
     results = await asyncio.gather(*map(begin, desks), return_exceptions=True)

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -369,7 +368,7 @@ async def test_a_file_that_is_full(path: Path) -> None:
         await fill()
     assert (await store.upkeep()).held == len(orders) > 50
     await store.mark_sent(orders[-1])
-    await store.complete(orders[-1], replace(ANSWER, content=b"x" * 1000))
+    await store.complete(orders[-1], ANSWER._replace(content=b"x" * 1000))
     for order in orders[:40]:
         assert await store.release(order)
     assert await store.reserve(record("aa", "new")) is None

@@ -124,7 +124,7 @@ PURE: Final = {
     "forward.policy": {"re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "orders.key": {"hashlib", "re"},
-    "orders.states": {"dataclasses", "enum"},
+    "orders.states": {"enum"},
     "orders.showing": {"datetime"},
     "clients.login": set[str](),
     "clients.register": {"hashlib"},
