@@ -20,14 +20,19 @@ from proxy.orders.content import HeldContent
 from proxy.orders.desk import Replay
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Awaitable, Callable
 
     from proxy.forward.attempt import Bounds
     from proxy.forward.exchange import Exchange
-    from proxy.orders.desk import Desk, Order
+    from proxy.orders.desk import Desk
 
 #: Bytes. An order is smaller, so `limits.max_replay_bytes: 0` does not send it through a file.
 _ALWAYS_IN_MEMORY: Final = 65_536
+_NO_ROOM: Final = (
+    "The content of the order cannot be held until it is whole: the directory for temporary files "
+    "takes nothing. Remove files there. Nothing was sent."
+)
 
 
 async def place(
@@ -38,50 +43,45 @@ async def place(
 ) -> None:
     """Place one order, or answer its repetition. Raises what `forward` raises, and `Refused`."""
     request, client = exchange.request, exchange.client_name or ""
-    begun = keys.fingerprint(client, request.method, request.target)
-    held = HeldContent(begun, max(bounds.max_replay, _ALWAYS_IN_MEMORY))
+    fingerprint = keys.fingerprint(client, request.method, request.target)
+    held = await _take(exchange, bounds, fingerprint)
     try:
-        await _hold(exchange, held, bounds)
         order = await desk.begin(
             client=client,
             method=request.method,
             path=request.path,
             key=request.order_keys,
-            fingerprint=held.fingerprint.digest(),
+            fingerprint=fingerprint.digest(),
             request_id=exchange.request_id,
         )
         if isinstance(order, Replay):
             _replay(exchange, order)
-        else:
-            if held.size <= bounds.max_replay:
-                exchange.kept = held.buffer
-            else:
-                exchange.held, exchange.kept = held, None
-            await _send(exchange, order, forward)
+            return
+        exchange.order, exchange.held = order, held
+        try:
+            await forward(exchange)
+        except Failed as error:
+            await (order.not_sent() if error.outcome == NOT_SENT else order.unknown())
+            raise
+        except (ClientDisconnected, ClientSlow):
+            if exchange.committed:
+                order.left()
+            raise
+        finally:
+            exchange.order = exchange.held = None
+            order.abandon(may_be_placed=exchange.committed)
     finally:
-        held.close()
+        if held is not None:
+            held.close()
 
 
-async def _send(exchange: Exchange, order: Order, forward: Callable[[Exchange], Awaitable[None]]) -> None:
-    """Forward it, and end its record."""
-    exchange.order = order
-    try:
-        await forward(exchange)
-    except Failed as error:
-        await (order.not_sent() if error.outcome == NOT_SENT else order.unknown())
-        raise
-    except (ClientDisconnected, ClientSlow):
-        if exchange.committed:
-            order.left()
-        raise
-    finally:
-        exchange.held = exchange.order = None
-        order.abandon(may_be_placed=exchange.committed)
+async def _take(exchange: Exchange, bounds: Bounds, fingerprint: hashlib._Hash) -> HeldContent | None:
+    """Take the whole content: into `exchange.kept`, or, if it is larger than that may be, return it.
 
-
-async def _hold(exchange: Exchange, held: HeldContent, bounds: Bounds) -> None:
-    """Take the whole content of the request."""
+    Raises `Refused`, `Failed`, `ClientDisconnected`.
+    """
     body = exchange.body
+    held = HeldContent(fingerprint, max(bounds.max_replay, _ALWAYS_IN_MEMORY))
     try:
         piece = body.ready()
         if not body.done and body.size == 0 and exchange.request.expects:
@@ -89,20 +89,23 @@ async def _hold(exchange: Exchange, held: HeldContent, bounds: Bounds) -> None:
             exchange.client.write(rewrite.CONTINUE)
         while True:
             if body.size > bounds.max_body:
-                raise too_large(bounds)
+                raise too_large(bounds)  # noqa: TRY301 # closes what is held
             held.feed(piece)
             if body.done:
-                return
+                break
             piece = await body.read(bounds.body_timeout)
-    except (Gone, TimeoutError, grammar.Malformed) as error:
-        raise client_fault(error, exchange, bounds) from None
-    except OSError:
-        raise Failed(
-            errors.ORDER_STORE_AWAY,
-            "The content of the order cannot be held until it is whole: the directory for temporary "
-            "files takes nothing. Remove files there. Nothing was sent.",
-            outcome=NOT_SENT,
-        ) from None
+    except BaseException as error:
+        held.close()
+        if isinstance(error, Gone | TimeoutError | grammar.Malformed):
+            raise client_fault(error, exchange, bounds) from None
+        if isinstance(error, OSError):
+            raise Failed(errors.ORDER_STORE_AWAY, _NO_ROOM, outcome=NOT_SENT) from None
+        raise
+    if held.size > bounds.max_replay:
+        exchange.kept = None
+        return held
+    exchange.kept = held.buffer
+    return None
 
 
 def _replay(exchange: Exchange, answer: Replay) -> None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 #: Seconds that a client waits before it asks for the answer again.
 _RETRY_AFTER: Final = 2.0
 
+_BAD_KEY: Final = (
+    "The Idempotency-Key cannot be used because {why}. Send one such field, with 1 to 255 visible characters."
+)
 _RECORD_LOST: Final = "The record of this order was dropped, because the store was out of reach for too long."
 _SEND_AGAIN: Final = " Nothing was sent. Send it again later, with the same key."
 
@@ -77,7 +80,10 @@ class Desk:
         cannot be recorded.
         """
         keeper = self._keeper
-        name = _parsed(key) if key else None
+        try:
+            name = keys.parse(key) if key else None
+        except keys.BadKey as error:
+            raise Refused(errors.ORDER_KEY, _BAD_KEY.format(why=error)) from None
         record = Record(
             keys.identify_guarded(fingerprint) if name is None else keys.identify(client, name),
             f"{keeper.store.owner}.{next(self._claims)}",
@@ -90,16 +96,14 @@ class Desk:
             keeper.clock.wall(),
             self._guard if name is None else self._remember,
         )
-        return await (self._begin_guarded(record) if name is None else self._begin_keyed(record))
-
-    async def _begin_keyed(self, record: Record) -> Order | Replay:
-        keeper = self._keeper
+        if name is None:
+            return await self._begin_guarded(record)
         try:
-            found = await keeper.asked(keeper.store.reserve(record))
+            found = await keeper.store.reserve(record)
         except BaseException as error:
             keeper.later(record, lambda: keeper.store.release(record))
             if isinstance(error, StoreAway):
-                raise _not_recorded(keeper, str(error)) from None
+                raise _not_recorded(keeper, error) from None
             raise
         if found is not None:
             return self._repeated(found, record)
@@ -127,7 +131,12 @@ class Desk:
 
 
 class Order:
-    """An order that has a record, and is to be sent. is_sent: the record says that its first byte may have left."""
+    """An order that has a record, and is to be sent.
+
+    is_sent: the record says that its first byte may have left.
+    """
+
+    __slots__ = ("_is_over", "_keeper", "_record", "is_sent")
 
     def __init__(self, keeper: Keeper, record: Record) -> None:
         self._keeper = keeper
@@ -141,11 +150,9 @@ class Order:
             return
         keeper = self._keeper
         try:
-            await keeper.asked(keeper.store.mark_sent(self._record))
-        except StoreAway as error:
-            raise _not_recorded(keeper, str(error)) from None
-        except ClaimLost:
-            raise _not_recorded(keeper, _RECORD_LOST) from None
+            await keeper.store.mark_sent(self._record)
+        except (StoreAway, ClaimLost) as error:
+            raise _not_recorded(keeper, error) from None
         self.is_sent = True
 
     async def answered(self, answer: Answer, code: str | None = None) -> None:
@@ -194,6 +201,8 @@ class GuardedOrder(Order):
     It is remembered if its client has left before its answer, or if its outcome is unknown. The
     client may leave before the order ends or after, so either one finds what the other has left.
     """
+
+    __slots__ = ("_ending", "_recording")
 
     def __init__(self, keeper: Keeper, record: Record) -> None:
         super().__init__(keeper, record)
@@ -251,19 +260,11 @@ class GuardedOrder(Order):
                 await self._settle(self._recording, change)
 
 
-def _parsed(key: Sequence[bytes]) -> str:
-    try:
-        return keys.parse(key)
-    except keys.BadKey as error:
-        raise Refused(
-            errors.ORDER_KEY,
-            f"The Idempotency-Key cannot be used because {error}. "
-            "Send one such field, with 1 to 255 visible characters.",
-        ) from None
-
-
-def _not_recorded(keeper: Keeper, why: str) -> Failed:
+def _not_recorded(keeper: Keeper, error: StoreAway | ClaimLost) -> Failed:
+    if isinstance(error, StoreAway):
+        keeper.fault(error)
     keeper.count("not_recorded")
+    why = str(error) if isinstance(error, StoreAway) else _RECORD_LOST
     return Failed(errors.ORDER_STORE_AWAY, why + _SEND_AGAIN, outcome=NOT_SENT, retry_after=PAUSE)
 
 

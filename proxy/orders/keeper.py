@@ -73,16 +73,23 @@ class Keeper:
         self._waiting: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[object]] = set()
 
+    def fault(self, error: StoreAway) -> None:
+        """Note that the store could not be used. `run` notes when it can be used again."""
+        self.count(STORE_FAULT)
+        if self.away is None:
+            log.warning("orders.store_away", detail=str(error))
+        self.away = str(error)
+
     async def asked(self, work: Coroutine[object, object, T]) -> T:
-        """Ask the store, and note whether it could be reached."""
+        """Ask the store, and note whether it could be used."""
         try:
             result = await work
         except StoreAway as error:
-            self.count(STORE_FAULT)
-            self._note(str(error))
+            self.fault(error)
             raise
         if self.away is not None:
-            self._note(None)
+            log.info("orders.store_back")
+            self.away = None
         return result
 
     async def told(self, record: Record, change: Change) -> None:
@@ -91,7 +98,7 @@ class Keeper:
             self.later(record, change)
             return
         try:
-            await self.asked(change())
+            await change()
         except ClaimLost:
             log.warning(
                 "orders.record_lost",
@@ -99,11 +106,11 @@ class Keeper:
                 detail="The record of an order was dropped while the order was under way: the "
                 "store was out of reach for too long. Look that order up before it is sent again.",
             )
-        except StoreAway:
+        except BaseException as error:
             self.later(record, change)
-        except BaseException:
-            self.later(record, change)
-            raise
+            if not isinstance(error, StoreAway):
+                raise
+            self.fault(error)
 
     def later(self, record: Record, change: Change) -> None:
         """Have the store make a change soon, without waiting for it."""
@@ -118,13 +125,6 @@ class Keeper:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    def _note(self, away: str | None) -> None:
-        if away is None and self.away is not None:
-            log.info("orders.store_back")
-        elif away is not None and self.away is None:
-            log.warning("orders.store_away", detail=away)
-        self.away = away
 
     async def run(self) -> None:
         """Look after the store until cancelled."""

@@ -159,8 +159,9 @@ class MemoryStore:
             self._unknown[record.id] = None
         entry.state = state
         entry.since = self._now()
-        entry.answer = answer
-        self._bytes += entry.size()
+        if answer is not None:
+            entry.answer = answer
+            self._bytes += entry.size()
 
     def _drop(self, entry: _Entry) -> None:
         order_id = entry.reserved.id
