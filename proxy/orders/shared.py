@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("proxy.orders")
 
+#: The client's name for the scheme of a Valkey.
+_SCHEME: Final = re.compile(r"\Avalkey", re.IGNORECASE)
 _TAG: Final = "{telenor-proxy}"
 _LEASES: Final = f"{_TAG}:owner:"
 _ORDERS: Final = f"{_TAG}:order:"
@@ -56,6 +60,10 @@ _LOOKED_AT: Final = 2_000
 
 _UNREACHABLE: Final = (
     "The Redis of orders.store cannot be reached. Check that it runs, and the URL of orders.store."
+)
+_NOT_TRUSTED: Final = (
+    "The certificate of the Redis of orders.store is not trusted. Name its authority in the URL, "
+    "as ?ssl_ca_certs=FILE, and its host as the certificate does."
 )
 _PASSWORD: Final = (
     "The Redis of orders.store refuses the user or the password. "  # noqa: S105 # words
@@ -99,7 +107,7 @@ class SharedStore:
         self._most = most
         credentials = {} if password is None else {"password": password.reveal()}
         self._pool = BlockingConnectionPool.from_url(
-            url,
+            _SCHEME.sub("redis", url),
             max_connections=_CONNECTIONS,
             timeout=_ANSWER,
             socket_timeout=_ANSWER,
@@ -252,7 +260,8 @@ def _why(error: Exception) -> str:
         return _PERMISSION
     if isinstance(error, ReadOnlyError | OutOfMemoryError | ResponseError):
         return _NO_WRITES
-    return _UNREACHABLE
+    is_certificate = isinstance(error.__context__, ssl.SSLCertVerificationError)
+    return _NOT_TRUSTED if is_certificate else _UNREACHABLE
 
 
 def _record(order_id: str, values: Sequence[Any]) -> Record | None:

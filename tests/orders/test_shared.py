@@ -6,17 +6,21 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 from redis import Redis
 from structlog.testing import capture_logs
 
 from proxy.clock import SystemClock
+from proxy.errors import ConfigError
 from proxy.orders import shared
 from proxy.orders.desk import Desk, Order, Replay
 from proxy.orders.keeper import Keeper
+from proxy.orders.opening import open_store
 from proxy.orders.shared import SharedStore
 from proxy.orders.states import Answer, State
 from proxy.orders.store import ClaimLost, StoreAway
 from proxy.secret import Secret
+from proxy.settings import OrdersSettings, load
 from tests.orders.made import ANSWER, record
 from tests.orders.servers import RedisServer, needs_redis
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = needs_redis
+CREDENTIALS = ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +224,41 @@ async def test_the_password_opens_it(tmp_path: Path) -> None:
     finally:
         await store.close()
         server.stop()
+
+
+async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
+    """The authority stands in the URL, the password in a file; without the authority it is not trusted."""
+    (tmp_path / "password").write_text("right\n", encoding="utf-8")
+    server = RedisServer(tmp_path, "--requirepass", "right", authority=trustme.CA()).start()
+    environ = {f"TELENOR_PROXY_OAUTH__{name}": "made-up" for name in CREDENTIALS}
+    environ |= {
+        "TELENOR_PROXY_ORDERS__STORE": server.url.replace("rediss", "valkeys"),
+        "TELENOR_PROXY_ORDERS__STORE_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    store = open_store(load(None, environ).orders, "aa", SystemClock())
+    stranger = SharedStore(server.url.partition("?")[0], Secret("right"), "bb")
+    try:
+        order = record("aa")
+        assert await store.reserve(order) is None
+        server.stop()
+        with pytest.raises(StoreAway, match="cannot be reached"):
+            await store.mark_sent(order)
+        server.start()
+        await store.mark_sent(order)
+        assert [found.state for found in await store.listing(unknown=False)] == [State.SENT]
+        with pytest.raises(StoreAway, match=r"certificate .* is not trusted"):
+            await stranger.upkeep()
+    finally:
+        await store.close()
+        await stranger.close()
+        server.stop()
+
+
+def test_authorities_that_are_none(tmp_path: Path) -> None:
+    """78: they cannot be used, now or later."""
+    url = f"rediss://127.0.0.1:1/0?ssl_ca_certs={tmp_path / 'nowhere.pem'}"
+    with pytest.raises(ConfigError, match="holds no certificates"):
+        open_store(OrdersSettings(store=url), "aa", SystemClock())
 
 
 async def test_a_server_that_drops_keys_is_told(server: RedisServer) -> None:
