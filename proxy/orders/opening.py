@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 from proxy.errors import ConfigError
 from proxy.orders.memory import MemoryStore
@@ -35,7 +33,6 @@ def open_store(settings: OrdersSettings, owner: str, clock: Clock, *, places_ord
             from proxy.orders.shared import SharedStore  # noqa: PLC0415 # the extra may be missing
         except ImportError:
             raise ConfigError([_NO_CLIENT]) from None
-        _check_authorities(named)
         return SharedStore(named, settings.store_password, owner, places_orders=places_orders)
     from proxy.orders.sqlite import SQLiteStore, Unusable  # noqa: PLC0415 # only where it is used
 
@@ -48,14 +45,3 @@ def open_store(settings: OrdersSettings, owner: str, clock: Clock, *, places_ord
         return SQLiteStore(path, owner, clock)
     except Unusable as error:
         raise ConfigError([f"orders.store: {path}: {error}."]) from None
-
-
-def _check_authorities(url: str) -> None:
-    name = unquote(url.partition("?ssl_ca_certs=")[2])
-    if name:
-        try:
-            ssl.create_default_context(cafile=name)
-        except OSError:
-            raise ConfigError(
-                [f"orders.store: {name}: holds no certificates that can be read. Name a PEM file."]
-            ) from None

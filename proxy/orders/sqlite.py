@@ -18,7 +18,7 @@ from proxy.errors import ProxyError
 from proxy.orders import writer
 from proxy.orders.owners import Presence, is_alive, sweep
 from proxy.orders.states import Answer, Record, State, after_death, has_end, may_forget
-from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
+from proxy.orders.store import LISTED, SHOWN, VERSION, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
 
 _APPLICATION: Final = 0x74506F72  # "tPor"
-_VERSION: Final = 1
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _MAGIC: Final = b"SQLite format 3\0"
 #: Seconds that a locked file is waited for.
@@ -348,7 +347,7 @@ def _judge(connection: sqlite3.Connection) -> None:
     tables, application = ask("SELECT count(*) FROM sqlite_master"), ask("PRAGMA application_id")
     if application != _APPLICATION and (tables or application):
         raise Unusable(_NOT_OURS)
-    if ask("PRAGMA user_version") > _VERSION:
+    if ask("PRAGMA user_version") > VERSION:
         raise Unusable(
             "the file was written by a newer version of this proxy, and was left as it is. "
             "Use that version, or choose another path"
@@ -366,5 +365,5 @@ def _set_up(connection: sqlite3.Connection, max_size: int) -> None:
         )
     connection.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
+        marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
         connection.executescript(_SCHEMA.replace("COMMIT;", marks))

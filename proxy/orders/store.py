@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from proxy.orders.states import Answer, Record
 
+#: Of what a store keeps of an order. A store of a newer version is left as it is.
+VERSION: Final = 1
 #: Records that a shared store holds at most: some ten orders a second for a day.
 MAX_RECORDS: Final = 1_000_000
 #: Unknown records that a summary names.

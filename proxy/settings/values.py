@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from proxy.settings import files, kinds
 from proxy.settings.origin import Origin, is_host, is_ipv6
@@ -97,6 +98,8 @@ def _check_store(store: str) -> str:
     is_encrypted = scheme.lower() in {"rediss", "valkeys"}
     if has_authorities and not (is_encrypted and re.fullmatch(r"[\x21-\x25\x27-\x7e]+", authorities)):
         raise ValueError("?ssl_ca_certs= needs rediss:// and a file, with %20 for a space")
+    if has_authorities:
+        _check_ca_file(Path(unquote(authorities)))
     if (at and not _VISIBLE.fullmatch(user)) or not re.fullmatch(r"[0-9]{0,5}", database):
         raise ValueError(
             "must be host, port and the number of a database, such as redis://cache.example:6379/0"

@@ -11,7 +11,6 @@ from redis import Redis
 from structlog.testing import capture_logs
 
 from proxy.clock import SystemClock
-from proxy.errors import ConfigError
 from proxy.orders import shared
 from proxy.orders.desk import Desk, Order, Replay
 from proxy.orders.keeper import Keeper
@@ -20,7 +19,7 @@ from proxy.orders.shared import SharedStore
 from proxy.orders.states import Answer, State
 from proxy.orders.store import ClaimLost, StoreAway
 from proxy.secret import Secret
-from proxy.settings import OrdersSettings, load
+from proxy.settings import load
 from tests.orders.made import ANSWER, record
 from tests.orders.servers import RedisServer, needs_redis
 
@@ -252,13 +251,6 @@ async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
         await store.close()
         await stranger.close()
         server.stop()
-
-
-def test_authorities_that_are_none(tmp_path: Path) -> None:
-    """78: they cannot be used, now or later."""
-    url = f"rediss://127.0.0.1:1/0?ssl_ca_certs={tmp_path / 'nowhere.pem'}"
-    with pytest.raises(ConfigError, match="holds no certificates"):
-        open_store(OrdersSettings(store=url), "aa", SystemClock())
 
 
 async def test_a_server_that_drops_keys_is_told(server: RedisServer) -> None:

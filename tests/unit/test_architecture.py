@@ -73,7 +73,17 @@ MAY_IMPORT: Final = {
     },
     "gauges": {"admin", "clients", "forward", "logs", "orders", "tokens"},
     "opening": {"clock", "errors", "forward", "network", "settings", "starting"},
-    "check": {"descriptors", "errors", "faults", "network", "settings", "starting", "threads", "tokens"},
+    "check": {
+        "descriptors",
+        "errors",
+        "faults",
+        "network",
+        "orders",
+        "settings",
+        "starting",
+        "threads",
+        "tokens",
+    },
     "healthcheck": {"inquiry", "settings"},
     "standing": {"inquiry", "settings"},
     "inquiry": {"settings"},
@@ -291,6 +301,7 @@ def test_chance_comes_in_from_outside() -> None:
     assert found == {
         "app": {"Proxy.run", "_keeper"},  # also what client keys are hashed with
         "cli": {"_forget_order", "_list_orders"},  # what a command is called among those that use a store
+        "orders.checking": {"look"},  # the same
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }

@@ -224,7 +224,6 @@ def test_a_way_through_a_proxy_that_cannot_work_is_refused(upstream: dict[str, o
         ("redis://cache.example", "redis"),
         ("rediss://user@cache.example:6380/2", "redis"),
         ("valkey://[::1]:6379/0", "redis"),
-        ("rediss://cache.example:6380/0?ssl_ca_certs=/etc/ssl/ours.pem", "redis"),
     ],
 )
 def test_a_store_is_taken(store: str, kind: str) -> None:
@@ -248,6 +247,7 @@ def test_a_store_is_taken(store: str, kind: str) -> None:
         ({"store": "redis://a/0?ssl_ca_certs=/ca.pem"}, "store: ?ssl_ca_certs= needs rediss:// and a file"),
         ({"store": "rediss://a/0?ssl_ca_certs="}, "store: ?ssl_ca_certs= needs rediss:// and a file"),
         ({"store": "rediss://a/0?ssl_ca_certs=/ca.pem&a=b"}, "store: ?ssl_ca_certs= needs rediss://"),
+        ({"store": "rediss://a/0?ssl_ca_certs=/no/ca.pem"}, "store: names a file that does not exist"),
         ({"store": "rediss://a/0?ssl_cert_reqs=none"}, "store: must be host, port and the number"),
         ({"store": "dir/"}, "store: must be the path of a file"),
         ({"guard_seconds": 1}, "guard_seconds: needs orders.store"),
