@@ -114,6 +114,36 @@ async def test_a_batch_of_orders_shares_a_transaction(store: SQLiteStore) -> Non
     store._connection.set_trace_callback(None)
 
 
+async def test_no_statement_reads_all_records(store: SQLiteStore) -> None:
+    """Whatever is held, an order and the upkeep touch a few records: each statement finds them by an index."""
+    statements: set[str] = set()
+    connection = store._connection
+    connection.set_trace_callback(statements.add)
+    answered, unknown = record("aa", "k"), record("aa", "l")
+    for order in (answered, unknown):
+        await store.reserve(order)
+        await store.mark_sent(order)
+    await store.complete(answered, ANSWER)
+    await store.mark_unknown(unknown)
+    await store.upkeep()
+    await store.look_up(answered.id)
+    await store.forget(unknown.id)
+    await store.release(answered)
+    connection.set_trace_callback(None)
+
+    def plans(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+        found = [one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))]
+        assert len(found) > 10
+        return [(one, row[3]) for one in found for row in connection.execute(f"EXPLAIN QUERY PLAN {one}")]
+
+    whole = [
+        (statement, plan)
+        for statement, plan in await store._writer.do(plans)
+        if plan.startswith("SCAN") and "INDEX" not in plan and "meta" not in plan
+    ]
+    assert whole == []
+
+
 async def test_an_order_leaves_after_an_fsync(store: SQLiteStore) -> None:
     """Marking one as sent is committed with `synchronous=FULL`; what follows need not be."""
     order = record("aa")
