@@ -9,7 +9,7 @@ from proxy.orders.states import State, has_end, may_forget
 from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
     from proxy.orders.states import Answer, Record
 
@@ -18,6 +18,11 @@ _MAX_RECORDS: Final = 100_000
 #: Bytes of answers. An answer to an order has some hundreds.
 _MAX_CONTENTS: Final = 64 << 20
 _FULL: Final = "The memory for orders is full. Lower orders.remember_seconds, or forget orders."
+
+# A change that is made twice changes nothing, so each has its own state as well.
+_BEFORE_SENT: Final = frozenset({State.RESERVED, State.SENT})
+_BEFORE_ANSWERED: Final = frozenset({State.SENT, State.UNKNOWN, State.ANSWERED})
+_BEFORE_UNKNOWN: Final = frozenset({State.SENT, State.UNKNOWN})
 
 
 class _Entry:
@@ -77,15 +82,20 @@ class MemoryStore:
 
     async def mark_sent(self, record: Record) -> None:
         """Note that the first byte leaves."""
-        self._change(record, State.SENT, State.RESERVED)
+        self._enter(record, State.SENT, _BEFORE_SENT)
 
     async def complete(self, record: Record, answer: Answer) -> None:
         """Keep the answer."""
-        self._change(record, State.ANSWERED, State.SENT, State.UNKNOWN, answer=answer)
+        entry = self._enter(record, State.ANSWERED, _BEFORE_ANSWERED)
+        if entry.answer is None:
+            entry.answer = answer
+            self._bytes += entry.size()
+            self._unknown.pop(record.id, None)
 
     async def mark_unknown(self, record: Record) -> None:
         """Note that it is not known whether the order was placed."""
-        self._change(record, State.UNKNOWN, State.SENT)
+        self._enter(record, State.UNKNOWN, _BEFORE_UNKNOWN)
+        self._unknown[record.id] = None
 
     async def release(self, record: Record) -> bool:
         """Drop it."""
@@ -145,23 +155,15 @@ class MemoryStore:
             self._drop(entry)
         return is_over
 
-    def _change(self, record: Record, state: State, *states: State, answer: Answer | None = None) -> None:
+    def _enter(self, record: Record, state: State, states: Container[State]) -> _Entry:
+        """Let a record that is in one of the states, and still the caller's, enter the new one."""
         entry = self._entries.get(record.id)
-        if entry is None or entry.reserved.claim != record.claim:
+        if entry is None or entry.reserved.claim != record.claim or entry.state not in states:
             raise ClaimLost
-        if entry.state is state:
-            return
-        if entry.state not in states:
-            raise ClaimLost
-        if entry.state is State.UNKNOWN:
-            del self._unknown[record.id]
-        elif state is State.UNKNOWN:
-            self._unknown[record.id] = None
-        entry.state = state
-        entry.since = self._now()
-        if answer is not None:
-            entry.answer = answer
-            self._bytes += entry.size()
+        if entry.state is not state:
+            entry.state = state
+            entry.since = self._now()
+        return entry
 
     def _drop(self, entry: _Entry) -> None:
         order_id = entry.reserved.id
