@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy import errors
@@ -162,7 +161,7 @@ class Order:
         if what == "answered":
             if answer.content is not None and len(answer.content) > MAX_CONTENT:
                 answer = answer._replace(content=None)
-            await self._end(partial(self._keeper.store.complete, self._record, answer))
+            await self._end(lambda: self._keeper.store.complete(self._record, answer))
         else:
             await (self.unknown() if what == "unknown" else self.not_sent())
 
