@@ -60,6 +60,9 @@ async def place(
         exchange.order, exchange.held = order, held
         try:
             await forward(exchange)
+            if exchange.client.ended:
+                # It gave up, most likely: few HTTP clients end their side and go on reading.
+                order.left()
         except Failed as error:
             await (order.not_sent() if error.outcome == NOT_SENT else order.unknown())
             raise
