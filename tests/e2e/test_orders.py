@@ -139,7 +139,7 @@ async def test_nothing_is_sent_that_is_not_remembered(
     start: Starter, api: Api, tmp_path: Path, fault: str
 ) -> None:
     """A disk that is full, a file that is locked or removed: 503 `not_sent`; all else is served."""
-    import resource
+    import resource  # noqa: PLC0415 # not on Windows
 
     path = tmp_path / "orders.db"
     running = await start.ready(configuration(api.url, orders={"store": str(path)}))
