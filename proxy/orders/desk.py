@@ -19,7 +19,7 @@ from proxy import errors
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Refused
 from proxy.orders import key as keys
 from proxy.orders.keeper import PAUSE
-from proxy.orders.states import MAX_CONTENT, Again, Answer, Record, again, ending
+from proxy.orders.states import MAX_CONTENT, Again, Answer, Record, State, again, ending
 from proxy.orders.store import ClaimLost, StoreAway
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Order:
             return
         keeper = self._keeper
         try:
-            await keeper.store.mark_sent(self._record)
+            await keeper.store.enter(self._record, State.SENT)
         except (StoreAway, ClaimLost) as error:
             raise _not_recorded(keeper, error) from None
         self.is_sent = True
@@ -161,7 +161,7 @@ class Order:
         if what == "answered":
             if answer.content is not None and len(answer.content) > MAX_CONTENT:
                 answer = answer._replace(content=None)
-            await self._end(lambda: self._keeper.store.complete(self._record, answer))
+            await self._end(lambda: self._keeper.store.enter(self._record, State.ANSWERED, answer))
         else:
             await (self.unknown() if what == "unknown" else self.not_sent())
 
@@ -171,7 +171,7 @@ class Order:
 
     async def unknown(self) -> None:
         """Record that the API may have acted on it."""
-        await self._end(lambda: self._keeper.store.mark_unknown(self._record))
+        await self._end(lambda: self._keeper.store.enter(self._record, State.UNKNOWN))
 
     def left(self) -> None:
         """Note that its client has left: that changes nothing."""
@@ -186,7 +186,7 @@ class Order:
             store, record = self._keeper.store, self._record
             self._keeper.later(
                 record,
-                lambda: store.mark_unknown(record) if may_be_placed else store.release(record),
+                lambda: store.enter(record, State.UNKNOWN) if may_be_placed else store.release(record),
             )
 
     async def _end(self, change: Change) -> None:
@@ -228,7 +228,7 @@ class GuardedOrder(Order):
         keeper = self._keeper
         with contextlib.suppress(StoreAway, ClaimLost):
             if await keeper.asked(keeper.store.reserve(self._record)) is None:
-                await keeper.asked(keeper.store.mark_sent(self._record))
+                await keeper.asked(keeper.store.enter(self._record, State.SENT))
                 return True
         return False
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Final
 
-from proxy.orders.states import State, has_end, may_forget
+from proxy.orders.states import BEFORE, State, has_end, may_forget
 from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from proxy.orders.states import Answer, Record
 
@@ -18,11 +18,6 @@ _MAX_RECORDS: Final = 100_000
 #: Bytes of answers. An answer to an order has some hundreds.
 _MAX_CONTENTS: Final = 64 << 20
 _FULL: Final = "The memory for orders is full. Lower orders.remember_seconds, or forget orders."
-
-# A change that is made twice changes nothing, so each has its own state as well.
-_BEFORE_SENT: Final = frozenset({State.RESERVED, State.SENT})
-_BEFORE_ANSWERED: Final = frozenset({State.SENT, State.UNKNOWN, State.ANSWERED})
-_BEFORE_UNKNOWN: Final = frozenset({State.SENT, State.UNKNOWN})
 
 
 class _Entry:
@@ -80,22 +75,24 @@ class MemoryStore:
             self._guarded.add(record.id)
         return None
 
-    async def mark_sent(self, record: Record) -> None:
-        """Note that the first byte leaves."""
-        self._enter(record, State.SENT, _BEFORE_SENT)
-
-    async def complete(self, record: Record, answer: Answer) -> None:
-        """Keep the answer."""
-        entry = self._enter(record, State.ANSWERED, _BEFORE_ANSWERED)
-        if entry.answer is None:
-            entry.answer = answer
+    async def enter(self, record: Record, state: State, answer: Answer | None = None) -> None:
+        """Let it enter a state."""
+        entry = self._entries.get(record.id)
+        if (
+            entry is None
+            or entry.reserved.claim != record.claim
+            or (before := entry.state) not in BEFORE[state]
+        ):
+            raise ClaimLost
+        if before is state:
+            return
+        if state is State.UNKNOWN:
+            self._unknown[record.id] = None
+        elif before is State.UNKNOWN:
+            del self._unknown[record.id]
+        entry.state, entry.answer, entry.since = state, answer, self._now()
+        if answer is not None:
             self._bytes += entry.size()
-            self._unknown.pop(record.id, None)
-
-    async def mark_unknown(self, record: Record) -> None:
-        """Note that it is not known whether the order was placed."""
-        self._enter(record, State.UNKNOWN, _BEFORE_UNKNOWN)
-        self._unknown[record.id] = None
 
     async def release(self, record: Record) -> bool:
         """Drop it."""
@@ -154,16 +151,6 @@ class MemoryStore:
         if is_over:
             self._drop(entry)
         return is_over
-
-    def _enter(self, record: Record, state: State, states: Container[State]) -> _Entry:
-        """Let a record that is in one of the states, and still the caller's, enter the new one."""
-        entry = self._entries.get(record.id)
-        if entry is None or entry.reserved.claim != record.claim or entry.state not in states:
-            raise ClaimLost
-        if entry.state is not state:
-            entry.state = state
-            entry.since = self._now()
-        return entry
 
     def _drop(self, entry: _Entry) -> None:
         order_id = entry.reserved.id

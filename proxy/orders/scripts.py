@@ -113,7 +113,7 @@ return {}
 
 #: claim, lease in ms, the states that it may be in (with spaces around), the new state, then
 #: fields and values. Gives 1, or 0 if the claim is lost.
-CHANGE: Final = (
+ENTER: Final = (
     _COMMON
     + """
 local id = ARGV[3]

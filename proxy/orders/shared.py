@@ -32,7 +32,7 @@ from redis.exceptions import (
 )
 
 from proxy.orders import scripts
-from proxy.orders.states import Answer, Record, State
+from proxy.orders.states import BEFORE, Answer, Record, State
 from proxy.orders.store import LISTED, MAX_RECORDS, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class SharedStore:
         self._is_checked = False
         register = self._client.register_script
         self._reserve = register(scripts.RESERVE)
-        self._changes = register(scripts.CHANGE)
+        self._enter = register(scripts.ENTER)
         self._release = register(scripts.RELEASE)
         self._look_up = register(scripts.LOOK_UP)
         self._forget = register(scripts.FORGET)
@@ -136,24 +136,15 @@ class SharedStore:
             raise StoreAway(_FULL)
         return _record(record.id, found)
 
-    async def mark_sent(self, record: Record) -> None:
-        """Note that the first byte leaves."""
-        await self._change(record, " reserved sent ", State.SENT)
-
-    async def complete(self, record: Record, answer: Answer) -> None:
-        """Keep the answer."""
-        kept: list[str | bytes | int] = ["status", answer.status, "fields", answer.fields]
-        if answer.content is not None:
-            kept += ["content", answer.content]
-        await self._change(record, " sent unknown answered ", State.ANSWERED, *kept)
-
-    async def mark_unknown(self, record: Record) -> None:
-        """Note that it is not known whether the order was placed."""
-        await self._change(record, " sent unknown ", State.UNKNOWN)
-
-    async def _change(self, record: Record, states: str, state: State, *kept: str | bytes | int) -> None:
-        arguments = (record.claim, self._lease, states, state.value, *kept)
-        if not await self._run(self._changes, record.id, *arguments):
+    async def enter(self, record: Record, state: State, answer: Answer | None = None) -> None:
+        """Let it enter a state."""
+        before = "".join(f" {each.value} " for each in BEFORE[state])
+        kept: list[str | bytes | int] = []
+        if answer is not None:
+            kept += ["status", answer.status, "fields", answer.fields]
+            kept += [] if answer.content is None else ["content", answer.content]
+        arguments = (record.claim, self._lease, before, state.value, *kept)
+        if not await self._run(self._enter, record.id, *arguments):
             raise ClaimLost
 
     async def release(self, record: Record) -> bool:

@@ -2,7 +2,7 @@
 
 Laws
 1. A file that is damaged, newer or not ours is named, and never written to.
-2. `mark_sent` returns after an fsync (`synchronous=FULL` of a database in WAL mode).
+2. A record has entered SENT after an fsync (`synchronous=FULL` of a database in WAL mode).
 3. Time is counted while a proxy runs, and kept in the file: a wall clock that steps drops nothing.
 4. Several processes may use one file at a time; owners.py tells which of them live.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.errors import ProxyError
 from proxy.orders import writer
 from proxy.orders.owners import Presence, is_alive, sweep
-from proxy.orders.states import Answer, Record, State, after_death, has_end, may_forget
+from proxy.orders.states import BEFORE, Answer, Record, State, after_death, has_end, may_forget
 from proxy.orders.store import LISTED, SHOWN, VERSION, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
@@ -108,17 +108,18 @@ class SQLiteStore:
 
         return await self._writer.do(work)
 
-    async def mark_sent(self, record: Record) -> None:
-        """Note that the first byte leaves."""
-        await self._change(record, {State.RESERVED, State.SENT}, State.SENT, durable=True)
+    async def enter(self, record: Record, state: State, answer: Answer | None = None) -> None:
+        """Let it enter a state."""
 
-    async def complete(self, record: Record, answer: Answer) -> None:
-        """Keep the answer."""
-        await self._change(record, {State.SENT, State.UNKNOWN, State.ANSWERED}, State.ANSWERED, answer)
+        def work(connection: sqlite3.Connection) -> None:
+            select = "SELECT claim, state FROM orders WHERE id = ?"
+            row = connection.execute(select, (record.id,)).fetchone()
+            if row is None or row[0] != record.claim or State(row[1]) not in BEFORE[state]:
+                raise ClaimLost
+            if row[1] != state.value:
+                self._update(connection, record, state, answer)
 
-    async def mark_unknown(self, record: Record) -> None:
-        """Note that it is not known whether the order was placed."""
-        await self._change(record, {State.SENT, State.UNKNOWN}, State.UNKNOWN)
+        await self._writer.do(work, durable=state is State.SENT)
 
     async def release(self, record: Record) -> bool:
         """Drop it."""
@@ -237,25 +238,6 @@ class SQLiteStore:
     def _end(self, record: Record, state: State) -> float | None:
         ends = has_end(state, guarded=record.key is None)
         return self._now() + record.lifetime if ends else None
-
-    async def _change(
-        self,
-        record: Record,
-        states: set[State],
-        state: State,
-        answer: Answer | None = None,
-        *,
-        durable: bool = False,
-    ) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            select = "SELECT claim, state FROM orders WHERE id = ?"
-            row = connection.execute(select, (record.id,)).fetchone()
-            if row is None or row[0] != record.claim or State(row[1]) not in states:
-                raise ClaimLost
-            if row[1] != state.value:
-                self._update(connection, record, state, answer)
-
-        await self._writer.do(work, durable=durable)
 
     @staticmethod
     def _list(connection: sqlite3.Connection, most: int, *, unknown: bool) -> Sequence[Record]:

@@ -52,6 +52,13 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
+#: The states in which a record may be when it enters one, by the table above. A change that is made
+#: twice changes nothing the second time, so each is among its own.
+BEFORE: Final = {
+    State.SENT: frozenset({State.RESERVED, State.SENT}),
+    State.ANSWERED: frozenset({State.SENT, State.UNKNOWN, State.ANSWERED}),
+    State.UNKNOWN: frozenset({State.SENT, State.UNKNOWN}),
+}
 #: States of an order under way.
 OPEN: Final = frozenset({State.RESERVED, State.SENT})
 

@@ -50,15 +50,10 @@ class Watched(MemoryStore):
         await self._note("reserve")
         return await super().reserve(record)
 
-    async def mark_sent(self, record: Record) -> None:
+    async def enter(self, record: Record, state: State, answer: Answer | None = None) -> None:
         """Note it."""
-        await self._note("sent")
-        await super().mark_sent(record)
-
-    async def complete(self, record: Record, answer: Answer) -> None:
-        """Note it."""
-        await self._note("answered")
-        await super().complete(record, answer)
+        await self._note(state.value)
+        await super().enter(record, state, answer)
 
 
 class House:

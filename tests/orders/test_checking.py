@@ -10,6 +10,7 @@ from proxy import check
 from proxy.check import Finding, Mark, Options
 from proxy.clock import SystemClock
 from proxy.orders.sqlite import SQLiteStore
+from proxy.orders.states import State
 from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
 from proxy.settings import examine
@@ -67,14 +68,14 @@ async def test_what_a_file_holds(tmp_path: Path) -> None:
     order, unknown = record("aa", "k"), record("aa", "l")
     for one in (order, unknown):
         await store.reserve(one)
-        await store.mark_sent(one)
-    await store.mark_unknown(unknown)
+        await store.enter(one, State.SENT)
+    await store.enter(unknown, State.UNKNOWN)
     finding = await finding_on(path)
     assert finding.mark is Mark.WARNING
     assert "holds 2 orders, 1 of them with an unknown outcome" in finding.text
     assert "orders list --unknown" in finding.text
     assert dict(finding.more) == {"held": 2, "unknown": 1, "version": 1}
-    await store.mark_sent(order)  # a check takes no claim away
+    await store.enter(order, State.SENT)  # a check takes no claim away
     await store.close()
 
 

@@ -34,7 +34,7 @@ class Shaky(MemoryStore):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name in {"reserve", "mark_sent", "complete", "mark_unknown", "release", "upkeep", "look_up"}:
+        if name in {"reserve", "enter", "release", "upkeep", "look_up"}:
             self.calls += 1
             if self.away:
                 return _away

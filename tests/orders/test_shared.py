@@ -58,7 +58,7 @@ async def test_it_survives_a_restart_of_the_server(store: SharedStore, server: R
     """While it is down that is told at once; when it is back, what was remembered is there."""
     order, other = record("aa", "k"), record("aa", "l")
     await store.reserve(order)
-    await store.mark_sent(order)
+    await store.enter(order, State.SENT)
     server.stop()
     for _ in range(2):
         with pytest.raises(StoreAway, match="cannot be reached"):
@@ -67,7 +67,7 @@ async def test_it_survives_a_restart_of_the_server(store: SharedStore, server: R
     found = await store.reserve(record("bb", "k"))
     assert found is not None
     assert found.state is State.SENT
-    await store.complete(order, ANSWER)
+    await store.enter(order, State.ANSWERED, ANSWER)
     assert await store.reserve(other) is None
 
 
@@ -125,15 +125,15 @@ async def test_a_lease_that_ended_ends_claims(server: RedisServer) -> None:
     reserved, sent = record("aa", "reserved"), record("aa", "sent")
     for order in (reserved, sent):
         await slow.reserve(order)
-    await slow.mark_sent(sent)
+    await slow.enter(sent, State.SENT)
     with Redis(port=server.port) as client:
         client.delete("{telenor-proxy}:owner:aa")  # as when its time is over
     assert (await other.upkeep()).unknown == 1
     mine = record("bb", "reserved")
     assert await other.reserve(mine) is None
     with pytest.raises(ClaimLost):
-        await slow.mark_sent(reserved)
-    await slow.complete(sent, ANSWER)
+        await slow.enter(reserved, State.SENT)
+    await slow.enter(sent, State.ANSWERED, ANSWER)
     found = await other.look_up(sent.id)
     assert found is not None
     assert found.answer == ANSWER
@@ -148,7 +148,7 @@ async def test_a_lease_is_kept_while_its_process_lives(server: RedisServer) -> N
     looking = SharedStore(server.url, None, "cc", places_orders=False)
     order = record("aa")
     await store.reserve(order)
-    await store.mark_sent(order)
+    await store.enter(order, State.SENT)
     for _ in range(6):
         await store.upkeep()
         await asyncio.sleep(0.15)
@@ -166,10 +166,10 @@ async def test_records_end_with_their_time(store: SharedStore, server: RedisServ
     """The server drops them by itself, and no index keeps them."""
     order = record("aa", lifetime=0.1)
     await store.reserve(order)
-    await store.mark_sent(order)
+    await store.enter(order, State.SENT)
     await asyncio.sleep(0.2)
     assert (await store.upkeep()).held == 1  # under way: it has no end
-    await store.complete(order, ANSWER)
+    await store.enter(order, State.ANSWERED, ANSWER)
     await asyncio.sleep(0.2)
     assert await store.look_up(order.id) is None
     assert (await store.upkeep()).held == 0
@@ -241,9 +241,9 @@ async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
         assert await store.reserve(order) is None
         server.stop()
         with pytest.raises(StoreAway, match="cannot be reached"):
-            await store.mark_sent(order)
+            await store.enter(order, State.SENT)
         server.start()
-        await store.mark_sent(order)
+        await store.enter(order, State.SENT)
         assert [found.state for found in await store.listing(unknown=False)] == [State.SENT]
         with pytest.raises(StoreAway, match=r"certificate .* is not trusted"):
             await stranger.upkeep()

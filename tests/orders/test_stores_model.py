@@ -119,18 +119,18 @@ class Orders(RuleBasedStateMachine):
     @rule(replica=REPLICAS)
     def mark_sent(self, replica: int) -> None:
         """Let the first bytes leave."""
-        self.step(replica, State.SENT, lambda store, claim: store.mark_sent(claim))
+        self.step(replica, State.SENT, lambda store, claim: store.enter(claim, State.SENT))
 
     @rule(replica=REPLICAS)
     def mark_unknown(self, replica: int) -> None:
         """No answer came."""
-        self.step(replica, State.UNKNOWN, lambda store, claim: store.mark_unknown(claim))
+        self.step(replica, State.UNKNOWN, lambda store, claim: store.enter(claim, State.UNKNOWN))
 
     @rule(replica=REPLICAS, answer=ANSWERS)
     def complete(self, replica: int, answer: Answer) -> None:
         """Take an answer."""
         self.answer = answer
-        self.step(replica, State.ANSWERED, lambda store, claim: store.complete(claim, answer))
+        self.step(replica, State.ANSWERED, lambda store, claim: store.enter(claim, State.ANSWERED, answer))
 
     @rule(replica=REPLICAS, key=KEYS)
     def release(self, replica: int, key: str) -> None:
