@@ -86,6 +86,7 @@ class RedisServer:
                 time.sleep(0.01)
             else:
                 return self
+        self.stop()
         raise AssertionError("redis-server does not answer")
 
     def stop(self) -> None:
