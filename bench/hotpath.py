@@ -26,6 +26,7 @@ from proxy.tokens.diagnosis import error_code_of, rejected_token
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.orders.desk import Desk
     from proxy.records import Record
 
 REQUEST: Final = (
@@ -95,9 +96,12 @@ def key(number: int) -> str:
 
 
 class Rig:
-    """One client connection on one upstream connection. clients: so many are named in the settings, and the last of them calls."""
+    """One client connection on one upstream connection.
 
-    def __init__(self, clients: int = 0) -> None:
+    clients: so many are named in the settings, and the last of them calls. desk: remembers orders.
+    """
+
+    def __init__(self, clients: int = 0, desk: Desk | None = None) -> None:
         environ = {
             f"TELENOR_PROXY_OAUTH__{name}": "made-up-value"
             for name in ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
@@ -134,6 +138,7 @@ class Rig:
             error_code=error_code_of,
             is_token_rejected=rejected_token,
             rates=roster.rates,
+            desk=desk,
         )
         service = Service(settings, forwarder, observe, roster)
         self._client = ClientConnection(service, self._loop)
@@ -146,10 +151,11 @@ class Rig:
     def _finished(self) -> None:
         self._done.set_result(None)
 
-    async def request(self) -> None:
-        """One request, answered."""
+    async def request(self, field: bytes = b"") -> None:
+        """One request, answered. field: a line that it has besides."""
         self._done = self._loop.create_future()
-        self._client.data_received(self._request)
+        raw = self._request.replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % field, 1) if field else self._request
+        self._client.data_received(raw)
         await self._done
 
     async def close(self) -> None:

@@ -27,6 +27,8 @@ from proxy.clock import SystemClock
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
+from proxy.orders import checking
+from proxy.orders.store import StoreAway
 from proxy.settings.catalogue import doubts
 from proxy.settings.files import writable
 from proxy.threads import in_daemon_thread
@@ -52,6 +54,7 @@ _NOT_PASSED: Final = 1
 _WOULD_WORK: Final = "An access token was fetched: `telenor-proxy serve` will get one as well."
 _NOT_TRIED: Final = "The configuration can be used. Network and credentials were not tried."
 _WOULD_FAIL: Final = "The proxy would not work. Fix what failed, and check again."
+_NO_ORDERS: Final = "Orders cannot be remembered. Fix what failed, and check again."
 
 #: What config.example.yaml holds where the credentials belong.
 _PLACEHOLDER: Final = "replace-me"
@@ -122,13 +125,14 @@ def _without_log() -> Iterator[None]:
 
 
 async def _run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:
-    failed = False
+    failed = None
     async for finding in _findings(reading, environ, file, options):
-        failed = failed or finding.mark is Mark.FAILED
+        failed = finding.step if finding.mark is Mark.FAILED else failed
         _print(finding, options)
     if not options.as_json:
-        _say(_WOULD_FAIL if failed else _NOT_TRIED if options.offline else _WOULD_WORK)
-    return _NOT_PASSED if failed else _PASSED
+        passed = _NOT_TRIED if options.offline else _WOULD_WORK
+        _say(passed if failed is None else _NO_ORDERS if failed == _ORDERS else _WOULD_FAIL)
+    return _PASSED if failed is None else _NOT_PASSED
 
 
 def tell_problems(problems: Iterable[str]) -> None:
@@ -147,6 +151,8 @@ async def _findings(
         found = (*read(reading.settings, environ, file), *_ends(reading.settings), *absent(reading))
         for finding in found:
             yield finding
+        if (doubt := checking.doubt(reading.settings.orders)) is not None:
+            yield Finding(Mark.WARNING, _ORDERS, doubt)
         return
     async for finding in examine(reading.settings, environ, file):
         yield finding
@@ -202,7 +208,7 @@ def _steps(settings: Settings, company: CompanyProxy | None) -> tuple[Step, ...]
         steps.append(functools.partial(_open_tunnel, way))
     if settings.upstream.origin.is_tls:
         steps.append(functools.partial(_shake_hands, way))
-    return (*steps, functools.partial(_fetch, way))
+    return (*steps, functools.partial(_fetch, way), _open_orders)
 
 
 # --- What the settings say: pure --------------------------------------------------------------------------------------
@@ -416,6 +422,23 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
     if grant.note is None:
         return Finding(Mark.OK, "lifetime", text)
     return Finding(Mark.WARNING, "lifetime", f"{text} {grant.note}")
+
+
+# --- The store of orders ----------------------------------------------------------------------------------------------
+
+_ORDERS: Final = "orders"
+
+
+async def _open_orders(settings: Settings) -> tuple[Finding, ...]:
+    """Look at what `orders.store` names, if it is set; orders of unknown outcome are worth a warning."""
+    try:
+        seen = await checking.look(settings.orders)
+    except (ConfigError, StoreAway) as error:
+        return (Finding(Mark.FAILED, _ORDERS, str(error)),)
+    if seen is None:
+        return ()
+    more = (("held", seen.held), ("unknown", seen.unknown), ("version", seen.version))
+    return (Finding(Mark.WARNING if seen.unknown else Mark.OK, _ORDERS, seen.text, more),)
 
 
 # --- Words for what failed: pure --------------------------------------------------------------------------------------

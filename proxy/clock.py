@@ -39,9 +39,8 @@ class SystemClock:
         time.monotonic if _BOOTTIME is None else functools.partial(time.clock_gettime, _BOOTTIME)
     )
 
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
+    #: Seconds since the epoch.
+    wall = staticmethod(time.time)
 
     async def wait(self, event: asyncio.Event, timeout: float | None) -> bool:  # noqa: ASYNC109 # the wait is the timeout
         """Wait for the event, at most `timeout` seconds."""

@@ -31,7 +31,7 @@ from proxy.admin.counts import BUCKETS, CallCounts
 from proxy.tokens.values import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -99,6 +99,21 @@ class _KeptElsewhere(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield it."""
         yield CounterMetricFamily(self._name, self._meaning, value=self._value())
+
+
+class _OrderCounts(Collector):
+    """What became of orders; counted in plain integers, because each order is."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the family."""
+        text = "Orders that a store was asked about, by what became of them."
+        family = CounterMetricFamily("telenor_proxy_orders", text, labels=["result"])
+        for result, number in self._counts.items():
+            family.add_metric([result], number)
+        yield family
 
 
 class _HeadlineMetrics(Collector):
@@ -210,14 +225,8 @@ class Metrics:
         )
         for result in ("exported", "failed", "dropped"):
             self._spans.labels(result)
-        self._orders = Counter(
-            "telenor_proxy_orders",
-            "Orders that a store was asked about, by what became of them.",
-            ["result"],
-            registry=registry,
-        )
-        for result in _ORDER_RESULTS:
-            self._orders.labels(result)
+        self._orders = dict.fromkeys(_ORDER_RESULTS, 0)
+        registry.register(_OrderCounts(self._orders))
         self._store_faults = Counter(
             "telenor_proxy_order_store_faults",
             "Times that the store of orders could not be used.",
@@ -272,8 +281,8 @@ class Metrics:
 
     def order(self, result: str) -> None:
         """Count what became of an order, or a fault of the store."""
-        if result in _ORDER_RESULTS:
-            self._orders.labels(result).inc()
+        if result in self._orders:
+            self._orders[result] += 1
         else:
             self._store_faults.inc()
 

@@ -14,11 +14,13 @@ from proxy.forward import rewrite
 from proxy.forward.attempt import ClientDisconnected, ClientSlow, client_fault, too_large
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
+from proxy.orders import key as keys
 from proxy.orders.content import HeldContent
 from proxy.orders.desk import Replay
 from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
+    import hashlib
     from collections.abc import Awaitable, Callable
 
     from proxy.forward.attempt import Bounds
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 #: Bytes. An order is smaller, so `limits.max_replay_bytes: 0` does not send it through a file.
 _ALWAYS_IN_MEMORY: Final = 65_536
+_NO_ROOM: Final = (
+    "The content of the order cannot be held until it is whole: the directory for temporary files "
+    "takes nothing. Remove files there. Nothing was sent."
+)
 
 
 async def place(
@@ -36,39 +42,49 @@ async def place(
     forward: Callable[[Exchange], Awaitable[None]],
 ) -> None:
     """Place one order, or answer its repetition. Raises what `forward` raises, and `Refused`."""
-    request = exchange.request
-    with HeldContent(max(bounds.max_replay, _ALWAYS_IN_MEMORY)) as held:
-        await _hold(exchange, held, bounds)
-        found = await desk.begin(
-            client=exchange.client_name or "",
+    request, client = exchange.request, exchange.client_name or ""
+    fingerprint = keys.fingerprint(client, request.method, request.target)
+    held = await _take(exchange, bounds, fingerprint)
+    try:
+        order = await desk.begin(
+            client=client,
             method=request.method,
-            target=request.target,
+            path=request.path,
             key=request.order_keys,
-            content=held.digest,
-            request_id=exchange.request_id.decode("ascii"),
+            fingerprint=fingerprint.digest(),
+            request_id=exchange.request_id,
         )
-        if isinstance(found, Replay):
-            _replay(exchange, found)
+        if isinstance(order, Replay):
+            _replay(exchange, order)
             return
-        exchange.held, exchange.order = held, found
-        exchange.kept = b"".join(held.pieces()) if held.size <= bounds.max_replay else None
+        exchange.order, exchange.held = order, held
         try:
             await forward(exchange)
+            if exchange.client.ended:
+                # It gave up, most likely: few HTTP clients end their side and go on reading.
+                order.left()
         except Failed as error:
-            await (found.not_sent() if error.outcome == NOT_SENT else found.unknown())
+            await (order.not_sent() if error.outcome == NOT_SENT else order.unknown())
             raise
         except (ClientDisconnected, ClientSlow):
             if exchange.committed:
-                found.left()
+                order.left()
             raise
         finally:
-            exchange.held = exchange.order = None
-            found.abandon(may_be_placed=exchange.committed)
+            exchange.order = exchange.held = None
+            order.abandon(may_be_placed=exchange.committed)
+    finally:
+        if held is not None:
+            held.close()
 
 
-async def _hold(exchange: Exchange, held: HeldContent, bounds: Bounds) -> None:
-    """Take the whole content of the request."""
+async def _take(exchange: Exchange, bounds: Bounds, fingerprint: hashlib._Hash) -> HeldContent | None:
+    """Take the whole content: into `exchange.kept`, or, if it is larger than that may be, return it.
+
+    Raises `Refused`, `Failed`, `ClientDisconnected`.
+    """
     body = exchange.body
+    held = HeldContent(fingerprint, max(bounds.max_replay, _ALWAYS_IN_MEMORY))
     try:
         piece = body.ready()
         if not body.done and body.size == 0 and exchange.request.expects:
@@ -76,20 +92,23 @@ async def _hold(exchange: Exchange, held: HeldContent, bounds: Bounds) -> None:
             exchange.client.write(rewrite.CONTINUE)
         while True:
             if body.size > bounds.max_body:
-                raise too_large(bounds)
+                raise too_large(bounds)  # noqa: TRY301 # closes what is held
             held.feed(piece)
             if body.done:
-                return
+                break
             piece = await body.read(bounds.body_timeout)
-    except (Gone, TimeoutError, grammar.Malformed) as error:
-        raise client_fault(error, exchange, bounds) from None
-    except OSError:
-        raise Failed(
-            ProblemKind.ORDER_STORE_AWAY,
-            "The content of the order cannot be held until it is whole: the directory for temporary "
-            "files takes nothing. Remove files there. Nothing was sent.",
-            outcome=NOT_SENT,
-        ) from None
+    except BaseException as error:
+        held.close()
+        if isinstance(error, Gone | TimeoutError | grammar.Malformed):
+            raise client_fault(error, exchange, bounds) from None
+        if isinstance(error, OSError):
+            raise Failed(ProblemKind.ORDER_STORE_AWAY, _NO_ROOM, outcome=NOT_SENT) from None
+        raise
+    if held.size > bounds.max_replay:
+        exchange.kept = None
+        return held
+    exchange.kept = held.buffer
+    return None
 
 
 def _replay(exchange: Exchange, answer: Replay) -> None:

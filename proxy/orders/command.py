@@ -12,9 +12,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.clock import SystemClock
+from proxy.orders import showing
 from proxy.orders.opening import open_store
-from proxy.orders.showing import UNDER_WAY, no_such, shown, table
-from proxy.orders.states import may_forget
 from proxy.orders.store import StoreAway
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def listing(settings: Settings, owner: str, where: str, *, unknown: bool, as_jso
     """List what is remembered. where: the host of the admin listener. Raises `ConfigError`."""
 
     async def work(store: Store) -> list[dict[str, Any]]:
-        return [shown(record) for record in await store.listing(unknown=unknown)]
+        return [showing.shown(record) for record in await store.listing(unknown=unknown)]
 
     kind = settings.orders.store_kind
     if kind is None:
@@ -61,35 +60,27 @@ def listing(settings: Settings, owner: str, where: str, *, unknown: bool, as_jso
             return Said([str(error)], is_failure=True)
     if as_json:
         return Said([json.dumps(order) for order in orders])
-    return Said(list(table(orders)) or ["No orders."])
+    return Said(list(showing.table(orders)) or ["No orders."])
 
 
 def forget(settings: Settings, owner: str, where: str, order_id: str) -> Said:
     """Drop one record, so that the order may be sent. Raises `ConfigError`."""
-
-    async def work(store: Store) -> str | None:
-        found = await store.look_up(order_id)
-        if found is not None and not may_forget(found.state):
-            return UNDER_WAY
-        return None if await store.forget(order_id) else no_such(order_id)
-
     kind = settings.orders.store_kind
     if kind is None:
         return Said([_NO_STORE], is_failure=True)
     if not order_id.isalnum() or not order_id.isascii():
-        return Said([no_such("that")], is_failure=True)
+        return Said(["That is no id. See `telenor-proxy orders list` for the ids."], is_failure=True)
     if kind == "memory":
         status, told = _ask(where, settings.admin.port, "DELETE", f"/orders/{order_id}")
         if status != _OK:
             return _no_answer(settings, told)
-        problem = None
     else:
         try:
-            problem = asyncio.run(_with_store(settings, owner, work))
+            problem = asyncio.run(_with_store(settings, owner, lambda store: showing.forget(store, order_id)))
         except StoreAway as error:
-            problem = str(error)
-    if problem is not None:
-        return Said([problem], is_failure=True)
+            return Said([str(error)], is_failure=True)
+        if problem is not None:
+            return Said([problem[1]], is_failure=True)
     return Said([f"Forgotten: {order_id}. The same order is sent when it comes again."])
 
 

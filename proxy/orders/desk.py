@@ -13,29 +13,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Refused
 from proxy.orders import key as keys
 from proxy.orders.keeper import PAUSE
-from proxy.orders.states import MAX_CONTENT, Again, Answer, OrderRecord, again, ending
+from proxy.orders.states import MAX_CONTENT, Again, Answer, OrderRecord, State, again, ending
 from proxy.orders.store import ClaimLost, StoreAway
 from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from typing import TypeAlias
+    from collections.abc import Sequence
 
     from proxy.errors import Problem
-    from proxy.orders.keeper import Keeper
-    from proxy.orders.store import Store
-
-    Change: TypeAlias = Callable[[], Coroutine[object, object, object]]
+    from proxy.orders.keeper import Change, Keeper
 
 #: Seconds that a client waits before it asks for the answer again.
 _RETRY_AFTER: Final = 2.0
 
+_BAD_KEY: Final = (
+    "The Idempotency-Key cannot be used because {why}. Send one such field, with 1 to 255 visible characters."
+)
+_RECORD_LOST: Final = "The record of this order was dropped, because the store was out of reach for too long."
 _SEND_AGAIN: Final = " Nothing was sent. Send it again later, with the same key."
 
 
@@ -69,54 +68,47 @@ class Desk:
         *,
         client: str,
         method: bytes,
-        target: bytes,
+        path: str,
         key: Sequence[bytes],
-        content: bytes,
-        request_id: str,
+        fingerprint: bytes,
+        request_id: bytes,
     ) -> Order | Replay:
         """Open a record for an order whose content is here as a whole.
 
-        client: its name, "" if clients have none. content: its SHA-256. Raises `Refused` for what
-        must not be sent, and `Failed` if the order cannot be recorded.
+        client: its name, "" if clients have none. path: the target without its query. fingerprint:
+        see `key.fingerprint`. Raises `Refused` for what must not be sent, and `Failed` if the order
+        cannot be recorded.
         """
-        name = None
-        if key:
-            try:
-                name = keys.parse(key)
-            except keys.BadKey as error:
-                raise Refused(
-                    ProblemKind.ORDER_KEY,
-                    f"The Idempotency-Key cannot be used because {error}. "
-                    "Send one such field, with 1 to 255 visible characters.",
-                ) from None
-        order = keys.fingerprint(client, method, target, content)
-        record = OrderRecord(
-            id=keys.identify_guarded(order) if name is None else keys.identify(client, name),
-            claim=f"{self._keeper.store.owner}.{next(self._claims)}",
-            key=name,
-            client=client,
-            method=method.decode("ascii"),
-            path=target.partition(b"?")[0].decode("latin-1"),
-            fingerprint=order,
-            request_id=request_id,
-            created_at=self._keeper.clock.wall(),
-            lifetime=self._guard if name is None else self._remember,
-        )
-        return await (self._begin_guarded(record) if name is None else self._begin_keyed(record))
-
-    async def _begin_keyed(self, record: OrderRecord) -> Order | Replay:
+        keeper = self._keeper
         try:
-            found = await self._keeper.asked(self._keeper.store.reserve(record))
+            name = keys.parse(key) if key else None
+        except keys.BadKey as error:
+            raise Refused(ProblemKind.ORDER_KEY, _BAD_KEY.format(why=error)) from None
+        record = OrderRecord(
+            keys.identify_guarded(fingerprint) if name is None else keys.identify(client, name),
+            f"{keeper.store.owner}.{next(self._claims)}",
+            name,
+            client,
+            method.decode("ascii"),
+            path,
+            fingerprint,
+            request_id.decode("ascii"),
+            keeper.clock.wall(),
+            self._guard if name is None else self._remember,
+        )
+        if name is None:
+            return await self._begin_guarded(record)
+        try:
+            found = await keeper.store.reserve(record)
         except BaseException as error:
-            self._keeper.later(record, lambda: self._keeper.store.release(record))
+            keeper.later(record, lambda: keeper.store.release(record))
             if isinstance(error, StoreAway):
-                self._keeper.count("not_recorded")
-                raise _not_recorded(error) from None
+                raise _not_recorded(keeper, error) from None
             raise
-        if found is None:
-            self._keeper.count("recorded")
-            return Order(self._keeper, record)
-        return self._repeated(found, record)
+        if found is not None:
+            return self._repeated(found, record)
+        keeper.count("recorded")
+        return Order(keeper, record)
 
     async def _begin_guarded(self, record: OrderRecord) -> Order | Replay:
         """Send it, unless an identical one is remembered. Without a store it is sent, too."""
@@ -139,7 +131,12 @@ class Desk:
 
 
 class Order:
-    """An order that has a record, and is to be sent. is_sent: the record says that its first byte may have left."""
+    """An order that has a record, and is to be sent.
+
+    is_sent: the record says that its first byte may have left.
+    """
+
+    __slots__ = ("_is_over", "_keeper", "_record", "is_sent")
 
     def __init__(self, keeper: Keeper, record: OrderRecord) -> None:
         self._keeper = keeper
@@ -153,30 +150,20 @@ class Order:
             return
         keeper = self._keeper
         try:
-            await keeper.asked(keeper.store.mark_sent(self._record))
-        except StoreAway as error:
-            keeper.count("not_recorded")
-            raise _not_recorded(error) from None
-        except ClaimLost:
-            keeper.count("not_recorded")
-            raise Failed(
-                ProblemKind.ORDER_STORE_AWAY,
-                "The record of this order was dropped, because the store was out of reach for "
-                "too long." + _SEND_AGAIN,
-                outcome=NOT_SENT,
-            ) from None
+            await keeper.store.enter(self._record, State.SENT)
+        except (StoreAway, ClaimLost) as error:
+            raise _not_recorded(keeper, error) from None
         self.is_sent = True
 
     async def answered(self, answer: Answer, code: str | None = None) -> None:
         """Record a final answer of the API. code: the API's error code in it, if it names one."""
         what = ending(answer.status, code)
-        if what == "not_sent":
-            await self.not_sent()
-        elif what == "unknown":
-            await self.unknown()
+        if what == "answered":
+            if answer.content is not None and len(answer.content) > MAX_CONTENT:
+                answer = answer._replace(content=None)
+            await self._end(lambda: self._keeper.store.enter(self._record, State.ANSWERED, answer))
         else:
-            kept = _bounded(answer)
-            await self._end(lambda: self._keeper.store.complete(self._record, kept))
+            await (self.unknown() if what == "unknown" else self.not_sent())
 
     async def not_sent(self) -> None:
         """Record that the API cannot have acted on it: the record is dropped."""
@@ -184,7 +171,7 @@ class Order:
 
     async def unknown(self) -> None:
         """Record that the API may have acted on it."""
-        await self._end(lambda: self._keeper.store.mark_unknown(self._record))
+        await self._end(lambda: self._keeper.store.enter(self._record, State.UNKNOWN))
 
     def left(self) -> None:
         """Note that its client has left: that changes nothing."""
@@ -196,9 +183,10 @@ class Order:
         """
         if not self._is_over:
             self._is_over = True
-            store, record, is_placed = self._keeper.store, self._record, may_be_placed
+            store, record = self._keeper.store, self._record
             self._keeper.later(
-                record, lambda: store.mark_unknown(record) if is_placed else _dropped(store, record)
+                record,
+                lambda: store.enter(record, State.UNKNOWN) if may_be_placed else store.release(record),
             )
 
     async def _end(self, change: Change) -> None:
@@ -213,6 +201,8 @@ class GuardedOrder(Order):
     It is remembered if its client has left before its answer, or if its outcome is unknown. The
     client may leave before the order ends or after, so either one finds what the other has left.
     """
+
+    __slots__ = ("_ending", "_recording")
 
     def __init__(self, keeper: Keeper, record: OrderRecord) -> None:
         super().__init__(keeper, record)
@@ -238,7 +228,7 @@ class GuardedOrder(Order):
         keeper = self._keeper
         with contextlib.suppress(StoreAway, ClaimLost):
             if await keeper.asked(keeper.store.reserve(self._record)) is None:
-                await keeper.asked(keeper.store.mark_sent(self._record))
+                await keeper.asked(keeper.store.enter(self._record, State.SENT))
                 return True
         return False
 
@@ -270,17 +260,12 @@ class GuardedOrder(Order):
                 await self._settle(self._recording, change)
 
 
-async def _dropped(store: Store, record: OrderRecord) -> None:
-    await store.release(record)
-
-
-def _bounded(answer: Answer) -> Answer:
-    is_large = answer.content is not None and len(answer.content) > MAX_CONTENT
-    return replace(answer, content=None) if is_large else answer
-
-
-def _not_recorded(error: StoreAway) -> Failed:
-    return Failed(ProblemKind.ORDER_STORE_AWAY, f"{error}{_SEND_AGAIN}", outcome=NOT_SENT, retry_after=PAUSE)
+def _not_recorded(keeper: Keeper, error: StoreAway | ClaimLost) -> Failed:
+    if isinstance(error, StoreAway):
+        keeper.fault(error)
+    keeper.count("not_recorded")
+    why = str(error) if isinstance(error, StoreAway) else _RECORD_LOST
+    return Failed(ProblemKind.ORDER_STORE_AWAY, why + _SEND_AGAIN, outcome=NOT_SENT, retry_after=PAUSE)
 
 
 def _refusal(what: Again, found: OrderRecord) -> Problem:

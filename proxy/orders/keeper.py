@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import structlog
 
-from proxy.orders.showing import UNDER_WAY, no_such, shown
-from proxy.orders.states import may_forget
+from proxy.orders.showing import forget, shown
 from proxy.orders.store import ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import TypeAlias
 
     from proxy.clock import Clock
     from proxy.orders.states import OrderRecord
     from proxy.orders.store import Store
+
+    #: Asks the store to change a record.
+    Change: TypeAlias = Callable[[], Coroutine[object, object, object]]
 
 log = structlog.get_logger("proxy.orders")
 
@@ -50,7 +53,7 @@ _CRASHED: Final = "The proxy made a mistake with the store of orders. Restart it
 
 class _Waiting(NamedTuple):
     claim: str
-    change: Callable[[], Coroutine[object, object, object]]
+    change: Change
 
 
 class Keeper:
@@ -70,26 +73,32 @@ class Keeper:
         self._waiting: deque[_Waiting] = deque()
         self._tasks: set[asyncio.Task[object]] = set()
 
+    def fault(self, error: StoreAway) -> None:
+        """Note that the store could not be used. `run` notes when it can be used again."""
+        self.count(STORE_FAULT)
+        if self.away is None:
+            log.warning("orders.store_away", detail=str(error))
+        self.away = str(error)
+
     async def asked(self, work: Coroutine[object, object, T]) -> T:
-        """Ask the store, and note whether it could be reached."""
+        """Ask the store, and note whether it could be used."""
         try:
             result = await work
         except StoreAway as error:
-            self.count(STORE_FAULT)
-            self._note(str(error))
+            self.fault(error)
             raise
-        self._note(None)
+        if self.away is not None:
+            log.info("orders.store_back")
+            self.away = None
         return result
 
-    async def told(
-        self, record: OrderRecord, change: Callable[[], Coroutine[object, object, object]]
-    ) -> None:
+    async def told(self, record: OrderRecord, change: Change) -> None:
         """Have the store make a change that ends an order; later, if it is away."""
-        if any(waiting.claim == record.claim for waiting in self._waiting):
+        if self._waiting and any(waiting.claim == record.claim for waiting in self._waiting):
             self.later(record, change)
             return
         try:
-            await self.asked(change())
+            await change()
         except ClaimLost:
             log.warning(
                 "orders.record_lost",
@@ -97,13 +106,13 @@ class Keeper:
                 detail="The record of an order was dropped while the order was under way: the "
                 "store was out of reach for too long. Look that order up before it is sent again.",
             )
-        except StoreAway:
+        except BaseException as error:
             self.later(record, change)
-        except BaseException:
-            self.later(record, change)
-            raise
+            if not isinstance(error, StoreAway):
+                raise
+            self.fault(error)
 
-    def later(self, record: OrderRecord, change: Callable[[], Coroutine[object, object, object]]) -> None:
+    def later(self, record: OrderRecord, change: Change) -> None:
         """Have the store make a change soon, without waiting for it."""
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()
@@ -116,13 +125,6 @@ class Keeper:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    def _note(self, away: str | None) -> None:
-        if away is None and self.away is not None:
-            log.info("orders.store_back")
-        elif away is not None and self.away is None:
-            log.warning("orders.store_away", detail=away)
-        self.away = away
 
     async def run(self) -> None:
         """Look after the store until cancelled."""
@@ -182,15 +184,11 @@ class Keeper:
     async def forget(self, order_id: str) -> tuple[int, str] | None:
         """Drop one by an operator's word; return a status and words if it was not dropped."""
         try:
-            found = await self.asked(self.store.look_up(order_id))
-            if found is not None and not may_forget(found.state):
-                return 409, UNDER_WAY
-            if not await self.asked(self.store.forget(order_id)):
-                return 404, no_such(order_id)
+            problem = await self.asked(forget(self.store, order_id))
         except StoreAway as error:
             return 503, str(error)
         self._wake.set()
-        return None
+        return problem
 
     async def close(self) -> None:
         """Make the changes that wait, once more, and end the store."""

@@ -18,6 +18,7 @@ METHODS: Final = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 #: Characters of a key, quotes not counted.
 LONGEST: Final = 255
 
+_BARE: Final = re.compile(rb"[\x21\x23-\x7e][\x21-\x7e]{0,%d}" % (LONGEST - 1))
 _QUOTED: Final = re.compile(rb'"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"')
 _ESCAPED: Final = re.compile(rb'\\(["\\])')
 _VISIBLE: Final = re.compile(rb"[\x21-\x7e]+")
@@ -35,6 +36,13 @@ def parse(fields: Sequence[bytes]) -> str:
     if len(fields) != 1:
         raise BadKey("it is there more than once")
     value = fields[0].strip(b" \t")
+    if not _BARE.fullmatch(value):
+        value = _unquoted(value)
+    return value.decode("ascii")
+
+
+def _unquoted(value: bytes) -> bytes:
+    """Return what is in the quotes, or say what is wrong with the value."""
     if value.startswith(b'"'):
         quoted = _QUOTED.fullmatch(value)
         if quoted is None:
@@ -46,27 +54,25 @@ def parse(fields: Sequence[bytes]) -> str:
         raise BadKey(f"it has more than {LONGEST} characters")
     if not _VISIBLE.fullmatch(value):
         raise BadKey("it holds characters other than visible ASCII")
-    return value.decode("ascii")
+    return value
 
 
-def fingerprint(client: str, method: bytes, target: bytes, content: bytes) -> bytes:
-    """Return the SHA-256 of what makes two orders the same. content: the SHA-256 of the content."""
-    return _digest(client.encode(), method, target, content)
+def fingerprint(client: str, method: bytes, target: bytes) -> hashlib._Hash:
+    """Begin the SHA-256 of what makes two orders the same; feed it the content, then it is whole.
+
+    client: its name, "" if clients have none.
+    """
+    name = client.encode()
+    parts = (len(name), name, len(method), method, len(target), target)
+    return hashlib.sha256(b"%d:%b%d:%b%d:%b" % parts)
 
 
 def identify(client: str, key: str) -> str:
     """Return the id of the record of a key: 32 hexadecimal digits, the same on every replica."""
-    return _digest(b"key", client.encode(), key.encode()).hex()[:32]
+    name = client.encode()
+    return hashlib.sha256(b"key:%d:%b%b" % (len(name), name, key.encode())).hexdigest()[:32]
 
 
 def identify_guarded(order: bytes) -> str:
     """Return the id of the record of an order without a key, by its fingerprint."""
-    return _digest(b"guard", order).hex()[:32]
-
-
-def _digest(*parts: bytes) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
-    return digest.digest()
+    return hashlib.sha256(b"guard:" + order).hexdigest()[:32]

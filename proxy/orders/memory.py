@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from proxy.orders.states import State, has_end, may_forget
+from proxy.orders.states import BEFORE, State, has_end, may_forget
 from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from proxy.orders.states import Answer, OrderRecord
 
@@ -18,6 +17,28 @@ if TYPE_CHECKING:
 _MAX_RECORDS: Final = 100_000
 #: Bytes of answers. An answer to an order has some hundreds.
 _MAX_CONTENTS: Final = 64 << 20
+_FULL: Final = "The memory for orders is full. Lower orders.remember_seconds, or forget orders."
+
+
+class _Entry:
+    """A record as it was reserved, and what has become of it. since: the time of its last change."""
+
+    __slots__ = ("answer", "reserved", "since", "state")
+
+    def __init__(self, reserved: OrderRecord, since: float) -> None:
+        self.reserved = reserved
+        self.since = since
+        self.state = State.RESERVED
+        self.answer: Answer | None = None
+
+    def record(self) -> OrderRecord:
+        """Return the record as it is now."""
+        return self.reserved._replace(state=self.state, answer=self.answer)
+
+    def size(self) -> int:
+        """Return the bytes of the answer."""
+        answer = self.answer
+        return 0 if answer is None else len(answer.fields) + len(answer.content or b"")
 
 
 class MemoryStore:
@@ -36,117 +57,104 @@ class MemoryStore:
         self._most = most
         self._most_bytes = most_bytes
         self._bytes = 0
-        # By the time at which they were last changed, so that those which are over come first.
-        self._records: dict[str, tuple[OrderRecord, float]] = {}
+        self._entries: dict[str, _Entry] = {}  # in the order in which they were reserved
+        self._guarded: set[str] = set()  # they have another lifetime
         self._unknown: dict[str, None] = {}
 
     async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Remember a new record, unless there is one with its id."""
-        found = await self.look_up(record.id)
-        if found is not None:
-            return None if found.claim == record.claim else found
-        if len(self._records) >= self._most or self._bytes >= self._most_bytes:
+        entry = self._entries.get(record.id)
+        if entry is not None and not self._dropped_if_over(entry):
+            return None if entry.reserved.claim == record.claim else entry.record()
+        if len(self._entries) >= self._most or self._bytes >= self._most_bytes:
             await self.upkeep()
-        if len(self._records) >= self._most or self._bytes >= self._most_bytes:
-            raise StoreAway("The memory for orders is full. Lower orders.remember_seconds, or forget orders.")
-        self._put(record)
+            if len(self._entries) >= self._most or self._bytes >= self._most_bytes:
+                raise StoreAway(_FULL)
+        self._entries[record.id] = _Entry(record, self._now())
+        if record.key is None:
+            self._guarded.add(record.id)
         return None
 
-    async def mark_sent(self, record: OrderRecord) -> None:
-        """Note that the first byte leaves."""
-        self._change(record, State.SENT, State.RESERVED)
-
-    async def complete(self, record: OrderRecord, answer: Answer) -> None:
-        """Keep the answer."""
-        self._change(record, State.ANSWERED, State.SENT, State.UNKNOWN, answer=answer)
-
-    async def mark_unknown(self, record: OrderRecord) -> None:
-        """Note that it is not known whether the order was placed."""
-        self._change(record, State.UNKNOWN, State.SENT)
+    async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
+        """Let it enter a state."""
+        entry = self._entries.get(record.id)
+        if (
+            entry is None
+            or entry.reserved.claim != record.claim
+            or (before := entry.state) not in BEFORE[state]
+        ):
+            raise ClaimLost
+        if before is state:
+            return
+        if state is State.UNKNOWN:
+            self._unknown[record.id] = None
+        elif before is State.UNKNOWN:
+            del self._unknown[record.id]
+        entry.state, entry.answer, entry.since = state, answer, self._now()
+        if answer is not None:
+            self._bytes += entry.size()
 
     async def release(self, record: OrderRecord) -> bool:
         """Drop it."""
-        found = await self.look_up(record.id)
-        if found is None or found.claim != record.claim:
+        entry = self._entries.get(record.id)
+        is_there = entry is not None and entry.reserved.claim == record.claim
+        if entry is None or not is_there or self._dropped_if_over(entry):
             return False
-        self._drop(record.id)
+        self._drop(entry)
         return True
 
     async def look_up(self, order_id: str) -> OrderRecord | None:
         """Return the record."""
-        found = self._records.get(order_id)
-        if found is None:
-            return None
-        if self._is_over(*found):
-            self._drop(order_id)
-            return None
-        return found[0]
+        entry = self._entries.get(order_id)
+        return None if entry is None or self._dropped_if_over(entry) else entry.record()
 
     async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered."""
-        names = self._unknown if unknown else self._records
-        every = map(self._records.__getitem__, names)
-        records = (record for record, since in every if not self._is_over(record, since))
-        found = list(itertools.islice(_without_contents(records), most))
-        return sorted(found, key=lambda record: record.created_at)
+        ids: Iterable[str] = self._unknown if unknown else self._entries
+        present = (entry for entry in map(self._entries.__getitem__, ids) if not self._is_over(entry))
+        records = (entry.record().without_content() for entry in itertools.islice(present, most))
+        return sorted(records, key=lambda record: record.created_at)
 
     async def forget(self, order_id: str) -> bool:
         """Drop it by an operator's word."""
-        found = await self.look_up(order_id)
-        if found is None or not may_forget(found.state):
+        entry = self._entries.get(order_id)
+        if entry is None or self._dropped_if_over(entry) or not may_forget(entry.state):
             return False
-        self._drop(order_id)
+        self._drop(entry)
         return True
 
     async def upkeep(self) -> Summary:
         """Drop what is over, and say what is held."""
-        over = [name for name in self._unknown if self._is_over(*self._records[name])]
-        for order_id, (record, since) in self._records.items():
-            if self._is_over(record, since):
-                over.append(order_id)
-            elif record.key is not None and record.state is State.ANSWERED:
-                break  # what follows was changed later, and has the same lifetime or no end
-        for order_id in over:
-            self._drop(order_id)
+        for order_id in tuple(self._guarded):
+            self._dropped_if_over(self._entries[order_id])
+        over = []
+        for entry in self._entries.values():
+            if self._is_over(entry):
+                over.append(entry)
+            elif entry.state is State.ANSWERED and entry.reserved.key is not None:
+                break  # those behind it were reserved later, so they end at about that time or later
+        for entry in over:
+            self._drop(entry)
         unknown = await self.listing(unknown=True, most=SHOWN)
-        return Summary(len(self._records), len(self._unknown), unknown)
+        return Summary(len(self._entries), len(self._unknown), unknown)
 
     async def close(self) -> None:
         """End."""
 
-    def _is_over(self, record: OrderRecord, since: float) -> bool:
-        ends = has_end(record.state, guarded=record.key is None)
-        return ends and self._now() >= since + record.lifetime
+    def _is_over(self, entry: _Entry) -> bool:
+        reserved = entry.reserved
+        ends = has_end(entry.state, guarded=reserved.key is None)
+        return ends and self._now() >= entry.since + reserved.lifetime
 
-    def _change(
-        self, record: OrderRecord, state: State, *states: State, answer: Answer | None = None
-    ) -> None:
-        found, _ = self._records.get(record.id, (None, 0.0))
-        if found is None or found.claim != record.claim or found.state not in {state, *states}:
-            raise ClaimLost
-        if found.state is not state:
-            self._put(replace(found, state=state, answer=answer))
+    def _dropped_if_over(self, entry: _Entry) -> bool:
+        is_over = self._is_over(entry)
+        if is_over:
+            self._drop(entry)
+        return is_over
 
-    def _put(self, record: OrderRecord) -> None:
-        self._drop(record.id)
-        self._bytes += _size(record)
-        self._records[record.id] = (record, self._now())
-        if record.state is State.UNKNOWN:
-            self._unknown[record.id] = None
-
-    def _drop(self, order_id: str) -> None:
-        found = self._records.pop(order_id, None)
-        if found is not None:
-            self._bytes -= _size(found[0])
-            self._unknown.pop(order_id, None)
-
-
-def _size(record: OrderRecord) -> int:
-    answer = record.answer
-    return 0 if answer is None else len(answer.fields) + len(answer.content or b"")
-
-
-def _without_contents(records: Iterator[OrderRecord]) -> Iterator[OrderRecord]:
-    for record in records:
-        answer = record.answer
-        yield record if answer is None else replace(record, answer=replace(answer, content=None))
+    def _drop(self, entry: _Entry) -> None:
+        order_id = entry.reserved.id
+        del self._entries[order_id]
+        self._guarded.discard(order_id)
+        self._unknown.pop(order_id, None)
+        self._bytes -= entry.size()

@@ -15,7 +15,18 @@ from __future__ import annotations
 
 from typing import Final
 
-_COMMON: Final = """
+from proxy.orders.states import OrderRecord
+
+#: What a hash has of a record, and of its answer.
+FIELDS: Final = (*OrderRecord._fields[1:-1], "status", "fields", "content")
+
+_COMMON: Final = (
+    f"""
+local function read(key)
+  return redis.call('HMGET', key, {str(FIELDS)[1:-1]})
+end
+"""
+    """
 local index, open, unknown, lease = KEYS[1], KEYS[2], KEYS[3], KEYS[5]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -78,6 +89,7 @@ local function live(milliseconds)
   redis.call('SET', lease, '1', 'PX', milliseconds)
 end
 """
+)
 
 #: claim, lease in ms, most records, then fields and values. Gives 'full', or the record that is
 #: there, or nothing.
@@ -89,7 +101,7 @@ live(ARGV[5])
 local state, claim = look(id)
 if state then
   if claim == ARGV[4] then return {} end
-  return redis.call('HGETALL', KEYS[4])
+  return read(KEYS[4])
 end
 redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
 if redis.call('ZCARD', index) >= tonumber(ARGV[6]) then return 'full' end
@@ -101,7 +113,7 @@ return {}
 
 #: claim, lease in ms, the states that it may be in (with spaces around), the new state, then
 #: fields and values. Gives 1, or 0 if the claim is lost.
-CHANGE: Final = (
+ENTER: Final = (
     _COMMON
     + """
 local id = ARGV[3]
@@ -132,7 +144,7 @@ LOOK_UP: Final = (
     _COMMON
     + """
 if not look(ARGV[3]) then return {} end
-return redis.call('HGETALL', KEYS[4])
+return read(KEYS[4])
 """
 )
 

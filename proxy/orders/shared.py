@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -30,7 +32,7 @@ from redis.exceptions import (
 )
 
 from proxy.orders import scripts
-from proxy.orders.states import Answer, OrderRecord, State
+from proxy.orders.states import BEFORE, Answer, OrderRecord, State
 from proxy.orders.store import LISTED, MAX_RECORDS, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("proxy.orders")
 
+#: The client's name for the scheme of a Valkey.
+_SCHEME: Final = re.compile(r"\Avalkey", re.IGNORECASE)
 _TAG: Final = "{telenor-proxy}"
 _LEASES: Final = f"{_TAG}:owner:"
 _ORDERS: Final = f"{_TAG}:order:"
@@ -56,6 +60,10 @@ _LOOKED_AT: Final = 2_000
 
 _UNREACHABLE: Final = (
     "The Redis of orders.store cannot be reached. Check that it runs, and the URL of orders.store."
+)
+_NOT_TRUSTED: Final = (
+    "The certificate of the Redis of orders.store is not trusted. Name its authority in the URL, "
+    "as ?ssl_ca_certs=FILE, and its host as the certificate does."
 )
 _PASSWORD: Final = (
     "The Redis of orders.store refuses the user or the password. "  # noqa: S105 # words
@@ -72,6 +80,10 @@ _FULL: Final = (
     "The Redis of orders.store holds as many orders as it may. "
     "Lower orders.remember_seconds, or forget orders."
 )
+
+
+_STATE: Final = scripts.FIELDS.index("state")
+_FINGERPRINT: Final = scripts.FIELDS.index("fingerprint")
 
 
 class SharedStore:
@@ -95,7 +107,7 @@ class SharedStore:
         self._most = most
         credentials = {} if password is None else {"password": password.reveal()}
         self._pool = BlockingConnectionPool.from_url(
-            url,
+            _SCHEME.sub("redis", url),
             max_connections=_CONNECTIONS,
             timeout=_ANSWER,
             socket_timeout=_ANSWER,
@@ -108,7 +120,7 @@ class SharedStore:
         self._is_checked = False
         register = self._client.register_script
         self._reserve = register(scripts.RESERVE)
-        self._changes = register(scripts.CHANGE)
+        self._enter = register(scripts.ENTER)
         self._release = register(scripts.RELEASE)
         self._look_up = register(scripts.LOOK_UP)
         self._forget = register(scripts.FORGET)
@@ -116,30 +128,23 @@ class SharedStore:
 
     async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Remember a new record, unless there is one with its id."""
-        fields = [part for pair in _fields(record).items() for part in pair]
+        values = (*record[1:-4], repr(record.created_at), repr(record.lifetime))
+        pairs = zip(OrderRecord._fields[1:-2], values, strict=True)
+        fields = [part for name, value in pairs if value is not None for part in (name, value)]
         found = await self._run(self._reserve, record.id, record.claim, self._lease, self._most, *fields)
         if found == b"full":
             raise StoreAway(_FULL)
         return _record(record.id, found)
 
-    async def mark_sent(self, record: OrderRecord) -> None:
-        """Note that the first byte leaves."""
-        await self._change(record, " reserved sent ", State.SENT)
-
-    async def complete(self, record: OrderRecord, answer: Answer) -> None:
-        """Keep the answer."""
-        kept: list[str | bytes | int] = ["status", answer.status, "fields", answer.fields]
-        if answer.content is not None:
-            kept += ["content", answer.content]
-        await self._change(record, " sent unknown answered ", State.ANSWERED, *kept)
-
-    async def mark_unknown(self, record: OrderRecord) -> None:
-        """Note that it is not known whether the order was placed."""
-        await self._change(record, " sent unknown ", State.UNKNOWN)
-
-    async def _change(self, record: OrderRecord, states: str, state: State, *kept: str | bytes | int) -> None:
-        arguments = (record.claim, self._lease, states, state.value, *kept)
-        if not await self._run(self._changes, record.id, *arguments):
+    async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
+        """Let it enter a state."""
+        before = "".join(f" {each.value} " for each in BEFORE[state])
+        kept: list[str | bytes | int] = []
+        if answer is not None:
+            kept += ["status", answer.status, "fields", answer.fields]
+            kept += [] if answer.content is None else ["content", answer.content]
+        arguments = (record.claim, self._lease, before, state.value, *kept)
+        if not await self._run(self._enter, record.id, *arguments):
             raise ClaimLost
 
     async def release(self, record: OrderRecord) -> bool:
@@ -155,23 +160,19 @@ class SharedStore:
 
         async def work() -> list[OrderRecord]:
             name = f"{_TAG}:unknown" if unknown else f"{_TAG}:index"
-            found: Any = await self._client.zrange(name, 0, most - 1)
-            return await self._records([order_id.decode() for order_id in found])
+            return await self._records(await self._client.zrange(name, 0, most - 1))
 
         await self.upkeep()
         records = await self._bounded(work())
         return sorted(records, key=lambda record: record.created_at)
 
-    async def _records(self, ids: list[str]) -> list[OrderRecord]:
+    async def _records(self, ids: Sequence[Any]) -> list[OrderRecord]:
         pipeline = self._client.pipeline(transaction=False)
-        for order_id in ids:
-            pipeline.hmget(f"{_ORDERS}{order_id}", *_SHOWN_FIELDS)
+        names = [order_id.decode() for order_id in ids]
+        for order_id in names:
+            pipeline.hmget(f"{_ORDERS}{order_id}", *scripts.FIELDS[:-1])
         rows = await pipeline.execute() if ids else []
-        pairs = [
-            [part for pair in zip(_SHOWN_FIELDS, row, strict=True) if pair[1] is not None for part in pair]
-            for row in rows
-        ]
-        found = (_record(order_id, pair) for order_id, pair in zip(ids, pairs, strict=True))
+        found = (_record(order_id, [*row, None]) for order_id, row in zip(names, rows, strict=True))
         return [record for record in found if record is not None]
 
     async def forget(self, order_id: str) -> bool:
@@ -180,15 +181,11 @@ class SharedStore:
 
     async def upkeep(self) -> Summary:
         """Renew the lease, note whose process died, and say what is held."""
-
-        async def work(ids: list[bytes]) -> list[OrderRecord]:
-            return await self._records([order_id.decode() for order_id in ids])
-
         held, unknown, ids = await self._run(self._upkeep, "", self._lease, _LOOKED_AT, SHOWN)
         if not self._is_checked and self._lease:
             self._is_checked = True
             await self._bounded(self._warn_of_policy())
-        return Summary(held, unknown, await self._bounded(work(ids)))
+        return Summary(held, unknown, await self._bounded(self._records(ids)))
 
     async def _warn_of_policy(self) -> None:
         """Tell if the server may drop records by itself. It need not let us ask."""
@@ -242,7 +239,8 @@ class SharedStore:
 async def _translated(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 # what the work gives
     try:
         return await work
-    except (RedisError, OSError, TimeoutError) as error:
+    except (RedisError, OSError, TimeoutError, RuntimeError) as error:
+        # RuntimeError: uvloop's word for a write to a connection that has just been lost.
         raise StoreAway(_why(error)) from None
 
 
@@ -253,63 +251,17 @@ def _why(error: Exception) -> str:
         return _PERMISSION
     if isinstance(error, ReadOnlyError | OutOfMemoryError | ResponseError):
         return _NO_WRITES
-    return _UNREACHABLE
+    is_certificate = isinstance(error.__context__, ssl.SSLCertVerificationError)
+    return _NOT_TRUSTED if is_certificate else _UNREACHABLE
 
 
-_SHOWN_FIELDS: Final = (
-    "claim",
-    "key",
-    "client",
-    "method",
-    "path",
-    "fingerprint",
-    "request_id",
-    "created_at",
-    "lifetime",
-    "state",
-    "status",
-    "fields",
-)
-
-
-def _fields(record: OrderRecord) -> dict[str, str | bytes]:
-    fields: dict[str, str | bytes] = {
-        "claim": record.claim,
-        "client": record.client,
-        "method": record.method,
-        "path": record.path,
-        "fingerprint": record.fingerprint,
-        "request_id": record.request_id,
-        "created_at": repr(record.created_at),
-        "lifetime": repr(record.lifetime),
-    }
-    return fields if record.key is None else fields | {"key": record.key}
-
-
-def _record(order_id: str, found: Sequence[bytes | str]) -> OrderRecord | None:
-    """Make a record of names and values in turn; nothing is no record."""
-    if not found:
+def _record(order_id: str, values: Sequence[Any]) -> OrderRecord | None:
+    """Make a record of the values of `scripts.FIELDS`; nothing, or one without a state, is none."""
+    if not values or values[_STATE] is None:
         return None
-    names = [name.decode() if isinstance(name, bytes) else name for name in found[::2]]
-    values: dict[str, Any] = dict(zip(names, found[1::2], strict=True))
-    if "state" not in values:
-        return None
-
-    def text(name: str) -> str:
-        return str(values[name].decode())
-
-    status = values.get("status")
-    return OrderRecord(
-        order_id,
-        text("claim"),
-        text("key") if "key" in values else None,
-        text("client"),
-        text("method"),
-        text("path"),
-        values["fingerprint"],
-        text("request_id"),
-        float(values["created_at"]),
-        float(values["lifetime"]),
-        State(text("state")),
-        None if status is None else Answer(int(status), values["fields"], values.get("content")),
-    )
+    *parts, status, fields, content = values
+    words: list[Any] = [None if part is None else part.decode(errors="replace") for part in parts]
+    words[_FINGERPRINT] = parts[_FINGERPRINT]
+    *texts, created_at, lifetime, state = words
+    answer = None if status is None else Answer(int(status), fields, content)
+    return OrderRecord._make([order_id, *texts, float(created_at), float(lifetime), State(state), answer])

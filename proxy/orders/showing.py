@@ -1,24 +1,32 @@
-"""Records as operators see them: as JSON, and as lines of a table. Pure."""
+"""What operators do with records: see them, as JSON or as lines of a table, and forget one."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.orders.states import State
+from proxy.orders.states import State, may_forget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from proxy.orders.states import OrderRecord
+    from proxy.orders.store import Store
 
 _COLUMNS: Final = ("id", "time", "client", "request_id", "method", "path", "status", "outcome")
-UNDER_WAY: Final = "The order is under way, and cannot be forgotten. Wait for its end, then look again."
 
 
-def no_such(order_id: str) -> str:
-    """Say that there is no such record."""
-    return f"There is no order {order_id}. See `telenor-proxy orders list` for the ids."
+async def forget(store: Store, order_id: str) -> tuple[int, str] | None:
+    """Drop a record by an operator's word; return a status and words if it was not dropped.
+
+    Raises `StoreAway`.
+    """
+    found = await store.look_up(order_id)
+    if found is not None and not may_forget(found.state):
+        return 409, "The order is under way, and cannot be forgotten. Wait for its end, then look again."
+    if not await store.forget(order_id):
+        return 404, f"There is no order {order_id}. See `telenor-proxy orders list` for the ids."
+    return None
 
 
 def shown(record: OrderRecord) -> dict[str, object]:

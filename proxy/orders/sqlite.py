@@ -2,7 +2,7 @@
 
 Laws
 1. A file that is damaged, newer or not ours is named, and never written to.
-2. `mark_sent` returns after an fsync (`synchronous=FULL` of a database in WAL mode).
+2. A record has entered SENT after an fsync (`synchronous=FULL` of a database in WAL mode).
 3. Time is counted while a proxy runs, and kept in the file: a wall clock that steps drops nothing.
 4. Several processes may use one file at a time; owners.py tells which of them live.
 """
@@ -12,14 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.errors import ProxyError
 from proxy.orders import writer
 from proxy.orders.owners import Presence, is_alive, sweep
-from proxy.orders.states import Answer, OrderRecord, State, after_death, has_end, may_forget
-from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
+from proxy.orders.states import BEFORE, Answer, OrderRecord, State, after_death, has_end, may_forget
+from proxy.orders.store import LISTED, SHOWN, VERSION, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
 
 _APPLICATION: Final = 0x74506F72  # "tPor"
-_VERSION: Final = 1
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _MAGIC: Final = b"SQLite format 3\0"
 #: Seconds that a locked file is waited for.
@@ -51,18 +49,23 @@ CREATE TABLE orders (
     changed_at REAL NOT NULL, -- seconds since the epoch
     ends REAL                 -- in seconds of meta.elapsed; NULL: has no end
 );
-CREATE INDEX orders_by_end ON orders (ends) WHERE ends IS NOT NULL;
-CREATE INDEX orders_not_answered ON orders (state) WHERE state != 'answered';
+-- SQLite uses these where a statement repeats the condition; it then touches no other records.
+CREATE INDEX orders_answered ON orders (ends) WHERE state = 'answered';
+CREATE INDEX orders_not_answered ON orders (state, created_at) WHERE state != 'answered';
 CREATE TABLE meta (elapsed REAL NOT NULL); -- seconds that a proxy has run on this file
 INSERT INTO meta VALUES (0);
 COMMIT;
 """
-_COLUMNS: Final = (
-    "id, claim, key, client, method, path, fingerprint, request_id, created_at, lifetime, state, "
-    "status, fields"
+_ANSWERED: Final = "state = 'answered'"
+_NOT_ANSWERED: Final = "state != 'answered'"
+_UNKNOWN: Final = f"{_NOT_ANSWERED} AND state = 'unknown'"
+#: The columns that make a record; those that listings show of it.
+_SHOWN: Final = f"{', '.join(OrderRecord._fields[:-1])}, status, fields"
+_RECORD: Final = f"{_SHOWN}, content"
+_INSERT: Final = (
+    f"INSERT INTO orders ({_RECORD}, changed_at, ends) "  # noqa: S608 # constants
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, ?)"
 )
-_NAMES: Final = _COLUMNS.split(", ")[:-3]
-_STATE: Final = len(_NAMES)
 
 
 class Unusable(ProxyError):
@@ -105,17 +108,18 @@ class SQLiteStore:
 
         return await self._writer.do(work)
 
-    async def mark_sent(self, record: OrderRecord) -> None:
-        """Note that the first byte leaves."""
-        await self._change(record, {State.RESERVED, State.SENT}, State.SENT, durable=True)
+    async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
+        """Let it enter a state."""
 
-    async def complete(self, record: OrderRecord, answer: Answer) -> None:
-        """Keep the answer."""
-        await self._change(record, {State.SENT, State.UNKNOWN, State.ANSWERED}, State.ANSWERED, answer)
+        def work(connection: sqlite3.Connection) -> None:
+            select = "SELECT claim, state FROM orders WHERE id = ?"
+            row = connection.execute(select, (record.id,)).fetchone()
+            if row is None or row[0] != record.claim or State(row[1]) not in BEFORE[state]:
+                raise ClaimLost
+            if row[1] != state.value:
+                self._update(connection, record, state, answer)
 
-    async def mark_unknown(self, record: OrderRecord) -> None:
-        """Note that it is not known whether the order was placed."""
-        await self._change(record, {State.SENT, State.UNKNOWN}, State.UNKNOWN)
+        await self._writer.do(work, durable=state is State.SENT)
 
     async def release(self, record: OrderRecord) -> bool:
         """Drop it."""
@@ -152,12 +156,14 @@ class SQLiteStore:
 
         def work(connection: sqlite3.Connection) -> Summary:
             now = self._now()
-            connection.execute("DELETE FROM orders WHERE ends <= ?", (now,))
+            for condition in (_ANSWERED, _NOT_ANSWERED):
+                delete = f"DELETE FROM orders WHERE {condition} AND ends <= ?"  # noqa: S608 # constants
+                connection.execute(delete, (now,))
             self._bury(connection)
             connection.execute("UPDATE meta SET elapsed = max(elapsed, ?)", (now,))
-            count = "SELECT count(*) FROM orders"
-            (held,) = connection.execute(count).fetchone()
-            (unknown,) = connection.execute(f"{count} WHERE state = 'unknown'").fetchone()
+            (held,) = connection.execute("SELECT count(*) FROM orders").fetchone()
+            count = f"SELECT count(*) FROM orders WHERE {_UNKNOWN}"  # noqa: S608 # constants
+            (unknown,) = connection.execute(count).fetchone()
             return Summary(held, unknown, self._list(connection, SHOWN, unknown=True))
 
         return await self._writer.do(work)
@@ -185,7 +191,7 @@ class SQLiteStore:
                 )
 
     def _find(self, connection: sqlite3.Connection, order_id: str) -> OrderRecord | None:
-        select = f"SELECT {_COLUMNS}, content, ends FROM orders WHERE id = ?"  # noqa: S608 # constants
+        select = f"SELECT {_RECORD}, ends FROM orders WHERE id = ?"  # noqa: S608 # constants
         row = connection.execute(select, (order_id,)).fetchone()
         if row is None:
             return None
@@ -200,7 +206,7 @@ class SQLiteStore:
             return None
         if state is not record.state:
             self._update(connection, record, state)
-        return replace(record, state=state)
+        return record._replace(state=state)
 
     def _lives(self, record: OrderRecord) -> bool:
         return after_death(record.state) is record.state or is_alive(self._path, record.owner)
@@ -211,25 +217,9 @@ class SQLiteStore:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
             if pages - free >= self._most_pages:
                 raise StoreAway(writer.REASONS[sqlite3.SQLITE_FULL])
-        connection.execute(
-            f"INSERT INTO orders ({_COLUMNS}, changed_at, ends) "  # noqa: S608 # constants
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
-            (
-                record.id,
-                record.claim,
-                record.key,
-                record.client,
-                record.method,
-                record.path,
-                record.fingerprint,
-                record.request_id,
-                record.created_at,
-                record.lifetime,
-                record.state.value,
-                self._clock.wall(),
-                self._end(record, record.state),
-            ),
-        )
+        state = record.state
+        times = (self._clock.wall(), self._end(record, state))
+        connection.execute(_INSERT, (*record[:-2], state.value, *times))
 
     def _update(
         self,
@@ -238,52 +228,26 @@ class SQLiteStore:
         state: State,
         answer: Answer | None = None,
     ) -> None:
-        kept = (None, None, None) if answer is None else (answer.status, answer.fields, answer.content)
+        kept = (None, None, None) if answer is None else answer
         connection.execute(
             "UPDATE orders SET state = ?, changed_at = ?, ends = ?, status = ?, fields = ?, content = ? "
-            "WHERE id = ? AND claim = ?",
-            (
-                state.value,
-                self._clock.wall(),
-                self._end(record, state),
-                *kept,
-                record.id,
-                record.claim,
-            ),
+            "WHERE id = ?",
+            (state.value, self._clock.wall(), self._end(record, state), *kept, record.id),
         )
 
     def _end(self, record: OrderRecord, state: State) -> float | None:
         ends = has_end(state, guarded=record.key is None)
         return self._now() + record.lifetime if ends else None
 
-    async def _change(
-        self,
-        record: OrderRecord,
-        states: set[State],
-        state: State,
-        answer: Answer | None = None,
-        *,
-        durable: bool = False,
-    ) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            select = "SELECT claim, state FROM orders WHERE id = ?"
-            row = connection.execute(select, (record.id,)).fetchone()
-            if row is None or row[0] != record.claim or State(row[1]) not in states:
-                raise ClaimLost
-            if row[1] != state.value:
-                self._update(connection, record, state, answer)
-
-        await self._writer.do(work, durable=durable)
-
     @staticmethod
     def _list(connection: sqlite3.Connection, most: int, *, unknown: bool) -> Sequence[OrderRecord]:
-        where = "WHERE state = 'unknown'" if unknown else ""
-        select = f"SELECT {_COLUMNS}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
-        return tuple(_record(row) for row in connection.execute(select, (most,)))
+        where = f"WHERE {_UNKNOWN}" if unknown else ""
+        select = f"SELECT {_SHOWN}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
+        return [_record(row) for row in connection.execute(select, (most,))]
 
     def _bury(self, connection: sqlite3.Connection) -> None:
         """Note what became of the orders of processes that have died."""
-        select = "SELECT id, claim FROM orders WHERE state IN ('reserved', 'sent')"
+        select = f"SELECT id, claim FROM orders WHERE {_NOT_ANSWERED} AND state != 'unknown'"  # noqa: S608 # constants
         orders = [(row[0], row[1].partition(".")[0]) for row in connection.execute(select)]
         owners = {owner for _, owner in orders} - {self.owner}
         dead = {owner for owner in owners if not is_alive(self._path, owner)}
@@ -297,14 +261,13 @@ class SQLiteStore:
         It is about seconds, so the time in which no proxy ran counts too.
         """
         old = "key IS NULL AND state IN ('answered', 'unknown') AND changed_at + lifetime < ?"
-        connection.execute(f"DELETE FROM orders WHERE {old}", (self._clock.wall(),))  # noqa: S608 # constants
+        connection.execute(f"DELETE FROM orders WHERE {old}", (self._clock.wall(),))  # noqa: S608 # once, at the start
 
 
 def _record(row: Sequence[Any]) -> OrderRecord:
-    state, status, fields, content = row[_STATE:]
-    values = dict(zip(_NAMES, row[:_STATE], strict=True))
+    *values, state, status, fields, content = row
     answer = None if status is None else Answer(status, fields, content)
-    return OrderRecord(**values, state=State(state), answer=answer)
+    return OrderRecord._make([*values, State(state), answer])
 
 
 def _identity(name: str) -> tuple[int, int] | None:
@@ -372,7 +335,7 @@ def _judge(connection: sqlite3.Connection) -> None:
     tables, application = ask("SELECT count(*) FROM sqlite_master"), ask("PRAGMA application_id")
     if application != _APPLICATION and (tables or application):
         raise Unusable(_NOT_OURS)
-    if ask("PRAGMA user_version") > _VERSION:
+    if ask("PRAGMA user_version") > VERSION:
         raise Unusable(
             "the file was written by a newer version of this proxy, and was left as it is. "
             "Use that version, or choose another path"
@@ -390,5 +353,5 @@ def _set_up(connection: sqlite3.Connection, max_size: int) -> None:
         )
     connection.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION}; COMMIT;"
+        marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
         connection.executescript(_SCHEMA.replace("COMMIT;", marks))

@@ -25,8 +25,7 @@ operator's `forget` drops `answered` and `unknown`; an order under way cannot be
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 #: Bytes of an answer's content that are kept. Of a larger one, status and fields are.
 MAX_CONTENT: Final = 65_536
@@ -53,12 +52,18 @@ class State(enum.Enum):
     UNKNOWN = "unknown"
 
 
+#: The states in which a record may be when it enters one, by the table above. A change that is made
+#: twice changes nothing the second time, so each is among its own.
+BEFORE: Final = {
+    State.SENT: frozenset({State.RESERVED, State.SENT}),
+    State.ANSWERED: frozenset({State.SENT, State.UNKNOWN, State.ANSWERED}),
+    State.UNKNOWN: frozenset({State.SENT, State.UNKNOWN}),
+}
 #: States of an order under way.
 OPEN: Final = frozenset({State.RESERVED, State.SENT})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the API answered.
 
     fields: field lines as they went to the client, each with CRLF, without framing. content: None
@@ -70,14 +75,13 @@ class Answer:
     content: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRecord:
+class OrderRecord(NamedTuple):
     """One order that is remembered.
 
     id: what operators call it by, and what the store finds it by. claim: unlike that of any other
     reservation; `owner` is the part before the dot. key: None for one of the guard. client: its
-    name, "" if clients have none. path: the target without its query. fingerprint: see
-    `key.fingerprint`. request_id: of the request that placed it. created_at: seconds since the
+    name, "" if clients have none. path: the target without its query. fingerprint: the SHA-256
+    that `key.fingerprint` begins. request_id: of the request that placed it. created_at: seconds since the
     epoch, for people. lifetime: seconds that it is remembered for.
     """
 
@@ -98,6 +102,11 @@ class OrderRecord:
     def owner(self) -> str:
         """The process that placed it."""
         return self.claim.partition(".")[0]
+
+    def without_content(self) -> OrderRecord:
+        """Return it as listings have it: with status and fields of its answer."""
+        answer = self.answer
+        return self if answer is None else self._replace(answer=answer._replace(content=None))
 
 
 #: What becomes of a record when its order has ended.

@@ -1,7 +1,7 @@
 """What a store of records has to do. Three do it: memory.py, sqlite.py, shared.py.
 
 Laws
-1. A change is remembered when its call returns. `mark_sent` returns only after the record would
+1. A change is remembered when its call returns. That to SENT returns only after the record would
    survive a crash of the process, and of the machine where the store can promise that.
 2. Each change names the claim that it is made for. A claim that the record no longer has changes
    nothing, and raises `ClaimLost`.
@@ -21,8 +21,10 @@ from proxy.errors import ProxyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.orders.states import Answer, OrderRecord
+    from proxy.orders.states import Answer, OrderRecord, State
 
+#: Of what a store keeps of an order. A store of a newer version is left as it is.
+VERSION: Final = 1
 #: Records that a shared store holds at most: some ten orders a second for a day.
 MAX_RECORDS: Final = 1_000_000
 #: Unknown records that a summary names.
@@ -57,16 +59,11 @@ class Store(Protocol):
         """Remember a new record, unless there is one with its id: then return that one."""
         ...
 
-    async def mark_sent(self, record: OrderRecord) -> None:
-        """Note that the first byte leaves."""
-        ...
+    async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
+        """Let it enter a state of `states.BEFORE`; its time, if it has one, begins anew.
 
-    async def complete(self, record: OrderRecord, answer: Answer) -> None:
-        """Keep the answer, from now on for the record's lifetime."""
-        ...
-
-    async def mark_unknown(self, record: OrderRecord) -> None:
-        """Note that it is not known whether the order was placed."""
+        answer: given with ANSWERED, and only then.
+        """
         ...
 
     async def release(self, record: OrderRecord) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from proxy.secret import Secret
 from proxy.settings import files
@@ -110,8 +111,14 @@ def _check_store(store: str) -> str:
         )
     user, at, address = rest.rpartition("@")
     authority, _, database = address.partition("/")
+    database, has_authorities, authorities = database.partition("?ssl_ca_certs=")
     if ":" in user or "password" in database:
         raise ValueError("must not hold a password: it belongs in orders.store_password")
+    is_encrypted = scheme.lower() in {"rediss", "valkeys"}
+    if has_authorities and not (is_encrypted and re.fullmatch(r"[\x21-\x25\x27-\x7e]+", authorities)):
+        raise ValueError("?ssl_ca_certs= needs rediss:// and a file, with %20 for a space")
+    if has_authorities:
+        _check_ca_file(Path(unquote(authorities)))
     if (at and not _VISIBLE.fullmatch(user)) or not re.fullmatch(r"[0-9]{0,5}", database):
         raise ValueError(
             "must be host, port and the number of a database, such as redis://cache.example:6379/0"

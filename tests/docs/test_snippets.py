@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Of CONTRIBUTING.md and the Makefile, not of the product.
-NOT_SETTINGS = {"TELENOR_PROXY_CONFIG", "TELENOR_PROXY_FUZZ_EXAMPLES"}
+#: Read by tests and proofs, not by the proxy.
+NOT_SETTINGS = {
+    "TELENOR_PROXY_CONFIG",
+    "TELENOR_PROXY_FUZZ_EXAMPLES",
+    "TELENOR_PROXY_RESTARTS",
+    "TELENOR_PROXY_CALLS",
+}
 REQUIRED = {
     environment_name(f"oauth.{name}"): getattr(CREDENTIALS, name)
     for name in ("client_id", "client_secret", "username", "password")

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,46 @@ async def test_a_store_that_cannot_be_used(
     assert serve.events("listener.started") == []
     listing = await start(["orders", "list"], config)
     assert await listing.ended() == 78
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits and removes files as POSIX does")
+@pytest.mark.parametrize("fault", ["full", "locked", "removed"])
+async def test_nothing_is_sent_that_is_not_remembered(
+    start: Starter, api: Api, tmp_path: Path, fault: str
+) -> None:
+    """A disk that is full, a file that is locked or removed: 503 `not_sent`; all else is served."""
+    import resource  # noqa: PLC0415 # not on Windows
+
+    path = tmp_path / "orders.db"
+    running = await start.ready(configuration(api.url, orders={"store": str(path)}))
+    assert (await place(running, "before"))[0] == 201
+    unlimited = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)
+    other = sqlite3.connect(path, isolation_level=None)
+    away = path.with_suffix(".away")
+    if fault == "full":
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (4096, unlimited[1]))
+    elif fault == "locked":
+        other.execute("BEGIN IMMEDIATE")
+    else:
+        path.rename(away)
+    status, problem, _ = await place(running, "k")
+    assert (status, problem["type"], problem["outcome"]) == (503, f"{PROBLEM}order-store-away", "not_sent")
+    assert [order.body["reference"] for order in api.sandbox.orders] == ["before"]
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http,
+        http.post(await running.url(ORDERS), json=ORDER) as answer,
+    ):
+        assert answer.status == 201
+    if fault == "full":
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, unlimited)
+    elif fault == "locked":
+        other.execute("ROLLBACK")
+    else:
+        away.rename(path)
+    other.close()
+    assert (await place(running, "k"))[0] == 201
+    assert (await place(running, "k"))[2]["Idempotency-Replayed"] == "true"
+    assert await running.stop() == 0
 
 
 async def test_without_a_store_there_is_nothing_to_list(start: Starter, api: Api) -> None:

@@ -50,15 +50,10 @@ class Watched(MemoryStore):
         await self._note("reserve")
         return await super().reserve(record)
 
-    async def mark_sent(self, record: OrderRecord) -> None:
+    async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
         """Note it."""
-        await self._note("sent")
-        await super().mark_sent(record)
-
-    async def complete(self, record: OrderRecord, answer: Answer) -> None:
-        """Note it."""
-        await self._note("answered")
-        await super().complete(record, answer)
+        await self._note(state.value)
+        await super().enter(record, state, answer)
 
 
 class House:
@@ -400,6 +395,24 @@ async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
     assert len(house.gateway.upstream.requests) == 1
     assert (await house.gateway.ask(order())).values(b"idempotency-replayed") == []
     assert len(house.gateway.upstream.requests) == 2
+
+
+async def test_the_guard_knows_a_client_that_gave_up(lab: Lab) -> None:
+    """It closes its connection, which looks like the end of its sending side; its answer waits for it."""
+    house = await house_of(lab, guard=60.0)
+    opened = asyncio.Event()
+    house.gateway.upstream.scripts.append([Act.WHOLE, opened, reply(201, PLACED)])
+    client = await house.gateway.connect()
+    await client.send(order())
+    await until(lambda: house.gateway.upstream.whole)
+    client.close()
+    await until(lambda: all(each.ended for each in house.gateway.listener._service.clients))
+    opened.set()
+    await until(lambda: house.gateway.records)
+    await until(lambda: [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"])
+    answer = await house.gateway.ask(order())
+    assert answer.values(b"idempotency-replayed") == [b"true"]
+    assert len(house.gateway.upstream.requests) == 1
 
 
 async def test_the_guard_leaves_answered_orders_alone(lab: Lab) -> None:

@@ -17,6 +17,8 @@ def record(
 ) -> OrderRecord:
     """Make a record that nobody has reserved yet."""
     target = b"/corporate-mobile-subscriptions/v2/orders"
+    digest = fingerprint("app", b"POST", target)
+    digest.update(content)
     return OrderRecord(
         id=identify("app", key or "guard"),
         claim=f"{owner}.{next(_NUMBERS)}",
@@ -24,7 +26,7 @@ def record(
         client="app",
         method="POST",
         path=target.decode(),
-        fingerprint=fingerprint("app", b"POST", target, content),
+        fingerprint=digest.digest(),
         request_id=f"req-{key}",
         created_at=at,
         lifetime=lifetime,

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from redis import Redis
@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import trustme
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 needs_redis = pytest.mark.skipif(PROGRAM is None, reason="no redis-server is installed")
@@ -32,12 +34,30 @@ def free_port() -> int:
 class RedisServer:
     """Writes each change to its disk at once, so that it remembers after a kill."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, authority: trustme.CA | None = None) -> None:
         self._directory = directory
         self._options = options
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._authorities: dict[str, Any] = {}
+        if authority is not None:
+            self._speak_tls(authority)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _speak_tls(self, authority: trustme.CA) -> None:
+        """Listen with TLS only; `url` then names the file of the authority."""
+        files = {name: self._directory / f"{name}.pem" for name in ("authority", "chain", "key")}
+        certificate = authority.issue_cert("127.0.0.1")
+        authority.cert_pem.write_to_path(files["authority"])
+        certificate.cert_chain_pems[0].write_to_path(files["chain"])
+        certificate.private_key_pem.write_to_path(files["key"])
+        self._options += (
+            *("--tls-port", str(self.port), "--tls-auth-clients", "no"),
+            *("--tls-cert-file", str(files["chain"]), "--tls-key-file", str(files["key"])),
+            *("--tls-ca-cert-file", str(files["authority"])),
+        )
+        self.url = f"rediss://127.0.0.1:{self.port}/0?ssl_ca_certs={files['authority']}"
+        self._authorities = {"ssl": True, "ssl_ca_certs": str(files["authority"])}
 
     def start(self) -> Self:
         """Start it, and wait until it answers."""
@@ -45,7 +65,8 @@ class RedisServer:
         self._process = subprocess.Popen(
             [
                 PROGRAM,
-                *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)),
+                *("--bind", "127.0.0.1", "--port", "0" if self._authorities else str(self.port)),
+                *("--dir", str(self._directory)),
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", ""),
                 *("--maxmemory-policy", "noeviction"),
                 *self._options,
@@ -56,7 +77,7 @@ class RedisServer:
         deadline = time.monotonic() + _DEADLINE
         while time.monotonic() < deadline:
             try:
-                with Redis(port=self.port, socket_timeout=1) as client:
+                with Redis("127.0.0.1", self.port, socket_timeout=1, **self._authorities) as client:
                     client.execute_command("PING")
             except RedisError as error:
                 if "auth" in str(error).lower():
@@ -65,6 +86,7 @@ class RedisServer:
                 time.sleep(0.01)
             else:
                 return self
+        self.stop()
         raise AssertionError("redis-server does not answer")
 
     def stop(self) -> None:

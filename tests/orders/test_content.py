@@ -17,28 +17,32 @@ if TYPE_CHECKING:
 
 @given(st.lists(st.binary(max_size=40), max_size=10), st.integers(0, 100))
 def test_what_is_fed_comes_out(pieces: list[bytes], in_memory: int) -> None:
-    """The same bytes, as often as wanted, with their SHA-256, wherever they were held."""
+    """The same bytes, as often as wanted, with their hash, wherever they were held."""
     whole = b"".join(pieces)
-    with HeldContent(in_memory) as content:
-        for piece in pieces:
-            content.feed(piece)
-        assert b"".join(content.pieces()) == b"".join(content.pieces()) == whole
-        assert content.digest == hashlib.sha256(whole).digest()
-        assert content.size == len(whole)
-        assert content.is_in_memory == (len(whole) <= in_memory)
+    content = HeldContent(hashlib.sha256(), in_memory)
+    for piece in pieces:
+        content.feed(piece)
+    assert b"".join(content.pieces()) == b"".join(content.pieces()) == whole
+    assert content.fingerprint.digest() == hashlib.sha256(whole).digest()
+    assert content.size == len(whole)
+    assert content.buffer == (whole if len(whole) <= in_memory else b"")
+    content.close()
 
 
-def test_the_file_has_no_name(tmp_path: Path) -> None:
+def test_the_file_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left in the directory, not even while it is held, and memory stays small."""
-    with HeldContent(10, tmp_path) as content:
-        for _ in range(100):
-            content.feed(b"x" * 65_536)
-        assert list(tmp_path.iterdir()) == []
-        assert len(content._buffer) == 0
-        assert sum(map(len, content.pieces())) == 6_553_600
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    content = HeldContent(hashlib.sha256(), 10)
+    for _ in range(100):
+        content.feed(b"x" * 65_536)
+    assert list(tmp_path.iterdir()) == []
+    assert len(content.buffer) == 0
+    assert sum(map(len, content.pieces())) == 6_553_600
+    content.close()
 
 
-def test_a_disk_that_takes_nothing_is_told(tmp_path: Path) -> None:
-    """Whoever feeds it hears of it."""
-    with HeldContent(10, tmp_path / "nowhere") as content, pytest.raises(OSError, match="nowhere"):
-        content.feed(b"x" * 11)
+def test_a_disk_that_takes_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller gets an OSError."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(OSError, match="nowhere"):
+        HeldContent(hashlib.sha256(), 10).feed(b"x" * 11)

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,11 +63,11 @@ async def test_it_survives_a_restart(path: Path) -> None:
         wanted = record("aa", key)
         await first.reserve(wanted)
         if key != "reserved":
-            await first.mark_sent(wanted)
+            await first.enter(wanted, State.SENT)
         if key == "answered":
-            await first.complete(wanted, ANSWER)
+            await first.enter(wanted, State.ANSWERED, ANSWER)
         if key == "unknown":
-            await first.mark_unknown(wanted)
+            await first.enter(wanted, State.UNKNOWN)
     await first.close()
     second = SQLiteStore(path, "bb", SystemClock())
     assert await states(second) == {
@@ -110,9 +109,39 @@ async def test_a_batch_of_orders_shares_a_transaction(store: SQLiteStore) -> Non
     store._connection.set_trace_callback(trace)
     orders = [record("aa", str(number)) for number in range(200)]
     await asyncio.gather(*(store.reserve(order) for order in orders))
-    await asyncio.gather(*(store.mark_sent(order) for order in orders))
+    await asyncio.gather(*(store.enter(order, State.SENT) for order in orders))
     assert 2 <= commits < 50
     store._connection.set_trace_callback(None)
+
+
+async def test_no_statement_reads_all_records(store: SQLiteStore) -> None:
+    """Whatever is held, an order and the upkeep touch a few records: each statement finds them by an index."""
+    statements: set[str] = set()
+    connection = store._connection
+    connection.set_trace_callback(statements.add)
+    answered, unknown = record("aa", "k"), record("aa", "l")
+    for order in (answered, unknown):
+        await store.reserve(order)
+        await store.enter(order, State.SENT)
+    await store.enter(answered, State.ANSWERED, ANSWER)
+    await store.enter(unknown, State.UNKNOWN)
+    await store.upkeep()
+    await store.look_up(answered.id)
+    await store.forget(unknown.id)
+    await store.release(answered)
+    connection.set_trace_callback(None)
+
+    def plans(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+        found = [one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))]
+        assert len(found) > 10
+        return [(one, row[3]) for one in found for row in connection.execute(f"EXPLAIN QUERY PLAN {one}")]
+
+    whole = [
+        (statement, plan)
+        for statement, plan in await store._writer.do(plans)
+        if plan.startswith("SCAN") and "INDEX" not in plan and "meta" not in plan
+    ]
+    assert whole == []
 
 
 async def test_an_order_leaves_after_an_fsync(store: SQLiteStore) -> None:
@@ -120,10 +149,10 @@ async def test_an_order_leaves_after_an_fsync(store: SQLiteStore) -> None:
     order = record("aa")
     await store.reserve(order)
     assert store._writer._synchronous == "NORMAL"
-    await store.mark_sent(order)
+    await store.enter(order, State.SENT)
     assert store._writer._synchronous == "FULL"
     assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    await store.complete(order, ANSWER)
+    await store.enter(order, State.ANSWERED, ANSWER)
     assert store._writer._synchronous == "NORMAL"
 
 
@@ -133,8 +162,8 @@ async def test_a_clock_that_steps_drops_nothing(path: Path) -> None:
     store = SQLiteStore(path, "aa", clock)
     order = record("aa")
     await store.reserve(order)
-    await store.mark_sent(order)
-    await store.complete(order, ANSWER)
+    await store.enter(order, State.SENT)
+    await store.enter(order, State.ANSWERED, ANSWER)
     clock.step_wall(1e9)
     await clock.advance(DAY - 10)
     await store.close()
@@ -158,8 +187,8 @@ async def test_the_guard_ends_while_no_proxy_runs(path: Path) -> None:
     store = SQLiteStore(path, "aa", clock)
     order = record("aa", None, lifetime=60.0)
     await store.reserve(order)
-    await store.mark_sent(order)
-    await store.mark_unknown(order)
+    await store.enter(order, State.SENT)
+    await store.enter(order, State.UNKNOWN)
     await store.close()
     clock.step_wall(61)
     store = SQLiteStore(path, "bb", clock)
@@ -174,6 +203,7 @@ _VICTIM = """
     from pathlib import Path
     from proxy.clock import SystemClock
     from proxy.orders.sqlite import SQLiteStore
+    from proxy.orders.states import State
     from tests.orders.made import ANSWER, record
 
     async def main():
@@ -182,10 +212,10 @@ _VICTIM = """
             order = record("dead", f"k{number}")
             await store.reserve(order)
             print(f"reserved {number}", flush=True)
-            await store.mark_sent(order)
+            await store.enter(order, State.SENT)
             print(f"sent {number}", flush=True)
             if number % 3 == 0:
-                await store.complete(order, ANSWER)
+                await store.enter(order, State.ANSWERED, ANSWER)
                 print(f"answered {number}", flush=True)
             elif number % 3 == 1:
                 await store.release(order)
@@ -238,11 +268,11 @@ async def test_a_living_process_is_not_taken_for_dead(path: Path) -> None:
     first = SQLiteStore(path, "aa", SystemClock())
     order = record("aa")
     await first.reserve(order)
-    await first.mark_sent(order)
+    await first.enter(order, State.SENT)
     second = SQLiteStore(path, "bb", SystemClock())
     await second.upkeep()
     assert await states(second) == {"k": State.SENT}
-    await first.complete(order, ANSWER)
+    await first.enter(order, State.ANSWERED, ANSWER)
     await first.close()
     assert await states(second) == {"k": State.ANSWERED}
     await second.close()
@@ -331,9 +361,9 @@ async def test_a_file_that_was_removed_takes_no_orders(store: SQLiteStore, path:
     wal, away = path.parent / "orders.db-wal", path.with_suffix(".away")
     move(path, away)
     with pytest.raises(StoreAway, match="removed or replaced"):
-        await store.mark_sent(order)
+        await store.enter(order, State.SENT)
     move(away, path)
-    await store.mark_sent(order)
+    await store.enter(order, State.SENT)
     move(wal, away)
     with pytest.raises(StoreAway, match="removed or replaced"):
         await store.reserve(record("aa", "l"))
@@ -348,10 +378,10 @@ async def test_a_file_that_is_locked(store: SQLiteStore, path: Path) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreAway, match="locked"):
-        await store.mark_sent(order)
+        await store.enter(order, State.SENT)
     other.execute("ROLLBACK")
     other.close()
-    await store.mark_sent(order)
+    await store.enter(order, State.SENT)
 
 
 async def test_a_file_that_is_full(path: Path) -> None:
@@ -368,8 +398,8 @@ async def test_a_file_that_is_full(path: Path) -> None:
     with pytest.raises(StoreAway, match="no room"):
         await fill()
     assert (await store.upkeep()).held == len(orders) > 50
-    await store.mark_sent(orders[-1])
-    await store.complete(orders[-1], replace(ANSWER, content=b"x" * 1000))
+    await store.enter(orders[-1], State.SENT)
+    await store.enter(orders[-1], State.ANSWERED, ANSWER._replace(content=b"x" * 1000))
     for order in orders[:40]:
         assert await store.release(order)
     assert await store.reserve(record("aa", "new")) is None
@@ -383,6 +413,7 @@ _SMALL_DISK = """
     from pathlib import Path
     from proxy.clock import SystemClock
     from proxy.orders.sqlite import SQLiteStore
+    from proxy.orders.states import State
     from proxy.orders.store import StoreAway
     from tests.orders.made import record
 
@@ -394,7 +425,7 @@ _SMALL_DISK = """
             order = record("dead", f"k{number}")
             try:
                 await store.reserve(order)
-                await store.mark_sent(order)
+                await store.enter(order, State.SENT)
             except StoreAway as error:
                 print(f"away {number} {error}")
                 return
@@ -437,7 +468,7 @@ async def test_a_disk_that_hangs(store: SQLiteStore, monkeypatch: pytest.MonkeyP
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
 
     hanging = asyncio.create_task(store._writer.do(hang))
-    marking = asyncio.create_task(store.mark_sent(order))
+    marking = asyncio.create_task(store.enter(order, State.SENT))
     await asyncio.sleep(0.2)
     gate.set()
     with pytest.raises(StoreAway, match="took longer"):
@@ -459,7 +490,9 @@ async def test_a_claim_that_is_lost_spoils_no_batch(store: SQLiteStore) -> None:
     """Of orders that share a transaction, one that fails by itself does not fail the others."""
     good, lost = record("aa", "good"), record("aa", "lost")
     await store.reserve(good)
-    results = await asyncio.gather(store.mark_sent(lost), store.mark_sent(good), return_exceptions=True)
+    results = await asyncio.gather(
+        store.enter(lost, State.SENT), store.enter(good, State.SENT), return_exceptions=True
+    )
     assert isinstance(results[0], ClaimLost)
     assert await states(store) == {"good": State.SENT}
 

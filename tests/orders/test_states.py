@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from proxy.orders.states import Again, State, after_death, again, ending, has_end, may_forget
@@ -44,14 +42,14 @@ def test_what_an_answer_means(status: int, code: str | None, expected: str) -> N
 def test_what_a_repetition_gets(state: State, expected: Again) -> None:
     """By the state of the first one; another order under the same key gets 422 in each state."""
     answer = ANSWER if state is State.ANSWERED else None
-    found = replace(FIRST, state=state, answer=answer)
+    found = FIRST._replace(state=state, answer=answer)
     assert again(found, FIRST.fingerprint) is expected
     assert again(found, b"other") is Again.REUSED
 
 
 def test_an_answer_too_large_is_not_replayed() -> None:
     """Its status is told instead."""
-    found = replace(FIRST, state=State.ANSWERED, answer=replace(ANSWER, content=None))
+    found = FIRST._replace(state=State.ANSWERED, answer=ANSWER._replace(content=None))
     assert again(found, FIRST.fingerprint) is Again.ANSWERED
 
 

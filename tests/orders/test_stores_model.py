@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 KEYS = st.sampled_from(["a", "b", "c"])
 REPLICAS = st.integers(0, 1)
-ANSWERS = st.sampled_from([ANSWER, replace(ANSWER, content=None), Answer(400, b"", b"\0\xff\r\n")])
+ANSWERS = st.sampled_from([ANSWER, ANSWER._replace(content=None), Answer(400, b"", b"\0\xff\r\n")])
 #: What each step does to the state of a record whose claim is right; what is not here is refused.
 STEPS = {
     (State.RESERVED, State.SENT),
@@ -112,7 +111,7 @@ class Orders(RuleBasedStateMachine):
                 self.run(change(store, claim))
                 if present.state is not state:
                     answer = self.answer if state is State.ANSWERED else None
-                    self.model[order_id] = replace(present, state=state, answer=answer)
+                    self.model[order_id] = present._replace(state=state, answer=answer)
             else:
                 with pytest.raises(ClaimLost):
                     self.run(change(store, claim))
@@ -120,18 +119,18 @@ class Orders(RuleBasedStateMachine):
     @rule(replica=REPLICAS)
     def mark_sent(self, replica: int) -> None:
         """Let the first bytes leave."""
-        self.step(replica, State.SENT, lambda store, claim: store.mark_sent(claim))
+        self.step(replica, State.SENT, lambda store, claim: store.enter(claim, State.SENT))
 
     @rule(replica=REPLICAS)
     def mark_unknown(self, replica: int) -> None:
         """No answer came."""
-        self.step(replica, State.UNKNOWN, lambda store, claim: store.mark_unknown(claim))
+        self.step(replica, State.UNKNOWN, lambda store, claim: store.enter(claim, State.UNKNOWN))
 
     @rule(replica=REPLICAS, answer=ANSWERS)
     def complete(self, replica: int, answer: Answer) -> None:
         """Take an answer."""
         self.answer = answer
-        self.step(replica, State.ANSWERED, lambda store, claim: store.complete(claim, answer))
+        self.step(replica, State.ANSWERED, lambda store, claim: store.enter(claim, State.ANSWERED, answer))
 
     @rule(replica=REPLICAS, key=KEYS)
     def release(self, replica: int, key: str) -> None:
@@ -168,7 +167,7 @@ class Orders(RuleBasedStateMachine):
                 if state is None:
                     del self.model[order_id]
                 else:
-                    self.model[order_id] = replace(present, state=state)
+                    self.model[order_id] = present._replace(state=state)
         claims.clear()
         self.stores[replica] = self.started()
 

@@ -80,6 +80,7 @@ MAY_IMPORT: Final = {
         "expiry",
         "faults",
         "network",
+        "orders",
         "settings",
         "starting",
         "threads",
@@ -138,7 +139,7 @@ PURE: Final = {
     "forward.policy": {"re", "urllib"},
     "forward.rewrite": {"http", "orjson"},
     "orders.key": {"hashlib", "re"},
-    "orders.states": {"dataclasses", "enum"},
+    "orders.states": {"enum"},
     "orders.showing": {"datetime"},
     "clients.login": set[str](),
     "clients.register": {"hashlib"},
@@ -306,6 +307,7 @@ def test_chance_comes_in_from_outside() -> None:
     assert found == {
         "app": {"Proxy.run", "_keeper"},  # also what client keys are hashed with
         "cli": {"_forget_order", "_list_orders"},  # what a command is called among those that use a store
+        "orders.checking": {"look"},  # the same
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
     }

@@ -10,6 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from bench.hotpath import Rig
+from proxy.clock import SystemClock
+from proxy.orders.desk import Desk
+from proxy.orders.keeper import Keeper
+from proxy.orders.memory import MemoryStore
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -20,11 +24,19 @@ REQUESTS = 50
 BUDGET = 132
 
 
-async def calls_for_one(clients: int) -> float:
-    """Count the calls and resumptions for one order, on average. clients: so many are named."""
-    rig = Rig(clients)
-    for _ in range(REQUESTS):  # whatever happens once has happened
-        await rig.request()
+#: What an order costs besides that is remembered in memory: content, key, record, answer.
+REMEMBERED = 40
+
+
+async def calls_for_one(clients: int, desk: Desk | None = None, *, key: bool = False) -> float:
+    """Count the calls and resumptions for one order, on average.
+
+    clients: so many are named. desk: remembers orders. key: each has an Idempotency-Key.
+    """
+    rig = Rig(clients, desk)
+    fields = [b"Idempotency-Key: k-%d" % number if key else b"" for number in range(2 * REQUESTS)]
+    for field in fields[:REQUESTS]:  # whatever happens once has happened
+        await rig.request(field)
     calls = 0
 
     def count(frame: FrameType, event: str, _: object) -> None:
@@ -33,8 +45,8 @@ async def calls_for_one(clients: int) -> float:
 
     sys.setprofile(count)
     try:
-        for _ in range(REQUESTS):
-            await rig.request()
+        for field in fields[REQUESTS:]:
+            await rig.request(field)
     finally:
         sys.setprofile(None)
     await rig.close()
@@ -54,3 +66,14 @@ async def test_fifty_clients_take_no_more_work_than_one() -> None:
     one, fifty = await calls_for_one(clients=1), await calls_for_one(clients=50)
     assert abs(one - fifty) < 1  # a timer of the event loop may fire in between
     assert one <= BUDGET
+
+
+async def test_orders_without_a_key_cost_nothing_more() -> None:
+    """With a store, a call without the field takes one call more; an order with it stays in its budget."""
+    clock = SystemClock()
+    keeper = Keeper(MemoryStore("aa", clock.now), clock, lambda _: None)
+    desk = Desk(keeper, remember_seconds=3600, guard_seconds=0)
+    without, off = await calls_for_one(0), await calls_for_one(0, desk)
+    assert off - without <= 1.5  # `concerns`; and a timer of the event loop may fire in between
+    assert await calls_for_one(0, desk, key=True) - without <= REMEMBERED
+    assert len(await keeper.store.listing(unknown=False)) == 2 * REQUESTS

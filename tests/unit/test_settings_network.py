@@ -256,6 +256,11 @@ def test_a_store_is_taken(store: str, kind: str) -> None:
         ({"store": "http://a"}, 'store: must be the word "memory", the path of a file, or a URL with redis'),
         ({"store": "redis://a/x"}, "store: must be host, port and the number of a database"),
         ({"store": "redis://"}, "store: must hold a valid host name or address"),
+        ({"store": "redis://a/0?ssl_ca_certs=/ca.pem"}, "store: ?ssl_ca_certs= needs rediss:// and a file"),
+        ({"store": "rediss://a/0?ssl_ca_certs="}, "store: ?ssl_ca_certs= needs rediss:// and a file"),
+        ({"store": "rediss://a/0?ssl_ca_certs=/ca.pem&a=b"}, "store: ?ssl_ca_certs= needs rediss://"),
+        ({"store": "rediss://a/0?ssl_ca_certs=/no/ca.pem"}, "store: names a file that does not exist"),
+        ({"store": "rediss://a/0?ssl_cert_reqs=none"}, "store: must be host, port and the number"),
         ({"store": "dir/"}, "store: must be the path of a file"),
         ({"guard_seconds": 1}, "guard_seconds: needs orders.store"),
         (
