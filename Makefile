@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' proxy/__init__.py)
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test test-repo coverage fuzz soak bench check format generate lock audit sbom dist site image image-test clean
+.PHONY: help setup demo run test test-repo test-variants coverage fuzz soak bench check format generate lock audit sbom dist site image image-test clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -49,6 +49,11 @@ test: $(VENV)/.dev ## the tests of the proxy
 
 test-repo: $(VENV)/.dev $(VENV)/.docs ## the tests of packages, manifests, pages and benchmark
 	$(PYTEST) $(REPOSITORY_TESTS) $(PYTEST_ARGS)
+
+test-variants: $(VENV)/.dev ## the tests of the gateway on TLS, on asyncio's transports, on uvloop
+	$(PYTEST) tests/gateway --listener tls --loop uvloop $(PYTEST_ARGS)
+	$(PYTEST) tests/gateway --transport asyncio $(PYTEST_ARGS)
+	$(PYTEST) tests/gateway --listener tls --transport asyncio --loop uvloop $(PYTEST_ARGS)
 
 coverage: $(VENV)/.dev ## the tests of the proxy, and what of it they cover
 	$(PYTEST) $(REPOSITORY_TESTS:%=--ignore=%) --cov --cov-report=term --cov-fail-under=98 $(PYTEST_ARGS)

@@ -337,9 +337,7 @@ class Proxy:
         admin_port = await opening.open_admin(runner, admin, self._handed)
         context = None if self._tls is None else self._tls.context
         where = await opening.open_listener(listener, listen, self._handed, context)
-        event_loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
-        foundations = {"event_loop": event_loop, **transport.foundations()}
-        starting.tell(listen, self._configuration.file, foundations)
+        starting.tell(listen, self._configuration.file, transport.foundations())
         starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)

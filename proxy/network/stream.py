@@ -146,8 +146,9 @@ class Stream(asyncio.Protocol):
         self.high_water = high_water
         self._reading_paused = False
         self._socket: socket.socket | None = None
-        # Whether bytes have come since the connection last proved to be whole, by a write that did not fail.
-        self._unproven = False
+        # Whether bytes have come, those of a TLS handshake too, since the connection last proved to be
+        # whole by a write that did not fail.
+        self._unproven = True
         self.clogged = False
         self._poll: select.poll | None = None
         self._readable = Wait(loop)
@@ -227,7 +228,8 @@ class Stream(asyncio.Protocol):
         """Wait for more input than there is. Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds.
 
         libuv (`uv__poll_io`) polls no more once a reset has come, and uvloop then has the transport read once. If there were bytes before
-        the reset, it is them that are read, and the reset is never heard of; so it is asked for here.
+        the reset, it is them that are read, and the reset is never heard of; so it is asked for here. With aiofastnet, half a TLS record
+        before a reset stays unheard of until the deadline: it brings no bytes here.
         """
         if self.lost or self.ended or self.fault is not None:
             raise self._end()

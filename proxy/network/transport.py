@@ -1,13 +1,16 @@
-"""The transports: the only module that knows aiofastnet. The product runs without it, on the event loop's own transports.
+"""The transports: the only module that knows aiofastnet.
 
-aiofastnet is young and follows private structures of CPython, so a point release of either may break it: where it cannot be
-imported, or where `use` says so, asyncio's interfaces do the same.
+The product runs without aiofastnet, on the event loop's own transports. It is young and follows private structures
+of CPython, so a point release of either may break it: where it cannot be imported, or where `use`
+says so, asyncio's interfaces do the same. tests/gateway holds every law on both.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 try:
@@ -50,9 +53,12 @@ def in_use() -> Name:
 
 
 def foundations() -> dict[str, str]:
-    """Name what connections are made of here: `transports` and `openssl`, with their versions."""
-    version = f"aiofastnet {aiofastnet.__version__}" if _Choice.fast else "asyncio"
-    return {"transports": version, "openssl": ssl.OPENSSL_VERSION}
+    """Name what connections are made of here: `event_loop`, `transports` and `openssl`, with their versions."""
+    return {
+        "event_loop": "asyncio" if sys.platform == "win32" else f"uvloop {version('uvloop')}",
+        "transports": f"aiofastnet {aiofastnet.__version__}" if _Choice.fast else "asyncio",
+        "openssl": ssl.OPENSSL_VERSION,
+    }
 
 
 async def connect(

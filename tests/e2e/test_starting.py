@@ -7,8 +7,10 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 from asyncio.subprocess import PIPE
+from importlib.metadata import version
 
 import aiohttp
 import pytest
@@ -17,12 +19,17 @@ import proxy
 from tests.e2e.process import ACCOUNTS, DEADLINE, Api, Starter, clean_environment, configuration
 
 
-async def test_the_first_line_says_what_runs(start: Starter, api: Api) -> None:
-    """Version and configuration file stand in the first event, before anything else can go wrong."""
-    running = await start.ready(configuration(api.url))
+@pytest.mark.parametrize("transports", ["fast", "asyncio"])
+async def test_the_first_line_says_what_runs(start: Starter, api: Api, transports: str) -> None:
+    """Version, configuration file, event loop, transports and OpenSSL stand in the first event."""
+    running = await start.ready(configuration(api.url, upstream={"transport": transports}))
     first = running.events()[0]
     assert (first["event"], first["level"], first["version"]) == ("proxy.started", "info", proxy.__version__)
     assert first["configuration"] == str(start.directory / "config-0.yaml")
+    fast = f"aiofastnet {version('aiofastnet')}"
+    assert first["transports"] == (fast if transports == "fast" else "asyncio")
+    assert first["event_loop"] == f"uvloop {version('uvloop')}"
+    assert first["openssl"] == ssl.OPENSSL_VERSION
     assert running.events("listener.open_to_network") == []
 
 

@@ -23,7 +23,7 @@ if sys.platform == "win32":
 import uvloop
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from tests.gateway.client import Answer, Client
     from tests.gateway.conftest import Certificates, Gateway
@@ -32,10 +32,20 @@ if TYPE_CHECKING:
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 
 
-def on_uvloop(main: Coroutine[Any, Any, None]) -> None:
-    """Run it on the loop that the product uses."""
+def on_uvloop(
+    certificates: Certificates, variant: Variant, main: Callable[[Lab], Coroutine[Any, Any, None]]
+) -> None:
+    """Run it on the loop that the product uses; close what it built, however it ends."""
+
+    async def run() -> None:
+        lab = Lab(certificates, variant)
+        try:
+            await main(lab)
+        finally:
+            await lab.close()
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main)
+        runner.run(run())
 
 
 def send_and_reset(raw: socket.socket, data: bytes) -> None:
@@ -77,6 +87,7 @@ async def called(gateway: Gateway, server: socket.socket, raw: bytes, data: byte
 @pytest.mark.parametrize(
     "raw",
     [
+        b"",  # on TLS: right behind its part of the handshake
         b"G",
         request()[:-2],
         order()[:-5],
@@ -90,17 +101,15 @@ def test_a_client_that_resets_right_behind_its_bytes_is_gone(
 ) -> None:
     """Its connection is not kept until some deadline."""
 
-    async def main() -> None:
-        lab = Lab(certificates, variant)
+    async def main(lab: Lab) -> None:
         gateway = await lab.gateway()
         gateway.cut_short = None
         client = await gateway.connect()
         client.send_and_reset(raw)
         await asyncio.sleep(0.02)
         await until(lambda: not gateway.listener.connections, 5)
-        await lab.close()
 
-    on_uvloop(main())
+    on_uvloop(certificates, variant, main)
 
 
 @pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
@@ -110,15 +119,13 @@ def test_an_upstream_that_resets_right_behind_half_a_head(
 ) -> None:
     """The client gets 502 at once, not 504 much later."""
 
-    async def main() -> None:
-        lab = Lab(certificates, variant)
+    async def main(lab: Lab) -> None:
         with listening() as server:
             gateway = await lab.gateway(url=f"http://127.0.0.1:{server.getsockname()[1]}")
             _, answer = await called(gateway, server, raw, data)
         assert (answer.status, answer.proxy_error) == (502, "connection_terminated")
-        await lab.close()
 
-    on_uvloop(main())
+    on_uvloop(certificates, variant, main)
 
 
 @pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
@@ -136,30 +143,26 @@ def test_an_upstream_that_resets_right_behind_half_a_body(
 ) -> None:
     """The client gets what there is, and sees it break at once."""
 
-    async def main() -> None:
-        lab = Lab(certificates, variant)
+    async def main(lab: Lab) -> None:
         with listening() as server:
             gateway = await lab.gateway(url=f"http://127.0.0.1:{server.getsockname()[1]}")
             client, answer = await called(gateway, server, raw, data)
         assert (answer.status, bytes(answer.content), answer.whole) == (200, b"abc", False)
         assert client.ended == "rst"
         assert gateway.record.error == "connection_terminated"
-        await lab.close()
 
-    on_uvloop(main())
+    on_uvloop(certificates, variant, main)
 
 
 def test_a_whole_answer_right_before_a_reset_is_whole(certificates: Certificates, variant: Variant) -> None:
     """A server that answers without reading all of the request resets behind its answer; the answer counts."""
 
-    async def main() -> None:
-        lab = Lab(certificates, variant)
+    async def main(lab: Lab) -> None:
         content = b"x" * 100_000
         with listening() as server:
             gateway = await lab.gateway(url=f"http://127.0.0.1:{server.getsockname()[1]}")
             data = b"HTTP/1.1 413 X\r\nContent-Length: %d\r\n\r\n" % len(content) + content
             _, answer = await called(gateway, server, order(), data)
         assert (answer.status, bytes(answer.content), answer.whole) == (413, content, True)
-        await lab.close()
 
-    on_uvloop(main())
+    on_uvloop(certificates, variant, main)

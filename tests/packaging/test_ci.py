@@ -89,7 +89,7 @@ def test_it_runs_what_people_run(tmp_path: Path) -> None:
     """It runs the checks, the tests and the image, ends well when they do, and prints the tests' summaries last."""
     run = ci(tmp_path, TESTS, *TOOLS)
     assert run.status == 0
-    assert run.calls == ["make check coverage", "make image-test"]
+    assert run.calls == ["make check coverage test-variants", "make image-test"]
     assert run.lines[-2:] == SUMMARIES
 
 
@@ -127,9 +127,14 @@ def test_it_can_be_started() -> None:
 
 def would_run(target: str) -> str:
     """Return the command line of pytest that a target ends with."""
+    return would_run_all(target)[-1]
+
+
+def would_run_all(target: str) -> list[str]:
+    """Return the command lines of pytest that a target runs."""
     command = ["make", "--dry-run", "--always-make", f"VENV={sys.prefix}", target]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30)
-    return [line for line in printed.stdout.splitlines() if " -m pytest " in line][-1]
+    return [line for line in printed.stdout.splitlines() if " -m pytest " in line]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="the commands are make's")
@@ -143,6 +148,18 @@ def test_each_directory_of_tests_is_run_once() -> None:
         command = would_run(target)
         assert set(re.findall(r" --ignore=(tests/\w+)", command)) == repository
         assert not re.search(r" tests\b", command)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="the commands are make's")
+def test_the_variants_differ_from_each_other_and_from_the_tests() -> None:
+    """`make test-variants` runs all of tests/gateway on TLS, on asyncio's transports and on uvloop, and `make test` on none."""
+    runs = would_run_all("test-variants")
+    assert all(" tests/gateway " in run for run in runs)
+    options = [dict(re.findall(r" --(listener|transport|loop) (\w+)", run)) for run in runs]
+    assert {"listener": "tls", "loop": "uvloop"} in options
+    assert {"transport": "asyncio"} in options
+    assert {"listener": "tls", "transport": "asyncio", "loop": "uvloop"} in options
+    assert not re.search(r" --(listener|transport|loop) ", would_run("coverage"))
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="the commands are make's")

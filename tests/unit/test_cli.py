@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import proxy
 from proxy.cli import command_line, main
-from proxy.network import transport
 from proxy.settings.catalogue import SETTINGS
 
 COMMANDS = ("serve", "check", "healthcheck", "status", "sandbox", "sandbox-control", "demo")
@@ -54,11 +57,24 @@ def test_each_command_has_its_options(
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--version` ends with 0 and names command and version, and below it what connections are made of."""
+    """`--version` ends with 0 and names command and version, and below it event loop, transports and OpenSSL."""
     assert usage_error("--version") == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"telenor-proxy {proxy.__version__}"
-    assert second == ", ".join(transport.foundations().values())
+    loop = "asyncio" if sys.platform == "win32" else f"uvloop {version('uvloop')}"
+    assert second == f"{loop}, aiofastnet {version('aiofastnet')}, {ssl.OPENSSL_VERSION}"
+
+
+def test_it_runs_where_aiofastnet_cannot_be_imported() -> None:
+    """Asyncio's transports take its place, whatever is asked for, and the version says so."""
+    script = (
+        "import sys; sys.modules['aiofastnet'] = None; from proxy.network import transport; transport.use('fast');"
+        "from proxy.cli import main; main(['--version'])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=30
+    )
+    assert ran.stdout.splitlines()[1].split(", ")[1:] == ["asyncio", ssl.OPENSSL_VERSION]
 
 
 @pytest.mark.parametrize(

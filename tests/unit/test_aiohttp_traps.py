@@ -1,0 +1,232 @@
+"""What aiohttp does that a gateway with a credential must not, as the locked version does it: why the listener has a grammar of its own.
+
+docs/architecture.md gives each of these as a reason (The listener). A test here fails on the day on which aiohttp does better. Then
+delete the test, take its words out of docs/architecture.md, and weigh, once few are left, whether the reasons still carry the decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+SECRET: Final = b"credential-of-the-client"
+PATIENCE: Final = 10.0  # seconds; only a test that fails waits for their end
+#: For what does not happen: as long as a server on loopback would need many times over.
+MOMENT: Final = 0.1  # seconds
+
+
+class Server:
+    """A low-level server of aiohttp, and what its handler saw: `(path, fields, content)` for each request."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, str], bytes]] = []
+        self.begun = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.port = 0
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Note the request, and answer when that is allowed."""
+        self.begun.set()
+        content = await request.read()
+        self.seen.append((request.path, dict(request.headers), content))
+        await self.may_answer.wait()
+        return web.Response(text="answered")
+
+    @contextlib.asynccontextmanager
+    async def connection(
+        self, handle: Handler | None = None
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """Serve, and give one connection to it."""
+        served = web.Server(handle or self.handle)
+        listening = await asyncio.get_running_loop().create_server(served, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        try:
+            async with asyncio.timeout(PATIENCE):
+                yield reader, writer
+        finally:
+            writer.close()
+            listening.close()
+            await served.shutdown(0)
+
+
+async def answer_to(raw: bytes) -> bytes:
+    """Return what a connection's one request gets, up to the end of the connection."""
+    async with Server().connection() as (reader, writer):
+        writer.write(raw)
+        return await reader.read()
+
+
+# From inside a handler
+
+
+async def test_a_client_that_half_closes_loses_its_answer() -> None:
+    """The request was read and acted on, and its answer goes nowhere."""
+    server = Server()
+    server.may_answer.clear()
+    async with server.connection() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.write_eof()
+        await server.begun.wait()
+        await asyncio.sleep(MOMENT)
+        server.may_answer.set()
+        assert await reader.read() == b""
+
+
+async def test_expect_is_not_answered() -> None:
+    """A client that waits for 100 before it sends its content waits in vain."""
+    server = Server()
+    async with server.connection() as (reader, writer):
+        fields = b"Host: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n"
+        writer.write(b"POST / HTTP/1.1\r\n" + fields + b"\r\n")
+        await server.begun.wait()
+        await asyncio.sleep(MOMENT)
+        writer.write(b"ok")
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b" 100 " not in answer
+
+
+def test_content_has_no_deadline() -> None:
+    """The server has deadlines for an idle connection and for the end of one, and no other; the third only rounds them."""
+    settings = inspect.signature(web.RequestHandler).parameters
+    known = {"keepalive_timeout", "lingering_time", "timeout_ceil_threshold"}
+    assert {name for name in settings if "time" in name} == known
+
+
+async def test_a_head_that_is_too_large_gets_400() -> None:
+    """RFC 9110 has 414 for the target, RFC 6585 has 431 for the fields."""
+    large = b"a" * 100_000
+    for raw in (
+        b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % large,
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % large,
+    ):
+        assert (await answer_to(raw)).startswith(b"HTTP/1.0 400 ")
+
+
+async def test_a_parse_error_quotes_what_was_sent() -> None:
+    """A client's credential comes back in the answer."""
+    answer = await answer_to(b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer %b\r\n\r\n" % SECRET)
+    assert SECRET in answer
+
+
+async def test_what_is_pipelined_behind_an_upgrade_is_lost() -> None:
+    """Java's client asks for h2c with its first request; the second one, in the same segment, is never seen."""
+    server = Server()
+    upgrade = b"GET /first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with server.connection() as (reader, writer):
+        writer.write(upgrade + b"GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        await reader.readuntil(b"answered")
+        await asyncio.sleep(MOMENT)
+    assert [path for path, _, _ in server.seen] == ["/first"]
+
+
+async def test_an_exception_behind_the_head_ends_the_answer_cleanly() -> None:
+    """Half an answer whose handler gave up looks whole: the last chunk is sent."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        await response.write(b"half")
+        with contextlib.suppress(OSError):
+            raise ConnectionResetError  # as the API's connection does
+        return response
+
+    async with Server().connection(handle) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"\r\n\r\n4\r\nhalf\r\n0\r\n\r\n")
+
+
+# From inside the C parser
+
+CHUNKED: Final = b"POST /first HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: %b\r\n\r\n"
+SECOND: Final = b"GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+async def test_the_last_trailer_becomes_a_field_of_the_next_request() -> None:
+    """What stands behind one request's content decides about another one."""
+    server = Server()
+    async with server.connection() as (reader, writer):
+        writer.write(CHUNKED % b"chunked" + b"2\r\nok\r\n0\r\nX-Trailer: 1\r\n\r\n" + SECOND)
+        await reader.read()
+    assert [fields.get("X-Trailer") for _, fields, _ in server.seen] == [None, "1"]
+
+
+async def test_chunk_extensions_are_unlimited() -> None:
+    """A megabyte of them is read and dropped, beside one byte of content."""
+    server = Server()
+    async with server.connection() as (reader, writer):
+        writer.write(CHUNKED % b"chunked" + b"1;" + b"a" * (1 << 20) + b"\r\nx\r\n0\r\n\r\n" + SECOND)
+        await reader.read()
+    assert [content for _, _, content in server.seen] == [b"x", b""]
+
+
+async def test_an_unknown_transfer_coding_is_dropped_silently() -> None:
+    """The content is taken as if it had not been coded (RFC 9112 section 6.1: 501)."""
+    server = Server()
+    async with server.connection() as (reader, writer):
+        writer.write(CHUNKED % b"cow, chunked" + b"2\r\nok\r\n0\r\n\r\n" + SECOND)
+        await reader.read()
+    assert [content for _, _, content in server.seen] == [b"ok", b""]
+
+
+# On the way to the API
+
+
+@contextlib.asynccontextmanager
+async def api(*answers: bytes) -> AsyncIterator[str]:
+    """Answer the first request of each connection with all of these, one after the other; give the URL."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            for answer in answers:
+                writer.write(answer)
+                await asyncio.sleep(MOMENT)
+            await reader.read()
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.create_task(serve(reader, writer)))
+
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def texts(url: str, *, calls: int = 1, pause: float = 0.0) -> list[Any]:
+    """Return what so many calls get, one after the other on one connection."""
+    found = []
+    async with aiohttp.ClientSession() as session:
+        for _ in range(calls):
+            async with asyncio.timeout(PATIENCE), session.get(url) as answer:
+                found.append(await answer.text())
+            await asyncio.sleep(pause)
+    return found
+
+
+async def test_late_bytes_are_the_answer_to_the_next_call() -> None:
+    """What the API sends on an idle connection is given to whoever calls next: another client."""
+    one = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+    async with api(one + b"one", one + b"two") as url:
+        assert await texts(url, calls=2, pause=2 * MOMENT) == ["one", "two"]
+
+
+async def test_an_answer_is_read_laxly() -> None:
+    """Lines that end with LF alone, and a folded field, are taken from the API."""
+    async with api(b"HTTP/1.1 200 OK\nX: 1\n 2\nContent-Length: 2\n\nok") as url:
+        assert await texts(url) == ["ok"]
