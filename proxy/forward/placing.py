@@ -19,7 +19,7 @@ from proxy.orders.desk import Replay
 from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from proxy.forward.attempt import Bounds
     from proxy.forward.exchange import Exchange
@@ -33,7 +33,7 @@ async def place(
     exchange: Exchange,
     desk: Desk,
     bounds: Bounds,
-    forward: Callable[[Exchange], Awaitable[None]],
+    forward: Callable[[Exchange], Coroutine[object, object, None]],
 ) -> None:
     """Place one order, or answer its repetition. Raises what `forward` raises, and `Refused`."""
     request = exchange.request
