@@ -74,7 +74,7 @@ class Bounds(NamedTuple):
 
 
 class Attempt:
-    """Use it in this order: `send`, perhaps `peek`, perhaps `relay`, `stop` if it `is_uploading`; then `is_whole` and `is_reusable` are right.
+    """Use it in this order: `send`, `receive`, perhaps `peek`, perhaps `relay`, `stop` if it `is_uploading`; then `is_whole` and `is_reusable` are right.
 
     is_reusable: the API lets the connection serve another call. seen: the first bytes of an error's content, which may name a code.
     """
@@ -100,11 +100,10 @@ class Attempt:
         """Whether the whole request went out and the whole answer came in."""
         return self._answer is not None and self._answer.done and self._is_sent
 
-    async def send(self, host: bytes, credential: bytes) -> grammar.ResponseHead | None:
-        """Send the request and return the head of the final answer; None if the connection ended before a byte of one.
+    def send(self, host: bytes, credential: bytes) -> None:
+        """Send the request: what is there of it at once, the rest by a task beside `receive`.
 
-        Raises what a client can do wrong in its body (`Refused`, `ClientDisconnected`), `Failed`, `Gone`, `TimeoutError`,
-        `grammar.Malformed`.
+        Raises what a client can do wrong in its body (`Refused`, `ClientDisconnected`).
         """
         exchange = self._exchange
         if exchange.client.lost:  # while something was waited for: nothing has begun, and nothing does
@@ -135,9 +134,12 @@ class Attempt:
             self._heads = heads = asyncio.Event()
             rest = self._send_rest(heads) if exchange.held is None else self._send_held(heads, pieces)
             self._upload = asyncio.get_running_loop().create_task(rest)
-        return await self._receive()
 
-    async def _receive(self) -> grammar.ResponseHead | None:
+    async def receive(self) -> grammar.ResponseHead | None:
+        """Return the head of the final answer; None if the connection ended before a byte of one.
+
+        Raises as `send`, and `Failed`, `Gone`, `TimeoutError`, `grammar.Malformed`.
+        """
         exchange, connection = self._exchange, self.connection
         try:
             head = await read_response_head(connection, self._patience)

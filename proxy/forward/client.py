@@ -37,7 +37,7 @@ from proxy.network.stream import Gone, Stream
 from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from proxy.clients.login import LoginAnswer
     from proxy.errors import Outcome
@@ -65,7 +65,7 @@ log = structlog.get_logger("proxy.forward")
 class Forwards(Protocol):
     """Forwards calls and answers them; see `Forwarder`."""
 
-    async def forward(self, exchange: Exchange) -> None:
+    def forward(self, exchange: Exchange) -> Coroutine[object, object, None]:
         """Forward and answer one call."""
         ...
 
@@ -184,7 +184,7 @@ class Service:
     async def _serve(self, client: ClientConnection) -> None:
         """Serve a client to its end."""
         try:
-            while await self._next_begins(client):
+            while _begins(client.buffer) or await self._next_begins(client):
                 if not await self._answer(client) or client.lost:
                     break
                 if client.clogged:
@@ -226,7 +226,7 @@ class Service:
         exchange.client_address = client.address
         noted = True
         try:
-            data = await self._read_head(client)
+            data = self._head(client) or await self._read_head(client)
             if data is None:
                 noted = False
                 client.close()
@@ -259,13 +259,17 @@ class Service:
             client.exchange = None
             if noted:
                 self._note(exchange)
-        return await self._finish(client, exchange)
+        return _goes_on(client, exchange) or await self._finish(client, exchange)
+
+    def _head(self, client: ClientConnection) -> bytes:
+        """Return the request's head if all of it is there, else b"". Raises `Refused`."""
+        return client.take(policy.measure_head(client.buffer, 0, self._rules))
 
     async def _read_head(self, client: ClientConnection) -> bytes | None:
-        """Return the request's head; None if the client has gone. Raises `Refused`."""
+        """Wait for the end of the request's head; return the head, None if the client has gone. Raises `Refused`."""
         deadline = self._loop.time() + self._head_timeout
-        buffer, scanned = client.buffer, 0
-        while not (size := policy.measure_head(buffer, scanned, self._rules)):
+        buffer, size = client.buffer, 0
+        while not size:
             scanned = len(buffer)
             try:
                 await client.more(max(0.0, deadline - self._loop.time()))
@@ -281,6 +285,7 @@ class Service:
                     ProblemKind.MALFORMED,
                     "The request head ended before it was whole. Check why the client closed its side so early.",
                 ) from None
+            size = policy.measure_head(buffer, scanned, self._rules)
         return client.take(size)
 
     def _judge(self, client: ClientConnection, exchange: Exchange, data: bytes) -> None:
@@ -361,11 +366,9 @@ class Service:
         exchange.client.write(rewrite.problem(problem, exchange.request_id))
 
     async def _finish(self, client: ClientConnection, exchange: Exchange) -> bool:
-        """Say whether the connection goes on; after a last answer, close it, or linger if the client may be sending."""
+        """Close a connection after its last answer, or linger if the client may be sending. Return false: it does not go on."""
         if client.lost or client.transport.is_closing():
             return False
-        if exchange.keep_alive and exchange.body.done:
-            return True
         body = getattr(exchange, "body", None)
         if body is not None and body.done and not exchange.request.keep_alive and client.is_quiet():
             client.close()
@@ -420,6 +423,11 @@ class Service:
                     detail="The proxy made a mistake while it noted what became of a request, which was served all the same: it may be missing "
                     "in this log, in the metrics or on the status page. Report it to the project, with this line.",
                 )
+
+
+def _goes_on(client: ClientConnection, exchange: Exchange) -> bool:
+    """Whether the connection serves another request."""
+    return exchange.keep_alive and exchange.body.done and not (client.lost or client.transport.is_closing())
 
 
 def _is_cancelled() -> bool:

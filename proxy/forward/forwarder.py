@@ -24,12 +24,12 @@ from proxy.orders.states import Answer
 from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from proxy.clients.rates import Rates
     from proxy.forward.exchange import Exchange
     from proxy.forward.pool import Pool, UpstreamConnection
-    from proxy.orders.desk import Desk
+    from proxy.orders.desk import Desk, Order
     from proxy.settings import Settings
 
 _ERRORS: Final = 400
@@ -109,16 +109,15 @@ class Forwarder(Generic[T]):
         self._bounds = Bounds.of(settings)
         self._credential: tuple[T | None, bytes] = (None, b"")
 
-    async def forward(self, exchange: Exchange) -> None:
-        """Forward and answer one call; an order that is remembered is placed by placing.py's rules.
+    def forward(self, exchange: Exchange) -> Coroutine[object, object, None]:
+        """Return the coroutine that forwards and answers one call; an order that is remembered is placed by placing.py's rules.
 
-        Raises as `_forward`.
+        It raises as `_forward`.
         """
         desk, request = self._desk, exchange.request
         if desk is None or not desk.concerns(request.method, request.order_keys):
-            await self._forward(exchange)
-        else:
-            await placing.place(exchange, desk, self._bounds, self._forward)
+            return self._forward(exchange)
+        return placing.place(exchange, desk, self._bounds, self._forward)
 
     async def _forward(self, exchange: Exchange) -> None:
         """Forward and answer one call.
@@ -133,7 +132,8 @@ class Forwarder(Generic[T]):
             attempt = Attempt(exchange, connection, self._bounds)
             head = None
             try:
-                head = await attempt.send(self._host, self._credential_line(token))
+                attempt.send(self._host, self._credential_line(token))
+                head = await attempt.receive()
                 if head is None:
                     resent = self._may_resend(exchange, resent=resent)
                     continue
@@ -146,7 +146,9 @@ class Forwarder(Generic[T]):
                     # A 401 is the gateway's: nothing has come of the first sending. The wait for another token keeps no connection.
                     exchange.committed, token = False, None
                     continue
-                await self._give_answer(exchange, head, attempt)
+                if exchange.order is not None:
+                    await self._record_answer(exchange.order, head, attempt)
+                await attempt.relay(head)
             except (grammar.Malformed, Gone, TimeoutError) as fault:
                 raise self._explained(fault, exchange) from None
             else:
@@ -262,13 +264,11 @@ class Forwarder(Generic[T]):
         if head.status == _TOO_MANY_REQUESTS and self._on_throttled is not None:
             self._on_throttled(exchange.code)
 
-    async def _give_answer(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> None:
-        """Give the client the API's answer; that to an order is recorded before, with its content unless that is too large."""
-        if exchange.order is not None:
-            content = await attempt.peek()
-            code = self._error_code(content, _coding(head)) if head.status >= _ERRORS else None
-            await exchange.order.answered(Answer(head.status, rewrite.passing(head), content), code)
-        await attempt.relay(head)
+    async def _record_answer(self, order: Order, head: grammar.ResponseHead, attempt: Attempt) -> None:
+        """Record the answer to an order before its client gets it, with its content unless that is too large."""
+        content = await attempt.peek()
+        code = self._error_code(content, _coding(head)) if head.status >= _ERRORS else None
+        await order.answered(Answer(head.status, rewrite.passing(head), content), code)
 
     async def _is_curable(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> bool:
         """Whether a 401 means that a new token would help."""

@@ -21,7 +21,7 @@ from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     import hashlib
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from proxy.forward.attempt import Bounds
     from proxy.forward.exchange import Exchange
@@ -39,7 +39,7 @@ async def place(
     exchange: Exchange,
     desk: Desk,
     bounds: Bounds,
-    forward: Callable[[Exchange], Awaitable[None]],
+    forward: Callable[[Exchange], Coroutine[object, object, None]],
 ) -> None:
     """Place one order, or answer its repetition. Raises what `forward` raises, and `Refused`."""
     request, client = exchange.request, exchange.client_name or ""
