@@ -68,7 +68,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
 
 def _share(headline: dict[str, Any]) -> str:
     if not headline["calls"]:
-        return ""
+        return f" {headline['failed']} calls were turned away." if headline["failed"] else ""
     return f" {headline['failed']} of the last {headline['calls']} calls failed."
 
 

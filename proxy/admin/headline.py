@@ -101,6 +101,7 @@ CAUSES: Final = (
     *(f"{what}.{extent}" for what in ("answers", "fails") for extent in ("all", "some", "last")),
     "answers.content",
     "fails.refused",
+    "fails.kept_out",
 )
 
 #: How the sentence begins; then comes the answer, or why.
@@ -115,6 +116,7 @@ _FAILS: Final[dict[Extent, str]] = {
     "some": "Some of the calls fail:",
     "last": "The last call failed:",
     "refused": "The proxy itself turns every call away:",
+    "kept_out": "The proxy itself turns calls of an application away",
 }
 
 _SEE_APP: Final = "See that the app has the Mobile Subscription Order API (developer portal)"
@@ -188,6 +190,18 @@ _STEPS: Final = {
     "full": "Count the applications' connections; raise limits.max_connections.",
     "report": "Report it to the project, with the log's event request.crashed.",
     "refused": "The log's event request.completed says which client it is; correct its configuration.",
+    "client-key": (
+        "Give the application its key (listen.clients or listen.client_key); the log's lines with error "
+        "client-key have its client_address."
+    ),
+    "client-not-allowed": (
+        "Extend the client's rights in listen.clients, or correct the application; the log's lines with error "
+        "client-not-allowed have the client, method and path."
+    ),
+    "path-not-allowed": (
+        "Add the prefix to upstream.allowed_paths, or correct the application; the log's lines with error "
+        "path-not-allowed have the path and the client_address."
+    ),
     "company_proxy": "Check upstream.proxy_url, and ask the network's administrators.",
     "company_proxy_ca": "Put the authority of the company's proxy into upstream.ca_file.",
     "company_proxy_login": "Check upstream.proxy_username and upstream.proxy_password, and ask the proxy's administrators.",
@@ -306,7 +320,8 @@ def _calls(finding: CallFinding) -> Headline:
     else:
         cause = f"fails.{extent}"
         why, todo, clause, step = _about_error(fault.error)
-        what = f"{_FAILS[extent]} {clause}."
+        told = f" ({fault.status}):" if extent == "kept_out" else ""
+        what = f"{_FAILS[extent]}{told} {clause}."
     return Headline(
         finding.state,
         cause,
@@ -346,6 +361,6 @@ def _about_error(error: str) -> tuple[str, str, str, str]:
     if error in _BY_ERROR:
         clause, step = _BY_ERROR[error]
         return error, step, clause, _STEPS[step]
-    step = "paced" if error == ProblemKind.PACED.type else "refused"
+    step = "paced" if error == ProblemKind.PACED.type else error if error in _STEPS else "refused"
     title = _KINDS.get(error, "the request is not allowed")
     return error, step, title[:1].lower() + title[1:], _STEPS[step]

@@ -227,18 +227,46 @@ def test_an_answer_about_content_ends_a_row() -> None:
 
 
 def test_only_refusals_of_the_proxy_are_impaired() -> None:
-    """An application with a wrong key gets nothing done; beside calls that are forwarded it is no news."""
-    refused = GOOD._replace(status=403, error="client-key", refused=True)
+    """An application that writes HTTP by hand gets nothing done; beside calls that are forwarded it is no news."""
+    refused = GOOD._replace(status=400, error="malformed-request", refused=True)
     found = Desk().get(refused, times=3).headline()
     assert found.state is HeadlineState.IMPAIRED
     assert found.cause == "fails.refused"
-    assert "client key is missing or wrong" in found.what
+    assert "the request is not well-formed" in found.what
     assert Desk().get(GOOD).get(refused, times=30).headline().state is HeadlineState.WORKING
     assert Desk().get(refused, times=3).wait(901).headline().state is HeadlineState.WORKING
     paced = bad(429, error="http_request_denied")
     step = Desk().get(paced, times=3).headline().step  # the error is the same with a client's own rate
     assert "pacing.requests_per_second" in step
     assert "client's requests_per_second" in step
+
+
+@pytest.mark.parametrize("kind", sorted(module.KEPT_OUT))
+def test_an_application_that_is_kept_out_is_impaired_beside_good_calls(kind: str) -> None:
+    """Another application makes the good calls. It lasts until none has been turned away for five minutes."""
+    refused = GOOD._replace(status=403, error=kind, refused=True)
+    desk = Desk().get(GOOD, times=5)
+    assert set(states(desk, [refused, GOOD, refused])) == {HeadlineState.WORKING}
+    found = desk.get(refused, GOOD, GOOD, times=20).headline()
+    assert (found.state, found.cause, found.error) == (HeadlineState.IMPAIRED, "fails.kept_out", kind)
+    assert found.what.startswith("The proxy itself turns calls of an application away (403): ")
+    assert (found.failed, found.calls, found.since) == (22, 0, desk.began + 6)
+    assert desk.wait(290).get(GOOD).headline().cause == "fails.kept_out"
+    assert desk.wait(10).headline().state is HeadlineState.WORKING
+    # The next ones begin a new row.
+    assert desk.get(refused, times=2).headline().state is HeadlineState.WORKING
+
+
+def test_the_key_that_is_missing_is_told_with_what_to_do() -> None:
+    """And calls that fail at Telenor matter more."""
+    refused = GOOD._replace(status=403, error="client-key", refused=True)
+    desk = Desk().get(GOOD, refused, times=3)
+    assert desk.headline().text == (
+        "Working in part. The proxy itself turns calls of an application away (403): the client key is missing or "
+        "wrong. Give the application its key (listen.clients or listen.client_key); the log's lines with error "
+        "client-key have its client_address."
+    )
+    assert desk.get(refused, bad(503), times=10).headline().cause == "answers.all"
 
 
 @pytest.mark.parametrize(

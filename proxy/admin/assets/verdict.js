@@ -76,7 +76,7 @@ function aboutCalls({ cause, status, code, error, why, todo }, say) {
   const key = code === "other" ? "answer.other" : "answer.code";
   const answer = code === null ? String(status) : say.t(key, { status: String(status), code });
   const clause = error === null ? say.t(`meaning.${why}`) : errorWords({ error }, say);
-  return [say.t(`what.${cause}`, { answer, why: clause }), say.t(`step.${todo}`)];
+  return [say.t(`what.${cause}`, { answer, status: String(status), why: clause }), say.t(`step.${todo}`)];
 }
 
 /** The headline in the reader's language: [title, what, step]. What this page has no words for stays English. */
@@ -104,10 +104,11 @@ function nextAttempt(status, say) {
 
 /** Since when it is so, and for how many calls. It stands apart from the sentence: it changes with each call. */
 function facts(status, say) {
-  const { since, failed, calls } = status?.headline ?? { since: null, calls: 0 };
+  const { since, failed, calls } = status?.headline ?? { since: null, failed: 0, calls: 0 };
   const told = [
     since !== null && say.t("fact.since", { since: say.since(since, status.now) }),
     calls > 0 && say.t("fact.calls", { n: calls, failed }),
+    calls === 0 && failed > 0 && say.t("fact.turned_away", { n: failed }),
   ];
   return told.filter(Boolean).join(" ");
 }
