@@ -98,6 +98,7 @@ CAUSES: Final = (
     "token_failed",
     "renewal_failed",
     "contended",
+    "log_lost",
     *(f"{what}.{extent}" for what in ("answers", "fails") for extent in ("all", "some", "last")),
     "answers.content",
     "fails.refused",
@@ -221,13 +222,19 @@ _STOP_THE_OTHER: Final = (
 
 
 def judge(
-    token: TokenStatus, finding: CallFinding | None, since: Since, *, draining: bool, any_good: bool
+    token: TokenStatus,
+    finding: CallFinding | None,
+    since: Since,
+    *,
+    draining: bool,
+    any_good: bool,
+    log_lost: str | None = None,
 ) -> Headline:
     """Say how it stands.
 
     The order is that of what keeps calls from Telenor: first the end of the proxy, then a missing token, then
     another program that ends tokens, then what the calls get. `finding`: see `Calls.find`. any_good: whether
-    a call has done well since the start.
+    a call has done well since the start. log_lost: why lines of the log are being lost; None while none is.
     """
     if draining:
         return _draining(since)
@@ -240,7 +247,9 @@ def judge(
         return _waiting(token)
     if finding is not None and (finding.state is HeadlineState.NOT_WORKING or token.last_failure is None):
         return _calls(finding)
-    return _working(since, any_good=any_good) if token.last_failure is None else _token_failed(token, since)
+    if token.last_failure is not None:
+        return _token_failed(token, since)
+    return _working(since, log_lost, any_good=any_good)
 
 
 def _draining(since: Since) -> Headline:
@@ -266,7 +275,9 @@ def _contended(token: TokenStatus) -> Headline:
     )
 
 
-def _working(since: Since, *, any_good: bool) -> Headline:
+def _working(since: Since, log_lost: str | None, *, any_good: bool) -> Headline:
+    if log_lost is not None:
+        return _log_lost(log_lost)
     what = (
         "Calls go through to Telenor with a valid access token."
         if any_good
@@ -274,6 +285,16 @@ def _working(since: Since, *, any_good: bool) -> Headline:
     )
     return Headline(
         HeadlineState.WORKING, "working" if any_good else "no_calls", _WORKING, what, since=since.well
+    )
+
+
+def _log_lost(reason: str) -> Headline:
+    return Headline(
+        HeadlineState.IMPAIRED,
+        "log_lost",
+        "Working, but the log loses lines",
+        f"Standard output cannot be written: {reason}. Calls go on.",
+        "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page.",
     )
 
 

@@ -184,7 +184,14 @@ class Report:
         well = [at for at in (self._calls.well_since, self._token_well_since) if at is not None]
         since = Since(self._token_failing_since, self._draining_since, max(well, default=None))
         finding = self._calls.find(self._clock.now())
-        return judge(token, finding, since, draining=self.draining, any_good=self._calls.any_good)
+        return judge(
+            token,
+            finding,
+            since,
+            draining=self.draining,
+            any_good=self._calls.any_good,
+            log_lost=cast("str | None", self._log().get("reason")),
+        )
 
     def started(self) -> bool:
         """Whether there has been a token."""

@@ -62,11 +62,19 @@ class Desk:
         self.clock.suspend(seconds)
         return self
 
-    def headline(self, token: TokenStatus = FRESH, *, draining: bool = False, **since: float) -> Headline:
+    def headline(
+        self,
+        token: TokenStatus = FRESH,
+        *,
+        draining: bool = False,
+        log_lost: str | None = None,
+        **since: float,
+    ) -> Headline:
         """Judge now."""
         finding = self.calls.find(self.clock.now())
         times = Since(well=self.calls.well_since)._replace(**since)
-        return judge(token, finding, times, draining=draining, any_good=self.calls.any_good)
+        good = self.calls.any_good
+        return judge(token, finding, times, draining=draining, any_good=good, log_lost=log_lost)
 
 
 def states(desk: Desk, records: Iterable[Record]) -> list[HeadlineState]:
@@ -343,6 +351,19 @@ def test_two_programs_on_one_machine_user_are_not_working() -> None:
         found = Desk().get(GOOD, bad(401), times=5).headline(status)
         assert (found.state, found.cause, found.since) == (HeadlineState.NOT_WORKING, "contended", 9.0)
         assert "another program logs in with the same machine user" in found.what
+
+
+def test_a_log_that_loses_lines_is_impaired() -> None:
+    """With the reason and what to do. Calls that fail, and a token that cannot be renewed, matter more."""
+    full = "No space left on device"
+    found = Desk().get(GOOD).headline(log_lost=full)
+    assert (found.state, found.cause) == (HeadlineState.IMPAIRED, "log_lost")
+    assert found.text == (
+        "Working, but the log loses lines. Standard output cannot be written: No space left on device. Calls go on. "
+        "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page."
+    )
+    assert Desk().get(bad(503), times=3).headline(log_lost=full).cause == "answers.all"
+    assert Desk().get(GOOD).headline(token(last_failure=FAILURE), log_lost=full).cause == "renewal_failed"
 
 
 def test_waiting_for_a_token_is_impaired() -> None:

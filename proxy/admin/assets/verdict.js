@@ -88,7 +88,7 @@ function written(status, say) {
   if (cause === "token_failed" || cause === "renewal_failed") return [title, ...aboutToken(status, say)];
   if (!say.has(`what.${cause}`)) return [headline.title, headline.what, headline.step];
   if (headline.status !== null) return [title, ...aboutCalls(headline, say)];
-  return [title, say.t(`what.${cause}`), say.has(`step.${cause}`) ? say.t(`step.${cause}`) : ""];
+  return [title, say.t(`what.${cause}`, { reason: status.log?.reason }), say.has(`step.${cause}`) ? say.t(`step.${cause}`) : ""];
 }
 
 /** When the next fetch of a token is due, after one that failed; "" otherwise. */
@@ -130,11 +130,11 @@ function openTo({ "listen.unix_socket": socket, "listen.client_key": key, "liste
 /** What else somebody should know, whether calls go through or not: sentences. */
 function notes(status, say) {
   const { refused = [], restart_needed: waiting = [] } = status.configuration;
-  const { lost = 0 } = status.log ?? {};
+  const { lost = 0, reason = null } = status.log ?? {};
   const { detail = null, descriptors, clients, upstream } = status.limits ?? {};
   const host = openTo(status.settings);
   return [
-    lost > 0 && say.t("note.log", { n: lost }),
+    lost > 0 && say.t(reason === null ? "note.log" : "note.log_now", { n: lost, reason }),
     detail !== null && say.t("note.limits", { descriptors, clients, upstream }),
     refused.length > 0 && aboutConfiguration(refused, say),
     host !== null && say.t("note.open", { host }),
