@@ -175,6 +175,8 @@ class Calls:
         #: When a call last went through to the API's own logic, and when one last did well.
         self._through_at: float | None = None
         self._good_at: float | None = None
+        #: When the first call after the last good one failed, seconds since the epoch; also for want of a token.
+        self.failing_since: float | None = None
         #: Since when all is well again, seconds since the epoch; None if it never was otherwise.
         self.well_since: float | None = None
 
@@ -188,6 +190,7 @@ class Calls:
         if record.error is None and record.status < _BAD_REQUEST:
             self._window.append((now, None, 0.0))
             self._through_at = self._good_at = now
+            self.failing_since = None
             if self._faults.calls or self._content.calls or self._refused.calls:
                 self._recover()
             return
@@ -198,11 +201,15 @@ class Calls:
             self._refuse(CallFault(record.status, "", kind), now)
             return
         fault = _fault(record)
+        failed = record.error == ProblemKind.NO_TOKEN.word if fault is None else not fault.mild
+        if failed and self.failing_since is None:
+            self.failing_since = self._clock.wall()
         if fault is not None:
             self._faults.add(fault, self._clock)
             self._hard += not fault.mild
         elif record.error is None:
             self._through_at = now
+            self.failing_since = None
             self._faults, self._hard = _Row(), 0
             self._content.add(CallFault(record.status, codes.label(record.code)), self._clock)
         else:

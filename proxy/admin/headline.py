@@ -72,9 +72,14 @@ class Headline(NamedTuple):
 
 
 class Since(NamedTuple):
-    """Since when, in seconds since the epoch. None: it is not so, or was never otherwise."""
+    """Since when, in seconds since the epoch. None: it is not so, or was never otherwise.
+
+    token_failing: renewals fail. token_stopped: they fail and no token is left. calls_failing: calls fail, none well.
+    """
 
     token_failing: float | None = None
+    token_stopped: float | None = None
+    calls_failing: float | None = None
     draining: float | None = None
     well: float | None = None
 
@@ -247,9 +252,8 @@ def judge(
         return _waiting(token)
     if finding is not None and (finding.state is HeadlineState.NOT_WORKING or token.last_failure is None):
         return _calls(finding)
-    if token.last_failure is not None:
-        return _token_failed(token, since)
-    return _working(since, log_lost, any_good=any_good)
+    failing = token.last_failure is not None
+    return _token_failed(token, since) if failing else _working(since, log_lost, any_good=any_good)
 
 
 def _draining(since: Since) -> Headline:
@@ -320,13 +324,16 @@ def _token_failed(token: TokenStatus, since: Since) -> Headline:
     assert failure is not None  # noqa: S101 # what the callers asked
     usable = token.state in {TokenState.FRESH, TokenState.STALE}
     goes_on = "Calls go on with the present token until it ends."
+    began = failure.at if since.token_failing is None else since.token_failing
+    if not usable:  # the token in force let calls through until its end, or they failed before it
+        began = min(filter(None, (since.token_stopped, since.calls_failing)), default=began)
     return Headline(
         HeadlineState.IMPAIRED if usable else HeadlineState.NOT_WORKING,
         "renewal_failed" if usable else "token_failed",
         "Working, but the token cannot be renewed" if usable else _NOT_WORKING,
         f"{failure.detail} {goes_on}" if usable else failure.detail,
         "",
-        failure.at if since.token_failing is None else since.token_failing,
+        began,
         code=failure.code,
         is_closed=codes.label(failure.code) != codes.OTHER,
     )

@@ -72,7 +72,7 @@ class Desk:
     ) -> Headline:
         """Judge now."""
         finding = self.calls.find(self.clock.now())
-        times = Since(well=self.calls.well_since)._replace(**since)
+        times = Since(calls_failing=self.calls.failing_since, well=self.calls.well_since)._replace(**since)
         good = self.calls.any_good
         return judge(token, finding, times, draining=draining, any_good=good, log_lost=log_lost)
 
@@ -327,12 +327,32 @@ def test_all_is_well() -> None:
 
 
 def test_without_a_token_nothing_works() -> None:
-    """In the words of the failure, since the first one; what calls got before is old news."""
-    desk = Desk().get(bad(503), times=5)
+    """In the words of the failure, since the first one if no call has failed."""
+    desk = Desk().get(bad(503), times=5).get(GOOD)
     found = desk.headline(token(state=TokenState.EXPIRED, last_failure=FAILURE), token_failing=5.0)
     assert found.text == "Not working. The username is wrong. Look there."
     assert (found.state, found.since, found.code) == (HeadlineState.NOT_WORKING, 5.0, "20")
     assert desk.headline(token(state=TokenState.EMPTY, last_failure=FAILURE)).since == 7.0
+
+
+def test_since_calls_began_to_fail_though_the_token_failed_later() -> None:
+    """The API and the token endpoint go together: the calls felt it first, and no good one came after."""
+    ended = token(state=TokenState.EXPIRED, last_failure=FAILURE)
+    desk = Desk().get(GOOD, bad(502, error="connection_refused"), bad(503))
+    began = desk.began + 2
+    found = desk.wait(60).headline(ended, token_failing=began + 9, token_stopped=began + 30)
+    assert found.since == began
+    # A token that was gone before the first call failed: since then.
+    assert desk.headline(ended, token_failing=began - 5, token_stopped=began - 1).since == began - 1
+
+
+def test_since_the_first_call_that_failed_though_renewals_failed_before() -> None:
+    """The token in force let calls through until its end."""
+    desk = Desk().get(GOOD, times=30)
+    no_token = bad(503, error=ProblemKind.NO_TOKEN.word)
+    desk.get(no_token, times=3)
+    ended = token(state=TokenState.EXPIRED, last_failure=FAILURE)
+    assert desk.headline(ended, token_failing=desk.began + 5).since == desk.began + 31
 
 
 def test_a_token_that_cannot_be_renewed_is_impaired() -> None:
