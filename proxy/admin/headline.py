@@ -126,8 +126,7 @@ _FAILS: Final[dict[Extent, str]] = {
 }
 
 _SEE_APP: Final = "See that the app has the Mobile Subscription Order API (developer portal)"
-_LOOK_UP: Final = "Look an order up before it is sent again."
-_ASK_TELENOR: Final = f"{_LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
+_ASK_TELENOR: Final = f"{codes.LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
 #: What a status means, and what to do, where no known code says it better. 400: each other 4xx.
 BY_STATUS: Final[dict[int, tuple[str, str]]] = {
     400: (

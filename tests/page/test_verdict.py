@@ -208,12 +208,12 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         (
             "Working in part",
             "The last call failed: the API does not answer in time. Since 10:12. One call failed.",
-            "Look an order up before it is sent again. Contact Telenor if it lasts, and name the time and the request id.",
+            "Look an order up before sending it again: its request_id is in the log's lines with that status or error, and in telenor-proxy status if no whole answer came. Contact Telenor if it lasts, and name the time and the request id.",
         ),
         (
             "Virker delvis",
             "Det siste kallet mislyktes: API-et svarte ikke i tide. Siden 10:12. Ett kall mislyktes.",
-            "Slå en bestilling opp før den sendes på nytt. Kontakt Telenor hvis det varer ved, og oppgi tidspunktet og forespørsels-ID-en.",
+            "Slå en bestilling opp før den sendes på nytt: request_id står i loggens linjer med den statusen eller feilen, og i telenor-proxy status hvis det ikke kom noe helt svar. Kontakt Telenor hvis det varer ved, og oppgi tidspunktet og forespørsels-ID-en.",
         ),
     ),
     (
