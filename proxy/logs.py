@@ -19,6 +19,7 @@ import orjson
 import structlog
 
 from proxy.output import LineWriter
+from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from proxy.settings import LogSettings
 
 _CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)(\s+|%20|\+)[\w.~+/=-]{6,}")
+_KEPT_OUT: Final = frozenset(kind.type for kind in ProblemKind if kind.keeps_out)
 _CLIENTS_OWN: Final = frozenset({"client_left", "client_slow"})
 #: Answers of the API that an operator should see: it refuses the credential, or cannot serve.
 _TELLING: Final = frozenset({401, 403, 429})
@@ -219,12 +221,12 @@ class AccessLog:
         self._least = _level(settings)
 
     def __call__(self, record: Record) -> None:
-        """Log it: as a warning if the proxy could not give the API's answer, or that is 401, 403, 429 or 5xx."""
+        """Log it: as a warning if the answer is 401, 403, 421, 429 or 5xx, or the API's could not be given."""
         if record.error is None:
             status = record.status
             warns = status >= _SERVER_ERRORS or status in _TELLING
         else:
-            warns = not record.refused and record.error not in _CLIENTS_OWN
+            warns = record.error in _KEPT_OUT if record.refused else record.error not in _CLIENTS_OWN
         if self._least > (logging.WARNING if warns else logging.INFO):
             return
         level = "warning" if warns else "info"

@@ -51,6 +51,11 @@ class ProblemKind(enum.Enum):
         """Whether the request may not pass; otherwise it could not be forwarded, or not in time."""
         return self.status in {501, 505} or (self.status < 500 and self.status != 429)  # noqa: PLR2004 # the class 5xx
 
+    @property
+    def keeps_out(self) -> bool:
+        """Whether it turns away who calls, or where to: each next call of that application too."""
+        return self.status in {403, 421}
+
     # The request may not pass.
     MALFORMED = (
         "400 malformed-request http_request_error",

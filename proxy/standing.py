@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Bytes of `/status` without the history: settings, and some hundred orders of a few hundred bytes each.
 _MOST: Final = 4_194_304
+#: Orders that are printed: the sentence above them stays on a terminal. `--json` has them all.
+_MOST_ORDERS: Final = 15
 #: The keys of `/status` that `--json` prints.
 _KEYS: Final = ("headline", "token", "unknown_orders", "unknown_orders_counted", "certificates")
 #: Whose certificates there are, by `what` in `/status`.
@@ -60,12 +62,13 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     orders, counted = told["unknown_orders"], told["unknown_orders_counted"]
     if not orders:
         return
-    older = f", the newest {len(orders)} of them here" if counted > len(orders) else ""
+    shown = orders[:_MOST_ORDERS]
+    older = f", the newest {len(shown)} of them here" if counted > len(shown) else ""
     yield (
         f"{counted} {'order' if counted == 1 else 'orders'} to look up{older}. Do not send one again before: "
         "the API may have placed it."
     )
-    for order in orders:
+    for order in shown:
         client = order["client"] or order["client_address"]
         caller = "" if client is None else f"{client}  "
         yield (
@@ -76,7 +79,7 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
 
 def _share(headline: dict[str, Any]) -> str:
     if not headline["calls"]:
-        return ""
+        return f" {headline['failed']} calls were turned away." if headline["failed"] else ""
     return f" {headline['failed']} of the last {headline['calls']} calls failed."
 
 

@@ -20,9 +20,12 @@ How it judges (each number is a constant below, with its reason):
    the window: nothing is known of now. A row of others stands until a call goes through.
 6. Only answers about content, or only refusals of the proxy's own, are `impaired`: somebody's
    application gets nothing done, but the way to Telenor is good.
+7. `ROW` refusals of one kind that keeps an application out (its key, its rights, a path, a Host)
+   are `impaired` beside good calls too: another application makes those. It ends when none came for
+   `WELL_SECONDS`.
 
 What tells nothing about the API does not count: clients that left, calls without a token (the
-token's own status speaks of it), and refusals beside calls that are forwarded.
+token's own status speaks of it), and other refusals beside calls that are forwarded.
 """
 
 from __future__ import annotations
@@ -69,6 +72,8 @@ LASTING: Final = frozenset(
         *(kind.word for kind in ProblemKind if kind.is_company_proxy),
     }
 )
+#: Refusals that every next call of the same application meets too.
+KEPT_OUT: Final = frozenset(kind.type for kind in ProblemKind if kind.keeps_out)
 #: Errors of calls to which the API gave no answer: because of it, or because of the proxy.
 FAULTS: Final = frozenset(
     {
@@ -96,8 +101,9 @@ class HeadlineState(enum.StrEnum):
 
 
 #: Which calls failed. all: each since the last good one; some: a part of the last ones; last: the last, or
-#: the last few; content: each was turned down for its content; refused: by the proxy's own rules.
-Extent = Literal["all", "some", "last", "content", "refused"]
+#: the last few; content: each was turned down for its content; refused: by the proxy's own rules;
+#: kept_out: by them too, but only those of one kind, while others pass.
+Extent = Literal["all", "some", "last", "content", "refused", "kept_out"]
 
 
 class CallFault(NamedTuple):
@@ -121,7 +127,10 @@ class CallFault(NamedTuple):
 
 
 class CallFinding(NamedTuple):
-    """What is wrong with the calls. since: seconds since the epoch. failed, calls: so many of so many."""
+    """What is wrong with the calls. since: seconds since the epoch. failed, calls: so many of so many.
+
+    calls: 0 of those that are kept out while others pass.
+    """
 
     state: HeadlineState
     extent: Extent
@@ -161,9 +170,13 @@ class Calls:
         self._hard = 0
         self._content = _Row()
         self._refused = _Row()
+        #: By the kind of refusal; good calls do not end these rows.
+        self._kept_out = {kind: _Row() for kind in KEPT_OUT}
         #: When a call last went through to the API's own logic, and when one last did well.
         self._through_at: float | None = None
         self._good_at: float | None = None
+        #: When the first call after the last good one failed, seconds since the epoch; also for want of a token.
+        self.failing_since: float | None = None
         #: Since when all is well again, seconds since the epoch; None if it never was otherwise.
         self.well_since: float | None = None
 
@@ -177,6 +190,7 @@ class Calls:
         if record.error is None and record.status < _BAD_REQUEST:
             self._window.append((now, None, 0.0))
             self._through_at = self._good_at = now
+            self.failing_since = None
             if self._faults.calls or self._content.calls or self._refused.calls:
                 self._recover()
             return
@@ -184,20 +198,33 @@ class Calls:
             record.refused or record.error == ProblemKind.PACED.proxy_error
         ):  # also that of a client's own rate
             kind = record.error if record.refused else ProblemKind.PACED.type
-            self._refused.add(CallFault(record.status, "", kind), self._clock)
+            self._refuse(CallFault(record.status, "", kind), now)
             return
         fault = _fault(record)
+        failed = record.error == ProblemKind.NO_TOKEN.word if fault is None else not fault.mild
+        if failed and self.failing_since is None:
+            self.failing_since = self._clock.wall()
         if fault is not None:
             self._faults.add(fault, self._clock)
             self._hard += not fault.mild
         elif record.error is None:
             self._through_at = now
+            self.failing_since = None
             self._faults, self._hard = _Row(), 0
             self._content.add(CallFault(record.status, codes.label(record.code)), self._clock)
         else:
             return
         self._refused = _Row()
         self._window.append((now, fault, self._clock.wall()))
+
+    def _refuse(self, fault: CallFault, now: float) -> None:
+        self._refused.add(fault, self._clock)
+        row = self._kept_out.get(fault.error or "")
+        if row is None:
+            return
+        if now - row.at > WELL_SECONDS:
+            row.calls = 0
+        row.add(fault, self._clock)
 
     def _recover(self) -> None:
         if self._hard or self._content.calls >= ROW or self._refused.calls >= ROW:
@@ -212,7 +239,8 @@ class Calls:
             or self._some(now)
             or self._last()
             or self._content_only(now)
-            or self._kept_out(now)
+            or self._refused_only(now)
+            or self._kept_out_beside(now)
         )
 
     def _down(self, now: float) -> CallFinding | None:
@@ -262,12 +290,19 @@ class Calls:
             return None
         return CallFinding(HeadlineState.IMPAIRED, "content", row.fault, row.since, row.calls, row.calls)
 
-    def _kept_out(self, now: float) -> CallFinding | None:
+    def _refused_only(self, now: float) -> CallFinding | None:
         row = self._refused
         ended = self._window[-1][0] if self._window else None
         if row.calls < ROW or now - row.at > WINDOW_SECONDS or not _longer_than(WINDOW_SECONDS, ended, now):
             return None
         return CallFinding(HeadlineState.IMPAIRED, "refused", row.fault, row.since, row.calls, row.calls)
+
+    def _kept_out_beside(self, now: float) -> CallFinding | None:
+        rows = [row for row in self._kept_out.values() if row.calls >= ROW and now - row.at <= WELL_SECONDS]
+        if not rows:
+            return None
+        row = max(rows, key=lambda row: row.calls)
+        return CallFinding(HeadlineState.IMPAIRED, "kept_out", row.fault, row.since, row.calls, 0)
 
 
 def _fault(record: Record) -> CallFault | None:

@@ -72,9 +72,14 @@ class Headline(NamedTuple):
 
 
 class Since(NamedTuple):
-    """Since when, in seconds since the epoch. None: it is not so, or was never otherwise."""
+    """Since when, in seconds since the epoch. None: it is not so, or was never otherwise.
+
+    token_failing: renewals fail. token_stopped: they fail and no token is left. calls_failing: calls fail, none well.
+    """
 
     token_failing: float | None = None
+    token_stopped: float | None = None
+    calls_failing: float | None = None
     draining: float | None = None
     well: float | None = None
 
@@ -98,9 +103,11 @@ CAUSES: Final = (
     "token_failed",
     "renewal_failed",
     "contended",
+    "log_lost",
     *(f"{what}.{extent}" for what in ("answers", "fails") for extent in ("all", "some", "last")),
     "answers.content",
     "fails.refused",
+    "fails.kept_out",
 )
 
 #: How the sentence begins; then comes the answer, or why.
@@ -115,11 +122,11 @@ _FAILS: Final[dict[Extent, str]] = {
     "some": "Some of the calls fail:",
     "last": "The last call failed:",
     "refused": "The proxy itself turns every call away:",
+    "kept_out": "The proxy itself turns calls of an application away",
 }
 
 _SEE_APP: Final = "See that the app has the Mobile Subscription Order API (developer portal)"
-_LOOK_UP: Final = "Look an order up before it is sent again."
-_ASK_TELENOR: Final = f"{_LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
+_ASK_TELENOR: Final = f"{codes.LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
 #: What a status means, and what to do, where no known code says it better. 400: each other 4xx.
 BY_STATUS: Final[dict[int, tuple[str, str]]] = {
     400: (
@@ -188,6 +195,18 @@ _STEPS: Final = {
     "full": "Count the applications' connections; raise limits.max_connections.",
     "report": "Report it to the project, with the log's event request.crashed.",
     "refused": "The log's event request.completed says which client it is; correct its configuration.",
+    "client-key": (
+        "Give the application its key (listen.clients or listen.client_key); the log's lines with error "
+        "client-key have its client_address."
+    ),
+    "client-not-allowed": (
+        "Extend the client's rights in listen.clients, or correct the application; the log's lines with error "
+        "client-not-allowed have the client, method and path."
+    ),
+    "path-not-allowed": (
+        "Add the prefix to upstream.allowed_paths, or correct the application; the log's lines with error "
+        "path-not-allowed have the path and the client_address."
+    ),
     "company_proxy": "Check upstream.proxy_url, and ask the network's administrators.",
     "company_proxy_ca": "Put the authority of the company's proxy into upstream.ca_file.",
     "company_proxy_login": "Check upstream.proxy_username and upstream.proxy_password, and ask the proxy's administrators.",
@@ -207,13 +226,19 @@ _STOP_THE_OTHER: Final = (
 
 
 def judge(
-    token: TokenStatus, finding: CallFinding | None, since: Since, *, draining: bool, any_good: bool
+    token: TokenStatus,
+    finding: CallFinding | None,
+    since: Since,
+    *,
+    draining: bool,
+    any_good: bool,
+    log_lost: str | None = None,
 ) -> Headline:
     """Say how it stands.
 
     The order is that of what keeps calls from Telenor: first the end of the proxy, then a missing token, then
     another program that ends tokens, then what the calls get. `finding`: see `Calls.find`. any_good: whether
-    a call has done well since the start.
+    a call has done well since the start. log_lost: why lines of the log are being lost; None while none is.
     """
     if draining:
         return _draining(since)
@@ -226,7 +251,8 @@ def judge(
         return _waiting(token)
     if finding is not None and (finding.state is HeadlineState.NOT_WORKING or token.last_failure is None):
         return _calls(finding)
-    return _working(since, any_good=any_good) if token.last_failure is None else _token_failed(token, since)
+    failing = token.last_failure is not None
+    return _token_failed(token, since) if failing else _working(since, log_lost, any_good=any_good)
 
 
 def _draining(since: Since) -> Headline:
@@ -252,7 +278,9 @@ def _contended(token: TokenStatus) -> Headline:
     )
 
 
-def _working(since: Since, *, any_good: bool) -> Headline:
+def _working(since: Since, log_lost: str | None, *, any_good: bool) -> Headline:
+    if log_lost is not None:
+        return _log_lost(log_lost)
     what = (
         "Calls go through to Telenor with a valid access token."
         if any_good
@@ -260,6 +288,16 @@ def _working(since: Since, *, any_good: bool) -> Headline:
     )
     return Headline(
         HeadlineState.WORKING, "working" if any_good else "no_calls", _WORKING, what, since=since.well
+    )
+
+
+def _log_lost(reason: str) -> Headline:
+    return Headline(
+        HeadlineState.IMPAIRED,
+        "log_lost",
+        "Working, but the log loses lines",
+        f"Standard output cannot be written: {reason}. Calls go on.",
+        "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page.",
     )
 
 
@@ -285,13 +323,16 @@ def _token_failed(token: TokenStatus, since: Since) -> Headline:
     assert failure is not None  # noqa: S101 # what the callers asked
     usable = token.state in {TokenState.FRESH, TokenState.STALE}
     goes_on = "Calls go on with the present token until it ends."
+    began = failure.at if since.token_failing is None else since.token_failing
+    if not usable:  # the token in force let calls through until its end, or they failed before it
+        began = min(filter(None, (since.token_stopped, since.calls_failing)), default=began)
     return Headline(
         HeadlineState.IMPAIRED if usable else HeadlineState.NOT_WORKING,
         "renewal_failed" if usable else "token_failed",
         "Working, but the token cannot be renewed" if usable else _NOT_WORKING,
         f"{failure.detail} {goes_on}" if usable else failure.detail,
         "",
-        failure.at if since.token_failing is None else since.token_failing,
+        began,
         code=failure.code,
         is_closed=codes.label(failure.code) != codes.OTHER,
     )
@@ -306,7 +347,8 @@ def _calls(finding: CallFinding) -> Headline:
     else:
         cause = f"fails.{extent}"
         why, todo, clause, step = _about_error(fault.error)
-        what = f"{_FAILS[extent]} {clause}."
+        told = f" ({fault.status}):" if extent == "kept_out" else ""
+        what = f"{_FAILS[extent]}{told} {clause}."
     return Headline(
         finding.state,
         cause,
@@ -346,6 +388,6 @@ def _about_error(error: str) -> tuple[str, str, str, str]:
     if error in _BY_ERROR:
         clause, step = _BY_ERROR[error]
         return error, step, clause, _STEPS[step]
-    step = "paced" if error == ProblemKind.PACED.type else "refused"
+    step = "paced" if error == ProblemKind.PACED.type else error if error in _STEPS else "refused"
     title = _KINDS.get(error, "the request is not allowed")
     return error, step, title[:1].lower() + title[1:], _STEPS[step]

@@ -110,6 +110,7 @@ class Report:
         self._draining_since: float | None = None
         # Since when renewals fail, and whether another login ended this proxy's tokens at the last look.
         self._token_failing_since: float | None = None
+        self._token_stopped_since: float | None = None
         self._contended = False
         self._token_well_since: float | None = None
         # Whoever watches the files with the credentials says so; the page then tells that a change of them is noticed.
@@ -166,6 +167,7 @@ class Report:
     def token_renewed(self) -> None:
         """Take note that there is a new token."""
         self._credentials_refused = False
+        self._token_stopped_since = None
         if self._token_failing_since is not None:
             self._token_failing_since, self._token_well_since = None, self._clock.wall()
 
@@ -174,6 +176,13 @@ class Report:
         self._credentials_refused = self._credentials_refused or reason == _REFUSED
         if self._token_failing_since is None:
             self._token_failing_since = self._clock.wall()
+        self._note_stop(self._token_status())
+
+    def _note_stop(self, token: TokenStatus) -> None:
+        """Take note of the moment from which no token is left while renewals fail."""
+        usable = token.state in {TokenState.FRESH, TokenState.STALE}
+        if self._token_stopped_since is None and self._token_failing_since is not None and not usable:
+            self._token_stopped_since = self._clock.wall()
 
     def headline(self) -> Headline:
         """Say in a sentence whether it works."""
@@ -182,9 +191,23 @@ class Report:
             self._token_well_since = self._clock.wall()
         self._contended = token.contended
         well = [at for at in (self._calls.well_since, self._token_well_since) if at is not None]
-        since = Since(self._token_failing_since, self._draining_since, max(well, default=None))
+        self._note_stop(token)
+        since = Since(
+            self._token_failing_since,
+            self._token_stopped_since,
+            self._calls.failing_since,
+            self._draining_since,
+            max(well, default=None),
+        )
         finding = self._calls.find(self._clock.now())
-        return judge(token, finding, since, draining=self.draining, any_good=self._calls.any_good)
+        return judge(
+            token,
+            finding,
+            since,
+            draining=self.draining,
+            any_good=self._calls.any_good,
+            log_lost=cast("str | None", self._log().get("reason")),
+        )
 
     def started(self) -> bool:
         """Whether there has been a token."""

@@ -28,6 +28,11 @@ class GatewayCode(NamedTuple):
     step: str
 
 
+#: Where an order's id is: an answer 5xx is no order in doubt of the list, but the API may have acted on it.
+LOOK_UP: Final = (
+    "Look an order up before sending it again: its request_id is in the log's lines with that status or error, "
+    "and in telenor-proxy status if no whole answer came."
+)
 _ASK_TELENOR: Final = "Contact Telenor if it lasts, and name the time and the request id."
 _COMPARE_PATH: Final = "Compare the method and the path of the call with Telenor's reference."
 _STRIPPED: Final = (
@@ -67,7 +72,9 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
     "40107": GatewayCode(401, "Basic authentication not allowed", _STRIPPED),
     "40108": GatewayCode(401, "invalid client id or secret for Basic authentication", _STRIPPED),
     "40301": GatewayCode(
-        403, "invalid scope", "Remove oauth.scope, or set it to the scope that Telenor named."
+        403,
+        "invalid scope",
+        "If oauth.scope is set, remove it or set the one that Telenor named; if not, ask Telenor which scope the app needs.",
     ),
     "40401": GatewayCode(404, "path or method not found", _COMPARE_PATH),
     "4042000": GatewayCode(404, "path or method not found on the back-end server", _COMPARE_PATH),
@@ -84,7 +91,7 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
     "50001": GatewayCode(
         500,
         "internal error",
-        f"Look an order up before sending it again. {_ASK_TELENOR}",
+        f"{LOOK_UP} {_ASK_TELENOR}",
     ),
     "50002": GatewayCode(500, "failed to validate acr", _ASK_TELENOR),
     "50003": GatewayCode(500, "failed to validate subscription", _ASK_TELENOR),

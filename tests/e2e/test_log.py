@@ -248,6 +248,11 @@ async def test_a_full_disk_is_told(start: Starter, api: Api, http: aiohttp.Clien
         while (told := await _log_status(http, admin))["lost"] < 7:  # noqa: ASYNC110 # nothing tells when
             await asyncio.sleep(0.02)
     assert told["reason"] == "No space left on device"
+    asked = await start("status", config)
+    assert await asked.ended() == 1
+    assert asked.output.startswith(
+        "Working, but the log loses lines. Standard output cannot be written: No space"
+    )
     async with http.get(f"http://127.0.0.1:{admin}/metrics") as answer:
         lost = re.search(r"(?m)^telenor_proxy_log_lines_lost_total (\S+)", await answer.text())
     assert lost is not None

@@ -88,6 +88,11 @@ def draining(in_flight: int) -> dict[str, object]:
     return stage.report.status()
 
 
+def losing(reason: str) -> dict[str, object]:
+    """Give the status of a proxy whose log loses lines."""
+    return Stage(log={"lost": 3, "reason": reason}).report.status()
+
+
 def watched(**token: Any) -> dict[str, object]:
     """Give the status of a proxy whose credentials come from files that it watches."""
     stage = Stage()
@@ -204,12 +209,12 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         (
             "Working in part",
             "The last call failed: the API does not answer in time. Since 10:12. One call failed.",
-            "Look an order up before it is sent again. Contact Telenor if it lasts, and name the time and the request id.",
+            "Look an order up before sending it again: its request_id is in the log's lines with that status or error, and in telenor-proxy status if no whole answer came. Contact Telenor if it lasts, and name the time and the request id.",
         ),
         (
             "Virker delvis",
             "Det siste kallet mislyktes: API-et svarte ikke i tide. Siden 10:12. Ett kall mislyktes.",
-            "Slå en bestilling opp før den sendes på nytt. Kontakt Telenor hvis det varer ved, og oppgi tidspunktet og forespørsels-ID-en.",
+            "Slå en bestilling opp før den sendes på nytt: request_id står i loggens linjer med den statusen eller feilen, og i telenor-proxy status hvis det ikke kom noe helt svar. Kontakt Telenor hvis det varer ved, og oppgi tidspunktet og forespørsels-ID-en.",
         ),
     ),
     (
@@ -298,6 +303,51 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
         ),
     ),
     (
+        "an application without its key, beside one that works",
+        called(*[(200, {}), (403, {"error": "client-key", "refused": True})] * 3),
+        "warn",
+        (
+            "Working in part",
+            (
+                "The proxy itself turns calls of an application away (403): the client key is missing or wrong. "
+                "Since 10:11. 3 calls were turned away."
+            ),
+            (
+                "Give the application its key (listen.clients or listen.client_key); the log's lines with error "
+                "client-key have its client_address."
+            ),
+        ),
+        (
+            "Virker delvis",
+            (
+                "Proxyen selv avviser kall fra en applikasjon (403): klientnøkkelen manglet eller var feil. "
+                "Siden 10:11. 3 kall ble avvist."
+            ),
+            (
+                "Gi applikasjonen nøkkelen sin (listen.clients eller listen.client_key); linjene i loggen med error "
+                "client-key har client_address."
+            ),
+        ),
+    ),
+    (
+        "the log loses lines",
+        losing("No space left on device"),
+        "warn",
+        (
+            "Working, but the log loses lines",
+            "Standard output cannot be written: No space left on device. Calls go on.",
+            "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page.",
+        ),
+        (
+            "Virker, men loggen mister linjer",
+            "Standard ut kan ikke skrives: No space left on device. Kall går videre.",
+            (
+                "Lag plass på disken, eller start programmet som leser loggen, på nytt; bestillinger som må slås opp, "
+                "står fortsatt på statussiden."
+            ),
+        ),
+    ),
+    (
         "draining",
         draining(2),
         "off",
@@ -340,6 +390,11 @@ NOTES: list[tuple[dict[str, object], str, str]] = [
     ),
     (
         status() | {"log": {"lost": 3, "reason": "No space left on device"}},
+        "Lines of the log are being lost, 3 so far: No space left on device. Make room on the disk that standard output is written to, or restart the program that reads it.",
+        "Linjer i loggen går tapt, 3 til nå: No space left on device. Lag plass på disken som standard ut skrives til, eller start programmet som leser den, på nytt.",
+    ),
+    (
+        status() | {"log": {"lost": 3, "reason": None}},
         "3 lines of the log could not be written. See whether the disk is full, and whether something reads standard output.",
         "3 linjer i loggen kunne ikke skrives. Se om disken er full, og om noe leser standard ut.",
     ),

@@ -115,7 +115,7 @@ MAY_IMPORT: Final = {
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
-    "logs": {"output", "records", "settings"},
+    "logs": {"output", "problems", "records", "settings"},
     "output": set[str](),
     "telemetry": {"clock", "errors", "records"},
     "settings": {"errors", "secret"},

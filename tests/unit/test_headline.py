@@ -62,11 +62,19 @@ class Desk:
         self.clock.suspend(seconds)
         return self
 
-    def headline(self, token: TokenStatus = FRESH, *, draining: bool = False, **since: float) -> Headline:
+    def headline(
+        self,
+        token: TokenStatus = FRESH,
+        *,
+        draining: bool = False,
+        log_lost: str | None = None,
+        **since: float,
+    ) -> Headline:
         """Judge now."""
         finding = self.calls.find(self.clock.now())
-        times = Since(well=self.calls.well_since)._replace(**since)
-        return judge(token, finding, times, draining=draining, any_good=self.calls.any_good)
+        times = Since(calls_failing=self.calls.failing_since, well=self.calls.well_since)._replace(**since)
+        good = self.calls.any_good
+        return judge(token, finding, times, draining=draining, any_good=good, log_lost=log_lost)
 
 
 def states(desk: Desk, records: Iterable[Record]) -> list[HeadlineState]:
@@ -227,18 +235,46 @@ def test_an_answer_about_content_ends_a_row() -> None:
 
 
 def test_only_refusals_of_the_proxy_are_impaired() -> None:
-    """An application with a wrong key gets nothing done; beside calls that are forwarded it is no news."""
-    refused = GOOD._replace(status=403, error="client-key", refused=True)
+    """An application that writes HTTP by hand gets nothing done; beside calls that are forwarded it is no news."""
+    refused = GOOD._replace(status=400, error="malformed-request", refused=True)
     found = Desk().get(refused, times=3).headline()
     assert found.state is HeadlineState.IMPAIRED
     assert found.cause == "fails.refused"
-    assert "client key is missing or wrong" in found.what
+    assert "the request is not well-formed" in found.what
     assert Desk().get(GOOD).get(refused, times=30).headline().state is HeadlineState.WORKING
     assert Desk().get(refused, times=3).wait(901).headline().state is HeadlineState.WORKING
     paced = bad(429, error="http_request_denied")
     step = Desk().get(paced, times=3).headline().step  # the error is the same with a client's own rate
     assert "pacing.requests_per_second" in step
     assert "client's requests_per_second" in step
+
+
+@pytest.mark.parametrize("kind", sorted(module.KEPT_OUT))
+def test_an_application_that_is_kept_out_is_impaired_beside_good_calls(kind: str) -> None:
+    """Another application makes the good calls. It lasts until none has been turned away for five minutes."""
+    refused = GOOD._replace(status=403, error=kind, refused=True)
+    desk = Desk().get(GOOD, times=5)
+    assert set(states(desk, [refused, GOOD, refused])) == {HeadlineState.WORKING}
+    found = desk.get(refused, GOOD, GOOD, times=20).headline()
+    assert (found.state, found.cause, found.error) == (HeadlineState.IMPAIRED, "fails.kept_out", kind)
+    assert found.what.startswith("The proxy itself turns calls of an application away (403): ")
+    assert (found.failed, found.calls, found.since) == (22, 0, desk.began + 6)
+    assert desk.wait(290).get(GOOD).headline().cause == "fails.kept_out"
+    assert desk.wait(10).headline().state is HeadlineState.WORKING
+    # The next ones begin a new row.
+    assert desk.get(refused, times=2).headline().state is HeadlineState.WORKING
+
+
+def test_the_key_that_is_missing_is_told_with_what_to_do() -> None:
+    """And calls that fail at Telenor matter more."""
+    refused = GOOD._replace(status=403, error="client-key", refused=True)
+    desk = Desk().get(GOOD, refused, times=3)
+    assert desk.headline().text == (
+        "Working in part. The proxy itself turns calls of an application away (403): the client key is missing or "
+        "wrong. Give the application its key (listen.clients or listen.client_key); the log's lines with error "
+        "client-key have its client_address."
+    )
+    assert desk.get(refused, bad(503), times=10).headline().cause == "answers.all"
 
 
 @pytest.mark.parametrize(
@@ -291,12 +327,32 @@ def test_all_is_well() -> None:
 
 
 def test_without_a_token_nothing_works() -> None:
-    """In the words of the failure, since the first one; what calls got before is old news."""
-    desk = Desk().get(bad(503), times=5)
+    """In the words of the failure, since the first one if no call has failed."""
+    desk = Desk().get(bad(503), times=5).get(GOOD)
     found = desk.headline(token(state=TokenState.EXPIRED, last_failure=FAILURE), token_failing=5.0)
     assert found.text == "Not working. The username is wrong. Look there."
     assert (found.state, found.since, found.code) == (HeadlineState.NOT_WORKING, 5.0, "20")
     assert desk.headline(token(state=TokenState.EMPTY, last_failure=FAILURE)).since == 7.0
+
+
+def test_since_calls_began_to_fail_though_the_token_failed_later() -> None:
+    """The API and the token endpoint go together: the calls felt it first, and no good one came after."""
+    ended = token(state=TokenState.EXPIRED, last_failure=FAILURE)
+    desk = Desk().get(GOOD, bad(502, error="connection_refused"), bad(503))
+    began = desk.began + 2
+    found = desk.wait(60).headline(ended, token_failing=began + 9, token_stopped=began + 30)
+    assert found.since == began
+    # A token that was gone before the first call failed: since then.
+    assert desk.headline(ended, token_failing=began - 5, token_stopped=began - 1).since == began - 1
+
+
+def test_since_the_first_call_that_failed_though_renewals_failed_before() -> None:
+    """The token in force let calls through until its end."""
+    desk = Desk().get(GOOD, times=30)
+    no_token = bad(503, error=ProblemKind.NO_TOKEN.word)
+    desk.get(no_token, times=3)
+    ended = token(state=TokenState.EXPIRED, last_failure=FAILURE)
+    assert desk.headline(ended, token_failing=desk.began + 5).since == desk.began + 31
 
 
 def test_a_token_that_cannot_be_renewed_is_impaired() -> None:
@@ -315,6 +371,19 @@ def test_two_programs_on_one_machine_user_are_not_working() -> None:
         found = Desk().get(GOOD, bad(401), times=5).headline(status)
         assert (found.state, found.cause, found.since) == (HeadlineState.NOT_WORKING, "contended", 9.0)
         assert "another program logs in with the same machine user" in found.what
+
+
+def test_a_log_that_loses_lines_is_impaired() -> None:
+    """With the reason and what to do. Calls that fail, and a token that cannot be renewed, matter more."""
+    full = "No space left on device"
+    found = Desk().get(GOOD).headline(log_lost=full)
+    assert (found.state, found.cause) == (HeadlineState.IMPAIRED, "log_lost")
+    assert found.text == (
+        "Working, but the log loses lines. Standard output cannot be written: No space left on device. Calls go on. "
+        "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page."
+    )
+    assert Desk().get(bad(503), times=3).headline(log_lost=full).cause == "answers.all"
+    assert Desk().get(GOOD).headline(token(last_failure=FAILURE), log_lost=full).cause == "renewal_failed"
 
 
 def test_waiting_for_a_token_is_impaired() -> None:

@@ -331,12 +331,24 @@ def test_what_went_wrong_is_a_warning(stdout: IO[str], status: int, error: str |
 
 
 @pytest.mark.parametrize(
-    ("status", "reason"), [(403, "path-not-allowed"), (501, "method-unknown"), (505, "http-version")]
+    ("status", "reason", "level"),
+    [
+        (403, "client-key", "warning"),
+        (403, "client-not-allowed", "warning"),
+        (403, "path-not-allowed", "warning"),
+        (421, "host-not-allowed", "warning"),
+        (400, "malformed-request", "info"),
+        (409, "order-in-flight", "info"),
+        (501, "method-unknown", "info"),
+        (505, "http-version", "info"),
+    ],
 )
-def test_a_refusal_is_no_warning(stdout: IO[str], status: int, reason: str) -> None:
-    """What the proxy turned down is the client's concern, whatever the status."""
+def test_a_refusal_is_a_warning_if_it_keeps_the_application_out(
+    stdout: IO[str], status: int, reason: str, level: str
+) -> None:
+    """Somebody has to give it its key or its rights; every other refusal is the client's own concern."""
     event = access_line(stdout, RECORD._replace(status=status, error=reason, refused=True))
-    assert event["level"] == "info"
+    assert event["level"] == level
 
 
 def test_the_line_says_whether_an_order_may_have_been_placed(stdout: IO[str]) -> None:

@@ -71,6 +71,20 @@ def test_only_working_is_0(state: str, status: int) -> None:
     assert asked(headline={**HEADLINE, "state": state, "since": None, "calls": 0}) == status
 
 
+def test_only_the_newest_orders_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many there are, and so few of them that the sentence above stays on the terminal."""
+    orders = [ORDER | {"request_id": f"order-{number}"} for number in range(40)]
+    asked(unknown_orders=orders)
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "40 orders to look up, the newest 15 of them here. Do not send one again before: the API may have placed it."
+        in lines
+    )
+    assert [line.rpartition(" ")[2] for line in lines if "request id" in line] == [
+        f"order-{n}" for n in range(15)
+    ]
+
+
 def test_orders_to_look_up_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     """With time, client (its address, if it has no name), method, path and request id, and the warning not to send them again."""
     asked(

@@ -76,7 +76,7 @@ function aboutCalls({ cause, status, code, error, why, todo }, say) {
   const key = code === "other" ? "answer.other" : "answer.code";
   const answer = code === null ? String(status) : say.t(key, { status: String(status), code });
   const clause = error === null ? say.t(`meaning.${why}`) : errorWords({ error }, say);
-  return [say.t(`what.${cause}`, { answer, why: clause }), say.t(`step.${todo}`)];
+  return [say.t(`what.${cause}`, { answer, status: String(status), why: clause }), say.t(`step.${todo}`)];
 }
 
 /** The headline in the reader's language: [title, what, step]. What this page has no words for stays English. */
@@ -88,7 +88,7 @@ function written(status, say) {
   if (cause === "token_failed" || cause === "renewal_failed") return [title, ...aboutToken(status, say)];
   if (!say.has(`what.${cause}`)) return [headline.title, headline.what, headline.step];
   if (headline.status !== null) return [title, ...aboutCalls(headline, say)];
-  return [title, say.t(`what.${cause}`), say.has(`step.${cause}`) ? say.t(`step.${cause}`) : ""];
+  return [title, say.t(`what.${cause}`, { reason: status.log?.reason }), say.has(`step.${cause}`) ? say.t(`step.${cause}`) : ""];
 }
 
 /** When the next fetch of a token is due, after one that failed; "" otherwise. */
@@ -104,10 +104,11 @@ function nextAttempt(status, say) {
 
 /** Since when it is so, and for how many calls. It stands apart from the sentence: it changes with each call. */
 function facts(status, say) {
-  const { since, failed, calls } = status?.headline ?? { since: null, calls: 0 };
+  const { since, failed, calls } = status?.headline ?? { since: null, failed: 0, calls: 0 };
   const told = [
     since !== null && say.t("fact.since", { since: say.since(since, status.now) }),
     calls > 0 && say.t("fact.calls", { n: calls, failed }),
+    calls === 0 && failed > 0 && say.t("fact.turned_away", { n: failed }),
   ];
   return told.filter(Boolean).join(" ");
 }
@@ -140,11 +141,11 @@ function endings({ certificates = [], now }, say, urgent) {
 /** What else somebody should know, whether calls go through or not: sentences. */
 function notes(status, say) {
   const { refused = [], restart_needed: waiting = [] } = status.configuration;
-  const { lost = 0 } = status.log ?? {};
+  const { lost = 0, reason = null } = status.log ?? {};
   const { detail = null, descriptors, clients, upstream } = status.limits ?? {};
   const host = openTo(status.settings);
   return [
-    lost > 0 && say.t("note.log", { n: lost }),
+    lost > 0 && say.t(reason === null ? "note.log" : "note.log_now", { n: lost, reason }),
     detail !== null && say.t("note.limits", { descriptors, clients, upstream }),
     refused.length > 0 && aboutConfiguration(refused, say),
     host !== null && say.t("note.open", { host }),
