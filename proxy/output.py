@@ -47,16 +47,20 @@ log = structlog.get_logger("proxy.output")
 
 
 class Losses(NamedTuple):
-    """What was not written. lost: lines since the start. reason: why lines are lost now; None while writing works."""
+    """What was not written. lost: lines since the start. reason: why lines are lost now; None while writing works.
+
+    since: when that began, in seconds since the epoch.
+    """
 
     lost: int
     reason: str | None
+    since: float | None = None
 
 
 class LineWriter:
     """Takes lines for a descriptor. Built anywhere; `write` may be called from any thread.
 
-    complain: gets the one line about lost lines, without its line break; it may block. now: seconds that only grow.
+    complain: gets the one line about lost lines, without its line break; it may block. now: seconds that only grow. wall: seconds since the epoch, for people.
     """
 
     def __init__(
@@ -65,10 +69,12 @@ class LineWriter:
         *,
         complain: Callable[[str], None] | None = None,
         now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._descriptor = descriptor
         self._complain = complain or _say_on_standard_error
         self._now = now
+        self._wall = wall
         self._lock = threading.Lock()
         # What is guarded by the lock, from here on.
         self._lines: list[bytes] = []  # of this turn of the event loop
@@ -76,6 +82,7 @@ class LineWriter:
         self._lost = 0
         self._lost_when_told = 0
         self._reason: str | None = None
+        self._since: float | None = None  # while there is a reason
         self._complained_at = self._restored_at = -TELL_SECONDS
         self._complaining: threading.Thread | None = None
         self._thread: threading.Thread | None = None
@@ -90,7 +97,7 @@ class LineWriter:
     def losses(self) -> Losses:
         """What was lost so far, and whether lines are being lost."""
         with self._lock:
-            return Losses(self._lost, self._reason)
+            return Losses(self._lost, self._reason, self._since)
 
     def status(self) -> dict[str, object]:
         """Return the losses for `/status`."""
@@ -207,6 +214,8 @@ class LineWriter:
         """Count lost lines, and say so on standard error unless that was said just now."""
         with self._lock:
             self._lost += lines
+            if self._reason is None:
+                self._since = self._wall()
             self._reason = reason
             now = self._now()
             busy = self._complaining is not None and self._complaining.is_alive()
@@ -226,7 +235,7 @@ class LineWriter:
             if now - self._restored_at < TELL_SECONDS:
                 return
             self._restored_at = now
-            self._reason = None
+            self._reason = self._since = None
             missing, self._lost_when_told = self._lost - self._lost_when_told, self._lost
         with contextlib.suppress(RuntimeError):  # the event loop has ended
             if loop is not None and missing:

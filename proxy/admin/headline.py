@@ -75,6 +75,7 @@ class Since(NamedTuple):
     """Since when, in seconds since the epoch. None: it is not so, or was never otherwise.
 
     token_failing: renewals fail. token_stopped: they fail and no token is left. calls_failing: calls fail, none well.
+    log_lost: lines of the log are being lost.
     """
 
     token_failing: float | None = None
@@ -82,6 +83,7 @@ class Since(NamedTuple):
     calls_failing: float | None = None
     draining: float | None = None
     well: float | None = None
+    log_lost: float | None = None
 
 
 _WORKING: Final = "Working"
@@ -280,7 +282,7 @@ def _contended(token: TokenStatus) -> Headline:
 
 def _working(since: Since, log_lost: str | None, *, any_good: bool) -> Headline:
     if log_lost is not None:
-        return _log_lost(log_lost)
+        return _log_lost(log_lost, since)
     what = (
         "Calls go through to Telenor with a valid access token."
         if any_good
@@ -291,13 +293,14 @@ def _working(since: Since, log_lost: str | None, *, any_good: bool) -> Headline:
     )
 
 
-def _log_lost(reason: str) -> Headline:
+def _log_lost(reason: str, since: Since) -> Headline:
     return Headline(
         HeadlineState.IMPAIRED,
         "log_lost",
         "Working, but the log loses lines",
         f"Standard output cannot be written: {reason}. Calls go on.",
         "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page.",
+        since.log_lost,
     )
 
 

@@ -192,12 +192,14 @@ class Report:
         self._contended = token.contended
         well = [at for at in (self._calls.well_since, self._token_well_since) if at is not None]
         self._note_stop(token)
+        log = self._log()
         since = Since(
             self._token_failing_since,
             self._token_stopped_since,
             self._calls.failing_since,
             self._draining_since,
             max(well, default=None),
+            cast("float | None", log.get("since")),
         )
         finding = self._calls.find(self._clock.now())
         return judge(
@@ -206,7 +208,7 @@ class Report:
             since,
             draining=self.draining,
             any_good=self._calls.any_good,
-            log_lost=cast("str | None", self._log().get("reason")),
+            log_lost=cast("str | None", log.get("reason")),
         )
 
     def started(self) -> bool:

@@ -242,7 +242,7 @@ _NO_GRANT: Final = Diagnosis(
 _WRONG_SCOPE: Final = Diagnosis(
     "the scope is unknown, or not granted to the app",
     ("oauth.scope",),
-    "Remove oauth.scope, which this API does not need, or use the scope that Telenor named.",
+    "If oauth.scope is set, remove it or set the scope that Telenor named; if not, ask Telenor which scope the app needs.",
 )
 _BAD_HEADER: Final = Diagnosis(
     "the Authorization header is missing or malformed",

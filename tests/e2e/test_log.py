@@ -194,7 +194,7 @@ async def test_a_log_that_is_not_read_stops_nothing(
             url = f"http://127.0.0.1:{port}{ACCOUNTS}"
             async with http.get(url, headers={"X-Request-Id": f"id-{number}"}) as answer:
                 assert answer.status == 200
-        assert await _log_status(http, admin) == {"lost": 0, "reason": None}
+        assert await _log_status(http, admin) == {"lost": 0, "reason": None, "since": None}
         proxy.send(signal.SIGTERM)
         seen = b""
         while piece := await asyncio.to_thread(os.read, reading, 1 << 20):

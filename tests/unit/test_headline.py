@@ -378,6 +378,8 @@ def test_a_log_that_loses_lines_is_impaired() -> None:
     full = "No space left on device"
     found = Desk().get(GOOD).headline(log_lost=full)
     assert (found.state, found.cause) == (HeadlineState.IMPAIRED, "log_lost")
+    times = Since(log_lost=5.0)
+    assert judge(token(), None, times, draining=False, any_good=True, log_lost=full).since == 5.0
     assert found.text == (
         "Working, but the log loses lines. Standard output cannot be written: No space left on device. Calls go on. "
         "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page."
