@@ -148,9 +148,11 @@ async def test_check_says_that_all_is_well(start: Starter, *, secured: bool) -> 
         assert await check.ended() == 0
         steps = re.findall(r"(?m)^(\S+) +(.*?)  ", check.output)
         certificate = [("ok", "certificate")] if secured else []
+        ends = [("ok", "certificates")] if secured else []
         assert steps == [
             ("ok", "configuration"),
             ("ok", "destination"),
+            *ends,
             ("ok", "name"),
             ("ok", "connection"),
             *certificate,
