@@ -282,7 +282,9 @@ def _read_destination(settings: Settings) -> Finding:
     where = f"The credentials go to {origin}{settings.oauth.token_path}, and nowhere else."
     if origin.is_tls or origin.is_loopback:
         return Finding(Mark.OK, "destination", where)
-    text = f"{where} They go unencrypted: whoever is on the way can read them. Use https in upstream.url."
+    text = (
+        f"{where} They go unencrypted: anyone on the network path can read them. Use https in upstream.url."
+    )
     return Finding(Mark.WARNING, "destination", text)
 
 
@@ -331,7 +333,7 @@ async def look_up(
 
 
 async def _addresses(host: str, resolve: Resolve) -> list[str]:
-    """Ask the system's resolver, in a thread that nobody waits for: a lookup cannot be cancelled, and may take minutes."""
+    """Ask the system's resolver, in a thread that is not awaited: a lookup cannot be cancelled, and may take minutes."""
 
     def ask() -> list[str]:
         return [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]

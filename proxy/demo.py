@@ -31,7 +31,7 @@ _ORDERS: Final = "/corporate-mobile-subscriptions/v2/orders"
 _ACCOUNTS: Final = "/corporate-accounts/v2/accounts"
 #: The order of Telenor's own example.
 _ORDER: Final = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}
-#: The fault that matters most: nobody can tell from outside whether the order was placed.
+#: The fault that matters most: whether the order was placed cannot be seen from outside.
 _FAULT: Final = {"name": "order_drop_after", "count": 1}
 
 log = structlog.get_logger("proxy.demo")
@@ -68,7 +68,7 @@ def free_port(wanted: int) -> int:
     """Return that port, or any free one if it is in use (or 0)."""
     for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            if sys.platform != "win32":  # there it means: share the port with whoever has it
+            if sys.platform != "win32":  # there it means: share the port with the process that has it
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((_HOST, port))
             return int(probe.getsockname()[1])

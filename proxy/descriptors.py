@@ -61,7 +61,7 @@ def share(settings: Settings, most: int | None) -> Share:
     free = most - _own(most) - min(PASSING, most // _PASSING_PART)
     if clients + upstream <= free:
         return Share(most, clients, upstream, is_short=False)
-    # A client has one call at a time: more connections to the API than clients would serve nobody.
+    # A client has one call at a time: more connections to the API than clients would never be used.
     upstream = max(1, min(upstream, free // 2))
     return Share(most, max(1, min(clients, free - upstream)), upstream, is_short=True)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proxy.settings import Settings
 
 _RENEW: Final = "Replace it by a new one."
-_NOT_OURS: Final = "Whoever runs the API has to replace it. Ask there if that does not happen."
+_NOT_OURS: Final = "The operator of the API has to replace it. Ask there if that does not happen."
 
 
 def of_files(settings: Settings, now: float) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,7 @@ def harden() -> None:
 
 
 def _import_aiohttp_without_certificates() -> None:
-    """Let the two TLS contexts that aiohttp builds at import trust nobody.
+    """Let the two TLS contexts that aiohttp builds at import trust no authority.
 
     They are never used (see trust.py); loading the system's certificates into them, twice, would be most of the time of that import.
     """

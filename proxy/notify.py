@@ -4,7 +4,7 @@ Laws
 1. READY=1 once the first attempt to fetch a token has ended, well or not. So what starts after the proxy finds a token wherever there is one
    to be had, and a start with refused credentials ends all the same: it stands in the status, and a restart would only log in more often.
 2. WATCHDOG=1 comes from the event loop, twice in the time that systemd allows: a loop that stands still is noticed.
-3. Nobody waits for systemd: what its socket does not take now is said again at the next look.
+3. The proxy never waits for systemd: what its socket does not take now is said again at the next look.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _address(name: str) -> str:
 
 
 def _beat(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return the seconds between two signs of life; None if nobody waits for them, or waits for another process's."""
+    """Return the seconds between two signs of life; None if none are expected, or those of another process."""
     allowed, whose = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
     if not (allowed.isascii() and allowed.isdigit() and int(allowed)) or whose != str(pid):
         return None

@@ -1,6 +1,6 @@
 """Notices that files have changed, or that their names lead to other files now.
 
-Reads no file's content: it says "look again", and whoever is told compares. It looks at where a path leads, whatever links are on the way,
+Reads no file's content: it says "look again", and the caller compares. It looks at where a path leads, whatever links are on the way,
 so it sees a file that is written or replaced as well as Kubernetes' way: `password` is a link to `..data/password`, and `..data`, a link to
 a directory, is replaced.
 

@@ -120,7 +120,7 @@ class CallFault(NamedTuple):
 
     @property
     def passes(self) -> bool:
-        """Whether it may be over without anybody's doing."""
+        """Whether it may end without an operator's action."""
         if self.error is not None:
             return self.error not in LASTING
         return self.status == _TOO_MANY or self.status >= _SERVER_ERROR

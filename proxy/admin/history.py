@@ -26,7 +26,7 @@ _REFUSED: Final = RESULTS.index("refused")
 _FAILED: Final = RESULTS.index("failed")
 #: By status // 100; there is no final 1xx, and 0 stands for a cut connection.
 _BY_CLASS: Final = (_FAILED, _FAILED, 0, 1, 2, 3, _FAILED, _FAILED, _FAILED, _FAILED)
-#: A client that left before its answer (NGINX's number): nobody refused it.
+#: A client that left before its answer (NGINX's number): it was not refused.
 _CLIENT_LEFT: Final = 499
 
 #: Seconds, each bound 2**(1/3) times the one before, from 0.5 ms to 65 s: so a percentile is off by an eighth at most, and the longest

@@ -2,7 +2,7 @@
 
 Reads everybody's state; keeps the last failures, the orders to look up, the last hour's counts, and what the
 calls get. Never: anything that a client or the API sent, except a request id, and of an order to look up its
-path, without which nobody finds it. Paths may hold phone numbers.
+path, without which it cannot be found. Paths may hold phone numbers.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Report:
         self._token_stopped_since: float | None = None
         self._contended = False
         self._token_well_since: float | None = None
-        # Whoever watches the files with the credentials says so; the page then tells that a change of them is noticed.
+        # Set while the credentials' files are watched; the page then says that a change of them is noticed.
         self.credentials_watched = False
         self._credentials_refused = False
         metrics.report(self.headline, credentials_refused=lambda: self._credentials_refused)

@@ -1,6 +1,6 @@
 """The admin listener: an aiohttp application over one `Report`.
 
-It answers from local state only; the page at `/` shows what `/status` says. It trusts whoever can reach it with numbers and words,
+It answers from local state only; the page at `/` shows what `/status` says. Any client that can reach it is shown numbers and words,
 never with a secret. Nothing here changes anything, except `DELETE /orders/ID` (orders.py).
 """
 

@@ -7,9 +7,9 @@ Laws
 1. A request is judged by the register in force when it comes, whatever connection it comes on: a removed key ends its right at once.
 2. How long the judgement takes says nothing about a key. What a client shows is hashed first, with a random key of this process (BLAKE2b,
    RFC 7693), and the digest is looked up. The time for the hash depends on what was shown alone, and a comparison that ends early
-   tells a part of a digest that nobody outside can compute or choose. That is the double HMAC of constant-time comparison, and it costs the same
+   tells a part of a digest that no client can compute or choose. That is the double HMAC of constant-time comparison, and it costs the same
    for one client as for a thousand.
-3. A client that shows a key is who the key says, whatever its certificate says; with a wrong key it is nobody.
+3. A client that shows a key is who the key says, whatever its certificate says; with a wrong key it is refused.
 4. A client's paths lie within `upstream.allowed_paths`: the policy judges those first.
 5. A use of a key is remembered by the key's place in the list, never by a part of the key.
 """
@@ -160,7 +160,7 @@ class Register:
         return key.client
 
     def _certified(self, names: Sequence[str]) -> Client | None:
-        """Return the one client that these names belong to; a certificate with the names of two is nobody's."""
+        """Return the one client that these names belong to; a certificate with the names of two belongs to neither."""
         found = {id(client): client for client in map(self._certificates.get, names) if client is not None}
         return next(iter(found.values())) if len(found) == 1 else None
 

@@ -1,4 +1,4 @@
-"""All that concerns clients, in one hand: it follows the settings, and its parts are asked by whoever serves a request.
+"""All that concerns clients, in one hand: it follows the settings, and its parts are asked by the code that serves a request.
 
 Owns the parts (`register`, `rates`, `usage`) and keeps them in step. A change of the settings takes effect with the next request,
 on connections that are open too, because nothing of the old settings is kept with a connection.

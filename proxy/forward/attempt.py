@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: As much of an answer as may be looked at before it is relayed. A larger error body names no code that we would look for.
 MAX_PEEK: Final = 65536  # bytes
-#: A client that is silent for longer loses its connection to the API to whoever waits for one: a hundred silent clients stop nobody.
+#: A client that is silent for longer loses its connection to the API to a call that waits for one, so that silent clients do not hold all of them.
 PATIENCE_WHEN_WANTED: Final = 1.0  # seconds
 #: 1xx answers before a final one; an honest API sends one at most.
 MAX_INTERIM: Final = 16
@@ -269,7 +269,7 @@ class Attempt:
             self.connection.fail(error)
 
     async def _patiently(self, wait: Callable[[float], Coroutine[object, object, R]]) -> R:
-        """Wait for the client: as long as it may be silent, or as long as nobody else needs the connection to the API that it keeps."""
+        """Wait for the client: as long as it may be silent, or as long as no other call needs the connection to the API that it keeps."""
         left = self._bounds.body_timeout
         while True:
             slice_ = min(left, PATIENCE_WHEN_WANTED)
@@ -281,7 +281,7 @@ class Attempt:
                     raise
 
     async def peek(self) -> bytes | None:
-        """Return the answer's content, without taking it from `relay`; None if it is larger than anybody needs to look at."""
+        """Return the answer's content, without taking it from `relay`; None if it is larger than an error that names a code."""
         answer = self._answer
         assert answer is not None  # noqa: S101 # `send` gave a head
         while not answer.done and len(self._peeked) <= MAX_PEEK:
@@ -291,7 +291,7 @@ class Attempt:
     async def relay(self, head: grammar.ResponseHead) -> None:
         """Stream the answer to the client, as fast as it reads; that of an order is read to its end even if the client has left.
 
-        Raises `Gone`, `TimeoutError`, `grammar.Malformed` when the answer breaks, `ClientDisconnected` or `ClientSlow` when nobody takes it.
+        Raises `Gone`, `TimeoutError`, `grammar.Malformed` when the answer breaks, `ClientDisconnected` or `ClientSlow` when the client does not take it.
         """
         exchange, answer, client = self._exchange, self._answer, self._exchange.client
         assert answer is not None  # noqa: S101 # `send` gave a head

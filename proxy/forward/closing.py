@@ -1,7 +1,7 @@
 """How a listener closes without losing a client that is already on its way in.
 
 To a client a connection is open before it is accepted here: it waits in the kernel, perhaps with a whole request, and closing the listening
-socket resets it. So first nobody new gets in, then all who are in are accepted, and only then the socket is closed.
+socket resets it. So first no new connection is let in, then all that wait are accepted, and only then the socket is closed.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class SocketFile(NamedTuple):
         return cls(path, file.st_ino, file.st_ctime_ns)
 
     def remove(self) -> None:
-        """Remove it, so that nobody new finds the socket; not one that another process has put in its place."""
+        """Remove it, so that no new client finds the socket; not one that another process has put in its place."""
         with contextlib.suppress(OSError):
             if self == self.of(self.path):
                 Path(self.path).unlink()
 
 
 async def stop_listening(server: Server, file: SocketFile | None = None) -> None:
-    """Let nobody new in, accept all who are connected, close, and see their TLS handshakes through. `file`: of a Unix socket.
+    """Let no new connection in, accept all that wait, close, and see their TLS handshakes through. `file`: of a Unix socket.
 
     Where others hold the sockets open, clients wait there for the next process: nothing is done to the sockets themselves, and
     only those who were accepted here are served here.

@@ -5,7 +5,7 @@
 Laws
 1. Only a token that the keeper vouches for is sent, and only to the configured origin.
 2. An order is sent again only if the API cannot have acted on it: nothing was written, or it answered 401, which the gateway decides
-   before the order reaches anybody.
+   before the order reaches a system behind it.
 3. Once an answer has begun, failure is an abort: no clean end, no second head. This raises, and the listener cuts the connection.
 4. A connection to the API is kept after a whole answer to a whole request, and aborted in every other case.
 """
@@ -239,7 +239,7 @@ class Forwarder(Generic[T]):
             ) from None
         finally:
             exchange.token_seconds += time.perf_counter() - began
-        if exchange.client.is_reset():  # it may be long ago, and nobody may have told
+        if exchange.client.is_reset():  # the event loop does not always report it
             raise ClientDisconnected
         return token
 

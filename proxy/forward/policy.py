@@ -50,7 +50,7 @@ _AMBIGUOUS_ESCAPE: Final = re.compile(
     rb"%(?:2[EeFf]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[Cc][01]|[Ee]0%[89]|[Ff]0%8)"
 )
 _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
-# Path parameters hide dot segments from whoever does not strip them: `..;x=y` is `..` to a servlet container, and so is `..%3B` behind
+# Path parameters hide dot segments from a server that does not strip them: `..;x=y` is `..` to a servlet container, and so is `..%3B` behind
 # a server that decodes on the way. Windows drops spaces at the end of a name.
 _DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:%20)*+(?:(?:;|%3[Bb])[^/]*+)?(?:/|\Z)")
 _SANE_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:/+=@-]{0,127}")
@@ -196,7 +196,7 @@ def request_id(head: grammar.RequestHead) -> bytes | None:
 
 
 def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) -> Request:
-    """Judge a parsed request head. who: sent it, as the register says; None is nobody that may call. Raises `Refused`."""
+    """Judge a parsed request head. who: sent it, as the register says; None is a client that may not call. Raises `Refused`."""
     method, target, minor, passing, found, _, options = head
     try:
         framing = grammar.request_framing(head)

@@ -114,7 +114,7 @@ def replay(answer: Replay, request: Request, request_id: bytes, *, keep_alive: b
 
 
 def _phrase(status: int) -> bytes:
-    """Return the usual reason phrase; a status that nobody has registered has none."""
+    """Return the usual reason phrase; an unregistered status has none."""
     try:
         return HTTPStatus(status).phrase.encode("ascii")
     except ValueError:

@@ -55,7 +55,7 @@ class ChunkedDecoder:
             else:
                 self.paused = bool(buffer) and not self.done
         except Malformed:
-            self._state = _broken  # whoever tries again is not to begin behind the fault
+            self._state = _broken  # a later call must fail too
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

@@ -167,7 +167,7 @@ def _fault_of_request_line(line: bytes) -> str:
 
 
 def check_beginning(data: bytes | bytearray) -> None:
-    """Raise `Malformed` if no request head can begin like this, so that nobody waits for the rest of what will be refused anyway."""
+    """Raise `Malformed` if no request head can begin like this, so that a request that will be refused anyway is refused at once."""
     first, newline, _ = data.partition(b"\r\n")
     if newline and _REQUEST_LINE.fullmatch(first) is None:
         raise Malformed(_fault_of_request_line(bytes(first)))

@@ -109,7 +109,7 @@ class Accepting:
             task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, connected: socket.socket) -> None:
-        """Put a protocol on a connection; one that ends before its TLS handshake is over is nobody's concern."""
+        """Put a protocol on a connection; one that ends before its TLS handshake is over is dropped without a word."""
         try:
             connected.setblocking(False)
             await transport.accept(

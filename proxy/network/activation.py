@@ -25,7 +25,7 @@ class HandedOver(NamedTuple):
     admin: tuple[socket.socket, ...] = ()
 
     def close(self) -> None:
-        """Let go of all of them; whoever handed them over keeps them open."""
+        """Let go of all of them; the process that handed them over keeps them open."""
         for listening in (*self.listener, *self.admin):
             listening.close()
 

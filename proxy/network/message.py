@@ -95,7 +95,7 @@ class Body:
             try:
                 await self._stream.more(seconds)
             except Gone:
-                # Only an orderly end counts: on TLS that is close_notify, so that nobody in between can shorten an answer.
+                # Only an orderly end counts: on TLS that is close_notify, so that an attacker on the path cannot shorten an answer.
                 if self._left != grammar.UNTIL_CLOSE or not self._stream.ended:
                     raise
                 self.done = True

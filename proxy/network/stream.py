@@ -6,7 +6,7 @@ Laws
 3. The end of what the peer sends (`ended`) and the loss of the connection (`lost`) are two things: a client that has only closed its
    sending side still gets its answer.
 4. `abort` never ends a stream in a way that could be taken for its proper end: on TCP it resets the connection.
-5. Nobody waits for a peer that has reset the connection, even where the event loop does not tell (see `more`).
+5. No coroutine waits for a peer that has reset the connection, even where the event loop does not tell (see `more`).
 """
 
 from __future__ import annotations

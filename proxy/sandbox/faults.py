@@ -110,7 +110,7 @@ _SILENT: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.SILENT))
 _ANSWERED_TWICE: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.TWICE))
 _PLACED_TWICE: Final = partial(_fixed, Effect(acts=True, times=2))
 
-#: A field injection for whoever copies the token into a header unseen; RFC 6750 section 2.1 allows none of these characters.
+#: A field injection into a client that copies the token into a header unchecked; RFC 6750 section 2.1 allows none of these characters.
 _ILLEGAL_TOKEN: Final = json_answer(
     200, {"access_token": "illegal\r\nX-Injected: ø", "expires_in": 3599, "token_type": "Bearer"}
 )

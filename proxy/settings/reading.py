@@ -255,7 +255,7 @@ def _value(draft: _Draft, path: str, setting: Setting) -> object:
             faults, rest = {path: error}, given if draft.offline else setting.default
         except ValueError as error:
             faults, rest = {path: error}, setting.default
-        # Whoever mistook `password_file` for `password` wrote a secret there.
+        # A user who mistook `password_file` for `password` wrote a secret there.
         may_show = path.removesuffix("_file") not in SECRETS and not setting.kind.holds_secrets
         for place, fault in faults.items():
             words = _wrong(fault, may_show=may_show, in_file=path not in draft.sources)
@@ -327,7 +327,7 @@ def _shown(value: object) -> str:
 
 
 def _meant(name: str, sections: Collection[str] = ()) -> list[str]:
-    """Return the settings or sections that whoever wrote an unknown name probably meant."""
+    """Return the settings or sections that an unknown name was probably meant to be."""
     from difflib import get_close_matches  # noqa: PLC0415 # costs 1 ms, and only a misspelled name needs it
 
     plain = name.lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""Hands finished requests over to whoever exports them, and never lets a request wait for that.
+"""Hands finished requests to the exporter, and never lets a request wait for that.
 
 Laws
 1. A request costs one append. Where the queue is full its record is dropped, and counted.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST_QUEUED: Final = 2048
 BATCH: Final = 512
 PERIOD: Final = 5.0  # seconds
-#: Seconds for what is left at the end: a collector that is well takes milliseconds, and whoever stops the proxy waits.
+#: Seconds for what is left at the end: a collector that is well takes milliseconds, and the shutdown waits for it.
 LAST_SECONDS: Final = 2.0
 
 Result = Literal["exported", "failed", "dropped"]

@@ -1,6 +1,6 @@
 """From an error body to its code, and from a code to words: which credential it concerns, and where the right one is found.
 
-Pure, and never raises: an error about an error helps nobody. The codes are those of Telenor's developer pages; the JSON
+Pure, and never raises: an error about an error would hide the first one. The codes are those of Telenor's developer pages; the JSON
 around them is published nowhere, so it is read by likely names, at any depth. Nothing that a peer sent goes into words;
 even a code does only if `codes.quotable` lets it.
 """
@@ -180,7 +180,7 @@ def rejected_token(
     coding: its `Content-Encoding`. is_head: the answer is one to HEAD, so it has no body that could name a code.
 
     It does if the challenge says `invalid_token` (RFC 6750), or the body says as much, or names no code at all.
-    Codes about rights, and those that nobody knows, do not.
+    Codes about rights, and unknown codes, do not.
     """
     if status != _UNAUTHORIZED:
         return False

@@ -2,7 +2,7 @@
 
 The laws:
 
-1. One fetch at a time, made by `run` alone. Whoever waits only listens; one that goes away disturbs nobody.
+1. One fetch at a time, made by `run` alone. A waiter only listens; one that is cancelled cancels neither the fetch nor other waiters.
 2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and no longer than there is hope.
 3. A failed renewal never replaces or removes a token.
 4. `invalidate` compares and swaps: it acts only on the token in force, and seldom.
@@ -362,7 +362,7 @@ class TokenSource:
 
     def _tell_failed(self, error: TokenError, cause: Cause) -> None:
         self._observer.renewal_failed(cause, error.reason)
-        # With a token still in force nobody suffers yet; refused credentials need a person at once all the same.
+        # With a token still in force no call fails yet; refused credentials need an operator at once all the same.
         (_log.error if isinstance(error, CredentialsRefused) else _log.warning)(
             "token.renewal_failed",
             reason=error.reason,

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Literal
 
-from proxy.secret import Secret  # noqa: TC001 # a value's field, resolved at run time by whoever inspects it
+from proxy.secret import Secret  # noqa: TC001 # a value's field, resolved at run time by what inspects it
 
 #: Why a token was fetched; a label of metrics, so a short closed list. asked: by a person, with SIGHUP.
 Cause = Literal["startup", "ahead", "expired", "rejected", "credentials_changed", "asked"]
@@ -55,7 +55,7 @@ class AccessToken:
 
     generation: counts the tokens of this process from 1; two tokens are the same when their generations are.
     fetched_at: just before the request for it was sent, the earliest moment at which its life can have begun.
-    renew_at: from here on it is stale: someone renews it, nobody waits.
+    renew_at: from here on it is stale: it is renewed in the background, and no call waits.
     usable_until: from here on it is expired: no longer sent, a little before `expires_at`.
     expires_at: when the token endpoint ends it.
     """

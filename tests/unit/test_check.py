@@ -245,7 +245,7 @@ async def test_an_api_whose_certificate_ends_soon_is_warned_of(tmp_path: Path) -
     async with serving_tls(lambda ca: ca.issue_cert("127.0.0.1", not_after=end), tmp_path) as given:
         found = {finding.step: finding for finding in await examine(given)}
     assert found["certificate"].mark is Mark.WARNING
-    assert "in 2 days. Whoever runs the API has to replace it." in found["certificate"].text
+    assert "in 2 days. The operator of the API has to replace it." in found["certificate"].text
     assert found["access token"].mark is Mark.OK
 
 
