@@ -97,7 +97,7 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
 
 
 def test_nothing_is_imported_that_windows_lacks() -> None:
-    """Such modules are imported in four places, each after a look at the system or with a way around."""
+    """Such modules are imported in five places, each after a look at the system or with a way around."""
     found = {
         (path.stem, name, at_once)
         for path in Path(proxy.__file__).parent.rglob("*.py")
@@ -109,6 +109,8 @@ def test_nothing_is_imported_that_windows_lacks() -> None:
         ("descriptors", "resource", False),
         ("hardening", "resource", False),
         ("owners", "fcntl", False),
+        ("stream", "fcntl", False),
+        ("stream", "termios", False),
     }
 
 
