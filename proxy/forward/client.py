@@ -104,6 +104,12 @@ class ClientConnection(Stream):
         elif exchange.order is not None:
             exchange.order.left()
 
+    def eof_received(self) -> bool:
+        """Note that the client gave up on an order, as one does that closes its connection."""
+        if self.exchange is not None and self.exchange.order is not None:
+            self.exchange.order.left()
+        return super().eof_received()
+
     def is_quiet(self) -> bool:
         """Whether nothing of the next request is there, neither here nor in the kernel."""
         return self.lost or not (self.buffer or self.is_readable())
@@ -178,8 +184,6 @@ class Service:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
         return cut_short
-
-    # One connection.
 
     async def _serve(self, client: ClientConnection) -> None:
         """Serve a client to its end."""
@@ -401,8 +405,6 @@ class Service:
             await self._linger(client)
         finally:
             self.turned_away.discard(client)
-
-    # What is said of finished requests.
 
     def _note(self, exchange: Exchange) -> None:
         """Report a finished exchange at the end of this turn of the event loop: together they cost less."""
