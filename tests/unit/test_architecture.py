@@ -278,7 +278,7 @@ def test_the_clock_is_read_in_one_place() -> None:
         "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
         "standing": {"time.gmtime", "time.strftime"},  # shows a time that `/status` gave
-        "output": {"time.monotonic"},  # how often trouble is told
+        "output": {"time.monotonic", "time.time"},  # how often lost lines are reported, and since when
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
         "forward.client": {"time.perf_counter"},
