@@ -57,7 +57,9 @@ class _Failure(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """A call on which the API may have acted, and of which no whole answer came. The fields as in `_Failure`."""
+    """A call on which the API may have acted, and of which no whole answer came. at: when its request had come, in
+    seconds since the epoch, by which Telenor finds it. The other fields as in `_Failure`.
+    """
 
     at: float
     client: str | None
@@ -127,7 +129,7 @@ class Report:
             self._orders_counted += 1
             self._orders.append(
                 _Order(
-                    self._clock.wall(),
+                    self._clock.wall() - record.seconds,
                     record.client,
                     record.client_address,
                     record.request_id,

@@ -297,7 +297,7 @@ def test_orders_that_may_have_been_placed_are_a_list_of_their_own(proxy: Proxy) 
         f"o-{number}" for number in reversed(range(113))
     ]
     assert told["unknown_orders"][0] == {
-        "at": proxy.clock.wall(),
+        "at": proxy.clock.wall() - RECORD.seconds,  # when it came
         "client": "erp",
         "client_address": "10.0.0.8",
         "request_id": "o-112",
