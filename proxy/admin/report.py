@@ -57,8 +57,10 @@ class _Failure(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """A call on which the API may have acted, and of which no whole answer came. at: when its request had come, in
-    seconds since the epoch, by which Telenor finds it. The other fields as in `_Failure`.
+    """A call on which the API may have acted, and of which no whole answer came.
+
+    at: when its request had come, in seconds since the epoch, by which Telenor finds it. The other
+    fields as in `_Failure`.
     """
 
     at: float

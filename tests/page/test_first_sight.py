@@ -47,8 +47,8 @@ async def hesitating() -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("languages", "asking", "live", "none"),
     [
-        ("en-GB,en", "Asking", "Live", "None since the start."),
-        ("nb-NO,nb", "Spør", "Direkte", "Ingen siden starten."),
+        ("en-GB,en", "Asking", "Live", "None since the start: the API answered each call itself."),
+        ("nb-NO,nb", "Spør", "Direkte", "Ingen siden starten: API-et har selv svart på hvert kall."),
     ],
 )
 async def test_nothing_is_claimed_before_the_first_answer(
