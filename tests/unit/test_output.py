@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -204,6 +206,23 @@ def test_a_reader_that_has_gone_ends_nothing(pipe: tuple[int, int]) -> None:
     assert writer.write_out()
     assert writer.losses[:2] == (2, "Broken pipe")
     assert writer.losses.since is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")
+def test_lines_that_are_lost_behind_a_torn_one_count_once(tmp_path: Path) -> None:
+    """The line break that ends a torn line is none of theirs."""
+    descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+    writer = LineWriter(descriptor, complain=Complaints())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6, limits[1]))
+    try:
+        for _ in range(3):
+            writer.write(b"a line\n")
+            assert writer.write_out()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        os.close(descriptor)
+    assert writer.losses.lost == 3
 
 
 @full
