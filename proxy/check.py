@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import functools
 import json
 import logging
@@ -25,6 +24,7 @@ import structlog
 from proxy import descriptors, expiry, faults, starting
 from proxy.clock import SystemClock
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
+from proxy.findings import Finding, Mark
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
 from proxy.orders import checking
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from proxy.settings import OAuthSettings, Origin, Reading, Settings
     from proxy.tokens.values import Grant
 
-    Step = Callable[[Settings], Awaitable[tuple["Finding", ...]]]
+    Step = Callable[[Settings], Awaitable[tuple[Finding, ...]]]
     Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
 
 _PASSED: Final = 0
@@ -66,30 +66,6 @@ _SHOWN: Final = frozenset(
 _PROXY_VARIABLES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 #: Addresses of a name that are shown; more say nothing new.
 _MOST_ADDRESSES: Final = 4
-
-
-class Mark(enum.Enum):
-    """How a step went: the word, and the sign before it where signs can be shown."""
-
-    OK = ("ok", "✓")
-    WARNING = ("warning", "!")
-    FAILED = ("FAILED", "✗")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the answer: the step, how it went, and whole sentences for a person."""
-
-    mark: Mark
-    step: str
-    text: str
-    #: What an object has beside these three, by name.
-    more: tuple[tuple[str, object], ...] = ()
-
-    def line(self, *, signs: bool) -> str:
-        """Write it as one line; without `signs` in ASCII, as far as the text is."""
-        word, sign = self.mark.value
-        return f"{f'{sign} ' if signs else ''}{word:<7}  {self.step:<13}  {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +124,7 @@ async def _findings(
         for finding in effective(reading):
             yield finding
     if options.offline:
-        found = (*read(reading.settings, environ, file), *_ends(reading.settings), *absent(reading))
+        found = (*read(reading.settings, environ, file), *absent(reading))
         for finding in found:
             yield finding
         if (doubt := checking.doubt(reading.settings.orders)) is not None:
@@ -180,7 +156,7 @@ async def examine(
     settings: Settings, environ: Mapping[str, str], file: Path | None = None
 ) -> AsyncIterator[Finding]:
     """Give finding after finding; a failed one is the last."""
-    for finding in (*read(settings, environ, file), *_ends(settings)):
+    for finding in read(settings, environ, file):
         yield finding
         if finding.mark is Mark.FAILED:
             return
@@ -229,6 +205,7 @@ def read(settings: Settings, environ: Mapping[str, str], file: Path | None = Non
     yield _read_destination(settings)
     if settings.upstream.proxy_url is None:
         yield from _read_environment(environ)
+    yield from expiry.of_files(settings, SystemClock().wall())
 
 
 def effective(reading: Reading) -> Iterator[Finding]:
@@ -244,11 +221,6 @@ def absent(reading: Reading) -> Iterator[Finding]:
     """Say which files that the settings name do not exist here."""
     for text in reading.missing:
         yield Finding(Mark.WARNING, "files", f"{text} Where the proxy runs, it has to be there.")
-
-
-def _ends(settings: Settings) -> Iterator[Finding]:
-    for mark, text in expiry.of_files(settings, SystemClock().wall()):
-        yield Finding(Mark[mark], "certificates", text)
 
 
 def _read_credentials(settings: Settings) -> Iterator[Finding]:
@@ -380,8 +352,7 @@ async def _shake_hands(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
     text = f"{version}, and the certificate is trusted; it was issued by {issuer_of(certificate)}."
     if dialer.not_after is None:  # it cannot be read here
         return (Finding(Mark.OK, "certificate", text),)
-    mark, end = expiry.of_api(dialer.not_after, SystemClock().wall())
-    return (Finding(Mark[mark], "certificate", f"{text} {end}"),)
+    return (expiry.of_api(text, dialer.not_after, SystemClock().wall()),)
 
 
 class _Look(asyncio.Protocol):

@@ -14,7 +14,6 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from proxy.clock import monotonic_microseconds
-from proxy.tokens.values import TokenState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -84,7 +83,7 @@ class Notifier:
 def words(status: TokenStatus) -> str:
     """Say in a line how it stands with the token."""
     failure = "" if status.last_failure is None else " ".join(status.last_failure.detail.split())
-    if status.state in {TokenState.FRESH, TokenState.STALE}:
+    if status.state.is_usable:
         return f"Ready, but the token could not be renewed: {failure}" if failure else "Ready."
     return f"Not ready: {failure}" if failure else "Fetching an access token."
 

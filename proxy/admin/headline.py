@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from proxy.admin.calls import HeadlineState
 from proxy.problems import ProblemKind
 from proxy.tokens import codes
-from proxy.tokens.values import TokenState
 
 if TYPE_CHECKING:
     from proxy.admin.calls import CallFault, CallFinding, Extent
@@ -244,7 +243,7 @@ def judge(
     """
     if draining:
         return _draining(since)
-    usable = token.state in {TokenState.FRESH, TokenState.STALE}
+    usable = token.state.is_usable
     if not usable and token.last_failure is not None:
         return _token_failed(token, since)
     if token.contended:
@@ -324,7 +323,7 @@ def _token_failed(token: TokenStatus, since: Since) -> Headline:
     """Speak of a token that could not be had: none is left, or the one in force goes on until its end."""
     failure = token.last_failure
     assert failure is not None  # noqa: S101 # what the callers asked
-    usable = token.state in {TokenState.FRESH, TokenState.STALE}
+    usable = token.state.is_usable
     goes_on = "Calls go on with the present token until it ends."
     began = failure.at if since.token_failing is None else since.token_failing
     if not usable:  # the token in force let calls through until its end, or they failed before it

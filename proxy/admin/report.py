@@ -18,7 +18,6 @@ from proxy.admin.calls import Calls
 from proxy.admin.counts import CHANGING
 from proxy.admin.headline import Headline, Since, judge
 from proxy.errors import UNKNOWN
-from proxy.tokens.values import TokenState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -184,7 +183,7 @@ class Report:
 
     def _note_stop(self, token: TokenStatus) -> None:
         """Take note of the moment from which no token is left while renewals fail."""
-        usable = token.state in {TokenState.FRESH, TokenState.STALE}
+        usable = token.state.is_usable
         if self._token_stopped_since is None and self._token_failing_since is not None and not usable:
             self._token_stopped_since = self._clock.wall()
 
@@ -224,7 +223,7 @@ class Report:
         if self.draining:
             return "The proxy is shutting down."
         status = self._token_status()
-        if status.state in {TokenState.FRESH, TokenState.STALE}:
+        if status.state.is_usable:
             return None
         if status.last_failure is not None:
             wait = (

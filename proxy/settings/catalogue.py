@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, get_type_hints
 
 from proxy.secret import Secret
+from proxy.settings import files
 from proxy.settings.kinds import Origin, Section, Setting
 from proxy.settings.model import (
     AdminSettings,
@@ -26,7 +27,7 @@ from proxy.settings.model import (
     TelemetrySettings,
     UpstreamSettings,
 )
-from proxy.settings.values import is_below, why_no_pair
+from proxy.settings.values import is_below
 
 # --- All settings ---------------------------------------------------------------------------------
 
@@ -194,7 +195,7 @@ def _about_tls(listen: ListenSettings) -> Iterator[Contradiction]:
         yield ("listen.tls_certificate_file", "listen.unix_socket"), words
         return
     if certificate is not None:
-        fault = why_no_pair(certificate, key)
+        fault = _why_no_pair(certificate, key)
         if fault is not None:
             paths = ("listen.tls_certificate_file", "listen.tls_key_file")
             yield paths if key is None else paths[::-1], fault
@@ -204,6 +205,25 @@ def _about_tls(listen: ListenSettings) -> Iterator[Contradiction]:
         yield ("listen.tls_key_file", "listen.tls_certificate_file"), needs
     if listen.tls_client_ca_file is not None:
         yield ("listen.tls_client_ca_file", "listen.tls_certificate_file"), needs
+
+
+def _why_no_pair(certificate: Path, key: Path | None) -> str | None:
+    """Say why a certificate and a private key cannot be used together; None if they can."""
+    import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the files need it here
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except ssl.SSLError as error:
+        if "KEY_VALUES_MISMATCH" in str(error.reason):
+            return "is not the key of the certificate in listen.tls_certificate_file. Set both to the files of one pair"
+        if key is None:
+            return "holds no private key. Set listen.tls_key_file to the file that does"
+        return (
+            "cannot be used with listen.tls_certificate_file: one of the two is incomplete. Write them anew"
+        )
+    except OSError as error:
+        return f"names a file that {files.unreadable(error)}"
+    return None
 
 
 def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:

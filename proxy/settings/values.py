@@ -260,25 +260,6 @@ def _check_key_file(path: Path) -> Path:
     return path
 
 
-def why_no_pair(certificate: Path, key: Path | None) -> str | None:
-    """Say why a certificate and a private key cannot be used together; None if they can."""
-    import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the files need it here
-
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
-    except ssl.SSLError as error:
-        if "KEY_VALUES_MISMATCH" in str(error.reason):
-            return "is not the key of the certificate in listen.tls_certificate_file. Set both to the files of one pair"
-        if key is None:
-            return "holds no private key. Set listen.tls_key_file to the file that does"
-        return (
-            "cannot be used with listen.tls_certificate_file: one of the two is incomplete. Write them anew"
-        )
-    except OSError as error:
-        return f"names a file that {files.unreadable(error)}"
-    return None
-
-
 TRUTH: Final = truth()
 LINE: Final = credential(_check_controls)
 

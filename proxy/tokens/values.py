@@ -48,6 +48,11 @@ class TokenState(enum.StrEnum):
     STALE = "stale"
     EXPIRED = "expired"
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether a request goes on at once."""
+        return self in {TokenState.FRESH, TokenState.STALE}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccessToken:

@@ -19,6 +19,7 @@ from tests.gateway.upstream import Act, reply
 
 if TYPE_CHECKING:
     from proxy.orders.states import Answer, OrderRecord
+    from tests.gateway.client import Client
     from tests.gateway.conftest import Gateway, Lab
 
 KEY = b"Idempotency-Key: k-1"
@@ -376,14 +377,20 @@ async def test_a_client_that_leaves_while_its_order_is_recorded(house: House) ->
 # --- The guard -----------------------------------------------------------------------------------------
 
 
-async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
-    """Without a key: a client that left asks again, gets 409, then the answer, and then places another order."""
+async def guarded_order(lab: Lab) -> tuple[House, Client, asyncio.Event]:
+    """Send an order without a key under the guard; the API has it whole, and answers when the event is set."""
     house = await house_of(lab, guard=60.0)
     opened = asyncio.Event()
     house.gateway.upstream.scripts.append([Act.WHOLE, opened, reply(201, PLACED)])
     client = await house.gateway.connect()
     await client.send(order())
     await until(lambda: house.gateway.upstream.whole)
+    return house, client, opened
+
+
+async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
+    """Without a key: a client that left asks again, gets 409, then the answer, and then places another order."""
+    house, client, opened = await guarded_order(lab)
     client.reset()
     await until(lambda: house.store.steps)
     await house.gateway.refuses(order(), status=409, kind="order-in-flight")
@@ -399,12 +406,7 @@ async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
 
 async def test_the_guard_knows_a_client_that_gave_up(lab: Lab) -> None:
     """It closes its connection, which looks like the end of its sending side; its answer waits for it."""
-    house = await house_of(lab, guard=60.0)
-    opened = asyncio.Event()
-    house.gateway.upstream.scripts.append([Act.WHOLE, opened, reply(201, PLACED)])
-    client = await house.gateway.connect()
-    await client.send(order())
-    await until(lambda: house.gateway.upstream.whole)
+    house, client, opened = await guarded_order(lab)
     client.close()
     await until(lambda: [step for step, _, _ in house.store.steps] == ["reserve", "sent"])
     await house.gateway.refuses(order(), status=409, kind="order-in-flight")

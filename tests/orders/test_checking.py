@@ -7,8 +7,9 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from proxy import check
-from proxy.check import Finding, Mark, Options
+from proxy.check import Options
 from proxy.clock import SystemClock
+from proxy.findings import Finding, Mark
 from proxy.orders.sqlite import SQLiteStore
 from proxy.orders.states import State
 from proxy.sandbox.server import running

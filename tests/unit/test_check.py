@@ -17,8 +17,8 @@ import pytest
 import trustme
 
 from proxy import check
-from proxy.check import Finding, Mark
 from proxy.errors import CredentialsRefused, TokenUnavailable
+from proxy.findings import Finding, Mark
 from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
 from proxy.secret import Secret
@@ -229,7 +229,7 @@ def test_certificates_of_files_are_told_before_they_end(
         listen__tls_client_ca_file=str(first),
         upstream__ca_file=str(first),
     )
-    found = [finding for finding in check._ends(given) if finding.step == "certificates"]
+    found = [finding for finding in check.read(given, {}) if finding.step == "certificates"]
     assert [finding.mark.value[0] for finding in found] == marks
     assert [finding.text.partition(":")[0] for finding in found] == [
         "listen.tls_certificate_file",

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy import check, starting
-from proxy.check import Mark
+from proxy.findings import Mark
 from proxy.settings import Settings, judge
 from proxy.settings.catalogue import doubts
 
