@@ -1,7 +1,9 @@
-"""Measures the proxy and its peers side by side: `make bench`, or with arguments `make bench BENCH="keepalive --rounds 3"`.
+"""Measures the proxy and its peers side by side.
 
-Prints tables, and writes all samples as JSON. Needs Linux, two cores, and wrk and NGINX (Debian: `apt-get install wrk nginx-light`); peers
-that are not installed are left out, and it says so.
+`make bench`, or with arguments `make bench BENCH="keepalive --rounds 3"`.
+
+Prints tables, and writes all samples as JSON. Needs Linux, two cores, and wrk and NGINX (Debian:
+`apt-get install wrk nginx-light`); peers that are not installed are left out, and it says so.
 """
 
 from __future__ import annotations
@@ -38,32 +40,47 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     names = [scenario.name for scenario in SCENARIOS]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
     parser.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help=f"any of {', '.join(names)}; all without one"
+        "scenarios",
+        nargs="*",
+        metavar="SCENARIO",
+        help=f"any of {', '.join(names)}; all without one",
     )
     parser.add_argument(
         "--list", action="store_true", help="say what there is to measure, and with which systems"
     )
-    parser.add_argument("--quick", action="store_true", help="one round of one second each: does it work?")
-    parser.add_argument("--rounds", type=int, help=f"how often each system is measured (default: {ROUNDS})")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of one second each: does it work?"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help=f"how often each system is measured (default: {ROUNDS})"
+    )
     parser.add_argument("--seconds", type=int, help=f"how long a load lasts (default: {SECONDS})")
     parser.add_argument("--systems", help="only these, separated by commas")
     parser.add_argument("--proxy-cores", default="0", help="for what is measured (default: 0)")
     parser.add_argument("--load-cores", default="1", help="for clients and API (default: 1)")
     parser.add_argument(
-        "--output", type=Path, default=OUTPUT, help=f"the JSON (default: {OUTPUT.relative_to(measure.ROOT)})"
+        "--output",
+        type=Path,
+        default=OUTPUT,
+        help=f"the JSON (default: {OUTPUT.relative_to(measure.ROOT)})",
     )
     given = parser.parse_args(words)
     unknown = [name for name in given.scenarios if name not in names]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(names)}")
-    given.systems = [name.strip().lower() for name in given.systems.split(",")] if given.systems else None
+    given.systems = (
+        [name.strip().lower() for name in given.systems.split(",")] if given.systems else None
+    )
     given.rounds = given.rounds or (1 if given.quick else ROUNDS)
     given.seconds = given.seconds or (1 if given.quick else SECONDS)
     return given
 
 
 def choose(known: Sequence[System], wanted: Sequence[str] | None) -> list[System]:
-    """Return the systems that are wanted and installed. Ours is always one, since ratios are to it."""
+    """Return the systems that are wanted and installed.
+
+    Ours is always one, since ratios are to it.
+    """
     wanted = wanted or [system.name.lower() for system in known]
     return [
         system
@@ -105,7 +122,10 @@ def run(scenario: Scenario, bench: Bench) -> report.Document:
 
 
 def raise_limits() -> None:
-    """Allow as many open files as the machine does: a thousand connections take more than two thousand."""
+    """Allow as many open files as the machine does.
+
+    A thousand connections take more than two thousand.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -118,7 +138,9 @@ def say(text: str) -> None:
 def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> report.Document:
     """Measure, and return the results."""
     chosen = choose(known, given.systems)
-    wanted = [scenario for scenario in SCENARIOS if scenario.name in (given.scenarios or [scenario.name])]
+    wanted = [
+        scenario for scenario in SCENARIOS if scenario.name in (given.scenarios or [scenario.name])
+    ]
     results: report.Document = {
         "conditions": conditions(given),
         "systems": {system.name: system.version for system in chosen},
@@ -140,7 +162,10 @@ def listing(known: Sequence[System]) -> str:
     lines = [f"  {scenario.name:<10} {scenario.title}" for scenario in SCENARIOS]
     lines += [
         "",
-        *(f"  {system.name:<14} {system.version if system.program else 'not installed'}" for system in known),
+        *(
+            f"  {system.name:<14} {system.version if system.program else 'not installed'}"
+            for system in known
+        ),
     ]
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
 """What a scenario works with: the systems, whose turn it is, and what was found.
 
-The systems take turns within each round, and another one begins each round, so that what disturbs the machine disturbs all of them. A system
-that cannot do the work is left out, with the reason; the one that all of this is about cannot be.
+The systems take turns within each round, and another one begins each round, so that what disturbs
+the machine disturbs all of them. A system that cannot do the work is left out, with the reason; the
+one that all of this is about cannot be.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ class Metric(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """One thing to measure. shows: what it tells, in a sentence; headline: the figure that ratios are made of; run: does it."""
+    """One thing to measure.
+
+    shows: what it tells, in a sentence; headline: the figure that ratios are made of; run: does it.
+    """
 
     name: str
     title: str
@@ -50,7 +54,10 @@ class Scenario(NamedTuple):
 
 @dataclass
 class Bench:
-    """One scenario's systems and findings. seconds: how long a load lasts; wrk: the program; say: tells how far it is."""
+    """One scenario's systems and findings.
+
+    seconds: how long a load lasts; wrk: the program; say: tells how far it is.
+    """
 
     house: House
     systems: Sequence[System]
@@ -94,7 +101,9 @@ class Bench:
     def findings(self) -> Samples:
         """Return the samples, the systems in their order, and what stands beside them after them."""
         names = [system.name for system in self.systems]
-        order = sorted(self.samples, key=lambda name: names.index(name) if name in names else len(names))
+        order = sorted(
+            self.samples, key=lambda name: names.index(name) if name in names else len(names)
+        )
         return {name: dict(self.samples[name]) for name in order}
 
 

@@ -1,7 +1,11 @@
-"""A network with a distance: passes bytes on in both directions, each after a delay, as if the upstream were half a round trip away.
+"""A network with a distance.
 
-TCP's own handshake takes a round trip too, but over loopback the connection to this relay is there at once. So what comes on a new
-connection is held back until that round trip would have been over. It runs on asyncio's own loop: uvloop's timers count whole milliseconds.
+Passes bytes on in both directions, each after a delay, as if the upstream were half a round trip
+away.
+
+TCP's own handshake takes a round trip too, but over loopback the connection to this relay is there
+at once. So what comes on a new connection is held back until that round trip would have been over.
+It runs on asyncio's own loop: uvloop's timers count whole milliseconds.
 
     python -m bench.distance PORT UPSTREAM_PORT ROUND_TRIP_MS
 """
@@ -21,14 +25,20 @@ BACKLOG: Final = 4096
 
 
 def arrival(now: float, one_way: float, connected: float) -> float:
-    """Return when bytes that are sent now arrive: not before the connection is there, and then after one way."""
+    """Return when bytes that are sent now arrive.
+
+    Not before the connection is there, and then after one way.
+    """
     return max(now, connected) + one_way
 
 
 async def carry(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, one_way: float, connected: float
 ) -> None:
-    """Pass bytes on, late and in order, until the end of them arrives. Bytes that are on their way do not hold back the next ones."""
+    """Pass bytes on, late and in order, until the end of them arrives.
+
+    Bytes that are on their way do not hold back the next ones.
+    """
     loop = asyncio.get_running_loop()
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 

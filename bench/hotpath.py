@@ -1,6 +1,9 @@
-"""Drives the way of a request through listener, forwarder and upstream without a kernel: transports that only pass bytes on.
+"""Drives the way of a request through listener, forwarder and upstream without a kernel.
 
-It is what the proxy's own code costs, free of sockets, TLS and other processes; the counting test and `--time` are built on it.
+Transports that only pass bytes on.
+
+It is what the proxy's own code costs, free of sockets, TLS and other processes; the counting test
+and `--time` are built on it.
 """
 
 from __future__ import annotations
@@ -115,7 +118,10 @@ class Rig:
         settings = load(None, environ | {"TELENOR_PROXY_LOG__FORMAT": "json"})
         self._loop = asyncio.get_running_loop()
         upstream = Pool(
-            Dialer(settings.upstream.origin, None), max_connections=1, connect_timeout=1, idle_timeout=3600
+            Dialer(settings.upstream.origin, None),
+            max_connections=1,
+            connect_timeout=1,
+            idle_timeout=3600,
         )
         connection = UpstreamConnection(self._loop, lambda _: None)
         connection.transport = Pipe(self._answer)  # type: ignore[assignment] # it has what is used
@@ -154,7 +160,11 @@ class Rig:
     async def request(self, field: bytes = b"") -> None:
         """One request, answered. field: a line that it has besides."""
         self._done = self._loop.create_future()
-        raw = self._request.replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % field, 1) if field else self._request
+        raw = (
+            self._request.replace(b"\r\n\r\n", b"\r\n%b\r\n\r\n" % field, 1)
+            if field
+            else self._request
+        )
         self._client.data_received(raw)
         await self._done
 
@@ -170,7 +180,10 @@ _ROWS: Final = {"without clients": 0, "1 client": 1, "50 clients": 50}
 
 
 async def _time(rounds: int, requests: int) -> dict[str, float]:
-    """Measure the rows in turns, so that what else the machine does concerns all of them; give seconds of CPU for one request, the best of all rounds."""
+    """Measure the rows in turns, so that what else the machine does concerns all of them.
+
+    Give seconds of CPU for one request, the best of all rounds.
+    """
     rigs = {name: Rig(clients) for name, clients in _ROWS.items()}
     best = dict.fromkeys(rigs, float("inf"))
     for _ in range(rounds):

@@ -1,7 +1,7 @@
 """What calls the systems: wrk for many small requests, and plain sockets for what wrk cannot do.
 
-A client here is as light as it can be, because it shares its core with the API. It believes nothing: an answer that is not what the API
-sends is an error.
+A client here is as light as it can be, because it shares its core with the API. It believes
+nothing: an answer that is not what the API sends is an error.
 """
 
 from __future__ import annotations
@@ -68,13 +68,22 @@ class Answer(NamedTuple):
 
 
 def parse_summary(output: str) -> Load:
-    """Read the line of JSON that `wrk/common.lua` writes, wherever it stands in wrk's output. Raises `Refused` if nothing was answered."""
+    """Read the line of JSON that `wrk/common.lua` writes, wherever it stands in wrk's output.
+
+    Raises `Refused` if nothing was answered.
+    """
     for line in output.splitlines():
         if line.startswith("{"):
             told = json.loads(line)
             if not told["requests"]:
                 raise Refused("no request was answered")
-            return Load(told["requests"], told["duration_us"], told["p50_us"], told["p99_us"], told["errors"])
+            return Load(
+                told["requests"],
+                told["duration_us"],
+                told["p50_us"],
+                told["p99_us"],
+                told["errors"],
+            )
     raise Refused(f"wrk gave no summary: {output[-500:]}")
 
 
@@ -97,12 +106,19 @@ def wrk(
     headers: Sequence[str] = (),
     script: str | None = None,
 ) -> Load:
-    """Run wrk on the cores of this process. script: which one of `bench/wrk` makes the requests; without one they are all alike."""
+    """Run wrk on the cores of this process.
+
+    script: which one of `bench/wrk` makes the requests; without one they are all alike.
+    """
     parts = ["common", *([script] if script else [])]
     file = directory / f"{parts[-1]}.lua"
-    file.write_text("\n".join((SCRIPTS / f"{part}.lua").read_text(encoding="utf-8") for part in parts))
+    file.write_text(
+        "\n".join((SCRIPTS / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+    )
     command = wrk_command(program, file, url, connections, seconds, headers)
-    ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + PATIENCE)
+    ran = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=seconds + PATIENCE
+    )
     return parse_summary(ran.stdout + ran.stderr)
 
 
@@ -122,7 +138,9 @@ class Client:
         self._port = port
         plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = plain if context is None else context.wrap_socket(plain, server_hostname="localhost")
+        self._socket = (
+            plain if context is None else context.wrap_socket(plain, server_hostname="localhost")
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -187,7 +205,9 @@ def call(port: int, path: str, headers: Sequence[str] = ()) -> Answer:
         return client.get(path, headers)
 
 
-def timed_call(port: int, path: str, context: ssl.SSLContext | None, headers: Sequence[str]) -> float:
+def timed_call(
+    port: int, path: str, context: ssl.SSLContext | None, headers: Sequence[str]
+) -> float:
     """Return the seconds that a call takes on a connection of its own, from connecting to the last byte."""
     began = time.perf_counter()
     with Client(port, context) as client:

@@ -1,6 +1,7 @@
 """What a process has cost, as the kernel counts it, and the machine that it ran on.
 
-Reads `/proc` and clocks only: it starts nothing but `git`, and never touches what it measures, except for `reset_peak`.
+Reads `/proc` and clocks only: it starts nothing but `git`, and never touches what it measures,
+except for `reset_peak`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _PROC: Final = Path("/proc")
-#: clock_getcpuclockid(3): the clock of process N is the complement of N, three bits further left; 2 is CPUCLOCK_SCHED. It is the sum of
-#: `sum_exec_runtime` over all threads, ended ones included, in nanoseconds. `/proc/PID/stat` has the same sum in steps of 10 ms.
+#: clock_getcpuclockid(3): the clock of process N is the complement of N, three bits further left; 2
+#: is CPUCLOCK_SCHED. It is the sum of `sum_exec_runtime` over all threads, ended ones included, in
+#: nanoseconds. `/proc/PID/stat` has the same sum in steps of 10 ms.
 _CLOCK_SHIFT: Final = 3
 _CLOCK_SCHED: Final = 2
 #: proc(5), `clear_refs`: 5 sets the peak of the resident memory (VmHWM) to its present size.
@@ -25,7 +27,10 @@ _RESET_PEAK: Final = "5"
 
 
 class Cpu(NamedTuple):
-    """Processor time of some processes. seconds: all of it. kernel: which part of it was spent in the kernel, 0 to 1, by samples."""
+    """Processor time of some processes. seconds: all of it.
+
+    kernel: which part of it was spent in the kernel, 0 to 1, by samples.
+    """
 
     seconds: float
     kernel_ticks: int
@@ -46,14 +51,20 @@ class Cpu(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Resident memory of some processes in bytes: now, and at its highest. What two of them share counts twice."""
+    """Resident memory of some processes in bytes: now, and at its highest.
+
+    What two of them share counts twice.
+    """
 
     resident: int
     peak: int
 
 
 def parse_stat(text: str) -> tuple[int, int, int]:
-    """Return parent, user ticks and kernel ticks from the text of `/proc/PID/stat`; the name in it may hold anything, brackets too."""
+    """Return parent, user ticks and kernel ticks from the text of `/proc/PID/stat`.
+
+    The name in it may hold anything, brackets too.
+    """
     fields = text.rpartition(")")[2].split()
     return int(fields[1]), int(fields[11]), int(fields[12])
 
@@ -61,7 +72,8 @@ def parse_stat(text: str) -> tuple[int, int, int]:
 def parse_status(text: str) -> Memory:
     """Return the memory from the text of `/proc/PID/status`."""
     sizes = {
-        name: int(size) * 1024 for name, size in re.findall(r"^(Vm\w+):\s+(\d+) kB$", text, re.MULTILINE)
+        name: int(size) * 1024
+        for name, size in re.findall(r"^(Vm\w+):\s+(\d+) kB$", text, re.MULTILINE)
     }
     return Memory(sizes["VmRSS"], sizes["VmHWM"])
 
@@ -85,7 +97,8 @@ def family(process: int) -> list[int]:
 def cpu(processes: list[int]) -> Cpu:
     """Return the processor time that processes have used so far."""
     seconds = (
-        sum(time.clock_gettime_ns(~process << _CLOCK_SHIFT | _CLOCK_SCHED) for process in processes) / 1e9
+        sum(time.clock_gettime_ns(~process << _CLOCK_SHIFT | _CLOCK_SCHED) for process in processes)
+        / 1e9
     )
     stats = [parse_stat((_PROC / str(process) / "stat").read_text()) for process in processes]
     kernel = sum(stat[2] for stat in stats)
@@ -127,7 +140,10 @@ def _pretty_name() -> str:
 
 
 def revision() -> str:
-    """Return the commit that is checked out, with a word if files differ from it; "unknown" outside of a checkout."""
+    """Return the commit that is checked out, with a word if files differ from it.
+
+    "unknown" outside of a checkout.
+    """
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)

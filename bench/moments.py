@@ -1,4 +1,7 @@
-"""Scenarios in which each round has a system of its own, started for it: large bodies, memory, the start, and calls that come seldom."""
+"""Scenarios in which each round has a system of its own, started for it.
+
+Large bodies, memory, the start, and calls that come seldom.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ IDLE_CONNECTIONS: Final = 1000
 ROUND_TRIP: Final = 20.0  # milliseconds
 #: Calls one after the other over the distance, and health checks one after the other.
 REPEATED: Final = 10
-#: After the first sign of life: what a system does at its start, and what it opens ahead, is there by then.
+#: After the first sign of life: what a system does at its start, and what it opens ahead, is there
+#: by then.
 SETTLE: Final = 2.0  # seconds
 NEW_TLS: Final = f"{NO_PROXY}, new TLS connection"
 

@@ -1,4 +1,6 @@
-"""`python -m bench.placed`: what an order costs that is remembered, next to the same order through a proxy without a store.
+"""`python -m bench.placed`.
+
+What an order costs that is remembered, next to the same order through a proxy without a store.
 
 Measured in turns; a ratio is that within a round, and the median of those is shown. Every order has
 a key of its own, which the proxy without a store passes on.
@@ -27,13 +29,17 @@ _WARM_UP: Final = 1  # second
 _CORES: Final = Cores("0", "1")
 
 
-def drive(wrk: str, house: House, running: Running, connections: int, seconds: int) -> tuple[float, ...]:
+def drive(
+    wrk: str, house: House, running: Running, connections: int, seconds: int
+) -> tuple[float, ...]:
     """Send orders; return CPU in us an order, orders a second, and the median and p99 time in us."""
     url = f"http://127.0.0.1:{running.port}{load.ORDERS}"
     processes = running.family()
 
     def send(duration: int) -> load.Load:
-        return load.wrk(wrk, house.directory, url, connections=connections, seconds=duration, script="keyed")
+        return load.wrk(
+            wrk, house.directory, url, connections=connections, seconds=duration, script="keyed"
+        )
 
     send(_WARM_UP)
     before = measure.cpu(processes)
@@ -58,7 +64,9 @@ def compare(wrk: str, house: House, connections: int, rounds: int, seconds: int)
     for name, rows in samples.items():
         figures = [statistics.median(column) for column in zip(*rows, strict=True)]
         ratios = [
-            statistics.median(row[at] / base[at] for row, base in zip(rows, samples["none"], strict=True))
+            statistics.median(
+                row[at] / base[at] for row, base in zip(rows, samples["none"], strict=True)
+            )
             for at in (0, 2)
         ]
         print(

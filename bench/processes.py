@@ -1,4 +1,7 @@
-"""Programs that are started for a measurement: on their core, out of a directory of their own, until they are ready; and ended again."""
+"""Programs that are started for a measurement.
+
+On their core, out of a directory of their own, until they are ready; and ended again.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PEERS: Final = Path(__file__).with_name("peers")
-#: Where programs are looked for: where `make bench` puts Envoy, where docs/performance.md puts mitmproxy, and, besides the path, where Debian
-#: puts NGINX, outside of the path of ordinary users.
+#: Where programs are looked for: where `make bench` puts Envoy, where docs/performance.md puts
+#: mitmproxy, and, besides the path, where Debian puts NGINX, outside of the path of ordinary users.
 _PLACES: Final = (
     str(measure.ROOT / ".cache" / "bench-venv" / "bin"),
     str(measure.ROOT / ".cache" / "mitmproxy" / "bin"),
@@ -108,7 +111,10 @@ def until_done(running: Running, probe: Probe | None) -> Iterator[Running]:
 def spawn(
     command: Sequence[str], cores: str, directory: Path, environ: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start a program on some cores; what it says goes to files in its directory, as an access log does."""
+    """Start a program on some cores.
+
+    What it says goes to files in its directory, as an access log does.
+    """
     with (directory / "output").open("wb") as output, (directory / "errors").open("wb") as errors:
         return subprocess.Popen(
             [str(program("taskset")), "-c", cores, *command],
@@ -129,7 +135,9 @@ def version_of(path: str | None, argument: str, pattern: str) -> str:
     """Return the version that a program tells of itself."""
     if path is None:
         return ""
-    told = subprocess.run([path, argument], check=False, capture_output=True, text=True, env=environment())
+    told = subprocess.run(
+        [path, argument], check=False, capture_output=True, text=True, env=environment()
+    )
     found = re.search(pattern, told.stdout + told.stderr)
     return found[1] if found else "unknown"
 
@@ -139,7 +147,8 @@ def environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("TELENOR_PROXY_", "COVERAGE_")) and not name.lower().endswith("_proxy")
+        if not name.startswith(("TELENOR_PROXY_", "COVERAGE_"))
+        and not name.lower().endswith("_proxy")
     }
 
 
@@ -165,7 +174,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def numbers(cores: str) -> set[int]:
-    """Return the numbers of cores that are written as taskset reads them: `0`, `1-3`, `0,2`; a ValueError for anything else."""
+    """Return the numbers of cores that are written as taskset reads them: `0`, `1-3`, `0,2`.
+
+    A ValueError for anything else.
+    """
     found: set[int] = set()
     for part in cores.split(","):
         first, _, last = part.partition("-")

@@ -1,6 +1,9 @@
-"""From samples to what people read: medians, ratios, tables, and the plot. Pure: it measures nothing and reads no file.
+"""From samples to what people read: medians, ratios, tables, and the plot.
 
-A ratio is taken round by round, between figures that were measured one right after the other, and its median is shown.
+Pure: it measures nothing and reads no file.
+
+A ratio is taken round by round, between figures that were measured one right after the other, and
+its median is shown.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ ABSENT: Final = "-"
 _LINE: Final = 139  # characters
 
 
-# --- Figures ----------------------------------------------------------------------------------------------------------
+# --- Figures -----------------------------------------------------------------------------------
 
 
 def median(samples: Sequence[float]) -> float:
@@ -35,7 +38,10 @@ def median(samples: Sequence[float]) -> float:
 
 
 def ratio(samples: Sequence[float], base: Sequence[float]) -> float | None:
-    """Return the median of the ratios round by round; None if the two were not measured in the same rounds."""
+    """Return the median of the ratios round by round.
+
+    None if the two were not measured in the same rounds.
+    """
     if not base or len(samples) != len(base) or not all(base):
         return None
     return statistics.median(one / other for one, other in zip(samples, base, strict=True))
@@ -56,7 +62,9 @@ def with_summaries(results: Document) -> Document:
             name: {key: round(median(values), 3) for key, values in figures.items()}
             for name, figures in scenario["samples"].items()
         }
-        relative = {name: round(value, 3) for name, value in ratios(scenario).items() if value is not None}
+        relative = {
+            name: round(value, 3) for name, value in ratios(scenario).items() if value is not None
+        }
         samples = {
             name: {key: [round(value, 3) for value in values] for key, values in figures.items()}
             for name, figures in scenario["samples"].items()
@@ -72,7 +80,7 @@ def as_json(results: Document) -> str:
     return lists.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
-# --- Tables -----------------------------------------------------------------------------------------------------------
+# --- Tables ------------------------------------------------------------------------------------
 
 
 def number(value: float, digits: int) -> str:
@@ -94,7 +102,9 @@ def head(scenario: Document) -> list[str]:
         f"{metric['title']}, {metric['unit']}" if metric["unit"] else metric["title"]
         for metric in scenario["metrics"]
     ]
-    shown = next(metric["title"] for metric in scenario["metrics"] if metric["key"] == scenario["headline"])
+    shown = next(
+        metric["title"] for metric in scenario["metrics"] if metric["key"] == scenario["headline"]
+    )
     return ["", *titles, f"{shown}, {OURS} = 1"]
 
 
@@ -107,7 +117,9 @@ def body(scenario: Document) -> list[list[str]]:
         for metric in scenario["metrics"]:
             values = figures.get(metric["key"], [])
             is_headline = metric["key"] == scenario["headline"]
-            show = spread if is_headline else lambda samples, digits: number(median(samples), digits)
+            show = (
+                spread if is_headline else lambda samples, digits: number(median(samples), digits)
+            )
             cells.append(show(values, metric["digits"]) if values else ABSENT)
         value = relative[name]
         cells.append(ABSENT if value is None else number(value, 2))
@@ -178,14 +190,16 @@ def markdown(results: Document) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(" ".join(text.split()), _LINE, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        " ".join(text.split()), _LINE, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-# --- The plot ---------------------------------------------------------------------------------------------------------
+# --- The plot ----------------------------------------------------------------------------------
 
 #: What is drawn: one panel each. The scenario, the figure, and the words above the panel.
 PANELS: Final = (
@@ -222,7 +236,10 @@ _STYLE: Final = """
 
 
 def plot(results: Document) -> str:
-    """Return the figures that matter most as an SVG picture: horizontal bars, shorter is better, for light and dark pages."""
+    """Return the figures that matter most as an SVG picture.
+
+    Horizontal bars, shorter is better, for light and dark pages.
+    """
     found = {scenario["name"]: scenario for scenario in results["scenarios"]}
     drawn: list[str] = []
     y = _TITLE
@@ -250,7 +267,11 @@ def plot(results: Document) -> str:
 
 
 def _values(scenario: Document, key: str) -> dict[str, float]:
-    return {name: median(figures[key]) for name, figures in scenario["samples"].items() if figures.get(key)}
+    return {
+        name: median(figures[key])
+        for name, figures in scenario["samples"].items()
+        if figures.get(key)
+    }
 
 
 def _panel(scenario: Document, key: str, title: str, top: int) -> tuple[list[str], int]:
@@ -258,7 +279,9 @@ def _panel(scenario: Document, key: str, title: str, top: int) -> tuple[list[str
     metric = next(metric for metric in scenario["metrics"] if metric["key"] == key)
     values = _values(scenario, key)
     scale = scale_of(values)
-    lines = [f'  <text class="panel" x="24" y="{top + 24}">{escape(title)}, {escape(metric["unit"])}</text>']
+    lines = [
+        f'  <text class="panel" x="24" y="{top + 24}">{escape(title)}, {escape(metric["unit"])}</text>'
+    ]
     y = top + _PANEL - 8
     for name, value in values.items():
         width = max(1.0, min(value * scale, 1) * _LONGEST)
@@ -274,7 +297,10 @@ def _panel(scenario: Document, key: str, title: str, top: int) -> tuple[list[str
 
 
 def scale_of(values: Mapping[str, float]) -> float:
-    """Return what a value is multiplied with for its part of the width; what comes to more than 1 is cut."""
+    """Return what a value is multiplied with for its part of the width.
+
+    What comes to more than 1 is cut.
+    """
     most = _MOST * values.get(OURS, float("inf"))
     fitting = [value for value in values.values() if value <= most]
     return (1 if len(fitting) == len(values) else _SHORTER) / max(fitting)
@@ -292,6 +318,8 @@ def _description(found: Mapping[str, Document]) -> str:
     for name, key, title in PANELS:
         if name in found:
             unit = next(metric["unit"] for metric in found[name]["metrics"] if metric["key"] == key)
-            values = ", ".join(f"{system} {value:.1f}" for system, value in _values(found[name], key).items())
+            values = ", ".join(
+                f"{system} {value:.1f}" for system, value in _values(found[name], key).items()
+            )
             sentences.append(f"{title}, in {unit}: {values}.")
     return " ".join(sentences)

@@ -21,7 +21,10 @@ _TRANSFER: Final = (
     Metric("mb_per_second", "rate", "MB/s"),
     Metric("peak_mb", "peak memory over idle", "MB", 1),
 )
-_WARM: Final = (Metric("first_ms", "first call", "ms", 1), Metric("call_ms", "further calls", "ms", 1))
+_WARM: Final = (
+    Metric("first_ms", "first call", "ms", 1),
+    Metric("call_ms", "further calls", "ms", 1),
+)
 
 SCENARIOS: Final = (
     Scenario(

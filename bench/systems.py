@@ -43,7 +43,10 @@ READY: Final = Probe("/readiness", 200, admin=True)
 
 
 class Cores(NamedTuple):
-    """As `taskset -c` reads them. proxy: for what is measured. load: for what calls it and what it calls."""
+    """As `taskset -c` reads them. proxy: for what is measured.
+
+    load: for what calls it and what it calls.
+    """
 
     proxy: str
     load: str
@@ -86,7 +89,9 @@ class House:
         """Run the API; gives its directory, whose file `download` it serves."""
         directory = self.new_directory("api")
         write(
-            ["api.conf"], self.values | {"DIRECTORY": str(directory), "PORT": str(self.api_port)}, directory
+            ["api.conf"],
+            self.values | {"DIRECTORY": str(directory), "PORT": str(self.api_port)},
+            directory,
         )
         command = [str(program("nginx")), *_nginx(directory, "api.conf")]
         process = spawn(command, self.cores.load, directory, {})
@@ -98,7 +103,14 @@ class House:
         """Put a distance between the systems and the API; gives the port that is so far away."""
         (port,) = free_ports(1)
         directory = self.new_directory("distance")
-        command = [sys.executable, "-m", "bench.distance", str(port), str(self.api_port), str(round_trip_ms)]
+        command = [
+            sys.executable,
+            "-m",
+            "bench.distance",
+            str(port),
+            str(self.api_port),
+            str(round_trip_ms),
+        ]
         process = spawn(command, self.cores.load, directory, {})
         with until_done(Running("the distance", process, directory, port), None):
             yield port
@@ -106,10 +118,13 @@ class House:
 
 @dataclass(frozen=True)
 class System:
-    """One of those that are compared. program: its path, None if it is not installed. files: its templates in `bench/peers`.
+    """One of those that are compared. program: its path, None if it is not installed.
 
-    arguments: makes its command line from the values that the templates get. headers: what clients have to send besides, where the system
-    does less than the others. environment: may hold `@NAME@` as well.
+    files: its templates in `bench/peers`.
+
+    arguments: makes its command line from the values that the templates get. headers: what clients
+    have to send besides, where the system does less than the others. environment: may hold `@NAME@`
+    as well.
     """
 
     name: str
@@ -123,7 +138,10 @@ class System:
 
     @contextmanager
     def started(self, house: House, api_port: int | None = None) -> Iterator[Running]:
-        """Start it on its core and wait until it is ready; end it afterwards. api_port: another way to the API."""
+        """Start it on its core and wait until it is ready; end it afterwards.
+
+        api_port: another way to the API.
+        """
         port, admin_port = free_ports(2)
         directory = house.new_directory(self.name)
         values = house.values | {
@@ -136,7 +154,9 @@ class System:
         command = [str(self.program), *self.arguments(values)]
         environ = {name: fill(value, values) for name, value in self.environment.items()}
         process = spawn(command, house.cores.proxy, directory, environ)
-        with until_done(Running(self.name, process, directory, port, admin_port), self.probe) as running:
+        with until_done(
+            Running(self.name, process, directory, port, admin_port), self.probe
+        ) as running:
             yield running
 
 
@@ -155,7 +175,13 @@ def _ours(name: str, module: Sequence[str]) -> System:
         sys.executable,
         __version__,
         ("telenor-proxy.yaml",),
-        lambda values: ["-m", *module, "serve", "--config", f"{values['DIRECTORY']}/telenor-proxy.yaml"],
+        lambda values: [
+            "-m",
+            *module,
+            "serve",
+            "--config",
+            f"{values['DIRECTORY']}/telenor-proxy.yaml",
+        ],
         probe=READY,
     )
 
@@ -187,7 +213,13 @@ def known() -> list[System]:
             caddy,
             version_of(caddy, "version", r"v?(\d+\.\d+\.\d+)"),
             ("Caddyfile",),
-            lambda values: ["run", "--adapter", "caddyfile", "--config", f"{values['DIRECTORY']}/Caddyfile"],
+            lambda values: [
+                "run",
+                "--adapter",
+                "caddyfile",
+                "--config",
+                f"{values['DIRECTORY']}/Caddyfile",
+            ],
             environment={"XDG_CONFIG_HOME": "@DIRECTORY@", "XDG_DATA_HOME": "@DIRECTORY@"},
         ),
         System(

@@ -1,4 +1,7 @@
-"""Scenarios of many small requests: what one of them costs, and how long it takes. wrk sends them, the API answers 86 bytes of JSON."""
+"""Scenarios of many small requests: what one of them costs, and how long it takes.
+
+wrk sends them, the API answers 86 bytes of JSON.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ CREDENTIAL: Final = f"Authorization: Bearer {TOKEN}"
 
 
 class Shape(NamedTuple):
-    """What the requests of a scenario are like; see `load.wrk`. relay: whether a relay that knows no HTTP can pass them on."""
+    """What the requests of a scenario are like; see `load.wrk`.
+
+    relay: whether a relay that knows no HTTP can pass them on.
+    """
 
     path: str = load.ORDERS
     connections: int = CONNECTIONS
@@ -35,7 +41,10 @@ class Shape(NamedTuple):
 
 
 def probe(system: System, running: Running) -> None:
-    """Make one call, and look whether the system does its work: the credential gets there, the answer back, with an id."""
+    """Make one call, and look whether the system does its work.
+
+    The credential gets there, the answer back, with an id.
+    """
     answer = load.call(running.port, load.ORDERS, system.headers).checked(load.ORDER_BYTES)
     if system.name != RELAY and b"\nx-request-id: " not in answer.head.lower():
         raise load.Refused("no request id comes back")
@@ -67,7 +76,10 @@ def start_all(bench: Bench, systems: Sequence[System], stack: ExitStack) -> dict
 
 
 def drive(bench: Bench, system: System, running: Running, shape: Shape) -> dict[str, float]:
-    """Have wrk call a system, and return what that has cost. Before it, connections are opened and caches filled."""
+    """Have wrk call a system, and return what that has cost.
+
+    Before it, connections are opened and caches filled.
+    """
     url = f"http://127.0.0.1:{running.port}{shape.path}"
     headers = (*shape.headers, *system.headers)
     processes = running.family()

@@ -67,15 +67,23 @@ NOTHING: Final = HandedOver()
 
 
 def run(
-    settings: Settings, configuration: Configuration, notifier: Notifier, handed: HandedOver = NOTHING
+    settings: Settings,
+    configuration: Configuration,
+    notifier: Notifier,
+    handed: HandedOver = NOTHING,
 ) -> int:
-    """Run the proxy until it is told to stop; return the exit status. Raises `ConfigError`, `StartError`."""
+    """Run the proxy until it is told to stop; return the exit status.
+
+    Raises `ConfigError`, `StartError`.
+    """
     transport.use(settings.upstream.transport)
     redactor = logs.Redactor(_secrets(settings))
     writer = logs.configure(settings.log, redactor)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(Proxy(settings, writer, redactor, configuration, notifier, handed).run())
+            return runner.run(
+                Proxy(settings, writer, redactor, configuration, notifier, handed).run()
+            )
     finally:
         writer.write_out()
 
@@ -99,7 +107,9 @@ def _secrets(settings: Settings) -> list[str]:
 
 
 def _credentials(oauth: OAuthSettings) -> Credentials:
-    return Credentials(oauth.client_id, oauth.client_secret, oauth.username, oauth.password, oauth.scope)
+    return Credentials(
+        oauth.client_id, oauth.client_secret, oauth.username, oauth.password, oauth.scope
+    )
 
 
 def _pacer(pacing: PacingSettings, clock: Clock, metrics: Metrics) -> Pacer | None:
@@ -118,14 +128,18 @@ def _keeper(settings: Settings, clock: Clock, metrics: Metrics) -> Keeper | None
 
 def _desk(settings: Settings, keeper: Keeper) -> Desk:
     orders = settings.orders
-    return Desk(keeper, remember_seconds=orders.remember_seconds, guard_seconds=orders.guard_seconds)
+    return Desk(
+        keeper, remember_seconds=orders.remember_seconds, guard_seconds=orders.guard_seconds
+    )
 
 
 class Proxy:
-    """All parts of one proxy. Build it anywhere, `run` it in an event loop. Without a `configuration` the settings never change.
+    """All parts of one proxy. Build it anywhere, `run` it in an event loop.
 
-    handed: sockets that systemd has opened. Raises `ConfigError` if the environment's variables name a proxy that cannot be used, or the
-    listener's certificate cannot be.
+    Without a `configuration` the settings never change.
+
+    handed: sockets that systemd has opened. Raises `ConfigError` if the environment's variables
+    name a proxy that cannot be used, or the listener's certificate cannot be.
     """
 
     def __init__(
@@ -151,7 +165,10 @@ class Proxy:
         self._company_proxy = egress.company_proxy(settings.upstream, self._configuration.environ)
 
     async def run(self) -> int:
-        """Start, serve until a signal comes, drain, stop. Returns the exit status; raises `StartError`."""
+        """Start, serve until a signal comes, drain, stop.
+
+        Returns the exit status; raises `StartError`.
+        """
         settings = self._settings
         upstream_settings, oauth = settings.upstream, settings.oauth
         clock, metrics = SystemClock(), Metrics()
@@ -214,11 +231,15 @@ class Proxy:
             renew=source.renew_now,
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
-            at_hangup=None if self._tls is None else functools.partial(self._tls.look, listener.renew),
+            at_hangup=None
+            if self._tls is None
+            else functools.partial(self._tls.look, listener.renew),
         )
         ends = gauges.expose_certificates(
             metrics,
-            functools.partial(self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file)),
+            functools.partial(
+                self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file)
+            ),
         )
         report = Report(
             settings,
@@ -278,12 +299,17 @@ class Proxy:
                         _running(self._renewing(listener, clock)),
                     ):
                         gc.collect()
-                        gc.freeze()  # what exists now stays: the collector need not look at it again
+                        # what exists now stays: the collector need not look at it again
+                        gc.freeze()
                         await self._serve(keeping)
                         report.draining = True
                     cut_short = await self._drain(listener)
                 token = source.usable()
-                if oauth.logout_on_shutdown and token is not None and not self._signals.stop_now.is_set():
+                if (
+                    oauth.logout_on_shutdown
+                    and token is not None
+                    and not self._signals.stop_now.is_set()
+                ):
                     ok = await self._signals.unless_stopped_now(endpoint.logout(token))
                     log.info("token.logged_out", ok=bool(ok))
                 log.info("shutdown.completed", cut_short=cut_short)
@@ -305,7 +331,9 @@ class Proxy:
     def _ends(self, dialer: Dialer, authorities: float | None) -> dict[str, float | None]:
         """Return when each certificate ends, None where there is none or none was seen yet."""
         listeners, clients = (
-            (None, None) if self._tls is None else (self._tls.not_after, self._tls.clients_not_after)
+            (None, None)
+            if self._tls is None
+            else (self._tls.not_after, self._tls.clients_not_after)
         )
         return {
             "listener": listeners,
@@ -318,14 +346,18 @@ class Proxy:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
 
-    def _apply(self, changed: Settings, listener: Listener, report: Report, metrics: Metrics) -> None:
+    def _apply(
+        self, changed: Settings, listener: Listener, report: Report, metrics: Metrics
+    ) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._secrets = _secrets(changed)
         self._redactor.learn(self._secrets)
         metrics.name_clients(client.name for client in changed.listen.clients)
         with contextlib.suppress(ConfigError):  # the way out stays as it is
-            self._company_proxy = egress.company_proxy(changed.upstream, self._configuration.environ)
+            self._company_proxy = egress.company_proxy(
+                changed.upstream, self._configuration.environ
+            )
         listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
@@ -342,7 +374,9 @@ class Proxy:
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
         log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
         scheme = "http" if self._tls is None else "https"
-        log.info("listener.started", upstream=str(self._settings.upstream.origin), scheme=scheme, **where)
+        log.info(
+            "listener.started", upstream=str(self._settings.upstream.origin), scheme=scheme, **where
+        )
 
     async def _renewing(self, listener: Listener, clock: Clock) -> None:
         """Take up a changed certificate of the listener."""
@@ -364,7 +398,9 @@ class Proxy:
     async def _drain(self, listener: Listener) -> int:
         """Let the requests in flight finish; return how many did not."""
         shutdown, stop_now = self._settings.shutdown, self._signals.stop_now
-        log.info("shutdown.started", in_flight=listener.in_flight, grace_seconds=shutdown.grace_seconds)
+        log.info(
+            "shutdown.started", in_flight=listener.in_flight, grace_seconds=shutdown.grace_seconds
+        )
         self._notifier.stopping()
         listener.drain()
         with contextlib.suppress(TimeoutError):

@@ -72,7 +72,8 @@ _MOST_ADDRESSES: Final = 4
 class Options:
     """What is asked of a check.
 
-    offline: judge the configuration only. as_json: print an object a line. settings: print every setting, with its origin.
+    offline: judge the configuration only. as_json: print an object a line. settings: print every
+    setting, with its origin.
     """
 
     offline: bool = False
@@ -83,7 +84,8 @@ class Options:
 def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:
     """Check everything and print each finding when it is there; 0 when nothing failed, 1 otherwise.
 
-    environ, file: where the settings come from; the file is None if the environment alone configures the proxy.
+    environ, file: where the settings come from; the file is None if the environment alone
+    configures the proxy.
     """
     with _without_log():
         return asyncio.run(_run(reading, environ, file, options))
@@ -91,7 +93,10 @@ def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options
 
 @contextlib.contextmanager
 def _without_log() -> Iterator[None]:
-    """Keep events of the parts that are tried out of the answer: they would stand between its lines."""
+    """Keep events of the parts that are tried out of the answer.
+
+    They would stand between its lines.
+    """
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -100,7 +105,9 @@ def _without_log() -> Iterator[None]:
         structlog.configure(**before)
 
 
-async def _run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:
+async def _run(
+    reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options
+) -> int:
     failed = None
     async for finding in _findings(reading, environ, file, options):
         failed = finding.step if finding.mark is Mark.FAILED else failed
@@ -187,15 +194,21 @@ def _steps(settings: Settings, company: CompanyProxy | None) -> tuple[Step, ...]
     return (*steps, functools.partial(_fetch, way), _open_orders)
 
 
-# --- What the settings say: pure --------------------------------------------------------------------------------------
+# --- What the settings say: pure ---------------------------------------------------------------
 
 
-def read(settings: Settings, environ: Mapping[str, str], file: Path | None = None) -> Iterator[Finding]:
+def read(
+    settings: Settings, environ: Mapping[str, str], file: Path | None = None
+) -> Iterator[Finding]:
     """Judge what can be judged without a network."""
     source = (
-        f"{writable(file)} and the environment, which wins" if file is not None else "the environment alone"
+        f"{writable(file)} and the environment, which wins"
+        if file is not None
+        else "the environment alone"
     )
-    text = f"It was read from {source}; it is complete, and nothing in it contradicts anything else."
+    text = (
+        f"It was read from {source}; it is complete, and nothing in it contradicts anything else."
+    )
     yield Finding(Mark.OK, "configuration", text)
     yield from _read_credentials(settings)
     if settings.listen.is_open:
@@ -209,7 +222,10 @@ def read(settings: Settings, environ: Mapping[str, str], file: Path | None = Non
 
 
 def effective(reading: Reading) -> Iterator[Finding]:
-    """Give every setting with its value and where that comes from; of secrets only whether they are set."""
+    """Give every setting with its value and where that comes from.
+
+    Of secrets only whether they are set.
+    """
     for path, value in reading.settings.effective().items():
         origin = reading.origins[path]
         text = f"{path}: {json.dumps(value, ensure_ascii=False)}  ({origin})"
@@ -225,9 +241,7 @@ def absent(reading: Reading) -> Iterator[Finding]:
 
 def _read_credentials(settings: Settings) -> Iterator[Finding]:
     if copied := examples(settings):
-        text = (
-            f"Still an example: {', '.join(copied)}. Put the values there that Telenor gave to your company."
-        )
+        text = f"Still an example: {', '.join(copied)}. Put the values there that Telenor gave to your company."
         yield Finding(Mark.WARNING, "credentials", text)
     for doubtful in doubts(settings):
         yield Finding(Mark.WARNING, "credentials", doubtful.text)
@@ -246,7 +260,9 @@ def examples(settings: Settings) -> list[str]:
         "oauth.password": oauth.password.reveal(),
         "listen.client_key": "" if key is None else key.reveal(),
     }
-    return [path for path, value in held.items() if value.startswith(_PLACEHOLDER) or value in _SHOWN]
+    return [
+        path for path, value in held.items() if value.startswith(_PLACEHOLDER) or value in _SHOWN
+    ]
 
 
 def _read_destination(settings: Settings) -> Finding:
@@ -254,20 +270,20 @@ def _read_destination(settings: Settings) -> Finding:
     where = f"The credentials go to {origin}{settings.oauth.token_path}, and nowhere else."
     if origin.is_tls or origin.is_loopback:
         return Finding(Mark.OK, "destination", where)
-    text = (
-        f"{where} They go unencrypted: anyone on the network path can read them. Use https in upstream.url."
-    )
+    text = f"{where} They go unencrypted: anyone on the network path can read them. Use https in upstream.url."
     return Finding(Mark.WARNING, "destination", text)
 
 
 def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     # Only the names: such a URL often holds a password.
-    if found := sorted(name for name in environ if name.lower() in _PROXY_VARIABLES and environ[name]):
+    if found := sorted(
+        name for name in environ if name.lower() in _PROXY_VARIABLES and environ[name]
+    ):
         text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself. If the way out leads through a proxy, set upstream.proxy_url to it, or to environment."
         yield Finding(Mark.WARNING, "environment", text)
 
 
-# --- The way there ----------------------------------------------------------------------------------------------------
+# --- The way there -----------------------------------------------------------------------------
 
 
 def _peer(settings: Settings, origin: Origin) -> faults.Peer:
@@ -297,15 +313,22 @@ async def look_up(
         return (Finding(Mark.FAILED, "name", text),)
     except (OSError, UnicodeError) as error:
         text = faults.explain(error).said_of(_peer(settings, origin))
-        return (Finding(Mark.FAILED, "name", text + (_BEHIND_A_PROXY if host == _API_HOST else "")),)
+        return (
+            Finding(Mark.FAILED, "name", text + (_BEHIND_A_PROXY if host == _API_HOST else "")),
+        )
     if host in addresses:
         return (Finding(Mark.OK, "name", f"{host} is an address, so there is no name to look up."),)
     more = ", ..." if len(addresses) > _MOST_ADDRESSES else ""
-    return (Finding(Mark.OK, "name", f"{host} is at {', '.join(addresses[:_MOST_ADDRESSES])}{more}"),)
+    return (
+        Finding(Mark.OK, "name", f"{host} is at {', '.join(addresses[:_MOST_ADDRESSES])}{more}"),
+    )
 
 
 async def _addresses(host: str, resolve: Resolve) -> list[str]:
-    """Ask the system's resolver, in a thread that is not awaited: a lookup cannot be cancelled, and may take minutes."""
+    """Ask the system's resolver, in a thread that is not awaited.
+
+    A lookup cannot be cancelled, and may take minutes.
+    """
 
     def ask() -> list[str]:
         return [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]
@@ -318,7 +341,11 @@ async def _connect(origin: Origin, settings: Settings) -> tuple[Finding, ...]:
         async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
             raw = await reach(origin, Timing())
     except (OSError, UnicodeError) as error:
-        return (Finding(Mark.FAILED, "connection", faults.explain(error).said_of(_peer(settings, origin))),)
+        return (
+            Finding(
+                Mark.FAILED, "connection", faults.explain(error).said_of(_peer(settings, origin))
+            ),
+        )
     with raw:
         peer = raw.getpeername()[0]
     return (Finding(Mark.OK, "connection", f"{peer} port {origin.port} accepts connections."),)
@@ -364,7 +391,7 @@ class _Look(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
 
-# --- The token --------------------------------------------------------------------------------------------------------
+# --- The token ---------------------------------------------------------------------------------
 
 
 async def _fetch(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
@@ -373,7 +400,11 @@ async def _fetch(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
         return (Finding(Mark.FAILED, "access token", text),)
     origin, oauth = settings.upstream.origin, settings.oauth
     endpoint = TokenEndpoint(
-        Dialer(origin, tls.client_context(settings.upstream.ca_file) if origin.is_tls else None, way.through),
+        Dialer(
+            origin,
+            tls.client_context(settings.upstream.ca_file) if origin.is_tls else None,
+            way.through,
+        ),
         oauth.token_path,
         oauth.logout_path,
         timeout_seconds=oauth.request_timeout_seconds,
@@ -385,7 +416,10 @@ async def _fetch(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
         grant = await endpoint.fetch(credentials)
     except TokenError as error:
         return (Finding(Mark.FAILED, "access token", why_no_token(error)),)
-    return (Finding(Mark.OK, "access token", "Telenor accepts the four credentials."), lifetime(grant, oauth))
+    return (
+        Finding(Mark.OK, "access token", "Telenor accepts the four credentials."),
+        lifetime(grant, oauth),
+    )
 
 
 def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
@@ -397,13 +431,16 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
     return Finding(Mark.WARNING, "lifetime", f"{text} {grant.note}")
 
 
-# --- The store of orders ----------------------------------------------------------------------------------------------
+# --- The store of orders -----------------------------------------------------------------------
 
 _ORDERS: Final = "orders"
 
 
 async def _open_orders(settings: Settings) -> tuple[Finding, ...]:
-    """Look at what `orders.store` names, if it is set; orders of unknown outcome are worth a warning."""
+    """Look at what `orders.store` names, if it is set.
+
+    Orders of unknown outcome are worth a warning.
+    """
     try:
         seen = await checking.look(settings.orders)
     except (ConfigError, StoreAway) as error:
@@ -414,18 +451,23 @@ async def _open_orders(settings: Settings) -> tuple[Finding, ...]:
     return (Finding(Mark.WARNING if seen.unknown else Mark.OK, _ORDERS, seen.text, more),)
 
 
-# --- Words for what failed: pure --------------------------------------------------------------------------------------
+# --- Words for what failed: pure ---------------------------------------------------------------
 
 
 def why_no_token(error: TokenError) -> str:
     """Say why there is no token; the words about codes and credentials are those of `tokens`."""
-    if error.reason == "redirected" or (isinstance(error, CredentialsRefused) and error.code is None):
+    if error.reason == "redirected" or (
+        isinstance(error, CredentialsRefused) and error.code is None
+    ):
         return f"{error.detail} Something in between, such as a filter or a login page of the network, may have answered instead."
     return error.detail
 
 
 def issuer_of(certificate: Mapping[str, object] | None) -> str:
-    """Name who issued a verified certificate (`SSLSocket.getpeercert`): behind a proxy that inspects TLS it is not who one thinks."""
+    """Name who issued a verified certificate (`SSLSocket.getpeercert`).
+
+    Behind a proxy that inspects TLS it is not who one thinks.
+    """
     issuer = (certificate or {}).get("issuer", ())
     names = dict(pair for group in issuer for pair in group) if isinstance(issuer, tuple) else {}
     name = str(names.get("organizationName") or names.get("commonName") or "")

@@ -1,6 +1,7 @@
 """The command line: commands -> exit status. Nothing else in the package exits.
 
-Each command imports what it needs when it runs, so that `healthcheck`, which runs every few seconds, starts fast.
+Each command imports what it needs when it runs, so that `healthcheck`, which runs every few
+seconds, starts fast.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"telenor-proxy: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        # The reader has closed the pipe (`check | head`). The flush at the exit must not fail again.
+        # The reader has closed the pipe (`check | head`). The flush at the exit must not fail
+        # again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
         return FAILED
     except _Stopped:
@@ -80,7 +82,10 @@ def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
         epilog="Start with `telenor-proxy demo`: it needs no credentials.",
     )
     parser.add_argument(
-        "--version", action=_Version, nargs=0, help="say the version, and what connections are made of here"
+        "--version",
+        action=_Version,
+        nargs=0,
+        help="say the version, and what connections are made of here",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -95,16 +100,24 @@ def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
     check.add_argument(
         "--offline", action="store_true", help="judge the configuration only: no network, no login"
     )
-    check.add_argument("--json", action="store_true", help="print each finding as a JSON object on a line")
     check.add_argument(
-        "--settings", action="store_true", help="print every setting, its value and where that comes from"
+        "--json", action="store_true", help="print each finding as a JSON object on a line"
+    )
+    check.add_argument(
+        "--settings",
+        action="store_true",
+        help="print every setting, its value and where that comes from",
     )
     check.set_defaults(command=_check)
 
     healthcheck = commands.add_parser("healthcheck", help="ask a running proxy whether it is ready")
     _add_config(healthcheck)
     healthcheck.add_argument(
-        "--wait", type=_seconds, default=0.0, metavar="SECONDS", help="wait so long for it to become ready"
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait so long for it to become ready",
     )
     healthcheck.set_defaults(command=_healthcheck)
 
@@ -119,15 +132,21 @@ def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
     actions = orders.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="list the orders that are remembered")
     _add_config(listing)
-    listing.add_argument("--unknown", action="store_true", help="only those that have to be looked up")
+    listing.add_argument(
+        "--unknown", action="store_true", help="only those that have to be looked up"
+    )
     listing.add_argument("--json", action="store_true", help="print one JSON object a line")
     listing.set_defaults(command=_list_orders)
-    forget = actions.add_parser("forget", help="forget an order, so that it is sent when it comes again")
+    forget = actions.add_parser(
+        "forget", help="forget an order, so that it is sent when it comes again"
+    )
     _add_config(forget)
     forget.add_argument("id", metavar="ID", help="what `orders list` shows first")
     forget.set_defaults(command=_forget_order)
 
-    sandbox = commands.add_parser("sandbox", help="run a stand-in for api.telenor.no, to try things on")
+    sandbox = commands.add_parser(
+        "sandbox", help="run a stand-in for api.telenor.no, to try things on"
+    )
     control = commands.add_parser(
         "sandbox-control", help="look into a running sandbox, and switch its faults"
     )
@@ -202,13 +221,19 @@ def _load(arguments: argparse.Namespace) -> Settings:
 
 
 class _Stopped(KeyboardInterrupt):
-    """The proxy was told to stop before it took the signals itself. Event loops let a KeyboardInterrupt through."""
+    """The proxy was told to stop before it took the signals itself.
+
+    Event loops let a KeyboardInterrupt through.
+    """
 
 
 def _take_signals() -> None:
-    """Until the proxy takes them itself: SIGTERM and SIGINT end it as asked, SIGHUP changes nothing, since nothing is read yet.
+    """Until the proxy takes them itself.
 
-    What the system does by default, ending the process with another status, would look like a crash.
+    SIGTERM and SIGINT end it as asked, SIGHUP changes nothing, since nothing is read yet.
+
+    What the system does by default, ending the process with another status, would look like a
+    crash.
     """
 
     def stop(_number: int, _frame: object) -> None:
@@ -249,7 +274,9 @@ def _check(arguments: argparse.Namespace) -> int:
     from proxy import check
     from proxy.settings import examine
 
-    options = check.Options(offline=arguments.offline, as_json=arguments.json, settings=arguments.settings)
+    options = check.Options(
+        offline=arguments.offline, as_json=arguments.json, settings=arguments.settings
+    )
     try:
         reading = examine(arguments.config, os.environ, offline=options.offline)
     except ConfigError as error:
@@ -286,7 +313,9 @@ def _list_orders(arguments: argparse.Namespace) -> int:
 
     where = inquiry.host(settings.admin)
     owner = os.urandom(8).hex()
-    return _say(command.listing(settings, owner, where, unknown=arguments.unknown, as_json=arguments.json))
+    return _say(
+        command.listing(settings, owner, where, unknown=arguments.unknown, as_json=arguments.json)
+    )
 
 
 def _forget_order(arguments: argparse.Namespace) -> int:

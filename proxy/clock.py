@@ -11,7 +11,8 @@ import functools
 import time
 from typing import Protocol
 
-# Linux counts suspended time in CLOCK_BOOTTIME only; elsewhere the monotonic clock is the best there is. Neither is moved by NTP or by hand.
+# Linux counts suspended time in CLOCK_BOOTTIME only; elsewhere the monotonic clock is the best
+# there is. Neither is moved by NTP or by hand.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -19,7 +20,10 @@ class Clock(Protocol):
     """Time as the parts see it. Seconds everywhere."""
 
     def now(self) -> float:
-        """Seconds on a clock that never steps and goes on while the host is suspended; only differences mean anything."""
+        """Seconds on a clock that never steps and goes on while the host is suspended.
+
+        Only differences mean anything.
+        """
         ...
 
     def wall(self) -> float:

@@ -38,17 +38,25 @@ log = structlog.get_logger("proxy.demo")
 
 
 def run(port: int) -> int:
-    """Run both until Ctrl+C; return the exit status. `port`: where the proxy listens, if it is free. Raises `StartError`."""
+    """Run both until Ctrl+C; return the exit status.
+
+    `port`: where the proxy listens, if it is free. Raises `StartError`.
+    """
     sandbox = Sandbox(settings=SandboxSettings(token_lifetime_seconds=_TOKEN_LIFETIME))
     # Ctrl+C is an exception until the proxy takes the signals.
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        asyncio.Runner(loop_factory=new_event_loop) as runner,
+    ):
         return runner.run(_run(sandbox, port))
     return 0
 
 
 async def _run(sandbox: Sandbox, wanted: int) -> int:
     async with running(sandbox, _HOST, free_port(SANDBOX_PORT), log=_tell) as sandbox_url:
-        settings = load(None, _environment(sandbox, sandbox_url, free_port(wanted), free_port(_ADMIN_PORT)))
+        settings = load(
+            None, _environment(sandbox, sandbox_url, free_port(wanted), free_port(_ADMIN_PORT))
+        )
         redactor = logs.Redactor()
         writer = logs.configure(settings.log, redactor)
         proxy = Proxy(settings, writer, redactor)
@@ -68,7 +76,9 @@ def free_port(wanted: int) -> int:
     """Return that port, or any free one if it is in use (or 0)."""
     for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            if sys.platform != "win32":  # there it means: share the port with the process that has it
+            if (
+                sys.platform != "win32"
+            ):  # there it means: share the port with the process that has it
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((_HOST, port))
             return int(probe.getsockname()[1])

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from proxy.settings import Settings
 
-#: For everything but clients and the API: standard streams, the event loop, listening sockets (some 15), probes and scrapes (8),
-#: the token endpoint, name servers, files being read, a store (8).
+#: For everything but clients and the API: standard streams, the event loop, listening sockets (some
+#: 15), probes and scrapes (8), the token endpoint, name servers, files being read, a store (8).
 OWN: Final = 32
 #: For clients that are being turned away.
 PASSING: Final = 32
@@ -24,7 +24,9 @@ _PASSING_PART: Final = 8
 
 
 class Share(NamedTuple):
-    """What fits. limit: open files at most, None without a limit. clients, upstream: connections at once.
+    """What fits. limit: open files at most, None without a limit.
+
+    clients, upstream: connections at once.
 
     is_short: fewer than the settings allow.
     """
@@ -36,7 +38,10 @@ class Share(NamedTuple):
 
 
 def limit() -> int | None:
-    """Return how many files this process may have open; None where there is no limit, or none is known."""
+    """Return how many files this process may have open.
+
+    None where there is no limit, or none is known.
+    """
     with contextlib.suppress(ImportError, OSError):
         import resource  # noqa: PLC0415 # not on Windows
 
@@ -54,7 +59,10 @@ def ceiling(most: int | None) -> int | None:
 
 
 def share(settings: Settings, most: int | None) -> Share:
-    """Share out so many descriptors (as of `limit`) between clients and the API: what the settings allow, if that fits."""
+    """Share out so many descriptors (as of `limit`) between clients and the API.
+
+    What the settings allow, if that fits.
+    """
     clients, upstream = settings.limits.max_connections, settings.upstream.max_connections
     if most is None:
         return Share(None, clients, upstream, is_short=False)
@@ -77,7 +85,11 @@ def fitted(settings: Settings, most: int | None) -> Settings:
 
 
 def status(settings: Settings, most: int | None) -> dict[str, object]:
-    """Return what `/status` shows: `descriptors` (None without a limit), `clients` and `upstream` that fit, and `detail` if that is too few."""
+    """Return what `/status` shows.
+
+    `descriptors` (None without a limit), `clients` and `upstream` that fit, and `detail` if that is
+    too few.
+    """
     fits = share(settings, most)
     return {
         "descriptors": fits.limit,

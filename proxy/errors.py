@@ -65,7 +65,10 @@ class TokenError(ProxyError):
 
 
 class CredentialsRefused(TokenError):
-    """The token endpoint refused the credentials (400, 401, 403): a soon retry may lock the user."""
+    """The token endpoint refused the credentials (400, 401, 403).
+
+    A soon retry may lock the user.
+    """
 
 
 class TokenUnavailable(TokenError):

@@ -1,6 +1,7 @@
 """When the certificates of the settings and of the API end, in words for `check`.
 
-Pure but for the files that it reads. Never: whether a certificate is trusted, which OpenSSL decides.
+Pure but for the files that it reads. Never: whether a certificate is trusted, which OpenSSL
+decides.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def of_files(settings: Settings, now: float) -> Iterator[Finding]:
     """
     listen = settings.listen
     if listen.tls_certificate_file is not None:
-        with contextlib.suppress(OSError, ValueError, IndexError):  # the settings have judged the file
+        with contextlib.suppress(
+            OSError, ValueError, IndexError
+        ):  # the settings have judged the file
             end = certificates.end_of_leaf(listen.tls_certificate_file)
             subject = "listen.tls_certificate_file: the certificate"
             if end <= now:

@@ -1,6 +1,9 @@
-"""The one wording of what can go wrong on a network: an exception of the system -> one frozen `Fault`.
+"""The one wording of what can go wrong on a network.
 
-Log, metrics, answers, the token's reasons and `check` all say what stands here. Pure: it looks at an exception and nothing else.
+An exception of the system -> one frozen `Fault`.
+
+Log, metrics, answers, the token's reasons and `check` all say what stands here. Pure: it looks at
+an exception and nothing else.
 
 Laws
 1. No sentence holds a byte that a peer sent; statuses and OpenSSL's own verdicts are no such bytes.
@@ -38,10 +41,11 @@ COMPANY_PROXY: Final = Peer("the company's proxy", "upstream.proxy_url")
 class Fault:
     """What went wrong.
 
-    reason: a short fixed word for logs and metrics. kind: what the listener answers. happened, step: sentences with
-    `{who}` and `{setting}` for the peer: what happened, and what to do.
-    next_hop: `host:port` of the company's proxy, if the fault is on the way through it (RFC 9209 section 2.1.2).
-    received_status: what that proxy answered, if it did. is_refusal: it means it, so that trying again soon is no use.
+    reason: a short fixed word for logs and metrics. kind: what the listener answers. happened,
+    step: sentences with `{who}` and `{setting}` for the peer: what happened, and what to do.
+    next_hop: `host:port` of the company's proxy, if the fault is on the way through it (RFC 9209
+    section 2.1.2). received_status: what that proxy answered, if it did. is_refusal: it means it,
+    so that trying again soon is no use.
     """
 
     reason: str
@@ -54,7 +58,9 @@ class Fault:
 
     def said_of(self, peer: Peer) -> str:
         """Return the sentences, said of this peer."""
-        subject = COMPANY_PROXY if self.kind.is_company_proxy and self.received_status is None else peer
+        subject = (
+            COMPANY_PROXY if self.kind.is_company_proxy and self.received_status is None else peer
+        )
         text = f"{self.happened} {self.step}".format(who=subject.name, setting=subject.setting)
         return text[0].upper() + text[1:] if self.happened.startswith("{who}") else text
 
@@ -77,7 +83,7 @@ class TunnelError(OSError):
         self.fault = fault
 
 
-# --- What the system says ---------------------------------------------------------------------------------------------
+# --- What the system says ----------------------------------------------------------------------
 
 _TIMEOUT: Final = Fault(
     "timeout",
@@ -132,13 +138,15 @@ _OF_THE_SYSTEM: Final[tuple[tuple[type[BaseException], Fault], ...]] = (
     (TimeoutError, _TIMEOUT),
     (ssl.SSLError, _NO_TLS),
     (socket.gaierror, _NO_SUCH_NAME),
-    # A name that cannot even be asked for, with an empty label or one too long: the idna codec says so.
+    # A name that cannot even be asked for, with an empty label or one too long: the idna codec says
+    # so.
     (UnicodeError, _NO_SUCH_NAME),
     (ConnectionRefusedError, _REFUSED),
     (ConnectionError, _BROKE_OFF),
 )
 
-#: Verdicts of OpenSSL (X509_V_ERR_... of x509_vfy.h): the chain ends at an authority that is not among the trusted ones.
+#: Verdicts of OpenSSL (X509_V_ERR_... of x509_vfy.h): the chain ends at an authority that is not
+#: among the trusted ones.
 _UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
 _NOT_YET_VALID: Final = 9
 _EXPIRED: Final = 10
@@ -161,7 +169,9 @@ def explain(error: OSError | UnicodeError) -> Fault:
     if number in {errno.EMFILE, errno.ENFILE}:
         return _NO_DESCRIPTORS
     reason = os.strerror(number) if number else "none of its addresses accepts connections"
-    answer = ProblemKind.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else ProblemKind.UNROUTABLE
+    answer = (
+        ProblemKind.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else ProblemKind.UNROUTABLE
+    )
     return replace(_UNROUTABLE, kind=answer, happened=f"There is no way to {{who}}: {reason}.")
 
 
@@ -169,7 +179,10 @@ def explain(error: OSError | UnicodeError) -> Fault:
 _VERDICTS: Final = {
     **dict.fromkeys(
         _UNKNOWN_ISSUER,
-        ("it comes from an authority that is not known here", "Ask your network's administrators who it is"),
+        (
+            "it comes from an authority that is not known here",
+            "Ask your network's administrators who it is",
+        ),
     ),
     _EXPIRED: ("it has expired", "Check the clock of this machine, and ask who must renew it"),
     _NOT_YET_VALID: ("it is not valid yet", "Check the clock of this machine"),
@@ -199,7 +212,7 @@ def _distrust(error: ssl.SSLCertVerificationError) -> Fault:
 _BRACES: Final = str.maketrans({"{": "(", "}": ")"})
 
 
-# --- The company's proxy ----------------------------------------------------------------------------------------------
+# --- The company's proxy -----------------------------------------------------------------------
 
 #: What a fault on the way to the company's proxy is, by what it would be on the way to the API.
 _OF_THE_PROXY: Final = {
@@ -226,7 +239,9 @@ def to_company_proxy(error: OSError | UnicodeError, hop: str) -> TunnelError:
         return error
     fault = explain(error)
     kind = _OF_THE_PROXY[fault.kind]
-    return TunnelError(replace(fault, reason=f"company_proxy_{fault.reason}", kind=kind, next_hop=hop))
+    return TunnelError(
+        replace(fault, reason=f"company_proxy_{fault.reason}", kind=kind, next_hop=hop)
+    )
 
 
 def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> TunnelError:
@@ -276,14 +291,23 @@ def _login(status: int, *, has_login: bool, takes_basic: bool) -> tuple[str, str
 
 
 def unreadable(why: str, hop: str) -> TunnelError:
-    """Return that the company's proxy answered CONNECT with what is no answer. why: a clause in our own words."""
+    """Return that the company's proxy answered CONNECT with what is no answer.
+
+    why: a clause in our own words.
+    """
     happened = f"{{who}} gave no readable answer: {why}."
     return TunnelError(
-        Fault("company_proxy_malformed", happened, _UNREADABLE_STEP, ProblemKind.COMPANY_PROXY_ANSWER, hop)
+        Fault(
+            "company_proxy_malformed",
+            happened,
+            _UNREADABLE_STEP,
+            ProblemKind.COMPANY_PROXY_ANSWER,
+            hop,
+        )
     )
 
 
-# --- As the parts of the proxy raise it -------------------------------------------------------------------------------
+# --- As the parts of the proxy raise it --------------------------------------------------------
 
 
 def connect_failure(error: OSError | UnicodeError) -> Failed:

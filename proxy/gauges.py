@@ -33,8 +33,12 @@ def expose(
         _expose_orders(metrics, keeper)
     lost = "Log lines that could not be written to standard output."
     metrics.counter("telenor_proxy_log_lines_lost", lost, lambda: writer.losses.lost)
-    metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight)
-    metrics.gauge("telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections)
+    metrics.gauge(
+        "telenor_proxy_requests_in_flight", "Requests being served.", lambda: listener.in_flight
+    )
+    metrics.gauge(
+        "telenor_proxy_client_connections", "Connections of clients.", lambda: listener.connections
+    )
     connections = ("telenor_proxy_upstream_connections", "Connections to the API by state.")
     metrics.gauge(*connections, lambda: pool.connections[0], state="in_use")
     metrics.gauge(*connections, lambda: pool.connections[1], state="idle")

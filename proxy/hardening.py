@@ -1,4 +1,7 @@
-"""What the process gives up so that its secrets stay its own: core dumps, being traced by its peers, key logs, trust it never asked for."""
+"""What the process gives up so that its secrets stay its own.
+
+Core dumps, being traced by its peers, key logs, trust it never asked for.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ def harden() -> None:
         import resource  # noqa: PLC0415 # not on Windows
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        # Each connection takes a descriptor; the soft limit is often below what the default settings allow, the hard one is not.
+        # Each connection takes a descriptor; the soft limit is often below what the default
+        # settings allow, the hard one is not.
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.platform == "linux":
@@ -33,7 +37,8 @@ def harden() -> None:
 def _import_aiohttp_without_certificates() -> None:
     """Let the two TLS contexts that aiohttp builds at import trust no authority.
 
-    They are never used (see trust.py); loading the system's certificates into them, twice, would be most of the time of that import.
+    They are never used (see trust.py); loading the system's certificates into them, twice, would be
+    most of the time of that import.
     """
     hidden = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
     os.environ.update(dict.fromkeys(hidden, os.devnull))

@@ -1,4 +1,7 @@
-"""Asks a running proxy's admin listener one thing. Plain sockets, because imports are what a command costs."""
+"""Asks a running proxy's admin listener one thing.
+
+Plain sockets, because imports are what a command costs.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,9 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
     most: bytes of an answer that are read. Raises `Unanswered`.
     """
     if admin.port == 0:
-        raise Unanswered("admin.port is 0, so the admin listener's port is not known. Set it to a port.")
+        raise Unanswered(
+            "admin.port is 0, so the admin listener's port is not known. Set it to a port."
+        )
     try:
         with socket.create_connection((host(admin), admin.port), timeout=_TIMEOUT) as connection:
             connection.sendall(b"GET %b HTTP/1.0\r\n\r\n" % target.encode("ascii"))

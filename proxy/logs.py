@@ -1,7 +1,8 @@
 """Logging: structlog set-up, one event a line on standard output, and the access line.
 
-Everything that logs in this process ends here, the libraries' own logging included. No secret is ever handed to a logger; what libraries
-say is searched for credentials all the same, because what they say is not ours to know.
+Everything that logs in this process ends here, the libraries' own logging included. No secret is
+ever handed to a logger; what libraries say is searched for credentials all the same, because what
+they say is not ours to know.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ class Redactor:
 
 
 def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
-    """Set up logging for the process; return the writer, whose `write_out` is to be called last of all."""
+    """Set up logging for the process.
+
+    Return the writer, whose `write_out` is to be called last of all.
+    """
     writer = LineWriter(_standard_output())
     level = _level(settings)
     render = _Renderer(redactor, console=_is_console(settings))
@@ -105,7 +109,9 @@ class _Renderer:
             return _console_line(ordered, colors=self._colors)
         try:
             return orjson.dumps(ordered, default=str)
-        except TypeError:  # text that is no UTF-8, a number beyond 64 bits, or an object that cannot be shown
+        except (
+            TypeError
+        ):  # text that is no UTF-8, a number beyond 64 bits, or an object that cannot be shown
             return orjson.dumps({_plain(name): _plain(value) for name, value in ordered.items()})
 
 
@@ -126,9 +132,12 @@ _WORD: Final = re.compile(r"[!-~]+")
 
 
 def _console_line(event: Mapping[str, Any], *, colors: bool) -> bytes:
-    """Write an event for people: time of day (UTC), level, the event, then what it says; what is None is left out.
+    """Write an event for people: time of day (UTC), level, the event, then what it says.
 
-    A finished request is told by method, path, status and milliseconds, and by what is not as usual.
+    What is None is left out.
+
+    A finished request is told by method, path, status and milliseconds, and by what is not as
+    usual.
     """
     rest = {name: value for name, value in event.items() if value is not None}
     time_of_day = rest.pop("timestamp")[11:23]
@@ -164,7 +173,10 @@ def _value(value: object) -> str:
 
 
 class _Handler(logging.Handler):
-    """Hands the libraries' records over to structlog, searched for credentials. It survives whatever they log."""
+    """Hands the libraries' records over to structlog, searched for credentials.
+
+    It survives whatever they log.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -185,14 +197,20 @@ class _Handler(logging.Handler):
 
 
 def _known_level(level: object) -> int:
-    """Return the level of structlog's five that is next below; libraries may have levels of their own."""
+    """Return the level of structlog's five that is next below.
+
+    Libraries may have levels of their own.
+    """
     if not isinstance(level, int):
         return logging.ERROR
     return max(logging.DEBUG, min(level // 10 * 10, logging.CRITICAL))
 
 
 def _exception(exc_info: object) -> str | None:
-    """Give a record's exception as text. uvloop hands over a class in place of an exception, and so may others."""
+    """Give a record's exception as text.
+
+    uvloop hands over a class in place of an exception, and so may others.
+    """
     if not isinstance(exc_info, tuple) or not any(exc_info):
         return None
     kind, error, trace = (*exc_info, None, None)[:3]
@@ -207,8 +225,8 @@ def _exception(exc_info: object) -> str | None:
 class AccessLog:
     """The one line a request: the event `request.completed`.
 
-    In JSON it is rendered here, without structlog's machinery, into the line that structlog would make of it: at
-    thousands of requests a second that would be the largest single cost of logging.
+    In JSON it is rendered here, without structlog's machinery, into the line that structlog would
+    make of it: at thousands of requests a second that would be the largest single cost of logging.
     """
 
     def __init__(self, writer: LineWriter, settings: LogSettings) -> None:
@@ -225,8 +243,10 @@ class AccessLog:
         if record.error is None:
             status = record.status
             warns = status >= _SERVER_ERRORS or status in _TELLING
+        elif record.refused:
+            warns = record.error in _KEPT_OUT
         else:
-            warns = record.error in _KEPT_OUT if record.refused else record.error not in _CLIENTS_OWN
+            warns = record.error not in _CLIENTS_OWN
         if self._least > (logging.WARNING if warns else logging.INFO):
             return
         level = "warning" if warns else "info"
@@ -242,7 +262,10 @@ _instant = (0, "")
 
 
 def timestamp() -> str:
-    """Return the time as RFC 3339 in UTC, with milliseconds. Each second, and each millisecond, is formatted once."""
+    """Return the time as RFC 3339 in UTC, with milliseconds.
+
+    Each second, and each millisecond, is formatted once.
+    """
     global _second, _instant  # noqa: PLW0603 # caches of one
     milliseconds = int(time.time() * 1000)
     if milliseconds == _instant[0]:

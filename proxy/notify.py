@@ -1,10 +1,15 @@
-"""Tells systemd how it stands: sd_notify(3), a datagram to the socket that NOTIFY_SOCKET names. Without one it does nothing.
+"""Tells systemd how it stands: sd_notify(3), a datagram to the socket that NOTIFY_SOCKET names.
+
+Without one it does nothing.
 
 Laws
-1. READY=1 once the first attempt to fetch a token has ended, well or not. So what starts after the proxy finds a token wherever there is one
-   to be had, and a start with refused credentials ends all the same: it stands in the status, and a restart would only log in more often.
-2. WATCHDOG=1 comes from the event loop, twice in the time that systemd allows: a loop that stands still is noticed.
-3. The proxy never waits for systemd: what its socket does not take now is said again at the next look.
+1. READY=1 once the first attempt to fetch a token has ended, well or not. So what starts after the
+   proxy finds a token wherever there is one to be had, and a start with refused credentials ends
+   all the same: it stands in the status, and a restart would only log in more often.
+2. WATCHDOG=1 comes from the event loop, twice in the time that systemd allows: a loop that stands
+   still is noticed.
+3. The proxy never waits for systemd: what its socket does not take now is said again at the next
+   look.
 """
 
 from __future__ import annotations
@@ -21,7 +26,8 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.tokens.values import TokenStatus
 
-#: Seconds between two looks at the token: while a start waits for the first attempt, and later, when only words may change.
+#: Seconds between two looks at the token: while a start waits for the first attempt, and later,
+#: when only words may change.
 _STARTING: Final = 0.1
 _RUNNING: Final = 5.0
 #: systemd.service(5) recommends a sign of life at half of the time that is allowed.
@@ -29,7 +35,10 @@ _MICROSECONDS_TO_HALF: Final = 0.5e-6
 
 
 class Notifier:
-    """environ: the environment, of which NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are read. pid: this process."""
+    """environ: the environment, of which NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are read.
+
+    pid: this process.
+    """
 
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
@@ -96,7 +105,10 @@ def _address(name: str) -> str:
 
 
 def _beat(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return the seconds between two signs of life; None if none are expected, or those of another process."""
+    """Return the seconds between two signs of life.
+
+    None if none are expected, or those of another process.
+    """
     allowed, whose = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
     if not (allowed.isascii() and allowed.isdigit() and int(allowed)) or whose != str(pid):
         return None

@@ -1,4 +1,7 @@
-"""Opens listener and admin listener: on the hosts and ports of the settings, or on the sockets that systemd hands over."""
+"""Opens listener and admin listener.
+
+On the hosts and ports of the settings, or on the sockets that systemd hands over.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,8 @@ def listener_tls(listen: ListenSettings, clock: Clock) -> ListenerTls | None:
     if listen.tls_certificate_file is None:
         return None
     try:
-        return ListenerTls(listen.tls_certificate_file, listen.tls_key_file, listen.tls_client_ca_file, clock)
+        return ListenerTls(
+            listen.tls_certificate_file, listen.tls_key_file, listen.tls_client_ca_file, clock
+        )
     except UnusableError as error:
         raise ConfigError([str(error)]) from None

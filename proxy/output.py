@@ -1,16 +1,21 @@
-"""The way of log lines to standard output: written at once where that cannot block, else through a bounded queue and a thread.
+"""The way of log lines to standard output.
+
+Written at once where that cannot block, else through a bounded queue and a thread.
 
 Laws
-1. Taking a line never waits, whatever standard output is: a pipe that is not read, a full disk, a closed terminal.
+1. Taking a line never waits, whatever standard output is: a pipe that is not read, a full disk, a
+   closed terminal.
 2. The lines of one turn of the event loop leave in one system call, in order.
-3. What does not fit into the queue, or cannot be written, is dropped and counted. One line on standard error says so, and an event in
-   the log once writing works again; both at most once in `TELL_SECONDS`.
+3. What does not fit into the queue, or cannot be written, is dropped and counted. One line on
+   standard error says so, and an event in the log once writing works again; both at most once in
+   `TELL_SECONDS`.
 4. The end of the process waits for what is queued, for a bounded time.
 
-A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)), so pieces of that size are written by the event loop
-itself: a thread for each turn of it took half of a call's CPU time, measured with perf on Linux 6.18. The thread writes what has to wait.
-It is a thread, and not O_NONBLOCK, because that flag belongs to the open file description, which other processes share. It is a daemon, so
-one that hangs in `write` keeps no process alive.
+A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)), so pieces of that
+size are written by the event loop itself: a thread for each turn of it took half of a call's CPU
+time, measured with perf on Linux 6.18. The thread writes what has to wait. It is a thread, and not
+O_NONBLOCK, because that flag belongs to the open file description, which other processes share. It
+is a daemon, so one that hangs in `write` keeps no process alive.
 """
 
 from __future__ import annotations
@@ -30,7 +35,8 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Bytes in the queue: some 10,000 lines, or a second at full load, so that a reader may pause for as long.
+#: Bytes in the queue: some 10,000 lines, or a second at full load, so that a reader may pause for
+#: as long.
 MOST_QUEUED: Final = 4 * 1024 * 1024
 #: Seconds that the end of the process waits for what is queued.
 LAST_SECONDS: Final = 2.0
@@ -47,7 +53,9 @@ log = structlog.get_logger("proxy.output")
 
 
 class Losses(NamedTuple):
-    """What was not written. lost: lines since the start. reason: why lines are lost now; None while writing works.
+    """What was not written. lost: lines since the start.
+
+    reason: why lines are lost now; None while writing works.
 
     since: when that began, in seconds since the epoch.
     """
@@ -60,7 +68,8 @@ class Losses(NamedTuple):
 class LineWriter:
     """Takes lines for a descriptor. Built anywhere; `write` may be called from any thread.
 
-    complain: gets the one line about lost lines, without its line break; it may block. now: seconds that only grow. wall: seconds since the epoch, for people.
+    complain: gets the one line about lost lines, without its line break; it may block. now: seconds
+    that only grow. wall: seconds since the epoch, for people.
     """
 
     def __init__(
@@ -86,7 +95,8 @@ class LineWriter:
         self._complained_at = self._restored_at = -TELL_SECONDS
         self._complaining: threading.Thread | None = None
         self._thread: threading.Thread | None = None
-        # An event is set once all before it is written; it ends the thread if nothing comes after it.
+        # An event is set once all before it is written; it ends the thread if nothing comes after
+        # it.
         self._chunks: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._torn = False  # the last thing written was a part of a line
@@ -119,7 +129,10 @@ class LineWriter:
         """Do nothing: structlog flushes after every line, which batching avoids."""
 
     def write_out(self, seconds: float = LAST_SECONDS) -> bool:
-        """Wait until all lines are written; whether they were, in so many seconds. To be called last of all."""
+        """Wait until all lines are written; whether they were, in so many seconds.
+
+        To be called last of all.
+        """
         self._hand_over()
         done = threading.Event()
         with self._lock:
@@ -156,7 +169,10 @@ class LineWriter:
             self._lose(len(lines), FULL)
 
     def _write_now(self, data: bytes) -> bytes:
-        """Write what can be written without waiting; return the rest. An error is left to the thread, which meets it too."""
+        """Write what can be written without waiting; return the rest.
+
+        An error is left to the thread, which meets it too.
+        """
         rest = memoryview(data)
         while rest and self._piece and (self._poll is None or self._poll.poll(0)):
             try:
@@ -167,7 +183,7 @@ class LineWriter:
         self._within = written > 0 and not data[:written].endswith(b"\n")
         return bytes(rest)
 
-    # --- The thread ---------------------------------------------------------------------------------------------------
+    # --- The thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
         while True:
@@ -202,14 +218,16 @@ class LineWriter:
             except OSError as error:
                 reason = os.strerror(error.errno) if error.errno else UNNAMED
                 self._torn = self._torn or self._within or len(rest) < len(data)
-                ends_torn = len(rest) > len(data)  # the line break in front is none of the lost lines'
+                ends_torn = len(rest) > len(
+                    data
+                )  # the line break in front is none of the lost lines'
                 self._lose(bytes(rest).count(b"\n") - ends_torn, reason)
                 return
         self._torn = self._within = False
         if self._reason is not None:
             self._note_restored()
 
-    # --- Losses -------------------------------------------------------------------------------------------------------
+    # --- Losses ---------------------------------------------------------------------------------
 
     def _lose(self, lines: int, reason: str) -> None:
         """Count lost lines, and say so on standard error unless that was said just now."""
@@ -244,7 +262,10 @@ class LineWriter:
 
 
 def _how_to_ask(descriptor: int) -> tuple[select.poll | None, int]:
-    """Return how to ask whether the descriptor can be written, and how many bytes that promises; no poll where it always can."""
+    """Return how to ask whether the descriptor can be written, and how many bytes that promises.
+
+    No poll where it always can.
+    """
     try:
         kind = os.fstat(descriptor).st_mode
     except OSError:
@@ -259,7 +280,10 @@ def _how_to_ask(descriptor: int) -> tuple[select.poll | None, int]:
 
 
 def complaint(reason: str) -> str:
-    """Say on standard error that lines are lost; reason: FULL, LATE, UNNAMED, or the system's own words."""
+    """Say on standard error that lines are lost; reason.
+
+    FULL, LATE, UNNAMED, or the system's own words.
+    """
     return (
         f"telenor-proxy: log lines are lost, because standard output cannot be written: {reason}. "
         "See that its reader keeps up, and that its disk has room."

@@ -1,16 +1,19 @@
 """Spaces out the calls to the API, so that a burst of the clients does not become one there.
 
-Owns the moment at which the next call may start, and the line of those who wait for theirs. It knows no request and no token.
-There is one line for all calls, and one for each client that has a rate of its own (`clients/rates.py`).
+Owns the moment at which the next call may start, and the line of those who wait for theirs. It
+knows no request and no token. There is one line for all calls, and one for each client that has a
+rate of its own (`clients/rates.py`).
 
 Laws
-1. Calls start one interval apart. There is no allowance for bursts: what the gateway grants is published nowhere, and its spike arrest
-   (code 42902) is of the kind that looks at the distance between calls.
+1. Calls start one interval apart. There is no allowance for bursts: what the gateway grants is
+   published nowhere, and its spike arrest (code 42902) is of the kind that looks at the distance
+   between calls.
 2. First come, first served.
 3. Who would wait longer than the bound is refused on arrival, never after waiting.
 4. Who leaves the line takes nothing along: everybody behind moves up.
 
-This is virtual scheduling, the generic cell rate algorithm (ITU-T I.371), with a tolerance for late timers alone.
+This is virtual scheduling, the generic cell rate algorithm (ITU-T I.371), with a tolerance for late
+timers alone.
 """
 
 from __future__ import annotations
@@ -27,13 +30,16 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
 
-#: Seconds. Timers come a millisecond or two late, and uvloop counts in whole ones. So much is made up for at the next start, or the rate
-#: would never be reached; a longer stall, such as a suspended host, is not, or it would end in a burst.
+#: Seconds. Timers come a millisecond or two late, and uvloop counts in whole ones. So much is made
+#: up for at the next start, or the rate would never be reached; a longer stall, such as a suspended
+#: host, is not, or it would end in a burst.
 LATE_TIMER: Final = 0.005
 
 
 class Pacer:
-    """A line of calls. queued: how many stand in it. rate: calls a second, which may change. max_wait: seconds that one may wait.
+    """A line of calls. queued: how many stand in it. rate: calls a second, which may change.
+
+    max_wait: seconds that one may wait.
 
     observe: is told for how many seconds a call was held back, of those that were.
     """
@@ -55,7 +61,10 @@ class Pacer:
         self._changed = asyncio.Event()
 
     def wait(self) -> float:
-        """Return for how many seconds a call that arrived now would wait; 0 if it may start at once."""
+        """Return for how many seconds a call that arrived now would wait.
+
+        0 if it may start at once.
+        """
         return max(0.0, self._next - self._clock.now()) + self.queued / self.rate
 
     def take(self) -> None:
@@ -74,8 +83,9 @@ class Pacer:
     async def turn(self, *, again: bool = False, waited: float = 0.0) -> None:
         """Wait until one call may start. Raises `Failed`, at once, if that would take too long.
 
-        again: the call was sent before, and the client has waited for it already. It stands in line like any other, but is not refused.
-        waited: seconds that the call has spent in another line, which count.
+        again: the call was sent before, and the client has waited for it already. It stands in line
+        like any other, but is not refused. waited: seconds that the call has spent in another line,
+        which count.
         """
         arrived = self._clock.now()
         wait = self.wait()

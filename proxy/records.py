@@ -1,4 +1,7 @@
-"""What is said of a finished request: one value, made by the listener, read by the access log, the metrics and the status page."""
+"""What is said of a finished request.
+
+One value, made by the listener, read by the access log, the metrics and the status page.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,17 @@ from typing import NamedTuple
 class Record(NamedTuple):
     """What became of one request.
 
-    method and path: None when the request could not be parsed; `path` has no query. status: of the answer; 499 when the client left before
-    one, 0 when the connection was cut without one. seconds: from the whole request head to the end of the answer. bytes_in, bytes_out:
-    content. upstream_seconds: from the last sending to the head of the answer. token_seconds: waited for a token. attempts: how often it was
-    sent upstream. error: a word for what went wrong. refused: the request was turned down by the proxy's own rules. outcome:
-    of one that failed, whether the API may have acted on it: `not_sent` or `unknown`. trace: the request's `traceparent` (W3C Trace
-    Context), if it is a valid one. code: the API's own error code, of an answer 4xx or 5xx that names one. client: the name of the client that
-    called, None without named clients. client_address: where it called from: an IP address, or `uid:pid` on a Unix socket. detail: why the proxy answered in the place of the API, as a sentence.
+    method and path: None when the request could not be parsed; `path` has no query. status: of the
+    answer; 499 when the client left before one, 0 when the connection was cut without one. seconds:
+    from the whole request head to the end of the answer. bytes_in, bytes_out: content.
+    upstream_seconds: from the last sending to the head of the answer. token_seconds: waited for a
+    token. attempts: how often it was sent upstream. error: a word for what went wrong. refused: the
+    request was turned down by the proxy's own rules. outcome: of one that failed, whether the API
+    may have acted on it: `not_sent` or `unknown`. trace: the request's `traceparent` (W3C Trace
+    Context), if it is a valid one. code: the API's own error code, of an answer 4xx or 5xx that
+    names one. client: the name of the client that called, None without named clients.
+    client_address: where it called from: an IP address, or `uid:pid` on a Unix socket. detail: why
+    the proxy answered in the place of the API, as a sentence.
     """
 
     request_id: str
@@ -39,11 +46,23 @@ class Record(NamedTuple):
     def fields(self) -> dict[str, object]:
         """Return what is said of the request, by name, in the order of the log.
 
-        Durations are in milliseconds, to two decimals; `trace_id` is there only if there is a trace.
+        Durations are in milliseconds, to two decimals; `trace_id` is there only if there is a
+        trace.
         """
-        (request_id, method, path, status, seconds, bytes_in, bytes_out, upstream, _, attempts, error, _) = (
-            self[:12]
-        )
+        (
+            request_id,
+            method,
+            path,
+            status,
+            seconds,
+            bytes_in,
+            bytes_out,
+            upstream,
+            _,
+            attempts,
+            error,
+            _,
+        ) = self[:12]
         outcome, trace, code, client, client_address, detail = self[12:]
         # An integer division costs a third of `round`.
         fields: dict[str, object] = {

@@ -1,12 +1,16 @@
-"""Takes up a changed configuration without a restart: new credentials, scope, client keys, clients and log level.
+"""Takes up a changed configuration without a restart.
 
-Owns which settings are in force. SIGHUP, and a change of the configuration file or of a file that it names, have them read anew.
+New credentials, scope, client keys, clients and log level.
+
+Owns which settings are in force. SIGHUP, and a change of the configuration file or of a file that
+it names, have them read anew.
 
 Laws
 1. A configuration that cannot be used changes nothing: the one in force stays in force.
 2. What can be changed at run time is; of what cannot, the names are told. No value is.
 3. A token in force serves on while new credentials are tried, and whatever becomes of that.
-4. New credentials are tried at once, and so is anything at SIGHUP; a file that was only touched is no reason to log in.
+4. New credentials are tried at once, and so is anything at SIGHUP; a file that was only touched is
+   no reason to log in.
 """
 
 from __future__ import annotations
@@ -47,8 +51,8 @@ log = structlog.get_logger("proxy.rotation")
 class Configuration(NamedTuple):
     """Where the settings come from.
 
-    file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`. environ: the variables that name the
-    company's proxy.
+    file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`. environ:
+    the variables that name the company's proxy.
     """
 
     file: Path | None
@@ -59,9 +63,10 @@ class Configuration(NamedTuple):
 class Rotation:
     """Keeps the settings in force up to date, as long as `run` runs.
 
-    apply: is given the new settings in force. renew: has the credentials tried at once, and is told why. observe: is told whether a
-    configuration was accepted. at_hangup: is awaited before that, at SIGHUP only. done: is called when a SIGHUP has been followed.
-    refused: why the configuration that was read last cannot be used. restart_needed: its settings that wait for a restart.
+    apply: is given the new settings in force. renew: has the credentials tried at once, and is told
+    why. observe: is told whether a configuration was accepted. at_hangup: is awaited before that,
+    at SIGHUP only. done: is called when a SIGHUP has been followed. refused: why the configuration
+    that was read last cannot be used. restart_needed: its settings that wait for a restart.
     """
 
     def __init__(
@@ -189,7 +194,8 @@ def differences(old: Settings, new: Settings) -> list[str]:
         f"{section.name}.{key.name}"
         for section in fields(old)
         for key in fields(getattr(old, section.name))
-        if getattr(getattr(old, section.name), key.name) != getattr(getattr(new, section.name), key.name)
+        if getattr(getattr(old, section.name), key.name)
+        != getattr(getattr(new, section.name), key.name)
     ]
 
 

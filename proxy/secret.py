@@ -1,6 +1,7 @@
 """A text that nothing shows: neither `str`, `repr`, `format` nor a dump, and it cannot be pickled.
 
-`Secret.reveal` is the one way to its characters; tests/unit/test_architecture.py names each place that goes it.
+`Secret.reveal` is the one way to its characters; tests/unit/test_architecture.py names each place
+that goes it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from typing import Never, final
 
 @final
 class Secret:
-    """A password, a token or a key. It does not change, and comparing two of them takes as long wherever they differ."""
+    """A password, a token or a key.
+
+    It does not change, and comparing two of them takes as long wherever they differ.
+    """
 
     __slots__ = ("_text",)
 

@@ -1,4 +1,7 @@
-"""What the process is told by signals: to stop, to stop at once, to read its configuration anew. Nothing else handles signals."""
+"""What the process is told by signals: to stop, to stop at once, to read its configuration anew.
+
+Nothing else handles signals.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ class Signals:
         (self.stop_now if self.stop.is_set() else self.stop).set()
 
     async def unless_stopped_now(self, work: Coroutine[object, object, T]) -> T | None:
-        """Do the work and return its result; None if the second signal to stop came before it was done."""
+        """Do the work and return its result.
+
+        None if the second signal to stop came before it was done.
+        """
         task, now = asyncio.create_task(work), asyncio.create_task(self.stop_now.wait())
         try:
             await asyncio.wait({task, now}, return_when=asyncio.FIRST_COMPLETED)
@@ -39,7 +45,9 @@ class Signals:
 
     @contextlib.contextmanager
     def handled(self, on_hangup: Callable[[], None]) -> Iterator[None]:
-        """Take the signals while in the context. `on_hangup` is called at each SIGHUP, where there is such a signal.
+        """Take the signals while in the context.
+
+        `on_hangup` is called at each SIGHUP, where there is such a signal.
 
         Afterwards they do what they did before.
         """
@@ -50,7 +58,9 @@ class Signals:
         if sys.platform == "win32":
             # Its event loop has no signal handlers; Ctrl+C and service stops come this way.
             for number, handler in handlers.items():
-                signal.signal(number, lambda *_, handler=handler: loop.call_soon_threadsafe(handler))
+                signal.signal(
+                    number, lambda *_, handler=handler: loop.call_soon_threadsafe(handler)
+                )
             yield
             return
         handlers[signal.SIGHUP] = on_hangup

@@ -1,4 +1,6 @@
-"""Prints what the status page says first: the sentence, the token, the orders to look up. For a terminal.
+"""Prints what the status page says first: the sentence, the token, the orders to look up.
+
+For a terminal.
 
 It decides nothing: all of it comes from `/status` of a running proxy.
 """
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
     from proxy.settings import AdminSettings
 
-#: Bytes of `/status` without the history: settings, and some hundred orders of a few hundred bytes each.
+#: Bytes of `/status` without the history: settings, and some hundred orders of a few hundred bytes
+#: each.
 _MOST: Final = 4_194_304
 #: Orders that are printed: the sentence above them stays on a terminal. `--json` has them all.
 _MOST_ORDERS: Final = 15

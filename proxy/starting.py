@@ -1,4 +1,7 @@
-"""What is said when the proxy starts: which version runs on which configuration, whom the listener is open to, and why it could not listen.
+"""What is said when the proxy starts.
+
+Which version runs on which configuration, whom the listener is open to, and why it could not
+listen.
 
 Words and log events only; it binds nothing, and no value of a secret comes into it.
 """
@@ -36,19 +39,28 @@ def hosts(of: tuple[str, ...]) -> str | list[str]:
 
 
 def tell(
-    listen: ListenSettings, configuration: Path | None, foundations: Mapping[str, str] = MappingProxyType({})
+    listen: ListenSettings,
+    configuration: Path | None,
+    foundations: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Log what has started. configuration: the file, if there is one. foundations: what it runs on, by name."""
+    """Log what has started. configuration: the file, if there is one.
+
+    foundations: what it runs on, by name.
+    """
     file = None if configuration is None else writable(configuration)
     python = platform.python_version()
-    log.info("proxy.started", version=proxy.__version__, python=python, configuration=file, **foundations)
+    log.info(
+        "proxy.started", version=proxy.__version__, python=python, configuration=file, **foundations
+    )
     warn_if_open(listen)
 
 
 def warn_if_open(listen: ListenSettings) -> None:
     """Log a warning if programs on other machines may use the listener, and nothing asks who they are."""
     if listen.is_open:
-        log.warning("listener.open_to_network", host=hosts(listen.host), detail=whom_it_is_open_to(listen))
+        log.warning(
+            "listener.open_to_network", host=hosts(listen.host), detail=whom_it_is_open_to(listen)
+        )
 
 
 def warn_of_doubts(settings: Settings) -> None:
@@ -58,7 +70,10 @@ def warn_of_doubts(settings: Settings) -> None:
 
 
 def warn_if_short(why: str | None) -> None:
-    """Log a warning if not all connections fit that the settings allow; why: of `descriptors.why_short`."""
+    """Log a warning if not all connections fit that the settings allow; why.
+
+    Of `descriptors.why_short`.
+    """
     if why is not None:
         log.warning("descriptors.short", detail=why)
 
@@ -86,7 +101,8 @@ def why_not_bound(section: str, host: str, port: int, error: OSError) -> str:
     return f"{where}, port {port}: {os.strerror(error.errno)}. Set it to an address of this machine, or to {_HERE}."
 
 
-#: What to do about a socket that could not be made, where there is something better to say than to choose another place.
+#: What to do about a socket that could not be made, where there is something better to say than to
+#: choose another place.
 _SOCKET_ADVICE: Final = {
     errno.ENOENT: "Create its directory first.",
     errno.EACCES: "Let the user that the proxy runs as write in its directory.",

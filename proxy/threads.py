@@ -1,6 +1,9 @@
-"""Runs what blocks in a thread that no exit waits for: a look-up of a name, a file on a network's file system.
+"""Runs what blocks in a thread that no exit waits for.
 
-`asyncio.to_thread` is not for these: its threads are joined at the end, so a system call that hangs would keep the proxy alive.
+A look-up of a name, a file on a network's file system.
+
+`asyncio.to_thread` is not for these: its threads are joined at the end, so a system call that hangs
+would keep the proxy alive.
 """
 
 from __future__ import annotations
@@ -17,7 +20,10 @@ T = TypeVar("T")
 
 
 async def in_daemon_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises. If the caller is cancelled, the work goes on and its outcome is dropped."""
+    """Return what `work` returns, or raise what it raises.
+
+    If the caller is cancelled, the work goes on and its outcome is dropped.
+    """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 

@@ -1,11 +1,13 @@
 """Notices that files have changed, or that their names lead to other files now.
 
-Reads no file's content: it says "look again", and the caller compares. It looks at where a path leads, whatever links are on the way,
-so it sees a file that is written or replaced as well as Kubernetes' way: `password` is a link to `..data/password`, and `..data`, a link to
-a directory, is replaced.
+Reads no file's content: it says "look again", and the caller compares. It looks at where a path
+leads, whatever links are on the way, so it sees a file that is written or replaced as well as
+Kubernetes' way: `password` is a link to `..data/password`, and `..data`, a link to a directory, is
+replaced.
 
-It asks the file system once a second, instead of having the operating system tell: that works on every file system and on every system,
-and needs no thread, no watches that can run out, and none of the 2 MB that watchfiles took (docs/architecture.md).
+It asks the file system once a second, instead of having the operating system tell: that works on
+every file system and on every system, and needs no thread, no watches that can run out, and none of
+the 2 MB that watchfiles took (docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
 
-#: Seconds between two looks. Kubernetes itself takes up to a minute to bring a changed secret to a pod.
+#: Seconds between two looks. Kubernetes itself takes up to a minute to bring a changed secret to a
+#: pod.
 LOOK_SECONDS: Final = 1.0
 
 
@@ -30,7 +33,10 @@ class Watcher:
     """
 
     def __init__(
-        self, files: Callable[[], Collection[Path]], changed: Callable[[], Awaitable[bool]], clock: Clock
+        self,
+        files: Callable[[], Collection[Path]],
+        changed: Callable[[], Awaitable[bool]],
+        clock: Clock,
     ) -> None:
         self._files = files
         self._changed = changed
@@ -41,7 +47,8 @@ class Watcher:
         taken: dict[Path, object] | None = None
         before = marks = self._look()
         while True:
-            # What changed since the last look may not be written whole yet, or not all that changes together.
+            # What changed since the last look may not be written whole yet, or not all that changes
+            # together.
             if marks != taken and marks == before:
                 taken = marks if await self._changed() else None
             before = marks
@@ -53,7 +60,10 @@ class Watcher:
 
 
 def _mark(path: Path) -> object:
-    """Return what changes when the file that the path leads to is written or is another one; None without a file."""
+    """Return what changes when the file that the path leads to is written or is another one.
+
+    None without a file.
+    """
     try:
         file = path.stat()
     except OSError:

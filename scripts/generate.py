@@ -4,7 +4,8 @@ These are, from the code, the schema of the configuration file, the tables of se
 answers in docs/reference.md, and that of the log's words in docs/troubleshooting.md; and the alert
 rules, as an object for Kubernetes.
 
-`make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one of them is not current.
+`make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one
+of them is not current.
 """
 
 import json
@@ -34,7 +35,10 @@ spec:
 
 
 class Artefact(NamedTuple):
-    """A generated file, or a file with a generated part: its path from the root, and its whole text made from the present one."""
+    """A generated file, or a file with a generated part.
+
+    Its path from the root, and its whole text made from the present one.
+    """
 
     path: str
     render: Callable[[str], str]
@@ -56,7 +60,9 @@ def json_schema() -> dict[str, Any]:
         "$defs": dict(sorted(definitions.items())),
         "additionalProperties": False,
         "description": "The configuration file of telenor-proxy.",
-        "properties": {name: {"$ref": f"#/$defs/{section.__name__}"} for name, section in SECTIONS.items()},
+        "properties": {
+            name: {"$ref": f"#/$defs/{section.__name__}"} for name, section in SECTIONS.items()
+        },
         "title": "telenor-proxy",
         "type": "object",
     }
@@ -81,7 +87,10 @@ def _definition(section: type[Section]) -> dict[str, Any]:
 def _property(setting: Setting) -> dict[str, Any]:
     schema = {"description": setting.description, **setting.kind.schema}
     if setting.default in (None, ()):
-        schema = {"anyOf": [setting.kind.schema, {"type": "null"}], "description": setting.description}
+        schema = {
+            "anyOf": [setting.kind.schema, {"type": "null"}],
+            "description": setting.description,
+        }
     if not setting.is_required:
         schema["default"] = setting.shown(setting.default)
     return dict(sorted(schema.items()))
@@ -115,7 +124,10 @@ def reference(present: str) -> str:
 
 def answers_table() -> str:
     """Return every answer of the proxy's own as a Markdown table, by status."""
-    rows = ["| status | `type` ends in | `Proxy-Status` | when | what to do |", "|---|---|---|---|---|"]
+    rows = [
+        "| status | `type` ends in | `Proxy-Status` | when | what to do |",
+        "|---|---|---|---|---|",
+    ]
     rows += [
         f"| {kind.status} | `{kind.type}` | `{kind.proxy_error}` | {kind.when} | {kind.do} |"
         for kind in sorted(ProblemKind, key=lambda kind: kind.status)
@@ -160,7 +172,10 @@ def plot(_present: str) -> str:
 
 
 def splice(text: str, name: str, part: str) -> str:
-    """Put a part between the markers of that name, on lines of their own; a ValueError if they do not stand once each, in order."""
+    """Put a part between the markers of that name, on lines of their own.
+
+    A ValueError if they do not stand once each, in order.
+    """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
@@ -180,7 +195,10 @@ ARTEFACTS: Final = (
 
 
 def faults(root: Path, artefacts: Sequence[Artefact], *, check: bool) -> list[str]:
-    """Write the files that are not current, or with `check` only find them. Returns what is wrong, a line each."""
+    """Write the files that are not current, or with `check` only find them.
+
+    Returns what is wrong, a line each.
+    """
     found = []
     for path, render in artefacts:
         file = root / path

@@ -1,8 +1,12 @@
-"""Builds the image and runs what deploy/compose runs: the sandbox, the proxy by the image's own entry point, and the order system.
+"""Builds the image and runs what deploy/compose runs.
 
-It needs no container engine, but Debian and root: buildah, which it installs, builds and runs in a chroot. The base is not the one that the
-Dockerfile names but a Debian made here under that name, since nothing is pulled. All files are in a directory of its own, which is removed,
-and what runs has a network of its own that consists of loopback. `make image-test` runs it; the exit status is 1 if something does not hold.
+The sandbox, the proxy by the image's own entry point, and the order system.
+
+It needs no container engine, but Debian and root: buildah, which it installs, builds and runs in a
+chroot. The base is not the one that the Dockerfile names but a Debian made here under that name,
+since nothing is pulled. All files are in a directory of its own, which is removed, and what runs
+has a network of its own that consists of loopback. `make image-test` runs it; the exit status is 1
+if something does not hold.
 
 A chroot has no read-only root. In its place it looks for files that the image's user could write.
 """
@@ -43,11 +47,13 @@ BASE_PACKAGES: Final = ("ca-certificates", "python3", "python3-venv")
 TOOLS: Final = ("buildah", "debootstrap")
 #: `no-new-privileges` of compose.yaml, which buildah has no option for.
 PRIVILEGES: Final = ("setpriv", "--no-new-privs")
-#: Longest time for a step that downloads, for one that does not, and for a container to become healthy.
+#: Longest time for a step that downloads, for one that does not, and for a container to become
+#: healthy.
 DOWNLOAD_SECONDS: Final = 900
 STEP_SECONDS: Final = 180
 HEALTHY_SECONDS: Final = 60
-#: What the image may add to its base: a quarter more than it has today. Most of it is uvloop and aiohttp.
+#: What the image may add to its base: a quarter more than it has today. Most of it is uvloop and
+#: aiohttp.
 MOST_MEGABYTES: Final = 60
 CAP_SETUID: Final = 1 << 7  # linux/capability.h
 CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
@@ -108,9 +114,17 @@ def require(condition: object, otherwise: str) -> None:
 def run(
     *command: str | Path, seconds: float = STEP_SECONDS, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. Raises `DoesNotHoldError` with its last words if it fails, unless `check` is off."""
+    """Run a command to its end.
+
+    Raises `DoesNotHoldError` with its last words if it fails, unless `check` is off.
+    """
     done = subprocess.run(
-        command, check=False, timeout=seconds, text=True, capture_output=True, stdin=subprocess.DEVNULL
+        command,
+        check=False,
+        timeout=seconds,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
     )
     require(
         not check or done.returncode == 0,
@@ -124,42 +138,68 @@ def install_tools() -> None:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-        run("apt-get", "update", seconds=DOWNLOAD_SECONDS, check=False)  # the list that is there may do
-        run("apt-get", "install", "--yes", "--no-install-recommends", *missing, seconds=DOWNLOAD_SECONDS)
+        run(
+            "apt-get", "update", seconds=DOWNLOAD_SECONDS, check=False
+        )  # the list that is there may do
+        run(
+            "apt-get",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            *missing,
+            seconds=DOWNLOAD_SECONDS,
+        )
 
 
 class Buildah:
-    """Buildah with a storage of its own. Call it to run one of its commands and get what that printed."""
+    """Buildah with a storage of its own.
+
+    Call it to run one of its commands and get what that printed.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._command = (
             *("buildah", "--root", str(directory / "storage"), "--runroot", str(directory / "run")),
-            *("--storage-driver", "vfs"),  # overlay needs a kernel's consent, which a CI machine may not have
+            *(
+                "--storage-driver",
+                "vfs",
+            ),  # overlay needs a kernel's consent, which a CI machine may not have
         )
         os.environ |= {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(directory)}
 
-    def __call__(self, *arguments: str | Path, seconds: float = STEP_SECONDS, check: bool = True) -> str:
+    def __call__(
+        self, *arguments: str | Path, seconds: float = STEP_SECONDS, check: bool = True
+    ) -> str:
         """Run one of its commands."""
         return run(*self._command, *arguments, seconds=seconds, check=check).stdout.strip()
 
     def create(self, image: str) -> str:
-        """Make a container. `sandbox` is this machine in it, as it is another in Compose's network."""
+        """Make a container.
+
+        `sandbox` is this machine in it, as it is another in Compose's network.
+        """
         return self("from", "--pull-never", "--add-host", "sandbox:127.0.0.1", image)
 
-    def inside(self, container: str, command: list[str], options: tuple[str, ...] = ()) -> list[str]:
+    def inside(
+        self, container: str, command: list[str], options: tuple[str, ...] = ()
+    ) -> list[str]:
         """Return the command that runs a command in a container."""
         return [*self._command, "run", *options, container, "--", *command]
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
         """The image's configuration."""
-        config: dict[str, Any] = json.loads(self("inspect", "--type", "image", IMAGE))["Docker"]["config"]
+        config: dict[str, Any] = json.loads(self("inspect", "--type", "image", IMAGE))["Docker"][
+            "config"
+        ]
         return config
 
 
 def base_name() -> str:
     """Return the name of the base, as the Dockerfile has it."""
-    found = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(
+        r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     if found is None:
         raise DoesNotHoldError("the Dockerfile has no ARG BASE=...")
     return found[1]
@@ -173,7 +213,11 @@ def make_base(buildah: Buildah) -> None:
         *("debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, root),
         seconds=DOWNLOAD_SECONDS,
     )
-    for cache in (*root.glob("usr/lib/**/__pycache__"), root / "var/cache/apt", root / "var/lib/apt/lists"):
+    for cache in (
+        *root.glob("usr/lib/**/__pycache__"),
+        root / "var/cache/apt",
+        root / "var/lib/apt/lists",
+    ):
         shutil.rmtree(cache)
     buildah("commit", "--quiet", "--rm", container, base_name())
 
@@ -193,14 +237,19 @@ def build(buildah: Buildah, directory: Path) -> None:
 
 
 def pip_mounts(directory: Path) -> Iterator[str]:
-    """Let the builder's pip find packages as this machine's does: yield what to mount, `HOST:CONTAINER`."""
+    """Let the builder's pip find packages as this machine's does.
+
+    Yield what to mount, `HOST:CONTAINER`.
+    """
     settings: dict[str, dict[str, str]] = {}
     # Those of the environment come first here, and win.
     for line in run(sys.executable, "-m", "pip", "config", "list").stdout.splitlines():
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
         section = section.replace(":env:", "global")
-        settings.setdefault(section, {}).setdefault(key, " ".join(str(ast.literal_eval(value)).split()))
+        settings.setdefault(section, {}).setdefault(
+            key, " ".join(str(ast.literal_eval(value)).split())
+        )
     file = directory / "pip.conf"
     file.write_text(
         "".join(
@@ -212,9 +261,13 @@ def pip_mounts(directory: Path) -> Iterator[str]:
     yield f"{file}:/etc/pip.conf"
     words = " ".join(value for keys in settings.values() for value in keys.values()).split()
     # An index that is a directory links to files beside it.
-    indexes = {Path(word.removeprefix("file://")).parent for word in words if word.startswith("file:///")}
+    indexes = {
+        Path(word.removeprefix("file://")).parent for word in words if word.startswith("file:///")
+    }
     plain = {Path(word) for word in words if word.startswith("/")}
-    yield from (f"{path}:{path}" for path in sorted(indexes | plain) if path.exists() and path != Path("/"))
+    yield from (
+        f"{path}:{path}" for path in sorted(indexes | plain) if path.exists() and path != Path("/")
+    )
 
 
 def check_size(buildah: Buildah) -> None:
@@ -222,7 +275,9 @@ def check_size(buildah: Buildah) -> None:
     container = buildah.create(IMAGE)
     root = Path(buildah("mount", container))
     whole, ours = (int(run("du", "-sm", path).stdout.split()[0]) for path in (root, root / HOME))
-    require(ours <= MOST_MEGABYTES, f"the image adds {ours} MB to its base, more than {MOST_MEGABYTES}")
+    require(
+        ours <= MOST_MEGABYTES, f"the image adds {ours} MB to its base, more than {MOST_MEGABYTES}"
+    )
     left = [
         path.name
         for path in root.glob(f"{HOME}/lib/*/site-packages/*")
@@ -239,14 +294,20 @@ def check_nothing_is_writable(buildah: Buildah) -> None:
     # Its exit status tells of directories that the user cannot even read.
     done = run(*buildah.inside(container, find), check=False)
     found = done.stdout.split()
-    require("/tmp" in found, f"`find` does not work as the image's user: {done.stdout}{done.stderr}")  # noqa: S108 # looked for, not used
+    require(
+        "/tmp" in found,  # noqa: S108 # looked for, not used
+        f"`find` does not work as the image's user: {done.stdout}{done.stderr}",
+    )
     wrong = set(found) - {"/tmp", "/var/tmp", "/run/lock", "/var/lock"}  # noqa: S108 # as above
     require(not wrong, f"the image's user can write {sorted(wrong)}")
     say("files: the image's user can write none")
 
 
 def leave_the_network() -> None:
-    """Move to a network with nothing but loopback: the ports are free there, and nothing else can be reached."""
+    """Move to a network with nothing but loopback.
+
+    The ports are free there, and nothing else can be reached.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0:
         raise DoesNotHoldError(f"no network namespace to be had: {os.strerror(ctypes.get_errno())}")
@@ -256,13 +317,15 @@ def leave_the_network() -> None:
 
 def run_together(buildah: Buildah, directory: Path) -> None:
     """Run the services of compose.yaml, place orders, and stop the proxy."""
-    services: dict[str, Service] = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))[
-        "services"
-    ]
+    services: dict[str, Service] = yaml.safe_load(
+        (COMPOSE / "compose.yaml").read_text(encoding="utf-8")
+    )["services"]
     command = buildah.config["Entrypoint"] + buildah.config["Cmd"]
     with contextlib.ExitStack() as stack:
         sandbox = Container(buildah, IMAGE, services["sandbox"], directory / "sandbox.log")
-        stack.enter_context(sandbox.running(buildah.config["Entrypoint"] + services["sandbox"]["command"]))
+        stack.enter_context(
+            sandbox.running(buildah.config["Entrypoint"] + services["sandbox"]["command"])
+        )
         sandbox.wait_until_healthy(services["sandbox"]["healthcheck"]["test"])
 
         health = buildah.config["Healthcheck"]["Test"]
@@ -289,7 +352,10 @@ def run_together(buildah: Buildah, directory: Path) -> None:
 
         sidecar.stop()
         sidecar.check_bytecode()
-        require(not sidecar.is_healthy(health), "the health check is content though the proxy has stopped")
+        require(
+            not sidecar.is_healthy(health),
+            "the health check is content though the proxy has stopped",
+        )
         say("run: SIGTERM ends it with exit status 0")
 
 
@@ -318,7 +384,10 @@ class Container:
         with (
             self._log.open("wb") as log,
             subprocess.Popen(
-                [*PRIVILEGES, *self._buildah.inside(self._name, command, (*self._options, *options))],
+                [
+                    *PRIVILEGES,
+                    *self._buildah.inside(self._name, command, (*self._options, *options)),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -334,7 +403,10 @@ class Container:
     def is_healthy(self, test: list[str]) -> bool:
         """Run a health check in it, given as in compose.yaml."""
         require(test[0] == "CMD", f"{test} wants a shell, which the image need not have")
-        return run(*self._buildah.inside(self._name, test[1:], self._options), check=False).returncode == 0
+        return (
+            run(*self._buildah.inside(self._name, test[1:], self._options), check=False).returncode
+            == 0
+        )
 
     def wait_until_healthy(self, test: list[str]) -> float:
         """Wait for its health check; return how long that took, in seconds."""
@@ -351,7 +423,8 @@ class Container:
 
     def _check_wait(self, began: float, otherwise: str) -> None:
         require(
-            time.monotonic() - began < HEALTHY_SECONDS, f"{otherwise}. It printed:\n{self._printed()[-4000:]}"
+            time.monotonic() - began < HEALTHY_SECONDS,
+            f"{otherwise}. It printed:\n{self._printed()[-4000:]}",
         )
         time.sleep(0.1)
 
@@ -364,7 +437,8 @@ class Container:
         effective, bound = int(status["CapEff"], 16), int(status["CapBnd"], 16)
         # Buildah keeps CAP_SETUID in the bounding set, to become the user.
         require(
-            effective == 0 and bound & ~CAP_SETUID == 0, f"it has capabilities: {effective:#x}, {bound:#x}"
+            effective == 0 and bound & ~CAP_SETUID == 0,
+            f"it has capabilities: {effective:#x}, {bound:#x}",
         )
         require(status["NoNewPrivs"] == "1", "it can gain privileges")
 
@@ -373,7 +447,8 @@ class Container:
         os.kill(self._main(), signal.SIGTERM)
         status = self._process.wait(STEP_SECONDS)
         require(
-            status == 0, f"SIGTERM ended it with exit status {status}. It printed:\n{self._printed()[-4000:]}"
+            status == 0,
+            f"SIGTERM ended it with exit status {status}. It printed:\n{self._printed()[-4000:]}",
         )
 
     def check_bytecode(self) -> None:
@@ -384,7 +459,10 @@ class Container:
         require(not compiled, f"these modules are compiled at every start: {compiled}")
 
     def _main(self) -> int:
-        """Return the process that is the container's own: the innermost one, which runs as the image's user."""
+        """Return the process that is the container's own.
+
+        The innermost one, which runs as the image's user.
+        """
         innermost = descendants(self._process.pid)[-1]
         users = status_of(innermost)["Uid"].split()
         require(set(users) == {str(USER)}, f"it runs as user {users}")

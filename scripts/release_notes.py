@@ -1,8 +1,11 @@
-"""Prints what the changelog says of a version, for its release; refuses unless tag, version and changelog agree.
+"""Prints what the changelog says of a version, for its release.
+
+Refuses unless tag, version and changelog agree.
 
     python scripts/release_notes.py v1.2.3
 
-Nothing but the standard library and this repository is needed. The exit status is 1 if they do not agree, 2 without a tag.
+Nothing but the standard library and this repository is needed. The exit status is 1 if they do not
+agree, 2 without a tag.
 """
 
 import re
@@ -23,7 +26,10 @@ class DisagreementError(Exception):
 
 
 def notes(tag: str, module: str, changelog: str) -> str:
-    """Return what the changelog says of the version that a tag names. module: the text that has the version."""
+    """Return what the changelog says of the version that a tag names.
+
+    module: the text that has the version.
+    """
     version = _VERSION.search(module)
     if version is None or tag != f"v{version[1]}":
         here = version[1] if version else "not there"
@@ -47,7 +53,9 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         print("usage: release_notes.py TAG", file=sys.stderr)
         return 2
-    texts = [(ROOT / path).read_text(encoding="utf-8") for path in ("proxy/__init__.py", "CHANGELOG.md")]
+    texts = [
+        (ROOT / path).read_text(encoding="utf-8") for path in ("proxy/__init__.py", "CHANGELOG.md")
+    ]
     try:
         print(notes(arguments[0], *texts), end="")
     except DisagreementError as disagreement:

@@ -1,9 +1,13 @@
-"""Writes what runs, and under which licences: a CycloneDX bill of materials and a list, of the locked run-time packages.
+"""Writes what runs, and under which licences.
 
-cyclonedx-py says what is installed here; a lock file says what of it runs, and which files it may have come from. Nothing is asked of a
-network. The exit status is 1 if the two differ, or if a licence is not among those that we may pass on: then nothing is written.
+A CycloneDX bill of materials and a list, of the locked run-time packages.
 
-The bill is that of the Python and the system that it is made on: what the lock has for others is left out.
+cyclonedx-py says what is installed here; a lock file says what of it runs, and which files it may
+have come from. Nothing is asked of a network. The exit status is 1 if the two differ, or if a
+licence is not among those that we may pass on: then nothing is written.
+
+The bill is that of the Python and the system that it is made on: what the lock has for others is
+left out.
 """
 
 import argparse
@@ -34,7 +38,8 @@ LOCKS: Final = ("runtime", "otel", "redis", "sandbox")
 BILL: Final = "sbom.cdx.json"
 LICENCES: Final = "licences.md"
 
-#: What may be passed on in an image, beside code under Apache-2.0, as long as its text goes along: it does, in the packages' own directories.
+#: What may be passed on in an image, beside code under Apache-2.0, as long as its text goes along:
+#: it does, in the packages' own directories.
 ALLOWED: Final = frozenset(
     {
         "Apache-2.0",
@@ -47,12 +52,14 @@ ALLOWED: Final = frozenset(
         "Python-2.0",
     }
 )
-#: What cyclonedx-py leaves in the words of the package index, since they could mean more than one licence.
+#: What cyclonedx-py leaves in the words of the package index, since they could mean more than one
+#: licence.
 CLASSIFIERS: Final = {
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
     "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
-#: Licences of packages that name none, by the SHA-256 of the file that was read: another text is another question.
+#: Licences of packages that name none, by the SHA-256 of the file that was read: another text is
+#: another question.
 READ: Final = {
     "0e31c848660d97d1a1e9d85af1e9c384d22b59b7af666d6a25a83115641f900c": "MIT",  # aiofastnet
     "6e5e117324afd944dcf67f36cf329843bc1a92229a8cd9bb573d7a83130fea7d": "BSD-3-Clause",  # protobuf
@@ -81,14 +88,23 @@ def pins(lock: str) -> Iterator[Pin]:
         requirement = Requirement(text.strip())
         if requirement.marker is None or requirement.marker.evaluate():
             version = str(requirement.specifier).removeprefix("==")
-            yield Pin(canonicalize_name(requirement.name), version, [option.strip() for option in options])
+            yield Pin(
+                canonicalize_name(requirement.name), version, [option.strip() for option in options]
+            )
 
 
 def installed() -> Bill:
     """Return cyclonedx-py's bill of all that is installed beside this Python, tools of development too."""
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--no-validate"),
+            *(
+                sys.executable,
+                "-m",
+                "cyclonedx_py",
+                "environment",
+                "--output-reproducible",
+                "--no-validate",
+            ),
             *("--pyproject", str(ROOT / "pyproject.toml"), "--output-file", "-", sys.executable),
         ],
         check=True,
@@ -102,12 +118,17 @@ def installed() -> Bill:
 def licence(component: Component) -> tuple[str, str]:
     """Return a component's licence as an SPDX expression ("" if nobody says one), and whether it is `declared` or `concluded`."""
     said = component.get("licenses", [])
-    words = [each.get("expression") or each["license"].get("id") or each["license"]["name"] for each in said]
+    words = [
+        each.get("expression") or each["license"].get("id") or each["license"]["name"]
+        for each in said
+    ]
     if not words:
         return _read(component["name"]), "concluded"
     known = list(dict.fromkeys(CLASSIFIERS.get(word, word) for word in words))
     # Of several, each one counts: whether one may choose is not said.
-    expression = " AND ".join(f"({word})" if " " in word and len(known) > 1 else word for word in known)
+    expression = " AND ".join(
+        f"({word})" if " " in word and len(known) > 1 else word for word in known
+    )
     return expression, "declared" if [expression] == words else "concluded"
 
 
@@ -143,12 +164,16 @@ def _allowed(parsed: Any) -> bool:  # noqa: ANN401 # a class of the untyped libr
         return parsed.key in ALLOWED
     if isinstance(parsed, _SPDX.OR):
         return any(map(_allowed, parsed.args))
-    # An exception ("WITH") would have to be looked at: it is no symbol, and has no parts that are allowed.
+    # An exception ("WITH") would have to be looked at: it is no symbol, and has no parts that are
+    # allowed.
     return isinstance(parsed, _SPDX.AND) and all(map(_allowed, parsed.args))
 
 
 def reduce(bill: Bill, locked: list[Pin], version: str) -> list[str]:
-    """Make a bill of all that is installed the bill of what runs. Returns what is wrong, a line each."""
+    """Make a bill of all that is installed the bill of what runs.
+
+    Returns what is wrong, a line each.
+    """
     wrong = []
     found: dict[str, Component] = {
         canonicalize_name(component["name"]): component for component in bill["components"]
@@ -205,9 +230,13 @@ def table(bill: Bill) -> str:
 
 def main() -> int:
     """Write both files; return the exit status."""
-    parser = argparse.ArgumentParser(description="Writes the bill of materials and the list of licences.")
+    parser = argparse.ArgumentParser(
+        description="Writes the bill of materials and the list of licences."
+    )
     parser.add_argument("directory", type=Path, nargs="?", default=ROOT / "build")
-    parser.add_argument("--lock", choices=LOCKS, default=LOCKS[0], help="the lock file that is meant")
+    parser.add_argument(
+        "--lock", choices=LOCKS, default=LOCKS[0], help="the lock file that is meant"
+    )
     arguments = parser.parse_args()
     directory: Path = arguments.directory
     lock = ROOT / "requirements" / f"{arguments.lock}.txt"

@@ -32,7 +32,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Take the repository's pages, and what they link to, instead of the directory `docs` alone."""
-    paths = sorted({path.relative_to(ROOT).as_posix() for pattern in PAGES for path in ROOT.glob(pattern)})
+    paths = sorted(
+        {path.relative_to(ROOT).as_posix() for pattern in PAGES for path in ROOT.glob(pattern)}
+    )
     kept = [file for file in files if file.src_dir != config.docs_dir]  # the theme's
     kept.append(File.generated(config, "site.css", content=STYLE))
     shown = set()
@@ -49,7 +51,9 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
         else:
             content = showing(path, (ROOT / path).read_text(encoding="utf-8"))
             kept.append(
-                File.generated(config, f"{path}.md", content=content, inclusion=InclusionLevel.NOT_IN_NAV)
+                File.generated(
+                    config, f"{path}.md", content=content, inclusion=InclusionLevel.NOT_IN_NAV
+                )
             )
     return Files(kept)
 
@@ -59,7 +63,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
     def lead(link: re.Match[str]) -> str:
         target = resolved(page.file.src_uri, link[0])
-        return f"{link[0]}.md" if target is not None and files.get_file_from_path(f"{target}.md") else link[0]
+        return (
+            f"{link[0]}.md"
+            if target is not None and files.get_file_from_path(f"{target}.md")
+            else link[0]
+        )
 
     return _LINK.sub(lead, markdown)
 
@@ -80,7 +88,11 @@ def targets(page: str, text: str) -> Iterator[str]:
 def resolved(page: str, link: str) -> str | None:
     """Return the path of the file that a link leads to; None if there is no such file here."""
     file = (ROOT / page).parent / link
-    return file.resolve().relative_to(ROOT).as_posix() if "://" not in link and file.is_file() else None
+    return (
+        file.resolve().relative_to(ROOT).as_posix()
+        if "://" not in link and file.is_file()
+        else None
+    )
 
 
 def showing(path: str, text: str) -> str:

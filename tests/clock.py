@@ -4,8 +4,9 @@
     task = asyncio.create_task(part.run(clock))
     await clock.advance(30)      # everything due in these 30 s happens, in order, now
 
-It moves the time of whoever waits through `proxy.clock.Clock`, and nothing else: `asyncio.sleep`, `asyncio.timeout` and threads go
-by the real clock. Real sockets of the same event loop may be used beside it.
+It moves the time of whoever waits through `proxy.clock.Clock`, and nothing else: `asyncio.sleep`,
+`asyncio.timeout` and threads go by the real clock. Real sockets of the same event loop may be used
+beside it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import contextlib
 import itertools
 from typing import Final
 
-#: An arbitrary instant, far from zero: only differences on `now()` may matter to the code under test.
+#: An arbitrary instant, far from zero: only differences on `now()` may matter to the code under
+#: test.
 _BOOT: Final = 1_000.0
 #: 2027-01-15 08:00:00 UTC.
 _EPOCH: Final = 1_800_000_000.0
 
-#: Turns of the event loop, one after the other, with nothing ready: then all tasks wait. More than one, because each
-#: turn polls the sockets once, and what arrives may make a task ready.
+#: Turns of the event loop, one after the other, with nothing ready: then all tasks wait. More than
+#: one, because each turn polls the sockets once, and what arrives may make a task ready.
 _IDLE_TURNS: Final = 3
 #: Turns when the event loop does not show whether anything is ready (uvloop).
 _BLIND_TURNS: Final = 200
@@ -53,7 +55,8 @@ class FakeClock:
         number = next(self._numbers)
         try:
             with contextlib.suppress(TimeoutError):
-                # The real timeout context, moved by hand: cancellation and ties behave as they do in production.
+                # The real timeout context, moved by hand: cancellation and ties behave as they do
+                # in production.
                 async with asyncio.timeout(None) as limit:
                     if timeout is not None:
                         self._waits[number] = (self._awake + timeout, limit)

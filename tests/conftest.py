@@ -25,9 +25,15 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take what the tests of the gateway run on (tests/gateway/variants.py)."""
     group = parser.getgroup("gateway")
-    group.addoption("--listener", choices=("plain", "tls"), default="plain", help="what clients speak")
-    group.addoption("--transport", choices=("fast", "asyncio"), default="fast", help="upstream.transport")
-    group.addoption("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop")
+    group.addoption(
+        "--listener", choices=("plain", "tls"), default="plain", help="what clients speak"
+    )
+    group.addoption(
+        "--transport", choices=("fast", "asyncio"), default="fast", help="upstream.transport"
+    )
+    group.addoption(
+        "--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the event loop"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

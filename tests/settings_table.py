@@ -32,9 +32,10 @@ CLIENTS_SHOWN = [
 class Row(NamedTuple):
     """A setting.
 
-    default: as the status page shows it, with nothing but the credentials set. sample: a text for its environment variable that means
-    something else; None if that names a file which has to exist. shown: what the status page then shows, if not the text itself.
-    bounds: of a number. needs: what has to be set as well, by path. changes: whether it is taken up without a restart.
+    default: as the status page shows it, with nothing but the credentials set. sample: a text for
+    its environment variable that means something else; None if that names a file which has to
+    exist. shown: what the status page then shows, if not the text itself. bounds: of a number.
+    needs: what has to be set as well, by path. changes: whether it is taken up without a restart.
     """
 
     default: object
@@ -80,7 +81,10 @@ ROWS: Mapping[str, Row] = {
         "not set",
         sample="made-up-password",
         shown="set",
-        needs={"upstream.proxy_url": "http://proxy.example:3128", "upstream.proxy_username": "made-up-user"},
+        needs={
+            "upstream.proxy_url": "http://proxy.example:3128",
+            "upstream.proxy_username": "made-up-user",
+        },
         changes=True,
     ),
     "upstream.proxy_password_file": Row(None, changes=True),
@@ -96,9 +100,13 @@ ROWS: Mapping[str, Row] = {
     ),
     "upstream.connect_timeout_seconds": Row(5, sample="0.5", shown=0.5, bounds=HOUR),
     "upstream.response_timeout_seconds": Row(60, sample="61", shown=61.0, bounds=HOUR),
-    "upstream.max_connections": Row(100, sample="7", shown=7, bounds=("1", "1000000", "0", "1000001")),
+    "upstream.max_connections": Row(
+        100, sample="7", shown=7, bounds=("1", "1000000", "0", "1000001")
+    ),
     "upstream.idle_timeout_seconds": Row(30, sample="1e1", shown=10.0, bounds=HOUR),
-    "upstream.max_age_seconds": Row(300, sample="0", shown=0.0, bounds=("0", "86400", "-0.1", "86401")),
+    "upstream.max_age_seconds": Row(
+        300, sample="0", shown=0.0, bounds=("0", "86400", "-0.1", "86401")
+    ),
     "upstream.keep_warm": Row(True, sample="no", shown=False),
     "upstream.transport": Row("fast", sample="asyncio"),
     "oauth.token_path": Row("/oauth/v2/token", sample="/oauth/token"),
@@ -112,7 +120,9 @@ ROWS: Mapping[str, Row] = {
     "oauth.password": Row("set", sample="other", shown="set", changes=True),
     "oauth.password_file": Row(None, changes=True),
     "oauth.scope": Row(None, sample="read write", changes=True),
-    "oauth.refresh_ahead_seconds": Row(300, sample="0", shown=0.0, bounds=("0", "86400", "-0.1", "86401")),
+    "oauth.refresh_ahead_seconds": Row(
+        300, sample="0", shown=0.0, bounds=("0", "86400", "-0.1", "86401")
+    ),
     "oauth.wait_seconds": Row(10, sample="2.5", shown=2.5, bounds=HOUR),
     "oauth.request_timeout_seconds": Row(10, sample="3", shown=3.0, bounds=HOUR),
     "oauth.logout_on_shutdown": Row(False, sample="YES", shown=True),
@@ -125,9 +135,15 @@ ROWS: Mapping[str, Row] = {
     "limits.max_header_bytes": Row(
         32768, sample="1000", shown=1000, bounds=("256", "1048576", "255", "1048577")
     ),
-    "limits.max_header_fields": Row(128, sample="20", shown=20, bounds=("1", "10000", "0", "10001")),
-    "limits.max_target_bytes": Row(8192, sample="100", shown=100, bounds=("1", "1048576", "0", "1048577")),
-    "limits.max_connections": Row(1000, sample="5", shown=5, bounds=("1", "1000000", "0", "1000001")),
+    "limits.max_header_fields": Row(
+        128, sample="20", shown=20, bounds=("1", "10000", "0", "10001")
+    ),
+    "limits.max_target_bytes": Row(
+        8192, sample="100", shown=100, bounds=("1", "1048576", "0", "1048577")
+    ),
+    "limits.max_connections": Row(
+        1000, sample="5", shown=5, bounds=("1", "1000000", "0", "1000001")
+    ),
     "limits.request_head_timeout_seconds": Row(15, sample="1", shown=1.0, bounds=HOUR),
     "limits.idle_timeout_seconds": Row(75, sample="2", shown=2.0, bounds=HOUR),
     "limits.body_timeout_seconds": Row(30, sample="3", shown=3.0, bounds=HOUR),
@@ -137,14 +153,21 @@ ROWS: Mapping[str, Row] = {
     "pacing.max_wait_seconds": Row(10, sample="4", shown=4.0, bounds=HOUR),
     "orders.store": Row(None, sample="orders.db"),
     "orders.store_password": Row(
-        "not set", sample="made-up-password", shown="set", needs={"orders.store": "redis://cache.example"}
+        "not set",
+        sample="made-up-password",
+        shown="set",
+        needs={"orders.store": "redis://cache.example"},
     ),
     "orders.store_password_file": Row(None),
     "orders.remember_seconds": Row(
         86400, sample="60", shown=60.0, bounds=("0.001", "2678400", "0", "2678401")
     ),
     "orders.guard_seconds": Row(
-        0, sample="30", shown=30.0, bounds=("0", "86400", "-1", "86401"), needs={"orders.store": "memory"}
+        0,
+        sample="30",
+        shown=30.0,
+        bounds=("0", "86400", "-1", "86401"),
+        needs={"orders.store": "memory"},
     ),
     "shutdown.delay_seconds": Row(0, sample="5", shown=5.0, bounds=("0", "3600", "-1", "3601")),
     "shutdown.grace_seconds": Row(30, sample="6", shown=6.0, bounds=HOUR),

@@ -1,6 +1,10 @@
-"""The configurations of all systems that are compared, and of the API that they call. `@NAME@` is filled in by `bench/systems.py`.
+"""The configurations of all systems that are compared, and of the API that they call.
 
-All of them do the same work: HTTP/1.1 in, one worker; two path prefixes pass and everything else gets 403; a client's own Authorization is
-replaced by the credential, a request id is made or kept, sent on and returned; HTTP/1.1 over TLS 1.3 out, the certificate checked against
-the benchmark's own authority, at most 100 connections kept and used again; bodies streamed; one line of JSON for each request to a file.
+`@NAME@` is filled in by `bench/systems.py`.
+
+All of them do the same work: HTTP/1.1 in, one worker; two path prefixes pass and everything else
+gets 403; a client's own Authorization is replaced by the credential, a request id is made or kept,
+sent on and returned; HTTP/1.1 over TLS 1.3 out, the certificate checked against the benchmark's own
+authority, at most 100 connections kept and used again; bodies streamed; one line of JSON for each
+request to a file.
 """

@@ -1,4 +1,7 @@
-"""What the other systems have in their configuration, for mitmproxy: which paths pass, the credential, the request id, a line of JSON."""
+"""What the other systems have in their configuration, for mitmproxy.
+
+Which paths pass, the credential, the request id, a line of JSON.
+"""
 
 from __future__ import annotations
 

@@ -9,10 +9,13 @@ HEADERS = {"Content-Type": "application/json"}
 
 for number in itertools.count(50795):
     order = {"productId": str(number), "msisdn": "4799885577", "type": "ADD_PRODUCT"}
-    # Longer than the proxy waits for Telenor: who gives up first does not know whether the order was placed.
+    # Longer than the proxy waits for Telenor: who gives up first does not know whether the order
+    # was placed.
     connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=90)
     try:
-        connection.request("POST", "/corporate-mobile-subscriptions/v2/orders", json.dumps(order), HEADERS)
+        connection.request(
+            "POST", "/corporate-mobile-subscriptions/v2/orders", json.dumps(order), HEADERS
+        )
         answer = connection.getresponse()
         print(answer.status, answer.read().decode(), flush=True)
     except (OSError, http.client.HTTPException) as problem:

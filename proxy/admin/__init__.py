@@ -1,1 +1,4 @@
-"""The operators' port: probes, metrics, status. It shows what the proxy does and changes nothing."""
+"""The operators' port: probes, metrics, status.
+
+It shows what the proxy does and changes nothing.
+"""

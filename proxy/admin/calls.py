@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.records import Record
 
-#: As many calls as one reads off at a glance: a failure of one in ten still shows, and the share moves soon.
+#: As many calls as one reads off at a glance: a failure of one in ten still shows, and the share
+#: moves soon.
 WINDOW: Final = 50
 #: Seconds. The alerts' usual window: what is older tells nothing of now.
 WINDOW_SECONDS: Final = 900.0
@@ -50,8 +51,8 @@ ROW: Final = 3
 #: With so many in a row it does not matter that a call went through a moment before.
 LONG_ROW: Final = 10
 VERY_LONG_ROW: Final = 20
-#: Seconds without a good call before a short row counts: a busy proxy has three unlucky calls now and then.
-#: An operator should know within a minute.
+#: Seconds without a good call before a short row counts: a busy proxy has three unlucky calls now
+#: and then. An operator should know within a minute.
 QUIET_SECONDS: Final = 30.0
 #: So many good calls in a row, or so many seconds without a fault, and it is over.
 WELL_ROW: Final = 10
@@ -100,17 +101,18 @@ class HeadlineState(enum.StrEnum):
     NOT_WORKING = "not_working"
 
 
-#: Which calls failed. all: each since the last good one; some: a part of the last ones; last: the last, or
-#: the last few; content: each was turned down for its content; refused: by the proxy's own rules;
-#: kept_out: by them too, but only those of one kind, while others pass.
+#: Which calls failed. all: each since the last good one; some: a part of the last ones; last: the
+#: last, or the last few; content: each was turned down for its content; refused: by the proxy's own
+#: rules; kept_out: by them too, but only those of one kind, while others pass.
 Extent = Literal["all", "some", "last", "content", "refused", "kept_out"]
 
 
 class CallFault(NamedTuple):
     """How a call failed.
 
-    status: of the answer. code: the API's, as `codes.label` gives it. error: an RFC 9209 type if the API gave
-    no answer, or the kind of the proxy's refusal; else None. mild: it may be about this call only.
+    status: of the answer. code: the API's, as `codes.label` gives it. error: an RFC 9209 type if
+    the API gave no answer, or the kind of the proxy's refusal; else None. mild: it may be about
+    this call only.
     """
 
     status: int
@@ -127,7 +129,9 @@ class CallFault(NamedTuple):
 
 
 class CallFinding(NamedTuple):
-    """What is wrong with the calls. since: seconds since the epoch. failed, calls: so many of so many.
+    """What is wrong with the calls. since: seconds since the epoch.
+
+    failed, calls: so many of so many.
 
     calls: 0 of those that are kept out while others pass.
     """
@@ -141,7 +145,10 @@ class CallFinding(NamedTuple):
 
 
 class _Row:
-    """Calls of one kind in a row. since: on the wall clock; at: when the last one ended, on `Clock.now`."""
+    """Calls of one kind in a row.
+
+    since: on the wall clock; at: when the last one ended, on `Clock.now`.
+    """
 
     __slots__ = ("at", "calls", "fault", "since")
 
@@ -175,7 +182,8 @@ class Calls:
         #: When a call last went through to the API's own logic, and when one last did well.
         self._through_at: float | None = None
         self._good_at: float | None = None
-        #: When the first call after the last good one failed, seconds since the epoch; also for want of a token.
+        #: When the first call after the last good one failed, seconds since the epoch; also for
+        #: want of a token.
         self.failing_since: float | None = None
         #: Since when all is well again, seconds since the epoch; None if it never was otherwise.
         self.well_since: float | None = None
@@ -264,20 +272,28 @@ class Calls:
     def _some(self, now: float) -> CallFinding | None:
         recent = [each for each in self._window if now - each[0] <= WINDOW_SECONDS]
         faults = [
-            (ended, fault, since) for ended, fault, since in recent if fault is not None and not fault.mild
+            (ended, fault, since)
+            for ended, fault, since in recent
+            if fault is not None and not fault.mild
         ]
         if len(faults) < max(_FEWEST, _SHARE * len(recent)) or len(faults) == len(recent):
             return None
-        if now - faults[-1][0] > WELL_SECONDS or all(fault is None for _, fault, _ in recent[-WELL_ROW:]):
+        if now - faults[-1][0] > WELL_SECONDS or all(
+            fault is None for _, fault, _ in recent[-WELL_ROW:]
+        ):
             return None
         usual = _most([fault for _, fault, _ in faults])
-        return CallFinding(HeadlineState.IMPAIRED, "some", usual, faults[0][2], len(faults), len(recent))
+        return CallFinding(
+            HeadlineState.IMPAIRED, "some", usual, faults[0][2], len(faults), len(recent)
+        )
 
     def _last(self) -> CallFinding | None:
         row = self._faults
         if not self._hard:
             return None
-        return CallFinding(HeadlineState.IMPAIRED, "last", self._usual(), row.since, row.calls, row.calls)
+        return CallFinding(
+            HeadlineState.IMPAIRED, "last", self._usual(), row.since, row.calls, row.calls
+        )
 
     def _usual(self) -> CallFault:
         """Return the fault that most calls of the row have, the graver ones first."""
@@ -288,17 +304,29 @@ class Calls:
         row = self._content
         if row.calls < ROW or not _longer_than(WINDOW_SECONDS, self._good_at, now):
             return None
-        return CallFinding(HeadlineState.IMPAIRED, "content", row.fault, row.since, row.calls, row.calls)
+        return CallFinding(
+            HeadlineState.IMPAIRED, "content", row.fault, row.since, row.calls, row.calls
+        )
 
     def _refused_only(self, now: float) -> CallFinding | None:
         row = self._refused
         ended = self._window[-1][0] if self._window else None
-        if row.calls < ROW or now - row.at > WINDOW_SECONDS or not _longer_than(WINDOW_SECONDS, ended, now):
+        if (
+            row.calls < ROW
+            or now - row.at > WINDOW_SECONDS
+            or not _longer_than(WINDOW_SECONDS, ended, now)
+        ):
             return None
-        return CallFinding(HeadlineState.IMPAIRED, "refused", row.fault, row.since, row.calls, row.calls)
+        return CallFinding(
+            HeadlineState.IMPAIRED, "refused", row.fault, row.since, row.calls, row.calls
+        )
 
     def _kept_out_beside(self, now: float) -> CallFinding | None:
-        rows = [row for row in self._kept_out.values() if row.calls >= ROW and now - row.at <= WELL_SECONDS]
+        rows = [
+            row
+            for row in self._kept_out.values()
+            if row.calls >= ROW and now - row.at <= WELL_SECONDS
+        ]
         if not rows:
             return None
         row = max(rows, key=lambda row: row.calls)
@@ -306,7 +334,10 @@ class Calls:
 
 
 def _fault(record: Record) -> CallFault | None:
-    """Return how the call failed; None for an answer about its content, and for what tells nothing of the API."""
+    """Return how the call failed.
+
+    None for an answer about its content, and for what tells nothing of the API.
+    """
     status, error = record.status, record.error
     if error is not None:
         return CallFault(status, "", error) if error in FAULTS else None

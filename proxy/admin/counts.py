@@ -1,4 +1,7 @@
-"""What is counted for every request: the hot path. It takes integers and dictionaries only; they become Prometheus' families at a scrape."""
+"""What is counted for every request: the hot path.
+
+It takes integers and dictionaries only; they become Prometheus' families at a scrape.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,43 @@ if TYPE_CHECKING:
 
     from proxy.records import Record
 
-# An order takes a gateway some tens of milliseconds; 60 s is the default of upstream.response_timeout_seconds.
+# An order takes a gateway some tens of milliseconds; 60 s is the default of
+# upstream.response_timeout_seconds.
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 #: The label of an answer that names no code.
 _NONE: Final = "none"
 _ERROR: Final = 400
-#: What gateways and APIs answer calls with; others are counted by their class, so that the label is closed.
+#: What gateways and APIs answer calls with; others are counted by their class, so that the label is
+#: closed.
 _STATUSES: Final = frozenset(
-    {400, 401, 403, 404, 405, 406, 408, 409, 410, 411, 412, 413, 415, 422, 423, 429, 500, 501, 502, 503, 504}
+    {
+        400,
+        401,
+        403,
+        404,
+        405,
+        406,
+        408,
+        409,
+        410,
+        411,
+        412,
+        413,
+        415,
+        422,
+        423,
+        429,
+        500,
+        501,
+        502,
+        503,
+        504,
+    }
 )
 #: Of these the series without a known code are there from the start.
 _USUAL_STATUSES: Final = ("400", "401", "403", "404", "429", "500", "502", "503", "504")
-#: Methods that may change something at the API, so that it matters whether it acted on a call of which no answer came.
+#: Methods that may change something at the API, so that it matters whether it acted on a call of
+#: which no answer came.
 CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
 #: What order systems call with. Other methods get their series when somebody calls with one.
 _METHODS: Final = ("GET", *CHANGING)
@@ -60,11 +88,16 @@ class _Distribution:
 
     def cumulated(self) -> list[tuple[str, float]]:
         """Return what Prometheus wants: for each bucket, how many were not longer."""
-        return list(zip((*map(str, BUCKETS), "+Inf"), itertools.accumulate(self.counts), strict=True))
+        return list(
+            zip((*map(str, BUCKETS), "+Inf"), itertools.accumulate(self.counts), strict=True)
+        )
 
 
 class CallCounts(Collector):
-    """What is counted for every request: the hot path. Turned into Prometheus' families at a scrape."""
+    """What is counted for every request: the hot path.
+
+    Turned into Prometheus' families at a scrape.
+    """
 
     def __init__(self) -> None:
         self._requests: dict[tuple[str | None, int], int] = {}
@@ -84,7 +117,10 @@ class CallCounts(Collector):
         self._clients: dict[str, dict[int, int]] = {_NO_CLIENT: dict.fromkeys(_CLASSES, 0)}
 
     def name(self, clients: Iterable[str]) -> None:
-        """Have a series for each of these clients from now on. What was counted for others stays, as a counter has to."""
+        """Have a series for each of these clients from now on.
+
+        What was counted for others stays, as a counter has to.
+        """
         for client in clients:
             self._clients.setdefault(client, dict.fromkeys(_CLASSES, 0))
 
@@ -128,7 +164,9 @@ class CallCounts(Collector):
             "Requests by method and status class.",
             labels=["method", "status_class"],
         )
-        none_yet: dict[tuple[str | None, int], int] = dict.fromkeys(itertools.product(_METHODS, _CLASSES), 0)
+        none_yet: dict[tuple[str | None, int], int] = dict.fromkeys(
+            itertools.product(_METHODS, _CLASSES), 0
+        )
         for (method, status), number in (none_yet | self._requests).items():
             requests.add_metric([method or "unknown", _status_class(status)], number)
         yield requests
@@ -180,7 +218,9 @@ class CallCounts(Collector):
             errors.add_metric(answer, number)
         yield errors
         yield CounterMetricFamily(
-            "telenor_proxy_replays", "Requests that were sent upstream more than once.", value=self._resent
+            "telenor_proxy_replays",
+            "Requests that were sent upstream more than once.",
+            value=self._resent,
         )
 
 

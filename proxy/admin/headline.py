@@ -24,10 +24,10 @@ class Headline(NamedTuple):
     """How it stands.
 
     title, what, step: the parts of `text`: a word or two; what happens; what to do, perhaps "".
-    since: seconds since the epoch; None if it was never otherwise since the start.
-    cause: one of a closed list (`CAUSES`). why, todo: names of the clause in `what` and of the step, for a
-    page in another language: a code, a status, or a word. status, code, error: of the calls that it is about.
-    failed, calls: so many of so many calls. is_closed: `text` is one of a closed list.
+    since: seconds since the epoch; None if it was never otherwise since the start. cause: one of a
+    closed list (`CAUSES`). why, todo: names of the clause in `what` and of the step, for a page in
+    another language: a code, a status, or a word. status, code, error: of the calls that it is
+    about. failed, calls: so many of so many calls. is_closed: `text` is one of a closed list.
     """
 
     state: HeadlineState
@@ -73,8 +73,8 @@ class Headline(NamedTuple):
 class Since(NamedTuple):
     """Since when, in seconds since the epoch. None: it is not so, or was never otherwise.
 
-    token_failing: renewals fail. token_stopped: they fail and no token is left. calls_failing: calls fail, none well.
-    log_lost: lines of the log are being lost.
+    token_failing: renewals fail. token_stopped: they fail and no token is left. calls_failing:
+    calls fail, none well. log_lost: lines of the log are being lost.
     """
 
     token_failing: float | None = None
@@ -127,7 +127,9 @@ _FAILS: Final[dict[Extent, str]] = {
 }
 
 _SEE_APP: Final = "See that the app has the Mobile Subscription Order API (developer portal)"
-_ASK_TELENOR: Final = f"{codes.LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
+_ASK_TELENOR: Final = (
+    f"{codes.LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
+)
 #: What a status means, and what to do, where no known code says it better. 400: each other 4xx.
 BY_STATUS: Final[dict[int, tuple[str, str]]] = {
     400: (
@@ -172,8 +174,14 @@ _BY_ERROR: Final[dict[str, tuple[str, str]]] = {
         "company_proxy_ca",
     ),
     "company-proxy-tls": ("there is no secure connection to the company's proxy", "company_proxy"),
-    "company-proxy-broke-off": ("the connection to the company's proxy breaks off", "company_proxy_allow"),
-    "company-proxy-answer-unreadable": ("the company's proxy gives no readable answer", "company_proxy"),
+    "company-proxy-broke-off": (
+        "the connection to the company's proxy breaks off",
+        "company_proxy_allow",
+    ),
+    "company-proxy-answer-unreadable": (
+        "the company's proxy gives no readable answer",
+        "company_proxy",
+    ),
     "company-proxy-login": (
         "the company's proxy asks for a login, or refuses the one it got",
         "company_proxy_login",
@@ -182,7 +190,10 @@ _BY_ERROR: Final[dict[str, tuple[str, str]]] = {
         "the company's proxy does not allow connections to the API",
         "company_proxy_allow",
     ),
-    "company-proxy-failed": ("the company's proxy cannot connect to the API", "company_proxy_reach"),
+    "company-proxy-failed": (
+        "the company's proxy cannot connect to the API",
+        "company_proxy_reach",
+    ),
     "company-proxy-timeout": ("the company's proxy does not answer in time", "company_proxy"),
 }
 _STEPS: Final = {
@@ -237,9 +248,10 @@ def judge(
 ) -> Headline:
     """Say how it stands.
 
-    The order is that of what keeps calls from Telenor: first the end of the proxy, then a missing token, then
-    another program that ends tokens, then what the calls get. `finding`: see `Calls.find`. any_good: whether
-    a call has done well since the start. log_lost: why lines of the log are being lost; None while none is.
+    The order is that of what keeps calls from Telenor: first the end of the proxy, then a missing
+    token, then another program that ends tokens, then what the calls get. `finding`: see
+    `Calls.find`. any_good: whether a call has done well since the start. log_lost: why lines of the
+    log are being lost; None while none is.
     """
     if draining:
         return _draining(since)
@@ -250,7 +262,9 @@ def judge(
         return _contended(token)
     if not usable:
         return _waiting(token)
-    if finding is not None and (finding.state is HeadlineState.NOT_WORKING or token.last_failure is None):
+    if finding is not None and (
+        finding.state is HeadlineState.NOT_WORKING or token.last_failure is None
+    ):
         return _calls(finding)
     failing = token.last_failure is not None
     return _token_failed(token, since) if failing else _working(since, log_lost, any_good=any_good)
@@ -288,7 +302,11 @@ def _working(since: Since, log_lost: str | None, *, any_good: bool) -> Headline:
         else "The access token is valid; no call has gone through yet."
     )
     return Headline(
-        HeadlineState.WORKING, "working" if any_good else "no_calls", _WORKING, what, since=since.well
+        HeadlineState.WORKING,
+        "working" if any_good else "no_calls",
+        _WORKING,
+        what,
+        since=since.well,
     )
 
 
@@ -320,7 +338,10 @@ def _waiting(token: TokenStatus) -> Headline:
 
 
 def _token_failed(token: TokenStatus, since: Since) -> Headline:
-    """Speak of a token that could not be had: none is left, or the one in force goes on until its end."""
+    """Speak of a token that could not be had.
+
+    None is left, or the one in force goes on until its end.
+    """
     failure = token.last_failure
     assert failure is not None  # noqa: S101 # what the callers asked
     usable = token.state.is_usable
@@ -371,9 +392,7 @@ def _calls(finding: CallFinding) -> Headline:
 def _named(fault: CallFault) -> str:
     if not fault.code:
         return str(fault.status)
-    return (
-        f"{fault.status}, {'a code that is not known' if fault.code == codes.OTHER else f'code {fault.code}'}"
-    )
+    return f"{fault.status}, {'a code that is not known' if fault.code == codes.OTHER else f'code {fault.code}'}"
 
 
 def _about_answer(fault: CallFault) -> tuple[str, str, str, str]:

@@ -1,7 +1,8 @@
 """The last hour, minute by minute: calls by result, how long they took, renewals of the token.
 
-Pure and bounded: the time is handed in, and memory does not grow with the number of calls. It knows neither paths nor request ids.
-`observe` is on the way of every call: it compares, counts, and makes nothing.
+Pure and bounded: the time is handed in, and memory does not grow with the number of calls. It knows
+neither paths nor request ids. `observe` is on the way of every call: it compares, counts, and makes
+nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
     from proxy.records import Record
 
-#: An hour in bars of a minute: what a person looks at after an incident, and as many bars as a phone can show.
+#: An hour in bars of a minute: what a person looks at after an incident, and as many bars as a
+#: phone can show.
 MINUTES: Final = 60
 _MINUTE: Final = 60.0  # seconds
 
-#: The four classes are of the API's own answers. refused: turned down by the proxy's rules; failed: not forwarded, or not answered whole.
+#: The four classes are of the API's own answers. refused: turned down by the proxy's rules; failed:
+#: not forwarded, or not answered whole.
 RESULTS: Final = ("2xx", "3xx", "4xx", "5xx", "refused", "failed")
 _REFUSED: Final = RESULTS.index("refused")
 _FAILED: Final = RESULTS.index("failed")
@@ -29,8 +32,8 @@ _BY_CLASS: Final = (_FAILED, _FAILED, 0, 1, 2, 3, _FAILED, _FAILED, _FAILED, _FA
 #: A client that left before its answer (NGINX's number): it was not refused.
 _CLIENT_LEFT: Final = 499
 
-#: Seconds, each bound 2**(1/3) times the one before, from 0.5 ms to 65 s: so a percentile is off by an eighth at most, and the longest
-#: default timeout (60 s) lies inside.
+#: Seconds, each bound 2**(1/3) times the one before, from 0.5 ms to 65 s: so a percentile is off by
+#: an eighth at most, and the longest default timeout (60 s) lies inside.
 BOUNDS: Final = tuple(0.0005 * 2 ** (step / 3) for step in range(52))
 _BINS: Final = len(BOUNDS) + 1
 _MEDIAN: Final = 0.5
@@ -56,7 +59,9 @@ class History:
     """Counts per minute. `now` is `Clock.now` everywhere."""
 
     def __init__(self, now: float) -> None:
-        self._past: deque[_Minute] = deque((_Minute() for _ in range(MINUTES - 1)), maxlen=MINUTES - 1)
+        self._past: deque[_Minute] = deque(
+            (_Minute() for _ in range(MINUTES - 1)), maxlen=MINUTES - 1
+        )
         self._current = _Minute()
         self._ends = (now // _MINUTE + 1) * _MINUTE
 
@@ -90,7 +95,9 @@ class History:
         self._current.renewal_failures += 1
 
     def series(self, now: float) -> dict[str, object]:
-        """Give the hour, JSON-serialisable: a list is 60 minutes, oldest first, the last one `elapsed_seconds` old and not over.
+        """Give the hour, JSON-serialisable.
+
+        A list is 60 minutes, oldest first, the last one `elapsed_seconds` old and not over.
 
         Percentiles are in seconds; None where no call was.
         """
@@ -103,7 +110,8 @@ class History:
             "bucket_seconds": _MINUTE,
             "elapsed_seconds": now - self._ends + _MINUTE,
             "results": {
-                name: [minute.results[index] for minute in minutes] for index, name in enumerate(RESULTS)
+                name: [minute.results[index] for minute in minutes]
+                for index, name in enumerate(RESULTS)
             },
             "duration": {name: next(columns) for name in names},
             "upstream_duration": {name: next(columns) for name in names},
@@ -127,7 +135,9 @@ class History:
 def _percentiles(minute: _Minute) -> tuple[float | None, ...]:
     """Median and 95th percentile of the whole call, then of the upstream."""
     return tuple(
-        percentile(counts, share) for counts in (minute.whole, minute.upstream) for share in (_MEDIAN, _HIGH)
+        percentile(counts, share)
+        for counts in (minute.whole, minute.upstream)
+        for share in (_MEDIAN, _HIGH)
     )
 
 
@@ -144,9 +154,12 @@ def _hour(minutes: list[_Minute]) -> dict[str, dict[str, float | None]]:
 
 
 def percentile(counts: list[int], share: float) -> float | None:
-    """Estimate the duration that `share` of the counted ones did not exceed, in seconds; None without any.
+    """Estimate the duration that `share` of the counted ones did not exceed, in seconds.
 
-    counts: how many lay at or below each of `BOUNDS` and above the one before, and in the end how many lay above the last.
+    None without any.
+
+    counts: how many lay at or below each of `BOUNDS` and above the one before, and in the end how
+    many lay above the last.
     """
     rank = share * sum(counts)
     if not rank:

@@ -2,9 +2,10 @@
 
 Laws
 1. No label ever holds a path, a host or a secret: every label is one of a short closed list.
-2. A series whose first increase somebody should hear of is there from the start, at 0: Prometheus' `increase` and `rate` do not see a count
-   that begins at 1.
-3. Counting a request takes integers and dictionaries only; they become Prometheus' families at a scrape.
+2. A series whose first increase somebody should hear of is there from the start, at 0: Prometheus'
+   `increase` and `rate` do not see a count that begins at 1.
+3. Counting a request takes integers and dictionaries only; they become Prometheus' families at a
+   scrape.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 #: Telenor's gateway: over the quota, and too many at a time ("spike arrest").
 _THROTTLING_CODES: Final = ("42901", "42902")
 _OTHER: Final = "other"
-#: Why fetches of a token fail. A status that the token endpoint should not answer with gets its series, `http_` and a number, when it does.
+#: Why fetches of a token fail. A status that the token endpoint should not answer with gets its
+#: series, `http_` and a number, when it does.
 _RENEWAL_FAILURES: Final = (
     "company_proxy_connect",
     "company_proxy_denied",
@@ -117,7 +119,10 @@ class _OrderCounts(Collector):
 
 
 class _HeadlineMetrics(Collector):
-    """The headline at a scrape: a gauge for each state, and the sentence, so that an alert says it as well."""
+    """The headline at a scrape.
+
+    A gauge for each state, and the sentence, so that an alert says it as well.
+    """
 
     def __init__(self, headline: Callable[[], Headline]) -> None:
         self._headline = headline
@@ -134,7 +139,9 @@ class _HeadlineMetrics(Collector):
             states.add_metric([state.value], float(state is headline.state))
         yield states
         sentence = GaugeMetricFamily(
-            "telenor_proxy_headline", "1, labelled with the status page's sentence.", labels=["state", "text"]
+            "telenor_proxy_headline",
+            "1, labelled with the status page's sentence.",
+            labels=["state", "text"],
         )
         text = headline.text if headline.is_closed else f"{headline.title}."
         sentence.add_metric([headline.state.value, text], 1.0)
@@ -142,7 +149,10 @@ class _HeadlineMetrics(Collector):
 
 
 class Metrics:
-    """All of the proxy's metrics, in a registry of their own. It observes requests (call it with a `Record`) and tokens."""
+    """All of the proxy's metrics, in a registry of their own.
+
+    It observes requests (call it with a `Record`) and tokens.
+    """
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -233,7 +243,10 @@ class Metrics:
             registry=registry,
         )
         build = Gauge(
-            "telenor_proxy_build_info", "1, labelled with versions.", ["version", "python"], registry=registry
+            "telenor_proxy_build_info",
+            "1, labelled with versions.",
+            ["version", "python"],
+            registry=registry,
         )
         build.labels(proxy.__version__, platform.python_version()).set(1)
         ProcessCollector(namespace="telenor_proxy", registry=registry)
@@ -331,7 +344,9 @@ class Metrics:
         """Expose a count that is kept elsewhere; `name` without `_total`."""
         self.registry.register(_KeptElsewhere(name, text, value))
 
-    def report(self, headline: Callable[[], Headline], *, credentials_refused: Callable[[], bool]) -> None:
+    def report(
+        self, headline: Callable[[], Headline], *, credentials_refused: Callable[[], bool]
+    ) -> None:
         """Expose what the report says at each scrape."""
         self.registry.register(_HeadlineMetrics(headline))
         self.gauge(

@@ -33,7 +33,11 @@ _SCRIPT: Final = "".join(map(_read, _SCRIPTS))
 
 def _document() -> bytes:
     html = _read("page.html")
-    for place, content in (("/* style */", _STYLE), ("/* words */", _words()), ("/* script */", _SCRIPT)):
+    for place, content in (
+        ("/* style */", _STYLE),
+        ("/* words */", _words()),
+        ("/* script */", _SCRIPT),
+    ):
         html = html.replace(place, content, 1)
     return html.encode()
 

@@ -1,8 +1,8 @@
 """What operators are told: readiness in words, and the content of `/status`.
 
-Reads everybody's state; keeps the last failures, the orders to look up, the last hour's counts, and what the
-calls get. Never: anything that a client or the API sent, except a request id, and of an order to look up its
-path, without which it cannot be found. Paths may hold phone numbers.
+Reads everybody's state; keeps the last failures, the orders to look up, the last hour's counts, and
+what the calls get. Never: anything that a client or the API sent, except a request id, and of an
+order to look up its path, without which it cannot be found. Paths may hold phone numbers.
 """
 
 from __future__ import annotations
@@ -30,17 +30,21 @@ if TYPE_CHECKING:
     from proxy.tokens.source import TokenObserver
     from proxy.tokens.values import Cause, TokenStatus
 
-#: As many as a person looks through; of refused requests as many again, so that a noisy client hides no failure.
+#: As many as a person looks through; of refused requests as many again, so that a noisy client
+#: hides no failure.
 _FAILURES_KEPT: Final = 20
 #: The reason of `CredentialsRefused`.
 _REFUSED: Final = "refused"
-#: Orders to look up. A batch that breaks off leaves as many as there are connections to the API (100); a few
-#: such batches fit. Each is some hundred bytes.
+#: Orders to look up. A batch that breaks off leaves as many as there are connections to the API
+#: (100); a few such batches fit. Each is some hundred bytes.
 ORDERS_KEPT: Final = 300
 
 
 class _Failure(NamedTuple):
-    """A request that the proxy could not serve. `at`: seconds since the epoch; the rest as in `Record`."""
+    """A request that the proxy could not serve.
+
+    `at`: seconds since the epoch; the rest as in `Record`.
+    """
 
     at: float
     request_id: str
@@ -91,7 +95,10 @@ class Report:
         certificates: Callable[[], list[dict[str, object]]] = list,
         orders: Callable[[], dict[str, object]] | None = None,
     ) -> None:
-        """Build it. All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
+        """Build it.
+
+        All functions give JSON and are asked for each status; `clients` may have a `by_name`.
+        """
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -111,12 +118,14 @@ class Report:
         self._orders: deque[_Order] = deque(maxlen=ORDERS_KEPT)
         self._orders_counted = 0
         self._draining_since: float | None = None
-        # Since when renewals fail, and whether another login ended this proxy's tokens at the last look.
+        # Since when renewals fail, and whether another login ended this proxy's tokens at the last
+        # look.
         self._token_failing_since: float | None = None
         self._token_stopped_since: float | None = None
         self._contended = False
         self._token_well_since: float | None = None
-        # Set while the credentials' files are watched; the page then says that a change of them is noticed.
+        # Set while the credentials' files are watched; the page then says that a change of them is
+        # noticed.
         self.credentials_watched = False
         self._credentials_refused = False
         metrics.report(self.headline, credentials_refused=lambda: self._credentials_refused)
@@ -184,7 +193,11 @@ class Report:
     def _note_stop(self, token: TokenStatus) -> None:
         """Take note of the moment from which no token is left while renewals fail."""
         usable = token.state.is_usable
-        if self._token_stopped_since is None and self._token_failing_since is not None and not usable:
+        if (
+            self._token_stopped_since is None
+            and self._token_failing_since is not None
+            and not usable
+        ):
             self._token_stopped_since = self._clock.wall()
 
     def headline(self) -> Headline:
@@ -235,7 +248,10 @@ class Report:
         return "The access token is being fetched."
 
     def _unknown_orders(self) -> list[dict[str, object]]:
-        """Return the orders to look up, newest first: those of this process, and those that the store has from before."""
+        """Return the orders to look up, newest first.
+
+        Those of this process, and those that the store has from before.
+        """
         orders = [order._asdict() for order in reversed(self._orders)]
         if self._stored is not None:
             known = {order["request_id"] for order in orders}
@@ -255,18 +271,17 @@ class Report:
     def status(self, *, history: bool = False) -> dict[str, object]:
         """Return everything for operators, JSON-serialisable.
 
-        headline: see `Headline`.
-        unknown_orders: calls on which the API may have acted, newest first, at most `ORDERS_KEPT`;
-        `unknown_orders_counted` is how many there were since the start.
-        throttled: answers 429 of the API by the code that it gave.
-        configuration: what is wrong with the configuration as it was read last (`refused`), and which of its settings wait for a restart
-        (`restart_needed`). `settings` are those in force.
-        clients.by_name: for each named client its calls, refusals, last call and the use of its keys.
-        log: how many lines could not be written (`lost`), and why none can be now (`reason`; None if they can).
-        limits: how many connections fit into the descriptors that the process may have (see `descriptors.status`).
-        certificates: those that are known, as a list of `{what, not_after, standing}`; in seconds since the epoch, and `good`, `soon`
-        (14 days), `urgent` (3 days) or `ended`.
-        history: see `History.series`; only if asked for, because it is most of the whole.
+        headline: see `Headline`. unknown_orders: calls on which the API may have acted, newest
+        first, at most `ORDERS_KEPT`; `unknown_orders_counted` is how many there were since the
+        start. throttled: answers 429 of the API by the code that it gave. configuration: what is
+        wrong with the configuration as it was read last (`refused`), and which of its settings wait
+        for a restart (`restart_needed`). `settings` are those in force. clients.by_name: for each
+        named client its calls, refusals, last call and the use of its keys. log: how many lines
+        could not be written (`lost`), and why none can be now (`reason`; None if they can). limits:
+        how many connections fit into the descriptors that the process may have (see
+        `descriptors.status`). certificates: those that are known, as a list of `{what, not_after,
+        standing}`; in seconds since the epoch, and `good`, `soon` (14 days), `urgent` (3 days) or
+        `ended`. history: see `History.series`; only if asked for, because it is most of the whole.
         orders: what is remembered of orders, see `Keeper.status`; None without a store.
         """
         problem = self.not_ready()

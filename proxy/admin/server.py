@@ -1,7 +1,8 @@
 """The admin listener: an aiohttp application over one `Report`.
 
-It answers from local state only; the page at `/` shows what `/status` says. Any client that can reach it is shown numbers and words,
-never with a secret. Nothing here changes anything, except `DELETE /orders/ID` (orders.py).
+It answers from local state only; the page at `/` shows what `/status` says. Any client that can
+reach it is shown numbers and words, never with a secret. Nothing here changes anything, except
+`DELETE /orders/ID` (orders.py).
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ _FIELDS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _UNAVAILABLE: Final = 503
-#: A `Host` field (RFC 9110, section 7.2), as far as names and addresses of machines go: the host, and perhaps a port.
+#: A `Host` field (RFC 9110, section 7.2), as far as names and addresses of machines go: the host,
+#: and perhaps a port.
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
 
-# What aiohttp's server says of a request that it cannot parse quotes it, and somebody may have sent a key to the wrong port.
+# What aiohttp's server says of a request that it cannot parse quotes it, and somebody may have sent
+# a key to the wrong port.
 logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
 
 
@@ -52,7 +55,10 @@ class Readout(Protocol):
         ...
 
     def status(self, *, history: bool = False) -> dict[str, object]:
-        """Everything for operators, JSON-serialisable; the last hour by minutes if it is asked for."""
+        """Everything for operators, JSON-serialisable.
+
+        The last hour by minutes if it is asked for.
+        """
         ...
 
     def metrics(self) -> bytes:
@@ -60,7 +66,9 @@ class Readout(Protocol):
         ...
 
 
-def create_app(report: Readout, *, local: bool = False, book: orders.Orders | None = None) -> web.Application:
+def create_app(
+    report: Readout, *, local: bool = False, book: orders.Orders | None = None
+) -> web.Application:
     """Build the application.
 
     local: only this machine can connect, so only names of this machine are good. book: what is
@@ -91,7 +99,9 @@ def create_app(report: Readout, *, local: bool = False, book: orders.Orders | No
         told = report.status(history=request.query.get("history") == "1")
         return web.Response(body=orjson.dumps(told), content_type=_JSON)
 
-    app = web.Application(middlewares=[_plain_errors, _keep_out_rebound_names] if local else [_plain_errors])
+    app = web.Application(
+        middlewares=[_plain_errors, _keep_out_rebound_names] if local else [_plain_errors]
+    )
     app.on_response_prepare.append(_set_fields)
     app.router.add_get("/", status_page)
     app.router.add_get("/startup", startup)
@@ -131,8 +141,12 @@ async def _plain_errors(
 async def _keep_out_rebound_names(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer to addresses and `localhost` only: a web page that points its own name at 127.0.0.1 comes with that name in Host."""
-    # RFC 9112, section 3.2: 400 for none, several, and one that is no host. HTTP/1.0 may do without; browsers never do.
+    """Answer to addresses and `localhost` only.
+
+    A web page that points its own name at 127.0.0.1 comes with that name in Host.
+    """
+    # RFC 9112, section 3.2: 400 for none, several, and one that is no host. HTTP/1.0 may do
+    # without; browsers never do.
     if request.version < HttpVersion11 and "Host" not in request.headers:
         return await handler(request)
     hosts = [_HOST.fullmatch(value) for value in request.headers.getall("Host", [])]

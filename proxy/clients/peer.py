@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
-#: struct ucred of Linux (unix(7)): process, user and group, as the kernel noted them when the client connected.
+#: struct ucred of Linux (unix(7)): process, user and group, as the kernel noted them when the
+#: client connected.
 _UCRED: Final = struct.Struct("3i")
 
 
 def address(transport: asyncio.BaseTransport) -> str | None:
-    """Return where the client is: its IP address, or on a Unix socket `uid:pid`; None where the system does not tell.
+    """Return where the client is: its IP address, or on a Unix socket `uid:pid`.
 
-    The pid is 0 for a client in another pid namespace, such as another container (pid_namespaces(7)).
+    None where the system does not tell.
+
+    The pid is 0 for a client in another pid namespace, such as another container
+    (pid_namespaces(7)).
     """
     connected = transport.get_extra_info("socket")
     if connected is not None and connected.family == getattr(socket, "AF_UNIX", None):
@@ -31,7 +35,9 @@ def _credentials(connected: socket.socket) -> str | None:
     if not hasattr(socket, "SO_PEERCRED"):  # Linux alone has it
         return None
     try:
-        pid, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        pid, uid, _ = _UCRED.unpack(
+            connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        )
     except OSError:
         return None
     return f"{uid}:{pid}"
@@ -46,7 +52,10 @@ def _plain(host: str) -> str:
 
 
 def certificate_names(transport: asyncio.BaseTransport) -> tuple[str, ...]:
-    """Return the names in the certificate that the client has shown, in lower case; none on a connection without one."""
+    """Return the names in the certificate that the client has shown, in lower case.
+
+    None on a connection without one.
+    """
     tls = transport.get_extra_info("ssl_object")
     certificate = None if tls is None else tls.getpeercert()
     return names_of(certificate) if certificate else ()

@@ -1,11 +1,15 @@
 """Each client's own line, in front of the line of all calls.
 
-Owns one line for each client that has a rate (`requests_per_second` in `listen.clients`). A greedy client waits behind its own calls only.
+Owns one line for each client that has a rate (`requests_per_second` in `listen.clients`). A greedy
+client waits behind its own calls only.
 
 Laws
-1. A call stands in its client's line first, and enters the line of all calls when its turn has come: the total stays under `pacing`.
-2. The waits in both lines together are at most `pacing.max_wait_seconds`, also where `pacing.requests_per_second` is not set.
-3. What the proxy sends a second time counts against the rate of all calls, not against the client's: the client asked once.
+1. A call stands in its client's line first, and enters the line of all calls when its turn has
+   come: the total stays under `pacing`.
+2. The waits in both lines together are at most `pacing.max_wait_seconds`, also where
+   `pacing.requests_per_second` is not set.
+3. What the proxy sends a second time counts against the rate of all calls, not against the
+   client's: the client asked once.
 4. When the settings change, a line keeps its calls and takes up the new rate.
 """
 
@@ -38,9 +42,12 @@ class ClientLine(Pacer):
 
 
 class Rates:
-    """The lines of all clients. total: the line of all calls, if `pacing.requests_per_second` is set.
+    """The lines of all clients.
 
-    max_wait: `pacing.max_wait_seconds`. observe: is told for how many seconds a call was held back in its client's line, of those that were.
+    total: the line of all calls, if `pacing.requests_per_second` is set.
+
+    max_wait: `pacing.max_wait_seconds`. observe: is told for how many seconds a call was held back
+    in its client's line, of those that were.
     """
 
     def __init__(
@@ -59,10 +66,15 @@ class Rates:
     @property
     def queued(self) -> int:
         """How many calls stand in a line, of a client or of all calls."""
-        return sum(line.queued for line in self._lines.values()) + (self._total.queued if self._total else 0)
+        return sum(line.queued for line in self._lines.values()) + (
+            self._total.queued if self._total else 0
+        )
 
     def follow(self, rates: Mapping[str, float]) -> None:
-        """Let the lines follow changed settings. rates: calls a second by the client's name; who is not in it has no line."""
+        """Let the lines follow changed settings.
+
+        rates: calls a second by the client's name; who is not in it has no line.
+        """
         lines: dict[str | None, ClientLine] = {}
         for name, rate in rates.items():
             line = self._lines.get(name)
@@ -84,7 +96,9 @@ class Rates:
         return True
 
     async def turn(self, name: str | None, *, again: bool = False) -> None:
-        """Wait until a call of this client may start. Raises `Failed` (429), on arrival, if that would take too long.
+        """Wait until a call of this client may start.
+
+        Raises `Failed` (429), on arrival, if that would take too long.
 
         again: the call was sent before.
         """

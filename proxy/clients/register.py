@@ -1,15 +1,18 @@
 """Who calls, by key or certificate, and what this client may do.
 
-Owns which clients there are, and when each of their keys was last used. It knows no socket and no event loop; its clock and its chance come
-in from outside.
+Owns which clients there are, and when each of their keys was last used. It knows no socket and no
+event loop; its clock and its chance come in from outside.
 
 Laws
-1. A request is judged by the register in force when it comes, whatever connection it comes on: a removed key ends its right at once.
-2. How long the judgement takes says nothing about a key. What a client shows is hashed first, with a random key of this process (BLAKE2b,
-   RFC 7693), and the digest is looked up. The time for the hash depends on what was shown alone, and a comparison that ends early
-   tells a part of a digest that no client can compute or choose. That is the double HMAC of constant-time comparison, and it costs the same
-   for one client as for a thousand.
-3. A client that shows a key is who the key says, whatever its certificate says; with a wrong key it is refused.
+1. A request is judged by the register in force when it comes, whatever connection it comes on: a
+   removed key ends its right at once.
+2. How long the judgement takes says nothing about a key. What a client shows is hashed first, with
+   a random key of this process (BLAKE2b, RFC 7693), and the digest is looked up. The time for the
+   hash depends on what was shown alone, and a comparison that ends early tells a part of a digest
+   that no client can compute or choose. That is the double HMAC of constant-time comparison, and it
+   costs the same for one client as for a thousand.
+3. A client that shows a key is who the key says, whatever its certificate says; with a wrong key it
+   is refused.
 4. A client's paths lie within `upstream.allowed_paths`: the policy judges those first.
 5. A use of a key is remembered by the key's place in the list, never by a part of the key.
 """
@@ -34,8 +37,8 @@ _DIGEST_SIZE: Final = 16
 class Entry(NamedTuple):
     """A client as the settings have it.
 
-    name: None for the holder of `listen.client_key`. keys: all of them valid. certificate: a DNS name, or a CN. paths, methods: None allows all
-    that the listener allows.
+    name: None for the holder of `listen.client_key`. keys: all of them valid. certificate: a DNS
+    name, or a CN. paths, methods: None allows all that the listener allows.
     """
 
     name: str | None
@@ -63,7 +66,10 @@ class Client:
             self._paths = frozenset(path for path in paths if not path.endswith(b"/"))
 
     def may(self, method: bytes, path: bytes) -> bool:
-        """Whether this client's rights cover a call. path: as the policy has judged it, without a query."""
+        """Whether this client's rights cover a call.
+
+        path: as the policy has judged it, without a query.
+        """
         if self._methods is not None and method not in self._methods:
             return False
         return self._prefixes is None or path.startswith(self._prefixes) or path in self._paths
@@ -145,7 +151,8 @@ class Register:
     def identify(self, keys: Sequence[bytes], names: Sequence[str] = ()) -> Client | None:
         """Return who calls; None for a client that may not.
 
-        keys: every value of `X-Proxy-Key` in the request. names: the names in the client's certificate, in lower case.
+        keys: every value of `X-Proxy-Key` in the request. names: the names in the client's
+        certificate, in lower case.
         """
         if self._is_open:
             return ANYBODY
@@ -160,8 +167,15 @@ class Register:
         return key.client
 
     def _certified(self, names: Sequence[str]) -> Client | None:
-        """Return the one client that these names belong to; a certificate with the names of two belongs to neither."""
-        found = {id(client): client for client in map(self._certificates.get, names) if client is not None}
+        """Return the one client that these names belong to.
+
+        A certificate with the names of two belongs to neither.
+        """
+        found = {
+            id(client): client
+            for client in map(self._certificates.get, names)
+            if client is not None
+        }
         return next(iter(found.values())) if len(found) == 1 else None
 
     def _digest(self, shown: bytes) -> bytes:

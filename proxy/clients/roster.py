@@ -1,7 +1,10 @@
-"""All that concerns clients, in one hand: it follows the settings, and its parts are asked by the code that serves a request.
+"""All that concerns clients, in one hand.
 
-Owns the parts (`register`, `rates`, `usage`) and keeps them in step. A change of the settings takes effect with the next request,
-on connections that are open too, because nothing of the old settings is kept with a connection.
+It follows the settings, and its parts are asked by the code that serves a request.
+
+Owns the parts (`register`, `rates`, `usage`) and keeps them in step. A change of the settings takes
+effect with the next request, on connections that are open too, because nothing of the old settings
+is kept with a connection.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ if TYPE_CHECKING:
 class Roster:
     """The clients of one listener.
 
-    pepper: 16 to 64 random bytes of this process, see `Register`. total: the line of all calls, if there is one. on_held_back: is told for
-    how many seconds a call was held back in its client's line, of those that were. on_login: is told of each login that was answered here.
+    pepper: 16 to 64 random bytes of this process, see `Register`. total: the line of all calls, if
+    there is one. on_held_back: is told for how many seconds a call was held back in its client's
+    line, of those that were. on_login: is told of each login that was answered here.
     """
 
     def __init__(
@@ -60,16 +64,26 @@ class Roster:
         self.usage.follow(self.names)
 
     def by_name(self) -> list[dict[str, object]]:
-        """Return what `/status` shows as `clients.by_name`: calls, refusals, the last call, and each key's last use, by position."""
+        """Return what `/status` shows as `clients.by_name`.
+
+        Calls, refusals, the last call, and each key's last use, by position.
+        """
         return self.usage.by_name(self.register.last_used())
 
 
 def entries(settings: Settings) -> Iterator[Entry]:
-    """Yield the clients that the settings name, or the holder of `listen.client_key`; none where anybody may call."""
+    """Yield the clients that the settings name, or the holder of `listen.client_key`.
+
+    None where anybody may call.
+    """
     listen = settings.listen
     for client in listen.clients:
         yield Entry(
-            client.name, client.keys, client.certificate, client.allowed_paths, client.allowed_methods
+            client.name,
+            client.keys,
+            client.certificate,
+            client.allowed_paths,
+            client.allowed_methods,
         )
     if listen.client_key is not None:
         yield Entry(None, (listen.client_key,))

@@ -1,6 +1,9 @@
-"""What each client has done: counted from the records of finished requests, and shown on the status page and in `/status`.
+"""What each client has done.
 
-Owns one count for each configured name, so that what it shows is a closed set. It never holds a key, nor a part of one.
+Counted from the records of finished requests, and shown on the status page and in `/status`.
+
+Owns one count for each configured name, so that what it shows is a closed set. It never holds a
+key, nor a part of one.
 """
 
 from __future__ import annotations
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(slots=True)
 class _Count:
-    """calls: requests that ended, refused ones among them. last_call_at: seconds since the epoch; None before the first."""
+    """calls: requests that ended, refused ones among them.
+
+    last_call_at: seconds since the epoch; None before the first.
+    """
 
     calls: int = 0
     refused: int = 0
@@ -43,12 +49,16 @@ class Usage:
             return
         count.calls += 1
         count.last_call_at = self._wall()
-        # Too many calls (429) are turned down by the proxy as much as one without rights: both have this RFC 9209 error type.
+        # Too many calls (429) are turned down by the proxy as much as one without rights: both have
+        # this RFC 9209 error type.
         if record.refused or record.error == ProblemKind.CLIENT_RATE.proxy_error:
             count.refused += 1
 
     def by_name(self, last_used: dict[str, list[float | None]]) -> list[dict[str, object]]:
-        """Return the clients as `/status` shows them. last_used: when each key was used last, by client, from `Register.last_used`."""
+        """Return the clients as `/status` shows them.
+
+        last_used: when each key was used last, by client, from `Register.last_used`.
+        """
         return [
             {
                 "name": name,

@@ -1,7 +1,10 @@
-"""One sending of a call on one connection to the API: the request out, the answer back, both streamed.
+"""One sending of a call on one connection to the API.
 
-The request's head leaves with as much of its content as is there; the rest is uploaded by a task beside the one that waits for the answer,
-because the API may answer early. What fails in the upload is raised where the answer is awaited, so that one place decides.
+The request out, the answer back, both streamed.
+
+The request's head leaves with as much of its content as is there; the rest is uploaded by a task
+beside the one that waits for the answer, because the API may answer early. What fails in the upload
+is raised where the answer is awaited, so that one place decides.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ if TYPE_CHECKING:
     from proxy.forward.pool import UpstreamConnection
     from proxy.settings import Settings
 
-#: As much of an answer as may be looked at before it is relayed. A larger error body names no code that we would look for.
+#: As much of an answer as may be looked at before it is relayed. A larger error body names no code
+#: that we would look for.
 MAX_PEEK: Final = 65536  # bytes
-#: A client that is silent for longer loses its connection to the API to a call that waits for one, so that silent clients do not hold all of them.
+#: A client that is silent for longer loses its connection to the API to a call that waits for one,
+#: so that silent clients do not hold all of them.
 PATIENCE_WHEN_WANTED: Final = 1.0  # seconds
 #: 1xx answers before a final one; an honest API sends one at most.
 MAX_INTERIM: Final = 16
@@ -55,7 +60,10 @@ class ClientSlow(Exception):
 
 
 class Bounds(NamedTuple):
-    """What holds for every call: how long silence may last (seconds), how much may be sent and remembered (bytes)."""
+    """What holds for every call.
+
+    How long silence may last (seconds), how much may be sent and remembered (bytes).
+    """
 
     response_timeout: float
     body_timeout: float
@@ -106,7 +114,9 @@ class Attempt:
         Raises what a client can do wrong in its body (`Refused`, `ClientDisconnected`).
         """
         exchange = self._exchange
-        if exchange.client.lost:  # while something was waited for: nothing has begun, and nothing does
+        if (
+            exchange.client.lost
+        ):  # while something was waited for: nothing has begun, and nothing does
             raise ClientDisconnected
         if exchange.order is not None and not exchange.order.is_sent:
             raise RuntimeError("an order would leave without a record")
@@ -132,7 +142,9 @@ class Attempt:
         self._is_sent = whole
         if not whole:
             self._heads = heads = asyncio.Event()
-            rest = self._send_rest(heads) if exchange.held is None else self._send_held(heads, pieces)
+            rest = (
+                self._send_rest(heads) if exchange.held is None else self._send_held(heads, pieces)
+            )
             self._upload = asyncio.get_running_loop().create_task(rest)
 
     async def receive(self) -> grammar.ResponseHead | None:
@@ -151,7 +163,9 @@ class Attempt:
                 raise
             return None
         exchange.upstream_seconds = time.perf_counter() - self._began
-        self._answer = answer = Body(connection, grammar.response_framing(head, exchange.request.method))
+        self._answer = answer = Body(
+            connection, grammar.response_framing(head, exchange.request.method)
+        )
         self._status = head.status
         self.is_reusable = (
             head.minor == 1
@@ -164,13 +178,19 @@ class Attempt:
         return head
 
     def _patience(self) -> float | None:
-        """How long the API may be silent: until all is sent, only inside a head. The end of the upload sets the deadline of a wait by then."""
+        """How long the API may be silent: until all is sent, only inside a head.
+
+        The end of the upload sets the deadline of a wait by then.
+        """
         if self._upload is None or self._upload.done() or self.connection.buffer:
             return self._bounds.response_timeout
         return None
 
     def _pass_on(self, head: grammar.ResponseHead) -> None:
-        """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0; and `100 Continue` is between the client and us."""
+        """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0.
+
+        And `100 Continue` is between the client and us.
+        """
         self._interim += 1
         if head.status == _SWITCHING_PROTOCOLS:
             raise grammar.Malformed("it switches protocols unasked")
@@ -202,7 +222,10 @@ class Attempt:
         return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if last else b"")
 
     async def _send_rest(self, heads: asyncio.Event) -> None:
-        """Upload what of the request's content is still to come. heads: set when a head of an answer was read."""
+        """Upload what of the request's content is still to come.
+
+        heads: set when a head of an answer was read.
+        """
         exchange, connection = self._exchange, self.connection
         if exchange.request.expects and not exchange.continued and exchange.body.size == 0:
             exchange.continued = True
@@ -235,7 +258,9 @@ class Attempt:
         try:
             await self.connection.drain(self._bounds.response_timeout)
         except Gone:
-            return False  # the wait for the answer learns it too, and knows how much of one there is
+            return (
+                False  # the wait for the answer learns it too, and knows how much of one there is
+            )
         except TimeoutError:
             self._fail(
                 Failed(
@@ -264,7 +289,10 @@ class Attempt:
         return self._status >= _ERRORS
 
     def _fail(self, error: Exception) -> None:
-        """Let the wait for the answer end with this error; an answer that has begun is the client's, whatever became of the request."""
+        """Let the wait for the answer end with this error.
+
+        An answer that has begun is the client's, whatever became of the request.
+        """
         if self._answer is None:
             self.connection.fail(error)
 
@@ -281,7 +309,10 @@ class Attempt:
                     raise
 
     async def peek(self) -> bytes | None:
-        """Return the answer's content, without taking it from `relay`; None if it is larger than an error that names a code."""
+        """Return the answer's content, without taking it from `relay`.
+
+        None if it is larger than an error that names a code.
+        """
         answer = self._answer
         assert answer is not None  # noqa: S101 # `send` gave a head
         while not answer.done and len(self._peeked) <= MAX_PEEK:
@@ -289,9 +320,12 @@ class Attempt:
         return self._peeked if answer.done else None
 
     async def relay(self, head: grammar.ResponseHead) -> None:
-        """Stream the answer to the client, as fast as it reads; that of an order is read to its end even if the client has left.
+        """Stream the answer to the client, as fast as it reads.
 
-        Raises `Gone`, `TimeoutError`, `grammar.Malformed` when the answer breaks, `ClientDisconnected` or `ClientSlow` when the client does not take it.
+        That of an order is read to its end even if the client has left.
+
+        Raises `Gone`, `TimeoutError`, `grammar.Malformed` when the answer breaks,
+        `ClientDisconnected` or `ClientSlow` when the client does not take it.
         """
         exchange, answer, client = self._exchange, self._answer, self._exchange.client
         assert answer is not None  # noqa: S101 # `send` gave a head
@@ -309,7 +343,9 @@ class Attempt:
         exchange.answered = True
         while True:
             if chunked:
-                out += (rewrite.chunk(piece) if piece else b"") + (rewrite.LAST_CHUNK if answer.done else b"")
+                out += (rewrite.chunk(piece) if piece else b"") + (
+                    rewrite.LAST_CHUNK if answer.done else b""
+                )
             else:
                 out += piece
             if looks and len(self.seen) < MAX_PEEK:
@@ -349,7 +385,10 @@ class Attempt:
 
 
 def _says_length(head: grammar.ResponseHead) -> bool:
-    """Whether an answer that has no content claims to have some: what follows it may be that (RFC 9112 section 6.3)."""
+    """Whether an answer that has no content claims to have some.
+
+    What follows it may be that (RFC 9112 section 6.3).
+    """
     return head.known.get(b"content-length", [b"0"]) != [b"0"] or b"transfer-encoding" in head.known
 
 

@@ -44,12 +44,13 @@ if TYPE_CHECKING:
     from proxy.records import Record
     from proxy.settings import Settings
 
-#: After an answer that ends a connection, the client may still be sending. What comes is read and dropped for this long, so that the
-#: answer is not lost in a reset (RFC 9112 section 9.6).
+#: After an answer that ends a connection, the client may still be sending. What comes is read and
+#: dropped for this long, so that the answer is not lost in a reset (RFC 9112 section 9.6).
 LINGER_SECONDS: Final = 2.0
-#: When the proxy stops, a connection between two requests is closed after this much quiet. So a client that uses it more often than four
-#: times a second reads `Connection: close` in an answer, and does not send its next request into a closed connection. NGINX has
-#: `keepalive_min_timeout` for the same purpose.
+#: When the proxy stops, a connection between two requests is closed after this much quiet. So a
+#: client that uses it more often than four times a second reads `Connection: close` in an answer,
+#: and does not send its next request into a closed connection. NGINX has `keepalive_min_timeout`
+#: for the same purpose.
 QUIET_SECONDS: Final = 0.25
 #: Connections over the limit that are answered at one time; more are cut without an answer.
 MAX_TURNED_AWAY: Final = 100
@@ -71,7 +72,9 @@ class Forwards(Protocol):
 
 
 class ClientConnection(Stream):
-    """One client's connection. exchange: the request being served. task: the coroutine that serves the connection.
+    """One client's connection. exchange: the request being served.
+
+    task: the coroutine that serves the connection.
 
     address, names: where the client is, and the names in its certificate.
     """
@@ -160,7 +163,9 @@ class Service:
             self.turned_away.add(client)
             client.task = self._loop.create_task(self._turn_away(client))
         else:
-            self._loop.call_soon(client.abort)  # aiofastnet goes on with the connection behind this call
+            self._loop.call_soon(
+                client.abort
+            )  # aiofastnet goes on with the connection behind this call
 
     def drain(self) -> None:
         """From now on every answer ends its connection, and says so."""
@@ -170,16 +175,23 @@ class Service:
                 client.exchange.keep_alive = False
 
     async def finish(self, grace_seconds: float) -> int:
-        """Let the requests in flight finish within the grace period, then end them. Return how many were cut short."""
+        """Let the requests in flight finish within the grace period, then end them.
+
+        Return how many were cut short.
+        """
         self._idle_timeout = min(self._idle_timeout, QUIET_SECONDS)
         for client in self.clients:
             if client.exchange is None and not client.buffer:
                 client.postpone(self._idle_timeout)
-        tasks = {client.task for client in self.clients | self.turned_away if client.task is not None}
+        tasks = {
+            client.task for client in self.clients | self.turned_away if client.task is not None
+        }
         if not tasks:
             return 0
         _, unfinished = await asyncio.wait(tasks, timeout=grace_seconds)
-        cut_short = sum(client.exchange is not None for client in self.clients if client.task in unfinished)
+        cut_short = sum(
+            client.exchange is not None for client in self.clients if client.task in unfinished
+        )
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
@@ -204,9 +216,12 @@ class Service:
                 client.abort()
 
     async def _next_begins(self, client: ClientConnection) -> bool:
-        """Wait for the first byte of the next request; false, and the connection closed, if the client has no more.
+        """Wait for the first byte of the next request.
 
-        Empty lines before a request are ignored (RFC 9112 section 2.2), and do not move the deadline.
+        False, and the connection closed, if the client has no more.
+
+        Empty lines before a request are ignored (RFC 9112 section 2.2), and do not move the
+        deadline.
         """
         deadline = self._loop.time() + self._idle_timeout
         late = False
@@ -270,7 +285,10 @@ class Service:
         return client.take(policy.measure_head(client.buffer, 0, self._rules))
 
     async def _read_head(self, client: ClientConnection) -> bytes | None:
-        """Wait for the end of the request's head; return the head, None if the client has gone. Raises `Refused`."""
+        """Wait for the end of the request's head; return the head, None if the client has gone.
+
+        Raises `Refused`.
+        """
         deadline = self._loop.time() + self._head_timeout
         buffer, size = client.buffer, 0
         while not size:
@@ -307,7 +325,9 @@ class Service:
             exchange.client_name = who.name
         request = policy.judge(head, rules, who)
         exchange.admit(
-            request, Body(client, request.framing), keep_alive=request.keep_alive and not self._draining
+            request,
+            Body(client, request.framing),
+            keep_alive=request.keep_alive and not self._draining,
         )
         client.exchange = exchange
 
@@ -370,7 +390,10 @@ class Service:
         exchange.client.write(rewrite.problem(problem, exchange.request_id))
 
     async def _finish(self, client: ClientConnection, exchange: Exchange) -> bool:
-        """Close a connection after its last answer, or linger if the client may be sending. Return false: it does not go on."""
+        """Close a connection after its last answer, or linger if the client may be sending.
+
+        Return false: it does not go on.
+        """
         if client.lost or client.transport.is_closing():
             return False
         body = getattr(exchange, "body", None)
@@ -407,7 +430,10 @@ class Service:
             self.turned_away.discard(client)
 
     def _note(self, exchange: Exchange) -> None:
-        """Report a finished exchange at the end of this turn of the event loop: together they cost less."""
+        """Report a finished exchange at the end of this turn of the event loop.
+
+        Together they cost less.
+        """
         self._finished.append((exchange, time.perf_counter()))
         if len(self._finished) == 1:
             self._loop.call_soon(self.report)
@@ -429,7 +455,11 @@ class Service:
 
 def _goes_on(client: ClientConnection, exchange: Exchange) -> bool:
     """Whether the connection serves another request."""
-    return exchange.keep_alive and exchange.body.done and not (client.lost or client.transport.is_closing())
+    return (
+        exchange.keep_alive
+        and exchange.body.done
+        and not (client.lost or client.transport.is_closing())
+    )
 
 
 def _is_cancelled() -> bool:
@@ -445,5 +475,8 @@ def _begins(buffer: bytearray) -> bool:
 
 
 def _path(target: bytes) -> str | None:
-    """Return the path for the log: no query, and nothing of an absolute form, which may hold a password."""
+    """Return the path for the log.
+
+    No query, and nothing of an absolute form, which may hold a password.
+    """
     return target.partition(b"?")[0].decode("ascii") if target.startswith(b"/") else None

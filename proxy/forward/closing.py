@@ -1,7 +1,8 @@
 """How a listener closes without losing a client that is already on its way in.
 
-To a client a connection is open before it is accepted here: it waits in the kernel, perhaps with a whole request, and closing the listening
-socket resets it. So first no new connection is let in, then all that wait are accepted, and only then the socket is closed.
+To a client a connection is open before it is accepted here: it waits in the kernel, perhaps with a
+whole request, and closing the listening socket resets it. So first no new connection is let in,
+then all that wait are accepted, and only then the socket is closed.
 """
 
 from __future__ import annotations
@@ -21,19 +22,22 @@ if TYPE_CHECKING:
 
     from proxy.network.serving import Server
 
-#: Seconds for handshakes that have begun: the client's part of one takes as long as a way there and back, 50 ms across a continent.
+#: Seconds for handshakes that have begun: the client's part of one takes as long as a way there and
+#: back, 50 ms across a continent.
 HANDSHAKE_SECONDS: Final = 0.05
-#: Seconds for accepting all who wait. It takes a few milliseconds, unless they come faster than they are accepted, or no more can be.
+#: Seconds for accepting all who wait. It takes a few milliseconds, unless they come faster than
+#: they are accepted, or no more can be.
 MOST_SECONDS: Final = 0.25
-#: Seconds for TLS handshakes of clients that were accepted: two ways there and back, and a lost packet. A client that has not
-#: ended its own by then has sent no request.
+#: Seconds for TLS handshakes of clients that were accepted: two ways there and back, and a lost
+#: packet. A client that has not ended its own by then has sent no request.
 SETTLE_SECONDS: Final = 1.0
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h
 _TCP_FLAGS: Final = 13  # where they are in the TCP header; the next two are RFC 9293, section 3.1
 _SYN: Final = 0x02
 _ACK: Final = 0x10
-#: A classic BPF program (linux/filter.h): drop a packet that opens a connection, let all others pass.
+#: A classic BPF program (linux/filter.h): drop a packet that opens a connection, let all others
+#: pass.
 _DROP_SYN: Final = (
     (0x30, 0, 0, _TCP_FLAGS),  # load the byte
     (0x54, 0, 0, _SYN | _ACK),  # and
@@ -66,17 +70,22 @@ class SocketFile(NamedTuple):
         return cls(path, file.st_ino, file.st_ctime_ns)
 
     def remove(self) -> None:
-        """Remove it, so that no new client finds the socket; not one that another process has put in its place."""
+        """Remove it, so that no new client finds the socket.
+
+        Not one that another process has put in its place.
+        """
         with contextlib.suppress(OSError):
             if self == self.of(self.path):
                 Path(self.path).unlink()
 
 
 async def stop_listening(server: Server, file: SocketFile | None = None) -> None:
-    """Let no new connection in, accept all that wait, close, and see their TLS handshakes through. `file`: of a Unix socket.
+    """Let no new connection in, accept all that wait, close, and see their TLS handshakes through.
 
-    Where others hold the sockets open, clients wait there for the next process: nothing is done to the sockets themselves, and
-    only those who were accepted here are served here.
+    `file`: of a Unix socket.
+
+    Where others hold the sockets open, clients wait there for the next process: nothing is done to
+    the sockets themselves, and only those who were accepted here are served here.
     """
     try:
         if not server.is_shared:
@@ -98,7 +107,10 @@ async def _accept_all(sockets: Sequence[socket.socket], file: SocketFile | None)
 
 
 def _drop_new_connections(sockets: Sequence[socket.socket]) -> bool:
-    """Have the kernel ignore who asks for a connection; whether it can. Who was ignored asks again a second later, and is refused then."""
+    """Have the kernel ignore who asks for a connection; whether it can.
+
+    Who was ignored asks again a second later, and is refused then.
+    """
     if sys.platform != "linux":
         return False
     instructions = array.array("B", b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN))

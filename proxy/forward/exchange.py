@@ -1,6 +1,7 @@
 """One request of a client and what becomes of it: the only state of a call.
 
-It exists from the first byte of the request to the end of the answer, and becomes the call's record when it is over. It holds no token.
+It exists from the first byte of the request to the end of the answer, and becomes the call's record
+when it is over. It holds no token.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ CLIENT_DISCONNECTED: Final = 499
 class Exchange:
     """A call.
 
-    request_id: as sent upstream and returned. started: when the whole head was there, on `time.perf_counter`. method and path: None until
-    they are known to be harmless in a log. request, body: set once the request may pass.
-    client_name: of the client that calls, as the register says; client_address: where it calls from.
-    status: of the answer, 0 while there is none. bytes_out: content bytes sent to the client. attempts: how often the request was sent.
-    upstream_seconds: from sending (the last time) to the head of the answer. token_seconds: waited for a token.
-    error: a word for what went wrong, or None; detail: the same as a sentence. refused: by the proxy's own rules. outcome: of a call that failed.
-    code: the API's own error code.
-    kept: the request's content so far, for sending it again; None when it is too much for that.
-    committed: the API may have begun to act on it, so it is followed to its end even if the client disconnects.
-    held: the content of an order that is remembered, whole. order: its record; see `proxy.orders.desk`.
-    answered: the head of the final answer is out. keep_alive: the client's connection may go on afterwards.
+    request_id: as sent upstream and returned. started: when the whole head was there, on
+    `time.perf_counter`. method and path: None until they are known to be harmless in a log.
+    request, body: set once the request may pass. client_name: of the client that calls, as the
+    register says; client_address: where it calls from. status: of the answer, 0 while there is
+    none. bytes_out: content bytes sent to the client. attempts: how often the request was sent.
+    upstream_seconds: from sending (the last time) to the head of the answer. token_seconds: waited
+    for a token. error: a word for what went wrong, or None; detail: the same as a sentence.
+    refused: by the proxy's own rules. outcome: of a call that failed. code: the API's own error
+    code. kept: the request's content so far, for sending it again; None when it is too much for
+    that. committed: the API may have begun to act on it, so it is followed to its end even if the
+    client disconnects. held: the content of an order that is remembered, whole. order: its record;
+    see `proxy.orders.desk`. answered: the head of the final answer is out. keep_alive: the client's
+    connection may go on afterwards.
     """
 
     request: Request

@@ -4,10 +4,12 @@
 
 Laws
 1. Only a token that the keeper vouches for is sent, and only to the configured origin.
-2. An order is sent again only if the API cannot have acted on it: nothing was written, or it answered 401, which the gateway decides
-   before the order reaches a system behind it.
-3. Once an answer has begun, failure is an abort: no clean end, no second head. This raises, and the listener cuts the connection.
-4. A connection to the API is kept after a whole answer to a whole request, and aborted in every other case.
+2. An order is sent again only if the API cannot have acted on it: nothing was written, or it
+   answered 401, which the gateway decides before the order reaches a system behind it.
+3. Once an answer has begun, failure is an abort: no clean end, no second head. This raises, and the
+   listener cuts the connection.
+4. A connection to the API is kept after a whole answer to a whole request, and aborted in every
+   other case.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ _ERRORS: Final = 400
 _UNAUTHORIZED: Final = 401
 _TOO_MANY_REQUESTS: Final = 429
 
-_MAY_BE_PLACED: Final = " An order may or may not have been placed: look it up before sending it again."
+_MAY_BE_PLACED: Final = (
+    " An order may or may not have been placed: look it up before sending it again."
+)
 _HARMLESS: Final = " Send it again: that does no harm."
 
 
@@ -84,7 +88,10 @@ class RejectsToken(Protocol):
 
 
 class Forwarder(Generic[T]):
-    """Forwards calls; many at a time. Between calls it holds nothing but the current token's field line."""
+    """Forwards calls; many at a time.
+
+    Between calls it holds nothing but the current token's field line.
+    """
 
     def __init__(
         self,
@@ -110,7 +117,9 @@ class Forwarder(Generic[T]):
         self._credential: tuple[T | None, bytes] = (None, b"")
 
     def forward(self, exchange: Exchange) -> Coroutine[object, object, None]:
-        """Return the coroutine that forwards and answers one call; an order that is remembered is placed by placing.py's rules.
+        """Return the coroutine that forwards and answers one call.
+
+        An order that is remembered is placed by placing.py's rules.
 
         It raises as `_forward`.
         """
@@ -122,8 +131,9 @@ class Forwarder(Generic[T]):
     async def _forward(self, exchange: Exchange) -> None:
         """Forward and answer one call.
 
-        Raises `Refused` or `Failed` when there is no answer of the API's to give, or no more of it (`exchange.answered`);
-        `ClientDisconnected` and `ClientSlow` when there is no client to give it to.
+        Raises `Refused` or `Failed` when there is no answer of the API's to give, or no more of it
+        (`exchange.answered`); `ClientDisconnected` and `ClientSlow` when there is no client to give
+        it to.
         """
         token = self._tokens.usable()
         resent = replayed = False
@@ -143,7 +153,8 @@ class Forwarder(Generic[T]):
                     and await self._may_replay(exchange, head, attempt, token)
                 ):
                     replayed = True
-                    # A 401 is the gateway's: nothing has come of the first sending. The wait for another token keeps no connection.
+                    # A 401 is the gateway's: nothing has come of the first sending. The wait for
+                    # another token keeps no connection.
                     exchange.committed, token = False, None
                     continue
                 if exchange.order is not None:
@@ -163,7 +174,10 @@ class Forwarder(Generic[T]):
     async def _prepare(
         self, exchange: Exchange, token: T | None, *, resent: bool
     ) -> tuple[UpstreamConnection, T]:
-        """Wait for what a sending needs: a token, a permit, a connection. Return the token that is in force by then."""
+        """Wait for what a sending needs: a token, a permit, a connection.
+
+        Return the token that is in force by then.
+        """
         token = token or await self._wait_for_token(exchange)
         if self._rates is not None:
             again = exchange.attempts > 0
@@ -177,7 +191,10 @@ class Forwarder(Generic[T]):
         return connection, token
 
     async def _acquire(self, exchange: Exchange, *, resent: bool) -> tuple[UpstreamConnection, T]:
-        """Wait for a connection, and return it with the token that is in force by then: the wait may outlast one."""
+        """Wait for a connection, and return it with the token that is in force by then.
+
+        The wait may outlast one.
+        """
         while True:
             try:
                 connection = await self._pool.acquire(fresh=resent)
@@ -205,12 +222,17 @@ class Forwarder(Generic[T]):
             raise Gone
         return True
 
-    def _explained(self, fault: grammar.Malformed | Gone | TimeoutError, exchange: Exchange) -> Failed:
+    def _explained(
+        self, fault: grammar.Malformed | Gone | TimeoutError, exchange: Exchange
+    ) -> Failed:
         """Translate what went wrong on a connection into what the client is told."""
         if isinstance(fault, grammar.Malformed):
             kind, what = ProblemKind.BAD_ANSWER, f"The API's answer is not valid HTTP/1.1: {fault}."
         elif isinstance(fault, Gone):
-            kind, what = ProblemKind.TERMINATED, "The API closed the connection before its answer was whole."
+            kind, what = (
+                ProblemKind.TERMINATED,
+                "The API closed the connection before its answer was whole.",
+            )
         else:
             silence = self._bounds.response_timeout
             kind, what = (
@@ -218,13 +240,18 @@ class Forwarder(Generic[T]):
                 f"The API was silent for {silence:g} s (upstream.response_timeout_seconds).",
             )
         return Failed(
-            kind, what + (_HARMLESS if exchange.request.is_safe else _MAY_BE_PLACED), outcome=UNKNOWN
+            kind,
+            what + (_HARMLESS if exchange.request.is_safe else _MAY_BE_PLACED),
+            outcome=UNKNOWN,
         )
 
     async def _in_turn(self, rates: Rates, exchange: Exchange, *, again: bool) -> T:
-        """Wait until the call may be sent; return the token that is in force by then. The line is long enough to outlive one.
+        """Wait until the call may be sent; return the token that is in force by then.
 
-        Every sending takes a turn, so that the API never sees more than the set rate; only the first one can be refused.
+        The line is long enough to outlive one.
+
+        Every sending takes a turn, so that the API never sees more than the set rate; only the
+        first one can be refused.
         """
         await rates.turn(exchange.client_name, again=again)
         return self._tokens.usable() or await self._wait_for_token(exchange)
@@ -235,7 +262,10 @@ class Forwarder(Generic[T]):
             token = await self._tokens.get()
         except TokenError as error:
             raise Failed(
-                ProblemKind.NO_TOKEN, error.detail, outcome=NOT_SENT, retry_after=error.retry_after or 1
+                ProblemKind.NO_TOKEN,
+                error.detail,
+                outcome=NOT_SENT,
+                retry_after=error.retry_after or 1,
             ) from None
         finally:
             exchange.token_seconds += time.perf_counter() - began
@@ -245,14 +275,22 @@ class Forwarder(Generic[T]):
 
     def _credential_line(self, token: T) -> bytes:
         if self._credential[0] is not token:
-            self._credential = (token, b"Authorization: Bearer %b\r\n" % token.reveal().encode("ascii"))
+            self._credential = (
+                token,
+                b"Authorization: Bearer %b\r\n" % token.reveal().encode("ascii"),
+            )
         return self._credential[1]
 
     async def _may_replay(
         self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt, token: T
     ) -> bool:
-        """Whether a call that was answered with 401 goes out once more. If a new token would help, this one is given up in any case."""
-        if not await self._is_curable(exchange, head, attempt) or not self._tokens.invalidate(token):
+        """Whether a call that was answered with 401 goes out once more.
+
+        If a new token would help, this one is given up in any case.
+        """
+        if not await self._is_curable(exchange, head, attempt) or not self._tokens.invalidate(
+            token
+        ):
             return False
         if attempt.is_uploading:
             await attempt.stop()  # so that what is kept now is still all of it when the token comes
@@ -260,17 +298,23 @@ class Forwarder(Generic[T]):
 
     def _note_error(self, exchange: Exchange, head: grammar.ResponseHead, content: bytes) -> None:
         """Note the code that the API's error names."""
-        exchange.code = self._error_code(content if len(content) < MAX_PEEK else None, _coding(head))
+        exchange.code = self._error_code(
+            content if len(content) < MAX_PEEK else None, _coding(head)
+        )
         if head.status == _TOO_MANY_REQUESTS and self._on_throttled is not None:
             self._on_throttled(exchange.code)
 
-    async def _record_answer(self, order: Order, head: grammar.ResponseHead, attempt: Attempt) -> None:
+    async def _record_answer(
+        self, order: Order, head: grammar.ResponseHead, attempt: Attempt
+    ) -> None:
         """Record the answer to an order before its client gets it, with its content unless that is too large."""
         content = await attempt.peek()
         code = self._error_code(content, _coding(head)) if head.status >= _ERRORS else None
         await order.answered(Answer(head.status, rewrite.passing(head), content), code)
 
-    async def _is_curable(self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt) -> bool:
+    async def _is_curable(
+        self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt
+    ) -> bool:
         """Whether a 401 means that a new token would help."""
         return self._is_token_rejected(
             head.status,

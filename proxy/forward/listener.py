@@ -1,4 +1,7 @@
-"""The port, or Unix socket, that clients use: opened, drained, closed. What happens on its connections is `client.py`'s."""
+"""The port, or Unix socket, that clients use: opened, drained, closed.
+
+What happens on its connections is `client.py`'s.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,9 @@ class Listener:
         *,
         is_shared: bool = False,
     ) -> int:
-        """Listen on bound sockets, which are closed with the listener; return the port, 0 for a Unix socket. Raises `OSError`.
+        """Listen on bound sockets, which are closed with the listener.
+
+        Return the port, 0 for a Unix socket. Raises `OSError`.
 
         context: for TLS. is_shared: others hold the sockets open (`network.activation`).
         """
@@ -97,7 +102,10 @@ class Listener:
         self._service.drain()
 
     async def close(self, grace_seconds: float) -> int:
-        """Accept no more; let the requests in flight finish within the grace period, then end them. Return how many were cut short."""
+        """Accept no more; let the requests in flight finish within the grace period, then end them.
+
+        Return how many were cut short.
+        """
         self.drain()
         servers, self._server, self._more_servers = self._all(), None, []
         for server in servers:
@@ -109,7 +117,10 @@ class Listener:
 
 
 def bind_unix(path: str, mode: int) -> socket.socket:
-    """Bind a Unix socket with these permissions from the first moment on; a stale one of an earlier run is replaced. Raises `OSError`."""
+    """Bind a Unix socket with these permissions from the first moment on.
+
+    A stale one of an earlier run is replaced. Raises `OSError`.
+    """
     with contextlib.suppress(FileNotFoundError):
         if Path(path).is_socket():
             with socket.socket(socket.AF_UNIX) as probe:

@@ -1,4 +1,6 @@
-"""Requests that are answered here and not forwarded: an OPTIONS that may go no further, and an application's own login.
+"""Requests that are answered here and not forwarded.
+
+An OPTIONS that may go no further, and an application's own login.
 
 Laws
 1. Nothing of the request's content is looked at or kept.
@@ -31,12 +33,17 @@ def answer_options(exchange: Exchange) -> None:
     take_what_is_there(exchange.body)
     exchange.keep_alive = exchange.keep_alive and exchange.body.done
     exchange.client.write(
-        rewrite.options(exchange.request_id, minor=exchange.request.minor, keep_alive=exchange.keep_alive)
+        rewrite.options(
+            exchange.request_id, minor=exchange.request.minor, keep_alive=exchange.keep_alive
+        )
     )
 
 
 async def answer_login(exchange: Exchange, answer: LoginAnswer, limits: LimitsSettings) -> None:
-    """Answer an application's own login, once its content is whole. Raises `Refused`, `ClientDisconnected`."""
+    """Answer an application's own login, once its content is whole.
+
+    Raises `Refused`, `ClientDisconnected`.
+    """
     if exchange.request.expects and not exchange.client.buffer:
         exchange.client.write(rewrite.CONTINUE)
     await _drop(exchange, limits)
@@ -45,7 +52,10 @@ async def answer_login(exchange: Exchange, answer: LoginAnswer, limits: LimitsSe
     exchange.bytes_out = len(answer.content)
     exchange.client.write(
         rewrite.login(
-            answer, exchange.request_id, minor=exchange.request.minor, keep_alive=exchange.keep_alive
+            answer,
+            exchange.request_id,
+            minor=exchange.request.minor,
+            keep_alive=exchange.keep_alive,
         )
     )
 

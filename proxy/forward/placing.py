@@ -78,7 +78,9 @@ async def place(
             held.close()
 
 
-async def _take(exchange: Exchange, bounds: Bounds, fingerprint: hashlib._Hash) -> HeldContent | None:
+async def _take(
+    exchange: Exchange, bounds: Bounds, fingerprint: hashlib._Hash
+) -> HeldContent | None:
     """Take the whole content: into `exchange.kept`, or, if it is larger than that may be, return it.
 
     Raises `Refused`, `Failed`, `ClientDisconnected`.

@@ -1,10 +1,14 @@
-"""What may pass: judges a parsed request head against the rules of one listener. Pure: no sockets, no clocks.
+"""What may pass: judges a parsed request head against the rules of one listener.
+
+Pure: no sockets, no clocks.
 
 Laws
-1. What is judged is what is sent: the target is looked at as it stands and goes on byte for byte, or not at all.
+1. What is judged is what is sent: the target is looked at as it stands and goes on byte for byte,
+   or not at all.
 2. Whatever two servers could read in two ways is refused, never repaired.
 3. No path of the listener reaches the token or logout endpoint, however it is spelled.
-4. A refusal quotes nothing of the request but the name in `Host`, which the grammar limits to harmless characters.
+4. A refusal quotes nothing of the request but the name in `Host`, which the grammar limits to
+   harmless characters.
 """
 
 from __future__ import annotations
@@ -40,36 +44,44 @@ _MOST_FORWARDS: Final = 1000  # no chain of proxies is longer
 # RFC 9110 section 7.2: uri-host [ ":" port ], and a port may be empty (RFC 3986 section 3.2.3).
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z\-._]++)(?::([0-9]{0,5}))?")
 _MAX_PORT: Final = 65535
-_MOST_SHOWN: Final = 100  # characters of a Host that are quoted; those that it may hold are harmless anywhere
+_MOST_SHOWN: Final = (
+    100  # characters of a Host that are quoted; those that it may hold are harmless anywhere
+)
 _ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#@]++)((?:[/?].*+)?)", re.DOTALL)
-#: A path without anything that could be read in two ways: no dots, escapes or parameters, one slash in front.
+#: A path without anything that could be read in two ways: no dots, escapes or parameters, one slash
+#: in front.
 _PLAIN_TARGET: Final = re.compile(rb"/(?!/)[0-9A-Za-z\-_~/]*+")
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# Escaped dots, slashes, backslashes and control bytes; and what begins nothing but overlong UTF-8 (RFC 3629 section 3).
+# Escaped dots, slashes, backslashes and control bytes; and what begins nothing but overlong UTF-8
+# (RFC 3629 section 3).
 _AMBIGUOUS_ESCAPE: Final = re.compile(
     rb"%(?:2[EeFf]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[Cc][01]|[Ee]0%[89]|[Ff]0%8)"
 )
 _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
-# Path parameters hide dot segments from a server that does not strip them: `..;x=y` is `..` to a servlet container, and so is `..%3B` behind
-# a server that decodes on the way. Windows drops spaces at the end of a name.
+# Path parameters hide dot segments from a server that does not strip them: `..;x=y` is `..` to a
+# servlet container, and so is `..%3B` behind a server that decodes on the way. Windows drops spaces
+# at the end of a name.
 _DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:%20)*+(?:(?:;|%3[Bb])[^/]*+)?(?:/|\Z)")
 _SANE_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:/+=@-]{0,127}")
-# W3C Trace Context section 3.2: neither id is all zeros. Only its first version: what later ones add is not ours to judge.
+# W3C Trace Context section 3.2: neither id is all zeros. Only its first version: what later ones
+# add is not ours to judge.
 _TRACE: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 _FETCH_METADATA: Final = sorted(key for key in WHO_CALLS if key.startswith(b"sec-fetch-"))
 _NO_LOGIN_NEEDED: Final = (
     "The proxy logs in by itself, and no client may. Take the login out of the application."
 )
-#: Undici, the client behind Node's `fetch`, sends this alone; no browser sends it without Sec-Fetch-Site.
+#: Undici, the client behind Node's `fetch`, sends this alone; no browser sends it without
+#: Sec-Fetch-Site.
 _NODE_FETCH: Final = [(b"sec-fetch-mode", b"cors")]
 
 
 class Rules(NamedTuple):
     """The rules of one listener, compiled once.
 
-    hosts: in lower case; None accepts every Host. prefixes: what paths may begin with, each up to a slash; paths: what they may be.
-    protected: paths that clients may not reach although a prefix leads there, in `plain_segments` form. logins: see `clients.login`.
+    hosts: in lower case; None accepts every Host. prefixes: what paths may begin with, each up to a
+    slash; paths: what they may be. protected: paths that clients may not reach although a prefix
+    leads there, in `plain_segments` form. logins: see `clients.login`.
     """
 
     hosts: frozenset[bytes] | None
@@ -92,8 +104,12 @@ class Rules(NamedTuple):
             for path in ("/oauth", settings.oauth.token_path, settings.oauth.logout_path)
         ]
         return cls(
-            hosts=None if "*" in hosts else frozenset(host.lower().encode("ascii") for host in hosts),
-            prefixes=tuple(prefix if prefix.endswith(b"/") else prefix + b"/" for prefix in prefixes),
+            hosts=None
+            if "*" in hosts
+            else frozenset(host.lower().encode("ascii") for host in hosts),
+            prefixes=tuple(
+                prefix if prefix.endswith(b"/") else prefix + b"/" for prefix in prefixes
+            ),
             paths=frozenset(prefix for prefix in prefixes if not prefix.endswith(b"/")),
             protected=tuple(
                 path for path in protected if any(_may_reach(prefix, path) for prefix in prefixes)
@@ -109,11 +125,13 @@ class Rules(NamedTuple):
 class Request(NamedTuple):
     """A request that may pass.
 
-    target: what goes upstream. path: the same without its query. minor: of its HTTP version. passing: the field lines that go upstream.
-    framing: a length or `grammar.CHUNKED`; has_length: it said so, if only 0. keep_alive: the client wants to go on. expects: it waits
-    for `100 Continue`. trace: its `traceparent`, if it sent a valid one. is_safe: sending it twice does no harm. max_forwards: of an
-    OPTIONS request that has this field (RFC 9110 section 7.6.2), else None. login: what it gets here if it is an application's own login.
-    order_keys: the values of its Idempotency-Key fields.
+    target: what goes upstream. path: the same without its query. minor: of its HTTP version.
+    passing: the field lines that go upstream. framing: a length or `grammar.CHUNKED`; has_length:
+    it said so, if only 0. keep_alive: the client wants to go on. expects: it waits for `100
+    Continue`. trace: its `traceparent`, if it sent a valid one. is_safe: sending it twice does no
+    harm. max_forwards: of an OPTIONS request that has this field (RFC 9110 section 7.6.2), else
+    None. login: what it gets here if it is an application's own login. order_keys: the values of
+    its Idempotency-Key fields.
     """
 
     method: bytes
@@ -165,14 +183,18 @@ def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
 
 
 def parse(head: bytes, rules: Rules) -> grammar.RequestHead:
-    """Parse a whole request head and hold it against the limits. Raises `Refused` (400, 414, 431, 505)."""
+    """Parse a whole request head and hold it against the limits.
+
+    Raises `Refused` (400, 414, 431, 505).
+    """
     try:
         parsed = grammar.parse_request(head)
     except grammar.Malformed as error:
         raise _malformed(error) from None
     if parsed.minor < 0:
         raise Refused(
-            ProblemKind.VERSION, "The request is neither HTTP/1.1 nor HTTP/1.0. Set the client to HTTP/1.1."
+            ProblemKind.VERSION,
+            "The request is neither HTTP/1.1 nor HTTP/1.0. Set the client to HTTP/1.1.",
         )
     if len(parsed.target) > rules.max_target:
         raise Refused(
@@ -196,7 +218,10 @@ def request_id(head: grammar.RequestHead) -> bytes | None:
 
 
 def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) -> Request:
-    """Judge a parsed request head. who: sent it, as the register says; None is a client that may not call. Raises `Refused`."""
+    """Judge a parsed request head.
+
+    who: sent it, as the register says; None is a client that may not call. Raises `Refused`.
+    """
     method, target, minor, passing, found, _, options = head
     try:
         framing = grammar.request_framing(head)
@@ -284,10 +309,13 @@ def _method_refused(method: bytes) -> Refused:
 
 def _judge_host(hosts: list[bytes], minor: int, allowed: frozenset[bytes] | None) -> bytes:
     if not hosts and minor == 0:
-        return b""  # HTTP/1.0 knows no Host; a browser always sends one, and browsers are what the list keeps out
+        # HTTP/1.0 knows no Host; a browser always sends one, and browsers are what the list keeps
+        # out
+        return b""
     if len(hosts) != 1:
         raise Refused(
-            ProblemKind.MALFORMED, "The request has no Host field, or more than one. Send exactly one."
+            ProblemKind.MALFORMED,
+            "The request has no Host field, or more than one. Send exactly one.",
         )
     return _allowed_host(hosts[0], allowed)
 
@@ -318,7 +346,10 @@ def _judge_caller(found: grammar.Known) -> None:
             "The request comes from a web page. Call the proxy from a program: pages have no business with its credentials.",
         )
     marks = [
-        (key, value) for key, values in found.items() if key.startswith(b"sec-fetch-") for value in values
+        (key, value)
+        for key, values in found.items()
+        if key.startswith(b"sec-fetch-")
+        for value in values
     ]
     if marks and marks != _NODE_FETCH and found.get(b"sec-fetch-site") != [b"none"]:
         raise Refused(
@@ -328,7 +359,10 @@ def _judge_caller(found: grammar.Known) -> None:
 
 
 def _judge_target(target: bytes, host: bytes) -> bytes:
-    """Return the target in origin form: itself, or the rest of an absolute form that names the very host of the Host field."""
+    """Return the target in origin form.
+
+    Itself, or the rest of an absolute form that names the very host of the Host field.
+    """
     if _PLAIN_TARGET.fullmatch(target) is not None:
         return target
     if not target.startswith(b"/"):
@@ -343,7 +377,8 @@ def _judge_target(target: bytes, host: bytes) -> bytes:
     path, _, query = target.partition(b"?")
     if b"#" in target:
         raise Refused(
-            ProblemKind.AMBIGUOUS_TARGET, "The request target holds a fragment. Send the path without it."
+            ProblemKind.AMBIGUOUS_TARGET,
+            "The request target holds a fragment. Send the path without it.",
         )
     if path.startswith(b"//") or b"\\" in path:
         raise Refused(
@@ -353,12 +388,18 @@ def _judge_target(target: bytes, host: bytes) -> bytes:
     if b"%" in target:
         _judge_escapes(path, query)
     if b"/." in path and _DOT_SEGMENT.search(path) is not None:
-        raise Refused(ProblemKind.AMBIGUOUS_TARGET, "The path holds a dot segment. Send the plain path.")
+        raise Refused(
+            ProblemKind.AMBIGUOUS_TARGET, "The path holds a dot segment. Send the plain path."
+        )
     return target
 
 
 def _judge_escapes(path: bytes, query: bytes) -> None:
-    if _BROKEN_ESCAPE.search(path) is not None or _BROKEN_ESCAPE.search(query) is not None or b"%00" in query:
+    if (
+        _BROKEN_ESCAPE.search(path) is not None
+        or _BROKEN_ESCAPE.search(query) is not None
+        or b"%00" in query
+    ):
         raise Refused(
             ProblemKind.MALFORMED,
             "The request target holds a broken percent-encoding, or an encoded NUL. Encode it once, and whole.",
@@ -373,14 +414,22 @@ def _judge_escapes(path: bytes, query: bytes) -> None:
 
 
 def plain_segments(path: bytes) -> list[bytes]:
-    """Return the path's segments as the most lenient of servers would read them: decoded, without parameters, empty ones left out."""
+    """Return the path's segments as the most lenient of servers would read them.
+
+    Decoded, without parameters, empty ones left out.
+    """
     decoded = unquote_to_bytes(path).lower()
     segments = [segment.partition(b";")[0].rstrip(b". ") for segment in decoded.split(b"/")]
     return [segment for segment in segments if segment]
 
 
-def _judge_call(method: bytes, path: bytes, rules: Rules, who: register.Client) -> login.LoginAnswer | None:
-    """Judge whether this client may make this call; return what it gets here, if it is an application's own login."""
+def _judge_call(
+    method: bytes, path: bytes, rules: Rules, who: register.Client
+) -> login.LoginAnswer | None:
+    """Judge whether this client may make this call.
+
+    Return what it gets here, if it is an application's own login.
+    """
     answer = rules.logins.get((method, path)) if rules.logins else None
     if answer is None:
         _judge_path(path, rules)
@@ -406,7 +455,10 @@ def _judge_path(path: bytes, rules: Rules) -> None:
 
 
 def _may_reach(prefix: bytes, protected: list[bytes]) -> bool:
-    """Whether a path under the prefix could be read as the protected one, or one under it. Dot segments, which could leave it, never pass."""
+    """Whether a path under the prefix could be read as the protected one, or one under it.
+
+    Dot segments, which could leave it, never pass.
+    """
     segments = plain_segments(prefix)
     return all(ours == theirs for ours, theirs in zip(segments, protected, strict=False))
 
@@ -423,4 +475,8 @@ def _judge_expectation(expectations: list[bytes], minor: int) -> bool:
 
 
 def _trace(values: list[bytes]) -> str | None:
-    return values[0].decode("ascii") if len(values) == 1 and _TRACE.fullmatch(values[0]) is not None else None
+    return (
+        values[0].decode("ascii")
+        if len(values) == 1 and _TRACE.fullmatch(values[0]) is not None
+        else None
+    )

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.network.dialer import Dialer
 
-#: How soon a connection is opened when there is none; long enough that an API that aborts connections is not flooded.
+#: How soon a connection is opened when there is none; long enough that an API that aborts
+#: connections is not flooded.
 WARM_PAUSE: Final = 2.0  # seconds
 #: How seldom that is tried while it fails, at the least.
 LONGEST_WARM_PAUSE: Final = 60.0  # seconds
@@ -39,7 +40,10 @@ _DIALS: Final = 2
 
 
 class UpstreamConnection(Stream):
-    """One connection to the API. in_use: a call owns it. calls: how many it has served. is_wanted: whether another call waits for one."""
+    """One connection to the API. in_use: a call owns it. calls: how many it has served.
+
+    is_wanted: whether another call waits for one.
+    """
 
     __slots__ = ("_forget", "calls", "idle_since", "in_use", "is_wanted", "opened_at")
 
@@ -72,11 +76,16 @@ class UpstreamConnection(Stream):
 
     def __repr__(self) -> str:
         """Show the state."""
-        return f"{super().__repr__()[:-1]}, {'in use' if self.in_use else 'idle'}, {self.calls} calls>"
+        return (
+            f"{super().__repr__()[:-1]}, {'in use' if self.in_use else 'idle'}, {self.calls} calls>"
+        )
 
 
 class Pool:
-    """The connections to one origin. Built inside a running event loop. max_age: seconds, 0 for no bound."""
+    """The connections to one origin. Built inside a running event loop.
+
+    max_age: seconds, 0 for no bound.
+    """
 
     def __init__(
         self,
@@ -113,7 +122,10 @@ class Pool:
         return self._max - self._in_use
 
     def reuse(self) -> UpstreamConnection | None:
-        """Return an idle connection for one call, if there is one and no call waits for it. Give it back with `release` or `discard`."""
+        """Return an idle connection for one call, if there is one and no call waits for it.
+
+        Give it back with `release` or `discard`.
+        """
         if self._in_use >= self._max or self._waiting:
             return None
         connection = self._quiet()
@@ -122,7 +134,10 @@ class Pool:
         return connection
 
     async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
-        """Return a connection for one call, a new one if `fresh`. Give it back as above. Raises `Failed`, always `not_sent`."""
+        """Return a connection for one call, a new one if `fresh`. Give it back as above.
+
+        Raises `Failed`, always `not_sent`.
+        """
         if self._in_use < self._max and not self._waiting:
             self._in_use += 1
         else:
@@ -136,10 +151,15 @@ class Pool:
             raise
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
-        """Take a connection back after a whole answer; `reusable` if the request was whole too and the API does not want to end it."""
+        """Take a connection back after a whole answer.
+
+        `reusable` if the request was whole too and the API does not want to end it.
+        """
         self._in_use -= 1
         connection.resume_reading()  # so that EOF or a reset is noticed while idle
-        unfit = connection.buffer or connection.lost or connection.ended or connection.fault is not None
+        unfit = (
+            connection.buffer or connection.lost or connection.ended or connection.fault is not None
+        )
         if not reusable or self._closed or unfit or self._is_old(connection):
             connection.close()
         else:
@@ -192,7 +212,10 @@ class Pool:
                 waiting.set_result(None)
 
     async def _capacity(self) -> None:
-        """Wait until one more connection may be in use; it counts as such from then on. Raises `Failed`."""
+        """Wait until one more connection may be in use; it counts as such from then on.
+
+        Raises `Failed`.
+        """
         waiting: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append(waiting)
         try:
@@ -216,7 +239,10 @@ class Pool:
     # Connections.
 
     def _quiet(self) -> UpstreamConnection | None:
-        """Take the idle connection that was used last, as long as it is quiet; abort those that are not, or that slept with the host."""
+        """Take the idle connection that was used last, as long as it is quiet.
+
+        Abort those that are not, or that slept with the host.
+        """
         while self._idle:
             connection = self._idle.pop()
             fresh = self._now() < connection.idle_since + self._idle_timeout
@@ -252,7 +278,10 @@ class Pool:
         )
 
     def _is_fit(self, connection: UpstreamConnection) -> bool:
-        """Whether a new connection is open and silent. On TLS the kernel may hold session tickets, so only what has arrived here counts."""
+        """Whether a new connection is open and silent.
+
+        On TLS the kernel may hold session tickets, so only what has arrived here counts.
+        """
         if self.dialer.tls is None:
             return connection.is_quiet()
         return not (connection.buffer or connection.lost or connection.ended)

@@ -1,10 +1,14 @@
-"""What changes on the way: fields removed, framing written anew, the credential injected. Pure functions from heads to bytes.
+"""What changes on the way: fields removed, framing written anew, the credential injected.
+
+Pure functions from heads to bytes.
 
 Laws
 1. Strip, then inject, and inject last. Exactly one `Authorization` leaves, and it is ours.
-2. Hop-by-hop fields, the fixed ones and those that `Connection` names, end here, in both directions (RFC 9110 section 7.6.1).
+2. Hop-by-hop fields, the fixed ones and those that `Connection` names, end here, in both directions
+   (RFC 9110 section 7.6.1).
 3. Everything else keeps its name, its value, its number and its order.
-4. An answer's framing says what its body will be; a body without end in sight is chunked, or closes an HTTP/1.0 connection.
+4. An answer's framing says what its body will be; a body without end in sight is chunked, or closes
+   an HTTP/1.0 connection.
 """
 
 from __future__ import annotations
@@ -62,7 +66,12 @@ def _without_lookalikes(lines: bytes) -> bytes:
 
 
 def response_head(
-    head: grammar.ResponseHead, framing: int, request: Request, request_id: bytes, *, keep_alive: bool
+    head: grammar.ResponseHead,
+    framing: int,
+    request: Request,
+    request_id: bytes,
+    *,
+    keep_alive: bool,
 ) -> tuple[bytes, bool]:
     """Return the head that goes to the client, and whether the connection can go on after it."""
     field = b""
@@ -73,7 +82,9 @@ def response_head(
         # HEAD and 304 keep the length of what they do not carry.
         field = b"Content-Length: %b\r\n" % head.known[b"content-length"][0]
     connection = (
-        b"" if keep_alive and request.minor == 1 else connection_field(request.minor, keep_alive=keep_alive)
+        b""
+        if keep_alive and request.minor == 1
+        else connection_field(request.minor, keep_alive=keep_alive)
     )
     return b"HTTP/1.1 %d %b\r\n%b%bX-Request-Id: %b\r\n%b\r\n" % (
         head.status,
@@ -86,14 +97,19 @@ def response_head(
 
 
 def passing(head: grammar.ResponseHead) -> bytes:
-    """Return the answer's field lines that go on: neither those that always stop here nor those that `Connection` names."""
+    """Return the answer's field lines that go on.
+
+    Neither those that always stop here nor those that `Connection` names.
+    """
     named = head.options
     if named and not NOT_RETURNED.issuperset(named):
         return b"".join(grammar.without_named(head.passing, named))
     return b"".join(head.passing)
 
 
-def replay(answer: Replay, request: Request, request_id: bytes, *, keep_alive: bool) -> tuple[bytes, bool]:
+def replay(
+    answer: Replay, request: Request, request_id: bytes, *, keep_alive: bool
+) -> tuple[bytes, bool]:
     """Return a whole answer that was given before, and whether the connection can go on after it."""
     has_content = answer.status not in {grammar.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
     keep_alive = keep_alive and request.minor == 1
@@ -162,7 +178,10 @@ def login(answer: LoginAnswer, request_id: bytes, *, minor: int, keep_alive: boo
 
 
 def _proxy_status(error: Problem) -> bytes:
-    """Return the value of `Proxy-Status`. next-hop is a String: a host and port may hold what a Token may not (RFC 8941)."""
+    """Return the value of `Proxy-Status`.
+
+    next-hop is a String: a host and port may hold what a Token may not (RFC 8941).
+    """
     value = f"telenor-proxy; error={error.kind.proxy_error}"
     if error.next_hop is not None:
         value += f'; next-hop="{error.next_hop}"'
@@ -172,9 +191,17 @@ def _proxy_status(error: Problem) -> bytes:
 
 
 def problem(
-    error: Problem, request_id: bytes, *, minor: int = 1, keep_alive: bool = False, method: bytes = b"GET"
+    error: Problem,
+    request_id: bytes,
+    *,
+    minor: int = 1,
+    keep_alive: bool = False,
+    method: bytes = b"GET",
 ) -> bytes:
-    """Return a whole answer of the proxy's own: problem details (RFC 9457) and `Proxy-Status` (RFC 9209)."""
+    """Return a whole answer of the proxy's own.
+
+    Problem details (RFC 9457) and `Proxy-Status` (RFC 9209).
+    """
     kind = error.kind
     details: dict[str, object] = {
         "type": _PROBLEM_TYPE + kind.type,

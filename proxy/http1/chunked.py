@@ -1,8 +1,12 @@
-"""The chunked transfer coding (RFC 9112 section 7.1), taken off a buffer as it arrives. Pure: no sockets, no clocks, no settings.
+"""The chunked transfer coding (RFC 9112 section 7.1), taken off a buffer as it arrives.
+
+Pure: no sockets, no clocks, no settings.
 
 Laws
-1. What is not in the grammar raises `Malformed`; nothing is repaired, and no message holds a byte of the peer's.
-2. Trailer sections are checked and dropped (RFC 9110 section 6.5.1): a trailer never becomes a field of anything.
+1. What is not in the grammar raises `Malformed`; nothing is repaired, and no message holds a byte
+   of the peer's.
+2. Trailer sections are checked and dropped (RFC 9110 section 6.5.1): a trailer never becomes a
+   field of anything.
 3. One call of `decode` takes a bounded number of steps.
 """
 
@@ -17,21 +21,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TRAILER: Final = re.compile(TOKEN + rb":" + VALUE)
-# RFC 9112 section 7.1: 1*HEXDIG, so leading zeros are legal. Sizes of up to 15 digits stay below 2**60, far from any overflow.
-_CHUNK_LINE: Final = re.compile(rb"(0*+[1-9A-Fa-f][0-9A-Fa-f]{0,14}|0++)([\t ]*+;[\t -~\x80-\xff]*+)?")
+# RFC 9112 section 7.1: 1*HEXDIG, so leading zeros are legal. Sizes of up to 15 digits stay below
+# 2**60, far from any overflow.
+_CHUNK_LINE: Final = re.compile(
+    rb"(0*+[1-9A-Fa-f][0-9A-Fa-f]{0,14}|0++)([\t ]*+;[\t -~\x80-\xff]*+)?"
+)
 
 MAX_CHUNK_LINE: Final = 1024  # bytes of one chunk-size line, extensions included
-MAX_EXTENSIONS: Final = 16384  # bytes in one body, as Go's net/http bounds them since CVE-2023-39326
-MAX_STEPS: Final = 1024  # of one `decode`, three to a chunk: about a millisecond, so that tiny chunks do not delay other connections
+MAX_EXTENSIONS: Final = (
+    16384  # bytes in one body, as Go's net/http bounds them since CVE-2023-39326
+)
+# of one `decode`, three to a chunk: about a millisecond, so that tiny chunks do not delay other
+# connections
+MAX_STEPS: Final = 1024
 MAX_TRAILERS: Final = 8192  # bytes of one trailer section
 
 
 class ChunkedDecoder:
     """Takes a chunked body off the front of a buffer (RFC 9112 section 7.1).
 
-    `decode` returns the content that is there; `done` turns true with the end of the trailer section, and the buffer then begins with
-    whatever follows the message. `paused`: it stopped after as many steps as one call may take, and the buffer still holds input. With
-    nothing in the buffer it is never paused, because only more input can take it further.
+    `decode` returns the content that is there; `done` turns true with the end of the trailer
+    section, and the buffer then begins with whatever follows the message. `paused`: it stopped
+    after as many steps as one call may take, and the buffer still holds input. With nothing in the
+    buffer it is never paused, because only more input can take it further.
     """
 
     __slots__ = ("_extensions", "_left", "_state", "_trailers", "done", "paused")

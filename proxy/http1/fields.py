@@ -1,4 +1,6 @@
-"""The fields that are not simply passed on, by lower-case name: one table for each direction, with the reason for each group.
+"""The fields that are not simply passed on, by lower-case name.
+
+One table for each direction, with the reason for each group.
 
 What is not named here keeps its name, its value, its number and its order.
 """
@@ -7,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-#: RFC 9110 section 7.6.1; `Proxy-Connection` was never standardized and is still sent (RFC 9112 appendix C.2.2).
+#: RFC 9110 section 7.6.1; `Proxy-Connection` was never standardized and is still sent (RFC 9112
+#: appendix C.2.2).
 HOP_BY_HOP: Final = frozenset(
     {
         b"close",  # reserved, because it is an option of Connection (RFC 9110 section 16.4.2)
@@ -32,7 +35,8 @@ NOT_FORWARDED: Final = HOP_BY_HOP | {
     b"content-length",
     b"host",
     b"x-request-id",
-    # answered here (RFC 9110 section 10.1.1), or about an upgrade that does not happen (RFC 7540 section 3.2.1)
+    # answered here (RFC 9110 section 10.1.1), or about an upgrade that does not happen (RFC 7540
+    # section 3.2.1)
     b"expect",
     b"http2-settings",
 }
@@ -88,7 +92,10 @@ DECIDES: Final = 2
 
 
 def _treatments(stopping: frozenset[bytes]) -> dict[bytes, int]:
-    return {name: STOPS * (name in stopping) | DECIDES * (name in DECIDING) for name in stopping | DECIDING}
+    return {
+        name: STOPS * (name in stopping) | DECIDES * (name in DECIDING)
+        for name in stopping | DECIDING
+    }
 
 
 OF_REQUESTS: Final = _treatments(NOT_FORWARDED)

@@ -1,12 +1,18 @@
-"""HTTP/1.1 as RFC 9112 writes it, and nothing more lenient: heads and framing. Pure: no sockets, no clocks, no settings.
+"""HTTP/1.1 as RFC 9112 writes it, and nothing more lenient: heads and framing.
+
+Pure: no sockets, no clocks, no settings.
 
 Laws
-1. What is not in the grammar raises `Malformed`; nothing is repaired, and no message holds a byte of the peer's. The one exception
-   is RFC 9112 section 5.1: a proxy removes white space between a response's field name and its colon.
-2. One message has one framing. Whatever could be read as two is malformed: two lengths, a length and a coding, a coding that is not
-   exactly `chunked`, any coding in HTTP/1.0 (RFC 9112 sections 6.1 and 6.3: request smuggling).
-3. CRLF ends a line, and only CRLF; lines do not fold (RFC 9112 sections 2.2 and 5.2 leave a recipient the choice; this is the strict one).
-4. Nothing is remembered between messages: a head is read with one pattern for all of it, and one pass over its fields.
+1. What is not in the grammar raises `Malformed`; nothing is repaired, and no message holds a byte
+   of the peer's. The one exception is RFC 9112 section 5.1: a proxy removes white space between a
+   response's field name and its colon.
+2. One message has one framing. Whatever could be read as two is malformed: two lengths, a length
+   and a coding, a coding that is not exactly `chunked`, any coding in HTTP/1.0 (RFC 9112 sections
+   6.1 and 6.3: request smuggling).
+3. CRLF ends a line, and only CRLF; lines do not fold (RFC 9112 sections 2.2 and 5.2 leave a
+   recipient the choice; this is the strict one).
+4. Nothing is remembered between messages: a head is read with one pattern for all of it, and one
+   pass over its fields.
 """
 
 from __future__ import annotations
@@ -19,7 +25,8 @@ from proxy.http1.fields import DECIDES, OF_REQUESTS, OF_RESPONSES, STOPS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# RFC 9110 section 5.6.2 `token`; section 5.5 `field-value` (VCHAR, obs-text, SP, HTAB). Possessive quantifiers: linear time.
+# RFC 9110 section 5.6.2 `token`; section 5.5 `field-value` (VCHAR, obs-text, SP, HTAB). Possessive
+# quantifiers: linear time.
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 VALUE: Final = rb"[\t -~\x80-\xff]*+"
 _FIELDS: Final = rb"((?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+)\r\n"
@@ -28,7 +35,8 @@ _REQUEST: Final = re.compile(_REQUEST_LINE.pattern + rb"\r\n" + _FIELDS)
 _LOOSE_REQUEST_LINE: Final = re.compile(TOKEN + rb" ([ -~\x80-\xff]*) HTTP/[0-9]\.[0-9]")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: (" + VALUE + rb"))?")
 _RESPONSE: Final = re.compile(_STATUS_LINE.pattern + rb"\r\n" + _FIELDS)
-#: One field line of a head that has been matched: whole, its name, its value with white space behind it.
+#: One field line of a head that has been matched: whole, its name, its value with white space
+#: behind it.
 _FIELD: Final = re.compile(rb"(([^:]++):[\t ]*+([^\r]*+)\r\n)")
 _SPACE_BEFORE_COLON: Final = re.compile(rb"(?m)^(" + TOKEN + rb")[\t ]++:")
 _BEGINNING_OF_REQUEST: Final = re.compile(rb"[!-~]*+(?: [!-~]*+){0,2}\r?")
@@ -58,8 +66,9 @@ Known: TypeAlias = dict[bytes, list[bytes]]
 class RequestHead(NamedTuple):
     """A request line and its fields.
 
-    minor: the 1 of HTTP/1.1, or -1 for another version than 1.0 and 1.1. passing: the whole lines of the fields that do not always
-    stop here, as they came. field_count: how many there were. options: the members of `Connection`, in lower case.
+    minor: the 1 of HTTP/1.1, or -1 for another version than 1.0 and 1.1. passing: the whole lines
+    of the fields that do not always stop here, as they came. field_count: how many there were.
+    options: the members of `Connection`, in lower case.
     """
 
     method: bytes
@@ -72,7 +81,10 @@ class RequestHead(NamedTuple):
 
 
 class ResponseHead(NamedTuple):
-    """A status line and its fields; see `RequestHead`. reason: what stands behind the status, perhaps empty."""
+    """A status line and its fields; see `RequestHead`.
+
+    reason: what stands behind the status, perhaps empty.
+    """
 
     minor: int
     status: int
@@ -121,7 +133,10 @@ def parse_response(head: bytes) -> ResponseHead:
 
 
 def _sort(fields: bytes, treatments: dict[bytes, int]) -> tuple[list[bytes], Known, int]:
-    """Sort the field lines of a matched head: those that pass, and the values of those that decide something."""
+    """Sort the field lines of a matched head.
+
+    Those that pass, and the values of those that decide something.
+    """
     found = _FIELD.findall(fields)
     passing: list[bytes] = []
     known: Known = {}
@@ -184,12 +199,18 @@ def check_line_ends(data: bytes | bytearray) -> None:
 
 
 def request_framing(head: RequestHead) -> int:
-    """Return how the request's content is framed: its length, or `CHUNKED` (RFC 9112 section 6.3)."""
+    """Return how the request's content is framed.
+
+    Its length, or `CHUNKED` (RFC 9112 section 6.3).
+    """
     return _framing(head.known, head.minor, 0)
 
 
 def response_framing(head: ResponseHead, method: bytes) -> int:
-    """Return how the content of the answer to `method` is framed: its length, `CHUNKED` or `UNTIL_CLOSE` (RFC 9112 section 6.3)."""
+    """Return how the content of the answer to `method` is framed.
+
+    Its length, `CHUNKED` or `UNTIL_CLOSE` (RFC 9112 section 6.3).
+    """
     framing = _framing(head.known, head.minor, UNTIL_CLOSE)
     return 0 if method == b"HEAD" or head.status in {NO_CONTENT, NOT_MODIFIED} else framing
 

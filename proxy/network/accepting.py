@@ -1,10 +1,13 @@
 """Listening sockets: takes clients in, and goes on when descriptors run out.
 
 Laws
-1. A client's connection never takes a descriptor that is kept for the admin listener, the API and files: it is closed instead.
-2. When the system has none left, accepting pauses; it never spins. Both are told once a minute at most.
+1. A client's connection never takes a descriptor that is kept for the admin listener, the API and
+   files: it is closed instead.
+2. When the system has none left, accepting pauses; it never spins. Both are told once a minute at
+   most.
 
-With these two a listener has what aiofastnet's own server lacks, which has a fault here: out of descriptors, it calls a method that sockets lack, and is called again at once.
+With these two a listener has what aiofastnet's own server lacks, which has a fault here: out of
+descriptors, it calls a method that sockets lack, and is called again at once.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ _MOST_PER_TURN: Final = 64
 RETRY_SECONDS: Final = 0.5
 #: Seconds between two log events.
 TELL_SECONDS: Final = 60.0
-#: Seconds that a client has for its TLS handshake (asyncio gives 60): as for a request's head by default.
+#: Seconds that a client has for its TLS handshake (asyncio gives 60): as for a request's head by
+#: default.
 HANDSHAKE_SECONDS: Final = 15.0
 _NO_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -78,7 +82,10 @@ class Accepting:
             listening.close()
 
     async def settled(self, seconds: float) -> None:
-        """Wait until all who were accepted have their protocol; end TLS handshakes that take longer than so many seconds."""
+        """Wait until all who were accepted have their protocol.
+
+        End TLS handshakes that take longer than so many seconds.
+        """
         if self._beginning:
             _, unfinished = await asyncio.wait(self._beginning, timeout=seconds)
             for task in unfinished:
@@ -95,7 +102,8 @@ class Accepting:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                # Other errors are of the one connection, which has gone meanwhile (Linux, accept(2)).
+                # Other errors are of the one connection, which has gone meanwhile (Linux,
+                # accept(2)).
                 if error.errno in _NO_RESOURCES:
                     self._pause(listening)
                     return
@@ -109,7 +117,10 @@ class Accepting:
             task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, connected: socket.socket) -> None:
-        """Put a protocol on a connection; one that ends before its TLS handshake is over is dropped without a word."""
+        """Put a protocol on a connection.
+
+        One that ends before its TLS handshake is over is dropped without a word.
+        """
         try:
             connected.setblocking(False)
             await transport.accept(

@@ -1,4 +1,6 @@
-"""Sockets that systemd hands over (sd_listen_fds(3)): they stay open while the proxy restarts, so no client is refused meanwhile.
+"""Sockets that systemd hands over (sd_listen_fds(3)).
+
+They stay open while the proxy restarts, so no client is refused meanwhile.
 
 The environment is handed in; taking the sockets is done once, at the start.
 """
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 
 #: The first of them (sd-daemon.h, SD_LISTEN_FDS_START).
 FIRST: Final = 3
-#: The name in LISTEN_FDNAMES of those that belong to the admin listener; all others are the listener's.
+#: The name in LISTEN_FDNAMES of those that belong to the admin listener; all others are the
+#: listener's.
 ADMIN: Final = "admin"
 _MOST: Final = 64
 
@@ -31,7 +34,9 @@ class HandedOver(NamedTuple):
 
 
 def descriptors(environ: Mapping[str, str], pid: int) -> dict[int, str]:
-    """Return the file descriptors that are handed to this process, each with its name; "" without one.
+    """Return the file descriptors that are handed to this process, each with its name.
+
+    "" without one.
 
     LISTEN_PID says whose they are, so that a child of another service takes none.
     """
@@ -40,13 +45,18 @@ def descriptors(environ: Mapping[str, str], pid: int) -> dict[int, str]:
         return {}
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     numbers = range(FIRST, FIRST + min(int(count), _MOST))
-    return {number: names[place] if place < len(names) else "" for place, number in enumerate(numbers)}
+    return {
+        number: names[place] if place < len(names) else "" for place, number in enumerate(numbers)
+    }
 
 
 def handed_over(
     environ: Mapping[str, str], pid: int, take: Callable[[int], socket.socket] | None = None
 ) -> HandedOver:
-    """Take the sockets that are handed to this process. Raises `OSError` if one of them is no listening stream socket."""
+    """Take the sockets that are handed to this process.
+
+    Raises `OSError` if one of them is no listening stream socket.
+    """
     found: dict[bool, list[socket.socket]] = {False: [], True: []}
     for number, name in descriptors(environ, pid).items():
         listening = (take or _take)(number)

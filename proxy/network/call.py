@@ -51,7 +51,8 @@ class CallAnswer(NamedTuple):
     def fields(self) -> dict[str, str]:
         """Return the fields by lower-case name; of several with one name, the first."""
         found = {
-            name.decode("ascii"): values[0].decode("latin-1") for name, values in self.head.known.items()
+            name.decode("ascii"): values[0].decode("latin-1")
+            for name, values in self.head.known.items()
         }
         for line in self.head.passing:
             name, _, value = line.partition(b":")
@@ -81,7 +82,9 @@ async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: i
         async with asyncio.timeout_at(until):
             connection.write(request)
             head = await _final_head(connection)
-            end = await _read(Body(connection, grammar.response_framing(head, b"")), content, most_content)
+            end = await _read(
+                Body(connection, grammar.response_framing(head, b"")), content, most_content
+            )
     except TimeoutError:
         if head is None:
             raise
@@ -126,4 +129,5 @@ def _end(connection: Stream, *, orderly: bool) -> None:
     if orderly:
         connection.close()
     else:
-        connection.transport.abort()  # at once; the request was whole, so that no reset is needed to say otherwise
+        # at once; the request was whole, so that no reset is needed to say otherwise
+        connection.transport.abort()

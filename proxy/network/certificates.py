@@ -1,6 +1,9 @@
-"""How long certificates hold: what of X.509 (RFC 5280 section 4.1) the standard library does not show.
+"""How long certificates hold.
 
-It reads certificates that OpenSSL has taken, or that it judges later; none is trusted because of what is read here.
+What of X.509 (RFC 5280 section 4.1) the standard library does not show.
+
+It reads certificates that OpenSSL has taken, or that it judges later; none is trusted because of
+what is read here.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE---
 #: Years of a UTCTime: from 50 on they are of the last century (RFC 5280 section 4.1.2.5.1).
 _PIVOT: Final = 50
 _DAY: Final = 86_400  # seconds
-#: Seconds before its end from which a certificate is told of, and from which it is urgent; the alerts' limits.
+#: Seconds before its end from which a certificate is told of, and from which it is urgent; the
+#: alerts' limits.
 SOON: Final = 14 * _DAY
 URGENT: Final = 3 * _DAY
 GOOD: Final = "good"
@@ -54,12 +58,18 @@ def validity(der: bytes) -> Validity:
 
 
 def in_pem(text: str) -> list[bytes]:
-    """Return the certificates of a PEM file, each as DER. Raises `ValueError` if one of them is not whole."""
+    """Return the certificates of a PEM file, each as DER.
+
+    Raises `ValueError` if one of them is not whole.
+    """
     return [ssl.PEM_cert_to_DER_cert(found) for found in _PEM.findall(text)]
 
 
 def first_to_end(ders: list[bytes]) -> float | None:
-    """Return when the first of these certificates ends, in seconds since the epoch; None without any."""
+    """Return when the first of these certificates ends, in seconds since the epoch.
+
+    None without any.
+    """
     return min((validity(der).not_after for der in ders), default=None)
 
 
@@ -80,12 +90,18 @@ def ending(not_after: float, now: float) -> str:
 
 
 def end_of_leaf(path: Path) -> float:
-    """Return when the first certificate in a PEM file ends. Raises `OSError`, `ValueError` or `IndexError`."""
+    """Return when the first certificate in a PEM file ends.
+
+    Raises `OSError`, `ValueError` or `IndexError`.
+    """
     return validity(in_pem(path.read_text("ascii", "replace"))[0]).not_after
 
 
 def end_of_file(path: Path | None) -> float | None:
-    """Return when the first certificate of a PEM file ends, in seconds since the epoch; None without one that can be read."""
+    """Return when the first certificate of a PEM file ends, in seconds since the epoch.
+
+    None without one that can be read.
+    """
     try:
         return None if path is None else first_to_end(in_pem(path.read_text("ascii", "replace")))
     except (OSError, ValueError):

@@ -42,9 +42,10 @@ log = structlog.get_logger("proxy.network")
 class Dialer:
     """Connects to one origin.
 
-    tls: whom to trust, for an https origin. through: the company's proxy, asked for at each connection; None for the straight way.
-    not_after: when the API's certificate ends, in seconds since the epoch, once one was seen.
-    tunnel_seconds: longest time that a connection through that proxy may take, whatever else is allowed.
+    tls: whom to trust, for an https origin. through: the company's proxy, asked for at each
+    connection; None for the straight way. not_after: when the API's certificate ends, in seconds
+    since the epoch, once one was seen. tunnel_seconds: longest time that a connection through that
+    proxy may take, whatever else is allowed.
     """
 
     def __init__(
@@ -60,11 +61,16 @@ class Dialer:
         self.tls = tls
         self.through = through
 
-    async def dial(self, factory: Callable[[], asyncio.Protocol], seconds: float | None = None) -> None:
-        """Put a protocol on a new connection, within so many seconds; without them, deadlines are the caller's.
+    async def dial(
+        self, factory: Callable[[], asyncio.Protocol], seconds: float | None = None
+    ) -> None:
+        """Put a protocol on a new connection, within so many seconds.
 
-        Raises `OSError` or `UnicodeError`, which `faults.explain` takes; a `TunnelError` among them says that it is the company's proxy
-        that failed, also by not answering in time, which a deadline of the caller's cannot.
+        Without them, deadlines are the caller's.
+
+        Raises `OSError` or `UnicodeError`, which `faults.explain` takes; a `TunnelError` among them
+        says that it is the company's proxy that failed, also by not answering in time, which a
+        deadline of the caller's cannot.
         """
         host, company, timing = self.origin.host, self.through(), Timing()
         if company is not None and self.tunnel_seconds is not None:
@@ -76,13 +82,17 @@ class Dialer:
                     raw = await reach(self.origin, timing)
                     peer = raw.getpeername()
                     timing.next("tls")
-                    made = await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
+                    made = await transport.connect(
+                        factory, raw, tls=self.tls, server_hostname=self._name
+                    )
             elif company.tls is None:
                 raw = await self._open_tunnel(company, until, timing)
                 peer = raw.getpeername()
                 timing.next("tls")
                 async with asyncio.timeout_at(until):
-                    made = await transport.connect(factory, raw, tls=self.tls, server_hostname=self._name)
+                    made = await transport.connect(
+                        factory, raw, tls=self.tls, server_hostname=self._name
+                    )
             else:
                 stream = await self._open_tunnel_on_tls(company, until, timing)
                 peer = stream.transport.get_extra_info("peername")
@@ -92,7 +102,9 @@ class Dialer:
                         stream.transport, factory(), tls=self.tls, server_hostname=self._name
                     )
         except BaseException as error:  # cancelled: the caller's deadline has passed
-            log.debug("upstream.connect_failed", host=host, reason=_reason(error), **timing.so_far())
+            log.debug(
+                "upstream.connect_failed", host=host, reason=_reason(error), **timing.so_far()
+            )
             raise
         self._look_at(made)
         log.debug("upstream.connected", host=host, address=peer[0], port=peer[1], **timing.so_far())
@@ -101,15 +113,24 @@ class Dialer:
         """Note when the API's certificate ends."""
         encryption = made.get_extra_info("ssl_object") if self.tls is not None else None
         if encryption is not None:
-            with contextlib.suppress(ValueError):  # one that OpenSSL takes, and that cannot be read here
-                self.not_after = certificates.validity(encryption.getpeercert(binary_form=True)).not_after
+            with contextlib.suppress(
+                ValueError
+            ):  # one that OpenSSL takes, and that cannot be read here
+                self.not_after = certificates.validity(
+                    encryption.getpeercert(binary_form=True)
+                ).not_after
 
     @property
     def _name(self) -> str | None:
         return self.origin.host if self.tls is not None else None
 
-    async def _open_tunnel(self, company: CompanyProxy, until: float | None, timing: Timing) -> socket.socket:
-        """Return a socket that leads through a proxy that is spoken to in plaintext. Raises `TunnelError`."""
+    async def _open_tunnel(
+        self, company: CompanyProxy, until: float | None, timing: Timing
+    ) -> socket.socket:
+        """Return a socket that leads through a proxy that is spoken to in plaintext.
+
+        Raises `TunnelError`.
+        """
         loop = asyncio.get_running_loop()
         login = None if company.login is None else company.login.field_value()
         try:
@@ -117,7 +138,9 @@ class Dialer:
                 raw = await reach(company.origin, timing)
                 timing.next("tunnel")
                 try:
-                    await loop.sock_sendall(raw, tunnel.request(self.origin.host, self.origin.port, login))
+                    await loop.sock_sendall(
+                        raw, tunnel.request(self.origin.host, self.origin.port, login)
+                    )
                     received = bytearray()
                     while not tunnel.is_open(received, company.hop, has_login=login is not None):
                         data = await loop.sock_recv(raw, _ONE_READ)
@@ -131,8 +154,13 @@ class Dialer:
             raise faults.to_company_proxy(error, company.hop) from None
         return raw
 
-    async def _open_tunnel_on_tls(self, company: CompanyProxy, until: float | None, timing: Timing) -> Stream:
-        """Return a stream that leads through a proxy that is spoken to over TLS. Raises `TunnelError`."""
+    async def _open_tunnel_on_tls(
+        self, company: CompanyProxy, until: float | None, timing: Timing
+    ) -> Stream:
+        """Return a stream that leads through a proxy that is spoken to over TLS.
+
+        Raises `TunnelError`.
+        """
         stream = Stream(asyncio.get_running_loop())
         login = None if company.login is None else company.login.field_value()
         try:
@@ -144,7 +172,9 @@ class Dialer:
                 )
                 try:
                     stream.write(tunnel.request(self.origin.host, self.origin.port, login))
-                    while not tunnel.is_open(stream.buffer, company.hop, has_login=login is not None):
+                    while not tunnel.is_open(
+                        stream.buffer, company.hop, has_login=login is not None
+                    ):
                         await stream.more(None)
                 except BaseException:
                     stream.abort()
@@ -159,17 +189,23 @@ class Dialer:
 async def reach(origin: Origin, timing: Timing) -> socket.socket:
     """Return a connected socket. Raises `OSError` or `UnicodeError`.
 
-    In two steps: aiofastnet 1.2 and asyncio's staggered race lose or reuse a socket of their own when they are cancelled.
+    In two steps: aiofastnet 1.2 and asyncio's staggered race lose or reuse a socket of their own
+    when they are cancelled.
     """
     addresses = await asyncio.get_running_loop().getaddrinfo(
         origin.host, origin.port, type=socket.SOCK_STREAM
     )
     timing.next("connect")
-    return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY)
+    return await aiohappyeyeballs.start_connection(
+        addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY
+    )
 
 
 class Timing:
-    """How long the steps to a connection take, for the log: milliseconds by step, the last one being under way."""
+    """How long the steps to a connection take, for the log.
+
+    Milliseconds by step, the last one being under way.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -192,5 +228,9 @@ def _reason(error: BaseException) -> str:
     """Name what failed, without its text."""
     if isinstance(error, faults.TunnelError):
         return error.fault.reason
-    number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
+    number = (
+        error.errno
+        if isinstance(error, OSError) and not isinstance(error, socket.gaierror)
+        else None
+    )
     return os.strerror(number) if number else type(error).__name__

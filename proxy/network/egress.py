@@ -1,6 +1,9 @@
-"""The way out: straight to the API, or through the company's proxy. What the settings say, and what the environment's variables say.
+"""The way out: straight to the API, or through the company's proxy.
 
-Pure, but for the TLS context of an `https://` proxy. No error repeats the text that was judged: such a URL often holds a password.
+What the settings say, and what the environment's variables say.
+
+Pure, but for the TLS context of an `https://` proxy. No error repeats the text that was judged:
+such a URL often holds a password.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 
     from proxy.settings import UpstreamSettings
 
-#: The port of a proxy whose URL names none: that of its scheme, as curl and Python's requests do not agree on another.
+#: The port of a proxy whose URL names none: that of its scheme, as curl and Python's requests do
+#: not agree on another.
 _OWN_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -41,7 +45,10 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class CompanyProxy:
-    """The proxy that all connections to the API go through. tls: whom to trust, if it is spoken to over TLS."""
+    """The proxy that all connections to the API go through.
+
+    tls: whom to trust, if it is spoken to over TLS.
+    """
 
     origin: Origin
     login: Login | None = None
@@ -57,7 +64,8 @@ class CompanyProxy:
 def company_proxy(upstream: UpstreamSettings, environ: Mapping[str, str]) -> CompanyProxy | None:
     """Return the proxy to go through, None for the straight way.
 
-    environ: looked at only if `upstream.proxy_url` is `environment`. Raises `ConfigError`, whose words show no value.
+    environ: looked at only if `upstream.proxy_url` is `environment`. Raises `ConfigError`, whose
+    words show no value.
     """
     if upstream.proxy_url is None:
         return None
@@ -76,18 +84,25 @@ def company_proxy(upstream: UpstreamSettings, environ: Mapping[str, str]) -> Com
     try:
         context = tls.proxy_context(upstream.ca_file) if origin.is_tls else None
     except OSError:
-        raise ConfigError(["upstream.ca_file: the file cannot be read. Check its path and rights."]) from None
+        raise ConfigError(
+            ["upstream.ca_file: the file cannot be read. Check its path and rights."]
+        ) from None
     return CompanyProxy(origin, login, context)
 
 
-# --- The environment --------------------------------------------------------------------------------------------------
+# --- The environment ---------------------------------------------------------------------------
 
 
-def from_environment(upstream: Origin, environ: Mapping[str, str]) -> tuple[Origin, Login | None] | None:
-    """Return what the variables say for this upstream: the proxy and the credentials in its URL; None for the straight way.
+def from_environment(
+    upstream: Origin, environ: Mapping[str, str]
+) -> tuple[Origin, Login | None] | None:
+    """Return what the variables say for this upstream: the proxy and the credentials in its URL.
 
-    `HTTPS_PROXY` (for an http upstream `HTTP_PROXY`), then `ALL_PROXY`; lower case goes before upper case, as in curl. `NO_PROXY` takes
-    the upstream out. Raises `ValueError`, whose words name the variable and nothing of its value.
+    None for the straight way.
+
+    `HTTPS_PROXY` (for an http upstream `HTTP_PROXY`), then `ALL_PROXY`; lower case goes before
+    upper case, as in curl. `NO_PROXY` takes the upstream out. Raises `ValueError`, whose words name
+    the variable and nothing of its value.
     """
     for variable in ("https_proxy" if upstream.is_tls else "http_proxy", "all_proxy"):
         for name in (variable, variable.upper()):
@@ -106,7 +121,9 @@ def _with_login(url: str) -> tuple[Origin, Login | None]:
     if not separator:
         scheme, rest = "http", url  # `proxy.example:3128`, which curl takes for http
     if scheme.lower() not in _OWN_PORTS:
-        raise ValueError("must begin with http:// or https://: other kinds of proxies are not supported")
+        raise ValueError(
+            "must begin with http:// or https://: other kinds of proxies are not supported"
+        )
     authority = rest.partition("/")[0]
     user_info, at, address = authority.rpartition("@")
     try:
@@ -123,7 +140,10 @@ def _with_login(url: str) -> tuple[Origin, Login | None]:
 
 
 def is_excepted(upstream: Origin, no_proxy: str) -> bool:
-    """Whether `NO_PROXY` takes this upstream out: `*`, a host, a domain with or without a dot in front, an address or a network, a port."""
+    """Whether `NO_PROXY` takes this upstream out.
+
+    `*`, a host, a domain with or without a dot in front, an address or a network, a port.
+    """
     return any(_fits(entry.lower(), upstream) for entry in no_proxy.replace(",", " ").split())
 
 

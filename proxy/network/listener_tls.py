@@ -1,7 +1,8 @@
 """The certificate that the listener shows: loaded from files, taken up anew when they change.
 
 Laws
-1. A pair that cannot be used (missing, of two pairs, expired, encrypted, half written) leaves the old one in force, and is told.
+1. A pair that cannot be used (missing, of two pairs, expired, encrypted, half written) leaves the
+   old one in force, and is told.
 2. What changes counts for new connections only; none that is open is touched.
 """
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
 
-EXPIRED: Final = "listen.tls_certificate_file: the certificate has expired. Replace it by a new one."
+EXPIRED: Final = (
+    "listen.tls_certificate_file: the certificate has expired. Replace it by a new one."
+)
 
 log = structlog.get_logger("proxy.network.listener_tls")
 
@@ -33,13 +36,16 @@ class UnusableError(Exception):
 class ListenerTls:
     """The listener's TLS.
 
-    context: the one in force. not_after: when its certificate ends, in seconds since the epoch; clients_not_after: the first of the
-    authorities for clients, None without any. refused: why the files as they are now cannot be used; empty if they can.
+    context: the one in force. not_after: when its certificate ends, in seconds since the epoch;
+    clients_not_after: the first of the authorities for clients, None without any. refused: why the
+    files as they are now cannot be used; empty if they can.
 
     Raises `UnusableError` if the files cannot be used at the start.
     """
 
-    def __init__(self, certificate: Path, key: Path | None, client_ca: Path | None, clock: Clock) -> None:
+    def __init__(
+        self, certificate: Path, key: Path | None, client_ca: Path | None, clock: Clock
+    ) -> None:
         self._certificate = certificate
         self._key = key
         self._client_ca = client_ca
@@ -51,10 +57,15 @@ class ListenerTls:
 
     def files(self) -> Collection[Path]:
         """Return the files whose change matters, for a `Watcher`."""
-        return [path for path in (self._certificate, self._key, self._client_ca) if path is not None]
+        return [
+            path for path in (self._certificate, self._key, self._client_ca) if path is not None
+        ]
 
     async def look(self, renew: Callable[[ssl.SSLContext], Awaitable[None]]) -> bool:
-        """Take the files up, if they have changed; `renew` puts the new context in place. Return whether they could be used."""
+        """Take the files up, if they have changed; `renew` puts the new context in place.
+
+        Return whether they could be used.
+        """
         try:
             found = await in_daemon_thread(self._read)
             if found == self._found:

@@ -1,4 +1,6 @@
-"""Takes a message off a stream: the head of an answer, and content piece by piece, whatever its framing.
+"""Takes a message off a stream.
+
+The head of an answer, and content piece by piece, whatever its framing.
 
 Owns nothing but the count of what is left; deadlines and what a failure means are the caller's.
 """
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
 
     from proxy.network.stream import Stream
 
-#: Largest response head, in bytes, and most fields in one (NGINX 8 KiB, Envoy 60 KiB and 100 fields).
+#: Largest response head, in bytes, and most fields in one (NGINX 8 KiB, Envoy 60 KiB and 100
+#: fields).
 MAX_HEAD: Final = 65536
 MAX_FIELDS: Final = 256
 
 
-async def read_response_head(stream: Stream, patience: Callable[[], float | None]) -> grammar.ResponseHead:
+async def read_response_head(
+    stream: Stream, patience: Callable[[], float | None]
+) -> grammar.ResponseHead:
     """Return the next response head; `patience` says, at each wait, how many seconds it may last.
 
     Raises `Gone`, `TimeoutError`, `grammar.Malformed`.
@@ -48,7 +53,8 @@ async def read_response_head(stream: Stream, patience: Callable[[], float | None
 class Body:
     """The content of the message whose head was just taken off the stream.
 
-    framing: a length, `grammar.CHUNKED` or `grammar.UNTIL_CLOSE`. done: its end has been seen. size: content bytes so far.
+    framing: a length, `grammar.CHUNKED` or `grammar.UNTIL_CLOSE`. done: its end has been seen.
+    size: content bytes so far.
     """
 
     __slots__ = ("_chunks", "_left", "_stream", "done", "framing", "size")
@@ -62,7 +68,10 @@ class Body:
         self.size = 0
 
     def ready(self) -> bytes:
-        """Return the content that has already arrived, b"" if there is none. Raises `grammar.Malformed`."""
+        """Return the content that has already arrived, b"" if there is none.
+
+        Raises `grammar.Malformed`.
+        """
         stream = self._stream
         if self.done or not stream.buffer:
             return b""
@@ -84,7 +93,8 @@ class Body:
     async def read(self, seconds: float | None) -> bytes:
         """Return the next piece; b"" at the end, and only there.
 
-        Raises `Gone` if the peer goes before the end, `TimeoutError` after so many seconds of silence, `grammar.Malformed`.
+        Raises `Gone` if the peer goes before the end, `TimeoutError` after so many seconds of
+        silence, `grammar.Malformed`.
         """
         if self._is_paused():
             await asyncio.sleep(0)  # let others have their turn
@@ -95,7 +105,8 @@ class Body:
             try:
                 await self._stream.more(seconds)
             except Gone:
-                # Only an orderly end counts: on TLS that is close_notify, so that an attacker on the path cannot shorten an answer.
+                # Only an orderly end counts: on TLS that is close_notify, so that an attacker on
+                # the path cannot shorten an answer.
                 if self._left != grammar.UNTIL_CLOSE or not self._stream.ended:
                     raise
                 self.done = True

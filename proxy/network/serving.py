@@ -1,8 +1,12 @@
-"""Listening sockets: bound on several hosts and both families, or handed over bound; accepting, with TLS that can be renewed.
+"""Listening sockets: bound on several hosts and both families, or handed over bound.
+
+Accepting, with TLS that can be renewed.
 
 Laws
-1. `localhost` is every loopback family that there is, `::` takes IPv4 as well, and a host that leads to several addresses gets them all.
-2. A renewed TLS context counts for connections that are accepted from then on; the sockets stay, so no client is refused meanwhile.
+1. `localhost` is every loopback family that there is, `::` takes IPv4 as well, and a host that
+   leads to several addresses gets them all.
+2. A renewed TLS context counts for connections that are accepted from then on; the sockets stay, so
+   no client is refused meanwhile.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ if TYPE_CHECKING:
 
 #: So often is a port looked for that is free on all hosts, where the system chooses it.
 _TRIES: Final = 8
-#: Turns of the event loop in which asyncio's own server, on Windows, makes a connection of one that it has accepted.
+#: Turns of the event loop in which asyncio's own server, on Windows, makes a connection of one that
+#: it has accepted.
 _ACCEPTING_TURNS: Final = 5
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _EVERY_IPV6: Final = "::"
@@ -38,7 +43,8 @@ _MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPRO
 class Server:
     """Accepts connections on sockets that it owns.
 
-    is_shared: others hold the same sockets open, so that clients wait in the kernel once it has closed its own.
+    is_shared: others hold the same sockets open, so that clients wait in the kernel once it has
+    closed its own.
     """
 
     def __init__(
@@ -60,7 +66,9 @@ class Server:
 
     async def renew(self, context: ssl.SSLContext | None) -> None:
         """Accept with another context from now on. Raises `OSError`, and goes on as before then."""
-        if sys.platform == "win32":  # its event loop cannot wait for a listening socket as `Accepting` does
+        if (
+            sys.platform == "win32"
+        ):  # its event loop cannot wait for a listening socket as `Accepting` does
             await self._replace(context)
         elif self._accepting is None:
             ceiling = descriptors.ceiling(descriptors.limit())
@@ -97,7 +105,11 @@ class Server:
 
 
 async def serve(
-    factory: Callable[[], asyncio.Protocol], host: str, port: int, *, tls: ssl.SSLContext | None = None
+    factory: Callable[[], asyncio.Protocol],
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> Server:
     """Accept connections on one host. Raises `OSError`."""
     server = Server(factory, await bind([host], port))
@@ -114,11 +126,16 @@ async def serve_unix(factory: Callable[[], asyncio.Protocol], bound: socket.sock
 
 
 async def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """Return sockets that listen on each of these hosts, all on one port; 0: any that is free on all. Raises `OSError`."""
+    """Return sockets that listen on each of these hosts, all on one port; 0.
+
+    Any that is free on all. Raises `OSError`.
+    """
     addresses = await _addresses(hosts)
     for attempt in range(_TRIES):
         try:
-            return _bind_all(addresses, port, is_optional="localhost" in {host.lower() for host in hosts})
+            return _bind_all(
+                addresses, port, is_optional="localhost" in {host.lower() for host in hosts}
+            )
         except OSError as error:
             if port or error.errno != errno.EADDRINUSE or attempt == _TRIES - 1:
                 raise

@@ -1,12 +1,18 @@
-"""One connection's bytes, both ways, for coroutines: what comes in is buffered, what goes out is flow-controlled, every wait has a deadline.
+"""One connection's bytes, both ways, for coroutines.
+
+What comes in is buffered, what goes out is flow-controlled, every wait has a deadline.
 
 Laws
-1. At most one coroutine waits to read and one to write. Each wait ends with bytes, with `Gone`, or with `TimeoutError`.
-2. Memory is bounded: past `high_water` unread bytes the transport stops reading, past asyncio's write limit `drain` waits.
-3. The end of what the peer sends (`ended`) and the loss of the connection (`lost`) are two things: a client that has only closed its
-   sending side still gets its answer.
-4. `abort` never ends a stream in a way that could be taken for its proper end: on TCP it resets the connection.
-5. No coroutine waits for a peer that has reset the connection, even where the event loop does not tell (see `more`).
+1. At most one coroutine waits to read and one to write. Each wait ends with bytes, with `Gone`, or
+   with `TimeoutError`.
+2. Memory is bounded: past `high_water` unread bytes the transport stops reading, past asyncio's
+   write limit `drain` waits.
+3. The end of what the peer sends (`ended`) and the loss of the connection (`lost`) are two things:
+   a client that has only closed its sending side still gets its answer.
+4. `abort` never ends a stream in a way that could be taken for its proper end: on TCP it resets the
+   connection.
+5. No coroutine waits for a peer that has reset the connection, even where the event loop does not
+   tell (see `more`).
 """
 
 from __future__ import annotations
@@ -43,7 +49,10 @@ class Gone(Exception):
 
 
 class Wait:
-    """One coroutine waits for one thing. Moving the deadline is cheap: a timer that fires too early is set anew."""
+    """One coroutine waits for one thing.
+
+    Moving the deadline is cheap: a timer that fires too early is set anew.
+    """
 
     __slots__ = ("_deadline", "_future", "_loop", "_timer", "_timer_at")
 
@@ -60,9 +69,12 @@ class Wait:
         return self._future is not None and not self._future.done()
 
     def begin(self, seconds: float | None) -> asyncio.Future[bool]:
-        """Return a future that is false when `wake` came, true after so many seconds; None waits for ever.
+        """Return a future that is false when `wake` came, true after so many seconds.
 
-        It never fails: a failure that no coroutine collects, because its task was cancelled meanwhile, would be logged.
+        None waits for ever.
+
+        It never fails: a failure that no coroutine collects, because its task was cancelled
+        meanwhile, would be logged.
         """
         self._future = future = self._loop.create_future()
         if seconds is None:
@@ -132,7 +144,8 @@ class Stream(asyncio.Protocol):
         "transport",
     )
 
-    #: TCP peers may close one direction only; TLS has no such thing (asyncio says so in `eof_received`).
+    #: TCP peers may close one direction only; TLS has no such thing (asyncio says so in
+    #: `eof_received`).
     half_close = True
 
     transport: asyncio.Transport
@@ -146,8 +159,8 @@ class Stream(asyncio.Protocol):
         self.high_water = high_water
         self._reading_paused = False
         self._socket: socket.socket | None = None
-        # Whether bytes have come, those of a TLS handshake too, since the connection last proved to be
-        # whole by a write that did not fail.
+        # Whether bytes have come, those of a TLS handshake too, since the connection last proved to
+        # be whole by a write that did not fail.
         self._unproven = True
         self.clogged = False
         self._poll: select.poll | None = None
@@ -169,7 +182,8 @@ class Stream(asyncio.Protocol):
         self._unproven = True
         self._readable.wake()
         if len(self.buffer) >= self.high_water and not self._reading_paused:
-            # Not from in here: aiofastnet 1.2 forgets what it has decrypted by then, and finds it again only when more comes.
+            # Not from in here: aiofastnet 1.2 forgets what it has decrypted by then, and finds it
+            # again only when more comes.
             self._reading_paused = True
             self._loop.call_soon(self._pause_reading)
 
@@ -225,11 +239,14 @@ class Stream(asyncio.Protocol):
         return f"<{type(self).__name__} {', '.join(words)}>"
 
     async def more(self, seconds: float | None) -> None:
-        """Wait for more input than there is. Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds.
+        """Wait for more input than there is.
 
-        libuv (`uv__poll_io`) polls no more once a reset has come, and uvloop then has the transport read once. If there were bytes before
-        the reset, it is them that are read, and the reset is never heard of; so it is asked for here. With aiofastnet, half a TLS record
-        before a reset stays unheard of until the deadline: it brings no bytes here.
+        Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds.
+
+        libuv (`uv__poll_io`) polls no more once a reset has come, and uvloop then has the transport
+        read once. If there were bytes before the reset, it is them that are read, and the reset is
+        never heard of; so it is asked for here. With aiofastnet, half a TLS record before a reset
+        stays unheard of until the deadline: it brings no bytes here.
         """
         if self.lost or self.ended or self.fault is not None:
             raise self._end()
@@ -254,7 +271,10 @@ class Stream(asyncio.Protocol):
             return False
 
     def is_readable(self) -> bool:
-        """Whether the kernel holds something to take in: bytes, or the end of them. False where one cannot ask (Windows)."""
+        """Whether the kernel holds something to take in: bytes, or the end of them.
+
+        False where one cannot ask (Windows).
+        """
         if self._poll is None:
             if self._socket is None or not hasattr(select, "poll"):
                 return False
@@ -293,14 +313,20 @@ class Stream(asyncio.Protocol):
         self.transport.write(data)
 
     async def drain(self, seconds: float | None) -> None:
-        """Wait until the peer has taken enough. Raises `Gone` if it has gone, `TimeoutError` if it took nothing for so many seconds."""
+        """Wait until the peer has taken enough.
+
+        Raises `Gone` if it has gone, `TimeoutError` if it took nothing for so many seconds.
+        """
         while self.clogged and not self.lost:
             await self._taken(seconds)
         if self.lost:
             raise Gone
 
     async def gone(self, seconds: float) -> None:
-        """Wait until the connection is no more. Raises `TimeoutError` if the peer took nothing of the rest for so many seconds."""
+        """Wait until the connection is no more.
+
+        Raises `TimeoutError` if the peer took nothing of the rest for so many seconds.
+        """
         while not self.lost:
             await self._taken(seconds)
 
@@ -317,7 +343,9 @@ class Stream(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is queued and close in order."""
-        if self.transport.is_closing():  # asyncio's TLS transport fails of everything once it is closed twice
+        if (
+            self.transport.is_closing()
+        ):  # asyncio's TLS transport fails of everything once it is closed twice
             return
         self.transport.close()
         if self.transport.get_extra_info("ssl_object") is not None:
@@ -342,7 +370,10 @@ class Stream(asyncio.Protocol):
 
 
 def _is_sent(raw: socket.socket | None) -> bool:
-    """Whether the peer's kernel has all that was written (tcp(7), SIOCOUTQ). False where one cannot ask (Windows)."""
+    """Whether the peer's kernel has all that was written (tcp(7), SIOCOUTQ).
+
+    False where one cannot ask (Windows).
+    """
     if raw is None or fcntl is None:
         return False
     try:

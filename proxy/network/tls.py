@@ -1,6 +1,7 @@
 """Whom we trust on TLS: the one place that makes an `SSLContext`.
 
-Never `ssl.create_default_context`: that one writes session keys to the file that SSLKEYLOGFILE names.
+Never `ssl.create_default_context`: that one writes session keys to the file that SSLKEYLOGFILE
+names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies both, by definition
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # A connection that ends without close_notify was cut (RFC 8446 section 6.1): an answer that ends there is not whole.
+    # A connection that ends without close_notify was cut (RFC 8446 section 6.1): an answer that
+    # ends there is not whole.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if ca_file is None:
         context.load_default_certs()
@@ -30,7 +32,10 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def proxy_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a context for the company's proxy at an `https://` address: as above, but it trusts the system's authorities as well."""
+    """Return a context for the company's proxy at an `https://` address.
+
+    As above, but it trusts the system's authorities as well.
+    """
     context = client_context(None)
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
@@ -38,16 +43,21 @@ def proxy_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def server_context(certificate: Path, key: Path | None, client_ca: Path | None) -> ssl.SSLContext:
-    """Return a context for the listener: TLS 1.2 or later, HTTP/1.1, a client's certificate required if `client_ca` is given.
+    """Return a context for the listener.
 
-    Raises `OSError` (an `ssl.SSLError` among them) if the files cannot be read or do not belong together.
+    TLS 1.2 or later, HTTP/1.1, a client's certificate required if `client_ca` is given.
+
+    Raises `OSError` (an `ssl.SSLError` among them) if the files cannot be read or do not belong
+    together.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Forward secrecy and authenticated encryption only, also in TLS 1.2 (RFC 9325 section 4.2).
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     context.set_alpn_protocols(["http/1.1"])
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= (
+        ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    )
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     # A session that is resumed is not judged by the authorities of clients that hold now.
     context.options |= ssl.OP_NO_TICKET

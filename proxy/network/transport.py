@@ -1,8 +1,9 @@
 """The transports: the only module that knows aiofastnet.
 
-The product runs without aiofastnet, on the event loop's own transports. It is young and follows private structures
-of CPython, so a point release of either may break it: where it cannot be imported, or where `use`
-says so, asyncio's interfaces do the same. tests/gateway holds every law on both.
+The product runs without aiofastnet, on the event loop's own transports. It is young and follows
+private structures of CPython, so a point release of either may break it: where it cannot be
+imported, or where `use` says so, asyncio's interfaces do the same. tests/gateway holds every law on
+both.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class _Choice:
 
 
 def use(setting: Literal["fast", "asyncio"]) -> Name:
-    """Choose the transports for what is opened from now on, as `upstream.transport` says. Returns what is in use.
+    """Choose the transports for what is opened from now on, as `upstream.transport` says.
+
+    Returns what is in use.
 
     Where aiofastnet cannot be imported, asyncio's are used whatever is asked for.
     """
@@ -53,7 +56,10 @@ def in_use() -> Name:
 
 
 def foundations() -> dict[str, str]:
-    """Name what connections are made of here: `event_loop`, `transports` and `openssl`, with their versions."""
+    """Name what connections are made of here.
+
+    `event_loop`, `transports` and `openssl`, with their versions.
+    """
     return {
         "event_loop": "asyncio" if sys.platform == "win32" else f"uvloop {version('uvloop')}",
         "transports": f"aiofastnet {aiofastnet.__version__}" if _Choice.fast else "asyncio",
@@ -68,7 +74,10 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
 ) -> asyncio.BaseTransport:
-    """Put a protocol on a connected socket, after the TLS handshake if `tls` is given; return its transport. Raises `OSError`."""
+    """Put a protocol on a connected socket, after the TLS handshake if `tls` is given.
+
+    Return its transport. Raises `OSError`.
+    """
     loop = asyncio.get_running_loop()
     if _Choice.fast:
         made, _ = await aiofastnet.create_connection(
@@ -88,7 +97,9 @@ async def upgrade(
     tls: ssl.SSLContext | None,
     server_hostname: str | None,
 ) -> asyncio.BaseTransport:
-    """Put another protocol on a connection, after a TLS handshake inside it if `tls` is given; return its transport.
+    """Put another protocol on a connection, after a TLS handshake inside it if `tls` is given.
+
+    Return its transport.
 
     Raises `OSError`.
     """
@@ -99,7 +110,9 @@ async def upgrade(
     loop = asyncio.get_running_loop()
     inner: asyncio.Transport | None
     if _Choice.fast:
-        inner = await aiofastnet.start_tls(loop, transport, protocol, tls, server_hostname=server_hostname)
+        inner = await aiofastnet.start_tls(
+            loop, transport, protocol, tls, server_hostname=server_hostname
+        )
     else:
         inner = await loop.start_tls(transport, protocol, tls, server_hostname=server_hostname)
     if inner is None or inner.is_closing():  # it was lost in the same turn of the loop
@@ -140,11 +153,18 @@ async def accept(
             loop, factory, accepted, ssl=tls, ssl_handshake_timeout=longest
         )
     else:
-        await loop.connect_accepted_socket(factory, accepted, ssl=tls, ssl_handshake_timeout=longest)
+        await loop.connect_accepted_socket(
+            factory, accepted, ssl=tls, ssl_handshake_timeout=longest
+        )
 
 
 async def serve_bound(
-    factory: Callable[[], asyncio.Protocol], bound: socket.socket, *, tls: ssl.SSLContext | None = None
+    factory: Callable[[], asyncio.Protocol],
+    bound: socket.socket,
+    *,
+    tls: ssl.SSLContext | None = None,
 ) -> asyncio.Server:
     """Accept connections on a bound socket, which the server then owns, where `accepting` cannot (Windows). Raises `OSError`."""
-    return await asyncio.get_running_loop().create_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)
+    return await asyncio.get_running_loop().create_server(
+        factory, sock=bound, backlog=BACKLOG, ssl=tls
+    )

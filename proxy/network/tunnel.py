@@ -1,8 +1,12 @@
-"""The messages by which a company's proxy opens a tunnel (CONNECT, RFC 9110 section 9.3.6): the request, and what answers mean.
+"""The messages by which a company's proxy opens a tunnel (CONNECT, RFC 9110 section 9.3.6).
+
+The request, and what answers mean.
 
 Pure. Laws
-1. The proxy gets one line and three fields: where to connect, its own credentials, and who asks. Nothing of a call, a token or a form.
-2. Only a 2xx opens a tunnel, and only if not one byte stands behind its head: such bytes would be taken for the API's.
+1. The proxy gets one line and three fields: where to connect, its own credentials, and who asks.
+   Nothing of a call, a token or a form.
+2. Only a 2xx opens a tunnel, and only if not one byte stands behind its head: such bytes would be
+   taken for the API's.
 3. No fault holds a byte that the proxy sent, except its status.
 """
 
@@ -29,7 +33,10 @@ BYTES_BEHIND: Final = "bytes came behind its head, before anything was asked"
 
 
 def request(host: str, port: int, login: bytes | None) -> bytes:
-    """Return the request for a tunnel. host: IPv6 without brackets. login: the value of `Proxy-Authorization`."""
+    """Return the request for a tunnel. host: IPv6 without brackets.
+
+    login: the value of `Proxy-Authorization`.
+    """
     name = f"[{host}]" if ":" in host else host
     authority = f"{name}:{port}".encode("ascii")
     credentials = b"" if login is None else b"Proxy-Authorization: %b\r\n" % login
@@ -42,7 +49,9 @@ def request(host: str, port: int, login: bytes | None) -> bytes:
 
 
 def is_open(received: bytearray, hop: str, *, has_login: bool) -> bool:
-    """Return whether the tunnel is open; false if more of the answer has to come. Raises `TunnelError`.
+    """Return whether the tunnel is open; false if more of the answer has to come.
+
+    Raises `TunnelError`.
 
     received: all that has come; 1xx answers are taken off it. hop: the proxy, as `host:port`.
     """

@@ -14,11 +14,16 @@ from proxy.orders.store import VERSION
 if TYPE_CHECKING:
     from proxy.settings import OrdersSettings
 
-_IN_MEMORY: Final = "Orders are remembered until the proxy ends. A path in orders.store outlives that."
+_IN_MEMORY: Final = (
+    "Orders are remembered until the proxy ends. A path in orders.store outlives that."
+)
 
 
 class Seen(NamedTuple):
-    """What was seen of a store. text: sentences for a person. version: of its records; None in memory."""
+    """What was seen of a store. text: sentences for a person.
+
+    version: of its records; None in memory.
+    """
 
     text: str
     held: int = 0
@@ -27,7 +32,10 @@ class Seen(NamedTuple):
 
 
 def doubt(orders: OrdersSettings) -> str | None:
-    """Say why the file of `orders.store` cannot be made here; None if it can, or if it is no file."""
+    """Say why the file of `orders.store` cannot be made here.
+
+    None if it can, or if it is no file.
+    """
     if orders.store is None or orders.store_kind != "sqlite":
         return None
     directory = Path(orders.store).parent
@@ -37,7 +45,9 @@ def doubt(orders: OrdersSettings) -> str | None:
 
 
 async def look(orders: OrdersSettings) -> Seen | None:
-    """Open the store, and read what it holds; None without one. It places no order, and makes no file.
+    """Open the store, and read what it holds; None without one.
+
+    It places no order, and makes no file.
 
     Raises `ConfigError` and `StoreAway`.
     """
@@ -66,5 +76,7 @@ def _not_yet(path: Path) -> str | None:
     if path.exists():
         return None
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError([f"orders.store: {path.parent} is no directory that can be written. Make it one."])
+        raise ConfigError(
+            [f"orders.store: {path.parent} is no directory that can be written. Make it one."]
+        )
     return f"There is no {path} yet. The proxy makes it when it starts."

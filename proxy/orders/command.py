@@ -69,14 +69,18 @@ def forget(settings: Settings, owner: str, where: str, order_id: str) -> Said:
     if kind is None:
         return Said([_NO_STORE], is_failure=True)
     if not order_id.isalnum() or not order_id.isascii():
-        return Said(["That is no id. See `telenor-proxy orders list` for the ids."], is_failure=True)
+        return Said(
+            ["That is no id. See `telenor-proxy orders list` for the ids."], is_failure=True
+        )
     if kind == "memory":
         status, told = _ask(where, settings.admin.port, "DELETE", f"/orders/{order_id}")
         if status != _OK:
             return _no_answer(settings, told)
     else:
         try:
-            problem = asyncio.run(_with_store(settings, owner, lambda store: showing.forget(store, order_id)))
+            problem = asyncio.run(
+                _with_store(settings, owner, lambda store: showing.forget(store, order_id))
+            )
         except StoreAway as error:
             return Said([str(error)], is_failure=True)
         if problem is not None:
@@ -84,7 +88,9 @@ def forget(settings: Settings, owner: str, where: str, order_id: str) -> Said:
     return Said([f"Forgotten: {order_id}. The same order is sent when it comes again."])
 
 
-async def _with_store(settings: Settings, owner: str, work: Callable[[Store], Awaitable[Any]]) -> Any:  # noqa: ANN401 # what the work gives
+async def _with_store(
+    settings: Settings, owner: str, work: Callable[[Store], Awaitable[Any]]
+) -> Any:  # noqa: ANN401 # what the work gives
     store = open_store(settings.orders, owner, SystemClock(), places_orders=False)
     try:
         return await work(store)

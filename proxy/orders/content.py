@@ -18,7 +18,9 @@ _PIECE: Final = 65_536
 
 
 class HeldContent:
-    """Feed it, then take its `fingerprint` and its `pieces`, as often as needed; `close` it at the end.
+    """Feed it, then take its `fingerprint` and its `pieces`, as often as needed.
+
+    `close` it at the end.
 
     fingerprint: as `key.fingerprint` begins it. size: bytes so far. buffer: the content, as long as
     no file is needed. `feed` and `pieces` raise OSError if the temporary file cannot be written or

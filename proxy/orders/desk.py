@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 #: Seconds that a client waits before it asks for the answer again.
 _RETRY_AFTER: Final = 2.0
 
-_BAD_KEY: Final = (
-    "The Idempotency-Key cannot be used because {why}. Send one such field, with 1 to 255 visible characters."
+_BAD_KEY: Final = "The Idempotency-Key cannot be used because {why}. Send one such field, with 1 to 255 visible characters."
+_RECORD_LOST: Final = (
+    "The record of this order was dropped, because the store was out of reach for too long."
 )
-_RECORD_LOST: Final = "The record of this order was dropped, because the store was out of reach for too long."
 _SEND_AGAIN: Final = " Nothing was sent. Send it again later, with the same key."
 
 
@@ -117,8 +117,12 @@ class Desk:
             found = await self._keeper.asked(self._keeper.store.look_up(record.id))
             if found is not None and found.answer is not None:
                 # Given once: of two that ask for it, one gets it and the other one is sent.
-                found = found if await self._keeper.asked(self._keeper.store.release(found)) else None
-        return GuardedOrder(self._keeper, record) if found is None else self._repeated(found, record)
+                found = (
+                    found if await self._keeper.asked(self._keeper.store.release(found)) else None
+                )
+        return (
+            GuardedOrder(self._keeper, record) if found is None else self._repeated(found, record)
+        )
 
     def _repeated(self, found: OrderRecord, record: OrderRecord) -> Replay:
         """Give what a repetition gets, or raise it."""
@@ -186,7 +190,9 @@ class Order:
             store, record = self._keeper.store, self._record
             self._keeper.later(
                 record,
-                lambda: store.enter(record, State.UNKNOWN) if may_be_placed else store.release(record),
+                lambda: (
+                    store.enter(record, State.UNKNOWN) if may_be_placed else store.release(record)
+                ),
             )
 
     async def _end(self, change: Change) -> None:
@@ -246,7 +252,9 @@ class GuardedOrder(Order):
         if not self._is_over:
             self._is_over = True
             if self._recording is not None:
-                await self._settle(self._recording, lambda: self._keeper.store.release(self._record))
+                await self._settle(
+                    self._recording, lambda: self._keeper.store.release(self._record)
+                )
 
     def abandon(self, *, may_be_placed: bool) -> None:
         """End it, if nothing else has."""
@@ -265,7 +273,9 @@ def _not_recorded(keeper: Keeper, error: StoreAway | ClaimLost) -> Failed:
         keeper.fault(error)
     keeper.count("not_recorded")
     why = str(error) if isinstance(error, StoreAway) else _RECORD_LOST
-    return Failed(ProblemKind.ORDER_STORE_AWAY, why + _SEND_AGAIN, outcome=NOT_SENT, retry_after=PAUSE)
+    return Failed(
+        ProblemKind.ORDER_STORE_AWAY, why + _SEND_AGAIN, outcome=NOT_SENT, retry_after=PAUSE
+    )
 
 
 def _refusal(what: Again, found: OrderRecord) -> Problem:

@@ -21,7 +21,10 @@ _FULL: Final = "The memory for orders is full. Lower orders.remember_seconds, or
 
 
 class _Entry:
-    """A record as it was reserved, and what has become of it. since: the time of its last change."""
+    """A record as it was reserved, and what has become of it.
+
+    since: the time of its last change.
+    """
 
     __slots__ = ("answer", "reserved", "since", "state")
 
@@ -111,7 +114,9 @@ class MemoryStore:
     async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered."""
         ids: Iterable[str] = self._unknown if unknown else self._entries
-        present = (entry for entry in map(self._entries.__getitem__, ids) if not self._is_over(entry))
+        present = (
+            entry for entry in map(self._entries.__getitem__, ids) if not self._is_over(entry)
+        )
         records = (entry.record().without_content() for entry in itertools.islice(present, most))
         return sorted(records, key=lambda record: record.created_at)
 
@@ -132,7 +137,8 @@ class MemoryStore:
             if self._is_over(entry):
                 over.append(entry)
             elif entry.state is State.ANSWERED and entry.reserved.key is not None:
-                break  # those behind it were reserved later, so they end at about that time or later
+                # those behind it were reserved later, so they end at about that time or later
+                break
         for entry in over:
             self._drop(entry)
         unknown = await self.listing(unknown=True, most=SHOWN)

@@ -19,7 +19,9 @@ _NO_CLIENT: Final = (
 )
 
 
-def open_store(settings: OrdersSettings, owner: str, clock: Clock, *, places_orders: bool = True) -> Store:
+def open_store(
+    settings: OrdersSettings, owner: str, clock: Clock, *, places_orders: bool = True
+) -> Store:
     """Open what `orders.store` names, which is set.
 
     owner: hexadecimal digits, unlike those of any other process. places_orders: False for a

@@ -73,9 +73,7 @@ _PERMISSION: Final = (
     "The Redis of orders.store does not permit its user what the proxy needs. "
     "Let that user run scripts on keys that begin with {telenor-proxy}."
 )
-_NO_WRITES: Final = (
-    "The Redis of orders.store takes no writes. Check its memory, its disk, and that it is no replica."
-)
+_NO_WRITES: Final = "The Redis of orders.store takes no writes. Check its memory, its disk, and that it is no replica."
 _FULL: Final = (
     "The Redis of orders.store holds as many orders as it may. "
     "Lower orders.remember_seconds, or forget orders."
@@ -131,7 +129,9 @@ class SharedStore:
         values = (*record[1:-4], repr(record.created_at), repr(record.lifetime))
         pairs = zip(OrderRecord._fields[1:-2], values, strict=True)
         fields = [part for name, value in pairs if value is not None for part in (name, value)]
-        found = await self._run(self._reserve, record.id, record.claim, self._lease, self._most, *fields)
+        found = await self._run(
+            self._reserve, record.id, record.claim, self._lease, self._most, *fields
+        )
         if found == b"full":
             raise StoreAway(_FULL)
         return _record(record.id, found)
@@ -264,4 +264,6 @@ def _record(order_id: str, values: Sequence[Any]) -> OrderRecord | None:
     words[_FINGERPRINT] = parts[_FINGERPRINT]
     *texts, created_at, lifetime, state = words
     answer = None if status is None else Answer(int(status), fields, content)
-    return OrderRecord._make([order_id, *texts, float(created_at), float(lifetime), State(state), answer])
+    return OrderRecord._make(
+        [order_id, *texts, float(created_at), float(lifetime), State(state), answer]
+    )

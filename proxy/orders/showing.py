@@ -23,7 +23,10 @@ async def forget(store: Store, order_id: str) -> tuple[int, str] | None:
     """
     found = await store.look_up(order_id)
     if found is not None and not may_forget(found.state):
-        return 409, "The order is under way, and cannot be forgotten. Wait for its end, then look again."
+        return (
+            409,
+            "The order is under way, and cannot be forgotten. Wait for its end, then look again.",
+        )
     if not await store.forget(order_id):
         return 404, f"There is no order {order_id}. See `telenor-proxy orders list` for the ids."
     return None

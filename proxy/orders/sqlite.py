@@ -137,7 +137,9 @@ class SQLiteStore:
 
     async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered."""
-        return await self._writer.do(lambda connection: self._list(connection, most, unknown=unknown))
+        return await self._writer.do(
+            lambda connection: self._list(connection, most, unknown=unknown)
+        )
 
     async def forget(self, order_id: str) -> bool:
         """Drop it by an operator's word."""
@@ -291,7 +293,9 @@ def _why(error: sqlite3.Error | OSError) -> str:
     return writer.why(error).removesuffix(".")
 
 
-_DAMAGED: Final = "the file is damaged, and was left as it is. Move it away, and look its last orders up"
+_DAMAGED: Final = (
+    "the file is damaged, and was left as it is. Move it away, and look its last orders up"
+)
 
 
 def _open(path: Path, max_size: int) -> sqlite3.Connection:

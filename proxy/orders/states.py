@@ -80,9 +80,9 @@ class OrderRecord(NamedTuple):
 
     id: what operators call it by, and what the store finds it by. claim: unlike that of any other
     reservation; `owner` is the part before the dot. key: None for one of the guard. client: its
-    name, "" if clients have none. path: the target without its query. fingerprint: the SHA-256
-    that `key.fingerprint` begins. request_id: of the request that placed it. created_at: seconds since the
-    epoch, for people. lifetime: seconds that it is remembered for.
+    name, "" if clients have none. path: the target without its query. fingerprint: the SHA-256 that
+    `key.fingerprint` begins. request_id: of the request that placed it. created_at: seconds since
+    the epoch, for people. lifetime: seconds that it is remembered for.
     """
 
     id: str

@@ -44,7 +44,9 @@ _OTHERWISE: Final = "The file of orders.store cannot be used. Check that file an
 def why(error: sqlite3.Error) -> str:
     """Say in words what is wrong, and what to do."""
     code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return REASONS.get(sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_NOTADB else code, _OTHERWISE)
+    return REASONS.get(
+        sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_NOTADB else code, _OTHERWISE
+    )
 
 
 class _Work(NamedTuple):

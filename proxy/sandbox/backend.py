@@ -1,4 +1,6 @@
-"""The API behind the token: orders, accounts, and the reads of the Info API, with the gateway's checks in front.
+"""The API behind the token.
+
+Orders, accounts, and the reads of the Info API, with the gateway's checks in front.
 
 Paths, methods and shapes are Telenor's where it has published them (docs/api.md);
 docs/sandbox.md says what is chosen here.
@@ -49,7 +51,10 @@ _USER_REFERENCE: Final = re.compile(r"userReference[1-9]")
 
 
 def api(sandbox: Sandbox, call: Call) -> SandboxAnswer:
-    """Answer a call of the API: the path first, then the token, then the call itself, as a gateway does."""
+    """Answer a call of the API.
+
+    The path first, then the token, then the call itself, as a gateway does.
+    """
     shape = sandbox.settings.error_shape
     found = _find(call.method, call.path)
     if found is None:
@@ -69,7 +74,9 @@ def _token_refusal(sandbox: Sandbox, call: Call) -> PublishedError | None:
     if value is None:
         basic = (call.first("Authorization") or "").lower().startswith("basic ")
         return BASIC_NOT_ALLOWED if basic else NO_AUTHORIZATION
-    return {"valid": None, "expired": EXPIRED_TOKEN, "unknown": UNKNOWN_TOKEN}[sandbox.token_state(value)]
+    return {"valid": None, "expired": EXPIRED_TOKEN, "unknown": UNKNOWN_TOKEN}[
+        sandbox.token_state(value)
+    ]
 
 
 def _json_object(call: Call) -> dict[str, Any]:
@@ -140,7 +147,9 @@ def _account_body(call: Call) -> dict[str, Any]:
     for name in _ACCOUNT_REFERENCES:
         value = body.get(name, "")
         if not isinstance(value, str) or len(value) > MAX_REFERENCE_CHARACTERS:
-            raise UsageError(f"{name} must be a string of at most {MAX_REFERENCE_CHARACTERS} characters")
+            raise UsageError(
+                f"{name} must be a string of at most {MAX_REFERENCE_CHARACTERS} characters"
+            )
     return body
 
 
@@ -216,7 +225,8 @@ _AGREEMENTS: Final = "/corporate-agreements/v2"
 #: Where a POST places an order, and nothing else.
 ORDER_PATHS: Final = (f"{_SUBSCRIPTIONS}/v2/orders", f"{_AGREEMENTS}/orders")
 
-#: Method and path as a regular expression, matched against the raw path: the same resource spelled otherwise does not exist.
+#: Method and path as a regular expression, matched against the raw path: the same resource spelled
+#: otherwise does not exist.
 _ROUTES: Final[tuple[tuple[str, re.Pattern[str], Handler], ...]] = tuple(
     (method, re.compile(pattern), handler)
     for method, pattern, handler in (

@@ -1,4 +1,7 @@
-"""A certificate for the sandbox from an authority that exists for this one run. Its private keys are never kept on disk."""
+"""A certificate for the sandbox from an authority that exists for this one run.
+
+Its private keys are never kept on disk.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`telenor-proxy sandbox` runs the stand-in; `telenor-proxy sandbox-control` drives one that runs. Both return their exit status.
+"""`telenor-proxy sandbox` runs the stand-in; `telenor-proxy sandbox-control` drives one that runs.
+
+Both return their exit status.
 
 Imported whenever the command line is: the server and its libraries are imported by `run` only.
 """
@@ -44,17 +46,19 @@ _NO_TRUSTME: Final = (
 #: Both commands write a fault and a setting in the same way.
 _FAULT_SYNOPSIS: Final = "NAME[=VALUE][:COUNT]"
 _SETTING_SYNOPSIS: Final = "NAME=VALUE"
-_FAULT_ARGUMENT: Final = re.compile(r"(?P<name>[^=:]*)(?:=(?P<value>.*?))?(?::(?P<count>\d+))?", re.DOTALL)
+_FAULT_ARGUMENT: Final = re.compile(
+    r"(?P<name>[^=:]*)(?:=(?P<value>.*?))?(?::(?P<count>\d+))?", re.DOTALL
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `sandbox`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (
-        f"faults:\n{_columns(FAULTS)}\n\nsettings:\n{_columns(SandboxSettings.__dataclass_fields__)}"
-    )
+    parser.epilog = f"faults:\n{_columns(FAULTS)}\n\nsettings:\n{_columns(SandboxSettings.__dataclass_fields__)}"
     parser.add_argument(
-        "--host", default=DEFAULT_HOST, help="address to listen on (default: %(default)s, this host only)"
+        "--host",
+        default=DEFAULT_HOST,
+        help="address to listen on (default: %(default)s, this host only)",
     )
     parser.add_argument(
         "--port",
@@ -98,7 +102,9 @@ def _fault(text: str) -> ActiveFault:
     if parts is None:
         raise argparse.ArgumentTypeError("write NAME, NAME=VALUE, NAME:COUNT or NAME=VALUE:COUNT")
     try:
-        return make_fault(parts["name"], parts["value"], int(parts["count"]) if parts["count"] else None)
+        return make_fault(
+            parts["name"], parts["value"], int(parts["count"]) if parts["count"] else None
+        )
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -119,7 +125,9 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         directory = None
         if args.tls:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="telenor-sandbox-")))
+            directory = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="telenor-sandbox-"))
+            )
         return asyncio.run(_serve(sandbox, args.host, args.port, directory))
     return 0
 
@@ -216,7 +224,9 @@ def add_control_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("state", help="settings, faults and counters")
     actions.add_parser("orders", help="the orders it has accepted")
     actions.add_parser("placed", help="how often each order was placed, by its content")
-    actions.add_parser("reset", help="back to the start: settings, faults, orders, accounts and counters")
+    actions.add_parser(
+        "reset", help="back to the start: settings, faults, orders, accounts and counters"
+    )
     actions.add_parser("revoke", help="end all access tokens")
     fault = actions.add_parser("fault", help="switch a fault on, or off with a COUNT of 0")
     fault.add_argument("fault", type=_fault, metavar=_FAULT_SYNOPSIS, help=", ".join(FAULTS))
@@ -236,7 +246,10 @@ def _url(text: str) -> str:
 
 
 def control(args: argparse.Namespace) -> int:
-    """Do one thing to a running sandbox and print its answer; 1 when it refused or was not reached."""
+    """Do one thing to a running sandbox and print its answer.
+
+    1 when it refused or was not reached.
+    """
     method, page, content = _control_request(args)
     request = urllib.request.Request(  # noqa: S310 # _url lets http and https pass only
         f"{args.url}{PREFIX}{page}",
@@ -265,7 +278,11 @@ def _control_request(args: argparse.Namespace) -> tuple[str, str, dict[str, obje
     match args.action:
         case "fault":
             fault = args.fault
-            return "POST", "faults", {"name": fault.kind.name, "value": fault.value, "count": fault.remaining}
+            return (
+                "POST",
+                "faults",
+                {"name": fault.kind.name, "value": fault.value, "count": fault.remaining},
+            )
         case "set":
             return "PATCH", "settings", dict([args.setting])
         case "reset" | "revoke":
@@ -278,7 +295,9 @@ def _opener(ca_file: str | None) -> urllib.request.OpenerDirector:
     # No proxy of the environment: the sandbox is next door, and its Host must stay a loopback name.
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if ca_file is not None:
-        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
+        handlers.append(
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
+        )
     return urllib.request.build_opener(*handlers)
 
 

@@ -1,8 +1,11 @@
-"""The control API under `/_sandbox/`: what the sandbox remembers, and the switches. A prefix that Telenor's API does not have.
+"""The control API under `/_sandbox/`: what the sandbox remembers, and the switches.
 
-It asks for no password, so it must not be driven by a web page that happens to run in a browser on the same host: calls that carry
-`Origin` or come from another site are refused, and so is a `Host` that is no loopback name on a loopback address (DNS rebinding).
-Never: sockets; a token or a credential in an answer.
+A prefix that Telenor's API does not have.
+
+It asks for no password, so it must not be driven by a web page that happens to run in a browser on
+the same host: calls that carry `Origin` or come from another site are refused, and so is a `Host`
+that is no loopback name on a loopback address (DNS rebinding). Never: sockets; a token or a
+credential in an answer.
 """
 
 from __future__ import annotations
@@ -25,12 +28,16 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "/_sandbox/"
 
-#: Fetch metadata of a page of one's own, or of an address typed by hand; anything else is another site's doing.
+#: Fetch metadata of a page of one's own, or of an address typed by hand; anything else is another
+#: site's doing.
 _OWN_SITES: Final = frozenset({"none", "same-origin"})
 
 
 def control(sandbox: Sandbox, call: Call, local_address: str | None) -> SandboxAnswer:
-    """Answer a call of the control API. `local_address` is the one on which the connection came in; None for a Unix socket."""
+    """Answer a call of the control API.
+
+    `local_address` is the one on which the connection came in; None for a Unix socket.
+    """
     refusal = _browser(call, local_address)
     if refusal is not None:
         return _problem(403, refusal)
@@ -49,7 +56,9 @@ def control(sandbox: Sandbox, call: Call, local_address: str | None) -> SandboxA
         return _problem(400, str(error))
 
 
-def _pretty(status: int, content: object, fields: tuple[tuple[str, str], ...] = ()) -> SandboxAnswer:
+def _pretty(
+    status: int, content: object, fields: tuple[tuple[str, str], ...] = ()
+) -> SandboxAnswer:
     # Read by people, with curl.
     body = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return SandboxAnswer(status, body, JSON_TYPE, (("Cache-Control", "no-store"), *fields))
@@ -61,7 +70,10 @@ def _problem(status: int, words: str, fields: tuple[tuple[str, str], ...] = ()) 
 
 def _browser(call: Call, local_address: str | None) -> str | None:
     """Why the call looks like a web page's doing; None when it does not."""
-    if call.first("Origin") is not None or (call.first("Sec-Fetch-Site") or "none") not in _OWN_SITES:
+    if (
+        call.first("Origin") is not None
+        or (call.first("Sec-Fetch-Site") or "none") not in _OWN_SITES
+    ):
         return "web pages may not drive the sandbox"
     if is_loopback(local_address) and not is_loopback(_host(call)):
         return "the Host must be localhost, 127.0.0.1 or [::1]"

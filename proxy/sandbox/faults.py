@@ -1,10 +1,9 @@
 """What can be made to go wrong, as a table, and which of it is switched on.
 
-A fault is an effect on the calls of one place: token endpoint, logout, API, and of the API only what
-places an order. Per call one fault applies, and the delays of its places on top of it. Faults with a
-count come first, the oldest first, so that several make a sequence; then those without one, the
-newest first.
-Never: sockets; a call's own content.
+A fault is an effect on the calls of one place: token endpoint, logout, API, and of the API only
+what places an order. Per call one fault applies, and the delays of its places on top of it. Faults
+with a count come first, the oldest first, so that several make a sequence; then those without one,
+the newest first. Never: sockets; a call's own content.
 """
 
 from __future__ import annotations
@@ -35,7 +34,8 @@ Place = Literal["token", "logout", "api"]
 #: Where a fault waits: `order` is the calls of `api` that place an order.
 FaultPlace = Literal["token", "logout", "api", "order"]
 
-#: Here the sandbox counts who followed its redirect: a client must not post its password anywhere but to the token endpoint.
+#: Here the sandbox counts who followed its redirect: a client must not post its password anywhere
+#: but to the token endpoint.
 REDIRECTED_PATH: Final = "/_sandbox/redirected"
 
 _ERROR_STATUSES: Final = frozenset(
@@ -47,10 +47,10 @@ _ERROR_STATUSES: Final = frozenset(
 class Effect:
     """What a fault does to one call.
 
-    acts: the call is carried out all the same: a token is issued, an order is placed.
-    times: so often is it carried out, if it is: two orders from one call.
-    error, answer: what is answered instead; an error takes the shape of the settings, an answer goes out as it is.
-    delay_seconds: the call is carried out at once, and its answer held back for so long.
+    acts: the call is carried out all the same: a token is issued, an order is placed. times: so
+    often is it carried out, if it is: two orders from one call. error, answer: what is answered
+    instead; an error takes the shape of the settings, an answer goes out as it is. delay_seconds:
+    the call is carried out at once, and its answer held back for so long.
     """
 
     acts: bool = False
@@ -63,7 +63,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """One row of the table. `effect` makes the effect from a value (the default, when none is given) or raises UsageError."""
+    """One row of the table.
+
+    `effect` makes the effect from a value (the default, when none is given) or raises UsageError.
+    """
 
     name: str
     place: FaultPlace
@@ -86,7 +89,8 @@ def _slow(value: object) -> Effect:
 
 
 def _redirect(value: object) -> Effect:
-    # 307 is the dangerous one: it asks for the same method and the same body, password included (RFC 9110 section 15.4.8).
+    # 307 is the dangerous one: it asks for the same method and the same body, password included
+    # (RFC 9110 section 15.4.8).
     location = str(value)
     if not location or not location.isprintable() or " " in location or not location.isascii():
         raise UsageError("the value must be a URL, percent-encoded where needed")
@@ -110,7 +114,8 @@ _SILENT: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.SILENT))
 _ANSWERED_TWICE: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.TWICE))
 _PLACED_TWICE: Final = partial(_fixed, Effect(acts=True, times=2))
 
-#: A field injection into a client that copies the token into a header unchecked; RFC 6750 section 2.1 allows none of these characters.
+#: A field injection into a client that copies the token into a header unchecked; RFC 6750 section
+#: 2.1 allows none of these characters.
 _ILLEGAL_TOKEN: Final = json_answer(
     200, {"access_token": "illegal\r\nX-Injected: ø", "expires_in": 3599, "token_type": "Bearer"}
 )
@@ -130,7 +135,10 @@ FAULTS: Final[dict[str, FaultKind]] = {
         ),
         FaultKind("token_broken_json", "token", None, _token_answer(b'{"access_token": "cut o')),
         FaultKind(
-            "token_missing", "token", None, _token_answer(b'{"expires_in": 3599, "token_type": "Bearer"}')
+            "token_missing",
+            "token",
+            None,
+            _token_answer(b'{"expires_in": 3599, "token_type": "Bearer"}'),
         ),
         FaultKind("token_illegal", "token", None, partial(_fixed, Effect(answer=_ILLEGAL_TOKEN))),
         FaultKind("token_redirect", "token", REDIRECTED_PATH, _redirect),
@@ -160,7 +168,10 @@ FAULTS: Final[dict[str, FaultKind]] = {
 
 @dataclass(slots=True)
 class ActiveFault:
-    """A fault that is switched on. `remaining` calls will meet it; None means every call until it is switched off."""
+    """A fault that is switched on.
+
+    `remaining` calls will meet it; None means every call until it is switched off.
+    """
 
     kind: FaultKind
     value: object
@@ -173,7 +184,10 @@ class ActiveFault:
 
 
 def make_fault(name: object, value: object = None, count: object = None) -> ActiveFault:
-    """Judge what somebody asked for; raises UsageError with the known names, or with what the value should be."""
+    """Judge what somebody asked for.
+
+    Raises UsageError with the known names, or with what the value should be.
+    """
     kind = FAULTS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise UsageError(f"unknown fault {name!r}; known: {', '.join(FAULTS)}")
@@ -193,7 +207,10 @@ class Faults:
         self._active: dict[str, ActiveFault] = {}
 
     def set(self, fault: ActiveFault) -> None:
-        """Switch it on, in place of one of the same name; a count of 0 only switches that one off."""
+        """Switch it on, in place of one of the same name.
+
+        A count of 0 only switches that one off.
+        """
         self._active.pop(fault.kind.name, None)
         if fault.remaining != 0:
             self._active[fault.kind.name] = fault

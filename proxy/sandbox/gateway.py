@@ -1,4 +1,6 @@
-"""One call of the stand-in from its arrival to its reply: which place it belongs to, what the faults make of it, what is counted.
+"""One call of the stand-in from its arrival to its reply.
+
+Which place it belongs to, what the faults make of it, what is counted.
 
 Never: sockets, waiting.
 """
@@ -30,7 +32,8 @@ _INVALID_TOKEN: Final = frozenset({40105, 40106})
 #: Statuses with which RFC 9110 section 15.6.4 and RFC 6585 section 4 connect Retry-After.
 _RETRY_LATER: Final = frozenset({429, 503})
 _UNAUTHORIZED: Final = 401
-#: Stands for the answer of a call that was dropped and never carried out; it is not sent. The number is NGINX's for that case.
+#: Stands for the answer of a call that was dropped and never carried out; it is not sent. The
+#: number is NGINX's for that case.
 _NOTHING: Final = SandboxAnswer(444)
 
 
@@ -61,7 +64,9 @@ def reply(sandbox: Sandbox, call: Call) -> Reply:
     made = Reply(
         answer=_with_fields(sandbox, place, answer),
         delay_seconds=sum(effect.delay_seconds or 0 for effect in effects),
-        delivery=next((e.delivery for e in effects if e.delivery is not Delivery.WHOLE), Delivery.WHOLE),
+        delivery=next(
+            (e.delivery for e in effects if e.delivery is not Delivery.WHOLE), Delivery.WHOLE
+        ),
         faults=tuple(fault.kind.name for fault in faults),
     )
     sandbox.record(place, made)

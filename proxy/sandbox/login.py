@@ -1,8 +1,10 @@
-"""The token endpoint and logout: which login is accepted, and which published error answers a wrong one.
+"""The token endpoint and logout.
 
-RFC 6749 section 4.3 (password grant), with Basic authentication of the client. Telenor does not say in which order it checks; here:
-Authorization header, client, form, grant type, user, scope.
-Never: faults, sockets.
+Which login is accepted, and which published error answers a wrong one.
+
+RFC 6749 section 4.3 (password grant), with Basic authentication of the client. Telenor does not say
+in which order it checks; here: Authorization header, client, form, grant type, user, scope. Never:
+faults, sockets.
 """
 
 from __future__ import annotations
@@ -55,12 +57,16 @@ def token(sandbox: Sandbox, call: Call) -> SandboxAnswer:
     if sandbox.settings.token_answer == MINIMAL:
         return _minimal(value, expires_in)
     content = {"access_token": value, "expires_in": expires_in, "token_type": "Bearer"}
-    return json_answer(200, {name: each for name, each in content.items() if each is not None}, NO_STORE)
+    return json_answer(
+        200, {name: each for name, each in content.items() if each is not None}, NO_STORE
+    )
 
 
 def _minimal(value: str, expires_in: object) -> SandboxAnswer:
     """Write two strings, with a space before each colon, as the real endpoint was seen to do."""
-    members = {"access_token": value} | ({} if expires_in is None else {"expires_in": str(expires_in)})
+    members = {"access_token": value} | (
+        {} if expires_in is None else {"expires_in": str(expires_in)}
+    )
     written = ", ".join(f'"{name}" : "{each}"' for name, each in members.items())
     return SandboxAnswer(200, f"{{{written}}}".encode(), JSON_TYPE, NO_STORE)
 
@@ -75,7 +81,10 @@ def _refusal(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | None:
 def _wrong_client(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | None:
     client = _basic_credentials(call)
     if client is None:
-        return NO_BASIC, "there must be one Authorization header: Basic and Base64 of client_id:client_secret"
+        return (
+            NO_BASIC,
+            "there must be one Authorization header: Basic and Base64 of client_id:client_secret",
+        )
     if client[0] != sandbox.credentials.client_id:
         return UNKNOWN_CLIENT, "the client_id is not the sandbox's"
     if client[1] != sandbox.credentials.client_secret:
@@ -90,7 +99,9 @@ def _wrong_login(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | N
     if form is None:
         return NO_GRANT_TYPE, _UNREADABLE_FORM
     known = sandbox.credentials
-    unknown_scopes = set(form.get("scope", "").split()) - set(sandbox.settings.allowed_scopes.split())
+    unknown_scopes = set(form.get("scope", "").split()) - set(
+        sandbox.settings.allowed_scopes.split()
+    )
     checks = (
         (form.get("grant_type") == "password", NO_GRANT_TYPE, "grant_type is not password"),
         (form.get("username") == known.username, WRONG_USER, "the username is not the sandbox's"),
@@ -101,7 +112,10 @@ def _wrong_login(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | N
 
 
 def _basic_credentials(call: Call) -> tuple[str, str] | None:
-    """Client id and secret (RFC 7617 section 2), from the only Authorization field; None when that cannot be read."""
+    """Client id and secret (RFC 7617 section 2), from the only Authorization field.
+
+    None when that cannot be read.
+    """
     values = call.all("Authorization")
     if len(values) != 1:
         return None
@@ -115,10 +129,17 @@ def _basic_credentials(call: Call) -> tuple[str, str] | None:
 
 
 def _form(body: bytes) -> dict[str, str] | None:
-    """Read the form's parameters; None when it is not one. RFC 6749 section 3.2 forbids a parameter twice."""
+    """Read the form's parameters; None when it is not one.
+
+    RFC 6749 section 3.2 forbids a parameter twice.
+    """
     try:
         text = body.decode()
-        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict") if text else []
+        pairs = (
+            parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
+            if text
+            else []
+        )
     except ValueError:
         return None
     form = dict(pairs)

@@ -1,4 +1,6 @@
-"""The values that the parts of the sandbox hand to each other: a call as it came in, an answer as it goes out.
+"""The values that the parts of the sandbox hand to each other.
+
+A call as it came in, an answer as it goes out.
 
 Never: sockets, clocks, state.
 """
@@ -10,7 +12,10 @@ from enum import Enum
 
 
 class UsageError(ValueError):
-    """Somebody asked the sandbox for what it does not have. The message is a sentence for a person and says what exists."""
+    """Somebody asked the sandbox for what it does not have.
+
+    The message is a sentence for a person and says what exists.
+    """
 
 
 class Delivery(Enum):
@@ -50,8 +55,9 @@ class Call:
 class SandboxAnswer:
     """One response.
 
-    code: Telenor's error code, when the answer stands for one. It counts and is logged, whatever shape the content has.
-    note: why the sandbox answered so, for its own log; the caller never sees it. A fixed sentence, never a part of the request.
+    code: Telenor's error code, when the answer stands for one. It counts and is logged, whatever
+    shape the content has. note: why the sandbox answered so, for its own log; the caller never sees
+    it. A fixed sentence, never a part of the request.
     """
 
     status: int
@@ -64,7 +70,10 @@ class SandboxAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer and the way it is to be delivered. `faults` are the names of those that had a part in it."""
+    """An answer and the way it is to be delivered.
+
+    `faults` are the names of those that had a part in it.
+    """
 
     answer: SandboxAnswer
     delay_seconds: float = 0

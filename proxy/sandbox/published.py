@@ -1,4 +1,6 @@
-"""What api.telenor.no is known to answer, as tables: the published errors, and the shapes in which their content may come.
+"""What api.telenor.no is known to answer, as tables.
+
+The published errors, and the shapes in which their content may come.
 
 Statuses, codes and meanings are Telenor's. The JSON shape of an error is not published, so it is a
 choice (`SHAPES`); the likely one is `gateway`, which old code of Telenor's calls the gateway's
@@ -26,7 +28,10 @@ NO_STORE: Final = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 
 @dataclass(frozen=True, slots=True)
 class PublishedError:
-    """One row of Telenor's error tables. `oauth` is the nearest name in RFC 6749 section 5.2 or RFC 6750 section 3.1."""
+    """One row of Telenor's error tables.
+
+    `oauth` is the nearest name in RFC 6749 section 5.2 or RFC 6750 section 3.1.
+    """
 
     status: int
     code: int | None
@@ -43,12 +48,16 @@ NO_GRANT_TYPE: Final = PublishedError(
     400, 2, "The grant type is missing or not supported", "unsupported_grant_type"
 )
 UNKNOWN_CLIENT: Final = PublishedError(401, 1, "The client id is not valid", "invalid_client")
-WRONG_USER: Final = PublishedError(401, 20, "The resource owner's credentials are not valid", "invalid_grant")
+WRONG_USER: Final = PublishedError(
+    401, 20, "The resource owner's credentials are not valid", "invalid_grant"
+)
 WRONG_SECRET: Final = PublishedError(401, 22, "Basic authentication failed", "invalid_client")
 NO_BASIC: Final = PublishedError(
     401, 6, "The Authorization header is missing or unreadable", "invalid_client"
 )
-WRONG_SCOPE: Final = PublishedError(403, 8, "The scope is not valid or not granted", "invalid_scope")
+WRONG_SCOPE: Final = PublishedError(
+    403, 8, "The scope is not valid or not granted", "invalid_scope"
+)
 
 TOKEN_ERRORS: Final = (
     NO_GRANT_TYPE,
@@ -82,7 +91,9 @@ LOGOUT_ERRORS: Final = (
     PublishedError(500, 2, "Internal server error", "server_error"),
 )
 
-NO_AUTHORIZATION: Final = PublishedError(401, 40102, "The Authorization header is missing", "invalid_request")
+NO_AUTHORIZATION: Final = PublishedError(
+    401, 40102, "The Authorization header is missing", "invalid_request"
+)
 UNKNOWN_TOKEN: Final = PublishedError(401, 40105, "The access token is not valid", "invalid_token")
 EXPIRED_TOKEN: Final = PublishedError(401, 40106, "The access token has expired", "invalid_token")
 BASIC_NOT_ALLOWED: Final = PublishedError(
@@ -117,7 +128,10 @@ GATEWAY_ERRORS: Final = (
 
 
 def find_error(table: Sequence[PublishedError], wanted: object) -> PublishedError:
-    """Find the row named by a code (`20`) or by status and code (`500/2`); the first one, where a code alone is ambiguous."""
+    """Find the row named by a code (`20`) or by status and code (`500/2`).
+
+    The first one, where a code alone is ambiguous.
+    """
     for error in table:
         if str(wanted) in {str(error.code), error.name}:
             return error
@@ -131,7 +145,9 @@ def plain_error(status: int, words: str = "") -> PublishedError:
 
 
 def _json(content: dict[str, object]) -> tuple[str, bytes]:
-    return JSON_TYPE, orjson.dumps({key: value for key, value in content.items() if value is not None})
+    return JSON_TYPE, orjson.dumps(
+        {key: value for key, value in content.items() if value is not None}
+    )
 
 
 def _text(error: PublishedError) -> str | None:
@@ -144,7 +160,8 @@ def _html(error: PublishedError) -> tuple[str, bytes]:
     return "text/html", page.encode()
 
 
-#: The shapes that clients have to be ready for, by the name of the field that holds the code. `oauth`, `html` and `empty` name none.
+#: The shapes that clients have to be ready for, by the name of the field that holds the code.
+#: `oauth`, `html` and `empty` name none.
 SHAPES: Final[dict[str, Callable[[PublishedError], tuple[str | None, bytes]]]] = {
     "code-number": lambda error: _json({"code": error.code, "message": error.words}),
     "code-string": lambda error: _json({"code": _text(error), "message": error.words}),
@@ -175,6 +192,8 @@ def error_answer(error: PublishedError, shape: str, note: str = "") -> SandboxAn
     return SandboxAnswer(error.status, body, content_type, code=error.code, note=note)
 
 
-def json_answer(status: int, content: object, fields: tuple[tuple[str, str], ...] = ()) -> SandboxAnswer:
+def json_answer(
+    status: int, content: object, fields: tuple[tuple[str, str], ...] = ()
+) -> SandboxAnswer:
     """Make an answer with JSON content."""
     return SandboxAnswer(status, orjson.dumps(content), JSON_TYPE, fields)

@@ -39,13 +39,19 @@ _SHUTDOWN_SECONDS: Final = 0.25
 
 
 class _NoRequestBytes(logging.Filter):
-    """Reduces aiohttp's report of a broken request to one line: the traceback quotes bytes of the request, credentials included."""
+    """Reduces aiohttp's report of a broken request to one line.
+
+    The traceback quotes bytes of the request, credentials included.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; it is never held back."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError | ConnectionError):
-            record.msg, record.args = "the sandbox got a broken request: %s", (type(error).__name__,)
+            record.msg, record.args = (
+                "the sandbox got a broken request: %s",
+                (type(error).__name__,),
+            )
             record.exc_info = record.exc_text = None
         return True
 
@@ -54,10 +60,16 @@ _logger: Final = logging.getLogger("proxy.sandbox")
 _logger.addFilter(_NoRequestBytes())
 
 
-def create_app(sandbox: Sandbox, *, log: Log | None = None, sleep: Sleep = asyncio.sleep) -> web.Application:
-    """Build the stand-in as an aiohttp application. `log` gets one line per call; `sleep` waits for the slow faults."""
+def create_app(
+    sandbox: Sandbox, *, log: Log | None = None, sleep: Sleep = asyncio.sleep
+) -> web.Application:
+    """Build the stand-in as an aiohttp application.
 
-    # A middleware and not a route, for aiohttp's router decodes and normalizes paths; the gateway here judges the raw one.
+    `log` gets one line per call; `sleep` waits for the slow faults.
+    """
+
+    # A middleware and not a route, for aiohttp's router decodes and normalizes paths; the gateway
+    # here judges the raw one.
     @web.middleware
     async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 # the name is aiohttp's
         path, _, query = request.raw_path.partition("?")
@@ -79,7 +91,9 @@ def create_app(sandbox: Sandbox, *, log: Log | None = None, sleep: Sleep = async
 
 
 def _fields(request: web.Request) -> tuple[tuple[str, str], ...]:
-    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers)
+    return tuple(
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers
+    )
 
 
 def _local_address(request: web.Request) -> str | None:
@@ -88,7 +102,10 @@ def _local_address(request: web.Request) -> str | None:
 
 
 async def _plain_head(_: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Remove what aiohttp adds by itself: its banner, and a content type where there is no content."""
+    """Remove what aiohttp adds by itself.
+
+    Its banner, and a content type where there is no content.
+    """
     response.headers.pop(hdrs.SERVER, None)
     if response.content_length == 0:
         response.headers.pop(hdrs.CONTENT_TYPE, None)
@@ -98,7 +115,9 @@ async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
     match made.delivery:
         case Delivery.WHOLE:
             answer = made.answer
-            whole = web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
+            whole = web.Response(
+                status=answer.status, body=answer.body, content_type=answer.content_type
+            )
             whole.headers.extend(answer.fields)
             return whole
         case Delivery.TWICE:
@@ -161,7 +180,10 @@ async def running(
     log: Log | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[str]:
-    """Serve the sandbox as long as the context lasts; gives its base URL. Port 0 is any free one. OSError: it cannot listen there."""
+    """Serve the sandbox as long as the context lasts; gives its base URL. Port 0 is any free one.
+
+    OSError: it cannot listen there.
+    """
     runner = web.AppRunner(
         create_app(sandbox, log=log, sleep=sleep),
         access_log=None,
@@ -179,7 +201,10 @@ async def running(
 
 
 def _reachable(host: str) -> str:
-    """Write the host as it stands in a URL; for an address that means all interfaces, the loopback one."""
+    """Write the host as it stands in a URL.
+
+    For an address that means all interfaces, the loopback one.
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

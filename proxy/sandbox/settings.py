@@ -1,4 +1,6 @@
-"""How the sandbox behaves as long as nothing is broken. Each setting holds its own reading and its own line of help.
+"""How the sandbox behaves as long as nothing is broken.
+
+Each setting holds its own reading and its own line of help.
 
 Never: what is wrong with an answer (`faults`), what has happened so far (`state`).
 """
@@ -16,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
 _SWITCH: Final = {"true": True, "on": True, "false": False, "off": False}
-#: About 31 years: more means nothing to a test, and every sum of such numbers fits the 64 bits of a JSON integer.
+#: About 31 years: more means nothing to a test, and every sum of such numbers fits the 64 bits of a
+#: JSON integer.
 _MAX_SECONDS: Final = 10**9
 #: A client that trusts this number keeps its token for about 31 million years.
 ABSURD_SECONDS: Final = 10**15
 
-#: What the token endpoint writes under `expires_in`, from the token's true lifetime. `missing` leaves the member out.
+#: What the token endpoint writes under `expires_in`, from the token's true lifetime. `missing`
+#: leaves the member out.
 EXPIRES_IN: Final[dict[str, Callable[[float], object]]] = {
     "number": lambda seconds: seconds,
     "string": str,
@@ -76,7 +80,11 @@ def _words(value: object) -> str:
 
 @dataclass(slots=True)
 class SandboxSettings:
-    """The settings. Assign to an attribute in a test; `change` is for values that come from outside and must be judged."""
+    """The settings.
+
+    Assign to an attribute in a test; `change` is for values that come from outside and must be
+    judged.
+    """
 
     token_lifetime_seconds: float = field(default=3599, metadata={"read": read_number})
     expires_in: str = field(default="number", metadata={"read": _one_of(EXPIRES_IN)})

@@ -1,6 +1,9 @@
-"""Everything in the sandbox that changes: tokens, orders, accounts, counters, and the settings and faults that are switched.
+"""Everything in the sandbox that changes.
 
-The one place with mutable state. Never: HTTP, sockets, waiting. Clock and randomness come in from outside.
+Tokens, orders, accounts, counters, and the settings and faults that are switched.
+
+The one place with mutable state. Never: HTTP, sockets, waiting. Clock and randomness come in from
+outside.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from proxy.sandbox.faults import Place
     from proxy.sandbox.messages import Call, Reply
 
-#: So many tokens, orders and accounts are remembered: enough for any test, and a load test of days does not fill the memory.
+#: So many tokens, orders and accounts are remembered: enough for any test, and a load test of days
+#: does not fill the memory.
 KEPT: Final = 10_000
 #: Published: an account's id has up to 8 digits.
 _FIRST_ACCOUNT: Final = 90_000_000
@@ -46,7 +50,8 @@ class SandboxCredentials:
     password: str = field(repr=False)
 
 
-#: Made up, in the form of real ones: length, alphabet, and a machine user's name of `api` and digits.
+#: Made up, in the form of real ones: length, alphabet, and a machine user's name of `api` and
+#: digits.
 DEFAULT_CREDENTIALS: Final = SandboxCredentials(
     client_id="sandboxApp0123456789abcdefghijk",
     client_secret="sandboxSecret016",  # noqa: S106 # made up, and printed by the command for everybody to use
@@ -57,7 +62,10 @@ DEFAULT_CREDENTIALS: Final = SandboxCredentials(
 
 @dataclass(slots=True)
 class IssuedToken:
-    """A token that the token endpoint gave out. `ended`: by logout, by revocation, or by a newer login."""
+    """A token that the token endpoint gave out.
+
+    `ended`: by logout, by revocation, or by a newer login.
+    """
 
     value: str = field(repr=False)
     username: str
@@ -67,7 +75,10 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenCall:
-    """One call of the token endpoint: its outcome (see `Reply`), and Telenor's code in a refusal."""
+    """One call of the token endpoint.
+
+    Its outcome (see `Reply`), and Telenor's code in a refusal.
+    """
 
     outcome: str
     code: int | None
@@ -140,7 +151,10 @@ class Sandbox:
         }
 
     def reset(self) -> None:
-        """Back to the start: settings, faults, orders, accounts, counters. Tokens stay valid; `revoke` ends them."""
+        """Back to the start: settings, faults, orders, accounts, counters.
+
+        Tokens stay valid; `revoke` ends them.
+        """
         for each in fields(SandboxSettings):
             setattr(self.settings, each.name, getattr(self._initial, each.name))
         self.faults.clear()
@@ -154,14 +168,19 @@ class Sandbox:
         return list(self._tokens.values())
 
     def token_state(self, value: str) -> SandboxTokenState:
-        """Say what the gateway thinks of an access token. One that was ended is as unknown as one that never was."""
+        """Say what the gateway thinks of an access token.
+
+        One that was ended is as unknown as one that never was.
+        """
         token = self._tokens.get(value)
         if token is None or token.ended:
             return "unknown"
         return "valid" if self._now() < token.expires_at else "expired"
 
     def _valid(self) -> list[IssuedToken]:
-        return [token for token in self._tokens.values() if self.token_state(token.value) == "valid"]
+        return [
+            token for token in self._tokens.values() if self.token_state(token.value) == "valid"
+        ]
 
     def log_in(self, username: str) -> tuple[str, float]:
         """Issue a token: its value, and the seconds that it has to live, whole ones for a shared token."""
@@ -171,7 +190,8 @@ class Sandbox:
         if self.settings.single_session:
             for token in earlier:
                 token.ended = True
-        # Plain Base64, since `+`, `/` and `=` are characters of RFC 6750's b64token that a client must not trip over.
+        # Plain Base64, since `+`, `/` and `=` are characters of RFC 6750's b64token that a client
+        # must not trip over.
         value = base64.b64encode(self._random_bytes(_TOKEN_BYTES)).decode()
         lifetime = self.settings.token_lifetime_seconds
         self._tokens[value] = IssuedToken(value, username, self._now() + lifetime)
@@ -234,7 +254,10 @@ class Sandbox:
     # Subscriptions
 
     def find_subscriptions(self, product_id: str | None, since_seconds: int | None) -> list[str]:
-        """Find the MSISDNs with that product that changed within so many seconds; None: any, ever."""
+        """Find the MSISDNs with that product that changed within so many seconds.
+
+        None: any, ever.
+        """
         newest = dict(self._changed_at)
         having: set[str] = set()
         for order in self.orders:
@@ -243,7 +266,9 @@ class Sandbox:
                 continue
             newest[number] = max(newest[number], self._completed_at(order))
             if order.body.get("productId") == product_id:
-                (having.discard if order.body.get("type") == "REMOVE_PRODUCT" else having.add)(number)
+                (having.discard if order.body.get("type") == "REMOVE_PRODUCT" else having.add)(
+                    number
+                )
         earliest = -math.inf if since_seconds is None else self._now() - since_seconds
         return [
             number
@@ -293,7 +318,10 @@ class Sandbox:
     # Faults, counting, and what the control API shows
 
     def fault(self, name: str, value: object = None, count: int | None = None) -> None:
-        """Switch a fault on for the next `count` calls (None: until reset; 0: off). Raises UsageError, which names the known ones."""
+        """Switch a fault on for the next `count` calls (None: until reset; 0: off).
+
+        Raises UsageError, which names the known ones.
+        """
         self.faults.set(make_fault(name, value, count))
 
     @contextmanager
@@ -330,7 +358,9 @@ class Sandbox:
             "repeated_orders": self.counters["repeated_orders"],
             "accounts": self.counters["accounts"],
         }
-        settings = {each.name: getattr(self.settings, each.name) for each in fields(SandboxSettings)}
+        settings = {
+            each.name: getattr(self.settings, each.name) for each in fields(SandboxSettings)
+        }
         return {"settings": settings, "faults": self.faults.shown(), "counters": counters}
 
     def orders_shown(self) -> list[dict[str, object]]:

@@ -29,7 +29,7 @@ from proxy.settings.model import (
 )
 from proxy.settings.values import is_below
 
-# --- All settings ---------------------------------------------------------------------------------
+# --- All settings -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,10 @@ class Settings:
     telemetry: TelemetrySettings
 
     def effective(self) -> dict[str, object]:
-        """Every setting by its path, ready for JSON. Of credentials and keys only whether they are set."""
+        """Every setting by its path, ready for JSON.
+
+        Of credentials and keys only whether they are set.
+        """
         effective = {}
         for name, section in SECTIONS.items():
             for key, declared in section.settings().items():
@@ -116,14 +119,17 @@ def split(path: str) -> tuple[str, str]:
 
 
 def environment_name(path: str) -> str:
-    """Return the environment variable of a setting: `TELENOR_PROXY_LISTEN__PORT` for `listen.port`."""
+    """Return the environment variable of a setting.
+
+    `TELENOR_PROXY_LISTEN__PORT` for `listen.port`.
+    """
     return ENVIRONMENT_PREFIX + path.replace(".", "__").upper()
 
 
 PATH_OF_VARIABLE: Final[Mapping[str, str]] = {environment_name(path): path for path in SETTINGS}
 
 
-# --- Contradictions -------------------------------------------------------------------------------
+# --- Contradictions ----------------------------------------------------------------------------
 
 
 #: The paths concerned, and the words for the first of them.
@@ -131,7 +137,9 @@ Contradiction = tuple[tuple[str, ...], str]
 
 
 def contradictions(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:
-    """Yield what is right one by one but not together: the paths concerned, and the words for the first of them.
+    """Yield what is right one by one but not together.
+
+    The paths concerned, and the words for the first of them.
 
     given: the paths of the settings that somebody has set, be it to their default.
     """
@@ -142,8 +150,13 @@ def contradictions(settings: Settings, given: Collection[str]) -> Iterator[Contr
             words = f"cannot be used together with {' and '.join(address)}. Remove one or the other"
             yield ("listen.unix_socket", *address), words
     elif listen.port and listen.port == admin.port and _overlap(listen.host, admin.host):
-        words = f"is {admin.port}, the same address as the listener's. Give one of them another port"
-        yield ("admin.port", "admin.host", "listen.port", "listen.host", "listen.unix_socket"), words
+        words = (
+            f"is {admin.port}, the same address as the listener's. Give one of them another port"
+        )
+        yield (
+            ("admin.port", "admin.host", "listen.port", "listen.host", "listen.unix_socket"),
+            words,
+        )
     if not (upstream.origin.is_tls or upstream.origin.is_loopback or upstream.allow_plaintext):
         words = (
             "would send the credentials and the token unencrypted. Use https, or set upstream.allow_plaintext"
@@ -180,7 +193,10 @@ def _circles(settings: Settings) -> Iterator[Contradiction]:
 def _own_paths(settings: Settings) -> Iterator[Contradiction]:
     oauth = settings.oauth
     for index, entry in enumerate(settings.upstream.allowed_paths):
-        for name, own in (("oauth.token_path", oauth.token_path), ("oauth.logout_path", oauth.logout_path)):
+        for name, own in (
+            ("oauth.token_path", oauth.token_path),
+            ("oauth.logout_path", oauth.logout_path),
+        ):
             if is_below(entry, own):
                 words = f"can never be called, since {name} is the proxy's own business. Remove the entry"
                 yield (f"upstream.allowed_paths[{index}]", "upstream.allowed_paths", name), words
@@ -189,9 +205,7 @@ def _own_paths(settings: Settings) -> Iterator[Contradiction]:
 def _about_tls(listen: ListenSettings) -> Iterator[Contradiction]:
     certificate, key = listen.tls_certificate_file, listen.tls_key_file
     if listen.unix_socket is not None and certificate is not None:
-        words = (
-            "cannot be used together with listen.unix_socket, on which no TLS is spoken. Remove one of them"
-        )
+        words = "cannot be used together with listen.unix_socket, on which no TLS is spoken. Remove one of them"
         yield ("listen.tls_certificate_file", "listen.unix_socket"), words
         return
     if certificate is not None:
@@ -212,15 +226,15 @@ def _why_no_pair(certificate: Path, key: Path | None) -> str | None:
     import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the files need it here
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            certificate, key, password=lambda: ""
+        )
     except ssl.SSLError as error:
         if "KEY_VALUES_MISMATCH" in str(error.reason):
             return "is not the key of the certificate in listen.tls_certificate_file. Set both to the files of one pair"
         if key is None:
             return "holds no private key. Set listen.tls_key_file to the file that does"
-        return (
-            "cannot be used with listen.tls_certificate_file: one of the two is incomplete. Write them anew"
-        )
+        return "cannot be used with listen.tls_certificate_file: one of the two is incomplete. Write them anew"
     except OSError as error:
         return f"names a file that {files.unreadable(error)}"
     return None
@@ -250,14 +264,19 @@ def _about_proxy(upstream: UpstreamSettings) -> Iterator[Contradiction]:
     for path, value in named.items():
         other = next(name for name in named if name != path)
         if value is not None and upstream.proxy_url is None:
-            yield (path, "upstream.proxy_url"), "needs upstream.proxy_url as well. Set that, or remove this"
+            yield (
+                (path, "upstream.proxy_url"),
+                "needs upstream.proxy_url as well. Set that, or remove this",
+            )
         elif value is not None and named[other] is None:
             yield (path, other), f"needs {other} as well. Set both, or none"
 
 
 def _about_orders(orders: OrdersSettings) -> Iterator[Contradiction]:
     if orders.guard_seconds and orders.store is None:
-        words = "needs orders.store, where orders are remembered. Set that as well, such as to memory"
+        words = (
+            "needs orders.store, where orders are remembered. Set that as well, such as to memory"
+        )
         yield ("orders.guard_seconds", "orders.store"), words
     if orders.store_password is not None and orders.store_kind != "redis":
         words = "needs the URL of a Valkey or Redis in orders.store. Set that, or remove this"
@@ -265,7 +284,10 @@ def _about_orders(orders: OrdersSettings) -> Iterator[Contradiction]:
 
 
 def _leads_to(origin: Origin, host: str, port: int) -> bool:
-    """Whether a connection to the origin ends at what listens there; localhost is 127.0.0.1, and perhaps ::1."""
+    """Whether a connection to the origin ends at what listens there.
+
+    Localhost is 127.0.0.1, and perhaps ::1.
+    """
     names = {"127.0.0.1" if name == "localhost" else name for name in (origin.host, host.lower())}
     every = {"::"} if ":" in origin.host else {"0.0.0.0", "::"}  # noqa: S104 # compared, not bound
     return origin.port == port and (len(names) == 1 or (host in every and origin.is_loopback))
@@ -285,12 +307,19 @@ def _claim_the_same(one: str, other: str) -> bool:
     return "localhost" in hosts and not hosts.isdisjoint({"127.0.0.1", "::1"})
 
 
-# --- Doubts about credentials: pure ---------------------------------------------------------------
+# --- Doubts about credentials: pure ------------------------------------------------------------
 
 
 #: The name of a machine user: `api` and digits (Telenor's developer pages, "Get access").
 _MACHINE_USER: Final = re.compile(r"api[0-9]{6,}", re.IGNORECASE)
-_QUOTES: Final = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019", "\u00ab": "\u00bb"}
+_QUOTES: Final = {
+    '"': '"',
+    "'": "'",
+    "`": "`",
+    "\u201c": "\u201d",
+    "\u2018": "\u2019",
+    "\u00ab": "\u00bb",
+}
 #: `CLIENT_ID=`, `export TELENOR_PROXY_OAUTH__PASSWORD=`, `password: `.
 _NAME: Final = re.compile(
     r"(?:export\s+)?[\w.-]*(?:client_?id|client_?secret|user_?name|password|passord|secret|key)\s*(?:=|:\s)",
@@ -301,7 +330,10 @@ _INVISIBLE: Final = re.compile(r"[\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\
 
 
 class Doubt(NamedTuple):
-    """The path of a setting, and whole sentences about its value: what is doubtful, and what to do."""
+    """The path of a setting, and whole sentences about its value.
+
+    What is doubtful, and what to do.
+    """
 
     path: str
     text: str
@@ -323,9 +355,7 @@ def _text(value: str | Secret) -> str:
 def _about(value: str) -> str | None:
     """Say what does not look like a part of a value; None if all does."""
     if _NAME.match(value):
-        return (
-            "begins with a name and = or a colon, as a line of another file does. Remove that from the value"
-        )
+        return "begins with a name and = or a colon, as a line of another file does. Remove that from the value"
     if len(value) > 1 and _QUOTES.get(value[0]) == value[-1]:
         return (
             "has quotes that are a part of the value: neither a file that holds a secret nor docker's --env-file"

@@ -1,4 +1,6 @@
-"""The files that settings are read from: the strict YAML of the configuration, and secrets that stand alone in a file.
+"""The files that settings are read from.
+
+The strict YAML of the configuration, and secrets that stand alone in a file.
 
 Nothing here knows which settings there are, and no error quotes a word of a file's content, except
 a key as far as it looks like a name: PyYAML's own words are recognised, never repeated, for they
@@ -22,16 +24,16 @@ import yaml
 
 from proxy.errors import ConfigError
 
-# --- What is wrong with a YAML text: pure ---------------------------------------------------------
+# --- What is wrong with a YAML text: pure -------------------------------------------------------
 
 
 #: What YAML takes as text (YAML 1.2, section 5.1, `c-printable`).
-_UNPRINTABLE: Final = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE: Final = re.compile(
+    r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)
 
 _TAB: Final = "a tab stands where only spaces may indent. Write spaces"
-_RESERVED: Final = (
-    "a value begins with a character that YAML keeps for itself, such as @, % or `. Put the value in quotes"
-)
+_RESERVED: Final = "a value begins with a character that YAML keeps for itself, such as @, % or `. Put the value in quotes"
 _ANYTHING: Final = (
     "something is out of place. Look for a tab in the indentation, a missing space after a colon,"
     " or a value with special characters that needs quotes"
@@ -76,15 +78,20 @@ def check_characters(text: str) -> None:
 
 
 def told(error: yaml.YAMLError, text: str) -> str:
-    """Say where in the text the fault is, as far as that is known, and what it is; without a full stop."""
+    """Say where in the text the fault is, as far as that is known, and what it is.
+
+    Without a full stop.
+    """
     if isinstance(error, NotConfiguration):
         return f", line {error.line}: {error.words}"
-    mark = error.problem_mark or error.context_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    mark = (
+        error.problem_mark or error.context_mark
+        if isinstance(error, yaml.MarkedYAMLError)
+        else None
+    )
     if mark is None:
         return f": is not valid YAML: {_ANYTHING}"
-    return (
-        f", line {mark.line + 1}, column {mark.column + 1}: is not valid YAML: {_meaning(error, mark, text)}"
-    )
+    return f", line {mark.line + 1}, column {mark.column + 1}: is not valid YAML: {_meaning(error, mark, text)}"
 
 
 def lines(text: str) -> list[str]:
@@ -93,9 +100,12 @@ def lines(text: str) -> list[str]:
 
 
 def alteration(node: yaml.ScalarNode, of: list[str]) -> str | None:
-    """Say what YAML did to a text without quotes that is not what stands in the file; None if it did nothing.
+    """Say what YAML did to a text without quotes that is not what stands in the file.
 
-    of: the lines of the file. Where YAML adds or removes nothing but quotes, or the text is a block of its own, it is what was meant.
+    None if it did nothing.
+
+    of: the lines of the file. Where YAML adds or removes nothing but quotes, or the text is a block
+    of its own, it is what was meant.
     """
     begin, end = node.start_mark, node.end_mark
     if begin.line < len(of) and of[begin.line][begin.column : begin.column + 1] == "&":
@@ -116,7 +126,11 @@ def _is_deeper(mark: yaml.Mark, text: str) -> bool:
     """Whether a line is indented deeper than the one above, although that one has its value."""
     before = [line for line in lines(text)[: mark.line] if line.strip()]
     here = lines(text)[mark.line]
-    if not before or not re.match(r" *[\w-]+: +\S", before[-1]) or not re.match(r" *[\w-]+:(?: |$)", here):
+    if (
+        not before
+        or not re.match(r" *[\w-]+: +\S", before[-1])
+        or not re.match(r" *[\w-]+:(?: |$)", here)
+    ):
         return False
     return _indentation(here) > _indentation(before[-1])
 
@@ -131,7 +145,11 @@ def _meaning(error: yaml.YAMLError, mark: yaml.Mark, text: str) -> str:
         return _DEEPER
     if complaint.startswith("found character") and _character(mark, text) == "\t":
         return _TAB
-    fitting = (words for begins, words in _MEANINGS.items() if complaint.startswith(tuple(begins.split("|"))))
+    fitting = (
+        words
+        for begins, words in _MEANINGS.items()
+        if complaint.startswith(tuple(begins.split("|")))
+    )
     return next(fitting, _ANYTHING)
 
 
@@ -140,7 +158,7 @@ def _character(mark: yaml.Mark, text: str) -> str:
     return every[mark.line][mark.column : mark.column + 1] if mark.line < len(every) else ""
 
 
-# --- Files and pipes ------------------------------------------------------------------------------
+# --- Files and pipes ---------------------------------------------------------------------------
 
 
 try:
@@ -185,7 +203,10 @@ def read_yaml(path: Path) -> object:
 
 
 def read_secret(path: Path) -> str:
-    """Read the value that is the whole content of a file; the newline that an editor puts at its end is no part of it."""
+    """Read the value that is the whole content of a file.
+
+    The newline that an editor puts at its end is no part of it.
+    """
     secret = _read_text(path, _LARGEST_SECRET_FILE).rstrip("\r\n")
     if not secret:
         raise ValueError("the file is empty. Write the value into it")
@@ -193,7 +214,10 @@ def read_secret(path: Path) -> str:
 
 
 def read_pem(path: Path) -> bytes:
-    """Read a PEM file, which libraries read again by its name: no pipe. The ValueError is to stand behind the setting's path."""
+    """Read a PEM file, which libraries read again by its name: no pipe.
+
+    The ValueError is to stand behind the setting's path.
+    """
     try:
         if not is_lasting(path):
             raise ValueError("names a pipe or a device. Set it to a file that stays")
@@ -203,12 +227,17 @@ def read_pem(path: Path) -> bytes:
     except OSError as error:
         raise ValueError(f"names a file that {unreadable(error)}") from None
     if len(content) > _LARGEST_PEM_FILE:
-        raise ValueError(f"names a file that is larger than {_LARGEST_PEM_FILE} bytes. Check the path")
+        raise ValueError(
+            f"names a file that is larger than {_LARGEST_PEM_FILE} bytes. Check the path"
+        )
     return content
 
 
 def is_lasting(path: Path) -> bool:
-    """Whether a path leads to what can be read again and may change; not so a pipe or a device. A path that leads nowhere may do so later."""
+    """Whether a path leads to what can be read again and may change; not so a pipe or a device.
+
+    A path that leads nowhere may do so later.
+    """
     try:
         kind = path.stat().st_mode
     except (OSError, ValueError):
@@ -217,7 +246,10 @@ def is_lasting(path: Path) -> bool:
 
 
 def writable(path: Path) -> str:
-    """Return a path as text that can be written as UTF-8; bytes that are not UTF-8 as backslash escapes."""
+    """Return a path as text that can be written as UTF-8.
+
+    Bytes that are not UTF-8 as backslash escapes.
+    """
     return clean(str(path))
 
 
@@ -227,14 +259,20 @@ def clean(text: str) -> str:
 
 
 def printable(key: object) -> str:
-    """Return a key of the file as far as it looks like a name; what follows may be a secret that slipped into the key."""
+    """Return a key of the file as far as it looks like a name.
+
+    What follows may be a secret that slipped into the key.
+    """
     text = "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
     name = re.match(r"[\w.-]{0,40}", text, re.ASCII)
     return name[0] if name and name[0] == text else f"{name[0] if name else ''}..."
 
 
 class AlteredText(str):
-    """A text without quotes that YAML has cut or joined: it is not what stands in the file. why: what YAML did, in words."""
+    """A text without quotes that YAML has cut or joined: it is not what stands in the file.
+
+    why: what YAML did, in words.
+    """
 
     __slots__ = ("why",)
     why: str
@@ -290,10 +328,15 @@ def _marked(value: object, node: yaml.ScalarNode, lines: list[str]) -> object:
 
 
 def _check_depth(text: str) -> None:
-    """Refuse what would overflow the stack: the composer of PyYAML's binding to libyaml recurses without a bound."""
+    """Refuse what would overflow the stack.
+
+    The composer of PyYAML's binding to libyaml recurses without a bound.
+    """
     depth = 0
     for event in yaml.parse(text, _Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if depth > _DEEPEST_NESTING:
             line = event.start_mark.line + 1 if event.start_mark else 1
             raise NotConfiguration(
@@ -305,7 +348,9 @@ def whither(path: Path) -> str:
     """Say how far a path leads that leads to no file, and what to do."""
     start = _working_directory()
     end = next(parent for parent in (start / path).parents if os.path.isdir(parent))  # noqa: PTH112 # it takes any text
-    begins = "" if path.is_absolute() else f"; it begins at the working directory, {writable(start)}"
+    begins = (
+        "" if path.is_absolute() else f"; it begins at the working directory, {writable(start)}"
+    )
     return f"of its path only {writable(end)} is there. Check the path{begins}"
 
 
@@ -320,7 +365,9 @@ def unreadable(error: OSError) -> str:
     """Say why a file that is there cannot be read, and what to do."""
     if isinstance(error, PermissionError):
         user = f" ({os.geteuid()})" if hasattr(os, "geteuid") else ""
-        return f"cannot be read ({error.strerror}). Let the user that the proxy runs as{user} read it"
+        return (
+            f"cannot be read ({error.strerror}). Let the user that the proxy runs as{user} read it"
+        )
     return f"cannot be read ({error.strerror}). Check the path"
 
 
@@ -331,7 +378,10 @@ def no_end() -> str:
 
 
 def _read_text(path: Path, largest: int) -> str:
-    """Read a whole small file. The ValueError says what is wrong and what to do, without its name and content."""
+    """Read a whole small file.
+
+    The ValueError says what is wrong and what to do, without its name and content.
+    """
     try:
         content = _read_bytes(path, largest)
         text = content.decode("utf-8-sig") if len(content) <= largest else None
@@ -351,8 +401,13 @@ def _read_text(path: Path, largest: int) -> str:
 
 
 def _read_bytes(path: Path, largest: int) -> bytes:
-    """Read a file, or one byte more than the largest. Raises `OSError`; a `TimeoutError` if it is a pipe that does not end."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    """Read a file, or one byte more than the largest.
+
+    Raises `OSError`; a `TimeoutError` if it is a pipe that does not end.
+    """
+    descriptor = os.open(
+        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    )
     try:
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(kind):

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 from proxy.secret import Secret
 from proxy.settings.files import AlteredText, writable
 
-# --- What kinds there are -------------------------------------------------------------------------
+# --- What kinds there are -----------------------------------------------------------------------
 
 
 T = TypeVar("T")
@@ -38,12 +38,12 @@ class Kind(Generic[T]):
     """What a setting can be.
 
     expected: what should stand there, in plain words. schema: the same for editors, as JSON Schema.
-    fits: whether a value of YAML is of this kind.
-    convert: makes of such a value what the setting holds, or raises ValueError with words for why it cannot work.
-    parse: makes of a text from the environment the value that would stand in YAML, or raises ValueError.
-    unquoted: how to write it in YAML, if text is not what it is.
-    plain: makes of what the setting holds a value for JSON, without secrets.
-    holds_secrets: whether a secret may stand inside a value, so that no message shows it.
+    fits: whether a value of YAML is of this kind. convert: makes of such a value what the setting
+    holds, or raises ValueError with words for why it cannot work. parse: makes of a text from the
+    environment the value that would stand in YAML, or raises ValueError. unquoted: how to write it
+    in YAML, if text is not what it is. plain: makes of what the setting holds a value for JSON,
+    without secrets. holds_secrets: whether a secret may stand inside a value, so that no message
+    shows it.
     """
 
     expected: str
@@ -56,13 +56,19 @@ class Kind(Generic[T]):
     holds_secrets: bool = False
 
     def take(self, value: object) -> T:
-        """Return what the setting holds for a value of YAML, or raise ValueError: of this file, or with words."""
+        """Return what the setting holds for a value of YAML, or raise ValueError.
+
+        Of this file, or with words.
+        """
         if not self.fits(value):
             raise UnlikeError(self, value)
         return self.convert(value)
 
     def from_text(self, text: str) -> object:
-        """Return the value that a text stands for; the text itself, to be refused later, if it stands for none."""
+        """Return the value that a text stands for.
+
+        The text itself, to be refused later, if it stands for none.
+        """
         try:
             return self.parse(text)
         except (ValueError, RecursionError):
@@ -70,7 +76,10 @@ class Kind(Generic[T]):
 
 
 class UnlikeError(ValueError):
-    """A value that is not of the kind at all. The words for it depend on where it stands: `messages` has them."""
+    """A value that is not of the kind at all.
+
+    The words for it depend on where it stands: `messages` has them.
+    """
 
     def __init__(self, kind: Kind[Any], value: object) -> None:
         super().__init__()
@@ -119,9 +128,14 @@ def number(greatest: float, *, may_be_zero: bool = False) -> Kind[float]:
     """Make the kind of a number above 0 (or from 0) up to a bound, which is included."""
     return Kind(
         expected=f"a number {'from 0 to' if may_be_zero else 'above 0 and up to'} {greatest:g}",
-        schema={"minimum" if may_be_zero else "exclusiveMinimum": 0, "maximum": greatest, "type": "number"},
+        schema={
+            "minimum" if may_be_zero else "exclusiveMinimum": 0,
+            "maximum": greatest,
+            "type": "number",
+        },
         fits=lambda value: (
-            _is_number(value, int, float) and (0 < value <= greatest or (may_be_zero and value == 0))
+            _is_number(value, int, float)
+            and (0 < value <= greatest or (may_be_zero and value == 0))
         ),
         convert=float,
         parse=float,
@@ -130,7 +144,10 @@ def number(greatest: float, *, may_be_zero: bool = False) -> Kind[float]:
 
 
 def text(check: Callable[[str], str]) -> Kind[str]:
-    """Make the kind of a text that is not empty. check: returns it, or raises ValueError with words."""
+    """Make the kind of a text that is not empty.
+
+    check: returns it, or raises ValueError with words.
+    """
     return Kind(
         expected="text that is not empty",
         schema={"minLength": 1, "type": "string"},
@@ -140,7 +157,10 @@ def text(check: Callable[[str], str]) -> Kind[str]:
 
 
 def credential(check: Callable[[str], str]) -> Kind[str]:
-    """Make the kind of a text that must be exactly what stands in the file: what YAML has cut or joined is refused."""
+    """Make the kind of a text that must be exactly what stands in the file.
+
+    What YAML has cut or joined is refused.
+    """
     plain = text(check)
 
     def convert(value: str) -> str:
@@ -184,7 +204,10 @@ def file_name(check: Callable[[Path], Path] = Path) -> Kind[Path]:
 
 
 def list_of(entry: Kind[T]) -> Kind[tuple[T, ...]]:
-    """Make the kind of a list with at least one entry; in the environment it is a JSON array, or has commas."""
+    """Make the kind of a list with at least one entry.
+
+    In the environment it is a JSON array, or has commas.
+    """
     return Kind(
         expected="a list with at least one entry",
         schema={"items": entry.schema, "minItems": 1, "type": "array"},
@@ -196,7 +219,9 @@ def list_of(entry: Kind[T]) -> Kind[tuple[T, ...]]:
 
 
 def one_or_list_of(entry: Kind[str], same: Callable[[str], object]) -> Kind[tuple[str, ...]]:
-    """Make the kind of one text or a list of texts; held as a tuple, and shown as it may be written.
+    """Make the kind of one text or a list of texts.
+
+    Held as a tuple, and shown as it may be written.
 
     same: what two entries have in common that are the same one written in two ways.
     """
@@ -211,7 +236,9 @@ def one_or_list_of(entry: Kind[str], same: Callable[[str], object]) -> Kind[tupl
         for index, text in enumerate(taken):
             first = places.setdefault(same(text), index)
             if first != index:
-                faults[f"[{index}]"] = ValueError(f"is the same as [{first}]. Remove one of the two")
+                faults[f"[{index}]"] = ValueError(
+                    f"is the same as [{first}]. Remove one of the two"
+                )
         if faults:
             raise EntriesError(faults)
         return taken
@@ -254,7 +281,10 @@ def _entries(kind: Kind[T], values: list[object]) -> tuple[T, ...]:
 
 
 def _list_from_text(text: str) -> list[object]:
-    """Read a JSON array, or entries between commas; `[::1],localhost` begins like an array but is none."""
+    """Read a JSON array, or entries between commas.
+
+    `[::1],localhost` begins like an array but is none.
+    """
     bare = text.strip()
     if bare.startswith("["):
         try:
@@ -266,14 +296,15 @@ def _list_from_text(text: str) -> list[object]:
     return [entry.strip() for entry in bare.split(",")]
 
 
-# --- How a setting is declared --------------------------------------------------------------------
+# --- How a setting is declared -----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What is declared of one setting.
 
-    default: None if it may be left out, MISSING if it may not. changes: whether a change is taken up without a restart.
+    default: None if it may be left out, MISSING if it may not. changes: whether a change is taken
+    up without a restart.
     """
 
     kind: Kind[Any]
@@ -287,7 +318,10 @@ class Setting:
         return self.default is MISSING
 
     def shown(self, value: object) -> object:
-        """Return what it holds as a value for JSON; None for an empty list, which is none at all."""
+        """Return what it holds as a value for JSON.
+
+        None for an empty list, which is none at all.
+        """
         return None if value in (None, ()) else self.kind.plain(value)
 
 
@@ -332,11 +366,13 @@ class Section:
         return f"{key}_file" in cls.__dataclass_fields__
 
     def __repr__(self) -> str:
-        shown = (f"{key}={getattr(self, key)!r}" for key in self.settings() if not self.is_secret(key))
+        shown = (
+            f"{key}={getattr(self, key)!r}" for key in self.settings() if not self.is_secret(key)
+        )
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-# --- Origins and hosts -----------------------------------------------------------------------------
+# --- Origins and hosts -------------------------------------------------------------------------
 
 
 #: Characters (RFC 1035, section 2.3.4).
@@ -355,7 +391,10 @@ def is_ipv6(text: str) -> bool:
 
 
 def is_host(text: str) -> bool:
-    """Whether this is a host name or an IPv4 address. A name that ends in a number is neither (WHATWG URL, "ends in a number")."""
+    """Whether this is a host name or an IPv4 address.
+
+    A name that ends in a number is neither (WHATWG URL, "ends in a number").
+    """
     labels = text.split(".")
     if len(text) > _LONGEST_HOST or not all(map(_LABEL.fullmatch, labels)):
         return False
@@ -369,7 +408,10 @@ def is_host(text: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, so that nothing crosses a network: localhost, 127.0.0.0/8 or ::1."""
+    """Whether a host is this machine, so that nothing crosses a network.
+
+    Localhost, 127.0.0.0/8 or ::1.
+    """
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -386,16 +428,23 @@ class Origin:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read scheme, host and optional port; anything more is a ValueError whose words never repeat the URL."""
+        """Read scheme, host and optional port.
+
+        Anything more is a ValueError whose words never repeat the URL.
+        """
         scheme, separator, rest = url.partition("://")
         scheme = scheme.lower()
         if not separator or scheme not in {"https", "http"}:
             raise ValueError("must begin with https:// (or http:// for a loopback host)")
         if "@" in rest:
-            raise ValueError("must not hold a user or a password: the credentials belong under oauth")
+            raise ValueError(
+                "must not hold a user or a password: the credentials belong under oauth"
+            )
         authority, _, path = rest.partition("/")
         if path or not set(rest).isdisjoint("?#\\"):
-            raise ValueError("must end after the host and the port, without path, query or fragment")
+            raise ValueError(
+                "must end after the host and the port, without path, query or fragment"
+            )
         if not authority.isascii():
             raise ValueError(
                 "must name the host in ASCII; an international name has a form that begins with xn--"
@@ -424,7 +473,10 @@ class Origin:
 
     @property
     def host_header(self) -> bytes:
-        """The value of the Host field: the port only when it is not the scheme's own (RFC 9110, section 7.2)."""
+        """The value of the Host field.
+
+        The port only when it is not the scheme's own (RFC 9110, section 7.2).
+        """
         host = f"[{self.host}]" if ":" in self.host else self.host
         own = 443 if self.is_tls else 80
         return (host if self.port == own else f"{host}:{self.port}").encode("ascii")

@@ -1,4 +1,6 @@
-"""The settings themselves, by section: what is written here is also the schema, the README's table and the status page.
+"""The settings themselves, by section.
+
+What is written here is also the schema, the README's table and the status page.
 
 A section holds settings that are right one by one; `consistency` finds those that are not right
 together. Everything is frozen. `changes=True` stands where a change is taken up without a restart;
@@ -99,7 +101,9 @@ class ListenSettings(Section):
     tls_certificate_file: Path | None = optional(
         CA_FILE, "PEM chain with which the listener speaks TLS, 1.2 or newer."
     )
-    tls_key_file: Path | None = optional(KEY_FILE, "PEM file that holds the private key of that certificate.")
+    tls_key_file: Path | None = optional(
+        KEY_FILE, "PEM file that holds the private key of that certificate."
+    )
     tls_client_ca_file: Path | None = optional(
         CA_FILE,
         "PEM bundle of authorities; a client must show a certificate that one of them issued.",
@@ -163,7 +167,9 @@ class UpstreamSettings(Section):
         CLIENT_ID, "User name for the company's proxy (Basic authentication).", changes=True
     )
     proxy_username_file: Path | None = holding("that user name", changes=True)
-    proxy_password: Secret | None = optional(SECRET, "Password for the company's proxy.", changes=True)
+    proxy_password: Secret | None = optional(
+        SECRET, "Password for the company's proxy.", changes=True
+    )
     proxy_password_file: Path | None = holding("that password", changes=True)
     allowed_paths: tuple[str, ...] = setting(
         ALLOWED_PATHS,
@@ -175,7 +181,9 @@ class UpstreamSettings(Section):
         ),
         "Path prefixes that clients may call; all else gets 403, and `/oauth/` always does.",
     )
-    connect_timeout_seconds: float = setting(SECONDS, 5.0, "Longest time to connect, TLS handshake included.")
+    connect_timeout_seconds: float = setting(
+        SECONDS, 5.0, "Longest time to connect, TLS handshake included."
+    )
     response_timeout_seconds: float = setting(
         SECONDS,
         60.0,
@@ -232,7 +240,9 @@ class OAuthSettings(Section):
         changes=True,
     )
     client_secret_file: Path | None = holding("the client secret", changes=True)
-    username: str = required(LINE, "Name of the machine user, from Min Bedrift, under APIs.", changes=True)
+    username: str = required(
+        LINE, "Name of the machine user, from Min Bedrift, under APIs.", changes=True
+    )
     username_file: Path | None = holding("the machine user's name", changes=True)
     password: Secret = required(
         SECRET,
@@ -265,18 +275,26 @@ class OAuthSettings(Section):
 class LimitsSettings(Section):
     """What a client may ask of the proxy."""
 
-    max_body_bytes: int = setting(whole_number(1, 1 << 40), 10_485_760, "Larger request bodies get 413.")
+    max_body_bytes: int = setting(
+        whole_number(1, 1 << 40), 10_485_760, "Larger request bodies get 413."
+    )
     max_replay_bytes: int = setting(
         whole_number(0, 1 << 30),
         1_048_576,
         "Request bodies up to this size are kept in memory to send them again after a 401; 0 turns that off.",
     )
-    max_header_bytes: int = setting(whole_number(256, 1 << 20), 32_768, "Larger request heads get 431.")
+    max_header_bytes: int = setting(
+        whole_number(256, 1 << 20), 32_768, "Larger request heads get 431."
+    )
     max_header_fields: int = setting(
         whole_number(1, 10_000), 128, "Request heads with more header fields get 431."
     )
-    max_target_bytes: int = setting(whole_number(1, 1 << 20), 8_192, "Longer request targets get 414.")
-    max_connections: int = setting(CONNECTIONS, 1_000, "Client connections at once; further ones get 503.")
+    max_target_bytes: int = setting(
+        whole_number(1, 1 << 20), 8_192, "Longer request targets get 414."
+    )
+    max_connections: int = setting(
+        CONNECTIONS, 1_000, "Client connections at once; further ones get 503."
+    )
     request_head_timeout_seconds: float = setting(
         SECONDS, 15.0, "A client has this long to send a whole request head."
     )

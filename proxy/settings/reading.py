@@ -28,7 +28,7 @@ from proxy.settings.catalogue import (
 from proxy.settings.kinds import EntriesError, Kind, Section, Setting, UnlikeError
 from proxy.settings.model import AdminSettings
 
-# --- Reading --------------------------------------------------------------------------------------
+# --- Reading ------------------------------------------------------------------------------------
 
 
 S = TypeVar("S", bound=Section)
@@ -48,8 +48,9 @@ _SERVICE_LINK: Final = re.compile(
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Make the settings from a YAML file (or none) and the environment, which wins.
 
-    Reads the files that the settings name as well. Raises ConfigError with all problems at once, except that a file that is
-    not readable YAML is the only problem told. The error holds nothing of what was read: neither as its cause nor as its context.
+    Reads the files that the settings name as well. Raises ConfigError with all problems at once,
+    except that a file that is not readable YAML is the only problem told. The error holds nothing
+    of what was read: neither as its cause nor as its context.
     """
     return judge(_document(path), environ)
 
@@ -57,8 +58,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 class Reading(NamedTuple):
     """The settings, and what there is to say about them.
 
-    origins: where each value comes from, by path: the file, a variable, a file of its own, or `default`.
-    missing: whole sentences about the files that do not exist here, and that were to be forgiven.
+    origins: where each value comes from, by path: the file, a variable, a file of its own, or
+    `default`. missing: whole sentences about the files that do not exist here, and that were to be
+    forgiven.
     """
 
     settings: Settings
@@ -69,7 +71,8 @@ class Reading(NamedTuple):
 def examine(path: Path | None, environ: Mapping[str, str], *, offline: bool = False) -> Reading:
     """Make the settings as `load` does, and say where each comes from.
 
-    offline: files that the settings name need not exist here; a credential that is missing for that reason is a stand-in.
+    offline: files that the settings name need not exist here; a credential that is missing for that
+    reason is a stand-in.
     """
     draft = _Draft(_document(path), environ, offline=offline)
     settings = _judged(draft)
@@ -89,7 +92,10 @@ def judge(document: Mapping[Any, object], environ: Mapping[str, str]) -> Setting
 
 
 def load_admin(path: Path | None, environ: Mapping[str, str]) -> AdminSettings:
-    """Read where the admin listener is, and nothing else: no secret is opened, and none is missed. Raises `ConfigError`."""
+    """Read where the admin listener is, and nothing else: no secret is opened, and none is missed.
+
+    Raises `ConfigError`.
+    """
     draft = _Draft(_document(path), environ)
     draft.problems.clear()  # of other settings; who starts the proxy is told
     admin = _section(draft, "admin", AdminSettings)
@@ -149,7 +155,8 @@ class _Draft:
 
 def _judged(draft: _Draft) -> Settings:
     _take_secret_files(draft)
-    settings = Settings(**{name: _section(draft, name, section) for name, section in SECTIONS.items()})  # type: ignore[arg-type] # each its own
+    sections = {name: _section(draft, name, section) for name, section in SECTIONS.items()}
+    settings = Settings(**sections)  # type: ignore[arg-type] # each its own
     for paths, words in contradictions(settings, draft.values.keys() - draft.faulty):
         if draft.faulty.isdisjoint(paths):
             draft.problem(paths[0], words)
@@ -161,13 +168,17 @@ def _judged(draft: _Draft) -> Settings:
 def _take_document(draft: _Draft, document: Mapping[Any, object]) -> None:
     for section, content in document.items():
         if section in SETTINGS:
-            draft.problem(section, "must be split at the dot: the section first, the rest indented below it")
+            draft.problem(
+                section, "must be split at the dot: the section first, the rest indented below it"
+            )
         elif section not in SECTIONS:
             draft.unknown(files.printable(section), _meant(files.printable(section), SECTIONS))
         elif isinstance(content, dict):
             _take_section(draft, section, content)
         elif content is not None:
-            draft.problem(section, "must be a group of settings, each on a line of its own and indented")
+            draft.problem(
+                section, "must be a group of settings, each on a line of its own and indented"
+            )
 
 
 def _take_section(draft: _Draft, section: str, content: dict[object, object]) -> None:
@@ -183,7 +194,8 @@ def _take_section(draft: _Draft, section: str, content: dict[object, object]) ->
             )
         elif isinstance(key, str) and ":" in key:
             draft.problem(
-                f"{section}.{files.printable(key.partition(':')[0])}", "needs a space after the colon"
+                f"{section}.{files.printable(key.partition(':')[0])}",
+                "needs a space after the colon",
             )
         else:
             path = f"{section}.{files.printable(key)}"
@@ -208,7 +220,9 @@ def _take_environment(draft: _Draft, environ: Mapping[str, str]) -> None:
             or name == CONFIG_VARIABLE
         ):
             continue
-        if "KUBERNETES_SERVICE_HOST" in environ and _SERVICE_LINK.fullmatch(f"{name}={environ[name]}"):
+        if "KUBERNETES_SERVICE_HOST" in environ and _SERVICE_LINK.fullmatch(
+            f"{name}={environ[name]}"
+        ):
             continue
         dotted = name[len(ENVIRONMENT_PREFIX) :].replace("__", ".")
         draft.unknown(name, [environment_name(path) for path in _meant(dotted)])
@@ -238,7 +252,9 @@ def _take_secret_files(draft: _Draft) -> None:
 
 def _section(draft: _Draft, name: str, section: type[S]) -> S:
     """Make a section of what is right in the draft; the rest is told, and has its default."""
-    held = {key: _value(draft, f"{name}.{key}", setting) for key, setting in section.settings().items()}
+    held = {
+        key: _value(draft, f"{name}.{key}", setting) for key, setting in section.settings().items()
+    }
     return section(**held)
 
 
@@ -266,7 +282,7 @@ def _value(draft: _Draft, path: str, setting: Setting) -> object:
     return setting.default
 
 
-# --- The words for what is wrong: pure ------------------------------------------------------------
+# --- The words for what is wrong: pure ---------------------------------------------------------
 
 
 #: Where the user finds each credential; half of all support is about this (Telenor's developer

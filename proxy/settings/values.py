@@ -78,7 +78,10 @@ def _check_collector(url: str) -> str:
 
 
 def _check_proxy_url(url: str) -> str:
-    """Judge the URL of a company's proxy; there is no port that all of them use, so that it has to be named."""
+    """Judge the URL of a company's proxy.
+
+    There is no port that all of them use, so that it has to be named.
+    """
     if url.lower() == "environment":
         return "environment"
     scheme, separator, rest = url.partition("://")
@@ -90,12 +93,17 @@ def _check_proxy_url(url: str) -> str:
         )
     origin = Origin.parse(url)
     if not re.search(r":[0-9]+/?\Z", rest):
-        raise ValueError(f"must end with the proxy's port, such as {origin.scheme}://proxy.example:3128")
+        raise ValueError(
+            f"must end with the proxy's port, such as {origin.scheme}://proxy.example:3128"
+        )
     return url
 
 
 def _check_store(store: str) -> str:
-    """Judge where orders are remembered. Whether a file can be written is known when it is opened."""
+    """Judge where orders are remembered.
+
+    Whether a file can be written is known when it is opened.
+    """
     if store.lower() == "memory":
         return "memory"
     scheme, separator, rest = store.partition("://")
@@ -115,7 +123,9 @@ def _check_store(store: str) -> str:
     if ":" in user or "password" in database:
         raise ValueError("must not hold a password: it belongs in orders.store_password")
     is_encrypted = scheme.lower() in {"rediss", "valkeys"}
-    if has_authorities and not (is_encrypted and re.fullmatch(r"[\x21-\x25\x27-\x7e]+", authorities)):
+    if has_authorities and not (
+        is_encrypted and re.fullmatch(r"[\x21-\x25\x27-\x7e]+", authorities)
+    ):
         raise ValueError("?ssl_ca_certs= needs rediss:// and a file, with %20 for a space")
     if has_authorities:
         _check_ca_file(Path(unquote(authorities)))
@@ -129,7 +139,9 @@ def _check_store(store: str) -> str:
 
 def _check_bind_host(host: str) -> str:
     if not (is_host(host) or is_ipv6(host)):
-        raise ValueError("must be a host name or an address alone, without scheme, port or brackets")
+        raise ValueError(
+            "must be a host name or an address alone, without scheme, port or brackets"
+        )
     return host
 
 
@@ -138,17 +150,27 @@ def _same_host(host: str) -> object:
 
 
 def _check_allowed_host(host: str) -> str:
-    if host == "*" or is_host(host) or (host[:1] == "[" and host[-1:] == "]" and is_ipv6(host[1:-1])):
+    if (
+        host == "*"
+        or is_host(host)
+        or (host[:1] == "[" and host[-1:] == "]" and is_ipv6(host[1:-1]))
+    ):
         return host
     if is_ipv6(host):
         raise ValueError("must have the IPv6 address in brackets")
-    raise ValueError('must be a host name or an address without scheme, port or path, or "*" alone for all')
+    raise ValueError(
+        'must be a host name or an address without scheme, port or path, or "*" alone for all'
+    )
 
 
 def _check_path(path: str) -> str:
     if not path.startswith("/") or not _VISIBLE.fullmatch(path):
         raise ValueError('must begin with "/" and hold visible ASCII characters only')
-    if not set(path).isdisjoint("?#%\\") or "//" in path or not {".", ".."}.isdisjoint(path.split("/")):
+    if (
+        not set(path).isdisjoint("?#%\\")
+        or "//" in path
+        or not {".", ".."}.isdisjoint(path.split("/"))
+    ):
         raise ValueError('must be a plain path, without "?", "#", "%", "\\", "//" and dot segments')
     return path
 
@@ -185,7 +207,9 @@ def _check_controls(text: str) -> str:
 
 def _check_client_id(text: str) -> str:
     if ":" in text:
-        raise ValueError('must not contain ":", which separates it from the secret (RFC 7617, section 2)')
+        raise ValueError(
+            'must not contain ":", which separates it from the secret (RFC 7617, section 2)'
+        )
     return _check_controls(text)
 
 
@@ -287,7 +311,7 @@ SECRET: Final = secret(_check_controls)
 CLIENT_KEY: Final = secret(_check_client_key)
 
 
-# --- Clients by name -------------------------------------------------------------------------------
+# --- Clients by name ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,7 +384,9 @@ def _take(values: list[object]) -> tuple[ClientSettings, ...]:
 def _take_one(value: object, place: str, faults: dict[str, ValueError]) -> ClientSettings:
     """Take one entry; what is wrong with it is added to the faults, and has its default."""
     if not isinstance(value, dict):
-        faults[place] = ValueError("must be a client: a name, and what else is set for it, indented equally")
+        faults[place] = ValueError(
+            "must be a client: a name, and what else is set for it, indented equally"
+        )
         return ClientSettings()
     given = {key: held for key, held in value.items() if held is not None}
     held = _take_settings(given, place, faults)
@@ -379,7 +405,9 @@ def _take_one(value: object, place: str, faults: dict[str, ValueError]) -> Clien
     return ClientSettings(keys=tuple(keys), **held)
 
 
-def _take_settings(given: Mapping[str, object], place: str, faults: dict[str, ValueError]) -> dict[str, Any]:
+def _take_settings(
+    given: Mapping[str, object], place: str, faults: dict[str, ValueError]
+) -> dict[str, Any]:
     """Take what is set for one client, each by its kind."""
     held = {}
     for key, content in given.items():
@@ -419,7 +447,9 @@ def _refuse_twice(
     for index, client in enumerate(clients):
         place = f"[{index}].{'key_file' if what == 'key' and client.key_file else what}"
         for mine in held(client):
-            first = next((owner for owner, theirs in owned if owner != index and theirs == mine), None)
+            first = next(
+                (owner for owner, theirs in owned if owner != index and theirs == mine), None
+            )
             if first is not None and place not in faults:
                 faults[place] = ValueError(f"belongs to [{first}] too. Give each client its own")
             owned.append((index, mine))

@@ -1,4 +1,6 @@
-"""Spans for an OpenTelemetry collector: the extra `otel`, and off without `telemetry.otlp_endpoint`.
+"""Spans for an OpenTelemetry collector.
+
+The extra `otel`, and off without `telemetry.otlp_endpoint`.
 
     Record -> handover.py (a bounded queue, and a thread for each batch) -> spans.py (OpenTelemetry's library) -> collector
 
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def create(endpoint: str, clock: Clock, count: Callable[[Result, int], None]) -> Handover:
-    """Give what takes records and exports them; see `Handover`. Raises `StartError` where that cannot be."""
+    """Give what takes records and exports them; see `Handover`.
+
+    Raises `StartError` where that cannot be.
+    """
     try:
         from proxy.telemetry.spans import SpanExporter  # noqa: PLC0415 # with the extra only, and 15 MB
     except ImportError:

@@ -2,8 +2,10 @@
 
 Laws
 1. A request costs one append. Where the queue is full its record is dropped, and counted.
-2. Exporting happens in a thread, one batch at a time, and the end of the process does not wait for that thread.
-3. That a collector takes nothing is told once, and once more when it takes something again. No request ever hears of it.
+2. Exporting happens in a thread, one batch at a time, and the end of the process does not wait for
+   that thread.
+3. That a collector takes nothing is told once, and once more when it takes something again. No
+   request ever hears of it.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.records import Record
 
-#: The defaults of OpenTelemetry's own batch processor: OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_SCHEDULE_DELAY.
+#: The defaults of OpenTelemetry's own batch processor: OTEL_BSP_MAX_QUEUE_SIZE,
+#: OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_SCHEDULE_DELAY.
 MOST_QUEUED: Final = 2048
 BATCH: Final = 512
 PERIOD: Final = 5.0  # seconds
-#: Seconds for what is left at the end: a collector that is well takes milliseconds, and the shutdown waits for it.
+#: Seconds for what is left at the end: a collector that is well takes milliseconds, and the
+#: shutdown waits for it.
 LAST_SECONDS: Final = 2.0
 
 Result = Literal["exported", "failed", "dropped"]
@@ -70,8 +74,9 @@ async def in_thread(work: Callable[[], int | None]) -> int | None:
 class Handover:
     """Give it each `Record` while `running` runs.
 
-    export: takes a batch to the collector; gives how many spans that has taken, or None if it took none. endpoint: its address, for the log.
-    count: is told how many spans met which result. aside: has work done elsewhere, so that the event loop goes on.
+    export: takes a batch to the collector; gives how many spans that has taken, or None if it took
+    none. endpoint: its address, for the log. count: is told how many spans met which result. aside:
+    has work done elsewhere, so that the event loop goes on.
     """
 
     def __init__(

@@ -1,7 +1,10 @@
-"""From records to spans, and with these to a collector: OpenTelemetry's own library, behind one call.
+"""From records to spans, and with these to a collector.
 
-A span says what the access line says of a call, and holds no more: no field, no query, no content, no token. Sampling, the collector's
-headers and certificate, and the name of the service follow OpenTelemetry's standard variables (OTEL_...), which the library reads itself.
+OpenTelemetry's own library, behind one call.
+
+A span says what the access line says of a call, and holds no more: no field, no query, no content,
+no token. Sampling, the collector's headers and certificate, and the name of the service follow
+OpenTelemetry's standard variables (OTEL_...), which the library reads itself.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ _OTHER_METHOD: Final = "_OTHER"
 _CLIENT_LEFT: Final = 499
 _SERVER_ERRORS: Final = 500
 _CLIENTS_OWN: Final = frozenset({"client_left", "client_slow"})
-# They speak of every failed attempt, from another thread, and quote what a collector said. What matters is told by `handover`.
+# They speak of every failed attempt, from another thread, and quote what a collector said. What
+# matters is told by `handover`.
 for _logger in ("opentelemetry", "urllib3"):
     logging.getLogger(_logger).setLevel(logging.CRITICAL + 1)
 
@@ -52,7 +56,10 @@ class _Ended(SpanProcessor):
 
 
 class SpanExporter:
-    """Takes batches to one collector. endpoint: its base URL. To be called by one thread at a time."""
+    """Takes batches to one collector. endpoint: its base URL.
+
+    To be called by one thread at a time.
+    """
 
     def __init__(self, endpoint: str) -> None:
         # What the variables say has the last word.
@@ -64,7 +71,8 @@ class SpanExporter:
         provider.add_span_processor(self._ended)
         self._tracer = provider.get_tracer(_NAME, proxy.__version__)
         self._context = TraceContextTextMapPropagator()
-        # Without the environment's company proxy, which knows nothing of collectors, and without .netrc.
+        # Without the environment's company proxy, which knows nothing of collectors, and without
+        # .netrc.
         session = requests.Session()
         session.trust_env = False
         self._exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", session=session)
@@ -118,7 +126,10 @@ def attributes(record: Record) -> dict[str, AttributeValue]:
 
 
 def is_error(record: Record) -> bool:
-    """Whether the span is one of an error: not if the client is to blame (the conventions leave those unset)."""
+    """Whether the span is one of an error.
+
+    Not if the client is to blame (the conventions leave those unset).
+    """
     if record.status >= _SERVER_ERRORS:
         return True
     return record.error is not None and not record.refused and record.error not in _CLIENTS_OWN

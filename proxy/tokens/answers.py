@@ -1,8 +1,8 @@
 """What an answer of the token endpoint means: a grant, refused credentials, or a passing fault.
 
-Pure. Answers are read as tolerantly as is safe (RFC 6749, section 5; the shape of Telenor's error bodies is published
-nowhere), but a token that could not be sent, or that is of another kind, is none. No message repeats what a peer sent,
-except a quotable error code.
+Pure. Answers are read as tolerantly as is safe (RFC 6749, section 5; the shape of Telenor's error
+bodies is published nowhere), but a token that could not be sent, or that is of another kind, is
+none. No message repeats what a peer sent, except a quotable error code.
 """
 
 from __future__ import annotations
@@ -27,16 +27,23 @@ _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 #: A field longer than 8 KiB is refused by common gateways, so such a token could never be used.
 _MOST_TOKEN_CHARS: Final = 8_000
 
-#: What every answer that a telenor-proxy makes itself carries (RFC 9209), and none of Telenor's. A proxy passes no login on.
+#: What every answer that a telenor-proxy makes itself carries (RFC 9209), and none of Telenor's. A
+#: proxy passes no login on.
 _OURS: Final = re.compile(r"\s*telenor-proxy\b", re.ASCII)
 
-#: The credentials, or the right to use them, are refused (contract with the user: these are tried again slowly).
-_REFUSALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+#: The credentials, or the right to use them, are refused (contract with the user: these are tried
+#: again slowly).
+_REFUSALS: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointAnswer:
-    """An answer. `fields` is by lower-case name; `whole` is False when the body broke off or was too long."""
+    """An answer.
+
+    `fields` is by lower-case name; `whole` is False when the body broke off or was too long.
+    """
 
     status: int
     fields: Mapping[str, str] = field(repr=False)
@@ -45,7 +52,9 @@ class EndpointAnswer:
 
 
 def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant:
-    """Return the grant in an answer; raise `CredentialsRefused` or `TokenUnavailable` when there is none.
+    """Return the grant in an answer.
+
+    Raise `CredentialsRefused` or `TokenUnavailable` when there is none.
 
     credentials: values that no error may repeat, even if the answer gives one as its error code.
     """
@@ -83,7 +92,9 @@ def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant
 
 def _is_bearer(token_type: object) -> bool:
     # Optional with this API. Apigee, which Telenor seems to use, writes "BearerToken".
-    return not isinstance(token_type, str) or not token_type or token_type.lower().startswith("bearer")
+    return (
+        not isinstance(token_type, str) or not token_type or token_type.lower().startswith("bearer")
+    )
 
 
 def _what_came(answer: EndpointAnswer) -> str:
@@ -96,7 +107,9 @@ def _what_came(answer: EndpointAnswer) -> str:
     return "a web page" if answer.body.lstrip().startswith(b"<") else "something else"
 
 
-def _error_in_success(answer: EndpointAnswer, found: str | None, credentials: Iterable[str]) -> TokenError:
+def _error_in_success(
+    answer: EndpointAnswer, found: str | None, credentials: Iterable[str]
+) -> TokenError:
     if concerns_credentials(found):
         return _refused(answer, found, credentials)
     code = quotable(found, credentials)
@@ -132,7 +145,9 @@ def _failure(answer: EndpointAnswer, credentials: Iterable[str]) -> TokenError:
     )
 
 
-def _refused(answer: EndpointAnswer, found: str | None, credentials: Iterable[str]) -> CredentialsRefused:
+def _refused(
+    answer: EndpointAnswer, found: str | None, credentials: Iterable[str]
+) -> CredentialsRefused:
     said = diagnose(found, answer.status)
     code = quotable(found, credentials)
     return CredentialsRefused(

@@ -28,7 +28,8 @@ class GatewayCode(NamedTuple):
     step: str
 
 
-#: Where an order's id is: an answer 5xx is no order in doubt of the list, but the API may have acted on it.
+#: Where an order's id is: an answer 5xx is no order in doubt of the list, but the API may have
+#: acted on it.
 LOOK_UP: Final = (
     "Look an order up before sending it again: its request_id is in the log's lines with that status or error, "
     "and in telenor-proxy status if no whole answer came."
@@ -226,7 +227,10 @@ def look_up(code: str | None) -> GatewayCode | None:
 
 
 def meaning(code: str | None) -> str | None:
-    """Return what a gateway's code means, as a clause without a full stop; None if it is not known."""
+    """Return what a gateway's code means, as a clause without a full stop.
+
+    None if it is not known.
+    """
     found = look_up(code)
     return None if found is None else found.meaning
 

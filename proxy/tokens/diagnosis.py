@@ -1,8 +1,11 @@
-"""From an error body to its code, and from a code to words: which credential it concerns, and where the right one is found.
+"""From an error body to its code, and from a code to words.
 
-Pure, and never raises: an error about an error would hide the first one. The codes are those of Telenor's developer pages; the JSON
-around them is published nowhere, so it is read by likely names, at any depth. Nothing that a peer sent goes into words;
-even a code does only if `codes.quotable` lets it.
+Which credential it concerns, and where the right one is found.
+
+Pure, and never raises: an error about an error would hide the first one. The codes are those of
+Telenor's developer pages; the JSON around them is published nowhere, so it is read by likely names,
+at any depth. Nothing that a peer sent goes into words; even a code does only if `codes.quotable`
+lets it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from proxy.tokens.coding import decoded
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-# --- Reading ----------------------------------------------------------------------------------------------------------
+# --- Reading ------------------------------------------------------------------------------------
 
 #: An error body is small; more than this is a web page, and not worth the time.
 MOST_ERROR_BYTES: Final = 65_536
@@ -30,7 +33,8 @@ _MOST_VALUES: Final = 500
 #: More digits than any number that means something here; such a number becomes a float.
 _MOST_DIGITS: Final = 18
 
-#: Where a code stands, spelled without case and punctuation: `code`, `errorCode`, `error_code`, `fault.detail.errorcode`.
+#: Where a code stands, spelled without case and punctuation: `code`, `errorCode`, `error_code`,
+#: `fault.detail.errorcode`.
 _CODE_KEYS: Final = frozenset({"code", "errorcode", "errcode", "faultcode"})
 #: Where it may stand when those names are absent (RFC 6749, section 5.2).
 _ERROR_KEYS: Final = frozenset({"error", "errors", "fault"})
@@ -41,7 +45,10 @@ _PUNCTUATION: Final = re.compile(r"[\W_]+")
 
 
 def read_json(body: bytes) -> object:
-    """Read the value in a body, as tolerantly as can be; None for a body that holds none (HTML, nothing, a broken one)."""
+    """Read the value in a body, as tolerantly as can be.
+
+    None for a body that holds none (HTML, nothing, a broken one).
+    """
     try:
         return json.loads(body.decode("utf-8-sig", "replace"), parse_int=_integer)
     except (ValueError, RecursionError):
@@ -56,8 +63,8 @@ def _integer(digits: str) -> int | float:
 def error_code(body: bytes) -> str | None:
     """Find the error code in a body of any JSON shape; None when it names none.
 
-    A documented code is preferred to any other, the outer to the inner. A bare echo of the HTTP status (`"code": 401`,
-    `"error": "Unauthorized"`) names no code.
+    A documented code is preferred to any other, the outer to the inner. A bare echo of the HTTP
+    status (`"code": 401`, `"error": "Unauthorized"`) names no code.
     """
     return None if len(body) > MOST_ERROR_BYTES else code_in(read_json(body))
 
@@ -92,7 +99,10 @@ _STATUS_NUMBERS: Final = range(100, 600)
 
 
 def _as_code(value: object) -> str | None:
-    """Give the value as a code if it looks like one: a whole number, a string that begins with one, or a single word."""
+    """Give the value as a code if it looks like one.
+
+    A whole number, a string that begins with one, or a single word.
+    """
     if isinstance(value, float) and value.is_integer():
         value = f"{value:.0f}"
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -105,22 +115,25 @@ def _as_code(value: object) -> str | None:
     return word if _WORD.fullmatch(word) and _plain(word) not in _STATUS_WORDS else None
 
 
-#: `<code>40104</code>`, `<errorCode type="int">40104</errorCode>`, `<error code="40104">`, `code: 40104`.
+#: `<code>40104</code>`, `<errorCode type="int">40104</errorCode>`, `<error code="40104">`, `code:
+#: 40104`.
 _NAMED: Final = re.compile(
     rb"""(?=(?:code|error)\b(?:["']?\s*[=:]\s*["']?|[^<>]{0,80}>\s*)([A-Za-z0-9][\w.\-]{0,79}))""",
     re.ASCII | re.IGNORECASE,
 )
 #: `<p>40104: Not authorized</p>`, or the same without markup.
 _LEADING: Final = re.compile(rb"(?:^|>)\s*([45][0-9]{4,6})\b", re.ASCII)
-#: Those of the token endpoint do not count here: they are so short that a page may hold them by chance.
+#: Those of the token endpoint do not count here: they are so short that a page may hold them by
+#: chance.
 _IN_TEXT: Final = codes.KNOWN - codes.TOKEN_ENDPOINT
 
 
 def _codes_in(content: bytes, coding: bytes | None) -> Iterator[str]:
     """Yield the codes that an answer's body names, the likeliest first; none, if it cannot be read.
 
-    A coding that cannot be undone may not have been applied at all, so the content is also read as it came. What is
-    no JSON is searched for the codes of the table: a proxy in between, or an old version, may answer with XML.
+    A coding that cannot be undone may not have been applied at all, so the content is also read as
+    it came. What is no JSON is searched for the codes of the table: a proxy in between, or an old
+    version, may answer with XML.
     """
     views = [content]
     plain = decoded(content, coding, MOST_ERROR_BYTES)
@@ -148,16 +161,18 @@ def _codes_in_text(text: bytes) -> Iterator[str]:
 def error_code_of(
     content: bytes | None, coding: bytes | None = None, credentials: Iterable[str] = ()
 ) -> str | None:
-    """Return the code that the body of a 4xx or 5xx names, if it may be shown: see `codes.quotable`.
+    """Return the code that the body of a 4xx or 5xx names, if it may be shown.
 
-    content: the body as it came, None if it was too large to be looked at. coding: its `Content-Encoding`.
-    credentials: values in force, which are never returned.
+    See `codes.quotable`.
+
+    content: the body as it came, None if it was too large to be looked at. coding: its
+    `Content-Encoding`. credentials: values in force, which are never returned.
     """
     code = None if content is None else next(_codes_in(content, coding), None)
     return codes.quotable(code, credentials)
 
 
-# --- A 401 of the API ---------------------------------------------------------------------------------------------------
+# --- A 401 of the API --------------------------------------------------------------------------
 
 _UNAUTHORIZED: Final = 401
 #: Bytes of a WWW-Authenticate that are looked at: the search takes quadratic time.
@@ -176,11 +191,12 @@ def rejected_token(
 ) -> bool:
     """Whether an answer of the API means that a new access token would help.
 
-    challenge: the values of `WWW-Authenticate`. content: the body as it came, None if it was too large to be looked at.
-    coding: its `Content-Encoding`. is_head: the answer is one to HEAD, so it has no body that could name a code.
+    challenge: the values of `WWW-Authenticate`. content: the body as it came, None if it was too
+    large to be looked at. coding: its `Content-Encoding`. is_head: the answer is one to HEAD, so it
+    has no body that could name a code.
 
-    It does if the challenge says `invalid_token` (RFC 6750), or the body says as much, or names no code at all.
-    Codes about rights, and unknown codes, do not.
+    It does if the challenge says `invalid_token` (RFC 6750), or the body says as much, or names no
+    code at all. Codes about rights, and unknown codes, do not.
     """
     if status != _UNAUTHORIZED:
         return False
@@ -192,7 +208,7 @@ def rejected_token(
     return code is None or codes.concerns_token(code)
 
 
-# --- Meaning ----------------------------------------------------------------------------------------------------------
+# --- Meaning -----------------------------------------------------------------------------------
 
 _APP: Final = "the app's page in the developer portal (developer.telenor.no, under Dashboard)"
 _USER: Final = "Min Bedrift, under APIs"
@@ -218,7 +234,9 @@ def _app(meaning: str, *concerns: str) -> Diagnosis:
 
 
 def _user(meaning: str, *concerns: str) -> Diagnosis:
-    return Diagnosis(meaning, concerns, f"Compare {' and '.join(concerns)} with {_USER}, {_BY_WHOM}.")
+    return Diagnosis(
+        meaning, concerns, f"Compare {' and '.join(concerns)} with {_USER}, {_BY_WHOM}."
+    )
 
 
 _ID: Final = "oauth.client_id"
@@ -227,7 +245,9 @@ _USERNAME: Final = "oauth.username"
 _PASSWORD: Final = "oauth.password"  # noqa: S105 # the name of a setting
 
 _WRONG_APP: Final = _app("client_id and client_secret do not belong together", _ID, _SECRET)
-_WRONG_USER: Final = _user("username or password of the machine user is wrong", _USERNAME, _PASSWORD)
+_WRONG_USER: Final = _user(
+    "username or password of the machine user is wrong", _USERNAME, _PASSWORD
+)
 _WRONG_PAIR: Final = Diagnosis(
     "the machine user and the app do not belong together",
     (_USERNAME, _ID),
@@ -269,9 +289,12 @@ _TOO_MANY: Final = Diagnosis(
     (),
     "Count the proxies and other programs that log in with this app, and let them share one proxy.",
 )
-_THEIR_FAULT: Final = Diagnosis("an internal error on Telenor's side", (), "Contact Telenor if it lasts.")
+_THEIR_FAULT: Final = Diagnosis(
+    "an internal error on Telenor's side", (), "Contact Telenor if it lasts."
+)
 
-#: Codes of the token endpoint, of the gateway before it, of RFC 6749, and of the gateway software itself.
+#: Codes of the token endpoint, of the gateway before it, of RFC 6749, and of the gateway software
+#: itself.
 _KNOWN: Final[dict[str, Diagnosis]] = {
     "1": _app("the client_id is unknown", _ID),
     "2": _BAD_REQUEST,
@@ -287,7 +310,9 @@ _KNOWN: Final[dict[str, Diagnosis]] = {
     "9": _app("the client data is invalid", _ID, _SECRET),
     "12": _OTHER_FLOW,
     "15": _OTHER_FLOW,
-    "16": Diagnosis("the app is set up wrongly on Telenor's side", (), "Contact Telenor and name the app."),
+    "16": Diagnosis(
+        "the app is set up wrongly on Telenor's side", (), "Contact Telenor and name the app."
+    ),
     "20": _WRONG_USER,
     "21": _NO_GRANT,
     "22": _WRONG_APP,
@@ -305,7 +330,9 @@ _KNOWN: Final[dict[str, Diagnosis]] = {
         f"See which rights the machine user has, in {_USER}.",
     ),
     "40105": Diagnosis("the access token is invalid", (), "The proxy fetches a new one by itself."),
-    "40106": Diagnosis("the access token has expired", (), "The proxy fetches a new one by itself."),
+    "40106": Diagnosis(
+        "the access token has expired", (), "The proxy fetches a new one by itself."
+    ),
     "40107": _BAD_HEADER,
     "40108": _WRONG_APP,
     "40301": _WRONG_SCOPE,
@@ -347,7 +374,8 @@ _BY_STATUS: Final[dict[int, Diagnosis]] = {
     HTTPStatus.TOO_MANY_REQUESTS: _TOO_MANY,
 }
 
-#: Codes that are about the credentials or their rights, wherever they stand: trying them again soon is of no use.
+#: Codes that are about the credentials or their rights, wherever they stand: trying them again soon
+#: is of no use.
 _CREDENTIAL_CODES: Final = frozenset(
     {"1", "5", "6", "8", "9", "20", "21", "22", "23", "40103", "40107", "40108", "40301"}
     | {"invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope"}
@@ -355,7 +383,10 @@ _CREDENTIAL_CODES: Final = frozenset(
 
 
 def diagnose(code: str | None, status: int = HTTPStatus.UNAUTHORIZED) -> Diagnosis:
-    """Say what an error code means that came with that status; without one that is known, what the status means."""
+    """Say what an error code means that came with that status.
+
+    Without one that is known, what the status means.
+    """
     theirs = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     if theirs and code == _TWO_MEANINGS:
         return _THEIR_FAULT
@@ -367,7 +398,7 @@ def concerns_credentials(code: str | None) -> bool:
     return code in _CREDENTIAL_CODES
 
 
-# --- Credentials that cannot be right -----------------------------------------------------------------------------------
+# --- Credentials that cannot be right ----------------------------------------------------------
 
 #: E.164 numbers have at most 15 digits; Norwegian ones have 8 without the country code.
 _PHONE: Final = re.compile(r"\+?[0-9]{8,15}", re.ASCII)

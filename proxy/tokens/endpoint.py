@@ -43,7 +43,9 @@ class TokenEndpoint:
     timeout_seconds: for a whole call, from the name's resolution to the last byte.
     """
 
-    def __init__(self, dialer: Dialer, token_path: str, logout_path: str, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, dialer: Dialer, token_path: str, logout_path: str, *, timeout_seconds: float
+    ) -> None:
         if dialer.origin.is_tls and dialer.tls is None:
             raise ValueError("an https origin needs a TLS context")
         self._dialer = dialer
@@ -69,7 +71,10 @@ class TokenEndpoint:
         return read_grant(await self._ask(request), _values(credentials))
 
     async def logout(self, token: AccessToken) -> bool:
-        """End a token's life; False when that failed in whatever way, which does no harm: it ends by itself later."""
+        """End a token's life; False when that failed in whatever way, which does no harm.
+
+        It ends by itself later.
+        """
         bearer = token.reveal().encode("ascii")
         try:
             answer = await self._ask(
@@ -135,14 +140,16 @@ def _plain(answer: call.CallAnswer) -> EndpointAnswer:
     """Undo a compression that was not asked for, as far as that is possible."""
     fields, content = answer.fields(), answer.content
     whole = answer.end is call.End.WHOLE
-    plain = decoded(content, fields.get("content-encoding", "").encode("latin-1"), MOST_ANSWER_BYTES)
+    plain = decoded(
+        content, fields.get("content-encoding", "").encode("latin-1"), MOST_ANSWER_BYTES
+    )
     if plain is not None:
         content, whole = plain.content, whole and plain.whole
         fields.pop("content-encoding", None)
     return EndpointAnswer(answer.head.status, fields, content, whole)
 
 
-# --- Faults on the way ------------------------------------------------------------------------------------------------
+# --- Faults on the way -------------------------------------------------------------------------
 
 _NETWORK: Final = "Check upstream.url, the network and the firewall."
 
@@ -155,17 +162,19 @@ def _timed_out(seconds: float) -> TokenUnavailable:
 
 def _no_http() -> TokenUnavailable:
     return TokenUnavailable(
-        "malformed", f"What answered is no token endpoint: it did not speak HTTP/1.1 as it must. {_NETWORK}"
+        "malformed",
+        f"What answered is no token endpoint: it did not speak HTTP/1.1 as it must. {_NETWORK}",
     )
 
 
 def _broke_off() -> TokenUnavailable:
     return TokenUnavailable(
-        "reset", f"The connection to the token endpoint broke before the answer was there. {_NETWORK}"
+        "reset",
+        f"The connection to the token endpoint broke before the answer was there. {_NETWORK}",
     )
 
 
-# --- The request ------------------------------------------------------------------------------------------------------
+# --- The request -------------------------------------------------------------------------------
 
 
 def _values(credentials: Credentials) -> tuple[str, ...]:
@@ -186,7 +195,10 @@ def _basic(credentials: Credentials) -> bytes:
 
 
 def _form(credentials: Credentials) -> bytes:
-    """Encode the form. A space becomes %20, not +: a server that decodes only percent signs understands that too."""
+    """Encode the form.
+
+    A space becomes %20, not +: a server that decodes only percent signs understands that too.
+    """
     pairs = {
         "grant_type": "password",
         "username": credentials.username,
@@ -194,4 +206,6 @@ def _form(credentials: Credentials) -> bytes:
     }
     if credentials.scope is not None:
         pairs["scope"] = credentials.scope
-    return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs.items()).encode("ascii")
+    return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs.items()).encode(
+        "ascii"
+    )

@@ -1,15 +1,21 @@
-"""The only mutable credential state: which access token is in force, and when the next one is fetched.
+"""The only mutable credential state.
+
+Which access token is in force, and when the next one is fetched.
 
 The laws:
 
-1. One fetch at a time, made by `run` alone. A waiter only listens; one that is cancelled cancels neither the fetch nor other waiters.
-2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and no longer than there is hope.
+1. One fetch at a time, made by `run` alone. A waiter only listens; one that is cancelled cancels
+   neither the fetch nor other waiters.
+2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and no longer
+   than there is hope.
 3. A failed renewal never replaces or removes a token.
 4. `invalidate` compares and swaps: it acts only on the token in force, and seldom.
-5. No demand hastens an attempt that a refusal or a fault has put off; only new credentials do, and a person who asks for it.
+5. No demand hastens an attempt that a refusal or a fault has put off; only new credentials do, and
+   a person who asks for it.
 
-All of it runs in one event loop and changes state only between awaits, so it needs no lock. Time is `Clock.now`: the wall
-clock decides nothing. No token, and no text of a foreign exception, reaches a log.
+All of it runs in one event loop and changes state only between awaits, so it needs no lock. Time is
+`Clock.now`: the wall clock decides nothing. No token, and no text of a foreign exception, reaches a
+log.
 """
 
 from __future__ import annotations
@@ -33,8 +39,9 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.tokens.values import Cause, Grant
 
-#: The clock is looked at this often at least: timers stand still while a host is suspended, tokens do not. So a host
-#: that is back has a new token this soon, even if no request asks because readiness keeps them away.
+#: The clock is looked at this often at least: timers stand still while a host is suspended, tokens
+#: do not. So a host that is back has a new token this soon, even if no request asks because
+#: readiness keeps them away.
 _LONGEST_SLEEP: Final = 10.0
 #: A timer may end this little before its time; the attempt is then made, not slept for once more.
 _PUNCTUAL: Final = 0.001
@@ -60,7 +67,10 @@ class TokenObserver(Protocol):
         ...
 
     def contended(self) -> None:
-        """Count a rejection that is one of a row: another login seems to end this proxy's tokens."""
+        """Count a rejection that is one of a row.
+
+        Another login seems to end this proxy's tokens.
+        """
         ...
 
 
@@ -134,18 +144,22 @@ class TokenSource:
         # Set, and replaced by a new one, when those who wait in `get` should look again.
         self._news = asyncio.Event()
 
-    # --- For requests -------------------------------------------------------------------------------------------------
+    # --- For requests ---------------------------------------------------------------------------
 
     def usable(self) -> AccessToken | None:
-        """Give the token in force if it may be sent now. The way of nearly every request: it costs one look at the clock."""
+        """Give the token in force if it may be sent now.
+
+        The way of nearly every request: it costs one look at the clock.
+        """
         token = self._current
         return token if token is not None and self._clock.now() < token.usable_until else None
 
     async def get(self) -> AccessToken:
         """Give a token that may be sent now, waiting for one at most `wait_seconds`.
 
-        Raises `TokenError` when none comes, and at once when the next attempt lies beyond that time: its `detail` says why
-        in words, its `retry_after` is a whole number of seconds until the next attempt.
+        Raises `TokenError` when none comes, and at once when the next attempt lies beyond that
+        time: its `detail` says why in words, its `retry_after` is a whole number of seconds until
+        the next attempt.
         """
         give_up_at = self._clock.now() + self._wait_seconds
         while (token := self.usable()) is None:
@@ -160,8 +174,9 @@ class TokenSource:
     def invalidate(self, rejected: AccessToken) -> bool:
         """Take note that the upstream rejected a token with 401.
 
-        True: that token is no longer in force, so `get` gives another one or says why there is none. False: tokens were
-        rejected too often lately; this one stays in force, and the 401 is for the client.
+        True: that token is no longer in force, so `get` gives another one or says why there is
+        none. False: tokens were rejected too often lately; this one stays in force, and the 401 is
+        for the client.
         """
         token = self._current
         if token is None or token.generation != rejected.generation:
@@ -183,7 +198,7 @@ class TokenSource:
         self._tell_invalidated(token, now)
         return True
 
-    # --- For operators ------------------------------------------------------------------------------------------------
+    # --- For operators --------------------------------------------------------------------------
 
     @property
     def state(self) -> TokenState:
@@ -196,7 +211,9 @@ class TokenSource:
         return TokenStatus(
             state=self.state,
             generation=self._generation,
-            expires_in_seconds=None if self._current is None else max(0.0, self._current.expires_at - now),
+            expires_in_seconds=None
+            if self._current is None
+            else max(0.0, self._current.expires_at - now),
             last_renewed_at=self._last_renewed_at,
             last_failure=self._failure,
             next_attempt_in_seconds=self._next_attempt_in(now),
@@ -208,15 +225,21 @@ class TokenSource:
         )
 
     def renew_now(self, cause: Cause = "credentials_changed") -> None:
-        """Try the credentials at once, because they have changed or somebody asks for it. A token in force serves on meanwhile."""
+        """Try the credentials at once, because they have changed or somebody asks for it.
+
+        A token in force serves on meanwhile.
+        """
         self._demanded = cause
         self._faults = self._refusals = 0
         self._wake.set()
 
-    # --- The background task ------------------------------------------------------------------------------------------
+    # --- The background task --------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Fetch the first token, renew it ahead, try again after failures; until cancelled. To be run once."""
+        """Fetch the first token, renew it ahead, try again after failures; until cancelled.
+
+        To be run once.
+        """
         while True:
             self._wake.clear()
             sleep = self._next_attempt_in(self._clock.now())
@@ -282,26 +305,34 @@ class TokenSource:
         self._spread_news()
 
     def _put_off(self, error: TokenError) -> None:
-        """Note the failure and set the time of the next attempt. A token in force stays as it is."""
+        """Note the failure and set the time of the next attempt.
+
+        A token in force stays as it is.
+        """
         refused = isinstance(error, CredentialsRefused)
         self._failures += 1
-        self._failure = TokenFailure(error.reason, error.code, error.detail, refused, self._clock.wall())
+        self._failure = TokenFailure(
+            error.reason, error.code, error.detail, refused, self._clock.wall()
+        )
         # Credentials that have changed meanwhile are tried next, and start with a clean slate.
         if self._demanded is None:
             if refused:
                 self._refusals += 1
             else:
                 self._faults += 1
-            self._put_off_until = self._clock.now() + timing.no_sooner_than(self._pause(), error.retry_after)
+            self._put_off_until = self._clock.now() + timing.no_sooner_than(
+                self._pause(), error.retry_after
+            )
         self._spread_news()
 
     def _pause(self) -> float:
-        # Once refused, the slow pace holds until a success, whatever other faults come between: a fault may hide a refusal.
+        # Once refused, the slow pace holds until a success, whatever other faults come between: a
+        # fault may hide a refusal.
         fault = timing.backoff(self._faults, self._random()) if self._faults else 0.0
         refusal = timing.refused_pause(self._refusals) if self._refusals else 0.0
         return max(fault, refusal)
 
-    # --- Judgements on the state ----------------------------------------------------------------------------------------
+    # --- Judgements on the state ----------------------------------------------------------------
 
     def _next_attempt_at(self) -> float:
         """When the next fetch is due; long past while one is under way."""
@@ -322,7 +353,10 @@ class TokenSource:
         return "expired" if self.state is TokenState.EXPIRED else "ahead"
 
     def _why_none(self, now: float) -> TokenError:
-        """Say why a request gets no token; a new exception for each, since tracebacks grow on shared ones."""
+        """Say why a request gets no token.
+
+        A new exception for each, since tracebacks grow on shared ones.
+        """
         failure = self._failure
         pause = self._next_attempt_in(now)
         seconds = max(_SHORTEST_RETRY_AFTER, math.ceil(pause))
@@ -333,8 +367,14 @@ class TokenSource:
                 retry_after=seconds,
             )
         kind = CredentialsRefused if failure.refused else TokenUnavailable
-        when = f"The next attempt is in {seconds} seconds." if pause else "The next attempt is under way."
-        return kind(failure.reason, f"{failure.detail} {when}", code=failure.code, retry_after=seconds)
+        when = (
+            f"The next attempt is in {seconds} seconds."
+            if pause
+            else "The next attempt is under way."
+        )
+        return kind(
+            failure.reason, f"{failure.detail} {when}", code=failure.code, retry_after=seconds
+        )
 
     def _is_quiet(self, now: float) -> bool:
         return now - self._lost_at >= timing.QUIET_SECONDS
@@ -342,7 +382,7 @@ class TokenSource:
     def _is_contended(self, now: float) -> bool:
         return self._losses >= timing.CONTENDED_FROM and not self._is_quiet(now)
 
-    # --- Telling ------------------------------------------------------------------------------------------------------
+    # --- Telling --------------------------------------------------------------------------------
 
     def _spread_news(self) -> None:
         self._news.set()
@@ -358,11 +398,14 @@ class TokenSource:
             seconds=round(seconds, 3),
         )
         if grant.note is not None:
-            _log.warning("token.lifetime_clamped", expires_in=round(grant.lifetime), detail=grant.note)
+            _log.warning(
+                "token.lifetime_clamped", expires_in=round(grant.lifetime), detail=grant.note
+            )
 
     def _tell_failed(self, error: TokenError, cause: Cause) -> None:
         self._observer.renewal_failed(cause, error.reason)
-        # With a token still in force no call fails yet; refused credentials need an operator at once all the same.
+        # With a token still in force no call fails yet; refused credentials need an operator at
+        # once all the same.
         (_log.error if isinstance(error, CredentialsRefused) else _log.warning)(
             "token.renewal_failed",
             reason=error.reason,

@@ -1,6 +1,7 @@
 """How long a token lives, when it is renewed, and how soon a failed attempt is made again.
 
-Pure arithmetic: no clock, no random, no state. Seconds everywhere. Each number stands with its reason.
+Pure arithmetic: no clock, no random, no state. Seconds everywhere. Each number stands with its
+reason.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# --- Lifetime ---------------------------------------------------------------------------------------------------------
+# --- Lifetime -----------------------------------------------------------------------------------
 
-#: For an answer without a sensible `expires_in` (RFC 6749, section 5.1, only recommends it). Short beside the hour of
-#: Telenor's example, so that a guess that is too long cannot be far off; long enough to log in only every five minutes.
+#: For an answer without a sensible `expires_in` (RFC 6749, section 5.1, only recommends it). Short
+#: beside the hour of Telenor's example, so that a guess that is too long cannot be far off; long
+#: enough to log in only every five minutes.
 DEFAULT_LIFETIME: Final = 600.0
-#: Longer promises are cut to a day: seconds and milliseconds are mixed up in the wild, and one more login a day is cheap.
+#: Longer promises are cut to a day: seconds and milliseconds are mixed up in the wild, and one more
+#: login a day is cheap.
 LONGEST_LIFETIME: Final = 86_400.0
 #: Less than this says nothing useful: no request could be served with such a token.
 SHORTEST_LIFETIME: Final = 1.0
-#: A token is no longer sent this long before its end: it must still be valid when the gateway looks at it. Network and
-#: gateway take far less; the rest allows for two clocks that run apart while the token lives.
+#: A token is no longer sent this long before its end: it must still be valid when the gateway looks
+#: at it. Network and gateway take far less; the rest allows for two clocks that run apart while the
+#: token lives.
 SAFETY_MARGIN: Final = 5.0
 #: The margin of a short-lived token is this part of its life, or it would hardly be used.
 SAFETY_SHARE: Final = 0.1
@@ -39,7 +43,10 @@ class Lifetime(NamedTuple):
 
 
 def lifetime(expires_in: object) -> Lifetime:
-    """Judge the `expires_in` of an answer, whatever it is: a number, a string, missing (None) or nonsense."""
+    """Judge the `expires_in` of an answer, whatever it is.
+
+    A number, a string, missing (None) or nonsense.
+    """
     seconds = _number(expires_in)
     if seconds is None or math.isnan(seconds) or seconds < SHORTEST_LIFETIME:
         said = "no" if expires_in is None else "an unusable"
@@ -77,25 +84,29 @@ def safety_margin(lifetime: float) -> float:
 
 
 def renew_after(lifetime: float, refresh_ahead: float) -> float:
-    """When to renew, in seconds of the token's life: `refresh_ahead` before its end, but a short one at half of its life.
+    """When to renew, in seconds of the token's life.
 
-    However small `refresh_ahead` is, the renewal begins a safety margin before the token is no longer sent, so that
-    requests need not wait for it.
+    `refresh_ahead` before its end, but a short one at half of its life.
+
+    However small `refresh_ahead` is, the renewal begins a safety margin before the token is no
+    longer sent, so that requests need not wait for it.
     """
     ahead = max(refresh_ahead, 2 * safety_margin(lifetime))
     return max(lifetime - ahead, lifetime / 2)
 
 
-# --- Trying again after a failure -------------------------------------------------------------------------------------
+# --- Trying again after a failure --------------------------------------------------------------
 
 #: The first passing failure is tried again after this long at the earliest.
 FIRST_BACKOFF: Final = 0.5
-#: However many failed before, the next attempt is at most this far away: a service that is back is used again soon.
+#: However many failed before, the next attempt is at most this far away: a service that is back is
+#: used again soon.
 LONGEST_BACKOFF: Final = 30.0
-#: A longer `Retry-After` is cut to this, the slowest pace of refused credentials: one absurd field must not be an outage.
+#: A longer `Retry-After` is cut to this, the slowest pace of refused credentials: one absurd field
+#: must not be an outage.
 LONGEST_RETRY_AFTER: Final = 300.0
-#: Refused credentials do not get better by themselves, and a gateway may lock a machine user out. With these pauses
-#: there are 15 attempts in the first hour and 12 in each one after that.
+#: Refused credentials do not get better by themselves, and a gateway may lock a machine user out.
+#: With these pauses there are 15 attempts in the first hour and 12 in each one after that.
 REFUSED_PAUSES: Final = (30.0, 60.0, 120.0, 300.0)
 
 #: So many doublings reach the longest backoff; counting on would only overflow.
@@ -105,8 +116,9 @@ _MOST_DOUBLINGS: Final = 16
 def backoff(failures: int, jitter: float) -> float:
     """Seconds until the next attempt, after that many passing failures in a row (1 or more).
 
-    jitter: from 0 to 1, at random. The pause lies between half of a ceiling and the whole of it ("equal jitter"): many
-    proxies that failed together come back apart, and none comes back at once. The ceiling doubles from 1 s to 30 s.
+    jitter: from 0 to 1, at random. The pause lies between half of a ceiling and the whole of it
+    ("equal jitter"): many proxies that failed together come back apart, and none comes back at
+    once. The ceiling doubles from 1 s to 30 s.
     """
     ceiling = min(LONGEST_BACKOFF, math.ldexp(FIRST_BACKOFF, min(failures, _MOST_DOUBLINGS)))
     return ceiling / 2 * (1 + jitter)
@@ -123,11 +135,14 @@ def no_sooner_than(pause: float, retry_after: float | None) -> float:
 
 
 def retry_after(fields: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3); None without one that can be read.
+    """Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3).
+
+    None without one that can be read.
 
     fields: by lower-case name.
 
-    A date is measured from the answer's own `Date`, not from the clock of this host, which may be wrong.
+    A date is measured from the answer's own `Date`, not from the clock of this host, which may be
+    wrong.
     """
     value = fields.get("retry-after", "")
     seconds = _number(value)
@@ -145,22 +160,26 @@ def retry_after(fields: Mapping[str, str]) -> float | None:
     return max(0.0, seconds)
 
 
-# --- Renewals forced by a 401 -----------------------------------------------------------------------------------------
+# --- Renewals forced by a 401 ------------------------------------------------------------------
 
-#: Forced renewals are at least this far apart: a service that answers 401 to everything cannot make the proxy log in all the time.
+#: Forced renewals are at least this far apart: a service that answers 401 to everything cannot make
+#: the proxy log in all the time.
 FORCED_INTERVAL: Final = 5.0
-#: Where the interval ends up when each new token is soon rejected again: two proxies that end each other's tokens
-#: then log in once a minute each, instead of at every call.
+#: Where the interval ends up when each new token is soon rejected again: two proxies that end each
+#: other's tokens then log in once a minute each, instead of at every call.
 LONGEST_FORCED_INTERVAL: Final = 60.0
-#: Forced renewals in a row from which on another login is suspected, and said so. One may be a revoked token.
+#: Forced renewals in a row from which on another login is suspected, and said so. One may be a
+#: revoked token.
 CONTENDED_FROM: Final = 2
-#: Forced renewals in a row from which on they are slowed down: two may still be bad luck, and each one that waits
-#: costs clients a 401.
+#: Forced renewals in a row from which on they are slowed down: two may still be bad luck, and each
+#: one that waits costs clients a 401.
 SLOWED_FROM: Final = 3
-#: Once slowed down, each interval is longer by up to this part of it, at random. Two proxies with equal intervals keep in step, and the one that
-#: always logs in a moment before the other is rejected all the time.
+#: Once slowed down, each interval is longer by up to this part of it, at random. Two proxies with
+#: equal intervals keep in step, and the one that always logs in a moment before the other is
+#: rejected all the time.
 FORCED_SPREAD: Final = 0.5
-#: After this long without a forced renewal the row is over. Well above the longest interval, or a fight would never be seen.
+#: After this long without a forced renewal the row is over. Well above the longest interval, or a
+#: fight would never be seen.
 QUIET_SECONDS: Final = 300.0
 
 
@@ -171,5 +190,8 @@ def forced_interval(losses: int) -> float:
 
 
 def spread(interval: float, jitter: float) -> float:
-    """Lengthen an interval at random, so that two proxies fall out of step. jitter: from 0 to 1, at random."""
+    """Lengthen an interval at random, so that two proxies fall out of step.
+
+    jitter: from 0 to 1, at random.
+    """
     return interval * (1 + FORCED_SPREAD * jitter)

@@ -1,7 +1,7 @@
 """What the parts of token keeping hand to each other: values that do not change.
 
-A secret in here is shown by no `str`, `repr` or `format`. `AccessToken.reveal` is the one way to the token's characters; it is for
-the line that injects it and for logout.
+A secret in here is shown by no `str`, `repr` or `format`. `AccessToken.reveal` is the one way to
+the token's characters; it is for the line that injects it and for logout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Literal
 
 from proxy.secret import Secret  # noqa: TC001 # a value's field, resolved at run time by what inspects it
 
-#: Why a token was fetched; a label of metrics, so a short closed list. asked: by a person, with SIGHUP.
+#: Why a token was fetched; a label of metrics, so a short closed list. asked: by a person, with
+#: SIGHUP.
 Cause = Literal["startup", "ahead", "expired", "rejected", "credentials_changed", "asked"]
 
 
@@ -41,7 +42,10 @@ class Grant:
 
 
 class TokenState(enum.StrEnum):
-    """What a request meets. Empty and expired: it waits, bounded. Fresh and stale: it goes on at once."""
+    """What a request meets. Empty and expired: it waits, bounded.
+
+    Fresh and stale: it goes on at once.
+    """
 
     EMPTY = "empty"
     FRESH = "fresh"
@@ -56,13 +60,15 @@ class TokenState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccessToken:
-    """One access token. Instants are on `Clock.now`, so neither a stepped wall clock nor a suspended host moves them.
+    """One access token.
 
-    generation: counts the tokens of this process from 1; two tokens are the same when their generations are.
-    fetched_at: just before the request for it was sent, the earliest moment at which its life can have begun.
-    renew_at: from here on it is stale: it is renewed in the background, and no call waits.
-    usable_until: from here on it is expired: no longer sent, a little before `expires_at`.
-    expires_at: when the token endpoint ends it.
+    Instants are on `Clock.now`, so neither a stepped wall clock nor a suspended host moves them.
+
+    generation: counts the tokens of this process from 1; two tokens are the same when their
+    generations are. fetched_at: just before the request for it was sent, the earliest moment at
+    which its life can have begun. renew_at: from here on it is stale: it is renewed in the
+    background, and no call waits. usable_until: from here on it is expired: no longer sent, a
+    little before `expires_at`. expires_at: when the token endpoint ends it.
     """
 
     secret: Secret = field(repr=False)
@@ -85,7 +91,10 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenFailure:
-    """A fetch that failed. `refused`: the token endpoint answered and means it; `at`: seconds since the epoch, for people."""
+    """A fetch that failed.
+
+    `refused`: the token endpoint answered and means it; `at`: seconds since the epoch, for people.
+    """
 
     reason: str
     code: str | None
@@ -98,10 +107,9 @@ class TokenFailure:
 class TokenStatus:
     """What operators see. Counts are since the start; instants are seconds since the epoch.
 
-    expires_in_seconds: None without a token, 0 after its end.
-    last_failure: None once a later fetch has succeeded.
-    next_attempt_in_seconds: 0 while a fetch is under way.
-    contended: another login seems to end this proxy's tokens; from the third loss on, renewals after a 401 are slowed down.
+    expires_in_seconds: None without a token, 0 after its end. last_failure: None once a later fetch
+    has succeeded. next_attempt_in_seconds: 0 while a fetch is under way. contended: another login
+    seems to end this proxy's tokens; from the third loss on, renewals after a 401 are slowed down.
     contended_since: when that was first seen; None unless `contended`.
     """
 

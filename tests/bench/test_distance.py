@@ -14,7 +14,9 @@ from bench import distance
     [(5.0, 1.0, 5.01), (1.0, 1.02, 1.03)],
     ids=["a connection that is there", "a new connection"],
 )
-def test_bytes_arrive_one_way_after_they_could_leave(now: float, connected: float, arrives: float) -> None:
+def test_bytes_arrive_one_way_after_they_could_leave(
+    now: float, connected: float, arrives: float
+) -> None:
     """They leave at once, but not before the connection's own round trip is over."""
     assert distance.arrival(now, 0.01, connected) == pytest.approx(arrives)
 

@@ -62,7 +62,8 @@ def test_each_script_of_requests_is_there(script: str) -> None:
 def test_requests_are_well_formed() -> None:
     """GET without a body, POST with its length."""
     assert (
-        load.request(80, "/a", headers=["X: 1"]) == b"GET /a HTTP/1.1\r\nHost: 127.0.0.1:80\r\nX: 1\r\n\r\n"
+        load.request(80, "/a", headers=["X: 1"])
+        == b"GET /a HTTP/1.1\r\nHost: 127.0.0.1:80\r\nX: 1\r\n\r\n"
     )
     assert (
         load.request(80, "/a", size=5)
@@ -75,7 +76,9 @@ def test_requests_are_well_formed() -> None:
     [(load.Answer(401, b"", 4), None), (load.Answer(200, b"", 4), 5)],
     ids=["status", "size"],
 )
-def test_an_answer_that_is_not_the_one_to_come_is_an_error(answer: load.Answer, size: int | None) -> None:
+def test_an_answer_that_is_not_the_one_to_come_is_an_error(
+    answer: load.Answer, size: int | None
+) -> None:
     """Another status or another size is refused."""
     with pytest.raises(load.Refused):
         answer.checked(size)

@@ -71,4 +71,12 @@ def test_the_machine_is_described() -> None:
     told = measure.machine()
     assert told["cpu"]
     assert told["cores"] == os.cpu_count()
-    assert {"memory_gib", "system", "kernel", "python", "load_before", "began", "virtual"} <= told.keys()
+    assert {
+        "memory_gib",
+        "system",
+        "kernel",
+        "python",
+        "load_before",
+        "began",
+        "virtual",
+    } <= told.keys()

@@ -157,10 +157,15 @@ def test_the_plot_is_a_picture_for_everybody() -> None:
 
 
 def test_bars_are_as_long_as_their_figures() -> None:
-    """Twice the figure, twice the bar; one that would dwarf ours is cut, and says so; all stay inside the picture."""
+    """Twice the figure, twice the bar; one that would dwarf ours is cut, and says so.
+
+    All stay inside the picture.
+    """
     picture = ET.fromstring(report.plot(results()))  # noqa: S314 # our own
     bars = [
-        float(bar.attrib["width"]) for bar in picture.iter(f"{SVG}rect") if bar.attrib["class"] != "ground"
+        float(bar.attrib["width"])
+        for bar in picture.iter(f"{SVG}rect")
+        if bar.attrib["class"] != "ground"
     ]
     ours, envoy, mitmproxy = bars
     assert envoy == pytest.approx(2 * ours, abs=0.1)
@@ -186,5 +191,7 @@ def test_a_run_of_other_scenarios_has_an_empty_plot() -> None:
 )
 def test_what_is_no_proxy_is_drawn_differently(name: str, kind: str) -> None:
     """A limit is not a competitor."""
-    drawn = report.plot(results() | {"scenarios": [scenario(samples={name: {"cpu_us": [1.0]}}, failed={})]})
+    drawn = report.plot(
+        results() | {"scenarios": [scenario(samples={name: {"cpu_us": [1.0]}}, failed={})]}
+    )
     assert f'<rect class="{kind}"' in drawn

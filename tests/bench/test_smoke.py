@@ -39,7 +39,10 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     reason="needs wrk, NGINX and two cores",
 )
 def test_the_smallest_scenario_runs(tmp_path: Path) -> None:
-    """The proxy, NGINX and the raw relay are measured beside each other; the table is printed, and the JSON can be reported again."""
+    """The proxy, NGINX and the raw relay are measured beside each other.
+
+    The table is printed, and the JSON can be reported again.
+    """
     output = tmp_path / "results.json"
     ran = run("identical", "--quick", "--systems", "NGINX,raw relay", "--output", str(output))
     assert ran.returncode == 0, ran.stderr
@@ -50,7 +53,8 @@ def test_the_smallest_scenario_runs(tmp_path: Path) -> None:
     for figures in scenario["samples"].values():
         assert figures["errors"] == [0]
         assert figures["cpu_us"][0] > 1
-    # The table is printed of what was measured; kept figures are rounded, so that columns may differ by a blank.
+    # The table is printed of what was measured; kept figures are rounded, so that columns may
+    # differ by a blank.
     table = report.table(scenario).splitlines()
     assert table[0] in ran.stdout
     assert all(row.split("  ")[0] in ran.stdout for row in table[1:])

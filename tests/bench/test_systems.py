@@ -14,7 +14,9 @@ from bench.scenarios import SCENARIOS
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEMPLATES = sorted(path for path in processes.PEERS.iterdir() if path.suffix != ".pyc" and path.is_file())
+TEMPLATES = sorted(
+    path for path in processes.PEERS.iterdir() if path.suffix != ".pyc" and path.is_file()
+)
 
 
 @pytest.fixture
@@ -46,7 +48,9 @@ def test_every_template_belongs_to_a_system() -> None:
 def test_all_proxies_use_one_credential_and_one_limit(values: dict[str, str]) -> None:
     """Every peer carries the token that the API wants, and the proxy gets it from the token endpoint."""
     for name in ("envoy-secret.yaml", "nginx.conf", "Caddyfile", "mitmproxy_addon.py", "api.conf"):
-        assert f"Bearer {systems.TOKEN}" in processes.fill((processes.PEERS / name).read_text(), values), name
+        assert f"Bearer {systems.TOKEN}" in processes.fill(
+            (processes.PEERS / name).read_text(), values
+        ), name
     assert f'"access_token": "{systems.TOKEN}"' in processes.fill(
         (processes.PEERS / "api.conf").read_text(), values
     )
@@ -55,12 +59,16 @@ def test_all_proxies_use_one_credential_and_one_limit(values: dict[str, str]) ->
 @pytest.mark.parametrize("name", ["envoy.yaml", "envoy-secret.yaml", "telenor-proxy.yaml"])
 def test_a_yaml_file_is_one(name: str, values: dict[str, str]) -> None:
     """It can be read."""
-    assert isinstance(yaml.safe_load(processes.fill((processes.PEERS / name).read_text(), values)), dict)
+    assert isinstance(
+        yaml.safe_load(processes.fill((processes.PEERS / name).read_text(), values)), dict
+    )
 
 
 def test_the_api_answers_86_bytes() -> None:
     """Both answers to an order are as long as the page says, the one with an id of its own too."""
-    bodies = re.findall(r"return 200 '(\{\"orderId.*)';", (processes.PEERS / "api.conf").read_text())
+    bodies = re.findall(
+        r"return 200 '(\{\"orderId.*)';", (processes.PEERS / "api.conf").read_text()
+    )
     assert len(bodies) == 2
     assert {len(body.replace("$request_id", "0" * 32)) for body in bodies} == {load.ORDER_BYTES}
 

@@ -9,8 +9,12 @@ from tests.deploy.tools import DEPLOY
 
 TEXT: Final = (DEPLOY / "grafana" / "telenor-proxy.json").read_text(encoding="utf-8")
 DASHBOARD: Final[dict[str, Any]] = json.loads(TEXT)
-PANELS: Final[list[dict[str, Any]]] = [each for each in DASHBOARD["panels"] if each["type"] != "row"]
-VARIABLES: Final[dict[str, dict[str, Any]]] = {each["name"]: each for each in DASHBOARD["templating"]["list"]}
+PANELS: Final[list[dict[str, Any]]] = [
+    each for each in DASHBOARD["panels"] if each["type"] != "row"
+]
+VARIABLES: Final[dict[str, dict[str, Any]]] = {
+    each["name"]: each for each in DASHBOARD["templating"]["list"]
+}
 
 
 class Query(NamedTuple):
@@ -20,4 +24,6 @@ class Query(NamedTuple):
     expression: str
 
 
-QUERIES: Final = [Query(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
+QUERIES: Final = [
+    Query(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]
+]

@@ -1,8 +1,11 @@
-"""A systemd of the test's own: process 1 of its own namespaces, with the project's unit installed and nothing else to start.
+"""A systemd of the test's own.
 
-It needs root and a cgroup2 file system. It shares the network with the test, so that the service reaches the stand-in for the API and the test
-reaches the service; of the file system it sees another /run, /opt and /etc, and what it changes there is gone with it. Ending it ends all that
-it started.
+Process 1 of its own namespaces, with the project's unit installed and nothing else to start.
+
+It needs root and a cgroup2 file system. It shares the network with the test, so that the service
+reaches the stand-in for the API and the test reaches the service; of the file system it sees
+another /run, /opt and /etc, and what it changes there is gone with it. Ending it ends all that it
+started.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ _BOOT: Final = 10.0
 #: Seconds for one command; a start with refused credentials is the longest of them.
 _COMMAND: Final = 30.0
 
-#: Run by a shell that is process 1 of the new namespaces, and becomes systemd. $1: a directory with what it installs.
+#: Run by a shell that is process 1 of the new namespaces, and becomes systemd. $1: a directory with
+#: what it installs.
 _SCRIPT: Final = r"""
 set -e
 mount --make-rprivate /
@@ -134,14 +138,21 @@ class Systemd:
 
     def _process_1(self) -> str:
         number = self._process.pid
-        children = Path(f"/proc/{number}/task/{number}/children").read_text(encoding="ascii").split()
+        children = (
+            Path(f"/proc/{number}/task/{number}/children").read_text(encoding="ascii").split()
+        )
         return children[0] if children else "0"
 
     def inside(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command inside; give its exit status and what it says."""
         enter = ["nsenter", "--target", self._process_1(), "--mount", "--pid", "--cgroup"]
         return subprocess.run(
-            [*enter, *command], check=False, capture_output=True, text=True, input=text, timeout=_COMMAND
+            [*enter, *command],
+            check=False,
+            capture_output=True,
+            text=True,
+            input=text,
+            timeout=_COMMAND,
         )
 
     def systemctl(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -150,12 +161,16 @@ class Systemd:
 
     def properties(self, *names: str) -> dict[str, str]:
         """Tell what is known of the service."""
-        shown = self.systemctl("show", "telenor-proxy", *(f"--property={name}" for name in names)).stdout
+        shown = self.systemctl(
+            "show", "telenor-proxy", *(f"--property={name}" for name in names)
+        ).stdout
         return dict(line.split("=", 1) for line in shown.splitlines())
 
     def write(self, path: str, text: str) -> None:
         """Write a file inside."""
-        self.inside("sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1"', "sh", path, text=text).check_returncode()
+        self.inside(
+            "sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1"', "sh", path, text=text
+        ).check_returncode()
 
     def read(self, path: str) -> str:
         """Read a file inside."""
@@ -167,7 +182,9 @@ class Systemd:
 
     def change(self, name: str, sections: Mapping[str, list[str]]) -> None:
         """Lay a drop-in over the unit."""
-        text = "".join(f"[{section}]\n" + "\n".join(lines) + "\n" for section, lines in sections.items())
+        text = "".join(
+            f"[{section}]\n" + "\n".join(lines) + "\n" for section, lines in sections.items()
+        )
         self.write(f"/run/systemd/system/telenor-proxy.service.d/{name}.conf", text)
         self.systemctl("daemon-reload").check_returncode()
 

@@ -1,4 +1,7 @@
-"""The dashboard for Grafana, as far as it can be judged without Grafana: it is whole, and bound to no installation. What it asks for is asked in test_live_queries."""
+"""The dashboard for Grafana, as far as it can be judged without Grafana.
+
+It is whole, and bound to no installation. What it asks for is asked in test_live_queries.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ KINDS = {"heatmap", "stat", "state-timeline", "timeseries"}
 def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
     """Return the places of the grid that a panel takes."""
     grid = panel["gridPos"]
-    columns, lines = range(grid["x"], grid["x"] + grid["w"]), range(grid["y"], grid["y"] + grid["h"])
+    columns, lines = (
+        range(grid["x"], grid["x"] + grid["w"]),
+        range(grid["y"], grid["y"] + grid["h"]),
+    )
     return set(itertools.product(columns, lines))
 
 
@@ -49,7 +55,15 @@ def test_panels_have_their_own_place() -> None:
 def test_the_sections_are_those_of_the_questions() -> None:
     """The dashboard goes from the whole to the parts."""
     titles = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
-    assert titles == ["At a glance", "Calls", "Latency", "Token", "The API", "The process", "Orders"]
+    assert titles == [
+        "At a glance",
+        "Calls",
+        "Latency",
+        "Token",
+        "The API",
+        "The process",
+        "Orders",
+    ]
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
@@ -69,12 +83,16 @@ def test_it_is_bound_to_no_data_source() -> None:
     for query in QUERIES:
         selectors = re.findall(r"telenor_proxy_\w+(\{[^}]*\}|)", query.expression)
         assert selectors
-        assert all('job=~"$job", instance=~"$instance"' in selector for selector in selectors), query
+        assert all('job=~"$job", instance=~"$instance"' in selector for selector in selectors), (
+            query
+        )
 
 
 def test_rates_are_taken_over_the_window_that_fits() -> None:
     """A rate's window follows the scrape interval and the zoom, so that no panel is empty at any of them."""
-    windows = {window for query in QUERIES for window in re.findall(r"\[([^\]]+)\]", query.expression)}
+    windows = {
+        window for query in QUERIES for window in re.findall(r"\[([^\]]+)\]", query.expression)
+    }
     assert windows == {"$__rate_interval"}
 
 

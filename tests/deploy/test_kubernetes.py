@@ -1,4 +1,7 @@
-"""The manifests for Kubernetes: they keep to its schemas, and hold what the house promises of every pod with the proxy in it."""
+"""The manifests for Kubernetes.
+
+They keep to its schemas, and hold what the house promises of every pod with the proxy in it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 DIRECTORY: Final = DEPLOY / "kubernetes"
-#: The oldest Kubernetes that has native sidecars without being told to, and the newest that the validator knows.
+#: The oldest Kubernetes that has native sidecars without being told to, and the newest that the
+#: validator knows.
 VERSIONS: Final = ("1.29", kubernetes_validate.latest_version())
 WORKLOADS: Final = ("deployment.yaml", "job.yaml", "cronjob.yaml")
 OBJECTS: Final = (*WORKLOADS, "networkpolicy.yaml")
@@ -92,7 +96,7 @@ def test_the_schema_has_a_say() -> None:
         kubernetes_validate.validate(mistyped, VERSIONS[0], strict=True)
 
 
-# --- pods -------------------------------------------------------------------------------------------------------------
+# --- pods --------------------------------------------------------------------------------------
 
 workload = pytest.mark.parametrize("name", WORKLOADS)
 
@@ -163,13 +167,18 @@ def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
     assert all(each.startswith(ENVIRONMENT_PREFIX) for each in names)
     listen = settings_of(name, tmp_path).listen
     (orders,) = template(name)["spec"]["containers"]
-    assert orders["env"] == [{"name": "API_BASE_URL", "value": f"http://{listen.host[0]}:{listen.port}"}]
+    assert orders["env"] == [
+        {"name": "API_BASE_URL", "value": f"http://{listen.host[0]}:{listen.port}"}
+    ]
     assert listen.host == ("127.0.0.1",)
 
 
 @workload
 def test_orders_in_flight_are_answered_before_the_kill(name: str, tmp_path: Path) -> None:
-    """The pod has more time than the proxy's delay and grace, the rest of it for the order system; the proxy has no hook that takes some of it."""
+    """The pod has more time than the proxy's delay and grace, the rest of it for the order system.
+
+    The proxy has no hook that takes some of it.
+    """
     shutdown = settings_of(name, tmp_path).shutdown
     rest = (
         template(name)["spec"]["terminationGracePeriodSeconds"]
@@ -198,18 +207,23 @@ def test_the_sidecars_are_one() -> None:
     assert {key: value for key, value in deployed.items() if key not in about_admin} == {
         key: value for key, value in job.items() if key not in about_admin
     }
-    assert [each for each in deployed["env"] if not each["name"].startswith("TELENOR_PROXY_ADMIN__")] == job[
-        "env"
-    ]
+    assert [
+        each for each in deployed["env"] if not each["name"].startswith("TELENOR_PROXY_ADMIN__")
+    ] == job["env"]
 
 
 def test_probes_ask_where_somebody_answers(tmp_path: Path) -> None:
-    """Over HTTP, the admin listener is open to the node and each probe asks its own path; restarts go by liveness alone."""
+    """Over HTTP, the admin listener is open to the node and each probe asks its own path.
+
+    Restarts go by liveness alone.
+    """
     container = sidecar("deployment.yaml")
     admin = settings_of("deployment.yaml", tmp_path).admin
     assert admin.host == ("0.0.0.0",)
     assert container["ports"] == [{"name": "admin", "containerPort": admin.port}]
-    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
+    probes = {
+        name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")
+    }
     assert probes == {name: {"path": f"/{name}", "port": "admin"} for name in probes}
 
 
@@ -235,7 +249,7 @@ def test_nothing_is_ordered_twice() -> None:
     assert cronjob["concurrencyPolicy"] == "Forbid"
 
 
-# --- the network, and who looks ---------------------------------------------------------------------------------------
+# --- the network, and who looks ----------------------------------------------------------------
 
 
 def selected(selector: Mapping[str, Any], name: str) -> bool:
@@ -254,7 +268,10 @@ def test_a_workload_is_what_it_says(name: str) -> None:
 
 
 def test_the_network_is_closed_but_for_what_is_needed(tmp_path: Path) -> None:
-    """Out: DNS in the cluster, and HTTPS to public addresses. In: the admin listener, from the monitoring's namespace."""
+    """Out: DNS in the cluster, and HTTPS to public addresses.
+
+    In: the admin listener, from the monitoring's namespace.
+    """
     spec = read("networkpolicy.yaml")["spec"]
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
     admin = settings_of("deployment.yaml", tmp_path).admin
@@ -267,12 +284,17 @@ def test_the_network_is_closed_but_for_what_is_needed(tmp_path: Path) -> None:
     assert api["ports"] == [{"protocol": "TCP", "port": 443}]
     blocks = [peer["ipBlock"] for peer in api["to"]]
     assert [block["cidr"] for block in blocks] == ["0.0.0.0/0", "::/0"]
-    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(blocks[0]["except"])
+    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(
+        blocks[0]["except"]
+    )
     assert "fc00::/7" in blocks[1]["except"]
 
 
 def test_prometheus_finds_the_metrics() -> None:
-    """The operator's monitor names the container's port, and the annotations its number; both lead to /metrics."""
+    """The operator's monitor names the container's port, and the annotations its number.
+
+    Both lead to /metrics.
+    """
     monitor = read("podmonitor.yaml")
     assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", "PodMonitor")
     assert monitor["spec"].keys() == {"selector", "podMetricsEndpoints"}
@@ -280,7 +302,9 @@ def test_prometheus_finds_the_metrics() -> None:
     assert endpoint.keys() == {"port", "path", "interval", "scrapeTimeout", "relabelings"}
     (port,) = sidecar("deployment.yaml")["ports"]
     assert (endpoint["port"], endpoint["path"]) == (port["name"], "/metrics")
-    assert int(endpoint["scrapeTimeout"].removesuffix("s")) < int(endpoint["interval"].removesuffix("s"))
+    assert int(endpoint["scrapeTimeout"].removesuffix("s")) < int(
+        endpoint["interval"].removesuffix("s")
+    )
     (relabeling,) = endpoint["relabelings"]
     assert relabeling == {"action": "replace", "targetLabel": "job", "replacement": "telenor-proxy"}
     annotations = template("deployment.yaml")["metadata"]["annotations"]
@@ -301,7 +325,8 @@ def test_the_kustomization_names_what_is_there() -> None:
     assert all(name in text for name in files)
     pod = template("deployment.yaml")["spec"]
     used = {
-        container["image"].partition(":")[0] for container in [*pod["initContainers"], *pod["containers"]]
+        container["image"].partition(":")[0]
+        for container in [*pod["initContainers"], *pod["containers"]]
     }
     assert {image["name"] for image in kustomization["images"]} == used
 

@@ -1,4 +1,7 @@
-"""What the dashboard and the alerts ask for is there: a real Prometheus scrapes a real proxy to which everything has happened once."""
+"""What the dashboard and the alerts ask for is there.
+
+A real Prometheus scrapes a real proxy to which everything has happened once.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,8 @@ INTERVAL: Final = 1
 WINDOW: Final = "10s"
 #: What Grafana would put in.
 VALUES: Final = {"$__rate_interval": WINDOW, "$job": ".+", "$instance": ".+"}
-#: The comparisons of an alert. What is compared is there at all times; that it crosses the line is shown by `promtool test rules`.
+#: The comparisons of an alert. What is compared is there at all times; that it crosses the line is
+#: shown by `promtool test rules`.
 THRESHOLD: Final = re.compile(r"\s*(==|>=|<=|>|<)\s*[0-9.]+")
 
 
@@ -66,7 +70,11 @@ class Prometheus:
     async def finds(self, expression: str) -> bool:
         """Whether an expression has had a value, a number, at any time."""
         found = await self.get(
-            "query_range", query=expression, start=f"{self._began}", end=f"{time.time()}", step=str(INTERVAL)
+            "query_range",
+            query=expression,
+            start=f"{self._began}",
+            end=f"{time.time()}",
+            step=str(INTERVAL),
         )
         series = [] if found is None else found["result"]
         values = [float(value) for each in series for _, value in each["values"]]
@@ -76,7 +84,9 @@ class Prometheus:
         """Wait until these alerts are firing: they are evaluated once a second."""
         deadline = time.monotonic() + DEADLINE
         while True:
-            firing = {alert["labels"]["alertname"] for alert in (await self.get("alerts"))["alerts"]}
+            firing = {
+                alert["labels"]["alertname"] for alert in (await self.get("alerts"))["alerts"]
+            }
             if alerts <= firing:
                 return
             assert time.monotonic() < deadline, f"of {alerts} only {firing}"
@@ -91,14 +101,18 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def scraping(target: str, directory: Path, http: aiohttp.ClientSession) -> AsyncIterator[Prometheus]:
+async def scraping(
+    target: str, directory: Path, http: aiohttp.ClientSession
+) -> AsyncIterator[Prometheus]:
     """Run one."""
     every = f"{INTERVAL}s"
     config = directory / "prometheus.yaml"
     content = {
         "global": {"scrape_interval": every, "evaluation_interval": every},
         "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "telenor-proxy", "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [
+            {"job_name": "telenor-proxy", "static_configs": [{"targets": [target]}]}
+        ],
     }
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     address = f"127.0.0.1:{free_port()}"
@@ -122,7 +136,9 @@ async def scraping(target: str, directory: Path, http: aiohttp.ClientSession) ->
 class Life:
     """A proxy, its clients and its API: everything that is counted happens."""
 
-    def __init__(self, start: Starter, api: Api, http: aiohttp.ClientSession, password: Path) -> None:
+    def __init__(
+        self, start: Starter, api: Api, http: aiohttp.ClientSession, password: Path
+    ) -> None:
         self._start = start
         self._api = api
         self._http = http
@@ -133,7 +149,9 @@ class Life:
         """Start a proxy whose first login fails, and wait until it has a token."""
         self._password.write_text(CREDENTIALS.password)
         self._api.sandbox.fault("token_status", 503, 1)
-        config = configuration(self._api.url, pacing={"requests_per_second": 50}, orders={"store": "memory"})
+        config = configuration(
+            self._api.url, pacing={"requests_per_second": 50}, orders={"store": "memory"}
+        )
         del config["oauth"]["password"]
         config["oauth"]["password_file"] = str(self._password)
         return await self._start.ready(config)
@@ -219,15 +237,24 @@ async def test_everything_that_is_asked_for_is_there(prometheus: Prometheus) -> 
         for rule in group["rules"]
     ]
     compared = {Query(rule["alert"], THRESHOLD.sub("", rule["expr"])) for rule in rules}
-    shown = {Query(query.panel, THRESHOLD.sub("", filled_in(query.expression))) for query in QUERIES}
+    shown = {
+        Query(query.panel, THRESHOLD.sub("", filled_in(query.expression))) for query in QUERIES
+    }
     await prometheus.until_found(compared | shown)
 
     for variable in ("job", "instance"):
         asked = re.fullmatch(r"label_values\((.+), (\w+)\)", VARIABLES[variable]["definition"])
         assert asked is not None
-        assert len(await prometheus.get(f"label/{asked[2]}/values", **{"match[]": filled_in(asked[1])})) == 1
+        assert (
+            len(
+                await prometheus.get(f"label/{asked[2]}/values", **{"match[]": filled_in(asked[1])})
+            )
+            == 1
+        )
 
     (group,) = (await prometheus.get("rules"))["groups"]
     assert {rule["name"] for rule in group["rules"]} == {rule["alert"] for rule in rules}
     assert {(rule["health"], rule.get("lastError")) for rule in group["rules"]} == {("ok", None)}
-    await prometheus.until_firing({"TelenorProxyConfigurationRefused", "TelenorProxyOutcomeUnknown"})
+    await prometheus.until_firing(
+        {"TelenorProxyConfigurationRefused", "TelenorProxyOutcomeUnknown"}
+    )

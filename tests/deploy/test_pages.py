@@ -23,7 +23,9 @@ from tests.deploy.test_kubernetes import read as manifest
 from tests.deploy.tools import DEPLOY, ROOT, needs
 from tests.docs.pages import BLOCKS, PAGES
 
-SYSTEMD, KUBERNETES, COMPOSE = (f"deploy/{name}/README.md" for name in ("systemd", "kubernetes", "compose"))
+SYSTEMD, KUBERNETES, COMPOSE = (
+    f"deploy/{name}/README.md" for name in ("systemd", "kubernetes", "compose")
+)
 #: By page: the directory in which its commands are typed.
 PLACES: Final = {SYSTEMD: ROOT, KUBERNETES: ROOT, COMPOSE: DEPLOY / "compose"}
 SHELLCHECK: Final = Path(sys.executable).with_name("shellcheck")
@@ -33,11 +35,19 @@ kubectl = pytest.mark.skipif(
 )
 
 
-def ran(*words: str | Path, text: str | None = None, place: Path = ROOT) -> subprocess.CompletedProcess[str]:
+def ran(
+    *words: str | Path, text: str | None = None, place: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     program = shutil.which(words[0]) or words[0]
     return subprocess.run(
-        [program, *words[1:]], check=False, capture_output=True, text=True, input=text, cwd=place, timeout=30
+        [program, *words[1:]],
+        check=False,
+        capture_output=True,
+        text=True,
+        input=text,
+        cwd=place,
+        timeout=30,
     )
 
 
@@ -64,14 +74,15 @@ def snippet(page: str, first_line: str) -> Any:
     return yaml.safe_load(text)
 
 
-# --- all of them ------------------------------------------------------------------------------------------------------
+# --- all of them -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PLACES)
 def test_what_is_typed_is_shell(page: str) -> None:
     """Every block is a script in which shellcheck finds nothing to say."""
     for text in script(page):
-        # Who types sees that `cd` failed (SC2164); a file that is made on the way is not here (SC1091).
+        # Who types sees that `cd` failed (SC2164); a file that is made on the way is not here
+        # (SC1091).
         found = ran(SHELLCHECK, "--shell=bash", "--exclude=SC2164,SC1091", "-", text=text)
         assert found.returncode == 0, found.stdout
 
@@ -80,9 +91,13 @@ def test_what_is_typed_is_shell(page: str) -> None:
 def test_the_files_that_are_used_are_there(page: str, place: Path) -> None:
     """A file of the repository that a command names is one."""
     text = "\n".join(script(page))
-    named = set(re.findall(r"(?<![\w/.])(?:deploy|requirements)/[\w./-]*\w|\bcompose[\w.]*\.yaml\b", text))
+    named = set(
+        re.findall(r"(?<![\w/.])(?:deploy|requirements)/[\w./-]*\w|\bcompose[\w.]*\.yaml\b", text)
+    )
     assert named
-    assert {name for name in named if not ((place / name).exists() or (ROOT / name).exists())} == set()
+    assert {
+        name for name in named if not ((place / name).exists() or (ROOT / name).exists())
+    } == set()
 
 
 @pytest.mark.parametrize("page", PLACES)
@@ -94,7 +109,7 @@ def test_it_leads_to_somebody_who_is_called(page: str) -> None:
     assert "../prometheus/" in text or "deploy/prometheus/rules.yaml" in text
 
 
-# --- systemd ----------------------------------------------------------------------------------------------------------
+# --- systemd -----------------------------------------------------------------------------------
 
 #: What stands for the programs that would change this machine, or ask a person.
 STUBS: Final = ("systemctl", "apt-get", "promtool", "curl", "systemd-ask-password")
@@ -107,7 +122,9 @@ def followed(directory: Path) -> list[str]:
     for name in STUBS:
         stub = programs / name
         answer = "printf 'made-up %s' \"$*\"" if name == "systemd-ask-password" else ":"
-        stub.write_text(f'#!/bin/sh\necho "{name} $*" >>"{directory}/called"\n{answer}\n', encoding="utf-8")
+        stub.write_text(
+            f'#!/bin/sh\necho "{name} $*" >>"{directory}/called"\n{answer}\n', encoding="utf-8"
+        )
         stub.chmod(0o755)
     for path in ("etc/systemd/system", "etc/prometheus", "opt/telenor-proxy/bin"):
         (directory / path).mkdir(parents=True)
@@ -155,7 +172,10 @@ def test_the_page_of_systemd_can_be_followed(tmp_path: Path) -> None:
 
 
 def test_what_is_installed_is_locked() -> None:
-    """README, operation and systemd install alike: the locked packages by their hashes, then the package itself, in a venv."""
+    """README, operation and systemd install alike.
+
+    The locked packages by their hashes, then the package itself, in a venv.
+    """
     operation, readme = (
         next(block.text for block in BLOCKS if block.page == page and "-m venv" in block.text)
         for page in ("docs/operation.md", "README.md")
@@ -167,7 +187,9 @@ def test_what_is_installed_is_locked() -> None:
 def test_an_order_system_waits_in_the_same_way_on_both_pages() -> None:
     """What the operation page has for another unit is what systemd's page has, and names no file that this page does not make."""
     (operation,) = (
-        block.text for block in BLOCKS if block.page == "docs/operation.md" and block.language == "ini"
+        block.text
+        for block in BLOCKS
+        if block.page == "docs/operation.md" and block.language == "ini"
     )
     (ours,) = (
         block.text
@@ -195,7 +217,7 @@ def test_prometheus_takes_what_the_page_of_systemd_adds(tmp_path: Path) -> None:
     assert job["static_configs"] == [{"targets": ["127.0.0.1:9091"]}]
 
 
-# --- Kubernetes -------------------------------------------------------------------------------------------------------
+# --- Kubernetes --------------------------------------------------------------------------------
 
 
 @kubectl
@@ -203,7 +225,9 @@ def test_the_secret_has_what_the_pods_mount(tmp_path: Path) -> None:
     """The Secret that the commands make, the first time and later, has the name and the keys that the pods look for."""
     for name in SECRETS:
         (tmp_path / name).write_text("made-up\n", encoding="utf-8")
-    made = [words for words in commands(KUBERNETES, "kubectl") if words[1:3] == ["create", "secret"]]
+    made = [
+        words for words in commands(KUBERNETES, "kubectl") if words[1:3] == ["create", "secret"]
+    ]
     assert len(made) == 2
     for words in made:
         options = [word for word in words if word.startswith("--from-file")]
@@ -216,9 +240,14 @@ def test_the_secret_has_what_the_pods_mount(tmp_path: Path) -> None:
 
 @kubectl
 def test_kubectl_knows_what_is_typed() -> None:
-    """Each command of kubectl is one, with options that it has: asked for help about itself, it gives that."""
+    """Each command of kubectl is one, with options that it has.
+
+    Asked for help about itself, it gives that.
+    """
     for words in commands(KUBERNETES, "kubectl"):
-        own = words[: words.index("--")] if "--" in words else words  # what follows is another program's
+        own = (
+            words[: words.index("--")] if "--" in words else words
+        )  # what follows is another program's
         told = ran(*own, "--help")
         assert told.returncode == 0, told.stderr
         assert "Usage:" in told.stdout
@@ -231,19 +260,31 @@ def test_what_is_looked_at_is_there() -> None:
     pod = template("deployment.yaml")["spec"]
     containers = {each["name"] for each in [*pod["initContainers"], *pod["containers"]]}
     calls = commands(KUBERNETES, "kubectl")
-    named = {word.partition("/")[2] for words in calls for word in words if word.startswith("deployment/")}
+    named = {
+        word.partition("/")[2]
+        for words in calls
+        for word in words
+        if word.startswith("deployment/")
+    }
     assert named == {deployment["metadata"]["name"]}
-    assert {words[words.index("--container") + 1] for words in calls if "--container" in words} <= containers
+    assert {
+        words[words.index("--container") + 1] for words in calls if "--container" in words
+    } <= containers
     (forwarded,) = (words[-1] for words in calls if "port-forward" in words)
     assert int(forwarded) in {port["containerPort"] for port in pod["initContainers"][0]["ports"]}
 
 
 def test_the_images_are_those_of_the_kustomization() -> None:
-    """The names that the page gives the images are those that the pods use; the tag that is pushed is the one that is pulled."""
+    """The names that the page gives the images are those that the pods use.
+
+    The tag that is pushed is the one that is pulled.
+    """
     images = {image["name"]: image for image in snippet(KUBERNETES, "images:\n")["images"]}
     used = {
         image["name"]
-        for image in yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())["images"]
+        for image in yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())[
+            "images"
+        ]
     }
     assert images.keys() == used
     ours = images["telenor-proxy"]
@@ -256,7 +297,9 @@ def test_the_rules_are_the_operators_too() -> None:
     """The object for the Prometheus operator has the rules of deploy/prometheus, and kustomize knows of it."""
     rule = manifest("prometheusrule.yaml")
     assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
-    assert rule["spec"] == yaml.safe_load((DEPLOY / "prometheus/rules.yaml").read_text(encoding="utf-8"))
+    assert rule["spec"] == yaml.safe_load(
+        (DEPLOY / "prometheus/rules.yaml").read_text(encoding="utf-8")
+    )
 
 
 @needs("promtool", "prometheus")
@@ -285,15 +328,20 @@ def test_a_prometheus_without_the_operator_finds_the_sidecars(tmp_path: Path) ->
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-# --- Compose ----------------------------------------------------------------------------------------------------------
+# --- Compose -----------------------------------------------------------------------------------
 
 EXAMPLE: Final = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text(encoding="utf-8"))
-MONITORING: Final = yaml.safe_load((DEPLOY / "compose/compose.monitoring.yaml").read_text(encoding="utf-8"))
+MONITORING: Final = yaml.safe_load(
+    (DEPLOY / "compose/compose.monitoring.yaml").read_text(encoding="utf-8")
+)
 WATCHERS: Final = ("prometheus", "grafana")
 
 
 def merged(below: Any, above: Any) -> Any:
-    """Lay one Compose file over another, as Compose does: mappings grow, lists too, and all else is replaced."""
+    """Lay one Compose file over another, as Compose does.
+
+    Mappings grow, lists too, and all else is replaced.
+    """
     if isinstance(below, dict) and isinstance(above, dict):
         return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
     if isinstance(below, list) and isinstance(above, list):
@@ -312,8 +360,12 @@ def mounts(service: str) -> dict[str, str]:
 
 def test_the_secrets_are_the_containers_users() -> None:
     """The files are given to the user of the image, for it alone, and are those that the services name."""
-    (install,) = (words for words in commands(COMPOSE, "sudo") if words[1] == "install" and "-o" in words)
-    user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    (install,) = (
+        words for words in commands(COMPOSE, "sudo") if words[1] == "install" and "-o" in words
+    )
+    user = re.search(
+        r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert user is not None
     assert install[2:8] == ["-o", user[1], "-g", user[2], "-m", "0400"]
     directory = install[-1].rstrip("/")
@@ -339,24 +391,34 @@ def test_the_watchers_can_do_little() -> None:
         assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service["image"])
     assert MONITORING["services"]["proxy"].keys() == {"environment", "networks"}
     assert MONITORING["networks"]["scrape"] == {"internal": True}
-    assert {name for name, service in BOTH["services"].items() if "ports" in service} == set(WATCHERS)
+    assert {name for name, service in BOTH["services"].items() if "ports" in service} == set(
+        WATCHERS
+    )
 
 
 @needs("promtool", "prometheus")
 def test_prometheus_scrapes_the_proxy(tmp_path: Path) -> None:
-    """The configuration that is mounted is one, with the rules beside it; its target is the proxy's admin listener, which is open to that network."""
+    """The configuration that is mounted is one, with the rules beside it.
+
+    Its target is the proxy's admin listener, which is open to that network.
+    """
     mounted = mounts("prometheus")
     for there, here in mounted.items():
         if there.startswith("/etc/prometheus/"):
             shutil.copy(DEPLOY / "compose" / here, tmp_path / Path(there).name)
     checked = ran("promtool", "check", "config", tmp_path / "prometheus.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    (job,) = yaml.safe_load((tmp_path / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    (job,) = yaml.safe_load((tmp_path / "prometheus.yml").read_text(encoding="utf-8"))[
+        "scrape_configs"
+    ]
     service = BOTH["services"]["proxy"]
     secrets = DEPLOY / "compose" / "secrets"
     settings = load(
         None,
-        {name: value.replace("/run/secrets", str(secrets)) for name, value in service["environment"].items()},
+        {
+            name: value.replace("/run/secrets", str(secrets))
+            for name, value in service["environment"].items()
+        },
     )
     assert job["static_configs"] == [{"targets": [f"proxy:{settings.admin.port}"]}]
     assert (settings.admin.host, settings.listen.host) == (("0.0.0.0",), ("127.0.0.1",))
@@ -369,12 +431,16 @@ def test_grafana_has_the_dashboard() -> None:
     mounted = mounts("grafana")
     assert all((DEPLOY / "compose" / here).exists() for here in mounted.values())
     provisioning = DEPLOY / "grafana" / "provisioning"
-    (provider,) = yaml.safe_load((provisioning / "dashboards/telenor-proxy.yaml").read_text())["providers"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards/telenor-proxy.yaml").read_text())[
+        "providers"
+    ]
     (dashboard,) = (there for there in mounted if there.endswith(".json"))
     assert str(Path(dashboard).parent) == provider["options"]["path"]
     environment = MONITORING["services"]["grafana"]["environment"]
     assert environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == dashboard
-    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())["datasources"]
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
     host = re.fullmatch(r"http://(\w+):9090", source["url"])
     assert host is not None
     assert set(MONITORING["services"][host[1]]["networks"]) & set(
@@ -385,6 +451,8 @@ def test_grafana_has_the_dashboard() -> None:
 def test_the_ports_of_the_page_are_those_that_are_published() -> None:
     """Prometheus and Grafana are where the page says."""
     published = {
-        port.rpartition(":")[0] for name in WATCHERS for port in MONITORING["services"][name]["ports"]
+        port.rpartition(":")[0]
+        for name in WATCHERS
+        for port in MONITORING["services"][name]["ports"]
     }
     assert set(re.findall(r"http://(127\.0\.0\.1:\d+)/", PAGES[COMPOSE])) == published

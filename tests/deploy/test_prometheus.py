@@ -1,4 +1,7 @@
-"""The alert rules, judged by Prometheus' own tool: they are rules, each fires when it should, and none when it should not."""
+"""The alert rules, judged by Prometheus' own tool.
+
+They are rules, each fires when it should, and none when it should not.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ DIRECTORY: Final = DEPLOY / "prometheus"
 RULES: Final = DIRECTORY / "rules.yaml"
 CASES: Final = ROOT / "tests" / "deploy" / "rules_test.yaml"
 ALERTS: Final[list[dict[str, Any]]] = [
-    rule for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"] for rule in group["rules"]
+    rule
+    for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
 ]
 NAMES: Final = [rule["alert"] for rule in ALERTS]
 
@@ -40,7 +45,10 @@ def promtool(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def missed(directory: Path, **changes: object) -> tuple[set[str], set[str]]:
-    """Run the cases with all alerts changed; give those of which one is missed, and those that fire without being expected."""
+    """Run the cases with all alerts changed.
+
+    Give those of which one is missed, and those that fire without being expected.
+    """
     content = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     for rule in content["groups"][0]["rules"]:
         rule |= {name: value for name, value in changes.items() if name in rule}
@@ -84,7 +92,10 @@ def test_each_has_a_case_in_which_it_does_not(tmp_path: Path) -> None:
 
 def test_each_that_waits_has_a_case_in_which_it_does(tmp_path: Path) -> None:
     """An alert that did not wait would be found."""
-    assert missed(tmp_path, **{"for": "0s"}) == (set(), {rule["alert"] for rule in ALERTS if "for" in rule})
+    assert missed(tmp_path, **{"for": "0s"}) == (
+        set(),
+        {rule["alert"] for rule in ALERTS if "for" in rule},
+    )
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=NAMES)
@@ -108,7 +119,9 @@ def test_each_section_is_of_an_alert() -> None:
 
 def test_the_example_scrapes_the_admin_listener() -> None:
     """The example's target is the admin listener's default, under the name that the rules know."""
-    (job,) = yaml.safe_load((DIRECTORY / "prometheus.yaml").read_text(encoding="utf-8"))["scrape_configs"]
+    (job,) = yaml.safe_load((DIRECTORY / "prometheus.yaml").read_text(encoding="utf-8"))[
+        "scrape_configs"
+    ]
     assert f'up{{job="{job["job_name"]}"}}' in RULES.read_text(encoding="utf-8")
     admin = AdminSettings()
     assert job["static_configs"] == [{"targets": [f"{admin.host[0]}:{admin.port}"]}]

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-#: Of 100: `systemd-analyze security` says 1.1 of 10. What remains is what the service is for: the network, a socket to systemd.
+#: Of 100: `systemd-analyze security` says 1.1 of 10. What remains is what the service is for: the
+#: network, a socket to systemd.
 MOST_EXPOSURE: Final = 11
 PAGE: Final = (UNIT.parent / "README.md").read_text(encoding="utf-8")
 SECRETS: Final = ("client_id", "client_secret", "username", "password")
@@ -56,7 +57,7 @@ def settings(tmp_path: Path) -> Settings:
     return load(None, dict(pairs))
 
 
-# --- what it says -----------------------------------------------------------------------------------------------------
+# --- what it says ------------------------------------------------------------------------------
 
 
 def test_each_secret_is_a_credential(settings: Settings, tmp_path: Path) -> None:
@@ -71,12 +72,16 @@ def test_each_secret_is_a_credential(settings: Settings, tmp_path: Path) -> None
 def test_times_allow_what_the_proxy_takes(settings: Settings) -> None:
     """The times of the unit are longer than the first login may take, and than the drain."""
     assert number("TimeoutStartSec") > settings.oauth.request_timeout_seconds
-    assert number("TimeoutStopSec") > settings.shutdown.delay_seconds + settings.shutdown.grace_seconds
+    assert (
+        number("TimeoutStopSec") > settings.shutdown.delay_seconds + settings.shutdown.grace_seconds
+    )
 
 
 def test_limits_allow_what_the_settings_do(settings: Settings) -> None:
     """There is a file descriptor for each connection that the settings allow."""
-    assert number("LimitNOFILE") > settings.limits.max_connections + settings.upstream.max_connections
+    assert (
+        number("LimitNOFILE") > settings.limits.max_connections + settings.upstream.max_connections
+    )
 
 
 def test_a_bad_configuration_is_not_tried_again() -> None:
@@ -90,7 +95,9 @@ def verifiable(tmp_path: Path) -> Path:
     """Copy the unit, with a command that there is on every machine."""
     copy = tmp_path / UNIT.name
     text = UNIT.read_text(encoding="utf-8")
-    copy.write_text(re.sub(r"(?<=^ExecStart=)\S+", "/bin/true", text, flags=re.MULTILINE), encoding="utf-8")
+    copy.write_text(
+        re.sub(r"(?<=^ExecStart=)\S+", "/bin/true", text, flags=re.MULTILINE), encoding="utf-8"
+    )
     return copy
 
 
@@ -109,16 +116,21 @@ def test_systemd_understands_it(verifiable: Path) -> None:
 
 @needs("systemd-analyze", "systemd")
 def test_it_is_hardened(verifiable: Path) -> None:
-    """By systemd's own measure the service is hardly exposed; anything taken away from the unit would show."""
+    """By systemd's own measure the service is hardly exposed.
+
+    Anything taken away from the unit would show.
+    """
     verdict = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(verifiable))
     assert verdict.returncode == 0, verdict.stdout
     assert f"rates its exposure {MOST_EXPOSURE / 10} of 10" in PAGE
     weakened = verifiable.read_text(encoding="utf-8").replace("MemoryDenyWriteExecute=yes\n", "")
     verifiable.write_text(weakened.replace("ProtectKernelModules=yes\n", ""), encoding="utf-8")
-    assert analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(verifiable)).returncode
+    assert analyze(
+        "security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(verifiable)
+    ).returncode
 
 
-# --- in systemd -------------------------------------------------------------------------------------------------------
+# --- in systemd --------------------------------------------------------------------------------
 
 
 class Machine:
@@ -138,7 +150,8 @@ class Machine:
                     "RestartSec=100ms",
                     "WatchdogSec=1",
                     "TimeoutAbortSec=1",
-                    # In the unit a call that is not allowed fails; here it ends the process, so that none goes unnoticed.
+                    # In the unit a call that is not allowed fails; here it ends the process, so
+                    # that none goes unnoticed.
                     "SystemCallErrorNumber=kill",
                 ],
             },
@@ -169,7 +182,9 @@ class Machine:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Give the log events of that name."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        lines = [
+            json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")
+        ]
         return [line for line in lines if line["event"] == name]
 
 
@@ -209,7 +224,10 @@ async def asked(machine: Machine) -> int:
 
 
 async def started(machine: Machine) -> int:
-    """Start the service, without standing in the way of the stand-in; give systemctl's exit status."""
+    """Start the service, without standing in the way of the stand-in.
+
+    Give systemctl's exit status.
+    """
     return await asyncio.to_thread(machine.ask, "start")
 
 
@@ -221,7 +239,9 @@ async def test_it_serves(machine: Machine, api: Api) -> None:
     assert machine.knows("ActiveState", "StatusText") == ["active", "Ready."]
     assert await asked(machine) == 200
     (pid,) = machine.knows("MainPID")
-    status = dict(re.findall(r"^(\w+):\t(.*)$", machine.systemd.read(f"/proc/{pid}/status"), re.MULTILINE))
+    status = dict(
+        re.findall(r"^(\w+):\t(.*)$", machine.systemd.read(f"/proc/{pid}/status"), re.MULTILINE)
+    )
     assert "0" not in status["Uid"].split()
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
@@ -243,7 +263,9 @@ async def test_an_order_system_waits_for_the_proxy(machine: Machine, api: Api) -
     """The lines of the page find the admin listener where the settings have moved it to, and hold a unit up that must not start."""
     (lines,) = re.findall(r"^```ini\n(\[Service\]\nEnvironmentFile[^`]*)```", PAGE, re.MULTILINE)
     unit = f"[Unit]\nDefaultDependencies=no\n{lines}Type=oneshot\nExecStart=true\n"
-    machine.systemd.write("/run/systemd/system/order-system.service", unit.replace("--wait 60", "--wait 1"))
+    machine.systemd.write(
+        "/run/systemd/system/order-system.service", unit.replace("--wait 60", "--wait 1")
+    )
     machine.systemd.systemctl("daemon-reload")
     machine.configure(api.url)
     early = await asyncio.to_thread(machine.systemd.systemctl, "start", "order-system")
@@ -312,9 +334,13 @@ async def test_a_process_that_stands_still_is_restarted(machine: Machine, api: A
     assert await asked(machine) == 200
 
 
-async def test_a_new_password_is_taken_up_where_files_are_not_copied(machine: Machine, api: Api) -> None:
+async def test_a_new_password_is_taken_up_where_files_are_not_copied(
+    machine: Machine, api: Api
+) -> None:
     """With the drop-in of the page the service reads the files themselves, and a new password needs no restart."""
-    (drop_in,) = re.findall(r"^```ini\n\[Service\]\n(DynamicUser.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (drop_in,) = re.findall(
+        r"^```ini\n\[Service\]\n(DynamicUser.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
+    )
     machine.configure(api.url, password="another")
     machine.systemd.run("useradd", "--system", "telenor-proxy")
     machine.systemd.run("chown", "--recursive", "telenor-proxy", "/etc/telenor-proxy")
@@ -332,7 +358,7 @@ async def test_a_new_password_is_taken_up_where_files_are_not_copied(machine: Ma
         machine.systemd.run("userdel", "telenor-proxy")
 
 
-# --- sockets that systemd opens ---------------------------------------------------------------------------------------
+# --- sockets that systemd opens ----------------------------------------------------------------
 
 
 @needs("systemd-analyze", "systemd")
@@ -340,7 +366,9 @@ async def test_a_new_password_is_taken_up_where_files_are_not_copied(machine: Ma
 def test_the_sockets_are_units(name: str, tmp_path: Path) -> None:
     """Systemd takes them as they are, together with a service of that name."""
     (tmp_path / name).write_text((UNIT.parent / name).read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "telenor-proxy.service").write_text("[Service]\nExecStart=/bin/true\n", encoding="utf-8")
+    (tmp_path / "telenor-proxy.service").write_text(
+        "[Service]\nExecStart=/bin/true\n", encoding="utf-8"
+    )
     verified = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)],  # noqa: S607 # Debian's
         capture_output=True,

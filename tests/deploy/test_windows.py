@@ -1,4 +1,7 @@
-"""Windows, as far as it can be judged elsewhere: its dependencies are there, nothing that it lacks is imported, and the proxy runs on what it has."""
+"""Windows, as far as it can be judged elsewhere.
+
+Its dependencies are there, nothing that it lacks is imported, and the proxy runs on what it has.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = PAGES["deploy/windows/README.md"]
 SERVICE: Final = DEPLOY / "windows" / "telenor-proxy.xml"
-#: What Python has on other systems only (its library reference, "Unix-specific services" and their kin).
+#: What Python has on other systems only (its library reference, "Unix-specific services" and their
+#: kin).
 ELSEWHERE: Final = {
     *(
         "crypt",
@@ -46,7 +50,8 @@ ELSEWHERE: Final = {
     ),
     *("termios", "tty", "uvloop"),
 }
-#: The process after everything has been imported; then it is on Windows as far as the proxy's own code can tell.
+#: The process after everything has been imported; then it is on Windows as far as the proxy's own
+#: code can tell.
 PRETEND: Final = """
 import signal, sys
 import aiohttp
@@ -128,7 +133,7 @@ async def test_it_runs_on_what_windows_has(tmp_path: Path) -> None:
         await starter.close()
 
 
-# --- the service ------------------------------------------------------------------------------------------------------
+# --- the service -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -144,7 +149,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_the_service_starts_the_command(settings: Settings) -> None:
-    """What it starts is a command that the proxy knows, with the configuration that the page makes; it is given the time to drain."""
+    """What it starts is a command that the proxy knows, with the configuration that the page makes.
+
+    It is given the time to drain.
+    """
     service = ET.parse(SERVICE).getroot()  # noqa: S314 # a file of the repository
     module, package, *words = [argument.text or "" for argument in service.iterfind("argument")]
     assert (module, package) == ("-m", "proxy")

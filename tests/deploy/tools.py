@@ -30,7 +30,10 @@ def needs(program: str, package: str) -> pytest.MarkDecorator:
 
 
 def until(question: Callable[[], object]) -> None:
-    """Ask another process again and again, until the answer is yes. It tells nobody when that changes."""
+    """Ask another process again and again, until the answer is yes.
+
+    It tells nobody when that changes.
+    """
     deadline = time.monotonic() + DEADLINE
     while not question():
         assert time.monotonic() < deadline, "it did not come about"

@@ -1,4 +1,7 @@
-"""Reads the documentation: pages, sections, tables, code, links. What it says is judged by the tests."""
+"""Reads the documentation: pages, sections, tables, code, links.
+
+What it says is judged by the tests.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,9 @@ def test_a_section_says_what_one_needs(name: str) -> None:
 
 def test_the_example_is_an_answer_that_there_is() -> None:
     """Type, title and status of the reference's example belong together, and it has the members that such an answer has."""
-    (example,) = (json.loads(block.text) for block in BLOCKS if block[:2] == ("docs/reference.md", "json"))
+    (example,) = (
+        json.loads(block.text) for block in BLOCKS if block[:2] == ("docs/reference.md", "json")
+    )
     assert set(example) == {"type", "title", "status", "detail", "instance", "outcome"}
     name = example["type"].removeprefix("urn:telenor-proxy:problem:")
     assert (name, example["status"], example["title"]) in {

@@ -20,7 +20,10 @@ def test_every_module_is_on_the_map() -> None:
 def test_every_dependency_has_its_reason() -> None:
     """Each run-time dependency, those of the extras included, has one line that says why it is there."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    requirements = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    requirements = [
+        *project["dependencies"],
+        *itertools.chain(*project["optional-dependencies"].values()),
+    ]
     wanted = {re.split(r"[\s<>=;~!\[]", requirement)[0] for requirement in requirements}
     told = {names(row[0])[0]: row[1] for row in rows(section(ARCHITECTURE, "Dependencies"))}
     assert told.keys() == wanted
@@ -29,7 +32,9 @@ def test_every_dependency_has_its_reason() -> None:
 
 def test_the_pictures_name_files_that_exist() -> None:
     """What stands in the pictures as a file is one."""
-    pictures = "".join(section(ARCHITECTURE, name) for name in ("The way of a request", "The way of a token"))
+    pictures = "".join(
+        section(ARCHITECTURE, name) for name in ("The way of a request", "The way of a token")
+    )
     files = set(re.findall(r"\b(?:[a-z0-9]+/)?[a-z_]+\.py\b", pictures))
     assert files
     assert [file for file in sorted(files) if not (ROOT / "proxy" / file).exists()] == []

@@ -19,13 +19,20 @@ WORDS = [row for row in rows(section(BY_CODE, "Codes of the token endpoint")) if
 GATEWAY = rows(section(BY_CODE, "Codes of the gateway"))
 REASONS = rows(section(TROUBLESHOOTING, "By reason of a failed renewal"))
 
-#: Telenor's developer pages, "Error codes" of the token endpoint and of the Info API: status and code.
+#: Telenor's developer pages, "Error codes" of the token endpoint and of the Info API: status and
+#: code.
 PUBLISHED = {(400, "2"), (500, "2"), (500, "16")}
 PUBLISHED |= {(401, code) for code in ("1", "4", "5", "6", "7", "9", "20", "21", "22", "23")}
 PUBLISHED |= {(403, code) for code in ("8", "12", "15")}
 PUBLISHED_OF_GATEWAY = {(400, "40001"), (403, "40301"), (404, "40401"), (404, "4042000")}
 PUBLISHED_OF_GATEWAY |= {(401, f"4010{digit}") for digit in range(1, 9)}
-PUBLISHED_OF_GATEWAY |= {(429, "42901"), (429, "42902"), (500, "50001"), (500, "50002"), (500, "50003")}
+PUBLISHED_OF_GATEWAY |= {
+    (429, "42901"),
+    (429, "42902"),
+    (500, "50001"),
+    (500, "50002"),
+    (500, "50003"),
+}
 
 
 def test_every_code_of_the_token_endpoint_is_told() -> None:
@@ -77,7 +84,10 @@ def test_the_page_knows_what_the_proxy_knows() -> None:
 
 
 def reasons() -> set[str]:
-    """Return the reasons with which the code of `proxy/tokens` makes its errors; a made-up part becomes dots."""
+    """Return the reasons with which the code of `proxy/tokens` makes its errors.
+
+    A made-up part becomes dots.
+    """
     found = set()
     for path in (ROOT / "proxy" / "tokens").glob("*.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

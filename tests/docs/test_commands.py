@@ -11,7 +11,9 @@ import pytest
 from proxy import cli
 from tests.docs.pages import BLOCKS, PAGES, ROOT, inline, rows, section
 
-TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TARGETS = set(
+    re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+)
 #: What stands for something else in a synopsis.
 STAND_INS = {"FILE": "config.yaml", "SECONDS": "1", "PORT": "1", "COMMAND": "serve", "HOST": "::1"}
 
@@ -28,7 +30,10 @@ def typed() -> set[str]:
 
 
 def words_after(program: str) -> list[list[str]]:
-    """Return what follows a program's name, wherever it is called; calls without a word are left out."""
+    """Return what follows a program's name, wherever it is called.
+
+    Calls without a word are left out.
+    """
     found = []
     for line in sorted(typed()):
         if program not in line:
@@ -44,7 +49,10 @@ def words_after(program: str) -> list[list[str]]:
 
 
 def parsed(words: list[str]) -> object:
-    """Have the command line's own parser read the words; return the exit status, None if they are a command that can run."""
+    """Have the command line's own parser read the words.
+
+    Return the exit status, None if they are a command that can run.
+    """
     try:
         cli.command_line(words[0]).parse_args(words)
     except SystemExit as stop:
@@ -62,7 +70,15 @@ def test_a_command_is_one(words: list[str]) -> None:
 def test_there_are_commands_to_check() -> None:
     """The search finds the calls: every command is shown somewhere."""
     shown = {words[0] for words in words_after("telenor-proxy")}
-    assert shown >= {"serve", "check", "healthcheck", "sandbox", "sandbox-control", "demo", "--version"}
+    assert shown >= {
+        "serve",
+        "check",
+        "healthcheck",
+        "sandbox",
+        "sandbox-control",
+        "demo",
+        "--version",
+    }
 
 
 def test_the_reference_lists_every_command() -> None:
@@ -72,7 +88,9 @@ def test_the_reference_lists_every_command() -> None:
         for row in rows(section(PAGES["docs/reference.md"], "Commands"))
     }
     parser = cli.command_line("sandbox")
-    known = next(action.choices for action in parser._actions if action.choices and action.dest != "help")
+    known = next(
+        action.choices for action in parser._actions if action.choices and action.dest != "help"
+    )
     assert listed == set(known)
 
 

@@ -15,13 +15,18 @@ CHANGES = {"a setting": "A setting", "a metric": "A metric", "a refusal": "A ref
 def patch(heading: str) -> str:
     """Return the diffs of a section as one patch."""
     text = section(PAGES[FIRST_CHANGE], heading)
-    diffs = [block.text for block in BLOCKS if block.page == FIRST_CHANGE and block.language == "diff"]
+    diffs = [
+        block.text for block in BLOCKS if block.page == FIRST_CHANGE and block.language == "diff"
+    ]
     return "".join(diff for diff in diffs if diff in text)
 
 
 @pytest.mark.parametrize("heading", CHANGES.values())
 def test_the_diffs_apply(heading: str) -> None:
-    """Git can apply each change to the repository. If not, make the change anew, and put its diff (`git diff -U1`) there."""
+    """Git can apply each change to the repository.
+
+    If not, make the change anew, and put its diff (`git diff -U1`) there.
+    """
     command = ["git", "apply", "--check", "-"]
     done = subprocess.run(
         command, input=patch(heading), text=True, capture_output=True, cwd=ROOT, check=False
@@ -32,7 +37,9 @@ def test_the_diffs_apply(heading: str) -> None:
 @pytest.mark.parametrize(("change", "heading"), CHANGES.items())
 def test_as_many_files_are_touched_as_contributing_counts(change: str, heading: str) -> None:
     """The files that are changed by hand are those of the table in CONTRIBUTING.md."""
-    counted = {row[0]: int(row[1]) for row in rows(section(PAGES["CONTRIBUTING.md"], "How many files"))}
+    counted = {
+        row[0]: int(row[1]) for row in rows(section(PAGES["CONTRIBUTING.md"], "How many files"))
+    }
     touched = re.findall(r"^\+\+\+ b/(\S+)$", patch(heading), re.MULTILINE)
     assert len(set(touched)) == len(touched) == counted[change]
     begins = next(file for file in touched if file.startswith("tests/"))

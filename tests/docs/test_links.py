@@ -13,7 +13,10 @@ FOLDERS = ("proxy/", "tests/", "docs/", "scripts/", "deploy/", "requirements/", 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_link_leads_somewhere(page: str) -> None:
-    """A link to a file of the repository finds it, and a link to a heading finds the heading; addresses elsewhere are https."""
+    """A link to a file of the repository finds it, and a link to a heading finds the heading.
+
+    Addresses elsewhere are https.
+    """
     lost = []
     for link in links(PAGES[page]):
         path, _, anchor = link.partition("#")

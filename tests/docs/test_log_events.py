@@ -21,26 +21,41 @@ LOG = section(OPERATION, "Log")
 #: The levels and fields of each event that has a row, by name.
 EVENTS = {names(row[0])[0]: (row[1], set(names(row[3]))) for row in rows(LOG) if len(row) == 4}
 LEVELS = {"debug", "info", "warning", "error", "exception"}
-#: An event of the demo alone, told in words below the table; and the libraries' own, which are not named by a call of ours.
+#: An event of the demo alone, told in words below the table; and the libraries' own, which are not
+#: named by a call of ours.
 NOT_IN_TABLE, NOT_NAMED = {"sandbox.answered"}, {"library"}
 
 
 def logged() -> Iterator[tuple[str, set[str], set[str]]]:
-    """Yield each logging call in the package: the event, the levels that it may have, and the fields that are named in the call."""
+    """Yield each logging call in the package.
+
+    The event, the levels that it may have, and the fields that are named in the call.
+    """
     for path in (ROOT / "proxy").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(call, ast.Call) or not call.args:
                 continue
             first = call.args[0]
-            if not isinstance(first, ast.Constant) or not re.fullmatch(r"[a-z]+\.[a-z_]+", str(first.value)):
+            if not isinstance(first, ast.Constant) or not re.fullmatch(
+                r"[a-z]+\.[a-z_]+", str(first.value)
+            ):
                 continue
-            levels = {part.attr for part in ast.walk(call.func) if isinstance(part, ast.Attribute)} & LEVELS
+            levels = {
+                part.attr for part in ast.walk(call.func) if isinstance(part, ast.Attribute)
+            } & LEVELS
             if levels:
-                yield str(first.value), levels, {keyword.arg for keyword in call.keywords if keyword.arg}
+                yield (
+                    str(first.value),
+                    levels,
+                    {keyword.arg for keyword in call.keywords if keyword.arg},
+                )
 
 
 def test_every_event_is_told() -> None:
-    """Each event has a row, with its level and at least the fields that its call names; no row is about anything else."""
+    """Each event has a row, with its level and at least the fields that its call names.
+
+    No row is about anything else.
+    """
     levels: dict[str, set[str]] = defaultdict(set)
     fields: dict[str, set[str]] = defaultdict(set)
     for event, its_levels, its_fields in logged():

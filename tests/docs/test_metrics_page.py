@@ -17,7 +17,9 @@ from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Api, Starter, c
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TABLE = {names(row[0])[0]: (row[1], set(names(row[2]))) for row in rows(section(OPERATION, "Metrics"))}
+TABLE = {
+    names(row[0])[0]: (row[1], set(names(row[2]))) for row in rows(section(OPERATION, "Metrics"))
+}
 
 
 async def scrape(start: Starter, api: Api) -> str:

@@ -1,4 +1,7 @@
-"""The page about a company's network, followed as it stands: client, TLS, proxy, CONNECT with a password, squid, TLS, sandbox."""
+"""The page about a company's network, followed as it stands.
+
+Client, TLS, proxy, CONNECT with a password, squid, TLS, sandbox.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE: Final = "docs/network.md"
-SECTION: Final = PAGES[PAGE].partition("## All of it, tried on one machine\n")[2].partition("\n## ")[0]
+SECTION: Final = (
+    PAGES[PAGE].partition("## All of it, tried on one machine\n")[2].partition("\n## ")[0]
+)
 
 
 def code(ports: dict[str, str]) -> dict[str, list[str]]:
@@ -70,7 +75,10 @@ async def squid(words: list[str], port: str, folder: Path) -> AsyncIterator[None
 @needs("openssl", "openssl")
 @needs("curl", "curl")
 async def test_an_order_goes_the_whole_way(start: Starter, tmp_path: Path) -> None:
-    """Each command as it stands there, but for the ports; without the password squid opens no tunnel."""
+    """Each command as it stands there, but for the ports.
+
+    Without the password squid opens no tunnel.
+    """
     ports = {port: str(free_port()) for port in ("3128", "8443", "8444")}
     found = code(ports)
     (conf,), (config,), (prepare, order) = found["squid"], found["yaml"], found["sh"]

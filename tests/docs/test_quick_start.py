@@ -40,7 +40,9 @@ def test_a_request_changes_as_shown() -> None:
     credential = b"Authorization: Bearer <the access token>\r\n"
     number = re.search(rb"X-Request-Id: (\S+)", after)
     assert number is not None
-    assert rewrite.request_head(request, b"api.telenor.no", number[1], credential) + content == after
+    assert (
+        rewrite.request_head(request, b"api.telenor.no", number[1], credential) + content == after
+    )
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the command is curl's")
@@ -80,6 +82,8 @@ async def test_the_version_is_that_of_the_changelog(start: Starter) -> None:
     command = await start("--version")
     assert await command.ended() == 0
     assert command.output.startswith(f"telenor-proxy {proxy.__version__}\n")
-    newest = re.search(r"^## \[(.+?)\] - (Unreleased|\d{4}-\d\d-\d\d)$", PAGES["CHANGELOG.md"], re.MULTILINE)
+    newest = re.search(
+        r"^## \[(.+?)\] - (Unreleased|\d{4}-\d\d-\d\d)$", PAGES["CHANGELOG.md"], re.MULTILINE
+    )
     assert newest is not None
     assert newest[1] == proxy.__version__

@@ -34,7 +34,10 @@ REQUIRED = {
 
 
 def yaml_blocks(first_line: str | None) -> list[Block]:
-    """Return the YAML blocks that begin with that comment; None: those whose keys are the proxy's sections."""
+    """Return the YAML blocks that begin with that comment; None.
+
+    Those whose keys are the proxy's sections.
+    """
     found = [block for block in BLOCKS if block.language == "yaml"]
     if first_line is not None:
         return [block for block in found if block.text.startswith(f"# {first_line}\n")]
@@ -67,7 +70,10 @@ def test_a_configuration_can_be_used(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
     given = {f"oauth.{key}".removesuffix("_file") for key in content.get("oauth", {})}
-    load(file, {name: value for name, value in REQUIRED.items() if PATH_OF_VARIABLE[name] not in given})
+    load(
+        file,
+        {name: value for name, value in REQUIRED.items() if PATH_OF_VARIABLE[name] not in given},
+    )
 
 
 def test_every_configuration_is_looked_at() -> None:
@@ -86,14 +92,21 @@ def test_every_variable_is_a_setting() -> None:
     """Each environment variable that a page names is one that the proxy knows."""
     named = in_all_pages(lambda text: re.findall(r"\bTELENOR_PROXY_[A-Z0-9_]*[A-Z0-9]\b", text))
     assert named
-    assert {each for each in named if each[1] not in PATH_OF_VARIABLE.keys() | NOT_SETTINGS} == set()
+    assert {
+        each for each in named if each[1] not in PATH_OF_VARIABLE.keys() | NOT_SETTINGS
+    } == set()
 
 
 def test_every_setting_is_a_setting() -> None:
-    """Each `section.key` that a page names is one; some look like log events, which are checked elsewhere."""
+    """Each `section.key` that a page names is one.
+
+    Some look like log events, which are checked elsewhere.
+    """
     sections = "|".join(SECTIONS)
     named = in_all_pages(
-        lambda text: [word for word in inline(text) if re.fullmatch(rf"({sections})\.[a-z_]+", word)]
+        lambda text: [
+            word for word in inline(text) if re.fullmatch(rf"({sections})\.[a-z_]+", word)
+        ]
     )
     assert named
     assert {each for each in named if each[1] not in SETTINGS and each[1] not in EVENTS} == set()

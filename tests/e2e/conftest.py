@@ -49,7 +49,9 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class Standing(NamedTuple):
-    """A proxy that stays up for all tests that change nothing in it: the process, its API and a client.
+    """A proxy that stays up for all tests that change nothing in it.
+
+    The process, its API and a client.
 
     Such a test runs on the loop of the session: `pytest.mark.asyncio(loop_scope="session")`.
     """

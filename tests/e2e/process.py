@@ -1,4 +1,6 @@
-"""What the end-to-end tests are made with: the command as a process of its own, and the stand-in for the API that it calls.
+"""What the end-to-end tests are made with.
+
+The command as a process of its own, and the stand-in for the API that it calls.
 
 Nothing sleeps: who waits for a log event is woken by the line.
 """
@@ -114,7 +116,10 @@ class Running:
         self.pid = process.pid
         self.output = ""
         self.errors = ""
-        self._readers = [asyncio.create_task(self._read_output()), asyncio.create_task(self._read_errors())]
+        self._readers = [
+            asyncio.create_task(self._read_output()),
+            asyncio.create_task(self._read_errors()),
+        ]
 
     async def _read_output(self) -> None:
         if self._process.stdout is not None:
@@ -153,7 +158,9 @@ class Running:
 
     async def _more(self, missing: str) -> None:
         if self._readers[0].done():
-            raise AssertionError(f"the process has ended, and {missing}:\n{self.output}{self.errors}")
+            raise AssertionError(
+                f"the process has ended, and {missing}:\n{self.output}{self.errors}"
+            )
         await self._news.wait()
 
     async def url(self, path: str = "") -> str:
@@ -257,4 +264,6 @@ class Starter:
         for started in self._started:
             await started.close()
         for started in self._started:
-            assert not NOISE.search(started.output + started.errors), started.output + started.errors
+            assert not NOISE.search(started.output + started.errors), (
+                started.output + started.errors
+            )

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     import aiohttp
 
 #: What takes long to import, and nobody needs who asks whether a proxy is ready.
-HEAVY = {"aiofastnet", "aiohttp", "asyncio", "orjson", "prometheus_client", "ssl", "structlog", "uvloop"}
+HEAVY = {
+    "aiofastnet",
+    "aiohttp",
+    "asyncio",
+    "orjson",
+    "prometheus_client",
+    "ssl",
+    "structlog",
+    "uvloop",
+}
 
 
 async def beside(running: Running, api: Api) -> Mapping[str, object]:
@@ -43,7 +52,10 @@ async def test_the_version_is_told(start: Starter) -> None:
 
 
 async def test_healthcheck_says_ready(start: Starter, api: Api) -> None:
-    """Beside a proxy that is ready, `healthcheck` ends with 0 and one word; once it is gone, with 1 and why."""
+    """Beside a proxy that is ready, `healthcheck` ends with 0 and one word.
+
+    Once it is gone, with 1 and why.
+    """
     running = await start.ready(configuration(api.url))
     config = await beside(running, api)
     asked = await start("healthcheck", config)
@@ -76,14 +88,22 @@ async def test_healthcheck_waits_for_the_first_token(start: Starter, api: Api) -
 
 
 async def test_healthcheck_knows_two_statuses(start: Starter) -> None:
-    """With a configuration that cannot be used, `healthcheck` ends with 1, not 78: container runtimes know no other."""
+    """With a configuration that cannot be used, `healthcheck` ends with 1, not 78.
+
+    Container runtimes know no other.
+    """
     asked = await start("healthcheck", "listen: [")
     assert await asked.ended() == 1
     assert "is not valid YAML" in asked.errors
 
 
-async def test_status_says_whether_it_works(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
-    """Beside a proxy whose calls go through, 0; once each is refused, 1 with what to do; and orders to look up with their ids."""
+async def test_status_says_whether_it_works(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """Beside a proxy whose calls go through, 0; once each is refused, 1 with what to do.
+
+    And orders to look up with their ids.
+    """
     running = await start.ready(configuration(api.url))
     config = await beside(running, api)
     asked = await start("status", config)
@@ -124,14 +144,18 @@ async def test_healthcheck_imports_little(start: Starter, api: Api) -> None:
         "import json, sys; from proxy.cli import main; status = main(sys.argv[1:]); "
         "print(json.dumps([status, sorted(name.partition('.')[0] for name in sys.modules)]))"
     )
-    asked = await start("healthcheck", configuration(api.url, admin={"port": 1}), program=("-c", program))
+    asked = await start(
+        "healthcheck", configuration(api.url, admin={"port": 1}), program=("-c", program)
+    )
     assert await asked.ended() == 0
     status, modules = json.loads(asked.output)
     assert status == 1
     assert HEAVY.isdisjoint(modules), HEAVY.intersection(modules)
 
 
-async def checking(start: Starter, config: Mapping[str, object], encoding: str = "ascii") -> Running:
+async def checking(
+    start: Starter, config: Mapping[str, object], encoding: str = "ascii"
+) -> Running:
     """Run `check` to its end."""
     check = await start("check", config, environ={"PYTHONIOENCODING": encoding})
     assert await check.ended() in {0, 1}
@@ -187,17 +211,25 @@ async def test_check_says_that_all_is_well(start: Starter, *, secured: bool) -> 
 async def test_check_says_which_credential_is_wrong(
     start: Starter, api: Api, wrong: dict[str, object], says: str
 ) -> None:
-    """With a wrong credential, `check` names it and where the right one is found, and ends with 1; no secret is shown."""
+    """With a wrong credential, `check` names it and where the right one is found, and ends with 1.
+
+    No secret is shown.
+    """
     check = await checking(start, configuration(api.url, oauth=wrong))
     assert await check.ended() == 1
     assert re.search(rf"(?m)^FAILED +access token +.*{says}", check.output), check.output
     assert ("looks like an e-mail address" in check.output) == ("username" in wrong)
     told = check.output + check.errors
-    assert not [secret for secret in (CREDENTIALS.client_secret, CREDENTIALS.password) if secret in told]
+    assert not [
+        secret for secret in (CREDENTIALS.client_secret, CREDENTIALS.password) if secret in told
+    ]
 
 
 async def test_check_says_what_is_in_between(start: Starter, tls_api: Api, api: Api) -> None:
-    """An untrusted certificate, a web page, a redirect, and nobody there: `check` says each in its words and ends with 1."""
+    """An untrusted certificate, a web page, a redirect, and nobody there.
+
+    `check` says each in its words and ends with 1.
+    """
     api.sandbox.fault("token_html", count=1)
     html = await checking(start, configuration(api.url))
     assert await html.ended() == 1
@@ -205,7 +237,9 @@ async def test_check_says_what_is_in_between(start: Starter, tls_api: Api, api: 
     api.sandbox.fault("token_redirect", count=1)
     redirect = await checking(start, configuration(api.url))
     assert await redirect.ended() == 1
-    assert "Something in between, such as a filter or a login page of the network" in redirect.output
+    assert (
+        "Something in between, such as a filter or a login page of the network" in redirect.output
+    )
     assert api.counter("redirects_followed") == 0
     untrusted = await checking(start, configuration(tls_api.url))
     assert await untrusted.ended() == 1

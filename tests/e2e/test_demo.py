@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from tests.e2e.process import Running
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the printed commands are curl's")
+pytestmark = pytest.mark.skipif(
+    shutil.which("curl") is None, reason="the printed commands are curl's"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,10 @@ async def printed(demo: Running, pattern: str) -> str:
 
 
 async def test_the_printed_commands_work(start: Starter) -> None:
-    """Order, reading, revocation and the order once more work as printed; the log shows the renewal, and Ctrl+C ends it with 0."""
+    """Order, reading, revocation and the order once more work as printed.
+
+    The log shows the renewal, and Ctrl+C ends it with 0.
+    """
     # Whatever the user has set is of no concern to it, not even what would be refused.
     environ = {
         "TELENOR_PROXY_LISTEN__PORT": "1",
@@ -72,7 +77,10 @@ async def test_the_printed_commands_work(start: Starter) -> None:
 
 
 async def test_a_busy_port_is_said_and_another_one_taken(start: Starter) -> None:
-    """When the port is in use, the demo says so, takes a free one, and prints that in all commands; SIGTERM ends it with 0 too."""
+    """When the port is in use, the demo says so, takes a free one, and prints that in all commands.
+
+    SIGTERM ends it with 0 too.
+    """
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

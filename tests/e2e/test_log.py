@@ -42,7 +42,9 @@ FIELDS = {
 }
 
 
-async def test_every_event_has_its_fields(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+async def test_every_event_has_its_fields(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
     """Each event is one JSON object a line with time, level, name and the fields that it is known by; nothing else is written."""
     api.sandbox.fault("token_status", 503, 1)
     proxy = await start.ready(configuration(api.url))
@@ -81,7 +83,10 @@ async def test_every_event_has_its_fields(start: Starter, api: Api, http: aiohtt
 
 
 async def test_console_lines_are_for_people(start: Starter, api: Api) -> None:
-    """With `log.format: console` each event is a line of words; without a terminal it has no colours."""
+    """With `log.format: console` each event is a line of words.
+
+    Without a terminal it has no colours.
+    """
     proxy = await start("serve", configuration(api.url, log={"format": "console"}))
     line = (await proxy.text(r"(?m)^.*token\.renewed.*$"))[0]
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info +token\.renewed .*expires_in=3599.*", line)
@@ -181,7 +186,10 @@ async def _log_status(http: aiohttp.ClientSession, port: int) -> dict[str, Any]:
 async def test_a_log_that_is_not_read_stops_nothing(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Standard output is a pipe that is full: calls, probes and SIGTERM go on, and the lines are there once it is read again."""
+    """Standard output is a pipe that is full.
+
+    Calls, probes and SIGTERM go on, and the lines are there once it is read again.
+    """
     port, admin = free_port(), free_port()
     reading, writing = os.pipe()
     try:

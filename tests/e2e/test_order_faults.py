@@ -1,4 +1,7 @@
-"""What a customer sees who tests his own retries: faults of orders, through the proxy, and counts."""
+"""What a customer sees who tests his own retries.
+
+Faults of orders, through the proxy, and counts.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,9 @@ async def test_a_second_answer_goes_to_nobody(standing: Standing) -> None:
     api.sandbox.fault("order_answered_twice", count=1)
     answers = [await placed(http, url) for _ in range(3)]
     assert [status for status, _ in answers] == [201, 201, 201]
-    assert [content["orderId"] for _, content in answers] == [order.id for order in api.sandbox.orders]
+    assert [content["orderId"] for _, content in answers] == [
+        order.id for order in api.sandbox.orders
+    ]
 
 
 async def test_an_answer_that_breaks_off_does_not_look_whole(standing: Standing) -> None:

@@ -1,4 +1,7 @@
-"""Orders that are tried again, with the command as a process: it is killed, asked, and told to forget."""
+"""Orders that are tried again, with the command as a process.
+
+It is killed, asked, and told to forget.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,13 @@ async def beside(running: Running, config: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("store", ["memory", "file"])
-async def test_operators_see_and_forget_orders(start: Starter, api: Api, tmp_path: Path, store: str) -> None:
-    """`orders list` shows what is unknown, `orders forget` lets it be placed again; the store decides who is asked."""
+async def test_operators_see_and_forget_orders(
+    start: Starter, api: Api, tmp_path: Path, store: str
+) -> None:
+    """`orders list` shows what is unknown, `orders forget` lets it be placed again.
+
+    The store decides who is asked.
+    """
     named = "memory" if store == "memory" else str(tmp_path / "orders.db")
     config = configuration(api.url, orders={"store": named})
     running = await start.ready(config)
@@ -154,7 +162,11 @@ async def test_nothing_is_sent_that_is_not_remembered(
     else:
         path.rename(away)
     status, problem, _ = await place(running, "k")
-    assert (status, problem["type"], problem["outcome"]) == (503, f"{PROBLEM}order-store-away", "not_sent")
+    assert (status, problem["type"], problem["outcome"]) == (
+        503,
+        f"{PROBLEM}order-store-away",
+        "not_sent",
+    )
     assert [order.body["reference"] for order in api.sandbox.orders] == ["before"]
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http,
@@ -248,7 +260,9 @@ class Shop:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
 @pytest.mark.parametrize("kind", ["file", pytest.param("redis", marks=needs_redis)])
-async def test_each_order_is_placed_once_at_most(start: Starter, api: Api, tmp_path: Path, kind: str) -> None:
+async def test_each_order_is_placed_once_at_most(
+    start: Starter, api: Api, tmp_path: Path, kind: str
+) -> None:
     """Clients that give up, an API that breaks off, and a proxy that is killed again and again."""
     chance = random.Random(20261129)  # noqa: S311 # the same run each time
     server = RedisServer(tmp_path).start() if kind == "redis" else None
@@ -260,7 +274,10 @@ async def test_each_order_is_placed_once_at_most(start: Starter, api: Api, tmp_p
             proxies = [await start.ready(config) for _ in range(1 if server is None else 2)]
             urls = [await running.url(ORDERS) for running in proxies]
             api.sandbox.fault("api_drop_after", None, 5)
-            buying = [asyncio.create_task(shop.buy(urls, f"{turn}-{number}")) for number in range(AT_A_TIME)]
+            buying = [
+                asyncio.create_task(shop.buy(urls, f"{turn}-{number}"))
+                for number in range(AT_A_TIME)
+            ]
             await asyncio.sleep(chance.uniform(0.02, 0.2))
             if server is not None and turn % 3 == 2:
                 server.stop()

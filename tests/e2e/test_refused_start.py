@@ -1,4 +1,8 @@
-"""What `serve` refuses to start on: exit status 78 for a bad configuration and 1 for this machine, one readable message a problem, nothing begun."""
+"""What `serve` refuses to start on.
+
+Exit status 78 for a bad configuration and 1 for this machine, one readable message a problem,
+nothing begun.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +46,9 @@ BAD = [
     ),
     Bad(
         "unknown variable",
-        (r"TELENOR_PROXY_LISTEN__PROT: is not a setting\. Did you mean TELENOR_PROXY_LISTEN__PORT\?",),
+        (
+            r"TELENOR_PROXY_LISTEN__PROT: is not a setting\. Did you mean TELENOR_PROXY_LISTEN__PORT\?",
+        ),
         environ={"TELENOR_PROXY_LISTEN__PROT": "8080"},
     ),
     Bad(
@@ -67,7 +73,11 @@ BAD = [
         (r"oauth\.password_file: the file cannot be read",),
         {"oauth": {"password": None, "password_file": "/"}},
     ),
-    Bad("wrong type", (r"listen\.port: must be a whole number .*\.",), {"listen": {"port": "eighty"}}),
+    Bad(
+        "wrong type",
+        (r"listen\.port: must be a whole number .*\.",),
+        {"listen": {"port": "eighty"}},
+    ),
     Bad(
         "CA file that does not exist",
         (r"upstream\.ca_file: names a file that does not exist: of its path only /\S+ is there\.",),
@@ -112,7 +122,10 @@ BAD = [
 
 
 def hold(bad: Bad, output: str, errors: str) -> None:
-    """Each problem is one line on standard error with its path; nothing is on standard output, and no secret is shown."""
+    """Each problem is one line on standard error with its path.
+
+    Nothing is on standard output, and no secret is shown.
+    """
     assert not output
     headline, *problems = errors.splitlines()
     assert headline == "telenor-proxy: the configuration cannot be used:"
@@ -161,7 +174,9 @@ async def test_a_port_in_use_ends_it_with_1(start: Starter, api: Api, section: s
         port = taken.getsockname()[1]
         proxy = await start("serve", configuration(api.url, **{section: {"port": port}}))
         assert await proxy.ended() == 1
-    expected = f"telenor-proxy: {section}.port: port {port} on 127.0.0.1 is in use by another process."
+    expected = (
+        f"telenor-proxy: {section}.port: port {port} on 127.0.0.1 is in use by another process."
+    )
     assert proxy.errors.startswith(expected)
     assert len(proxy.errors.splitlines()) == 1
     assert not proxy.output
@@ -172,7 +187,10 @@ async def test_a_port_in_use_ends_it_with_1(start: Starter, api: Api, section: s
     ("sections", "says"),
     [
         ({"listen": {"host": "192.0.2.1"}}, r"listen\.host: cannot listen on 192\.0\.2\.1"),
-        ({"admin": {"host": "no-such-host.invalid"}}, r"admin\.host: cannot listen on no-such-host\.invalid"),
+        (
+            {"admin": {"host": "no-such-host.invalid"}},
+            r"admin\.host: cannot listen on no-such-host\.invalid",
+        ),
         (
             {"listen": {"port": None, "unix_socket": "nowhere/listener"}},
             r"listen\.unix_socket: the socket could not be made: No such file or directory",

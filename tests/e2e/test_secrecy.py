@@ -1,4 +1,7 @@
-"""Where no secret may appear: anything that `serve` writes or answers. And what the process gives up so that its memory stays its own."""
+"""Where no secret may appear: anything that `serve` writes or answers.
+
+And what the process gives up so that its memory stays its own.
+"""
 
 from __future__ import annotations
 
@@ -43,18 +46,33 @@ DEBUG = {"PYTHONASYNCIODEBUG": "1"}
 TOKEN_FAULTS = ["token_error", "token_html", "token_illegal", "token_redirect", "token_half"]
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="what is looked at is there on Linux only")
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="what is looked at is there on Linux only"
+)
 
 
 def forms(secret: str) -> set[str]:
     """Give a secret as it stands, and as it may stand on the wire."""
-    return {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()}
+    return {
+        secret,
+        quote(secret, safe=""),
+        quote_plus(secret),
+        base64.b64encode(secret.encode()).decode(),
+    }
 
 
 def needles(*tokens: str) -> set[str]:
     """Everything that may appear nowhere."""
     pair = f"{CREDENTIALS.client_id}:{CREDENTIALS.client_secret}"
-    held = [CREDENTIALS.client_secret, CREDENTIALS.password, pair, CLIENT_KEY, WRONG_KEY, CLIENTS_OWN, QUERY]
+    held = [
+        CREDENTIALS.client_secret,
+        CREDENTIALS.password,
+        pair,
+        CLIENT_KEY,
+        WRONG_KEY,
+        CLIENTS_OWN,
+        QUERY,
+    ]
     return {form for secret in [*tokens, *held] for form in forms(secret)}
 
 
@@ -102,7 +120,10 @@ def requests() -> list[bytes]:
 async def test_no_secret_is_written_or_answered(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """At level debug, in asyncio's debug mode, whatever clients and API do: no log line, page, metric or answer of ours holds a secret."""
+    """At level debug, in asyncio's debug mode, whatever clients and API do.
+
+    No log line, page, metric or answer of ours holds a secret.
+    """
     proxy = await start.ready(secret_configuration(api), environ=DEBUG)
     answers = [await speak(proxy, request) for request in requests()]
     assert answers[0].startswith("HTTP/1.1 200 ")
@@ -124,7 +145,9 @@ async def test_no_secret_is_written_or_answered(
     assert [needle for needle in needles(*tokens) if needle in told] == []
 
 
-async def test_no_secret_is_written_when_logins_fail(start: Starter, http: aiohttp.ClientSession) -> None:
+async def test_no_secret_is_written_when_logins_fail(
+    start: Starter, http: aiohttp.ClientSession
+) -> None:
     """However the token endpoint answers or breaks off, the log and the pages say why, without a secret."""
     told = []
     tokens: list[str] = []
@@ -182,7 +205,8 @@ async def test_nothing_of_the_memory_reaches_the_disk(start: Starter, api: Api) 
 @pytest.mark.parametrize("command", ["serve", "check"])
 async def test_other_processes_may_not_look_into_it(start: Starter, command: str) -> None:
     """From before the secrets are read, the process is not dumpable, so that another one of the same user cannot trace it."""
-    # Asked from inside, at the end: seen from outside, only a process of another user than root shows it.
+    # Asked from inside, at the end: seen from outside, only a process of another user than root
+    # shows it.
     program = (
         "import ctypes, sys; from proxy.cli import main; "
         f"print(main(sys.argv[1:]), ctypes.CDLL(None).prctl({PR_GET_DUMPABLE}, 0, 0, 0, 0))"
@@ -192,7 +216,9 @@ async def test_other_processes_may_not_look_into_it(start: Starter, command: str
     assert ended.output == "78 0\n"
 
 
-async def test_tls_keys_are_not_written(start: Starter, tls_api: Api, http: aiohttp.ClientSession) -> None:
+async def test_tls_keys_are_not_written(
+    start: Starter, tls_api: Api, http: aiohttp.ClientSession
+) -> None:
     """SSLKEYLOGFILE is not heeded: with it, whoever records the traffic could read it later."""
     keys = start.directory / "keys"
     config = configuration(tls_api.url, upstream={"ca_file": str(tls_api.ca_file)})

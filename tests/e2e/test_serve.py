@@ -109,7 +109,10 @@ async def test_an_order_that_may_have_been_placed_is_not_sent_again(standing: St
 async def test_it_recovers_from_a_fault_of_the_token_endpoint(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """A passing fault of the token endpoint at the start is outlived: it is told, tried again, and then orders pass."""
+    """A passing fault of the token endpoint at the start is outlived.
+
+    It is told, tried again, and then orders pass.
+    """
     api.sandbox.fault("token_status", 503, 1)
     proxy = await start("serve", configuration(api.url))
     failure = await proxy.event("token.renewal_failed")
@@ -128,7 +131,11 @@ async def test_wrong_credentials_are_told_and_do_not_end_it(
     """With a wrong password it stays up, not ready, and says why on every page, in the log and to clients; it does not hammer."""
     proxy = await start("serve", configuration(api.url, oauth={"password": "not the password"}))
     failure = await proxy.event("token.renewal_failed")
-    assert (failure["reason"], failure["code"], failure["next_attempt_in"]) == ("refused", "20", 30.0)
+    assert (failure["reason"], failure["code"], failure["next_attempt_in"]) == (
+        "refused",
+        "20",
+        30.0,
+    )
     assert "oauth.password" in failure["detail"]
     pages = {"/startup": 503, "/readiness": 503, "/liveness": 200, "/status": 200}
     for path, status in pages.items():
@@ -143,7 +150,10 @@ async def test_wrong_credentials_are_told_and_do_not_end_it(
     async with http.post(await proxy.url(ORDERS), json=ORDER) as answer:
         assert answer.status == 503
         assert 0 < int(answer.headers["Retry-After"]) <= 30
-        assert "oauth.password" in (await answer.json(content_type="application/problem+json"))["detail"]
+        assert (
+            "oauth.password"
+            in (await answer.json(content_type="application/problem+json"))["detail"]
+        )
     assert api.counter("token_calls") == 1
     assert await proxy.stop() == 0
 
@@ -151,7 +161,10 @@ async def test_wrong_credentials_are_told_and_do_not_end_it(
 async def test_the_environment_alone_configures_it(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Without a file the environment is enough; a secret may come from a file, its trailing newline removed."""
+    """Without a file the environment is enough.
+
+    A secret may come from a file, its trailing newline removed.
+    """
     secret = start.directory / "secret"
     secret.write_text(f"{CREDENTIALS.client_secret}\n")
     environ = {
@@ -169,7 +182,10 @@ async def test_the_environment_alone_configures_it(
 
 
 async def test_a_unix_socket_is_for_owner_and_group(start: Starter, api: Api) -> None:
-    """The listener can be a Unix socket, mode 0660; one left over from a run that was killed is replaced, one in use never."""
+    """The listener can be a Unix socket, mode 0660.
+
+    One left over from a run that was killed is replaced, one in use never.
+    """
     path = start.directory / "listener"
     listen = {"unix_socket": str(path), "port": None}
     config = configuration(api.url, listen=listen)
@@ -181,7 +197,9 @@ async def test_a_unix_socket_is_for_owner_and_group(start: Starter, api: Api) ->
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
     second = await start("serve", config)
     assert await second.ended() == 1
-    expected = "telenor-proxy: listen.unix_socket: the socket could not be made: Address already in use."
+    expected = (
+        "telenor-proxy: listen.unix_socket: the socket could not be made: Address already in use."
+    )
     assert second.errors.startswith(expected)
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http:
         await place_order(http, f"http://localhost{ORDERS}")

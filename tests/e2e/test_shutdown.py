@@ -91,7 +91,10 @@ async def test_what_is_in_flight_finishes(
 async def test_a_second_signal_ends_it_at_once(
     start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
-    """A second signal ends it without waiting, with 1; the client whose order was cut short is told that it may have been placed."""
+    """A second signal ends it without waiting, with 1.
+
+    The client whose order was cut short is told that it may have been placed.
+    """
     proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 3600}))
     async with order_in_flight(proxy, api, http) as task:
         proxy.send(number)
@@ -174,7 +177,9 @@ async def test_a_failed_logout_does_not_fail_the_end(start: Starter, api: Api) -
 async def test_a_second_signal_does_not_wait_for_the_logout(start: Starter, api: Api) -> None:
     """A second signal while the logout is under way ends it at once, with 1."""
     api.sandbox.fault("logout_slow", 60)
-    config = configuration(api.url, oauth={"logout_on_shutdown": True, "request_timeout_seconds": 3600})
+    config = configuration(
+        api.url, oauth={"logout_on_shutdown": True, "request_timeout_seconds": 3600}
+    )
     proxy = await start.ready(config)
     proxy.send(signal.SIGTERM)
     async with asyncio.timeout(DEADLINE):

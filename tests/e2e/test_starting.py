@@ -24,7 +24,11 @@ async def test_the_first_line_says_what_runs(start: Starter, api: Api, transport
     """Version, configuration file, event loop, transports and OpenSSL stand in the first event."""
     running = await start.ready(configuration(api.url, upstream={"transport": transports}))
     first = running.events()[0]
-    assert (first["event"], first["level"], first["version"]) == ("proxy.started", "info", proxy.__version__)
+    assert (first["event"], first["level"], first["version"]) == (
+        "proxy.started",
+        "info",
+        proxy.__version__,
+    )
     assert first["configuration"] == str(start.directory / "config-0.yaml")
     fast = f"aiofastnet {version('aiofastnet')}"
     assert first["transports"] == (fast if transports == "fast" else "asyncio")
@@ -40,12 +44,17 @@ async def test_an_open_listener_is_warned_of(start: Starter, api: Api) -> None:
     told = await running.event("listener.open_to_network")
     assert (told["level"], told["host"]) == ("warning", "0.0.0.0")
     assert "listen.client_key" in told["detail"]
-    keyed = await start.ready(configuration(api.url, listen={**listen, "client_key": "made-up-key"}))
+    keyed = await start.ready(
+        configuration(api.url, listen={**listen, "client_key": "made-up-key"})
+    )
     assert keyed.events("listener.open_to_network") == []
 
 
 async def test_a_proxy_that_logs_in_to_a_proxy_says_so(start: Starter, api: Api) -> None:
-    """Where that is not certain before, it shows at the first login: no credential is suspected, for Telenor has seen none."""
+    """Where that is not certain before, it shows at the first login.
+
+    No credential is suspected, for Telenor has seen none.
+    """
     other = await start.ready(configuration(api.url))
     running = await start("serve", configuration(await other.url()))
     failed = await running.event("token.renewal_failed")
@@ -55,7 +64,10 @@ async def test_a_proxy_that_logs_in_to_a_proxy_says_so(start: Starter, api: Api)
 
 
 async def test_it_listens_on_every_host_of_a_list(start: Starter, api: Api) -> None:
-    """Both listeners take a list of hosts; where the system chooses the port, it is the same one on all of them."""
+    """Both listeners take a list of hosts.
+
+    Where the system chooses the port, it is the same one on all of them.
+    """
     hosts = {"host": ["127.0.0.1", "::1"], "port": 0}
     running = await start.ready(configuration(api.url, listen=hosts, admin=hosts))
     started, admin = await running.event("listener.started"), await running.event("admin.started")
@@ -93,7 +105,10 @@ sys.exit(main())
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in its file system")
 async def test_a_secret_file_that_blocks_holds_nothing_up(start: Starter, api: Api) -> None:
-    """A secret file that becomes a pipe is refused after a while; meanwhile calls are served, and SIGTERM ends it."""
+    """A secret file that becomes a pipe is refused after a while.
+
+    Meanwhile calls are served, and SIGTERM ends it.
+    """
     secret = start.directory / "secret"
     config = configuration(api.url)
     secret.write_text(str(config["oauth"].pop("password")))
@@ -136,7 +151,8 @@ async def test_without_standard_output_it_runs_without_a_log(start: Starter, api
             await process.wait()
 
 
-#: Sends itself a signal while it reads its configuration: later than the interpreter starts, earlier than anything is ready.
+#: Sends itself a signal while it reads its configuration: later than the interpreter starts,
+#: earlier than anything is ready.
 _SIGNALLED = """
 import os, signal, sys
 from proxy import cli
@@ -154,7 +170,10 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 @posix
 async def test_a_hangup_before_it_is_ready_ends_nothing(start: Starter, api: Api) -> None:
-    """SIGHUP that comes while the proxy starts is no reason to die; SIGTERM ends it with 0 afterwards."""
+    """SIGHUP that comes while the proxy starts is no reason to die.
+
+    SIGTERM ends it with 0 afterwards.
+    """
     program = ("-c", _SIGNALLED.format(name="SIGHUP"))
     running = await start.ready(configuration(api.url), program=program)
     assert await running.stop() == 0
@@ -162,9 +181,13 @@ async def test_a_hangup_before_it_is_ready_ends_nothing(start: Starter, api: Api
 
 @posix
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-async def test_a_signal_to_stop_before_it_is_ready_ends_it(start: Starter, api: Api, name: str) -> None:
+async def test_a_signal_to_stop_before_it_is_ready_ends_it(
+    start: Starter, api: Api, name: str
+) -> None:
     """It ends with 0, as it was told to, and without a word, let alone a traceback."""
-    running = await start("serve", configuration(api.url), program=("-c", _SIGNALLED.format(name=name)))
+    running = await start(
+        "serve", configuration(api.url), program=("-c", _SIGNALLED.format(name=name))
+    )
     assert await running.ended() == 0
     assert running.output + running.errors == ""
     assert api.counter("token_calls") == 0
@@ -180,8 +203,13 @@ sys.exit(main())
 
 
 @posix
-async def test_too_few_descriptors_are_no_end(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
-    """A hundred clients under `ulimit -Hn 64`: probes are answered, it is told twice in all, and calls are served when they have gone."""
+async def test_too_few_descriptors_are_no_end(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """A hundred clients under `ulimit -Hn 64`.
+
+    Probes are answered, it is told twice in all, and calls are served when they have gone.
+    """
     running = await start.ready(configuration(api.url), program=("-c", _FEW_FILES))
     told = await running.event("descriptors.short")
     assert "20 clients" in told["detail"]

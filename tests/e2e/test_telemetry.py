@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, ORDER, ORDERS, Api, Starter, configuration
+from tests.e2e.process import (
+    ACCOUNTS,
+    CREDENTIALS,
+    DEADLINE,
+    ORDER,
+    ORDERS,
+    Api,
+    Starter,
+    configuration,
+)
 from tests.integration.collector import Collector, collecting, values
 
 if TYPE_CHECKING:
@@ -31,7 +40,10 @@ async def collector() -> AsyncIterator[Collector]:
 async def test_every_call_has_a_span(
     start: Starter, api: Api, http: aiohttp.ClientSession, collector: Collector
 ) -> None:
-    """Calls that were answered, refused and failed; those with `traceparent` belong to the client's trace, and all are sent before the end."""
+    """Calls that were answered, refused and failed.
+
+    Those with `traceparent` belong to the client's trace, and all are sent before the end.
+    """
     proxy = await start.ready(configuration(api.url, telemetry={"otlp_endpoint": collector.url}))
     fields = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "order-1"}
     async with http.post(await proxy.url(ORDERS), json=ORDER, headers=fields) as answer:
@@ -46,7 +58,10 @@ async def test_every_call_has_a_span(
     assert (order["url.path"], order["http.response.status_code"]) == (ORDERS, 201)
     assert order["telenor_proxy.request_id"] == "order-1"
     assert (refused["error.type"], refused["telenor_proxy.refused"]) == ("path-not-allowed", True)
-    assert (failed["http.response.status_code"], failed["telenor_proxy.outcome"]) == (502, "unknown")
+    assert (failed["http.response.status_code"], failed["telenor_proxy.outcome"]) == (
+        502,
+        "unknown",
+    )
     span = collector.spans()[0]
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
 
@@ -56,7 +71,9 @@ async def test_no_secret_leaves_with_a_span(
 ) -> None:
     """No credential, token, field, query or content is anywhere in what a collector gets."""
     key = "Sentinel-Client-Key-0005"
-    config = configuration(api.url, telemetry={"otlp_endpoint": collector.url}, listen={"client_key": key})
+    config = configuration(
+        api.url, telemetry={"otlp_endpoint": collector.url}, listen={"client_key": key}
+    )
     proxy = await start.ready(config)
     fields = {
         "X-Proxy-Key": key,
@@ -84,7 +101,9 @@ async def test_a_broken_collector_harms_nothing(
         port = nobody.getsockname()[1]
     config = configuration(api.url, telemetry={"otlp_endpoint": f"http://127.0.0.1:{port}"})
     proxy = await start.ready(config, environ={"OTEL_EXPORTER_OTLP_TIMEOUT": "0.1"})
-    for _ in range(600):  # more than a batch, which leaves at once; on a slow machine, more batches than one
+    for _ in range(
+        600
+    ):  # more than a batch, which leaves at once; on a slow machine, more batches than one
         async with http.get(await proxy.url(ACCOUNTS)) as answer:
             assert answer.status == 200
     failed = await proxy.event("traces.export_failed")
@@ -103,7 +122,10 @@ async def lost_spans(http: aiohttp.ClientSession, url: str) -> float:
     async with http.get(url) as answer:
         text = await answer.text()
     return sum(
-        map(float, re.findall(r'telenor_proxy_spans_total\{result="(?:failed|dropped)"\} (\S+)', text))
+        map(
+            float,
+            re.findall(r'telenor_proxy_spans_total\{result="(?:failed|dropped)"\} (\S+)', text),
+        )
     )
 
 

@@ -25,7 +25,10 @@ def write(authority: trustme.CA, folder: Path) -> dict[str, str]:
     issued = authority.issue_cert("localhost", "127.0.0.1")
     (folder / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(folder / "tls.key"))
-    return {"tls_certificate_file": str(folder / "tls.crt"), "tls_key_file": str(folder / "tls.key")}
+    return {
+        "tls_certificate_file": str(folder / "tls.crt"),
+        "tls_key_file": str(folder / "tls.key"),
+    }
 
 
 async def order(http: aiohttp.ClientSession, port: int, authority: trustme.CA) -> int:
@@ -39,7 +42,10 @@ async def order(http: aiohttp.ClientSession, port: int, authority: trustme.CA) -
 async def test_an_order_goes_the_whole_way(
     start: Starter, tls_api: Api, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Client over TLS, the proxy, CONNECT with a password, the API over TLS: login and order both go through the tunnel."""
+    """Client over TLS, the proxy, CONNECT with a password, the API over TLS.
+
+    Login and order both go through the tunnel.
+    """
     authority, company = trustme.CA(), ScriptedProxy()
     company.port = int(tls_api.url.rpartition(":")[2])
     async with serving(company.serve) as proxy_port:
@@ -65,7 +71,10 @@ async def test_an_order_goes_the_whole_way(
 async def test_a_changed_certificate_is_taken_up_at_sighup(
     start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """When the reload is told to be over, the new certificate is shown; nobody waits for the next look at the files."""
+    """When the reload is told to be over, the new certificate is shown.
+
+    Nobody waits for the next look at the files.
+    """
     new = trustme.CA()
     running = await start.ready(configuration(api.url, listen=write(trustme.CA(), tmp_path)))
     port = (await running.event("listener.started"))["port"]

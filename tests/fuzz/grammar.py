@@ -1,7 +1,8 @@
 """Messages to search with: nearly all of them almost right.
 
-A message is drawn from the grammar of RFC 9112, with a taste for what has fooled intermediaries; then it may be spoiled in up to three
-places, and cut into the segments that arrive. What is far from HTTP is refused by the first line and proves nothing.
+A message is drawn from the grammar of RFC 9112, with a taste for what has fooled intermediaries;
+then it may be spoiled in up to three places, and cut into the segments that arrive. What is far
+from HTTP is refused by the first line and proves nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _mostly(usual: Sequence[bytes], odd: Sequence[bytes], odds: int = 8) -> Sear
     return st.sampled_from(_weighted(usual, odd, odds))
 
 
-# --- request lines ----------------------------------------------------------------------------------------------------
+# --- request lines -----------------------------------------------------------------------------
 
 _METHODS: Final = _mostly(
     [b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"],
@@ -75,7 +76,7 @@ def _request_line(draw: DrawFn) -> bytes:
     return draw(_METHODS) + b" " + draw(_PREFIXES) + path + draw(_QUERIES) + draw(_VERSIONS)
 
 
-# --- fields -----------------------------------------------------------------------------------------------------------
+# --- fields ------------------------------------------------------------------------------------
 
 _END_TO_END: Final = [
     b"Accept: */*",
@@ -151,11 +152,13 @@ _TRAPS: Final = [
 _FIELDS: Final = st.lists(_mostly([*_END_TO_END, *_HOP_BY_HOP], _TRAPS, 20), min_size=1, max_size=8)
 
 
-# --- content ----------------------------------------------------------------------------------------------------------
+# --- content -----------------------------------------------------------------------------------
 
 _CONTENT: Final = st.one_of(
     st.binary(max_size=20),
-    st.sampled_from([b"", b"0\r\n\r\n", b"\r\n\r\n", b"GET /stolen HTTP/1.1\r\nHost: x\r\n\r\n", b"{}" * 20]),
+    st.sampled_from(
+        [b"", b"0\r\n\r\n", b"\r\n\r\n", b"GET /stolen HTTP/1.1\r\nHost: x\r\n\r\n", b"{}" * 20]
+    ),
 )
 _USUAL_FORMS: Final[list[Callable[[int], bytes]]] = [
     lambda n: b"%x" % n,
@@ -182,7 +185,13 @@ _ODD_FORMS: Final[list[Callable[[int], bytes]]] = [
 ]
 _SIZE_FORMS: Final = st.sampled_from(_weighted(_USUAL_FORMS, _ODD_FORMS, 16))
 _TRAILERS: Final = _mostly(
-    [b"", b"", b"X-T: 1\r\n", b"Authorization: Bearer theirs\r\n", b"Content-Length: 9\r\nX-T:\r\n"],
+    [
+        b"",
+        b"",
+        b"X-T: 1\r\n",
+        b"Authorization: Bearer theirs\r\n",
+        b"Content-Length: 9\r\nX-T:\r\n",
+    ],
     [b"X-T: 1\n", b"no colon\r\n", b" X-T: 1\r\n", b"X-T: \x00\r\n"],
     12,
 )
@@ -207,22 +216,29 @@ def _chunked(draw: DrawFn) -> bytes:
 
 @st.composite
 def _framed_content(draw: DrawFn) -> tuple[list[bytes], bytes]:
-    """Draw the framing field, if any, and the framed content; now and then with a second framing field that may contradict."""
+    """Draw the framing field, if any, and the framed content.
+
+    Now and then with a second framing field that may contradict.
+    """
     kind = draw(st.sampled_from(["none", "length", "chunked"]))
     if kind == "none":
         return [], b""
     if kind == "length":
         content = draw(_CONTENT)
-        fields = [draw(st.sampled_from([b"Content-Length: %d", b"content-length:00%d"])) % len(content)]
+        fields = [
+            draw(st.sampled_from([b"Content-Length: %d", b"content-length:00%d"])) % len(content)
+        ]
     else:
         content = draw(_chunked())
-        fields = [draw(st.sampled_from([b"Transfer-Encoding: chunked", b"transfer-encoding:\tCHUNKED "]))]
+        fields = [
+            draw(st.sampled_from([b"Transfer-Encoding: chunked", b"transfer-encoding:\tCHUNKED "]))
+        ]
     if draw(st.integers(1, 16)) == 16:
         fields.append(draw(st.sampled_from([*fields, *_SECOND_FRAMINGS])))
     return fields, content
 
 
-# --- whole messages, spoiled and cut ----------------------------------------------------------------------------------
+# --- whole messages, spoiled and cut -----------------------------------------------------------
 
 _SNIPPETS: Final = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b"\x0b", b"\xa0", b":", b";", b"0", b"0\r\n\r\n", b"\x7f",
                     b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n", b"%2e", b"/..", b"/", b"\\"]  # fmt: skip

@@ -1,8 +1,11 @@
-"""The way of bytes through the pure parts, without sockets: what leaves the proxy when this comes in.
+"""The way of bytes through the pure parts, without sockets.
 
-It follows the listener and the attempt step by step (read a head, judge it, write a new one, pass the content on as it arrives) with their
-own parts: `guard`, `wire`, `rewrite`, `Body`, `UpstreamConnection.read_head`. Only the waiting is replaced: the peer's segments come one
-by one, and after the last the peer has ended its side.
+What leaves the proxy when this comes in.
+
+It follows the listener and the attempt step by step (read a head, judge it, write a new one, pass
+the content on as it arrives) with their own parts: `guard`, `wire`, `rewrite`, `Body`,
+`UpstreamConnection.read_head`. Only the waiting is replaced: the peer's segments come one by one,
+and after the last the peer has ended its side.
 """
 
 from __future__ import annotations
@@ -86,14 +89,20 @@ class Api(_Segments, UpstreamConnection):
 
 
 class Sent(NamedTuple):
-    """What reached the upstream of one request. `whole`: the request was, and so the connection goes on."""
+    """What reached the upstream of one request.
+
+    `whole`: the request was, and so the connection goes on.
+    """
 
     out: bytes
     whole: bool
 
 
 class Given(NamedTuple):
-    """What reached the client of one answer. `head`: of the final answer, if there was a good one."""
+    """What reached the client of one answer.
+
+    `head`: of the final answer, if there was a good one.
+    """
 
     out: bytes
     whole: bool

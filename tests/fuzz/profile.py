@@ -1,7 +1,8 @@
 """How long the property tests search.
 
-Normally each law is tried on three hundred messages, the same ones at every run, so that a red build is red for everybody.
-`TELENOR_PROXY_FUZZ_EXAMPLES=20000` searches that many new ones for each law; what it finds belongs into a unit test.
+Normally each law is tried on three hundred messages, the same ones at every run, so that a red
+build is red for everybody. `TELENOR_PROXY_FUZZ_EXAMPLES=20000` searches that many new ones for each
+law; what it finds belongs into a unit test.
 """
 
 from __future__ import annotations
@@ -20,5 +21,9 @@ SEARCH = settings(
     print_blob=True,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
     # Messages are drawn byte by byte in places; that is slow on a busy machine, and no fault.
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.large_base_example,
+    ],
 )

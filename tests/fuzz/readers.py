@@ -15,8 +15,11 @@ _ENOUGH: Final = 1 << 20  # bytes; no limit of theirs is what is tested
 
 # RFC 9112 section 7.1.1 allows white space before the semicolon of a chunk extension.
 _BLANK_BEFORE_EXTENSION: Final = re.compile(rb"[0-9A-Fa-f][ \t]+;")
-# Fields about framing mean nothing in a trailer section or in a 1xx answer, so nobody need look at their values.
-_FRAMING_FIELD: Final = re.compile(rb"^(?:content-length|transfer-encoding):", re.IGNORECASE | re.MULTILINE)
+# Fields about framing mean nothing in a trailer section or in a 1xx answer, so nobody need look at
+# their values.
+_FRAMING_FIELD: Final = re.compile(
+    rb"^(?:content-length|transfer-encoding):", re.IGNORECASE | re.MULTILINE
+)
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -31,7 +34,10 @@ class Reading(NamedTuple):
 
 
 def request_by_h11(data: bytes) -> Reading | None:
-    """Read the first request of the bytes; None if they hold no whole one. Raises `h11.RemoteProtocolError`."""
+    """Read the first request of the bytes; None if they hold no whole one.
+
+    Raises `h11.RemoteProtocolError`.
+    """
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_ENOUGH)
     connection.receive_data(data)
     request = connection.next_event()
@@ -45,7 +51,10 @@ def request_by_h11(data: bytes) -> Reading | None:
 
 
 def response_by_h11(data: bytes, method: bytes, *, ended: bool) -> Reading | None:
-    """Read the answer to `method`; None if the bytes hold no whole one. Raises `h11.RemoteProtocolError`."""
+    """Read the answer to `method`; None if the bytes hold no whole one.
+
+    Raises `h11.RemoteProtocolError`.
+    """
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_ENOUGH)
     connection.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"x")]))
     connection.send(h11.EndOfMessage())
@@ -65,11 +74,17 @@ def response_by_h11(data: bytes, method: bytes, *, ended: bool) -> Reading | Non
 
 
 def is_h11_stricter(data: bytes) -> bool:
-    """Whether h11 may refuse what is well-formed: it knows two things that RFC 9112 allows, and that change no reading."""
+    """Whether h11 may refuse what is well-formed.
+
+    It knows two things that RFC 9112 allows, and that change no reading.
+    """
     head, _, rest = data.partition(b"\r\n\r\n")
     is_interim = head[:10] in {b"HTTP/1.0 1", b"HTTP/1.1 1"}
     looked_at = data if is_interim else rest
-    return _BLANK_BEFORE_EXTENSION.search(rest) is not None or _FRAMING_FIELD.search(looked_at) is not None
+    return (
+        _BLANK_BEFORE_EXTENSION.search(rest) is not None
+        or _FRAMING_FIELD.search(looked_at) is not None
+    )
 
 
 def _content_by_h11(connection: h11.Connection) -> bytes | None:
@@ -83,7 +98,10 @@ def _content_by_h11(connection: h11.Connection) -> bytes | None:
 
 
 def requests_by_aiohttp(data: bytes) -> list[Reading]:
-    """Read the whole requests at the front of the bytes; none if it refuses them. It does not say where they end."""
+    """Read the whole requests at the front of the bytes; none if it refuses them.
+
+    It does not say where they end.
+    """
     loop = asyncio.new_event_loop()
     try:
         parser = HttpRequestParser(

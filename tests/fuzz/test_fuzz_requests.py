@@ -1,11 +1,15 @@
-"""The law of request smuggling, searched: what is accepted is one request, and everybody reads the same one.
+"""The law of request smuggling, searched.
 
-*Either a request is refused and nothing whole of it reaches the upstream, or h11 reads from what reaches the upstream exactly the one
-request that it reads from what the client sent*: method, target, content and end-to-end fields, and the next request begins at the same
-byte. aiohttp's C parser, whose kinship with Node's makes it the most common of readers, is asked the same.
+What is accepted is one request, and everybody reads the same one.
 
-h11 reads more leniently than the proxy (folded lines, bare LF, white space): what the proxy refuses is nobody's business here, so the law
-has one direction only. Where h11 is the stricter one, `readers.is_h11_stricter` names the case.
+*Either a request is refused and nothing whole of it reaches the upstream, or h11 reads from what
+reaches the upstream exactly the one request that it reads from what the client sent*: method,
+target, content and end-to-end fields, and the next request begins at the same byte. aiohttp's C
+parser, whose kinship with Node's makes it the most common of readers, is asked the same.
+
+h11 reads more leniently than the proxy (folded lines, bare LF, white space): what the proxy refuses
+is nobody's business here, so the law has one direction only. Where h11 is the stricter one,
+`readers.is_h11_stricter` names the case.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ if TYPE_CHECKING:
     from tests.fuzz.grammar import Traffic
     from tests.fuzz.readers import Fields, Reading
 
-#: Fields that never leave as they came, written down a second time: this file does not ask `rewrite` what is right.
+#: Fields that never leave as they came, written down a second time: this file does not ask
+#: `rewrite` what is right.
 _NOT_END_TO_END: Final = {
     b"authorization",
     b"connection",
@@ -46,7 +51,10 @@ _NOT_END_TO_END: Final = {
 
 
 def _requests(traffic: Traffic) -> Iterator[tuple[bytes, passage.Sent, int]]:
-    """Each request of the connection: the bytes from its beginning on, what reached the upstream, and how many bytes were left."""
+    """Each request of the connection.
+
+    The bytes from its beginning on, what reached the upstream, and how many bytes were left.
+    """
     client = passage.Client(traffic.segments())
     while client.left():
         rest = traffic.data[len(traffic.data) - client.left() :]
@@ -89,7 +97,8 @@ def _repeats_a_singleton(fields: Fields) -> bool:
 def _folded(fields: Fields) -> Fields:
     """As h11 does: the name of a transfer coding in lower case."""
     return [
-        (name, value.lower() if name.lower() == b"transfer-encoding" else value) for name, value in fields
+        (name, value.lower() if name.lower() == b"transfer-encoding" else value)
+        for name, value in fields
     ]
 
 
@@ -100,7 +109,10 @@ def _origin_form(target: bytes) -> bytes:
 @SEARCH
 @given(grammar.requests())
 def test_both_sides_read_the_same_request(traffic: Traffic) -> None:
-    """What h11 reads from the upstream's side is what it reads from the client's: method, target, content, end-to-end fields, and the end."""
+    """What h11 reads from the upstream's side is what it reads from the client's.
+
+    Method, target, content, end-to-end fields, and the end.
+    """
     for rest, sent, left in _requests(traffic):
         if not sent.whole:
             continue
@@ -128,7 +140,10 @@ def test_what_is_not_a_whole_request_never_looks_like_one(traffic: Traffic) -> N
 @SEARCH
 @given(grammar.requests())
 def test_exactly_one_credential_leaves_and_it_is_ours(traffic: Traffic) -> None:
-    """Whatever the client sends, what leaves has one `Authorization`, ours and last; one `Host`, ours and first; one request id; nothing hop-by-hop."""
+    """Whatever the client sends, what leaves has one `Authorization`, ours and last.
+
+    One `Host`, ours and first; one request id; nothing hop-by-hop.
+    """
     for _, sent, _ in _requests(traffic):
         if not sent.out:
             continue
@@ -177,4 +192,6 @@ def test_another_reader_reads_the_same_request(traffic: Traffic) -> None:
             _read_as_client_sent_it(rest),
         )
         if theirs and ours is not None:
-            assert [one._replace(fields=_folded(one.fields)) for one in theirs] == [ours._replace(left=0)]
+            assert [one._replace(fields=_folded(one.fields)) for one in theirs] == [
+                ours._replace(left=0)
+            ]

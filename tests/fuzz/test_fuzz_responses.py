@@ -1,8 +1,11 @@
-"""The same law for answers: what reaches the client is the one answer that the API gave, or is not whole.
+"""The same law for answers.
 
-*Whatever bytes come from the API, either they are refused or break off, and then nothing that reaches the client reads like a whole answer;
-or h11 reads from them the status and the content that it reads from what reaches the client.* As with requests, h11 is the more lenient
-one, and what the proxy refuses (502) is not compared.
+What reaches the client is the one answer that the API gave, or is not whole.
+
+*Whatever bytes come from the API, either they are refused or break off, and then nothing that
+reaches the client reads like a whole answer; or h11 reads from them the status and the content that
+it reads from what reaches the client.* As with requests, h11 is the more lenient one, and what the
+proxy refuses (502) is not compared.
 """
 
 from __future__ import annotations
@@ -45,9 +48,12 @@ _SPACE_BEFORE_COLON: Final = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ 
 
 
 def _asked(method: bytes, version: bytes) -> policy.Request:
-    head = b"%b / HTTP/%b\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n" % (
-        method,
-        version,
+    head = (
+        b"%b / HTTP/%b\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
+        % (
+            method,
+            version,
+        )
     )
     return policy.judge(policy.parse(head, passage.RULES), passage.RULES, ANYBODY)
 
@@ -60,7 +66,10 @@ def _given(traffic: Traffic, request: policy.Request) -> tuple[passage.Given, in
 
 
 def _without_space_before_colons(data: bytes) -> bytes:
-    """Return the bytes of an answer as RFC 9112 section 5.1 has a proxy read them; h11 refuses such heads."""
+    """Return the bytes of an answer as RFC 9112 section 5.1 has a proxy read them.
+
+    H11 refuses such heads.
+    """
     heads = b""
     while True:
         head, end, data = data.partition(b"\r\n\r\n")
@@ -94,7 +103,9 @@ def _end_to_end(fields: Fields) -> Fields:
 
 @SEARCH
 @example(
-    grammar.Traffic(b"HTTP/1.1 204 No Content\r\nAccept: */*\r\nTransfer-Encoding : chunked\r\n\r\n", ()),
+    grammar.Traffic(
+        b"HTTP/1.1 204 No Content\r\nAccept: */*\r\nTransfer-Encoding : chunked\r\n\r\n", ()
+    ),
     b"GET",
     b"1.1",
 )
@@ -120,7 +131,10 @@ def test_the_client_reads_the_answer_that_the_api_gave(
 @SEARCH
 @given(grammar.answers(), _METHODS)
 def test_a_broken_answer_never_looks_whole(traffic: Traffic, method: bytes) -> None:
-    """Once an answer has begun, failure is an abort: no HTTP/1.1 client reads a whole answer from one that broke off."""
+    """Once an answer has begun, failure is an abort.
+
+    No HTTP/1.1 client reads a whole answer from one that broke off.
+    """
     answer, _ = _given(traffic, _asked(method, b"1.1"))
     if answer.whole or not answer.out:
         return
@@ -141,6 +155,6 @@ def test_segments_change_nothing(traffic: Traffic, method: bytes, version: bytes
         if answer.whole:
             assert left_over == left
             ended = not answer.keep_alive
-            assert readers.response_by_h11(answer.out, method, ended=ended) == readers.response_by_h11(
-                at_once.out, method, ended=ended
-            )
+            assert readers.response_by_h11(
+                answer.out, method, ended=ended
+            ) == readers.response_by_h11(at_once.out, method, ended=ended)

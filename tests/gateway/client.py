@@ -1,4 +1,6 @@
-"""A raw client: what a test gives is what is sent; what comes back is read by h11, which shares no code with the proxy.
+"""A raw client: what a test gives is what is sent.
+
+What comes back is read by h11, which shares no code with the proxy.
 
 On TLS each piece is a record of its own, and an end counts as one (`fin`) only with close_notify.
 
@@ -52,7 +54,10 @@ def request(
     version: bytes = b"1.1",
     host: bytes | None = b"localhost",
 ) -> bytes:
-    """Return one request; with content, a Content-Length is added. `fields` are lines without their end."""
+    """Return one request; with content, a Content-Length is added.
+
+    `fields` are lines without their end.
+    """
     lines = [b"%b %b HTTP/%b" % (method, target, version)]
     if host is not None:
         lines.append(b"Host: " + host)
@@ -69,11 +74,19 @@ def order(*fields: bytes, content: bytes = ORDER, version: bytes = b"1.1") -> by
 
 def chunks(*pieces: bytes, trailers: bytes = b"") -> bytes:
     """Return a whole chunked body."""
-    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailers + b"\r\n"
+    return (
+        b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        + b"0\r\n"
+        + trailers
+        + b"\r\n"
+    )
 
 
 class Gone(AssertionError):
-    """The connection ended before the head of an answer; `how` is `fin` or `rst`, `data` what had come."""
+    """The connection ended before the head of an answer.
+
+    `how` is `fin` or `rst`, `data` what had come.
+    """
 
     def __init__(self, how: str, data: bytes) -> None:
         super().__init__(f"no answer: {how} after {data[:80]!r}")
@@ -83,7 +96,10 @@ class Gone(AssertionError):
 
 @dataclass(slots=True)
 class Answer:
-    """A final answer. whole: its end was seen, and could be told from a broken connection. interim: the 1xx before it."""
+    """A final answer. whole: its end was seen, and could be told from a broken connection.
+
+    interim: the 1xx before it.
+    """
 
     status: int
     reason: bytes
@@ -159,7 +175,10 @@ class Tls:
             self._from_wire.write_eof()
 
     def decrypted(self) -> bytes | None:
-        """Return what it means; None if it is not whole yet, nothing after close_notify. Raises `ssl.SSLError` of an end without."""
+        """Return what it means; None if it is not whole yet, nothing after close_notify.
+
+        Raises `ssl.SSLError` of an end without.
+        """
         try:
             return self._object.read(65536)
         except ssl.SSLWantReadError:
@@ -169,16 +188,26 @@ class Tls:
 
     def end(self) -> bytes:
         """Return close_notify."""
-        with contextlib.suppress(ssl.SSLError):  # the peer's own has not come, or not all that came was read
+        with contextlib.suppress(
+            ssl.SSLError
+        ):  # the peer's own has not come, or not all that came was read
             self._object.unwrap()
         return self._to_wire.read()
 
 
 class Client:
-    """One connection. received: all that came. ended: `fin` or `rst` once the proxy has ended it."""
+    """One connection. received: all that came.
 
-    def __init__(self, raw: socket.socket, tls: Tls | None = None, early: bytes | None = None) -> None:
-        """Take a connected socket. early: is sent after the TLS handshake, which begins when this client first sends or reads."""
+    ended: `fin` or `rst` once the proxy has ended it.
+    """
+
+    def __init__(
+        self, raw: socket.socket, tls: Tls | None = None, early: bytes | None = None
+    ) -> None:
+        """Take a connected socket.
+
+        early: is sent after the TLS handshake, which begins when this client first sends or reads.
+        """
         self.received = bytearray()
         self.ended: str | None = None
         self._buffer = bytearray()
@@ -194,7 +223,10 @@ class Client:
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
     ) -> Client:
-        """Connect to a host and port, or to the path of a Unix socket. receive_buffer: of the kernel's, for a client that reads slowly."""
+        """Connect to a host and port, or to the path of a Unix socket.
+
+        receive_buffer: of the kernel's, for a client that reads slowly.
+        """
         raw = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         raw.setblocking(False)
         if not isinstance(address, str):
@@ -237,7 +269,10 @@ class Client:
         self.reset()
 
     async def answer(self, method: bytes = b"GET") -> Answer:
-        """Return the next final answer, whole or broken. Raises `Gone` if not even its head comes."""
+        """Return the next final answer, whole or broken.
+
+        Raises `Gone` if not even its head comes.
+        """
         parser = h11.Connection(h11.CLIENT, _MAX_HEAD)
         parser.send(h11.Request(method=method, target="/", headers=[("Host", "localhost")]))
         parser.send(h11.EndOfMessage())
@@ -250,7 +285,9 @@ class Client:
                 interim.append((event.status_code, list(event.headers.raw_items())))
             elif isinstance(event, h11.Response):
                 fields = list(event.headers.raw_items())
-                answer = Answer(event.status_code, event.reason, event.http_version, fields, interim)
+                answer = Answer(
+                    event.status_code, event.reason, event.http_version, fields, interim
+                )
             elif isinstance(event, h11.Data) and answer is not None:
                 answer.content += event.data
             elif isinstance(event, h11.EndOfMessage) and answer is not None:
@@ -263,7 +300,10 @@ class Client:
         return answer
 
     async def _next_event(self, parser: h11.Connection) -> object:
-        """Return what h11 reads next; None when the connection has ended before the end of the answer."""
+        """Return what h11 reads next.
+
+        None when the connection has ended before the end of the answer.
+        """
         while (event := parser.next_event()) is h11.NEED_DATA:
             if data := await self._read():
                 parser.receive_data(data)
@@ -278,7 +318,10 @@ class Client:
         return event
 
     async def rest(self) -> bytes:
-        """Return all that still comes until the proxy ends the connection; `ended` then says how."""
+        """Return all that still comes until the proxy ends the connection.
+
+        `ended` then says how.
+        """
         while await self._read():
             pass
         data = bytes(self._buffer)
@@ -286,7 +329,10 @@ class Client:
         return data
 
     async def closed(self) -> str | None:
-        """Wait for the end of the connection, before which nothing more may come; say how it ended."""
+        """Wait for the end of the connection, before which nothing more may come.
+
+        Say how it ended.
+        """
         rest = await self.rest()
         assert not rest, f"more came: {rest[:80]!r}"
         return self.ended
@@ -317,7 +363,10 @@ class Client:
         return data
 
     def half_close(self) -> None:
-        """End our side, and go on reading. On TLS, where there is no such thing: tell the end, as the peer reads it."""
+        """End our side, and go on reading.
+
+        On TLS, where there is no such thing: tell the end, as the peer reads it.
+        """
         if self._tls is None:
             self._raw.shutdown(socket.SHUT_WR)
         else:

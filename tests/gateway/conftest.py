@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from tests.gateway.client import Answer
     from tests.gateway.upstream import Connection, Received
 
-#: Stands for any credential of a client: it may reach the upstream under no name, and nobody else either.
+#: Stands for any credential of a client: it may reach the upstream under no name, and nobody else
+#: either.
 SENTINEL: Final = b"credential-of-the-client"
 CLIENT_KEY: Final = "key-of-the-listener"
 _TOKEN: Final = "token-of-the-test-"
@@ -78,7 +79,10 @@ class StubToken:
 
 
 class StubTokens:
-    """A keeper that has a new token at once. failure: raised instead of waiting. gate: who waits, waits for it. stubborn: keeps what is rejected."""
+    """A keeper that has a new token at once. failure: raised instead of waiting.
+
+    gate: who waits, waits for it. stubborn: keeps what is rejected.
+    """
 
     def __init__(self) -> None:
         self.issued = 0
@@ -147,7 +151,9 @@ class Certificates:
         self.good = _context(ours.issue_cert("localhost", "127.0.0.1"))
         self.wrong_host = _context(ours.issue_cert("elsewhere.example"))
         self.untrusted = _context(theirs.issue_cert("localhost", "127.0.0.1"))
-        self.expired = _context(ours.issue_cert("127.0.0.1", not_before=_date(2001), not_after=_date(2002)))
+        self.expired = _context(
+            ours.issue_cert("127.0.0.1", not_before=_date(2001), not_after=_date(2002))
+        )
         pair = folder / "listener.pem"
         ours.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pair))
         self.listener = server_context(pair, None, None)
@@ -157,7 +163,8 @@ class Certificates:
 class Gateway:
     """One proxy in front of one upstream.
 
-    cut_short: how many requests the test means to begin upstream and not to end; None if any number may be. secrets: what no client may see.
+    cut_short: how many requests the test means to begin upstream and not to end; None if any number
+    may be. secrets: what no client may see.
     """
 
     settings: Settings
@@ -187,7 +194,10 @@ class Gateway:
     async def refuses(
         self, *pieces: bytes, status: int, kind: str | None = None, method: bytes = b"GET"
     ) -> Answer:
-        """Hold that this is refused: one answer of the proxy's own, the end of the connection, and no whole request upstream."""
+        """Hold that this is refused.
+
+        One answer of the proxy's own, the end of the connection, and no whole request upstream.
+        """
         before = len(self.upstream.whole)
         client = await self.connect()
         await client.send(*pieces)
@@ -198,7 +208,9 @@ class Gateway:
         assert answer.proxy_error is not None
         if method != b"HEAD":
             assert kind is None or answer.kind == kind, answer.kind
-        if self.trust is not None:  # TLS cannot end one side only: the proxy waits for the client's end
+        if (
+            self.trust is not None
+        ):  # TLS cannot end one side only: the proxy waits for the client's end
             client.half_close()
         assert await client.closed() == "fin"
         assert len(self.upstream.whole) == before
@@ -222,14 +234,18 @@ class Gateway:
         for client in self.clients:
             client.close()
         await self.upstream.close()
-        await until(lambda: not self.listener.connections and not self.listener._service.turned_away, _GRACE)
+        await until(
+            lambda: not self.listener.connections and not self.listener._service.turned_away, _GRACE
+        )
         if (
             self.listener._server is not None
         ):  # a drain would wait for clients that there are not, hundreds of times
             self.listener._server.close()
         await self.pool.close()
         await until(lambda: not self.pool._open, _GRACE)
-        assert self.free_permits == self.settings.upstream.max_connections, "a permit of the pool was lost"
+        assert self.free_permits == self.settings.upstream.max_connections, (
+            "a permit of the pool was lost"
+        )
         self._audit_upstream()
         self._audit_clients()
 
@@ -239,7 +255,9 @@ class Gateway:
             assert connection.problem is None, connection.problem
             assert SENTINEL not in connection.received
             unfinished += self._audit_connection(connection)
-        assert self.cut_short is None or unfinished == self.cut_short, f"{unfinished} requests have no end"
+        assert self.cut_short is None or unfinished == self.cut_short, (
+            f"{unfinished} requests have no end"
+        )
 
     def _audit_connection(self, connection: Connection) -> int:
         requests = connection.requests
@@ -253,13 +271,20 @@ class Gateway:
     def _audit_request(self, request: Received) -> None:
         names = [name.lower() for name, _ in request.fields]
         assert request.version == b"1.1"
-        assert names.count(b"host") == names.count(b"x-request-id") == names.count(b"authorization") == 1
+        assert (
+            names.count(b"host")
+            == names.count(b"x-request-id")
+            == names.count(b"authorization")
+            == 1
+        )
         assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
         assert request.values(b"transfer-encoding") in ([], [b"chunked"])
         assert request.values(b"host") == [self.settings.upstream.origin.host_header]
         assert _NEVER_UPSTREAM.isdisjoint(names), names
         assert names[-1] == b"authorization"
-        issued = [f"Bearer {_TOKEN}{number}".encode() for number in range(1, self.tokens.issued + 1)]
+        issued = [
+            f"Bearer {_TOKEN}{number}".encode() for number in range(1, self.tokens.issued + 1)
+        ]
         assert request.values(b"authorization")[0] in issued
 
     def _audit_clients(self) -> None:
@@ -295,7 +320,10 @@ class Lab:
         desk: Desk | None = None,
         **changes: object,
     ) -> Gateway:
-        """Build one. tls: what the upstream shows. url: of an upstream that is not ours. desk: remembers orders. changes: settings, as `section__key=value`."""
+        """Build one. tls: what the upstream shows. url: of an upstream that is not ours.
+
+        desk: remembers orders. changes: settings, as `section__key=value`.
+        """
         upstream = await self.upstream(tls)
         if url is None:
             url = f"{'https' if tls else 'http'}://127.0.0.1:{upstream.port}"
@@ -346,7 +374,9 @@ class Lab:
 
     async def close(self) -> None:
         """Close all that were built; each tells what it found."""
-        found = await asyncio.gather(*[gateway.close() for gateway in self._built], return_exceptions=True)
+        found = await asyncio.gather(
+            *[gateway.close() for gateway in self._built], return_exceptions=True
+        )
         for upstream in self._upstreams:
             await upstream.close()
         for fault in found:
@@ -372,8 +402,14 @@ def _text(value: object) -> str:
 
 
 def _is_noise(context: dict[str, Any]) -> bool:
-    """Whether this is only what aiofastnet 1.2 says of a peer that ends a TLS handshake; `create_connection` raises it all the same."""
-    return context["message"] == "SSL handshake failed" and context.get("exception") is ConnectionResetError
+    """Whether this is only what aiofastnet 1.2 says of a peer that ends a TLS handshake.
+
+    `create_connection` raises it all the same.
+    """
+    return (
+        context["message"] == "SSL handshake failed"
+        and context.get("exception") is ConnectionResetError
+    )
 
 
 def _sockets() -> int:
@@ -418,7 +454,9 @@ async def lab(certificates: Certificates, variant: Variant) -> AsyncIterator[Lab
     """Build gateways, and hold the laws after the test."""
     loop = asyncio.get_running_loop()
     faults: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: None if _is_noise(context) else faults.append(context))
+    loop.set_exception_handler(
+        lambda _, context: None if _is_noise(context) else faults.append(context)
+    )
     sockets, tasks = _sockets(), asyncio.all_tasks()
     made = Lab(certificates, variant)
     with capture_logs() as logs:
@@ -426,7 +464,10 @@ async def lab(certificates: Certificates, variant: Variant) -> AsyncIterator[Lab
         await made.close()
         del made
         await until(
-            lambda: asyncio.all_tasks() - tasks <= {asyncio.current_task()} and _sockets() <= sockets, _GRACE
+            lambda: (
+                asyncio.all_tasks() - tasks <= {asyncio.current_task()} and _sockets() <= sockets
+            ),
+            _GRACE,
         )
         gc.collect(1)
         await asyncio.sleep(0)

@@ -1,4 +1,7 @@
-"""Answers of the upstream: held to the same grammar as requests; what breaks it gets the client 502 and not a byte of it."""
+"""Answers of the upstream: held to the same grammar as requests.
+
+What breaks it gets the client 502 and not a byte of it.
+"""
 
 from __future__ import annotations
 
@@ -63,15 +66,22 @@ BAD_HEADS = {
     "no number": OK + b"Content-Length: 3x\r\n\r\n" + MARKER,
     "a sign": OK + b"Content-Length: +3\r\n\r\n" + MARKER,
     "a huge length": OK + b"Content-Length: 99999999999999999999\r\n\r\n" + MARKER,
-    "length and coding": OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n" + MARKER,
-    "coding and length": OK + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\n" + MARKER,
+    "length and coding": OK
+    + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n"
+    + MARKER,
+    "coding and length": OK
+    + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\n"
+    + MARKER,
     "other coding": OK + b"Transfer-Encoding: gzip\r\n\r\n" + MARKER,
     "two codings": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + MARKER,
-    "chunked twice": OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" + MARKER,
+    "chunked twice": OK
+    + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + MARKER,
     "identity": OK + b"Transfer-Encoding: identity\r\n\r\n" + MARKER,
     "coding in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n" + MARKER,
     "bad chunk at once": OK + b"Transfer-Encoding: chunked\r\n\r\n" + MARKER + b"\r\n",
-    "204 with both": b"HTTP/1.1 204 X\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + MARKER,
+    "204 with both": b"HTTP/1.1 204 X\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + MARKER,
     "unasked switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + MARKER,
     "bad interim": b"HTTP/1.1 103 X\r\nX Y: 1\r\n\r\n" + UNASKED,
     "bad after interim": b"HTTP/1.1 103 X\r\n\r\n" + MARKER + b"\r\n\r\n",
@@ -85,7 +95,10 @@ BAD_HEADS = {
 @pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
 @pytest.mark.parametrize("name", BAD_HEADS)
 async def test_what_is_no_http_is_not_echoed(gateway: Gateway, name: str, raw: bytes) -> None:
-    """502 at once, in our words alone; the request was sent once, its connection is cut, and the client's goes on."""
+    """502 at once, in our words alone.
+
+    The request was sent once, its connection is cut, and the client's goes on.
+    """
     gateway.upstream.scripts.append([Act.WHOLE, BAD_HEADS[name]])
     client = await gateway.connect()
     await client.send(raw)
@@ -147,7 +160,9 @@ async def test_a_byte_more_than_an_answer_ends_its_connection(
 ) -> None:
     """What follows an answer in the same segment is nobody's."""
     head = OK + b"Content-Length: 5\r\n\r\n"
-    gateway.upstream.scripts.append([Act.WHOLE, head + (b"" if method == b"HEAD" else b"hello") + extra])
+    gateway.upstream.scripts.append(
+        [Act.WHOLE, head + (b"" if method == b"HEAD" else b"hello") + extra]
+    )
     answer = await gateway.ask(request(method), method=method)
     assert (answer.status, answer.whole) == (200, True)
     await until(lambda: gateway.pool.connections == (0, 0))
@@ -171,8 +186,13 @@ async def test_content_where_none_may_be_is_nobody_s(gateway: Gateway, status: i
 @pytest.mark.parametrize(
     "location", [b"https://elsewhere.example/", b"/oauth/v2/token", b"//elsewhere.example/x", b"?a"]
 )
-async def test_redirects_are_the_client_s_business(gateway: Gateway, status: int, location: bytes) -> None:
-    """A redirect is passed on and never followed: the credential goes to the configured origin only."""
+async def test_redirects_are_the_client_s_business(
+    gateway: Gateway, status: int, location: bytes
+) -> None:
+    """A redirect is passed on and never followed.
+
+    The credential goes to the configured origin only.
+    """
     gateway.upstream.usual = [Act.WHOLE, reply(status, b"moved", b"Location: " + location)]
     answer = await gateway.ask(order())
     assert (answer.status, answer.values(b"location"), bytes(answer.content)) == (
@@ -206,7 +226,9 @@ async def test_calls_at_once_have_connections_of_their_own(gateway: Gateway) -> 
         b"HTTP/1.0 200 OK\r\n",
     ],
 )
-async def test_a_connection_that_should_end_is_not_used_again(gateway: Gateway, head: bytes) -> None:
+async def test_a_connection_that_should_end_is_not_used_again(
+    gateway: Gateway, head: bytes
+) -> None:
     """`Connection: close` and HTTP/1.0 are taken at their word."""
     gateway.upstream.usual = [Act.WHOLE, head + b"Content-Length: 2\r\n\r\nok"]
     for _ in range(3):
@@ -224,7 +246,9 @@ async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) ->
     await asyncio.gather(*[gateway.ask(request()) for _ in range(5)])
     assert gateway.pool.connections[1] >= 1
     await until(lambda: gateway.pool.connections == (0, 0))
-    await until(lambda: all(connection.ended == "fin" for connection in gateway.upstream.connections))
+    await until(
+        lambda: all(connection.ended == "fin" for connection in gateway.upstream.connections)
+    )
     assert (await gateway.ask(request())).status == 200
 
 
@@ -238,6 +262,9 @@ async def test_the_largest_head_that_may_pass_passes(gateway: Gateway) -> None:
 
 async def test_an_answer_may_come_byte_by_byte(gateway: Gateway) -> None:
     """Segments mean nothing."""
-    gateway.upstream.usual = [Act.WHOLE, Drip(b"HTTP/1.1 103 X\r\n\r\n" + reply(200, b"hello", b"X-A: 1"))]
+    gateway.upstream.usual = [
+        Act.WHOLE,
+        Drip(b"HTTP/1.1 103 X\r\n\r\n" + reply(200, b"hello", b"X-A: 1")),
+    ]
     answer = await gateway.ask(request())
     assert (answer.status, bytes(answer.content), answer.interim) == (200, b"hello", [(103, [])])

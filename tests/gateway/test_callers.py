@@ -1,4 +1,7 @@
-"""Who may call: programs that use a listed Host and, where one is set, the client key; never a web page."""
+"""Who may call: programs that use a listed Host and, where one is set, the client key.
+
+Never a web page.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ async def test_listed_hosts_are_served(gateway: Gateway, host: bytes) -> None:
     ],
 )
 async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> None:
-    """A name that is not listed, spelled the same, gets 421: a page that rebinds its own name to this address stays outside."""
+    """A name that is not listed, spelled the same, gets 421.
+
+    A page that rebinds its own name to this address stays outside.
+    """
     await gateway.refuses(request(host=host), status=421, kind="host-not-allowed")
     assert not gateway.upstream.connections
 
@@ -156,7 +162,9 @@ async def test_a_preflight_gets_no_permission(gateway: Gateway) -> None:
         b"Access-Control-Request-Method: POST",
         b"Access-Control-Request-Headers: content-type",
     )
-    await gateway.refuses(request(b"OPTIONS", ACCOUNTS, *fields), status=403, kind="browser-request")
+    await gateway.refuses(
+        request(b"OPTIONS", ACCOUNTS, *fields), status=403, kind="browser-request"
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,7 +190,11 @@ async def test_programs_and_people_are_served(gateway: Gateway, fields: list[byt
 
 async def test_no_answer_opens_the_proxy_to_pages(gateway: Gateway) -> None:
     """CORS fields of the upstream's do not come back."""
-    fields = (b"Access-Control-Allow-Origin: *", b"access-control-allow-credentials: true", b"Vary: Origin")
+    fields = (
+        b"Access-Control-Allow-Origin: *",
+        b"access-control-allow-credentials: true",
+        b"Vary: Origin",
+    )
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"", *fields)]
     answer = await gateway.ask(request(b"OPTIONS"))
     assert answer.status == 200
@@ -218,7 +230,9 @@ async def test_a_wrong_client_key_is_refused(lab: Lab, fields: list[bytes]) -> N
 @pytest.mark.parametrize(
     "also", [b"Accept: */*", b"Connection: x-proxy-key", b"X_Proxy_Key: " + CLIENT_KEY.encode()]
 )
-async def test_the_right_client_key_opens_and_stays_here(lab: Lab, name: bytes, also: bytes) -> None:
+async def test_the_right_client_key_opens_and_stays_here(
+    lab: Lab, name: bytes, also: bytes
+) -> None:
     """With the key a client is served, and the upstream sees nothing of it."""
     gateway = await lab.gateway(listen__client_key=CLIENT_KEY)
     answer = await gateway.ask(request(b"GET", ACCOUNTS, name + b": " + CLIENT_KEY.encode(), also))
@@ -268,7 +282,10 @@ async def test_a_unix_socket_serves_owner_and_group(lab: Lab, tmp_path: Path) ->
 
 
 async def test_a_stale_unix_socket_is_replaced(lab: Lab, tmp_path: Path) -> None:
-    """The socket that an earlier run left behind is no hindrance; one that somebody serves is not taken."""
+    """The socket that an earlier run left behind is no hindrance.
+
+    One that somebody serves is not taken.
+    """
     path = tmp_path / "proxy.sock"
     first = await lab.gateway(listen__unix_socket=path)
     with pytest.raises(OSError, match="in use"):

@@ -1,4 +1,6 @@
-"""A call from its first byte to its record: what comes in the middle of it, which end leaves first, what happens at the end of the proxy.
+"""A call from its first byte to its record.
+
+What comes in the middle of it, which end leaves first, what happens at the end of the proxy.
 
 Each test has one idle connection in the pool, so that the call under test begins at once.
 """
@@ -95,7 +97,9 @@ async def test_a_401_is_cured(lab: Lab, *, replay: bool) -> None:
     opened.set()
     assert (await client.answer()).status == (200 if replay else 401)
     assert gateway.tokens.rejected == [1]
-    tokens = [received.values(b"authorization")[0][-1:] for received in gateway.upstream.requests[1:]]
+    tokens = [
+        received.values(b"authorization")[0][-1:] for received in gateway.upstream.requests[1:]
+    ]
     assert tokens == ([b"1", b"2"] if replay else [b"1"])
     assert all(bytes(received.content) == ORDER for received in gateway.upstream.requests[1:])
 
@@ -105,15 +109,22 @@ async def test_a_401_is_cured(lab: Lab, *, replay: bool) -> None:
 
 @pytest.mark.parametrize("pieces", [1, 2, 3])
 @pytest.mark.parametrize("first", [order(), request()])
-async def test_the_next_request_waits_for_its_turn(gateway: Gateway, first: bytes, pieces: int) -> None:
-    """What comes before the answer is kept, and served after it; the API sees one request of a client at a time."""
+async def test_the_next_request_waits_for_its_turn(
+    gateway: Gateway, first: bytes, pieces: int
+) -> None:
+    """What comes before the answer is kept, and served after it.
+
+    The API sees one request of a client at a time.
+    """
     await warmed(gateway)
     opened = asyncio.Event()
     gateway.upstream.scripts.append(held(opened, reply(200, b"first")))
     client, served = await begin(gateway, first)
     following = order() + request(b"GET", ACCOUNTS + b"/third")
     step = -(-len(following) // pieces)
-    await client.send(*[following[start : start + step] for start in range(0, len(following), step)])
+    await client.send(
+        *[following[start : start + step] for start in range(0, len(following), step)]
+    )
     await until(lambda: len(served.buffer) == len(following))
     assert len(gateway.upstream.requests) == 2
     opened.set()
@@ -154,7 +165,10 @@ async def test_what_follows_a_last_request_is_not_served(gateway: Gateway) -> No
 
 
 async def test_nonsense_behind_a_call_is_refused_after_its_answer(gateway: Gateway) -> None:
-    """A call is answered whatever comes behind it; the refusal is the last answer, and each has its record, in order."""
+    """A call is answered whatever comes behind it.
+
+    The refusal is the last answer, and each has its record, in order.
+    """
     await warmed(gateway)
     opened = asyncio.Event()
     gateway.upstream.scripts.append(held(opened, reply(200)))
@@ -191,14 +205,21 @@ async def test_a_safe_call_ends_with_its_client(gateway: Gateway, method: bytes)
     client, _ = await begin(gateway, request(method))
     client.reset()
     await until(lambda: gateway.records)
-    assert (gateway.record.status, gateway.record.error, gateway.record.attempts) == (499, "client_left", 1)
+    assert (gateway.record.status, gateway.record.error, gateway.record.attempts) == (
+        499,
+        "client_left",
+        1,
+    )
     await until(lambda: gateway.upstream.connections[0].ended == "rst")
     await until(lambda: gateway.pool.connections == (0, 0))
 
 
 @pytest.mark.parametrize("answer", [[reply(201)], [Drip(reply(201), 9)], [Act.RST], [reply(401)]])
 async def test_an_order_outlives_its_client(gateway: Gateway, answer: Sequence[Step]) -> None:
-    """The API may have begun to act: what it answers is recorded, and the order is not sent again."""
+    """The API may have begun to act.
+
+    What it answers is recorded, and the order is not sent again.
+    """
     await warmed(gateway)
     opened = asyncio.Event()
     gateway.upstream.scripts.append(held(opened, *answer))
@@ -208,7 +229,9 @@ async def test_an_order_outlives_its_client(gateway: Gateway, answer: Sequence[S
     opened.set()
     await until(lambda: gateway.records)
     assert gateway.record.status == {Act.RST: 0, reply(401): 499}.get(answer[0], 201)
-    assert gateway.record.error == ("connection_terminated" if answer == [Act.RST] else "client_left")
+    assert gateway.record.error == (
+        "connection_terminated" if answer == [Act.RST] else "client_left"
+    )
     assert len(gateway.upstream.requests) == 2
     await until(lambda: not gateway.listener.connections)
 
@@ -217,12 +240,17 @@ async def test_an_order_outlives_its_client(gateway: Gateway, answer: Sequence[S
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
-@pytest.mark.parametrize("answer", [reply(200), reply(200)[:9], reply(200, b"x", b"Connection: close")])
+@pytest.mark.parametrize(
+    "answer", [reply(200), reply(200)[:9], reply(200, b"x", b"Connection: close")]
+)
 @pytest.mark.parametrize("client_first", [True, False])
 async def test_both_ends_may_go_at_once(
     gateway: Gateway, raw: bytes, answer: bytes, *, client_first: bool
 ) -> None:
-    """Client and API leave in the same turn of the event loop, in either order: one record, and no connection is lost to the pool."""
+    """Client and API leave in the same turn of the event loop, in either order.
+
+    One record, and no connection is lost to the pool.
+    """
     await warmed(gateway)
     gateway.upstream.scripts.append(held(asyncio.Event()))
     client, served = await begin(gateway, raw)
@@ -265,10 +293,13 @@ async def test_requests_cut_anywhere_are_each_served_once(gateway: Gateway, seed
     for _ in range(30):
         burst = [next(numbers) for _ in range(dice.choice([1, 1, 1, 2, 5]))]
         raw = b"".join(
-            request(b"POST", b"%b/%d" % (ORDERS, number), content=b"%d" % number) for number in burst
+            request(b"POST", b"%b/%d" % (ORDERS, number), content=b"%d" % number)
+            for number in burst
         )
         cuts = sorted(dice.sample(range(1, len(raw)), dice.choice([0, 0, 1, 2])))
-        await client.send(*[raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)])
+        await client.send(
+            *[raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+        )
         for number in burst:
             assert bytes((await client.answer()).content) == b"%b/%d" % (ORDERS, number)
         sent += burst
@@ -358,7 +389,10 @@ async def test_a_call_is_not_idle(lab: Lab) -> None:
 
 @pytest.mark.parametrize("raw", [request(), order(), order(version=b"1.0")])
 async def test_a_call_in_flight_is_finished(gateway: Gateway, raw: bytes) -> None:
-    """A call in flight gets its answer within the grace period; that says that it was the last one."""
+    """A call in flight gets its answer within the grace period.
+
+    That says that it was the last one.
+    """
     await warmed(gateway)
     opened = asyncio.Event()
     gateway.upstream.scripts.append(held(opened, reply(200)))
@@ -424,7 +458,9 @@ async def test_each_request_is_judged_by_the_rules_in_force(lab: Lab) -> None:
     for _ in range(3):
         await client.send(raw)
         assert (await client.answer()).status == 200
-    gateway.listener.judge_by(changed(gateway, upstream__allowed_paths="/corporate-mobile-subscriptions/"))
+    gateway.listener.judge_by(
+        changed(gateway, upstream__allowed_paths="/corporate-mobile-subscriptions/")
+    )
     await client.send(raw)
     assert (await client.answer()).status == 403
     gateway.listener.judge_by(changed(gateway, listen__client_key=CLIENT_KEY))
@@ -445,7 +481,9 @@ def changed(gateway: Gateway, **changes: str) -> Settings:
         "upstream__url": gateway.settings.upstream.url,
         **changes,
     }
-    return settings.load(None, {f"TELENOR_PROXY_{name.upper()}": value for name, value in values.items()})
+    return settings.load(
+        None, {f"TELENOR_PROXY_{name.upper()}": value for name, value in values.items()}
+    )
 
 
 async def test_one_head_and_many_contents(gateway: Gateway) -> None:
@@ -460,9 +498,14 @@ async def test_one_head_and_many_contents(gateway: Gateway) -> None:
     await until(lambda: len(gateway.upstream.whole) == 51)
     opened.set()
     ids = [(await client.answer()).values(b"x-request-id")[0] for client in clients]
-    sent = {received.values(b"x-request-id")[0]: received.content for received in gateway.upstream.requests}
+    sent = {
+        received.values(b"x-request-id")[0]: received.content
+        for received in gateway.upstream.requests
+    }
     assert [bytes(sent[request_id]) for request_id in ids] == contents
-    await until(lambda: sorted(record.request_id.encode() for record in gateway.records) == sorted(ids))
+    await until(
+        lambda: sorted(record.request_id.encode() for record in gateway.records) == sorted(ids)
+    )
 
 
 async def test_an_expectation_is_met_each_time(gateway: Gateway) -> None:
@@ -491,7 +534,8 @@ async def test_a_named_field_ends_here_each_time(gateway: Gateway) -> None:
             await client.send(request(b"GET", ACCOUNTS, named, b"X-Foo: 1", b"X-Bar: 2"))
             assert (await client.answer()).status == 200
     kept = [
-        (received.values(b"x-foo"), received.values(b"x-bar")) for received in gateway.upstream.requests[1:]
+        (received.values(b"x-foo"), received.values(b"x-bar"))
+        for received in gateway.upstream.requests[1:]
     ]
     assert kept == [([], [b"2"]), ([b"1"], [])] * 3
 
@@ -501,7 +545,10 @@ async def test_a_named_field_ends_here_each_time(gateway: Gateway) -> None:
 
 @pytest.fixture
 async def forgiving() -> AsyncIterator[list[object]]:
-    """Let a test make us make a mistake: what the event loop and the log say of it is kept from the laws that hold otherwise."""
+    """Let a test make us make a mistake.
+
+    What the event loop and the log say of it is kept from the laws that hold otherwise.
+    """
     loop, faults = asyncio.get_running_loop(), list[object]()
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: faults.append(context))
@@ -521,7 +568,10 @@ def mistake(*_: object, **__: object) -> None:
 async def test_a_mistake_while_answering_costs_one_call(
     gateway: Gateway, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client whose answer we fail to make is told so or cut; it is recorded, and its connection to the API is given back."""
+    """A client whose answer we fail to make is told so or cut.
+
+    It is recorded, and its connection to the API is given back.
+    """
     await warmed(gateway)
     opened = asyncio.Event()
     gateway.upstream.scripts.append(held(opened, reply(200)))
@@ -541,7 +591,10 @@ async def test_a_mistake_while_answering_costs_one_call(
 async def test_a_mistake_while_sending_costs_one_call(
     gateway: Gateway, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client whose request we fail to make is told so; it is recorded, and no connection to the API is lost by it."""
+    """A client whose request we fail to make is told so.
+
+    It is recorded, and no connection to the API is lost by it.
+    """
     await warmed(gateway)
     monkeypatch.setattr(rewrite, "request_head", mistake)
     client = await gateway.connect()
@@ -583,11 +636,18 @@ async def test_a_mistake_while_reporting_costs_one_record(gateway: Gateway) -> N
 async def test_a_mistake_while_judging_costs_one_call(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Whatever goes wrong before a request is known: one answer 500, one record, and the next client is served."""
+    """Whatever goes wrong before a request is known.
+
+    One answer 500, one record, and the next client is served.
+    """
     with monkeypatch.context() as patch:
         patch.setattr(policy, where, mistake)
         answer = await gateway.ask(order())
-    assert (answer.status, answer.kind, answer.problem["outcome"]) == (500, "internal-error", "not_sent")
+    assert (answer.status, answer.kind, answer.problem["outcome"]) == (
+        500,
+        "internal-error",
+        "not_sent",
+    )
     await until(lambda: gateway.records)
     assert (gateway.record.status, gateway.record.error) == (500, "proxy_internal_error")
     assert not gateway.upstream.requests

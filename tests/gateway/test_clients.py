@@ -1,4 +1,7 @@
-"""Named clients over real sockets: who may do what, whose calls wait, what changes at once, and logins that are answered here."""
+"""Named clients over real sockets.
+
+Who may do what, whose calls wait, what changes at once, and logins that are answered here.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ async def named(lab: Lab, *clients: dict[str, Any], **changes: Any) -> Gateway:
 def changed(gateway: Gateway, *clients: dict[str, Any]) -> Settings:
     """Return the gateway's settings with other clients."""
     values = {
-        **{f"oauth__{name}": "made-up" for name in ("client_id", "client_secret", "username", "password")},
+        **{
+            f"oauth__{name}": "made-up"
+            for name in ("client_id", "client_secret", "username", "password")
+        },
         "upstream__url": gateway.settings.upstream.url,
         "listen__clients": json.dumps(clients),
     }
@@ -66,7 +72,7 @@ def changed(gateway: Gateway, *clients: dict[str, Any]) -> Settings:
     )
 
 
-# --- who may do what --------------------------------------------------------------------------------------------------
+# --- who may do what ---------------------------------------------------------------------------
 
 #: What is shown, and whose it is; None is nobody's.
 SHOWN: Final[dict[tuple[bytes, ...], str | None]] = {
@@ -92,12 +98,19 @@ CALLS: Final[dict[tuple[bytes, bytes], set[str] | None]] = {
 async def test_each_combination_of_key_path_and_method(
     shown: tuple[bytes, ...], call: tuple[bytes, bytes], lab: Lab
 ) -> None:
-    """Nobody gets 403 `client-key` whatever is called; a client gets what its rights cover, and never more than the listener allows."""
+    """Nobody gets 403 `client-key` whatever is called.
+
+    A client gets what its rights cover, and never more than the listener allows.
+    """
     gateway = await named(lab)
     (method, path), name, allowed = call, SHOWN[shown], CALLS[call]
     answer = await gateway.ask(request(method, path, *shown), method=method)
     expected = (
-        "client-key" if name is None else "path-not-allowed" if allowed is None else "client-not-allowed"
+        "client-key"
+        if name is None
+        else "path-not-allowed"
+        if allowed is None
+        else "client-not-allowed"
     )
     if name is not None and allowed is not None and name in allowed:
         assert answer.status == 200
@@ -111,13 +124,18 @@ async def test_each_combination_of_key_path_and_method(
 
 
 async def test_a_removed_key_ends_its_right_on_an_open_connection(lab: Lab) -> None:
-    """The next request with it gets 403, and the end of the connection; the key that was added before goes on."""
+    """The next request with it gets 403, and the end of the connection.
+
+    The key that was added before goes on.
+    """
     gateway = await named(lab)
     old, other = await gateway.connect(), await gateway.connect()
     for client, shown in ((old, ERP), (other, SHOP)):
         await client.send(request(b"GET", ORDERS, key(shown)))
         assert (await client.answer()).status == 200
-    gateway.listener.judge_by(changed(gateway, {"name": "erp", "key": ERP_NEXT.decode()}, CLIENTS[1]))
+    gateway.listener.judge_by(
+        changed(gateway, {"name": "erp", "key": ERP_NEXT.decode()}, CLIENTS[1])
+    )
     await old.send(request(b"GET", ORDERS, key(ERP)))
     refused = await old.answer()
     assert (refused.status, refused.kind) == (403, "client-key")
@@ -148,11 +166,14 @@ async def test_no_key_goes_further_or_comes_back(lab: Lab) -> None:
     assert all(ERP not in connection.received for connection in gateway.upstream.connections)
 
 
-# --- rates ------------------------------------------------------------------------------------------------------------
+# --- rates -------------------------------------------------------------------------------------
 
 
 async def test_a_client_beyond_its_rate_gets_429_and_the_others_go_on(lab: Lab) -> None:
-    """429 `client-rate` with Retry-After and `not_sent`, on a connection that goes on; without `pacing.requests_per_second`, too."""
+    """429 `client-rate` with Retry-After and `not_sent`, on a connection that goes on.
+
+    Without `pacing.requests_per_second`, too.
+    """
     gateway = await named(lab, pacing__max_wait_seconds=1)
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, key(BATCH), content=ORDER))
@@ -184,7 +205,7 @@ async def test_a_call_waits_in_its_own_line_only(lab: Lab) -> None:
     assert gateway.records[-1].seconds > 0.2
 
 
-# --- where it calls from ----------------------------------------------------------------------------------------------
+# --- where it calls from -----------------------------------------------------------------------
 
 
 async def test_the_record_has_the_client_address(lab: Lab) -> None:
@@ -192,7 +213,9 @@ async def test_the_record_has_the_client_address(lab: Lab) -> None:
     gateway = await lab.gateway()
     await gateway.ask(request(b"GET", ACCOUNTS))
     await gateway.ask(b"nonsense\r\n\r\n")
-    assert [(record.client, record.client_address) for record in gateway.records] == [(None, "127.0.0.1")] * 2
+    assert [(record.client, record.client_address) for record in gateway.records] == [
+        (None, "127.0.0.1")
+    ] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SO_PEERCRED is Linux'")
@@ -203,7 +226,7 @@ async def test_on_a_unix_socket_the_address_is_user_and_process(lab: Lab, tmp_pa
     assert gateway.record.client_address == f"{os.getuid()}:{os.getpid()}"
 
 
-# --- logins that are answered here ------------------------------------------------------------------------------------
+# --- logins that are answered here -------------------------------------------------------------
 
 
 @pytest.fixture
@@ -237,9 +260,16 @@ async def test_a_flow_of_login_calls_and_logout_on_one_connection(answering: Gat
     assert (await client.answer()).status == 200
     await client.send(request(b"GET", LOGOUT, bearer))
     bye = await client.answer()
-    assert (bye.status, bytes(bye.content), bye.values(b"content-type")) == (200, b"OK!", [b"text/plain"])
+    assert (bye.status, bytes(bye.content), bye.values(b"content-type")) == (
+        200,
+        b"OK!",
+        [b"text/plain"],
+    )
     assert [received.target for received in answering.upstream.requests] == [ACCOUNTS]
-    shown = [(record.path, record.status, record.attempts, record.bytes_out) for record in answering.records]
+    shown = [
+        (record.path, record.status, record.attempts, record.bytes_out)
+        for record in answering.records
+    ]
     assert shown == [
         ("/oauth/v2/token", 200, 0, len(ANSWER)),
         (ACCOUNTS.decode(), 200, 1, shown[1][3]),
@@ -258,7 +288,10 @@ async def test_a_flow_of_login_calls_and_logout_on_one_connection(answering: Gat
     ],
 )
 async def test_content_of_any_kind_is_dropped(answering: Gateway, raw: bytes) -> None:
-    """None, bytes, chunks, a query, an absolute form: the same answer, and the connection goes on behind it."""
+    """None, bytes, chunks, a query, an absolute form.
+
+    The same answer, and the connection goes on behind it.
+    """
     client = await answering.connect()
     await client.send(raw)
     assert is_login(await client.answer(b"POST"))
@@ -267,7 +300,10 @@ async def test_content_of_any_kind_is_dropped(answering: Gateway, raw: bytes) ->
 
 
 async def test_a_login_in_pieces_is_answered_when_it_is_whole(answering: Gateway) -> None:
-    """Not before its last byte, so that the next request begins where it does; what is pipelined behind is served."""
+    """Not before its last byte, so that the next request begins where it does.
+
+    What is pipelined behind is served.
+    """
     client = await answering.connect()
     raw = login()
     await client.send(raw[:-5])
@@ -303,7 +339,10 @@ async def test_http_1_0_is_answered_too(answering: Gateway) -> None:
     [
         (login(content=b"x" * 100_001), 413),
         (
-            request(b"POST", TOKEN, b"Transfer-Encoding: chunked") + b"1ffff\r\n" + b"x" * 0x1FFFF + b"\r\n",
+            request(b"POST", TOKEN, b"Transfer-Encoding: chunked")
+            + b"1ffff\r\n"
+            + b"x" * 0x1FFFF
+            + b"\r\n",
             413,
         ),
         (request(b"POST", TOKEN, b"Transfer-Encoding: chunked") + b"nonsense\r\n", 400),
@@ -335,7 +374,9 @@ async def test_a_login_that_ends_early_is_refused(answering: Gateway) -> None:
         (b"POST", TOKEN.upper()),
     ],
 )
-async def test_nothing_else_below_oauth_is_answered(answering: Gateway, method: bytes, path: bytes) -> None:
+async def test_nothing_else_below_oauth_is_answered(
+    answering: Gateway, method: bytes, path: bytes
+) -> None:
     """403, as ever."""
     await answering.refuses(request(method, path), status=403, kind="path-not-allowed")
 
@@ -345,4 +386,7 @@ async def test_a_login_asks_for_a_client_as_any_call_does(lab: Lab) -> None:
     gateway = await named(lab, listen__answer_login=True)
     await gateway.refuses(login(), status=403, kind="client-key")
     assert is_login(await gateway.ask(login(key(SHOP)), method=b"POST"))
-    assert [(record.client, record.status) for record in gateway.records] == [(None, 403), ("shop", 200)]
+    assert [(record.client, record.status) for record in gateway.records] == [
+        (None, 403),
+        ("shop", 200),
+    ]

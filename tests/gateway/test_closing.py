@@ -1,4 +1,7 @@
-"""How a listener closes: who is already connected is served, however far it has come; who is not is not let in."""
+"""How a listener closes: who is already connected is served, however far it has come.
+
+Who is not is not let in.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ GRACE: Final = 5.0  # seconds; nothing here takes them
 
 
 def connected(gateway: Gateway, data: bytes = b"") -> Client:
-    """Connect, and send something, in one go: the event loop gets no chance to accept. On TLS it is sent after the handshake."""
+    """Connect, and send something, in one go: the event loop gets no chance to accept.
+
+    On TLS it is sent after the handshake.
+    """
     raw = socket.socket(socket.AF_UNIX if isinstance(gateway.address, str) else socket.AF_INET)
     raw.connect(gateway.address)
     tls = None if gateway.trust is None else Tls(gateway.trust, "127.0.0.1")
@@ -61,7 +67,11 @@ async def test_who_waits_to_be_accepted_is_served(lab: Lab, tmp_path: Path, fami
         asyncio.gather(*[client.answer() for client in asking]), silent.send(order())
     )
     for answer in answers:
-        assert (answer.status, answer.whole, answer.values(b"connection")) == (200, True, [b"close"])
+        assert (answer.status, answer.whole, answer.values(b"connection")) == (
+            200,
+            True,
+            [b"close"],
+        )
     assert (await silent.answer()).status == 200
     assert await task == 0
 
@@ -84,7 +94,10 @@ async def test_nobody_new_gets_in(gateway: Gateway) -> None:
 
 
 async def test_an_idle_client_that_asks_again_in_time_is_served(gateway: Gateway) -> None:
-    """A connection between two requests stays open for a moment: a request that is on its way gets its answer, and is told that it was the last."""
+    """A connection between two requests stays open for a moment.
+
+    A request that is on its way gets its answer, and is told that it was the last.
+    """
     client = await kept_alive(gateway)
     task = closing(gateway)
     await asyncio.sleep(QUIET_SECONDS / 3)  # the request's way here
@@ -122,7 +135,9 @@ async def test_a_last_answer_is_taken_as_slowly_as_its_client_likes(
     gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
     client = await gateway.connect(receive_buffer=65536)
     await client.send(order(b"Connection: close"))
-    await until(lambda: all(one.transport.is_closing() for one in gateway.listener._service.clients))
+    await until(
+        lambda: all(one.transport.is_closing() for one in gateway.listener._service.clients)
+    )
     await asyncio.sleep(0.2)
     answer = await client.answer()
     assert (len(answer.content), answer.whole) == (len(content), True)
@@ -144,7 +159,10 @@ async def test_half_a_head_is_waited_for(gateway: Gateway) -> None:
 
 
 async def test_an_answer_that_began_before_keeps_its_word(gateway: Gateway) -> None:
-    """A client that was told nothing of an end, because its answer had begun, may ask once more; that answer tells it."""
+    """A client that was told nothing of an end, because its answer had begun, may ask once more.
+
+    That answer tells it.
+    """
     let_go = asyncio.Event()
     gateway.upstream.scripts.append(
         [Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe", let_go, b"re"]
@@ -152,7 +170,9 @@ async def test_an_answer_that_began_before_keeps_its_word(gateway: Gateway) -> N
     client = await gateway.connect()
     await client.send(request())
     await until(
-        lambda: any(one.exchange and one.exchange.answered for one in gateway.listener._service.clients)
+        lambda: any(
+            one.exchange and one.exchange.answered for one in gateway.listener._service.clients
+        )
     )
     gateway.listener.drain()
     let_go.set()
@@ -207,7 +227,10 @@ def test_the_socket_file_of_another_process_stays(tmp_path: Path) -> None:
 
 
 async def test_a_connection_is_not_quiet_while_the_kernel_holds_something() -> None:
-    """When the patience with a client ends, it is looked at once more: uvloop calls timers before it reads."""
+    """When the patience with a client ends, it is looked at once more.
+
+    Uvloop calls timers before it reads.
+    """
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     ours.setblocking(False)

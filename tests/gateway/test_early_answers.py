@@ -19,10 +19,15 @@ async def upload(gateway: Gateway, size: int, *, chunked: bool = False) -> int:
     client = await gateway.connect()
     content = b"x" * size
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
-    body = chunks(*[content[at : at + 16_384] for at in range(0, size, 16_384)]) if chunked else content
+    body = (
+        chunks(*[content[at : at + 16_384] for at in range(0, size, 16_384)])
+        if chunked
+        else content
+    )
     with contextlib.suppress(ConnectionError):
         await client.send(
-            request(b"POST", ORDERS, framing), *[body[at : at + 50_000] for at in range(0, len(body), 50_000)]
+            request(b"POST", ORDERS, framing),
+            *[body[at : at + 50_000] for at in range(0, len(body), 50_000)],
         )
     try:
         return (await client.answer()).status
@@ -34,8 +39,13 @@ async def upload(gateway: Gateway, size: int, *, chunked: bool = False) -> int:
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("size", [70_000, 3_000_000])
 @pytest.mark.parametrize("end", [Act.FIN, Act.RST])
-async def test_an_early_refusal_is_heard(lab: Lab, size: int, end: Act, *, chunked: bool, tls: bool) -> None:
-    """The API answers 413 before it has read the upload, and closes: the client gets that 413, each time."""
+async def test_an_early_refusal_is_heard(
+    lab: Lab, size: int, end: Act, *, chunked: bool, tls: bool
+) -> None:
+    """The API answers 413 before it has read the upload, and closes.
+
+    The client gets that 413, each time.
+    """
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     gateway.cut_short = None
     gateway.upstream.usual = [TOO_LARGE, end]
@@ -56,7 +66,10 @@ async def test_an_early_refusal_may_come_in_pieces(gateway: Gateway, size: int) 
 
 
 async def test_a_request_that_was_not_sent_whole_ends_its_connection(lab: Lab) -> None:
-    """After an early refusal the connection to the API holds half a request: the next call gets another one."""
+    """After an early refusal the connection to the API holds half a request.
+
+    The next call gets another one.
+    """
     gateway = await lab.gateway(upstream__max_connections=1)
     gateway.cut_short = None
     gateway.upstream.scripts.append([reply(413, b"early")])

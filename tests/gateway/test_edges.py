@@ -59,7 +59,9 @@ async def test_empty_lines_before_a_request_are_ignored(
     """One verdict, however the bytes are cut (RFC 9112 section 2.2)."""
     raw = b"\r\n" * lines + order()
     edges = [0, *cuts, len(raw)]
-    assert (await gateway.ask(*[raw[start:end] for start, end in itertools.pairwise(edges)])).status == 200
+    assert (
+        await gateway.ask(*[raw[start:end] for start, end in itertools.pairwise(edges)])
+    ).status == 200
 
 
 async def test_tls_on_the_plain_port_is_named(gateway: Gateway) -> None:
@@ -81,7 +83,10 @@ async def test_http_1_0_needs_a_length_for_content(gateway: Gateway, method: byt
 
 
 async def test_options_goes_as_far_as_it_may(gateway: Gateway) -> None:
-    """`Max-Forwards` is counted down for OPTIONS; at 0 the proxy answers itself (RFC 9110 section 7.6.2)."""
+    """`Max-Forwards` is counted down for OPTIONS.
+
+    At 0 the proxy answers itself (RFC 9110 section 7.6.2).
+    """
     assert (await gateway.ask(request(b"OPTIONS", ACCOUNTS, b"Max-Forwards: 3"))).status == 200
     assert gateway.upstream.requests[0].values(b"max-forwards") == [b"2"]
     answer = await gateway.ask(request(b"OPTIONS", ACCOUNTS, b"Max-Forwards: 0"))
@@ -99,8 +104,13 @@ async def test_options_goes_as_far_as_it_may(gateway: Gateway) -> None:
 async def test_a_204_that_claims_content_ends_its_connection(
     gateway: Gateway, fields: tuple[bytes, ...]
 ) -> None:
-    """What follows such an answer may be its content: the connection serves no other call (RFC 9112 section 6.3)."""
-    gateway.upstream.scripts.append([Act.WHOLE, b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % fields[0]])
+    """What follows such an answer may be its content.
+
+    The connection serves no other call (RFC 9112 section 6.3).
+    """
+    gateway.upstream.scripts.append(
+        [Act.WHOLE, b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % fields[0]]
+    )
     assert (await gateway.ask(order())).status == 204
     assert (await gateway.ask(order())).status == 200
     assert len(gateway.upstream.connections) == 2

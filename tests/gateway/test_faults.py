@@ -1,7 +1,8 @@
 """What a fault of the upstream means on the wire: for each method, over TLS, and to the byte.
 
-The matrix of all faults, with the state of the token and what is placed, is tests/reliability/test_api_faults.py. Here are the methods
-that are not in it, what is different over TLS, and the rows that only a raw upstream can play.
+The matrix of all faults, with the state of the token and what is placed, is
+tests/reliability/test_api_faults.py. Here are the methods that are not in it, what is different
+over TLS, and the rows that only a raw upstream can play.
 """
 
 from __future__ import annotations
@@ -44,11 +45,15 @@ async def failed(gateway: Gateway, method: bytes) -> Answer:
     assert answer.values(b"content-type") == [b"application/problem+json"]
     await until(lambda: gateway.records)
     record = gateway.records[-1]
-    assert (record.status, record.error, record.refused) == (answer.status, answer.proxy_error, False)
+    assert (record.status, record.error, record.refused) == (
+        answer.status,
+        answer.proxy_error,
+        False,
+    )
     return answer
 
 
-# --- No connection: nothing was sent, whatever the method -------------------------------------------------------------------
+# --- No connection: nothing was sent, whatever the method --------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -79,7 +84,9 @@ async def test_refused_by_all_addresses(lab: Lab, method: bytes) -> None:
 async def test_a_black_hole(lab: Lab, method: bytes) -> None:
     """Nobody answers the connection."""
     with black_hole() as port:
-        gateway = await lab.gateway(url=f"http://127.0.0.1:{port}", upstream__connect_timeout_seconds=STALL)
+        gateway = await lab.gateway(
+            url=f"http://127.0.0.1:{port}", upstream__connect_timeout_seconds=STALL
+        )
         answer = await failed(gateway, method)
     assert (answer.status, answer.proxy_error) == (504, "connection_timeout")
     assert method == b"HEAD" or answer.problem["outcome"] == "not_sent"
@@ -123,7 +130,11 @@ async def test_no_tls_where_it_should_be(
         upstream__connect_timeout_seconds=STALL if status == 504 else 5,
     )
     answer = await failed(gateway, method)
-    assert (answer.status, answer.proxy_error, answer.problem["outcome"]) == (status, error, "not_sent")
+    assert (answer.status, answer.proxy_error, answer.problem["outcome"]) == (
+        status,
+        error,
+        "not_sent",
+    )
     assert not any(b"Bearer" in connection.received for connection in upstream.connections)
 
 
@@ -138,11 +149,14 @@ async def test_tls_where_it_should_not_be(lab: Lab, method: bytes) -> None:
     assert answer.problem["outcome"] == "unknown"
 
 
-# --- A connection, and no whole answer ----------------------------------------------------------------------------------------
+# --- A connection, and no whole answer ---------------------------------------------------------
 
 
 class Fault(NamedTuple):
-    """What the upstream does to a request, and what the client gets. `again`: a safe request is sent once more."""
+    """What the upstream does to a request, and what the client gets.
+
+    `again`: a safe request is sent once more.
+    """
 
     steps: list[Step]
     status: int
@@ -155,27 +169,45 @@ OK = b"HTTP/1.1 200 OK\r\n"
 BEFORE_AN_ANSWER: dict[str, Fault] = {
     "closed at the head": Fault([Act.FIN], 502, "connection_terminated", again=True),
     "reset at the head": Fault([Act.RST], 502, "connection_terminated", again=True),
-    "closed before an answer": Fault([Act.WHOLE, Act.FIN], 502, "connection_terminated", again=True),
-    "half-closed before an answer": Fault([Act.WHOLE, Act.HALF], 502, "connection_terminated", again=True),
+    "closed before an answer": Fault(
+        [Act.WHOLE, Act.FIN], 502, "connection_terminated", again=True
+    ),
+    "half-closed before an answer": Fault(
+        [Act.WHOLE, Act.HALF], 502, "connection_terminated", again=True
+    ),
     "reset before an answer": Fault([Act.WHOLE, Act.RST], 502, "connection_terminated", again=True),
-    "closed inside the status line": Fault([Act.WHOLE, b"HTTP/1.1 2", Act.FIN], 502, "connection_terminated"),
-    "reset inside the status line": Fault([Act.WHOLE, b"HTTP/1.1 2", Act.RST], 502, "connection_terminated"),
-    "closed inside the head": Fault([Act.WHOLE, OK + b"X: 1\r\n", Act.FIN], 502, "connection_terminated"),
-    "reset inside the head": Fault([Act.WHOLE, OK + b"X: 1\r\n", Act.RST], 502, "connection_terminated"),
+    "closed inside the status line": Fault(
+        [Act.WHOLE, b"HTTP/1.1 2", Act.FIN], 502, "connection_terminated"
+    ),
+    "reset inside the status line": Fault(
+        [Act.WHOLE, b"HTTP/1.1 2", Act.RST], 502, "connection_terminated"
+    ),
+    "closed inside the head": Fault(
+        [Act.WHOLE, OK + b"X: 1\r\n", Act.FIN], 502, "connection_terminated"
+    ),
+    "reset inside the head": Fault(
+        [Act.WHOLE, OK + b"X: 1\r\n", Act.RST], 502, "connection_terminated"
+    ),
     "closed after an interim answer": Fault(
         [Act.WHOLE, b"HTTP/1.1 102 X\r\n\r\n", Act.FIN], 502, "connection_terminated"
     ),
     "garbage": Fault([Act.WHOLE, b"\x00\x01garbage\r\n\r\n"], 502, "http_protocol_error"),
-    "garbage drop by drop": Fault([Act.WHOLE, Drip(b"gar\r\nbage\r\n\r\n")], 502, "http_protocol_error"),
+    "garbage drop by drop": Fault(
+        [Act.WHOLE, Drip(b"gar\r\nbage\r\n\r\n")], 502, "http_protocol_error"
+    ),
     "garbage after an interim answer": Fault(
         [Act.WHOLE, b"HTTP/1.1 102 X\r\n\r\nx"], 502, "http_protocol_error"
     ),
     "two lengths": Fault(
-        [Act.WHOLE, OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"], 502, "http_protocol_error"
+        [Act.WHOLE, OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"],
+        502,
+        "http_protocol_error",
     ),
     "silence": Fault([Act.WHOLE], 504, "http_response_timeout"),
     "silence from the head on": Fault([], 504, "http_response_timeout"),
-    "silence inside the status line": Fault([Act.WHOLE, b"HTTP/1.1 2"], 504, "http_response_timeout"),
+    "silence inside the status line": Fault(
+        [Act.WHOLE, b"HTTP/1.1 2"], 504, "http_response_timeout"
+    ),
     "silence inside the head": Fault([Act.WHOLE, OK + b"X: 1\r\n"], 504, "http_response_timeout"),
     "silence after an interim answer": Fault(
         [Act.WHOLE, b"HTTP/1.1 102 X\r\n\r\n"], 504, "http_response_timeout"
@@ -190,10 +222,17 @@ ONE_OF_EACH: Final = ["closed before an answer", "reset inside the head", "garba
 @pytest.mark.parametrize("pooled", [False, True], ids=["new", "pooled"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-async def test_a_fault_before_an_answer(lab: Lab, name: str, method: bytes, *, pooled: bool) -> None:
-    """The client is told what happened and whether its request may have been acted on; a safe one may be sent twice, an order never."""
+async def test_a_fault_before_an_answer(
+    lab: Lab, name: str, method: bytes, *, pooled: bool
+) -> None:
+    """The client is told what happened and whether its request may have been acted on.
+
+    A safe one may be sent twice, an order never.
+    """
     fault = BEFORE_AN_ANSWER[name]
-    gateway = await lab.gateway(upstream__response_timeout_seconds=STALL if fault.status == 504 else 60)
+    gateway = await lab.gateway(
+        upstream__response_timeout_seconds=STALL if fault.status == 504 else 60
+    )
     gateway.cut_short = None
     if pooled:
         assert (await gateway.ask(request())).status == 200
@@ -203,7 +242,9 @@ async def test_a_fault_before_an_answer(lab: Lab, name: str, method: bytes, *, p
     assert (answer.status, answer.proxy_error) == (fault.status, fault.error)
     if method != b"HEAD":
         assert answer.problem["outcome"] == "unknown"
-        assert ("may or may not have been placed" in answer.problem["detail"]) == (method not in SAFE)
+        assert ("may or may not have been placed" in answer.problem["detail"]) == (
+            method not in SAFE
+        )
     assert len(gateway.upstream.requests) - before == (2 if fault.again and method in SAFE else 1)
     gateway.upstream.usual = [Act.WHOLE, reply(200)]
     assert (await gateway.ask(order())).status == 200
@@ -217,7 +258,8 @@ async def test_a_fault_before_an_answer_on_tls(lab: Lab, name: str, method: byte
     """On TLS the same faults mean the same."""
     fault = BEFORE_AN_ANSWER[name]
     gateway = await lab.gateway(
-        tls=lab.certificates.good, upstream__response_timeout_seconds=STALL if fault.status == 504 else 60
+        tls=lab.certificates.good,
+        upstream__response_timeout_seconds=STALL if fault.status == 504 else 60,
     )
     gateway.cut_short = None
     gateway.upstream.usual = fault.steps
@@ -258,7 +300,9 @@ INSIDE_AN_ANSWER: dict[str, Fault] = {
         [Act.WHOLE, reply(200, b"abc" * 9)[:-5], Act.RST], 200, "connection_terminated"
     ),
     "closed inside a chunk": Fault(
-        [Act.WHOLE, OK + b"Transfer-Encoding: chunked\r\n\r\n9\r\nabc", Act.FIN], 200, "connection_terminated"
+        [Act.WHOLE, OK + b"Transfer-Encoding: chunked\r\n\r\n9\r\nabc", Act.FIN],
+        200,
+        "connection_terminated",
     ),
     "closed before the last chunk": Fault(
         [Act.WHOLE, OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", Act.FIN],
@@ -268,12 +312,18 @@ INSIDE_AN_ANSWER: dict[str, Fault] = {
     "silence after the head": Fault(
         [Act.WHOLE, OK + b"Content-Length: 9\r\n\r\n"], 200, "http_response_timeout"
     ),
-    "silence inside the body": Fault([Act.WHOLE, reply(200, b"abc" * 9)[:-5]], 200, "http_response_timeout"),
+    "silence inside the body": Fault(
+        [Act.WHOLE, reply(200, b"abc" * 9)[:-5]], 200, "http_response_timeout"
+    ),
     "silence inside a chunk": Fault(
-        [Act.WHOLE, OK + b"Transfer-Encoding: chunked\r\n\r\n9\r\nabc"], 200, "http_response_timeout"
+        [Act.WHOLE, OK + b"Transfer-Encoding: chunked\r\n\r\n9\r\nabc"],
+        200,
+        "http_response_timeout",
     ),
     "silence before the last chunk": Fault(
-        [Act.WHOLE, OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"], 200, "http_response_timeout"
+        [Act.WHOLE, OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"],
+        200,
+        "http_response_timeout",
     ),
 }
 
@@ -281,9 +331,14 @@ INSIDE_AN_ANSWER: dict[str, Fault] = {
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 @pytest.mark.parametrize("name", INSIDE_AN_ANSWER)
 async def test_a_fault_inside_an_answer(lab: Lab, name: str, method: bytes) -> None:
-    """A broken answer is cut, never ended, and never tried again; there is no second head behind the first."""
+    """A broken answer is cut, never ended, and never tried again.
+
+    There is no second head behind the first.
+    """
     fault = INSIDE_AN_ANSWER[name]
-    gateway = await lab.gateway(upstream__response_timeout_seconds=STALL if "silence" in name else 60)
+    gateway = await lab.gateway(
+        upstream__response_timeout_seconds=STALL if "silence" in name else 60
+    )
     gateway.upstream.usual = fault.steps
     client = await gateway.connect()
     await client.send(raw_of(method))
@@ -295,7 +350,7 @@ async def test_a_fault_inside_an_answer(lab: Lab, name: str, method: bytes) -> N
     assert len(gateway.upstream.requests) == 1
 
 
-# --- Many connections that end ---------------------------------------------------------------------------------------------------
+# --- Many connections that end -----------------------------------------------------------------
 
 
 async def test_a_hundred_calls_while_connections_come_and_go(lab: Lab) -> None:

@@ -1,4 +1,7 @@
-"""Fields: ours cannot be stripped, doubled or shadowed; hop-by-hop ones end here; all others keep name, value, number and order."""
+"""Fields: ours cannot be stripped, doubled or shadowed; hop-by-hop ones end here.
+
+All others keep name, value, number and order.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,9 @@ def sent(gateway: Gateway) -> list[FieldLine]:
     ids=lambda fields: b"; ".join(fields).decode(),
 )
 @pytest.mark.parametrize("make", ["get", "order", "chunked"])
-async def test_exactly_our_credential_leaves(gateway: Gateway, make: str, fields: list[bytes]) -> None:
+async def test_exactly_our_credential_leaves(
+    gateway: Gateway, make: str, fields: list[bytes]
+) -> None:
     """Whatever the client says of credentials, one Authorization leaves, ours, written last."""
     raw = {
         "get": request(b"GET", ACCOUNTS, *fields),
@@ -67,11 +72,16 @@ async def test_exactly_our_credential_leaves(gateway: Gateway, make: str, fields
 
 
 async def test_a_trailer_becomes_no_field_of_anything(gateway: Gateway) -> None:
-    """Trailers are checked and dropped: they reach neither this request nor the next one on the connection."""
+    """Trailers are checked and dropped.
+
+    They reach neither this request nor the next one on the connection.
+    """
     client = await gateway.connect()
     trailers = b"Authorization: " + SENTINEL + b"\r\nX-Trailer: 1\r\nContent-Length: 5\r\n"
     await client.send(
-        request(b"POST", ORDERS, b"Transfer-Encoding: chunked") + chunks(ORDER, trailers=trailers) + request()
+        request(b"POST", ORDERS, b"Transfer-Encoding: chunked")
+        + chunks(ORDER, trailers=trailers)
+        + request()
     )
     assert [(await client.answer()).status for _ in range(2)] == [200, 200]
     for seen in gateway.upstream.requests:
@@ -116,7 +126,9 @@ async def test_a_trailer_becomes_no_field_of_anything(gateway: Gateway) -> None:
 async def test_what_is_no_field_line_is_refused(gateway: Gateway, line: bytes) -> None:
     """Folding, whitespace before the colon, bare CR or LF, NUL and control characters get 400, wherever they stand."""
     for lines in ([line], [b"Accept: */*", line], [line, b"Accept: */*"]):
-        await gateway.refuses(request(b"GET", ACCOUNTS, *lines), status=400, kind="malformed-request")
+        await gateway.refuses(
+            request(b"GET", ACCOUNTS, *lines), status=400, kind="malformed-request"
+        )
     assert not gateway.upstream.connections
 
 
@@ -155,13 +167,17 @@ async def test_fields_keep_name_value_number_and_order(gateway: Gateway) -> None
     assert sent(gateway) == expected
 
 
-@pytest.mark.parametrize("padding", [(b"", b""), (b" ", b" "), (b"\t", b"\t"), (b"  \t ", b" \t  ")])
+@pytest.mark.parametrize(
+    "padding", [(b"", b""), (b" ", b" "), (b"\t", b"\t"), (b"  \t ", b" \t  ")]
+)
 async def test_whitespace_around_a_value_is_not_part_of_it(
     gateway: Gateway, padding: tuple[bytes, bytes]
 ) -> None:
     """RFC 9110 section 5.5: another parser reads the same value, whatever stood around it."""
     before, after = padding
-    assert (await gateway.ask(request(b"GET", ACCOUNTS, b"X-A:" + before + b"a b" + after))).status == 200
+    assert (
+        await gateway.ask(request(b"GET", ACCOUNTS, b"X-A:" + before + b"a b" + after))
+    ).status == 200
     assert sent(gateway) == [(b"X-A", b"a b")]
 
 
@@ -174,7 +190,11 @@ async def test_whitespace_around_a_value_is_not_part_of_it(
         [b"TE: gzip;q=1.0"],
         [b"Trailer: X-Checksum"],
         [b"Upgrade: websocket", b"Connection: Upgrade"],
-        [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"],
+        [
+            b"Connection: Upgrade, HTTP2-Settings",
+            b"Upgrade: h2c",
+            b"HTTP2-Settings: AAMAAABkAAQAAP__",
+        ],
         [b"HTTP2-Settings: AAMAAABkAAQAAP__"],
         [b"Connection: x-hop, X-Other", b"X-Hop: 1", b"x-other: 2", b"X-HOP: 3"],
         [b"Connection:", b"Connection: ,"],
@@ -182,9 +202,13 @@ async def test_whitespace_around_a_value_is_not_part_of_it(
     ],
     ids=lambda fields: b"; ".join(fields).decode(),
 )
-async def test_hop_by_hop_fields_of_a_request_end_here(gateway: Gateway, fields: list[bytes]) -> None:
+async def test_hop_by_hop_fields_of_a_request_end_here(
+    gateway: Gateway, fields: list[bytes]
+) -> None:
     """The fixed ones and those that `Connection` names stay on their hop (RFC 9110 section 7.6.1)."""
-    assert (await gateway.ask(request(b"GET", ACCOUNTS, b"X-Kept: 1", *fields, b"X-Too: 2"))).status == 200
+    assert (
+        await gateway.ask(request(b"GET", ACCOUNTS, b"X-Kept: 1", *fields, b"X-Too: 2"))
+    ).status == 200
     assert sent(gateway) == [(b"X-Kept", b"1"), (b"X-Too", b"2")]
 
 
@@ -203,7 +227,11 @@ async def test_hop_by_hop_fields_of_an_answer_end_here(gateway: Gateway) -> None
     )
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x", *fields)]
     answer = await gateway.ask(request(b"GET", ACCOUNTS, b"X-Request-Id: mine"))
-    assert answer.fields == [(b"X-Kept", b"1"), (b"Content-Length", b"1"), (b"X-Request-Id", b"mine")]
+    assert answer.fields == [
+        (b"X-Kept", b"1"),
+        (b"Content-Length", b"1"),
+        (b"X-Request-Id", b"mine"),
+    ]
 
 
 async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gateway) -> None:
@@ -222,7 +250,10 @@ async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gat
         b"Strict-Transport-Security: max-age=1",
         b"Vary: Accept, Origin",
     ]
-    gateway.upstream.usual = [Act.WHOLE, reply(302, b"\x1f\x8b\x08", *fields, reason=b"Fo\xfcnd  Elsewhere")]
+    gateway.upstream.usual = [
+        Act.WHOLE,
+        reply(302, b"\x1f\x8b\x08", *fields, reason=b"Fo\xfcnd  Elsewhere"),
+    ]
     answer = await gateway.ask(request())
     expected = [tuple(line.replace(b": ", b":", 1).split(b":", 1)) for line in fields]
     assert [
@@ -237,10 +268,14 @@ async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gat
 
 
 @pytest.mark.parametrize(
-    "status", [200, 201, 202, 204, 206, 299, 300, 301, 304, 307, 400, 403, 404, 409, 422, 429, 500, 503, 599]
+    "status",
+    [200, 201, 202, 204, 206, 299, 300, 301, 304, 307, 400, 403, 404, 409, 422, 429, 500, 503, 599],
 )
 async def test_nothing_is_added_besides_what_is_named(gateway: Gateway, status: int) -> None:
-    """A plain request gains the fields that are ours and no other; an answer gains its request id."""
+    """A plain request gains the fields that are ours and no other.
+
+    An answer gains its request id.
+    """
     gateway.upstream.usual = [Act.WHOLE, reply(status)]
     answer = await gateway.ask(request(b"DELETE"))
     assert answer.status == status
@@ -275,7 +310,10 @@ async def test_a_sane_request_id_is_used(gateway: Gateway, number: bytes) -> Non
     ids=lambda fields: b"; ".join(fields)[:40].decode("latin-1"),
 )
 async def test_any_other_request_id_is_replaced(gateway: Gateway, fields: list[bytes]) -> None:
-    """None, two, or one that could break a log: a new one is made, and it is the same on both sides."""
+    """None, two, or one that could break a log.
+
+    A new one is made, and it is the same on both sides.
+    """
     answer = await gateway.ask(request(b"GET", ACCOUNTS, *fields))
     (number,) = answer.values(b"x-request-id")
     assert gateway.upstream.requests[0].values(b"x-request-id") == [number]

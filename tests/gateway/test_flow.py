@@ -15,17 +15,22 @@ if TYPE_CHECKING:
 
 CHUNKED = b"Transfer-Encoding: chunked"
 EXPECT = b"Expect: 100-continue"
-EARLY_HINTS = (
-    b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nAlt-Svc: h3\r\nConnection: x\r\nX: 1\r\n\r\n"
-)
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nAlt-Svc: h3\r\nConnection: x\r\nX: 1\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @pytest.mark.parametrize("expect", [EXPECT, b"expect: 100-Continue"])
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_an_expected_continue_is_given_here(gateway: Gateway, expect: bytes, *, chunked: bool) -> None:
-    """A client such as curl waits for `100 Continue` before a large body: it gets one, and the upstream sees no Expect."""
-    framing, body = (CHUNKED, chunks(ORDER)) if chunked else (b"Content-Length: %d" % len(ORDER), ORDER)
+async def test_an_expected_continue_is_given_here(
+    gateway: Gateway, expect: bytes, *, chunked: bool
+) -> None:
+    """A client such as curl waits for `100 Continue` before a large body.
+
+    It gets one, and the upstream sees no Expect.
+    """
+    framing, body = (
+        (CHUNKED, chunks(ORDER)) if chunked else (b"Content-Length: %d" % len(ORDER), ORDER)
+    )
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, expect, framing))
     await until(lambda: gateway.upstream.requests)
@@ -95,8 +100,16 @@ async def test_an_early_refusal_comes_before_the_body(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"],
-        [b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
+        [
+            b"Connection: Upgrade, HTTP2-Settings",
+            b"Upgrade: h2c",
+            b"HTTP2-Settings: AAMAAABkAAQAAP__",
+        ],
+        [
+            b"Connection: Upgrade",
+            b"Upgrade: websocket",
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ],
         [b"Upgrade: TLS/1.2"],
     ],
 )
@@ -110,7 +123,10 @@ async def test_an_upgrade_is_ignored(gateway: Gateway, fields: list[bytes]) -> N
 
 
 async def test_interim_answers_are_passed_on(gateway: Gateway) -> None:
-    """1xx answers reach an HTTP/1.1 client as they come, without hop-by-hop fields; `100 Continue` is not one of them."""
+    """1xx answers reach an HTTP/1.1 client as they come, without hop-by-hop fields.
+
+    `100 Continue` is not one of them.
+    """
     opened = asyncio.Event()
     gateway.upstream.usual = [
         Act.WHOLE,
@@ -169,7 +185,10 @@ async def test_an_unasked_switch_of_protocols_is_an_error(gateway: Gateway, meth
 async def test_an_early_answer_reaches_a_client_that_still_sends(
     gateway: Gateway, status: int, *, chunked: bool
 ) -> None:
-    """The upstream may answer in the middle of a body: the client gets the answer whole, then the connection ends in order."""
+    """The upstream may answer in the middle of a body.
+
+    The client gets the answer whole, then the connection ends in order.
+    """
     gateway.cut_short = 1
     gateway.tokens.stubborn = True
     gateway.upstream.usual = [reply(status, b"early")]
@@ -186,8 +205,13 @@ async def test_an_early_answer_reaches_a_client_that_still_sends(
     await until(lambda: gateway.pool.connections == (0, 0))
 
 
-async def test_an_early_answer_reaches_a_client_that_sends_without_looking(gateway: Gateway) -> None:
-    """A client that writes its whole body before it reads gets the answer all the same: what it sends is taken and dropped."""
+async def test_an_early_answer_reaches_a_client_that_sends_without_looking(
+    gateway: Gateway,
+) -> None:
+    """A client that writes its whole body before it reads gets the answer all the same.
+
+    What it sends is taken and dropped.
+    """
     gateway.cut_short = 1
     gateway.upstream.usual = [Act.DEAF, reply(403, b"no")]
     client = await gateway.connect()
@@ -227,7 +251,11 @@ async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: 
     gateway = await lab.gateway(limits__body_timeout_seconds=0.1)
     gateway.cut_short = 1
     opened = asyncio.Event()
-    gateway.upstream.usual = [b"HTTP/1.1 403 No\r\nContent-Length: 10\r\n\r\nhello", opened, b"world"]
+    gateway.upstream.usual = [
+        b"HTTP/1.1 403 No\r\nContent-Length: 10\r\n\r\nhello",
+        opened,
+        b"world",
+    ]
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, CHUNKED) + b"3\r\nabc\r\n")
     answering = asyncio.create_task(client.answer())
@@ -244,7 +272,8 @@ async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: 
 
 
 @pytest.mark.parametrize(
-    "raw", [request(), order(), request(b"GET", ACCOUNTS, b"Connection: close"), request(version=b"1.0")]
+    "raw",
+    [request(), order(), request(b"GET", ACCOUNTS, b"Connection: close"), request(version=b"1.0")],
 )
 @pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_a_half_closed_client_is_answered(gateway: Gateway, raw: bytes) -> None:
@@ -294,7 +323,9 @@ async def test_all_requests_of_a_half_closed_client_are_answered(gateway: Gatewa
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", [b"0"]),
     ],
 )
-async def test_an_answer_to_head_has_no_content(gateway: Gateway, head: bytes, framing: list[bytes]) -> None:
+async def test_an_answer_to_head_has_no_content(
+    gateway: Gateway, head: bytes, framing: list[bytes]
+) -> None:
     """HEAD keeps the length of what it does not carry, sends no body, and the connection goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, head])
     client = await gateway.connect()
@@ -333,7 +364,11 @@ async def test_204_and_304_have_no_content(
 
 @pytest.mark.parametrize(
     "head",
-    [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.1 200\r\nConnection: close\r\n\r\n"],
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200\r\nConnection: close\r\n\r\n",
+    ],
 )
 async def test_an_answer_without_a_length_is_chunked(gateway: Gateway, head: bytes) -> None:
     """What the upstream ends by closing, an HTTP/1.1 client gets in chunks, and its connection goes on."""

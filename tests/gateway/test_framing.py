@@ -73,10 +73,17 @@ NEXT = request(b"GET", b"/corporate-accounts/next")
     ids=lambda fields: b"; ".join(fields)[:60].decode("latin-1"),
 )
 @pytest.mark.parametrize("method", [b"POST", b"GET"])
-async def test_ambiguous_framing_is_refused(gateway: Gateway, method: bytes, fields: list[bytes]) -> None:
-    """Two lengths, a length and a coding, or a coding that is not exactly `chunked`: 400, closed, and what follows is not read as a request."""
+async def test_ambiguous_framing_is_refused(
+    gateway: Gateway, method: bytes, fields: list[bytes]
+) -> None:
+    """Two lengths, a length and a coding, or a coding that is not exactly `chunked`.
+
+    400, closed, and what follows is not read as a request.
+    """
     await gateway.refuses(
-        request(method, ORDERS, *fields) + chunks(b"hello") + NEXT, status=400, kind="malformed-request"
+        request(method, ORDERS, *fields) + chunks(b"hello") + NEXT,
+        status=400,
+        kind="malformed-request",
     )
     assert not gateway.upstream.connections
 
@@ -92,9 +99,12 @@ async def test_chunked_is_written_anew(gateway: Gateway, spelling: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "fields", [[b"Transfer_Encoding: chunked"], [b"Content_Length: 99"], [b"X-Transfer-Encoding: chunked"]]
+    "fields",
+    [[b"Transfer_Encoding: chunked"], [b"Content_Length: 99"], [b"X-Transfer-Encoding: chunked"]],
 )
-async def test_what_only_looks_like_framing_frames_nothing(gateway: Gateway, fields: list[bytes]) -> None:
+async def test_what_only_looks_like_framing_frames_nothing(
+    gateway: Gateway, fields: list[bytes]
+) -> None:
     """Lookalikes do not move the end of a request, neither here nor upstream."""
     client = await gateway.connect()
     await client.send(order(*fields) + NEXT)
@@ -166,7 +176,11 @@ async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str)
         b"10000000000000005\r\nhello\r\n0\r\n\r\n",
         b"ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
         b"5;" + b"x" * 2000 + b"\r\nhello\r\n0\r\n\r\n",
-        b"1;" + b"x" * 1000 + b"\r\n" + (b"a\r\n1;" + b"x" * 1000 + b"\r\n") * 20 + b"a\r\n0\r\n\r\n",
+        b"1;"
+        + b"x" * 1000
+        + b"\r\n"
+        + (b"a\r\n1;" + b"x" * 1000 + b"\r\n") * 20
+        + b"a\r\n0\r\n\r\n",
         b"5" * 2000,
         b"5\r\nhello\r\n0\r\nX-A\r\n\r\n",
         b"5\r\nhello\r\n0\r\nX-A : 1\r\n\r\n",
@@ -180,7 +194,10 @@ async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str)
     ids=lambda body: body[:40].decode("latin-1"),
 )
 async def test_chunks_outside_the_grammar_are_refused(gateway: Gateway, body: bytes) -> None:
-    """A body that stops being chunks gets 400, closed; the upstream never sees it whole, whatever of it had gone out."""
+    """A body that stops being chunks gets 400, closed.
+
+    The upstream never sees it whole, whatever of it had gone out.
+    """
     gateway.cut_short = None
     raw = request(b"POST", ORDERS, CHUNKED)
     await gateway.refuses(raw + body + NEXT, status=400, kind="malformed-request")
@@ -209,7 +226,9 @@ async def test_bodies_are_forwarded_whatever_the_method(
 
 @pytest.mark.parametrize("size", [1, 1023, 65535, 65536, 65537, 300_000, 3_000_000])
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_bodies_of_any_size_stream_through(gateway: Gateway, size: int, *, chunked: bool) -> None:
+async def test_bodies_of_any_size_stream_through(
+    gateway: Gateway, size: int, *, chunked: bool
+) -> None:
     """A body larger than any buffer arrives whole."""
     content = bytes(range(251)) * (size // 251 + 1)
     content = content[:size]

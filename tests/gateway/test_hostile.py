@@ -52,7 +52,10 @@ async def test_a_trickle_of_empty_lines_is_no_life(lab: Lab) -> None:
 async def test_only_the_beginning_of_a_challenge_is_looked_at(
     gateway: Gateway, padding: int, sendings: int
 ) -> None:
-    """`WWW-Authenticate` is searched up to a bound: all of a long one would take the event loop a second."""
+    """`WWW-Authenticate` is searched up to a bound.
+
+    All of a long one would take the event loop a second.
+    """
     challenge = b'WWW-Authenticate: Bearer realm="%b", error="invalid_token"' % (b"x" * padding)
     gateway.upstream.scripts.append([reply(401, b'{"code": 40101}', challenge)])
     await gateway.ask(order())
@@ -60,7 +63,10 @@ async def test_only_the_beginning_of_a_challenge_is_looked_at(
 
 
 async def test_a_greeting_is_nobodys_answer(lab: Lab) -> None:
-    """An API that speaks as soon as it is connected to has answered nothing: the call goes elsewhere, or fails unsent."""
+    """An API that speaks as soon as it is connected to has answered nothing.
+
+    The call goes elsewhere, or fails unsent.
+    """
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 8\r\n\r\nGREETING")
@@ -77,5 +83,7 @@ async def test_a_greeting_is_nobodys_answer(lab: Lab) -> None:
     finally:
         server.close()
     assert all(
-        b"GREETING" not in answer.content for answer in answers if answer.problem["outcome"] == "not_sent"
+        b"GREETING" not in answer.content
+        for answer in answers
+        if answer.problem["outcome"] == "not_sent"
     )

@@ -34,7 +34,9 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
         (b"OPTIONS", HEAD + b"hello"),
     ],
 )
-async def test_a_safe_call_is_given_up_with_its_client(gateway: Gateway, method: bytes, begun: bytes) -> None:
+async def test_a_safe_call_is_given_up_with_its_client(
+    gateway: Gateway, method: bytes, begun: bytes
+) -> None:
     """When nobody waits for an answer that changes nothing, the upstream's connection is cut at once."""
     gateway.upstream.usual = [Act.WHOLE, begun, asyncio.Event()]
     client = await gateway.connect()
@@ -51,8 +53,13 @@ async def test_a_safe_call_is_given_up_with_its_client(gateway: Gateway, method:
 
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE"])
 @pytest.mark.parametrize("status", [200, 201, 409, 500])
-async def test_an_order_is_followed_to_its_end(gateway: Gateway, method: bytes, status: int) -> None:
-    """The upstream may have begun to act: its answer is read and recorded, and the connection goes on."""
+async def test_an_order_is_followed_to_its_end(
+    gateway: Gateway, method: bytes, status: int
+) -> None:
+    """The upstream may have begun to act.
+
+    Its answer is read and recorded, and the connection goes on.
+    """
     opened = asyncio.Event()
     gateway.upstream.scripts.append([Act.WHOLE, opened, reply(status, b"x" * 200_000)])
     client = await gateway.connect()
@@ -92,7 +99,10 @@ async def test_an_order_whose_answer_is_under_way_is_read_to_the_end(gateway: Ga
 async def test_an_order_is_not_sent_again_for_a_client_that_has_left(
     gateway: Gateway, code: int, status: int
 ) -> None:
-    """A 401 says that nothing was placed; a client that has left may have asked somebody else by now, so nothing is."""
+    """A 401 says that nothing was placed.
+
+    A client that has left may have asked somebody else by now, so nothing is.
+    """
     opened = asyncio.Event()
     gateway.upstream.scripts.append([Act.WHOLE, opened, reply(401, b'{"code": %d}' % code)])
     client = await gateway.connect()
@@ -107,7 +117,9 @@ async def test_an_order_is_not_sent_again_for_a_client_that_has_left(
 
 
 @pytest.mark.parametrize("fault", [Act.FIN, Act.RST])
-async def test_an_order_that_is_lost_after_its_client_is_recorded(gateway: Gateway, fault: Act) -> None:
+async def test_an_order_that_is_lost_after_its_client_is_recorded(
+    gateway: Gateway, fault: Act
+) -> None:
     """Even if nobody is told, the record says that its outcome is not known."""
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, opened, fault]
@@ -123,7 +135,9 @@ async def test_an_order_that_is_lost_after_its_client_is_recorded(gateway: Gatew
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
-async def test_who_waits_for_a_token_and_leaves_disturbs_nobody(gateway: Gateway, raw: bytes) -> None:
+async def test_who_waits_for_a_token_and_leaves_disturbs_nobody(
+    gateway: Gateway, raw: bytes
+) -> None:
     """Its request is not sent, and the others get their token."""
     gateway.tokens.lose()
     gateway.tokens.gate = asyncio.Event()
@@ -185,9 +199,13 @@ async def test_a_turn_that_comes_to_who_is_leaving_is_passed_on(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_who_leaves_while_a_connection_is_made_leaves_nothing_behind(lab: Lab, *, tls: bool) -> None:
+async def test_who_leaves_while_a_connection_is_made_leaves_nothing_behind(
+    lab: Lab, *, tls: bool
+) -> None:
     """A connection that nobody waits for any more is closed, or kept for the next call."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None, upstream__max_connections=3)
+    gateway = await lab.gateway(
+        tls=lab.certificates.good if tls else None, upstream__max_connections=3
+    )
     for turns in range(40):
         client = await gateway.connect()
         await client.send(request())

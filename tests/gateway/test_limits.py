@@ -22,7 +22,9 @@ NEXT = request(b"GET", b"/corporate-accounts/next")
 def padded(size: int) -> bytes:
     """Return a GET whose head has exactly so many bytes."""
     return request(
-        b"GET", ACCOUNTS, b"X-Padding: " + b"x" * (size - len(request(b"GET", ACCOUNTS, b"X-Padding: ")))
+        b"GET",
+        ACCOUNTS,
+        b"X-Padding: " + b"x" * (size - len(request(b"GET", ACCOUNTS, b"X-Padding: "))),
     )
 
 
@@ -41,7 +43,9 @@ async def test_the_size_of_a_head_is_limited(lab: Lab, size: int, status: int) -
 
 
 @pytest.mark.parametrize(("size", "status"), [(32_768, 200), (32_769, 431)])
-async def test_the_default_for_heads_holds_in_pieces_too(gateway: Gateway, size: int, status: int) -> None:
+async def test_the_default_for_heads_holds_in_pieces_too(
+    gateway: Gateway, size: int, status: int
+) -> None:
     """A head that comes in pieces is measured whole."""
     raw = padded(size)
     assert (await gateway.ask(raw[:9000], raw[9000:30_000], raw[30_000:])).status == status
@@ -118,7 +122,9 @@ async def test_a_body_of_exactly_the_limit_passes(lab: Lab, *, chunked: bool) ->
     ids=["whole", "last chunk", "many chunks", "no end", "a long chunk"],
 )
 @pytest.mark.parametrize("split", [0, 1, 500])
-async def test_a_chunked_body_over_the_limit_is_never_whole(lab: Lab, body: bytes, split: int) -> None:
+async def test_a_chunked_body_over_the_limit_is_never_whole(
+    lab: Lab, body: bytes, split: int
+) -> None:
     """413 comes when the limit is passed; what has gone upstream by then breaks off."""
     gateway = await lab.gateway(limits__max_body_bytes=1000)
     gateway.cut_short = None
@@ -181,7 +187,9 @@ async def test_silence_inside_a_body_has_a_deadline(lab: Lab, framing: bytes, be
     """Who begins a body and does not go on gets 408, and the upstream never sees the request whole."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.1)
     gateway.cut_short = 1
-    await gateway.refuses(request(b"POST", ORDERS, framing) + begun, status=408, kind="client-timeout")
+    await gateway.refuses(
+        request(b"POST", ORDERS, framing) + begun, status=408, kind="client-timeout"
+    )
     await until(lambda: gateway.upstream.connections[0].ended == "rst")
 
 
@@ -228,10 +236,15 @@ async def test_a_call_in_flight_is_not_idle(lab: Lab) -> None:
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 async def test_a_client_that_does_not_read_is_cut(lab: Lab, method: bytes) -> None:
-    """Who takes nothing of its answer for too long is let go, and so is the upstream's connection; others are served meanwhile."""
+    """Who takes nothing of its answer for too long is let go, and so is the upstream's connection.
+
+    Others are served meanwhile.
+    """
     gateway = await lab.gateway(limits__body_timeout_seconds=0.2, upstream__max_connections=2)
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    gateway.upstream.scripts.append([Act.WHOLE, head, Flood(b"10000\r\n" + b"x" * 65536 + b"\r\n", 2000)])
+    gateway.upstream.scripts.append(
+        [Act.WHOLE, head, Flood(b"10000\r\n" + b"x" * 65536 + b"\r\n", 2000)]
+    )
     client = await gateway.connect(receive_buffer=65536)  # of TLS only whole records can be read
     await client.send(request(method))
     await until(lambda: gateway.upstream.requests)
@@ -258,8 +271,13 @@ async def test_a_client_that_reads_slowly_gets_everything(lab: Lab) -> None:
 @pytest.mark.parametrize(
     "last", [request(b"DELETE", ACCOUNTS, b"Connection: close"), request(b"GET", b"/nowhere"), b""]
 )
-async def test_a_connection_that_should_end_does_not_outlive_the_patience(lab: Lab, last: bytes) -> None:
-    """A client that does not take the last bytes cannot keep its connection for ever: ended, refused or idle, it is cut."""
+async def test_a_connection_that_should_end_does_not_outlive_the_patience(
+    lab: Lab, last: bytes
+) -> None:
+    """A client that does not take the last bytes cannot keep its connection for ever.
+
+    Ended, refused or idle, it is cut.
+    """
     gateway = await lab.gateway(
         limits__body_timeout_seconds=0.2, limits__idle_timeout_seconds=1 if last else 0.2
     )
@@ -366,7 +384,10 @@ async def test_nobody_waits_for_ever_for_an_upstream_connection(lab: Lab) -> Non
 
 
 async def test_slow_clients_do_not_disturb_a_quick_one(lab: Lab) -> None:
-    """Half heads, half bodies and unread answers of many clients: one more client is served as if it were alone."""
+    """Half heads, half bodies and unread answers of many clients.
+
+    One more client is served as if it were alone.
+    """
     gateway = await lab.gateway(upstream__max_connections=50)
     gateway.cut_short = None
     slow = [await gateway.connect(receive_buffer=4096) for _ in range(60)]
@@ -381,8 +402,13 @@ async def test_slow_clients_do_not_disturb_a_quick_one(lab: Lab) -> None:
 
 
 async def test_an_upload_waits_for_an_upstream_that_does_not_read(lab: Lab) -> None:
-    """A body stays in the client until the upstream takes it: memory does not grow with it. In the end the client is told."""
-    gateway = await lab.gateway(upstream__response_timeout_seconds=0.3, limits__max_body_bytes=100_000_000)
+    """A body stays in the client until the upstream takes it: memory does not grow with it.
+
+    In the end the client is told.
+    """
+    gateway = await lab.gateway(
+        upstream__response_timeout_seconds=0.3, limits__max_body_bytes=100_000_000
+    )
     gateway.cut_short = 1
     gateway.upstream.usual = [Act.DEAF]
     client = await gateway.connect()
@@ -410,7 +436,10 @@ TINY = b"1\r\nx\r\n" * (chunked.MAX_STEPS // 3) + b"1\r\n"
 
 
 async def test_silence_after_tiny_chunks_is_silence(lab: Lab) -> None:
-    """A client that stops where the decoder's steps end gets 408 like any other; its connection to the API comes back."""
+    """A client that stops where the decoder's steps end gets 408 like any other.
+
+    Its connection to the API comes back.
+    """
     gateway = await lab.gateway(limits__body_timeout_seconds=0.2, upstream__max_connections=1)
     gateway.cut_short = 1
     answer = await gateway.refuses(request(b"POST", ORDERS, CHUNKED) + TINY, status=408)
@@ -419,7 +448,10 @@ async def test_silence_after_tiny_chunks_is_silence(lab: Lab) -> None:
 
 
 async def test_an_api_that_stops_after_tiny_chunks_is_silent(lab: Lab) -> None:
-    """The same in an answer of the API: it is cut after the response timeout, and the connection is not kept."""
+    """The same in an answer of the API.
+
+    It is cut after the response timeout, and the connection is not kept.
+    """
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.2, upstream__max_connections=1)
     gateway.upstream.usual = [Act.WHOLE, b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n\r\n" + TINY]
     client = await gateway.connect()

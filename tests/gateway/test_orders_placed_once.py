@@ -1,4 +1,7 @@
-"""Orders with an Idempotency-Key, byte by byte: recorded before they leave, answered once, never sent twice."""
+"""Orders with an Idempotency-Key, byte by byte.
+
+Recorded before they leave, answered once, never sent twice.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,10 @@ async def house_of(lab: Lab, *, guard: float = 0.0, **changes: Any) -> House:
     house = House()
     desk = Desk(house.keeper, remember_seconds=3600, guard_seconds=guard)
     house.gateway = house.store.gateway = await lab.gateway(desk=desk, **changes)
-    house.gateway.upstream.usual = [Act.WHOLE, reply(201, PLACED, b"Content-Type: application/json")]
+    house.gateway.upstream.usual = [
+        Act.WHOLE,
+        reply(201, PLACED, b"Content-Type: application/json"),
+    ]
     return house
 
 
@@ -86,11 +92,14 @@ async def house(lab: Lab) -> House:
     return await house_of(lab)
 
 
-# --- Recorded before anything happens ---------------------------------------------------------------
+# --- Recorded before anything happens ----------------------------------------------------------
 
 
 async def test_it_is_recorded_before_its_first_byte_leaves(house: House) -> None:
-    """Nothing has arrived at the API when the record is made; its answer is recorded before the client has a byte of it."""
+    """Nothing has arrived at the API when the record is made.
+
+    Its answer is recorded before the client has a byte of it.
+    """
     answer = await house.gateway.ask(order(KEY))
     assert (answer.status, bytes(answer.content)) == (201, PLACED)
     assert [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"]
@@ -166,7 +175,7 @@ async def test_a_key_that_is_none(house: House, fields: list[bytes]) -> None:
     await house.gateway.refuses(order(*fields), status=400, kind="order-key")
 
 
-# --- Its content -------------------------------------------------------------------------------------
+# --- Its content -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
@@ -176,7 +185,8 @@ async def test_its_content_arrives_whole(lab: Lab, size: int, is_chunked: bool) 
     house = await house_of(lab, limits__max_replay_bytes=1000)
     content = bytes(index * 7 % 251 for index in range(size))
     asked = (
-        request(b"PUT", ORDERS, KEY, b"Transfer-Encoding: chunked") + chunks(*([content] if size else []))
+        request(b"PUT", ORDERS, KEY, b"Transfer-Encoding: chunked")
+        + chunks(*([content] if size else []))
         if is_chunked
         else request(b"PUT", ORDERS, KEY, content=content)
     )
@@ -218,7 +228,7 @@ async def test_bounds_of_its_content(lab: Lab) -> None:
     assert house.store.steps == []
 
 
-# --- Not sent, or unknown ----------------------------------------------------------------------------
+# --- Not sent, or unknown ----------------------------------------------------------------------
 
 
 async def test_what_was_not_sent_leaves_no_record(house: House) -> None:
@@ -276,7 +286,10 @@ async def test_an_answer_that_broke_off_is_unknown(house: House, script: Any) ->
 
 
 async def test_a_5xx_of_the_api_is_unknown(house: House) -> None:
-    """The client gets it as it is; unless its code says that the gateway did not pass the order on."""
+    """The client gets it as it is.
+
+    Unless its code says that the gateway did not pass the order on.
+    """
     house.gateway.upstream.scripts.append([Act.WHOLE, reply(500, b'{"code": "50001"}')])
     assert (await house.gateway.ask(order(KEY))).content == b'{"code": "50001"}'
     await house.gateway.refuses(order(KEY), status=409, kind="order-unknown")
@@ -300,7 +313,10 @@ async def test_a_token_that_is_rejected_is_cured_inside_of_one_order(house: Hous
     house.gateway.upstream.scripts.append([Act.WHOLE, reply(401, b'{"code": "40106"}')])
     assert (await house.gateway.ask(order(KEY))).status == 201
     assert len(house.gateway.upstream.requests) == 2
-    assert [bytes(received.content) for received in house.gateway.upstream.requests] == [ORDER, ORDER]
+    assert [bytes(received.content) for received in house.gateway.upstream.requests] == [
+        ORDER,
+        ORDER,
+    ]
     assert [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"]
 
 
@@ -346,7 +362,7 @@ async def test_a_shutdown_in_the_middle_is_unknown(house: House) -> None:
     assert await house.states() == [State.UNKNOWN]
 
 
-# --- A store that is away ----------------------------------------------------------------------------
+# --- A store that is away ----------------------------------------------------------------------
 
 
 async def test_what_cannot_be_recorded_is_not_sent(house: House) -> None:
@@ -374,11 +390,14 @@ async def test_a_client_that_leaves_while_its_order_is_recorded(house: House) ->
     assert house.gateway.upstream.requests == []
 
 
-# --- The guard -----------------------------------------------------------------------------------------
+# --- The guard ---------------------------------------------------------------------------------
 
 
 async def guarded_order(lab: Lab) -> tuple[House, Client, asyncio.Event]:
-    """Send an order without a key under the guard; the API has it whole, and answers when the event is set."""
+    """Send an order without a key under the guard.
+
+    The API has it whole, and answers when the event is set.
+    """
     house = await house_of(lab, guard=60.0)
     opened = asyncio.Event()
     house.gateway.upstream.scripts.append([Act.WHOLE, opened, reply(201, PLACED)])
@@ -405,13 +424,18 @@ async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
 
 
 async def test_the_guard_knows_a_client_that_gave_up(lab: Lab) -> None:
-    """It closes its connection, which looks like the end of its sending side; its answer waits for it."""
+    """It closes its connection, which looks like the end of its sending side.
+
+    Its answer waits for it.
+    """
     house, client, opened = await guarded_order(lab)
     client.close()
     await until(lambda: [step for step, _, _ in house.store.steps] == ["reserve", "sent"])
     await house.gateway.refuses(order(), status=409, kind="order-in-flight")
     opened.set()
-    await until(lambda: [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"])
+    await until(
+        lambda: [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"]
+    )
     answer = await house.gateway.ask(order())
     assert answer.values(b"idempotency-replayed") == [b"true"]
     assert len(house.gateway.upstream.requests) == 1

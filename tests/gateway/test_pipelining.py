@@ -1,4 +1,7 @@
-"""Several requests on one connection: in one segment, in many, split anywhere; each is served in its turn, and none after a refused one."""
+"""Several requests on one connection: in one segment, in many, split anywhere.
+
+Each is served in its turn, and none after a refused one.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,10 @@ async def test_requests_with_bodies_in_one_segment_are_told_apart(gateway: Gatew
 
 
 SPLIT = (
-    request(b"POST", ORDERS, CHUNKED) + chunks(b"hello", b"world", trailers=b"X-A: 1\r\n") + order() + nth(3)
+    request(b"POST", ORDERS, CHUNKED)
+    + chunks(b"hello", b"world", trailers=b"X-A: 1\r\n")
+    + order()
+    + nth(3)
 )
 
 
@@ -83,7 +89,11 @@ async def test_one_byte_at_a_time_changes_nothing(gateway: Gateway) -> None:
     client = await gateway.connect()
     await client.send(*[SPLIT[at : at + 1] for at in range(len(SPLIT))])
     assert [(await client.answer()).status for _ in range(3)] == [200] * 3
-    assert [bytes(seen.content) for seen in gateway.upstream.requests] == [b"helloworld", ORDER, b""]
+    assert [bytes(seen.content) for seen in gateway.upstream.requests] == [
+        b"helloworld",
+        ORDER,
+        b"",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -101,8 +111,13 @@ async def test_one_byte_at_a_time_changes_nothing(gateway: Gateway) -> None:
         (b"nonsense\r\n\r\n", 400),
     ],
 )
-async def test_nothing_after_a_refused_request_is_served(gateway: Gateway, bad: bytes, status: int) -> None:
-    """What stood before a refused request is answered; the refusal is the last answer, and its body is nobody's request."""
+async def test_nothing_after_a_refused_request_is_served(
+    gateway: Gateway, bad: bytes, status: int
+) -> None:
+    """What stood before a refused request is answered.
+
+    The refusal is the last answer, and its body is nobody's request.
+    """
     client = await gateway.connect()
     await client.send(nth(1) + bad + nth(2))
     assert (await client.answer()).status == 200
@@ -112,7 +127,10 @@ async def test_nothing_after_a_refused_request_is_served(gateway: Gateway, bad: 
 
 
 async def test_a_flood_of_requests_is_bounded(gateway: Gateway) -> None:
-    """Requests that wait for a slow first one stay in the client's kernel, not in our memory; in the end all are served."""
+    """Requests that wait for a slow first one stay in the client's kernel, not in our memory.
+
+    In the end all are served.
+    """
     opened = asyncio.Event()
 
     def script(seen: Received) -> Sequence[Step]:

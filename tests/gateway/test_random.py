@@ -1,7 +1,11 @@
-"""Whatever bytes a client sends: what reaches the upstream is what h11, which shares no code with the proxy, reads on the client's side.
+"""Whatever bytes a client sends.
 
-The law: a request is refused and does not reach the upstream whole, or it reaches it as the one request that another parser sees as well.
-Two parsers that disagree on where a request ends are what request smuggling is made of.
+What reaches the upstream is what h11, which shares no code with the proxy, reads on the client's
+side.
+
+The law: a request is refused and does not reach the upstream whole, or it reaches it as the one
+request that another parser sees as well. Two parsers that disagree on where a request ends are what
+request smuggling is made of.
 """
 
 from __future__ import annotations
@@ -76,7 +80,8 @@ BODIES: Final = [
     b"5\nhello\n0\n\n",
     b"GET /corporate-accounts/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ]
-#: What a mutation puts somewhere. No semicolon: h11 refuses the whitespace that RFC 9112 section 7.1.1 allows before a chunk extension.
+#: What a mutation puts somewhere. No semicolon: h11 refuses the whitespace that RFC 9112 section
+#: 7.1.1 allows before a chunk extension.
 SPECKS: Final = [
     b"\r",
     b"\n",
@@ -101,7 +106,10 @@ GOOD: Final = [
     request(),
     request(b"HEAD"),
     request(
-        b"DELETE", ACCOUNTS, b"Connection: keep-alive, authorization", b"Authorization: Basic of-the-client"
+        b"DELETE",
+        ACCOUNTS,
+        b"Connection: keep-alive, authorization",
+        b"Authorization: Basic of-the-client",
     ),
     request(b"GET", b"http://localhost/corporate-accounts/x"),
     request(b"GET", ACCOUNTS, b"Connection: keep-alive", version=b"1.0"),
@@ -111,7 +119,8 @@ GOOD: Final = [
     order(content=b"GET /corporate-accounts/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"),
     order(b"Transfer_Encoding: chunked"),
     request(b"PUT", ORDERS, b"Transfer-Encoding: chunked") + chunks(b"hello", b"\r\n0\r\n\r\n"),
-    request(b"POST", ORDERS, b"transfer-encoding: Chunked") + b"5\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n",
+    request(b"POST", ORDERS, b"transfer-encoding: Chunked")
+    + b"5\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n",
     request(b"GET", ACCOUNTS, b"Transfer-Encoding: chunked") + chunks(),
 ]
 
@@ -137,7 +146,9 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 def read(raw: bytes) -> list[tuple[bytes, bytes, bytes]]:
-    """Return the whole requests that h11 reads, up to the first that it refuses: method, target, content.
+    """Return the whole requests that h11 reads, up to the first that it refuses.
+
+    Method, target, content.
 
     Unlike h11, a server should ignore an empty line before a request (RFC 9112 section 2.2).
     """
@@ -164,10 +175,18 @@ def read(raw: bytes) -> list[tuple[bytes, bytes, bytes]]:
 
 
 @settings(
-    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
-@given(pieces=st.lists(requests(), min_size=1, max_size=4), cuts=st.lists(st.floats(0, 1), max_size=4))
-async def test_two_parsers_read_the_same(gateway: Gateway, pieces: list[bytes], cuts: list[float]) -> None:
+@given(
+    pieces=st.lists(requests(), min_size=1, max_size=4), cuts=st.lists(st.floats(0, 1), max_size=4)
+)
+async def test_two_parsers_read_the_same(
+    gateway: Gateway, pieces: list[bytes], cuts: list[float]
+) -> None:
     """Each whole request upstream is, in its turn, a request that h11 reads from the client's bytes; each has one answer."""
     gateway.cut_short = None
     gateway.tokens.stubborn = True

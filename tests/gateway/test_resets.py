@@ -1,7 +1,10 @@
-"""A reset that comes right behind the last bytes, on the event loop of production: both are seen, at once.
+"""A reset that comes right behind the last bytes, on the event loop of production.
 
-libuv stops watching a socket when it reports an error, although bytes may be left to read; asyncio's own loop does not. Everything here
-therefore runs on uvloop, with peers whose bytes and reset are in the kernel before the loop looks.
+Both are seen, at once.
+
+libuv stops watching a socket when it reports an error, although bytes may be left to read;
+asyncio's own loop does not. Everything here therefore runs on uvloop, with peers whose bytes and
+reset are in the kernel before the loop looks.
 """
 
 from __future__ import annotations
@@ -74,7 +77,9 @@ async def answer_once(server: socket.socket, data: bytes) -> None:
     send_and_reset(raw, data)
 
 
-async def called(gateway: Gateway, server: socket.socket, raw: bytes, data: bytes) -> tuple[Client, Answer]:
+async def called(
+    gateway: Gateway, server: socket.socket, raw: bytes, data: bytes
+) -> tuple[Client, Answer]:
     """Make one call to an upstream that answers with this data and resets."""
     client = await gateway.connect()
     answering = asyncio.create_task(answer_once(server, data))
@@ -113,7 +118,9 @@ def test_a_client_that_resets_right_behind_its_bytes_is_gone(
 
 
 @pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
-@pytest.mark.parametrize("data", [b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nX: 1\r\n", b"HTTP/1.1 102 X\r\n\r\n"])
+@pytest.mark.parametrize(
+    "data", [b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nX: 1\r\n", b"HTTP/1.1 102 X\r\n\r\n"]
+)
 def test_an_upstream_that_resets_right_behind_half_a_head(
     certificates: Certificates, variant: Variant, data: bytes, raw: bytes
 ) -> None:
@@ -154,8 +161,13 @@ def test_an_upstream_that_resets_right_behind_half_a_body(
     on_uvloop(certificates, variant, main)
 
 
-def test_a_whole_answer_right_before_a_reset_is_whole(certificates: Certificates, variant: Variant) -> None:
-    """A server that answers without reading all of the request resets behind its answer; the answer counts."""
+def test_a_whole_answer_right_before_a_reset_is_whole(
+    certificates: Certificates, variant: Variant
+) -> None:
+    """A server that answers without reading all of the request resets behind its answer.
+
+    The answer counts.
+    """
 
     async def main(lab: Lab) -> None:
         content = b"x" * 100_000

@@ -1,4 +1,7 @@
-"""Which failures are tried again, and which are not: a 401 that a new token cures, a connection that never carried the request, a safe method."""
+"""Which failures are tried again, and which are not.
+
+A 401 that a new token cures, a connection that never carried the request, a safe method.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,13 @@ EXPIRED = reply(401, b'{"code": 40106, "message": "Access token expired"}')
 
 def bearers(gateway: Gateway) -> list[int]:
     """Return the numbers of the tokens that the upstream saw, in order."""
-    return [int(seen.values(b"authorization")[0].rpartition(b"-")[2]) for seen in gateway.upstream.requests]
+    return [
+        int(seen.values(b"authorization")[0].rpartition(b"-")[2])
+        for seen in gateway.upstream.requests
+    ]
 
 
-# --- 401 ----------------------------------------------------------------------------------------------------------------
+# --- 401 ---------------------------------------------------------------------------------------
 
 CURABLE = {
     "40105": reply(401, b'{"code": 40105, "message": "Invalid access token"}'),
@@ -55,20 +61,26 @@ CURABLE = {
         b'{"code": 40101}',
         b'WWW-Authenticate: Bearer realm="x", error="invalid_token", error_description="y"',
     ),
-    "invalid_token unquoted": reply(401, b'{"code": 40101}', b"www-authenticate: bearer error=invalid_token"),
+    "invalid_token unquoted": reply(
+        401, b'{"code": 40101}', b"www-authenticate: bearer error=invalid_token"
+    ),
     "invalid_token among others": reply(
         401,
         b'{"code": 40101}',
         b'WWW-Authenticate: Basic realm="x"',
         b'WWW-Authenticate: Bearer error = "invalid_token"',
     ),
-    "insufficient_scope, no code": reply(401, b"", b'WWW-Authenticate: Bearer error="insufficient_scope"'),
+    "insufficient_scope, no code": reply(
+        401, b"", b'WWW-Authenticate: Bearer error="insufficient_scope"'
+    ),
     "gzip": reply(401, gzip.compress(b'{"code": 40105}'), b"Content-Encoding: gzip"),
     "deflate": reply(401, zlib.compress(b'{"code": 40105}'), b"Content-Encoding: deflate"),
     "unreadable coding": reply(401, b"\x0b\x02\x80", b"Content-Encoding: br"),
-    "chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(b'{"code": ', b"40105}"),
+    "chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + chunks(b'{"code": ', b"40105}"),
     "huge": reply(401, b" " * 70_000 + b'{"code": 40101}'),
-    "huge and chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(*[b" " * 9000] * 20),
+    "huge and chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + chunks(*[b" " * 9000] * 20),
     "after interim": b"HTTP/1.1 103 X\r\n\r\n" + EXPIRED,
 }
 
@@ -90,7 +102,11 @@ async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
     assert answer.status == 200
     assert (bearers(gateway), gateway.tokens.rejected) == ([1, 2], [1])
     first, second = gateway.upstream.requests
-    assert (first.method, first.target, first.content) == (second.method, second.target, second.content)
+    assert (first.method, first.target, first.content) == (
+        second.method,
+        second.target,
+        second.content,
+    )
     assert first.fields[:-1] == second.fields[:-1]
     await until(lambda: gateway.records)
     assert (gateway.record.attempts, gateway.record.error) == (2, None)
@@ -100,7 +116,10 @@ async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
 
 
 async def test_a_401_to_head_renews_nothing_by_itself(gateway: Gateway) -> None:
-    """No content can name a code, so only a challenge says that the token is at fault; a good token is kept."""
+    """No content can name a code, so only a challenge says that the token is at fault.
+
+    A good token is kept.
+    """
     gateway.upstream.scripts.append([Act.WHOLE, b"HTTP/1.1 401 X\r\nContent-Length: 40\r\n\r\n"])
     assert (await gateway.ask(request(b"HEAD"), method=b"HEAD")).status == 401
     assert gateway.tokens.rejected == []
@@ -110,10 +129,13 @@ async def test_a_401_to_head_renews_nothing_by_itself(gateway: Gateway) -> None:
 @pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
 async def test_a_401_is_cured_for_every_method(gateway: Gateway, method: bytes) -> None:
     """The gateway judges the token before the order reaches anybody, so that it may be sent again."""
-    challenge = (
-        b'WWW-Authenticate: Bearer error="invalid_token"\r\n'  # HEAD has no content that could name a code
+    # HEAD has no content that could name a code
+    challenge = b'WWW-Authenticate: Bearer error="invalid_token"\r\n'
+    refusal = (
+        EXPIRED
+        if method != b"HEAD"
+        else b"HTTP/1.1 401 X\r\n%bContent-Length: 40\r\n\r\n" % challenge
     )
-    refusal = EXPIRED if method != b"HEAD" else b"HTTP/1.1 401 X\r\n%bContent-Length: 40\r\n\r\n" % challenge
     gateway.upstream.scripts.append([Act.WHOLE, refusal])
     assert (await gateway.ask(request(method), method=method)).status == 200
     assert bearers(gateway) == [1, 2]
@@ -150,7 +172,9 @@ INCURABLE = {
 
 @pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
 @pytest.mark.parametrize("name", INCURABLE)
-async def test_other_refusals_go_to_the_client_unchanged(gateway: Gateway, name: str, raw: bytes) -> None:
+async def test_other_refusals_go_to_the_client_unchanged(
+    gateway: Gateway, name: str, raw: bytes
+) -> None:
     """What a new token does not cure is the client's answer, and costs no renewal."""
     gateway.upstream.usual = [Act.WHOLE, INCURABLE[name]]
     client = await gateway.connect()
@@ -185,10 +209,17 @@ async def test_a_token_that_stays_in_force_is_not_tried_twice(gateway: Gateway) 
     assert bearers(gateway) == [1]
 
 
-@pytest.mark.parametrize(("size", "times"), [(0, 2), (1, 2), (99, 2), (100, 2), (101, 1), (5000, 1)])
+@pytest.mark.parametrize(
+    ("size", "times"), [(0, 2), (1, 2), (99, 2), (100, 2), (101, 1), (5000, 1)]
+)
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_only_what_was_kept_is_sent_again(lab: Lab, size: int, times: int, *, chunked: bool) -> None:
-    """A body up to `max_replay_bytes` is sent again; a larger one gets its 401, and the next request a new token."""
+async def test_only_what_was_kept_is_sent_again(
+    lab: Lab, size: int, times: int, *, chunked: bool
+) -> None:
+    """A body up to `max_replay_bytes` is sent again.
+
+    A larger one gets its 401, and the next request a new token.
+    """
     gateway = await lab.gateway(limits__max_replay_bytes=100)
     gateway.upstream.scripts.append([Act.WHOLE, EXPIRED])
     content = b"x" * size
@@ -216,7 +247,9 @@ async def test_sending_again_can_be_turned_off(lab: Lab, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_an_early_401_is_cured_while_the_body_is_coming(gateway: Gateway, *, chunked: bool) -> None:
+async def test_an_early_401_is_cured_while_the_body_is_coming(
+    gateway: Gateway, *, chunked: bool
+) -> None:
     """What has come of the body is sent again, and the rest follows."""
     gateway.cut_short = 1
     gateway.upstream.scripts.append([EXPIRED])
@@ -244,7 +277,10 @@ async def test_an_early_401_is_cured_while_the_body_is_coming(gateway: Gateway, 
 async def test_a_body_that_grows_while_a_token_is_awaited_is_never_sent_in_part(
     lab: Lab, more: int, *, chunked: bool
 ) -> None:
-    """Whatever comes between the 401 and the new token: the second sending begins at the first byte, or does not take place."""
+    """Whatever comes between the 401 and the new token.
+
+    The second sending begins at the first byte, or does not take place.
+    """
     gateway = await lab.gateway(limits__max_replay_bytes=10)
     gateway.cut_short = None
     gateway.upstream.scripts.append([EXPIRED])
@@ -252,7 +288,9 @@ async def test_a_body_that_grows_while_a_token_is_awaited_is_never_sent_in_part(
     content = b"01234" + b"x" * more
     client = await gateway.connect()
     framing = CHUNKED if chunked else b"Content-Length: %d" % len(content)
-    await client.send(request(b"POST", ORDERS, framing) + (b"5\r\n01234\r\n" if chunked else b"01234"))
+    await client.send(
+        request(b"POST", ORDERS, framing) + (b"5\r\n01234\r\n" if chunked else b"01234")
+    )
     await until(lambda: gateway.tokens.waiting or gateway.records)
     rest = content[5:]
     await client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (more, rest) if chunked else rest)
@@ -293,7 +331,7 @@ async def test_a_kept_expectation_is_answered_once(gateway: Gateway) -> None:
     assert bytes(gateway.upstream.requests[1].content) == b"hello"
 
 
-# --- No token -----------------------------------------------------------------------------------------------------------
+# --- No token ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -310,7 +348,10 @@ async def test_a_kept_expectation_is_answered_once(gateway: Gateway) -> None:
 async def test_without_a_token_nothing_is_sent(
     gateway: Gateway, failure: TokenError, retry_after: bytes, *, rejected: bool
 ) -> None:
-    """503 says why in words, and when to come again; an order that only met a 401 was not placed either."""
+    """503 says why in words, and when to come again.
+
+    An order that only met a 401 was not placed either.
+    """
     gateway.tokens.failure = failure
     if rejected:
         gateway.upstream.usual = [Act.WHOLE, EXPIRED]
@@ -327,12 +368,18 @@ async def test_without_a_token_nothing_is_sent(
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_an_order_that_was_not_sent_costs_no_connection(gateway: Gateway, *, chunked: bool) -> None:
+async def test_an_order_that_was_not_sent_costs_no_connection(
+    gateway: Gateway, *, chunked: bool
+) -> None:
     """It is here as a whole, so the client may go on behind it."""
     gateway.tokens.failure = TokenUnavailable("timeout", "The token endpoint was silent.")
     gateway.tokens.lose()
     client = await gateway.connect()
-    whole = request(b"POST", ORDERS, b"Transfer-Encoding: chunked") + chunks(ORDER) if chunked else order()
+    whole = (
+        request(b"POST", ORDERS, b"Transfer-Encoding: chunked") + chunks(ORDER)
+        if chunked
+        else order()
+    )
     for _ in range(2):
         await client.send(whole)
         answer = await client.answer()
@@ -376,7 +423,11 @@ class RealTokens(TokenSource):
 
     def __init__(self, fetches: Fetches, clock: FakeClock) -> None:
         super().__init__(
-            fetches.fetch, clock=clock, random=lambda: 0.5, refresh_ahead_seconds=300, wait_seconds=10
+            fetches.fetch,
+            clock=clock,
+            random=lambda: 0.5,
+            refresh_ahead_seconds=300,
+            wait_seconds=10,
         )
         self._fetches = fetches
 
@@ -426,7 +477,10 @@ async def test_one_renewal_serves_all_whose_token_was_rejected(lab: Lab) -> None
 
 
 async def test_forced_renewals_are_rare(lab: Lab) -> None:
-    """Within 5 s of a forced renewal a 401 goes to the client as it is; after that another renewal is made."""
+    """Within 5 s of a forced renewal a 401 goes to the client as it is.
+
+    After that another renewal is made.
+    """
     fetches, clock = Fetches(), FakeClock()
     tokens = RealTokens(fetches, clock)
     gateway = await lab.gateway(tokens=tokens)
@@ -464,7 +518,7 @@ async def test_a_rejected_token_that_was_replaced_meanwhile_costs_no_renewal(lab
     running.cancel()
 
 
-# --- Connections --------------------------------------------------------------------------------------------------------
+# --- Connections -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", [Act.FIN, Act.RST])
@@ -504,7 +558,10 @@ async def test_many_stale_connections_cost_no_order(gateway: Gateway) -> None:
 async def test_a_connection_closed_without_an_answer(
     gateway: Gateway, method: bytes, end: Act, *, pooled: bool
 ) -> None:
-    """GET, HEAD and OPTIONS are sent once more; for an order nobody knows what became of it, and the client is told so."""
+    """GET, HEAD and OPTIONS are sent once more.
+
+    For an order nobody knows what became of it, and the client is told so.
+    """
     if pooled:
         assert (await gateway.ask(request())).status == 200
     before = len(gateway.upstream.requests)
@@ -581,7 +638,9 @@ async def test_an_answer_that_has_begun_forbids_another_try(
 )
 @pytest.mark.parametrize("pieces", [1, 2])
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
-async def test_silence_is_not_tried_again(lab: Lab, method: bytes, pieces: int, begun: bytes) -> None:
+async def test_silence_is_not_tried_again(
+    lab: Lab, method: bytes, pieces: int, begun: bytes
+) -> None:
     """An upstream that does not go on gets the client 504, whatever came before, and however the body was sent."""
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
     gateway.upstream.usual = [Act.WHOLE, begun]
@@ -617,9 +676,12 @@ async def test_an_order_rejected_and_then_lost_is_of_unknown_outcome(gateway: Ga
 
 
 @pytest.mark.parametrize(
-    "scripts", [[[Act.WHOLE, Act.FIN], [Act.WHOLE, EXPIRED]], [[Act.WHOLE, EXPIRED], [Act.WHOLE, Act.FIN]]]
+    "scripts",
+    [[[Act.WHOLE, Act.FIN], [Act.WHOLE, EXPIRED]], [[Act.WHOLE, EXPIRED], [Act.WHOLE, Act.FIN]]],
 )
-async def test_a_safe_request_survives_both_misfortunes(gateway: Gateway, scripts: list[Script]) -> None:
+async def test_a_safe_request_survives_both_misfortunes(
+    gateway: Gateway, scripts: list[Script]
+) -> None:
     """A lost connection and a 401 are two things, each tried again once."""
     gateway.upstream.scripts.extend(scripts)
     assert (await gateway.ask(request())).status == 200
@@ -644,7 +706,9 @@ async def test_a_request_that_was_sent_before_is_not_called_unsent(gateway: Gate
 async def test_an_order_whose_401_was_not_cured_was_not_placed(gateway: Gateway) -> None:
     """When no connection comes about after a 401, nothing was acted on."""
     opened = asyncio.Event()
-    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(401, b"", b"Connection: close"), Act.FIN])
+    gateway.upstream.scripts.append(
+        [Act.WHOLE, opened, reply(401, b"", b"Connection: close"), Act.FIN]
+    )
     client = await gateway.connect()
     await client.send(order())
     await until(lambda: gateway.upstream.requests)

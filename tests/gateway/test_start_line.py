@@ -1,4 +1,7 @@
-"""The start line: HTTP/1.1 and HTTP/1.0, seven methods, one spelling; everything else is refused in words."""
+"""The start line: HTTP/1.1 and HTTP/1.0, seven methods, one spelling.
+
+Everything else is refused in words.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
 NEXT = request(b"GET", ACCOUNTS)
 
 
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])
+@pytest.mark.parametrize(
+    "method", [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"]
+)
 async def test_seven_methods_are_forwarded(gateway: Gateway, method: bytes) -> None:
     """A method reaches the upstream as it is."""
     assert (await gateway.ask(request(method), method=method)).status == 200
@@ -52,7 +57,8 @@ async def test_other_methods_are_refused(gateway: Gateway, method: bytes, status
 
 
 @pytest.mark.parametrize(
-    "target", [b"localhost:443", b"elsewhere.example:443", b".elsewhere.example:443", b"/", ACCOUNTS, b"*"]
+    "target",
+    [b"localhost:443", b"elsewhere.example:443", b".elsewhere.example:443", b"/", ACCOUNTS, b"*"],
 )
 async def test_connect_opens_no_tunnel(gateway: Gateway, target: bytes) -> None:
     """CONNECT is refused in every form, and what follows it is not a request."""
@@ -97,7 +103,9 @@ async def test_other_versions_are_refused(gateway: Gateway, version: bytes, stat
 
 async def test_the_preface_of_http_2_is_refused(gateway: Gateway) -> None:
     """HTTP/2 with prior knowledge is answered in HTTP/1.1, at once."""
-    await gateway.refuses(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", status=505)
+    await gateway.refuses(
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", status=505
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +135,10 @@ async def test_the_preface_of_http_2_is_refused(gateway: Gateway) -> None:
     ],
 )
 async def test_what_is_no_request_line_is_refused_at_once(gateway: Gateway, raw: bytes) -> None:
-    """HTTP/0.9, TLS, stray spaces and bare line ends get 400 as soon as they are seen: nobody waits for the rest of a head."""
+    """HTTP/0.9, TLS, stray spaces and bare line ends get 400 as soon as they are seen.
+
+    Nobody waits for the rest of a head.
+    """
     await gateway.refuses(raw, status=400, kind="malformed-request")
     assert not gateway.upstream.connections
 
@@ -151,7 +162,9 @@ async def test_http_1_0_closes_after_its_answer(gateway: Gateway, method: bytes)
     assert await client.closed() == "fin"
 
 
-@pytest.mark.parametrize("connection", [b"keep-alive", b"Keep-Alive", b"foo, keep-alive", b"keep-alive,"])
+@pytest.mark.parametrize(
+    "connection", [b"keep-alive", b"Keep-Alive", b"foo, keep-alive", b"keep-alive,"]
+)
 async def test_http_1_0_goes_on_where_asked(gateway: Gateway, connection: bytes) -> None:
     """HTTP/1.0 with keep-alive is told that the connection goes on, and it does."""
     client = await gateway.connect()
@@ -167,9 +180,14 @@ async def test_http_1_0_goes_on_where_asked(gateway: Gateway, connection: bytes)
 )
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 async def test_close_means_close(gateway: Gateway, version: bytes, connection: bytes) -> None:
-    """A client that wants to end the connection is told so and gets its wish; what it pipelined behind is not served."""
+    """A client that wants to end the connection is told so and gets its wish.
+
+    What it pipelined behind is not served.
+    """
     client = await gateway.connect()
-    await client.send(request(b"GET", ACCOUNTS, b"Connection: " + connection, version=version) + NEXT)
+    await client.send(
+        request(b"GET", ACCOUNTS, b"Connection: " + connection, version=version) + NEXT
+    )
     assert (await client.answer()).values(b"connection") == [b"close"]
     assert await client.closed() == "fin"
     assert len(gateway.upstream.requests) == 1
@@ -185,7 +203,10 @@ async def test_http_1_0_without_a_host_is_served(gateway: Gateway) -> None:
 async def test_http_1_0_gets_no_chunks(gateway: Gateway, connection: bytes) -> None:
     """An answer without a length is ended by closing, also where keep-alive was asked for."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    gateway.upstream.usual = [Act.WHOLE, head + chunks(b"abc", b"defg", trailers=b"X-Trailer: 1\r\n")]
+    gateway.upstream.usual = [
+        Act.WHOLE,
+        head + chunks(b"abc", b"defg", trailers=b"X-Trailer: 1\r\n"),
+    ]
     client = await gateway.connect()
     await client.send(request(b"GET", ACCOUNTS, b"Connection: " + connection, version=b"1.0"))
     answer = await client.answer()
@@ -200,7 +221,9 @@ async def test_http_1_0_gets_no_interim_answers(gateway: Gateway) -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     gateway.upstream.usual = [early, Act.WHOLE, early, reply(200, b"done")]
     client = await gateway.connect()
-    head = request(b"POST", ORDERS, b"Expect: 100-continue, whatever", b"Content-Length: 3", version=b"1.0")
+    head = request(
+        b"POST", ORDERS, b"Expect: 100-continue, whatever", b"Content-Length: 3", version=b"1.0"
+    )
     await client.send(head, b"abc")
     answer = await client.answer()
     assert (answer.status, answer.interim) == (200, [])
@@ -225,7 +248,9 @@ async def test_http_1_0_has_no_transfer_coding(gateway: Gateway) -> None:
         (b"HEAD /\n", 400),
     ],
 )
-async def test_a_refused_head_request_gets_no_content(gateway: Gateway, raw: bytes, status: int) -> None:
+async def test_a_refused_head_request_gets_no_content(
+    gateway: Gateway, raw: bytes, status: int
+) -> None:
     """A refusal of HEAD has the fields of problem details and no body, however early it comes."""
     answer = await gateway.refuses(raw, status=status, method=b"HEAD")
     assert not answer.content

@@ -1,4 +1,7 @@
-"""The request target: forwarded byte for byte or not at all; no spelling leads past the allow-list or to the token and logout endpoints."""
+"""The request target: forwarded byte for byte or not at all.
+
+No spelling leads past the allow-list or to the token and logout endpoints.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,9 @@ async def test_what_is_judged_is_what_is_sent(gateway: Gateway, target: bytes) -
         b"http://localhost/corporate-accounts/../oauth/v2/token",
     ],
 )
-async def test_a_target_that_could_mean_two_things_is_refused(gateway: Gateway, target: bytes) -> None:
+async def test_a_target_that_could_mean_two_things_is_refused(
+    gateway: Gateway, target: bytes
+) -> None:
     """Nothing is repaired: dot segments, encoded separators, fragments and other hosts get 400, and nothing goes upstream."""
     await gateway.refuses(request(b"GET", target), status=400, kind="ambiguous-target")
     assert not gateway.upstream.connections
@@ -164,7 +169,9 @@ async def test_a_target_outside_the_grammar_is_refused(gateway: Gateway, target:
 )
 async def test_only_listed_prefixes_may_be_called(gateway: Gateway, target: bytes) -> None:
     """A path that does not begin with a listed prefix, byte for byte, gets 403."""
-    await gateway.refuses(request(b"POST", target, content=b""), status=403, kind="path-not-allowed")
+    await gateway.refuses(
+        request(b"POST", target, content=b""), status=403, kind="path-not-allowed"
+    )
     assert not gateway.upstream.connections
 
 
@@ -201,7 +208,9 @@ OURS = [
 
 @pytest.mark.parametrize("target", OURS)
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
-async def test_no_spelling_reaches_the_token_endpoint(lab: Lab, method: bytes, target: bytes) -> None:
+async def test_no_spelling_reaches_the_token_endpoint(
+    lab: Lab, method: bytes, target: bytes
+) -> None:
     """Even where every path may be called, /oauth/ and the set token and logout paths may not."""
     gateway = await lab.gateway(
         upstream__allowed_paths="/", oauth__token_path="/login/v9/token", oauth__logout_path="/bye"
@@ -210,7 +219,9 @@ async def test_no_spelling_reaches_the_token_endpoint(lab: Lab, method: bytes, t
     assert not gateway.upstream.connections
 
 
-@pytest.mark.parametrize("target", [b"/oauthx/v2/token", b"/x/oauth/v2", b"/login/v9", b"/bye-bye", b"/"])
+@pytest.mark.parametrize(
+    "target", [b"/oauthx/v2/token", b"/x/oauth/v2", b"/login/v9", b"/bye-bye", b"/"]
+)
 async def test_neighbours_of_the_token_endpoint_may_be_called(lab: Lab, target: bytes) -> None:
     """What only looks like the token endpoint's path is a path like any other."""
     gateway = await lab.gateway(
@@ -232,7 +243,9 @@ async def test_neighbours_of_the_token_endpoint_may_be_called(lab: Lab, target: 
         ("/corporate-accounts/,/x", b"/x/y", 200),
     ],
 )
-async def test_a_prefix_ends_at_a_segment(lab: Lab, prefix: str, target: bytes, status: int) -> None:
+async def test_a_prefix_ends_at_a_segment(
+    lab: Lab, prefix: str, target: bytes, status: int
+) -> None:
     """A prefix without a slash at its end covers that path and what lies below, and no longer name."""
     gateway = await lab.gateway(upstream__allowed_paths=prefix)
     assert (await gateway.ask(request(b"GET", target))).status == status

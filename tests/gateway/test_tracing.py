@@ -24,7 +24,10 @@ LINES = [tuple(line.split(b": ", 1)) for line in FIELDS]
 
 @pytest.mark.parametrize("make", ["get", "order"])
 async def test_a_trace_goes_on_at_the_api(gateway: Gateway, make: str) -> None:
-    """Trace fields are forwarded untouched, in their order; what the API says of the trace comes back."""
+    """Trace fields are forwarded untouched, in their order.
+
+    What the API says of the trace comes back.
+    """
     gateway.upstream.scripts.append([Act.WHOLE, reply(200, b"{}", b"traceresponse: " + PARENT)])
     raw = request(b"GET", ACCOUNTS, *FIELDS) if make == "get" else order(*FIELDS)
     answer = await gateway.ask(raw)
@@ -44,4 +47,7 @@ async def test_a_call_that_is_sent_again_keeps_its_trace(gateway: Gateway) -> No
     """After a 401 that a new token cures, both sendings carry the same trace."""
     gateway.upstream.scripts += [[Act.WHOLE, reply(status, b"{}")] for status in (401, 201)]
     assert (await gateway.ask(order(*FIELDS))).status == 201
-    assert [seen.values(b"traceparent") for seen in gateway.upstream.requests] == [[PARENT], [PARENT]]
+    assert [seen.values(b"traceparent") for seen in gateway.upstream.requests] == [
+        [PARENT],
+        [PARENT],
+    ]

@@ -53,8 +53,13 @@ async def test_a_request_that_ends_too_early_is_never_whole(
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_request_whose_client_breaks_off_is_never_whole(lab: Lab, name: str, *, tls: bool) -> None:
-    """A client that resets inside its body makes the upstream see a broken connection: no last chunk, no end, on TLS no close_notify."""
+async def test_a_request_whose_client_breaks_off_is_never_whole(
+    lab: Lab, name: str, *, tls: bool
+) -> None:
+    """A client that resets inside its body makes the upstream see a broken connection.
+
+    No last chunk, no end, on TLS no close_notify.
+    """
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     gateway.cut_short = 1
     client = await gateway.connect()
@@ -72,7 +77,10 @@ async def test_a_request_whose_client_breaks_off_is_never_whole(lab: Lab, name: 
     "raw", [b"G", b"GET /corporate-accounts/", order()[:50], request()[:-2], request()[:-1]]
 )
 async def test_half_a_head_is_nothing(gateway: Gateway, raw: bytes) -> None:
-    """A head that ends too early is answered with 400 where somebody still listens; nothing goes upstream."""
+    """A head that ends too early is answered with 400 where somebody still listens.
+
+    Nothing goes upstream.
+    """
     client = await gateway.connect()
     await client.send(raw)
     client.half_close()
@@ -118,7 +126,10 @@ async def broken_after_its_head(
 async def test_an_answer_that_breaks_never_looks_whole(
     gateway: Gateway, name: str, end: Act, version: bytes
 ) -> None:
-    """However it was framed, and whatever ends it: the client sees a broken connection, in HTTP/1.0 as well."""
+    """However it was framed, and whatever ends it.
+
+    The client sees a broken connection, in HTTP/1.0 as well.
+    """
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, HALVES[name], opened, end]
     client = await gateway.connect()
@@ -159,7 +170,10 @@ async def test_an_answer_that_breaks_on_tls_never_looks_whole(
 async def test_an_answer_without_a_length_needs_an_orderly_end(
     lab: Lab, version: bytes, end: Act, *, tls: bool, whole: bool
 ) -> None:
-    """What closing delimits is whole only after FIN, on TLS only after close_notify: nobody in between can shorten an answer."""
+    """What closing delimits is whole only after FIN, on TLS only after close_notify.
+
+    Nobody in between can shorten an answer.
+    """
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, OK + b"\r\nabc", opened, end]
@@ -237,7 +251,11 @@ async def test_a_large_answer_arrives_whole(lab: Lab, framing: str, *, tls: bool
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     piece = bytes(range(256)) * 256
     scripts: dict[str, list[Step]] = {
-        "length": [Act.WHOLE, OK + b"Content-Length: %d\r\n\r\n" % (len(piece) * 50), Flood(piece, 50)],
+        "length": [
+            Act.WHOLE,
+            OK + b"Content-Length: %d\r\n\r\n" % (len(piece) * 50),
+            Flood(piece, 50),
+        ],
         "chunked": [
             Act.WHOLE,
             OK + CHUNKED + b"\r\n\r\n",

@@ -67,7 +67,10 @@ class Flood:
 
 @dataclass(slots=True, eq=False)
 class Received:
-    """A request as it arrived. Names and values are spelled as on the wire; `whole` turns true with its end."""
+    """A request as it arrived.
+
+    Names and values are spelled as on the wire; `whole` turns true with its end.
+    """
 
     method: bytes
     target: bytes
@@ -86,8 +89,13 @@ Step: TypeAlias = bytes | Act | Drip | Flood | asyncio.Event
 Script: TypeAlias = Sequence[Step] | Callable[[Received], Sequence[Step]]
 
 
-def reply(status: int = 200, content: bytes = b"", *fields: bytes, reason: bytes = b"Some Reason") -> bytes:
-    """Return a whole answer with a Content-Length, where the status allows one; `fields` are lines without their end."""
+def reply(
+    status: int = 200, content: bytes = b"", *fields: bytes, reason: bytes = b"Some Reason"
+) -> bytes:
+    """Return a whole answer with a Content-Length, where the status allows one.
+
+    `fields` are lines without their end.
+    """
     length = [] if status < 200 or status == 204 else [b"Content-Length: %d" % len(content)]
     return b"\r\n".join([b"HTTP/1.1 %d %b" % (status, reason), *fields, *length, b"", content])
 
@@ -98,7 +106,10 @@ def echo(request: Received) -> Sequence[Step]:
 
 
 class Connection:
-    """One connection that the proxy opened. problem: why h11 refuses what came. ended: `fin` or `rst`, by the proxy; None if not."""
+    """One connection that the proxy opened. problem: why h11 refuses what came.
+
+    ended: `fin` or `rst`, by the proxy; None if not.
+    """
 
     def __init__(
         self, upstream: ScriptedUpstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -156,10 +167,14 @@ class Connection:
             self.problem = str(error)
 
     def _begin(self, event: h11.Request) -> None:
-        request = Received(event.method, event.target, event.http_version, list(event.headers.raw_items()))
+        request = Received(
+            event.method, event.target, event.http_version, list(event.headers.raw_items())
+        )
         self.requests.append(request)
         self._upstream.requests.append(request)
-        script = self._upstream.scripts.popleft() if self._upstream.scripts else self._upstream.usual
+        script = (
+            self._upstream.scripts.popleft() if self._upstream.scripts else self._upstream.usual
+        )
         self.start(script(request) if callable(script) else script, request)
 
     def start(self, steps: Sequence[Step], request: Received | None = None) -> asyncio.Task[None]:
@@ -223,8 +238,8 @@ class Connection:
 class ScriptedUpstream:
     """The server.
 
-    requests: all that have begun to arrive, in the order of coming. scripts: for the coming requests, one each. usual: for all others.
-    greeting: steps for each new connection.
+    requests: all that have begun to arrive, in the order of coming. scripts: for the coming
+    requests, one each. usual: for all others. greeting: steps for each new connection.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -247,7 +262,9 @@ class ScriptedUpstream:
 
     async def start(self) -> None:
         """Listen on its port of the loopback address."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self._context)
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self.port, ssl=self._context
+        )
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -1,4 +1,7 @@
-"""One bounded request and its answer: what each answer comes to, over real sockets, and what is never read."""
+"""One bounded request and its answer.
+
+What each answer comes to, over real sockets, and what is never read.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def ask(server: ScriptedServer, *, seconds: float = 5, most_content: int = 1000) -> CallAnswer:
+async def ask(
+    server: ScriptedServer, *, seconds: float = 5, most_content: int = 1000
+) -> CallAnswer:
     """Ask that server once."""
     async with server.listening():
         dialer = Dialer(Origin("http", "127.0.0.1", server.port), None)
@@ -37,7 +42,9 @@ async def ask(server: ScriptedServer, *, seconds: float = 5, most_content: int =
     ("sent", "content", "end"),
     [
         pytest.param(reply("200 OK", b"abc"), b"abc", End.WHOLE, id="length"),
-        pytest.param(reply("200 OK", b"abc") + b"more", b"abc", End.WHOLE, id="more-than-its-length"),
+        pytest.param(
+            reply("200 OK", b"abc") + b"more", b"abc", End.WHOLE, id="more-than-its-length"
+        ),
         pytest.param(reply("200 OK"), b"", End.WHOLE, id="nothing"),
         pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", End.WHOLE, id="204"),
         pytest.param(b"HTTP/1.0 200 OK\r\n\r\nabc", b"abc", End.WHOLE, id="until-close"),
@@ -64,15 +71,24 @@ async def ask(server: ScriptedServer, *, seconds: float = 5, most_content: int =
             id="two-framings",
         ),
         pytest.param(
-            reply("200 OK", b"abc", "Set-Cookie: a=" + "b" * 9_000), b"abc", End.WHOLE, id="large-cookie"
+            reply("200 OK", b"abc", "Set-Cookie: a=" + "b" * 9_000),
+            b"abc",
+            End.WHOLE,
+            id="large-cookie",
         ),
         pytest.param(
-            reply("200 OK", b"abc", "X: " + "b" * 65_000), b"abc", End.WHOLE, id="as-large-a-head-as-allowed"
+            reply("200 OK", b"abc", "X: " + "b" * 65_000),
+            b"abc",
+            End.WHOLE,
+            id="as-large-a-head-as-allowed",
         ),
     ],
 )
 async def test_an_answer_is_read_as_it_is_framed(sent: bytes, content: bytes, end: End) -> None:
-    """Content by length, in chunks or up to the end; how it ended is told, and what came before that is kept."""
+    """Content by length, in chunks or up to the end.
+
+    How it ended is told, and what came before that is kept.
+    """
     answer = await ask(ScriptedServer(sent))
     assert (answer.content, answer.end) == (content, end)
 
@@ -88,12 +104,20 @@ async def test_content_beyond_the_bound_is_not_read() -> None:
     ("sent", "words"),
     [
         pytest.param(b"SSH-2.0-OpenSSH_9.9\r\n", "does not begin", id="no-http"),
-        pytest.param(HINTS * 17 + reply("200 OK", b"abc"), "no end of interim", id="seventeen-hints"),
         pytest.param(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "switches protocols", id="101"
+            HINTS * 17 + reply("200 OK", b"abc"), "no end of interim", id="seventeen-hints"
         ),
-        pytest.param(reply("200 OK", b"", "X: " + "b" * 66_000), "larger than", id="too-large-a-head"),
-        pytest.param(reply("200 OK", b"", *["X: y"] * 257), "more than 256 fields", id="too-many-fields"),
+        pytest.param(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+            "switches protocols",
+            id="101",
+        ),
+        pytest.param(
+            reply("200 OK", b"", "X: " + "b" * 66_000), "larger than", id="too-large-a-head"
+        ),
+        pytest.param(
+            reply("200 OK", b"", *["X: y"] * 257), "more than 256 fields", id="too-many-fields"
+        ),
         pytest.param(b"HTTP/1.1 200 OK\nX: y\n\n", "bare CR or LF", id="bare-line-feeds"),
     ],
 )
@@ -104,7 +128,10 @@ async def test_what_is_no_answer_is_malformed(sent: bytes, words: str) -> None:
 
 
 async def test_interim_answers_without_end_cost_nothing() -> None:
-    """A server that sends nothing else ends the call at the seventeenth; the event loop goes on, and memory does not grow."""
+    """A server that sends nothing else ends the call at the seventeenth.
+
+    The event loop goes on, and memory does not grow.
+    """
     longest = 0.0
 
     async def watch() -> None:
@@ -192,8 +219,12 @@ async def test_what_the_dialer_raises_comes_out_as_it_is(
     """No connection, no call."""
 
     class Failing(Dialer):
-        async def dial(self, factory: Callable[[], asyncio.Protocol], seconds: float | None = None) -> None:
+        async def dial(
+            self, factory: Callable[[], asyncio.Protocol], seconds: float | None = None
+        ) -> None:
             raise fails()
 
     with pytest.raises(kind):
-        await call.ask(Failing(Origin("http", "127.0.0.1", 1), None), REQUEST, seconds=1, most_content=1)
+        await call.ask(
+            Failing(Origin("http", "127.0.0.1", 1), None), REQUEST, seconds=1, most_content=1
+        )

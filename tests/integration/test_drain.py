@@ -1,8 +1,10 @@
 """What is lost when a proxy under load is told to stop: nothing that it has accepted.
 
-The command runs as a process of its own, and is told to stop by SIGTERM in the middle of 200 requests a second: half of them on connections
-of their own, half on kept-alive ones, some with answers that take seconds. Every request is accounted for by the client, by the API, and by
-the access log. `DRAIN_CYCLES=20` does it twenty times (the default is 3); the counts are printed, `pytest -s` shows them.
+The command runs as a process of its own, and is told to stop by SIGTERM in the middle of 200
+requests a second: half of them on connections of their own, half on kept-alive ones, some with
+answers that take seconds. Every request is accounted for by the client, by the API, and by the
+access log. `DRAIN_CYCLES=20` does it twenty times (the default is 3); the counts are printed,
+`pytest -s` shows them.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ PATH: Final = b"/corporate-mobile-subscriptions/v2/orders"
 #: Seconds that the API takes for the slow answers.
 SLOW: Final = 2.0
 NEW_CONNECTIONS_PER_SECOND: Final = 100
-#: Kept-alive connections: so many seconds between two requests, on the average, and so many connections. 100 requests a second all in all.
+#: Kept-alive connections: so many seconds between two requests, on the average, and so many
+#: connections. 100 requests a second all in all.
 KEPT_ALIVE: Final = {0.1: 5, 0.2: 6, 1.0: 20}
 #: Requests in flight, with answers that take their time, when the signal comes.
 SLOW_UNDER_WAY: Final = 20
@@ -42,7 +45,10 @@ UNANNOUNCED: Final = "answered after SIGTERM without Connection: close"
 
 
 class Api:
-    """A stand-in for the API that does nothing but count: it answers each order with its own number."""
+    """A stand-in for the API that does nothing but count.
+
+    It answers each order with its own number.
+    """
 
     def __init__(self) -> None:
         self.orders: Counter[bytes] = Counter()
@@ -91,7 +97,12 @@ class Api:
 def length_of(head: bytes) -> int:
     """Give the Content-Length of a head."""
     return next(
-        (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+        (
+            int(line[15:])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        ),
+        0,
     )
 
 
@@ -112,7 +123,10 @@ class Connection:
         return self._reader.at_eof()
 
     async def order(self, body: bytes) -> bool:
-        """Place an order; tell whether the answer announced the end of the connection. Raises `Lost`."""
+        """Place an order; tell whether the answer announced the end of the connection.
+
+        Raises `Lost`.
+        """
         try:
             head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
             self._writer.write(head % (PATH, len(body)) + body)
@@ -190,7 +204,10 @@ class Load:
             await connection.close()
 
     async def _order(self, connection: Connection, kind: str) -> bool:
-        """Place one order, every tenth of them a slow one; tell whether the connection may be used again."""
+        """Place one order, every tenth of them a slow one.
+
+        Tell whether the connection may be used again.
+        """
         self._numbers += 1
         slow = self._random.random() < 0.1
         body = b"%b %d" % (b"slow" if slow else b"fast", self._numbers)
@@ -241,7 +258,9 @@ async def one_drain(directory: Path, api: Api) -> Counter[str]:
         await clients
     finally:
         await start.close()
-    answered = {line["request_id"] for line in proxy.events("request.completed") if line["status"] == OK}
+    answered = {
+        line["request_id"] for line in proxy.events("request.completed") if line["status"] == OK
+    }
     assert len(answered) == len(load.answered) == len(api.orders)
     assert set(api.orders) == load.answered
     assert set(api.orders.values()) == {1}

@@ -1,4 +1,7 @@
-"""Pacing between real sockets: what reaches the API when, who is told to come back, and what becomes of the API's own 429s."""
+"""Pacing between real sockets.
+
+What reaches the API when, who is told to come back, and what becomes of the API's own 429s.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ EXPIRED = b'{"code": 40106}'
 
 
 class Gate:
-    """A proxy that paces, in front of a scripted API. Its time stands still until the test moves it; the sockets' does not."""
+    """A proxy that paces, in front of a scripted API.
+
+    Its time stands still until the test moves it; the sockets' does not.
+    """
 
     def __init__(self, upstream: ScriptedUpstream, rate: float, max_wait: float) -> None:
         names = ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
@@ -50,7 +56,10 @@ class Gate:
         self.records: list[Record] = []
         self.clients: list[Client] = []
         self._pool = Pool(
-            Dialer(settings.upstream.origin, None), max_connections=9, connect_timeout=5, idle_timeout=30
+            Dialer(settings.upstream.origin, None),
+            max_connections=9,
+            connect_timeout=5,
+            idle_timeout=30,
         )
         forwarder = Forwarder(
             settings,
@@ -75,7 +84,9 @@ class Gate:
         self.clients.append(client)
         before = len(self.upstream.whole)
         await client.send(data)
-        await until(lambda: self.pacer.queued == queued and (queued or len(self.upstream.whole) > before))
+        await until(
+            lambda: self.pacer.queued == queued and (queued or len(self.upstream.whole) > before)
+        )
         return client
 
     async def ask(self, data: bytes, method: bytes = b"GET") -> Answer:
@@ -128,7 +139,7 @@ async def gates() -> AsyncIterator[Gates]:
     await gates.close()
 
 
-# --- the line ---------------------------------------------------------------------------------------------------------
+# --- the line ----------------------------------------------------------------------------------
 
 
 async def test_a_burst_reaches_the_api_spread_out(gates: Gates) -> None:
@@ -143,7 +154,10 @@ async def test_a_burst_reaches_the_api_spread_out(gates: Gates) -> None:
 
 
 async def test_who_would_wait_too_long_is_told_when_to_come_back(gates: Gates) -> None:
-    """429 with `Retry-After` and `not_sent`, at once; the API sees nothing of it, and the connection's next request is served."""
+    """429 with `Retry-After` and `not_sent`, at once.
+
+    The API sees nothing of it, and the connection's next request is served.
+    """
     gate = await gates(rate=0.5, max_wait=3)
     await gate.send(order(), queued=0)
     await gate.send(order(), queued=1)
@@ -174,7 +188,9 @@ async def test_a_client_that_leaves_makes_room(gates: Gates) -> None:
     await gate.clock.advance(0.1)
     assert (await client.answer()).status == 200
     assert [bytes(received.content) for received in gate.upstream.whole] == [b"first", b"last"]
-    assert [(record.status, record.attempts) for record in gate.records if record.error] == [(499, 0)]
+    assert [(record.status, record.attempts) for record in gate.records if record.error] == [
+        (499, 0)
+    ]
 
 
 async def test_a_replay_takes_a_turn_and_is_not_refused(gates: Gates) -> None:
@@ -201,7 +217,7 @@ async def test_the_token_of_the_moment_is_sent(gates: Gates) -> None:
     assert sent == [b"-1", b"-2"]
 
 
-# --- the API's own 429s ----------------------------------------------------------------------------------------------
+# --- the API's own 429s ------------------------------------------------------------------------
 
 
 def told(code: object) -> bytes:
@@ -235,7 +251,10 @@ def told(code: object) -> bytes:
 async def test_a_429_of_the_api_passes_unchanged(
     gates: Gates, content: bytes, fields: tuple[bytes, ...], label: str
 ) -> None:
-    """It is the client's business: byte for byte, counted by its code, sent once, and the token stays in force."""
+    """It is the client's business.
+
+    Byte for byte, counted by its code, sent once, and the token stays in force.
+    """
     gate = await gates()
     gate.upstream.scripts.append([Act.WHOLE, reply(429, content, *fields)])
     answer = await gate.ask(order())
@@ -244,7 +263,9 @@ async def test_a_429_of_the_api_passes_unchanged(
         b"%b: %b" % line for line in answer.fields if line[0].startswith((b"Retry", b"Content-E"))
     ] == list(fields)
     assert answer.proxy_error is None
-    assert {code: count for code, count in gate.metrics.throttled_by_code().items() if count} == {label: 1}
+    assert {code: count for code, count in gate.metrics.throttled_by_code().items() if count} == {
+        label: 1
+    }
     assert (gate.tokens.rejected, len(gate.upstream.whole)) == ([], 1)
 
 
@@ -257,11 +278,14 @@ async def test_a_429_to_head_is_counted_too(gates: Gates) -> None:
     assert gate.metrics.throttled_by_code()["other"] == 1
 
 
-# --- the whole of it --------------------------------------------------------------------------------------------------
+# --- the whole of it ---------------------------------------------------------------------------
 
 
 async def test_the_command_paces_and_tells(tmp_path: Path) -> None:
-    """`serve` with a rate holds to it; metrics and status say what the API throttled and what the proxy did."""
+    """`serve` with a rate holds to it.
+
+    Metrics and status say what the API throttled and what the proxy did.
+    """
     start = Starter(tmp_path)
     async with serving_api() as api:
         try:

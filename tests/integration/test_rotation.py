@@ -32,7 +32,10 @@ NEW_PASSWORD = "Sentinel&Password 0005"
 
 
 class Mount:
-    """A mounted secret as Kubernetes makes one: `password` leads through `..data`, which is replaced as a whole."""
+    """A mounted secret as Kubernetes makes one.
+
+    `password` leads through `..data`, which is replaced as a whole.
+    """
 
     def __init__(self, directory: Path, content: str) -> None:
         self._directory = directory
@@ -102,7 +105,7 @@ async def page(url: str, **fields: str) -> tuple[int, Any]:
         return answer.status, await answer.json() if "json" in answer.content_type else None
 
 
-# --- noticing ---------------------------------------------------------------------------------------------------------
+# --- noticing ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["written", "replaced", "mounted"])
@@ -110,7 +113,9 @@ async def test_a_change_is_noticed(tmp_path: Path, kind: str) -> None:
     """However a secret comes to its place, it is noticed, and read whole."""
     directory = tmp_path / "secrets"
     secret = (
-        Mount(directory, "one") if kind == "mounted" else File(directory, "one", in_place=kind == "written")
+        Mount(directory, "one")
+        if kind == "mounted"
+        else File(directory, "one", in_place=kind == "written")
     )
     noticed: asyncio.Queue[str] = asyncio.Queue()
 
@@ -133,11 +138,16 @@ async def test_a_change_is_noticed(tmp_path: Path, kind: str) -> None:
             await watching
 
 
-# --- credentials ------------------------------------------------------------------------------------------------------
+# --- credentials -------------------------------------------------------------------------------
 
 
-async def test_a_new_password_is_taken_from_its_mount(start: Starter, api: Api, tmp_path: Path) -> None:
-    """When a mounted secret changes, the proxy logs in with it; no request fails meanwhile, and nothing secret is logged."""
+async def test_a_new_password_is_taken_from_its_mount(
+    start: Starter, api: Api, tmp_path: Path
+) -> None:
+    """When a mounted secret changes, the proxy logs in with it.
+
+    No request fails meanwhile, and nothing secret is logged.
+    """
     mount = Mount(tmp_path / "secrets", CREDENTIALS.password)
     config = configuration(api.url)
     config["oauth"] |= {"password": None, "password_file": str(mount.path)}
@@ -153,14 +163,21 @@ async def test_a_new_password_is_taken_from_its_mount(start: Starter, api: Api, 
 
 
 async def test_a_wrong_password_ends_nothing(start: Starter, api: Api) -> None:
-    """New credentials that are refused leave the old token in force; the next ones are tried at once, not after the refusal's pause."""
+    """New credentials that are refused leave the old token in force.
+
+    The next ones are tried at once, not after the refusal's pause.
+    """
     config = configuration(api.url)
     proxy = await start.ready(config)
     async with asking(proxy) as statuses:
         config["oauth"]["password"] = "wrong"
         rewrite(start, config)
         failed = await proxy.event("token.renewal_failed")
-        assert (failed["reason"], failed["state"], failed["next_attempt_in"]) == ("refused", "fresh", 30.0)
+        assert (failed["reason"], failed["state"], failed["next_attempt_in"]) == (
+            "refused",
+            "fresh",
+            30.0,
+        )
         config["oauth"]["password"] = CREDENTIALS.password
         rewrite(start, config)
         await proxy.event("token.renewed", 2)
@@ -168,7 +185,10 @@ async def test_a_wrong_password_ends_nothing(start: Starter, api: Api) -> None:
 
 
 async def test_a_hangup_tries_refused_credentials_at_once(start: Starter, api: Api) -> None:
-    """Configured by the environment alone, the proxy has no file to watch; SIGHUP still makes it try, and it becomes ready."""
+    """Configured by the environment alone, the proxy has no file to watch.
+
+    SIGHUP still makes it try, and it becomes ready.
+    """
     api.sandbox.credentials = replace(CREDENTIALS, password=NEW_PASSWORD)
     config = configuration(api.url)
     environ = {
@@ -185,11 +205,14 @@ async def test_a_hangup_tries_refused_credentials_at_once(start: Starter, api: A
     assert (await page(await proxy.admin_url("/readiness")))[0] == 200
 
 
-# --- the rest of the configuration ------------------------------------------------------------------------------------
+# --- the rest of the configuration -------------------------------------------------------------
 
 
 async def test_what_can_change_does_and_what_cannot_says_so(start: Starter, api: Api) -> None:
-    """Client key and log level are taken up, a port is not; a file with a fault changes nothing; the status says all of it."""
+    """Client key and log level are taken up, a port is not; a file with a fault changes nothing.
+
+    The status says all of it.
+    """
     config = configuration(api.url, listen={"client_key": "key-number-one"}, log={"level": "info"})
     proxy = await start.ready(config)
     url, status = await proxy.url(ACCOUNTS), await proxy.admin_url("/status")

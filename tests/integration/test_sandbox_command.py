@@ -1,4 +1,7 @@
-"""The commands `sandbox` and `sandbox-control`: real processes, signals, exit statuses, and what they say to a person."""
+"""The commands `sandbox` and `sandbox-control`.
+
+Real processes, signals, exit statuses, and what they say to a person.
+"""
 
 from __future__ import annotations
 
@@ -84,10 +87,15 @@ def said(welcome: str, name: str) -> str:
 
 
 async def test_a_whole_session() -> None:
-    """It says where it is and who may log in; an order goes through and is seen; SIGTERM ends it with 0; its log holds no secret."""
+    """It says where it is and who may log in; an order goes through and is seen.
+
+    SIGTERM ends it with 0; its log holds no secret.
+    """
     async with started() as (process, welcome), aiohttp.ClientSession() as session:
         url = said(welcome, "The sandbox stands in for api.telenor.no on")
-        basic = aiohttp.encode_basic_auth(said(welcome, "client_id"), said(welcome, "client_secret"))
+        basic = aiohttp.encode_basic_auth(
+            said(welcome, "client_id"), said(welcome, "client_secret")
+        )
         form = {
             "grant_type": "password",
             "username": said(welcome, "username"),
@@ -122,7 +130,14 @@ async def test_ctrl_c_ends_it_well() -> None:
 
 async def test_faults_and_settings_from_the_start() -> None:
     """What the options switch on is on, in their order, when the first call comes."""
-    words = ("--fault", "api_error=42901:2", "--fault", "api_drop", "--set", "token_lifetime_seconds=5")
+    words = (
+        "--fault",
+        "api_error=42901:2",
+        "--fault",
+        "api_drop",
+        "--set",
+        "token_lifetime_seconds=5",
+    )
     async with started(*words) as (process, welcome), aiohttp.ClientSession() as session:
         async with session.get(said(welcome, "State and counters:")) as answer:
             state = await answer.json()
@@ -135,7 +150,10 @@ async def test_faults_and_settings_from_the_start() -> None:
 
 
 async def test_tls_with_an_authority_of_its_own() -> None:
-    """With --tls, whoever trusts the file that it names can connect and drive it; nobody else can; the file goes when it ends."""
+    """With --tls, whoever trusts the file that it names can connect and drive it; nobody else can.
+
+    The file goes when it ends.
+    """
     async with started("--tls") as (process, welcome), aiohttp.ClientSession() as session:
         ca_file = said(welcome, "Its CA certificate, until it ends:")
         page = said(welcome, "State and counters:")
@@ -174,19 +192,27 @@ def test_nothing_else_needs_the_extra() -> None:
 
 
 def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """It does not start beside another program on its port: exit status 1, and what to do about it."""
+    """It does not start beside another program on its port.
+
+    Exit status 1, and what to do about it.
+    """
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert command.run(sandbox_arguments("--port", str(port))) == 1
     assert f"port {port} on 127.0.0.1 is in use" in capsys.readouterr().err
 
 
-# 192.0.2.0/24 is reserved for documentation (RFC 5737): no host has it. No name under .invalid exists (RFC 6761).
+# 192.0.2.0/24 is reserved for documentation (RFC 5737): no host has it. No name under .invalid
+# exists (RFC 6761).
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
-def test_an_address_of_another_host_is_said_in_words(capsys: pytest.CaptureFixture[str], host: str) -> None:
+def test_an_address_of_another_host_is_said_in_words(
+    capsys: pytest.CaptureFixture[str], host: str
+) -> None:
     """An address that this host does not have is refused with a reason, and with exit status 1."""
     assert command.run(sandbox_arguments("--host", host, "--port", "0")) == 1
-    said = re.search(rf"cannot listen on {host} port 0 \((.+)\)\. Give an address", capsys.readouterr().err)
+    said = re.search(
+        rf"cannot listen on {host} port 0 \((.+)\)\. Give an address", capsys.readouterr().err
+    )
     assert said is not None
     assert said[1] != "None"
 
@@ -232,7 +258,9 @@ def test_wrong_options_are_refused(
         ("token_redirect=http://127.0.0.1:9999/", "token_redirect", "http://127.0.0.1:9999/", None),
     ],
 )
-def test_a_fault_on_the_command_line(word: str, name: str, value: object, remaining: int | None) -> None:
+def test_a_fault_on_the_command_line(
+    word: str, name: str, value: object, remaining: int | None
+) -> None:
     """Name, value and count are told apart, also where the value holds colons."""
     (fault,) = sandbox_arguments("--fault", word).fault
     assert fault.shown() == {"name": name, "value": value, "remaining": remaining}
@@ -287,7 +315,9 @@ async def test_control_shows_state_and_orders(capsys: pytest.CaptureFixture[str]
         (("fault", "api_half:0"), []),
     ],
 )
-async def test_control_switches_faults(words: tuple[str, ...], faults: list[dict[str, Any]]) -> None:
+async def test_control_switches_faults(
+    words: tuple[str, ...], faults: list[dict[str, Any]]
+) -> None:
     """A fault is switched on with value and count, and off with a count of 0."""
     sandbox = Sandbox()
     assert await control(sandbox, *words) == 0
@@ -339,7 +369,10 @@ def test_wrong_control_arguments_are_refused(words: tuple[str, ...]) -> None:
             b'HTTP/1.1 400 Bad Request\r\nContent-Length: 15\r\n\r\n{"error": "no"}',
             "telenor-proxy sandbox: no\n",
         ),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n[]", "what answers there is not a sandbox"),
+        (
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n[]",
+            "what answers there is not a sandbox",
+        ),
     ],
 )
 async def test_control_of_something_else(
@@ -355,7 +388,9 @@ async def test_control_of_something_else(
 
     async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as other:
         url = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}"
-        assert await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1
+        assert (
+            await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1
+        )
     assert message in capsys.readouterr().err
 
 

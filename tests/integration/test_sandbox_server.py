@@ -1,4 +1,7 @@
-"""The sandbox over real sockets: what a client of api.telenor.no sees of answers, of faults, and of the control API."""
+"""The sandbox over real sockets.
+
+What a client of api.telenor.no sees of answers, of faults, and of the control API.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +48,13 @@ class Client:
         """Note what the sandbox wanted to wait."""
         self.slept.append(seconds)
 
-    async def ask(self, method: str, path: str, **options: Any) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def ask(
+        self, method: str, path: str, **options: Any
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
         """Make one call; the whole answer is read."""
-        async with self._session.request(method, self.url + path, allow_redirects=False, **options) as answer:
+        async with self._session.request(
+            method, self.url + path, allow_redirects=False, **options
+        ) as answer:
             return answer, await answer.read()
 
     async def log_in(self) -> tuple[aiohttp.ClientResponse, bytes]:
@@ -84,7 +91,10 @@ async def client() -> AsyncIterator[Client]:
 
 
 async def test_login_order_logout(client: Client) -> None:
-    """The way of every application: log in, place an order, see it completed, log out, be refused."""
+    """The way of every application.
+
+    Log in, place an order, see it completed, log out, be refused.
+    """
     client.sandbox.settings.order_delay_seconds = 0
     answer, body = await client.log_in()
     token = (await _json(answer, body))["access_token"]
@@ -143,9 +153,11 @@ async def test_an_order_keeps_what_came_over_the_wire(client: Client) -> None:
     assert (order.authorization_fields, order.request_id, order.body) == (2, "r-1", ORDER)
 
 
-#: Seconds after which a caller gives up. No fault is met by a real wait, but for the one that never answers.
+#: Seconds after which a caller gives up. No fault is met by a real wait, but for the one that never
+#: answers.
 _PATIENCE = 0.5
-#: Fault: what the caller gets (None: the connection breaks off, or nothing comes), and how many tokens, orders and logouts there are afterwards.
+#: Fault: what the caller gets (None: the connection breaks off, or nothing comes), and how many
+#: tokens, orders and logouts there are afterwards.
 OUTCOMES: dict[str, tuple[int | None, int]] = {
     "token_error": (401, 0),
     "token_status": (503, 0),
@@ -197,12 +209,17 @@ def _done(sandbox: Sandbox, place: str) -> int:
     """Count what a call of that place does when it is carried out."""
     if place == "token":
         return sandbox.counters["tokens_issued"]
-    return sum(token.ended for token in sandbox.issued) if place == "logout" else len(sandbox.orders)
+    return (
+        sum(token.ended for token in sandbox.issued) if place == "logout" else len(sandbox.orders)
+    )
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
 async def test_a_fault_breaks_calls_until_it_is_switched_off(client: Client, name: str) -> None:
-    """A fault does what its name says, with the deed done or not; without it, the next call is well again."""
+    """A fault does what its name says, with the deed done or not.
+
+    Without it, the next call is well again.
+    """
     # No count: aiohttp's client sends a GET again by itself when a connection breaks.
     place = FAULTS[name].place
     sandbox = client.sandbox
@@ -272,8 +289,12 @@ async def test_a_slow_answer_comes_after_the_deed() -> None:
             assert answer.status == 201
 
 
-@pytest.mark.parametrize("method_and_path", [("GET", f"{ORDERS}/sandbox-order-1"), ("POST", "/nothing")])
-async def test_a_fault_of_orders_meets_orders_only(client: Client, method_and_path: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "method_and_path", [("GET", f"{ORDERS}/sandbox-order-1"), ("POST", "/nothing")]
+)
+async def test_a_fault_of_orders_meets_orders_only(
+    client: Client, method_and_path: tuple[str, str]
+) -> None:
     """A look-up, or another POST, does not use the fault up that waits for an order."""
     client.sandbox.fault("order_drop_after", count=1)
     answer, _ = await client.ask(*method_and_path, headers=client.bearer())
@@ -320,7 +341,8 @@ async def test_concurrent_token_calls_are_seen() -> None:
         sandbox.fault(name, 60)
     async with running(sandbox, sleep=sleep) as url, aiohttp.ClientSession() as session:
         calls = [
-            asyncio.create_task(session.post(url + path)) for path in (TOKEN, TOKEN, ORDERS, ORDERS, ORDERS)
+            asyncio.create_task(session.post(url + path))
+            for path in (TOKEN, TOKEN, ORDERS, ORDERS, ORDERS)
         ]
         for _ in calls:
             await waiting.acquire()
@@ -349,9 +371,14 @@ async def test_the_end_does_not_wait_for_a_slow_answer() -> None:
 
 
 async def test_the_log_has_one_line_per_call_and_no_secret(client: Client) -> None:
-    """A line names method, path, status, code, fault and reason; never a credential, a token, a query or a body."""
+    """A line names method, path, status, code, fault and reason.
+
+    Never a credential, a token, a query or a body.
+    """
     await client.log_in()
-    await client.ask("POST", TOKEN, data=FORM | {"password": "guess"}, headers={"Authorization": BASIC})
+    await client.ask(
+        "POST", TOKEN, data=FORM | {"password": "guess"}, headers={"Authorization": BASIC}
+    )
     client.sandbox.fault("api_drop_after", count=1)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await client.order()
@@ -367,9 +394,9 @@ async def test_the_log_has_one_line_per_call_and_no_secret(client: Client) -> No
 async def test_a_half_answer_has_a_whole_head(client: Client) -> None:
     """The head promises the full length, half of the content comes, and the connection ends."""
     client.sandbox.fault("api_half")
-    head, _, body = (await _raw(client.url, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")).partition(
-        b"\r\n\r\n"
-    )
+    head, _, body = (
+        await _raw(client.url, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    ).partition(b"\r\n\r\n")
     promised = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
     assert head.startswith(b"HTTP/1.1 404 ")
     assert len(body) == int(promised.removeprefix(b"Content-Length: ")) // 2
@@ -377,12 +404,18 @@ async def test_a_half_answer_has_a_whole_head(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["//corporate-accounts/v2/accounts", "http://localhost/oauth/v2/token", "/oauth/v2/%74oken", "*"],
+    [
+        "//corporate-accounts/v2/accounts",
+        "http://localhost/oauth/v2/token",
+        "/oauth/v2/%74oken",
+        "*",
+    ],
 )
 async def test_odd_targets_are_not_repaired(client: Client, target: str) -> None:
     """A target in another spelling than the known one is not found, and its call is no login."""
     answer = await _raw(
-        client.url, f"OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        client.url,
+        f"OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),
     )
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert list(client.sandbox.token_calls) == []
@@ -401,7 +434,10 @@ async def test_odd_targets_are_not_repaired(client: Client, target: str) -> None
 async def test_what_is_not_http_is_refused_without_quoting_it(
     client: Client, caplog: pytest.LogCaptureFixture, request_bytes: bytes
 ) -> None:
-    """A request that cannot be read gets 400; its bytes, which may be a credential, stay out of the log."""
+    """A request that cannot be read gets 400.
+
+    Its bytes, which may be a credential, stay out of the log.
+    """
     with caplog.at_level(logging.DEBUG):
         answer = await _raw(client.url, request_bytes)
     assert b" 400 " in answer.partition(b"\r\n")[0]
@@ -432,12 +468,11 @@ async def test_a_caller_who_leaves_inside_the_body_places_no_order(
     bearer = client.bearer()["Authorization"]
     host, _, port = client.url.removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    head = (
-        f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\nContent-Length: 99\r\n\r\n"
-    )
+    head = f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\nContent-Length: 99\r\n\r\n"
     writer.write(head.encode() + b'{"productId"')
     await writer.drain()
-    # The next call is answered after the server has seen the first one's head: both came in before it.
+    # The next call is answered after the server has seen the first one's head: both came in before
+    # it.
     await client.ask("GET", "/nothing")
     writer.close()
     await writer.wait_closed()
@@ -477,7 +512,9 @@ async def test_it_is_driven_over_the_same_port(client: Client) -> None:
     assert client.sandbox.orders == []
 
 
-@pytest.mark.parametrize("fields", [{"Origin": "https://evil.example"}, {"Host": "rebound.example"}])
+@pytest.mark.parametrize(
+    "fields", [{"Origin": "https://evil.example"}, {"Host": "rebound.example"}]
+)
 async def test_a_web_page_cannot_drive_it(client: Client, fields: dict[str, str]) -> None:
     """Over a real loopback connection, a browser's call is refused and changes nothing."""
     client.bearer()

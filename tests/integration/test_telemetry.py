@@ -43,7 +43,10 @@ async def export(endpoint: str, *records: Record) -> int | None:
 
 
 async def test_a_call_is_a_span(collector: Collector) -> None:
-    """With its name, its times, its attributes, what it is part of, and who says it; at the path of the protocol."""
+    """With its name, its times, its attributes, what it is part of, and who says it.
+
+    At the path of the protocol.
+    """
     assert await export(collector.url, RECORD) == 1
     ((path, fields, _),) = collector.requests
     assert (path, fields["content-type"]) == ("/v1/traces", "application/x-protobuf")
@@ -57,7 +60,10 @@ async def test_a_call_is_a_span(collector: Collector) -> None:
     assert span.status.code == Status.STATUS_CODE_UNSET
     assert (len(span.trace_id), len(span.span_id), span.parent_span_id) == (16, 8, b"")
     resource = collector.resource()
-    assert (resource["service.name"], resource["service.version"]) == ("telenor-proxy", proxy.__version__)
+    assert (resource["service.name"], resource["service.version"]) == (
+        "telenor-proxy",
+        proxy.__version__,
+    )
 
 
 async def test_a_failed_call_is_an_error(collector: Collector) -> None:
@@ -71,8 +77,14 @@ async def test_a_failed_call_is_an_error(collector: Collector) -> None:
 
 
 async def test_a_span_belongs_to_the_clients_trace(collector: Collector) -> None:
-    """With `traceparent` (W3C Trace Context) the span is a child of the client's; without, or with a broken one, it begins a trace."""
-    assert await export(collector.url, traced(f"00-{TRACE}-{PARENT}-01"), RECORD, traced("nonsense")) == 3
+    """With `traceparent` (W3C Trace Context) the span is a child of the client's.
+
+    Without, or with a broken one, it begins a trace.
+    """
+    assert (
+        await export(collector.url, traced(f"00-{TRACE}-{PARENT}-01"), RECORD, traced("nonsense"))
+        == 3
+    )
     child, *roots = collector.spans()
     assert (child.trace_id.hex(), child.parent_span_id.hex()) == (TRACE, PARENT)
     assert all(root.parent_span_id == b"" for root in roots)
@@ -97,7 +109,9 @@ async def test_opentelemetrys_variables_are_heeded(
 ) -> None:
     """Name and attributes of the service, a key for the collector, compression, and the sampler."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "orders-proxy")
-    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.version=7")
+    monkeypatch.setenv(
+        "OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.version=7"
+    )
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=hunter2")
     assert await export(collector.url, RECORD) == 1
     resource = collector.resource()
@@ -125,7 +139,10 @@ async def test_other_variables_and_files_are_not(
 
 @pytest.mark.parametrize("status", [400, 403, 500, 503])
 async def test_a_refusal_is_a_failure(
-    collector: Collector, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    collector: Collector,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Nothing is taken, nothing is raised, and the library keeps what it has to say of it to itself."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
@@ -133,7 +150,9 @@ async def test_a_refusal_is_a_failure(
     collector.status = status
     assert await export(collector.url, RECORD) is None
     assert [
-        record.name for record in caplog.records if record.name.startswith(("opentelemetry", "urllib3"))
+        record.name
+        for record in caplog.records
+        if record.name.startswith(("opentelemetry", "urllib3"))
     ] == []
 
 
@@ -156,6 +175,9 @@ async def test_a_collector_that_comes_back_gets_spans(
     assert await in_thread(lambda: exporter([Finished(RECORD, ENDED)])) is None
     collector.requests.clear()
     collector.status = 200
-    assert await in_thread(lambda: exporter([Finished(RECORD._replace(request_id="id-2"), ENDED)])) == 1
+    assert (
+        await in_thread(lambda: exporter([Finished(RECORD._replace(request_id="id-2"), ENDED)]))
+        == 1
+    )
     (span,) = collector.spans()
     assert values(span.attributes)["telenor_proxy.request_id"] == "id-2"

@@ -40,7 +40,9 @@ CREDENTIALS = Credentials(
     password=Secret("hquTvfc00l8F33ad"),
 )
 BASIC = base64.b64encode(b"xhdrs6uleK1x:Glz2FV5XYOvAhFCE").decode()
-TOKEN = AccessToken(Secret("s3cr3t"), generation=1, fetched_at=0, renew_at=1, usable_until=2, expires_at=3)
+TOKEN = AccessToken(
+    Secret("s3cr3t"), generation=1, fetched_at=0, renew_at=1, usable_until=2, expires_at=3
+)
 GRANT = b'{"access_token":"s3cr3t","expires_in":3599}'
 
 
@@ -52,7 +54,9 @@ def reply(status: str, content: bytes = b"", *fields: str) -> bytes:
 
 @dataclass
 class ScriptedServer:
-    """A server that hears whole requests, byte for byte, and then does what the test says: bytes to send, or a behaviour.
+    """A server that hears whole requests, byte for byte, and then does what the test says.
+
+    Bytes to send, or a behaviour.
 
     port: where it listens. heard: the requests so far. connections: how many there were.
     """
@@ -114,7 +118,9 @@ async def endpoint(
 ) -> AsyncIterator[TokenEndpoint]:
     """Give a token endpoint at that port."""
     origin = Origin("https" if scheme == "https" else "http", host, port)
-    yield TokenEndpoint(Dialer(origin, tls), token_path, "/oauth/v2/logout", timeout_seconds=timeout_seconds)
+    yield TokenEndpoint(
+        Dialer(origin, tls), token_path, "/oauth/v2/logout", timeout_seconds=timeout_seconds
+    )
 
 
 async def failure(server: ScriptedServer, *, timeout_seconds: float = 5) -> TokenError:
@@ -125,12 +131,15 @@ async def failure(server: ScriptedServer, *, timeout_seconds: float = 5) -> Toke
     return raised.value
 
 
-# --- The request ------------------------------------------------------------------------------------------------------
+# --- The request -------------------------------------------------------------------------------
 
 
 async def test_the_request_is_exactly_a_password_grant() -> None:
     """One POST with Basic from the client credentials, a form with the grant, and no field that nobody asked for."""
-    async with ScriptedServer(reply("200 OK", GRANT)).listening() as server, endpoint(server.port) as opened:
+    async with (
+        ScriptedServer(reply("200 OK", GRANT)).listening() as server,
+        endpoint(server.port) as opened,
+    ):
         grant = await opened.fetch(CREDENTIALS)
     assert (grant.secret.reveal(), grant.lifetime) == ("s3cr3t", 3599)
     first, fields, content = server.request
@@ -151,12 +160,18 @@ async def test_the_request_is_exactly_a_password_grant() -> None:
 async def test_special_characters_arrive_as_they_are() -> None:
     """Whatever characters the credentials have, the form and Basic carry them as UTF-8, and both decode to the same."""
     special = "&+=%/ ø\"'~*€\n#?;"
-    credentials = Credentials("id" + special, Secret(special), special, Secret(special), scope=special)
-    async with ScriptedServer(reply("200 OK", GRANT)).listening() as server, endpoint(server.port) as opened:
+    credentials = Credentials(
+        "id" + special, Secret(special), special, Secret(special), scope=special
+    )
+    async with (
+        ScriptedServer(reply("200 OK", GRANT)).listening() as server,
+        endpoint(server.port) as opened,
+    ):
         await opened.fetch(credentials)
     _, fields, content = server.request
     assert (
-        base64.b64decode(fields["authorization"].removeprefix("Basic ")).decode() == f"id{special}:{special}"
+        base64.b64decode(fields["authorization"].removeprefix("Basic ")).decode()
+        == f"id{special}:{special}"
     )
     assert parse_qs(content.decode("ascii"), strict_parsing=True) == {
         "grant_type": ["password"],
@@ -167,7 +182,9 @@ async def test_special_characters_arrive_as_they_are() -> None:
     assert b"&username=%26%2B%3D%25%2F%20%C3%B8%22%27~%2A%E2%82%AC%0A%23%3F%3B&" in content
 
 
-@pytest.mark.parametrize("path", ["/oauth/v2/token", "/oauth/token?x=%41&y", "//odd//%2F/./../path%20~"])
+@pytest.mark.parametrize(
+    "path", ["/oauth/v2/token", "/oauth/token?x=%41&y", "//odd//%2F/./../path%20~"]
+)
 async def test_the_path_goes_out_as_it_stands_in_the_settings(path: str) -> None:
     """The path of the token endpoint is neither decoded nor tidied."""
     async with (
@@ -204,7 +221,10 @@ async def test_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_logout_sends_the_token_and_nothing_else() -> None:
     """Logout is a GET with the token as Bearer, without the credentials, and true when the answer is 200."""
-    async with ScriptedServer(reply("200 OK", b"OK!")).listening() as server, endpoint(server.port) as opened:
+    async with (
+        ScriptedServer(reply("200 OK", b"OK!")).listening() as server,
+        endpoint(server.port) as opened,
+    ):
         assert await opened.logout(TOKEN)
     first, fields, content = server.request
     assert first == "GET /oauth/v2/logout HTTP/1.1"
@@ -213,7 +233,8 @@ async def test_logout_sends_the_token_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [reply("401 Unauthorized", b'{"code":2}'), reply("302 Found"), b"", b"nonsense\r\n\r\n"]
+    "answer",
+    [reply("401 Unauthorized", b'{"code":2}'), reply("302 Found"), b"", b"nonsense\r\n\r\n"],
 )
 async def test_a_failed_logout_is_no_error(answer: bytes) -> None:
     """Whatever comes of a logout, it raises nothing: the token ends by itself later."""
@@ -221,14 +242,16 @@ async def test_a_failed_logout_is_no_error(answer: bytes) -> None:
         assert not await opened.logout(TOKEN)
 
 
-# --- Answers ----------------------------------------------------------------------------------------------------------
+# --- Answers -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", "malformed", id="broken-chunk"
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+            "malformed",
+            id="broken-chunk",
         ),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", "malformed", id="endless-field"
@@ -236,7 +259,10 @@ async def test_a_failed_logout_is_no_error(answer: bytes) -> None:
     ],
 )
 async def test_what_is_no_http_is_a_passing_fault(answer: bytes, reason: str) -> None:
-    """It has a reason of its own and words for a person; other bad answers are in tests/reliability/test_token_faults.py."""
+    """It has a reason of its own and words for a person.
+
+    Other bad answers are in tests/reliability/test_token_faults.py.
+    """
     error = await failure(ScriptedServer(answer))
     assert isinstance(error, TokenUnavailable)
     assert error.reason == reason
@@ -252,7 +278,10 @@ async def test_refused_credentials_are_told_apart(status: str, content: bytes) -
 
 
 async def test_a_refusal_counts_even_if_its_body_never_ends() -> None:
-    """A refusal does not become a timeout when silence follows its head: it would be tried again at once."""
+    """A refusal does not become a timeout when silence follows its head.
+
+    It would be tried again at once.
+    """
     async with silent_after(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 500\r\n\r\n") as server:
         assert isinstance(await failure(server, timeout_seconds=0.3), CredentialsRefused)
 
@@ -280,19 +309,29 @@ async def test_no_more_than_a_mebibyte_is_read(size: int) -> None:
         error = await failure(ScriptedServer(head + content))
         assert error.reason == "unreadable"
     else:
-        async with ScriptedServer(head + content).listening() as server, endpoint(server.port) as opened:
+        async with (
+            ScriptedServer(head + content).listening() as server,
+            endpoint(server.port) as opened,
+        ):
             assert (await opened.fetch(CREDENTIALS)).lifetime == 3599
 
 
-@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+@pytest.mark.parametrize(
+    "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"]
+)
 async def test_a_few_interim_answers_are_skipped(interim: bytes) -> None:
-    """RFC 9110, section 15.2: they may come before the final answer; more than sixteen are no HTTP any more."""
+    """RFC 9110, section 15.2: they may come before the final answer.
+
+    More than sixteen are no HTTP any more.
+    """
     async with (
         ScriptedServer(interim * 16 + reply("200 OK", GRANT)).listening() as server,
         endpoint(server.port) as opened,
     ):
         assert (await opened.fetch(CREDENTIALS)).lifetime == 3599
-    assert (await failure(ScriptedServer(interim * 17 + reply("200 OK", GRANT)))).reason == "malformed"
+    assert (
+        await failure(ScriptedServer(interim * 17 + reply("200 OK", GRANT)))
+    ).reason == "malformed"
 
 
 async def test_a_large_cookie_does_no_harm() -> None:
@@ -324,7 +363,9 @@ COMPRESSED = [
 
 
 @pytest.mark.parametrize(("coding", "compress"), COMPRESSED)
-async def test_what_comes_compressed_unasked_is_read(coding: str, compress: Callable[[bytes], bytes]) -> None:
+async def test_what_comes_compressed_unasked_is_read(
+    coding: str, compress: Callable[[bytes], bytes]
+) -> None:
     """A grant, and a refusal with its code, however a server or a middlebox compressed it."""
     field = f"Content-Encoding: {coding}"
     async with (
@@ -353,11 +394,13 @@ async def test_a_compressed_body_is_as_bounded_as_any(
 
 async def test_an_unknown_coding_is_told() -> None:
     """What cannot be read is said to be compressed, not to be something else."""
-    error = await failure(ScriptedServer(reply("200 OK", b"\x28\xb5\x2f\xfd", "Content-Encoding: zstd")))
+    error = await failure(
+        ScriptedServer(reply("200 OK", b"\x28\xb5\x2f\xfd", "Content-Encoding: zstd"))
+    )
     assert (error.reason, "a compressed body" in error.detail) == ("unreadable", True)
 
 
-# --- Silence ----------------------------------------------------------------------------------------------------------
+# --- Silence -----------------------------------------------------------------------------------
 
 
 @contextlib.asynccontextmanager
@@ -374,7 +417,10 @@ async def silent_after(beginning: bytes) -> AsyncIterator[ScriptedServer]:
 
 
 async def test_silence_ends_with_a_timeout() -> None:
-    """The words say how long it was waited. Where else it may fall silent is in tests/reliability/test_token_faults.py."""
+    """The words say how long it was waited.
+
+    Where else it may fall silent is in tests/reliability/test_token_faults.py.
+    """
     async with silent_after(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n") as server:
         error = await failure(server, timeout_seconds=0.1)
     assert isinstance(error, TokenUnavailable)
@@ -402,7 +448,7 @@ async def test_a_cancelled_fetch_lets_go_of_its_connection() -> None:
             await hung_up.wait()
 
 
-# --- No connection ----------------------------------------------------------------------------------------------------
+# --- No connection -----------------------------------------------------------------------------
 
 
 async def test_a_closed_port_is_told() -> None:
@@ -417,7 +463,10 @@ async def test_a_closed_port_is_told() -> None:
 
 @pytest.mark.parametrize("host", ["no*such*name", "empty..label", f"{'long' * 20}.example"])
 async def test_an_unknown_host_is_told(host: str) -> None:
-    """A name that does not resolve is told apart from a dead host. These names are refused without asking a name server."""
+    """A name that does not resolve is told apart from a dead host.
+
+    These names are refused without asking a name server.
+    """
     async with endpoint(443, host=host) as opened:
         with pytest.raises(TokenUnavailable, match="could not be resolved") as raised:
             await opened.fetch(CREDENTIALS)
@@ -428,7 +477,9 @@ async def test_a_connection_that_the_kernel_gives_up_is_no_slow_answer() -> None
     """ETIMEDOUT, in the system's words; only our own patience is told with its seconds."""
 
     class Unreachable(Dialer):
-        async def dial(self, factory: Callable[[], asyncio.Protocol], seconds: float | None = None) -> None:
+        async def dial(
+            self, factory: Callable[[], asyncio.Protocol], seconds: float | None = None
+        ) -> None:
             raise TimeoutError(errno.ETIMEDOUT, "")
 
     dialer = Unreachable(Origin("http", "127.0.0.1", 1), None)
@@ -445,14 +496,21 @@ async def test_an_https_origin_without_trust_is_refused() -> None:
             pass  # pragma: no cover # never reached
 
 
-# --- Secrets ----------------------------------------------------------------------------------------------------------
+# --- Secrets -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "401 Unauthorized", "429 Slow", "500 Error"])
+@pytest.mark.parametrize(
+    "status", ["200 OK", "400 Bad Request", "401 Unauthorized", "429 Slow", "500 Error"]
+)
 @pytest.mark.parametrize("name", ["code", "error", "errorCode"])
 async def test_no_credential_passes_as_a_code(status: str, name: str) -> None:
-    """A server that repeats a credential where its error code should be: it is named nowhere, and told as no code."""
-    credentials = Credentials("ClientIdOfLetters", Secret("SecretOfLetters"), "2468013", Secret("40105"))
+    """A server that repeats a credential where its error code should be.
+
+    It is named nowhere, and told as no code.
+    """
+    credentials = Credentials(
+        "ClientIdOfLetters", Secret("SecretOfLetters"), "2468013", Secret("40105")
+    )
     for value in ("ClientIdOfLetters", "SecretOfLetters", "2468013", "40105"):
         answer = reply(status, json.dumps({name: value}).encode())
         async with ScriptedServer(answer).listening() as server, endpoint(server.port) as opened:
@@ -477,7 +535,9 @@ async def test_no_error_holds_a_secret(answer: bytes, caplog: pytest.LogCaptureF
     """Neither an error, nor what is chained to it, nor a log of what was never retrieved shows any credential."""
     caplog.set_level(logging.DEBUG)
     unretrieved: list[str] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: unretrieved.append(repr(context)))
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: unretrieved.append(repr(context))
+    )
     error = await failure(ScriptedServer(answer))
     assert (error.__cause__, error.__context__) == (None, None)
     shown = f"{error!r} {error} {error.detail} {error.code} {vars(error)}"
@@ -488,12 +548,15 @@ async def test_no_error_holds_a_secret(answer: bytes, caplog: pytest.LogCaptureF
         assert secret not in shown + "".join(unretrieved) + caplog.text
 
 
-# --- The log ----------------------------------------------------------------------------------------------------------
+# --- The log -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("answer", "status", "end"),
-    [(reply("200 OK", GRANT), 200, "whole"), (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nx", 503, "cut")],
+    [
+        (reply("200 OK", GRANT), 200, "whole"),
+        (b"HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nx", 503, "cut"),
+    ],
 )
 async def test_an_answer_is_told_at_debug(answer: bytes, status: int, end: str) -> None:
     """Status, how it ended, and milliseconds: nothing of the request, nothing of the content."""

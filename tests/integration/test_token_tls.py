@@ -11,7 +11,13 @@ import pytest
 import trustme
 
 from proxy.errors import TokenUnavailable
-from tests.integration.test_token_endpoint import CREDENTIALS, GRANT, ScriptedServer, endpoint, reply
+from tests.integration.test_token_endpoint import (
+    CREDENTIALS,
+    GRANT,
+    ScriptedServer,
+    endpoint,
+    reply,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,7 +60,9 @@ async def test_a_trusted_certificate_gets_the_credentials(authority: trustme.CA)
     ("host", "trusted", "words"),
     [
         pytest.param("127.0.0.1", False, "an authority that is not known here", id="untrusted"),
-        pytest.param("other.example", True, "it is not for the host in upstream.url", id="other-host"),
+        pytest.param(
+            "other.example", True, "it is not for the host in upstream.url", id="other-host"
+        ),
     ],
 )
 async def test_an_untrusted_certificate_gets_nothing(

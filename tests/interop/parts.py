@@ -1,8 +1,11 @@
-"""What the interoperability tests are made with: the stand-in for the API with a recorder, and a wiretap between client and proxy.
+"""What the interoperability tests are made with.
+
+The stand-in for the API with a recorder, and a wiretap between client and proxy.
 
     client process -> wiretap -> proxy process -> recorder and stand-in
 
-The recorder also makes answers of the kinds that gateways give: the list compressed for whoever accepts it, another read in chunks.
+The recorder also makes answers of the kinds that gateways give: the list compressed for whoever
+accepts it, another read in chunks.
 """
 
 from __future__ import annotations
@@ -35,7 +38,10 @@ _PIECE: Final = 65536  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A call as it reached the API, and what the API answered. Names of fields are in lower case; content is without its codings."""
+    """A call as it reached the API, and what the API answered.
+
+    Names of fields are in lower case; content is without its codings.
+    """
 
     method: str
     target: str
@@ -127,7 +133,9 @@ class Wiretap:
         self.connections += 1
         proxy, to_proxy = await asyncio.open_connection("127.0.0.1", port)
         try:
-            await asyncio.gather(_pass(client, to_proxy, self.asked), _pass(proxy, to_client, self.answered))
+            await asyncio.gather(
+                _pass(client, to_proxy, self.asked), _pass(proxy, to_client, self.answered)
+            )
         finally:
             to_client.close()
             to_proxy.close()
@@ -146,7 +154,10 @@ async def _pass(source: StreamReader, target: StreamWriter, kept: bytearray) -> 
 
 
 async def run_program(words: list[str], directory: Path) -> tuple[int | None, str, str]:
-    """Run a program that knows nothing of this machine's user and proxies; give its exit status, output and errors."""
+    """Run a program that knows nothing of this machine's user and proxies.
+
+    Give its exit status, output and errors.
+    """
     process = await asyncio.create_subprocess_exec(
         *words,
         stdin=DEVNULL,

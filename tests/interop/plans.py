@@ -1,12 +1,14 @@
 """What the clients are asked to do, and which clients there are.
 
-Each program in `clients/` is called with PLAN and ANSWERS. PLAN is a file with one step on each line, its words separated by tabs:
+Each program in `clients/` is called with PLAN and ANSWERS. PLAN is a file with one step on each
+line, its words separated by tabs:
 
     step  method  URL  file with the content, or -  how
 
-`how` is `none` (no content), `length` (its length is told), `chunked` (it is not), `expect` (as `length`, with `Expect: 100-continue`),
-and for curl also `head` and `upload`. The program writes the content of each answer to ANSWERS/step and prints step, status and media
-type, separated by tabs. It ends with a status other than 0 when it got no answer.
+`how` is `none` (no content), `length` (its length is told), `chunked` (it is not), `expect` (as
+`length`, with `Expect: 100-continue`), and for curl also `head` and `upload`. The program writes
+the content of each answer to ANSWERS/step and prints step, status and media type, separated by
+tabs. It ends with a status other than 0 when it got no answer.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PROGRAMS: Final = Path(__file__).parent / "clients"
-#: `limits.max_body_bytes` of the proxy under test. Contents on both sides of it are far larger than what fits into the buffers of a socket.
+#: `limits.max_body_bytes` of the proxy under test. Contents on both sides of it are far larger than
+#: what fits into the buffers of a socket.
 MAX_BODY_BYTES: Final = 4_000_000
 
 
@@ -44,7 +47,10 @@ CONTENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request, and the status that it gets; `ours` when the proxy itself gives it. content: a name of CONTENTS."""
+    """One request, and the status that it gets; `ours` when the proxy itself gives it.
+
+    content: a name of CONTENTS.
+    """
 
     name: str
     method: str
@@ -76,9 +82,11 @@ _NOT_FOR_ALL: Final = {"chunked", "expect", "upload", "head"}
 class Client:
     """A program of `clients/` and how it is called.
 
-    probe, package: what succeeds where the program has what it needs, and the Debian package to install where not.
-    also: the steps that it takes beyond those that all take. connections: at most so many does it open; 0 is one for each request.
-    says, waits: what it must have said on the wire, in any case, and whether it waits for `100 Continue`, so that the test is about what its name says.
+    probe, package: what succeeds where the program has what it needs, and the Debian package to
+    install where not. also: the steps that it takes beyond those that all take. connections: at
+    most so many does it open; 0 is one for each request. says, waits: what it must have said on the
+    wire, in any case, and whether it waits for `100 Continue`, so that the test is about what its
+    name says.
     """
 
     name: str
@@ -102,7 +110,8 @@ class Client:
         return [*launcher, str(_PROGRAMS / program), str(plan), str(answers), *self.options]
 
 
-#: Connections of a client that keeps its own: each refusal ends one, and one of the two refusals is not the last step.
+#: Connections of a client that keeps its own: each refusal ends one, and one of the two refusals is
+#: not the last step.
 _KEPT: Final = 2
 #: Steps of clients that speak HTTP/1.1 in full.
 _FULL: Final = frozenset({"chunked", "expect"})
@@ -127,7 +136,11 @@ CURL: Final = Client(
 CLIENTS: Final = (
     CURL,
     Client(
-        "curl-http1.0", *_CURL, also=frozenset({"upload", "head"}), says=(_HTTP10,), options=("--http1.0",)
+        "curl-http1.0",
+        *_CURL,
+        also=frozenset({"upload", "head"}),
+        says=(_HTTP10,),
+        options=("--http1.0",),
     ),
     Client(
         "curl-http1.0-keep-alive",
@@ -144,7 +157,9 @@ CLIENTS: Final = (
         says=(b"Accept-Encoding: deflate, gzip",),
         options=("--compressed",),
     ),
-    Client("wget", ("bash", "wget.sh"), ("wget", "--version"), "wget", says=(b"User-Agent: Wget/",)),
+    Client(
+        "wget", ("bash", "wget.sh"), ("wget", "--version"), "wget", says=(b"User-Agent: Wget/",)
+    ),
     Client(
         "python-http.client",
         (sys.executable, "python_http_client.py"),
@@ -219,7 +234,8 @@ CLIENTS: Final = (
         ("node", "node_fetch.mjs"),
         *_NODE,
         also=frozenset({"chunked"}),
-        # It keeps two, used in turns: when an answer has been read, its connection is not yet free again.
+        # It keeps two, used in turns: when an answer has been read, its connection is not yet free
+        # again.
         connections=2 * _KEPT,
         says=(_CHUNKED.lower(), b"sec-fetch-mode: cors"),
     ),
@@ -233,7 +249,12 @@ CLIENTS: Final = (
         says=(_CHUNKED, _EXPECT, b"Accept-Encoding: deflate, gzip"),
         waits=True,
     ),
-    Client("php-streams", *_PHP_STREAMS, says=(b" HTTP/1.1\r\n", b"Connection: close\r\n"), options=("1.1",)),
+    Client(
+        "php-streams",
+        *_PHP_STREAMS,
+        says=(b" HTTP/1.1\r\n", b"Connection: close\r\n"),
+        options=("1.1",),
+    ),
     Client("php-streams-http1.0", *_PHP_STREAMS, says=(_HTTP10,), options=("1.0",)),
 )
 

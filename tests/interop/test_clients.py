@@ -1,4 +1,7 @@
-"""The proxy and the HTTP stacks that order systems are made with: each of them takes all its steps, with nothing set up for it."""
+"""The proxy and the HTTP stacks that order systems are made with.
+
+Each of them takes all its steps, with nothing set up for it.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,8 @@ async def proxy(starter: Starter, running_recorder: Recorder) -> Running:
 async def _need(client: Client, directory: Path) -> None:
     """Skip the test where the client's program is missing; CI has them all."""
     present = (
-        shutil.which(client.probe[0]) is not None and (await run_program([*client.probe], directory))[0] == 0
+        shutil.which(client.probe[0]) is not None
+        and (await run_program([*client.probe], directory))[0] == 0
     )
     if present:
         return
@@ -70,7 +74,9 @@ async def _need(client: Client, directory: Path) -> None:
     pytest.skip(reason)
 
 
-async def _take_steps(client: Client, url: str, directory: Path) -> dict[str, tuple[int, str, bytes]]:
+async def _take_steps(
+    client: Client, url: str, directory: Path
+) -> dict[str, tuple[int, str, bytes]]:
     """Let the client take its steps; give status, media type and content of what it saw."""
     answers = directory / "answers"
     answers.mkdir()
@@ -119,7 +125,9 @@ def _check_refused(step: Step, seen: tuple[int, str, bytes]) -> None:
 def _check(client: Client, recorder: Recorder, seen: dict[str, tuple[int, str, bytes]]) -> None:
     """See that each step went well, and that the API saw those that it should see, once each."""
     forwarded = [step for step in client.steps if not step.ours]
-    assert len(recorder.calls) == len(forwarded), [(call.method, call.target) for call in recorder.calls]
+    assert len(recorder.calls) == len(forwarded), [
+        (call.method, call.target) for call in recorder.calls
+    ]
     for step, call in zip(forwarded, recorder.calls, strict=True):
         _check_forwarded(step, call, seen[step.name])
     for step in client.steps:
@@ -153,7 +161,9 @@ async def test_a_client_works_as_it_comes(
     ]
 
 
-async def test_curl_works_on_a_unix_socket(recorder: Recorder, starter: Starter, tmp_path: Path) -> None:
+async def test_curl_works_on_a_unix_socket(
+    recorder: Recorder, starter: Starter, tmp_path: Path
+) -> None:
     """Through a listener that is a Unix socket, curl takes the same steps."""
     await _need(CURL, tmp_path)
     path = starter.directory / "listener"

@@ -33,7 +33,10 @@ _STEPS: Final = [
 
 
 class Application(NamedTuple):
-    """A program of `logins/`. probe, package: what succeeds where it can run, and the Debian package to install where not."""
+    """A program of `logins/`.
+
+    probe, package: what succeeds where it can run, and the Debian package to install where not.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -50,10 +53,15 @@ APPLICATIONS: Final = (
         "default-jdk-headless",
     ),
     Application("node", ("node", "login.mjs"), ("node", "--eval", "fetch"), "nodejs"),
-    Application("perl", ("perl", "login.pl"), ("perl", "-MHTTP::Tiny", "-MJSON::PP", "-e1"), "perl"),
+    Application(
+        "perl", ("perl", "login.pl"), ("perl", "-MHTTP::Tiny", "-MJSON::PP", "-e1"), "perl"
+    ),
     Application("php", ("php", "login.php"), ("php", "--re", "curl"), "php-curl"),
     Application(
-        "python", (sys.executable, "login.py"), (sys.executable, "-c", "import requests"), "python3-requests"
+        "python",
+        (sys.executable, "login.py"),
+        (sys.executable, "-c", "import requests"),
+        "python3-requests",
     ),
 )
 
@@ -117,15 +125,27 @@ async def test_an_application_that_logs_in_works_as_it_is(
 
 def _check_calls(recorder: Recorder) -> None:
     """See that two calls have reached the API, each with the one token that the proxy fetched."""
-    assert [(call.method, call.target) for call in recorder.calls] == [("GET", ACCOUNTS), ("POST", ORDERS)]
+    assert [(call.method, call.target) for call in recorder.calls] == [
+        ("GET", ACCOUNTS),
+        ("POST", ORDERS),
+    ]
     (token,) = recorder.sandbox.issued
     assert [call.all("authorization") for call in recorder.calls] == [[f"Bearer {token.value}"]] * 2
     assert len(recorder.sandbox.orders) == 1
 
 
-async def test_everybody_gets_the_same_answer_and_it_is_counted(recorder: Recorder, proxy: Running) -> None:
-    """Whatever is sent, even nothing that is a login, gets the very same bytes; metrics count them by what was asked."""
-    sent: tuple[dict[str, str] | bytes | None, ...] = (None, {"grant_type": "nonsense"}, b"\x00" * 100_000)
+async def test_everybody_gets_the_same_answer_and_it_is_counted(
+    recorder: Recorder, proxy: Running
+) -> None:
+    """Whatever is sent, even nothing that is a login, gets the very same bytes.
+
+    Metrics count them by what was asked.
+    """
+    sent: tuple[dict[str, str] | bytes | None, ...] = (
+        None,
+        {"grant_type": "nonsense"},
+        b"\x00" * 100_000,
+    )
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http:
         found = set()
         for content in sent:

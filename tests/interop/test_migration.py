@@ -1,4 +1,7 @@
-"""What docs/migration.md shows, run as it stands: each stack orders once, with nothing of a login in it, and what stands in between works."""
+"""What docs/migration.md shows, run as it stands.
+
+Each stack orders once, with nothing of a login in it, and what stands in between works.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +51,17 @@ class Main {
     }
 }
 """
-PHP: Final = '<?php\n[, , $order] = $argv;\n$proxyKey = "key-of-the-erp";\n%s\necho $status, "\\n";\n'
+PHP: Final = (
+    '<?php\n[, , $order] = $argv;\n$proxyKey = "key-of-the-erp";\n%s\necho $status, "\\n";\n'
+)
 PERL: Final = 'use strict;\nuse warnings;\nuse HTTP::Tiny;\nmy (undef, $order) = @ARGV;\nmy $proxy_key = "key-of-the-erp";\n%s\nprint "$answer->{status}\\n";\n'
 
 
 class Stack(NamedTuple):
-    """What a language's example is run with. having: a word that is in the block to run. probe: succeeds where it can be run."""
+    """What a language's example is run with. having: a word that is in the block to run.
+
+    probe: succeeds where it can be run.
+    """
 
     launcher: tuple[str, ...]
     file: str
@@ -64,12 +72,17 @@ class Stack(NamedTuple):
 
 STACKS: Final = {
     "java": Stack(
-        ("java", "-XX:TieredStopAtLevel=1"), "Main.java", JAVA, "setDoOutput", ("javac", "--version")
+        ("java", "-XX:TieredStopAtLevel=1"),
+        "Main.java",
+        JAVA,
+        "setDoOutput",
+        ("javac", "--version"),
     ),
     "php": Stack(("php",), "order.php", PHP, "CURLOPT_NOPROXY", ("php", "--re", "curl")),
     "perl": Stack(("perl",), "order.pl", PERL, "no_proxy", ("perl", "-MHTTP::Tiny", "-e1")),
 }
-#: By language: the line of the page's code that sets the content type, and whether it stays beside the line that sends the key.
+#: By language: the line of the page's code that sets the content type, and whether it stays beside
+#: the line that sends the key.
 CONTENT_TYPE_LINES: Final = {
     "java": (r"^call\.setRequestProperty.*\n", True),
     "php": (r"^curl_setopt\(\$call, CURLOPT_HTTPHEADER.*\n", False),
@@ -123,8 +136,13 @@ def ordered_once(recorder: Recorder) -> None:
     assert len(recorder.sandbox.orders) == 1
 
 
-async def placed(language: str, url: str, place: Path, *, named: bool = False) -> tuple[int | None, str]:
-    """Have a stack place an order with the page's code, as a named client if asked; give its exit status and what it said."""
+async def placed(
+    language: str, url: str, place: Path, *, named: bool = False
+) -> tuple[int | None, str]:
+    """Have a stack place an order with the page's code, as a named client if asked.
+
+    Give its exit status and what it said.
+    """
     stack = STACKS[language]
     if shutil.which(stack.probe[0]) is None or (await run(*stack.probe, place=place))[0] != 0:
         pytest.skip(f"{language} is not installed here")
@@ -174,7 +192,9 @@ async def test_a_stack_orders_as_a_named_client(
     assert erp["keys"][0]["last_used_at"] == pytest.approx(erp["last_call_at"], abs=DEADLINE)
 
 
-async def test_a_script_reads_the_outcome(recorder: Recorder, proxy: Running, tmp_path: Path) -> None:
+async def test_a_script_reads_the_outcome(
+    recorder: Recorder, proxy: Running, tmp_path: Path
+) -> None:
     """Where the API breaks off after it was asked, the Perl of the page says that the outcome is unknown."""
     recorder.sandbox.fault("api_drop", None, 1)
     status, said = await placed("perl", await proxy.url(), tmp_path)
@@ -192,12 +212,16 @@ def test_the_configuration_of_dotnet_is_xml() -> None:
     assert not re.search(bypass.attrib["address"], "http://127.0.001:8080")
 
 
-async def test_a_proxy_setting_is_enough(recorder: Recorder, starter: Starter, tmp_path: Path) -> None:
+async def test_a_proxy_setting_is_enough(
+    recorder: Recorder, starter: Starter, tmp_path: Path
+) -> None:
     """With the page's configuration, the page's command, which uses the proxy as a proxy, reaches the API."""
     text = shown("yaml", "api.telenor.no")
     config = configuration(recorder.url, **yaml.safe_load(text))
     url = await (await starter.ready(config)).url()
-    (command,) = (block.text for block in BLOCKS if block.page == PAGE and "curl --proxy" in block.text)
+    (command,) = (
+        block.text for block in BLOCKS if block.page == PAGE and "curl --proxy" in block.text
+    )
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed here")
     words = [word.replace(LISTENER, url) for word in shlex.split(command)]
@@ -206,7 +230,7 @@ async def test_a_proxy_setting_is_enough(recorder: Recorder, starter: Starter, t
     assert [(call.method, call.target) for call in recorder.calls] == [("GET", ACCOUNTS)]
 
 
-# --- what stands in between -------------------------------------------------------------------------------------------
+# --- what stands in between --------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Finds what the package's code says: texts of errors that are raised, of answers, and of warnings in the log."""
+"""Finds what the package's code says.
+
+Texts of errors that are raised, of answers, and of warnings in the log.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,24 @@ HOLE: Final = "…"
 
 
 def text_of(node: ast.AST | None) -> str | None:
-    """Return the text of a string in the code, with `HOLE` for what is filled in; None if it is no string."""
+    """Return the text of a string in the code, with `HOLE` for what is filled in.
+
+    None if it is no string.
+    """
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(part.value) if isinstance(part, ast.Constant) else HOLE for part in node.values)
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else HOLE for part in node.values
+        )
     return None
 
 
 class Logged(NamedTuple):
-    """A call that logs a warning or an error: the event, and its `detail` if that is a string in the code."""
+    """A call that logs a warning or an error.
+
+    The event, and its `detail` if that is a string in the code.
+    """
 
     where: str
     event: str
@@ -48,7 +59,11 @@ def warnings() -> Iterator[Logged]:
                 continue
             event = text_of(call.args[0]) or ""
             levels = {part.attr for part in ast.walk(call.func) if isinstance(part, ast.Attribute)}
-            if re.fullmatch(r"[a-z]+\.[a-z_]+", event) and levels & {"warning", "error", "exception"}:
+            if re.fullmatch(r"[a-z]+\.[a-z_]+", event) and levels & {
+                "warning",
+                "error",
+                "exception",
+            }:
                 details = [keyword.value for keyword in call.keywords if keyword.arg == "detail"]
                 yield Logged(module, event, bool(details), text_of(details[0]) if details else None)
 
@@ -60,7 +75,10 @@ def raised(*names: str, argument: int = 0) -> Iterator[tuple[str, str]]:
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             for call in ast.walk(function):
-                if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in names:
+                if (
+                    isinstance(call, ast.Call)
+                    and ast.unparse(call.func).rpartition(".")[2] in names
+                ):
                     text = text_of(call.args[argument]) if len(call.args) > argument else None
                     if text is not None:
                         yield f"{module}:{function.name}", text

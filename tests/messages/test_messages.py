@@ -1,4 +1,7 @@
-"""Every message helps a tired person: it says what happened and what to do next. Read from the code, where each of them stands."""
+"""Every message helps a tired person: it says what happened and what to do next.
+
+Read from the code, where each of them stands.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,22 @@ _PYTHON: Final = re.compile(
 
 
 def messages() -> list[str]:
-    """Return what is said when something is wrong: to clients, of the token, at the start, in the log."""
+    """Return what is said when something is wrong.
+
+    To clients, of the token, at the start, in the log.
+    """
     told = {
-        text for _, text in raised("Refused", "Failed", "TokenUnavailable", "CredentialsRefused", argument=1)
+        text
+        for _, text in raised(
+            "Refused", "Failed", "TokenUnavailable", "CredentialsRefused", argument=1
+        )
     }
     told |= {text for _, text in raised("StartError")}
     told |= {logged.detail for logged in warnings() if logged.detail is not None}
     # A part that another one is put in front of, or behind, is no message by itself.
-    return sorted(text for text in told if not text.startswith(HOLE) and not text.endswith((HOLE, ": ")))
+    return sorted(
+        text for text in told if not text.startswith(HOLE) and not text.endswith((HOLE, ": "))
+    )
 
 
 def faulty(is_good: re.Pattern[str]) -> list[str]:
@@ -78,11 +89,16 @@ def test_messages_are_neither_a_word_nor_a_page() -> None:
 
 def test_messages_name_the_next_step() -> None:
     """The reader has something to do, or learns that the proxy does it."""
-    assert [text for text in messages() if not _STEP.search(text) and not _BY_ITSELF.search(text)] == []
+    assert [
+        text for text in messages() if not _STEP.search(text) and not _BY_ITSELF.search(text)
+    ] == []
 
 
 def test_messages_say_first_what_happened() -> None:
-    """No message begins with an order: a reader who does not know what happened cannot judge what to do."""
+    """No message begins with an order.
+
+    A reader who does not know what happened cannot judge what to do.
+    """
     assert [text for text in messages() if re.match(rf"(?:{_STEPS})\b", text, re.IGNORECASE)] == []
 
 

@@ -1,1 +1,4 @@
-"""The way to the API and the way in: tunnels through proxies, TLS, addresses, and sockets that are handed over."""
+"""The way to the API and the way in.
+
+Tunnels through proxies, TLS, addresses, and sockets that are handed over.
+"""

@@ -1,4 +1,7 @@
-"""The tests of this room run on both event loops: the one that the proxy runs on, and the one that there is without uvloop."""
+"""The tests of this room run on both event loops.
+
+The one that the proxy runs on, and the one that there is without uvloop.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the tests of this room share: an authority, an API that answers, and a company's proxy that does what its script says."""
+"""What the tests of this room share.
+
+An authority, an API that answers, and a company's proxy that does what its script says.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,11 @@ class Api:
 
 
 class ScriptedProxy:
-    """A company's proxy. Without a script it opens tunnels to `port`, whatever it is asked for; `heads` holds what it was asked."""
+    """A company's proxy.
+
+    Without a script it opens tunnels to `port`, whatever it is asked for; `heads` holds what it was
+    asked.
+    """
 
     def __init__(self, port: int = 0, *script: bytes | float | None) -> None:
         self.port = port
@@ -95,7 +102,10 @@ class ScriptedProxy:
         self.seen = bytearray()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one CONNECT and follow the script: bytes are sent, a number is waited for, None ends it with a reset."""
+        """Take one CONNECT and follow the script.
+
+        Bytes are sent, a number is waited for, None ends it with a reset.
+        """
         self.heads.append(await reader.readuntil(b"\r\n\r\n"))
         for step in self.script:
             if step is None:
@@ -115,7 +125,9 @@ class ScriptedProxy:
             writer.write(piece)
             await asyncio.sleep(0)
 
-        async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, keep: bool) -> None:
+        async def pass_on(
+            source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, keep: bool
+        ) -> None:
             try:
                 while data := await source.read(65536):
                     if keep:
@@ -125,7 +137,9 @@ class ScriptedProxy:
             finally:
                 sink.close()
 
-        await asyncio.gather(pass_on(reader, outside, keep=True), pass_on(inside, writer, keep=False))
+        await asyncio.gather(
+            pass_on(reader, outside, keep=True), pass_on(inside, writer, keep=False)
+        )
 
 
 class Caller(Stream):
@@ -142,7 +156,10 @@ class Caller(Stream):
         return self.take(len(self.buffer))
 
     async def ended_in_order(self) -> bool:
-        """Whether the peer ended the connection in an orderly way; waits for its end or its loss."""
+        """Whether the peer ended the connection in an orderly way.
+
+        Waits for its end or its loss.
+        """
         while not (self.ended or self.lost):
             with contextlib.suppress(Exception):
                 await self.more(5.0)

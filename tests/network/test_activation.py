@@ -1,4 +1,7 @@
-"""Sockets that systemd hands over: which are taken, and that no call is lost while the proxy restarts."""
+"""Sockets that systemd hands over.
+
+Which are taken, and that no call is lost while the proxy restarts.
+"""
 
 from __future__ import annotations
 
@@ -57,14 +60,19 @@ done
         ({"LISTEN_FDNAMES": ""}, {3: "", 4: ""}),
     ],
 )
-def test_only_what_is_handed_to_this_process_is_taken(changes: dict[str, str], found: dict[int, str]) -> None:
+def test_only_what_is_handed_to_this_process_is_taken(
+    changes: dict[str, str], found: dict[int, str]
+) -> None:
     """As sd_listen_fds(3) says: LISTEN_PID must be ours."""
     assert activation.descriptors(OURS | changes, PID) == found
 
 
 def test_names_tell_the_admin_listener_from_the_listener() -> None:
     """`admin` is the admin listener's; whatever else it is called, a socket is the listener's."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
         handed = activation.handed_over(OURS, PID, {3: one, 4: two}.__getitem__)
         assert handed == activation.HandedOver((one,), (two,))
         handed.close()
@@ -119,7 +127,10 @@ def is_another(folder: Path, pid: int) -> bool:
 
 
 async def place(port: int, number: int) -> int:
-    """Place one order on a connection of its own; return the status, 0 if it was refused or lost."""
+    """Place one order on a connection of its own.
+
+    Return the status, 0 if it was refused or lost.
+    """
     content = json.dumps(ORDER | {"msisdn": str(number)}).encode()
     head = f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     try:
@@ -138,7 +149,10 @@ async def place(port: int, number: int) -> int:
 @needs("systemd-socket-activate", "systemd")
 @pytest.mark.timeout(120 + 6 * RESTARTS)
 async def test_no_call_is_lost_while_the_proxy_restarts(tmp_path: Path) -> None:
-    """Orders go on all the time; each is answered once and arrives once, whatever becomes of the process meanwhile."""
+    """Orders go on all the time.
+
+    Each is answered once and arrives once, whatever becomes of the process meanwhile.
+    """
     async with serving_api() as api, kept(api, tmp_path) as port:
         assert await place(port, 0) == 201
         statuses: list[asyncio.Task[int]] = []

@@ -59,7 +59,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def here(origin: Origin, timing: dialer_module.Timing) -> socket.socket:
         known = origin.host in {API, PROXY}
-        return await reach(Origin(origin.scheme, "127.0.0.1", origin.port) if known else origin, timing)
+        return await reach(
+            Origin(origin.scheme, "127.0.0.1", origin.port) if known else origin, timing
+        )
 
     monkeypatch.setattr(dialer_module, "reach", here)
 
@@ -84,7 +86,9 @@ async def way(
         proxy.port = port
         scheme = "https" if proxy_tls else "http"
         company = CompanyProxy(
-            Origin.parse(f"{scheme}://{PROXY}:{proxy_port}"), login, authority.client() if proxy_tls else None
+            Origin.parse(f"{scheme}://{PROXY}:{proxy_port}"),
+            login,
+            authority.client() if proxy_tls else None,
         )
         origin = Origin.parse(f"{'https' if tls else 'http'}://{API}:{port}")
         yield Dialer(origin, authority.client() if tls else None, lambda: company), api, proxy
@@ -95,7 +99,9 @@ async def ask(dialer: Dialer) -> bytes:
     caller = Caller()
     await dialer.dial(lambda: caller, PATIENCE)
     try:
-        return await caller.ask(b"GET /secret HTTP/1.1\r\nAuthorization: Bearer made-up-token\r\n\r\n")
+        return await caller.ask(
+            b"GET /secret HTTP/1.1\r\nAuthorization: Bearer made-up-token\r\n\r\n"
+        )
     finally:
         caller.abort()
 
@@ -114,7 +120,7 @@ def is_on_uvloop() -> bool:
     return type(asyncio.get_running_loop()).__module__.startswith("uvloop")
 
 
-# --- It works ---------------------------------------------------------------------------------------------------------
+# --- It works ----------------------------------------------------------------------------------
 
 
 async def test_the_straight_way(authority: Authority) -> None:
@@ -126,12 +132,16 @@ async def test_the_straight_way(authority: Authority) -> None:
 
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
 @pytest.mark.parametrize("tls", [False, True], ids=["http-api", "https-api"])
-async def test_a_call_through_the_proxy(authority: Authority, *, proxy_tls: bool, tls: bool) -> None:
+async def test_a_call_through_the_proxy(
+    authority: Authority, *, proxy_tls: bool, tls: bool
+) -> None:
     """The proxy is asked for the API's host and port; the call arrives as it was sent."""
     async with way(authority, proxy_tls=proxy_tls, tls=tls, login=LOGIN) as (dialer, api, proxy):
         assert await ask(dialer) == ANSWER
     (head,) = proxy.heads
-    assert head.startswith(b"CONNECT api.example:%d HTTP/1.1\r\nHost: api.example:" % dialer.origin.port)
+    assert head.startswith(
+        b"CONNECT api.example:%d HTTP/1.1\r\nHost: api.example:" % dialer.origin.port
+    )
     assert FIELD in head
     (request,) = api.requests
     assert b"Proxy-Authorization" not in request
@@ -139,7 +149,10 @@ async def test_a_call_through_the_proxy(authority: Authority, *, proxy_tls: bool
 
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
 async def test_the_proxy_sees_nothing_of_a_call(authority: Authority, *, proxy_tls: bool) -> None:
-    """Inside the tunnel is TLS with the API: no token, no target, no form is among the bytes that pass."""
+    """Inside the tunnel is TLS with the API.
+
+    No token, no target, no form is among the bytes that pass.
+    """
     async with way(authority, proxy_tls=proxy_tls) as (dialer, _, proxy):
         await ask(dialer)
     assert proxy.seen.startswith(b"\x16\x03")
@@ -182,9 +195,11 @@ async def test_a_proxy_that_answers_in_drops_is_waited_for(authority: Authority)
         assert await ask(dialer) == ANSWER
 
 
-# --- It fails ---------------------------------------------------------------------------------------------------------
+# --- It fails ----------------------------------------------------------------------------------
 
-REQUIRED = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n<html>"
+REQUIRED = (
+    b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n<html>"
+)
 
 
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
@@ -195,7 +210,11 @@ REQUIRED = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: B
         ((b"HTTP/1.1 403 Forbidden\r\n\r\n",), "company_proxy_denied", "does not allow"),
         ((b"HTTP/1.1 502 Bad Gateway\r\n\r\n",), "company_proxy_failed", "could not connect"),
         ((b"HTTP/1.1 503 Busy\r\nRetry-After: 5\r\n\r\n",), "company_proxy_failed", "(status 503)"),
-        ((ESTABLISHED + b"HTTP/1.1 200 OK\r\n\r\n",), "company_proxy_malformed", "bytes came behind"),
+        (
+            (ESTABLISHED + b"HTTP/1.1 200 OK\r\n\r\n",),
+            "company_proxy_malformed",
+            "bytes came behind",
+        ),
         ((b"\x00\xff garbage",), "company_proxy_malformed", "it is not HTTP"),
         ((b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000,), "company_proxy_malformed", "larger than"),
         ((b"HTTP/1.1 200 OK\r\n",), "company_proxy_reset", "broke off"),
@@ -205,10 +224,19 @@ REQUIRED = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: B
     ],
 )
 async def test_each_way_in_which_a_tunnel_fails(
-    authority: Authority, script: tuple[bytes | float | None, ...], reason: str, says: str, *, proxy_tls: bool
+    authority: Authority,
+    script: tuple[bytes | float | None, ...],
+    reason: str,
+    says: str,
+    *,
+    proxy_tls: bool,
 ) -> None:
     """Each has its reason and words of its own, and not one byte reaches the API."""
-    async with way(authority, proxy=ScriptedProxy(0, *script), proxy_tls=proxy_tls) as (dialer, api, _):
+    async with way(authority, proxy=ScriptedProxy(0, *script), proxy_tls=proxy_tls) as (
+        dialer,
+        api,
+        _,
+    ):
         fault = await fault_of(dialer)
         company = dialer.through()
         assert company is not None
@@ -227,7 +255,11 @@ async def test_a_head_that_does_not_end_in_time_is_the_proxys(
     authority: Authority, script: tuple[bytes | float | None, ...], *, proxy_tls: bool
 ) -> None:
     """The deadline bounds all of it, and it is the proxy that was too slow, not the API."""
-    async with way(authority, proxy=ScriptedProxy(0, *script), proxy_tls=proxy_tls) as (dialer, _, _):
+    async with way(authority, proxy=ScriptedProxy(0, *script), proxy_tls=proxy_tls) as (
+        dialer,
+        _,
+        _,
+    ):
         fault = await fault_of(dialer, 0.2)
     assert fault.reason == "company_proxy_timeout"
 
@@ -250,7 +282,9 @@ async def test_the_api_must_prove_its_own_name(
 ) -> None:
     """A certificate of the proxy's name, or of nobody's, is none of the API's."""
     if proxy_tls and transports == "asyncio" and not is_on_uvloop():
-        pytest.skip("asyncio of CPython 3.11 cannot fail a handshake inside TLS: it ends with the deadline")
+        pytest.skip(
+            "asyncio of CPython 3.11 cannot fail a handshake inside TLS: it ends with the deadline"
+        )
     async with way(authority, proxy_tls=proxy_tls, certified=PROXY) as (dialer, api, _):
         fault = await fault_of(dialer)
     assert fault.reason == "tls"
@@ -263,7 +297,9 @@ async def test_the_proxy_must_prove_its_name(authority: Authority) -> None:
     proxy = ScriptedProxy()
     async with serving(proxy.serve, authority.server("other.example")) as port:
         company = CompanyProxy(Origin.parse(f"https://{PROXY}:{port}"), LOGIN, authority.client())
-        fault = await fault_of(Dialer(Origin.parse(f"https://{API}"), authority.client(), lambda: company))
+        fault = await fault_of(
+            Dialer(Origin.parse(f"https://{API}"), authority.client(), lambda: company)
+        )
     assert fault.kind.type == "company-proxy-not-trusted"
     assert "for the host in upstream.proxy_url" in fault.said_of(faults.API)
     assert proxy.heads == []
@@ -282,7 +318,10 @@ async def test_a_proxy_that_is_not_there(authority: Authority) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    for host, reason in (("127.0.0.1", "company_proxy_connect"), ("no*such*name", "company_proxy_dns")):
+    for host, reason in (
+        ("127.0.0.1", "company_proxy_connect"),
+        ("no*such*name", "company_proxy_dns"),
+    ):
         dialer = Dialer(
             Origin.parse(f"https://{API}"),
             authority.client(),
@@ -295,7 +334,10 @@ async def test_a_proxy_that_is_not_there(authority: Authority) -> None:
 async def test_an_api_that_is_cut_inside_the_tunnel_has_not_ended(
     authority: Authority, *, proxy_tls: bool
 ) -> None:
-    """The proxy ends the tunnel in order, but the API's TLS has no end: an answer until close would not be whole."""
+    """The proxy ends the tunnel in order, but the API's TLS has no end.
+
+    An answer until close would not be whole.
+    """
 
     class Cut(Api):
         async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -313,7 +355,10 @@ async def test_an_api_that_is_cut_inside_the_tunnel_has_not_ended(
 
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
 async def test_who_gives_up_leaves_no_socket(authority: Authority, *, proxy_tls: bool) -> None:
-    """A dial that is cancelled at any moment closes what it opened: under `filterwarnings = error` a leak would fail."""
+    """A dial that is cancelled at any moment closes what it opened.
+
+    Under `filterwarnings = error` a leak would fail.
+    """
     async with way(authority, proxy_tls=proxy_tls) as (dialer, _, _):
         for milliseconds in range(0, 12, 2):
             task = asyncio.create_task(dialer.dial(Caller, PATIENCE))

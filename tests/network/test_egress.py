@@ -72,8 +72,13 @@ def test_the_setting_names_the_proxy() -> None:
         (HTTP, {"HTTPS_PROXY": "http://a:1", "HTTP_PROXY": "http://d:4"}, "d:4"),
     ],
 )
-def test_the_variables_have_an_order(upstream: Origin, environ: dict[str, str], hop: str | None) -> None:
-    """The scheme's own before ALL_PROXY, lower case before upper case; nothing set is the straight way."""
+def test_the_variables_have_an_order(
+    upstream: Origin, environ: dict[str, str], hop: str | None
+) -> None:
+    """The scheme's own before ALL_PROXY, lower case before upper case.
+
+    Nothing set is the straight way.
+    """
     found = from_environment(upstream, environ)
     assert (None if found is None else f"{found[0].host}:{found[0].port}") == hop
 
@@ -112,7 +117,9 @@ def test_a_variable_that_cannot_be_used_is_refused_without_its_value(value: str)
 
 def test_a_variable_that_cannot_be_used_is_a_fault_of_the_configuration() -> None:
     """It ends the start with status 78, in words that name the setting and the variable."""
-    with pytest.raises(ConfigError, match=r"^upstream.proxy_url: is environment, and ALL_PROXY must begin"):
+    with pytest.raises(
+        ConfigError, match=r"^upstream.proxy_url: is environment, and ALL_PROXY must begin"
+    ):
         chosen("environment", {"ALL_PROXY": "socks5://sesame@proxy"})
 
 

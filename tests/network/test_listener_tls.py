@@ -41,7 +41,9 @@ class Files:
 
     def listener(self, *, asks: bool = False) -> ListenerTls:
         """Return what a listener has of them."""
-        return ListenerTls(self.certificate, self.key, self.client_ca if asks else None, SystemClock())
+        return ListenerTls(
+            self.certificate, self.key, self.client_ca if asks else None, SystemClock()
+        )
 
     def client(self) -> ssl.SSLContext:
         """Return who trusts them."""
@@ -67,7 +69,10 @@ async def renewed(listener: ListenerTls) -> tuple[bool, list[ssl.SSLContext]]:
 
 
 def test_a_client_is_served_by_todays_tls(files: Files) -> None:
-    """TLS 1.3 and HTTP/1.1 where the client can; 1.2 with forward secrecy otherwise; nothing older."""
+    """TLS 1.3 and HTTP/1.1 where the client can; 1.2 with forward secrecy otherwise.
+
+    Nothing older.
+    """
     context = files.listener().context
     client = files.client()
     client.set_alpn_protocols(["h2", "http/1.1"])
@@ -117,7 +122,10 @@ async def test_a_changed_pair_is_taken_up(files: Files) -> None:
 
 @pytest.mark.parametrize("fault", ["missing", "other-key", "expired", "half", "empty", "not-pem"])
 async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault: str) -> None:
-    """It is told once, in words that name the setting; when the files are right again, they are taken up."""
+    """It is told once, in words that name the setting.
+
+    When the files are right again, they are taken up.
+    """
     listener = files.listener()
     before = listener.context
     if fault == "missing":
@@ -164,7 +172,10 @@ async def test_an_encrypted_key_is_told_and_nobody_is_asked_for_a_passphrase(fil
 
 def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> None:
     """For times of this century and beyond 2050, which are written in another way."""
-    for not_after in (datetime(2030, 6, 1, 12, 30, 15, tzinfo=UTC), datetime(2070, 1, 2, tzinfo=UTC)):
+    for not_after in (
+        datetime(2030, 6, 1, 12, 30, 15, tzinfo=UTC),
+        datetime(2070, 1, 2, tzinfo=UTC),
+    ):
         issued = files.ca.issue_cert(HOST, not_after=not_after)
         path = tmp_path / "one.pem"
         issued.cert_chain_pems[0].write_to_path(str(path))
@@ -175,7 +186,15 @@ def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "der", [b"", b"\x30", b"\x30\x82", b"\x30\x03\x30\x01\x00", b"\x04\x02ab", b"\x30\x84\xff\xff\xff\xff"]
+    "der",
+    [
+        b"",
+        b"\x30",
+        b"\x30\x82",
+        b"\x30\x03\x30\x01\x00",
+        b"\x04\x02ab",
+        b"\x30\x84\xff\xff\xff\xff",
+    ],
 )
 def test_what_is_no_certificate_is_told(der: bytes) -> None:
     """Whatever it is cut to."""
@@ -184,7 +203,10 @@ def test_what_is_no_certificate_is_told(der: bytes) -> None:
 
 
 def test_the_companys_proxy_may_be_known_to_the_system_or_to_us(files: Files) -> None:
-    """Its context trusts the system's authorities and those of the file; the API's trusts only those of the file."""
+    """Its context trusts the system's authorities and those of the file.
+
+    The API's trusts only those of the file.
+    """
     assert len(tls.proxy_context(files.client_ca).get_ca_certs()) >= len(
         tls.client_context(files.client_ca).get_ca_certs()
     )

@@ -97,7 +97,9 @@ async def running(kind: str, folder: Path, *, basic: bool) -> AsyncIterator[int]
 def open_to_all(folder: Path) -> None:
     """Let a program that gives up its rights in."""
     folder.chmod(0o777)
-    for parent in itertools.takewhile(lambda parent: parent != Path(tempfile.gettempdir()), folder.parents):
+    for parent in itertools.takewhile(
+        lambda parent: parent != Path(tempfile.gettempdir()), folder.parents
+    ):
         parent.chmod(parent.stat().st_mode | 0o711)
 
 
@@ -122,7 +124,10 @@ async def outcome(dialer: Dialer) -> str:
 @pytest.mark.parametrize("kind", ["squid", "tinyproxy"])
 @pytest.mark.parametrize("basic", [False, True], ids=["open", "basic"])
 async def test_a_call_through_a_real_proxy(kind: str, tmp_path: Path, *, basic: bool) -> None:
-    """It arrives with the right credentials; without them, and at what cannot be reached or is not allowed, the words are those for that."""
+    """It arrives with the right credentials.
+
+    Without them, and at what cannot be reached or is not allowed, the words are those for that.
+    """
     authority = Authority()
     async with (
         serving(Api().serve, authority.server("127.0.0.1")) as api,
@@ -131,7 +136,9 @@ async def test_a_call_through_a_real_proxy(kind: str, tmp_path: Path, *, basic: 
         company = Origin("http", "127.0.0.1", port)
 
         def dialer(url: str, login: Login | None) -> Dialer:
-            return Dialer(Origin.parse(url), authority.client(), lambda: CompanyProxy(company, login))
+            return Dialer(
+                Origin.parse(url), authority.client(), lambda: CompanyProxy(company, login)
+            )
 
         url = f"https://127.0.0.1:{api}"
         assert await outcome(dialer(url, LOGIN)) == "answered"

@@ -82,14 +82,17 @@ def port_of(server: serving.Server) -> int:
     return int(port)
 
 
-# --- Hosts and families -----------------------------------------------------------------------------------------------
+# --- Hosts and families ------------------------------------------------------------------------
 
 
 @needs_ipv6
 async def test_localhost_is_every_loopback_family() -> None:
     """Both, on one port, also if the system chooses it."""
     async with listening("localhost") as server:
-        assert [await greeted(host, port_of(server)) for host in ("127.0.0.1", "::1")] == [True, True]
+        assert [await greeted(host, port_of(server)) for host in ("127.0.0.1", "::1")] == [
+            True,
+            True,
+        ]
 
 
 @needs_ipv6
@@ -97,7 +100,10 @@ async def test_every_address_of_ipv6_is_every_address_of_ipv4_too() -> None:
     """`::` takes both with one socket, and what else is listed is in it."""
     async with listening("::", "127.0.0.1") as server:
         assert len(server.sockets) == 1
-        assert [await greeted(host, port_of(server)) for host in ("127.0.0.1", "::1")] == [True, True]
+        assert [await greeted(host, port_of(server)) for host in ("127.0.0.1", "::1")] == [
+            True,
+            True,
+        ]
 
 
 @needs_ipv6
@@ -141,11 +147,14 @@ async def test_a_port_in_use_is_told_and_nothing_stays_bound() -> None:
             assert await greeted("127.0.0.1", port_of(server))
 
 
-# --- TLS --------------------------------------------------------------------------------------------------------------
+# --- TLS ---------------------------------------------------------------------------------------
 
 
 async def test_a_renewed_certificate_counts_for_new_connections_and_none_is_refused() -> None:
-    """Clients come all the time while the certificate changes, and key types with it; each gets one of the two."""
+    """Clients come all the time while the certificate changes, and key types with it.
+
+    Each gets one of the two.
+    """
     first, second = Authority(), Authority()
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for authority in (first, second):
@@ -175,7 +184,9 @@ async def test_a_renewed_certificate_counts_for_new_connections_and_none_is_refu
     assert all(outcomes)
 
 
-async def test_a_client_that_is_silent_in_its_handshake_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_is_silent_in_its_handshake_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Within the time that it has for that; it holds no connection for longer."""
     monkeypatch.setattr(accepting, "HANDSHAKE_SECONDS", 0.1)
     async with listening("127.0.0.1", tls=Authority().server("api.example")) as server:
@@ -187,7 +198,9 @@ async def test_a_client_that_is_silent_in_its_handshake_is_cut(monkeypatch: pyte
 
 @pytest.mark.parametrize("is_shared", [True, False], ids=["shared", "own"])
 @pytest.mark.parametrize("is_tls", [True, False], ids=["tls", "plain"])
-async def test_who_was_accepted_is_a_connection_once_it_has_closed(*, is_shared: bool, is_tls: bool) -> None:
+async def test_who_was_accepted_is_a_connection_once_it_has_closed(
+    *, is_shared: bool, is_tls: bool
+) -> None:
     """A client that was accepted in the very turn in which the server closes is not forgotten, nor in its TLS handshake."""
     authority, made = Authority(), list[Greeting]()
 

@@ -37,7 +37,9 @@ def test_credentials_are_one_field_more() -> None:
 
 def test_an_address_of_ipv6_goes_in_brackets() -> None:
     """Otherwise its port could not be told from it."""
-    assert tunnel.request("2001:db8::1", 443, None).startswith(b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\n")
+    assert tunnel.request("2001:db8::1", 443, None).startswith(
+        b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,14 @@ def test_an_address_of_ipv6_goes_in_brackets() -> None:
         (b"HTTP/1.1 abc\r\n\r\n", "company_proxy_malformed"),
         (b"HTTP/1.1 200 OK\r\nno field\r\n\r\n", "company_proxy_malformed"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD, "company_proxy_malformed"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD + b"\r\n\r\n", "company_proxy_malformed"),
-        (b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\nbody", "company_proxy_login"),
+        (
+            b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD + b"\r\n\r\n",
+            "company_proxy_malformed",
+        ),
+        (
+            b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\nbody",
+            "company_proxy_login",
+        ),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "company_proxy_denied"),
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "company_proxy_failed"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://login.example\r\n\r\n", "company_proxy_failed"),
@@ -73,7 +81,9 @@ def test_only_a_success_opens_a_tunnel(received: bytes, means: str) -> None:
     assert outcome(received) == means
 
 
-@pytest.mark.parametrize("received", [OK, b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 100 Wait\r\n\r\n" + OK])
+@pytest.mark.parametrize(
+    "received", [OK, b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 100 Wait\r\n\r\n" + OK]
+)
 def test_it_does_not_matter_in_which_pieces_it_comes(received: bytes) -> None:
     """Before its end there is no verdict, wherever it is cut."""
     for size in range(len(received)):

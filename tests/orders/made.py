@@ -13,7 +13,12 @@ DAY = 86_400.0
 
 
 def record(
-    owner: str, key: str | None = "k", *, content: bytes = b"x" * 32, lifetime: float = DAY, at: float = 1.0
+    owner: str,
+    key: str | None = "k",
+    *,
+    content: bytes = b"x" * 32,
+    lifetime: float = DAY,
+    at: float = 1.0,
 ) -> OrderRecord:
     """Make a record that nobody has reserved yet."""
     target = b"/corporate-mobile-subscriptions/v2/orders"

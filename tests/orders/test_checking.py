@@ -1,4 +1,7 @@
-"""`telenor-proxy check` on the store of orders: what it finds, in words and as JSON, and what it leaves alone."""
+"""`telenor-proxy check` on the store of orders.
+
+What it finds, in words and as JSON, and what it leaves alone.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ ENVIRON = {
 }
 
 
-async def found(store: Path | str, *, offline: bool = False, url: str | None = None) -> Finding | None:
+async def found(
+    store: Path | str, *, offline: bool = False, url: str | None = None
+) -> Finding | None:
     """Check with a sandbox that works, and give the finding about orders, which comes last."""
     environ = ENVIRON | {"TELENOR_PROXY_ORDERS__STORE": str(store)}
     async with running(Sandbox()) as sandbox:
@@ -62,7 +67,10 @@ async def test_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
 
 
 async def test_what_a_file_holds(tmp_path: Path) -> None:
-    """Its version, and how many orders are remembered; unknown ones are a warning with what to do."""
+    """Its version, and how many orders are remembered.
+
+    Unknown ones are a warning with what to do.
+    """
     path = tmp_path / "orders.db"
     store = SQLiteStore(path, "aa", SystemClock())
     assert (await finding_on(path)).mark is Mark.OK

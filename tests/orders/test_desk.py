@@ -109,7 +109,7 @@ def test_whom_it_concerns(house: House, guarded: House) -> None:
         assert not guarded.desk.concerns(method, [b"k"])
 
 
-# --- With a key ---------------------------------------------------------------------------------
+# --- With a key --------------------------------------------------------------------------------
 
 
 async def test_an_answer_is_replayed(house: House) -> None:
@@ -118,7 +118,9 @@ async def test_an_answer_is_replayed(house: House) -> None:
     await order.sent()
     await order.answered(ANSWER)
     for spelling in (b"k", b'"k"'):
-        assert await house.begin(spelling) == Replay(201, ANSWER.fields, ANSWER.content or b"", "req-1")
+        assert await house.begin(spelling) == Replay(
+            201, ANSWER.fields, ANSWER.content or b"", "req-1"
+        )
     assert house.counts == {"recorded": 1, "replayed": 2}
 
 
@@ -231,7 +233,7 @@ async def test_what_is_abandoned_has_an_end(house: House, is_sent: bool) -> None
     assert State.ANSWERED in await house.states()
 
 
-# --- A store that is away -------------------------------------------------------------------------
+# --- A store that is away ----------------------------------------------------------------------
 
 
 async def test_what_cannot_be_recorded_is_not_sent(house: House) -> None:
@@ -337,7 +339,7 @@ async def test_a_mistake_of_ours_is_told_and_outlived(house: House) -> None:
     await asyncio.wait({running})
 
 
-# --- The guard ------------------------------------------------------------------------------------
+# --- The guard ---------------------------------------------------------------------------------
 
 
 async def test_orders_that_are_answered_are_not_guarded(guarded: House) -> None:
@@ -417,7 +419,10 @@ async def test_the_guard_stops_no_order_when_the_store_is_away(guarded: House) -
 
 
 async def test_a_client_that_left_while_its_answer_was_written(guarded: House) -> None:
-    """The answer was over before, and is remembered all the same; that of one not acted on is not."""
+    """The answer was over before, and is remembered all the same.
+
+    That of one not acted on is not.
+    """
     order = await guarded.order()
     await order.sent()
     await order.answered(ANSWER)
@@ -434,7 +439,10 @@ async def test_a_client_that_left_while_its_answer_was_written(guarded: House) -
 
 
 async def test_what_operators_see(house: House) -> None:
-    """Counts and the oldest unknown orders, with their age; forgetting has words for each failure."""
+    """Counts and the oldest unknown orders, with their age.
+
+    Forgetting has words for each failure.
+    """
     order = await house.order(b"k")
     await order.sent()
     assert (await house.keeper.forget(order._record.id)) is not None

@@ -1,4 +1,7 @@
-"""A real Redis between two replicas: it goes away and comes back, hangs, refuses, and ends leases."""
+"""A real Redis between two replicas.
+
+It goes away and comes back, hangs, refuses, and ends leases.
+"""
 
 from __future__ import annotations
 
@@ -226,7 +229,10 @@ async def test_the_password_opens_it(tmp_path: Path) -> None:
 
 
 async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
-    """The authority stands in the URL, the password in a file; without the authority it is not trusted."""
+    """The authority stands in the URL, the password in a file.
+
+    Without the authority it is not trusted.
+    """
     (tmp_path / "password").write_text("right\n", encoding="utf-8")
     server = RedisServer(tmp_path, "--requirepass", "right", authority=trustme.CA()).start()
     environ = {f"TELENOR_PROXY_OAUTH__{name}": "made-up" for name in CREDENTIALS}
@@ -269,7 +275,10 @@ async def test_a_server_that_drops_keys_is_told(server: RedisServer) -> None:
 async def test_two_desks_share_it(server: RedisServer) -> None:
     """An order that one replica sent is replayed by the other one; the same moment sends one."""
     clock = SystemClock()
-    keepers = [Keeper(SharedStore(server.url, None, owner), clock, lambda _: None) for owner in ("aa", "bb")]
+    keepers = [
+        Keeper(SharedStore(server.url, None, owner), clock, lambda _: None)
+        for owner in ("aa", "bb")
+    ]
     desks = [Desk(keeper, remember_seconds=60, guard_seconds=0) for keeper in keepers]
 
     async def begin(desk: Desk) -> Order | Replay:

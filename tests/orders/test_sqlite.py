@@ -53,7 +53,7 @@ async def states(store: SQLiteStore) -> dict[str | None, State]:
     return {found.key: found.state for found in await store.listing(unknown=False)}
 
 
-# --- A life -----------------------------------------------------------------------------------------
+# --- A life ------------------------------------------------------------------------------------
 
 
 async def test_it_survives_a_restart(path: Path) -> None:
@@ -115,7 +115,10 @@ async def test_a_batch_of_orders_shares_a_transaction(store: SQLiteStore) -> Non
 
 
 async def test_no_statement_reads_all_records(store: SQLiteStore) -> None:
-    """Whatever is held, an order and the upkeep touch a few records: each statement finds them by an index."""
+    """Whatever is held, an order and the upkeep touch a few records.
+
+    Each statement finds them by an index.
+    """
     statements: set[str] = set()
     connection = store._connection
     connection.set_trace_callback(statements.add)
@@ -132,9 +135,15 @@ async def test_no_statement_reads_all_records(store: SQLiteStore) -> None:
     connection.set_trace_callback(None)
 
     def plans(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-        found = [one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))]
+        found = [
+            one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))
+        ]
         assert len(found) > 10
-        return [(one, row[3]) for one in found for row in connection.execute(f"EXPLAIN QUERY PLAN {one}")]
+        return [
+            (one, row[3])
+            for one in found
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {one}")
+        ]
 
     whole = [
         (statement, plan)
@@ -196,7 +205,7 @@ async def test_the_guard_ends_while_no_proxy_runs(path: Path) -> None:
     await store.close()
 
 
-# --- A kill -----------------------------------------------------------------------------------------
+# --- A kill ------------------------------------------------------------------------------------
 
 _VICTIM = """
     import asyncio, sys
@@ -278,7 +287,7 @@ async def test_a_living_process_is_not_taken_for_dead(path: Path) -> None:
     await second.close()
 
 
-# --- A file that is none ------------------------------------------------------------------------------
+# --- A file that is none -----------------------------------------------------------------------
 
 
 def _not_a_database(path: Path) -> None:
@@ -351,11 +360,14 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
             SQLiteStore(place, "aa", SystemClock())
 
 
-# --- What can happen to a file that is open ---------------------------------------------------------------
+# --- What can happen to a file that is open ----------------------------------------------------
 
 
 async def test_a_file_that_was_removed_takes_no_orders(store: SQLiteStore, path: Path) -> None:
-    """What would be gone at the next start is not remembered; back in its place it is used again."""
+    """What would be gone at the next start is not remembered.
+
+    Back in its place it is used again.
+    """
     order = record("aa", "k")
     await store.reserve(order)
     wal, away = path.parent / "orders.db-wal", path.with_suffix(".away")
@@ -479,7 +491,9 @@ async def test_a_disk_that_hangs(store: SQLiteStore, monkeypatch: pytest.MonkeyP
     assert await store.release(order)
 
 
-async def test_a_disk_that_does_not_keep_up(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_does_not_keep_up(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What waits is bounded."""
     monkeypatch.setattr(writer, "_MOST_WAITING", 0)
     with pytest.raises(StoreAway, match="wait for the disk"):
@@ -513,7 +527,12 @@ async def test_a_mistake_of_ours_stops_nothing(store: SQLiteStore) -> None:
 
 def test_every_error_has_words() -> None:
     """Known or not, and none of them is SQLite's own text."""
-    for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_AUTH):
+    for code in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_AUTH,
+    ):
         error = sqlite3.OperationalError("secret")
         error.sqlite_errorcode = code
         assert "orders" in writer.why(error)

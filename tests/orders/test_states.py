@@ -13,7 +13,10 @@ FIRST = record("aa", "k")
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
-        *((status, None, "answered") for status in (200, 201, 202, 204, 303, 304, 400, 403, 404, 409, 422)),
+        *(
+            (status, None, "answered")
+            for status in (200, 201, 202, 204, 303, 304, 400, 403, 404, 409, 422)
+        ),
         (400, "40001", "answered"),
         *((status, None, "not_sent") for status in (401, 425, 429)),
         (401, "40101", "not_sent"),

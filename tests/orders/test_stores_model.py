@@ -107,7 +107,11 @@ class Orders(RuleBasedStateMachine):
         store, claims = self.on(replica)
         for order_id, claim in claims.items():
             present = self.model.get(order_id)
-            if present is not None and present.claim == claim.claim and (present.state, state) in STEPS:
+            if (
+                present is not None
+                and present.claim == claim.claim
+                and (present.state, state) in STEPS
+            ):
                 self.run(change(store, claim))
                 if present.state is not state:
                     answer = self.answer if state is State.ANSWERED else None
@@ -130,7 +134,9 @@ class Orders(RuleBasedStateMachine):
     def complete(self, replica: int, answer: Answer) -> None:
         """Take an answer."""
         self.answer = answer
-        self.step(replica, State.ANSWERED, lambda store, claim: store.enter(claim, State.ANSWERED, answer))
+        self.step(
+            replica, State.ANSWERED, lambda store, claim: store.enter(claim, State.ANSWERED, answer)
+        )
 
     @rule(replica=REPLICAS, key=KEYS)
     def release(self, replica: int, key: str) -> None:

@@ -1,4 +1,7 @@
-"""`make audit`: what is asked, and what becomes of the answer. A stand-in on loopback answers in OSV's place."""
+"""`make audit`: what is asked, and what becomes of the answer.
+
+A stand-in on loopback answers in OSV's place.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,9 @@ def audit(osv: Osv, directory: Path) -> Audit:
     """Run it on a repository that has nothing but two lock files."""
     locks = directory / "requirements"
     locks.mkdir()
-    (locks / "dev.txt").write_text(f"h11==0.16.0 \\\n    --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    (locks / "dev.txt").write_text(
+        f"h11==0.16.0 \\\n    --hash=sha256:{'0' * 64}\n", encoding="utf-8"
+    )
     (locks / "runtime.txt").write_text(
         f"yarl==1.2 ; python_version > '3' \\\n    --hash=sha256:{'1' * 64}\n", encoding="utf-8"
     )
@@ -105,7 +110,9 @@ def test_a_known_fault_fails_it(osv: Osv, tmp_path: Path) -> None:
         "affected": [
             {
                 "package": {"name": "h11", "ecosystem": "PyPI"},
-                "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "0.17.0"}]}],
+                "ranges": [
+                    {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "0.17.0"}]}
+                ],
             }
         ],
     }
@@ -140,4 +147,6 @@ def test_all_that_is_locked_is_asked_about(osv: Osv, tmp_path: Path) -> None:
     here = {pin for pin in pins if pin.marker is None or pin.marker.evaluate()}
     ended = run(osv, ROOT, tmp_path)
     assert ended.status == 0, ended.said
-    assert osv.asked == {(canonicalize_name(pin.name), str(pin.specifier).removeprefix("==")) for pin in here}
+    assert osv.asked == {
+        (canonicalize_name(pin.name), str(pin.specifier).removeprefix("==")) for pin in here
+    }

@@ -1,4 +1,6 @@
-"""`.ci/run` and the Makefile: CI runs all that people run, fails when something fails, and ends with the tests' summaries.
+"""`.ci/run` and the Makefile.
+
+CI runs all that people run, fails when something fails, and ends with the tests' summaries.
 
 `make` is a stand-in here, except where it is asked what it would do.
 """
@@ -42,7 +44,10 @@ TOOLS = (
 PACKAGES = "curl squid tinyproxy wget default-jdk-headless nodejs libwww-perl php-cli php-curl chromium prometheus systemd faketime redis-server wrk nginx-light"
 #: Each stand-in writes down how it was called.
 STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
-SUMMARIES = ["=== 2 passed in 1.23s ===", "=== 1 failed, 2 passed, 1 warning in 3.21s (0:00:03) ==="]
+SUMMARIES = [
+    "=== 2 passed in 1.23s ===",
+    "=== 1 failed, 2 passed, 1 warning in 3.21s (0:00:03) ===",
+]
 TESTS = f"""
 if [ "$1" = check ]; then
     echo "{SUMMARIES[0]}"
@@ -64,11 +69,27 @@ def ci(directory: Path, make: str, *tools: str) -> Run:
     """Run it with that make, and with those of the tools that it may have to install."""
     programs = directory / "bin"
     programs.mkdir()
-    needed = ("bash", "dirname", "basename", "mktemp", "timeout", "tee", "grep", "tail", "rm", "sh", "env")
+    needed = (
+        "bash",
+        "dirname",
+        "basename",
+        "mktemp",
+        "timeout",
+        "tee",
+        "grep",
+        "tail",
+        "rm",
+        "sh",
+        "env",
+    )
     for name in needed:
         (programs / name).symlink_to(str(shutil.which(name)))
     (programs / "python3").symlink_to(sys.executable)
-    stand_ins = {"make": f"{STAND_IN}{make}", "apt-get": STAND_IN, **dict.fromkeys(tools, "#!/bin/sh\n")}
+    stand_ins = {
+        "make": f"{STAND_IN}{make}",
+        "apt-get": STAND_IN,
+        **dict.fromkeys(tools, "#!/bin/sh\n"),
+    }
     for name, script in stand_ins.items():
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
@@ -122,7 +143,7 @@ def test_it_can_be_started() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-# --- Which tests a command runs ------------------------------------------------------------------------------------------
+# --- Which tests a command runs ----------------------------------------------------------------
 
 
 def would_run(target: str) -> str:
@@ -133,7 +154,9 @@ def would_run(target: str) -> str:
 def would_run_all(target: str) -> list[str]:
     """Return the command lines of pytest that a target runs."""
     command = ["make", "--dry-run", "--always-make", f"VENV={sys.prefix}", target]
-    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30)
+    printed = subprocess.run(
+        command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=30
+    )
     return [line for line in printed.stdout.splitlines() if " -m pytest " in line]
 
 
@@ -141,7 +164,9 @@ def would_run_all(target: str) -> list[str]:
 def test_each_directory_of_tests_is_run_once() -> None:
     """What `make check` and `make test-repo` run, `make test` and `make coverage` leave out, and nothing else."""
     repository = set(re.findall(r" (tests/\w+)", would_run("test-repo")))
-    assert repository <= {f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    assert repository <= {
+        f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if path.is_dir()
+    }
     assert "tests/packaging" in repository
     assert would_run("check") == would_run("test-repo")
     for target in ("test", "coverage"):

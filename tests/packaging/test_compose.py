@@ -1,4 +1,7 @@
-"""The example for Docker Compose. `make image-test` runs what it describes; here is what it describes."""
+"""The example for Docker Compose.
+
+`make image-test` runs what it describes; here is what it describes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 def settings() -> Settings:
     """Read the settings as the container does, with its secrets from where they are here."""
     environment = SERVICES["proxy"]["environment"]
-    return load(None, {name: value.replace("/run", str(DIRECTORY)) for name, value in environment.items()})
+    return load(
+        None, {name: value.replace("/run", str(DIRECTORY)) for name, value in environment.items()}
+    )
 
 
 def test_it_is_a_compose_file() -> None:
@@ -72,13 +77,18 @@ def test_nothing_leaves_the_machine() -> None:
 
 
 def test_the_secrets_are_the_sandboxs(settings: Settings) -> None:
-    """The credentials in the repository are made up: the sandbox's, which the proxy reads from files."""
+    """The credentials in the repository are made up.
+
+    The sandbox's, which the proxy reads from files.
+    """
     given = {
-        name: (DIRECTORY / secret["file"]).read_text().strip() for name, secret in DOCUMENT["secrets"].items()
+        name: (DIRECTORY / secret["file"]).read_text().strip()
+        for name, secret in DOCUMENT["secrets"].items()
     }
     known = Sandbox().credentials
     assert given == {
-        name: getattr(known, name) for name in ("client_id", "client_secret", "username", "password")
+        name: getattr(known, name)
+        for name in ("client_id", "client_secret", "username", "password")
     }
     assert SERVICES["proxy"]["secrets"] == list(given)
     assert settings.oauth.password_file == DIRECTORY / "secrets" / "password"
@@ -97,7 +107,11 @@ def test_the_order_system_is_an_old_one(settings: Settings) -> None:
     source, target, mode = mount.split(":")
     assert (target, mode) == (service["command"][-1], "ro")
     program = (DIRECTORY / source).read_text(encoding="utf-8")
-    imports = [node for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = [
+        node
+        for node in ast.walk(ast.parse(program))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     assert {alias.name for node in imports for alias in node.names} == {
         "http.client",
         "itertools",

@@ -1,4 +1,7 @@
-"""What the Dockerfile promises to whoever runs the image. That it builds and runs is shown by `make image-test`."""
+"""What the Dockerfile promises to whoever runs the image.
+
+That it builds and runs is shown by `make image-test`.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,15 @@ def values(stage: list[tuple[str, str]], instruction: str) -> list[str]:
 
 
 def test_both_stages_have_one_base_named_with_its_versions() -> None:
-    """Both stages begin with the same base, since the environment links to its Python; the name has versions, and no registry."""
+    """Both stages begin with the same base, since the environment links to its Python.
+
+    The name has versions, and no registry.
+    """
     assert [("ARG", f"BASE={base_image()}")] == BEFORE
     assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", base_image())
-    assert [value.removesuffix(" AS builder") for value in values(BUILDER + FINAL, "FROM")] == ["${BASE}"] * 2
+    assert [value.removesuffix(" AS builder") for value in values(BUILDER + FINAL, "FROM")] == [
+        "${BASE}"
+    ] * 2
 
 
 def test_it_runs_as_a_numbered_user_that_is_not_root() -> None:
@@ -66,8 +74,13 @@ def test_it_is_stopped_by_sigterm_and_names_its_ports() -> None:
 
 
 def test_no_setting_is_baked_in() -> None:
-    """The image changes no default and holds no credential: what it does is what the reference of the settings says."""
-    set_here = " ".join(values(BEFORE + BUILDER + FINAL, "ENV") + values(BEFORE + BUILDER + FINAL, "ARG"))
+    """The image changes no default and holds no credential.
+
+    What it does is what the reference of the settings says.
+    """
+    set_here = " ".join(
+        values(BEFORE + BUILDER + FINAL, "ENV") + values(BEFORE + BUILDER + FINAL, "ARG")
+    )
     assert "TELENOR_PROXY_" not in set_here
     assert not re.search("(?i)secret|password|token", set_here)
 
@@ -76,7 +89,9 @@ def test_packages_are_installed_by_hash_only() -> None:
     """Whatever pip brings into the image is either locked with hashes or built from this repository without a network."""
     commands = [command for value in values(BUILDER, "RUN") for command in value.split("&&")]
     installs = [
-        shlex.split(command) for command in commands if re.search(r"pip .*(install|wheel)\b", command)
+        shlex.split(command)
+        for command in commands
+        if re.search(r"pip .*(install|wheel)\b", command)
     ]
     assert len(installs) == 4
     for words in installs:
@@ -84,7 +99,10 @@ def test_packages_are_installed_by_hash_only() -> None:
 
 
 def test_the_extra_is_asked_for() -> None:
-    """Without a word the image has what runs and no more; a build argument names another lock file, of those that are there."""
+    """Without a word the image has what runs and no more.
+
+    A build argument names another lock file, of those that are there.
+    """
     assert values(BUILDER, "ARG") == ["LOCK=runtime"]
     assert '--require-hashes --requirement "requirements/${LOCK}.txt"' in values(BUILDER, "RUN")[1]
     locks = {
@@ -93,7 +111,9 @@ def test_the_extra_is_asked_for() -> None:
         for source in value.split()[:-1]
         if source.endswith(".txt")
     }
-    assert {f"requirements/{name}.txt" for name in ("runtime", "otel", "redis", "sandbox", "tools")} == locks
+    assert {
+        f"requirements/{name}.txt" for name in ("runtime", "otel", "redis", "sandbox", "tools")
+    } == locks
 
 
 def test_the_image_takes_the_environment_only() -> None:
@@ -108,7 +128,9 @@ def test_the_labels_say_what_it_is() -> None:
     (value,) = values(FINAL, "LABEL")
     labels = dict(word.split("=", 1) for word in shlex.split(value))
     project = pyproject()["project"]
-    assert {name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()} == {
+    assert {
+        name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()
+    } == {
         "title": project["name"],
         "description": project["description"],
         "licenses": project["license"],
@@ -124,8 +146,13 @@ def test_what_is_imported_to_compile_the_standard_library_is_there() -> None:
 
 
 def test_the_builder_gets_what_it_copies_and_nothing_else() -> None:
-    """All is kept from the builder but what the Dockerfile copies: no secret of a working copy gets near an image."""
-    rules = [line for line in read(".dockerignore").splitlines() if line and not line.startswith("#")]
+    """All is kept from the builder but what the Dockerfile copies.
+
+    No secret of a working copy gets near an image.
+    """
+    rules = [
+        line for line in read(".dockerignore").splitlines() if line and not line.startswith("#")
+    ]
     copied = {source for value in values(BUILDER, "COPY") for source in value.split()[:-1]}
     assert rules[0] == "*"
     assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == copied

@@ -21,7 +21,8 @@ BENCH = requirements(PROJECT["dependency-groups"]["bench"])
 BUILD = requirements(PROJECT["build-system"]["requires"])
 
 HASHES = re.compile(r"( --hash=sha256:[0-9a-f]{64})+")
-#: Where packages come from is the business of each machine. Nor is the repository bound to one registry.
+#: Where packages come from is the business of each machine. Nor is the repository bound to one
+#: registry.
 PLACES = re.compile(
     r"(?<!emit-)(extra-)?index-url|(?<!emit-)find-links|trusted-host|/simple/"
     r"|(pypi|pythonhosted|npmjs)\.org|(docker|ghcr|quay)\.io"
@@ -41,13 +42,23 @@ def entries(name: str) -> list[tuple[Requirement, str]]:
 def versions(name: str) -> dict[str, str]:
     """Return the version of each package of a lock file."""
     return {
-        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin, _options in entries(name)
+        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
+        for pin, _options in entries(name)
     }
 
 
 @pytest.mark.parametrize(
     "name",
-    ["runtime.txt", "otel.txt", "redis.txt", "sandbox.txt", "dev.txt", "docs.txt", "bench.txt", "tools.txt"],
+    [
+        "runtime.txt",
+        "otel.txt",
+        "redis.txt",
+        "sandbox.txt",
+        "dev.txt",
+        "docs.txt",
+        "bench.txt",
+        "tools.txt",
+    ],
 )
 def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     """Each line pins one package to one version and to the hashes of its files, and says nothing else; none comes twice."""
@@ -75,17 +86,25 @@ def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     ids=["runtime", "otel", "redis", "sandbox", "dev", "docs", "bench", "tools"],
 )
 def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) -> None:
-    """What pyproject.toml asks for is locked, at a version that it accepts: the lock was made after the last change."""
+    """What pyproject.toml asks for is locked, at a version that it accepts.
+
+    The lock was made after the last change.
+    """
     locked = versions(name)
     for requirement in wanted:
         version = locked.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} is not locked: make lock"
-        assert requirement.specifier.contains(version), f"{requirement} is locked at {version}: make lock"
+        assert requirement.specifier.contains(version), (
+            f"{requirement} is locked at {version}: make lock"
+        )
 
 
 @pytest.mark.parametrize("extra", ["otel", "redis", "sandbox"])
 def test_the_tests_use_what_runs(extra: str) -> None:
-    """What is tested is what runs: the development lock has every package of the run-time locks at the same version."""
+    """What is tested is what runs.
+
+    The development lock has every package of the run-time locks at the same version.
+    """
     assert versions("runtime.txt").items() <= versions(f"{extra}.txt").items()
     assert versions(f"{extra}.txt").items() <= versions("dev.txt").items()
 
@@ -98,7 +117,10 @@ def test_the_extras_are_tested() -> None:
 
 
 def test_what_runs_has_no_certificate_maker() -> None:
-    """Only the sandbox makes certificates: neither trustme nor cryptography is installed for the proxy."""
+    """Only the sandbox makes certificates.
+
+    Neither trustme nor cryptography is installed for the proxy.
+    """
     assert versions("runtime.txt").keys().isdisjoint({"trustme", "cryptography"})
 
 
@@ -120,7 +142,9 @@ def test_no_file_says_where_packages_come_from() -> None:
 def test_each_dependency_has_its_reason(requirement: Requirement) -> None:
     """Each dependency of what runs, extras included, has a line under "Dependencies" in docs/architecture.md that says why it is there."""
     section = re.search(
-        r"^(#+) Dependencies$(.*?)(?=^#{1,2} |\Z)", read("docs/architecture.md"), re.MULTILINE | re.DOTALL
+        r"^(#+) Dependencies$(.*?)(?=^#{1,2} |\Z)",
+        read("docs/architecture.md"),
+        re.MULTILINE | re.DOTALL,
     )
     assert section is not None, "docs/architecture.md has no heading Dependencies"
     named = re.compile(rf"(?<![\w-]){re.escape(requirement.name)}(?![\w-])", re.IGNORECASE)

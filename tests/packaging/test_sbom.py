@@ -84,7 +84,9 @@ def test_the_schema_would_object(bill: dict[str, Any]) -> None:
     assert JsonStrictValidator(version).validate_str(broken) is not None
 
 
-def test_what_runs_is_on_it_and_nothing_else(lock: str, components: dict[str, dict[str, Any]]) -> None:
+def test_what_runs_is_on_it_and_nothing_else(
+    lock: str, components: dict[str, dict[str, Any]]
+) -> None:
     """Each locked package is on the bill, at its version and with the hashes of the files it may come from; no tool of development is."""
     listed = {
         (name, component["version"]): {
@@ -94,7 +96,9 @@ def test_what_runs_is_on_it_and_nothing_else(lock: str, components: dict[str, di
         }
         for name, component in components.items()
     }
-    locked = {(canonicalize_name(pin.name), str(pin.specifier)[2:]): hashes for pin, hashes in pins(lock)}
+    locked = {
+        (canonicalize_name(pin.name), str(pin.specifier)[2:]): hashes for pin, hashes in pins(lock)
+    }
     assert locked
     assert listed == locked
 
@@ -124,12 +128,17 @@ def test_everything_on_it_is_needed(bill: dict[str, Any]) -> None:
 
 
 def test_each_package_may_be_passed_on(components: dict[str, dict[str, Any]]) -> None:
-    """Each one's licence is on the list of those that may be passed on; the message says which is not."""
+    """Each one's licence is on the list of those that may be passed on.
+
+    The message says which is not.
+    """
     objections = {
         name: SBOM["objection"](component["licenses"][0]["expression"])
         for name, component in components.items()
     }
-    assert {name: objection for name, objection in objections.items() if objection is not None} == {}
+    assert {
+        name: objection for name, objection in objections.items() if objection is not None
+    } == {}
 
 
 def test_each_licence_goes_along(components: dict[str, dict[str, Any]]) -> None:
@@ -168,7 +177,9 @@ def test_a_licence_that_may_not_be_passed_on_is_told(expression: str, says: str)
     assert says in SBOM["objection"](expression)
 
 
-@pytest.mark.parametrize("expression", ["MIT", "MIT OR GPL-3.0-only", "MPL-2.0 AND (Apache-2.0 OR MIT)"])
+@pytest.mark.parametrize(
+    "expression", ["MIT", "MIT OR GPL-3.0-only", "MPL-2.0 AND (Apache-2.0 OR MIT)"]
+)
 def test_a_choice_needs_one_that_may(expression: str) -> None:
     """Where one may choose, one listed licence is enough."""
     assert SBOM["objection"](expression) is None
@@ -183,15 +194,23 @@ def test_a_choice_needs_one_that_may(expression: str) -> None:
             [{"license": {"name": "License :: OSI Approved :: Apache Software License"}}],
             ("Apache-2.0", "concluded"),
         ),
-        ([{"license": {"id": "MIT"}}, {"license": {"id": "PSF-2.0"}}], ("MIT AND PSF-2.0", "concluded")),
+        (
+            [{"license": {"id": "MIT"}}, {"license": {"id": "PSF-2.0"}}],
+            ("MIT AND PSF-2.0", "concluded"),
+        ),
         (
             [{"expression": "MIT OR GPL-3.0-only"}, {"license": {"id": "MIT"}}],
             ("(MIT OR GPL-3.0-only) AND MIT", "concluded"),
         ),
     ],
 )
-def test_a_licence_is_what_the_package_says(said: list[dict[str, Any]], expected: tuple[str, str]) -> None:
-    """What is said in one SPDX expression is declared; what is put together of several words, or translated, is concluded."""
+def test_a_licence_is_what_the_package_says(
+    said: list[dict[str, Any]], expected: tuple[str, str]
+) -> None:
+    """What is said in one SPDX expression is declared.
+
+    What is put together of several words, or translated, is concluded.
+    """
     assert SBOM["licence"]({"name": "any", "licenses": said}) == expected
 
 

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="the comman
 
 #: Stands for wherever the site is.
 BASE = "https://site.invalid/"
-#: Attributes that a browser follows by itself; of links, those that are no more than said are left out.
+#: Attributes that a browser follows by itself; of links, those that are no more than said are left
+#: out.
 FETCHED = {"src", "srcset", "poster", "data"}
 SAID = {"canonical", "next", "prev"}
 
@@ -81,7 +82,8 @@ class Document(HTMLParser):
 def documents(site: Path) -> dict[str, Document]:
     """Read all its pages, by their address."""
     paths = {
-        path: path.relative_to(site).as_posix().removesuffix("index.html") for path in site.rglob("*.html")
+        path: path.relative_to(site).as_posix().removesuffix("index.html")
+        for path in site.rglob("*.html")
     }
     # The page for what is not there can be shown anywhere, so its links begin at the root.
     return {

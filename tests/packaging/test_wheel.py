@@ -28,7 +28,16 @@ INFO = f"telenor_proxy-{proxy.__version__}.dist-info"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build it, with the locked tools."""
     directory = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(directory)]
+    command = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "--target",
+        "wheel",
+        "--directory",
+        str(directory),
+    ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=50)
     (built,) = directory.iterdir()
     return built

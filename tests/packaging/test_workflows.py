@@ -1,4 +1,7 @@
-"""GitHub's workflows: what they may do, what they trust, and that what they run exists. `make check` has them judged by the tools of their field."""
+"""GitHub's workflows: what they may do, what they trust, and that what they run exists.
+
+`make check` has them judged by the tools of their field.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,11 @@ from tests.packaging.repository import ROOT, base_image, pyproject, read
 DIRECTORY = ROOT / ".github" / "workflows"
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DIRECTORY.glob("*.yml"))}
 WORKFLOWS: dict[str, dict[Any, Any]] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
-JOBS = {(name, key): job for name, workflow in WORKFLOWS.items() for key, job in workflow["jobs"].items()}
+JOBS = {
+    (name, key): job
+    for name, workflow in WORKFLOWS.items()
+    for key, job in workflow["jobs"].items()
+}
 STEPS = [(place, step) for place, job in JOBS.items() for step in job.get("steps", [])]
 
 #: All that any job may do but read the repository. What is not here has no rights.
@@ -41,7 +48,9 @@ def judgements() -> list[str]:
     assert recipe is not None
     commands = [line.strip() for line in recipe[1].splitlines()]
     return [
-        command for command in commands if command.startswith(tuple(f"$(BIN)/{judge}" for judge in JUDGES))
+        command
+        for command in commands
+        if command.startswith(tuple(f"$(BIN)/{judge}" for judge in JUDGES))
     ]
 
 
@@ -65,7 +74,10 @@ def test_they_are_well_made(command: str) -> None:
 
 
 def test_each_action_is_one_commit() -> None:
-    """An action is named by its commit, with the version beside it for people and for Dependabot; each stands at one version everywhere."""
+    """An action is named by its commit, with the version beside it for people and for Dependabot.
+
+    Each stands at one version everywhere.
+    """
     used: dict[str, set[str]] = {}
     for name, text in TEXTS.items():
         for line in re.findall(r"^\s*(?:- )?uses: (.+)$", text, re.MULTILINE):
@@ -98,7 +110,9 @@ def test_what_signs_runs_nothing_of_the_repository() -> None:
         word
         for place, step in STEPS
         if place in RIGHTS
-        for word in re.findall(r"\bmake\b|\bpip\b|\bpython3?\b|\bscripts/|\.ci/", step.get("run", ""))
+        for word in re.findall(
+            r"\bmake\b|\bpip\b|\bpython3?\b|\bscripts/|\.ci/", step.get("run", "")
+        )
     }
     assert commands == set()
 
@@ -106,7 +120,13 @@ def test_what_signs_runs_nothing_of_the_repository() -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_nobody_else_starts_it_with_rights(name: str) -> None:
     """A stranger's pull request starts what it changes itself, without rights, and nothing that has some."""
-    assert triggers(name) <= {"push", "pull_request", "workflow_call", "workflow_dispatch", "schedule"}
+    assert triggers(name) <= {
+        "push",
+        "pull_request",
+        "workflow_call",
+        "workflow_dispatch",
+        "schedule",
+    }
     if "pull_request" in triggers(name):
         assert not any(workflow == name for workflow, _job in RIGHTS)
 
@@ -118,7 +138,9 @@ def test_no_word_of_others_becomes_a_command() -> None:
 
 def test_no_checkout_keeps_its_token() -> None:
     """A checkout leaves no token for what runs after it."""
-    checkouts = [step for _place, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
+    checkouts = [
+        step for _place, step in STEPS if step.get("uses", "").startswith("actions/checkout@")
+    ]
     assert checkouts
     assert [step for step in checkouts if step["with"]["persist-credentials"] is not False] == []
 
@@ -144,7 +166,9 @@ def test_every_python_is_tested() -> None:
 def test_what_is_made_is_made_with_the_image_s_python() -> None:
     """The other jobs use the Python that is the image's, so that the bill of materials is that of the image."""
     used = {
-        step["with"]["python-version"] for _place, step in STEPS if "setup-python" in step.get("uses", "")
+        step["with"]["python-version"]
+        for _place, step in STEPS
+        if "setup-python" in step.get("uses", "")
     }
     assert used == {base_image().removeprefix("python:").partition("-")[0]}
 
@@ -172,7 +196,9 @@ def test_what_is_run_exists() -> None:
 def test_a_release_is_announced_last() -> None:
     """Packages and image come after tests and audit, proof and trial before publishing, and people are told when all is there."""
     before = {
-        key: set([job.get("needs", [])] if isinstance(job.get("needs"), str) else job.get("needs", []))
+        key: set(
+            [job.get("needs", [])] if isinstance(job.get("needs"), str) else job.get("needs", [])
+        )
         for (name, key), job in JOBS.items()
         if name == "release"
     }
@@ -184,7 +210,9 @@ def test_a_release_is_announced_last() -> None:
         "publish": {"attest", "image"},
         "announce": {"publish"},
     }
-    (image,) = (step["with"] for _place, step in STEPS if "build-push-action" in step.get("uses", ""))
+    (image,) = (
+        step["with"] for _place, step in STEPS if "build-push-action" in step.get("uses", "")
+    )
     assert image["platforms"] == "linux/amd64,linux/arm64"
     assert (image["provenance"], image["sbom"]) == ("mode=max", True)
 

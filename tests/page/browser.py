@@ -1,6 +1,7 @@
 """A real Chromium without a window, spoken to over its DevTools protocol.
 
-aiohttp speaks WebSocket, so no driver and no further package is needed. One process for all tests, one fresh profile for each tab.
+aiohttp speaks WebSocket, so no driver and no further package is needed. One process for all tests,
+one fresh profile for each tab.
 """
 
 from __future__ import annotations
@@ -94,7 +95,10 @@ class Chromium:
 
 
 class Tab:
-    """One page in a profile of its own. `complaints`: what the browser's console has said; `requests`: all URLs it has asked for."""
+    """One page in a profile of its own.
+
+    `complaints`: what the browser's console has said; `requests`: all URLs it has asked for.
+    """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -110,9 +114,13 @@ class Tab:
 
     async def begin(self) -> None:
         """Open the tab."""
-        context = (await self.call("Target.createBrowserContext", disposeOnDetach=True))["browserContextId"]
+        context = (await self.call("Target.createBrowserContext", disposeOnDetach=True))[
+            "browserContextId"
+        ]
         target = await self.call("Target.createTarget", url="about:blank", browserContextId=context)
-        attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        attached = await self.call(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
             await self.call(f"{domain}.enable")
@@ -213,11 +221,15 @@ class Tab:
                 return await self.evaluate(look % expression)
         except TimeoutError:
             shown = await self.evaluate("document.body.innerText")
-            raise AssertionError(f"it did not become true: {expression}\nThe page shows:\n{shown}") from None
+            raise AssertionError(
+                f"it did not become true: {expression}\nThe page shows:\n{shown}"
+            ) from None
 
     async def look(self, expression: str) -> Any:
         """Wait until an expression is true, while the page asks the proxy at once and not when its time has come."""
-        return await self.until(f"(document.dispatchEvent(new Event('visibilitychange')), {expression})")
+        return await self.until(
+            f"(document.dispatchEvent(new Event('visibilitychange')), {expression})"
+        )
 
     async def text(self, selector: str) -> str:
         """Give the text of an element as it is shown."""

@@ -1,4 +1,7 @@
-"""The admin listener over a real report and history, in whatever state a test wants to see: no proxy, no token endpoint, no waiting."""
+"""The admin listener over a real report and history, in whatever state a test wants to see.
+
+No proxy, no token endpoint, no waiting.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,9 @@ class Stage:
     def call(self, status: int = 200, seconds: float = 0.05, **changes: Any) -> None:
         """Let a request end."""
         upstream = None if "error" in changes else seconds * 0.9
-        record = Record("staged-1", "POST", "/x", status, seconds, upstream_seconds=upstream, attempts=1)
+        record = Record(
+            "staged-1", "POST", "/x", status, seconds, upstream_seconds=upstream, attempts=1
+        )
         record = record._replace(**changes)
         self.metrics(record)
         self.report(record)
@@ -99,8 +104,19 @@ class Stage:
         """Let a working day's hour go by, with the few mishaps that one has."""
         chance = random.Random(7)  # noqa: S311 # not for secrets
         mishaps: dict[int, dict[str, Any]] = {
-            11: {"status": 403, "error": "path-not-allowed", "refused": True, "method": "GET", "attempts": 0},
-            26: {"status": 504, "error": "http_response_timeout", "seconds": 4.0, "outcome": "unknown"},
+            11: {
+                "status": 403,
+                "error": "path-not-allowed",
+                "refused": True,
+                "method": "GET",
+                "attempts": 0,
+            },
+            26: {
+                "status": 504,
+                "error": "http_response_timeout",
+                "seconds": 4.0,
+                "outcome": "unknown",
+            },
             27: {
                 "status": 502,
                 "error": "connection_terminated",
@@ -115,7 +131,12 @@ class Stage:
                 "method": None,
                 "attempts": 0,
             },
-            55: {"status": 503, "error": "connection_limit_reached", "attempts": 0, "outcome": "not_sent"},
+            55: {
+                "status": 503,
+                "error": "connection_limit_reached",
+                "attempts": 0,
+                "outcome": "not_sent",
+            },
         }
         start = self.clock.wall()
         self.clock.step_wall(-3600)
@@ -124,7 +145,9 @@ class Stage:
             for _ in range(calls):
                 self.clock.suspend(60 / (calls + 1))
                 kind = chance.random()
-                status = 200 if kind < 0.93 else 404 if kind < 0.975 else 304 if kind < 0.995 else 500
+                status = (
+                    200 if kind < 0.93 else 404 if kind < 0.975 else 304 if kind < 0.995 else 500
+                )
                 busy = 2.2 if 24 <= minute <= 30 else 1
                 self.call(status, busy * chance.lognormvariate(-2.75, 0.45))
             if minute in mishaps:

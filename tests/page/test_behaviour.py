@@ -34,7 +34,7 @@ async def picture(tab: Tab, path: Path) -> None:
     await tab.screenshot(path)
 
 
-# --- What it shows ----------------------------------------------------------------------------------------------------
+# --- What it shows -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,14 @@ async def picture(tab: Tab, path: Path) -> None:
     ],
 )
 async def test_an_hour_of_work(tab: Tab, stage: Stage, name: str, options: dict[str, Any]) -> None:
-    """Sixty bars, four lines without a gap, totals in the legend, failures with their ids; a picture for the README."""
+    """Sixty bars, four lines without a gap, totals in the legend, failures with their ids.
+
+    A picture for the README.
+    """
     stage.live_an_hour()
     await tab.emulate(**options)
     await show(tab, stage)
-    columns = (
-        "new Set([...document.querySelectorAll('#calls-plot rect')].map((bar) => bar.getAttribute('x'))).size"
-    )
+    columns = "new Set([...document.querySelectorAll('#calls-plot rect')].map((bar) => bar.getAttribute('x'))).size"
     assert await tab.evaluate(columns) == 60
     lines = "[...document.querySelectorAll('#latency-plot .line')].map((line) => line.getAttribute('d').split('M').length - 1)"
     assert await tab.evaluate(lines) == [1, 1, 1, 1]
@@ -103,12 +104,23 @@ async def test_refused_in_the_dark_on_a_phone(tab: Tab, stage: Stage) -> None:
         ({"outcome": None}, "sent once", "sendt én gang"),
         ({"refused": True, "error": "client-timeout"}, "refused by the proxy", "avvist av proxyen"),
     ],
-    ids=["order", "sent again", "harmless", "broke off before", "not begun", "client left", "refused"],
+    ids=[
+        "order",
+        "sent again",
+        "harmless",
+        "broke off before",
+        "not begun",
+        "client left",
+        "refused",
+    ],
 )
 async def test_whether_a_failed_call_may_have_been_placed(
     tab: Tab, stage: Stage, changes: dict[str, Any], english: str, norwegian: str
 ) -> None:
-    """Of each failed call the page says, in both languages, what the API has had of it; that an order may have been placed stands out."""
+    """Of each failed call the page says, in both languages, what the API has had of it.
+
+    That an order may have been placed stands out.
+    """
     stage.call(**{"status": 502, "error": "connection_terminated", **changes})
     note = "document.querySelector('#failures-rows small')"
     quiet = "getComputedStyle(document.querySelector('#failures-none')).color"
@@ -121,7 +133,10 @@ async def test_whether_a_failed_call_may_have_been_placed(
 
 
 async def test_a_failed_call_says_who_called_and_why(tab: Tab, stage: Stage) -> None:
-    """The client's name, without one its address; the proxy's own sentence is the note of the words."""
+    """The client's name, without one its address.
+
+    The proxy's own sentence is the note of the words.
+    """
     stage.call(503, error="connection_limit_reached", detail="All 100 connections are in use.")
     stage.call(502, error="dns_error", client_address="10.0.0.7")
     stage.call(502, error="dns_error", client="erp", client_address="10.0.0.8")
@@ -145,7 +160,9 @@ async def test_data_stays_text(tab: Tab, stage: Stage) -> None:
         path=f"/{hostile}",
         client=hostile,
     )
-    stage.clients["by_name"] = [{"name": hostile, "calls": 1, "refused": 0, "last_call_at": None, "keys": []}]
+    stage.clients["by_name"] = [
+        {"name": hostile, "calls": 1, "refused": 0, "last_call_at": None, "keys": []}
+    ]
     stage.token_is(state=TokenState.EMPTY, last_failure=refused(hostile))
     await show(tab, stage)
     shown = await tab.text("#failures-rows")
@@ -201,7 +218,7 @@ async def test_settings_are_shown_without_secrets(tab: Tab, stage: Stage) -> Non
     assert "Sentinel" not in await tab.evaluate("document.documentElement.outerHTML")
 
 
-# --- Who uses it ------------------------------------------------------------------------------------------------------
+# --- Who uses it -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [320, 360, 768])
@@ -212,20 +229,33 @@ async def test_nothing_is_wider_than_the_screen(tab: Tab, stage: Stage, width: i
     stage.token_is(state=TokenState.EMPTY, last_failure=refused("23"), next_attempt_in_seconds=30.0)
     await tab.emulate(width=width, languages="nb")
     await show(tab, stage)
-    await tab.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    await tab.evaluate(
+        "document.querySelectorAll('details').forEach((part) => { part.open = true; })"
+    )
     await tab.until("document.querySelectorAll('#numbers-rows tr').length > 50")
     assert await tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 async def test_the_keyboard_reaches_everything_in_order(tab: Tab, stage: Stage) -> None:
-    """The two folds, which Enter opens, the numbers to scroll through, the links; each with a visible ring."""
+    """The two folds, which Enter opens, the numbers to scroll through, the links.
+
+    Each with a visible ring.
+    """
     await show(tab, stage)
     visited = []
     for _ in range(5):
         await tab.press("Tab")
         visited.append(await tab.evaluate("document.activeElement.textContent"))
-        assert await tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    assert visited == ["The numbers by minute", "Effective settings", "/status", "/metrics", "/readiness"]
+        assert (
+            await tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        )
+    assert visited == [
+        "The numbers by minute",
+        "Effective settings",
+        "/status",
+        "/metrics",
+        "/readiness",
+    ]
     await tab.evaluate("document.querySelector('#numbers summary').focus()")
     await tab.press("Enter")
     assert await tab.until("document.getElementById('numbers').open")
@@ -243,15 +273,22 @@ async def test_screen_readers_find_names_for_everything(tab: Tab, stage: Stage) 
     names: dict[str, list[str]] = {}
     for node in nodes:
         if not node["ignored"]:
-            names.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", ""))
+            names.setdefault(node["role"]["value"], []).append(
+                node.get("name", {}).get("value", "")
+            )
     assert [name for name in names["heading"] if name == "telenor-proxy"] == ["telenor-proxy"]
-    assert {"Tilgangstoken", "Kall per minutt", "Tid per kall", "Forbindelser", "Siste feil"} <= set(
-        names["heading"]
-    )
+    assert {
+        "Tilgangstoken",
+        "Kall per minutt",
+        "Tid per kall",
+        "Forbindelser",
+        "Siste feil",
+    } <= set(names["heading"])
     for role in ("image", "table", "region", "link", "DisclosureTriangle"):
         assert all(names[role]), f"{role}: {names[role]}"
     assert any(
-        name.startswith("Tid per kall den siste timen. Hele kallet: median ") for name in names["image"]
+        name.startswith("Tid per kall den siste timen. Hele kallet: median ")
+        for name in names["image"]
     )
     assert "status" in names
     assert "main" in names
@@ -287,7 +324,7 @@ async def test_the_system_decides_about_colours_and_motion(tab: Tab, stage: Stag
     assert await tab.evaluate(pulse) == "pulse"
 
 
-# --- When the proxy does not answer -------------------------------------------------------------------------------------
+# --- When the proxy does not answer ------------------------------------------------------------
 
 
 async def test_a_proxy_that_is_gone_and_comes_back(tab: Tab) -> None:
@@ -356,7 +393,10 @@ async def test_an_error_for_an_answer_is_no_answer(tab: Tab, stage: Stage) -> No
 
 
 async def test_named_clients_are_told_among_the_settings(tab: Tab, stage: Stage) -> None:
-    """Name, rights and rate, as far as they are set; of keys how many there are, never one of them."""
+    """Name, rights and rate, as far as they are set.
+
+    Of keys how many there are, never one of them.
+    """
     clients = [
         {"name": "erp", "key": "Sentinel-Key-0005", "allowed_methods": ["GET", "POST"]},
         {"name": "shop", "key": "Sentinel-Key-0006", "requests_per_second": 2},
@@ -371,7 +411,7 @@ async def test_named_clients_are_told_among_the_settings(tab: Tab, stage: Stage)
     assert "Sentinel" not in text
 
 
-# --- Orders to look up, and who calls -----------------------------------------------------------------------------------
+# --- Orders to look up, and who calls ----------------------------------------------------------
 
 
 def broken_off(stage: Stage, orders: int, **changes: Any) -> None:
@@ -394,7 +434,10 @@ def broken_off(stage: Stage, orders: int, **changes: Any) -> None:
 async def test_orders_to_look_up_come_first(
     tab: Tab, stage: Stage, name: str, options: dict[str, Any]
 ) -> None:
-    """113 of them, and 20 refused calls later all are there: with a banner not to send them again, and no word of trying again."""
+    """113 of them, and 20 refused calls later all are there.
+
+    With a banner not to send them again, and no word of trying again.
+    """
     stage.live_an_hour()
     broken_off(stage, 111)
     broken_off(stage, 1, client_address="10.0.0.7")
@@ -439,7 +482,9 @@ async def test_without_orders_to_look_up_there_is_no_list(tab: Tab, stage: Stage
         ("refused-calls-phone", {"width": 360, "height": 740, "scale": 2, "languages": "nb"}),
     ],
 )
-async def test_every_call_refused(tab: Tab, stage: Stage, name: str, options: dict[str, Any]) -> None:
+async def test_every_call_refused(
+    tab: Tab, stage: Stage, name: str, options: dict[str, Any]
+) -> None:
     """The page is red, the tab says so, and notes and clients stand where they belong."""
     stage.live_an_hour()
     stage.clock.suspend(60)

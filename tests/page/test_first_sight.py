@@ -26,7 +26,9 @@ async def hesitating() -> AsyncIterator[str]:
 
     async def document(_: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": page.POLICY}
-        return web.Response(body=page.CONTENT, content_type="text/html", charset="utf-8", headers=headers)
+        return web.Response(
+            body=page.CONTENT, content_type="text/html", charset="utf-8", headers=headers
+        )
 
     async def status(_: web.Request) -> web.Response:
         await never.wait()
@@ -48,13 +50,21 @@ async def hesitating() -> AsyncIterator[str]:
     ("languages", "asking", "live", "none"),
     [
         ("en-GB,en", "Asking", "Live", "None since the start: the API answered each call itself."),
-        ("nb-NO,nb", "Spør", "Direkte", "Ingen siden starten: API-et har selv svart på hvert kall."),
+        (
+            "nb-NO,nb",
+            "Spør",
+            "Direkte",
+            "Ingen siden starten: API-et har selv svart på hvert kall.",
+        ),
     ],
 )
 async def test_nothing_is_claimed_before_the_first_answer(
     tab: Tab, stage: Stage, languages: str, asking: str, live: str, none: str
 ) -> None:
-    """It says that it asks, not that it is live; and it knows of no failures only once it has been told of none."""
+    """It says that it asks, not that it is live.
+
+    And it knows of no failures only once it has been told of none.
+    """
     await tab.emulate(languages=languages)
     async with hesitating() as url:
         await tab.goto(url)
@@ -69,8 +79,16 @@ async def test_nothing_is_claimed_before_the_first_answer(
 @pytest.mark.parametrize(
     ("languages", "zone", "words"),
     [
-        ("en-GB,en", "Europe/Oslo", r"Times here: Europe/Oslo \(GMT\+0[12]:00\)\. In the log: UTC\."),
-        ("nb-NO,nb", "America/St_Johns", r"Tider her: America/St_Johns \(GMT.0[23]:30\)\. I loggen: UTC\."),
+        (
+            "en-GB,en",
+            "Europe/Oslo",
+            r"Times here: Europe/Oslo \(GMT\+0[12]:00\)\. In the log: UTC\.",
+        ),
+        (
+            "nb-NO,nb",
+            "America/St_Johns",
+            r"Tider her: America/St_Johns \(GMT.0[23]:30\)\. I loggen: UTC\.",
+        ),
         ("en", "UTC", r"Times here: UTC \(GMT\+00:00\)\. In the log: UTC\."),
     ],
 )

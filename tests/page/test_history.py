@@ -1,4 +1,7 @@
-"""The last hour's counts: each call in its minute, by what became of it; percentiles near the truth; bounded memory."""
+"""The last hour's counts: each call in its minute, by what became of it.
+
+Percentiles near the truth; bounded memory.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def last(history: History, now: float) -> dict[str, int]:
     ],
 )
 def test_a_call_counts_by_what_became_of_it(record: Record, result: str) -> None:
-    """Classes are of the API's answers; what the proxy turned down and what failed stand apart, whatever the status."""
+    """Classes are of the API's answers.
+
+    What the proxy turned down and what failed stand apart, whatever the status.
+    """
     history = History(START)
     history.observe(record, START + 1)
     assert last(history, START + 2) == {result: 1}
@@ -128,9 +134,14 @@ def test_without_calls_there_is_no_percentile() -> None:
 
 
 def test_how_fast_the_proxy_says_no_does_not_count() -> None:
-    """A refusal takes microseconds, and would make all calls look fast; a failed call counts, but not as the API's time."""
+    """A refusal takes microseconds, and would make all calls look fast.
+
+    A failed call counts, but not as the API's time.
+    """
     history = History(START)
-    history.observe(CALL._replace(status=403, error="path-not-allowed", refused=True, seconds=0.001), START)
+    history.observe(
+        CALL._replace(status=403, error="path-not-allowed", refused=True, seconds=0.001), START
+    )
     history.observe(CALL._replace(status=504, error="x", seconds=2.0, upstream_seconds=None), START)
     series: Any = history.series(START)
     assert series["duration"]["p50"][-1] > 1
@@ -160,7 +171,10 @@ def test_it_is_json_of_bounded_size() -> None:
 
 
 def test_counting_takes_no_memory() -> None:
-    """Twenty thousand calls are counted where one was; when an hour is full, the next minutes take the place of the first."""
+    """Twenty thousand calls are counted where one was.
+
+    When an hour is full, the next minutes take the place of the first.
+    """
     history = History(START)
     for minute in range(2 * MINUTES):
         history.observe(CALL, START + 60 * minute)

@@ -52,7 +52,10 @@ def test_the_policy_names_exactly_the_code_and_the_style_inside() -> None:
 
 
 def test_the_policy_lets_nothing_else_in() -> None:
-    """No origin but its own, and that for fetching only; no frames, forms, bases or markup from strings."""
+    """No origin but its own, and that for fetching only.
+
+    No frames, forms, bases or markup from strings.
+    """
     policy = dict(directive.split(" ", 1) for directive in page.POLICY.split("; "))
     assert policy["default-src"] == "'none'"
     assert policy["connect-src"] == "'self'"
@@ -65,7 +68,10 @@ def test_the_policy_lets_nothing_else_in() -> None:
 
 
 def test_nothing_in_it_leads_elsewhere_or_needs_an_inline_handler() -> None:
-    """Every address is relative, so that it also works behind a port forward with a path; no style or on... attributes."""
+    """Every address is relative, so that it also works behind a port forward with a path.
+
+    No style or on... attributes.
+    """
     for tag, attributes in Elements().found:
         for name, value in attributes.items():
             assert not name.startswith("on"), (tag, name)
@@ -94,7 +100,9 @@ def test_it_has_the_structure_that_screen_readers_use() -> None:
     found = Elements().found
     tags = [tag for tag, _ in found]
     assert dict(found)["html"]["lang"] == "en"
-    assert tags.count("h1") == tags.count("main") == tags.count("header") == tags.count("footer") == 1
+    assert (
+        tags.count("h1") == tags.count("main") == tags.count("header") == tags.count("footer") == 1
+    )
     assert tags.count("caption") == tags.count("table") == 5
     assert all(attributes.get("scope") for tag, attributes in found if tag == "th")
     live = [attributes for _, attributes in found if "aria-live" in attributes]
@@ -107,7 +115,10 @@ def test_it_is_small() -> None:
 
 
 async def test_it_is_served_to_get_and_head(stage: Stage) -> None:
-    """As HTML, not to be kept, with the page's own policy; every other answer keeps the stricter one."""
+    """As HTML, not to be kept, with the page's own policy.
+
+    Every other answer keeps the stricter one.
+    """
     async with aiohttp.ClientSession() as session:
         async with session.get(stage.url) as answer:
             assert answer.status == 200
@@ -120,10 +131,13 @@ async def test_it_is_served_to_get_and_head(stage: Stage) -> None:
             assert answer.headers["Content-Security-Policy"] == page.POLICY
             assert await answer.read() == b""
         async with session.get(f"{stage.url}status") as answer:
-            assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+            assert (
+                answer.headers["Content-Security-Policy"]
+                == "default-src 'none'; frame-ancestors 'none'"
+            )
 
 
-# --- Colours ----------------------------------------------------------------------------------------------------------
+# --- Colours -----------------------------------------------------------------------------------
 
 #: Text and what it stands on. WCAG 2.2, 1.4.3: 4.5 to 1 for text of this size.
 TEXTS = [
@@ -136,7 +150,8 @@ TEXTS = [
     *((tone, f"{tone}-soft") for tone in ("ok", "busy", "warn", "bad", "off")),
     *(("text", f"{tone}-soft") for tone in ("ok", "busy", "warn", "bad", "off")),
 ]
-#: Marks and what they stand on. WCAG 2.2, 1.4.11: 3 to 1 for what must be seen to understand; each mark's number is also in words.
+#: Marks and what they stand on. WCAG 2.2, 1.4.11: 3 to 1 for what must be seen to understand; each
+#: mark's number is also in words.
 MARKS = [("failed", "card"), ("whole", "card"), ("upstream", "card"), ("c2xx", "card")]
 
 
@@ -144,14 +159,18 @@ def colours(scheme: str) -> dict[str, str]:
     """Give the custom properties in force in that scheme."""
     light, dark = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", light))
-    return found | (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", dark)) if scheme == "dark" else {})
+    return found | (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", dark)) if scheme == "dark" else {}
+    )
 
 
 def luminance(colour: str) -> float:
     """Give the relative luminance (WCAG 2.2)."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
     channels = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    red, green, blue = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 

@@ -1,4 +1,7 @@
-"""What the report adds for the page: failures that noise cannot hide, and no path but of an order to look up."""
+"""What the report adds for the page.
+
+Failures that noise cannot hide, and no path but of an order to look up.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from tests.page.staged import Stage
 
 
 def test_refused_requests_hide_no_failure() -> None:
-    """A client that is refused a hundred times leaves the one real failure in the list; the newest come first."""
+    """A client that is refused a hundred times leaves the one real failure in the list.
+
+    The newest come first.
+    """
     stage = Stage()
     stage.call(502, error="connection_refused", request_id="the-one")
     for number in range(100):
@@ -29,7 +35,9 @@ def test_refused_requests_hide_no_failure() -> None:
 def test_paths_and_secrets_are_not_in_the_status() -> None:
     """A path can hold a phone number; a setting that is secret is only said to be set."""
     stage = Stage()
-    stage.call(502, error="connection_refused", path="/corporate-mobile-subscriptions/v1/4799885577")
+    stage.call(
+        502, error="connection_refused", path="/corporate-mobile-subscriptions/v1/4799885577"
+    )
     text = json.dumps(stage.report.status())
     assert "4799885577" not in text
     assert "Sentinel" not in text

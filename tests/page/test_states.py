@@ -1,4 +1,7 @@
-"""The page in front of a real proxy and the sandbox: each state as a person would meet it, in both languages, with a picture of it."""
+"""The page in front of a real proxy and the sandbox.
+
+Each state as a person would meet it, in both languages, with a picture of it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,16 @@ from typing import TYPE_CHECKING
 
 from proxy.sandbox.server import running
 from proxy.sandbox.state import Sandbox
-from tests.e2e.process import ACCOUNTS, CREDENTIALS, ORDER, ORDERS, Api, Running, Starter, configuration
+from tests.e2e.process import (
+    ACCOUNTS,
+    CREDENTIALS,
+    ORDER,
+    ORDERS,
+    Api,
+    Running,
+    Starter,
+    configuration,
+)
 from tests.page.conftest import SCREENSHOTS
 
 if TYPE_CHECKING:
@@ -61,7 +73,9 @@ async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientS
     left = await tab.text("#token-left")
     assert left.startswith(("59:", "58:"))
     await tab.until(f"document.getElementById('token-left').textContent !== {left!r}")
-    bars = "[...document.querySelectorAll('#calls-plot rect')].map((bar) => bar.getAttribute('class'))"
+    bars = (
+        "[...document.querySelectorAll('#calls-plot rect')].map((bar) => bar.getAttribute('class'))"
+    )
     assert sorted(await tab.evaluate(bars)) == ["fill-2xx", "fill-4xx", "fill-refused"]
     assert await tab.evaluate("document.querySelectorAll('#latency-plot .dot').length") == 4
     assert "5 calls in the last hour" in await tab.text("#calls")
@@ -78,7 +92,10 @@ async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientS
 
 
 async def test_renewing(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession) -> None:
-    """A token that the API has ended is fetched anew, and calls wait; when it is there, all is well again."""
+    """A token that the API has ended is fetched anew, and calls wait.
+
+    When it is there, all is well again.
+    """
     proxy = await start.ready(configuration(api.url))
     url = await proxy.admin_url("/")
     api.sandbox.revoke()
@@ -122,7 +139,10 @@ async def test_refused(tab: Tab, api: Api, start: Starter) -> None:
 
 
 async def test_upstream_down(tab: Tab, start: Starter, http: aiohttp.ClientSession) -> None:
-    """The token is good, but the API's host refuses connections: the page says so after the first call, with its request id."""
+    """The token is good, but the API's host refuses connections.
+
+    The page says so after the first call, with its request id.
+    """
     async with running(Sandbox(CREDENTIALS)) as api_url:
         proxy = await start.ready(configuration(api_url))
     url = await proxy.admin_url("/")
@@ -138,8 +158,13 @@ async def test_upstream_down(tab: Tab, start: Starter, http: aiohttp.ClientSessi
     quiet(tab, url)
 
 
-async def test_every_call_refused(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession) -> None:
-    """45 calls of 45 get 401 with 40103: not working, what it means, what to do; and after one success, in part."""
+async def test_every_call_refused(
+    tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession
+) -> None:
+    """45 calls of 45 get 401 with 40103: not working, what it means, what to do.
+
+    And after one success, in part.
+    """
     proxy = await start.ready(configuration(api.url))
     url = await proxy.admin_url("/")
     api.sandbox.fault("api_error", "40103")
@@ -167,7 +192,9 @@ async def test_draining(tab: Tab, api: Api, start: Starter, http: aiohttp.Client
         os.kill(proxy.pid, signal.SIGTERM)
         await proxy.event("shutdown.started")
         said = await opened(tab, url, NORWEGIAN, "Avslutter")
-        assert said.startswith("Proxyen gjør kallene som pågår, ferdig, og så avslutter den. Siden ")
+        assert said.startswith(
+            "Proxyen gjør kallene som pågår, ferdig, og så avslutter den. Siden "
+        )
         said = await opened(tab, url, ENGLISH, "Shutting down")
         assert said.startswith("The proxy finishes the calls in flight, and then it ends. Since ")
         await tab.screenshot(SCREENSHOTS / "state-draining.png")
@@ -176,7 +203,9 @@ async def test_draining(tab: Tab, api: Api, start: Starter, http: aiohttp.Client
     assert order.result() < 300
     assert await proxy.ended() == 0
     await tab.look("document.getElementById('headline').textContent === 'Shut down'")
-    assert (await tab.text("#sentence")).startswith("It finished its calls and ended, last seen at ")
+    assert (await tab.text("#sentence")).startswith(
+        "It finished its calls and ended, last seen at "
+    )
     await tab.screenshot(SCREENSHOTS / "state-ended.png")
 
 

@@ -1,4 +1,7 @@
-"""Is it working, and what to do if not: one verdict for each state, in both languages, made of nothing but the dictionary's words."""
+"""Is it working, and what to do if not.
+
+One verdict for each state, in both languages, made of nothing but the dictionary's words.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +31,29 @@ NONE = {"state": TokenState.EMPTY, "expires_in_seconds": None}
 async def judge(
     tab: Tab, statuses: list[dict[str, object]], language: str = "en", *, silent: bool = False
 ) -> list[dict[str, str]]:
-    """Give the page's verdicts, without the spaces that do not break; the facts end the sentence."""
-    judged = f"({{ ...verdict(status, say, {json.dumps(silent)}, {NOON}), facts: facts(status, say) }})"
+    """Give the page's verdicts, without the spaces that do not break.
+
+    The facts end the sentence.
+    """
+    judged = (
+        f"({{ ...verdict(status, say, {json.dumps(silent)}, {NOON}), facts: facts(status, say) }})"
+    )
     found = await spoken(tab, f"{json.dumps(statuses)}.map((status) => {judged})", language)
-    verdicts = [{name: text.replace("\u00a0", " ") for name, text in verdict.items()} for verdict in found]
+    verdicts = [
+        {name: text.replace("\u00a0", " ") for name, text in verdict.items()} for verdict in found
+    ]
     return [
-        {**verdict, "sentence": f"{verdict['sentence']} {'' if silent else verdict['facts']}".strip()}
+        {
+            **verdict,
+            "sentence": f"{verdict['sentence']} {'' if silent else verdict['facts']}".strip(),
+        }
         for verdict in verdicts
     ]
 
 
-async def noted(tab: Tab, statuses: list[dict[str, object]], language: str = "en") -> list[list[str]]:
+async def noted(
+    tab: Tab, statuses: list[dict[str, object]], language: str = "en"
+) -> list[list[str]]:
     """Give the page's notes."""
     found: list[list[str]] = await spoken(
         tab, f"{json.dumps(statuses)}.map((status) => notes(status, say))", language
@@ -118,7 +133,9 @@ def listening(**listen: str) -> dict[str, object]:
 
 def unreachable(*, retry: float = 12.0) -> dict[str, Any]:
     """Give the token's state when its endpoint cannot be reached."""
-    failure = TokenFailure("connect", None, "English words for the log.", refused=False, at=NOON - 8)
+    failure = TokenFailure(
+        "connect", None, "English words for the log.", refused=False, at=NOON - 8
+    )
     return {**NONE, "last_failure": failure, "next_attempt_in_seconds": retry}
 
 
@@ -368,7 +385,12 @@ CASES: list[tuple[str, dict[str, object], str, tuple[str, str, str], tuple[str, 
 NOTES: list[tuple[dict[str, object], str, str]] = [
     (
         configured(
-            ["oauth.scope: English words.", "limits: more of them.", "upstream.allowed_paths[0]: x"], []
+            [
+                "oauth.scope: English words.",
+                "limits: more of them.",
+                "upstream.allowed_paths[0]: x",
+            ],
+            [],
         ),
         "The configuration has changed, but cannot be used as it is now; the one before stays in force. Correct oauth.scope, limits, upstream.allowed_paths[0]; the log's event configuration.refused says what is wrong.",
         "Konfigurasjonen er endret, men kan ikke brukes slik den er nå; den forrige gjelder fortsatt. Rett oauth.scope, limits, upstream.allowed_paths[0]; hendelsen configuration.refused i loggen sier hva som er galt.",
@@ -399,7 +421,8 @@ NOTES: list[tuple[dict[str, object], str, str]] = [
         "3 linjer i loggen kunne ikke skrives. Se om disken er full, og om noe leser standard ut.",
     ),
     (
-        status() | {"limits": {"descriptors": 256, "clients": 92, "upstream": 100, "detail": "English."}},
+        status()
+        | {"limits": {"descriptors": 256, "clients": 92, "upstream": 100, "detail": "English."}},
         "The process may have 256 files open, too few for its settings: it serves 92 clients at once, with 100 connections to the API. Raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; Docker: --ulimit nofile=), or lower limits.max_connections and upstream.max_connections.",
         "Prosessen kan ha 256 filer åpne, for få for innstillingene: Den betjener 92 klienter samtidig, med 100 forbindelser til API-et. Hev den harde grensen (ulimit -Hn; systemd: LimitNOFILE=; Docker: --ulimit nofile=), eller senk limits.max_connections og upstream.max_connections.",
     ),
@@ -427,10 +450,15 @@ async def test_what_else_somebody_should_know_has_its_note(tab: Tab) -> None:
 async def test_a_certificate_that_ends_is_a_note_and_then_a_problem(
     tab: Tab, days: int, standing: str, says: str | None, *, is_urgent: bool
 ) -> None:
-    """Nothing for long, a note from 14 days on, and among the problems from 3 days on; the proxy judges which."""
+    """Nothing for long, a note from 14 days on, and among the problems from 3 days on.
+
+    The proxy judges which.
+    """
     end = NOON + days * 86400
     assert certificates.standing(end, NOON) == standing
-    told = status() | {"certificates": [{"what": "listener", "not_after": end, "standing": standing}]}
+    told = status() | {
+        "certificates": [{"what": "listener", "not_after": end, "standing": standing}]
+    }
     asked = f"[endings({json.dumps(told)}, say, true), notes({json.dumps(told)}, say)]"
     urgent, noted = await spoken(tab, asked, "en")
     expected = [] if says is None else [says]
@@ -441,14 +469,20 @@ async def test_a_certificate_that_ends_is_a_note_and_then_a_problem(
 
 
 async def test_the_page_says_what_the_proxy_says(tab: Tab) -> None:
-    """In English, word for word: what `telenor-proxy status` prints and an alert tells is on the page."""
+    """In English, word for word.
+
+    What `telenor-proxy status` prints and an alert tells is on the page.
+    """
     statuses: list[Any] = [case[1] for case in CASES]
     for told, found in zip(statuses, await judge(tab, statuses), strict=True):
         headline = told["headline"]
         assert found["title"] == headline["title"]
         assert found["sentence"].startswith(headline["what"])
         assert found["step"].startswith(headline["step"])
-        assert headline["text"] == f"{headline['title']}. {headline['what']} {headline['step']}".strip()
+        assert (
+            headline["text"]
+            == f"{headline['title']}. {headline['what']} {headline['step']}".strip()
+        )
 
 
 @pytest.mark.parametrize("language", ["en", "nb"])
@@ -462,7 +496,10 @@ async def test_each_state_has_its_verdict(tab: Tab, language: str) -> None:
 
 
 async def test_a_proxy_that_does_not_answer(tab: Tab) -> None:
-    """Alarming if it came unexpectedly, in order if it was shutting down; it says when the last answer came, if one did."""
+    """Alarming if it came unexpectedly, in order if it was shutting down.
+
+    It says when the last answer came, if one did.
+    """
     gone, ended = await judge(tab, [status(), draining(1)], silent=True)
     assert gone["level"] == "bad"
     assert gone["title"] == "The proxy does not answer"
@@ -485,8 +522,13 @@ async def test_a_proxy_that_does_not_answer(tab: Tab) -> None:
         ({"unix_socket": "listener"}, False),
     ],
 )
-async def test_only_an_open_listener_is_warned_of(tab: Tab, listen: dict[str, str], *, is_open: bool) -> None:
-    """Loopback, a Unix socket and a client key keep others out; the page judges that as the settings themselves do."""
+async def test_only_an_open_listener_is_warned_of(
+    tab: Tab, listen: dict[str, str], *, is_open: bool
+) -> None:
+    """Loopback, a Unix socket and a client key keep others out.
+
+    The page judges that as the settings themselves do.
+    """
     status = listening(**listen)
     (found,) = await noted(tab, [status])
     assert bool(found) is is_open
@@ -509,7 +551,10 @@ async def test_a_bad_token_matters_more_than_bad_calls(tab: Tab) -> None:
 
 
 async def test_whatever_fails_has_whole_sentences_in_both_languages(tab: Tab) -> None:
-    """Every code, every reason and every HTTP status, with and without a token: no gap, no place left open, nothing in English only."""
+    """Every code, every reason and every HTTP status, with and without a token.
+
+    No gap, no place left open, nothing in English only.
+    """
     codes = [*diagnosis._KNOWN, "999", "access_denied", "constructor", None]
     words = [
         *(reasons() - TOLD_OTHERWISE),
@@ -524,7 +569,11 @@ async def test_whatever_fails_has_whole_sentences_in_both_languages(tab: Tab) ->
         *(replace(refused(code)) for code in codes),
         *(TokenFailure(word, None, "English.", refused=False, at=NOON - 60) for word in words),
     ]
-    states: list[dict[str, Any]] = [NONE, {"state": TokenState.EXPIRED}, {"state": TokenState.STALE}]
+    states: list[dict[str, Any]] = [
+        NONE,
+        {"state": TokenState.EXPIRED},
+        {"state": TokenState.STALE},
+    ]
     statuses = [
         status(**state, last_failure=failure, next_attempt_in_seconds=pause)
         for failure, state, pause in itertools.product(failures, states, (0.0, 30.0))
@@ -533,7 +582,9 @@ async def test_whatever_fails_has_whole_sentences_in_both_languages(tab: Tab) ->
     for one, other in zip(english, norwegian, strict=True):
         for verdict in (one, other):
             text = " ".join(verdict.values())
-            assert not any(word in text for word in ("{", "undefined", "NaN", "null", "function")), text
+            assert not any(
+                word in text for word in ("{", "undefined", "NaN", "null", "function")
+            ), text
         assert "English" not in " ".join(other.values())
         for verdict in (one, other):
             assert verdict["sentence"].endswith(".")
@@ -544,7 +595,10 @@ async def test_whatever_fails_has_whole_sentences_in_both_languages(tab: Tab) ->
 
 
 async def test_whatever_calls_get_is_said_in_both_languages(tab: Tab) -> None:
-    """Each code, each status and each error, in a row, in part and once: whole sentences, none in English only."""
+    """Each code, each status and each error, in a row, in part and once.
+
+    Whole sentences, none in English only.
+    """
     answers: list[tuple[int, dict[str, Any]]] = [
         *((known.status, {"code": code}) for code, known in codes.GATEWAY.items()),
         *((status_code, {}) for status_code in (400, 401, 403, 404, 429, 500, 503)),

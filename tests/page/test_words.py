@@ -22,7 +22,11 @@ from proxy.tokens.values import TokenState
 PACKAGE = Path(proxy.__file__).parent
 ASSETS = PACKAGE / "admin" / "assets"
 WORDS: dict[str, dict[str, Any]] = json.loads((ASSETS / "words.json").read_text("utf-8"))
-SOURCES = {path.name: path.read_text("utf-8") for path in ASSETS.iterdir() if path.suffix in {".js", ".html"}}
+SOURCES = {
+    path.name: path.read_text("utf-8")
+    for path in ASSETS.iterdir()
+    if path.suffix in {".js", ".html"}
+}
 LANGUAGES = ("en", "nb")
 #: What the proxy says in English by itself, in Norwegian.
 SAID: dict[str, str] = WORDS["said"]
@@ -98,7 +102,10 @@ def test_codes_that_mean_the_same_have_one_cause() -> None:
     for one, said in diagnosis._KNOWN.items():
         for other, also in diagnosis._KNOWN.items():
             same = WORDS["codes"][one] == WORDS["codes"][other]
-            assert same == (said.meaning == also.meaning) or {one, other} <= {"40105", "40106"}, (one, other)
+            assert same == (said.meaning == also.meaning) or {one, other} <= {"40105", "40106"}, (
+                one,
+                other,
+            )
 
 
 def reasons() -> set[str]:
@@ -118,7 +125,8 @@ def reasons() -> set[str]:
     return found | faults.REASONS
 
 
-#: pending: no fetch has failed. refused, rate_limited and http_: told by code, as too many calls, and by status.
+#: pending: no fetch has failed. refused, rate_limited and http_: told by code, as too many calls,
+#: and by status.
 TOLD_OTHERWISE = {"pending", "refused", "rate_limited", "http_"}
 
 
@@ -181,7 +189,9 @@ def test_no_words_are_left_over() -> None:
     """What no script and no element asks for is not kept."""
     everything = "".join(SOURCES.values())
     families = ("what.", "title.", "meaning.", "step.", "answer.", "why.", "do.", "say.refused.")
-    assert [key for key in SAID if f'"{key}"' not in everything and not key.startswith(families)] == []
+    assert [
+        key for key in SAID if f'"{key}"' not in everything and not key.startswith(families)
+    ] == []
     for key in WORDS["en"]:
         assert (
             f'"{key}"' in everything

@@ -49,7 +49,10 @@ class Framing(enum.Enum):
 
 
 class Plan(NamedTuple):
-    """What happens to one request. status: other than 200 accepts nothing. reset: breaks off by a reset, else in order."""
+    """What happens to one request. status: other than 200 accepts nothing.
+
+    reset: breaks off by a reset, else in order.
+    """
 
     point: Point = Point.NEVER
     reset: bool = True
@@ -72,7 +75,10 @@ class Call(NamedTuple):
 
 
 def content_of(mark: bytes, largest: int = 20_000) -> bytes:
-    """Return the content that answers the request with this mark: of a size of its own, and unlike that of any other."""
+    """Return the content that answers the request with this mark.
+
+    Of a size of its own, and unlike that of any other.
+    """
     size = zlib.crc32(mark) % largest + len(mark)
     return (mark * (size // len(mark) + 1))[:size]
 
@@ -80,8 +86,9 @@ def content_of(mark: bytes, largest: int = 20_000) -> bytes:
 class BreakingApi:
     """The server. accepted: orders by id. arrived: heads of requests by id.
 
-    plan: what happens to a call. login: answers the token endpoint, if there is one here: a status and a content.
-    greet: whether a new connection is let in, by its number; the others are cut at once.
+    plan: what happens to a call. login: answers the token endpoint, if there is one here: a status
+    and a content. greet: whether a new connection is let in, by its number; the others are cut at
+    once.
     """
 
     def __init__(
@@ -179,8 +186,13 @@ class _Connection(asyncio.Protocol):
     def _begin(self, head: bytes) -> None:
         line, *lines = head.split(b"\r\n")
         method, target, _ = line.split(b" ")
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-        self._left = -1 if b"transfer-encoding" in fields else int(fields.get(b"content-length", b"0"))
+        fields = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(b":") for line in lines)
+        }
+        self._left = (
+            -1 if b"transfer-encoding" in fields else int(fields.get(b"content-length", b"0"))
+        )
         if target.startswith(b"/oauth/"):
             self._call = Call(method, target, fields, 0)
             return
@@ -216,7 +228,9 @@ class _Connection(asyncio.Protocol):
             head += b"Transfer-Encoding: chunked\r\n\r\n"
             half = len(content) // 2
             pieces = [piece for piece in (content[:half], content[half:]) if piece]
-            content = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + _LAST_CHUNK
+            content = (
+                b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + _LAST_CHUNK
+            )
         else:
             head += b"\r\n"
         if plan.point is Point.ANSWER_HEAD:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tests.reliability.road import Script, Step
 
 
-#: A name that the system refuses without asking a name server, which may take longer than any patience here.
+#: A name that the system refuses without asking a name server, which may take longer than any
+#: patience here.
 NO_SUCH_NAME: Final = Origin("http", "no*such*name", 80)
 
 
@@ -53,7 +54,10 @@ class Way(enum.Enum):
 
 
 class Strike(NamedTuple):
-    """How connections no longer come about. origin: where the API is said to be. context: what it shows on TLS. greeting: what it says instead of TLS."""
+    """How connections no longer come about. origin: where the API is said to be.
+
+    context: what it shows on TLS. greeting: what it says instead of TLS.
+    """
 
     origin: Origin | None = None
     context: str | None = None
@@ -69,9 +73,11 @@ class Strike(NamedTuple):
 class Fault(NamedTuple):
     """One way in which the API fails.
 
-    cause: what keeps connections from coming about, or what happens to a request on one. status: of the answer; None if it is the API's own.
-    error, outcome: as logged, and as the client is told. again: a safe call is sent once more. placed: how often an order is placed.
-    cut: the answer breaks off. silent: it is the patience that ends the call. needs_content: it cannot happen to a call without any.
+    cause: what keeps connections from coming about, or what happens to a request on one. status: of
+    the answer; None if it is the API's own. error, outcome: as logged, and as the client is told.
+    again: a safe call is sent once more. placed: how often an order is placed. cut: the answer
+    breaks off. silent: it is the patience that ends the call. needs_content: it cannot happen to a
+    call without any.
     """
 
     cause: Script | Strike
@@ -93,8 +99,9 @@ class Fault(NamedTuple):
 class Expected(NamedTuple):
     """What must be true of one call that meets the fault.
 
-    sent: how often it went to the API. placed: how often the sandbox accepted it as an order. logins: calls of the token endpoint, from
-    the fault's beginning to the answer. ready: what the readiness probe says then. level, error, outcome: of the call's line in the log.
+    sent: how often it went to the API. placed: how often the sandbox accepted it as an order.
+    logins: calls of the token endpoint, from the fault's beginning to the answer. ready: what the
+    readiness probe says then. level, error, outcome: of the call's line in the log.
     """
 
     status: int
@@ -124,7 +131,8 @@ PLAYED_WITHOUT_CONNECTION: Final[dict[Phase, tuple[Way, ...]]] = {
     Phase.RECOVERY: (Way.NEW, Way.TASK),
 }
 
-#: A safe call is no different from an order in how it gets its token; so it is played where a fault may make it be sent again.
+#: A safe call is no different from an order in how it gets its token; so it is played where a fault
+#: may make it be sent again.
 PLAYED_SAFE: Final = (Phase.FRESH, Phase.RECOVERY)
 
 #: Calls of the token endpoint that the phase itself brings about.
@@ -142,7 +150,13 @@ def _none(strike: Strike, status: int, error: str, *, silent: bool = False) -> F
 def _lost(*steps: Step, placed: int = 0, again: bool = False, needs_content: bool = False) -> Fault:
     """Give one in which the connection ends before the head of an answer is whole."""
     return Fault(
-        steps, 502, "connection_terminated", "unknown", placed, again=again, needs_content=needs_content
+        steps,
+        502,
+        "connection_terminated",
+        "unknown",
+        placed,
+        again=again,
+        needs_content=needs_content,
     )
 
 
@@ -157,10 +171,15 @@ def _silent(*steps: Step, placed: int) -> Fault:
 
 
 def _cut(*steps: Step) -> Fault:
-    """Give one in which the API acts, and its answer breaks off after the head: by the last step, or in silence."""
+    """Give one in which the API acts, and its answer breaks off after the head.
+
+    By the last step, or in silence.
+    """
     silent = steps[-1] not in {Do.FIN, Do.RST}
     error = "http_response_timeout" if silent else "connection_terminated"
-    return Fault((Do.WHOLE, Do.ACT, *steps), None, error, "unknown", placed=1, cut=True, silent=silent)
+    return Fault(
+        (Do.WHOLE, Do.ACT, *steps), None, error, "unknown", placed=1, cut=True, silent=silent
+    )
 
 
 def _harmless(*steps: Step) -> Fault:
@@ -173,9 +192,15 @@ FAULTS: Final[dict[str, Fault]] = {
     "nobody listens": _none(Strike(), 502, "connection_refused"),
     "no such name": _none(Strike(origin=NO_SUCH_NAME), 502, "dns_error"),
     "a black hole": _none(Strike(black_hole=True), 504, "connection_timeout", silent=True),
-    "a certificate that has expired": _none(Strike(context="expired"), 502, "tls_certificate_error"),
-    "a certificate of another host": _none(Strike(context="wrong_host"), 502, "tls_certificate_error"),
-    "a certificate of an unknown authority": _none(Strike(context="untrusted"), 502, "tls_certificate_error"),
+    "a certificate that has expired": _none(
+        Strike(context="expired"), 502, "tls_certificate_error"
+    ),
+    "a certificate of another host": _none(
+        Strike(context="wrong_host"), 502, "tls_certificate_error"
+    ),
+    "a certificate of an unknown authority": _none(
+        Strike(context="untrusted"), 502, "tls_certificate_error"
+    ),
     "plain HTTP instead of TLS": _none(
         Strike(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), 502, "tls_protocol_error"
     ),
@@ -183,8 +208,12 @@ FAULTS: Final[dict[str, Fault]] = {
         Strike(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), 502, "tls_protocol_error"
     ),
     "closed in the handshake": _none(Strike(greeting=[Do.FIN]), 502, "connection_terminated"),
-    "reset in the handshake": _none(Strike(greeting=[b"\x16\x03", Do.RST]), 502, "connection_terminated"),
-    "silence in the handshake": _none(Strike(greeting=[b"\x16\x03"]), 504, "connection_timeout", silent=True),
+    "reset in the handshake": _none(
+        Strike(greeting=[b"\x16\x03", Do.RST]), 502, "connection_terminated"
+    ),
+    "silence in the handshake": _none(
+        Strike(greeting=[b"\x16\x03"]), 504, "connection_timeout", silent=True
+    ),
     # The API has not got the whole request.
     "closed with the request's head": _lost(Do.FIN, again=True),
     "reset with the request's head": _lost(Do.RST, again=True),
@@ -198,20 +227,30 @@ FAULTS: Final[dict[str, Fault]] = {
     "half-closed instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.HALF, placed=1, again=True),
     "reset instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.RST, placed=1, again=True),
     "closed after an interim answer": _lost(Do.WHOLE, Do.ACT, _INTERIM, Do.FIN, placed=1),
-    "closed inside the status line": _lost(Do.WHOLE, Do.ACT, until_half_of_status_line, Do.FIN, placed=1),
-    "reset inside the status line": _lost(Do.WHOLE, Do.ACT, until_half_of_status_line, Do.RST, placed=1),
-    "closed inside the answer's head": _lost(Do.WHOLE, Do.ACT, until_half_of_head, Do.FIN, placed=1),
+    "closed inside the status line": _lost(
+        Do.WHOLE, Do.ACT, until_half_of_status_line, Do.FIN, placed=1
+    ),
+    "reset inside the status line": _lost(
+        Do.WHOLE, Do.ACT, until_half_of_status_line, Do.RST, placed=1
+    ),
+    "closed inside the answer's head": _lost(
+        Do.WHOLE, Do.ACT, until_half_of_head, Do.FIN, placed=1
+    ),
     "reset inside the answer's head": _lost(Do.WHOLE, Do.ACT, until_half_of_head, Do.RST, placed=1),
     "garbage": _nonsense(bytes(range(256)) + b"\r\n\r\n"),
     "another protocol": _nonsense(b"SSH-2.0-OpenSSH_9.2\r\n"),
-    "an answer of two lengths": _nonsense(_OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+    "an answer of two lengths": _nonsense(
+        _OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"
+    ),
     "an answer that switches protocols": _nonsense(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
     # Silence.
     "silence from the request's head on": _silent(placed=0),
     "silence after the whole request": _silent(Do.WHOLE, placed=0),
     "silence instead of an answer": _silent(Do.WHOLE, Do.ACT, placed=1),
     "silence after an interim answer": _silent(Do.WHOLE, Do.ACT, _INTERIM, placed=1),
-    "silence inside the status line": _silent(Do.WHOLE, Do.ACT, until_half_of_status_line, placed=1),
+    "silence inside the status line": _silent(
+        Do.WHOLE, Do.ACT, until_half_of_status_line, placed=1
+    ),
     "silence inside the answer's head": _silent(Do.WHOLE, Do.ACT, until_half_of_head, placed=1),
     # The answer breaks off.
     "closed after the answer's head": _cut(until_body, Do.FIN),
@@ -245,7 +284,11 @@ def cells() -> Iterator[tuple[str, Phase, Way, bytes]]:
 
 
 def expected(fault: Fault, phase: Phase, *, is_order: bool) -> Expected:
-    """Return what a cell must come to. Law: an order is sent once, and once more only where the API rejected its token; whether it may have been placed is told."""
+    """Return what a cell must come to.
+
+    Law: an order is sent once, and once more only where the API rejected its token; whether it may
+    have been placed is told.
+    """
     rejected = phase is Phase.RECOVERY
     times = 2 if fault.again and not is_order else int(fault.connects)
     own = 201 if is_order else 200

@@ -1,4 +1,7 @@
-"""The gateway's and the end-to-end tests' fixtures serve here too: sockets, tasks and credentials are audited after each test."""
+"""The gateway's and the end-to-end tests' fixtures serve here too.
+
+Sockets, tasks and credentials are audited after each test.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`telenor-proxy`, in a process that tells how it stands when SIGUSR1 asks: for the soak, and for nothing else."""
+"""`telenor-proxy`, in a process that tells how it stands when SIGUSR1 asks.
+
+For the soak, and for nothing else.
+"""
 
 from __future__ import annotations
 
@@ -56,9 +59,11 @@ def _tell(_signal: int, _frame: FrameType | None) -> None:
         "event": "soak.counts",
         "blocks": sys.getallocatedblocks(),
         "allocated": _allocated(),
-        # From within, for a hardened process shows this to nobody else. One of them is the listing's own.
+        # From within, for a hardened process shows this to nobody else. One of them is the
+        # listing's own.
         "descriptors": len(list(Path("/proc/self/fd").iterdir())) - 1,
-        # Python runs this between two steps of the event loop's thread, so the set does not change under it.
+        # Python runs this between two steps of the event loop's thread, so the set does not change
+        # under it.
         "tasks": len(asyncio.all_tasks(asyncio.get_running_loop())),
     }
     os.write(1, orjson.dumps(counts) + b"\n")

@@ -1,11 +1,14 @@
-"""The whole way of a call in one event loop: real listener, forwarder, token source and token endpoint, between two scripted servers.
+"""The whole way of a call in one event loop.
+
+Real listener, forwarder, token source and token endpoint, between two scripted servers.
 
     house.open()                              # the source begins to log in
     answer = await house.ask(order())         # time passes as long as somebody waits for it, and no call is under way
     house.login.usual = [Act.WHOLE, ...]      # what the token endpoint answers from now on
 
-The time is a fake clock's, and moves only while nobody is at work: so fetches and calls take no time, and every count is exact. The sockets
-are real. The laws of `tests.gateway.conftest.Lab` hold here as well.
+The time is a fake clock's, and moves only while nobody is at work: so fetches and calls take no
+time, and every count is exact. The sockets are real. The laws of `tests.gateway.conftest.Lab` hold
+here as well.
 """
 
 from __future__ import annotations
@@ -55,7 +58,11 @@ class Keeper(TokenSource):
 
     def __init__(self, house: House) -> None:
         super().__init__(
-            house.fetch, clock=house.clock, random=lambda: 0.0, refresh_ahead_seconds=300, wait_seconds=10
+            house.fetch,
+            clock=house.clock,
+            random=lambda: 0.0,
+            refresh_ahead_seconds=300,
+            wait_seconds=10,
         )
         self._house = house
         self.waiting = 0
@@ -77,8 +84,9 @@ class Keeper(TokenSource):
 class House:
     """One proxy, its token endpoint (`login`) and its API (`gateway.upstream`).
 
-    lifetime: of the tokens that are granted, seconds. granted: how many there were. ends: when each of them ends, on the clock.
-    calls: fetches begun so far. credentials: what they log in with. logs: every log event.
+    lifetime: of the tokens that are granted, seconds. granted: how many there were. ends: when each
+    of them ends, on the clock. calls: fetches begun so far. credentials: what they log in with.
+    logs: every log event.
     """
 
     gateway: Gateway
@@ -131,7 +139,10 @@ class House:
         timeout_seconds: float = 5,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """From now on, log in there (None: at `login`), with that patience. No connection is held between two logins."""
+        """From now on, log in there (None: at `login`), with that patience.
+
+        No connection is held between two logins.
+        """
         self.endpoint = self._make_endpoint(timeout_seconds, origin, tls)
 
     async def fetch(self) -> Grant:
@@ -150,7 +161,10 @@ class House:
         self.granted += 1
         token = f"token-of-the-test-{self.granted}"
         self.ends[token.encode()] = self.clock.now() + self.lifetime
-        return [Act.WHOLE, reply(200, orjson.dumps({"access_token": token, "expires_in": self.lifetime}))]
+        return [
+            Act.WHOLE,
+            reply(200, orjson.dumps({"access_token": token, "expires_in": self.lifetime})),
+        ]
 
     def open(self) -> None:
         """Let the source begin."""
@@ -169,7 +183,9 @@ class House:
     @property
     def bearers(self) -> list[bytes]:
         """The tokens that the API saw, in order."""
-        return [seen.values(b"authorization")[0].split()[-1] for seen in self.gateway.upstream.requests]
+        return [
+            seen.values(b"authorization")[0].split()[-1] for seen in self.gateway.upstream.requests
+        ]
 
     @property
     def logs(self) -> list[Any]:
@@ -181,14 +197,21 @@ class House:
         return [entry for entry in self.logs if entry["event"] == name]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Let time pass until the condition holds: from one deadline to the next, and none while a fetch or a call is on its way."""
+        """Let time pass until the condition holds.
+
+        From one deadline to the next, and none while a fetch or a call is on its way.
+        """
         async with asyncio.timeout(PATIENCE):
             while True:
                 await self.clock.settle()
                 if condition():
                     return
                 due = self.clock.next_due()
-                if self.is_fetching or due is None or self.gateway.listener.in_flight > self.source.waiting:
+                if (
+                    self.is_fetching
+                    or due is None
+                    or self.gateway.listener.in_flight > self.source.waiting
+                ):
                     await asyncio.sleep(_GLANCE)
                 else:
                     await self.clock.advance(due)

@@ -1,4 +1,6 @@
-"""The sandbox behind a road that breaks: where calls are lost on their way is scripted, what becomes of them the sandbox itself decides.
+"""The sandbox behind a road that breaks.
+
+Where calls are lost on their way is scripted, what becomes of them the sandbox itself decides.
 
     async with scene_of(lab) as scene:
         await scene.house.opened()                                  # logs in at the sandbox, which no road leads to
@@ -6,9 +8,10 @@
         answer = await scene.house.ask(order())
         scene.sandbox.orders                                        # one: the order was placed, and the answer got lost
 
-A script is a sequence of steps for one request, which begins with the request's head. Bytes are sent as they stand; a function makes what is
-sent of the sandbox's answer; `Do`, `Drip` and `Then` do what they say. Whether the proxy sends well-formed requests is judged elsewhere, with
-h11: the road's own reading of them is as simple as can be.
+A script is a sequence of steps for one request, which begins with the request's head. Bytes are
+sent as they stand; a function makes what is sent of the sandbox's answer; `Do`, `Drip` and `Then`
+do what they say. Whether the proxy sends well-formed requests is judged elsewhere, with h11: the
+road's own reading of them is as simple as can be.
 """
 
 from __future__ import annotations
@@ -71,7 +74,7 @@ Step: TypeAlias = bytes | Do | Drip | Then | Part
 Script: TypeAlias = Sequence[Step]
 
 
-# --- Parts of the sandbox's answer --------------------------------------------------------------------------------------------
+# --- Parts of the sandbox's answer -------------------------------------------------------------
 
 
 def whole(answer: bytes) -> bytes:
@@ -112,8 +115,13 @@ def body(answer: bytes) -> bytes:
 def _chunked(answer: bytes, end: bytes) -> bytes:
     """Frame the content as one chunk, and end like this."""
     head, content = until_body(answer), body(answer)
-    fields = [line for line in head[:-4].split(b"\r\n") if not line.lower().startswith(b"content-length:")]
-    return b"\r\n".join([*fields, b"Transfer-Encoding: chunked", b"", b"%x" % len(content), content]) + end
+    fields = [
+        line for line in head[:-4].split(b"\r\n") if not line.lower().startswith(b"content-length:")
+    ]
+    return (
+        b"\r\n".join([*fields, b"Transfer-Encoding: chunked", b"", b"%x" % len(content), content])
+        + end
+    )
 
 
 def until_half_of_chunk(answer: bytes) -> bytes:
@@ -134,7 +142,7 @@ def in_chunks(answer: bytes) -> bytes:
 WHOLE_WAY: Final[Script] = (Do.WHOLE, Do.ACT, whole)
 
 
-# --- The road -----------------------------------------------------------------------------------------------------------------
+# --- The road ----------------------------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)
@@ -165,8 +173,9 @@ class Passing:
 class Road:
     """The way to the sandbox. Its address stays the same whatever becomes of it.
 
-    passed: all requests whose head was here. playing: how many scripts have not come to their end. scripts: for the coming requests, one each. usual: for all others; it may be drawn anew for each.
-    greeting: what is sent on each new connection, before anything is read.
+    passed: all requests whose head was here. playing: how many scripts have not come to their end.
+    scripts: for the coming requests, one each. usual: for all others; it may be drawn anew for
+    each. greeting: what is sent on each new connection, before anything is read.
     """
 
     def __init__(self, sandbox_url: str, context: ssl.SSLContext | None = None) -> None:
@@ -190,7 +199,9 @@ class Road:
 
     async def open(self) -> None:
         """Let connections in."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.context)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self.context
+        )
 
     async def shut(self) -> None:
         """Refuse new connections, and keep those that there are."""
@@ -235,7 +246,11 @@ class Road:
         await _read_on(reader, passing, passing.length)
 
     async def _play(
-        self, script: Script, passing: Passing, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        script: Script,
+        passing: Passing,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self.playing += 1
         try:
@@ -245,7 +260,11 @@ class Road:
             self.playing -= 1
 
     async def _step(
-        self, step: Step, passing: Passing, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        step: Step,
+        passing: Passing,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         if step is Do.HALF_BODY:
             await _read_on(reader, passing, passing.length // 2)
@@ -315,7 +334,7 @@ def black_hole(port: int = 0) -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-# --- The scene ----------------------------------------------------------------------------------------------------------------
+# --- The scene ---------------------------------------------------------------------------------
 
 
 _NOWHERE: Final = os.open(os.devnull, os.O_WRONLY)
@@ -336,10 +355,13 @@ class _Lines(LineWriter):
 class Scene:
     """A house whose token endpoint is the sandbox, and whose API is the sandbox behind the road.
 
-    login: what a call of the token endpoint waits for, after the sandbox was told to be slow there (fault `token_slow`).
+    login: what a call of the token endpoint waits for, after the sandbox was told to be slow there
+    (fault `token_slow`).
     """
 
-    def __init__(self, lab: Lab, house: House, road: Road, sandbox: Sandbox, login: asyncio.Event) -> None:
+    def __init__(
+        self, lab: Lab, house: House, road: Road, sandbox: Sandbox, login: asyncio.Event
+    ) -> None:
         self.certificates = lab.certificates
         self.house = house
         self.road = road

@@ -46,7 +46,8 @@ TOKEN_LIFE: Final = 2.0  # seconds
 ABORTS: Final = 0.05
 RESETS: Final = 0.01
 LARGEST: Final = 20_000  # bytes of an answer
-#: Before the memory is first looked at: pools, caches and the allocator have reached their size by then.
+#: Before the memory is first looked at: pools, caches and the allocator have reached their size by
+#: then.
 WARM_UP: Final = 3.0  # seconds
 #: No answer takes so long; who gets none has found a fault.
 PATIENCE: Final = 30.0  # seconds
@@ -54,8 +55,8 @@ PATIENCE: Final = 30.0  # seconds
 IDLE: Final = 0.5  # seconds
 #: A token that ends on its way is no fault of the proxy's; more of them would be one.
 MOST_EXPIRED: Final = 0.001  # of all requests
-#: By so much may what stands in `Standing` have grown in the end, however long the soak. Idle caches breathe; a leak of ten bytes a request
-#: is beyond this within a run of a minute.
+#: By so much may what stands in `Standing` have grown in the end, however long the soak. Idle
+#: caches breathe; a leak of ten bytes a request is beyond this within a run of a minute.
 MOST_GROWTH: Final = {
     "memory": 48 * 1024 * 1024,
     "blocks": 10_000,
@@ -68,7 +69,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 _ACCOUNTS: Final = b"/corporate-accounts/v2/accounts"
 
 
-# --- The API --------------------------------------------------------------------------------------------------------------------
+# --- The API -----------------------------------------------------------------------------------
 
 
 class Logins:
@@ -111,7 +112,7 @@ def api_of(seed: int, logins: Logins) -> BreakingApi:
     return BreakingApi(plan, login=logins.grant, largest=LARGEST)
 
 
-# --- The clients ----------------------------------------------------------------------------------------------------------------
+# --- The clients -------------------------------------------------------------------------------
 
 
 class Answer(NamedTuple):
@@ -130,7 +131,9 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer | None:
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
     line, *lines = head[:-4].split(b"\r\n")
-    fields = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+    fields = {
+        name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)
+    }
     content = bytearray()
     try:
         if b"content-length" in fields:
@@ -150,9 +153,21 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer | None:
 
 
 class Tally:
-    """What became of the requests. told: by outcome. orders: what each client was told about its own, by number; 0 is nothing."""
+    """What became of the requests. told: by outcome.
 
-    OUTCOMES: Final = ("nothing", "2xx", "cut off", "api error", "not_sent", "unknown", "left", "no answer")
+    orders: what each client was told about its own, by number; 0 is nothing.
+    """
+
+    OUTCOMES: Final = (
+        "nothing",
+        "2xx",
+        "cut off",
+        "api error",
+        "not_sent",
+        "unknown",
+        "left",
+        "no answer",
+    )
 
     def __init__(self) -> None:
         self.told: Counter[str] = Counter()
@@ -183,7 +198,10 @@ class Tally:
 
 
 class Client:
-    """One client. It keeps its connection as long as it may, and now and then leaves in the middle of something."""
+    """One client.
+
+    It keeps its connection as long as it may, and now and then leaves in the middle of something.
+    """
 
     def __init__(self, port: int, seed: int, tally: Tally) -> None:
         self._port = port
@@ -230,7 +248,9 @@ class Client:
         fields += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(content)
         return b"POST %b HTTP/1.1\r\n%b\r\n%b" % (ORDERS.encode(), fields, content)
 
-    async def _leave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes) -> str:
+    async def _leave(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes
+    ) -> str:
         """Leave inside the request, with it, or inside the answer; by a reset or in order."""
         where = self._dice.randrange(3)
         writer.write(raw if where else raw[: self._dice.randrange(1, len(raw))])
@@ -254,15 +274,15 @@ class Client:
         self._connection = None
 
 
-# --- The process ----------------------------------------------------------------------------------------------------------------
+# --- The process -------------------------------------------------------------------------------
 
 
 class Standing(NamedTuple):
     """How the process stands when nothing is asked of it.
 
-    memory: resident, bytes. It grows until the allocator's free lists have found their size, so it proves no leak. blocks: of Python's
-    allocator, in use. allocated: bytes of the C library's, in use; 0 if it does not tell. descriptors: files and sockets. tasks: of its
-    event loop.
+    memory: resident, bytes. It grows until the allocator's free lists have found their size, so it
+    proves no leak. blocks: of Python's allocator, in use. allocated: bytes of the C library's, in
+    use; 0 if it does not tell. descriptors: files and sockets. tasks: of its event loop.
     """
 
     memory: int
@@ -273,7 +293,10 @@ class Standing(NamedTuple):
 
 
 class Proxy:
-    """The proxy's process. completed: access lines so far. events: of the other log events, how many by name."""
+    """The proxy's process. completed: access lines so far.
+
+    events: of the other log events, how many by name.
+    """
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -359,7 +382,7 @@ class Proxy:
         await self.reading
 
 
-# --- The whole ------------------------------------------------------------------------------------------------------------------
+# --- The whole ---------------------------------------------------------------------------------
 
 
 class Length(NamedTuple):
@@ -377,7 +400,9 @@ class Length(NamedTuple):
             yield number
 
 
-async def drive(proxy: Proxy, seed: int, tally: Tally, numbers: Iterator[int]) -> list[tuple[int, int]]:
+async def drive(
+    proxy: Proxy, seed: int, tally: Tally, numbers: Iterator[int]
+) -> list[tuple[int, int]]:
     """Let the clients work; return how memory grew, once a second: requests so far, and bytes."""
     shared = iter(numbers)
     clients = [Client(proxy.port, seed * CLIENTS + index, tally) for index in range(CLIENTS)]
@@ -391,15 +416,23 @@ async def drive(proxy: Proxy, seed: int, tally: Tally, numbers: Iterator[int]) -
 
 
 def slope(samples: Sequence[tuple[int, int]]) -> float:
-    """Return by how many bytes a request the memory grew in the second half; 0 if there is too little to tell."""
+    """Return by how many bytes a request the memory grew in the second half.
+
+    0 if there is too little to tell.
+    """
     later = samples[len(samples) // 2 :]
     if len(later) < 3:
         return 0.0
-    return statistics.linear_regression([float(x) for x, _ in later], [float(y) for _, y in later]).slope
+    return statistics.linear_regression(
+        [float(x) for x, _ in later], [float(y) for _, y in later]
+    ).slope
 
 
 def judge_orders(tally: Tally, api: BreakingApi) -> tuple[dict[str, int], int]:
-    """Hold what was accepted against what was told; return how many were accepted of each outcome, and how many of it contradict it."""
+    """Hold what was accepted against what was told.
+
+    Return how many were accepted of each outcome, and how many of it contradict it.
+    """
     accepted: Counter[str] = Counter()
     wrong = 0
     for number, outcome in enumerate(map(Tally.OUTCOMES.__getitem__, tally.orders)):
@@ -503,7 +536,9 @@ def main() -> int:
         length = Length(arguments.seconds, arguments.requests)
         report = runner.run(soak(Path(directory), length, arguments.seed))
     found = problems(report)
-    sys.stdout.write(orjson.dumps({**report, "problems": found}, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(
+        orjson.dumps({**report, "problems": found}, option=orjson.OPT_INDENT_2).decode() + "\n"
+    )
     return 1 if found else 0
 
 

@@ -1,8 +1,11 @@
-"""The fault matrix of the API: each fault of its connection, at each moment of a token's life, on each of the proxy's ways.
+"""The fault matrix of the API.
 
-What they are and come to stands in `api_faults`. Every cell is played with a real listener, forwarder, token source and token endpoint on
-real sockets. The sandbox decides what is placed and which token is good; between it and the proxy lies a road that breaks. In each cell the
-fault is then mended, and the next order is placed.
+Each fault of its connection, at each moment of a token's life, on each of the proxy's ways.
+
+What they are and come to stands in `api_faults`. Every cell is played with a real listener,
+forwarder, token source and token endpoint on real sockets. The sandbox decides what is placed and
+which token is good; between it and the proxy lies a road that breaks. In each cell the fault is
+then mended, and the next order is placed.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
     from tests.reliability.api_faults import Fault
     from tests.reliability.road import Scene
 
-#: The patience with the API. On a connection the test ends it (see `sit_out`); until there is one it passes for real, and is short.
+#: The patience with the API. On a connection the test ends it (see `sit_out`); until there is one
+#: it passes for real, and is short.
 PATIENT: Final = 60.0  # seconds
 IMPATIENT: Final = 0.4  # seconds; on a busy machine a TLS handshake takes a tenth
 #: In so many turns of the event loop, which polls the sockets at each, what was sent has arrived.
@@ -96,7 +100,9 @@ async def begin(scene: Scene, phase: Phase, fault: Fault, stack: contextlib.Asyn
     """Let the fault begin: at once, or in the phase of recovery once the API has rejected the token."""
     house, road, cause = scene.house, scene.road, fault.cause
     if isinstance(cause, Strike) and phase is Phase.RECOVERY:
-        road.scripts.append([Do.WHOLE, Do.ACT, Then(lambda: strike(scene, cause, stack)), closing, Do.FIN])
+        road.scripts.append(
+            [Do.WHOLE, Do.ACT, Then(lambda: strike(scene, cause, stack)), closing, Do.FIN]
+        )
     elif isinstance(cause, Strike):
         await strike(scene, cause, stack)
     else:
@@ -112,7 +118,10 @@ async def begin(scene: Scene, phase: Phase, fault: Fault, stack: contextlib.Asyn
 
 
 async def sit_out(scene: Scene, calls: int) -> None:
-    """Wait until so many calls have passed and nothing more comes; hold that the proxy would wait for so long; then have waited for so long."""
+    """Wait until so many calls have passed and nothing more comes.
+
+    Hold that the proxy would wait for so long; then have waited for so long.
+    """
     road, pool = scene.road, scene.house.gateway.pool
     await until(lambda: len(road.passed) == calls and road.passed[-1].is_whole and not road.playing)
     for _ in range(TURNS):
@@ -142,7 +151,11 @@ def told(answer: Answer, fault: Fault) -> dict[str, Any]:
 async def test_a_call_meets_a_fault_of_the_api(
     lab: Lab, name: str, phase: Phase, way: Way, method: bytes
 ) -> None:
-    """Each cell comes to what `expected` says: to the client, in the sandbox, at the token endpoint, for the probe, and in the log; once mended, all is well again."""
+    """Each cell comes to what `expected` says.
+
+    To the client, in the sandbox, at the token endpoint, for the probe, and in the log; once
+    mended, all is well again.
+    """
     fault, is_order = FAULTS[name], method == b"POST"
     tls = isinstance(fault.cause, Strike) and fault.cause.is_on_tls
     connect = IMPATIENT if fault.silent and not fault.connects else PATIENT
@@ -160,7 +173,9 @@ async def test_a_call_meets_a_fault_of_the_api(
         logins, passed, lines = scene.counter("token_calls"), len(road.passed), len(house.logs)
         await begin(scene, phase, fault, stack)
         want = expected(fault, phase, is_order=is_order)
-        asking = asyncio.create_task(house.ask(*in_pieces(POST if is_order else GET, way), method=method))
+        asking = asyncio.create_task(
+            house.ask(*in_pieces(POST if is_order else GET, way), method=method)
+        )
         if fault.silent and fault.connects:
             await sit_out(scene, passed + want.sent)
         answer = await asking
@@ -187,15 +202,20 @@ async def test_a_call_meets_a_fault_of_the_api(
 
         await stack.aclose()
         scene.login.set()
-        # A connection that is about to end is not to be met by the next order: that is another test.
-        await until(lambda: not road.playing and road.connections == house.gateway.pool.connections[1])
-        house.gateway.pool._connect_timeout = PATIENT  # a loaded machine may take its time to connect
+        # A connection that is about to end is not to be met by the next order: that is another
+        # test.
+        await until(
+            lambda: not road.playing and road.connections == house.gateway.pool.connections[1]
+        )
+        house.gateway.pool._connect_timeout = (
+            PATIENT  # a loaded machine may take its time to connect
+        )
         assert (await house.ask(POST)).status == 201
         assert scene.counter("orders") == want.placed + 1
         assert house.ready
 
 
-# --- The very moment of use ---------------------------------------------------------------------------------------------------
+# --- The very moment of use --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("end", [Do.FIN, Do.HALF, Do.RST], ids=lambda end: end.name.lower())
@@ -204,7 +224,10 @@ async def test_a_call_meets_a_fault_of_the_api(
 async def test_a_kept_connection_ends_in_the_very_moment_of_use(
     lab: Lab, method: bytes, way: Way, end: Do
 ) -> None:
-    """However end and call cross each other: a safe call is served; an order is placed once if it is said to be, never twice, and never if it was not sent."""
+    """However end and call cross each other: a safe call is served.
+
+    An order is placed once if it is said to be, never twice, and never if it was not sent.
+    """
     raw = in_pieces(POST if method == b"POST" else GET, way)
     async with scene_of(lab) as scene:
         house, road = scene.house, scene.road

@@ -1,4 +1,6 @@
-"""A client's key is changed under load, by its file alone: no call is refused, and the old key ends when it is removed.
+"""A client's key is changed under load, by its file alone.
+
+No call is refused, and the old key ends when it is removed.
 
 What the listener makes of each key is in tests/gateway/test_clients.py.
 """
@@ -44,7 +46,10 @@ def order(key: str) -> bytes:
 
 
 class Orders:
-    """Orders that are placed all the time. key: the one that the next order shows. statuses: of the answers."""
+    """Orders that are placed all the time. key: the one that the next order shows.
+
+    statuses: of the answers.
+    """
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.key = OLD
@@ -90,7 +95,10 @@ async def erp(proxy: Running) -> dict[str, Any]:
 
 
 async def test_a_key_is_changed_under_load(start: Starter, api: Api, tmp_path: Path) -> None:
-    """Add the next key, switch, see that the old one is no longer used, remove it: every order is placed, and the old key ends on an open connection."""
+    """Add the next key, switch, see that the old one is no longer used, remove it.
+
+    Every order is placed, and the old key ends on an open connection.
+    """
     file = tmp_path / "erp.key"
     write(file, OLD)
     clients = [{"name": "erp", "key_file": str(file)}]

@@ -1,4 +1,6 @@
-"""Clients that leave, on each of the proxy's ways: what reaches the sandbox, and what the log says of it in the end.
+"""Clients that leave, on each of the proxy's ways.
+
+What reaches the sandbox, and what the log says of it in the end.
 
 Where else they may leave is in tests/gateway/test_leaving.py.
 """
@@ -35,7 +37,11 @@ def held(begun: bool, let_go: asyncio.Event) -> Script:  # noqa: FBT001 # a tabl
 @pytest.mark.parametrize("begun", [False, True], ids=["before an answer", "inside the answer"])
 @pytest.mark.parametrize("method", [b"GET", b"POST"], ids=["get", "post"])
 async def test_a_client_leaves(lab: Lab, method: bytes, begun: bool, way: Way) -> None:  # noqa: FBT001 # a table's column
-    """A GET is given up at the API as well; an order is followed to its end, and logged with the API's answer; the next client notices nothing."""
+    """A GET is given up at the API as well.
+
+    An order is followed to its end, and logged with the API's answer; the next client notices
+    nothing.
+    """
     is_order = method == b"POST"
     async with scene_of(lab) as scene:
         house, road, let_go = scene.house, scene.road, asyncio.Event()
@@ -58,10 +64,15 @@ async def test_a_client_leaves(lab: Lab, method: bytes, begun: bool, way: Way) -
             let_go.set()
         await until(lambda: len(records) > known)
         line = scene.access_line(records[-1])
-        assert (line["event"], line["level"], line["error"]) == ("request.completed", "info", "client_left")
+        assert (line["event"], line["level"], line["error"]) == (
+            "request.completed",
+            "info",
+            "client_left",
+        )
         assert (line["status"], line["attempts"]) == (201 if is_order else 200 if begun else 499, 1)
         assert scene.counter("orders") == is_order
-        # The connection of an order is kept; that of a call that was given up is cut, so that the API can tell.
+        # The connection of an order is kept; that of a call that was given up is cut, so that the
+        # API can tell.
         await until(lambda: house.gateway.pool.connections == (0, int(is_order)))
         await until(lambda: is_order or not road.connections)
         let_go.set()

@@ -1,4 +1,7 @@
-"""How many connections there is room for: of clients, whatever the shell's soft limit is; to the API, with the default of 100, when the API hangs."""
+"""How many connections there is room for: of clients, whatever the shell's soft limit is.
+
+To the API, with the default of 100, when the API hangs.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,10 @@ def _files() -> None:
 
 
 async def test_more_clients_than_the_soft_limit_of_descriptors(start: Starter, api: Api) -> None:
-    """Started with 1024 descriptors, `serve` takes what the hard limit allows: 1,200 clients are connected and served at one time."""
+    """Started with 1024 descriptors, `serve` takes what the hard limit allows.
+
+    1,200 clients are connected and served at one time.
+    """
     proxy = await start.ready(
         configuration(api.url, limits={"max_connections": CLIENTS + 1}), program=("-c", PROGRAM)
     )
@@ -79,13 +85,16 @@ async def test_more_clients_than_the_soft_limit_of_descriptors(start: Starter, a
     assert await proxy.stop() == 0
 
 
-# --- Calls that the API leaves unanswered ---------------------------------------------------------------------------------------
+# --- Calls that the API leaves unanswered ------------------------------------------------------
 
 
 def api_script(seen: Received) -> Sequence[Step]:
     """Be token endpoint and API."""
     if seen.target.startswith(b"/oauth/"):
-        return [Act.WHOLE, reply(200, b'{"access_token": "token-of-the-test-1", "expires_in": 3600}')]
+        return [
+            Act.WHOLE,
+            reply(200, b'{"access_token": "token-of-the-test-1", "expires_in": 3600}'),
+        ]
     return [Act.WHOLE] if seen.target == HANGS else [Act.WHOLE, reply(200, seen.target)]
 
 
@@ -108,7 +117,11 @@ async def timed(client: Client, raw: bytes) -> tuple[int, str | None, float]:
 
 
 async def test_all_connections_to_the_api_hang(start: Starter, upstream: ScriptedUpstream) -> None:
-    """Of 200 calls that hang, 100 hold the connections; everybody else is told `not_sent` after the wait for one, the probe is answered at once, and all ends with the hanging."""
+    """Of 200 calls that hang, 100 hold the connections.
+
+    Everybody else is told `not_sent` after the wait for one, the probe is answered at once, and all
+    ends with the hanging.
+    """
     proxy = await start.ready(
         configuration(
             f"http://127.0.0.1:{upstream.port}",
@@ -123,7 +136,10 @@ async def test_all_connections_to_the_api_hang(start: Starter, upstream: Scripte
     clients = [await Client.connect(address) for _ in range(HUNG)]
     hanging = [asyncio.create_task(timed(client, request(b"GET", HANGS))) for client in clients]
     await until(
-        lambda: len([seen for seen in upstream.requests if seen.target == HANGS]) == UPSTREAM_CONNECTIONS
+        lambda: (
+            len([seen for seen in upstream.requests if seen.target == HANGS])
+            == UPSTREAM_CONNECTIONS
+        )
     )
 
     good = await Client.connect(address)

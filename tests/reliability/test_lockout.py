@@ -1,4 +1,7 @@
-"""Refused credentials are not tried until the machine user is locked out: attempts are counted on the wire over simulated days."""
+"""Refused credentials are not tried until the machine user is locked out.
+
+Attempts are counted on the wire over simulated days.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ async def pass_time(house: House, seconds: float) -> None:
 
 
 async def pass_day(house: House, *, ask_every: float = DAY) -> list[BaseException]:
-    """Let a day pass, in which somebody wants a token now and then; return what they got instead."""
+    """Let a day pass, in which somebody wants a token now and then.
+
+    Return what they got instead.
+    """
     asking = []
     for _ in range(int(DAY / ask_every)):
         asking.append(asyncio.create_task(house.source.get()))
@@ -72,7 +78,9 @@ async def pass_day(house: House, *, ask_every: float = DAY) -> list[BaseExceptio
 
 
 @pytest.mark.parametrize("ask_every", [DAY, 20.0], ids=["hardly asked", "asked every 20 s"])
-async def test_refused_credentials_are_tried_300_times_a_day_at_most(house: House, ask_every: float) -> None:
+async def test_refused_credentials_are_tried_300_times_a_day_at_most(
+    house: House, ask_every: float
+) -> None:
     """15 attempts in the first hour, 12 in each later one, whoever asks for a token and however often."""
     house.login.usual = WRONG
     house.open()
@@ -98,14 +106,19 @@ async def test_faults_between_refusals_hasten_nothing(house: House) -> None:
     house.open()
     await pass_day(house)
     hours = by_hour(house)
-    refused = [entry for entry in house.events("token.renewal_failed") if entry["reason"] == "refused"]
+    refused = [
+        entry for entry in house.events("token.renewal_failed") if entry["reason"] == "refused"
+    ]
     assert len(refused) == sum(hours) // 2 + 1
     assert hours[0] <= FIRST_HOUR + 3
     assert max(hours[1:]) <= LATER_HOUR
 
 
 async def test_a_password_that_is_changed_while_the_token_lives(house: House) -> None:
-    """The token in force serves until it ends; the attempts to renew it keep to the slow pace from the first refusal on."""
+    """The token in force serves until it ends.
+
+    The attempts to renew it keep to the slow pace from the first refusal on.
+    """
     await house.opened()
     house.login.usual = WRONG
     await house.clock.advance(HOUR - 300)
@@ -120,7 +133,10 @@ async def test_a_password_that_is_changed_while_the_token_lives(house: House) ->
 async def test_an_endpoint_that_is_down_is_tried_four_times_a_minute_at_most(
     house: House, steps: Script
 ) -> None:
-    """Passing faults are tried every 15 to 30 s: an hour of them costs 245 attempts at most, and half a minute at most once it is over."""
+    """Passing faults are tried every 15 to 30 s.
+
+    An hour of them costs 245 attempts at most, and half a minute at most once it is over.
+    """
     house.login.usual = steps
     house.open()
     await pass_time(house, HOUR)
@@ -131,7 +147,7 @@ async def test_an_endpoint_that_is_down_is_tried_four_times_a_minute_at_most(
     assert house.clock.now() - mended <= 30
 
 
-# --- What ends the waiting ----------------------------------------------------------------------------------------------------
+# --- What ends the waiting ---------------------------------------------------------------------
 
 
 RIGHT: Final = b"Basic " + base64.b64encode(b"made-up-client-id:made-up-client-secret")
@@ -153,7 +169,9 @@ async def kept_up_to_date(house: House, file: Path) -> AsyncIterator[Rotation]:
 
     def apply(changed: Settings) -> None:
         oauth = changed.oauth
-        house.credentials = Credentials(oauth.client_id, oauth.client_secret, oauth.username, oauth.password)
+        house.credentials = Credentials(
+            oauth.client_id, oauth.client_secret, oauth.username, oauth.password
+        )
 
     rotation = Rotation(
         load(),
@@ -172,14 +190,23 @@ async def kept_up_to_date(house: House, file: Path) -> AsyncIterator[Rotation]:
         await asyncio.wait({task})
 
 
-async def test_a_changed_secret_or_configuration_is_tried_at_once(house: House, tmp_path: Path) -> None:
-    """Refused, so that the next attempt lies half a minute ahead: changed credentials are tried within two seconds, and nothing else that changes hastens anything."""
+async def test_a_changed_secret_or_configuration_is_tried_at_once(
+    house: House, tmp_path: Path
+) -> None:
+    """Refused, so that the next attempt lies half a minute ahead.
+
+    Changed credentials are tried within two seconds, and nothing else that changes hastens
+    anything.
+    """
     mount, file = Mount(tmp_path / "secrets", "wrong"), tmp_path / "config.yaml"
     oauth = {"client_id": "another-client-id", "username": "api1", "password": "made-up-password"}
     config: dict[str, dict[str, Any]] = {"oauth": {**oauth, "client_secret_file": str(mount.path)}}
 
     async def is_tried(calls: int, within: int) -> bool:
-        """Let time pass until so many attempts have been made; say whether they were within so many seconds."""
+        """Let time pass until so many attempts have been made.
+
+        Say whether they were within so many seconds.
+        """
         for _ in range(within + 1):
             for _ in range(2):  # the files first, and then the attempt that comes of them
                 await house.clock.settle()

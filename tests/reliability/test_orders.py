@@ -1,8 +1,11 @@
-"""What becomes of orders when the API breaks off anywhere: each is accounted for, none is placed twice, and "not sent" is true.
+"""What becomes of orders when the API breaks off anywhere.
 
-Thousands of orders go through the gateway to an API that cuts connections at random points of request and answer. In the end its count of
-what it accepted is held against what each client was told. `TELENOR_PROXY_SOAK_ORDERS=10000` places that many (`make soak` does);
-`pytest -s` shows the figures.
+Each is accounted for, none is placed twice, and "not sent" is true.
+
+Thousands of orders go through the gateway to an API that cuts connections at random points of
+request and answer. In the end its count of what it accepted is held against what each client was
+told. `TELENOR_PROXY_SOAK_ORDERS=10000` places that many (`make soak` does); `pytest -s` shows the
+figures.
 """
 
 from __future__ import annotations
@@ -115,7 +118,9 @@ class Crowd:
         if answer.status != 200:
             return REFUSED
         whole = content_of(mark, LARGEST)
-        if bytes(answer.content) != whole[: len(answer.content)] or answer.values(b"x-request-id") != [mark]:
+        if bytes(answer.content) != whole[: len(answer.content)] or answer.values(
+            b"x-request-id"
+        ) != [mark]:
             self.mixed_up.append(mark)
         if not answer.whole:
             return CUT
@@ -127,9 +132,14 @@ class Crowd:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [20270115])
 async def test_every_order_is_accounted_for(lab: Lab, seed: int) -> None:
-    """Accepted = told so + some of `unknown`; none is accepted twice; none that was called `not_sent` or refused has been accepted."""
+    """Accepted = told so + some of `unknown`; none is accepted twice.
+
+    None that was called `not_sent` or refused has been accepted.
+    """
     api = BreakingApi(
-        lambda call: fate_at_the_api(seed, call), greet=lambda number: number % 29 != 0, largest=LARGEST
+        lambda call: fate_at_the_api(seed, call),
+        greet=lambda number: number % 29 != 0,
+        largest=LARGEST,
     )
     await api.start()
     gateway = await lab.gateway(
@@ -173,7 +183,8 @@ async def test_every_order_is_accounted_for(lab: Lab, seed: int) -> None:
     }
     assert not wrong
     assert set(api.accepted) <= set(crowd.fates)
-    # Sent again only where nothing can have been acted on: after a 401, and not after anything else.
+    # Sent again only where nothing can have been acted on: after a 401, and not after anything
+    # else.
     assert max(api.arrived.values()) <= 2
 
 
@@ -183,11 +194,14 @@ def test_the_table_of_outcomes_is_whole() -> None:
     assert set(itertools.chain.from_iterable(ALLOWED.values())) == {0, 1}
 
 
-# --- The same at the sandbox ---------------------------------------------------------------------------------------------------
+# --- The same at the sandbox -------------------------------------------------------------------
 
 
 def order_of(number: int) -> bytes:
-    """Return the content of an order unlike all others; every tenth names no product, and is refused."""
+    """Return the content of an order unlike all others.
+
+    Every tenth names no product, and is refused.
+    """
     product = b"" if number % 10 == 0 else b"50795"
     return b'{"productId": "%b", "msisdn": "47%08d", "type": "ADD_PRODUCT"}' % (product, number)
 
@@ -245,5 +259,7 @@ async def test_every_order_is_accounted_for_at_the_sandbox(lab: Lab, seed: int) 
     show(orders=AT_SANDBOX, seed=seed, told=dict(Counter(told.values())), placed=placed.total())
     assert len(told) == AT_SANDBOX
     assert set(told.values()) == set(ALLOWED), "a kind of outcome has not come up"
-    assert [number for number, outcome in told.items() if placed[number] not in ALLOWED[outcome]] == []
+    assert [
+        number for number, outcome in told.items() if placed[number] not in ALLOWED[outcome]
+    ] == []
     assert set(placed) <= set(told)

@@ -1,8 +1,11 @@
-"""Overload of the real process: crowds of slow, greedy and silent peers at once, and what it costs a client that behaves.
+"""Overload of the real process.
 
-500 clients that send their heads drop by drop, 20 that read a 200 MB answer slowly, one that pipelines without reading, and 200 calls that
-the API never answers. Meanwhile one client goes on placing orders, and a probe goes on asking for the readiness; the memory of the process
-is read from /proc. `pytest -s` shows the figures.
+Crowds of slow, greedy and silent peers at once, and what it costs a client that behaves.
+
+500 clients that send their heads drop by drop, 20 that read a 200 MB answer slowly, one that
+pipelines without reading, and 200 calls that the API never answers. Meanwhile one client goes on
+placing orders, and a probe goes on asking for the readiness; the memory of the process is read from
+/proc. `pytest -s` shows the figures.
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ SLOW_READERS: Final = 20
 HUNG: Final = 200
 #: Room for all of them and a few clients more.
 MOST_CLIENTS: Final = SLOW_HEADS + SLOW_READERS + HUNG + 10
-#: So many more come in the end, when there is hardly any room left. They are told so at once, or they wait in vain for this long.
+#: So many more come in the end, when there is hardly any room left. They are told so at once, or
+#: they wait in vain for this long.
 OVER: Final = 60
 PATIENCE: Final = 2.0  # seconds
-#: Their calls under way hold a connection to the API each; so whoever expects that many allows for them.
+#: Their calls under way hold a connection to the API each; so whoever expects that many allows for
+#: them.
 UPSTREAM_CONNECTIONS: Final = 250
 
 BIG: Final = b"/corporate-accounts/big"
@@ -45,12 +50,16 @@ PIECES: Final = 200 * 1024 * 1024 // len(PIECE)
 
 #: How long the crowd is watched.
 WATCHED: Final = 3.0  # seconds
-#: Median of a probe's answer under all that, if the machine is not much busier than the probe without it shows.
+#: Median of a probe's answer under all that, if the machine is not much busier than the probe
+#: without it shows.
 HEALTHY: Final = 0.1  # seconds
-#: By so much may the memory grow: far less than 900 connections with full buffers would take, since most have nothing in theirs. It was 21 MB.
+#: By so much may the memory grow: far less than 900 connections with full buffers would take, since
+#: most have nothing in theirs. It was 21 MB.
 MOST_GROWTH: Final = 64 * 1024 * 1024  # bytes
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="memory is read from /proc"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +73,10 @@ def _files() -> None:
 def api_script(seen: Received) -> Sequence[Step]:
     """Be token endpoint and API."""
     if seen.target.startswith(b"/oauth/"):
-        return [Act.WHOLE, reply(200, b'{"access_token": "token-of-the-test-1", "expires_in": 3600}')]
+        return [
+            Act.WHOLE,
+            reply(200, b'{"access_token": "token-of-the-test-1", "expires_in": 3600}'),
+        ]
     if seen.target == BIG:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(PIECE) * PIECES)
         return [head, Flood(PIECE, PIECES)]
@@ -212,7 +224,10 @@ async def test_a_well_behaved_client_among_hundreds_that_are_not(
     address = ("127.0.0.1", (await proxy.event("listener.started"))["port"])
     good = await Client.connect(address)
     prober = await Client.connect(("127.0.0.1", (await proxy.event("admin.started"))["port"]))
-    orders, health = Watch(asker(good, order())), Watch(asker(prober, request(b"GET", b"/readiness")))
+    orders, health = (
+        Watch(asker(good, order())),
+        Watch(asker(prober, request(b"GET", b"/readiness"))),
+    )
     for watch in (orders, health):
         await watch.keep_on(0.5, 0.01)
     quiet = {"order": orders.median, "probe": health.median}
@@ -227,15 +242,21 @@ async def test_a_well_behaved_client_among_hundreds_that_are_not(
         highest(proxy, WATCHED), orders.keep_on(WATCHED, 0.02), health.keep_on(WATCHED, 0.02)
     )
     over = [
-        seconds for seconds in await asyncio.gather(*[turned_away(address) for _ in range(OVER)]) if seconds
+        seconds
+        for seconds in await asyncio.gather(*[turned_away(address) for _ in range(OVER)])
+        if seconds
     ]
     await crowd.leave()
     await orders.once()
 
     figures = {
         "orders": len(orders.times),
-        "order_ms": [round(1000 * value, 1) for value in (quiet["order"], orders.median, max(orders.times))],
-        "probe_ms": [round(1000 * value, 1) for value in (quiet["probe"], health.median, max(health.times))],
+        "order_ms": [
+            round(1000 * value, 1) for value in (quiet["order"], orders.median, max(orders.times))
+        ],
+        "probe_ms": [
+            round(1000 * value, 1) for value in (quiet["probe"], health.median, max(health.times))
+        ],
         "turned_away": len(over),
         "turned_away_ms": round(1000 * max(over, default=0), 1),
         "read_of_big_answers_mb": round(crowd.read / 2**20),
@@ -252,7 +273,10 @@ async def test_a_well_behaved_client_among_hundreds_that_are_not(
 
 
 async def turned_away(address: tuple[str, int]) -> float | None:
-    """Connect; if there is no room, hold what one is told, and return how long it took. None: there was room."""
+    """Connect; if there is no room, hold what one is told, and return how long it took.
+
+    None: there was room.
+    """
     began = time.perf_counter()
     client = await Client.connect(address)
     try:

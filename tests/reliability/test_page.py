@@ -23,7 +23,9 @@ NAMED = sorted(set(re.findall(r"tests/[\w/]+\.py::\w+", PAGE)))
 def test_every_promise_names_its_tests() -> None:
     """No row of the promises is without one."""
     assert len(PROMISES) > 10
-    assert [row[0] for row in PROMISES if not [name for name in names(row[1]) if "::" in name]] == []
+    assert [
+        row[0] for row in PROMISES if not [name for name in names(row[1]) if "::" in name]
+    ] == []
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -32,7 +34,9 @@ def test_a_test_that_is_named_exists(name: str) -> None:
     path, _, function = name.partition("::")
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     defined = {
-        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert function.startswith("test_")
     assert function in defined
@@ -43,7 +47,9 @@ def test_the_states_in_which_the_api_fails_are_those_that_are_played() -> None:
     told = {row[0]: row[1:] for row in rows(section(PAGE, "In which state of the token"))}
     assert set(told) == {phase.value for phase in api_faults.Phase}
     for phase in api_faults.Phase:
-        want = [api_faults.expected(HARMLESS, phase, is_order=is_order) for is_order in (False, True)]
+        want = [
+            api_faults.expected(HARMLESS, phase, is_order=is_order) for is_order in (False, True)
+        ]
         assert len({(cell.sent, cell.logins, cell.ready) for cell in want}) == 1
         sent, logins, _, events, ways = (cell for cell in told[phase.value])
         assert (sent, logins) == (str(want[0].sent - 1), str(LOGINS[phase]))
@@ -63,7 +69,11 @@ def test_the_faults_of_the_api_are_those_that_are_played() -> None:
     for name, fault in api_faults.FAULTS.items():
         fresh = api_faults.Phase.FRESH
         is_sent = api_faults.expected(fault, fresh, is_order=True)
-        safe = "-" if fault.needs_content else str(api_faults.expected(fault, fresh, is_order=False).sent)
+        safe = (
+            "-"
+            if fault.needs_content
+            else str(api_faults.expected(fault, fresh, is_order=False).sent)
+        )
         own = "the API's" + (", cut off" if fault.cut else "")
         assert told[name] == [
             own if fault.status is None else str(is_sent.status),
@@ -81,7 +91,9 @@ def test_the_cells_are_counted() -> None:
     assert {way for _, _, way, _ in played} == set(Way)
     assert f"{len(played)} cells in all" in " ".join(section(PAGE, "When the API fails").split())
     count = len(test_token_faults.CELLS)
-    assert f"{count} cells in all" in " ".join(section(PAGE, "When the token endpoint fails").split())
+    assert f"{count} cells in all" in " ".join(
+        section(PAGE, "When the token endpoint fails").split()
+    )
 
 
 def test_every_run_that_was_counted_names_its_command() -> None:
@@ -92,7 +104,9 @@ def test_every_run_that_was_counted_names_its_command() -> None:
     for _, command, counted in told:
         (typed,) = names(command)
         assert counted
-        assert typed.startswith("make soak") or (ROOT / typed.split()[-1].partition("::")[0]).is_file(), typed
+        assert (
+            typed.startswith("make soak") or (ROOT / typed.split()[-1].partition("::")[0]).is_file()
+        ), typed
 
 
 def test_the_phases_are_those_that_are_played() -> None:
@@ -119,12 +133,17 @@ def test_the_faults_are_those_that_are_played() -> None:
     assert set(told) == set(FAULTS)
     for name, fault in FAULTS.items():
         code = f" {fault.code}" if fault.code else ""
-        assert told[name] == [f"`{fault.reason}`{code}", str(len(fault.pauses)), f"{fault.pauses[-1]} s"]
+        assert told[name] == [
+            f"`{fault.reason}`{code}",
+            str(len(fault.pauses)),
+            f"{fault.pauses[-1]} s",
+        ]
 
 
 def test_the_outcomes_are_those_that_are_counted() -> None:
     """What a client is told about an order, and how often the API may then have accepted it."""
     told = {row[0]: row[1] for row in rows(section(PAGE, "What a client knows of its order"))}
     assert told == {
-        outcome: " or ".join(str(count) for count in sorted(counts)) for outcome, counts in ALLOWED.items()
+        outcome: " or ".join(str(count) for count in sorted(counts))
+        for outcome, counts in ALLOWED.items()
     }

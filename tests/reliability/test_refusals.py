@@ -21,7 +21,10 @@ REFUSALS: Final = {40101: 401, 40301: 403, 40401: 404, 42901: 429, 42902: 429, 5
 
 
 async def test_a_refusal_of_the_api_is_the_clients(start: Starter, api: Api) -> None:
-    """Sent once, passed unchanged, no order placed, no token given up; quota and spike arrest are counted apart, in metrics and status."""
+    """Sent once, passed unchanged, no order placed, no token given up.
+
+    Quota and spike arrest are counted apart, in metrics and status.
+    """
     proxy = await start.ready(configuration(api.url))
     client = await Client.connect(("127.0.0.1", (await proxy.event("listener.started"))["port"]))
     admin = await Client.connect(("127.0.0.1", (await proxy.event("admin.started"))["port"]))

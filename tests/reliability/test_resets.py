@@ -28,7 +28,10 @@ async def read_on(stream: Stream) -> None:
 
 
 async def send_and_reset(sent: bytes) -> tuple[bytes, float]:
-    """Let a peer send this and reset; return what was read until the loss was known, and how long that took."""
+    """Let a peer send this and reset.
+
+    Return what was read until the loss was known, and how long that took.
+    """
     loop = asyncio.get_running_loop()
     accepted: asyncio.Future[Stream] = loop.create_future()
 

@@ -1,4 +1,6 @@
-"""Credentials and configuration change under a running proxy: no call fails, no login is made without need, and what cannot change says so.
+"""Credentials and configuration change under a running proxy.
+
+No call fails, no login is made without need, and what cannot change says so.
 
 How each kind of change is noticed is in tests/integration/test_rotation.py.
 """
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 #: Clients that place orders all the time: on kept connections, and on a new one each time.
 KEPT, NEW = 3, 2
-#: Between two orders of a client. All of them together do not fill the machine, but there is always one under way or about to be.
+#: Between two orders of a client. All of them together do not fill the machine, but there is always
+#: one under way or about to be.
 PAUSE: Final = 0.01  # seconds
 
 PLACE: Final = request(b"POST", ORDERS.encode(), b"Content-Type: application/json", content=ORDER)
@@ -79,7 +82,9 @@ async def test_no_order_fails_whatever_is_changed(start: Starter, api: Api, tmp_
         config["limits"] = {"max_connections": 7}
         rewrite(start, config)
         proxy.send(signal.SIGHUP)
-        assert (await proxy.event("configuration.restart_needed"))["settings"] == ["limits.max_connections"]
+        assert (await proxy.event("configuration.restart_needed"))["settings"] == [
+            "limits.max_connections"
+        ]
         assert (await proxy.event("token.renewed", 3))["cause"] == "asked"
 
         mount.put("wrong")

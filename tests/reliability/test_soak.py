@@ -1,4 +1,7 @@
-"""A short soak at every run; `make soak` runs a long one. What it does and counts is in tests/reliability/soak.py."""
+"""A short soak at every run; `make soak` runs a long one.
+
+What it does and counts is in tests/reliability/soak.py.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ SECONDS: Final = 4.0
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
-    """Clients leave, connections break, tokens end every two seconds: no answer mixed up or cut to look whole, no order twice, nothing left over."""
+    """Clients leave, connections break, tokens end every two seconds.
+
+    No answer mixed up or cut to look whole, no order twice, nothing left over.
+    """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         report = runner.run(soak(tmp_path, Length(SECONDS), seed=1))
     show(**report)

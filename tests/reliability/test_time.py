@@ -46,11 +46,14 @@ class Watch:
         return [Act.WHOLE, reply(200)]
 
 
-# --- A token that ends while a call waits -----------------------------------------------------------------------------------
+# --- A token that ends while a call waits ------------------------------------------------------
 
 
 async def test_a_token_that_ends_while_a_call_waits_for_a_connection_is_not_sent(lab: Lab) -> None:
-    """Waiting for one of the connections to the API may outlast a token; the call then goes out with the next one."""
+    """Waiting for one of the connections to the API may outlast a token.
+
+    The call then goes out with the next one.
+    """
     async with house_of(lab, upstream__max_connections=1) as house:
         await house.opened()
         watch, let_go = Watch(house), asyncio.Event()
@@ -70,7 +73,10 @@ async def test_a_token_that_ends_while_a_call_waits_for_a_connection_is_not_sent
 
 
 async def test_a_token_that_ends_before_a_safe_call_is_sent_again_is_not_sent(house: House) -> None:
-    """A connection that is lost after hours without an answer: the call goes out once more, but not with the old token."""
+    """A connection that is lost after hours without an answer.
+
+    The call goes out once more, but not with the old token.
+    """
     await house.opened()
     watch, let_go = Watch(house), asyncio.Event()
     house.gateway.upstream.usual = watch.answer
@@ -101,15 +107,24 @@ async def test_no_token_in_the_end_is_not_called_unknown(lab: Lab) -> None:
         await house.until(lambda: first.done() and second.done())
         assert (await first).status == 200
         answer = await second
-        assert (answer.status, answer.kind, answer.problem["outcome"]) == (503, "no-token", "not_sent")
+        assert (answer.status, answer.kind, answer.problem["outcome"]) == (
+            503,
+            "no-token",
+            "not_sent",
+        )
         assert len(house.gateway.upstream.requests) == 1
 
 
-# --- A token that ends in the middle of a request ---------------------------------------------------------------------------
+# --- A token that ends in the middle of a request ----------------------------------------------
 
 
-async def test_a_token_that_ends_in_the_middle_of_a_request_costs_the_client_nothing(house: House) -> None:
-    """Sent in time, rejected on arrival because the body came slowly: one login, and the whole order goes out again."""
+async def test_a_token_that_ends_in_the_middle_of_a_request_costs_the_client_nothing(
+    house: House,
+) -> None:
+    """Sent in time, rejected on arrival because the body came slowly.
+
+    One login, and the whole order goes out again.
+    """
     await house.opened()
     raw = order()
     client = await house.gateway.connect()
@@ -138,7 +153,7 @@ async def test_a_token_that_ends_in_the_middle_of_an_answer_changes_nothing(hous
     assert len(house.gateway.upstream.requests) == 1
 
 
-# --- A host that was suspended ------------------------------------------------------------------------------------------------
+# --- A host that was suspended -----------------------------------------------------------------
 
 
 async def test_the_first_order_after_two_hours_of_sleep(house: House) -> None:
@@ -156,7 +171,10 @@ async def test_the_first_order_after_two_hours_of_sleep(house: House) -> None:
 
 
 async def test_a_connection_that_slept_with_the_host_carries_no_order(house: House) -> None:
-    """After two hours the API has forgotten the pooled connections, even if nothing says so: an order gets a new one."""
+    """After two hours the API has forgotten the pooled connections, even if nothing says so.
+
+    An order gets a new one.
+    """
     await house.opened()
     house.gateway.pool._now = house.clock.now
     assert (await house.ask(order())).status == 200
@@ -167,7 +185,7 @@ async def test_a_connection_that_slept_with_the_host_carries_no_order(house: Hou
     assert [len(connection.requests) for connection in house.gateway.upstream.connections] == [2, 1]
 
 
-# --- Everything at once -------------------------------------------------------------------------------------------------------
+# --- Everything at once ------------------------------------------------------------------------
 
 
 class Week:
@@ -195,7 +213,10 @@ class Week:
         return (await self._house.gateway.ask(raw)).status
 
     async def _at_rest(self) -> None:
-        """Wait until every call waits for something: time must not pass between the sending of a request and its arrival."""
+        """Wait until every call waits for something.
+
+        Time must not pass between the sending of a request and its arrival.
+        """
         gateway = self._house.gateway
         under_way = sum(not call.done() for call in self._calls)
         waiting = self._house.source.waiting + len(gateway.pool._waiting) + self._held
@@ -247,7 +268,10 @@ class Week:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_whatever_time_does_no_expired_token_is_sent(lab: Lab, seed: int) -> None:
-    """A hundred random steps of clocks, hosts, logins and calls: every token that arrives is alive, every call is answered, all ends well."""
+    """A hundred random steps of clocks, hosts, logins and calls.
+
+    Every token that arrives is alive, every call is answered, all ends well.
+    """
     async with house_of(lab, upstream__max_connections=2) as house:
         await house.opened()
         week = Week(house, seed)

@@ -1,4 +1,6 @@
-"""Time and the real process: its wall clock is set by a day (libfaketime), and it is stopped for longer than a token lives.
+"""Time and the real process.
+
+Its wall clock is set by a day (libfaketime), and it is stopped for longer than a token lives.
 
 The sandbox beside it goes by its own clock, and rejects each token that has ended.
 """
@@ -33,7 +35,9 @@ SHORT_LIFE: Final = 3  # seconds
 
 def libfaketime() -> str:
     """Return the library's path; skip without it, except where it must be there."""
-    found = next((str(path) for pattern in _LIBRARIES for path in Path("/").glob(pattern[1:])), None)
+    found = next(
+        (str(path) for pattern in _LIBRARIES for path in Path("/").glob(pattern[1:])), None
+    )
     if found is None:
         if os.environ.get("CI") == "true":
             pytest.fail("libfaketime is not installed: apt-get install faketime")
@@ -43,7 +47,9 @@ def libfaketime() -> str:
 
 async def place(client: Client) -> Answer:
     """Place one order."""
-    await client.send(request(b"POST", ORDERS.encode(), b"Content-Type: application/json", content=ORDER))
+    await client.send(
+        request(b"POST", ORDERS.encode(), b"Content-Type: application/json", content=ORDER)
+    )
     return await client.answer()
 
 
@@ -84,7 +90,10 @@ def set_clock(tmp_path: Path) -> Callable[[str], None]:
 async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
     start: Starter, api: Api, tmp_path: Path, set_clock: Callable[[str], None]
 ) -> None:
-    """A day forth, two days back: orders go on with the same token and the same connection, and there is no second login."""
+    """A day forth, two days back.
+
+    Orders go on with the same token and the same connection, and there is no second login.
+    """
     environ = {
         "LD_PRELOAD": libfaketime(),
         "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "faketime"),
@@ -105,8 +114,13 @@ async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
     assert await proxy.stop() == 0
 
 
-async def test_a_process_that_stood_still_sends_no_token_that_has_ended(start: Starter, api: Api) -> None:
-    """Stopped until its token has ended, with orders waiting at its door: each is placed once, with a new token, and none is rejected."""
+async def test_a_process_that_stood_still_sends_no_token_that_has_ended(
+    start: Starter, api: Api
+) -> None:
+    """Stopped until its token has ended, with orders waiting at its door.
+
+    Each is placed once, with a new token, and none is rejected.
+    """
     api.sandbox.settings.token_lifetime_seconds = SHORT_LIFE
     proxy = await start.ready(configuration(api.url))
     async with connected(proxy) as used, connected(proxy) as new:

@@ -1,8 +1,12 @@
-"""The fault matrix of the token endpoint: what each of its faults means to an order, at each moment of a token's life.
+"""The fault matrix of the token endpoint.
 
-`FAULTS` says what goes wrong and how the proxy takes it, `PHASES` when; what must come of it in each cell is computed from the two rows by
-`expected`, and every cell is played with a real listener, forwarder, token source and token endpoint on real sockets. In each cell the
-fault is then mended: the next attempt succeeds, and orders go through again. docs/reliability.md shows both tables.
+What each of its faults means to an order, at each moment of a token's life.
+
+`FAULTS` says what goes wrong and how the proxy takes it, `PHASES` when; what must come of it in
+each cell is computed from the two rows by `expected`, and every cell is played with a real
+listener, forwarder, token source and token endpoint on real sockets. In each cell the fault is then
+mended: the next attempt succeeds, and orders go through again. docs/reliability.md shows both
+tables.
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ if TYPE_CHECKING:
     from tests.gateway.upstream import Received, Script, ScriptedUpstream, Step
     from tests.reliability.house import House
 
-#: The patience with a token endpoint in the rows whose fault is silence. It passes for real, so it is short.
+#: The patience with a token endpoint in the rows whose fault is silence. It passes for real, so it
+#: is short.
 IMPATIENT: Final = 0.05  # seconds
 REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"}')
 
@@ -37,8 +42,8 @@ REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"
 class Elsewhere(NamedTuple):
     """What stands where the token endpoint should be.
 
-    origin: where it is said to be. certificate: what is shown there on TLS. greeting: what is said instead of TLS.
-    black_hole: the kernel answers no connection.
+    origin: where it is said to be. certificate: what is shown there on TLS. greeting: what is said
+    instead of TLS. black_hole: the kernel answers no connection.
     """
 
     origin: Origin | None = None
@@ -50,9 +55,10 @@ class Elsewhere(NamedTuple):
 class Fault(NamedTuple):
     """One way in which the token endpoint fails.
 
-    steps: what it does instead of an answer; None: nobody listens. reason, code: as logged.
-    pauses: seconds from each failure to the next attempt, as long as an order waits: it gives up when the next attempt lies beyond its
-    ten seconds, and is told to come again after the last of the pauses. silent: it is the patience that ends the call.
+    steps: what it does instead of an answer; None: nobody listens. reason, code: as logged. pauses:
+    seconds from each failure to the next attempt, as long as an order waits: it gives up when the
+    next attempt lies beyond its ten seconds, and is told to come again after the last of the
+    pauses. silent: it is the patience that ends the call.
     """
 
     steps: Script | Elsewhere | None
@@ -65,8 +71,8 @@ class Fault(NamedTuple):
 class Expected(NamedTuple):
     """What must be true of one order that meets the fault.
 
-    sent: how often it went upstream. placed: how often it was accepted there. calls: attempts to log in, from the fault's beginning to the
-    answer. ready: what the readiness probe says then.
+    sent: how often it went upstream. placed: how often it was accepted there. calls: attempts to
+    log in, from the fault's beginning to the answer. ready: what the readiness probe says then.
     """
 
     status: int
@@ -86,7 +92,8 @@ class Phase(enum.Enum):
     RECOVERY = "after the API rejected the token"
 
 
-#: The pauses after refused credentials, and after an answer that asks for more patience than an order has: one attempt, and it is told.
+#: The pauses after refused credentials, and after an answer that asks for more patience than an
+#: order has: one attempt, and it is told.
 REFUSED: Final = (30,)
 
 GRANT: Final = b'{"access_token": "token-of-the-test-0", "expires_in": 3599}'
@@ -115,8 +122,12 @@ FAULTS: Final[dict[str, Fault]] = {
     "a certificate that has expired": Fault(Elsewhere(certificate="expired"), "tls"),
     "a certificate of another host": Fault(Elsewhere(certificate="wrong_host"), "tls"),
     "a certificate of an unknown authority": Fault(Elsewhere(certificate="untrusted"), "tls"),
-    "plain HTTP instead of TLS": Fault(Elsewhere(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), "tls"),
-    "an alert instead of a handshake": Fault(Elsewhere(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), "tls"),
+    "plain HTTP instead of TLS": Fault(
+        Elsewhere(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), "tls"
+    ),
+    "an alert instead of a handshake": Fault(
+        Elsewhere(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), "tls"
+    ),
     "closed in the handshake": Fault(Elsewhere(greeting=[Act.FIN]), "reset"),
     "reset in the handshake": Fault(Elsewhere(greeting=[b"\x16\x03", Act.RST]), "reset"),
     "silence in the handshake": Fault(Elsewhere(greeting=[b"\x16\x03"]), "timeout", silent=True),
@@ -128,7 +139,9 @@ FAULTS: Final[dict[str, Fault]] = {
     "reset inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9], Act.RST], "reset"),
     "closed inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9], Act.FIN], "reset"),
     "silence": Fault([Act.WHOLE], "timeout", silent=True),
-    "silence inside the head": Fault([Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-"], "timeout", silent=True),
+    "silence inside the head": Fault(
+        [Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-"], "timeout", silent=True
+    ),
     "silence inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9]], "timeout", silent=True),
     "drop by drop, without end": Fault(
         [Act.WHOLE, b"HTTP/1.1 200 OK\r\n\r\n", Drip(b" " * 1_000_000)], "timeout", silent=True
@@ -147,7 +160,9 @@ FAULTS: Final[dict[str, Fault]] = {
     "200 with broken JSON": Fault(grants(GRANT[:-9]), "unreadable"),
     "200 with a list": Fault(grants(b"[" + GRANT + b"]"), "unreadable"),
     "200 without a token": Fault(grants(b'{"expires_in": 3599}'), "no_token"),
-    "200 with an empty token": Fault(grants(b'{"access_token": "", "expires_in": 3599}'), "no_token"),
+    "200 with an empty token": Fault(
+        grants(b'{"access_token": "", "expires_in": 3599}'), "no_token"
+    ),
     "200 with an illegal token": Fault(
         grants(b'{"access_token": "two\\r\\nX-Lines: 1", "expires_in": 3599}'), "illegal_token"
     ),
@@ -162,20 +177,30 @@ FAULTS: Final[dict[str, Fault]] = {
         grants(b'{"code": 20, "message": "invalid credentials"}'), "refused", REFUSED, "20"
     ),
     # Its own errors.
-    "500": Fault(refuses(500, b'{"code": 2, "message": "internal server error"}'), "http_500", code="2"),
+    "500": Fault(
+        refuses(500, b'{"code": 2, "message": "internal server error"}'), "http_500", code="2"
+    ),
     "502 with a web page": Fault(refuses(502, b"<html>Bad Gateway</html>"), "http_502"),
     "503": Fault(refuses(503), "http_503"),
-    "503 that asks for 3 seconds": Fault(refuses(503, b"", b"Retry-After: 3"), "http_503", (3, 3, 3, 4)),
+    "503 that asks for 3 seconds": Fault(
+        refuses(503, b"", b"Retry-After: 3"), "http_503", (3, 3, 3, 4)
+    ),
     "504": Fault(refuses(504), "http_504"),
     "404": Fault(refuses(404), "http_404"),
     "429": Fault(slowed(), "rate_limited", code="42901"),
     "429 that asks for 0 seconds": Fault(slowed(b"Retry-After: 0"), "rate_limited", code="42901"),
     "429 that asks for -5 seconds": Fault(slowed(b"Retry-After: -5"), "rate_limited", code="42901"),
     "429 that asks for soon": Fault(slowed(b"Retry-After: soon"), "rate_limited", code="42901"),
-    "429 that asks for 120 seconds": Fault(slowed(b"Retry-After: 120"), "rate_limited", (120,), "42901"),
-    "429 that asks for a year": Fault(slowed(b"Retry-After: 31536000"), "rate_limited", (300,), "42901"),
+    "429 that asks for 120 seconds": Fault(
+        slowed(b"Retry-After: 120"), "rate_limited", (120,), "42901"
+    ),
+    "429 that asks for a year": Fault(
+        slowed(b"Retry-After: 31536000"), "rate_limited", (300,), "42901"
+    ),
     "429 that asks for two minutes by date": Fault(
-        slowed(b"Date: Fri, 15 Jan 2027 08:00:00 GMT", b"Retry-After: Fri, 15 Jan 2027 08:02:00 GMT"),
+        slowed(
+            b"Date: Fri, 15 Jan 2027 08:00:00 GMT", b"Retry-After: Fri, 15 Jan 2027 08:02:00 GMT"
+        ),
         "rate_limited",
         (120,),
         "42901",
@@ -187,18 +212,26 @@ FAULTS: Final[dict[str, Fault]] = {
     "400": Fault(refuses(400, b'{"code": 2}'), "refused", REFUSED, "2"),
     "401": Fault(refuses(401, b'{"code": 20}'), "refused", REFUSED, "20"),
     "401 with nothing": Fault(refuses(401), "refused", REFUSED),
-    "401 that breaks off": Fault([Act.WHOLE, reply(401, b'{"code": 20}')[:-4], Act.RST], "refused", REFUSED),
+    "401 that breaks off": Fault(
+        [Act.WHOLE, reply(401, b'{"code": 20}')[:-4], Act.RST], "refused", REFUSED
+    ),
     "403": Fault(refuses(403, b'{"code": 8}'), "refused", REFUSED, "8"),
     # It sends the password elsewhere; {elsewhere} is a server that must never hear of it.
     **{
-        f"{status} to another host": Fault(refuses(status, b"", b"Location: {elsewhere}"), "redirected")
+        f"{status} to another host": Fault(
+            refuses(status, b"", b"Location: {elsewhere}"), "redirected"
+        )
         for status in (301, 302, 303, 307, 308)
     },
 }
 
 
 def expected(fault: Fault, phase: Phase) -> Expected:
-    """Return what a cell must come to. Law: with a token in force nobody notices; without one the order is not sent, and can be repeated."""
+    """Return what a cell must come to.
+
+    Law: with a token in force nobody notices; without one the order is not sent, and can be
+    repeated.
+    """
     attempts = len(fault.pauses)
     return {
         Phase.COLD: Expected(503, 0, 0, attempts, ready=False),
@@ -213,7 +246,10 @@ def expected(fault: Fault, phase: Phase) -> Expected:
 async def break_login(
     house: House, fault: Fault, lab: Lab, stack: contextlib.AsyncExitStack
 ) -> ScriptedUpstream:
-    """Let the token endpoint fail until the stack mends it; return a server that must never hear of the password."""
+    """Let the token endpoint fail until the stack mends it.
+
+    Return a server that must never hear of the password.
+    """
     patience = IMPATIENT if fault.silent else 5
     elsewhere = await lab.upstream()
     stack.push_async_callback(house.log_in_at)
@@ -227,7 +263,8 @@ async def break_login(
         assert not callable(fault.steps)
         there = b"http://127.0.0.1:%d/oauth/v2/token" % elsewhere.port
         house.login.usual = [
-            step.replace(b"{elsewhere}", there) if isinstance(step, bytes) else step for step in fault.steps
+            step.replace(b"{elsewhere}", there) if isinstance(step, bytes) else step
+            for step in fault.steps
         ]
         await house.log_in_at(timeout_seconds=patience)
     return elsewhere
@@ -291,7 +328,8 @@ def hold(house: House, fault: Fault, want: Expected, answer: Answer, calls: int)
     assert record.error == (None if want.status == 200 else "destination_unavailable")
 
 
-#: While the token is fresh nobody calls the token endpoint, so one fault of each kind is enough to show it.
+#: While the token is fresh nobody calls the token endpoint, so one fault of each kind is enough to
+#: show it.
 PLAYED_FRESH: Final = {"nobody listens", "silence", "503", "401"}
 CELLS: Final = [
     pytest.param(name, phase, id=f"{name}-{phase.name.lower()}")
@@ -305,7 +343,10 @@ CELLS: Final = [
 async def test_an_order_meets_a_fault_of_the_token_endpoint(
     lab: Lab, house: House, name: str, phase: Phase
 ) -> None:
-    """Each cell comes to what `expected` says; the log says why; the password goes nowhere else; once mended, all is well again."""
+    """Each cell comes to what `expected` says; the log says why; the password goes nowhere else.
+
+    Once mended, all is well again.
+    """
     fault = FAULTS[name]
     want = expected(fault, phase)
     if phase is not Phase.COLD:
@@ -321,7 +362,9 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
     # Mended, and it recovers by itself.
     await house.until(lambda: house.source.usable() is not None and not house.report.not_ready())
     if phase is not Phase.FRESH:
-        await house.until(lambda: len(house.events("token.renewed")) == 1 + (phase is not Phase.COLD))
+        await house.until(
+            lambda: len(house.events("token.renewed")) == 1 + (phase is not Phase.COLD)
+        )
     assert (await house.ask(order())).status == 200
     assert placed(house) == want.placed + 1
     assert house.calls - before == want.calls + (phase is not Phase.FRESH)
@@ -348,7 +391,11 @@ SILENT: Final = [phase for phase in Phase if phase is not Phase.FRESH]
 
 @pytest.mark.parametrize("phase", SILENT, ids=lambda phase: phase.name.lower())
 async def test_thirty_seconds_of_silence(house: House, phase: Phase) -> None:
-    """One login is under way all the time: with a token in force orders go through, without one each is told after ten seconds; then the grant counts."""
+    """One login is under way all the time.
+
+    With a token in force orders go through, without one each is told after ten seconds; then the
+    grant counts.
+    """
     let_go = asyncio.Event()
     if phase is not Phase.COLD:
         await house.opened()
@@ -373,12 +420,18 @@ async def test_thirty_seconds_of_silence(house: House, phase: Phase) -> None:
         if phase is Phase.STALE:
             assert answer.status == 200
         else:
-            assert (answer.status, answer.kind, answer.problem["outcome"]) == (503, "no-token", "not_sent")
+            assert (answer.status, answer.kind, answer.problem["outcome"]) == (
+                503,
+                "no-token",
+                "not_sent",
+            )
             assert "has not answered yet" in answer.problem["detail"]
         assert house.ready is (phase is Phase.STALE)
     assert house.calls - before == 1
     let_go.set()
-    await house.until(lambda: house.granted == 1 + (phase is not Phase.COLD) and not house.is_fetching)
+    await house.until(
+        lambda: house.granted == 1 + (phase is not Phase.COLD) and not house.is_fetching
+    )
     await house.until(lambda: house.ready)
     assert (await house.ask(order())).status == 200
     assert house.calls - before == 1

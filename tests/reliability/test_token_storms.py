@@ -52,7 +52,10 @@ def rejects(*numbers: int) -> Callable[[Received], Sequence[Step]]:
 
 
 async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: House) -> None:
-    """As many clients as may connect send an order before there is a token: one login, and each order arrives once."""
+    """As many clients as may connect send an order before there is a token.
+
+    One login, and each order arrives once.
+    """
     let_go = asyncio.Event()
     house.login.usual = lambda seen: [Act.WHOLE, let_go, *house.grant(seen)[1:]]
     house.open()
@@ -72,7 +75,10 @@ async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: Hous
 
 @pytest.mark.parametrize("kept", [False, True], ids=["new connections", "kept connections"])
 async def test_two_hundred_rejections_of_one_token_make_one_login(lab: Lab, *, kept: bool) -> None:
-    """Two hundred calls under way, on either way, come back with 401 for the same token: one login, and each is sent once more."""
+    """Two hundred calls under way, on either way, come back with 401 for the same token.
+
+    One login, and each is sent once more.
+    """
     async with house_of(lab, upstream__max_connections=CROWD_OF_REJECTED) as house:
         await house.opened()
         if kept:
@@ -88,7 +94,9 @@ async def test_two_hundred_rejections_of_one_token_make_one_login(lab: Lab, *, k
         asking = [asyncio.create_task(house.gateway.ask(order())) for _ in range(CROWD_OF_REJECTED)]
         await until(lambda: len(house.gateway.upstream.whole) == CROWD_OF_REJECTED)
         let_go.set()
-        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * CROWD_OF_REJECTED
+        assert [answer.status for answer in await asyncio.gather(*asking)] == [
+            200
+        ] * CROWD_OF_REJECTED
         assert len(house.login.requests) == 2
         first, second = b"token-of-the-test-1", b"token-of-the-test-2"
         assert sorted(house.bearers) == [first] * CROWD_OF_REJECTED + [second] * CROWD_OF_REJECTED
@@ -106,7 +114,10 @@ async def keep_connections(house: House, count: int) -> None:
 
 
 async def test_a_late_rejection_makes_no_login(house: House) -> None:
-    """A 401 for a token that was replaced while the call was under way: the call is sent again with the one in force, without a login."""
+    """A 401 for a token that was replaced while the call was under way.
+
+    The call is sent again with the one in force, without a login.
+    """
     await house.opened()
     let_go = asyncio.Event()
     house.gateway.upstream.scripts.append([Act.WHOLE, let_go, REJECTED])
@@ -121,8 +132,13 @@ async def test_a_late_rejection_makes_no_login(house: House) -> None:
     assert len(house.login.requests) == 2
 
 
-async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_most(house: House) -> None:
-    """With a 401 to each of twenty calls a second, for ten minutes: logins are 5 s apart at least, and every 401 reaches its client."""
+async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_most(
+    house: House,
+) -> None:
+    """With a 401 to each of twenty calls a second, for ten minutes.
+
+    Logins are 5 s apart at least, and every 401 reaches its client.
+    """
     await house.opened()
     house.gateway.upstream.usual = rejects()
     client = await house.gateway.connect()
@@ -137,16 +153,23 @@ async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_mo
     logins = house.calls_at[1:]
     pauses = [later - sooner for sooner, later in itertools.pairwise(logins)]
     show(
-        calls_rejected=len(house.gateway.records), seconds=600, logins=len(logins), shortest_pause=min(pauses)
+        calls_rejected=len(house.gateway.records),
+        seconds=600,
+        logins=len(logins),
+        shortest_pause=min(pauses),
     )
     assert min(pauses) >= 5
-    assert len(logins) <= 3 + 600 // 60 + 4  # slowed down to one a minute, once it is seen to be of no use
+    assert (
+        len(logins) <= 3 + 600 // 60 + 4
+    )  # slowed down to one a minute, once it is seen to be of no use
 
 
 class Sidecar:
     """The token keeping of one proxy of two, with the calls that it makes in a fight over the machine user's session."""
 
-    def __init__(self, url: str, clock: FakeClock, sandbox: Sandbox, random: Callable[[], float]) -> None:
+    def __init__(
+        self, url: str, clock: FakeClock, sandbox: Sandbox, random: Callable[[], float]
+    ) -> None:
         self._endpoint = TokenEndpoint(
             Dialer(Origin.parse(url), None), LOGIN_PATH, "/logout", timeout_seconds=5
         )
@@ -187,7 +210,11 @@ class Sidecar:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None:
-    """Each login ends the other's token, and both are called every second: in an hour they log in some 60 times each, neither is left out, and log, metric and status say so."""
+    """Each login ends the other's token, and both are called every second.
+
+    In an hour they log in some 60 times each, neither is left out, and log, metric and status say
+    so.
+    """
     clock = FakeClock()
     sandbox = Sandbox(
         SandboxCredentials(

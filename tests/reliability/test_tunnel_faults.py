@@ -41,7 +41,10 @@ def refused(status: int, *fields: str) -> bytes:
 
 
 class Fault(NamedTuple):
-    """What the proxy does with a CONNECT. scheme: how it is spoken to. certified: the name that its TLS shows, None without TLS."""
+    """What the proxy does with a CONNECT. scheme: how it is spoken to.
+
+    certified: the name that its TLS shows, None without TLS.
+    """
 
     script: tuple[Step, ...] = ()
     login: Login | None = None
@@ -60,7 +63,9 @@ FAULTS: Final = {
     "no such name": Fault(host="no*such*name"),
     "nobody listens": Fault(is_closed=True),
     "a black hole": Fault(is_full=True, seconds=IMPATIENT),
-    "a certificate of another host, on `https://`": Fault(scheme="https", certified="other.example"),
+    "a certificate of another host, on `https://`": Fault(
+        scheme="https", certified="other.example"
+    ),
     "plain HTTP, on `https://`": Fault(scheme="https"),
     "407, without credentials": Fault((refused(407, BASIC),)),
     "407, with credentials": Fault((refused(407, BASIC),), LOGIN),
@@ -116,7 +121,10 @@ def test_the_table_has_each_fault() -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
 async def test_a_tunnel_fails(lab: Lab, row: list[str]) -> None:
-    """A call and a login come to what the table says; the API gets no byte, and the proxy none of the order."""
+    """A call and a login come to what the table says.
+
+    The API gets no byte, and the proxy none of the order.
+    """
     fault = FAULTS[row[0]]
     gateway = await lab.gateway(upstream__connect_timeout_seconds=fault.seconds)
     async with company_of(fault) as (company, proxy):

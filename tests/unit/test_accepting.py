@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 #: Seconds. What takes longer is broken.
 DEADLINE = 10.0
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="its event loop waits for no socket")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="its event loop waits for no socket"
+)
 
 
 class Greeting(asyncio.Protocol):
@@ -32,7 +34,10 @@ class Greeting(asyncio.Protocol):
 
 
 class Exhausted(socket.socket):
-    """A listening socket of a system that has no descriptors left for as long as `left` says. accepts: how often it was asked."""
+    """A listening socket of a system that has no descriptors left for as long as `left` says.
+
+    accepts: how often it was asked.
+    """
 
     left = 0
     accepts = 0
@@ -97,7 +102,10 @@ async def test_clients_are_served(listening: Exhausted, accept: Callable[..., Ac
 async def test_a_client_beyond_the_ceiling_is_closed(
     listening: Exhausted, accept: Callable[..., Accepting]
 ) -> None:
-    """It gets no answer, since its descriptor is kept for others; this is told once, however many come."""
+    """It gets no answer, since its descriptor is kept for others.
+
+    This is told once, however many come.
+    """
     with capture_logs() as told:
         accept(ceiling=0)
         for _ in range(50):
@@ -123,7 +131,9 @@ async def test_without_descriptors_accepting_pauses(
     assert [each["event"] for each in told] == ["listener.out_of_descriptors"]
 
 
-async def test_a_pause_ends_with_the_listener(listening: Exhausted, accept: Callable[..., Accepting]) -> None:
+async def test_a_pause_ends_with_the_listener(
+    listening: Exhausted, accept: Callable[..., Accepting]
+) -> None:
     """Closed while it pauses, it does not come back."""
     listening.left = 1_000_000
     accepting = accept()

@@ -1,4 +1,7 @@
-"""The admin listener over HTTP: probes that say why, metrics, the status, and nothing that changes anything."""
+"""The admin listener over HTTP.
+
+Probes that say why, metrics, the status, and nothing that changes anything.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ class FakeReport:
     def status(self, *, history: bool = False) -> dict[str, object]:
         """Everything."""
         token = {"state": "fresh", "expires_in_seconds": 1.5}
-        return {"ready": self.problem is None, "token": token} | ({"history": {}} if history else {})
+        return {"ready": self.problem is None, "token": token} | (
+            {"history": {}} if history else {}
+        )
 
     def metrics(self) -> bytes:
         """Everything, for Prometheus."""
@@ -54,7 +59,9 @@ def report() -> FakeReport:
 
 
 @pytest.fixture
-async def client(aiohttp_client: AiohttpClient, report: FakeReport) -> TestClient[Request, Application]:
+async def client(
+    aiohttp_client: AiohttpClient, report: FakeReport
+) -> TestClient[Request, Application]:
     """Give a client of the admin listener."""
     return await aiohttp_client(create_app(report))
 
@@ -78,25 +85,37 @@ async def test_startup_waits_for_the_first_token(
         assert await answer.json() == {"ok": False, "detail": "There has been no access token yet."}
 
 
-async def test_readiness_says_why_not(client: TestClient[Request, Application], report: FakeReport) -> None:
-    """503 with the report's words; liveness is another question, since a restart would mend nothing."""
+async def test_readiness_says_why_not(
+    client: TestClient[Request, Application], report: FakeReport
+) -> None:
+    """503 with the report's words.
+
+    Liveness is another question, since a restart would mend nothing.
+    """
     report.problem = "Set a new password in «Min Bedrift»."
     async with client.get("/readiness") as answer:
         assert answer.status == 503
-        assert await answer.json() == {"ok": False, "detail": "Set a new password in «Min Bedrift»."}
+        assert await answer.json() == {
+            "ok": False,
+            "detail": "Set a new password in «Min Bedrift».",
+        }
     for path in ("/liveness", "/startup"):
         async with client.get(path) as answer:
             assert answer.status == 200
 
 
-async def test_metrics_are_in_prometheus_text_format(client: TestClient[Request, Application]) -> None:
+async def test_metrics_are_in_prometheus_text_format(
+    client: TestClient[Request, Application],
+) -> None:
     """With the media type that Prometheus asks for."""
     async with client.get("/metrics") as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
         assert await answer.read() == b"telenor_proxy_x 1.0\n"
 
 
-async def test_the_status_is_json(client: TestClient[Request, Application], report: FakeReport) -> None:
+async def test_the_status_is_json(
+    client: TestClient[Request, Application], report: FakeReport
+) -> None:
     """What the report says, as it is."""
     async with client.get("/status") as answer:
         assert answer.content_type == "application/json"
@@ -144,8 +163,12 @@ async def test_nothing_can_be_changed(
         assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD"}
 
 
-@pytest.mark.parametrize("path", ["/nowhere/hunter2", "/status/", "/STATUS", "/status%2f", "/..%2fstatus"])
-async def test_what_is_unknown_is_not_repeated(client: TestClient[Request, Application], path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/nowhere/hunter2", "/status/", "/STATUS", "/status%2f", "/..%2fstatus"]
+)
+async def test_what_is_unknown_is_not_repeated(
+    client: TestClient[Request, Application], path: str
+) -> None:
     """404 in two words, without what was asked."""
     async with client.get(path, headers={"X-A": "hunter2"}) as answer:
         assert answer.status == 404
@@ -160,7 +183,9 @@ async def test_head_is_answered(client: TestClient[Request, Application]) -> Non
             assert await answer.read() == b""
 
 
-async def test_a_prober_that_speaks_http_1_0_is_answered(client: TestClient[Request, Application]) -> None:
+async def test_a_prober_that_speaks_http_1_0_is_answered(
+    client: TestClient[Request, Application],
+) -> None:
     """As the healthcheck command and older load balancers do."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(b"GET /readiness HTTP/1.0\r\n\r\n")
@@ -188,7 +213,9 @@ async def test_a_prober_that_speaks_http_1_0_is_answered(client: TestClient[Requ
         ("127.0.0.1.evil.example", 421),
     ],
 )
-async def test_a_rebound_name_gets_nothing(aiohttp_client: AiohttpClient, host: str, status: int) -> None:
+async def test_a_rebound_name_gets_nothing(
+    aiohttp_client: AiohttpClient, host: str, status: int
+) -> None:
     """On loopback, a web page that points a name of its own at the admin listener reads nothing from it."""
     client = await aiohttp_client(create_app(FakeReport(), local=True))
     async with client.get("/status", headers={"Host": host}) as response:
@@ -223,7 +250,9 @@ async def test_a_health_check_needs_no_host(
 async def test_behind_a_pod_address_any_name_is_good(aiohttp_client: AiohttpClient) -> None:
     """Probes and Prometheus call by whatever name they know."""
     client = await aiohttp_client(create_app(FakeReport()))
-    async with client.get("/readiness", headers={"Host": "telenor-proxy.monitoring.svc"}) as response:
+    async with client.get(
+        "/readiness", headers={"Host": "telenor-proxy.monitoring.svc"}
+    ) as response:
         assert response.status == 200
 
 

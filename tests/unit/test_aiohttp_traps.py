@@ -1,7 +1,10 @@
-"""What aiohttp does that a gateway with a credential must not, as the locked version does it: why the listener has a grammar of its own.
+"""What aiohttp does that a gateway with a credential must not, as the locked version does it.
 
-docs/architecture.md gives each of these as a reason (The listener). A test here fails on the day on which aiohttp does better. Then
-delete the test, take its words out of docs/architecture.md, and weigh, once few are left, whether the reasons still carry the decision.
+Why the listener has a grammar of its own.
+
+docs/architecture.md gives each of these as a reason (The listener). A test here fails on the day on
+which aiohttp does better. Then delete the test, take its words out of docs/architecture.md, and
+weigh, once few are left, whether the reasons still carry the decision.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ MOMENT: Final = 0.1  # seconds
 
 
 class Server:
-    """A low-level server of aiohttp, and what its handler saw: `(path, fields, content)` for each request."""
+    """A low-level server of aiohttp, and what its handler saw.
+
+    `(path, fields, content)` for each request.
+    """
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
@@ -98,7 +104,10 @@ async def test_expect_is_not_answered() -> None:
 
 
 def test_content_has_no_deadline() -> None:
-    """The server has deadlines for an idle connection and for the end of one, and no other; the third only rounds them."""
+    """The server has deadlines for an idle connection and for the end of one, and no other.
+
+    The third only rounds them.
+    """
     settings = inspect.signature(web.RequestHandler).parameters
     known = {"keepalive_timeout", "lingering_time", "timeout_ceil_threshold"}
     assert {name for name in settings if "time" in name} == known
@@ -116,12 +125,17 @@ async def test_a_head_that_is_too_large_gets_400() -> None:
 
 async def test_a_parse_error_quotes_what_was_sent() -> None:
     """A client's credential comes back in the answer."""
-    answer = await answer_to(b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer %b\r\n\r\n" % SECRET)
+    answer = await answer_to(
+        b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization : Bearer %b\r\n\r\n" % SECRET
+    )
     assert SECRET in answer
 
 
 async def test_what_is_pipelined_behind_an_upgrade_is_lost() -> None:
-    """Java's client asks for h2c with its first request; the second one, in the same segment, is never seen."""
+    """Java's client asks for h2c with its first request.
+
+    The second one, in the same segment, is never seen.
+    """
     server = Server()
     upgrade = b"GET /first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     async with server.connection() as (reader, writer):
@@ -167,7 +181,9 @@ async def test_chunk_extensions_are_unlimited() -> None:
     """A megabyte of them is read and dropped, beside one byte of content."""
     server = Server()
     async with server.connection() as (reader, writer):
-        writer.write(CHUNKED % b"chunked" + b"1;" + b"a" * (1 << 20) + b"\r\nx\r\n0\r\n\r\n" + SECOND)
+        writer.write(
+            CHUNKED % b"chunked" + b"1;" + b"a" * (1 << 20) + b"\r\nx\r\n0\r\n\r\n" + SECOND
+        )
         await reader.read()
     assert [content for _, _, content in server.seen] == [b"x", b""]
 
@@ -186,7 +202,10 @@ async def test_an_unknown_transfer_coding_is_dropped_silently() -> None:
 
 @contextlib.asynccontextmanager
 async def api(*answers: bytes) -> AsyncIterator[str]:
-    """Answer the first request of each connection with all of these, one after the other; give the URL."""
+    """Answer the first request of each connection with all of these, one after the other.
+
+    Give the URL.
+    """
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,6 @@
-"""A line of code knows its room: who may import whom, and in which few places secrets, clocks and the environment are touched.
+"""A line of code knows its room.
+
+Who may import whom, and in which few places secrets, clocks and the environment are touched.
 
 Imports for types count like all others, because a type that is known is a part that is known.
 """
@@ -25,8 +27,9 @@ MODULES: Final = {
     for path in PACKAGE.rglob("*.py")
 }
 
-#: For each room (a module or a package of `proxy`), the rooms that it may import. The names below the arrow know nothing of those above:
-#: cli -> app, check, demo -> {forward, tokens, admin, logs} -> network -> http1 -> {settings, records, clock, hardening, secret, errors}
+#: For each room (a module or a package of `proxy`), the rooms that it may import. The names below
+#: the arrow know nothing of those above: cli -> app, check, demo -> {forward, tokens, admin, logs}
+#: -> network -> http1 -> {settings, records, clock, hardening, secret, errors}
 MAY_IMPORT: Final = {
     "__init__": set[str](),
     "__main__": {"cli"},
@@ -108,7 +111,16 @@ MAY_IMPORT: Final = {
     "orders": {"clock", "errors", "problems", "secret", "settings"},
     "clients": {"clock", "errors", "problems", "pacing", "records", "secret", "settings"},
     "pacing": {"clock", "errors", "problems"},
-    "network": {"clock", "descriptors", "errors", "faults", "http1", "secret", "settings", "threads"},
+    "network": {
+        "clock",
+        "descriptors",
+        "errors",
+        "faults",
+        "http1",
+        "secret",
+        "settings",
+        "threads",
+    },
     "descriptors": {"settings"},
     "http1": set[str](),
     "tokens": {"clock", "errors", "faults", "http1", "network", "secret"},
@@ -133,7 +145,8 @@ MAY_IMPORT: Final = {
     "signals": set[str](),
 }
 
-#: Decisions without sockets, clocks, threads or files: what of the standard library and others they may use.
+#: Decisions without sockets, clocks, threads or files: what of the standard library and others they
+#: may use.
 PURE: Final = {
     "http1.fields": set[str](),
     "http1.grammar": {"re"},
@@ -197,14 +210,24 @@ def uses(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 inside = f"{where}.{child.name}".lstrip(".")
             if isinstance(child, ast.Attribute):
                 value = child.value
-                yield (f"{value.id}.{child.attr}" if isinstance(value, ast.Name) else f".{child.attr}"), where
+                yield (
+                    (
+                        f"{value.id}.{child.attr}"
+                        if isinstance(value, ast.Name)
+                        else f".{child.attr}"
+                    ),
+                    where,
+                )
             yield from visit(child, inside)
 
     yield from visit(tree, "")
 
 
 def where_used(*names: str) -> dict[str, set[str]]:
-    """Return, for each module, the functions in which one of these is used; a name with a dot in front is found on any value."""
+    """Return, for each module, the functions in which one of these is used.
+
+    A name with a dot in front is found on any value.
+    """
     found = defaultdict(set)
     for module, tree in MODULES.items():
         for name, function in uses(tree):
@@ -213,7 +236,7 @@ def where_used(*names: str) -> dict[str, set[str]]:
     return dict(found)
 
 
-# --- imports ----------------------------------------------------------------------------------------------------------
+# --- imports -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -227,23 +250,32 @@ def test_the_rooms_form_no_circle() -> None:
     """The table itself has an order: whoever is imported knows nothing of who imports it."""
     order: list[str] = []
     while len(order) < len(MAY_IMPORT):
-        free = [name for name, below in MAY_IMPORT.items() if name not in order and below <= set(order)]
+        free = [
+            name for name, below in MAY_IMPORT.items() if name not in order and below <= set(order)
+        ]
         assert free, f"a circle among {set(MAY_IMPORT) - set(order)}"
         order += free
 
 
 def test_admin_knows_only_the_values_of_tokens() -> None:
     """Operators are shown the state of the token and what codes mean, never the thing that keeps it."""
-    known = {name for module, tree in MODULES.items() if room(module) == "admin" for name in own(tree)}
-    # The protocol of who watches a source is of `source`, and a watcher needs the name for its type.
+    known = {
+        name for module, tree in MODULES.items() if room(module) == "admin" for name in own(tree)
+    }
+    # The protocol of who watches a source is of `source`, and a watcher needs the name for its
+    # type.
     others = {name for name in known if room(name) == "tokens"} - {"tokens.source.TokenObserver"}
-    assert {name for name in others if not name.startswith(("tokens.values.", "tokens.codes"))} == set()
+    assert {
+        name for name in others if not name.startswith(("tokens.values.", "tokens.codes"))
+    } == set()
 
 
 def test_the_sandbox_is_imported_by_commands_only() -> None:
     """A stand-in for the API has no place in a proxy that runs."""
     assert {
-        room(module) for module, tree in MODULES.items() if any(room(name) == "sandbox" for name in own(tree))
+        room(module)
+        for module, tree in MODULES.items()
+        if any(room(name) == "sandbox" for name in own(tree))
     } <= {
         "cli",
         "demo",
@@ -258,7 +290,7 @@ def test_decisions_are_pure(module: str) -> None:
     assert outside <= PURE[module] | {"__future__", "collections", "typing", "proxy"}
 
 
-# --- what happens in few places ---------------------------------------------------------------------------------------
+# --- what happens in few places ----------------------------------------------------------------
 
 
 def test_only_the_command_line_exits() -> None:
@@ -270,17 +302,26 @@ def test_only_the_command_line_exits() -> None:
 
 
 def test_the_clock_is_read_in_one_place() -> None:
-    """Time that decides something comes from `Clock`, or from the event loop; the exceptions are named here, and only measure or show."""
+    """Time that decides something comes from `Clock`, or from the event loop.
+
+    The exceptions are named here, and only measure or show.
+    """
     reading = {
         module: {name for name, _ in uses(tree) if name.startswith("time.")}
         for module, tree in MODULES.items()
     }
     assert {module: names for module, names in reading.items() if names} == {
         "clock": {"time.monotonic", "time.clock_gettime", "time.time"},
-        "healthcheck": {"time.monotonic", "time.sleep"},  # a command of its own, without an event loop
+        "healthcheck": {
+            "time.monotonic",
+            "time.sleep",
+        },  # a command of its own, without an event loop
         "logs": {"time.time", "time.gmtime", "time.strftime"},  # the time stamp of a line
         "standing": {"time.gmtime", "time.strftime"},  # shows a time that `/status` gave
-        "output": {"time.monotonic", "time.time"},  # how often lost lines are reported, and since when
+        "output": {
+            "time.monotonic",
+            "time.time",
+        },  # how often lost lines are reported, and since when
         "forward.attempt": {"time.perf_counter"},  # durations for the log
         "forward.forwarder": {"time.perf_counter"},
         "forward.client": {"time.perf_counter"},
@@ -308,7 +349,10 @@ def test_chance_comes_in_from_outside() -> None:
     )
     assert found == {
         "app": {"Proxy.run", "_keeper"},  # also what client keys are hashed with
-        "cli": {"_forget_order", "_list_orders"},  # what a command is called among those that use a store
+        "cli": {
+            "_forget_order",
+            "_list_orders",
+        },  # what a command is called among those that use a store
         "orders.checking": {"look"},  # the same
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
@@ -316,7 +360,10 @@ def test_chance_comes_in_from_outside() -> None:
 
 
 def test_secrets_are_revealed_in_few_places() -> None:
-    """Where a credential, a key or a token is checked, sent, compared or hidden; each place is named here."""
+    """Where a credential, a key or a token is checked, sent, compared or hidden.
+
+    Each place is named here.
+    """
     found = {
         f"{module}:{function}"
         for module, functions in where_used(".reveal").items()
@@ -344,7 +391,10 @@ def test_nobody_goes_around_reveal() -> None:
 
 
 def test_tls_is_set_up_in_one_place() -> None:
-    """Whom the proxy trusts is decided in `network.tls`; a default context, which would write key logs, is made for the sandbox only."""
+    """Whom the proxy trusts is decided in `network.tls`.
+
+    A default context, which would write key logs, is made for the sandbox only.
+    """
 
     def rooms(*names: str) -> set[str]:
         return {
@@ -355,7 +405,10 @@ def test_tls_is_set_up_in_one_place() -> None:
         }
 
     assert rooms("ssl.create_default_context", "ssl._create_unverified_context") == {"sandbox"}
-    assert rooms("ssl.SSLContext") == {"network", "settings"}  # the settings try whether a bundle can be read
+    assert rooms("ssl.SSLContext") == {
+        "network",
+        "settings",
+    }  # the settings try whether a bundle can be read
 
 
 def test_only_commands_print() -> None:
@@ -364,7 +417,9 @@ def test_only_commands_print() -> None:
         module
         for module, tree in MODULES.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
     }
     assert {room(module) for module in printing} <= {
         "cli",

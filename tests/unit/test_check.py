@@ -70,10 +70,12 @@ async def failure(given: Settings) -> tuple[str, str]:
 def words(step: str, given: Settings, environ: dict[str, str] | None = None) -> list[str]:
     """Give what is warned of at a step without a network."""
     found = check.read(given, environ or {})
-    return [finding.text for finding in found if finding.step == step and finding.mark is Mark.WARNING]
+    return [
+        finding.text for finding in found if finding.step == step and finding.mark is Mark.WARNING
+    ]
 
 
-# --- What the settings say ----------------------------------------------------------------------------------------------
+# --- What the settings say ---------------------------------------------------------------------
 
 
 def test_good_settings_give_no_warning() -> None:
@@ -103,7 +105,10 @@ def test_a_persons_login_is_doubted(username: str) -> None:
     ],
 )
 def test_it_says_what_it_has_read(file: Path | None, source: str) -> None:
-    """Where the settings come from is said first: another file than one thinks is a mistake of its own."""
+    """Where the settings come from is said first.
+
+    Another file than one thinks is a mistake of its own.
+    """
     first = next(iter(check.read(settings(), {}, file)))
     assert first.text.startswith(f"It was read from {source};")
 
@@ -112,7 +117,9 @@ def test_a_listener_that_is_open_to_a_network_is_warned_of() -> None:
     """Whoever reaches it may place orders, unless a client key keeps them out."""
     (text,) = words("listener", settings(listen__host="0.0.0.0"))
     assert text.startswith("Whoever reaches 0.0.0.0 over the network can place orders")
-    assert words("listener", settings(listen__host="0.0.0.0", listen__client_key="made-up-key")) == []
+    assert (
+        words("listener", settings(listen__host="0.0.0.0", listen__client_key="made-up-key")) == []
+    )
 
 
 def test_placeholders_are_noticed() -> None:
@@ -133,14 +140,20 @@ def test_examples_that_are_shown_are_noticed() -> None:
 
 
 def test_plaintext_is_warned_of_beyond_this_machine() -> None:
-    """Credentials that go unencrypted over a network are warned of; those that stay on this machine are not."""
+    """Credentials that go unencrypted over a network are warned of.
+
+    Those that stay on this machine are not.
+    """
     given = settings("http://api.telenor.example", upstream__allow_plaintext="true")
     assert "unencrypted" in words("destination", given)[0]
     assert words("destination", settings("http://127.0.0.1:8081")) == []
 
 
 def test_proxies_of_the_environment_are_named_without_their_values() -> None:
-    """Proxy variables that are set are named as not used; their values, which may hold passwords, are not shown."""
+    """Proxy variables that are set are named as not used.
+
+    Their values, which may hold passwords, are not shown.
+    """
     environ = {
         "HTTPS_PROXY": "http://user:sesame@proxy",
         "http_proxy": "http://proxy",
@@ -152,7 +165,7 @@ def test_proxies_of_the_environment_are_named_without_their_values() -> None:
     assert "sesame" not in text
 
 
-# --- The way there ------------------------------------------------------------------------------------------------------
+# --- The way there -----------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -217,9 +230,14 @@ async def test_every_step_is_told_on_the_way_to_a_token(tmp_path: Path) -> None:
 def test_certificates_of_files_are_told_before_they_end(
     tmp_path: Path, days: int, marks: list[str], says: str
 ) -> None:
-    """Each file with its setting; a listener's certificate that has expired fails, since the proxy would not start."""
+    """Each file with its setting.
+
+    A listener's certificate that has expired fails, since the proxy would not start.
+    """
     end = datetime.now(UTC) + timedelta(days=days, hours=1)
-    issued = trustme.CA().issue_cert("orders.example", not_after=end, not_before=end - timedelta(days=90))
+    issued = trustme.CA().issue_cert(
+        "orders.example", not_after=end, not_before=end - timedelta(days=90)
+    )
     pem = tmp_path / "pair.pem"
     issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
     first = tmp_path / "first.pem"
@@ -250,7 +268,10 @@ async def test_an_api_whose_certificate_ends_soon_is_warned_of(tmp_path: Path) -
 
 
 async def test_the_way_through_a_companys_proxy_is_told_step_by_step(tmp_path: Path) -> None:
-    """Name and connection are the proxy's then; the tunnel is a step of its own, and the certificate is the API's."""
+    """Name and connection are the proxy's then.
+
+    The tunnel is a step of its own, and the certificate is the API's.
+    """
     proxy = ScriptedProxy()
     async with (
         serving_tls(lambda authority: authority.issue_cert("127.0.0.1"), tmp_path) as given,
@@ -320,8 +341,14 @@ TOMORROW = datetime.now(UTC) + timedelta(days=1)
     ("issued", "says"),
     [
         (lambda authority: authority.issue_cert("127.0.0.1", not_after=YESTERDAY), "has expired"),
-        (lambda authority: authority.issue_cert("127.0.0.1", not_before=TOMORROW), "is not valid yet"),
-        (lambda authority: authority.issue_cert("elsewhere.example"), "is not for the host in upstream.url"),
+        (
+            lambda authority: authority.issue_cert("127.0.0.1", not_before=TOMORROW),
+            "is not valid yet",
+        ),
+        (
+            lambda authority: authority.issue_cert("elsewhere.example"),
+            "is not for the host in upstream.url",
+        ),
         (lambda _: trustme.CA().issue_cert("127.0.0.1"), "an authority that is not known here"),
     ],
     ids=["expired", "not yet valid", "another name", "another authority"],
@@ -369,7 +396,7 @@ async def test_no_tls_is_told() -> None:
         assert says in text
 
 
-# --- The token ----------------------------------------------------------------------------------------------------------
+# --- The token ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -391,7 +418,10 @@ async def test_a_wrong_credential_is_named(wrong: str, says: str) -> None:
 
 
 async def test_examples_are_not_tried() -> None:
-    """With the example's values no login is tried: it could only count against a machine user, and the way is examined all the same."""
+    """With the example's values no login is tried.
+
+    It could only count against a machine user, and the way is examined all the same.
+    """
     sandbox = Sandbox()
     async with running(sandbox) as url:
         step, text = await failure(settings(url, oauth__password="replace-me-password"))
@@ -436,7 +466,10 @@ async def test_a_token_endpoint_that_hangs_is_not_waited_for() -> None:
 
 
 def test_a_refusal_without_a_code_may_be_somebody_elses() -> None:
-    """A refusal that names no code of Telenor's may come from a filter in between; one that does cannot."""
+    """A refusal that names no code of Telenor's may come from a filter in between.
+
+    One that does cannot.
+    """
     assert "Something in between" in check.why_no_token(CredentialsRefused("refused", "No."))
     assert check.why_no_token(CredentialsRefused("refused", "No.", code="20")) == "No."
     assert check.why_no_token(TokenUnavailable("http_503", "Later.")) == "Later."
@@ -446,10 +479,12 @@ def test_a_lifetime_that_was_put_right_is_warned_of() -> None:
     """An `expires_in` that cannot be right is passed on as a warning, with the lifetime that is used instead."""
     found = check.lifetime(Grant(Secret("token"), 600.0, "No expires_in."), settings().oauth)
     assert found.mark is Mark.WARNING
-    assert found.text == "The token lives for 600 s; the proxy renews it after 300 s. No expires_in."
+    assert (
+        found.text == "The token lives for 600 s; the proxy renews it after 300 s. No expires_in."
+    )
 
 
-# --- Words --------------------------------------------------------------------------------------------------------------
+# --- Words -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -473,7 +508,10 @@ def test_a_certificate_that_is_not_there_has_no_issuer() -> None:
 
 @pytest.mark.parametrize("mark", Mark)
 def test_lines_are_ascii_without_signs(mark: Mark) -> None:
-    """A line begins with the word for how the step went; signs come before it, and only where they are wanted."""
+    """A line begins with the word for how the step went.
+
+    Signs come before it, and only where they are wanted.
+    """
     finding = Finding(mark, "name", "Text.")
     plain = finding.line(signs=False)
     assert plain.isascii()

@@ -137,7 +137,7 @@ def test_chunks_out_of_the_grammar_are_malformed(data: bytes) -> None:
             decode(segments)
 
 
-# --- bounds -----------------------------------------------------------------------------------------------------------
+# --- bounds ------------------------------------------------------------------------------------
 
 
 def test_a_chunk_line_is_bounded() -> None:
@@ -209,7 +209,10 @@ def test_messages_quote_nothing() -> None:
 
 
 def test_one_turn_takes_a_bounded_number_of_steps() -> None:
-    """However many tiny chunks are there, `decode` stops after so many steps and says so; asked again, it goes on where it was."""
+    """However many tiny chunks are there, `decode` stops after so many steps and says so.
+
+    Asked again, it goes on where it was.
+    """
     chunks = chunked.MAX_STEPS
     decoder, buffer = chunked.ChunkedDecoder(), bytearray(b"1\r\nx\r\n" * chunks + b"0\r\n\r\n")
     first = decoder.decode(buffer)
@@ -234,7 +237,10 @@ def test_who_waits_for_bytes_is_not_paused() -> None:
 
 @pytest.mark.parametrize("data", [b"x\r\n", b"1\r\nxy\r\n", b"0\r\nno colon\r\n\r\n"])
 def test_what_is_broken_stays_broken(data: bytes) -> None:
-    """After malformed bytes nothing is content any more: whoever asks again hears again that it is malformed."""
+    """After malformed bytes nothing is content any more.
+
+    Whoever asks again hears again that it is malformed.
+    """
     decoder, buffer = chunked.ChunkedDecoder(), bytearray(data)
     with pytest.raises(grammar.Malformed):
         decoder.decode(buffer)

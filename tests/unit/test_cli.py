@@ -92,8 +92,13 @@ def test_it_runs_where_aiofastnet_cannot_be_imported() -> None:
         (["demo", "--port", "http"], "--port: must be a number from 0 to 65535"),
     ],
 )
-def test_wrong_words_are_refused(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Unknown commands, options and values are refused with usage and a reason; the status is argparse's 2."""
+def test_wrong_words_are_refused(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unknown commands, options and values are refused with usage and a reason.
+
+    The status is argparse's 2.
+    """
     assert usage_error(*words) == 2
     assert says in capsys.readouterr().err
 
@@ -101,7 +106,10 @@ def test_wrong_words_are_refused(words: list[str], says: str, capsys: pytest.Cap
 def test_problems_are_told_one_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A configuration that cannot be used gives one line a problem on standard error; `--config` names the file."""
+    """A configuration that cannot be used gives one line a problem on standard error.
+
+    `--config` names the file.
+    """
     path = tmp_path / "config.yaml"
     path.write_text(
         "listen:\n  port: many\nunknown: 1\noauth: {client_id: a, client_secret: b, username: c, password: d}\n"
@@ -113,7 +121,10 @@ def test_problems_are_told_one_a_line(
     assert out == ""
     headline, *problems = err.splitlines()
     assert headline == "telenor-proxy: the configuration cannot be used:"
-    assert sorted(problem.split(":")[0] for problem in problems) == ["  - listen.port", "  - unknown"]
+    assert sorted(problem.split(":")[0] for problem in problems) == [
+        "  - listen.port",
+        "  - unknown",
+    ]
 
 
 def test_a_variable_names_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -136,7 +147,10 @@ def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pipeline_checks_without_network_and_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--offline` judges the configuration: files that are not here are a warning, and nothing is connected to."""
+    """`--offline` judges the configuration.
+
+    Files that are not here are a warning, and nothing is connected to.
+    """
     without_settings(monkeypatch)
     path = tmp_path / "config.yaml"
     names = ("client_id", "client_secret", "username", "password")
@@ -172,9 +186,9 @@ def test_a_certificate_that_is_elsewhere_is_forgiven_offline(
     )
     assert main(["check", "--config", str(path), "--offline", "--json"]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(line["step"], line["text"].partition(":")[0]) for line in found if line["mark"] != "ok"] == [
-        ("files", f"listen.{name}") for name in names
-    ]
+    assert [
+        (line["step"], line["text"].partition(":")[0]) for line in found if line["mark"] != "ok"
+    ] == [("files", f"listen.{name}") for name in names]
 
 
 def test_problems_are_objects_on_request(
@@ -210,7 +224,11 @@ def test_every_setting_is_shown_with_its_origin(
     monkeypatch.setenv("TELENOR_PROXY_ADMIN__PORT", "3")
     assert main(["check", "--config", str(path), "--offline", "--settings", "--json"]) == 0
     out = capsys.readouterr().out
-    shown = {line["setting"]: line for line in map(json.loads, out.splitlines()) if line["step"] == "setting"}
+    shown = {
+        line["setting"]: line
+        for line in map(json.loads, out.splitlines())
+        if line["step"] == "setting"
+    }
     assert len(shown) == len(SETTINGS)
     for name, value, origin in [
         ("listen.port", 1, str(path)),

@@ -1,4 +1,7 @@
-"""The answer to an application that logs in by itself: to whom, in which form, and with what in it."""
+"""The answer to an application that logs in by itself.
+
+To whom, in which form, and with what in it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ TOKEN, LOGOUT = b"/oauth/v2/token", b"/oauth/v2/logout"
 def configured(**values: str) -> Settings:
     """Return settings with these values, as `section__key`."""
     return load(
-        None, _CREDENTIALS | {f"TELENOR_PROXY_{name.upper()}": value for name, value in values.items()}
+        None,
+        _CREDENTIALS | {f"TELENOR_PROXY_{name.upper()}": value for name, value in values.items()},
     )
 
 
@@ -65,7 +69,10 @@ def test_the_paths_are_those_of_the_settings() -> None:
 
 
 def test_the_token_has_the_members_that_a_strict_binder_knows() -> None:
-    """Two members, both strings, as the real answer was for years, and spelled so: a space before each colon."""
+    """Two members, both strings, as the real answer was for years, and spelled so.
+
+    A space before each colon.
+    """
     content = answered(b"POST", TOKEN).content
     assert re.fullmatch(rb'\{"access_token" : "[A-Za-z0-9]+", "expires_in" : "[0-9]+"\}', content)
     assert json.loads(content) == {"access_token": MADE_UP_TOKEN.decode(), "expires_in": "3600"}
@@ -78,7 +85,8 @@ def test_the_logout_is_the_plain_text_of_the_real_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "media_type"), [(b"POST", TOKEN, b"application/json"), (b"GET", LOGOUT, b"text/plain")]
+    ("method", "path", "media_type"),
+    [(b"POST", TOKEN, b"application/json"), (b"GET", LOGOUT, b"text/plain")],
 )
 def test_the_fields_are_field_lines(method: bytes, path: bytes, media_type: bytes) -> None:
     """Each line is a whole one; no cache keeps the answer (RFC 6749 section 5.1)."""

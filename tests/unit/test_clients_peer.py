@@ -76,13 +76,18 @@ async def test_a_client_with_a_certificate_has_its_names() -> None:
     authority.configure_trust(server_side)
     client_side = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(client_side)
-    authority.issue_cert("ERP.internal", "shop.internal", common_name="other").configure_cert(client_side)
+    authority.issue_cert("ERP.internal", "shop.internal", common_name="other").configure_cert(
+        client_side
+    )
     witness = Witness()
     server = await serving.serve(lambda: witness, "127.0.0.1", 0, tls=server_side)
     with contextlib.closing(server):
         port = server.sockets[0].getsockname()[1]
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_side)
-        assert await asyncio.wait_for(witness.seen, 5) == ("127.0.0.1", ("erp.internal", "shop.internal"))
+        assert await asyncio.wait_for(witness.seen, 5) == (
+            "127.0.0.1",
+            ("erp.internal", "shop.internal"),
+        )
         writer.close()
 
 
@@ -100,7 +105,9 @@ async def test_a_client_with_a_certificate_has_its_names() -> None:
         ({"peername": ("fe80::1%eth0", 40000, 0, 2)}, "fe80::1%eth0"),
     ],
 )
-def test_an_address_is_given_without_its_port(known: Mapping[str, Any], address: str | None) -> None:
+def test_an_address_is_given_without_its_port(
+    known: Mapping[str, Any], address: str | None
+) -> None:
     """A client of a socket for both families that came over IPv4 has an IPv4 address."""
     assert peer.address(Made(**known)) == address
 
@@ -124,11 +131,19 @@ CN: Final = ((("countryName", "NO"),), (("commonName", "Order System"),))
         (
             {
                 "subject": CN,
-                "subjectAltName": (("DNS", "a"), ("IP Address", "192.0.2.7"), ("DNS", "b"), ("DNS", "A")),
+                "subjectAltName": (
+                    ("DNS", "a"),
+                    ("IP Address", "192.0.2.7"),
+                    ("DNS", "b"),
+                    ("DNS", "A"),
+                ),
             },
             ("a", "b"),
         ),
-        ({"subject": CN, "subjectAltName": (("email", "a@b"), ("URI", "spiffe://x"))}, ("order system",)),
+        (
+            {"subject": CN, "subjectAltName": (("email", "a@b"), ("URI", "spiffe://x"))},
+            ("order system",),
+        ),
         ({"subject": ((("commonName", "a"), ("commonName", "b")),)}, ("a", "b")),
     ],
 )

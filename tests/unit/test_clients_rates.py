@@ -63,7 +63,10 @@ class Lines:
 
 @pytest.fixture
 async def lines() -> AsyncIterator[Lines]:
-    """Have a batch with one call a second, a shop with ten; `pacing.requests_per_second` is not set."""
+    """Have a batch with one call a second, a shop with ten.
+
+    `pacing.requests_per_second` is not set.
+    """
     lines = Lines()
     yield lines
     await lines.end()
@@ -84,12 +87,19 @@ async def test_a_greedy_client_waits_behind_its_own_calls_only(lines: Lines) -> 
 
 
 async def test_a_call_that_would_wait_too_long_is_refused_on_arrival() -> None:
-    """The bound is `pacing.max_wait_seconds`, also without `pacing.requests_per_second`: 429, nothing sent, and when to come back."""
+    """The bound is `pacing.max_wait_seconds`, also without `pacing.requests_per_second`.
+
+    429, nothing sent, and when to come back.
+    """
     lines = Lines(max_wait=2)
     await lines.come(*["batch"] * 5)
     assert [name for name, _ in lines.refused] == ["batch", "batch"]
     error = lines.refused[0][1]
-    assert (error.kind, error.kind.status, error.outcome) == (ProblemKind.CLIENT_RATE, 429, "not_sent")
+    assert (error.kind, error.kind.status, error.outcome) == (
+        ProblemKind.CLIENT_RATE,
+        429,
+        "not_sent",
+    )
     assert error.retry_after == pytest.approx(3)
     await lines.come("shop")
     assert lines.starts[-1] == ("shop", 0.0)

@@ -1,4 +1,7 @@
-"""Who calls, and what this client may do: keys, certificates, rights, and what is remembered of a key's use."""
+"""Who calls, and what this client may do.
+
+Keys, certificates, rights, and what is remembered of a key's use.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,8 @@ def registered(wall: Wall, *entries: Entry) -> Register:
     return made
 
 
-#: What is shown in X-Proxy-Key, and whose key that is; "" stands for nothing shown, None for a key that is nobody's.
+#: What is shown in X-Proxy-Key, and whose key that is; "" stands for nothing shown, None for a key
+#: that is nobody's.
 KEYS: Final[tuple[tuple[tuple[bytes, ...], str | None], ...]] = (
     ((), ""),
     ((ERP_OLD.encode(),), "erp"),
@@ -102,7 +106,9 @@ CALLS: Final = {
     ids=lambda case: f"{case[1]!r}{len(case[0])}",
 )
 def test_each_combination_of_key_and_certificate_is_one_client_or_none(
-    shown: tuple[Sequence[bytes], str | None], certificate: tuple[Sequence[str], str | None], wall: Wall
+    shown: tuple[Sequence[bytes], str | None],
+    certificate: tuple[Sequence[str], str | None],
+    wall: Wall,
 ) -> None:
     """A key that is shown decides, right or wrong; without one, the certificate does."""
     keys, by_key = shown
@@ -111,9 +117,14 @@ def test_each_combination_of_key_and_certificate_is_one_client_or_none(
     assert (who.name if who else None) == (by_certificate if by_key == "" else by_key)
 
 
-@pytest.mark.parametrize(("name", "call"), [*itertools.product(["erp", "shop", "report"], CALLS)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "call"), [*itertools.product(["erp", "shop", "report"], CALLS)], ids=str
+)
 def test_each_client_may_do_what_its_rights_cover(name: str, call: tuple[bytes, bytes]) -> None:
-    """Paths are compared segment by segment and with their case, methods exactly; what is not limited is allowed."""
+    """Paths are compared segment by segment and with their case, methods exactly.
+
+    What is not limited is allowed.
+    """
     (entry,) = (entry for entry in ENTRIES if entry.name == name)
     assert Client(entry).may(*call) == (name in CALLS[call])
 
@@ -139,7 +150,10 @@ def test_without_clients_anybody_may_call(wall: Wall) -> None:
 
 
 def test_a_single_key_makes_a_client_without_a_name(wall: Wall) -> None:
-    """`listen.client_key` goes on as before: the key is asked for, nobody has a name, and all may do everything."""
+    """`listen.client_key` goes on as before.
+
+    The key is asked for, nobody has a name, and all may do everything.
+    """
     made = registered(wall, Entry(None, secrets(SHOP)))
     who = made.identify([SHOP.encode()])
     assert who is not None
@@ -172,7 +186,10 @@ def test_the_use_of_each_key_is_remembered_by_its_position(wall: Wall) -> None:
 
 
 def test_the_use_of_a_key_stays_with_the_key(wall: Wall) -> None:
-    """When the file changes, a key that stays keeps its time, at its new position; the same text as a key of another client is another key."""
+    """When the file changes, a key that stays keeps its time, at its new position.
+
+    The same text as a key of another client is another key.
+    """
     made = registered(wall)
     made.identify([ERP_NEW.encode()])
     made.identify([SHOP.encode()])
@@ -199,11 +216,16 @@ def test_what_is_compared_depends_on_the_process(wall: Wall) -> None:
 
 
 def test_fifty_clients_cost_what_one_costs(wall: Wall) -> None:
-    """The judgement does as much for fifty clients as for one: a hash and a lookup. The bound is wide; time is this thread's own."""
+    """The judgement does as much for fifty clients as for one: a hash and a lookup.
+
+    The bound is wide; time is this thread's own.
+    """
 
     def seconds(number: int) -> float:
         made = Register(PEPPER, wall)
-        made.follow(Entry(f"client-{index}", secrets(f"key-of-client-{index}")) for index in range(number))
+        made.follow(
+            Entry(f"client-{index}", secrets(f"key-of-client-{index}")) for index in range(number)
+        )
         keys = [f"key-of-client-{number - 1}".encode()]
         begun = time.thread_time()
         for _ in range(2_000):

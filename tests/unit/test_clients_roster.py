@@ -52,7 +52,12 @@ async def test_the_clients_of_the_settings_are_in_force() -> None:
     assert not shop.may(b"POST", b"/corporate-accounts/a")
     assert not shop.may(b"GET", b"/organizations/a")
     assert made.register.identify([b"some-other-key"]) is None
-    assert [made.rates.take(name) for name in ("erp", "erp", "shop", "shop")] == [True, False, True, True]
+    assert [made.rates.take(name) for name in ("erp", "erp", "shop", "shop")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
     with pytest.raises(Failed):
         await made.rates.turn("erp")
 

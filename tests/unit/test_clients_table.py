@@ -1,4 +1,6 @@
-"""Every combination of client, key, certificate, path, method and rate against what it gets: register, policy and rates as one.
+"""Every combination of client, key, certificate, path, method and rate against what it gets.
+
+Register, policy and rates as one.
 
 The tables say what is expected; the test goes through all of their combinations.
 """
@@ -20,7 +22,8 @@ from proxy.settings import Settings, judge
 from tests.clock import FakeClock
 
 ALLOWED: Final = ["/corporate-accounts/", "/corporate-mobile-subscriptions/"]
-#: Each client shows itself in another way: by two keys, by a key or a certificate, by a certificate.
+#: Each client shows itself in another way: by two keys, by a key or a certificate, by a
+#: certificate.
 CLIENTS: Final[list[dict[str, Any]]] = [
     {"name": "erp", "certificate": "erp.internal", "requests_per_second": 1},
     {
@@ -68,7 +71,10 @@ PATIENCE: Final = 0.5
 
 
 def configured() -> Settings:
-    """Return the settings with these clients. Certificates are the register's business here, so the listener's own are left out."""
+    """Return the settings with these clients.
+
+    Certificates are the register's business here, so the listener's own are left out.
+    """
     plain = judge(
         {
             "listen": {
@@ -88,7 +94,9 @@ def configured() -> Settings:
         dataclasses.replace(client, certificate=given.get("certificate"))
         for client, given in zip(plain.listen.clients, CLIENTS, strict=True)
     ]
-    return dataclasses.replace(plain, listen=dataclasses.replace(plain.listen, clients=tuple(named)))
+    return dataclasses.replace(
+        plain, listen=dataclasses.replace(plain.listen, clients=tuple(named))
+    )
 
 
 SETTINGS: Final = configured()
@@ -96,7 +104,11 @@ RULES: Final = policy.Rules.of(SETTINGS)
 
 
 def expected(
-    key: str | None, certificate: str | None, path: set[str] | None, method: set[str], beyond: set[str]
+    key: str | None,
+    certificate: str | None,
+    path: set[str] | None,
+    method: set[str],
+    beyond: set[str],
 ) -> ProblemKind | None:
     """Say what the tables mean: the kind of the refusal, None for a call that is forwarded."""
     who = certificate if key == "" else key
@@ -109,7 +121,9 @@ def expected(
     return ProblemKind.CLIENT_RATE if who in beyond else None
 
 
-async def got(key: bytes, certificate: str, path: bytes, method: bytes, before: int) -> ProblemKind | None:
+async def got(
+    key: bytes, certificate: str, path: bytes, method: bytes, before: int
+) -> ProblemKind | None:
     """Make the call as the listener and the forwarder do; give the kind of the refusal."""
     roster = Roster(SETTINGS, FakeClock(), bytes(32))
     head = policy.parse(b"%b %b HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, path, key), RULES)
@@ -145,12 +159,16 @@ def test_the_tables_have_every_outcome() -> None:
     assert len(COMBINATIONS) == 720
 
 
-@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.decode().strip().replace("\r\n", ", ") or "no key")
+@pytest.mark.parametrize(
+    "key", KEYS, ids=lambda key: key.decode().strip().replace("\r\n", ", ") or "no key"
+)
 @pytest.mark.parametrize("certificate", CERTIFICATES, ids=lambda name: name or "no certificate")
 async def test_each_combination_gets_what_the_tables_say(key: bytes, certificate: str) -> None:
     """With this key and this certificate: each path, method and rate."""
     for path, method, before in itertools.product(PATHS, METHODS, BEFORE):
-        told = expected(KEYS[key], CERTIFICATES[certificate], PATHS[path], METHODS[method], BEFORE[before])
+        told = expected(
+            KEYS[key], CERTIFICATES[certificate], PATHS[path], METHODS[method], BEFORE[before]
+        )
         async with asyncio.timeout(5):
             kind = await got(key, certificate, path, method, before)
         assert kind == told, (path, method, before)

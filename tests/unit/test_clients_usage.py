@@ -14,7 +14,10 @@ def record(
 
 
 def test_calls_and_refusals_are_counted_by_client() -> None:
-    """A refusal is one by the proxy's rules or for the client's rate; the API's own 4xx and a failure at the API are none."""
+    """A refusal is one by the proxy's rules or for the client's rate.
+
+    The API's own 4xx and a failure at the API are none.
+    """
     now = [1_800_000_000.0]
     usage = Usage(lambda: now[0])
     usage.follow(["erp", "shop"])

@@ -1,4 +1,7 @@
-"""How descriptors are shared out: what the settings allow where it fits, and enough for probes, the API and files where it does not."""
+"""How descriptors are shared out.
+
+What the settings allow where it fits, and enough for probes, the API and files where it does not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The way to the API in the log: how long each step took, and which one failed, for whoever asks for it by `log.level: debug`."""
+"""The way to the API in the log.
+
+How long each step took, and which one failed, for whoever asks for it by `log.level: debug`.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,10 @@ FAULTS_OF_THE_PROXY: Final[tuple[OSError, ...]] = (
     faults.no_tunnel(407, HOP, has_login=False, takes_basic=True),
     faults.no_tunnel(407, HOP, has_login=True, takes_basic=True),
     faults.no_tunnel(407, HOP, has_login=False, takes_basic=False),
-    *(faults.no_tunnel(status, HOP, has_login=False, takes_basic=False) for status in (403, 502, 405)),
+    *(
+        faults.no_tunnel(status, HOP, has_login=False, takes_basic=False)
+        for status in (403, 502, 405)
+    ),
     faults.unreadable("it is not HTTP", HOP),
 )
 
@@ -57,20 +60,40 @@ FAULTS_OF_THE_PROXY: Final[tuple[OSError, ...]] = (
             ProblemKind.CONNECT_TIMEOUT,
             "The API did not accept a connection in time.",
         ),
-        (socket.gaierror(socket.EAI_AGAIN, ""), "dns", ProblemKind.DNS, "The name server did not answer"),
+        (
+            socket.gaierror(socket.EAI_AGAIN, ""),
+            "dns",
+            ProblemKind.DNS,
+            "The name server did not answer",
+        ),
         (socket.gaierror(socket.EAI_NONAME, ""), "dns", ProblemKind.DNS, "could not be resolved"),
         (UnicodeError("label too long"), "dns", ProblemKind.DNS, "could not be resolved"),
-        (ConnectionRefusedError(), "connect", ProblemKind.REFUSED, "The API refused the connection."),
+        (
+            ConnectionRefusedError(),
+            "connect",
+            ProblemKind.REFUSED,
+            "The API refused the connection.",
+        ),
         (ConnectionResetError(), "reset", ProblemKind.TERMINATED, "broke off before it was ready"),
         (OSError(errno.EHOSTUNREACH, ""), "connect", ProblemKind.UNROUTABLE, "No route to host"),
-        (OSError("Multiple exceptions"), "connect", ProblemKind.UNROUTABLE, "none of its addresses"),
+        (
+            OSError("Multiple exceptions"),
+            "connect",
+            ProblemKind.UNROUTABLE,
+            "none of its addresses",
+        ),
         (OSError(errno.EMFILE, ""), "connect", ProblemKind.UNROUTABLE, "no file descriptors left"),
         (ssl.SSLError(1, ""), "tls", ProblemKind.TLS, "speaks no TLS"),
         (distrust(10), "tls", ProblemKind.CERTIFICATE, "it has expired"),
         (distrust(9), "tls", ProblemKind.CERTIFICATE, "it is not valid yet"),
         (distrust(20), "tls", ProblemKind.CERTIFICATE, "an authority that is not known here"),
         (distrust(62), "tls", ProblemKind.CERTIFICATE, "it is not for the host in upstream.url"),
-        (distrust(79, "invalid {CA}"), "tls", ProblemKind.CERTIFICATE, "not trusted: invalid (CA)."),
+        (
+            distrust(79, "invalid {CA}"),
+            "tls",
+            ProblemKind.CERTIFICATE,
+            "not trusted: invalid (CA).",
+        ),
     ],
 )
 def test_each_exception_has_its_meaning(
@@ -119,7 +142,13 @@ def test_a_fault_of_the_companys_proxy_names_the_next_hop(error: faults.TunnelEr
             "company_proxy_login",
             "refused the credentials for connections to the API (status 401)",
         ),
-        (403, True, True, "company_proxy_denied", "does not allow connections to the API (status 403)"),
+        (
+            403,
+            True,
+            True,
+            "company_proxy_denied",
+            "does not allow connections to the API (status 403)",
+        ),
         (502, True, True, "company_proxy_failed", "could not connect to the API (status 502)"),
         (405, True, True, "company_proxy_failed", "opened no tunnel to the API (status 405)"),
     ],
@@ -152,4 +181,6 @@ def test_a_fault_of_the_proxy_stays_what_it_is() -> None:
     """A second translation changes nothing."""
     error = faults.unreadable("it is not HTTP", HOP)
     assert faults.to_company_proxy(error, HOP) is error
-    assert error.fault.said_of(COMPANY_PROXY).startswith("The company's proxy gave no readable answer")
+    assert error.fault.said_of(COMPANY_PROXY).startswith(
+        "The company's proxy gave no readable answer"
+    )

@@ -129,7 +129,10 @@ LENGTHS = [field for field, _ in GOOD_LENGTHS] + BAD_LENGTHS
 @pytest.mark.parametrize("minor", [0, 1])
 @pytest.mark.parametrize("coding", [*GOOD_CODINGS, *BAD_CODINGS])
 def test_length_and_coding_together_are_malformed(coding: bytes, minor: int) -> None:
-    """Never does one of them win: not in either order, not in either direction, not when one is wrong (the classic of smuggling)."""
+    """Never does one of them win.
+
+    Not in either order, not in either direction, not when one is wrong (the classic of smuggling).
+    """
     for length, swapped in itertools.product(LENGTHS, [False, True]):
         fields = coding + length if swapped else length + coding
         with pytest.raises(grammar.Malformed):
@@ -139,14 +142,18 @@ def test_length_and_coding_together_are_malformed(coding: bytes, minor: int) -> 
 
 
 @pytest.mark.parametrize(("method", "status"), BODILESS)
-@pytest.mark.parametrize("fields", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"])
+@pytest.mark.parametrize(
+    "fields", [b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"]
+)
 def test_answers_that_never_have_content(method: bytes, status: int, fields: bytes) -> None:
     """To HEAD, and with 204 and 304, an answer ends with its head, whatever it says of a length."""
     assert of_response(fields, method, status) == 0
 
 
 @pytest.mark.parametrize(("method", "status"), BODILESS)
-@pytest.mark.parametrize("fields", [*BAD_LENGTHS, *BAD_CODINGS, GOOD_CODINGS[0] + GOOD_LENGTHS[0][0]])
+@pytest.mark.parametrize(
+    "fields", [*BAD_LENGTHS, *BAD_CODINGS, GOOD_CODINGS[0] + GOOD_LENGTHS[0][0]]
+)
 def test_answers_without_content_are_held_to_the_grammar_too(
     method: bytes, status: int, fields: bytes
 ) -> None:

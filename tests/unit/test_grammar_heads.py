@@ -1,4 +1,7 @@
-"""Request and response heads: what is in the grammar of RFC 9112 is read as it came, all else is malformed."""
+"""Request and response heads.
+
+What is in the grammar of RFC 9112 is read as it came, all else is malformed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def whole_lines(head: grammar.RequestHead | grammar.ResponseHead) -> list[bytes]
     return head.passing
 
 
-# --- request lines ----------------------------------------------------------------------------------------------------
+# --- request lines -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,10 @@ def whole_lines(head: grammar.RequestHead | grammar.ResponseHead) -> list[bytes]
     ],
 )
 def test_a_request_line_is_read_as_it_came(line: bytes, expected: tuple[bytes, bytes, int]) -> None:
-    """Method, target and version are the client's very bytes; whether they may pass is not for the grammar to say."""
+    """Method, target and version are the client's very bytes.
+
+    Whether they may pass is not for the grammar to say.
+    """
     head = grammar.parse_request(request(b"Host: a\r\n", line))
     assert (head.method, head.target, head.minor) == expected
 
@@ -77,12 +83,15 @@ def test_a_request_line_is_read_as_it_came(line: bytes, expected: tuple[bytes, b
     ],
 )
 def test_a_request_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
-    """One method, one target, one version, one space between them: nothing more, nothing less, nothing that looks like it."""
+    """One method, one target, one version, one space between them.
+
+    Nothing more, nothing less, nothing that looks like it.
+    """
     with pytest.raises(grammar.Malformed):
         grammar.parse_request(request(b"Host: a\r\n", line))
 
 
-# --- status lines -----------------------------------------------------------------------------------------------------
+# --- status lines ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -96,7 +105,10 @@ def test_a_request_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
     ],
 )
 def test_a_status_line_is_read_as_it_came(line: bytes, expected: tuple[int, int, bytes]) -> None:
-    """Version, status and reason are the API's; a reason may be missing, as many servers leave it out."""
+    """Version, status and reason are the API's.
+
+    A reason may be missing, as many servers leave it out.
+    """
     head = grammar.parse_response(request(line=line))
     assert (head.minor, head.status) == expected[:2]
     assert head.reason == expected[2]
@@ -133,7 +145,7 @@ def test_a_status_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
         grammar.parse_response(request(line=line))
 
 
-# --- fields -----------------------------------------------------------------------------------------------------------
+# --- fields ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,7 +163,10 @@ def test_a_status_line_out_of_the_grammar_is_malformed(line: bytes) -> None:
     ],
 )
 def test_a_field_keeps_every_byte(line: bytes) -> None:
-    """A field that is passed on keeps its whole line: case of the name, white space, obsolete text."""
+    """A field that is passed on keeps its whole line.
+
+    Case of the name, white space, obsolete text.
+    """
     assert whole_lines(grammar.parse_request(request(line + b"\r\n"))) == [line + b"\r\n"]
 
 
@@ -172,7 +187,10 @@ def test_a_value_stands_without_the_white_space_around_it(line: bytes, value: by
 
 
 def test_fields_keep_their_order_and_their_number() -> None:
-    """Repeated fields stay apart, and in the order they came: the lines, and the values of what decides something."""
+    """Repeated fields stay apart, and in the order they came.
+
+    The lines, and the values of what decides something.
+    """
     fields = [b"B: 1\r\n", b"Host: a\r\n", b"A: 1\r\n", b"b: 2\r\n", b"A: 1\r\n", b"Expect: x\r\n", b"host: b\r\n", b"EXPECT: y\r\n"]  # fmt: skip
     for head in (
         grammar.parse_request(request(b"".join(fields))),
@@ -199,7 +217,9 @@ def test_the_options_of_a_connection_are_told() -> None:
     """What `Connection` names, on all of its lines, in lower case."""
     for line in (b"GET / HTTP/1.1", b"HTTP/1.1 200 OK"):
         head = request(b"Connection: Close, X-A\r\nconnection:\tTE\r\n", line)
-        parsed = grammar.parse_request(head) if line.startswith(b"GET") else grammar.parse_response(head)
+        parsed = (
+            grammar.parse_request(head) if line.startswith(b"GET") else grammar.parse_response(head)
+        )
         assert parsed.options == [b"close", b"x-a", b"te"]
 
 
@@ -230,10 +250,15 @@ MALFORMED_FIELDS = [
 ]
 
 
-@pytest.mark.parametrize("where", [b"%b", b"Host: a\r\n%b", b"%bHost: a\r\n", b"Host: a\r\n%bB: 1\r\n"])
+@pytest.mark.parametrize(
+    "where", [b"%b", b"Host: a\r\n%b", b"%bHost: a\r\n", b"Host: a\r\n%bB: 1\r\n"]
+)
 @pytest.mark.parametrize("fields", MALFORMED_FIELDS)
 def test_a_field_line_out_of_the_grammar_is_malformed(fields: bytes, where: bytes) -> None:
-    """Not one line may be anything but `Name: value` and CRLF, wherever in the head it stands; lines do not fold."""
+    """Not one line may be anything but `Name: value` and CRLF, wherever in the head it stands.
+
+    Lines do not fold.
+    """
     with pytest.raises(grammar.Malformed):
         grammar.parse_request(request(where % fields))
     with pytest.raises(grammar.Malformed):
@@ -268,7 +293,10 @@ def test_messages_quote_nothing() -> None:
 
 
 def test_a_long_head_takes_linear_time() -> None:
-    """A megabyte of nearly right bytes is refused as fast as it is read: no pattern backtracks (the test's timeout is the witness)."""
+    """A megabyte of nearly right bytes is refused as fast as it is read.
+
+    No pattern backtracks (the test's timeout is the witness).
+    """
     for head in (
         b"A" * 1_000_000,
         b"A:" + b" " * 1_000_000,
@@ -279,7 +307,7 @@ def test_a_long_head_takes_linear_time() -> None:
             grammar.parse_request(request(head + b"\x00\r\n"))
 
 
-# --- beginnings -------------------------------------------------------------------------------------------------------
+# --- beginnings --------------------------------------------------------------------------------
 
 GOOD_HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: localhost\r\nX-A:\t1 \r\n\r\n"
 
@@ -328,7 +356,10 @@ def test_a_bad_beginning_is_malformed_at_once(beginning: bytes) -> None:
     ],
 )
 def test_the_members_of_a_list(field_values: list[bytes], expected: list[bytes]) -> None:
-    """Lines of one field are one list; its members count in lower case, empty ones not at all (RFC 9110 section 5.6.1)."""
+    """Lines of one field are one list.
+
+    Its members count in lower case, empty ones not at all (RFC 9110 section 5.6.1).
+    """
     assert grammar.members(field_values) == expected
 
 
@@ -352,7 +383,10 @@ def test_white_space_before_a_colon(space: bytes) -> None:
     ],
 )
 def test_what_is_wrong_with_a_target_is_said(target: bytes, word: str) -> None:
-    """A blank and a letter outside ASCII are what people forget to encode; the words name them, and quote nothing."""
+    """A blank and a letter outside ASCII are what people forget to encode.
+
+    The words name them, and quote nothing.
+    """
     line = b"GET %b HTTP/1.1" % target
     with pytest.raises(grammar.Malformed, match=word):
         grammar.parse_request(request(line=line))

@@ -18,7 +18,11 @@ _PR_GET_DUMPABLE = 3  # linux/prctl.h
 def run(code: str, where: Path) -> str:
     """Run the code in a new process, with a key log asked for; return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", f"import ctypes, os, sys\nfrom proxy.hardening import harden\n{code}"],
+        [
+            sys.executable,
+            "-c",
+            f"import ctypes, os, sys\nfrom proxy.hardening import harden\n{code}",
+        ],
         env=os.environ | {"SSLKEYLOGFILE": str(where / "keys.log"), "SSL_CERT_FILE": "mine.pem"},
         capture_output=True,
         text=True,
@@ -46,7 +50,9 @@ def test_memory_stays_in_the_process(tmp_path: Path) -> None:
 
 def test_no_library_writes_session_keys(tmp_path: Path) -> None:
     """The variable that asks for it is gone before any library looks for it, and no key log comes into being."""
-    assert run("harden()\nimport aiohttp\nprint('SSLKEYLOGFILE' in os.environ)", tmp_path) == "False"
+    assert (
+        run("harden()\nimport aiohttp\nprint('SSLKEYLOGFILE' in os.environ)", tmp_path) == "False"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

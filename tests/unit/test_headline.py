@@ -1,4 +1,7 @@
-"""The headline follows what the calls get: working, impaired or not working, why, what to do, and since when."""
+"""The headline follows what the calls get.
+
+Working, impaired or not working, why, what to do, and since when.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,9 @@ class Desk:
     ) -> Headline:
         """Judge now."""
         finding = self.calls.find(self.clock.now())
-        times = Since(calls_failing=self.calls.failing_since, well=self.calls.well_since)._replace(**since)
+        times = Since(calls_failing=self.calls.failing_since, well=self.calls.well_since)._replace(
+            **since
+        )
         good = self.calls.any_good
         return judge(token, finding, times, draining=draining, any_good=good, log_lost=log_lost)
 
@@ -82,11 +87,14 @@ def states(desk: Desk, records: Iterable[Record]) -> list[HeadlineState]:
     return [desk.get(record).headline().state for record in records]
 
 
-# --- all calls fail ---------------------------------------------------------------------------------------------------
+# --- all calls fail ----------------------------------------------------------------------------
 
 
 def test_every_call_refused_is_not_working() -> None:
-    """45 of 45 calls answered 401 with 40103: code, meaning, next step, since when, and how many."""
+    """45 of 45 calls answered 401 with 40103.
+
+    Code, meaning, next step, since when, and how many.
+    """
     desk = Desk().get(bad(401, "40103"), times=45)
     found = desk.headline()
     assert found.state is HeadlineState.NOT_WORKING
@@ -99,10 +107,17 @@ def test_every_call_refused_is_not_working() -> None:
 
 
 @pytest.mark.parametrize(("code", "known"), codes.GATEWAY.items())
-def test_each_code_in_a_row_has_its_meaning_and_next_step(code: str, known: codes.GatewayCode) -> None:
-    """Whatever Telenor's gateway refuses; a 400 is the application's own content, so the way is good."""
+def test_each_code_in_a_row_has_its_meaning_and_next_step(
+    code: str, known: codes.GatewayCode
+) -> None:
+    """Whatever Telenor's gateway refuses.
+
+    A 400 is the application's own content, so the way is good.
+    """
     found = Desk().get(bad(known.status, code), times=5).headline()
-    assert found.state is (HeadlineState.IMPAIRED if known.status == 400 else HeadlineState.NOT_WORKING)
+    assert found.state is (
+        HeadlineState.IMPAIRED if known.status == 400 else HeadlineState.NOT_WORKING
+    )
     assert f"{known.status}, code {code}: {known.meaning}." in found.what
     assert found.step == known.step
     assert (found.why, found.todo) == (code, code)
@@ -137,8 +152,14 @@ def test_calls_without_an_answer_in_a_row_are_not_working(error: str) -> None:
 
 def test_one_call_tells_enough_of_what_every_next_one_meets_too() -> None:
     """Connection refused is that; a slow answer is not."""
-    assert Desk().get(bad(502, error="connection_refused")).headline().state is HeadlineState.NOT_WORKING
-    assert Desk().get(bad(504, error="http_response_timeout")).headline().state is HeadlineState.IMPAIRED
+    assert (
+        Desk().get(bad(502, error="connection_refused")).headline().state
+        is HeadlineState.NOT_WORKING
+    )
+    assert (
+        Desk().get(bad(504, error="http_response_timeout")).headline().state
+        is HeadlineState.IMPAIRED
+    )
 
 
 def test_two_calls_are_an_accident() -> None:
@@ -164,7 +185,10 @@ def test_one_success_ends_not_working() -> None:
     desk = Desk().get(bad(401, "40103"), times=44).get(GOOD)
     found = desk.headline()
     assert found.state is HeadlineState.IMPAIRED
-    assert found.what == "Telenor answers some of the calls with 401, code 40103: no API product found."
+    assert (
+        found.what
+        == "Telenor answers some of the calls with 401, code 40103: no API product found."
+    )
     assert (found.failed, found.calls) == (44, 45)
     assert desk.get(GOOD, times=9).headline().state is HeadlineState.WORKING
     desk = Desk().get(bad(401, "40103"), times=44).get(GOOD)
@@ -174,24 +198,38 @@ def test_one_success_ends_not_working() -> None:
 
 
 def test_a_row_of_refusals_stands_until_a_call_goes_through() -> None:
-    """Hours later nothing has changed by itself. What passes by itself may have, and nobody knows."""
-    assert Desk().get(bad(401, "40103"), times=3).wait(7200).headline().state is HeadlineState.NOT_WORKING
-    assert Desk().get(bad(429, "42901"), times=3).wait(7200).headline().state is HeadlineState.IMPAIRED
+    """Hours later nothing has changed by itself.
+
+    What passes by itself may have, and nobody knows.
+    """
+    assert (
+        Desk().get(bad(401, "40103"), times=3).wait(7200).headline().state
+        is HeadlineState.NOT_WORKING
+    )
+    assert (
+        Desk().get(bad(429, "42901"), times=3).wait(7200).headline().state is HeadlineState.IMPAIRED
+    )
     assert Desk().get(bad(503), times=3).wait(7200).headline().state is HeadlineState.IMPAIRED
 
 
 def test_the_usual_fault_is_told() -> None:
-    """Of several in one row, the one that most calls met; an answer about one path only if there is no other."""
+    """Of several in one row, the one that most calls met.
+
+    An answer about one path only if there is no other.
+    """
     row = [bad(401, "40103"), bad(401, "40103"), bad(503), bad(404), bad(404), bad(404)]
     assert Desk().get(*row).headline().code == "40103"
 
 
-# --- some calls fail --------------------------------------------------------------------------------------------------
+# --- some calls fail ---------------------------------------------------------------------------
 
 
 def test_faults_among_good_calls_are_impaired() -> None:
     """From a tenth of the last calls on; one in fifty is no news once the next went well."""
-    assert Desk().get(*[GOOD] * 8, bad(503), times=3).get(GOOD).headline().state is HeadlineState.IMPAIRED
+    assert (
+        Desk().get(*[GOOD] * 8, bad(503), times=3).get(GOOD).headline().state
+        is HeadlineState.IMPAIRED
+    )
     assert Desk().get(*[GOOD] * 30, bad(503), GOOD).headline().state is HeadlineState.WORKING
 
 
@@ -206,7 +244,10 @@ def test_faults_are_forgotten_with_the_window() -> None:
     "record", [bad(400), bad(404), bad(404, "4042000"), bad(409), bad(422), bad(401, "40104")]
 )
 def test_answers_about_one_call_change_nothing(record: Record) -> None:
-    """A wrong number, a missing page, a conflict: the application's business, as long as others succeed."""
+    """A wrong number, a missing page, a conflict.
+
+    The application's business, as long as others succeed.
+    """
     desk = Desk()
     assert set(states(desk, [GOOD, record, record, record, GOOD] * 20)) == {HeadlineState.WORKING}
 
@@ -230,12 +271,16 @@ def test_only_content_turned_down_is_impaired() -> None:
 def test_an_answer_about_content_ends_a_row() -> None:
     """Whoever is told that the order is wrong was let in."""
     assert (
-        Desk().get(bad(401, "40103"), times=5).get(bad(422)).headline().state is not HeadlineState.NOT_WORKING
+        Desk().get(bad(401, "40103"), times=5).get(bad(422)).headline().state
+        is not HeadlineState.NOT_WORKING
     )
 
 
 def test_only_refusals_of_the_proxy_are_impaired() -> None:
-    """An application that writes HTTP by hand gets nothing done; beside calls that are forwarded it is no news."""
+    """An application that writes HTTP by hand gets nothing done.
+
+    Beside calls that are forwarded it is no news.
+    """
     refused = GOOD._replace(status=400, error="malformed-request", refused=True)
     found = Desk().get(refused, times=3).headline()
     assert found.state is HeadlineState.IMPAIRED
@@ -244,19 +289,28 @@ def test_only_refusals_of_the_proxy_are_impaired() -> None:
     assert Desk().get(GOOD).get(refused, times=30).headline().state is HeadlineState.WORKING
     assert Desk().get(refused, times=3).wait(901).headline().state is HeadlineState.WORKING
     paced = bad(429, error="http_request_denied")
-    step = Desk().get(paced, times=3).headline().step  # the error is the same with a client's own rate
+    step = (
+        Desk().get(paced, times=3).headline().step
+    )  # the error is the same with a client's own rate
     assert "pacing.requests_per_second" in step
     assert "client's requests_per_second" in step
 
 
 @pytest.mark.parametrize("kind", sorted(module.KEPT_OUT))
 def test_an_application_that_is_kept_out_is_impaired_beside_good_calls(kind: str) -> None:
-    """Another application makes the good calls. It lasts until none has been turned away for five minutes."""
+    """Another application makes the good calls.
+
+    It lasts until none has been turned away for five minutes.
+    """
     refused = GOOD._replace(status=403, error=kind, refused=True)
     desk = Desk().get(GOOD, times=5)
     assert set(states(desk, [refused, GOOD, refused])) == {HeadlineState.WORKING}
     found = desk.get(refused, GOOD, GOOD, times=20).headline()
-    assert (found.state, found.cause, found.error) == (HeadlineState.IMPAIRED, "fails.kept_out", kind)
+    assert (found.state, found.cause, found.error) == (
+        HeadlineState.IMPAIRED,
+        "fails.kept_out",
+        kind,
+    )
     assert found.what.startswith("The proxy itself turns calls of an application away (403): ")
     assert (found.failed, found.calls, found.since) == (22, 0, desk.began + 6)
     assert desk.wait(290).get(GOOD).headline().cause == "fails.kept_out"
@@ -283,7 +337,11 @@ def test_the_key_that_is_missing_is_told_with_what_to_do() -> None:
 def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: ProblemKind) -> None:
     """Every next call meets it too; the step names the proxy or its settings, not Telenor."""
     found = Desk().get(bad(kind.status, error=kind.word)).headline()
-    assert (found.state, found.cause, found.error) == (HeadlineState.NOT_WORKING, "fails.all", kind.type)
+    assert (found.state, found.cause, found.error) == (
+        HeadlineState.NOT_WORKING,
+        "fails.all",
+        kind.type,
+    )
     assert "the company's proxy" in found.what
     assert "proxy" in found.step
     assert "Telenor" not in found.text
@@ -310,7 +368,7 @@ def test_memory_does_not_grow() -> None:
     assert len(desk.calls._window) == module.WINDOW
 
 
-# --- the token --------------------------------------------------------------------------------------------------------
+# --- the token ---------------------------------------------------------------------------------
 
 
 def token(**changes: Any) -> TokenStatus:
@@ -320,7 +378,9 @@ def token(**changes: Any) -> TokenStatus:
 
 def test_all_is_well() -> None:
     """Calls go through; before the first one nothing more is claimed than is known."""
-    assert Desk().headline().text == ("Working. The access token is valid; no call has gone through yet.")
+    assert Desk().headline().text == (
+        "Working. The access token is valid; no call has gone through yet."
+    )
     assert Desk().get(GOOD).headline().text == (
         "Working. Calls go through to Telenor with a valid access token."
     )
@@ -336,7 +396,10 @@ def test_without_a_token_nothing_works() -> None:
 
 
 def test_since_calls_began_to_fail_though_the_token_failed_later() -> None:
-    """The API and the token endpoint go together: the calls felt it first, and no good one came after."""
+    """The API and the token endpoint go together.
+
+    The calls felt it first, and no good one came after.
+    """
     ended = token(state=TokenState.EXPIRED, last_failure=FAILURE)
     desk = Desk().get(GOOD, bad(502, error="connection_refused"), bad(503))
     began = desk.began + 2
@@ -369,12 +432,19 @@ def test_two_programs_on_one_machine_user_are_not_working() -> None:
     fight = {"contended": True, "contended_since": 9.0}
     for status in (token(**fight), token(**fight, state=TokenState.EMPTY)):
         found = Desk().get(GOOD, bad(401), times=5).headline(status)
-        assert (found.state, found.cause, found.since) == (HeadlineState.NOT_WORKING, "contended", 9.0)
+        assert (found.state, found.cause, found.since) == (
+            HeadlineState.NOT_WORKING,
+            "contended",
+            9.0,
+        )
         assert "another program logs in with the same machine user" in found.what
 
 
 def test_a_log_that_loses_lines_is_impaired() -> None:
-    """With the reason and what to do. Calls that fail, and a token that cannot be renewed, matter more."""
+    """With the reason and what to do.
+
+    Calls that fail, and a token that cannot be renewed, matter more.
+    """
     full = "No space left on device"
     found = Desk().get(GOOD).headline(log_lost=full)
     assert (found.state, found.cause) == (HeadlineState.IMPAIRED, "log_lost")
@@ -385,7 +455,10 @@ def test_a_log_that_loses_lines_is_impaired() -> None:
         "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page."
     )
     assert Desk().get(bad(503), times=3).headline(log_lost=full).cause == "answers.all"
-    assert Desk().get(GOOD).headline(token(last_failure=FAILURE), log_lost=full).cause == "renewal_failed"
+    assert (
+        Desk().get(GOOD).headline(token(last_failure=FAILURE), log_lost=full).cause
+        == "renewal_failed"
+    )
 
 
 def test_waiting_for_a_token_is_impaired() -> None:
@@ -408,7 +481,10 @@ def test_words_of_a_failure_that_may_hold_anything_are_no_label() -> None:
 
 
 def test_every_headline_is_one_of_the_list() -> None:
-    """Each has a cause of the list, a title and whole sentences; every kind of refusal has its clause."""
+    """Each has a cause of the list, a title and whole sentences.
+
+    Every kind of refusal has its clause.
+    """
     found = [
         Desk().get(bad(kind.status, error=kind.type)._replace(refused=True), times=3).headline()
         for kind in ProblemKind

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 READY = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"ok":true}'
-NOT_READY = b'HTTP/1.1 503 Service Unavailable\r\n\r\n{"ok":false,"detail":"The password is wrong."}'
+NOT_READY = (
+    b'HTTP/1.1 503 Service Unavailable\r\n\r\n{"ok":false,"detail":"The password is wrong."}'
+)
 
 
 @contextmanager
@@ -58,7 +60,9 @@ def test_nobody_there_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     assert healthcheck.run(AdminSettings(port=port), 0) == 1
-    assert f"nothing answers at the admin listener, 127.0.0.1 port {port}" in capsys.readouterr().err
+    assert (
+        f"nothing answers at the admin listener, 127.0.0.1 port {port}" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

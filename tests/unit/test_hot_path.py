@@ -1,6 +1,9 @@
-"""What a request costs in work, not in time: how many Python functions are called on its way, against a recorded budget.
+"""What a request costs in work, not in time.
 
-A change that makes the way longer shows here, on whatever machine. The budget is what it was when it was last looked at; raise it with a reason.
+How many Python functions are called on its way, against a recorded budget.
+
+A change that makes the way longer shows here, on whatever machine. The budget is what it was when
+it was last looked at; raise it with a reason.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 REQUESTS = 50
-#: Calls and resumptions of Python functions for one order on kept connections, from the client's bytes to the access line. Six of them are
-#: for a named client: its key, its rights, its line and its counts.
+#: Calls and resumptions of Python functions for one order on kept connections, from the client's
+#: bytes to the access line. Six of them are for a named client: its key, its rights, its line and
+#: its counts.
 BUDGET = 132
 
 
@@ -69,7 +73,10 @@ async def test_fifty_clients_take_no_more_work_than_one() -> None:
 
 
 async def test_orders_without_a_key_cost_nothing_more() -> None:
-    """With a store, a call without the field takes one call more; an order with it stays in its budget."""
+    """With a store, a call without the field takes one call more.
+
+    An order with it stays in its budget.
+    """
     clock = SystemClock()
     keeper = Keeper(MemoryStore("aa", clock.now), clock, lambda _: None)
     desk = Desk(keeper, remember_seconds=3600, guard_seconds=0)

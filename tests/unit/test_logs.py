@@ -72,7 +72,7 @@ def settings(level: str = "info", form: str = "json") -> LogSettings:
     return LogSettings(level=level, format=form)  # type: ignore[arg-type] # both are of the words
 
 
-# --- redaction --------------------------------------------------------------------------------------------------------
+# --- redaction ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,10 @@ def settings(level: str = "info", form: str = "json") -> LogSettings:
     ],
 )
 def test_credentials_are_masked(text: str, shown: str) -> None:
-    """Known secrets, and whatever follows Bearer or Basic like a credential; ordinary words stay."""
+    """Known secrets, and whatever follows Bearer or Basic like a credential.
+
+    Ordinary words stay.
+    """
     assert logs.Redactor(["hunter2"])(text) == shown
 
 
@@ -120,7 +123,11 @@ def test_what_libraries_say_is_masked(stdout: IO[str]) -> None:
         error.add_note("Basic QWxhZGRpbjpvcGVu hunter2")
         logger.exception("it failed")
     first, second = lines(stdout)
-    assert (first["level"], first["event"], first["logger"]) == ("warning", "library", "some.library")
+    assert (first["level"], first["event"], first["logger"]) == (
+        "warning",
+        "library",
+        "some.library",
+    )
     assert first["message"] == "sent {'Authorization': 'Bearer ***'} with '***'"
     assert (second["level"], second["message"]) == ("error", "it failed")
     assert "JSONDecodeError" in second["exception"]
@@ -137,18 +144,25 @@ def test_our_own_tracebacks_are_masked(stdout: IO[str]) -> None:
     except ValueError:
         log.exception("request.crashed", request_id="id-1")
     (event,) = lines(stdout)
-    assert (event["level"], event["event"], event["request_id"]) == ("error", "request.crashed", "id-1")
+    assert (event["level"], event["event"], event["request_id"]) == (
+        "error",
+        "request.crashed",
+        "id-1",
+    )
     assert event["exception"].startswith("Traceback")
     assert "ValueError" in event["exception"]
     assert "exc_info" not in event
     assert "hunter2" not in event["exception"]
 
 
-# --- lines ------------------------------------------------------------------------------------------------------------
+# --- lines -------------------------------------------------------------------------------------
 
 
 def test_a_line_begins_with_time_level_and_event(stdout: IO[str]) -> None:
-    """Then comes what the event says, in the order in which it says it; the time is RFC 3339 in UTC, to the millisecond."""
+    """Then comes what the event says, in the order in which it says it.
+
+    The time is RFC 3339 in UTC, to the millisecond.
+    """
     configure(stdout)
     structlog.get_logger().info("token.renewed", expires_in=3599, b=1, a=None)
     (event,) = lines(stdout)
@@ -208,7 +222,10 @@ def test_the_level_can_be_changed(stdout: IO[str]) -> None:
 
 
 def test_the_console_is_for_people(stdout: IO[str]) -> None:
-    """`console` writes text, one event a line: time of day, level, event, then names and values; None is left out."""
+    """`console` writes text, one event a line: time of day, level, event, then names and values.
+
+    None is left out.
+    """
     configure(stdout, form="console")
     structlog.get_logger().info("token.renewed", expires_in=3599, note=None, detail="two words")
     logging.getLogger("some.library").error("Bearer abcdefgh")
@@ -223,18 +240,32 @@ def test_the_console_is_for_people(stdout: IO[str]) -> None:
     ("changes", "told"),
     [
         ({}, "info    POST /a/b 201 123.5 ms id=id-1"),
-        ({"attempts": 2, "client": "shop"}, "info    POST /a/b 201 123.5 ms id=id-1 attempts=2 client=shop"),
+        (
+            {"attempts": 2, "client": "shop"},
+            "info    POST /a/b 201 123.5 ms id=id-1 attempts=2 client=shop",
+        ),
         ({"status": 401, "code": "40103"}, "warning POST /a/b 401 123.5 ms id=id-1 code=40103"),
         (
-            {"method": None, "path": None, "status": 400, "error": "malformed-request", "refused": True},
+            {
+                "method": None,
+                "path": None,
+                "status": 400,
+                "error": "malformed-request",
+                "refused": True,
+            },
             "info    - - 400 123.5 ms id=id-1 error=malformed-request",
         ),
         ({"path": "/\x1b[2J\n"}, "info    POST '/\\x1b[2J\\n' 201 123.5 ms id=id-1"),
     ],
 )
 def test_a_call_on_the_console(stdout: IO[str], changes: dict[str, Any], told: str) -> None:
-    """Time, level, method, path, status and milliseconds come first; then the id, and what is not as usual."""
-    logs.AccessLog(configure(stdout, form="console"), settings(form="console"))(RECORD._replace(**changes))
+    """Time, level, method, path, status and milliseconds come first.
+
+    Then the id, and what is not as usual.
+    """
+    logs.AccessLog(configure(stdout, form="console"), settings(form="console"))(
+        RECORD._replace(**changes)
+    )
     (line,) = text(stdout).splitlines()
     assert line[13:] == told
 
@@ -271,7 +302,7 @@ def test_auto_is_json_where_nobody_watches(stdout: IO[str]) -> None:
     assert lines(stdout)[0]["event"] == "a"
 
 
-# --- the access line --------------------------------------------------------------------------------------------------
+# --- the access line ---------------------------------------------------------------------------
 
 
 def access_line(stdout: IO[str], record: Record) -> dict[str, Any]:
@@ -319,7 +350,9 @@ def test_the_access_line_has_the_fields_of_the_contract(stdout: IO[str]) -> None
         (504, "http_response_timeout", "warning"),
     ],
 )
-def test_what_went_wrong_is_a_warning(stdout: IO[str], status: int, error: str | None, level: str) -> None:
+def test_what_went_wrong_is_a_warning(
+    stdout: IO[str], status: int, error: str | None, level: str
+) -> None:
     """A failed forward is one, and so is an answer of the API that refuses the credential, or says that it cannot serve."""
     event = access_line(stdout, RECORD._replace(status=status, error=error, upstream_seconds=None))
     assert (event["level"], event["status"], event["error"], event["upstream_ms"]) == (
@@ -346,14 +379,19 @@ def test_what_went_wrong_is_a_warning(stdout: IO[str], status: int, error: str |
 def test_a_refusal_is_a_warning_if_it_keeps_the_application_out(
     stdout: IO[str], status: int, reason: str, level: str
 ) -> None:
-    """Somebody has to give it its key or its rights; every other refusal is the client's own concern."""
+    """Somebody has to give it its key or its rights.
+
+    Every other refusal is the client's own concern.
+    """
     event = access_line(stdout, RECORD._replace(status=status, error=reason, refused=True))
     assert event["level"] == level
 
 
 def test_the_line_says_whether_an_order_may_have_been_placed(stdout: IO[str]) -> None:
     """An operator who looks for orders to look up finds them by `outcome`."""
-    event = access_line(stdout, RECORD._replace(status=502, error="connection_terminated", outcome="unknown"))
+    event = access_line(
+        stdout, RECORD._replace(status=502, error="connection_terminated", outcome="unknown")
+    )
     assert event["outcome"] == "unknown"
 
 
@@ -373,7 +411,9 @@ def test_the_access_line_is_as_structlog_would_write_it(stdout: IO[str], record:
     """The short cut changes nothing: same keys, same order, same values, whatever is in them."""
     event = access_line(stdout, record)
     assert (event["path"], event["method"]) == (record.path, record.method)
-    fields = {key: value for key, value in event.items() if key not in {"timestamp", "level", "event"}}
+    fields = {
+        key: value for key, value in event.items() if key not in {"timestamp", "level", "event"}
+    }
     structlog.get_logger().info("request.completed", **fields)
     one, two = (list(event.items())[1:] for event in (event, *lines(stdout)[1:]))
     assert one == two
@@ -381,7 +421,10 @@ def test_the_access_line_is_as_structlog_would_write_it(stdout: IO[str], record:
 
 def test_the_line_names_the_trace_of_a_request_that_had_one(stdout: IO[str]) -> None:
     """W3C Trace Context: the trace id alone, so that it can be searched for."""
-    assert access_line(stdout, RECORD._replace(trace=TRACE))["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    assert (
+        access_line(stdout, RECORD._replace(trace=TRACE))["trace_id"]
+        == "0af7651916cd43dd8448eb211c80319c"
+    )
     text(stdout)
     stdout.seek(0)
     stdout.truncate(0)
@@ -398,7 +441,10 @@ def test_time_stamps_follow_the_clock() -> None:
 
 def test_one_secret_may_hold_another() -> None:
     """The longer one is masked whole."""
-    assert logs.Redactor(["hunter2", "hunter2-and-more"])("x hunter2-and-more y hunter2") == "x *** y ***"
+    assert (
+        logs.Redactor(["hunter2", "hunter2-and-more"])("x hunter2-and-more y hunter2")
+        == "x *** y ***"
+    )
 
 
 @pytest.mark.parametrize(
@@ -416,7 +462,10 @@ def test_a_librarys_mistake_shows_nothing(
     message: str,
     arguments: tuple[str, ...],
 ) -> None:
-    """A level of its own or arguments that do not fit: the record is kept, and no credential goes anywhere, standard error included."""
+    """A level of its own or arguments that do not fit.
+
+    The record is kept, and no credential goes anywhere, standard error included.
+    """
     configure(stdout, "debug")
     logger = logging.getLogger("mistaken")
     logger.setLevel(1)
@@ -438,7 +487,11 @@ class _Hidden:
 @pytest.mark.parametrize(
     "exc_info",
     [
-        (type, ConnectionResetError, ConnectionResetError.__traceback__),  # as uvloop hands over a class
+        (
+            type,
+            ConnectionResetError,
+            ConnectionResetError.__traceback__,
+        ),  # as uvloop hands over a class
         (ConnectionResetError, ConnectionResetError, None),
         (ConnectionResetError, None, None),
         (ConnectionResetError, "a text", "no traceback"),
@@ -450,9 +503,14 @@ class _Hidden:
 def test_the_handler_survives_whatever_is_said_to_be_an_exception(
     stdout: IO[str], capsys: pytest.CaptureFixture[str], exc_info: Any
 ) -> None:
-    """The record is written, with the name of the exception if it has one; nothing is raised and nothing goes to standard error."""
+    """The record is written, with the name of the exception if it has one.
+
+    Nothing is raised and nothing goes to standard error.
+    """
     configure(stdout)
-    record = logging.LogRecord("uvloop", logging.ERROR, "file", 1, "Fatal error: %s", ("on transport",), None)
+    record = logging.LogRecord(
+        "uvloop", logging.ERROR, "file", 1, "Fatal error: %s", ("on transport",), None
+    )
     record.exc_info = exc_info
     logging.getLogger("uvloop").handle(record)
     (event,) = lines(stdout)
@@ -474,8 +532,13 @@ def test_an_event_loop_may_report_a_class(stdout: IO[str]) -> None:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("value", ["caf\udce9", 1 << 70, _Hidden(), {"a": _Hidden()}, {1: 2}])
-def test_a_value_that_cannot_be_written_costs_no_event(stdout: IO[str], form: str, value: object) -> None:
-    """A path that is no UTF-8, a number beyond 64 bits, an object that raises: the rest of the event is there."""
+def test_a_value_that_cannot_be_written_costs_no_event(
+    stdout: IO[str], form: str, value: object
+) -> None:
+    """A path that is no UTF-8, a number beyond 64 bits, an object that raises.
+
+    The rest of the event is there.
+    """
     configure(stdout, form=form)
     structlog.get_logger().info("proxy.started", configuration=value, version="1")
     assert "proxy.started" in text(stdout)

@@ -1,4 +1,7 @@
-"""One message's content, piece by piece: all of it and nothing beyond, and an end that is seen only where there is one."""
+"""One message's content, piece by piece.
+
+All of it and nothing beyond, and an end that is seen only where there is one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ async def turn() -> None:
 
 
 def stream(data: bytes = b"") -> Stream:
-    """Return a stream on which these bytes have arrived; what its transport would call, the test calls."""
+    """Return a stream on which these bytes have arrived.
+
+    What its transport would call, the test calls.
+    """
     made = Stream(asyncio.get_running_loop())
     made.transport = asyncio.Transport()  # knows nothing, and says so
     if data:
@@ -113,7 +119,10 @@ async def test_content_until_the_end_may_be_empty() -> None:
 
 @pytest.mark.parametrize("framing", [grammar.UNTIL_CLOSE, *HELLO])
 async def test_a_lost_connection_is_no_end(framing: int) -> None:
-    """What is cut off is not whole: a reset, or on TLS an end without close_notify, raises `Gone` in every framing."""
+    """What is cut off is not whole.
+
+    A reset, or on TLS an end without close_notify, raises `Gone` in every framing.
+    """
     source = stream(HELLO.get(framing, b"hell")[:4])
     body = Body(source, framing)
     await body.read(5)
@@ -193,7 +202,9 @@ async def test_tiny_chunks_hold_up_nobody_else() -> None:
     keep=st.floats(0, 1),
     cuts=st.lists(st.floats(0, 1), max_size=4),
 )
-def test_any_split_of_tiny_chunks_ends_or_waits(sizes: list[int], keep: float, cuts: list[float]) -> None:
+def test_any_split_of_tiny_chunks_ends_or_waits(
+    sizes: list[int], keep: float, cuts: list[float]
+) -> None:
     """However a body of tiny chunks is cut off and split, its reader ends, or waits on the stream with its deadline running."""
     whole = b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for size in sizes) + b"0\r\n\r\n"
     data = whole[: round(keep * len(whole))]

@@ -24,7 +24,10 @@ RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds
 
 def families(metrics: Metrics) -> dict[str, Metric]:
     """Return what a scrape reads, by name."""
-    return {family.name: family for family in text_string_to_metric_families(metrics.exposition().decode())}
+    return {
+        family.name: family
+        for family in text_string_to_metric_families(metrics.exposition().decode())
+    }
 
 
 def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
@@ -74,14 +77,18 @@ def everything() -> Metrics:
     """Return metrics to which everything has happened that can happen."""
     metrics = Metrics()
     metrics(RECORD)
-    metrics(RECORD._replace(method=None, path=None, status=400, error="malformed-request", refused=True))
+    metrics(
+        RECORD._replace(method=None, path=None, status=400, error="malformed-request", refused=True)
+    )
     metrics(RECORD._replace(status=0, error="client_left", attempts=2, token_seconds=0.5))
     metrics(RECORD._replace(status=401, code="made-up"))
     metrics(RECORD._replace(status=451))
     for kind in ProblemKind:
         refused = kind.is_refusal
         error = kind.type if refused else kind.word
-        metrics(RECORD._replace(status=kind.status, error=error, refused=refused, outcome="unknown"))
+        metrics(
+            RECORD._replace(status=kind.status, error=error, refused=refused, outcome="unknown")
+        )
     for cause in get_args(Cause):
         metrics.renewed(cause, 0.3)
         metrics.renewal_failed(cause, "timeout")
@@ -102,7 +109,10 @@ def test_every_name_is_ours() -> None:
 
 
 def test_every_label_is_of_a_short_closed_list() -> None:
-    """No path, host, id or secret is ever a label: however many different requests there are, the number of series stays the same."""
+    """No path, host, id or secret is ever a label.
+
+    However many different requests there are, the number of series stays the same.
+    """
     metrics = everything()
     before = {
         (sample.name, *sorted(sample.labels))
@@ -141,7 +151,10 @@ def test_every_label_is_of_a_short_closed_list() -> None:
 def test_requests_are_counted_by_method_and_class(
     method: str | None, status: int, labels: dict[str, str]
 ) -> None:
-    """One counter, two short labels; what could not be parsed has no method, what was cut has no status."""
+    """One counter, two short labels.
+
+    What could not be parsed has no method, what was cut has no status.
+    """
     metrics = Metrics()
     for _ in range(3):
         metrics(RECORD._replace(method=method, status=status))
@@ -209,11 +222,14 @@ def test_refusals_and_failures_are_told_apart() -> None:
         assert sum(sample.value for sample in families(metrics)[name].samples) == 1, label
 
 
-# --- the first increase -----------------------------------------------------------------------------------------------
+# --- the first increase ------------------------------------------------------------------------
 
 
 def test_every_way_to_be_refused_or_to_fail_is_there_from_the_start() -> None:
-    """A count of 0 for each kind, and for what clients do, so that an alert hears of the first one; and no count for what cannot be."""
+    """A count of 0 for each kind, and for what clients do, so that an alert hears of the first one.
+
+    And no count for what cannot be.
+    """
     metrics = Metrics()
     refused = {
         ("telenor_proxy_refused_requests_total", f"reason={kind.type}")
@@ -225,8 +241,12 @@ def test_every_way_to_be_refused_or_to_fail_is_there_from_the_start() -> None:
         "client_slow",
     }
     failed = {("telenor_proxy_failed_requests_total", f"error={error}") for error in errors_told}
-    assert {each for each in series(metrics) if each[0].startswith("telenor_proxy_refused")} == refused
-    assert {each for each in series(metrics) if each[0].startswith("telenor_proxy_failed")} == failed
+    assert {
+        each for each in series(metrics) if each[0].startswith("telenor_proxy_refused")
+    } == refused
+    assert {
+        each for each in series(metrics) if each[0].startswith("telenor_proxy_failed")
+    } == failed
 
 
 def test_every_kind_of_renewal_is_there_from_the_start() -> None:
@@ -234,14 +254,21 @@ def test_every_kind_of_renewal_is_there_from_the_start() -> None:
     found = series(Metrics())
     for cause in get_args(Cause):
         for result in ("success", "failure"):
-            assert ("telenor_proxy_token_renewals_total", f"cause={cause}", f"result={result}") in found
+            assert (
+                "telenor_proxy_token_renewals_total",
+                f"cause={cause}",
+                f"result={result}",
+            ) in found
     assert "refused" in reasons()
     for reason in reasons() | {"http_500", "http_503", "rate_limited"}:
         assert ("telenor_proxy_token_renewal_failures_total", f"reason={reason}") in found, reason
 
 
 def test_the_usual_requests_are_there_from_the_start() -> None:
-    """The methods that order systems use, with every class of status; those of others come with the first such request."""
+    """The methods that order systems use, with every class of status.
+
+    Those of others come with the first such request.
+    """
     metrics = Metrics()
     found = {
         tuple(sample.labels.values())
@@ -266,7 +293,7 @@ def test_nothing_that_happens_opens_a_series() -> None:
     assert {each for each in opened if each[0].startswith(by_label)} == set()
 
 
-# --- the rest ---------------------------------------------------------------------------------------------------------
+# --- the rest ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -278,10 +305,16 @@ def test_nothing_that_happens_opens_a_series() -> None:
         ("POST", None, False),
     ],
 )
-def test_orders_of_unknown_outcome_are_counted(method: str, outcome: str | None, counts: bool) -> None:  # noqa: FBT001 # a column
+def test_orders_of_unknown_outcome_are_counted(
+    method: str,
+    outcome: str | None,
+    counts: bool,  # noqa: FBT001 # a column
+) -> None:
     """A call that may have changed something, and of which nobody knows whether it did, counts by its method; one that changes nothing does not."""
     metrics = Metrics()
-    metrics(RECORD._replace(method=method, status=502, error="connection_terminated", outcome=outcome))
+    metrics(
+        RECORD._replace(method=method, status=502, error="connection_terminated", outcome=outcome)
+    )
     found = {
         sample.labels["method"]: sample.value
         for sample in families(metrics)["telenor_proxy_unknown_outcomes"].samples
@@ -290,10 +323,15 @@ def test_orders_of_unknown_outcome_are_counted(method: str, outcome: str | None,
 
 
 def test_a_repetition_that_was_refused_is_no_order_of_unknown_outcome() -> None:
-    """What was refused because the first one's outcome is unknown was not sent: the first one is counted."""
+    """What was refused because the first one's outcome is unknown was not sent.
+
+    The first one is counted.
+    """
     metrics = Metrics()
     metrics(
-        RECORD._replace(method="POST", status=409, error="order-unknown", refused=True, outcome="unknown")
+        RECORD._replace(
+            method="POST", status=409, error="order-unknown", refused=True, outcome="unknown"
+        )
     )
     samples = families(metrics)["telenor_proxy_unknown_outcomes"].samples
     assert {sample.value for sample in samples} == {0}
@@ -311,7 +349,10 @@ def test_requests_sent_again_are_counted() -> None:
     ("code", "label"), [("42901", "42901"), ("42902", "42902"), ("40105", "other"), (None, "other")]
 )
 def test_throttling_is_counted_by_code(code: str | None, label: str) -> None:
-    """The two codes of the gateway have series of their own, all else is one: what the API says opens no new one."""
+    """The two codes of the gateway have series of their own, all else is one.
+
+    What the API says opens no new one.
+    """
     metrics = Metrics()
     metrics.throttled(code)
     metrics.throttled(code)
@@ -329,7 +370,10 @@ def test_being_held_back_is_counted() -> None:
 
 
 def test_configurations_that_were_read_anew_are_counted() -> None:
-    """Accepted and refused ones apart; both series are there from the start, so that the first of them shows as an increase."""
+    """Accepted and refused ones apart.
+
+    Both series are there from the start, so that the first of them shows as an increase.
+    """
     metrics = Metrics()
     assert value(metrics, "telenor_proxy_configuration_reloads_total", result="accepted") == 0
     assert value(metrics, "telenor_proxy_configuration_reloads_total", result="refused") == 0
@@ -341,12 +385,16 @@ def test_configurations_that_were_read_anew_are_counted() -> None:
 
 
 def test_spans_are_counted() -> None:
-    """How many reached the collector, and how many did not; at 0 from the start, and for good where there is no collector."""
+    """How many reached the collector, and how many did not.
+
+    At 0 from the start, and for good where there is no collector.
+    """
     metrics = Metrics()
     metrics.spans("exported", 3)
     metrics.spans("dropped", 2)
     found = {
-        sample.labels["result"]: sample.value for sample in families(metrics)["telenor_proxy_spans"].samples
+        sample.labels["result"]: sample.value
+        for sample in families(metrics)["telenor_proxy_spans"].samples
     }
     assert found == {"exported": 3, "failed": 0, "dropped": 2}
 
@@ -358,8 +406,12 @@ def test_what_happens_to_tokens_is_counted() -> None:
     metrics.renewal_failed("ahead", "timeout")
     metrics.invalidated()
     metrics.contended()
-    assert value(metrics, "telenor_proxy_token_renewals_total", result="success", cause="startup") == 1
-    assert value(metrics, "telenor_proxy_token_renewals_total", result="failure", cause="ahead") == 1
+    assert (
+        value(metrics, "telenor_proxy_token_renewals_total", result="success", cause="startup") == 1
+    )
+    assert (
+        value(metrics, "telenor_proxy_token_renewals_total", result="failure", cause="ahead") == 1
+    )
     assert value(metrics, "telenor_proxy_token_renewal_failures_total", reason="timeout") == 1
     assert value(metrics, "telenor_proxy_token_renewal_duration_seconds_count") == 1
     assert value(metrics, "telenor_proxy_token_invalidations_total") == 1
@@ -367,7 +419,10 @@ def test_what_happens_to_tokens_is_counted() -> None:
 
 
 def test_a_gauge_is_read_at_each_scrape() -> None:
-    """What is state and not a count is asked for when somebody looks; one name may have a value for each label."""
+    """What is state and not a count is asked for when somebody looks.
+
+    One name may have a value for each label.
+    """
     metrics = Metrics()
     state = {"in_use": 1.0, "idle": 2.0}
     metrics.gauge("telenor_proxy_x", "Text.", lambda: state["in_use"], state="in_use")
@@ -393,7 +448,7 @@ def test_two_proxies_count_for_themselves() -> None:
     assert value(other, "telenor_proxy_requests_total", method="POST", status_class="2xx") == 0
 
 
-# --- clients ----------------------------------------------------------------------------------------------------------
+# --- clients -----------------------------------------------------------------------------------
 
 
 def by_client(metrics: Metrics) -> dict[tuple[str, str], float]:
@@ -406,7 +461,10 @@ def by_client(metrics: Metrics) -> dict[tuple[str, str], float]:
 
 
 def test_requests_are_counted_by_client_and_status_class() -> None:
-    """Configured names and `none` are all the values there are: a name that nobody has configured opens no series."""
+    """Configured names and `none` are all the values there are.
+
+    A name that nobody has configured opens no series.
+    """
     metrics = Metrics()
     metrics.name_clients(["erp", "shop"])
     for client, status in (("erp", 201), ("erp", 403), ("erp", 200), (None, 403), ("unknown", 200)):

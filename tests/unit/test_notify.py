@@ -1,4 +1,7 @@
-"""What systemd is told, over a real datagram socket: when the proxy has started, how it stands, that it lives, that it ends."""
+"""What systemd is told, over a real datagram socket.
+
+When the proxy has started, how it stands, that it lives, that it ends.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="systemd's sockets are Unix sockets")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="systemd's sockets are Unix sockets"
+)
 
 PID = 4711
 FETCHING = TokenStatus(TokenState.EMPTY, 0, None, None, None, 0.0, 0, 0, 0, contended=False)
@@ -214,7 +219,10 @@ async def test_without_a_socket_it_does_nothing(name: str | None) -> None:
         (FETCHING, "Fetching an access token."),
         (READY, "Ready."),
         (REFUSED, "Not ready: The password is wrong. Get a new one."),
-        (AGEING, "Ready, but the token could not be renewed: The password is wrong. Get a new one."),
+        (
+            AGEING,
+            "Ready, but the token could not be renewed: The password is wrong. Get a new one.",
+        ),
     ],
 )
 def test_the_words_are_one_line(status: TokenStatus, said: str) -> None:

@@ -1,4 +1,7 @@
-"""The way of log lines out: in order, in few system calls, never in the way of the event loop, and with every loss counted."""
+"""The way of log lines out.
+
+In order, in few system calls, never in the way of the event loop, and with every loss counted.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,10 @@ def test_without_an_event_loop_a_line_leaves_at_once(
 async def test_the_lines_of_one_turn_leave_in_one_system_call(
     datagrams: tuple[socket.socket, socket.socket],
 ) -> None:
-    """They are batched until the event loop goes on, in order; the next turn's lines leave with the next turn."""
+    """They are batched until the event loop goes on, in order.
+
+    The next turn's lines leave with the next turn.
+    """
     reading, writing = datagrams
     writer = LineWriter(writing.fileno())
     writer.write(b"one\n")
@@ -150,7 +156,10 @@ async def test_threads_may_write_too(pipe: tuple[int, int]) -> None:
 
 
 async def test_a_pipe_that_is_not_read_stops_nothing(pipe: tuple[int, int]) -> None:
-    """Lines are queued up to the bound; further ones are dropped and counted, and standard error gets one line."""
+    """Lines are queued up to the bound.
+
+    Further ones are dropped and counted, and standard error gets one line.
+    """
     reading, writing = pipe
     complaints = Complaints()
     writer = LineWriter(writing, complain=complaints, now=complaints.time)
@@ -233,7 +242,9 @@ async def test_a_full_disk_ends_nothing_and_is_told(tmp_path: Path) -> None:
     path.touch()
     descriptor = os.open("/dev/full", os.O_WRONLY)
     seconds = iter([1000.0, 2000.0])
-    writer = LineWriter(descriptor, complain=complaints, now=complaints.time, wall=lambda: next(seconds))
+    writer = LineWriter(
+        descriptor, complain=complaints, now=complaints.time, wall=lambda: next(seconds)
+    )
     structlog.configure(
         processors=[logs._Renderer(logs.Redactor(), console=False)],
         logger_factory=structlog.BytesLoggerFactory(writer),  # type: ignore[arg-type] # write and flush are all it uses
@@ -258,7 +269,11 @@ async def test_a_full_disk_ends_nothing_and_is_told(tmp_path: Path) -> None:
         os.close(descriptor)
     kept, restored = (json.loads(line) for line in path.read_text("ascii").splitlines())
     assert kept == {"event": "kept"}
-    assert (restored["level"], restored["event"], restored["lost"]) == ("warning", "log.restored", 3)
+    assert (restored["level"], restored["event"], restored["lost"]) == (
+        "warning",
+        "log.restored",
+        3,
+    )
     assert writer.losses == Losses(3, None)
     assert len(complaints.texts) == 1
 

@@ -1,4 +1,7 @@
-"""The line in front of the API: when calls start, who is refused, and what becomes of those who leave."""
+"""The line in front of the API.
+
+When calls start, who is refused, and what becomes of those who leave.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +99,10 @@ async def test_a_newcomer_stands_behind_those_who_wait(line: Line) -> None:
 
 
 async def test_who_would_wait_too_long_is_refused_on_arrival() -> None:
-    """A call whose turn lies beyond the longest wait is refused at once: 429, nothing sent, and when to come back; those before it are not."""
+    """A call whose turn lies beyond the longest wait is refused at once.
+
+    429, nothing sent, and when to come back; those before it are not.
+    """
     line = Line(rate=1, max_wait=2)
     await line.come("now", "in 1 s", "in 2 s", "in 3 s", "also in 3 s")
     assert set(line.refused) == {"in 3 s", "also in 3 s"}
@@ -117,7 +123,10 @@ async def test_who_comes_back_when_told_starts_at_once() -> None:
 
 
 async def test_who_leaves_gives_the_place_back(line: Line) -> None:
-    """When some leave the line, everybody behind them moves up: no interval is wasted, whoever it was."""
+    """When some leave the line, everybody behind them moves up.
+
+    No interval is wasted, whoever it was.
+    """
     await line.come("a", "first", "b", "middle", "c", "last")
     await line.leave("first", "middle", "last")
     assert line.pacer.queued == 2

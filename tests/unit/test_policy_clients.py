@@ -1,4 +1,7 @@
-"""Who may call, and what their fields mean: Host, web pages, client key, expectations, connections, request ids."""
+"""Who may call, and what their fields mean.
+
+Host, web pages, client key, expectations, connections, request ids.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ def refusal(
     return caught.value.kind
 
 
-# --- Host -------------------------------------------------------------------------------------------------------------
+# --- Host --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,10 @@ def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
     ],
 )
 def test_another_host_is_misdirected(host: bytes) -> None:
-    """A name that is not on the list, spelled the same, gets 421: so a page whose name was pointed here (DNS rebinding) gets nothing."""
+    """A name that is not on the list, spelled the same, gets 421.
+
+    So a page whose name was pointed here (DNS rebinding) gets nothing.
+    """
     assert refusal(host=b"Host: %b\r\n" % host) is ProblemKind.HOST_NOT_ALLOWED
     assert judged(given=ANY_HOST, host=b"Host: %b\r\n" % host).target
 
@@ -167,7 +173,7 @@ def test_the_listed_hosts_are_those_of_the_settings() -> None:
     assert judged(given=rules(allowed_hosts=["proxy.internal", "*"]), host=b"Host: x\r\n").target
 
 
-# --- web pages --------------------------------------------------------------------------------------------------------
+# --- web pages ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -195,8 +201,16 @@ def test_the_listed_hosts_are_those_of_the_settings() -> None:
     ],
 )
 def test_what_a_web_page_sends_is_refused(fields: bytes) -> None:
-    """Whatever marks a request as a page's, its preflight included, is reason to refuse; no method and no site is excepted."""
-    for line in (b"POST /a/ HTTP/1.1", b"GET /a/ HTTP/1.1", b"OPTIONS /a/ HTTP/1.1", b"GET /a/ HTTP/1.0"):
+    """Whatever marks a request as a page's, its preflight included, is reason to refuse.
+
+    No method and no site is excepted.
+    """
+    for line in (
+        b"POST /a/ HTTP/1.1",
+        b"GET /a/ HTTP/1.1",
+        b"OPTIONS /a/ HTTP/1.1",
+        b"GET /a/ HTTP/1.0",
+    ):
         assert refusal(fields, line=line) is ProblemKind.BROWSER
 
 
@@ -207,7 +221,8 @@ def test_what_a_web_page_sends_is_refused(fields: bytes) -> None:
         b"User-Agent: Mozilla/5.0\r\nReferer: https://a.example/\r\n",
         b"Sec-Fetch-Mode: cors\r\n",  # Node's fetch
         b"Sec-Fetch-Site: none\r\n",
-        b"Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n",  # typed by a person
+        # typed by a person
+        b"Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n",
         b"X-Origin: https://evil.example\r\n",
         b"Sec-CH-UA: x\r\n",
     ],
@@ -217,7 +232,7 @@ def test_what_a_program_sends_passes(fields: bytes) -> None:
     assert judged(fields).target
 
 
-# --- client key -------------------------------------------------------------------------------------------------------
+# --- client key --------------------------------------------------------------------------------
 
 
 def test_with_the_key_a_client_passes() -> None:
@@ -267,7 +282,7 @@ def test_without_the_key_nothing_is_learnt_about_paths() -> None:
         assert refusal(register=KEYED, line=b"GET %b HTTP/1.1" % target) is ProblemKind.CLIENT_KEY
 
 
-# --- expectations -----------------------------------------------------------------------------------------------------
+# --- expectations ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -283,7 +298,10 @@ def test_without_the_key_nothing_is_learnt_about_paths() -> None:
     ],
 )
 def test_who_waits_for_100_continue(fields: bytes, version: bytes, expects: bool) -> None:  # noqa: FBT001 # a column of the table
-    """Only a client of HTTP/1.1 that has content to send waits; HTTP/1.0 has no expectations (RFC 9110 section 10.1.1)."""
+    """Only a client of HTTP/1.1 that has content to send waits.
+
+    HTTP/1.0 has no expectations (RFC 9110 section 10.1.1).
+    """
     assert judged(fields, line=b"POST /a/ HTTP/" + version).expects is expects
 
 
@@ -304,7 +322,7 @@ def test_an_expectation_that_cannot_be_met_is_refused(expect: bytes) -> None:
     assert refusal(b"Content-Length: 5\r\n" + expect) is ProblemKind.EXPECTATION
 
 
-# --- connections ------------------------------------------------------------------------------------------------------
+# --- connections -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -329,16 +347,20 @@ def test_whether_the_connection_goes_on(
     version: bytes,
     keep_alive: bool,  # noqa: FBT001 # a column of the table
 ) -> None:
-    """HTTP/1.1 goes on unless told to close, HTTP/1.0 only if asked to; close wins (RFC 9112 section 9.3)."""
+    """HTTP/1.1 goes on unless told to close, HTTP/1.0 only if asked to.
+
+    Close wins (RFC 9112 section 9.3).
+    """
     request = judged(fields, line=b"GET /a/ HTTP/" + version)
     assert request.keep_alive is keep_alive
 
 
-# --- request ids ------------------------------------------------------------------------------------------------------
+# --- request ids -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "sane", [b"1", b"4711", b"req-1_2.3:4/5+6=7@8", b"0f8fad5b-d9cb-469f-a165-70867728950e", b"a" * 128]
+    "sane",
+    [b"1", b"4711", b"req-1_2.3:4/5+6=7@8", b"0f8fad5b-d9cb-469f-a165-70867728950e", b"a" * 128],
 )
 def test_a_sane_request_id_is_kept(sane: bytes) -> None:
     """An id that can go into a log, a URL and a field as it is stays the client's."""
@@ -364,11 +386,14 @@ def test_a_sane_request_id_is_kept(sane: bytes) -> None:
     ],
 )
 def test_another_request_id_is_not_taken_over(fields: bytes) -> None:
-    """Whatever is missing, long, doubled or odd is replaced, not refused: a request id is no reason to lose an order."""
+    """Whatever is missing, long, doubled or odd is replaced, not refused.
+
+    A request id is no reason to lose an order.
+    """
     assert policy.request_id(parsed(fields)) is None
 
 
-# --- fields that would move a request ---------------------------------------------------------------------------------
+# --- fields that would move a request ----------------------------------------------------------
 
 OVERRIDES = [
     b"X-Forwarded-Host: evil.example\r\n",

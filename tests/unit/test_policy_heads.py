@@ -1,4 +1,7 @@
-"""The request head as a whole: where it ends, how large it may be, which version it is of, and what its content may be."""
+"""The request head as a whole.
+
+Where it ends, how large it may be, which version it is of, and what its content may be.
+"""
 
 from __future__ import annotations
 
@@ -63,12 +66,17 @@ def passed(fields: bytes, *, method: bytes = b"POST", version: bytes = b"1.1") -
     return judged(data)
 
 
-# --- where it ends ----------------------------------------------------------------------------------------------------
+# --- where it ends -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rest", [b"", b"hello", b"\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00\n\r" * 5000])
+@pytest.mark.parametrize(
+    "rest", [b"", b"hello", b"\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00\n\r" * 5000]
+)
 def test_a_head_ends_with_its_empty_line(rest: bytes) -> None:
-    """The head is measured to its first empty line, whatever follows; that is not looked at, and counts against no limit."""
+    """The head is measured to its first empty line, whatever follows.
+
+    That is not looked at, and counts against no limit.
+    """
     assert measured(GOOD + rest) == len(GOOD)
 
 
@@ -84,7 +92,10 @@ def test_a_head_arrives_in_pieces() -> None:
     [b"\x16\x03\x01", b"GET / HTTP/1.1\n\n", b"GET / HTTP/1.1\r\nA: 1\n", b"GET / HTTP/1.1\rA", b"GET /\r\n", b"GET / HTTP/1.1\r\nA: 1\rB"],
 )  # fmt: skip
 def test_what_cannot_become_a_head_is_refused_before_its_end(data: bytes) -> None:
-    """TLS on the plain port, bare line ends, HTTP/0.9: refused at once, so that nobody waits out a deadline."""
+    """TLS on the plain port, bare line ends, HTTP/0.9.
+
+    Refused at once, so that nobody waits out a deadline.
+    """
     assert refusal(data) is ProblemKind.MALFORMED
 
 
@@ -101,7 +112,7 @@ def test_a_malformed_head_is_refused(data: bytes) -> None:
     assert refusal(data) is ProblemKind.MALFORMED
 
 
-# --- limits -----------------------------------------------------------------------------------------------------------
+# --- limits ------------------------------------------------------------------------------------
 
 
 def _with_target(size: int) -> bytes:
@@ -127,7 +138,10 @@ def test_a_target_without_end_is_refused_before_its_end(data: bytes) -> None:
 
 
 def test_a_head_may_be_so_large_and_no_larger() -> None:
-    """`limits.max_header_bytes` is the largest head that passes; 431 is for the next one, whether its end came or not."""
+    """`limits.max_header_bytes` is the largest head that passes.
+
+    431 is for the next one, whether its end came or not.
+    """
     assert measured(_of_size(MAX_HEAD)) == MAX_HEAD
     assert measured(_of_size(MAX_HEAD)[:-1]) == 0
     assert refusal(_of_size(MAX_HEAD + 1)) is ProblemKind.HEAD_TOO_LARGE
@@ -135,8 +149,18 @@ def test_a_head_may_be_so_large_and_no_larger() -> None:
 
 
 def test_a_head_may_have_so_many_fields_and_no_more() -> None:
-    """`limits.max_header_fields` counts every field line, those that stop here too; 431 is for one more."""
-    fields = [b"Host: localhost\r\n", b"A: 1\r\n", b"A: 1\r\n", b"TE: x\r\n", b"Connection: x\r\n", b"B:\r\n"]
+    """`limits.max_header_fields` counts every field line, those that stop here too.
+
+    431 is for one more.
+    """
+    fields = [
+        b"Host: localhost\r\n",
+        b"A: 1\r\n",
+        b"A: 1\r\n",
+        b"TE: x\r\n",
+        b"Connection: x\r\n",
+        b"B:\r\n",
+    ]
     most = b"GET / HTTP/1.1\r\n" + b"".join(fields[:MAX_FIELDS]) + b"\r\n"
     assert judged(most).target
     assert refusal(b"GET / HTTP/1.1\r\n" + b"".join(fields) + b"\r\n") is ProblemKind.HEAD_TOO_LARGE
@@ -158,7 +182,7 @@ def test_the_settings_set_the_limits() -> None:
     assert rules(max_body_bytes=7).max_body == 7
 
 
-# --- versions and methods ---------------------------------------------------------------------------------------------
+# --- versions and methods ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", [b"2.0", b"0.9", b"1.2", b"1.9", b"3.0", b"0.0"])
@@ -168,7 +192,9 @@ def test_other_versions_are_told_so(version: bytes) -> None:
     assert refusal(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") is ProblemKind.VERSION
 
 
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"])
+@pytest.mark.parametrize(
+    "method", [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"]
+)
 def test_these_methods_are_forwarded(method: bytes) -> None:
     """The methods of RFC 9110 and PATCH pass; only reading ones may be sent twice."""
     request = passed(b"", method=method)
@@ -193,11 +219,14 @@ def test_these_methods_are_forwarded(method: bytes) -> None:
     ],
 )
 def test_other_methods_are_refused(line: bytes, kind: ProblemKind) -> None:
-    """CONNECT and TRACE are known and never forwarded (405); methods are case-sensitive, and unknown ones get 501."""
+    """CONNECT and TRACE are known and never forwarded (405).
+
+    Methods are case-sensitive, and unknown ones get 501.
+    """
     assert refusal(line + b" HTTP/1.1\r\nHost: localhost\r\n\r\n") is kind
 
 
-# --- framing ----------------------------------------------------------------------------------------------------------
+# --- framing -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -229,7 +258,8 @@ def test_ambiguous_framing_is_refused(fields: bytes) -> None:
     """Two readings of where a request ends are one too many, whatever the method."""
     for method in (b"GET", b"POST", b"CONNECT", b"PROPFIND"):
         assert (
-            refusal(b"%b / HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, fields)) is ProblemKind.MALFORMED
+            refusal(b"%b / HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (method, fields))
+            is ProblemKind.MALFORMED
         )
 
 

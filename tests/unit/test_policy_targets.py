@@ -19,7 +19,10 @@ def rules(*allowed_paths: str, **oauth: str) -> policy.Rules:
     credentials = {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"}
     return policy.Rules.of(
         judge(
-            {"upstream": {"allowed_paths": list(allowed_paths) or ["/"]}, "oauth": {**credentials, **oauth}},
+            {
+                "upstream": {"allowed_paths": list(allowed_paths) or ["/"]},
+                "oauth": {**credentials, **oauth},
+            },
             {},
         )
     )
@@ -31,7 +34,9 @@ DEFAULT = policy.Rules.of(
 )
 
 
-def judged(target: bytes, given: policy.Rules = EVERYTHING, *, host: bytes = b"localhost:8080") -> bytes:
+def judged(
+    target: bytes, given: policy.Rules = EVERYTHING, *, host: bytes = b"localhost:8080"
+) -> bytes:
     """Return what goes upstream for this target."""
     head = b"GET %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (target, host)
     return policy.judge(policy.parse(head, given), given, ANYBODY).target
@@ -124,7 +129,10 @@ def test_a_target_goes_on_byte_for_byte(target: bytes) -> None:
     ],
 )
 def test_no_dot_segment_passes_however_it_is_spelled(dots: bytes, tail: bytes) -> None:
-    """Plain, encoded, encoded twice, overlong, with parameters, with blanks: what any server might walk up on is refused."""
+    """Plain, encoded, encoded twice, overlong, with parameters, with blanks.
+
+    What any server might walk up on is refused.
+    """
     assert refusal(dots + tail) is ProblemKind.AMBIGUOUS_TARGET
 
 
@@ -160,7 +168,9 @@ def test_no_control_byte_is_hidden_in_a_path(byte: int) -> None:
         assert refusal(b"/a" + form % byte) is ProblemKind.AMBIGUOUS_TARGET
 
 
-@pytest.mark.parametrize("target", [b"/a#", b"/a#b", b"/#/../oauth", b"/a?b#c", b"/a?b#", b"/a?b%00#c"])
+@pytest.mark.parametrize(
+    "target", [b"/a#", b"/a#b", b"/#/../oauth", b"/a?b#c", b"/a?b#", b"/a?b%00#c"]
+)
 def test_no_fragment_passes(target: bytes) -> None:
     """A fragment is the client's own business (RFC 9110 section 4.2.5) and is cut off by some servers only."""
     assert refusal(target) is ProblemKind.AMBIGUOUS_TARGET
@@ -204,7 +214,10 @@ def test_broken_percent_encoding_is_malformed(target: bytes) -> None:
     ],
 )
 def test_only_paths_are_forwarded(target: bytes) -> None:
-    """Every other form of target is refused: asterisk, authority, another scheme, a host that is not the very one of the Host field."""
+    """Every other form of target is refused.
+
+    Asterisk, authority, another scheme, a host that is not the very one of the Host field.
+    """
     assert refusal(target) is ProblemKind.AMBIGUOUS_TARGET
 
 
@@ -244,7 +257,7 @@ def test_an_absolute_form_without_a_host_field_is_refused() -> None:
     assert caught.value.kind is ProblemKind.AMBIGUOUS_TARGET
 
 
-# --- allowed paths ----------------------------------------------------------------------------------------------------
+# --- allowed paths -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -294,7 +307,7 @@ def test_a_prefix_without_a_slash_opens_no_neighbour(target: bytes) -> None:
     assert refusal(target, rules("/a/b")) is ProblemKind.PATH_NOT_ALLOWED
 
 
-# --- the endpoints that are the proxy's own ---------------------------------------------------------------------------
+# --- the endpoints that are the proxy's own ----------------------------------------------------
 
 OWN = [
     b"/oauth",
@@ -326,7 +339,10 @@ OWN = [
 
 @pytest.mark.parametrize("target", OWN)
 def test_the_token_endpoint_is_out_of_reach_in_any_spelling(target: bytes) -> None:
-    """Even when everything is allowed, no client calls what lies under /oauth: not in other case, not encoded, not with parameters."""
+    """Even when everything is allowed, no client calls what lies under /oauth.
+
+    Not in other case, not encoded, not with parameters.
+    """
     assert refusal(target) is ProblemKind.PATH_NOT_ALLOWED
 
 
@@ -395,7 +411,8 @@ def test_no_short_path_reaches_the_token_endpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", [b"/%68unter2/..", b"//hunter2", b"/oauth/hunter2", b"hunter2", b"/hunter2%", b"/a#hunter2"]
+    "target",
+    [b"/%68unter2/..", b"//hunter2", b"/oauth/hunter2", b"hunter2", b"/hunter2%", b"/a#hunter2"],
 )
 def test_a_refusal_quotes_nothing(target: bytes) -> None:
     """A target may hold what nobody else should read; no refusal repeats it."""

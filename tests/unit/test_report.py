@@ -29,7 +29,9 @@ EMPTY = TokenStatus(
     invalidations=0,
     contended=False,
 )
-FAILURE = TokenFailure("refused", "40101", "Set a new password in Min Bedrift.", refused=True, at=1.0)
+FAILURE = TokenFailure(
+    "refused", "40101", "Set a new password in Min Bedrift.", refused=True, at=1.0
+)
 
 
 class Proxy:
@@ -72,7 +74,7 @@ def proxy() -> Proxy:
     return Proxy()
 
 
-# --- probes -----------------------------------------------------------------------------------------------------------
+# --- probes ------------------------------------------------------------------------------------
 
 
 def test_started_means_that_there_has_been_a_token(proxy: Proxy) -> None:
@@ -92,7 +94,10 @@ def test_ready_means_that_a_token_can_be_sent(proxy: Proxy, state: TokenState) -
 
 @pytest.mark.parametrize("state", [TokenState.EMPTY, TokenState.EXPIRED])
 def test_not_ready_says_why_in_words(proxy: Proxy, state: TokenState) -> None:
-    """The first fetch is under way; or it failed, then with what to do about it and when the next attempt is."""
+    """The first fetch is under way.
+
+    Or it failed, then with what to do about it and when the next attempt is.
+    """
     proxy.becomes(state)
     assert proxy.report.not_ready() == "The access token is being fetched."
     proxy.becomes(state, last_failure=FAILURE)
@@ -109,7 +114,7 @@ def test_who_drains_is_not_ready(proxy: Proxy) -> None:
     assert proxy.report.status()["draining"] is True
 
 
-# --- status -----------------------------------------------------------------------------------------------------------
+# --- status ------------------------------------------------------------------------------------
 
 
 def status(proxy: Proxy) -> dict[str, Any]:
@@ -160,15 +165,20 @@ def test_nothing_secret_and_nothing_of_a_customers_is_told(proxy: Proxy) -> None
     assert status(proxy)["settings"]["oauth.client_secret"] == "set"
 
 
-# --- failures ---------------------------------------------------------------------------------------------------------
+# --- failures ----------------------------------------------------------------------------------
 
 
 async def test_failures_are_remembered_newest_first(proxy: Proxy) -> None:
-    """With when, what, who, why, and the id under which the log has more; calls that the API answered are no failures."""
+    """With when, what, who, why, and the id under which the log has more.
+
+    Calls that the API answered are no failures.
+    """
     proxy.report(RECORD)
     proxy.report(RECORD._replace(status=500))
     proxy.report(
-        RECORD._replace(request_id="id-2", status=403, error="path-not-allowed", refused=True, attempts=0)
+        RECORD._replace(
+            request_id="id-2", status=403, error="path-not-allowed", refused=True, attempts=0
+        )
     )
     await proxy.clock.advance(5)
     proxy.report(
@@ -197,7 +207,11 @@ async def test_failures_are_remembered_newest_first(proxy: Proxy) -> None:
         "detail": "The host name of the API could not be resolved.",
     }
     assert older["outcome"] is None
-    assert (older["request_id"], older["refused"], older["at"]) == ("id-2", True, proxy.clock.wall() - 5)
+    assert (older["request_id"], older["refused"], older["at"]) == (
+        "id-2",
+        True,
+        proxy.clock.wall() - 5,
+    )
 
 
 def test_memory_does_not_grow_with_failures(proxy: Proxy) -> None:
@@ -206,7 +220,9 @@ def test_memory_does_not_grow_with_failures(proxy: Proxy) -> None:
         proxy.report(RECORD._replace(request_id=f"f-{number}", status=502, error="dns_error"))
     for number in range(1000):
         proxy.report(
-            RECORD._replace(request_id=f"r-{number}", status=403, error="path-not-allowed", refused=True)
+            RECORD._replace(
+                request_id=f"r-{number}", status=403, error="path-not-allowed", refused=True
+            )
         )
     ids = [failure["request_id"] for failure in status(proxy)["last_failures"]]
     assert len(ids) <= 50
@@ -214,7 +230,7 @@ def test_memory_does_not_grow_with_failures(proxy: Proxy) -> None:
     assert "f-0" not in ids
 
 
-# --- the headline -----------------------------------------------------------------------------------------------------
+# --- the headline ------------------------------------------------------------------------------
 
 
 def test_the_headline_is_told(proxy: Proxy) -> None:
@@ -234,7 +250,10 @@ def test_the_headline_is_told(proxy: Proxy) -> None:
 
 
 async def test_it_says_since_when(proxy: Proxy) -> None:
-    """Since the first failed renewal, or since tokens are lost in a row; and since when all is well again."""
+    """Since the first failed renewal, or since tokens are lost in a row.
+
+    And since when all is well again.
+    """
     witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
     witness.report = proxy.report
     began = proxy.clock.wall()
@@ -271,7 +290,7 @@ def test_refused_credentials_are_told_until_a_login_succeeds(proxy: Proxy) -> No
     assert seen == [False, True, True, False, False]
 
 
-# --- orders to look up ------------------------------------------------------------------------------------------------
+# --- orders to look up -------------------------------------------------------------------------
 
 
 def test_orders_that_may_have_been_placed_are_a_list_of_their_own(proxy: Proxy) -> None:
@@ -290,7 +309,9 @@ def test_orders_that_may_have_been_placed_are_a_list_of_their_own(proxy: Proxy) 
     for _ in range(200):
         proxy.report(RECORD._replace(status=403, error="path-not-allowed", refused=True))
         proxy.report(RECORD._replace(status=502, error="dns_error", outcome="not_sent"))
-        proxy.report(RECORD._replace(method="GET", status=502, error="dns_error", outcome="unknown"))
+        proxy.report(
+            RECORD._replace(method="GET", status=502, error="dns_error", outcome="unknown")
+        )
     told = status(proxy)
     assert told["unknown_orders_counted"] == 113
     assert [order["request_id"] for order in told["unknown_orders"]] == [
@@ -311,14 +332,16 @@ def test_orders_that_may_have_been_placed_are_a_list_of_their_own(proxy: Proxy) 
 def test_the_list_is_bounded_and_the_count_is_not(proxy: Proxy) -> None:
     """The newest are kept; how many there were is still told."""
     for number in range(ORDERS_KEPT + 7):
-        proxy.report(RECORD._replace(request_id=f"o-{number}", status=0, error="x", outcome="unknown"))
+        proxy.report(
+            RECORD._replace(request_id=f"o-{number}", status=0, error="x", outcome="unknown")
+        )
     told = status(proxy)
     assert len(told["unknown_orders"]) == ORDERS_KEPT
     assert told["unknown_orders"][0]["request_id"] == f"o-{ORDERS_KEPT + 6}"
     assert told["unknown_orders_counted"] == ORDERS_KEPT + 7
 
 
-# --- parts of others --------------------------------------------------------------------------------------------------
+# --- parts of others ---------------------------------------------------------------------------
 
 
 def test_the_history_is_told_when_it_is_asked_for(proxy: Proxy) -> None:

@@ -1,4 +1,7 @@
-"""Answers of the proxy's own: problem details (RFC 9457) that people can act on, and `Proxy-Status` (RFC 9209) for machines."""
+"""Answers of the proxy's own.
+
+Problem details (RFC 9457) that people can act on, and `Proxy-Status` (RFC 9209) for machines.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,9 @@ def test_every_kind_of_answer_is_whole_and_says_what_it_is(kind: ProblemKind) ->
 @pytest.mark.parametrize("outcome", [errors.NOT_SENT, errors.UNKNOWN])
 def test_a_failed_forward_says_whether_the_api_may_have_acted(outcome: errors.Outcome) -> None:
     """`outcome` is there for what was meant to be forwarded, and only there."""
-    _, _, content = read(rewrite.problem(Failed(ProblemKind.TERMINATED, "x", outcome=outcome), b"id-1"))
+    _, _, content = read(
+        rewrite.problem(Failed(ProblemKind.TERMINATED, "x", outcome=outcome), b"id-1")
+    )
     assert json.loads(content)["outcome"] == outcome
     _, _, content = read(rewrite.problem(Refused(ProblemKind.MALFORMED, "x"), b"id-1"))
     assert "outcome" not in json.loads(content)
@@ -104,8 +109,18 @@ def test_only_405_lists_the_methods() -> None:
     for kind in ProblemKind:
         allow = read(rewrite.problem(Refused(kind, "x"), b"id-1"))[1].get(b"allow")
         assert (allow is not None) == (kind.status == 405)
-    allow = read(rewrite.problem(Refused(ProblemKind.METHOD_NOT_ALLOWED, "x"), b"id-1"))[1][b"allow"]
-    assert set(allow.split(b", ")) == {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"}
+    allow = read(rewrite.problem(Refused(ProblemKind.METHOD_NOT_ALLOWED, "x"), b"id-1"))[1][
+        b"allow"
+    ]
+    assert set(allow.split(b", ")) == {
+        b"GET",
+        b"HEAD",
+        b"POST",
+        b"PUT",
+        b"PATCH",
+        b"DELETE",
+        b"OPTIONS",
+    }
 
 
 ANSWERS: list[Problem] = [
@@ -134,7 +149,10 @@ def test_the_connection_ends_unless_told_otherwise(
     keep_alive: bool,  # noqa: FBT001 # a column of the table
     connection: bytes | None,
 ) -> None:
-    """After a refusal nobody can know where the next request begins; so closing is the default, and said."""
+    """After a refusal nobody can know where the next request begins.
+
+    So closing is the default, and said.
+    """
     answer = rewrite.problem(error, b"id-1", minor=minor, keep_alive=keep_alive)
     assert read(answer)[1].get(b"connection") == connection
     assert read(rewrite.problem(error, b"id-1"))[1][b"connection"] == b"close"
@@ -149,7 +167,10 @@ def test_words_of_any_language_are_json() -> None:
 
 
 def test_a_failed_tunnel_names_the_next_hop() -> None:
-    """Which proxy it was and what it answered, as RFC 9209 section 2.1 has it; the outcome is always `not_sent`."""
+    """Which proxy it was and what it answered, as RFC 9209 section 2.1 has it.
+
+    The outcome is always `not_sent`.
+    """
     error = Failed(ProblemKind.COMPANY_PROXY_LOGIN, "What happened.", outcome="not_sent")
     error.next_hop, error.received_status = "[2001:db8::1]:3128", 407
     _, fields, content = read(rewrite.problem(error, b"id-1"))

@@ -157,7 +157,10 @@ def test_what_connection_names_ends_here(fields: bytes, left: list[bytes]) -> No
 
 
 def test_all_else_keeps_name_value_number_and_order() -> None:
-    """Whatever is not ours to change arrives as the client sent it: case, white space, repetition, order, bytes beyond ASCII."""
+    """Whatever is not ours to change arrives as the client sent it.
+
+    Case, white space, repetition, order, bytes beyond ASCII.
+    """
     lines = [
         b"X-B: 1",
         b"x-a:2",
@@ -194,7 +197,10 @@ def test_all_else_keeps_name_value_number_and_order() -> None:
     ],
 )
 def test_the_framing_is_written_anew(fields: bytes, line: bytes, framing: list[bytes]) -> None:
-    """One length as a plain number, or `chunked`, or neither: what was decided on is what is sent."""
+    """One length as a plain number, or `chunked`, or neither.
+
+    What was decided on is what is sent.
+    """
     names = (b"content-length:", b"transfer-encoding:")
     lines = written(fields, line).split(b"\r\n")
     assert [each for each in lines if each.lower().startswith(names)] == framing

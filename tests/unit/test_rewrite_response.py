@@ -47,7 +47,9 @@ def written(
 def fields_of(fields: bytes) -> list[bytes]:
     """Return the field lines without those that are written for framing and tracing."""
     _, out, _ = written(LENGTH + fields)
-    return [line for line in out.split(b"\r\n")[:-1] if line not in {LENGTH[:-2], b"X-Request-Id: id-1"}]
+    return [
+        line for line in out.split(b"\r\n")[:-1] if line not in {LENGTH[:-2], b"X-Request-Id: id-1"}
+    ]
 
 
 def test_a_plain_answer() -> None:
@@ -71,7 +73,8 @@ def test_a_missing_reason_is_an_empty_one() -> None:
     assert written(LENGTH, status=b"200")[0] == b"HTTP/1.1 200 "
 
 
-# --- framing: what the API says, what the client of each version is told, and whether the connection goes on ----------
+# --- framing: what the API says, what the client of each version is told, and whether the
+# connection goes on ----------
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,12 @@ def test_a_missing_reason_is_an_empty_one() -> None:
     [
         ({"fields": LENGTH}, LENGTH, LENGTH, True),
         ({"fields": b"content-length:\t5 \r\n"}, LENGTH, LENGTH, True),
-        ({"fields": b"Content-Length: 0\r\n"}, b"Content-Length: 0\r\n", b"Content-Length: 0\r\n", True),
+        (
+            {"fields": b"Content-Length: 0\r\n"},
+            b"Content-Length: 0\r\n",
+            b"Content-Length: 0\r\n",
+            True,
+        ),
         ({"fields": CHUNKED}, CHUNKED, b"", False),
         ({"fields": b""}, CHUNKED, b"", False),
         ({"fields": b"", "api_version": b"1.0"}, CHUNKED, b"", False),
@@ -96,31 +104,49 @@ def test_a_missing_reason_is_an_empty_one() -> None:
         ({"fields": LENGTH, "status": b"401 x", "method": b"DELETE"}, LENGTH, LENGTH, True),
     ],
 )
-def test_framing(case: dict[str, bytes], fields_1_1: bytes, fields_1_0: bytes, goes_on_1_0: bool) -> None:  # noqa: FBT001 # a column of the table
-    """A length stays a length; a body without one is chunked, or ends an HTTP/1.0 connection; what has no body never says `chunked`."""
+def test_framing(
+    case: dict[str, bytes],
+    fields_1_1: bytes,
+    fields_1_0: bytes,
+    goes_on_1_0: bool,  # noqa: FBT001 # a column of the table
+) -> None:
+    """A length stays a length; a body without one is chunked, or ends an HTTP/1.0 connection.
+
+    What has no body never says `chunked`.
+    """
     fields, rest = case["fields"], {key: value for key, value in case.items() if key != "fields"}
     tail = b"X-Request-Id: id-1\r\n"
     assert written(fields, **rest)[1:] == (fields_1_1 + tail, True)  # type: ignore[arg-type] # bytes, by the table
     last = KEEP_ALIVE if goes_on_1_0 else CLOSE
     assert written(fields, version=b"1.0", **rest)[1:] == (fields_1_0 + tail + last, goes_on_1_0)  # type: ignore[arg-type]
     assert written(fields, keep_alive=False, **rest)[1:] == (fields_1_1 + tail + CLOSE, False)
-    assert written(fields, version=b"1.0", keep_alive=False, **rest)[1:] == (fields_1_0 + tail + CLOSE, False)
+    assert written(fields, version=b"1.0", keep_alive=False, **rest)[1:] == (
+        fields_1_0 + tail + CLOSE,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
     ("minor", "keep_alive", "line"),
     [(1, True, b""), (1, False, CLOSE), (0, True, KEEP_ALIVE), (0, False, CLOSE)],
 )
-def test_each_version_is_told_what_it_does_not_assume(minor: int, keep_alive: bool, line: bytes) -> None:  # noqa: FBT001 # a column of the table
+def test_each_version_is_told_what_it_does_not_assume(
+    minor: int,
+    keep_alive: bool,  # noqa: FBT001 # a column of the table
+    line: bytes,
+) -> None:
     """HTTP/1.1 goes on by itself, HTTP/1.0 closes by itself (RFC 9112 section 9.3)."""
     assert rewrite.connection_field(minor, keep_alive=keep_alive) == line
 
 
-# --- fields -----------------------------------------------------------------------------------------------------------
+# --- fields ------------------------------------------------------------------------------------
 
 
 def test_all_else_keeps_name_value_number_and_order() -> None:
-    """Whatever is not ours to change arrives as the API sent it: cookies, codings, dates, repetition, order, bytes beyond ASCII."""
+    """Whatever is not ours to change arrives as the API sent it.
+
+    Cookies, codings, dates, repetition, order, bytes beyond ASCII.
+    """
     lines = [
         b"Set-Cookie: a=1; Path=/",
         b"date:x",
@@ -154,7 +180,10 @@ def test_all_else_keeps_name_value_number_and_order() -> None:
     ],
 )
 def test_what_is_between_the_api_and_us_ends_here(fields: bytes) -> None:
-    """Hop-by-hop fields, fixed and named; what would lead the client around the proxy, or web pages into it; another request id."""
+    """Hop-by-hop fields, fixed and named.
+
+    What would lead the client around the proxy, or web pages into it; another request id.
+    """
     assert fields_of(fields) == []
 
 
@@ -165,7 +194,7 @@ def test_connection_strips_nothing_of_ours() -> None:
     assert written(named + CHUNKED)[1] == CHUNKED + b"X-Request-Id: id-1\r\n"
 
 
-# --- interim answers and chunks ---------------------------------------------------------------------------------------
+# --- interim answers and chunks ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -178,7 +207,10 @@ def test_connection_strips_nothing_of_ours() -> None:
     ],
 )  # fmt: skip
 def test_an_interim_answer_has_no_framing_and_ends_no_connection(head: bytes, out: bytes) -> None:
-    """A 1xx answer is passed on with its end-to-end fields alone: it never has content, and never says what becomes of the connection."""
+    """A 1xx answer is passed on with its end-to-end fields alone.
+
+    It never has content, and never says what becomes of the connection.
+    """
     assert rewrite.interim_head(grammar.parse_response(head)) == out
 
 

@@ -96,7 +96,7 @@ def waiting(*paths: str) -> dict[str, object]:
     return event("restart_needed", "warning", settings=list(paths), detail=told)
 
 
-# --- what changed -----------------------------------------------------------------------------------------------------
+# --- what changed ------------------------------------------------------------------------------
 
 
 def test_differences_are_told_by_path_secrets_included() -> None:
@@ -128,7 +128,7 @@ def test_what_can_change_at_run_time_is_what_is_promised() -> None:
     assert {path for path, row in ROWS.items() if row.changes} == CHANGEABLE
 
 
-# --- taking it up -----------------------------------------------------------------------------------------------------
+# --- taking it up ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", list(CREDENTIALS))
@@ -142,7 +142,10 @@ async def test_a_new_credential_is_applied_and_tried_at_once(desk: Desk, key: st
 
 @pytest.mark.parametrize(
     ("old", "new", "name"),
-    [("sentinel-key", "sentinel-key-2", "listen.client_key"), ("level: info", "level: error", "log.level")],
+    [
+        ("sentinel-key", "sentinel-key-2", "listen.client_key"),
+        ("level: info", "level: error", "log.level"),
+    ],
 )
 async def test_client_key_and_log_level_are_applied_without_a_login(
     desk: Desk, old: str, new: str, name: str
@@ -160,11 +163,17 @@ async def test_a_client_key_that_is_taken_away_is_warned_of(tmp_path: Path) -> N
         "configuration.reloaded"
     ]
     events = await desk.change(", client_key: sentinel-key-2", "")
-    assert [told["event"] for told in events] == ["listener.open_to_network", "configuration.reloaded"]
+    assert [told["event"] for told in events] == [
+        "listener.open_to_network",
+        "configuration.reloaded",
+    ]
 
 
 async def test_what_cannot_change_says_so_and_does_not(desk: Desk) -> None:
-    """A setting that needs a restart stays as it was, and its name is told; what can change beside it does."""
+    """A setting that needs a restart stays as it was, and its name is told.
+
+    What can change beside it does.
+    """
     events = await desk.change(
         "level: info}", "level: error}\nlimits: {max_connections: 7}\nadmin: {port: 9}"
     )
@@ -206,7 +215,7 @@ async def test_new_authorities_need_a_restart(tmp_path: Path) -> None:
     assert authorities in desk.rotation.files()
 
 
-# --- doing nothing ----------------------------------------------------------------------------------------------------
+# --- doing nothing -----------------------------------------------------------------------------
 
 
 async def test_a_touched_file_changes_nothing(desk: Desk) -> None:
@@ -223,20 +232,29 @@ async def test_a_hangup_tries_the_credentials_whatever_is_in_the_file(desk: Desk
 
 
 async def test_a_hangup_that_brings_new_credentials_says_so(desk: Desk) -> None:
-    """Credentials that changed are the reason for the login, whoever had them read; they are tried once."""
+    """Credentials that changed are the reason for the login, whoever had them read.
+
+    They are tried once.
+    """
     await desk.change("sentinel-password", "sentinel-password-2", told=True)
     await desk.change("level: info", "level: error", told=True)
     assert desk.renewals == ["credentials_changed", "asked"]
 
 
-# --- a bad configuration ----------------------------------------------------------------------------------------------
+# --- a bad configuration -----------------------------------------------------------------------
 
 
 async def test_a_bad_configuration_changes_nothing(desk: Desk) -> None:
-    """With a fault in it nothing of a configuration is taken up; all its problems are told, and not one value of a secret."""
+    """With a fault in it nothing of a configuration is taken up.
+
+    All its problems are told, and not one value of a secret.
+    """
     (told,) = await desk.change("level: info", "level: loud, colour: red")
     assert (told["event"], told["log_level"]) == ("configuration.refused", "error")
-    assert [problem.partition(":")[0] for problem in told["problems"]] == ["log.colour", "log.level"]
+    assert [problem.partition(":")[0] for problem in told["problems"]] == [
+        "log.colour",
+        "log.level",
+    ]
     assert desk.rotation.refused == told["problems"]
     assert (desk.applied, desk.renewals, desk.results) == ([], [], [False])
 
@@ -276,7 +294,7 @@ async def test_a_mistake_of_our_own_changes_nothing(tmp_path: Path) -> None:
     assert [told["event"] for told in events] == ["configuration.unread"]
 
 
-# --- noticing ---------------------------------------------------------------------------------------------------------
+# --- noticing ----------------------------------------------------------------------------------
 
 
 class Watch:
@@ -383,7 +401,10 @@ async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
 
 
 async def test_who_is_not_satisfied_is_told_again(secret: Path) -> None:
-    """As long as a configuration is refused, it is looked at again without a change: what it lacks may be somewhere else."""
+    """As long as a configuration is refused, it is looked at again without a change.
+
+    What it lacks may be somewhere else.
+    """
     watch = Watch(secret)
     watch.satisfied = False
     async with watch.running():
@@ -409,7 +430,7 @@ async def test_other_files_are_watched_from_then_on(secret: Path, tmp_path: Path
         assert await watch.calls_after(LOOK_SECONDS * 2) == 1
 
 
-# --- clients, the company's proxy, pipes ------------------------------------------------------------------------------
+# --- clients, the company's proxy, pipes -------------------------------------------------------
 
 
 async def test_clients_are_taken_up(tmp_path: Path) -> None:
@@ -418,7 +439,9 @@ async def test_clients_are_taken_up(tmp_path: Path) -> None:
     keys.write_text("sentinel-key-1\n")
     desk = Desk(
         tmp_path,
-        YAML.replace("{client_key: sentinel-key}", f"{{clients: [{{name: erp, key_file: '{keys}'}}]}}"),
+        YAML.replace(
+            "{client_key: sentinel-key}", f"{{clients: [{{name: erp, key_file: '{keys}'}}]}}"
+        ),
     )
     assert keys in desk.rotation.files()
     keys.write_text("sentinel-key-1\nsentinel-key-2\n")
@@ -465,6 +488,8 @@ async def test_a_pipe_is_not_watched(tmp_path: Path) -> None:
             YAML.replace("password: sentinel-password", f"password_file: /dev/fd/{reading}"),
         )
         assert desk.rotation.files() == {desk.file}
-        assert await desk.change("level: info", "level: debug") == [event("reloaded", changed=["log.level"])]
+        assert await desk.change("level: info", "level: debug") == [
+            event("reloaded", changed=["log.level"])
+        ]
     finally:
         os.close(reading)

@@ -1,4 +1,7 @@
-"""The API behind the sandbox's token: the gateway's checks, orders, accounts, and the reads of the Info API."""
+"""The API behind the sandbox's token.
+
+The gateway's checks, orders, accounts, and the reads of the Info API.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,11 @@ def sandbox() -> Sandbox:
 
 
 def ask(
-    sandbox: Sandbox, method: str, path: str, body: object = None, authorization: str | None = "valid"
+    sandbox: Sandbox,
+    method: str,
+    path: str,
+    body: object = None,
+    authorization: str | None = "valid",
 ) -> SandboxAnswer:
     """Call the API; with a fresh token, unless the test gives another Authorization."""
     value = f"Bearer {sandbox.log_in('api1')[0]}" if authorization == "valid" else authorization
@@ -55,7 +62,13 @@ def content(made: SandboxAnswer) -> Any:
 
 @pytest.mark.parametrize(
     ("authorization", "code"),
-    [(None, 40102), ("Digest x", 40102), ("Basic YTpi", 40107), ("Bearer unknown", 40105), ("Bearer", 40105)],
+    [
+        (None, 40102),
+        ("Digest x", 40102),
+        ("Basic YTpi", 40107),
+        ("Bearer unknown", 40105),
+        ("Bearer", 40105),
+    ],
 )
 def test_a_call_without_a_good_token_is_refused(
     sandbox: Sandbox, authorization: str | None, code: int
@@ -109,7 +122,10 @@ def test_an_order_is_accepted_and_can_be_looked_up(sandbox: Sandbox) -> None:
     assert (made.status, order["status"]) == (201, "ACCEPTED")
     sandbox.settings.order_delay_seconds = 0
     found = ask(sandbox, "GET", f"{ORDERS}/{order['orderId']}")
-    assert (found.status, content(found)) == (200, {"orderId": order["orderId"], "status": "COMPLETED"})
+    assert (found.status, content(found)) == (
+        200,
+        {"orderId": order["orderId"], "status": "COMPLETED"},
+    )
     assert [each.body for each in sandbox.orders] == [ORDER]
 
 
@@ -149,8 +165,13 @@ def test_an_error_without_a_code_names_none(sandbox: Sandbox) -> None:
 
 
 def test_an_account_can_be_created_changed_and_removed(sandbox: Sandbox) -> None:
-    """POST creates, PUT changes, DELETE removes, and both lists follow; the shape is the published one."""
-    made = ask(sandbox, "POST", ACCOUNTS, {"addressCardId": "1000001", "accountReference1": "ø" * 30})
+    """POST creates, PUT changes, DELETE removes, and both lists follow.
+
+    The shape is the published one.
+    """
+    made = ask(
+        sandbox, "POST", ACCOUNTS, {"addressCardId": "1000001", "accountReference1": "ø" * 30}
+    )
     account = content(made)
     path = f"{ACCOUNTS}/{account['id']}"
     assert made.status == 201
@@ -175,9 +196,14 @@ def test_an_account_can_be_created_changed_and_removed(sandbox: Sandbox) -> None
 
 
 def test_the_list_of_accounts_has_pages(sandbox: Sandbox) -> None:
-    """Page and size are the published parameters: pages from 0, and what lies behind the end is empty."""
+    """Page and size are the published parameters.
+
+    Pages from 0, and what lies behind the end is empty.
+    """
     ids = [sandbox.create_account({}).id for _ in range(3)]
-    pages = [content(ask(sandbox, "GET", f"{ACCOUNTS}?page={page}&pageSize=2")) for page in range(3)]
+    pages = [
+        content(ask(sandbox, "GET", f"{ACCOUNTS}?page={page}&pageSize=2")) for page in range(3)
+    ]
     assert [[account["id"] for account in page] for page in pages] == [ids[:2], ids[2:], []]
 
 
@@ -193,7 +219,10 @@ def test_account_references_have_a_limit(sandbox: Sandbox, number: int, value: o
     """A reference of more than 30 characters, or no text at all, is refused at creation and at a change."""
     body = {f"accountReference{number}": value}
     account = sandbox.create_account({})
-    for made in (ask(sandbox, "POST", ACCOUNTS, body), ask(sandbox, "PUT", f"{ACCOUNTS}/{account.id}", body)):
+    for made in (
+        ask(sandbox, "POST", ACCOUNTS, body),
+        ask(sandbox, "PUT", f"{ACCOUNTS}/{account.id}", body),
+    ):
         assert (made.status, f"accountReference{number}" in content(made)["message"]) == (400, True)
     assert sandbox.visible_accounts() == [account]
 
@@ -214,7 +243,9 @@ def test_user_references_are_written_and_read(sandbox: Sandbox) -> None:
     assert expected in content(ask(sandbox, "GET", f"{SUBSCRIPTIONS}?since=60"))
 
 
-@pytest.mark.parametrize("body", [b"", {}, {"userReference3": 3}, {"userReference0": "x"}, {"name": "x"}])
+@pytest.mark.parametrize(
+    "body", [b"", {}, {"userReference3": 3}, {"userReference0": "x"}, {"name": "x"}]
+)
 def test_wrong_user_references_are_refused(sandbox: Sandbox, body: object) -> None:
     """Only texts under userReference1 to 9 are taken."""
     assert ask(sandbox, "PUT", REFERENCES, body).status == 400
@@ -286,7 +317,9 @@ def test_a_search_is_sorted_and_has_pages(sandbox: Sandbox) -> None:
         ("since=1&ascending=1", "ascending must be true or false"),
     ],
 )
-def test_the_rules_of_a_search_are_the_published_ones(sandbox: Sandbox, query: str, words: str) -> None:
+def test_the_rules_of_a_search_are_the_published_ones(
+    sandbox: Sandbox, query: str, words: str
+) -> None:
     """A search that breaks a rule is a bad request, in words and without a code."""
     made = ask(sandbox, "GET", f"{SUBSCRIPTIONS}?{query}")
     assert (made.status, words in content(made)["message"]) == (400, True)
@@ -299,7 +332,9 @@ def test_an_order_on_an_agreement_is_accepted_and_can_be_looked_up(sandbox: Sand
     assert made.status == 201
     assert content(ask(sandbox, "GET", f"{AGREEMENT_ORDERS}/{order_id}"))["status"] == "COMPLETED"
     assert ask(sandbox, "GET", f"{ORDERS}/{order_id}").code == 4042000
-    assert [(order.path, order.body) for order in sandbox.orders] == [(AGREEMENT_ORDERS, AGREEMENT_ORDER)]
+    assert [(order.path, order.body) for order in sandbox.orders] == [
+        (AGREEMENT_ORDERS, AGREEMENT_ORDER)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -376,7 +411,9 @@ def test_www_authenticate_is_a_setting(
     sandbox: Sandbox, authorization: str | None, path: str, expected: str
 ) -> None:
     """The challenge of RFC 6750 comes with 401 when the setting says so, and names invalid_token where a new token helps."""
-    assert "WWW-Authenticate" not in dict(ask(sandbox, "GET", path, authorization=authorization).fields)
+    assert "WWW-Authenticate" not in dict(
+        ask(sandbox, "GET", path, authorization=authorization).fields
+    )
     sandbox.settings.www_authenticate = True
     made = ask(sandbox, "GET", path, authorization=authorization)
     assert dict(made.fields)["WWW-Authenticate"] == expected

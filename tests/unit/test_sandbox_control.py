@@ -87,13 +87,17 @@ def test_a_fault_is_switched_on_and_off() -> None:
     sandbox = Sandbox()
     on = content(ask(sandbox, "POST", "faults", {"name": "api_error", "value": 42901, "count": 2}))
     assert on == {"faults": [{"name": "api_error", "value": 42901, "remaining": 2}]}
-    assert content(ask(sandbox, "POST", "faults", {"name": "api_error", "count": 0})) == {"faults": []}
+    assert content(ask(sandbox, "POST", "faults", {"name": "api_error", "count": 0})) == {
+        "faults": []
+    }
 
 
 def test_settings_are_changed() -> None:
     """The answer shows all settings as they are now."""
     sandbox = Sandbox()
-    shown = content(ask(sandbox, "PATCH", "settings", {"token_lifetime_seconds": 5, "single_session": True}))
+    shown = content(
+        ask(sandbox, "PATCH", "settings", {"token_lifetime_seconds": 5, "single_session": True})
+    )
     assert shown["settings"]["token_lifetime_seconds"] == 5
     assert sandbox.settings.single_session is True
 
@@ -111,8 +115,20 @@ def test_revoke_and_reset() -> None:
 @pytest.mark.parametrize(
     ("method", "page", "body", "status", "words"),
     [
-        ("POST", "faults", {"name": "api_dorp"}, 400, "unknown fault 'api_dorp'; known: token_error, "),
-        ("POST", "faults", {"nmae": "api_drop"}, 400, "unknown member 'nmae'; known: name, value, count"),
+        (
+            "POST",
+            "faults",
+            {"name": "api_dorp"},
+            400,
+            "unknown fault 'api_dorp'; known: token_error, ",
+        ),
+        (
+            "POST",
+            "faults",
+            {"nmae": "api_drop"},
+            400,
+            "unknown member 'nmae'; known: name, value, count",
+        ),
         ("POST", "faults", {"name": "api_drop", "count": -1}, 400, "the count must be"),
         ("POST", "faults", b"api_drop", 400, "the body must be a JSON object"),
         ("POST", "faults", [], 400, "the body must be a JSON object"),
@@ -139,18 +155,32 @@ def test_wrong_calls_are_refused_in_words(
         pytest.param(LOCAL, "127.0.0.1", 200, id="curl"),
         pytest.param((("Host", "localhost:8081"),), "127.0.0.1", 200, id="localhost"),
         pytest.param((("Host", "[::1]:8081"),), "::1", 200, id="IPv6"),
-        pytest.param((*LOCAL, ("Sec-Fetch-Site", "none")), "127.0.0.1", 200, id="typed into a browser"),
-        pytest.param((*LOCAL, ("Sec-Fetch-Site", "same-origin")), "127.0.0.1", 200, id="a link on it"),
-        pytest.param((*LOCAL, ("Origin", "https://evil.example")), "127.0.0.1", 403, id="a page's script"),
+        pytest.param(
+            (*LOCAL, ("Sec-Fetch-Site", "none")), "127.0.0.1", 200, id="typed into a browser"
+        ),
+        pytest.param(
+            (*LOCAL, ("Sec-Fetch-Site", "same-origin")), "127.0.0.1", 200, id="a link on it"
+        ),
+        pytest.param(
+            (*LOCAL, ("Origin", "https://evil.example")), "127.0.0.1", 403, id="a page's script"
+        ),
         pytest.param((*LOCAL, ("origin", "null")), "127.0.0.1", 403, id="a page without origin"),
-        pytest.param((*LOCAL, ("Origin", "http://127.0.0.1:8081")), "127.0.0.1", 403, id="own origin"),
-        pytest.param((*LOCAL, ("Sec-Fetch-Site", "cross-site")), "127.0.0.1", 403, id="a page's image"),
+        pytest.param(
+            (*LOCAL, ("Origin", "http://127.0.0.1:8081")), "127.0.0.1", 403, id="own origin"
+        ),
+        pytest.param(
+            (*LOCAL, ("Sec-Fetch-Site", "cross-site")), "127.0.0.1", 403, id="a page's image"
+        ),
         pytest.param((("Host", "evil.example"),), "127.0.0.1", 403, id="DNS rebinding"),
-        pytest.param((("Host", "localhost.evil.example"),), "::1", 403, id="a name that begins well"),
+        pytest.param(
+            (("Host", "localhost.evil.example"),), "::1", 403, id="a name that begins well"
+        ),
         pytest.param((("Host", "[::1"),), "127.0.0.1", 403, id="no host at all"),
         pytest.param((), "127.0.0.1", 403, id="no Host field"),
         pytest.param((("Host", "sandbox:8081"),), "172.17.0.2", 200, id="another container"),
-        pytest.param((("Host", "x"), ("Origin", "http://x")), "172.17.0.2", 403, id="a page, from afar"),
+        pytest.param(
+            (("Host", "x"), ("Origin", "http://x")), "172.17.0.2", 403, id="a page, from afar"
+        ),
         pytest.param((("Host", "anything"),), None, 200, id="Unix socket"),
     ],
 )

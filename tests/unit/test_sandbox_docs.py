@@ -30,7 +30,9 @@ def test_every_fault_is_documented_with_its_default() -> None:
     table = rows("Faults")
     assert list(table) == list(FAULTS)
     assert {
-        name for name, kind in FAULTS.items() if kind.default and f"`{kind.default}`" not in table[name]
+        name
+        for name, kind in FAULTS.items()
+        if kind.default and f"`{kind.default}`" not in table[name]
     } == set()
 
 
@@ -45,7 +47,9 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert f"`{text}`" in table[name], name
 
 
-@pytest.mark.parametrize(("setting", "values"), [("error_shape", SHAPES), ("expires_in", EXPIRES_IN)])
+@pytest.mark.parametrize(
+    ("setting", "values"), [("error_shape", SHAPES), ("expires_in", EXPIRES_IN)]
+)
 def test_every_choice_is_documented(setting: str, values: dict[str, object]) -> None:
     """A setting with a list of values names all of them."""
     assert [value for value in values if f"`{value}`" not in rows("Settings")[setting]] == []
@@ -60,7 +64,8 @@ def test_the_credentials_are_documented() -> None:
     """The page shows the credentials that the sandbox accepts."""
     known = DEFAULT_CREDENTIALS
     assert all(
-        value in PAGE for value in (known.client_id, known.client_secret, known.username, known.password)
+        value in PAGE
+        for value in (known.client_id, known.client_secret, known.username, known.password)
     )
 
 
@@ -68,7 +73,9 @@ def test_the_credentials_are_documented() -> None:
 def test_the_sandbox_shares_nothing_with_the_proxy(module: Path) -> None:
     """No module of the sandbox imports another part of the package, so that both cannot be wrong in the same way."""
     nodes = list(ast.walk(ast.parse(module.read_text(encoding="utf-8"))))
-    imported = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    imported = [
+        alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
+    ]
     imported += [node.module or "." for node in nodes if isinstance(node, ast.ImportFrom)]
     ours = [name for name in imported if name.split(".")[0] in {"proxy", ""}]
     assert [name for name in ours if not name.startswith("proxy.sandbox")] == []

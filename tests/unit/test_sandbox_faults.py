@@ -1,4 +1,7 @@
-"""The sandbox's faults and settings: which values they take, which of them meets a call, how they end."""
+"""The sandbox's faults and settings.
+
+Which values they take, which of them meets a call, how they end.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,10 @@ def test_a_fault_replaces_the_one_of_its_name() -> None:
 
 
 def test_counted_faults_make_a_sequence_before_the_lasting_ones() -> None:
-    """Counted faults come first in the order in which they were set; then the newest of those without a count."""
+    """Counted faults come first in the order in which they were set.
+
+    Then the newest of those without a count.
+    """
     faults = switched(("api_half", None), ("api_drop", 1), ("api_error", 2), ("api_status", None))
     assert names(faults, 4) == [["api_drop"], ["api_error"], ["api_error"], ["api_status"]]
 
@@ -151,7 +157,11 @@ def test_settings_read_json_and_text(name: str, given: object, kept: object) -> 
         ("expires_in", "never", "expires_in: the value must be one of number, string, "),
         ("expires_in", [], "expires_in: the value must be one of"),
         ("single_session", "perhaps", "single_session: the value must be one of true, on, "),
-        ("token_lifetime_seconds", -1, "token_lifetime_seconds: the value must be a number of seconds"),
+        (
+            "token_lifetime_seconds",
+            -1,
+            "token_lifetime_seconds: the value must be a number of seconds",
+        ),
         ("allowed_scopes", 3, "allowed_scopes: the value must be a text"),
     ],
 )

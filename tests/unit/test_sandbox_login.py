@@ -1,4 +1,7 @@
-"""The sandbox's token endpoint and logout: every request that Telenor's pages call wrong gets the error that they publish for it."""
+"""The sandbox's token endpoint and logout.
+
+Every request that Telenor's pages call wrong gets the error that they publish for it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ def login_call(known: SandboxCredentials = DEFAULT_CREDENTIALS, **changes: Any) 
         "method": "POST",
         "authorization": basic(known.client_id, known.client_secret),
         "content_type": FORM_TYPE,
-        "body": urlencode({name: value for name, value in form.items() if value is not None}).encode(),
+        "body": urlencode(
+            {name: value for name, value in form.items() if value is not None}
+        ).encode(),
     } | changes
     named = (("Authorization", given["authorization"]), ("Content-Type", given["content_type"]))
     fields = [(name, value) for name, value in named if value is not None]
@@ -68,7 +73,9 @@ def test_a_good_login_gets_a_token() -> None:
 
 def test_credentials_may_hold_any_character() -> None:
     """Everything that needs escaping in a form or a header arrives as it was meant."""
-    awkward = SandboxCredentials("id&+=%/ ø", "secret: with : colons ø", "api1 +%", "a&b+c=d%e/f øæå%20")
+    awkward = SandboxCredentials(
+        "id&+=%/ ø", "secret: with : colons ø", "api1 +%", "a&b+c=d%e/f øæå%20"
+    )
     assert answer(Sandbox(awkward), login_call(awkward)).status == 200
 
 
@@ -99,18 +106,27 @@ PASSWORD_TWICE = urlencode(
         pytest.param({"authorization": "Basic YWJj"}, 401, 6, id="no colon"),
         pytest.param({"authorization": basic("nobody", "x")}, 401, 1, id="unknown client id"),
         pytest.param(
-            {"authorization": basic(DEFAULT_CREDENTIALS.client_id, "x")}, 401, 22, id="wrong client secret"
+            {"authorization": basic(DEFAULT_CREDENTIALS.client_id, "x")},
+            401,
+            22,
+            id="wrong client secret",
         ),
         pytest.param({"content_type": None}, 400, 2, id="no Content-Type"),
         pytest.param({"content_type": "application/json"}, 400, 2, id="JSON instead of a form"),
         pytest.param({"body": b""}, 400, 2, id="empty form"),
         pytest.param({"body": b"grant_type"}, 400, 2, id="not a form"),
         pytest.param({"body": b"grant_type=password&x=%zz"}, 400, 2, id="broken percent-encoding"),
-        pytest.param({"body": b"grant_type=password&x=%ff"}, 400, 2, id="escaped bytes that are not UTF-8"),
-        pytest.param({"body": b"grant_type=password&x=\xff"}, 400, 2, id="bytes that are not UTF-8"),
+        pytest.param(
+            {"body": b"grant_type=password&x=%ff"}, 400, 2, id="escaped bytes that are not UTF-8"
+        ),
+        pytest.param(
+            {"body": b"grant_type=password&x=\xff"}, 400, 2, id="bytes that are not UTF-8"
+        ),
         pytest.param({"body": PASSWORD_TWICE.encode()}, 400, 2, id="a parameter twice"),
         pytest.param({"form": {"grant_type": None}}, 400, 2, id="no grant type"),
-        pytest.param({"form": {"grant_type": "client_credentials"}}, 400, 2, id="another grant type"),
+        pytest.param(
+            {"form": {"grant_type": "client_credentials"}}, 400, 2, id="another grant type"
+        ),
         pytest.param({"form": {"username": None}}, 401, 20, id="no username"),
         pytest.param({"form": {"username": "somebody"}}, 401, 20, id="wrong username"),
         pytest.param({"form": {"password": None}}, 401, 20, id="no password"),
@@ -118,7 +134,9 @@ PASSWORD_TWICE = urlencode(
         pytest.param({"form": {"scope": "orders everything"}}, 403, 8, id="illegal scope"),
     ],
 )
-def test_a_wrong_login_gets_the_published_error(changes: dict[str, Any], status: int, code: int) -> None:
+def test_a_wrong_login_gets_the_published_error(
+    changes: dict[str, Any], status: int, code: int
+) -> None:
     """Each mistake is answered with the status and the code that the tables give it, and no token is issued."""
     sandbox = Sandbox()
     made = answer(sandbox, login_call(**changes))
@@ -154,7 +172,10 @@ def test_every_published_error_can_be_switched_on(error: Any) -> None:
     ],
 )
 def test_expires_in_takes_every_form(kind: str, expected: dict[str, object]) -> None:
-    """The member can be a number, a text, absent or nonsense; the token's true life stays the same."""
+    """The member can be a number, a text, absent or nonsense.
+
+    The token's true life stays the same.
+    """
     sandbox = Sandbox()
     sandbox.settings.expires_in = kind
     token = content(answer(sandbox, login_call()))
@@ -163,7 +184,11 @@ def test_expires_in_takes_every_form(kind: str, expected: dict[str, object]) -> 
 
 @pytest.mark.parametrize(
     ("kind", "written"),
-    [("number", ', "expires_in" : "3599"'), ("absurd", f', "expires_in" : "{10**15}"'), ("missing", "")],
+    [
+        ("number", ', "expires_in" : "3599"'),
+        ("absurd", f', "expires_in" : "{10**15}"'),
+        ("missing", ""),
+    ],
 )
 def test_the_minimal_answer_is_what_the_real_one_was_seen_to_be(kind: str, written: str) -> None:
     """Two strings with a space before the colon, no token_type, whatever `expires_in` says."""
@@ -201,7 +226,10 @@ def test_the_minimal_answer_is_what_the_real_one_was_seen_to_be(kind: str, writt
     ],
 )
 def test_an_error_takes_every_shape(shape: str, expected: object) -> None:
-    """The unpublished shape of an error's content is a setting; status and meaning stay the same."""
+    """The unpublished shape of an error's content is a setting.
+
+    Status and meaning stay the same.
+    """
     sandbox = Sandbox()
     sandbox.settings.error_shape = shape
     made = answer(sandbox, login_call(form={"password": "guess"}))
@@ -242,7 +270,10 @@ def logout_call(authorization: str | None, method: str = "GET") -> Call:
 
 
 def test_logout_ends_the_token() -> None:
-    """A logout is answered with the plain text OK! and its token is worth nothing after that, not even for a logout."""
+    """A logout is answered with the plain text OK! and ends the token.
+
+    The token is worth nothing after that, not even for a logout.
+    """
     sandbox = Sandbox()
     token, _ = sandbox.log_in("api1")
     made = answer(sandbox, logout_call(f"Bearer {token}"))
@@ -276,8 +307,12 @@ def test_an_expired_token_cannot_log_out() -> None:
     assert answer(sandbox, logout_call(f"Bearer {token}")).code == 2
 
 
-@pytest.mark.parametrize(("value", "status", "code"), [("2", 401, 2), ("6", 401, 6), ("500/2", 500, 2)])
-def test_every_published_logout_error_can_be_switched_on(value: str, status: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("value", "status", "code"), [("2", 401, 2), ("6", 401, 6), ("500/2", 500, 2)]
+)
+def test_every_published_logout_error_can_be_switched_on(
+    value: str, status: int, code: int
+) -> None:
     """A good logout fails as the fault says, and its token lives on."""
     sandbox = Sandbox()
     token, _ = sandbox.log_in("api1")

@@ -1,4 +1,7 @@
-"""What the sandbox remembers: tokens and their lives, orders, accounts, counters. The time is the test's own."""
+"""What the sandbox remembers: tokens and their lives, orders, accounts, counters.
+
+The time is the test's own.
+"""
 
 from __future__ import annotations
 
@@ -70,12 +73,19 @@ def test_revoke_ends_all_tokens(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(("single_session", "old"), [(False, "valid"), (True, "unknown")])
 def test_single_session(sandbox: Sandbox, *, single_session: bool, old: str) -> None:
-    """A new login ends the same user's old token if, and only if, the setting says so; another user's is left alone."""
+    """A new login ends the same user's old token if, and only if, the setting says so.
+
+    Another user's is left alone.
+    """
     sandbox.settings.single_session = single_session
     first, _ = sandbox.log_in(USER)
     other, _ = sandbox.log_in("api2000000000")
     second, _ = sandbox.log_in(USER)
-    assert [sandbox.token_state(token) for token in (first, other, second)] == [old, "valid", "valid"]
+    assert [sandbox.token_state(token) for token in (first, other, second)] == [
+        old,
+        "valid",
+        "valid",
+    ]
 
 
 def test_shared_token(sandbox: Sandbox, time: Time) -> None:
@@ -95,7 +105,8 @@ def test_secrets_have_no_repr(sandbox: Sandbox) -> None:
     shown = repr((sandbox.credentials, sandbox.issued))
     assert USER in shown
     assert not any(
-        secret in shown for secret in (token, DEFAULT_CREDENTIALS.password, DEFAULT_CREDENTIALS.client_secret)
+        secret in shown
+        for secret in (token, DEFAULT_CREDENTIALS.password, DEFAULT_CREDENTIALS.client_secret)
     )
 
 
@@ -112,7 +123,10 @@ def test_the_same_order_twice_is_two_orders(sandbox: Sandbox) -> None:
 
 
 def test_an_order_remembers_what_came_with_it(sandbox: Sandbox) -> None:
-    """The request id, the number of Authorization fields and the names of all fields are kept; their values are not."""
+    """The request id, the number of Authorization fields and the names of all fields are kept.
+
+    Their values are not.
+    """
     order = sandbox.place_order(ORDER, CALL)
     assert (order.request_id, order.authorization_fields) == ("r-1", 2)
     assert order.field_names == ("x-request-id", "authorization", "authorization")

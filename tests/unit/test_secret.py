@@ -55,7 +55,9 @@ def test_nothing_shows_a_secret(show: Callable[[object], str]) -> None:
     "refuse",
     [pickle.dumps, json.dumps, orjson.dumps, vars, iter, len, hash, bytes, "{:>40}".format],
 )
-def test_what_would_make_something_else_of_a_secret_fails(refuse: Callable[[object], object]) -> None:
+def test_what_would_make_something_else_of_a_secret_fails(
+    refuse: Callable[[object], object],
+) -> None:
     """It is not serialised, counted, hashed or formatted, and the refusal does not show it either."""
     with pytest.raises(TypeError) as caught:
         refuse(SECRET)
@@ -70,7 +72,10 @@ def test_the_one_loud_verb_reveals_it() -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "bl\u00e5", "\udcff"])
 def test_a_secret_equals_its_like_only(text: str) -> None:
-    """Two secrets are equal when their characters are, whatever these are; a text never equals a secret."""
+    """Two secrets are equal when their characters are, whatever these are.
+
+    A text never equals a secret.
+    """
     secret = Secret(text)
     same, longer, plain = Secret(text), Secret(f"{text}x"), str(text)
     assert secret == same

@@ -58,7 +58,10 @@ def test_a_client_has_what_is_set_for_it() -> None:
 
 
 def test_a_key_file_may_hold_several_keys(tmp_path: Path) -> None:
-    """Each line is a key, and all are valid, so that a rotation can overlap; the same one twice is one."""
+    """Each line is a key, and all are valid, so that a rotation can overlap.
+
+    The same one twice is one.
+    """
     file = tmp_path / "keys"
     file.write_bytes(b"key-number-one\r\n\nkey-number-two\nkey-number-one\n")
     (client,) = settings({"name": "erp", "key_file": str(file)}).listen.clients
@@ -95,7 +98,10 @@ def test_a_wrong_key_of_a_file_is_told_by_its_position(tmp_path: Path) -> None:
             for name in ("A", "a b", "a_b", "å", "a" * 65, "a\n")
         ),
         ({"name": "", "key": SENTINEL}, ["[0].name: must be text that is not empty."]),
-        ({"name": 7, "key": SENTINEL}, ["[0].name: must be text that is not empty. Put it in quotes."]),
+        (
+            {"name": 7, "key": SENTINEL},
+            ["[0].name: must be text that is not empty. Put it in quotes."],
+        ),
         (
             {"name": "a", "key": "Zq7"},
             [
@@ -140,7 +146,9 @@ def test_a_wrong_key_of_a_file_is_told_by_its_position(tmp_path: Path) -> None:
         ),
         (
             {"name": "a", "certificate": "*"},
-            ["[0].certificate: must be a DNS name or an address, as the client's certificate has it."],
+            [
+                "[0].certificate: must be a DNS name or an address, as the client's certificate has it."
+            ],
         ),
     ],
 )
@@ -152,7 +160,10 @@ def test_an_entry_that_cannot_be_used_is_refused(client: object, told: list[str]
 
 
 def test_everything_is_told_at_once() -> None:
-    """Names and keys that two clients have, rights beyond the proxy's own, and a single key beside: all in one answer."""
+    """Names and keys that two clients have, rights beyond the proxy's own, and a single key beside.
+
+    All in one answer.
+    """
     assert problems(
         {"name": "erp", "key": SENTINEL},
         {"name": "erp", "key": SENTINEL, "allowed_paths": ["/x/"]},

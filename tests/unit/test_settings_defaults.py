@@ -37,14 +37,19 @@ def test_every_setting_has_the_default_that_is_promised() -> None:
 def test_every_bounded_setting_is_in_the_table() -> None:
     """No number among the settings is without bounds."""
     numbers = {
-        path for path, setting in SETTINGS.items() if setting.kind.schema.get("type") in {"integer", "number"}
+        path
+        for path, setting in SETTINGS.items()
+        if setting.kind.schema.get("type") in {"integer", "number"}
     }
     assert numbers == set(BOUNDS)
 
 
 @pytest.mark.parametrize("path", BOUNDS)
 def test_bounds_hold(path: str) -> None:
-    """A number is taken up to its bounds, both included, and not beyond; what is not finite is never taken."""
+    """A number is taken up to its bounds, both included, and not beyond.
+
+    What is not finite is never taken.
+    """
     least, greatest, below, above = BOUNDS[path]
     env = CREDENTIALS | {variable(other): text for other, text in ROWS[path].needs.items()}
     for text in (least, greatest):
@@ -67,8 +72,14 @@ def test_settings_are_frozen() -> None:
 
 def test_values_have_the_types_that_the_parts_rely_on() -> None:
     """Secrets come wrapped, durations as floats, paths as `Path`."""
-    env = {"LISTEN__CLIENT_KEY": "made-up-key", "LISTEN__UNIX_SOCKET": "a.sock", "OAUTH__WAIT_SECONDS": "3"}
-    settings = load(None, CREDENTIALS | {ENVIRONMENT_PREFIX + name: text for name, text in env.items()})
+    env = {
+        "LISTEN__CLIENT_KEY": "made-up-key",
+        "LISTEN__UNIX_SOCKET": "a.sock",
+        "OAUTH__WAIT_SECONDS": "3",
+    }
+    settings = load(
+        None, CREDENTIALS | {ENVIRONMENT_PREFIX + name: text for name, text in env.items()}
+    )
     assert settings.oauth.client_secret == Secret("made-up-secret")
     assert settings.oauth.password == Secret("made-up-password")
     assert settings.listen.client_key == Secret("made-up-key")
@@ -88,7 +99,10 @@ def test_the_effective_settings_are_json_without_credentials(tmp_path: Path) -> 
     }
     effective = load(None, env).effective()
     assert json.loads(json.dumps(effective)) == effective
-    assert (effective["listen.client_key"], effective["listen.client_key_file"]) == ("set", str(file))
+    assert (effective["listen.client_key"], effective["listen.client_key_file"]) == (
+        "set",
+        str(file),
+    )
     assert effective["listen.unix_socket"] == "a.sock"
     assert not [value for value in CREDENTIALS.values() if value in json.dumps(effective)]
 
@@ -104,5 +118,7 @@ def test_settings_can_be_made_without_a_file() -> None:
 @pytest.mark.parametrize("level", ["DEBUG", "Info", "warning", "eRRor"])
 def test_words_of_the_log_may_be_written_in_any_case(level: str) -> None:
     """The level and the format of the log are taken in capitals too."""
-    settings = load(None, CREDENTIALS | {variable("log.level"): level, variable("log.format"): "JSON"})
+    settings = load(
+        None, CREDENTIALS | {variable("log.level"): level, variable("log.format"): "JSON"}
+    )
     assert (settings.log.level, settings.log.format) == (level.lower(), "json")

@@ -90,7 +90,10 @@ def test_the_ca_file_can_come_from_the_environment(tmp_path: Path) -> None:
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
-    """A variable takes the place of what the file says, even of what would be wrong there; the rest of the file stays."""
+    """A variable takes the place of what the file says, even of what would be wrong there.
+
+    The rest of the file stays.
+    """
     config = tmp_path / "config.yaml"
     config.write_text("listen: {port: wrong, host: localhost}\noauth: {password: 5}\n")
     settings = load(config, CREDENTIALS | {f"{P}LISTEN__PORT": "81"})
@@ -113,7 +116,10 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
 )
 def test_a_list_is_a_json_array_or_has_commas(text: str, expected: tuple[str, ...]) -> None:
     """Lists are written as JSON or with commas, and an address in brackets is not mistaken for JSON."""
-    assert load(None, CREDENTIALS | {f"{P}LISTEN__ALLOWED_HOSTS": text}).listen.allowed_hosts == expected
+    assert (
+        load(None, CREDENTIALS | {f"{P}LISTEN__ALLOWED_HOSTS": text}).listen.allowed_hosts
+        == expected
+    )
 
 
 @pytest.mark.parametrize("text", ["a,,b", ",", "[]", "[1]", '["a"', "[" * 5000, '{"a": 1}', " "])
@@ -185,7 +191,10 @@ def test_an_empty_credential_is_missing(name: str) -> None:
         ("UPSTREAM_MAX_CONNECTIONS", f" Did you mean {P}UPSTREAM__MAX_CONNECTIONS?"),
         ("OAUTH_CLIENT_ID", f" Did you mean {P}OAUTH__CLIENT_ID?"),
         ("LISTEN", f" Did you mean {P}LISTEN__PORT?"),
-        ("CONFIGURATION", " Remove it, or look its name up in the table of settings (docs/reference.md)."),
+        (
+            "CONFIGURATION",
+            " Remove it, or look its name up in the table of settings (docs/reference.md).",
+        ),
         ("", " Remove it, or look its name up in the table of settings (docs/reference.md)."),
     ],
 )
@@ -230,7 +239,10 @@ SERVICE = {
 
 
 def test_the_service_variables_of_kubernetes_are_of_no_interest() -> None:
-    """A Service called telenor-proxy puts variables with the prefix in every container; they stop nothing."""
+    """A Service called telenor-proxy puts variables with the prefix in every container.
+
+    They stop nothing.
+    """
     env = (
         CREDENTIALS
         | {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}

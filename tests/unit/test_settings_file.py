@@ -41,8 +41,14 @@ def test_an_empty_file_sets_nothing(config: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("listen:\n  port: 1\n  port: 2\n", ", line 3: port is set a second time. Keep one of them."),
-        ("listen: {}\nadmin: {}\nlisten: {}\n", ", line 3: listen is set a second time. Keep one of them."),
+        (
+            "listen:\n  port: 1\n  port: 2\n",
+            ", line 3: port is set a second time. Keep one of them.",
+        ),
+        (
+            "listen: {}\nadmin: {}\nlisten: {}\n",
+            ", line 3: listen is set a second time. Keep one of them.",
+        ),
         ('a: 1\n"a": 2\n', ", line 2: a is set a second time. Keep one of them."),
         (
             "[" * 100_000,
@@ -105,8 +111,13 @@ SYNTAX = [
 
 
 @pytest.mark.parametrize(("text", "place", "what", "do"), SYNTAX)
-def test_broken_yaml_is_told_with_its_reason(config: Path, text: str, place: str, what: str, do: str) -> None:
-    """What YAML stumbles over is told by line and column, with the reason and what to write; not a word of the file is."""
+def test_broken_yaml_is_told_with_its_reason(
+    config: Path, text: str, place: str, what: str, do: str
+) -> None:
+    """What YAML stumbles over is told by line and column, with the reason and what to write.
+
+    Not a word of the file is.
+    """
     config.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load(config, {})
@@ -127,7 +138,10 @@ def test_a_fault_without_a_place_is_told_too() -> None:
 
 
 def test_a_missing_file_is_one_problem(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that was asked for has to be there; how far its path leads is told, and where a relative one begins."""
+    """A file that was asked for has to be there.
+
+    How far its path leads is told, and where a relative one begins.
+    """
     home = config.parent
     monkeypatch.chdir(home)
     for path, end, begins in (
@@ -155,7 +169,10 @@ def test_a_working_directory_that_is_gone_is_no_mistake_of_ours(
 
 
 def test_who_may_not_read_is_told() -> None:
-    """Rights that are missing are told with the user that needs them: in a container one does not know it by heart."""
+    """Rights that are missing are told with the user that needs them.
+
+    In a container one does not know it by heart.
+    """
     told = files.unreadable(PermissionError(13, "Permission denied"))
     assert told == (
         f"cannot be read (Permission denied). Let the user that the proxy runs as ({os.geteuid()}) read it"
@@ -187,14 +204,20 @@ def test_a_huge_file_is_not_read() -> None:
         pytest.skip("the system has no /dev/zero")
     with pytest.raises(ConfigError) as caught:
         load(endless, CREDENTIALS)
-    assert caught.value.problems == ["/dev/zero: the file is larger than 1048576 bytes. Check the path."]
+    assert caught.value.problems == [
+        "/dev/zero: the file is larger than 1048576 bytes. Check the path."
+    ]
 
 
 def test_merge_keys_and_anchors_work(config: Path) -> None:
     """YAML's own means of repetition are not mistaken for a key set twice."""
     config.write_text("listen: &a {host: localhost, port: 1}\nadmin: {<<: *a, port: 2}\n")
     settings = load(config, CREDENTIALS)
-    assert (settings.admin.host, settings.listen.port, settings.admin.port) == (("localhost",), 1, 2)
+    assert (settings.admin.host, settings.listen.port, settings.admin.port) == (
+        ("localhost",),
+        1,
+        2,
+    )
 
 
 WITHOUT_LIBYAML = """
@@ -224,7 +247,10 @@ except ConfigError as error:
         ("a: *b", "{config}, line 1, column 4: is not valid YAML: a value begins with & or *"),
         ("a: \1", "{config}, line 1: holds a control character."),
         ("listen:\n\tport: 1", "{config}, line 2, column 1: is not valid YAML: a tab stands"),
-        ("listen: {host: [a}", "{config}, line 1, column 18: is not valid YAML: a bracket or a brace"),
+        (
+            "listen: {host: [a}",
+            "{config}, line 1, column 18: is not valid YAML: a bracket or a brace",
+        ),
     ],
 )
 def test_libyaml_is_not_needed(config: Path, text: str, told: str) -> None:
@@ -247,11 +273,17 @@ def test_reading_settings_needs_few_modules() -> None:
         {"aiohttp", "asyncio", "structlog", "ssl", "attrs", "pydantic", "prometheus_client"}
     )
     own = {name for name in loaded if name.startswith("proxy.")}
-    assert {name for name in own if not name.startswith("proxy.settings")} == {"proxy.errors", "proxy.secret"}
+    assert {name for name in own if not name.startswith("proxy.settings")} == {
+        "proxy.errors",
+        "proxy.secret",
+    }
 
 
 def test_the_admin_listener_is_found_without_the_rest(tmp_path: Path) -> None:
-    """A health check may run as a user who may read no secret, and needs none; what is wrong elsewhere is not its business."""
+    """A health check may run as a user who may read no secret, and needs none.
+
+    What is wrong elsewhere is not its business.
+    """
     file = tmp_path / "proxy.yaml"
     file.write_text("admin: {port: 9191}\noauth: {password_file: /nowhere/password, nonsense: 1}\n")
     assert load_admin(file, {}).port == 9191

@@ -1,4 +1,7 @@
-"""Settings of addresses, TLS, the company's proxy and the store of orders: what is taken, and what is refused with which words."""
+"""Settings of addresses, TLS, the company's proxy and the store of orders.
+
+What is taken, and what is refused with which words.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,9 @@ def test_a_list_of_hosts_that_cannot_be_used_is_refused(host: object, told: list
         (["10.0.0.1"], ["127.0.0.1"], False),
     ],
 )
-def test_no_two_listeners_claim_one_address(listen: list[str], admin: list[str], *, same: bool) -> None:
+def test_no_two_listeners_claim_one_address(
+    listen: list[str], admin: list[str], *, same: bool
+) -> None:
     """The same port is fine as long as no host is claimed twice; `::` takes every address."""
     sections = {"listen": {"host": listen, "port": 81}, "admin": {"host": admin, "port": 81}}
     if same:
@@ -108,7 +113,9 @@ def test_no_two_listeners_claim_one_address(listen: list[str], admin: list[str],
         ({"host": ["127.0.0.1", "10.0.0.1"]}, True),
     ],
 )
-def test_one_host_beyond_loopback_opens_the_listener(listen: dict[str, object], *, is_open: bool) -> None:
+def test_one_host_beyond_loopback_opens_the_listener(
+    listen: dict[str, object], *, is_open: bool
+) -> None:
     """A listener is closed only if all of its hosts are this machine."""
     assert settings(listen=listen).listen.is_open is is_open
 
@@ -136,7 +143,9 @@ def test_certificate_and_key_are_taken(pem: Callable[[str], str]) -> None:
         {"tls_certificate_file": pem("one.crt"), "tls_key_file": pem("one.key")},
         {"tls_certificate_file": pem("both.pem"), "tls_client_ca_file": pem("ca.pem")},
     ):
-        assert settings(listen=listen).listen.tls_certificate_file == Path(listen["tls_certificate_file"])
+        assert settings(listen=listen).listen.tls_certificate_file == Path(
+            listen["tls_certificate_file"]
+        )
     clients = [{"name": "erp", "certificate": "ERP.example"}]
     made = settings(listen={**listen, "clients": clients, "host": "0.0.0.0"}).listen
     assert made.clients[0].certificate == "erp.example"
@@ -149,17 +158,29 @@ def test_certificate_and_key_are_taken(pem: Callable[[str], str]) -> None:
         ({"key": "one.key"}, "tls_key_file: needs listen.tls_certificate_file as well"),
         ({"client_ca": "ca.pem"}, "tls_client_ca_file: needs listen.tls_certificate_file as well"),
         ({"certificate": "one.crt"}, "tls_certificate_file: holds no private key"),
-        ({"certificate": "one.crt", "key": "two.key"}, "tls_key_file: is not the key of the certificate"),
+        (
+            {"certificate": "one.crt", "key": "two.key"},
+            "tls_key_file: is not the key of the certificate",
+        ),
         ({"certificate": "one.crt", "key": "half.key"}, "tls_key_file: cannot be used with"),
         (
             {"certificate": "one.crt", "key": "locked.key"},
             "tls_key_file: names a private key that a passphrase",
         ),
-        ({"certificate": "one.crt", "key": "none"}, "tls_key_file: names a file without a private key"),
-        ({"certificate": "one.crt", "key": "missing"}, "tls_key_file: names a file that does not exist"),
+        (
+            {"certificate": "one.crt", "key": "none"},
+            "tls_key_file: names a file without a private key",
+        ),
+        (
+            {"certificate": "one.crt", "key": "missing"},
+            "tls_key_file: names a file that does not exist",
+        ),
         ({"certificate": "one.crt", "key": "."}, "tls_key_file: names a file that cannot be read"),
         ({"certificate": "none"}, "tls_certificate_file: names a file without a certificate"),
-        ({"certificate": "both.pem", "client_ca": "one.key"}, "tls_client_ca_file: names a file without a"),
+        (
+            {"certificate": "both.pem", "client_ca": "one.key"},
+            "tls_client_ca_file: names a file without a",
+        ),
     ],
 )
 def test_what_cannot_be_used_for_tls_is_refused(
@@ -179,7 +200,9 @@ def test_no_tls_is_spoken_on_a_unix_socket(pem: Callable[[str], str]) -> None:
             "tls_key_file": pem("one.key"),
         }
     )
-    assert line.startswith("listen.tls_certificate_file: cannot be used together with listen.unix_socket")
+    assert line.startswith(
+        "listen.tls_certificate_file: cannot be used together with listen.unix_socket"
+    )
 
 
 @pytest.mark.parametrize(
@@ -196,7 +219,10 @@ def test_the_way_through_a_proxy_is_taken(url: str) -> None:
 @pytest.mark.parametrize(
     ("upstream", "told"),
     [
-        ({"proxy_url": f"http://user:{SENTINEL}@a:1"}, "proxy_url: must not hold a user or a password"),
+        (
+            {"proxy_url": f"http://user:{SENTINEL}@a:1"},
+            "proxy_url: must not hold a user or a password",
+        ),
         ({"proxy_url": "socks5://a:1"}, "proxy_url: must begin with http:// or https://"),
         ({"proxy_url": "a:1"}, "proxy_url: must begin with http:// or https://"),
         (
@@ -205,8 +231,14 @@ def test_the_way_through_a_proxy_is_taken(url: str) -> None:
         ),
         ({"proxy_url": "http://a:1/x"}, "proxy_url: must end after the host and the port"),
         ({"proxy_url": "http://a:0"}, "proxy_url: must hold a port from 1 to 65535"),
-        ({"proxy_url": "http://127.0.0.1:8080"}, "proxy_url: leads back to the proxy itself, by listen.host"),
-        ({"proxy_url": "http://a:1", "proxy_username": "x"}, "proxy_username: needs upstream.proxy_password"),
+        (
+            {"proxy_url": "http://127.0.0.1:8080"},
+            "proxy_url: leads back to the proxy itself, by listen.host",
+        ),
+        (
+            {"proxy_url": "http://a:1", "proxy_username": "x"},
+            "proxy_username: needs upstream.proxy_password",
+        ),
         (
             {"proxy_url": "http://a:1", "proxy_password": SENTINEL},
             "proxy_password: needs upstream.proxy_username",
@@ -219,7 +251,9 @@ def test_the_way_through_a_proxy_is_taken(url: str) -> None:
         ({"transport": "slow"}, 'transport: must be one of fast, asyncio, not "slow".'),
     ],
 )
-def test_a_way_through_a_proxy_that_cannot_work_is_refused(upstream: dict[str, object], told: str) -> None:
+def test_a_way_through_a_proxy_that_cannot_work_is_refused(
+    upstream: dict[str, object], told: str
+) -> None:
     """Each fault is told with the setting to change, and no credential is shown."""
     (line,) = problems(upstream=upstream)
     assert line.startswith(f"upstream.{told}")
@@ -253,13 +287,28 @@ def test_a_store_is_taken(store: str, kind: str) -> None:
         ),
         ({"store": f"redis://a/0?password={SENTINEL}"}, "store: must not hold a password"),
         ({"store": "redis:a"}, "store: must have // behind the scheme"),
-        ({"store": "http://a"}, 'store: must be the word "memory", the path of a file, or a URL with redis'),
+        (
+            {"store": "http://a"},
+            'store: must be the word "memory", the path of a file, or a URL with redis',
+        ),
         ({"store": "redis://a/x"}, "store: must be host, port and the number of a database"),
         ({"store": "redis://"}, "store: must hold a valid host name or address"),
-        ({"store": "redis://a/0?ssl_ca_certs=/ca.pem"}, "store: ?ssl_ca_certs= needs rediss:// and a file"),
-        ({"store": "rediss://a/0?ssl_ca_certs="}, "store: ?ssl_ca_certs= needs rediss:// and a file"),
-        ({"store": "rediss://a/0?ssl_ca_certs=/ca.pem&a=b"}, "store: ?ssl_ca_certs= needs rediss://"),
-        ({"store": "rediss://a/0?ssl_ca_certs=/no/ca.pem"}, "store: names a file that does not exist"),
+        (
+            {"store": "redis://a/0?ssl_ca_certs=/ca.pem"},
+            "store: ?ssl_ca_certs= needs rediss:// and a file",
+        ),
+        (
+            {"store": "rediss://a/0?ssl_ca_certs="},
+            "store: ?ssl_ca_certs= needs rediss:// and a file",
+        ),
+        (
+            {"store": "rediss://a/0?ssl_ca_certs=/ca.pem&a=b"},
+            "store: ?ssl_ca_certs= needs rediss://",
+        ),
+        (
+            {"store": "rediss://a/0?ssl_ca_certs=/no/ca.pem"},
+            "store: names a file that does not exist",
+        ),
         ({"store": "rediss://a/0?ssl_cert_reqs=none"}, "store: must be host, port and the number"),
         ({"store": "dir/"}, "store: must be the path of a file"),
         ({"guard_seconds": 1}, "guard_seconds: needs orders.store"),

@@ -115,7 +115,9 @@ MORE = "must end after the host and the port, without path, query or fragment"
 )
 def test_what_is_more_or_less_than_an_origin_is_refused(url: str, told: str) -> None:
     """A URL that two parsers could read differently, or with more in it than an origin, is refused and never repeated."""
-    credentials = {f"TELENOR_PROXY_OAUTH__{key.upper()}": value for key, value in CREDENTIALS.items()}
+    credentials = {
+        f"TELENOR_PROXY_OAUTH__{key.upper()}": value for key, value in CREDENTIALS.items()
+    }
     if not url:
         with pytest.raises(ValueError, match=SCHEME):
             Origin.parse(url)
@@ -164,18 +166,26 @@ def test_the_origin_is_parsed_once_and_follows_the_url() -> None:
     upstream = judge({"oauth": CREDENTIALS}, {}).upstream
     assert upstream.origin is upstream.origin
     copy = dataclasses.replace(upstream, url="https://127.0.0.1:8443")
-    assert (str(upstream.origin), str(copy.origin)) == ("https://api.telenor.no", "https://127.0.0.1:8443")
+    assert (str(upstream.origin), str(copy.origin)) == (
+        "https://api.telenor.no",
+        "https://127.0.0.1:8443",
+    )
 
 
 def test_a_ca_file_holds_certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A file to trust is looked into when the proxy starts: it has to be there and to hold a certificate in PEM form."""
+    """A file to trust is looked into when the proxy starts.
+
+    It has to be there and to hold a certificate in PEM form.
+    """
     folder = tmp_path_factory.mktemp("ca")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "good"))
     authority.private_key_pem.write_to_path(str(folder / "key"))
     (folder / "empty").write_text("")
     (folder / "broken").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    credentials = {f"TELENOR_PROXY_OAUTH__{key.upper()}": value for key, value in CREDENTIALS.items()}
+    credentials = {
+        f"TELENOR_PROXY_OAUTH__{key.upper()}": value for key, value in CREDENTIALS.items()
+    }
     assert load(
         None, credentials | {"TELENOR_PROXY_UPSTREAM__CA_FILE": str(folder / "good")}
     ).upstream.ca_file
@@ -183,7 +193,10 @@ def test_a_ca_file_holds_certificates(tmp_path_factory: pytest.TempPathFactory) 
         ("key", "names a file without a certificate in PEM form"),
         ("empty", "names a file without a certificate in PEM form"),
         ("broken", "names a file without a certificate in PEM form"),
-        ("missing", f"names a file that does not exist: of its path only {folder} is there. Check the path."),
+        (
+            "missing",
+            f"names a file that does not exist: of its path only {folder} is there. Check the path.",
+        ),
     ]:
         with pytest.raises(ConfigError) as caught:
             load(None, credentials | {"TELENOR_PROXY_UPSTREAM__CA_FILE": str(folder / name)})

@@ -98,7 +98,9 @@ def test_a_certificate_does_not_come_out_of_a_pipe() -> None:
     """OpenSSL reads its files by name, and anew when they change: a pipe is refused, with words."""
     name = pipe(trustme.CA().cert_pem.bytes())
     environ = CREDENTIALS | {f"{P}PASSWORD": "made-up", "TELENOR_PROXY_UPSTREAM__CA_FILE": name}
-    with pytest.raises(ConfigError, match=r"names a pipe or a device\. Set it to a file that stays"):
+    with pytest.raises(
+        ConfigError, match=r"names a pipe or a device\. Set it to a file that stays"
+    ):
         load(None, environ)
 
 
@@ -108,8 +110,13 @@ def test_a_certificate_in_der_form_is_told(tmp_path: Path) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
 
     file = tmp_path / "ca.der"
-    file.write_bytes(x509.load_pem_x509_certificate(trustme.CA().cert_pem.bytes()).public_bytes(Encoding.DER))
-    environ = CREDENTIALS | {f"{P}PASSWORD": "made-up", "TELENOR_PROXY_UPSTREAM__CA_FILE": str(file)}
+    file.write_bytes(
+        x509.load_pem_x509_certificate(trustme.CA().cert_pem.bytes()).public_bytes(Encoding.DER)
+    )
+    environ = CREDENTIALS | {
+        f"{P}PASSWORD": "made-up",
+        "TELENOR_PROXY_UPSTREAM__CA_FILE": str(file),
+    }
     with pytest.raises(ConfigError, match=r"openssl x509 -inform der -in FILE -out FILE\.pem"):
         load(None, environ)
 

@@ -1,4 +1,7 @@
-"""What is refused: unknown keys, wrong types, contradictions; all of it at once, in words that help."""
+"""What is refused: unknown keys, wrong types, contradictions.
+
+All of it at once, in words that help.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 P = "TELENOR_PROXY_"
-UNKNOWN = "is not a setting. Remove it, or look its name up in the table of settings (docs/reference.md)."
+UNKNOWN = (
+    "is not a setting. Remove it, or look its name up in the table of settings (docs/reference.md)."
+)
 BACK = "leads back to the proxy itself, by {0}.host and {0}.port. Set it to the API (https://api.telenor.no), or {0}.port to another port."
 OAUTH = "oauth: {client_id: a, client_secret: b, username: c, password: d}\n"
 
@@ -48,7 +53,10 @@ def accepted(tmp_path: Path) -> Callable[[str], Settings]:
 
 
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
-    """One run shows every problem: of the file, the environment, the named files, each setting, and between settings."""
+    """One run shows every problem.
+
+    Of the file, the environment, the named files, each setting, and between settings.
+    """
     config = tmp_path / "config.yaml"
     config.write_text(
         "listen: {port: many, hosst: a, allowed_hosts: ['a:1', b, 'c/d']}\n"
@@ -90,9 +98,15 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
             "listen.allowedHosts: is not a setting. Did you mean listen.allowed_hosts?",
         ),
         ("listen: {Port: 1}", "listen.Port: is not a setting. Did you mean listen.port?"),
-        ("listen: {key_file: a}", "listen.key_file: is not a setting. Did you mean listen.tls_key_file?"),
+        (
+            "listen: {key_file: a}",
+            "listen.key_file: is not a setting. Did you mean listen.tls_key_file?",
+        ),
         ("listen: {passwd: a}", "listen.passwd: is not a setting. Did you mean oauth.password?"),
-        ("listen: {password: a}", "listen.password: is not a setting. Did you mean oauth.password?"),
+        (
+            "listen: {password: a}",
+            "listen.password: is not a setting. Did you mean oauth.password?",
+        ),
         (
             "listen: {max_connections: 1}",
             "listen.max_connections: is not a setting. Did you mean upstream.max_connections or limits.max_connections?",
@@ -117,11 +131,19 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
             "listen.admin: is not a setting, but a section of its own. Begin it at the margin, with its settings indented below it.",
         ),
         ("listen: {port:81}", "listen.port: needs a space after the colon."),
-        ("listen: 8080", "listen: must be a group of settings, each on a line of its own and indented."),
-        ("listen: [port]", "listen: must be a group of settings, each on a line of its own and indented."),
+        (
+            "listen: 8080",
+            "listen: must be a group of settings, each on a line of its own and indented.",
+        ),
+        (
+            "listen: [port]",
+            "listen: must be a group of settings, each on a line of its own and indented.",
+        ),
     ],
 )
-def test_an_unknown_key_is_refused(problems: Callable[[str], list[str]], text: str, told: str) -> None:
+def test_an_unknown_key_is_refused(
+    problems: Callable[[str], list[str]], text: str, told: str
+) -> None:
     """A key that is no setting is told with its path, and with what was probably meant."""
     assert problems(OAUTH + text) == [told]
 
@@ -155,10 +177,17 @@ def test_an_unknown_key_is_refused(problems: Callable[[str], list[str]], text: s
         ("log: {format: xml}", 'log.format: must be one of auto, json, console, not "xml".'),
     ],
 )  # fmt: skip # one row a line
-def test_a_wrong_type_is_refused(problems: Callable[[str], list[str]], text: str, told: str) -> None:
-    """The file is taken strictly: what stands there must be of the right type, and the message says how to write it."""
+def test_a_wrong_type_is_refused(
+    problems: Callable[[str], list[str]], text: str, told: str
+) -> None:
+    """The file is taken strictly.
+
+    What stands there must be of the right type, and the message says how to write it.
+    """
     oauth = OAUTH if not text.startswith("oauth") else ""
-    text = text.replace("oauth: {", "oauth: {client_id: a, client_secret: b, username: c, password: d, ")
+    text = text.replace(
+        "oauth: {", "oauth: {client_id: a, client_secret: b, username: c, password: d, "
+    )
     assert problems(oauth + text) == [told]
 
 
@@ -197,7 +226,9 @@ def test_a_value_that_cannot_work_is_refused(
 ) -> None:
     """A value of the right type that could never do what it is for is refused when the proxy starts, not when a request comes."""
     oauth = OAUTH if not text.startswith("oauth") else ""
-    text = text.replace("oauth: {", "oauth: {client_id: a, client_secret: b, username: c, password: d, ")
+    text = text.replace(
+        "oauth: {", "oauth: {client_id: a, client_secret: b, username: c, password: d, "
+    )
     assert problems(oauth + text) == [told]
 
 
@@ -238,10 +269,14 @@ def test_unusual_values_that_work_are_taken(accepted: Callable[[str], Settings],
         ("upstream: {allowed_paths: [/bye/]}\noauth: {logout_path: /bye}", "upstream.allowed_paths[0]: can never be called, since oauth.logout_path is the proxy's own business. Remove the entry."),
     ],
 )  # fmt: skip # one row a line
-def test_a_contradiction_is_refused(problems: Callable[[str], list[str]], text: str, told: str) -> None:
+def test_a_contradiction_is_refused(
+    problems: Callable[[str], list[str]], text: str, told: str
+) -> None:
     """Settings that cannot all be meant are refused, with the setting to change first."""
     oauth = OAUTH if "oauth" not in text else ""
-    text = text.replace("oauth: {", "oauth: {client_id: a, client_secret: b, username: c, password: d, ")
+    text = text.replace(
+        "oauth: {", "oauth: {client_id: a, client_secret: b, username: c, password: d, "
+    )
     assert problems(oauth + text) == [told]
 
 
@@ -269,13 +304,17 @@ def test_what_only_looks_like_a_contradiction_is_taken(
     """Only what really cannot be meant is refused."""
     oauth = OAUTH if "oauth" not in text else ""
     accepted(
-        oauth + text.replace("oauth: {", "oauth: {client_id: a, client_secret: b, username: c, password: d, ")
+        oauth
+        + text.replace(
+            "oauth: {", "oauth: {client_id: a, client_secret: b, username: c, password: d, "
+        )
     )
 
 
 def test_a_faulty_setting_is_in_no_contradiction(problems: Callable[[str], list[str]]) -> None:
     """A setting that is wrong by itself is not also compared, as it would be by its default."""
     told = problems(
-        OAUTH + "listen: {port: x}\nadmin: {port: 8080}\nupstream: {url: 'http://a', allow_plaintext: x}"
+        OAUTH
+        + "listen: {port: x}\nadmin: {port: 8080}\nupstream: {url: 'http://a', allow_plaintext: x}"
     )
     assert [line.partition(":")[0] for line in told] == ["listen.port", "upstream.allow_plaintext"]

@@ -1,4 +1,7 @@
-"""What is made from the settings: the schema, the example, the table of settings; each says the same as the code."""
+"""What is made from the settings: the schema, the example, the table of settings.
+
+Each says the same as the code.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ def errors(document: object) -> list[str]:
 
 
 def flat(document: dict[str, dict[str, object] | None]) -> dict[str, object]:
-    """Return the settings of a document by their paths; a section may have nothing but comments in it."""
+    """Return the settings of a document by their paths.
+
+    A section may have nothing but comments in it.
+    """
     return {
         f"{section}.{key}": value
         for section, content in document.items()
@@ -77,7 +83,10 @@ def test_the_schema_is_one() -> None:
 
 
 def test_the_schema_explains_every_setting() -> None:
-    """An editor can show for every setting what it is, in one sentence, and its default; it underlines every other key."""
+    """An editor can show for every setting what it is, in one sentence, and its default.
+
+    It underlines every other key.
+    """
     schema = json_schema()
     assert schema["additionalProperties"] is False
     defaults = load(None, CREDENTIALS).effective()
@@ -107,12 +116,19 @@ def test_the_schema_explains_every_setting() -> None:
     ],
 )
 def test_the_schema_takes_what_the_proxy_takes(text: str, tmp_path: Path) -> None:
-    """What works is not underlined: above all, nothing is required, since the environment may bring it."""
+    """What works is not underlined.
+
+    Above all, nothing is required, since the environment may bring it.
+    """
     assert errors(yaml.safe_load(text)) == []
     config, file = tmp_path / "config.yaml", tmp_path / "a"
     file.write_text("made-up-value")
     config.write_text(text.replace("client_id_file: a", f"client_id_file: '{file}'"))
-    env = {name: value for name, value in CREDENTIALS.items() if "client_id" not in text or name[-2:] != "ID"}
+    env = {
+        name: value
+        for name, value in CREDENTIALS.items()
+        if "client_id" not in text or name[-2:] != "ID"
+    }
     load(config, env)
 
 
@@ -223,7 +239,10 @@ def test_markers_stand_once_and_in_order(generate: ModuleType, text: str) -> Non
 
 
 def test_generated_files_are_checked_and_written(generate: ModuleType, tmp_path: Path) -> None:
-    """A check finds what is not current and changes nothing; a run writes it, and is content the second time."""
+    """A check finds what is not current and changes nothing.
+
+    A run writes it, and is content the second time.
+    """
     artefacts = (
         generate.Artefact("config.schema.json", generate.schema),
         generate.Artefact("reference.md", generate.reference),
@@ -239,14 +258,19 @@ def test_generated_files_are_checked_and_written(generate: ModuleType, tmp_path:
     assert [file.name for file in tmp_path.iterdir()] == ["reference.md"]
     assert generate.faults(tmp_path, artefacts, check=False) == []
     assert generate.faults(tmp_path, artefacts, check=True) == []
-    assert f"<!-- settings:begin -->\n{generate.settings_table()}<!-- settings:end -->" in page.read_text()
+    assert (
+        f"<!-- settings:begin -->\n{generate.settings_table()}<!-- settings:end -->"
+        in page.read_text()
+    )
     page.write_text("no markers\n")
     (fault,) = generate.faults(tmp_path, artefacts, check=False)
     assert fault.startswith("reference.md needs the markers")
     assert page.read_text() == "no markers\n"
 
 
-def test_the_script_knows_one_argument(generate: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_knows_one_argument(
+    generate: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Arguments that mean nothing are refused before anything is written."""
     assert generate.main(["--chek"]) == 2
     assert capsys.readouterr().err == "usage: generate.py [--check]\n"

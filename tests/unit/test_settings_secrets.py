@@ -42,7 +42,10 @@ def value_of(settings: Settings, path: str) -> str:
 
 
 def problems(config: Path | None, env: dict[str, str]) -> list[str]:
-    """Load what cannot be loaded; return what is said, and see that nothing of it is a secret, the traceback included."""
+    """Load what cannot be loaded.
+
+    Return what is said, and see that nothing of it is a secret, the traceback included.
+    """
     with pytest.raises(ConfigError) as caught:
         load(config, env)
     error = caught.value
@@ -63,7 +66,9 @@ def problems(config: Path | None, env: dict[str, str]) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("path", SECRETS)
-def test_a_secret_can_come_from_a_file(path: str, content: bytes, value: str, tmp_path: Path) -> None:
+def test_a_secret_can_come_from_a_file(
+    path: str, content: bytes, value: str, tmp_path: Path
+) -> None:
     """The content of the file is the secret, without a byte order mark and without newlines at the end."""
     file = tmp_path / "secret"
     file.write_bytes(content)
@@ -94,7 +99,10 @@ def test_only_newlines_are_removed(tmp_path: Path) -> None:
 def test_a_file_without_a_secret_is_refused(
     path: str, content: bytes | None, told: str, tmp_path: Path
 ) -> None:
-    """What is wrong with the file is the one thing told; that its secret is missing goes without saying."""
+    """What is wrong with the file is the one thing told.
+
+    That its secret is missing goes without saying.
+    """
     file = tmp_path / SENTINEL
     if content is not None:
         file.write_bytes(content)
@@ -120,7 +128,9 @@ def test_a_directory_holds_no_secret(tmp_path: Path) -> None:
     """A path that cannot be read as a file is told with the system's reason, and without the path."""
     folder = tmp_path / SENTINEL
     folder.mkdir()
-    (told,) = problems(None, without("oauth.password") | {variable("oauth.password_file"): str(folder)})
+    (told,) = problems(
+        None, without("oauth.password") | {variable("oauth.password_file"): str(folder)}
+    )
     assert "oauth.password_file" in told
     assert "the file cannot be read (" in told
 
@@ -179,7 +189,9 @@ def test_a_missing_credential_is_told_with_where_to_find_it(path: str) -> None:
 
 def test_all_four_are_required() -> None:
     """Without any configuration, exactly the four credentials are missing."""
-    assert [line.partition(":")[0] for line in problems(None, {})] == [f"oauth.{name}" for name in NAMES]
+    assert [line.partition(":")[0] for line in problems(None, {})] == [
+        f"oauth.{name}" for name in NAMES
+    ]
 
 
 @pytest.mark.parametrize(
@@ -196,11 +208,15 @@ def test_all_four_are_required() -> None:
         ),
     ],
 )  # fmt: skip # one row a line
-def test_a_secret_that_cannot_work_is_refused(path: str, value: str, told: str, tmp_path: Path) -> None:
+def test_a_secret_that_cannot_work_is_refused(
+    path: str, value: str, told: str, tmp_path: Path
+) -> None:
     """A secret that could not be sent is refused wherever it came from, and the message says from where."""
     section, key = path.split(".")
     config, file = tmp_path / "config.yaml", tmp_path / "secret"
-    config.write_text(yaml.safe_dump({section: {key: value}}, allow_unicode=False), encoding="utf-8")
+    config.write_text(
+        yaml.safe_dump({section: {key: value}}, allow_unicode=False), encoding="utf-8"
+    )
     assert problems(config, without(path)) == [f"{path}: {told}"]
     assert problems(None, without(path) | {variable(path): value}) == [
         f"{path} (from {variable(path)}): {told}"
@@ -213,14 +229,28 @@ def test_a_secret_that_cannot_work_is_refused(path: str, value: str, told: str, 
 
 @pytest.mark.parametrize("path", SECRETS)
 @pytest.mark.parametrize(
-    "value", ["71234567", "7.5", "true", "2027-01-01", f"[{SENTINEL}]", f"{{{SENTINEL}: 1}}", "!!binary WnE3"]
+    "value",
+    [
+        "71234567",
+        "7.5",
+        "true",
+        "2027-01-01",
+        f"[{SENTINEL}]",
+        f"{{{SENTINEL}: 1}}",
+        "!!binary WnE3",
+    ],
 )
 def test_a_secret_that_is_no_text_is_not_shown(path: str, value: str, tmp_path: Path) -> None:
-    """YAML reads some secrets as numbers or dates; the message says to quote them, and shows neither the value nor its type."""
+    """YAML reads some secrets as numbers or dates.
+
+    The message says to quote them, and shows neither the value nor its type.
+    """
     section, key = path.split(".")
     config = tmp_path / "config.yaml"
     config.write_text(f"{section}: {{{key}: {value}}}\n")
-    assert problems(config, without(path)) == [f"{path}: must be text that is not empty. Put it in quotes."]
+    assert problems(config, without(path)) == [
+        f"{path}: must be text that is not empty. Put it in quotes."
+    ]
 
 
 @pytest.mark.parametrize("path", SECRETS)
@@ -232,7 +262,9 @@ def test_a_secret_that_is_no_text_is_not_shown(path: str, value: str, tmp_path: 
         ('"a\\0b"', "must be the path of a file."),
     ],
 )
-def test_the_name_of_a_secret_file_is_not_shown(path: str, value: str, told: str, tmp_path: Path) -> None:
+def test_the_name_of_a_secret_file_is_not_shown(
+    path: str, value: str, told: str, tmp_path: Path
+) -> None:
     """A secret that stands where the name of its file belongs is not shown, and only that is told."""
     section, key = path.split(".")
     config = tmp_path / "config.yaml"
@@ -309,7 +341,8 @@ def test_no_way_to_be_wrong_shows_a_secret(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["OAUTH__CLIENT_SEKRET", "CLIENT_SECRET", "OAUTH__CLIENT_SECRET_FILE", "UPSTREAM__CA_FILE"]
+    "name",
+    ["OAUTH__CLIENT_SEKRET", "CLIENT_SECRET", "OAUTH__CLIENT_SECRET_FILE", "UPSTREAM__CA_FILE"],
 )
 def test_no_variable_shows_a_secret(name: str) -> None:
     """A secret in the wrong variable is not shown either."""
@@ -349,12 +382,16 @@ def test_settings_made_from_data_show_no_secret_either() -> None:
         (f"&x {SENTINEL}", "begins with &, which YAML takes for a name of its own"),
     ],
 )
-def test_a_secret_that_yaml_would_change_is_refused(path: str, value: str, told: str, tmp_path: Path) -> None:
+def test_a_secret_that_yaml_would_change_is_refused(
+    path: str, value: str, told: str, tmp_path: Path
+) -> None:
     """What YAML would cut or join without a word is told, with the way out."""
     section, key = path.split(".")
     config = tmp_path / "config.yaml"
     config.write_text(f"{section}:\n  {key}: {value}\n")
-    assert problems(config, without(path)) == [f"{path}: {told}. Put the whole value in quotes, on one line."]
+    assert problems(config, without(path)) == [
+        f"{path}: {told}. Put the whole value in quotes, on one line."
+    ]
 
 
 @pytest.mark.parametrize("path", SECRETS)
@@ -369,7 +406,9 @@ def test_a_secret_that_yaml_would_change_is_refused(path: str, value: str, told:
         ("!!str made-up-x", "made-up-x"),
     ],
 )
-def test_a_secret_that_yaml_leaves_alone_is_taken(path: str, text: str, value: str, tmp_path: Path) -> None:
+def test_a_secret_that_yaml_leaves_alone_is_taken(
+    path: str, text: str, value: str, tmp_path: Path
+) -> None:
     """A comment behind quotes or on a line of its own, and a # inside a word, change nothing."""
     if path == "listen.client_key" and " " in value:
         value = text = "made-up-x"

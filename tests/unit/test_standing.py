@@ -47,7 +47,9 @@ def asked(*, as_json: bool = False, **changes: Any) -> int:
         "certificates": [],
     }
     told |= changes
-    told["unknown_orders_counted"] = changes.get("unknown_orders_counted", len(told["unknown_orders"]))
+    told["unknown_orders_counted"] = changes.get(
+        "unknown_orders_counted", len(told["unknown_orders"])
+    )
     content = json.dumps(told).encode()
     with answering(b"HTTP/1.1 200 OK\r\n\r\n" + content) as (port, received):
         status = standing.run(AdminSettings(port=port), as_json=as_json)
@@ -125,7 +127,9 @@ def test_orders_to_look_up_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
         ),
     ],
 )
-def test_the_token_is_told(changes: dict[str, object], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_token_is_told(
+    changes: dict[str, object], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its state, its end, and the next attempt when the last one failed."""
     asked(token=TOKEN | changes)
     assert capsys.readouterr().out.splitlines()[-1] == line
@@ -166,7 +170,9 @@ def test_a_proxy_that_is_gone_is_1(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     assert standing.run(AdminSettings(port=port), as_json=False) == 1
-    assert f"nothing answers at the admin listener, 127.0.0.1 port {port}" in capsys.readouterr().err
+    assert (
+        f"nothing answers at the admin listener, 127.0.0.1 port {port}" in capsys.readouterr().err
+    )
     assert standing.run(AdminSettings(port=0), as_json=False) == 1
 
 

@@ -1,4 +1,7 @@
-"""What is said at the start: what runs, whom the listener is open to, and why it could not listen."""
+"""What is said at the start.
+
+What runs, whom the listener is open to, and why it could not listen.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +47,12 @@ def test_an_open_listener_is_warned_of() -> None:
     assert "listen.client_key" in logs[1]["detail"]
 
 
-IN_USE = (
-    "listen.port: port 80 on a.example is in use by another process. Stop that one, or choose another port."
-)
+IN_USE = "listen.port: port 80 on a.example is in use by another process. Stop that one, or choose another port."
 HOST = "listen.host: cannot listen on a.example"
 SET_IT = "Set it to an address of this machine, or to 127.0.0.1 for this machine alone."
-ONE_THAT_IS = "Set it to one that is, to 0.0.0.0 for all of them, or to 127.0.0.1 for this machine alone."
+ONE_THAT_IS = (
+    "Set it to one that is, to 0.0.0.0 for all of them, or to 127.0.0.1 for this machine alone."
+)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,10 @@ ONE_THAT_IS = "Set it to one that is, to 0.0.0.0 for all of them, or to 127.0.0.
             OSError(errno.EACCES, ""),
             "listen.port: this user may not listen on port 80. Choose one above 1023.",
         ),
-        (OSError(errno.EADDRNOTAVAIL, ""), f"{HOST}: it is no address of this machine. {ONE_THAT_IS}"),
+        (
+            OSError(errno.EADDRNOTAVAIL, ""),
+            f"{HOST}: it is no address of this machine. {ONE_THAT_IS}",
+        ),
         (socket.gaierror(socket.EAI_NONAME, ""), f"{HOST}: the name is not known here. {SET_IT}"),
         (OSError("no reason"), f"{HOST}: the name is not known here. {SET_IT}"),
         (OSError(errno.ENETDOWN, ""), f"{HOST}, port 80: {os.strerror(errno.ENETDOWN)}. {SET_IT}"),
@@ -89,4 +95,6 @@ def test_why_it_cannot_listen(error: OSError, told: str) -> None:
 )
 def test_why_there_is_no_socket(error: OSError, told: str) -> None:
     """So is each reason for which a Unix socket cannot be made."""
-    assert starting.why_no_socket(error) == f"listen.unix_socket: the socket could not be made: {told}"
+    assert (
+        starting.why_no_socket(error) == f"listen.unix_socket: the socket could not be made: {told}"
+    )

@@ -1,4 +1,7 @@
-"""One connection's bytes over real sockets: every wait ends, memory is bounded, and an end is told from a loss."""
+"""One connection's bytes over real sockets.
+
+Every wait ends, memory is bounded, and an end is told from a loss.
+"""
 
 from __future__ import annotations
 
@@ -146,7 +149,7 @@ def standing() -> tuple[StandingLoop, asyncio.AbstractEventLoop]:
     return loop, cast("asyncio.AbstractEventLoop", loop)
 
 
-# --- waits ------------------------------------------------------------------------------------------------------------
+# --- waits -------------------------------------------------------------------------------------
 
 
 async def test_a_wait_ends_at_its_deadline() -> None:
@@ -264,7 +267,7 @@ async def test_a_closed_wait_leaves_no_timer() -> None:
     assert all(timer.cancelled for _, _, timer in loop.timers)
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
+# --- reading -----------------------------------------------------------------------------------
 
 
 def test_bytes_arrive_in_order(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
@@ -286,7 +289,10 @@ def test_bytes_arrive_in_order(run: Callable[[Coroutine[Any, Any, None]], None])
 
 
 async def test_silence_ends_a_wait_for_bytes() -> None:
-    """After so many seconds without a byte, `TimeoutError`; the connection is as before, and a later wait may succeed."""
+    """After so many seconds without a byte, `TimeoutError`.
+
+    The connection is as before, and a later wait may succeed.
+    """
     loop, as_loop = standing()
     stream = Stream(as_loop)
     async with connected(stream) as peer:
@@ -383,7 +389,10 @@ def test_a_loss_ends_every_wait(run: Callable[[Coroutine[Any, Any, None]], None]
 
 
 def test_a_reset_after_bytes_is_heard_of(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """Bytes that came before the reset are read; then, at once, it is `Gone` and no end, however patient the reader is."""
+    """Bytes that came before the reset are read.
+
+    Then, at once, it is `Gone` and no end, however patient the reader is.
+    """
 
     async def scenario() -> None:
         stream = Stream(asyncio.get_running_loop())
@@ -436,17 +445,22 @@ async def test_a_cancelled_reader_leaves_the_stream_usable() -> None:
         assert stream.buffer == b"a"
 
 
-# --- bounds -----------------------------------------------------------------------------------------------------------
+# --- bounds ------------------------------------------------------------------------------------
 
 
 def test_unread_bytes_are_bounded(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """A peer that sends without being read is stopped: the rest waits in its own system. Read on, all of it arrives."""
+    """A peer that sends without being read is stopped: the rest waits in its own system.
+
+    Read on, all of it arrives.
+    """
     total = 20_000_000
 
     async def scenario() -> None:
         stream = Stream(asyncio.get_running_loop())
         async with connected(stream) as peer:
-            sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(peer, b"x" * total))
+            sending = asyncio.ensure_future(
+                asyncio.get_running_loop().sock_sendall(peer, b"x" * total)
+            )
             received = 0
             while received < total:
                 await stream.more(5)
@@ -475,7 +489,10 @@ async def test_the_mark_can_be_set() -> None:
 
 
 async def test_a_writer_waits_for_a_slow_peer() -> None:
-    """Past the write limit `drain` waits, until the peer has taken enough; unhurried writers do not wait at all."""
+    """Past the write limit `drain` waits, until the peer has taken enough.
+
+    Unhurried writers do not wait at all.
+    """
     stream = Stream(asyncio.get_running_loop())
     async with connected(stream) as peer:
         stream.write(b"hello")
@@ -524,7 +541,7 @@ async def test_a_peer_that_takes_a_little_is_waited_for() -> None:
             await writing
 
 
-# --- ends -------------------------------------------------------------------------------------------------------------
+# --- ends --------------------------------------------------------------------------------------
 
 
 def test_close_sends_what_is_queued(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
@@ -542,7 +559,10 @@ def test_close_sends_what_is_queued(run: Callable[[Coroutine[Any, Any, None]], N
 
 
 def test_abort_resets_a_tcp_connection(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """What is broken off looks broken: the peer gets a reset, never an end, whether bytes are queued or not."""
+    """What is broken off looks broken.
+
+    The peer gets a reset, never an end, whether bytes are queued or not.
+    """
 
     async def scenario() -> None:
         for queued in (b"", b"half an answer"):
@@ -572,7 +592,10 @@ def test_abort_closes_a_unix_socket(run: Callable[[Coroutine[Any, Any, None]], N
 
 
 async def test_the_rest_is_waited_for() -> None:
-    """After `close`, `gone` waits until the peer has taken the rest; one that takes nothing of it is not waited for."""
+    """After `close`, `gone` waits until the peer has taken the rest.
+
+    One that takes nothing of it is not waited for.
+    """
     loop, as_loop = standing()
     stream = Stream(as_loop)
     async with connected(stream) as peer:

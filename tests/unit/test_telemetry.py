@@ -1,4 +1,7 @@
-"""Handing requests over to an exporter: bounded, counted, out of everybody's way, and over at the end."""
+"""Handing requests over to an exporter.
+
+Bounded, counted, out of everybody's way, and over at the end.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,7 @@ def many(number: int) -> list[Record]:
     return [RECORD._replace(request_id=f"id-{count}") for count in range(number)]
 
 
-# --- The queue --------------------------------------------------------------------------------------------------------
+# --- The queue ---------------------------------------------------------------------------------
 
 
 async def test_requests_are_exported_a_few_seconds_later(stage: Stage) -> None:
@@ -88,7 +91,9 @@ async def test_requests_are_exported_a_few_seconds_later(stage: Stage) -> None:
         stage.handover(RECORD)
         ended = stage.clock.wall()
         await stage.clock.advance(PERIOD - 1)
-        stage.handover.observe([RECORD._replace(request_id="id-2"), RECORD._replace(request_id="id-3")])
+        stage.handover.observe(
+            [RECORD._replace(request_id="id-2"), RECORD._replace(request_id="id-3")]
+        )
         assert stage.batches == []
         await stage.clock.advance(1)
         assert stage.ids() == [["id-1", "id-2", "id-3"]]
@@ -113,7 +118,10 @@ async def test_a_whole_batch_does_not_wait(stage: Stage) -> None:
 
 
 async def test_the_queue_is_bounded_and_what_does_not_fit_is_counted(stage: Stage) -> None:
-    """With a collector that hangs, records are dropped; the first ones are kept, and go when it answers."""
+    """With a collector that hangs, records are dropped.
+
+    The first ones are kept, and go when it answers.
+    """
     async with stage.running():
         stage.answers.clear()
         stage.handover.observe(many(BATCH))
@@ -149,7 +157,7 @@ async def test_one_batch_at_a_time(stage: Stage) -> None:
     assert stage.counts["exported"] == 2 * BATCH
 
 
-# --- The end ----------------------------------------------------------------------------------------------------------
+# --- The end -----------------------------------------------------------------------------------
 
 
 async def test_what_is_left_is_exported_at_the_end(stage: Stage) -> None:
@@ -208,7 +216,7 @@ def test_a_thread_that_outlives_the_event_loop_disturbs_nobody() -> None:
     assert not thread.is_alive()
 
 
-# --- A collector that fails -------------------------------------------------------------------------------------------
+# --- A collector that fails --------------------------------------------------------------------
 
 
 async def test_a_collector_that_takes_nothing_is_told_of_once(stage: Stage) -> None:
@@ -234,7 +242,10 @@ async def test_a_collector_that_takes_nothing_is_told_of_once(stage: Stage) -> N
 
 
 async def test_an_exporter_that_breaks_disturbs_nobody(stage: Stage) -> None:
-    """Whatever it raises is a batch that failed; the log has its type, and not its words, which could be anybody's."""
+    """Whatever it raises is a batch that failed.
+
+    The log has its type, and not its words, which could be anybody's.
+    """
     with structlog.testing.capture_logs() as told:
         async with stage.running():
             stage.breaks = ValueError("hunter2")
@@ -280,11 +291,14 @@ def test_it_is_made_where_it_can_be() -> None:
     assert isinstance(made, Handover)
 
 
-# --- What a span says -------------------------------------------------------------------------------------------------
+# --- What a span says --------------------------------------------------------------------------
 
 
 def test_a_span_says_what_the_access_line_says() -> None:
-    """In OpenTelemetry's own words where it has them; what there is nothing to say of is left out."""
+    """In OpenTelemetry's own words where it has them.
+
+    What there is nothing to say of is left out.
+    """
     record = RECORD._replace(bytes_in=69, bytes_out=49, token_seconds=0.5)
     assert attributes(record) == {
         "http.request.method": "POST",
@@ -337,11 +351,23 @@ def test_a_span_says_what_the_access_line_says() -> None:
             {"error.type": "path-not-allowed", "telenor_proxy.refused": True},
             False,
         ),
-        ({"status": 501, "error": "method-unknown", "refused": True}, {"error.type": "method-unknown"}, True),
-        ({"method": None, "path": None}, {"http.request.method": "_OTHER", "url.path": None}, False),
+        (
+            {"status": 501, "error": "method-unknown", "refused": True},
+            {"error.type": "method-unknown"},
+            True,
+        ),
+        (
+            {"method": None, "path": None},
+            {"http.request.method": "_OTHER", "url.path": None},
+            False,
+        ),
     ],
 )
-def test_what_went_wrong_is_said(changes: dict[str, Any], told: dict[str, object], error: bool) -> None:  # noqa: FBT001 # a column
+def test_what_went_wrong_is_said(
+    changes: dict[str, Any],
+    told: dict[str, object],
+    error: bool,  # noqa: FBT001 # a column
+) -> None:
     """The error by its word, the status if the client got one, and an error of the span unless the client is to blame."""
     record = RECORD._replace(**changes)
     found = attributes(record)

@@ -1,4 +1,7 @@
-"""The address of a collector: any base URL, and neither a key in it nor the path that is added to it."""
+"""The address of a collector.
+
+Any base URL, and neither a key in it nor the path that is added to it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ VARIABLE = "TELENOR_PROXY_TELEMETRY__OTLP_ENDPOINT"
     ],
 )
 def test_a_base_url_is_taken(url: str) -> None:
-    """With a port or without, with a path or without; http too, since a collector is most often on the same network."""
+    """With a port or without, with a path or without.
+
+    Http too, since a collector is most often on the same network.
+    """
     assert load(None, CREDENTIALS | {VARIABLE: url}).telemetry.otlp_endpoint == url
 
 

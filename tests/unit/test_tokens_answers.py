@@ -13,11 +13,16 @@ from proxy.tokens.answers import EndpointAnswer, read_grant
 SECRET = "hQ.x-9_~+/a=="
 
 
-def answer(status: int, content: object = b"", /, *, whole: bool = True, **fields: str) -> EndpointAnswer:
+def answer(
+    status: int, content: object = b"", /, *, whole: bool = True, **fields: str
+) -> EndpointAnswer:
     """Make an answer with that content: bytes as they are, anything else as JSON."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     return EndpointAnswer(
-        status, CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()}), body, whole
+        status,
+        CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()}),
+        body,
+        whole,
     )
 
 
@@ -34,10 +39,23 @@ def failure(given: EndpointAnswer) -> TokenError:
         ({"access_token": SECRET, "expires_in": 3599}, 3599),
         ({"access_token": SECRET, "expires_in": "3600", "token_type": "Bearer"}, 3600),
         (
-            {"access_token": SECRET, "expires_in": "1799", "token_type": "BearerToken", "status": "approved"},
+            {
+                "access_token": SECRET,
+                "expires_in": "1799",
+                "token_type": "BearerToken",
+                "status": "approved",
+            },
             1799,
         ),
-        ({"access_token": SECRET, "expires_in": 60, "token_type": "bearer", "refresh_token": None}, 60),
+        (
+            {
+                "access_token": SECRET,
+                "expires_in": 60,
+                "token_type": "bearer",
+                "refresh_token": None,
+            },
+            60,
+        ),
         ({"access_token": SECRET, "expires_in": 60, "token_type": None, "code": 0}, 60),
     ],
 )
@@ -58,7 +76,9 @@ def test_a_grant_without_lifetime_says_so() -> None:
 @pytest.mark.parametrize("status", [200, 401, 403, 421, 503])
 def test_a_proxy_that_answers_itself_is_no_refusal(status: int) -> None:
     """An answer that a telenor-proxy made is told as what it is, and not as a refusal of credentials that Telenor has never seen."""
-    error = failure(answer(status, {"code": 20}, Proxy_Status="telenor-proxy; error=http_request_denied"))
+    error = failure(
+        answer(status, {"code": 20}, Proxy_Status="telenor-proxy; error=http_request_denied")
+    )
     assert isinstance(error, TokenUnavailable)
     assert (error.reason, error.code) == ("proxy_answered", None)
     assert "upstream.url" in error.detail
@@ -78,7 +98,9 @@ def test_another_proxys_word_changes_nothing(field: str) -> None:
         pytest.param(answer(200, b""), "unreadable", "an empty body", id="nothing"),
         pytest.param(answer(204), "unreadable", "an empty body", id="no-content"),
         pytest.param(answer(200, b"<html>Log in</html>"), "unreadable", "a web page", id="html"),
-        pytest.param(answer(200, b'{"access_token": "x"'), "unreadable", "something else", id="broken-json"),
+        pytest.param(
+            answer(200, b'{"access_token": "x"'), "unreadable", "something else", id="broken-json"
+        ),
         pytest.param(answer(200, ["x"]), "unreadable", "something else", id="no-object"),
         pytest.param(answer(200, b"null"), "unreadable", "something else", id="null"),
         pytest.param(
@@ -87,26 +109,49 @@ def test_another_proxys_word_changes_nothing(field: str) -> None:
             "a compressed body",
             id="gzip",
         ),
-        pytest.param(answer(200, {"access_token": "x"}, whole=False), "unreadable", "too long", id="cut"),
-        pytest.param(answer(200, {"expires_in": 3599}), "no_token", "without an access token", id="no-token"),
         pytest.param(
-            answer(200, {"access_token": ""}), "no_token", "without an access token", id="empty-token"
+            answer(200, {"access_token": "x"}, whole=False), "unreadable", "too long", id="cut"
         ),
         pytest.param(
-            answer(200, {"access_token": 7}), "no_token", "without an access token", id="token-is-a-number"
+            answer(200, {"expires_in": 3599}), "no_token", "without an access token", id="no-token"
         ),
         pytest.param(
-            answer(200, {"code": 50001}), "no_token", "error code 50001 (an internal error", id="error-in-200"
+            answer(200, {"access_token": ""}),
+            "no_token",
+            "without an access token",
+            id="empty-token",
+        ),
+        pytest.param(
+            answer(200, {"access_token": 7}),
+            "no_token",
+            "without an access token",
+            id="token-is-a-number",
+        ),
+        pytest.param(
+            answer(200, {"code": 50001}),
+            "no_token",
+            "error code 50001 (an internal error",
+            id="error-in-200",
         ),
         pytest.param(answer(200, {"access_token": "a b"}), "illegal_token", "RFC 6750", id="space"),
         pytest.param(
-            answer(200, {"access_token": "a\r\nX: y"}), "illegal_token", "RFC 6750", id="field-injection"
+            answer(200, {"access_token": "a\r\nX: y"}),
+            "illegal_token",
+            "RFC 6750",
+            id="field-injection",
         ),
-        pytest.param(answer(200, {"access_token": "tøken"}), "illegal_token", "RFC 6750", id="not-ascii"),
         pytest.param(
-            answer(200, {"access_token": "abc\n"}), "illegal_token", "RFC 6750", id="newline-at-the-end"
+            answer(200, {"access_token": "tøken"}), "illegal_token", "RFC 6750", id="not-ascii"
         ),
-        pytest.param(answer(200, {"access_token": "a" * 8001}), "illegal_token", "RFC 6750", id="endless"),
+        pytest.param(
+            answer(200, {"access_token": "abc\n"}),
+            "illegal_token",
+            "RFC 6750",
+            id="newline-at-the-end",
+        ),
+        pytest.param(
+            answer(200, {"access_token": "a" * 8001}), "illegal_token", "RFC 6750", id="endless"
+        ),
         pytest.param(
             answer(200, {"access_token": "x", "token_type": "mac"}),
             "wrong_token_type",
@@ -115,7 +160,9 @@ def test_another_proxys_word_changes_nothing(field: str) -> None:
         ),
     ],
 )
-def test_an_unusable_success_is_a_passing_fault(given: EndpointAnswer, reason: str, words: str) -> None:
+def test_an_unusable_success_is_a_passing_fault(
+    given: EndpointAnswer, reason: str, words: str
+) -> None:
     """A 200 without a token that can be used is a passing fault, told apart by reason and words."""
     error = failure(given)
     assert isinstance(error, TokenUnavailable)
@@ -144,7 +191,9 @@ def test_a_refusal_names_its_code_and_the_credential() -> None:
     assert "oauth.client_secret" in error.detail
 
 
-@pytest.mark.parametrize("content", [{"error": "invalid_client"}, {"code": "20"}, {"errors": [{"code": 23}]}])
+@pytest.mark.parametrize(
+    "content", [{"error": "invalid_client"}, {"code": "20"}, {"errors": [{"code": 23}]}]
+)
 def test_a_refusal_inside_a_success_is_a_refusal(content: object) -> None:
     """A 200 whose body is an error about the credentials counts as refused, so that it is not tried again at once."""
     assert isinstance(failure(answer(200, content)), CredentialsRefused)

@@ -42,7 +42,9 @@ def test_a_code_has_a_meaning_and_a_next_step(code: str) -> None:
     assert step.endswith(".")
 
 
-@pytest.mark.parametrize("code", [None, "", "99999", "20", "GlzFVXYOvAhFCEqw", APIGEE + "unheard_of"])
+@pytest.mark.parametrize(
+    "code", [None, "", "99999", "20", "GlzFVXYOvAhFCEqw", APIGEE + "unheard_of"]
+)
 def test_other_codes_have_no_meaning_here(code: str | None) -> None:
     """A code that the gateway is not known to give means nothing."""
     assert codes.look_up(code) is None
@@ -112,7 +114,10 @@ def test_known_codes_and_short_numbers_may_be_shown(code: str) -> None:
     ],
 )
 def test_nothing_else_may(code: str | None) -> None:
-    """Neither a word of letters alone nor a number that could be a phone's: each could be a credential."""
+    """Neither a word of letters alone nor a number that could be a phone's.
+
+    Each could be a credential.
+    """
     assert codes.quotable(code) is None
 
 
@@ -131,7 +136,9 @@ def test_what_is_or_contains_a_credential_is_not_shown(code: str, credential: st
     assert codes.quotable(code, ["other", "", credential]) is None
 
 
-@given(st.text(min_size=1, max_size=12), st.sampled_from(sorted(codes.KNOWN)) | st.text(max_size=12))
+@given(
+    st.text(min_size=1, max_size=12), st.sampled_from(sorted(codes.KNOWN)) | st.text(max_size=12)
+)
 def test_no_credential_passes(credential: str, code: str) -> None:
     """Whatever comes as a code, what is shown holds none of the credentials."""
     assert credential not in (codes.quotable(code, [credential]) or "")

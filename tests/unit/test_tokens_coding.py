@@ -37,7 +37,10 @@ CODINGS: list[tuple[bytes, Callable[[bytes], bytes]]] = [
 def test_no_more_than_the_limit_comes_out(
     coding: bytes, compress: Callable[[bytes], bytes], content: bytes, limit: int
 ) -> None:
-    """What fits comes out whole; of anything longer the beginning, and it is said not to be whole."""
+    """What fits comes out whole.
+
+    Of anything longer the beginning, and it is said not to be whole.
+    """
     found = decoded(compress(content), coding, max(limit, 400) if b"," in coding else limit)
     if b"," in coding or len(content) <= limit:
         assert found == Decoded(content, whole=True)
@@ -76,7 +79,10 @@ def test_no_coding_changes_nothing(coding: bytes | None) -> None:
 
 
 def test_a_gzip_body_may_have_several_members() -> None:
-    """RFC 1952, section 2.2; but not any number of them. What follows the last one is overlooked."""
+    """RFC 1952, section 2.2; but not any number of them.
+
+    What follows the last one is overlooked.
+    """
     two = gzip.compress(b"ab") + gzip.compress(b"c")
     assert decoded(two, b"gzip", 100) == Decoded(b"abc", whole=True)
     assert decoded(two + b"\0\0", b"gzip", 100) == Decoded(b"abc", whole=True)

@@ -18,8 +18,25 @@ from proxy.tokens import codes, diagnosis
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: The codes of Telenor's developer pages, for the token endpoint and for the gateway before the API.
-TOKEN_ENDPOINT_CODES = ["1", "2", "4", "5", "6", "7", "8", "9", "12", "15", "16", "20", "21", "22", "23"]
+#: The codes of Telenor's developer pages, for the token endpoint and for the gateway before the
+#: API.
+TOKEN_ENDPOINT_CODES = [
+    "1",
+    "2",
+    "4",
+    "5",
+    "6",
+    "7",
+    "8",
+    "9",
+    "12",
+    "15",
+    "16",
+    "20",
+    "21",
+    "22",
+    "23",
+]
 CREDENTIALS = {"oauth.client_id", "oauth.client_secret", "oauth.username", "oauth.password"}
 
 SHAPES = [
@@ -29,12 +46,18 @@ SHAPES = [
     pytest.param({"errorCode": "20", "message": "Invalid credentials"}, "20", id="camel-case"),
     pytest.param({"error_code": 20}, "20", id="snake-case"),
     pytest.param(
-        {"ErrorCode": "invalid_client", "Error": "ClientId is Invalid"}, "invalid_client", id="pascal-case"
+        {"ErrorCode": "invalid_client", "Error": "ClientId is Invalid"},
+        "invalid_client",
+        id="pascal-case",
     ),
-    pytest.param({"error": "invalid_grant", "error_description": "no"}, "invalid_grant", id="oauth"),
+    pytest.param(
+        {"error": "invalid_grant", "error_description": "no"}, "invalid_grant", id="oauth"
+    ),
     pytest.param({"error": "invalid_client", "code": 22}, "22", id="code-before-error"),
     pytest.param({"error": {"code": 40106, "message": "expired"}}, "40106", id="nested"),
-    pytest.param({"fault": {"faultstring": "x", "detail": {"errorcode": "40106"}}}, "40106", id="fault"),
+    pytest.param(
+        {"fault": {"faultstring": "x", "detail": {"errorcode": "40106"}}}, "40106", id="fault"
+    ),
     pytest.param({"errors": [{"code": "40101"}, {"code": "40102"}]}, "40101", id="list"),
     pytest.param({"errors": ["40105: Invalid access token"]}, "40105", id="list-of-strings"),
     pytest.param([{"errorCode": 23}], "23", id="list-on-top"),
@@ -59,7 +82,10 @@ SHAPES = [
 
 @pytest.mark.parametrize(("body", "code"), SHAPES)
 def test_a_code_is_found_in_any_shape(body: object, code: str | None) -> None:
-    """The error code is found by likely names, as number or string, at any depth; a mere echo of the status is none."""
+    """The error code is found by likely names, as number or string, at any depth.
+
+    A mere echo of the status is none.
+    """
     assert diagnosis.error_code(json.dumps(body).encode()) == code
 
 
@@ -91,7 +117,8 @@ def test_a_byte_order_mark_and_bad_bytes_do_not_hide_a_code() -> None:
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
         lambda inner: (
-            st.lists(inner) | st.dictionaries(st.sampled_from(["code", "error", "fault", "x"]), inner)
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["code", "error", "fault", "x"]), inner)
         ),
     )
 )
@@ -162,13 +189,15 @@ def test_codes_about_credentials_are_known_as_such(code: str) -> None:
     assert diagnosis.concerns_credentials(code)
 
 
-@pytest.mark.parametrize("code", [None, "2", "16", "40105", "42901", "50001", "GW-9", "server_error"])
+@pytest.mark.parametrize(
+    "code", [None, "2", "16", "40105", "42901", "50001", "GW-9", "server_error"]
+)
 def test_other_codes_do_not_condemn_the_credentials(code: str | None) -> None:
     """A code about something else, or none, does not."""
     assert not diagnosis.concerns_credentials(code)
 
 
-# --- A 401 of the API -------------------------------------------------------------------------------------------------
+# --- A 401 of the API --------------------------------------------------------------------------
 
 RIGHTS = b'{"code":"40104","message":"not authorized to use given MSISDN"}'
 DEAD = b'{"code":"40105","message":"Invalid access token"}'
@@ -213,7 +242,11 @@ def test_a_401_is_judged_in_whatever_coding_it_comes(
     coding: bytes | None, compress: Callable[[bytes], bytes]
 ) -> None:
     """About rights: no renewal. A dead token, or no code: one. And the log learns the code."""
-    for content, code, helps in ((RIGHTS, "40104", False), (DEAD, "40105", True), (NO_CODE, None, True)):
+    for content, code, helps in (
+        (RIGHTS, "40104", False),
+        (DEAD, "40105", True),
+        (NO_CODE, None, True),
+    ):
         body = compress(content)
         assert diagnosis.rejected_token(401, [], body, coding) is helps
         assert diagnosis.error_code_of(body, coding) == code
@@ -223,7 +256,9 @@ def test_a_401_is_judged_in_whatever_coding_it_comes(
     ("body", "code"),
     [
         pytest.param(b"<error><code>%b</code></error>", "40104", id="element"),
-        pytest.param(b"<Error>\n  <errorCode>%b</errorCode>\n</Error>", "40104", id="element-inside"),
+        pytest.param(
+            b"<Error>\n  <errorCode>%b</errorCode>\n</Error>", "40104", id="element-inside"
+        ),
         pytest.param(b'<e><code type="int"> %b </code></e>', "40104", id="element-with-attribute"),
         pytest.param(b'<error code="%b" status="401">no</error>', "40104", id="attribute"),
         pytest.param(b"<error status='401' code='%b'/>", "40104", id="second-attribute"),
@@ -247,7 +282,9 @@ def test_what_is_no_json_is_searched_for_known_codes(body: bytes, code: str) -> 
     [
         pytest.param(b"", id="nothing"),
         pytest.param(b"<html><h1>401 Authorization Required</h1></html>", id="html"),
-        pytest.param(b"<html><style>.a{width:40104px}</style>Error 2</html>", id="html-with-numbers"),
+        pytest.param(
+            b"<html><style>.a{width:40104px}</style>Error 2</html>", id="html-with-numbers"
+        ),
         pytest.param(b"<code>int main(void)</code>", id="other-code"),
         pytest.param(b"\x0b\x02\x80", id="no-text"),
         pytest.param(b"[]", id="empty-list"),
@@ -262,7 +299,10 @@ def test_a_401_that_names_no_code_calls_for_a_new_token(body: bytes, coding: byt
 
 
 def test_a_401_too_large_to_be_looked_at_names_no_code() -> None:
-    """So is one whose content is larger than anything that a gateway says. Of a compressed one the beginning is read."""
+    """So is one whose content is larger than anything that a gateway says.
+
+    Of a compressed one the beginning is read.
+    """
     pad = b'{"code":40104,"pad":"' + b"x" * diagnosis.MOST_ERROR_BYTES + b'"}'
     for content in (None, pad):
         assert diagnosis.error_code_of(content) is None
@@ -291,7 +331,10 @@ def test_of_the_gateways_codes_two_call_for_a_new_token(code: str) -> None:
     ],
 )
 def test_the_gateway_softwares_own_faults(word: str, helps: bool) -> None:  # noqa: FBT001 # a table's column
-    """A token that has expired, is unknown or was revoked is cured by a new one; a missing right is not."""
+    """A token that has expired, is unknown or was revoked is cured by a new one.
+
+    A missing right is not.
+    """
     body = json.dumps({"fault": {"faultstring": "x", "detail": {"errorcode": word}}}).encode()
     assert diagnosis.rejected_token(401, [], body) is helps
     assert diagnosis.error_code_of(body) == word
@@ -345,7 +388,10 @@ def test_a_body_that_repeats_a_credential_shows_nothing() -> None:
     assert diagnosis.error_code_of(b'{"code": 40104}', None, ["40104"]) is None
 
 
-@given(st.binary(max_size=400), st.none() | st.sampled_from([b"gzip", b"deflate", b"br", b"deflate, br"]))
+@given(
+    st.binary(max_size=400),
+    st.none() | st.sampled_from([b"gzip", b"deflate", b"br", b"deflate, br"]),
+)
 def test_judging_never_fails(content: bytes, coding: bytes | None) -> None:
     """Whatever bytes come in whatever coding."""
     code = diagnosis.error_code_of(content, coding)
@@ -377,14 +423,18 @@ def test_judging_is_cheap(body: bytes) -> None:
     assert time.process_time() - began < 2
 
 
-# --- Logins of persons --------------------------------------------------------------------------------------------------
+# --- Logins of persons -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "username", ["someone@example.com", "99885577", "+47 998 85 577", "0047-99885577", "(+47) 99885577"]
+    "username",
+    ["someone@example.com", "99885577", "+47 998 85 577", "0047-99885577", "(+47) 99885577"],
 )
 def test_a_persons_login_is_recognized(username: str) -> None:
-    """An e-mail address or a phone number is a person's login; the words say what is needed instead, and do not repeat it."""
+    """An e-mail address or a phone number is a person's login.
+
+    The words say what is needed instead, and do not repeat it.
+    """
     words = diagnosis.looks_like_person(username)
     assert words is not None
     assert "Min Bedrift" in words

@@ -27,7 +27,10 @@ DAY = 24 * HOUR
 
 @dataclass
 class Login:
-    """A token endpoint in memory. It gives a new token at each call, unless told to fail or to hesitate."""
+    """A token endpoint in memory.
+
+    It gives a new token at each call, unless told to fail or to hesitate.
+    """
 
     clock: FakeClock
     name: str = "token"
@@ -69,7 +72,10 @@ class Login:
 
     def pauses(self) -> list[float]:
         """Give the seconds between the calls."""
-        return [round(later - sooner, 6) for sooner, later in zip(self.calls, self.calls[1:], strict=False)]
+        return [
+            round(later - sooner, 6)
+            for sooner, later in zip(self.calls, self.calls[1:], strict=False)
+        ]
 
 
 @dataclass
@@ -97,7 +103,10 @@ class Observer:
 
 @dataclass
 class House:
-    """A source with everything around it. Its task runs from `start` on, at the first await after it."""
+    """A source with everything around it.
+
+    Its task runs from `start` on, at the first await after it.
+    """
 
     clock: FakeClock
     login: Login
@@ -143,7 +152,9 @@ class House:
 
 def refused(code: str | None = "20", retry_after: float | None = None) -> CredentialsRefused:
     """Make a refusal, as the endpoint would."""
-    return CredentialsRefused("refused", "The credentials are wrong.", code=code, retry_after=retry_after)
+    return CredentialsRefused(
+        "refused", "The credentials are wrong.", code=code, retry_after=retry_after
+    )
 
 
 def fault(retry_after: float | None = None) -> TokenUnavailable:
@@ -167,14 +178,17 @@ def build(clock: FakeClock, login: Login, *, jitter: float = 0.0) -> House:
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    """Give a house in which nothing has happened yet: the test starts it, and it is stopped after the test."""
+    """Give a house in which nothing has happened yet.
+
+    The test starts it, and it is stopped after the test.
+    """
     clock = FakeClock()
     house = build(clock, Login(clock))
     yield house
     await house.stop()
 
 
-# --- Renewal ----------------------------------------------------------------------------------------------------------
+# --- Renewal -----------------------------------------------------------------------------------
 
 
 async def test_a_day_of_renewals(house: House) -> None:
@@ -198,7 +212,10 @@ async def test_a_short_token_is_renewed_at_half_of_its_life(house: House) -> Non
 
 
 async def test_a_life_begins_before_the_request_is_sent(house: House) -> None:
-    """A slow answer shortens the token's life: its age is counted from before the request was sent."""
+    """A slow answer shortens the token's life.
+
+    Its age is counted from before the request was sent.
+    """
     house.start()
     house.login.answering.clear()
     await house.clock.advance(8)
@@ -225,7 +242,10 @@ async def test_a_stale_token_serves_while_it_is_renewed(house: House) -> None:
 
 
 async def test_a_failed_renewal_keeps_the_token(house: House) -> None:
-    """A renewal that fails, in whatever way, leaves the token in force; the next one that succeeds replaces it."""
+    """A renewal that fails, in whatever way, leaves the token in force.
+
+    The next one that succeeds replaces it.
+    """
     house.start()
     token = await house.token()
     house.login.failures = [fault(), refused(), KeyError("surprise")]
@@ -251,7 +271,7 @@ async def test_a_token_that_is_dead_on_arrival_is_a_failure(house: House) -> Non
     assert house.source.status().state is TokenState.FRESH
 
 
-# --- Waiting ----------------------------------------------------------------------------------------------------------
+# --- Waiting -----------------------------------------------------------------------------------
 
 
 async def test_a_thousand_waiters_make_one_call(house: House) -> None:
@@ -297,7 +317,10 @@ async def test_a_wait_ends_in_time_with_words(house: House) -> None:
 
 
 async def test_a_waiter_survives_a_failure_that_leaves_hope(house: House) -> None:
-    """A failure whose next attempt is near does not end the wait: the request gets the token of that attempt."""
+    """A failure whose next attempt is near does not end the wait.
+
+    The request gets the token of that attempt.
+    """
     house.start()
     house.login.failures = [fault(), fault(), fault()]
     waiter = asyncio.create_task(house.source.get())
@@ -323,7 +346,11 @@ async def test_a_wait_in_vain_is_not_waited(house: House) -> None:
         with pytest.raises(CredentialsRefused) as raised:
             await waiter
         assert str(raised.value) == "The credentials are wrong. The next attempt is in 30 seconds."
-        assert (raised.value.reason, raised.value.code, raised.value.retry_after) == ("refused", "20", 30)
+        assert (raised.value.reason, raised.value.code, raised.value.retry_after) == (
+            "refused",
+            "20",
+            30,
+        )
 
 
 async def test_the_wait_to_recommend_is_whole_seconds(house: House) -> None:
@@ -350,12 +377,14 @@ async def test_each_waiter_gets_an_error_of_its_own(house: House) -> None:
     house.start()
     house.login.broken = refused()
     await house.clock.settle()
-    first, second = await asyncio.gather(house.source.get(), house.source.get(), return_exceptions=True)
+    first, second = await asyncio.gather(
+        house.source.get(), house.source.get(), return_exceptions=True
+    )
     assert isinstance(first, CredentialsRefused)
     assert first is not second
 
 
-# --- Trying again -----------------------------------------------------------------------------------------------------
+# --- Trying again ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -421,7 +450,10 @@ async def test_a_refusal_may_ask_for_more_patience(house: House) -> None:
 
 
 async def test_a_surprise_does_not_end_the_renewals(house: House) -> None:
-    """An exception that nobody foresaw counts as a passing fault; its type and place are told, its text is not."""
+    """An exception that nobody foresaw counts as a passing fault.
+
+    Its type and place are told, its text is not.
+    """
     house.start()
     house.login.failures = [RuntimeError("hunter2")]
     with capture_logs() as logs:
@@ -454,11 +486,14 @@ async def test_a_log_that_cannot_be_written_does_not_end_the_renewals(house: Hou
     assert house.login.calls[:3] == [0, 0.5, 3300.5]
 
 
-# --- New credentials --------------------------------------------------------------------------------------------------
+# --- New credentials ---------------------------------------------------------------------------
 
 
 async def test_new_credentials_are_tried_at_once(house: House) -> None:
-    """After a refusal nothing but new credentials hastens the next attempt; waiting requests get its token."""
+    """After a refusal nothing but new credentials hastens the next attempt.
+
+    Waiting requests get its token.
+    """
     house.start()
     house.login.failures = [refused(), refused(), refused()]
     await house.advance_to(100)
@@ -469,12 +504,19 @@ async def test_new_credentials_are_tried_at_once(house: House) -> None:
 
 @pytest.mark.parametrize("cause", ["credentials_changed", "asked"])
 async def test_the_cause_of_a_demand_is_told(house: House, cause: Cause) -> None:
-    """Whether credentials changed or a person asked is told with the outcome, once; the next renewal has its own cause."""
+    """Whether credentials changed or a person asked is told with the outcome, once.
+
+    The next renewal has its own cause.
+    """
     house.start()
     await house.clock.settle()
     house.source.renew_now(cause)
     await house.advance_to(4000)
-    assert [told[1] for told in house.observer.told if told[0] == "renewed"] == ["startup", cause, "ahead"]
+    assert [told[1] for told in house.observer.told if told[0] == "renewed"] == [
+        "startup",
+        cause,
+        "ahead",
+    ]
 
 
 async def test_there_is_hope_while_new_credentials_are_tried(house: House) -> None:
@@ -530,7 +572,10 @@ async def test_the_old_token_serves_while_new_credentials_are_tried(house: House
 
 
 async def test_credentials_that_change_during_a_fetch_are_tried_after_it(house: House) -> None:
-    """A fetch under way still uses the old credentials: whatever comes of it, the new ones are tried right after it."""
+    """A fetch under way still uses the old credentials.
+
+    Whatever comes of it, the new ones are tried right after it.
+    """
     house.start()
     house.login.answering.clear()
     house.login.failures = [refused(retry_after=200), refused()]
@@ -543,7 +588,7 @@ async def test_credentials_that_change_during_a_fetch_are_tried_after_it(house: 
     assert house.login.calls == [0, 0, 30]
 
 
-# --- Rejections -------------------------------------------------------------------------------------------------------
+# --- Rejections --------------------------------------------------------------------------------
 
 
 async def test_two_hundred_rejections_make_one_renewal(house: House) -> None:
@@ -562,7 +607,10 @@ async def test_two_hundred_rejections_make_one_renewal(house: House) -> None:
 
 
 async def test_a_late_rejection_changes_nothing(house: House) -> None:
-    """A 401 for a token that has been replaced meanwhile starts no renewal; the request may be sent again with the new one."""
+    """A 401 for a token that has been replaced meanwhile starts no renewal.
+
+    The request may be sent again with the new one.
+    """
     house.start()
     old = await house.token()
     await house.advance_to(3300)
@@ -574,8 +622,13 @@ async def test_a_late_rejection_changes_nothing(house: House) -> None:
     assert ("invalidated",) not in house.observer.told
 
 
-async def test_a_service_that_rejects_everything_gets_one_renewal_in_five_seconds(house: House) -> None:
-    """With a 401 ten times a second, forced renewals are five seconds apart at least; past that the token stays in force."""
+async def test_a_service_that_rejects_everything_gets_one_renewal_in_five_seconds(
+    house: House,
+) -> None:
+    """With a 401 ten times a second, forced renewals are five seconds apart at least.
+
+    Past that the token stays in force.
+    """
     house.start()
     for _ in range(3000):
         token = await house.token()
@@ -589,7 +642,10 @@ async def test_a_service_that_rejects_everything_gets_one_renewal_in_five_second
 
 
 async def test_a_second_lost_token_is_replaced_after_five_seconds(house: House) -> None:
-    """Two tokens may be lost by bad luck: the second forced renewal is allowed five seconds after the first."""
+    """Two tokens may be lost by bad luck.
+
+    The second forced renewal is allowed five seconds after the first.
+    """
     house.start()
     assert house.source.invalidate(await house.token())
     assert not house.source.invalidate(await house.token())
@@ -613,7 +669,10 @@ async def test_a_rejection_during_a_renewal_joins_it(house: House) -> None:
 
 
 async def test_joining_a_renewal_is_allowed_at_any_time(house: House) -> None:
-    """A fetch under way costs no further login: also a token lost soon after another may wait for it."""
+    """A fetch under way costs no further login.
+
+    Also a token lost soon after another may wait for it.
+    """
     house.start()
     house.login.lifetime = 4
     house.source.invalidate(await house.token())
@@ -681,7 +740,10 @@ async def test_a_fight_is_over_after_a_quiet_time(house: House) -> None:
 
 
 async def test_another_login_is_suspected_at_the_second_loss(house: House) -> None:
-    """One lost token may have been revoked; the second one in a row is said at once, with the time, and not yet slowed down."""
+    """One lost token may have been revoked.
+
+    The second one in a row is said at once, with the time, and not yet slowed down.
+    """
     house.start()
     with capture_logs() as logs:
         assert house.source.invalidate(await house.token())
@@ -702,7 +764,7 @@ async def test_another_login_is_suspected_at_the_second_loss(house: House) -> No
     assert said[1]["next_renewal_in"] >= 10
 
 
-# --- Time that jumps --------------------------------------------------------------------------------------------------
+# --- Time that jumps ---------------------------------------------------------------------------
 
 
 async def test_a_token_that_expired_while_the_host_was_suspended_is_not_sent(house: House) -> None:
@@ -740,14 +802,18 @@ async def test_a_step_of_the_wall_clock_changes_nothing(house: House, step: floa
     assert house.login.calls == [0, 3300]
 
 
-# --- Telling ----------------------------------------------------------------------------------------------------------
+# --- Telling -----------------------------------------------------------------------------------
 
 
 async def test_the_status_before_the_first_token(house: House) -> None:
     """Before anything has happened, the status says so."""
     house.start()
     status = house.source.status()
-    assert (status.state, status.generation, status.expires_in_seconds) == (TokenState.EMPTY, 0, None)
+    assert (status.state, status.generation, status.expires_in_seconds) == (
+        TokenState.EMPTY,
+        0,
+        None,
+    )
     assert (status.last_renewed_at, status.last_failure, status.contended) == (None, None, False)
     assert status.next_attempt_in_seconds == 0
 
@@ -760,7 +826,11 @@ async def test_the_status_tells_what_happened(house: House) -> None:
     house.login.broken = refused()
     await house.advance_to(3310)
     status = house.source.status()
-    assert (status.state, status.generation, status.expires_in_seconds) == (TokenState.STALE, 1, 290)
+    assert (status.state, status.generation, status.expires_in_seconds) == (
+        TokenState.STALE,
+        1,
+        290,
+    )
     assert status.last_renewed_at == renewed_at
     assert status.last_failure is not None
     assert (status.last_failure.code, status.last_failure.at) == ("20", renewed_at + 3300)

@@ -79,7 +79,11 @@ def test_a_lifetime_of_a_day_is_not_cut() -> None:
     assert timing.lifetime(86_400) == (86_400.0, None)
 
 
-@given(st.one_of(st.integers(), st.floats(), st.text(), st.booleans(), st.none(), st.lists(st.integers())))
+@given(
+    st.one_of(
+        st.integers(), st.floats(), st.text(), st.booleans(), st.none(), st.lists(st.integers())
+    )
+)
 def test_no_lifetime_is_unusable(expires_in: object) -> None:
     """Whatever the answer holds, the lifetime is between a second and a day, and a change is noted."""
     seconds, note = timing.lifetime(expires_in)
@@ -99,7 +103,9 @@ def test_no_lifetime_is_unusable(expires_in: object) -> None:
         pytest.param(10, 1, 8, id="lead-below-margin"),
     ],
 )
-def test_renewal_begins_ahead_of_expiry(lifetime: float, refresh_ahead: float, renewed_at: float) -> None:
+def test_renewal_begins_ahead_of_expiry(
+    lifetime: float, refresh_ahead: float, renewed_at: float
+) -> None:
     """A token is renewed `refresh_ahead` before its end, a short one at half of its life."""
     assert timing.renew_after(lifetime, refresh_ahead) == pytest.approx(renewed_at)
 
@@ -138,7 +144,13 @@ def test_refused_credentials_are_tried_a_bounded_number_of_times() -> None:
 
 @pytest.mark.parametrize(
     ("pause", "retry_after", "expected"),
-    [(0.5, None, 0.5), (0.5, 7.0, 7.0), (30.0, 7.0, 30.0), (0.5, 86_400.0, 300.0), (0.5, math.inf, 300.0)],
+    [
+        (0.5, None, 0.5),
+        (0.5, 7.0, 7.0),
+        (30.0, 7.0, 30.0),
+        (0.5, 86_400.0, 300.0),
+        (0.5, math.inf, 300.0),
+    ],
 )
 def test_retry_after_lengthens_a_pause_within_reason(
     pause: float, retry_after: float | None, expected: float
@@ -155,15 +167,35 @@ def test_retry_after_lengthens_a_pause_within_reason(
         ({"retry-after": "0"}, 0.0),
         ({"retry-after": "-3"}, 0.0),
         ({"retry-after": "later"}, None),
-        ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT", "date": "Thu, 01 Jan 2026 00:00:30 GMT"}, 90.0),
-        ({"retry-after": "Thu, 01 Jan 2026 00:00:00 GMT", "date": "Thu, 01 Jan 2026 00:00:30 GMT"}, 0.0),
+        (
+            {
+                "retry-after": "Thu, 01 Jan 2026 00:02:00 GMT",
+                "date": "Thu, 01 Jan 2026 00:00:30 GMT",
+            },
+            90.0,
+        ),
+        (
+            {
+                "retry-after": "Thu, 01 Jan 2026 00:00:00 GMT",
+                "date": "Thu, 01 Jan 2026 00:00:30 GMT",
+            },
+            0.0,
+        ),
         ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT"}, None),
         ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT", "date": "yesterday"}, None),
-        ({"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT", "date": "Thu, 01 Jan 2026 00:00:30"}, None),
+        (
+            {"retry-after": "Thu, 01 Jan 2026 00:02:00 GMT", "date": "Thu, 01 Jan 2026 00:00:30"},
+            None,
+        ),
     ],
 )
-def test_retry_after_is_read_without_this_hosts_clock(fields: dict[str, str], seconds: float | None) -> None:
-    """`Retry-After` is seconds or a date; a date is measured from the answer's own `Date`, or it says nothing."""
+def test_retry_after_is_read_without_this_hosts_clock(
+    fields: dict[str, str], seconds: float | None
+) -> None:
+    """`Retry-After` is seconds or a date.
+
+    A date is measured from the answer's own `Date`, or it says nothing.
+    """
     assert timing.retry_after(fields) == seconds
 
 
@@ -175,6 +207,19 @@ def test_no_retry_after_is_an_error(value: str, date: str) -> None:
 
 
 def test_forced_renewals_slow_down_from_the_third_in_a_row() -> None:
-    """One or two lost tokens cost five seconds; from the third on the pace slows down to once a minute."""
-    assert [timing.forced_interval(losses) for losses in range(9)] == [5, 5, 5, 10, 20, 40, 60, 60, 60]
+    """One or two lost tokens cost five seconds.
+
+    From the third on the pace slows down to once a minute.
+    """
+    assert [timing.forced_interval(losses) for losses in range(9)] == [
+        5,
+        5,
+        5,
+        10,
+        20,
+        40,
+        60,
+        60,
+        60,
+    ]
     assert timing.forced_interval(1_000_000) == 60

@@ -9,7 +9,9 @@ import pytest
 from proxy.secret import Secret
 from proxy.tokens.values import AccessToken, Credentials, Grant, TokenState
 
-TOKEN = AccessToken(Secret("s3cr3t"), generation=7, fetched_at=0, renew_at=10, usable_until=20, expires_at=25)
+TOKEN = AccessToken(
+    Secret("s3cr3t"), generation=7, fetched_at=0, renew_at=10, usable_until=20, expires_at=25
+)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,13 @@ TOKEN = AccessToken(Secret("s3cr3t"), generation=7, fetched_at=0, renew_at=10, u
 )
 def test_no_secret_is_shown(value: object) -> None:
     """`str`, `repr` and `format` of a value that holds a secret show nothing of it, also inside of other values."""
-    for shown in (str(value), repr(value), f"{value}", f"{[value]}", str(dataclasses.asdict(value))):  # type: ignore[call-overload]
+    for shown in (
+        str(value),
+        repr(value),
+        f"{value}",
+        f"{[value]}",
+        str(dataclasses.asdict(value)),  # type: ignore[call-overload]
+    ):
         assert "s3cr3t" not in shown
 
 

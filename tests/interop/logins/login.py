@@ -25,7 +25,9 @@ def said(step: str, answer: requests.Response) -> requests.Response:
 base, order = sys.argv[1:]
 with requests.Session() as session:
     form = {"grant_type": "password", "username": "machine", "password": "påss"}
-    answer = session.post(f"{base}/oauth/v2/token", data=form, auth=("client", "secret"), timeout=20)
+    answer = session.post(
+        f"{base}/oauth/v2/token", data=form, auth=("client", "secret"), timeout=20
+    )
     token = Token(**said("login", answer).json())
     if {type(value) for value in vars(token).values()} != {str}:
         sys.exit("not a token")
