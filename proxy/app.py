@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.records import Record
     from proxy.settings import OAuthSettings, PacingSettings, Settings
-    from proxy.telemetry.handover import Handover
+    from proxy.telemetry.spans import Spans
 
 log = structlog.get_logger("proxy.app")
 
@@ -436,6 +436,6 @@ async def _keeping(keeper: Keeper) -> AsyncIterator[None]:
         await keeper.close()
 
 
-def _spans(settings: Settings, clock: Clock, metrics: Metrics) -> Handover | None:
+def _spans(settings: Settings, clock: Clock, metrics: Metrics) -> Spans | None:
     collector = settings.telemetry.otlp_endpoint
     return None if collector is None else telemetry.create(collector, clock, metrics.spans)

@@ -131,7 +131,7 @@ MAY_IMPORT: Final = {
     "notify": {"clock", "tokens"},
     "logs": {"output", "problems", "records", "settings"},
     "output": set[str](),
-    "telemetry": {"clock", "errors", "records"},
+    "telemetry": {"clock", "errors", "records", "threads"},
     "settings": {"errors", "secret"},
     "sandbox": set[str](),
     "clock": set[str](),
