@@ -53,8 +53,8 @@ def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant
     if _OURS.match(answer.fields.get("proxy-status", "")):
         raise TokenUnavailable(
             "proxy_answered",
-            "A telenor-proxy answered the login, this one or another: upstream.url leads back to it."
-            " Set upstream.url to Telenor's API, https://api.telenor.no.",
+            "A telenor-proxy answered the login, this one or another: upstream.url leads back to"
+            " it. Set upstream.url to Telenor's API, https://api.telenor.no.",
         )
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         raise _failure(answer, credentials)

@@ -62,13 +62,14 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
     "40105": GatewayCode(
         401,
         "invalid access token",
-        "The proxy renews the token by itself; if it comes often, look for another program that logs in "
-        "with the same machine user.",
+        "The proxy renews the token by itself; if it comes often, look for another program that logs"
+        " in with the same machine user.",
     ),
     "40106": GatewayCode(
         401,
         "access token expired",
-        "The proxy renews the token by itself; if it comes often, report the wrong expires_in to Telenor.",
+        "The proxy renews the token by itself; if it comes often, report the wrong expires_in to"
+        " Telenor.",
     ),
     "40107": GatewayCode(401, "Basic authentication not allowed", _STRIPPED),
     "40108": GatewayCode(401, "invalid client id or secret for Basic authentication", _STRIPPED),

@@ -2,10 +2,9 @@
 
 The only mutable credential state. Laws
 
-1. One fetch at a time, made by `run` alone. A waiter that is cancelled cancels neither the fetch nor
-   other waiters.
-2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and only while
-   an attempt is due in that time.
+1. One fetch at a time, made by `run` alone. A waiter that is cancelled cancels nothing else.
+2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and only if an
+   attempt is due in that time.
 3. A failed renewal never replaces or removes a token.
 4. `invalidate` compares and swaps: it acts only on the token in force, and seldom.
 5. No demand hastens an attempt that a refusal or a fault has put off; only new credentials do, and
@@ -50,7 +49,7 @@ _log = structlog.get_logger("proxy.tokens")
 class TokenSource:
     """Keeps one access token usable, as long as `run` runs.
 
-    fetch: one password grant, in bounded time. Raises `TokenError`. random: from 0 to 1, for jitter.
+    fetch: one password grant, in bounded time; raises `TokenError`. random: 0 to 1, for jitter.
     refresh_ahead_seconds: see `timing.renew_after`. wait_seconds: the longest that `get` waits.
     observe: takes each event; must not block.
     """

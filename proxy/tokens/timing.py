@@ -53,8 +53,8 @@ def lifetime(expires_in: object) -> Lifetime:
         return Lifetime(
             LONGEST_LIFETIME,
             "The token endpoint gave an expires_in of more than a day, perhaps in milliseconds; the"
-            f" token is taken to live for {LONGEST_LIFETIME:.0f} seconds at most. Contact Telenor if"
-            " it lasts.",
+            f" token is taken to live for {LONGEST_LIFETIME:.0f} seconds at most."
+            " Contact Telenor if it lasts.",
         )
     return Lifetime(seconds)
 
