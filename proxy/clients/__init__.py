@@ -8,6 +8,5 @@
 
     settings   -> roster.py    keeps all of these in step with what is in force
 
-A client without a name is the holder of `listen.client_key`, or anybody where neither keys nor
-clients are set.
+A client without a name is the holder of `listen.client_key`, or any where neither is set.
 """

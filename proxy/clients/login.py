@@ -1,8 +1,7 @@
 """The answer to an application that insists on logging in by itself (`listen.answer_login`). Pure.
 
 Laws
-1. The answer is the same for everybody, and nothing that was sent is looked at but the method and
-   the path.
+1. The answer is always the same, and nothing of the request counts but method and path.
 2. The token is made up. It is dropped like any other `Authorization` of a client, and changes
    nothing of what the API gets.
 3. It grants nothing: a client's key or certificate is asked for before, as for any call.
@@ -21,10 +20,7 @@ Asked = Literal["token", "logout"]
 
 
 class LoginAnswer(NamedTuple):
-    """An answer 200. asked: what for. fields: its field lines, without framing.
-
-    content: what it holds.
-    """
+    """An answer 200. asked: what for. fields: its field lines, without framing."""
 
     asked: Asked
     fields: bytes
@@ -34,9 +30,8 @@ class LoginAnswer(NamedTuple):
 #: As long as the tokens of the gateway (Apigee: 28 letters and digits), which some applications
 #: keep in a column of that width.
 MADE_UP_TOKEN: Final = b"madeUpByTelenorProxyNotToken"
-# The very members, types and spaces of the real answer for many years: a strict JSON binder of an
-# old client knows no `token_type`, and takes `expires_in` for text. An hour, in seconds; a client
-# that logs in again earlier does no harm. Cache-Control and Pragma: RFC 6749 section 5.1.
+# Members, types and spaces of the real answer for many years: a strict JSON binder of an old client
+# knows no `token_type`, and takes `expires_in` for text. Cache-Control, Pragma: RFC 6749, 5.1.
 _TOKEN: Final = LoginAnswer(
     "token",
     b"Content-Type: application/json\r\nCache-Control: no-store\r\nPragma: no-cache\r\n",
@@ -48,10 +43,7 @@ _LOGOUT: Final = LoginAnswer(
 
 
 def answers(settings: Settings) -> Mapping[tuple[bytes, bytes], LoginAnswer]:
-    """Return what is answered here, by method and path (without its query).
-
-    Nothing unless `listen.answer_login` is set.
-    """
+    """Return what is answered here, by method and path (without its query)."""
     if not settings.listen.answer_login:
         return {}
     oauth = settings.oauth

@@ -1,4 +1,4 @@
-"""What a connection says of the client at its other end. Asked once, when the connection begins."""
+"""What a connection says of its client. Asked once, when the connection begins."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
-#: struct ucred of Linux (unix(7)): process, user and group, as the kernel noted them when the
-#: client connected.
+#: struct ucred of Linux (unix(7)): process, user and group, noted when the client connected.
 _UCRED: Final = struct.Struct("3i")
 
 
 def address(transport: asyncio.BaseTransport) -> str | None:
-    """Return where the client is: its IP address, or on a Unix socket `uid:pid`.
+    """Return where the client is: its IP address, or on a Unix socket `uid:pid`, if known.
 
-    None where the system does not tell.
-
-    The pid is 0 for a client in another pid namespace, such as another container
-    (pid_namespaces(7)).
+    The pid is 0 for a client in another pid namespace, such as a container (pid_namespaces(7)).
     """
     connected = transport.get_extra_info("socket")
     if connected is not None and connected.family == getattr(socket, "AF_UNIX", None):
@@ -35,16 +31,15 @@ def _credentials(connected: socket.socket) -> str | None:
     if not hasattr(socket, "SO_PEERCRED"):  # Linux alone has it
         return None
     try:
-        pid, uid, _ = _UCRED.unpack(
-            connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        )
+        found = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     except OSError:
         return None
+    pid, uid, _ = _UCRED.unpack(found)
     return f"{uid}:{pid}"
 
 
 def _plain(host: str) -> str:
-    """Return an IPv4 client of a socket for both families as what it is (RFC 4291 section 2.5.5.2)."""
+    """Return the IPv4 address of a client on a socket for both families (RFC 4291, 2.5.5.2)."""
     if not host.startswith("::ffff:"):
         return host
     mapped = ipaddress.IPv6Address(host).ipv4_mapped
@@ -52,19 +47,16 @@ def _plain(host: str) -> str:
 
 
 def certificate_names(transport: asyncio.BaseTransport) -> tuple[str, ...]:
-    """Return the names in the certificate that the client has shown, in lower case.
-
-    None on a connection without one.
-    """
+    """Return the names in the client's certificate, in lower case; none without one."""
     tls = transport.get_extra_info("ssl_object")
     certificate = None if tls is None else tls.getpeercert()
     return names_of(certificate) if certificate else ()
 
 
 def names_of(certificate: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the DNS names of a verified certificate, or its common names if it has no DNS name (RFC 9525 section 2).
+    """Return a certificate's DNS names, or else its common names (RFC 9525 section 2).
 
-    certificate: as `ssl.SSLSocket.getpeercert` gives it.
+    certificate: verified, as `ssl.SSLSocket.getpeercert` gives it.
     """
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
     if not names:

@@ -1,16 +1,12 @@
-"""Each client's own line, in front of the line of all calls.
+"""Each client's own queue, in front of the queue of all calls.
 
-Owns one line for each client that has a rate (`requests_per_second` in `listen.clients`). A greedy
-client waits behind its own calls only.
-
-Laws
-1. A call stands in its client's line first, and enters the line of all calls when its turn has
-   come: the total stays under `pacing`.
-2. The waits in both lines together are at most `pacing.max_wait_seconds`, also where
+A client with `requests_per_second` waits behind its own calls only. Laws
+1. A call waits in its client's queue first, and enters the queue of all calls when it may start
+   there: the total stays under `pacing`.
+2. The waits in both together are at most `pacing.max_wait_seconds`, also where
    `pacing.requests_per_second` is not set.
-3. What the proxy sends a second time counts against the rate of all calls, not against the
-   client's: the client asked once.
-4. When the settings change, a line keeps its calls and takes up the new rate.
+3. What the proxy sends a second time counts against the rate of all calls, not the client's.
+4. When the settings change, a queue keeps its calls and takes up the new rate.
 """
 
 from __future__ import annotations
@@ -28,26 +24,26 @@ if TYPE_CHECKING:
 
 
 class ClientLine(Pacer):
-    """The line of one client."""
+    """The queue of one client."""
 
     def refusal(self, wait: float) -> Failed:
         """Return what a call gets that would wait for so many seconds."""
         return Failed(
             ProblemKind.CLIENT_RATE,
-            f"The proxy lets {self.rate:g} calls of this client a second through (requests_per_second in listen.clients), and this one "
-            f"would have to wait longer than {self.max_wait:g} s (pacing.max_wait_seconds). Send fewer at a time, or raise the rate.",
+            f"The proxy lets {self.rate:g} calls of this client a second through"
+            " (requests_per_second in listen.clients), and this one would have to wait longer than"
+            f" {self.max_wait:g} s (pacing.max_wait_seconds). Send fewer at a time, or raise the"
+            " rate.",
             outcome=NOT_SENT,
             retry_after=wait,
         )
 
 
 class Rates:
-    """The lines of all clients.
+    """The queues of all clients.
 
-    total: the line of all calls, if `pacing.requests_per_second` is set.
-
-    max_wait: `pacing.max_wait_seconds`. observe: is told for how many seconds a call was held back
-    in its client's line, of those that were.
+    total: the queue of all calls, if there is one. max_wait: `pacing.max_wait_seconds`.
+    observe: takes the seconds for which a call was held back in its client's queue.
     """
 
     def __init__(
@@ -65,16 +61,12 @@ class Rates:
 
     @property
     def queued(self) -> int:
-        """How many calls stand in a line, of a client or of all calls."""
-        return sum(line.queued for line in self._lines.values()) + (
-            self._total.queued if self._total else 0
-        )
+        """How many calls wait, in any queue."""
+        own = sum(line.queued for line in self._lines.values())
+        return own + (self._total.queued if self._total else 0)
 
     def follow(self, rates: Mapping[str, float]) -> None:
-        """Let the lines follow changed settings.
-
-        rates: calls a second by the client's name; who is not in it has no line.
-        """
+        """Take up changed settings. rates: calls a second, by client."""
         lines: dict[str | None, ClientLine] = {}
         for name, rate in rates.items():
             line = self._lines.get(name)
@@ -86,7 +78,7 @@ class Rates:
         self._lines = lines
 
     def take(self, name: str | None) -> bool:
-        """Let a call of this client start now if it need not wait; say whether it may."""
+        """Let a call of this client start now if it need not wait; return whether it may."""
         line, total = self._lines.get(name), self._total
         if (line is not None and line.wait() > 0) or (total is not None and total.wait() > 0):
             return False
@@ -96,16 +88,14 @@ class Rates:
         return True
 
     async def turn(self, name: str | None, *, again: bool = False) -> None:
-        """Wait until a call of this client may start.
+        """Wait until a call of this client may start. again: it was sent before.
 
         Raises `Failed` (429), on arrival, if that would take too long.
-
-        again: the call was sent before.
         """
         line, total, waited = self._lines.get(name), self._total, 0.0
         if line is not None and not again:
             if total is not None and total.wait() > self._max_wait:
-                raise total.refusal(total.wait())  # before it uses up a turn of its client's
+                raise total.refusal(total.wait())  # before it counts as one of its client's
             arrived = self._clock.now()
             await line.turn()
             waited = self._clock.now() - arrived

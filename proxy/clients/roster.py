@@ -1,10 +1,7 @@
-"""All that concerns clients, in one hand.
+"""The clients: register, rates and usage, kept in step with the settings.
 
-It follows the settings, and its parts are asked by the code that serves a request.
-
-Owns the parts (`register`, `rates`, `usage`) and keeps them in step. A change of the settings takes
-effect with the next request, on connections that are open too, because nothing of the old settings
-is kept with a connection.
+A change of the settings takes effect with the next request, on open connections too, because
+nothing of the old settings is kept with a connection.
 """
 
 from __future__ import annotations
@@ -12,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.clients.rates import Rates
-from proxy.clients.register import Entry, Register
+from proxy.clients.register import Register
 from proxy.clients.usage import Usage
+from proxy.settings import ClientSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from proxy.clients.login import Asked
     from proxy.clock import Clock
@@ -27,9 +25,8 @@ if TYPE_CHECKING:
 class Roster:
     """The clients of one listener.
 
-    pepper: 16 to 64 random bytes of this process, see `Register`. total: the line of all calls, if
-    there is one. on_held_back: is told for how many seconds a call was held back in its client's
-    line, of those that were. on_login: is told of each login that was answered here.
+    pepper: 16 to 64 random bytes of this process, see `Register`. total: the queue of all calls, if
+    there is one. on_held_back: see `Rates`. on_login: takes each login that was answered here.
     """
 
     def __init__(
@@ -53,37 +50,13 @@ class Roster:
         """Let these settings be in force from the next request on."""
         clients = settings.listen.clients
         self.names = tuple(client.name for client in clients)
-        self.register.follow(entries(settings))
-        self.rates.follow(
-            {
-                client.name: client.requests_per_second
-                for client in clients
-                if client.requests_per_second is not None
-            }
-        )
+        # The holder of `listen.client_key` has no name.
+        key = settings.listen.client_key
+        self.register.follow((*clients, ClientSettings(keys=(key,))) if key else clients)
+        rates = {client.name: client.requests_per_second for client in clients}
+        self.rates.follow({name: rate for name, rate in rates.items() if rate is not None})
         self.usage.follow(self.names)
 
     def by_name(self) -> list[dict[str, object]]:
-        """Return what `/status` shows as `clients.by_name`.
-
-        Calls, refusals, the last call, and each key's last use, by position.
-        """
+        """Return what `/status` shows as `clients.by_name`."""
         return self.usage.by_name(self.register.last_used())
-
-
-def entries(settings: Settings) -> Iterator[Entry]:
-    """Yield the clients that the settings name, or the holder of `listen.client_key`.
-
-    None where anybody may call.
-    """
-    listen = settings.listen
-    for client in listen.clients:
-        yield Entry(
-            client.name,
-            client.keys,
-            client.certificate,
-            client.allowed_paths,
-            client.allowed_methods,
-        )
-    if listen.client_key is not None:
-        yield Entry(None, (listen.client_key,))

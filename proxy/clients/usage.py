@@ -1,9 +1,7 @@
-"""What each client has done.
+"""What each client has done, from the records of finished requests, for page and `/status`.
 
-Counted from the records of finished requests, and shown on the status page and in `/status`.
-
-Owns one count for each configured name, so that what it shows is a closed set. It never holds a
-key, nor a part of one.
+One count for each configured name, so that what it shows is a closed set. It never holds a key, nor
+a part of one.
 """
 
 from __future__ import annotations
@@ -21,10 +19,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(slots=True)
 class _Count:
-    """calls: requests that ended, refused ones among them.
-
-    last_call_at: seconds since the epoch; None before the first.
-    """
+    """calls: that ended, refused ones too. last_call_at: seconds since the epoch, if any."""
 
     calls: int = 0
     refused: int = 0
@@ -49,16 +44,12 @@ class Usage:
             return
         count.calls += 1
         count.last_call_at = self._wall()
-        # Too many calls (429) are turned down by the proxy as much as one without rights: both have
-        # this RFC 9209 error type.
+        # A call beyond the client's rate (429) is refused too.
         if record.refused or record.error == ProblemKind.CLIENT_RATE.proxy_error:
             count.refused += 1
 
     def by_name(self, last_used: dict[str, list[float | None]]) -> list[dict[str, object]]:
-        """Return the clients as `/status` shows them.
-
-        last_used: when each key was used last, by client, from `Register.last_used`.
-        """
+        """Return the clients as `/status` shows them. last_used: of `Register.last_used`."""
         return [
             {
                 "name": name,

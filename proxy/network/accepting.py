@@ -3,11 +3,11 @@
 Laws
 1. A client's connection never takes a descriptor that is kept for the admin listener, the API and
    files: it is closed instead.
-2. When the system has none left, accepting pauses; it never spins. Both are told once a minute at
+2. When the system has none left, accepting pauses; it never spins. Both are logged once a minute at
    most.
 
-With these two a listener has what aiofastnet's own server lacks, which has a fault here: out of
-descriptors, it calls a method that sockets lack, and is called again at once.
+aiofastnet's own server lacks both: out of descriptors, it calls a method that sockets do not have,
+and is called again at once.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ _MOST_PER_TURN: Final = 64
 #: Seconds until accepting is tried again (asyncio takes 1).
 RETRY_SECONDS: Final = 0.5
 #: Seconds between two log events.
-TELL_SECONDS: Final = 60.0
-#: Seconds that a client has for its TLS handshake (asyncio gives 60): as for a request's head by
-#: default.
+REPORT_SECONDS: Final = 60.0
+#: Seconds that a client has for its TLS handshake (asyncio: 60), as for a request's head.
 HANDSHAKE_SECONDS: Final = 15.0
 _NO_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -60,7 +59,7 @@ class Accepting:
         self._ceiling = ceiling
         self._beginning: set[asyncio.Task[None]] = set()
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._told_at: float | None = None
+        self._reported_at: float | None = None
         for listening in self._sockets:
             listening.setblocking(False)
             listening.listen(transport.BACKLOG)
@@ -82,10 +81,7 @@ class Accepting:
             listening.close()
 
     async def settled(self, seconds: float) -> None:
-        """Wait until all who were accepted have their protocol.
-
-        End TLS handshakes that take longer than so many seconds.
-        """
+        """Wait until all accepted connections have a protocol; end handshakes after so long."""
         if self._beginning:
             _, unfinished = await asyncio.wait(self._beginning, timeout=seconds)
             for task in unfinished:
@@ -102,25 +98,21 @@ class Accepting:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                # Other errors are of the one connection, which has gone meanwhile (Linux,
-                # accept(2)).
+                # Other errors are of one connection, which was lost meanwhile (Linux, accept(2)).
                 if error.errno in _NO_RESOURCES:
                     self._pause(listening)
                     return
                 continue
             if self._ceiling is not None and connected.fileno() >= self._ceiling:
                 connected.close()
-                self._tell()
+                self._report()
                 continue
             task = self._loop.create_task(self._begin(connected))
             self._beginning.add(task)
             task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, connected: socket.socket) -> None:
-        """Put a protocol on a connection.
-
-        One that ends before its TLS handshake is over is dropped without a word.
-        """
+        """Put a protocol on a connection; drop it silently if its TLS handshake fails."""
         try:
             connected.setblocking(False)
             await transport.accept(
@@ -134,17 +126,17 @@ class Accepting:
     def _pause(self, listening: socket.socket) -> None:
         self._loop.remove_reader(listening)
         self._retries[listening] = self._loop.call_later(RETRY_SECONDS, self._resume, listening)
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         now = self._loop.time()
-        if self._told_at is not None and now - self._told_at < TELL_SECONDS:
+        if self._reported_at is not None and now - self._reported_at < REPORT_SECONDS:
             return
-        self._told_at = now
-        with contextlib.suppress(Exception):  # accepting goes on whatever becomes of the log
+        self._reported_at = now
+        with contextlib.suppress(Exception):  # accepting goes on without a log
             log.warning(
                 "listener.out_of_descriptors",
-                detail="Clients are turned away without an answer: the process has too many files and connections open. Let "
-                "clients keep or close their connections, or raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; Docker: "
-                "--ulimit nofile=).",
+                detail="Clients are turned away without an answer: the process has too many files"
+                " and connections open. Let clients keep or close their connections, or raise the"
+                " hard limit (ulimit -Hn; systemd: LimitNOFILE=; Docker: --ulimit nofile=).",
             )

@@ -1,9 +1,4 @@
-"""Sockets that systemd hands over (sd_listen_fds(3)).
-
-They stay open while the proxy restarts, so no client is refused meanwhile.
-
-The environment is handed in; taking the sockets is done once, at the start.
-"""
+"""Sockets that systemd hands over (sd_listen_fds(3)), which stay open while the proxy restarts."""
 
 from __future__ import annotations
 
@@ -15,8 +10,7 @@ if TYPE_CHECKING:
 
 #: The first of them (sd-daemon.h, SD_LISTEN_FDS_START).
 FIRST: Final = 3
-#: The name in LISTEN_FDNAMES of those that belong to the admin listener; all others are the
-#: listener's.
+#: The name in LISTEN_FDNAMES of the admin listener's; all others are the listener's.
 ADMIN: Final = "admin"
 _MOST: Final = 64
 
@@ -34,9 +28,7 @@ class HandedOver(NamedTuple):
 
 
 def descriptors(environ: Mapping[str, str], pid: int) -> dict[int, str]:
-    """Return the file descriptors that are handed to this process, each with its name.
-
-    "" without one.
+    """Return the file descriptors that are handed to this process, each with its name or "".
 
     LISTEN_PID says whose they are, so that a child of another service takes none.
     """
@@ -53,15 +45,12 @@ def descriptors(environ: Mapping[str, str], pid: int) -> dict[int, str]:
 def handed_over(
     environ: Mapping[str, str], pid: int, take: Callable[[int], socket.socket] | None = None
 ) -> HandedOver:
-    """Take the sockets that are handed to this process.
-
-    Raises `OSError` if one of them is no listening stream socket.
-    """
-    found: dict[bool, list[socket.socket]] = {False: [], True: []}
-    for number, name in descriptors(environ, pid).items():
-        listening = (take or _take)(number)
-        found[name == ADMIN].append(listening)
-    return HandedOver(tuple(found[False]), tuple(found[True]))
+    """Take the sockets that are handed to this process. Raises `OSError` for another file."""
+    taken = [(name, (take or _take)(number)) for number, name in descriptors(environ, pid).items()]
+    return HandedOver(
+        tuple(listening for name, listening in taken if name != ADMIN),
+        tuple(listening for name, listening in taken if name == ADMIN),
+    )
 
 
 def _take(number: int) -> socket.socket:

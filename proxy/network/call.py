@@ -1,14 +1,10 @@
 """One bounded request and its answer, on a connection of its own.
 
-For what the proxy asks in its own name: seldom, small, and nothing that is left over from one
-answer can be taken for the next. Calls of clients go another way.
-
-Laws
+For what the proxy asks itself: seldom and small. Calls of clients go another way. Laws
 1. Everything, from the name's resolution to the last byte, takes no longer than the given time.
 2. Interim answers, head and content are bounded; what comes beyond that is not read.
 3. No redirect is followed, no cookie kept, no authentication tried.
-4. What ends a call after the head is told in a word, never in an exception: its traceback would
-   hold the request.
+4. What ends a call after the head is an `End`, no exception: its traceback would hold the request.
 """
 
 from __future__ import annotations
@@ -42,7 +38,7 @@ class End(enum.Enum):
 
 
 class CallAnswer(NamedTuple):
-    """A final answer: its head, its content as it came (with its codings), as far as it came, and how it ended."""
+    """A final answer: its head, its content with codings, as far as it came, and how it ended."""
 
     head: grammar.ResponseHead
     content: bytes
@@ -68,37 +64,35 @@ async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: i
     """Send a whole request (any method but HEAD, with `Connection: close`) and return its answer.
 
     seconds: for everything. most_content: bytes of content after which no more is read.
-    Raises, when no head of a final answer came: `OSError` or `UnicodeError` if no connection could
-    be made (also what the dialer raises of its own), `TimeoutError`, `Gone` if the connection
-    ended, `grammar.Malformed`.
+    Raises, when no head of a final answer came: `OSError` or `UnicodeError` of the dialer,
+    `TimeoutError`, `Gone` if the connection ended, `grammar.Malformed`.
     """
-    connection = _Connection(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    connection = _Connection(loop)
     head: grammar.ResponseHead | None = None
     content = bytearray()
     end = End.CUT
     try:
-        until = asyncio.get_running_loop().time() + seconds
+        until = loop.time() + seconds
         await dialer.dial(lambda: connection, seconds)
         async with asyncio.timeout_at(until):
             connection.write(request)
             head = await _final_head(connection)
-            end = await _read(
-                Body(connection, grammar.response_framing(head, b"")), content, most_content
-            )
-    except TimeoutError:
+            framing = grammar.response_framing(head, b"")
+            end = await _read(Body(connection, framing), content, most_content)
+    except (TimeoutError, Gone, grammar.Malformed) as error:
         if head is None:
             raise
-        end = End.TIMEOUT
-    except Gone:
-        if head is None:
-            raise
-    except grammar.Malformed:
-        if head is None:
-            raise
-        end = End.MALFORMED
+        end = _ENDS.get(type(error), End.CUT)
     finally:
-        _end(connection, orderly=end is End.WHOLE)
+        if end is End.WHOLE:
+            connection.close()
+        elif hasattr(connection, "transport"):  # it was connected
+            connection.transport.abort()  # the request was whole, so no reset is needed
     return CallAnswer(head, bytes(content), end)
+
+
+_ENDS: Final = {TimeoutError: End.TIMEOUT, grammar.Malformed: End.MALFORMED}
 
 
 async def _final_head(connection: Stream) -> grammar.ResponseHead:
@@ -121,13 +115,3 @@ async def _read(body: Body, content: bytearray, most: int) -> End:
 
 def _no_limit() -> None:
     """Wait as long as the whole call may take."""
-
-
-def _end(connection: Stream, *, orderly: bool) -> None:
-    if not hasattr(connection, "transport"):  # never connected
-        return
-    if orderly:
-        connection.close()
-    else:
-        # at once; the request was whole, so that no reset is needed to say otherwise
-        connection.transport.abort()

@@ -1,9 +1,10 @@
-"""The way to the API: addresses, a race between them, the company's proxy if there is one, a TLS handshake.
+"""The way to the API: addresses, a race between them, the company's proxy if any, a TLS handshake.
 
 Laws
-1. Connections go to the configured origin only, and on TLS only to who proves to be it, also inside a tunnel.
+1. Connections go to the configured origin only, and on TLS only to a server that proves to be it,
+   also inside a tunnel.
 2. The company's proxy gets the request for a tunnel (`tunnel.request`) and nothing else.
-3. What goes wrong before the tunnel is open is a `TunnelError`; what goes wrong inside it is the API's.
+3. A fault before the tunnel is open is a `TunnelError`; a fault inside it is the API's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import aiohappyeyeballs
@@ -32,27 +34,22 @@ _HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
 _ONE_READ: Final = 65536  # bytes
 
 
-def straight() -> None:
-    """Go to the API without a company's proxy."""
-
-
 log = structlog.get_logger("proxy.network")
 
 
 class Dialer:
     """Connects to one origin.
 
-    tls: whom to trust, for an https origin. through: the company's proxy, asked for at each
-    connection; None for the straight way. not_after: when the API's certificate ends, in seconds
-    since the epoch, once one was seen. tunnel_seconds: longest time that a connection through that
-    proxy may take, whatever else is allowed.
+    tls: whom to trust, for an https origin. through: gives the company's proxy at each connection,
+    None without one. not_after: when the API's certificate ends, in seconds since the epoch, once
+    one was seen. tunnel_seconds: longest time for a connection through that proxy.
     """
 
     def __init__(
         self,
         origin: Origin,
         tls: ssl.SSLContext | None,
-        through: Callable[[], CompanyProxy | None] = straight,
+        through: Callable[[], CompanyProxy | None] = lambda: None,
         tunnel_seconds: float | None = None,
     ) -> None:
         self.tunnel_seconds = tunnel_seconds
@@ -66,124 +63,97 @@ class Dialer:
     ) -> None:
         """Put a protocol on a new connection, within so many seconds.
 
-        Without them, deadlines are the caller's.
-
-        Raises `OSError` or `UnicodeError`, which `faults.explain` takes; a `TunnelError` among them
-        says that it is the company's proxy that failed, also by not answering in time, which a
-        deadline of the caller's cannot.
+        Without them, deadlines are the caller's. Raises `OSError` or `UnicodeError`, which
+        `faults.explain` takes; a `TunnelError` among them says that the company's proxy failed,
+        also by not answering in time, which a deadline of the caller's cannot say.
         """
         host, company, timing = self.origin.host, self.through(), Timing()
         if company is not None and self.tunnel_seconds is not None:
             seconds = self.tunnel_seconds if seconds is None else min(seconds, self.tunnel_seconds)
         until = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        name = host if self.tls is not None else None
         try:
             if company is None:
                 async with asyncio.timeout_at(until):
-                    raw = await reach(self.origin, timing)
-                    peer = raw.getpeername()
-                    timing.next("tls")
-                    made = await transport.connect(
-                        factory, raw, tls=self.tls, server_hostname=self._name
-                    )
-            elif company.tls is None:
-                raw = await self._open_tunnel(company, until, timing)
-                peer = raw.getpeername()
-                timing.next("tls")
-                async with asyncio.timeout_at(until):
-                    made = await transport.connect(
-                        factory, raw, tls=self.tls, server_hostname=self._name
-                    )
+                    way: socket.socket | Stream = await reach(self.origin, timing)
             else:
-                stream = await self._open_tunnel_on_tls(company, until, timing)
-                peer = stream.transport.get_extra_info("peername")
-                timing.next("tls")
-                async with asyncio.timeout_at(until):
+                way = await self._open_tunnel(company, until, timing)
+            if isinstance(way, Stream):
+                peer = way.transport.get_extra_info("peername")
+            else:
+                peer = way.getpeername()
+            timing.next("tls")
+            async with asyncio.timeout_at(until):
+                if isinstance(way, Stream):
                     made = await transport.upgrade(
-                        stream.transport, factory(), tls=self.tls, server_hostname=self._name
+                        way.transport, factory(), tls=self.tls, server_hostname=name
                     )
+                else:
+                    made = await transport.connect(factory, way, tls=self.tls, server_hostname=name)
         except BaseException as error:  # cancelled: the caller's deadline has passed
-            log.debug(
-                "upstream.connect_failed", host=host, reason=_reason(error), **timing.so_far()
-            )
+            reason = _reason(error)
+            log.debug("upstream.connect_failed", host=host, reason=reason, **timing.so_far())
             raise
-        self._look_at(made)
+        self._note_end_of_certificate(made)
         log.debug("upstream.connected", host=host, address=peer[0], port=peer[1], **timing.so_far())
 
-    def _look_at(self, made: asyncio.BaseTransport) -> None:
-        """Note when the API's certificate ends."""
+    def _note_end_of_certificate(self, made: asyncio.BaseTransport) -> None:
         encryption = made.get_extra_info("ssl_object") if self.tls is not None else None
         if encryption is not None:
-            with contextlib.suppress(
-                ValueError
-            ):  # one that OpenSSL takes, and that cannot be read here
-                self.not_after = certificates.validity(
-                    encryption.getpeercert(binary_form=True)
-                ).not_after
-
-    @property
-    def _name(self) -> str | None:
-        return self.origin.host if self.tls is not None else None
+            with contextlib.suppress(ValueError):  # OpenSSL takes it, but it cannot be read here
+                self.not_after = certificates.not_after(encryption.getpeercert(binary_form=True))
 
     async def _open_tunnel(
         self, company: CompanyProxy, until: float | None, timing: Timing
-    ) -> socket.socket:
-        """Return a socket that leads through a proxy that is spoken to in plaintext.
-
-        Raises `TunnelError`.
-        """
-        loop = asyncio.get_running_loop()
+    ) -> socket.socket | Stream:
+        """Return what leads through a proxy: a stream if it speaks TLS. Raises `TunnelError`."""
         login = None if company.login is None else company.login.field_value()
+        request = tunnel.request(self.origin, login)
+        is_open = partial(tunnel.is_open, hop=company.hop, has_login=login is not None)
         try:
             async with asyncio.timeout_at(until):
                 raw = await reach(company.origin, timing)
                 timing.next("tunnel")
-                try:
-                    await loop.sock_sendall(
-                        raw, tunnel.request(self.origin.host, self.origin.port, login)
-                    )
-                    received = bytearray()
-                    while not tunnel.is_open(received, company.hop, has_login=login is not None):
-                        data = await loop.sock_recv(raw, _ONE_READ)
-                        if not data:
-                            raise ConnectionResetError  # noqa: TRY301 # it ended before its answer did
-                        received += data
-                except BaseException:
-                    raw.close()
-                    raise
-        except (OSError, UnicodeError) as error:
-            raise faults.to_company_proxy(error, company.hop) from None
-        return raw
-
-    async def _open_tunnel_on_tls(
-        self, company: CompanyProxy, until: float | None, timing: Timing
-    ) -> Stream:
-        """Return a stream that leads through a proxy that is spoken to over TLS.
-
-        Raises `TunnelError`.
-        """
-        stream = Stream(asyncio.get_running_loop())
-        login = None if company.login is None else company.login.field_value()
-        try:
-            async with asyncio.timeout_at(until):
-                raw = await reach(company.origin, timing)
-                timing.next("tunnel")
-                await transport.connect(
-                    lambda: stream, raw, tls=company.tls, server_hostname=company.origin.host
-                )
-                try:
-                    stream.write(tunnel.request(self.origin.host, self.origin.port, login))
-                    while not tunnel.is_open(
-                        stream.buffer, company.hop, has_login=login is not None
-                    ):
-                        await stream.more(None)
-                except BaseException:
-                    stream.abort()
-                    raise
+                if company.tls is None:
+                    await _ask(raw, request, is_open)
+                    return raw
+                return await _ask_on_tls(raw, company, request, is_open)
         except Gone:
             raise faults.to_company_proxy(ConnectionResetError(), company.hop) from None
         except (OSError, UnicodeError) as error:
             raise faults.to_company_proxy(error, company.hop) from None
-        return stream
+
+
+async def _ask(raw: socket.socket, request: bytes, is_open: Callable[[bytearray], bool]) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(raw, request)
+        received = bytearray()
+        while not is_open(received):
+            data = await loop.sock_recv(raw, _ONE_READ)
+            if not data:
+                raise Gone  # noqa: TRY301 # it ended before its answer did
+            received += data
+    except BaseException:
+        raw.close()
+        raise
+
+
+async def _ask_on_tls(
+    raw: socket.socket, company: CompanyProxy, request: bytes, is_open: Callable[[bytearray], bool]
+) -> Stream:
+    stream = Stream(asyncio.get_running_loop())
+    await transport.connect(
+        lambda: stream, raw, tls=company.tls, server_hostname=company.origin.host
+    )
+    try:
+        stream.write(request)
+        while not is_open(stream.buffer):
+            await stream.more(None)
+    except BaseException:
+        stream.abort()
+        raise
+    return stream
 
 
 async def reach(origin: Origin, timing: Timing) -> socket.socket:
@@ -202,10 +172,7 @@ async def reach(origin: Origin, timing: Timing) -> socket.socket:
 
 
 class Timing:
-    """How long the steps to a connection take, for the log.
-
-    Milliseconds by step, the last one being under way.
-    """
+    """How long the steps to a connection take, for the log; the last one is under way."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -216,7 +183,7 @@ class Timing:
         self._began.append((step, self._loop.time()))
 
     def so_far(self) -> dict[str, float]:
-        """Return `dns_ms`, `connect_ms`, `tunnel_ms` through a company's proxy, and `tls_ms`, as far as it came."""
+        """Return `dns_ms`, `connect_ms`, `tunnel_ms` through a proxy, and `tls_ms`, so far."""
         ends = [*(at for _, at in self._began[1:]), self._loop.time()]
         return {
             f"{step}_ms": round((end - at) * 1000, 2)
@@ -228,9 +195,6 @@ def _reason(error: BaseException) -> str:
     """Name what failed, without its text."""
     if isinstance(error, faults.TunnelError):
         return error.fault.reason
-    number = (
-        error.errno
-        if isinstance(error, OSError) and not isinstance(error, socket.gaierror)
-        else None
-    )
-    return os.strerror(number) if number else type(error).__name__
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return type(error).__name__

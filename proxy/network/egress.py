@@ -1,6 +1,4 @@
-"""The way out: straight to the API, or through the company's proxy.
-
-What the settings say, and what the environment's variables say.
+"""The way out: straight to the API, or through the company's proxy of settings or environment.
 
 Pure, but for the TLS context of an `https://` proxy. No error repeats the text that was judged:
 such a URL often holds a password.
@@ -11,23 +9,19 @@ from __future__ import annotations
 import base64
 import ipaddress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from proxy.errors import ConfigError
 from proxy.network import tls
 from proxy.secret import Secret
-from proxy.settings.kinds import Origin
+from proxy.settings.kinds import Origin, must
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
     from proxy.settings import UpstreamSettings
-
-#: The port of a proxy whose URL names none: that of its scheme, as curl and Python's requests do
-#: not agree on another.
-_OWN_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +39,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class CompanyProxy:
-    """The proxy that all connections to the API go through.
-
-    tls: whom to trust, if it is spoken to over TLS.
-    """
+    """The proxy that all connections to the API go through. tls: whom to trust on https."""
 
     origin: Origin
     login: Login | None = None
@@ -57,15 +48,13 @@ class CompanyProxy:
     @property
     def hop(self) -> str:
         """The proxy as `host:port`, as `Proxy-Status` and the log name it."""
-        host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
-        return f"{host}:{self.origin.port}"
+        return self.origin.authority
 
 
 def company_proxy(upstream: UpstreamSettings, environ: Mapping[str, str]) -> CompanyProxy | None:
-    """Return the proxy to go through, None for the straight way.
+    """Return the proxy to go through, None without one. Raises `ConfigError`, without any value.
 
-    environ: looked at only if `upstream.proxy_url` is `environment`. Raises `ConfigError`, whose
-    words show no value.
+    environ: looked at only if `upstream.proxy_url` is `environment`.
     """
     if upstream.proxy_url is None:
         return None
@@ -84,9 +73,8 @@ def company_proxy(upstream: UpstreamSettings, environ: Mapping[str, str]) -> Com
     try:
         context = tls.proxy_context(upstream.ca_file) if origin.is_tls else None
     except OSError:
-        raise ConfigError(
-            ["upstream.ca_file: the file cannot be read. Check its path and rights."]
-        ) from None
+        words = "upstream.ca_file: the file cannot be read. Check its path and rights."
+        raise ConfigError([words]) from None
     return CompanyProxy(origin, login, context)
 
 
@@ -96,23 +84,23 @@ def company_proxy(upstream: UpstreamSettings, environ: Mapping[str, str]) -> Com
 def from_environment(
     upstream: Origin, environ: Mapping[str, str]
 ) -> tuple[Origin, Login | None] | None:
-    """Return what the variables say for this upstream: the proxy and the credentials in its URL.
-
-    None for the straight way.
+    """Return the proxy and the credentials that the variables name for this upstream, if any.
 
     `HTTPS_PROXY` (for an http upstream `HTTP_PROXY`), then `ALL_PROXY`; lower case goes before
     upper case, as in curl. `NO_PROXY` takes the upstream out. Raises `ValueError`, whose words name
     the variable and nothing of its value.
     """
-    for variable in ("https_proxy" if upstream.is_tls else "http_proxy", "all_proxy"):
-        for name in (variable, variable.upper()):
-            if environ.get(name, "").strip():
-                if is_excepted(upstream, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
-                    return None
-                try:
-                    return _with_login(environ[name].strip())
-                except ValueError as error:
-                    raise ValueError(f"{name} {error}") from None
+    own = "https_proxy" if upstream.is_tls else "http_proxy"
+    for name in (own, own.upper(), "all_proxy", "ALL_PROXY"):
+        url = environ.get(name, "").strip()
+        if not url:
+            continue
+        if is_excepted(upstream, environ.get("no_proxy") or environ.get("NO_PROXY") or ""):
+            return None
+        try:
+            return _with_login(url)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
     return None
 
 
@@ -120,30 +108,22 @@ def _with_login(url: str) -> tuple[Origin, Login | None]:
     scheme, separator, rest = url.partition("://")
     if not separator:
         scheme, rest = "http", url  # `proxy.example:3128`, which curl takes for http
-    if scheme.lower() not in _OWN_PORTS:
-        raise ValueError(
-            "must begin with http:// or https://: other kinds of proxies are not supported"
-        )
-    authority = rest.partition("/")[0]
-    user_info, at, address = authority.rpartition("@")
-    try:
-        origin = Origin.parse(f"{scheme}://{address}")
-    except ValueError as error:
-        raise ValueError(str(error)) from None
+    must(
+        scheme.lower() in {"http", "https"},
+        "must begin with http:// or https://: other kinds of proxies are not supported",
+    )
+    user_info, at, address = rest.partition("/")[0].rpartition("@")
+    origin = Origin.parse(f"{scheme}://{address}")
     if not at:
         return origin, None
     username, _, password = user_info.partition(":")
     name = unquote(username)
-    if ":" in name:
-        raise ValueError("holds a user name with a colon, which Basic credentials cannot have")
+    must(":" not in name, "holds a user name with a colon, which Basic credentials cannot have")
     return origin, Login(name, Secret(unquote(password)))
 
 
 def is_excepted(upstream: Origin, no_proxy: str) -> bool:
-    """Whether `NO_PROXY` takes this upstream out.
-
-    `*`, a host, a domain with or without a dot in front, an address or a network, a port.
-    """
+    """Whether `NO_PROXY` takes this upstream out: by `*`, host, domain, network or port."""
     return any(_fits(entry.lower(), upstream) for entry in no_proxy.replace(",", " ").split())
 
 

@@ -2,8 +2,8 @@
 
 Laws
 1. A pair that cannot be used (missing, of two pairs, expired, encrypted, half written) leaves the
-   old one in force, and is told.
-2. What changes counts for new connections only; none that is open is touched.
+   old one in force, and is logged.
+2. What changes counts for new connections only.
 """
 
 from __future__ import annotations
@@ -34,13 +34,11 @@ class UnusableError(Exception):
 
 
 class ListenerTls:
-    """The listener's TLS.
+    """The listener's TLS. Raises `UnusableError` if the files cannot be used at the start.
 
     context: the one in force. not_after: when its certificate ends, in seconds since the epoch;
     clients_not_after: the first of the authorities for clients, None without any. refused: why the
     files as they are now cannot be used; empty if they can.
-
-    Raises `UnusableError` if the files cannot be used at the start.
     """
 
     def __init__(
@@ -57,15 +55,11 @@ class ListenerTls:
 
     def files(self) -> Collection[Path]:
         """Return the files whose change matters, for a `Watcher`."""
-        return [
-            path for path in (self._certificate, self._key, self._client_ca) if path is not None
-        ]
+        named = (self._certificate, self._key, self._client_ca)
+        return [path for path in named if path is not None]
 
     async def look(self, renew: Callable[[ssl.SSLContext], Awaitable[None]]) -> bool:
-        """Take the files up, if they have changed; `renew` puts the new context in place.
-
-        Return whether they could be used.
-        """
+        """Take up changed files, `renew` the context; return whether they could be used."""
         try:
             found = await in_daemon_thread(self._read)
             if found == self._found:
@@ -87,7 +81,8 @@ class ListenerTls:
             log.error(
                 "listener.certificate_refused",
                 problem=problem,
-                detail="The changed certificate cannot be used; the one in force stays. Correct what `problem` says.",
+                detail="The changed certificate cannot be used; the one in force stays."
+                " Correct what `problem` says.",
             )
 
     def _read(self) -> list[bytes]:
@@ -95,8 +90,9 @@ class ListenerTls:
             return [path.read_bytes() for path in self.files()]
         except OSError:
             raise UnusableError(
-                "listen.tls_certificate_file: a file of the listener's certificate cannot be read. "
-                "Check path and rights of it, of listen.tls_key_file and of listen.tls_client_ca_file."
+                "listen.tls_certificate_file: a file of the listener's certificate cannot be read."
+                " Check path and rights of it, of listen.tls_key_file and of"
+                " listen.tls_client_ca_file."
             ) from None
 
     def _load(self) -> tuple[ssl.SSLContext, float]:
@@ -105,7 +101,7 @@ class ListenerTls:
             not_after = certificates.end_of_leaf(self._certificate)
         except ssl.SSLError as error:
             raise UnusableError(_why(error, self._key or self._certificate)) from None
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError):
             raise UnusableError(
                 "listen.tls_certificate_file: the file holds no whole certificate. Write it anew."
             ) from None
@@ -116,9 +112,15 @@ class ListenerTls:
 
 def _why(error: ssl.SSLError, key: Path) -> str:
     if "KEY_VALUES_MISMATCH" in str(error.reason):
-        return "listen.tls_key_file: is not the key of the certificate. Set both to the files of one pair."
+        return (
+            "listen.tls_key_file: is not the key of the certificate."
+            " Set both to the files of one pair."
+        )
     if _is_encrypted(key):
-        return "listen.tls_key_file: the key is encrypted. Write it without a passphrase, readable by this user alone."
+        return (
+            "listen.tls_key_file: the key is encrypted."
+            " Write it without a passphrase, readable by this user alone."
+        )
     return "listen.tls_certificate_file: certificate or key is not whole. Write both anew."
 
 

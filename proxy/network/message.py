@@ -1,8 +1,6 @@
-"""Takes a message off a stream.
+"""Takes a message off a stream: the head of an answer, and content piece by piece.
 
-The head of an answer, and content piece by piece, whatever its framing.
-
-Owns nothing but the count of what is left; deadlines and what a failure means are the caller's.
+Deadlines, and what a failure means, are the caller's.
 """
 
 from __future__ import annotations
@@ -18,8 +16,7 @@ if TYPE_CHECKING:
 
     from proxy.network.stream import Stream
 
-#: Largest response head, in bytes, and most fields in one (NGINX 8 KiB, Envoy 60 KiB and 100
-#: fields).
+#: Largest response head, in bytes, and most fields in it (NGINX 8 KiB; Envoy 60 KiB, 100 fields).
 MAX_HEAD: Final = 65536
 MAX_FIELDS: Final = 256
 
@@ -53,8 +50,8 @@ async def read_response_head(
 class Body:
     """The content of the message whose head was just taken off the stream.
 
-    framing: a length, `grammar.CHUNKED` or `grammar.UNTIL_CLOSE`. done: its end has been seen.
-    size: content bytes so far.
+    framing: a length, `grammar.CHUNKED` or `grammar.UNTIL_CLOSE`. done: its end was seen. size:
+    content bytes so far.
     """
 
     __slots__ = ("_chunks", "_left", "_stream", "done", "framing", "size")
@@ -68,10 +65,7 @@ class Body:
         self.size = 0
 
     def ready(self) -> bytes:
-        """Return the content that has already arrived, b"" if there is none.
-
-        Raises `grammar.Malformed`.
-        """
+        """Return the content that has already arrived. Raises `grammar.Malformed`."""
         stream = self._stream
         if self.done or not stream.buffer:
             return b""
@@ -91,7 +85,7 @@ class Body:
         return self._chunks is not None and self._chunks.paused
 
     async def read(self, seconds: float | None) -> bytes:
-        """Return the next piece; b"" at the end, and only there.
+        """Return the next piece; b"" at the end only.
 
         Raises `Gone` if the peer goes before the end, `TimeoutError` after so many seconds of
         silence, `grammar.Malformed`.

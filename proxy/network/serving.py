@@ -1,12 +1,9 @@
-"""Listening sockets: bound on several hosts and both families, or handed over bound.
-
-Accepting, with TLS that can be renewed.
+"""Listening sockets, bound on several hosts and both families or handed over, and their TLS.
 
 Laws
 1. `localhost` is every loopback family that there is, `::` takes IPv4 as well, and a host that
    leads to several addresses gets them all.
-2. A renewed TLS context counts for connections that are accepted from then on; the sockets stay, so
-   no client is refused meanwhile.
+2. A renewed TLS context counts for connections that are accepted from then on; the sockets stay.
 """
 
 from __future__ import annotations
@@ -24,14 +21,13 @@ from proxy.network.accepting import Accepting
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Address = tuple[socket.AddressFamily, str]
 
-#: So often is a port looked for that is free on all hosts, where the system chooses it.
+#: Attempts to find a port that is free on all hosts, where the system chooses it.
 _TRIES: Final = 8
-#: Turns of the event loop in which asyncio's own server, on Windows, makes a connection of one that
-#: it has accepted.
+#: Turns of the event loop in which asyncio's server, on Windows, makes a connection.
 _ACCEPTING_TURNS: Final = 5
 _LOOPBACK: Final = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _EVERY_IPV6: Final = "::"
@@ -43,8 +39,7 @@ _MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPRO
 class Server:
     """Accepts connections on sockets that it owns.
 
-    is_shared: others hold the same sockets open, so that clients wait in the kernel once it has
-    closed its own.
+    is_shared: others hold the same sockets open, so clients wait in the kernel once it is closed.
     """
 
     def __init__(
@@ -66,9 +61,7 @@ class Server:
 
     async def renew(self, context: ssl.SSLContext | None) -> None:
         """Accept with another context from now on. Raises `OSError`, and goes on as before then."""
-        if (
-            sys.platform == "win32"
-        ):  # its event loop cannot wait for a listening socket as `Accepting` does
+        if sys.platform == "win32":  # its event loop has no add_reader for `Accepting`
             await self._replace(context)
         elif self._accepting is None:
             ceiling = descriptors.ceiling(descriptors.limit())
@@ -87,7 +80,7 @@ class Server:
             server.close()
 
     async def settled(self, seconds: float) -> None:
-        """Wait until all who were accepted are connections, TLS handshakes included, for so long at most. For when it is closed."""
+        """Wait until all accepted ones are connections, for so long at most. Once it is closed."""
         if self._accepting is not None:
             await self._accepting.settled(seconds)
         for _ in range(_ACCEPTING_TURNS if self._servers else 0):
@@ -126,16 +119,15 @@ async def serve_unix(factory: Callable[[], asyncio.Protocol], bound: socket.sock
 
 
 async def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """Return sockets that listen on each of these hosts, all on one port; 0.
+    """Return sockets that listen on each host, all on one port; 0: one free on all.
 
-    Any that is free on all. Raises `OSError`.
+    Raises `OSError`.
     """
     addresses = await _addresses(hosts)
+    is_optional = "localhost" in {host.lower() for host in hosts}
     for attempt in range(_TRIES):
         try:
-            return _bind_all(
-                addresses, port, is_optional="localhost" in {host.lower() for host in hosts}
-            )
+            return _bind_all(addresses, port, is_optional=is_optional)
         except OSError as error:
             if port or error.errno != errno.EADDRINUSE or attempt == _TRIES - 1:
                 raise
@@ -161,7 +153,9 @@ def _bind_all(addresses: Sequence[Address], port: int, *, is_optional: bool) -> 
     try:
         for family, address in addresses:
             try:
-                bound.append(_bind(family, address, port or next(_ports(bound), 0)))
+                # The first socket's, if the system chose it.
+                found = int(bound[0].getsockname()[1]) if bound else 0
+                bound.append(_bind(family, address, port or found))
             except OSError as error:
                 is_loopback = is_optional and (family, address) in _LOOPBACK
                 if error.errno not in _MISSING or not is_loopback:
@@ -174,11 +168,6 @@ def _bind_all(addresses: Sequence[Address], port: int, *, is_optional: bool) -> 
     if missing is not None and not bound:
         raise missing
     return bound
-
-
-def _ports(bound: Sequence[socket.socket]) -> Iterator[int]:
-    for listening in bound:
-        yield int(listening.getsockname()[1])
 
 
 def _bind(family: socket.AddressFamily, address: str, port: int) -> socket.socket:

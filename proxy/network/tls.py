@@ -1,7 +1,6 @@
 """Whom we trust on TLS: the one place that makes an `SSLContext`.
 
-Never `ssl.create_default_context`: that one writes session keys to the file that SSLKEYLOGFILE
-names.
+Never by `ssl.create_default_context`, which writes session keys to the file in SSLKEYLOGFILE.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies both, by definition
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # A connection that ends without close_notify was cut (RFC 8446 section 6.1): an answer that
-    # ends there is not whole.
+    # A connection that ends without close_notify was cut (RFC 8446 section 6.1).
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if ca_file is None:
         context.load_default_certs()
@@ -32,10 +30,7 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def proxy_context(ca_file: Path | None) -> ssl.SSLContext:
-    """Return a context for the company's proxy at an `https://` address.
-
-    As above, but it trusts the system's authorities as well.
-    """
+    """Return one for the company's proxy at an `https://` address: the system is trusted too."""
     context = client_context(None)
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
@@ -43,9 +38,7 @@ def proxy_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def server_context(certificate: Path, key: Path | None, client_ca: Path | None) -> ssl.SSLContext:
-    """Return a context for the listener.
-
-    TLS 1.2 or later, HTTP/1.1, a client's certificate required if `client_ca` is given.
+    """Return a context for the listener; with `client_ca` a client's certificate is required.
 
     Raises `OSError` (an `ssl.SSLError` among them) if the files cannot be read or do not belong
     together.
@@ -63,12 +56,8 @@ def server_context(certificate: Path, key: Path | None, client_ca: Path | None) 
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     # Without a passphrase of its own OpenSSL would ask for one on the terminal.
-    context.load_cert_chain(certificate, key, password=_no_passphrase)
+    context.load_cert_chain(certificate, key, password=lambda: "")
     if client_ca is not None:
         context.load_verify_locations(cafile=client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
-
-
-def _no_passphrase() -> str:
-    return ""

@@ -1,9 +1,8 @@
 """The transports: the only module that knows aiofastnet.
 
-The product runs without aiofastnet, on the event loop's own transports. It is young and follows
-private structures of CPython, so a point release of either may break it: where it cannot be
-imported, or where `use` says so, asyncio's interfaces do the same. tests/gateway holds every law on
-both.
+aiofastnet is young and follows private structures of CPython, so a point release of either may
+break it. Where it cannot be imported, or `use` says so, the event loop's own transports are used.
+tests/gateway holds every law on both.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -40,12 +40,7 @@ class _Choice:
 
 
 def use(setting: Literal["fast", "asyncio"]) -> Name:
-    """Choose the transports for what is opened from now on, as `upstream.transport` says.
-
-    Returns what is in use.
-
-    Where aiofastnet cannot be imported, asyncio's are used whatever is asked for.
-    """
+    """Choose what new connections get, as `upstream.transport` says; return what is in use."""
     _Choice.fast = setting == "fast" and _AVAILABLE
     return in_use()
 
@@ -56,10 +51,7 @@ def in_use() -> Name:
 
 
 def foundations() -> dict[str, str]:
-    """Name what connections are made of here.
-
-    `event_loop`, `transports` and `openssl`, with their versions.
-    """
+    """Return `event_loop`, `transports` and `openssl`, with their versions."""
     return {
         "event_loop": "asyncio" if sys.platform == "win32" else f"uvloop {version('uvloop')}",
         "transports": f"aiofastnet {aiofastnet.__version__}" if _Choice.fast else "asyncio",
@@ -79,14 +71,8 @@ async def connect(
     Return its transport. Raises `OSError`.
     """
     loop = asyncio.get_running_loop()
-    if _Choice.fast:
-        made, _ = await aiofastnet.create_connection(
-            loop, factory, sock=connected, ssl=tls, server_hostname=server_hostname
-        )
-    else:
-        made, _ = await loop.create_connection(
-            factory, sock=connected, ssl=tls, server_hostname=server_hostname
-        )
+    make = partial(aiofastnet.create_connection, loop) if _Choice.fast else loop.create_connection
+    made, _ = await make(factory, sock=connected, ssl=tls, server_hostname=server_hostname)
     return made
 
 
@@ -99,22 +85,15 @@ async def upgrade(
 ) -> asyncio.BaseTransport:
     """Put another protocol on a connection, after a TLS handshake inside it if `tls` is given.
 
-    Return its transport.
-
-    Raises `OSError`.
+    Return its transport. Raises `OSError`.
     """
     if tls is None:
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         return transport
     loop = asyncio.get_running_loop()
-    inner: asyncio.Transport | None
-    if _Choice.fast:
-        inner = await aiofastnet.start_tls(
-            loop, transport, protocol, tls, server_hostname=server_hostname
-        )
-    else:
-        inner = await loop.start_tls(transport, protocol, tls, server_hostname=server_hostname)
+    start_tls = partial(aiofastnet.start_tls, loop) if _Choice.fast else loop.start_tls
+    inner = await start_tls(transport, protocol, tls, server_hostname=server_hostname)
     if inner is None or inner.is_closing():  # it was lost in the same turn of the loop
         raise ConnectionResetError
     protocol.connection_made(inner)
@@ -122,9 +101,9 @@ async def upgrade(
 
 
 def is_cut(transport: asyncio.BaseTransport) -> bool:
-    """Whether a connection whose end was just told has ended without close_notify (RFC 8446 section 6.1), so that it was cut.
+    """Whether a connection that has ended was cut: it had no close_notify (RFC 8446 section 6.1).
 
-    asyncio and uvloop tell both alike. aiofastnet, whose TLS objects are others, tells an end only if it is one.
+    asyncio and uvloop report both ends alike; aiofastnet, with TLS objects of its own, does not.
     """
     encryption = transport.get_extra_info("ssl_object")
     if not isinstance(encryption, ssl.SSLObject):
@@ -148,14 +127,9 @@ async def accept(
     """
     loop = asyncio.get_running_loop()
     longest = None if tls is None else handshake_seconds
-    if _Choice.fast:
-        await aiofastnet.connect_accepted_socket(
-            loop, factory, accepted, ssl=tls, ssl_handshake_timeout=longest
-        )
-    else:
-        await loop.connect_accepted_socket(
-            factory, accepted, ssl=tls, ssl_handshake_timeout=longest
-        )
+    own = loop.connect_accepted_socket
+    make = partial(aiofastnet.connect_accepted_socket, loop) if _Choice.fast else own
+    await make(factory, accepted, ssl=tls, ssl_handshake_timeout=longest)
 
 
 async def serve_bound(
@@ -164,7 +138,6 @@ async def serve_bound(
     *,
     tls: ssl.SSLContext | None = None,
 ) -> asyncio.Server:
-    """Accept connections on a bound socket, which the server then owns, where `accepting` cannot (Windows). Raises `OSError`."""
-    return await asyncio.get_running_loop().create_server(
-        factory, sock=bound, backlog=BACKLOG, ssl=tls
-    )
+    """Accept on a bound socket, which the server then owns, on Windows. Raises `OSError`."""
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)

@@ -1,23 +1,24 @@
 """The messages by which a company's proxy opens a tunnel (CONNECT, RFC 9110 section 9.3.6).
 
-The request, and what answers mean.
-
 Pure. Laws
-1. The proxy gets one line and three fields: where to connect, its own credentials, and who asks.
-   Nothing of a call, a token or a form.
-2. Only a 2xx opens a tunnel, and only if not one byte stands behind its head: such bytes would be
-   taken for the API's.
+1. The proxy gets one line and three fields: where to connect, its own credentials, and the user
+   agent. Nothing of a call, a token or a form.
+2. Only a 2xx opens a tunnel, and only if no byte stands behind its head: such bytes would be taken
+   for the API's.
 3. No fault holds a byte that the proxy sent, except its status.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import proxy
 from proxy import faults
 from proxy.http1 import grammar
+
+if TYPE_CHECKING:
+    from proxy.settings import Origin
 
 #: Largest head of an answer, in bytes, as of an API's answer.
 MAX_HEAD: Final = 65536
@@ -32,28 +33,19 @@ TOO_LARGE: Final = "its head is larger than 64 KiB"
 BYTES_BEHIND: Final = "bytes came behind its head, before anything was asked"
 
 
-def request(host: str, port: int, login: bytes | None) -> bytes:
-    """Return the request for a tunnel. host: IPv6 without brackets.
-
-    login: the value of `Proxy-Authorization`.
-    """
-    name = f"[{host}]" if ":" in host else host
-    authority = f"{name}:{port}".encode("ascii")
+def request(origin: Origin, login: bytes | None) -> bytes:
+    """Return the request for a tunnel. login: the value of `Proxy-Authorization`."""
+    authority = origin.authority.encode("ascii")
     credentials = b"" if login is None else b"Proxy-Authorization: %b\r\n" % login
-    return b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n%bUser-Agent: %b\r\n\r\n" % (
-        authority,
-        authority,
-        credentials,
-        _USER_AGENT,
-    )
+    line = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (authority, authority)
+    return line + credentials + b"User-Agent: %b\r\n\r\n" % _USER_AGENT
 
 
 def is_open(received: bytearray, hop: str, *, has_login: bool) -> bool:
     """Return whether the tunnel is open; false if more of the answer has to come.
 
-    Raises `TunnelError`.
-
     received: all that has come; 1xx answers are taken off it. hop: the proxy, as `host:port`.
+    Raises `TunnelError`.
     """
     while True:
         if not b"HTTP/1.".startswith(bytes(received[:7])):

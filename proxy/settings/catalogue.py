@@ -1,8 +1,8 @@
-"""All settings together: `Settings`, what is known of each by its path, and what contradicts what.
+"""All settings together: `Settings`, their paths, what contradicts what, and doubts.
 
-A contradiction, of values that are right one by one, is refused. A doubt is no fault: the value may
-be right all the same, and is used; the operator is warned before a login that may lock the machine
-user. No word of a credential is ever shown.
+A contradiction, of values that are right one by one, is refused. A doubt is a warning before a
+login that may lock the machine user: the value may be right, and is used. No word of a credential
+is ever shown.
 """
 
 import re
@@ -13,86 +13,65 @@ from pathlib import Path
 from typing import Final, NamedTuple, get_type_hints
 
 from proxy.secret import Secret
-from proxy.settings import files
+from proxy.settings import files, model
 from proxy.settings.kinds import Origin, Section, Setting
-from proxy.settings.model import (
-    AdminSettings,
-    LimitsSettings,
-    ListenSettings,
-    LogSettings,
-    OAuthSettings,
-    OrdersSettings,
-    PacingSettings,
-    ShutdownSettings,
-    TelemetrySettings,
-    UpstreamSettings,
-)
 from proxy.settings.values import is_below
 
-# --- All settings -------------------------------------------------------------------------------
+# --- All settings ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set. Frozen; `load` makes one from a file and the environment."""
 
-    listen: ListenSettings
-    admin: AdminSettings
-    upstream: UpstreamSettings
-    oauth: OAuthSettings
-    limits: LimitsSettings
-    pacing: PacingSettings
-    orders: OrdersSettings
-    shutdown: ShutdownSettings
-    log: LogSettings
-    telemetry: TelemetrySettings
+    listen: model.ListenSettings
+    admin: model.AdminSettings
+    upstream: model.UpstreamSettings
+    oauth: model.OAuthSettings
+    limits: model.LimitsSettings
+    pacing: model.PacingSettings
+    orders: model.OrdersSettings
+    shutdown: model.ShutdownSettings
+    log: model.LogSettings
+    telemetry: model.TelemetrySettings
 
     def effective(self) -> dict[str, object]:
-        """Every setting by its path, ready for JSON.
-
-        Of credentials and keys only whether they are set.
-        """
-        effective = {}
-        for name, section in SECTIONS.items():
-            for key, declared in section.settings().items():
-                value = getattr(getattr(self, name), key)
-                shown = _marked(value) if section.is_secret(key) else declared.shown(value)
-                effective[f"{name}.{key}"] = shown
+        """Every setting by its path, for JSON; of credentials and keys, whether they are set."""
+        effective: dict[str, object] = {}
+        for path, declared in SETTINGS.items():
+            value = self.value_of(path)
+            if path in SECRETS:
+                effective[path] = "not set" if value is None else "set"
+            else:
+                effective[path] = declared.shown(value)
         return effective
 
     def secrets(self) -> Iterator[tuple[str, str | Secret]]:
         """Yield the path and the value of each credential and key that is set."""
-        for name, section in SECTIONS.items():
-            for key in section.settings():
-                value = getattr(getattr(self, name), key)
-                if section.is_secret(key) and value is not None:
-                    yield f"{name}.{key}", value
+        for path in SETTINGS:
+            value = self.value_of(path) if path in SECRETS else None
+            if isinstance(value, str | Secret):
+                yield path, value
         for index, client in enumerate(self.listen.clients):
             for held in client.keys:
                 yield f"listen.clients[{index}]", held
 
     def secret_files(self) -> set[Path]:
         """Return the files that credentials and keys were read from."""
-        named = [
-            getattr(getattr(self, name), f"{key}_file")
-            for name, section in SECTIONS.items()
-            for key in section.settings()
-            if section.is_secret(key)
-        ]
+        named = [self.value_of(f"{path}_file") for path in SECRETS]
         named += [client.key_file for client in self.listen.clients]
-        return {path for path in named if path is not None}
+        return {path for path in named if isinstance(path, Path)}
+
+    def value_of(self, path: str) -> object:
+        """Return the value of the setting with this path."""
+        section, key = split(path)
+        return getattr(getattr(self, section), key)
 
 
 SECTIONS: Final[Mapping[str, type[Section]]] = get_type_hints(Settings)
 
-
-def _marked(secret: object) -> str:
-    return "not set" if secret is None else "set"
-
-
 ENVIRONMENT_PREFIX: Final = "TELENOR_PROXY_"
-#: Names the file when the command line does not; the one variable with the prefix that is no
-#: setting.
+#: Names the file when the command line does not; the one such variable that is no setting.
 CONFIG_VARIABLE: Final = "TELENOR_PROXY_CONFIG"
 
 #: Every setting by its path, such as `listen.port`.
@@ -102,12 +81,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     for key, setting in section.settings().items()
 }
 #: The paths of values that may come from a file, and are never shown.
-SECRETS: Final = frozenset(
-    f"{name}.{key}"
-    for name, section in SECTIONS.items()
-    for key in section.settings()
-    if section.is_secret(key)
-)
+SECRETS: Final = frozenset(path for path in SETTINGS if f"{path}_file" in SETTINGS)
 #: The paths of what is taken up at run time. The files are: from then on the new one is watched.
 CHANGEABLE: Final = frozenset(path for path, setting in SETTINGS.items() if setting.changes)
 
@@ -119,29 +93,27 @@ def split(path: str) -> tuple[str, str]:
 
 
 def environment_name(path: str) -> str:
-    """Return the environment variable of a setting.
-
-    `TELENOR_PROXY_LISTEN__PORT` for `listen.port`.
-    """
+    """Return a setting's variable: `TELENOR_PROXY_LISTEN__PORT` for `listen.port`."""
     return ENVIRONMENT_PREFIX + path.replace(".", "__").upper()
 
 
 PATH_OF_VARIABLE: Final[Mapping[str, str]] = {environment_name(path): path for path in SETTINGS}
 
-
 # --- Contradictions ----------------------------------------------------------------------------
-
 
 #: The paths concerned, and the words for the first of them.
 Contradiction = tuple[tuple[str, ...], str]
+
+_ADDRESSES: Final = (
+    *("admin.port", "admin.host", "listen.port", "listen.host"),
+    "listen.unix_socket",
+)
 
 
 def contradictions(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:
     """Yield what is right one by one but not together.
 
-    The paths concerned, and the words for the first of them.
-
-    given: the paths of the settings that somebody has set, be it to their default.
+    given: the paths of the settings that were set, be it to their default.
     """
     listen, admin, upstream = settings.listen, settings.admin, settings.upstream
     if listen.unix_socket is not None:
@@ -153,17 +125,14 @@ def contradictions(settings: Settings, given: Collection[str]) -> Iterator[Contr
         words = (
             f"is {admin.port}, the same address as the listener's. Give one of them another port"
         )
-        yield (
-            ("admin.port", "admin.host", "listen.port", "listen.host", "listen.unix_socket"),
-            words,
-        )
+        yield _ADDRESSES, words
     if not (upstream.origin.is_tls or upstream.origin.is_loopback or upstream.allow_plaintext):
         words = (
-            "would send the credentials and the token unencrypted. Use https, or set upstream.allow_plaintext"
-            " to true if you trust every network on the way"
+            "would send the credentials and the token unencrypted. Use https, or set"
+            " upstream.allow_plaintext to true if you trust every network on the way"
         )
         yield ("upstream.url", "upstream.allow_plaintext"), words
-    yield from _circles(settings)
+    yield from _loops(settings)
     yield from _own_paths(settings)
     yield from _about_tls(listen)
     yield from _about_clients(settings, given)
@@ -171,16 +140,20 @@ def contradictions(settings: Settings, given: Collection[str]) -> Iterator[Contr
     yield from _about_orders(settings.orders)
 
 
-def _circles(settings: Settings) -> Iterator[Contradiction]:
+def _needs(path: str, needed: str) -> Contradiction:
+    return (path, needed), f"needs {needed} as well. Set that, or remove this"
+
+
+def _loops(settings: Settings) -> Iterator[Contradiction]:
     """Find ways that lead back to the proxy itself."""
-    listen, upstream = settings.listen, settings.upstream
+    upstream, has_socket = settings.upstream, settings.listen.unix_socket is not None
     targets = [
         ("upstream.url", upstream.origin, "Set it to the API (https://api.telenor.no)"),
         ("upstream.proxy_url", upstream.proxy_origin, "Set it to the company's proxy"),
     ]
     for path, origin, advice in targets:
-        for name, ours in (("listen", listen), ("admin", settings.admin)):
-            if origin is None or (name == "listen" and listen.unix_socket is not None):
+        for name, ours in (("listen", settings.listen), ("admin", settings.admin)):
+            if origin is None or (name == "listen" and has_socket):
                 continue
             if any(_leads_to(origin, host, ours.port) for host in ours.host):
                 words = (
@@ -191,50 +164,53 @@ def _circles(settings: Settings) -> Iterator[Contradiction]:
 
 
 def _own_paths(settings: Settings) -> Iterator[Contradiction]:
-    oauth = settings.oauth
+    own = {path: settings.value_of(path) for path in ("oauth.token_path", "oauth.logout_path")}
     for index, entry in enumerate(settings.upstream.allowed_paths):
-        for name, own in (
-            ("oauth.token_path", oauth.token_path),
-            ("oauth.logout_path", oauth.logout_path),
-        ):
-            if is_below(entry, own):
-                words = f"can never be called, since {name} is the proxy's own business. Remove the entry"
+        for name, path in own.items():
+            if is_below(entry, str(path)):
+                words = (
+                    f"can never be called, since {name} is the proxy's own business."
+                    " Remove the entry"
+                )
                 yield (f"upstream.allowed_paths[{index}]", "upstream.allowed_paths", name), words
 
 
-def _about_tls(listen: ListenSettings) -> Iterator[Contradiction]:
+def _about_tls(listen: model.ListenSettings) -> Iterator[Contradiction]:
     certificate, key = listen.tls_certificate_file, listen.tls_key_file
-    if listen.unix_socket is not None and certificate is not None:
-        words = "cannot be used together with listen.unix_socket, on which no TLS is spoken. Remove one of them"
+    if certificate is None:
+        for path in ("listen.tls_key_file", "listen.tls_client_ca_file"):
+            if getattr(listen, split(path)[1]) is not None:
+                yield _needs(path, "listen.tls_certificate_file")
+    elif listen.unix_socket is not None:
+        words = (
+            "cannot be used together with listen.unix_socket, on which no TLS is spoken."
+            " Remove one of them"
+        )
         yield ("listen.tls_certificate_file", "listen.unix_socket"), words
-        return
-    if certificate is not None:
-        fault = _why_no_pair(certificate, key)
-        if fault is not None:
-            paths = ("listen.tls_certificate_file", "listen.tls_key_file")
-            yield paths if key is None else paths[::-1], fault
-        return
-    needs = "needs listen.tls_certificate_file as well. Set that, or remove this"
-    if key is not None:
-        yield ("listen.tls_key_file", "listen.tls_certificate_file"), needs
-    if listen.tls_client_ca_file is not None:
-        yield ("listen.tls_client_ca_file", "listen.tls_certificate_file"), needs
+    elif (fault := _why_no_pair(certificate, key)) is not None:
+        paths = ("listen.tls_certificate_file", "listen.tls_key_file")
+        yield paths if key is None else paths[::-1], fault
 
 
 def _why_no_pair(certificate: Path, key: Path | None) -> str | None:
     """Say why a certificate and a private key cannot be used together; None if they can."""
     import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the files need it here
 
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            certificate, key, password=lambda: ""
-        )
+        context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
         if "KEY_VALUES_MISMATCH" in str(error.reason):
-            return "is not the key of the certificate in listen.tls_certificate_file. Set both to the files of one pair"
+            return (
+                "is not the key of the certificate in listen.tls_certificate_file."
+                " Set both to the files of one pair"
+            )
         if key is None:
             return "holds no private key. Set listen.tls_key_file to the file that does"
-        return "cannot be used with listen.tls_certificate_file: one of the two is incomplete. Write them anew"
+        return (
+            "cannot be used with listen.tls_certificate_file: one of the two is incomplete."
+            " Write them anew"
+        )
     except OSError as error:
         return f"names a file that {files.unreadable(error)}"
     return None
@@ -248,7 +224,10 @@ def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contr
     for index, client in enumerate(listen.clients):
         place = f"listen.clients[{index}]"
         if client.certificate is not None and listen.tls_client_ca_file is None:
-            words = "needs listen.tls_client_ca_file, so that clients are asked for a certificate. Set that as well"
+            words = (
+                "needs listen.tls_client_ca_file, so that clients are asked for a certificate."
+                " Set that as well"
+            )
             yield (f"{place}.certificate", "listen.tls_client_ca_file"), words
         for position, path in enumerate(client.allowed_paths or ()):
             if not path.startswith(allowed):
@@ -256,23 +235,19 @@ def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contr
                 yield (f"{place}.allowed_paths[{position}]", "upstream.allowed_paths"), words
 
 
-def _about_proxy(upstream: UpstreamSettings) -> Iterator[Contradiction]:
-    named = {
-        "upstream.proxy_username": upstream.proxy_username,
-        "upstream.proxy_password": upstream.proxy_password,
-    }
-    for path, value in named.items():
-        other = next(name for name in named if name != path)
-        if value is not None and upstream.proxy_url is None:
-            yield (
-                (path, "upstream.proxy_url"),
-                "needs upstream.proxy_url as well. Set that, or remove this",
-            )
-        elif value is not None and named[other] is None:
+def _about_proxy(upstream: model.UpstreamSettings) -> Iterator[Contradiction]:
+    username, password = "upstream.proxy_username", "upstream.proxy_password"
+    for path, other in ((username, password), (password, username)):
+        has_it, has_other = (
+            getattr(upstream, split(name)[1]) is not None for name in (path, other)
+        )
+        if has_it and upstream.proxy_url is None:
+            yield _needs(path, "upstream.proxy_url")
+        elif has_it and not has_other:
             yield (path, other), f"needs {other} as well. Set both, or none"
 
 
-def _about_orders(orders: OrdersSettings) -> Iterator[Contradiction]:
+def _about_orders(orders: model.OrdersSettings) -> Iterator[Contradiction]:
     if orders.guard_seconds and orders.store is None:
         words = (
             "needs orders.store, where orders are remembered. Set that as well, such as to memory"
@@ -284,56 +259,42 @@ def _about_orders(orders: OrdersSettings) -> Iterator[Contradiction]:
 
 
 def _leads_to(origin: Origin, host: str, port: int) -> bool:
-    """Whether a connection to the origin ends at what listens there.
-
-    Localhost is 127.0.0.1, and perhaps ::1.
-    """
+    """Whether a connection to the origin ends at what listens on this host and port."""
     names = {"127.0.0.1" if name == "localhost" else name for name in (origin.host, host.lower())}
     every = {"::"} if ":" in origin.host else {"0.0.0.0", "::"}  # noqa: S104 # compared, not bound
     return origin.port == port and (len(names) == 1 or (host in every and origin.is_loopback))
 
 
 def _overlap(ones: Collection[str], others: Collection[str]) -> bool:
-    """Whether one host of each would claim the same address, be it as one of all that a wildcard takes."""
-    return any(_claim_the_same(one.lower(), other.lower()) for one in ones for other in others)
+    """Whether two of the hosts would claim one address, also by a wildcard."""
+    return any(_is_same_address({one.lower(), other.lower()}) for one in ones for other in others)
 
 
-def _claim_the_same(one: str, other: str) -> bool:
-    if one == other or "::" in (one, other):
+def _is_same_address(hosts: set[str]) -> bool:
+    if len(hosts) == 1 or "::" in hosts:
         return True
-    hosts = {one, other}
     if "0.0.0.0" in hosts:  # noqa: S104 # compared, not bound
         return not any(":" in host for host in hosts)
     return "localhost" in hosts and not hosts.isdisjoint({"127.0.0.1", "::1"})
 
 
-# --- Doubts about credentials: pure ------------------------------------------------------------
-
+# --- Doubts about credentials ------------------------------------------------------------------
 
 #: The name of a machine user: `api` and digits (Telenor's developer pages, "Get access").
 _MACHINE_USER: Final = re.compile(r"api[0-9]{6,}", re.IGNORECASE)
-_QUOTES: Final = {
-    '"': '"',
-    "'": "'",
-    "`": "`",
-    "\u201c": "\u201d",
-    "\u2018": "\u2019",
-    "\u00ab": "\u00bb",
-}
+_QUOTES: Final = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019", "\u00ab\u00bb")
 #: `CLIENT_ID=`, `export TELENOR_PROXY_OAUTH__PASSWORD=`, `password: `.
 _NAME: Final = re.compile(
-    r"(?:export\s+)?[\w.-]*(?:client_?id|client_?secret|user_?name|password|passord|secret|key)\s*(?:=|:\s)",
+    r"(?:export\s+)?[\w.-]*(?:client_?id|client_?secret|user_?name|password|passord|secret|key)"
+    r"\s*(?:=|:\s)",
     re.IGNORECASE,
 )
-#: What a browser or a word processor puts between or into words, and no one sees.
+#: What a browser or a word processor puts between or into words without showing it.
 _INVISIBLE: Final = re.compile(r"[\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]")
 
 
 class Doubt(NamedTuple):
-    """The path of a setting, and whole sentences about its value.
-
-    What is doubtful, and what to do.
-    """
+    """The path of a setting, and whole sentences: what is doubtful, and what to do."""
 
     path: str
     text: str
@@ -341,11 +302,26 @@ class Doubt(NamedTuple):
 
 def doubts(settings: Settings) -> Iterator[Doubt]:
     """Yield what is visibly wrong with the credentials and keys in force."""
-    for path, value in settings.secrets():
-        words = _about(_text(value))
+    held = [(path, _text(value)) for path, value in settings.secrets()]
+    for path, value in held:
+        words = _about(value)
         if words is not None:
             yield Doubt(path, f"{path} {words}.")
-    yield from _mixed_up(settings)
+    values = [(path, value) for path, value in held if path.startswith("oauth.")]
+    for path, value in values:
+        if path != "oauth.username" and _MACHINE_USER.fullmatch(value):
+            text = (
+                f"{path} looks like the name of a machine user, which belongs in oauth.username."
+                " Check whether the two are swapped."
+            )
+            yield Doubt(path, text)
+    for (one, first), (other, second) in combinations(values, 2):
+        if first == second:
+            text = (
+                f"{one} and {other} have the same value, which no application has."
+                " Compare both with what Telenor gave you."
+            )
+            yield Doubt(one, text)
 
 
 def _text(value: str | Secret) -> str:
@@ -355,35 +331,20 @@ def _text(value: str | Secret) -> str:
 def _about(value: str) -> str | None:
     """Say what does not look like a part of a value; None if all does."""
     if _NAME.match(value):
-        return "begins with a name and = or a colon, as a line of another file does. Remove that from the value"
-    if len(value) > 1 and _QUOTES.get(value[0]) == value[-1]:
         return (
-            "has quotes that are a part of the value: neither a file that holds a secret nor docker's --env-file"
-            " needs any. Remove them"
+            "begins with a name and = or a colon, as a line of another file does."
+            " Remove that from the value"
+        )
+    if len(value) > 1 and value[0] + value[-1] in _QUOTES:
+        return (
+            "has quotes that are a part of the value: neither a file that holds a secret nor"
+            " docker's --env-file needs any. Remove them"
         )
     if value != value.strip(" "):
         return "begins or ends with a space, which is sent as it is. Remove it"
     if _INVISIBLE.search(value):
-        return "holds a character that cannot be seen, such as a no-break space from a web page. Write it anew by hand"
+        return (
+            "holds a character that cannot be seen, such as a no-break space from a web page."
+            " Write it anew by hand"
+        )
     return None
-
-
-def _mixed_up(settings: Settings) -> Iterator[Doubt]:
-    oauth = settings.oauth
-    values: dict[str, str | Secret] = {
-        "oauth.client_id": oauth.client_id,
-        "oauth.client_secret": oauth.client_secret,
-        "oauth.username": oauth.username,
-        "oauth.password": oauth.password,
-    }
-    for path, value in values.items():
-        if path != "oauth.username" and _MACHINE_USER.fullmatch(_text(value)):
-            text = (
-                f"{path} looks like the name of a machine user, which belongs in oauth.username."
-                " Check whether the two are swapped."
-            )
-            yield Doubt(path, text)
-    for (one, first), (other, second) in combinations(values.items(), 2):
-        if _text(first) == _text(second):
-            text = f"{one} and {other} have the same value, which no application has. Compare both with what Telenor gave you."
-            yield Doubt(one, text)

@@ -1,24 +1,22 @@
-"""How a setting is declared, what kinds of settings there are, and what an origin is.
+"""The kinds of settings, how a setting is declared, and what an origin is.
 
-A section is a frozen dataclass, and a setting is a field of it, with its kind, its default and one
-sentence. `reading` judges the values and makes the sections. YAML is taken strictly: a number in
-quotes is a text, true is not 1. Nothing here resolves a name or opens a connection, and no error
-repeats the text that was judged: a URL may hold a password.
+A section is a frozen dataclass; each field is a setting with a kind, a default and one sentence.
+YAML is taken strictly: a number in quotes is text, true is not 1. Nothing here resolves a name or
+opens a connection. No error repeats the text that was judged: a URL may hold a password.
 """
 
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Generic, Literal, Self, TypeVar, cast
 
 from proxy.secret import Secret
 from proxy.settings.files import AlteredText, writable
 
-# --- What kinds there are -----------------------------------------------------------------------
-
+# --- The kinds ---------------------------------------------------------------------------------
 
 T = TypeVar("T")
 
@@ -37,13 +35,12 @@ def plain(value: object) -> object:
 class Kind(Generic[T]):
     """What a setting can be.
 
-    expected: what should stand there, in plain words. schema: the same for editors, as JSON Schema.
-    fits: whether a value of YAML is of this kind. convert: makes of such a value what the setting
-    holds, or raises ValueError with words for why it cannot work. parse: makes of a text from the
-    environment the value that would stand in YAML, or raises ValueError. unquoted: how to write it
-    in YAML, if text is not what it is. plain: makes of what the setting holds a value for JSON,
-    without secrets. holds_secrets: whether a secret may stand inside a value, so that no message
-    shows it.
+    expected: what should stand there, in plain words. schema: the same as JSON Schema.
+    fits: whether a value of YAML is of this kind. convert: makes of it what the setting holds, or
+    raises ValueError with words. parse: makes of a text from the environment the value that would
+    stand in YAML, or raises ValueError. unquoted: how to write it in YAML, if it is not text.
+    plain: makes of what the setting holds a value for JSON, without secrets. holds_secrets: a
+    value may contain a secret, so no message shows it.
     """
 
     expected: str
@@ -52,23 +49,17 @@ class Kind(Generic[T]):
     convert: Callable[[Any], T]
     parse: Callable[[str], object] = str
     unquoted: str = ""
-    plain: Callable[[Any], object] = plain  # the function above
+    plain: Callable[[Any], object] = plain
     holds_secrets: bool = False
 
     def take(self, value: object) -> T:
-        """Return what the setting holds for a value of YAML, or raise ValueError.
-
-        Of this file, or with words.
-        """
+        """Return what the setting holds for a value of YAML, or raise ValueError."""
         if not self.fits(value):
             raise UnlikeError(self, value)
         return self.convert(value)
 
     def from_text(self, text: str) -> object:
-        """Return the value that a text stands for.
-
-        The text itself, to be refused later, if it stands for none.
-        """
+        """Return the value that a text stands for; the text itself, to be refused, if for none."""
         try:
             return self.parse(text)
         except (ValueError, RecursionError):
@@ -76,10 +67,7 @@ class Kind(Generic[T]):
 
 
 class UnlikeError(ValueError):
-    """A value that is not of the kind at all.
-
-    The words for it depend on where it stands: `messages` has them.
-    """
+    """A value that is not of the kind; `reading` has the words, which depend on its place."""
 
     def __init__(self, kind: Kind[Any], value: object) -> None:
         super().__init__()
@@ -91,7 +79,7 @@ class EntriesError(ValueError):
     """A list with entries that are wrong.
 
     faults: why, by place behind the setting's path, such as `[0]` or `[2].name`.
-    rest: what is right of the list, with every entry at its index; None if there is no such thing.
+    rest: the list with defaults in place of what is wrong, every entry at its index; or None.
     """
 
     def __init__(self, faults: Mapping[str, ValueError], rest: object = None) -> None:
@@ -126,16 +114,12 @@ def whole_number(least: int, greatest: int) -> Kind[int]:
 
 def number(greatest: float, *, may_be_zero: bool = False) -> Kind[float]:
     """Make the kind of a number above 0 (or from 0) up to a bound, which is included."""
+    least, words = ("minimum", "from 0") if may_be_zero else ("exclusiveMinimum", "above 0 and up")
     return Kind(
-        expected=f"a number {'from 0 to' if may_be_zero else 'above 0 and up to'} {greatest:g}",
-        schema={
-            "minimum" if may_be_zero else "exclusiveMinimum": 0,
-            "maximum": greatest,
-            "type": "number",
-        },
+        expected=f"a number {words} to {greatest:g}",
+        schema={least: 0, "maximum": greatest, "type": "number"},
         fits=lambda value: (
-            _is_number(value, int, float)
-            and (0 < value <= greatest or (may_be_zero and value == 0))
+            _is_number(value, int, float) and 0 <= value <= greatest and (may_be_zero or value != 0)
         ),
         convert=float,
         parse=float,
@@ -143,47 +127,39 @@ def number(greatest: float, *, may_be_zero: bool = False) -> Kind[float]:
     )
 
 
-def text(check: Callable[[str], str]) -> Kind[str]:
-    """Make the kind of a text that is not empty.
+def text(check: Callable[[str], str], *, exact: bool = False) -> Kind[str]:
+    """Make the kind of a text that is not empty. check: returns it, or raises ValueError.
 
-    check: returns it, or raises ValueError with words.
+    exact: a text that YAML has cut or joined is refused.
     """
+
+    def convert(value: str) -> str:
+        if exact and isinstance(value, AlteredText):
+            words = f"{value.why}. Put the whole value in quotes, on one line"
+            raise ValueError(words)
+        return check(str(value))
+
     return Kind(
         expected="text that is not empty",
         schema={"minLength": 1, "type": "string"},
         fits=lambda value: isinstance(value, str) and value != "",
-        convert=lambda value: check(str(value)),
+        convert=convert,
     )
 
 
-def credential(check: Callable[[str], str]) -> Kind[str]:
-    """Make the kind of a text that must be exactly what stands in the file.
-
-    What YAML has cut or joined is refused.
-    """
-    plain = text(check)
-
-    def convert(value: str) -> str:
-        if isinstance(value, AlteredText):
-            raise ValueError(f"{value.why}. Put the whole value in quotes, on one line")  # noqa: TRY004 # words for a person
-        return plain.convert(value)
-
-    return replace(plain, convert=convert)
-
-
 def secret(check: Callable[[str], str]) -> Kind[Secret]:
-    """Make the kind of a text that nothing shows once it was taken."""
-    plain = credential(check)
+    """Make the kind of an exact text that is never shown once it was taken."""
+    open_text = text(check, exact=True)
     return Kind(
-        expected=plain.expected,
-        schema={"format": "password", **plain.schema, "writeOnly": True},
-        fits=plain.fits,
-        convert=lambda value: Secret(plain.convert(value)),
+        expected=open_text.expected,
+        schema={"format": "password", **open_text.schema, "writeOnly": True},
+        fits=open_text.fits,
+        convert=lambda value: Secret(open_text.convert(value)),
     )
 
 
 def choice(words: tuple[T, ...]) -> Kind[T]:
-    """Make the kind of one word out of these, which may be written in any case."""
+    """Make the kind of one of these words, in upper or lower case."""
     by_text = {str(word): word for word in words}
     return Kind(
         expected=f"one of {', '.join(by_text)}",
@@ -194,20 +170,23 @@ def choice(words: tuple[T, ...]) -> Kind[T]:
 
 
 def file_name(check: Callable[[Path], Path] = Path) -> Kind[Path]:
-    """Make the kind of the path of a file. check: returns it, or raises ValueError with words."""
+    """Make the kind of the path of a file. check: returns it, or raises ValueError."""
+
+    def convert(name: str) -> Path:
+        if not name or "\0" in name:
+            raise ValueError("must be the path of a file")
+        return check(Path(name))
+
     return Kind(
         expected="the path of a file, as text",
         schema={"format": "path", "type": "string"},
         fits=lambda value: isinstance(value, str),
-        convert=lambda name: check(_path(name)),
+        convert=convert,
     )
 
 
 def list_of(entry: Kind[T]) -> Kind[tuple[T, ...]]:
-    """Make the kind of a list with at least one entry.
-
-    In the environment it is a JSON array, or has commas.
-    """
+    """Make the kind of a list with at least one entry; in the environment JSON, or with commas."""
     return Kind(
         expected="a list with at least one entry",
         schema={"items": entry.schema, "minItems": 1, "type": "array"},
@@ -219,11 +198,9 @@ def list_of(entry: Kind[T]) -> Kind[tuple[T, ...]]:
 
 
 def one_or_list_of(entry: Kind[str], same: Callable[[str], object]) -> Kind[tuple[str, ...]]:
-    """Make the kind of one text or a list of texts.
+    """Make the kind of one text or a list of texts, held as a tuple.
 
-    Held as a tuple, and shown as it may be written.
-
-    same: what two entries have in common that are the same one written in two ways.
+    same: gives equal values for two spellings of one entry.
     """
     several = list_of(entry)
 
@@ -231,44 +208,36 @@ def one_or_list_of(entry: Kind[str], same: Callable[[str], object]) -> Kind[tupl
         if not isinstance(value, list):
             return (entry.take(value),)
         taken = several.take(value)
-        places: dict[object, int] = {}
-        faults: dict[str, ValueError] = {}
-        for index, text in enumerate(taken):
-            first = places.setdefault(same(text), index)
-            if first != index:
-                faults[f"[{index}]"] = ValueError(
-                    f"is the same as [{first}]. Remove one of the two"
-                )
+        known = [same(text) for text in taken]
+        firsts = [known.index(each) for each in known]
+        faults = {
+            f"[{index}]": ValueError(f"is the same as [{first}]. Remove one of the two")
+            for index, first in enumerate(firsts)
+            if first != index
+        }
         if faults:
             raise EntriesError(faults)
         return taken
+
+    def parse(text: str) -> object:
+        entries = _list_from_text(text)
+        return entries if len(entries) != 1 or text.strip().startswith('["') else entries[0]
 
     return Kind(
         expected=entry.expected,
         schema={"anyOf": [entry.schema, {**several.schema, "uniqueItems": True}]},
         fits=lambda _: True,
         convert=convert,
-        parse=_one_or_list_from_text,
+        parse=parse,
         plain=lambda held: held[0] if len(held) == 1 else list(held),
     )
-
-
-def _one_or_list_from_text(text: str) -> object:
-    entries = _list_from_text(text)
-    return entries if len(entries) != 1 or text.strip().startswith('["') else entries[0]
 
 
 def _is_number(value: object, *types: type) -> bool:
     return isinstance(value, types) and not isinstance(value, bool)
 
 
-def _path(name: str) -> Path:
-    if not name or "\0" in name:
-        raise ValueError("must be the path of a file")
-    return Path(name)
-
-
-def _entries(kind: Kind[T], values: list[object]) -> tuple[T, ...]:
+def _entries(kind: Kind[T], values: Iterable[object]) -> tuple[T, ...]:
     taken, faults = [], {}
     for index, value in enumerate(values):
         try:
@@ -281,10 +250,7 @@ def _entries(kind: Kind[T], values: list[object]) -> tuple[T, ...]:
 
 
 def _list_from_text(text: str) -> list[object]:
-    """Read a JSON array, or entries between commas.
-
-    `[::1],localhost` begins like an array but is none.
-    """
+    """Read a JSON array, or entries between commas: `[::1],localhost` begins like an array."""
     bare = text.strip()
     if bare.startswith("["):
         try:
@@ -303,8 +269,8 @@ def _list_from_text(text: str) -> list[object]:
 class Setting:
     """What is declared of one setting.
 
-    default: None if it may be left out, MISSING if it may not. changes: whether a change is taken
-    up without a restart.
+    default: None if it may be left out, MISSING if it may not. changes: a change is taken up
+    without a restart.
     """
 
     kind: Kind[Any]
@@ -314,14 +280,11 @@ class Setting:
 
     @property
     def is_required(self) -> bool:
-        """Whether the proxy cannot do without it."""
+        """Whether it must be given."""
         return self.default is MISSING
 
     def shown(self, value: object) -> object:
-        """Return what it holds as a value for JSON.
-
-        None for an empty list, which is none at all.
-        """
+        """Return what it holds as a value for JSON; None for an empty list."""
         return None if value in (None, ()) else self.kind.plain(value)
 
 
@@ -342,12 +305,11 @@ def required(kind: Kind[T], description: str, *, changes: bool = False) -> T:
 
 def holding(what: str, *, changes: bool = False) -> Path | None:
     """Declare the file that holds a secret; its name is that of the secret and `_file`."""
-    return optional(
-        file_name(), f"File that holds {what}, relative to the working directory.", changes=changes
-    )
+    description = f"File that holds {what}, relative to the working directory."
+    return optional(file_name(), description, changes=changes)
 
 
-def _declared(declared: Setting) -> Any:  # noqa: ANN401 # a field of a dataclass, and in each of its objects what the kind makes
+def _declared(declared: Setting) -> Any:  # noqa: ANN401 # in objects it is what the kind makes
     return field(default=declared.default, metadata={"setting": declared})
 
 
@@ -374,11 +336,17 @@ class Section:
 
 # --- Origins and hosts -------------------------------------------------------------------------
 
-
 #: Characters (RFC 1035, section 2.3.4).
 _LONGEST_HOST: Final = 253
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
+_OWN_PORTS: Final = {"http": 80, "https": 443}
+
+
+def must(holds: object, words: str) -> None:
+    """Raise ValueError with these words unless a condition holds."""
+    if not holds:
+        raise ValueError(words)
 
 
 def is_ipv6(text: str) -> bool:
@@ -408,10 +376,7 @@ def is_host(text: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, so that nothing crosses a network.
-
-    Localhost, 127.0.0.0/8 or ::1.
-    """
+    """Whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -420,7 +385,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the upstream is: the scheme, the host (lower case, IPv6 without brackets) and the port of `upstream.url`."""
+    """Scheme, host (lower case, IPv6 without brackets) and port of a URL."""
 
     scheme: Literal["http", "https"]
     host: str
@@ -428,37 +393,36 @@ class Origin:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read scheme, host and optional port.
-
-        Anything more is a ValueError whose words never repeat the URL.
-        """
+        """Read scheme, host and optional port, and nothing more; raise ValueError otherwise."""
         scheme, separator, rest = url.partition("://")
         scheme = scheme.lower()
-        if not separator or scheme not in {"https", "http"}:
-            raise ValueError("must begin with https:// (or http:// for a loopback host)")
-        if "@" in rest:
-            raise ValueError(
-                "must not hold a user or a password: the credentials belong under oauth"
-            )
+        must(
+            separator and scheme in _OWN_PORTS,
+            "must begin with https:// (or http:// for a loopback host)",
+        )
+        must(
+            "@" not in rest,
+            "must not hold a user or a password: the credentials belong under oauth",
+        )
         authority, _, path = rest.partition("/")
-        if path or not set(rest).isdisjoint("?#\\"):
-            raise ValueError(
-                "must end after the host and the port, without path, query or fragment"
-            )
-        if not authority.isascii():
-            raise ValueError(
-                "must name the host in ASCII; an international name has a form that begins with xn--"
-            )
+        must(
+            not path and set(rest).isdisjoint("?#\\"),
+            "must end after the host and the port, without path, query or fragment",
+        )
+        must(
+            authority.isascii(),
+            "must name the host in ASCII; an international name has a form that begins with xn--",
+        )
         match = _AUTHORITY.fullmatch(authority)
         host = match["host"].lower() if match else ""
         literal = host[1:-1] if host.startswith("[") else ""
         if match is None or not (is_ipv6(literal) or is_host(host)):
             raise ValueError(
-                "must hold a valid host name or address, and a port only as a number; IPv6 goes in brackets"
+                "must hold a valid host name or address, and a port only as a number;"
+                " IPv6 goes in brackets"
             )
-        port = int(match["port"]) if match["port"] else (443 if scheme == "https" else 80)
-        if not 1 <= port <= 65535:  # noqa: PLR2004 # the port numbers of TCP
-            raise ValueError("must hold a port from 1 to 65535, or none")
+        port = int(match["port"] or _OWN_PORTS[scheme])
+        must(1 <= port <= 65535, "must hold a port from 1 to 65535, or none")  # noqa: PLR2004
         return cls("https" if scheme == "https" else "http", literal or host, port)
 
     @property
@@ -472,14 +436,14 @@ class Origin:
         return is_loopback(self.host)
 
     @property
-    def host_header(self) -> bytes:
-        """The value of the Host field.
+    def authority(self) -> str:
+        """Host and port, with brackets around IPv6."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-        The port only when it is not the scheme's own (RFC 9110, section 7.2).
-        """
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        own = 443 if self.is_tls else 80
-        return (host if self.port == own else f"{host}:{self.port}").encode("ascii")
+    @property
+    def host_header(self) -> bytes:
+        """The Host field's value: the port only if it is not the scheme's (RFC 9110, 7.2)."""
+        return self.authority.removesuffix(f":{_OWN_PORTS[self.scheme]}").encode("ascii")
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host_header.decode('ascii')}"

@@ -1,10 +1,7 @@
-"""The settings themselves, by section.
+"""The settings themselves, by section: also the source of schema, reference and status page.
 
-What is written here is also the schema, the README's table and the status page.
-
-A section holds settings that are right one by one; `consistency` finds those that are not right
-together. Everything is frozen. `changes=True` stands where a change is taken up without a restart;
-a setting with a second one of the same name and `_file` is a secret.
+`changes=True` stands where a change is taken up without a restart; a setting with a second one of
+the same name and `_file` is a secret.
 """
 
 from dataclasses import dataclass
@@ -58,8 +55,7 @@ _MONTH: Final = 31 * _DAY
 #: The value of `upstream.proxy_url` that stands for HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 ENVIRONMENT: Final = "environment"
 
-# A process has one upstream, so one answer is kept. It stands beside the section, which has no room
-# for more than its settings.
+# A process has one upstream, so one answer is kept.
 _origin = lru_cache(maxsize=1)(Origin.parse)
 
 
@@ -75,11 +71,10 @@ class ListenSettings(Section):
     port: int = setting(
         PORT,
         8080,
-        "Port that clients connect to; 0 takes any free one and logs it in `listener.started`.",
+        "Port that clients connect to; 0 takes a free one, logged in `listener.started`.",
     )
     unix_socket: Path | None = optional(
-        SOCKET_NAME,
-        "Path of a Unix socket to listen on instead of host and port, relative to the working directory.",
+        SOCKET_NAME, "Path of a Unix socket to listen on, instead of host and port."
     )
     allowed_hosts: tuple[str, ...] = setting(
         ALLOWED_HOSTS,
@@ -87,15 +82,13 @@ class ListenSettings(Section):
         'Values of `Host` that are accepted, without port; `"*"` accepts all, others get 421.',
     )
     client_key: Secret | None = optional(
-        CLIENT_KEY,
-        "When set, a client must send it in `X-Proxy-Key`, otherwise it gets 403.",
-        changes=True,
+        CLIENT_KEY, "When set, clients must send it in `X-Proxy-Key`, or get 403.", changes=True
     )
     client_key_file: Path | None = holding("the client key", changes=True)
     clients: tuple[ClientSettings, ...] = setting(
         CLIENTS,
         (),
-        "Clients by name, each with a key or a certificate, and the paths, methods and rate that it may use.",
+        "Clients by name, each with a key or a certificate, and its paths, methods and rate.",
         changes=True,
     )
     tls_certificate_file: Path | None = optional(
@@ -106,18 +99,18 @@ class ListenSettings(Section):
     )
     tls_client_ca_file: Path | None = optional(
         CA_FILE,
-        "PEM bundle of authorities; a client must show a certificate that one of them issued.",
+        "PEM bundle of authorities; clients must show a certificate that one of them issued.",
     )
     answer_login: bool = setting(
         TRUTH,
         False,
-        "Answer logins and logouts of clients here, with a made-up token that is never used.",
+        "Answer logins and logouts here, with a made-up token that is never used.",
         changes=True,
     )
 
     @property
     def is_open(self) -> bool:
-        """Whether programs on other machines may reach the listener, and nothing asks who they are."""
+        """Whether other machines may reach the listener, and nothing asks who they are."""
         asks = self.client_key is not None or self.clients or self.tls_client_ca_file is not None
         return self.unix_socket is None and not asks and not all(map(is_loopback, self.host))
 
@@ -127,14 +120,10 @@ class AdminSettings(Section):
     """The admin listener: probes, metrics and the status page, for operators."""
 
     host: tuple[str, ...] = setting(
-        BIND_HOSTS,
-        ("127.0.0.1",),
-        "Host name or address of the admin listener, or a list of them.",
+        BIND_HOSTS, ("127.0.0.1",), "Host name or address of the admin listener, or a list of them."
     )
     port: int = setting(
-        PORT,
-        9090,
-        "Port of the admin listener; 0 takes any free one and logs it in `admin.started`.",
+        PORT, 9090, "Port of the admin listener; 0 takes a free one, logged in `admin.started`."
     )
 
 
@@ -148,23 +137,20 @@ class UpstreamSettings(Section):
     url: str = setting(
         URL,
         "https://api.telenor.no",
-        "Scheme, host and optional port of the API; `http` only for loopback hosts, unless `upstream.allow_plaintext` is true.",
+        "Scheme, host and optional port of the API; `http` only for loopback hosts.",
     )
     allow_plaintext: bool = setting(
-        TRUTH,
-        False,
-        "Accept `http` for any host, which sends credentials, token and orders unencrypted.",
+        TRUTH, False, "Accept `http` for any host: credentials, token and orders go unencrypted."
     )
     ca_file: Path | None = optional(
-        CA_FILE,
-        "PEM bundle of authorities to trust instead of the system's, relative to the working directory.",
+        CA_FILE, "PEM bundle of authorities to trust instead of the system's."
     )
     proxy_url: str | None = optional(
         PROXY_URL,
-        "`http` or `https` URL with port of the company's proxy, or `environment` for what HTTPS_PROXY, ALL_PROXY and NO_PROXY say.",
+        "URL with port of the company's proxy, or `environment` for HTTPS_PROXY and the like.",
     )
     proxy_username: str | None = optional(
-        CLIENT_ID, "User name for the company's proxy (Basic authentication).", changes=True
+        CLIENT_ID, "User name for the company's proxy (Basic).", changes=True
     )
     proxy_username_file: Path | None = holding("that user name", changes=True)
     proxy_password: Secret | None = optional(
@@ -185,28 +171,24 @@ class UpstreamSettings(Section):
         SECONDS, 5.0, "Longest time to connect, TLS handshake included."
     )
     response_timeout_seconds: float = setting(
-        SECONDS,
-        60.0,
-        "Longest silence of the upstream, before the head of its answer or inside the body.",
+        SECONDS, 60.0, "Longest silence of the upstream, before its answer or inside the body."
     )
     max_connections: int = setting(CONNECTIONS, 100, "Connections to the upstream at once.")
     idle_timeout_seconds: float = setting(
-        SECONDS, 30.0, "An unused pooled connection is closed after this many seconds."
+        SECONDS, 30.0, "An unused pooled connection is closed after this long."
     )
     max_age_seconds: float = setting(
         number(_DAY, may_be_zero=True),
         300.0,
-        "A connection of this age is closed after its call, so that a changed address is noticed; 0 means never.",
+        "A connection of this age is closed, so that a changed address is noticed; 0: never.",
     )
     keep_warm: bool = setting(
-        TRUTH,
-        True,
-        "Keep a connection open while there is nothing to do, so that a first call does not wait for a handshake.",
+        TRUTH, True, "Keep an idle connection open, so that the next call waits for no handshake."
     )
     transport: _Transport = setting(
         choice(get_args(_Transport)),
         "fast",
-        "`fast` (aiofastnet), or `asyncio` for the transports of the event loop itself.",
+        "`fast` (aiofastnet), or `asyncio` for the event loop's own transports.",
     )
 
     @property
@@ -235,9 +217,7 @@ class OAuthSettings(Section):
     )
     client_id_file: Path | None = holding("the client id", changes=True)
     client_secret: Secret = required(
-        SECRET,
-        "Client secret of the application, from the same page of the developer portal.",
-        changes=True,
+        SECRET, "Client secret of the application, from the same page.", changes=True
     )
     client_secret_file: Path | None = holding("the client secret", changes=True)
     username: str = required(
@@ -245,29 +225,23 @@ class OAuthSettings(Section):
     )
     username_file: Path | None = holding("the machine user's name", changes=True)
     password: Secret = required(
-        SECRET,
-        "Password of the machine user, which Min Bedrift sends to a mobile phone.",
-        changes=True,
+        SECRET, "Password of the machine user, which Min Bedrift sends to a phone.", changes=True
     )
     password_file: Path | None = holding("the machine user's password", changes=True)
-    scope: str | None = optional(
-        SCOPE, "Scope to ask for; without it the token endpoint gives its default.", changes=True
-    )
+    scope: str | None = optional(SCOPE, "Scope to ask for, if not the default.", changes=True)
     refresh_ahead_seconds: float = setting(
         number(_DAY, may_be_zero=True),
         300.0,
-        "Renew the token this long before it expires, and never later than at half of its life.",
+        "Renew the token this long before it expires, or at half of a short life.",
     )
     wait_seconds: float = setting(
-        SECONDS, 10.0, "Longest time that a request waits for a usable token before it gets 503."
+        SECONDS, 10.0, "Longest time that a request waits for a usable token; then 503."
     )
     request_timeout_seconds: float = setting(
         SECONDS, 10.0, "Longest time for one call to the token endpoint."
     )
     logout_on_shutdown: bool = setting(
-        TRUTH,
-        False,
-        "Invalidate the token when the proxy stops, which may end the token of another instance.",
+        TRUTH, False, "Invalidate the token at the end, which may end that of another instance."
     )
 
 
@@ -281,7 +255,7 @@ class LimitsSettings(Section):
     max_replay_bytes: int = setting(
         whole_number(0, 1 << 30),
         1_048_576,
-        "Request bodies up to this size are kept in memory to send them again after a 401; 0 turns that off.",
+        "Request bodies up to this size are kept, to be sent again after a 401; 0: none.",
     )
     max_header_bytes: int = setting(
         whole_number(256, 1 << 20), 32_768, "Larger request heads get 431."
@@ -296,15 +270,15 @@ class LimitsSettings(Section):
         CONNECTIONS, 1_000, "Client connections at once; further ones get 503."
     )
     request_head_timeout_seconds: float = setting(
-        SECONDS, 15.0, "A client has this long to send a whole request head."
+        SECONDS, 15.0, "A client has this long to send a request head."
     )
     idle_timeout_seconds: float = setting(
-        SECONDS, 75.0, "An idle client connection is closed after this many seconds."
+        SECONDS, 75.0, "An idle client connection is closed after this long."
     )
     body_timeout_seconds: float = setting(
         SECONDS,
         30.0,
-        "Longest silence of a client inside its request body (408), or while it does not read its answer (cut).",
+        "Longest silence of a client in its request body (408), or while it reads no answer (cut).",
     )
 
 
@@ -313,11 +287,10 @@ class PacingSettings(Section):
     """Smooths bursts toward the upstream."""
 
     requests_per_second: float | None = optional(
-        number(100_000.0),
-        "Requests a second that are let through to the upstream; not set, nothing is held back.",
+        number(100_000.0), "Requests a second to the upstream; without it none is held back."
     )
     max_wait_seconds: float = setting(
-        SECONDS, 10.0, "A request that would have to wait longer gets 429 with `Retry-After`."
+        SECONDS, 10.0, "A request that would wait longer gets 429 with `Retry-After`."
     )
 
 
@@ -326,8 +299,7 @@ class OrdersSettings(Section):
     """Remembers orders, so that one that is sent again is not placed twice."""
 
     store: str | None = optional(
-        STORE,
-        "Where orders are remembered: `memory`, the path of a SQLite file, or the URL of a Valkey or Redis.",
+        STORE, "Where orders are remembered: `memory`, a SQLite file, or a Valkey or Redis URL."
     )
     store_password: Secret | None = optional(SECRET, "Password of that Valkey or Redis.")
     store_password_file: Path | None = holding("that password")
@@ -337,7 +309,7 @@ class OrdersSettings(Section):
     guard_seconds: float = setting(
         number(_DAY, may_be_zero=True),
         0.0,
-        "Without an `Idempotency-Key`, an order is not sent again this soon after an identical one whose answer was missed.",
+        "How long an order without `Idempotency-Key` is not sent again if its answer was missed.",
     )
 
     @property
@@ -357,10 +329,10 @@ class ShutdownSettings(Section):
     delay_seconds: float = setting(
         number(LONGEST_WAIT, may_be_zero=True),
         0.0,
-        "After SIGTERM the listener goes on accepting for this long, readiness already 503.",
+        "After SIGTERM the listener accepts for this long, with readiness 503.",
     )
     grace_seconds: float = setting(
-        SECONDS, 30.0, "After the delay, requests in flight have this long to complete."
+        SECONDS, 30.0, "After the delay, requests in flight have this long."
     )
 
 
@@ -391,5 +363,5 @@ class TelemetrySettings(Section):
 
     otlp_endpoint: str | None = optional(
         COLLECTOR_URL,
-        "Base URL of a collector that takes spans by OTLP over HTTP, such as `http://127.0.0.1:4318`; needs the extra `otel`.",
+        "Base URL of a collector for OTLP over HTTP, such as `http://127.0.0.1:4318`.",
     )

@@ -1,17 +1,18 @@
 """The kinds of single settings, and the list of clients.
 
-Each check says what must be, never what was given, which may be a secret in the wrong place. What
-several settings must be together is the business of `catalogue`.
+Each check says what must be, never what was given, which may be a secret in the wrong place.
+`catalogue` checks what several settings must be together.
 """
 
+import contextlib
 import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 from proxy.secret import Secret
@@ -21,11 +22,11 @@ from proxy.settings.kinds import (
     Kind,
     Origin,
     Setting,
-    credential,
     file_name,
     is_host,
     is_ipv6,
     list_of,
+    must,
     number,
     one_or_list_of,
     plain,
@@ -35,12 +36,12 @@ from proxy.settings.kinds import (
     whole_number,
 )
 
+T = TypeVar("T")
+
 #: Seconds. A timeout longer than an hour was most likely meant as milliseconds.
 LONGEST_WAIT: Final = 3600.0
 #: Bytes: the size of sun_path in Linux (unix(7)), without the closing NUL.
 _LONGEST_SOCKET_PATH: Final = 107
-#: Characters. Shorter keys can be tried out over a network.
-_SHORTEST_CLIENT_KEY: Final = 8
 
 # RFC 6749, section 3.3: scope tokens of NQCHAR, one space between them.
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")
@@ -49,137 +50,120 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 #: A sequence that begins with a sequence (RFC 5280, section 4.1), unlike a PKCS #12 file.
 _DER_CERTIFICATE: Final = re.compile(rb"\x30[\x80-\x84].{0,4}?\x30[\x80-\x84]", re.DOTALL)
-_CLIENT_NAME: Final = re.compile(r"[a-z0-9-]{1,64}")
+_CLIENT_NAME: Final = re.compile(r"[a-z0-9-]{1,64}").fullmatch
+#: Shorter keys can be guessed over a network.
+_CLIENT_KEY: Final = re.compile(r"[\x21-\x7e]{8,}")
 _STORE_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys")
+_STORE_EXAMPLE: Final = "redis://cache.example:6379/0"
 #: The methods that the listener forwards.
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
+# --- Checks ------------------------------------------------------------------------------------
 
-def _check_url(url: str) -> str:
-    Origin.parse(url)
-    return url
+
+def _that(holds: Callable[[T], object], words: str) -> Callable[[T], T]:
+    """Return a check that refuses with these words each value for which a condition is false."""
+
+    def check(value: T) -> T:
+        must(holds(value), words)
+        return value
+
+    return check
+
+
+def _is_http(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
 
 
 def _check_collector(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
+    must(_is_http(url), "must begin with http:// or https://")
+    scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
-    if scheme.lower() not in {"http", "https"} or not separator:
-        raise ValueError("must begin with http:// or https://")
-    if "@" in authority:
-        raise ValueError(
-            "must not hold a user or a password: a collector's key goes into the variable OTEL_EXPORTER_OTLP_HEADERS"
-        )
+    must(
+        "@" not in authority,
+        "must not hold a user or a password:"
+        " a collector's key goes into the variable OTEL_EXPORTER_OTLP_HEADERS",
+    )
     Origin.parse(f"{scheme}://{authority}")
     if path:
         _check_path(f"/{path}")
-    if f"/{path}".rstrip("/").endswith("/v1/traces"):
-        raise ValueError("must be without /v1/traces, which is added to it")
+    is_whole = f"/{path}".rstrip("/").endswith("/v1/traces")
+    must(not is_whole, "must be without /v1/traces, which is added to it")
     return url
 
 
 def _check_proxy_url(url: str) -> str:
-    """Judge the URL of a company's proxy.
-
-    There is no port that all of them use, so that it has to be named.
-    """
+    """Check the URL of a company's proxy. Its port must be named: they have no common one."""
     if url.lower() == "environment":
         return "environment"
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.lower() not in {"http", "https"}:
-        raise ValueError('must begin with http:// or https://, or be the word "environment"')
-    if "@" in rest:
-        raise ValueError(
-            "must not hold a user or a password: they belong in upstream.proxy_username and upstream.proxy_password"
-        )
-    origin = Origin.parse(url)
-    if not re.search(r":[0-9]+/?\Z", rest):
-        raise ValueError(
-            f"must end with the proxy's port, such as {origin.scheme}://proxy.example:3128"
-        )
+    must(_is_http(url), 'must begin with http:// or https://, or be the word "environment"')
+    must(
+        "@" not in url,
+        "must not hold a user or a password:"
+        " they belong in upstream.proxy_username and upstream.proxy_password",
+    )
+    example = f"{Origin.parse(url).scheme}://proxy.example:3128"
+    must(re.search(r":[0-9]+/?\Z", url), f"must end with the proxy's port, such as {example}")
     return url
 
 
 def _check_store(store: str) -> str:
-    """Judge where orders are remembered.
-
-    Whether a file can be written is known when it is opened.
-    """
+    """Check where orders are remembered. Whether a file can be written shows when it is opened."""
     if store.lower() == "memory":
         return "memory"
     scheme, separator, rest = store.partition("://")
     if not separator:
-        if store.partition(":")[0].lower() in _STORE_SCHEMES:
-            raise ValueError("must have // behind the scheme, such as redis://cache.example:6379/0")
-        if "\0" in store or store.endswith("/"):
-            raise ValueError("must be the path of a file")
+        is_url = store.partition(":")[0].lower() in _STORE_SCHEMES
+        must(not is_url, f"must have // behind the scheme, such as {_STORE_EXAMPLE}")
+        must("\0" not in store and not store.endswith("/"), "must be the path of a file")
         return store
-    if scheme.lower() not in _STORE_SCHEMES:
-        raise ValueError(
-            f'must be the word "memory", the path of a file, or a URL with {", ".join(_STORE_SCHEMES)}'
-        )
+    must(
+        scheme.lower() in _STORE_SCHEMES,
+        f'must be the word "memory", the path of a file, or a URL with {", ".join(_STORE_SCHEMES)}',
+    )
     user, at, address = rest.rpartition("@")
     authority, _, database = address.partition("/")
     database, has_authorities, authorities = database.partition("?ssl_ca_certs=")
-    if ":" in user or "password" in database:
-        raise ValueError("must not hold a password: it belongs in orders.store_password")
-    is_encrypted = scheme.lower() in {"rediss", "valkeys"}
-    if has_authorities and not (
-        is_encrypted and re.fullmatch(r"[\x21-\x25\x27-\x7e]+", authorities)
-    ):
-        raise ValueError("?ssl_ca_certs= needs rediss:// and a file, with %20 for a space")
+    must(
+        ":" not in user and "password" not in database,
+        "must not hold a password: it belongs in orders.store_password",
+    )
     if has_authorities:
-        _check_ca_file(Path(unquote(authorities)))
-    if (at and not _VISIBLE.fullmatch(user)) or not re.fullmatch(r"[0-9]{0,5}", database):
-        raise ValueError(
-            "must be host, port and the number of a database, such as redis://cache.example:6379/0"
+        is_encrypted = scheme.lower() in {"rediss", "valkeys"}
+        must(
+            is_encrypted and re.fullmatch(r"[\x21-\x25\x27-\x7e]+", authorities),
+            "?ssl_ca_certs= needs rediss:// and a file, with %20 for a space",
         )
+        _check_ca_file(Path(unquote(authorities)))
+    must(
+        (not at or _VISIBLE.fullmatch(user)) and re.fullmatch(r"[0-9]{0,5}", database),
+        f"must be host, port and the number of a database, such as {_STORE_EXAMPLE}",
+    )
     Origin.parse(f"http://{authority}")
     return store
 
 
-def _check_bind_host(host: str) -> str:
-    if not (is_host(host) or is_ipv6(host)):
-        raise ValueError(
-            "must be a host name or an address alone, without scheme, port or brackets"
-        )
+def _check_allowed_host(host: str) -> str:
+    must(not is_ipv6(host), "must have the IPv6 address in brackets")
+    in_brackets = host[:1] == "[" and host[-1:] == "]" and is_ipv6(host[1:-1])
+    must(
+        host == "*" or is_host(host) or in_brackets,
+        'must be a host name or an address without scheme, port or path, or "*" alone for all',
+    )
     return host
 
 
-def _same_host(host: str) -> object:
-    return ipaddress.IPv6Address(host) if is_ipv6(host) else host.lower()
-
-
-def _check_allowed_host(host: str) -> str:
-    if (
-        host == "*"
-        or is_host(host)
-        or (host[:1] == "[" and host[-1:] == "]" and is_ipv6(host[1:-1]))
-    ):
-        return host
-    if is_ipv6(host):
-        raise ValueError("must have the IPv6 address in brackets")
-    raise ValueError(
-        'must be a host name or an address without scheme, port or path, or "*" alone for all'
-    )
-
-
 def _check_path(path: str) -> str:
-    if not path.startswith("/") or not _VISIBLE.fullmatch(path):
-        raise ValueError('must begin with "/" and hold visible ASCII characters only')
-    if (
-        not set(path).isdisjoint("?#%\\")
-        or "//" in path
-        or not {".", ".."}.isdisjoint(path.split("/"))
-    ):
-        raise ValueError('must be a plain path, without "?", "#", "%", "\\", "//" and dot segments')
-    return path
-
-
-def _check_allowed_path(path: str) -> str:
-    if is_below(_check_path(path).lower(), "/oauth"):
-        raise ValueError(
-            "can never be called: everything below /oauth/ is the proxy's own business. Remove the entry"
-        )
+    must(
+        path.startswith("/") and _VISIBLE.fullmatch(path),
+        'must begin with "/" and hold visible ASCII characters only',
+    )
+    must(
+        set(path).isdisjoint("?#%\\")
+        and "//" not in path
+        and {".", ".."}.isdisjoint(path.split("/")),
+        'must be a plain path, without "?", "#", "%", "\\", "//" and dot segments',
+    )
     return path
 
 
@@ -188,63 +172,33 @@ def is_below(path: str, root: str) -> bool:
     return f"{path}/".startswith(f"{root.rstrip('/')}/")
 
 
-def _check_scope(scope: str) -> str:
-    if not _SCOPE.fullmatch(scope):
-        raise ValueError("must be scope names with one space between them (RFC 6749, section 3.3)")
-    return scope
-
-
 def _check_controls(text: str) -> str:
     first, newline, _ = text.partition("\n")
-    if newline:
-        raise ValueError(
-            f"must be one line, but a line break stands after {len(first.rstrip())} characters. Remove it and what stands behind it"
-        )
-    if _CONTROL.search(text):
-        raise ValueError("must be one line of UTF-8 text without control characters")
+    must(
+        not newline,
+        f"must be one line, but a line break stands after {len(first.rstrip())} characters."
+        " Remove it and what stands behind it",
+    )
+    must(not _CONTROL.search(text), "must be one line of UTF-8 text without control characters")
     return text
 
 
 def _check_client_id(text: str) -> str:
-    if ":" in text:
-        raise ValueError(
-            'must not contain ":", which separates it from the secret (RFC 7617, section 2)'
-        )
+    must(
+        ":" not in text,
+        'must not contain ":", which separates it from the secret (RFC 7617, section 2)',
+    )
     return _check_controls(text)
 
 
-def _check_client_key(key: str) -> str:
-    if len(key) < _SHORTEST_CLIENT_KEY or not _VISIBLE.fullmatch(key):
-        raise ValueError(
-            f"must be at least {_SHORTEST_CLIENT_KEY} visible ASCII characters without spaces, so that it fits in a header field"
-        )
-    return key
-
-
-def _check_client_name(name: str) -> str:
-    if not _CLIENT_NAME.fullmatch(name):
-        raise ValueError("must be 1 to 64 of the letters a-z, the digits and the hyphen")
-    return name
-
-
 def _check_dns_name(name: str) -> str:
-    if not is_host(name):
-        raise ValueError("must be a DNS name or an address, as the client's certificate has it")
+    must(is_host(name), "must be a DNS name or an address, as the client's certificate has it")
     return name.lower()
 
 
 def _check_method(method: str) -> str:
-    if method.upper() not in METHODS:
-        raise ValueError(f"must be one of {', '.join(METHODS)}")
+    must(method.upper() in METHODS, f"must be one of {', '.join(METHODS)}")
     return method.upper()
-
-
-def _check_socket(path: Path) -> Path:
-    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
-        raise ValueError(
-            f"must be at most {_LONGEST_SOCKET_PATH} bytes long, the system's limit for socket paths"
-        )
-    return path
 
 
 def _check_ca_file(path: Path) -> Path:
@@ -252,64 +206,94 @@ def _check_ca_file(path: Path) -> Path:
 
     content = files.read_pem(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
+    with contextlib.suppress(OSError):  # an SSLError is one
         context.load_verify_locations(cafile=path)
-    except (ssl.SSLError, OSError):
-        certificates = 0
-    else:
-        certificates = context.cert_store_stats()["x509"]
-    if not certificates and _DER_CERTIFICATE.match(content):
-        raise ValueError(
-            "names a certificate in DER form, where PEM is needed. Write it anew with"
-            " `openssl x509 -inform der -in FILE -out FILE.pem`, and set this to the new file"
-        )
-    if not certificates:
-        raise ValueError(
-            'names a file without a certificate in PEM form. Check that it holds "-----BEGIN CERTIFICATE-----"'
-        )
-    return path
+        if context.cert_store_stats()["x509"]:
+            return path
+    must(
+        not _DER_CERTIFICATE.match(content),
+        "names a certificate in DER form, where PEM is needed. Write it anew with"
+        " `openssl x509 -inform der -in FILE -out FILE.pem`, and set this to the new file",
+    )
+    raise ValueError(
+        "names a file without a certificate in PEM form."
+        ' Check that it holds "-----BEGIN CERTIFICATE-----"'
+    )
 
 
 def _check_key_file(path: Path) -> Path:
     content = files.read_pem(path)
-    if b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in content or b"Proc-Type: 4,ENCRYPTED" in content:
-        raise ValueError(
-            "names a private key that a passphrase protects. Write it without one, with `openssl pkey -in KEY -out NEW`,"
-            " and let only the proxy's user read it"
-        )
-    if b"PRIVATE KEY-----" not in content:
-        raise ValueError(
-            'names a file without a private key in PEM form. Check that it holds "-----BEGIN PRIVATE KEY-----"'
-        )
+    marks = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
+    must(
+        not any(mark in content for mark in marks),
+        "names a private key that a passphrase protects. Write it without one, with"
+        " `openssl pkey -in KEY -out NEW`, and let only the proxy's user read it",
+    )
+    must(
+        b"PRIVATE KEY-----" in content,
+        "names a file without a private key in PEM form."
+        ' Check that it holds "-----BEGIN PRIVATE KEY-----"',
+    )
     return path
 
 
-TRUTH: Final = truth()
-LINE: Final = credential(_check_controls)
+# --- Kinds -------------------------------------------------------------------------------------
 
+TRUTH: Final = truth()
 SECONDS: Final = number(LONGEST_WAIT)
 CONNECTIONS: Final = whole_number(1, 1_000_000)
 PORT: Final = whole_number(0, 65535)
 
-BIND_HOSTS: Final = one_or_list_of(text(_check_bind_host), same=_same_host)
+BIND_HOSTS: Final = one_or_list_of(
+    text(
+        _that(
+            lambda host: is_host(host) or is_ipv6(host),
+            "must be a host name or an address alone, without scheme, port or brackets",
+        )
+    ),
+    same=lambda host: ipaddress.IPv6Address(host) if is_ipv6(host) else host.lower(),
+)
 ALLOWED_HOSTS: Final = list_of(text(_check_allowed_host))
-URL: Final = text(_check_url)
+URL: Final = text(_that(Origin.parse, ""))
 PROXY_URL: Final = text(_check_proxy_url)
 STORE: Final = text(_check_store)
 COLLECTOR_URL: Final = text(_check_collector)
 OWN_PATH: Final = text(_check_path)
-ALLOWED_PATHS: Final = list_of(text(_check_allowed_path))
+ALLOWED_PATHS: Final = list_of(
+    text(
+        _that(
+            lambda path: not is_below(_check_path(path).lower(), "/oauth"),
+            "can never be called: everything below /oauth/ is the proxy's own business."
+            " Remove the entry",
+        )
+    )
+)
 
 FILE_NAME: Final = file_name()
-SOCKET_NAME: Final = file_name(_check_socket)
+SOCKET_NAME: Final = file_name(
+    _that(
+        lambda path: len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH,
+        f"must be at most {_LONGEST_SOCKET_PATH} bytes long, the system's limit for socket paths",
+    )
+)
 CA_FILE: Final = file_name(_check_ca_file)
 KEY_FILE: Final = file_name(_check_key_file)
 
-CLIENT_ID: Final = credential(_check_client_id)
-SCOPE: Final = text(_check_scope)
+LINE: Final = text(_check_controls, exact=True)
+CLIENT_ID: Final = text(_check_client_id, exact=True)
+SCOPE: Final = text(
+    _that(
+        _SCOPE.fullmatch, "must be scope names with one space between them (RFC 6749, section 3.3)"
+    )
+)
 SECRET: Final = secret(_check_controls)
-CLIENT_KEY: Final = secret(_check_client_key)
-
+CLIENT_KEY: Final = secret(
+    _that(
+        _CLIENT_KEY.fullmatch,
+        "must be at least 8 visible ASCII characters without spaces, so that it fits in a header"
+        " field",
+    )
+)
 
 # --- Clients by name ---------------------------------------------------------------------------
 
@@ -335,9 +319,11 @@ class ClientSettings:
         return held | {"keys": len(self.keys)}
 
 
-_KEYS: Final[Mapping[str, Setting]] = {
+_KEYS: Final = {
     "name": Setting(
-        text(_check_client_name), None, "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen."
+        text(_that(_CLIENT_NAME, "must be 1 to 64 of the letters a-z, the digits and the hyphen")),
+        None,
+        "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen.",
     ),
     "key": Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`."),
     "key_file": Setting(
@@ -352,12 +338,13 @@ _KEYS: Final[Mapping[str, Setting]] = {
     "allowed_methods": Setting(list_of(text(_check_method)), None, "Methods that it may use."),
     "requests_per_second": Setting(number(100_000.0), None, "Requests a second that it may make."),
 }
-_SCHEMA: Final[Mapping[str, object]] = {
+_IDENTITIES: Final = ("key", "key_file", "certificate")
+_SCHEMA: Final = {
     "type": "array",
     "minItems": 1,
     "items": {
         "additionalProperties": False,
-        "anyOf": [{"required": [key]} for key in ("key", "key_file", "certificate")],
+        "anyOf": [{"required": [key]} for key in _IDENTITIES],
         "not": {"required": ["key", "key_file"]},
         "properties": {
             key: dict(sorted({"description": entry.description, **entry.kind.schema}.items()))
@@ -367,92 +354,87 @@ _SCHEMA: Final[Mapping[str, object]] = {
         "type": "object",
     },
 }
-_IDENTITIES: Final = ("key", "key_file", "certificate")
 
 
-def _take(values: list[object]) -> tuple[ClientSettings, ...]:
+def _take(values: Sequence[object]) -> tuple[ClientSettings, ...]:
+    taken: list[ClientSettings] = []
     faults: dict[str, ValueError] = {}
-    taken = tuple(_take_one(value, f"[{index}]", faults) for index, value in enumerate(values))
-    _refuse_twice(taken, "name", lambda client: [client.name] if client.name else [], faults)
-    _refuse_twice(taken, "key", lambda client: client.keys, faults)
-    _refuse_twice(taken, "certificate", lambda client: filter(None, [client.certificate]), faults)
+    for index, value in enumerate(values):
+        client, wrong = _take_one(value)
+        taken.append(client)
+        faults |= {f"[{index}]{place}": fault for place, fault in wrong.items()}
+    for place, first in _repeated(taken):
+        faults.setdefault(place, ValueError(f"belongs to [{first}] too. Give each client its own"))
     if faults:
-        raise EntriesError(faults, taken)
-    return taken
+        raise EntriesError(faults, tuple(taken))
+    return tuple(taken)
 
 
-def _take_one(value: object, place: str, faults: dict[str, ValueError]) -> ClientSettings:
-    """Take one entry; what is wrong with it is added to the faults, and has its default."""
+def _take_one(value: object) -> tuple[ClientSettings, dict[str, ValueError]]:
+    """Take one entry: the client, with defaults in place of what is wrong, and why, by place."""
     if not isinstance(value, dict):
-        faults[place] = ValueError(
-            "must be a client: a name, and what else is set for it, indented equally"
-        )
-        return ClientSettings()
-    given = {key: held for key, held in value.items() if held is not None}
-    held = _take_settings(given, place, faults)
+        words = "must be a client: a name, and what else is set for it, indented equally"
+        return ClientSettings(), {"": ValueError(words)}
+    given = {key: content for key, content in value.items() if content is not None}
+    held, faults = _take_settings(given)
     if "name" not in given:
-        faults[f"{place}.name"] = ValueError("is missing. Give every client a name")
-    if not set(_IDENTITIES) & set(given):
-        faults[place] = ValueError("has no key, key_file or certificate. Give it one, or remove it")
-    if "key" in given and "key_file" in given:
-        faults[f"{place}.key"] = ValueError("is given together with key_file. Keep one of them")
+        faults[".name"] = ValueError("is missing. Give every client a name")
+    if given.keys().isdisjoint(_IDENTITIES):
+        faults[""] = ValueError("has no key, key_file or certificate. Give it one, or remove it")
     keys = [held.pop("key")] if "key" in held else []
-    if "key_file" in held and "key" not in given:
+    if "key" in given and "key_file" in given:
+        faults[".key"] = ValueError("is given together with key_file. Keep one of them")
+    elif "key_file" in held:
         try:
-            keys += _read_keys(held["key_file"])
+            keys = _read_keys(held["key_file"])
         except ValueError as error:
-            faults[f"{place}.key_file"] = error
-    return ClientSettings(keys=tuple(keys), **held)
+            faults[".key_file"] = error
+    return ClientSettings(keys=tuple(keys), **held), faults
 
 
-def _take_settings(
-    given: Mapping[str, object], place: str, faults: dict[str, ValueError]
-) -> dict[str, Any]:
-    """Take what is set for one client, each by its kind."""
-    held = {}
+def _take_settings(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, ValueError]]:
+    held, faults = {}, {}
     for key, content in given.items():
         if key not in _KEYS:
-            fault = ValueError(f"is not a setting of a client. Use one of {', '.join(_KEYS)}")
-            faults[f"{place}.{files.printable(key)}"] = fault
+            words = f"is not a setting of a client. Use one of {', '.join(_KEYS)}"
+            faults[f".{files.printable(key)}"] = ValueError(words)
             continue
         try:
             held[key] = _KEYS[key].kind.take(content)
         except EntriesError as error:
-            faults |= {f"{place}.{key}{inner}": fault for inner, fault in error.faults.items()}
+            faults |= {f".{key}{place}": fault for place, fault in error.faults.items()}
         except ValueError as error:
-            faults[f"{place}.{key}"] = error
-    return held
+            faults[f".{key}"] = error
+    return held, faults
 
 
 def _read_keys(path: Path) -> list[Secret]:
     """Read the keys of a file; the same one twice in it is one key. Raises ValueError."""
     lines = dict.fromkeys(line for line in files.read_secret(path).splitlines() if line)
     keys = []
-    for number_, line in enumerate(lines, start=1):
+    for position, line in enumerate(lines, start=1):
         try:
             keys.append(CLIENT_KEY.take(line))
         except ValueError as error:
-            raise ValueError(f"{error} (key {number_} of the file)") from None
+            raise ValueError(f"{error} (key {position} of the file)") from None
     return keys
 
 
-def _refuse_twice(
-    clients: Iterable[ClientSettings],
-    what: str,
-    held: Callable[[ClientSettings], Iterable[str | Secret]],
-    faults: dict[str, ValueError],
-) -> None:
-    """Refuse what two clients have in common that only one may have."""
-    owned: list[tuple[int, str | Secret]] = []
+def _repeated(clients: Sequence[ClientSettings]) -> Iterator[tuple[str, int]]:
+    """Yield each place of what an earlier client has too, and the index of that client."""
+    owned: list[tuple[int, str, object]] = []
     for index, client in enumerate(clients):
-        place = f"[{index}].{'key_file' if what == 'key' and client.key_file else what}"
-        for mine in held(client):
-            first = next(
-                (owner for owner, theirs in owned if owner != index and theirs == mine), None
-            )
-            if first is not None and place not in faults:
-                faults[place] = ValueError(f"belongs to [{first}] too. Give each client its own")
-            owned.append((index, mine))
+        keys = [("key", key) for key in client.keys]
+        for what, value in ("name", client.name), *keys, ("certificate", client.certificate):
+            if not value:
+                continue
+            same = (at for at, of, theirs in owned if (of, theirs) == (what, value) and at != index)
+            if (first := next(same, None)) is not None:
+                yield (
+                    f"[{index}].{'key_file' if what == 'key' and client.key_file else what}",
+                    first,
+                )
+            owned.append((index, what, value))
 
 
 CLIENTS: Final[Kind[tuple[ClientSettings, ...]]] = Kind(

@@ -1,8 +1,7 @@
 """What an answer of the token endpoint means: a grant, refused credentials, or a passing fault.
 
 Pure. Answers are read as tolerantly as is safe (RFC 6749, section 5; the shape of Telenor's error
-bodies is published nowhere), but a token that could not be sent, or that is of another kind, is
-none. No message repeats what a peer sent, except a quotable error code.
+bodies is published nowhere). No message repeats what a peer sent, except a quotable error code.
 """
 
 from __future__ import annotations
@@ -27,12 +26,10 @@ _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 #: A field longer than 8 KiB is refused by common gateways, so such a token could never be used.
 _MOST_TOKEN_CHARS: Final = 8_000
 
-#: What every answer that a telenor-proxy makes itself carries (RFC 9209), and none of Telenor's. A
-#: proxy passes no login on.
+#: `Proxy-Status` of what a telenor-proxy answers itself (RFC 9209): it passes no login on.
 _OURS: Final = re.compile(r"\s*telenor-proxy\b", re.ASCII)
 
-#: The credentials, or the right to use them, are refused (contract with the user: these are tried
-#: again slowly).
+#: The credentials, or the right to use them, are refused: these are tried again slowly.
 _REFUSALS: Final = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 )
@@ -40,10 +37,7 @@ _REFUSALS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class EndpointAnswer:
-    """An answer.
-
-    `fields` is by lower-case name; `whole` is False when the body broke off or was too long.
-    """
+    """An answer. fields: by lower-case name. whole: False if the body broke off or was too long."""
 
     status: int
     fields: Mapping[str, str] = field(repr=False)
@@ -52,17 +46,15 @@ class EndpointAnswer:
 
 
 def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant:
-    """Return the grant in an answer.
-
-    Raise `CredentialsRefused` or `TokenUnavailable` when there is none.
+    """Return the grant in an answer; raise `CredentialsRefused` or `TokenUnavailable` without one.
 
     credentials: values that no error may repeat, even if the answer gives one as its error code.
     """
     if _OURS.match(answer.fields.get("proxy-status", "")):
         raise TokenUnavailable(
             "proxy_answered",
-            "A telenor-proxy answered the login, this one or another: upstream.url leads back to it. "
-            "Set upstream.url to Telenor's API, https://api.telenor.no.",
+            "A telenor-proxy answered the login, this one or another: upstream.url leads back to"
+            " it. Set upstream.url to Telenor's API, https://api.telenor.no.",
         )
     if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
         raise _failure(answer, credentials)
@@ -70,8 +62,9 @@ def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant
     if not isinstance(content, dict):
         raise TokenUnavailable(
             "unreadable",
-            f"The token endpoint answered {answer.status} with {_what_came(answer)} instead of a JSON object. "
-            "See that upstream.url and oauth.token_path lead to Telenor; a login page or a filter may stand between.",
+            f"The token endpoint answered {answer.status} with {_what_came(answer)} instead of a"
+            " JSON object. See that upstream.url and oauth.token_path lead to Telenor; a login page"
+            " or a filter may stand between.",
         )
     token = content.get("access_token")
     if not isinstance(token, str) or not token:
@@ -79,12 +72,14 @@ def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant
     if len(token) > _MOST_TOKEN_CHARS or not _B64TOKEN.fullmatch(token):
         raise TokenUnavailable(
             "illegal_token",
-            "The token endpoint gave an access token that cannot be sent in a header field (RFC 6750). Contact Telenor if it lasts.",
+            "The token endpoint gave an access token that cannot be sent in a header field"
+            " (RFC 6750). Contact Telenor if it lasts.",
         )
     if not _is_bearer(content.get("token_type")):
         raise TokenUnavailable(
             "wrong_token_type",
-            "The token endpoint gave a token that is no bearer token; the proxy can use no other. Contact Telenor if it lasts.",
+            "The token endpoint gave a token that is no bearer token; the proxy can use no other."
+            " Contact Telenor if it lasts.",
         )
     seconds, note = timing.lifetime(content.get("expires_in"))
     return Grant(Secret(token), seconds, note)
@@ -92,9 +87,8 @@ def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant
 
 def _is_bearer(token_type: object) -> bool:
     # Optional with this API. Apigee, which Telenor seems to use, writes "BearerToken".
-    return (
-        not isinstance(token_type, str) or not token_type or token_type.lower().startswith("bearer")
-    )
+    is_named = isinstance(token_type, str) and token_type
+    return not is_named or str(token_type).lower().startswith("bearer")
 
 
 def _what_came(answer: EndpointAnswer) -> str:
@@ -116,7 +110,8 @@ def _error_in_success(
     said = "" if code is None else f", but the error code {code} ({diagnose(found).meaning})"
     return TokenUnavailable(
         "no_token",
-        f"The token endpoint answered {answer.status} without an access token{said}. Contact Telenor if it lasts.",
+        f"The token endpoint answered {answer.status} without an access token{said}."
+        " Contact Telenor if it lasts.",
         code=code,
     )
 
@@ -131,15 +126,17 @@ def _failure(answer: EndpointAnswer, credentials: Iterable[str]) -> TokenError:
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return TokenUnavailable(
             "redirected",
-            f"The token endpoint answered with a redirect ({status}), which is never followed: the password would go elsewhere. "
-            "See that upstream.url and oauth.token_path are the ones in Telenor's reference.",
+            f"The token endpoint answered with a redirect ({status}), which is never followed: the"
+            " password would go elsewhere. See that upstream.url and oauth.token_path are the ones"
+            " in Telenor's reference.",
             code=code,
             retry_after=asked,
         )
     said = diagnose(found, status)
     return TokenUnavailable(
         "rate_limited" if status == HTTPStatus.TOO_MANY_REQUESTS else f"http_{status}",
-        f"The token endpoint answered {_cited(status, code)}: {said.meaning}.{_patience(asked)} {said.advice}",
+        f"The token endpoint answered {_cited(status, code)}: {said.meaning}.{_patience(asked)}"
+        f" {said.advice}",
         code=code,
         retry_after=asked,
     )
@@ -152,7 +149,8 @@ def _refused(
     code = quotable(found, credentials)
     return CredentialsRefused(
         "refused",
-        f"The token endpoint refused the credentials with {_cited(answer.status, code)}: {said.meaning}. {said.advice}",
+        f"The token endpoint refused the credentials with {_cited(answer.status, code)}:"
+        f" {said.meaning}. {said.advice}",
         code=code,
         retry_after=timing.retry_after(answer.fields),
     )
@@ -165,6 +163,6 @@ def _cited(status: int, code: str | None) -> str:
 def _patience(asked: float | None) -> str:
     if asked is None:
         return ""
-    if asked > timing.LONGEST_RETRY_AFTER:
-        return f" It asked to wait {asked:.0f} seconds; the proxy waits {timing.LONGEST_RETRY_AFTER:.0f} at most."
-    return f" It asked to wait {asked:.0f} seconds."
+    most = timing.LONGEST_RETRY_AFTER
+    limit = f"; the proxy waits {most:.0f} at most" if asked > most else ""
+    return f" It asked to wait {asked:.0f} seconds{limit}."

@@ -1,9 +1,9 @@
 """The closed table of error codes: which there are, what each means, which of them may be shown.
 
-Pure. An error code is written by the peer, so it could be anything, a credential included. A code
-that is shown (log, `/status`, answer, metric) is therefore one of this table, or a short number.
-Sources: Telenor's developer pages ("Error codes" of the token endpoint and of the Info API), RFC
-6749 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, and Apigee's policy error reference.
+Pure. A peer writes the error code, so it could be anything, a credential included. A code that is
+shown (log, `/status`, answer, metric) is therefore one of this table, or a short number. Sources:
+Telenor's developer pages ("Error codes" of the token endpoint and of the Info API), RFC 6749
+sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, and Apigee's policy error reference.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 class GatewayCode(NamedTuple):
     """A code of the gateway before the API.
 
-    status: the HTTP status that it comes with.
-    meaning: what Telenor says that it means, as a clause without a full stop.
+    status: of the answers that carry it. meaning: Telenor's words, as a clause without a full stop.
     step: what the operator does next, as one sentence.
     """
 
@@ -31,8 +30,8 @@ class GatewayCode(NamedTuple):
 #: Where an order's id is: an answer 5xx is no order in doubt of the list, but the API may have
 #: acted on it.
 LOOK_UP: Final = (
-    "Look an order up before sending it again: its request_id is in the log's lines with that status or error, "
-    "and in telenor-proxy status if no whole answer came."
+    "Look an order up before sending it again: its request_id is in the log's lines with that"
+    " status or error, and in telenor-proxy status if no whole answer came."
 )
 _ASK_TELENOR: Final = "Contact Telenor if it lasts, and name the time and the request id."
 _COMPARE_PATH: Final = "Compare the method and the path of the call with Telenor's reference."
@@ -57,25 +56,28 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
     "40104": GatewayCode(
         401,
         "not authorized to use the given MSISDN",
-        "See in Min Bedrift which rights the machine user has, and whether the number is your company's.",
+        "See in Min Bedrift which rights the machine user has, and whether the number is your"
+        " company's.",
     ),
     "40105": GatewayCode(
         401,
         "invalid access token",
-        "The proxy renews the token by itself; if it comes often, look for another program that logs in "
-        "with the same machine user.",
+        "The proxy renews the token by itself; if it comes often, look for another program that logs"
+        " in with the same machine user.",
     ),
     "40106": GatewayCode(
         401,
         "access token expired",
-        "The proxy renews the token by itself; if it comes often, report the wrong expires_in to Telenor.",
+        "The proxy renews the token by itself; if it comes often, report the wrong expires_in to"
+        " Telenor.",
     ),
     "40107": GatewayCode(401, "Basic authentication not allowed", _STRIPPED),
     "40108": GatewayCode(401, "invalid client id or secret for Basic authentication", _STRIPPED),
     "40301": GatewayCode(
         403,
         "invalid scope",
-        "If oauth.scope is set, remove it or set the one that Telenor named; if not, ask Telenor which scope the app needs.",
+        "If oauth.scope is set, remove it or set the one that Telenor named; if not, ask Telenor"
+        " which scope the app needs.",
     ),
     "40401": GatewayCode(404, "path or method not found", _COMPARE_PATH),
     "4042000": GatewayCode(404, "path or method not found on the back-end server", _COMPARE_PATH),
@@ -85,15 +87,9 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
         "Send fewer calls, and set pacing.requests_per_second below the quota.",
     ),
     "42902": GatewayCode(
-        429,
-        "spike-arrest violation",
-        "Spread the calls: set pacing.requests_per_second.",
+        429, "spike-arrest violation", "Spread the calls: set pacing.requests_per_second."
     ),
-    "50001": GatewayCode(
-        500,
-        "internal error",
-        f"{LOOK_UP} {_ASK_TELENOR}",
-    ),
+    "50001": GatewayCode(500, "internal error", f"{LOOK_UP} {_ASK_TELENOR}"),
     "50002": GatewayCode(500, "failed to validate acr", _ASK_TELENOR),
     "50003": GatewayCode(500, "failed to validate subscription", _ASK_TELENOR),
 }
@@ -106,90 +102,48 @@ _CURABLE_WORDS: Final = frozenset(
     {"invalid_token", "invalid_access_token", "access_token_expired", "access_token_not_approved"}
 )
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: Codes of the token endpoint.
-TOKEN_ENDPOINT: Final = frozenset(
-    {"1", "2", "4", "5", "6", "7", "8", "9", "12", "15", "16", "20", "21", "22", "23"}
-)
+TOKEN_ENDPOINT: Final = _words("1 2 4 5 6 7 8 9 12 15 16 20 21 22 23")
 
 #: RFC 6749, sections 4.1.2.1 and 5.2; RFC 6750, section 3.1.
-OAUTH: Final = frozenset(
-    {
-        "access_denied",
-        "insufficient_scope",
-        "invalid_client",
-        "invalid_grant",
-        "invalid_request",
-        "invalid_scope",
-        "invalid_token",
-        "server_error",
-        "temporarily_unavailable",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "unsupported_response_type",
-    }
-)
+OAUTH: Final = _words("""
+    access_denied insufficient_scope invalid_client invalid_grant invalid_request invalid_scope
+    invalid_token server_error temporarily_unavailable unauthorized_client unsupported_grant_type
+    unsupported_response_type
+""")
 
 #: Apigee writes `fault.detail.errorcode` as the part of the gateway that failed, and why. Both are
 #: closed lists, and every pair of the two is a known word: versions of Apigee differ in the pairs.
-_APIGEE_PARTS: Final = (
-    "keymanagement.service.",
-    "oauth.v2.",
-    "steps.oauth.v2.",
-)
-_APIGEE_REASONS: Final = (
-    "CompanyStatusNotActive",
-    "DeveloperStatusNotActive",
-    "FailedToResolveAPIKey",
-    "FailedToResolveAccessToken",
-    "FailedToResolveAuthorizationCode",
-    "FailedToResolveClientId",
-    "FailedToResolveRefreshToken",
-    "FailedToResolveToken",
-    "GrantTypeDisabled",
-    "InsufficientScope",
-    "InvalidAPICallAsNoApiProductMatchFound",
-    "InvalidAccessToken",
-    "InvalidApiKey",
-    "InvalidApiKeyForGivenResource",
-    "InvalidClientIdentifier",
-    "InvalidParameter",
-    "InvalidTokenType",
-    "MissingParameter",
-    "UnSupportedGrantType",
-    "access_token_expired",
-    "access_token_not_approved",
-    "apiproduct_doesnot_exist",
-    "apiresource_doesnot_exist",
-    "app_not_approved",
-    "consumer_key_missing_api_product_mapping",
-    "insufficient_scope",
-    "invalid_access_token",
-    "invalid_client",
-    "invalid_client-app_not_approved",
-    "invalid_client-invalid_key",
-    "invalid_refresh_token",
-    "invalid_request-authorization_code_invalid",
-    "invalid_scope",
-    "refresh_token_expired",
-)
-APIGEE: Final = frozenset(part + reason for part in _APIGEE_PARTS for reason in _APIGEE_REASONS) | {
-    "access_token_expired",
-    "access_token_not_approved",
-    "invalid_access_token",
-    "invalid_client-app_not_approved",
-    "invalid_client-invalid_key",
-    "messaging.adaptors.http.flow.ApplicationNotFound",
-    "messaging.adaptors.http.flow.ErrorResponseCode",
-    "messaging.adaptors.http.flow.GatewayTimeout",
-    "messaging.adaptors.http.flow.RequestTimeOut",
-    "messaging.adaptors.http.flow.ServiceUnavailable",
-    "messaging.adaptors.http.flow.SslHandshakeFailed",
-    "messaging.adaptors.http.flow.UnexpectedEOFAtTarget",
-    "messaging.runtime.RouteFailed",
-    "policies.ratelimit.QuotaViolation",
-    "policies.ratelimit.SpikeArrestViolation",
-    "steps.raisefault.RaiseFault",
-}
+_APIGEE_PARTS: Final = _words("keymanagement.service. oauth.v2. steps.oauth.v2.")
+_APIGEE_REASONS: Final = _words("""
+    CompanyStatusNotActive DeveloperStatusNotActive FailedToResolveAPIKey
+    FailedToResolveAccessToken FailedToResolveAuthorizationCode FailedToResolveClientId
+    FailedToResolveRefreshToken FailedToResolveToken GrantTypeDisabled InsufficientScope
+    InvalidAPICallAsNoApiProductMatchFound InvalidAccessToken InvalidApiKey
+    InvalidApiKeyForGivenResource InvalidClientIdentifier InvalidParameter InvalidTokenType
+    MissingParameter UnSupportedGrantType access_token_expired access_token_not_approved
+    apiproduct_doesnot_exist apiresource_doesnot_exist app_not_approved
+    consumer_key_missing_api_product_mapping insufficient_scope invalid_access_token invalid_client
+    invalid_client-app_not_approved invalid_client-invalid_key invalid_refresh_token
+    invalid_request-authorization_code_invalid invalid_scope refresh_token_expired
+""")
+APIGEE: Final = frozenset(
+    part + reason for part in _APIGEE_PARTS for reason in _APIGEE_REASONS
+) | _words("""
+    access_token_expired access_token_not_approved invalid_access_token
+    invalid_client-app_not_approved invalid_client-invalid_key
+    messaging.adaptors.http.flow.ApplicationNotFound messaging.adaptors.http.flow.ErrorResponseCode
+    messaging.adaptors.http.flow.GatewayTimeout messaging.adaptors.http.flow.RequestTimeOut
+    messaging.adaptors.http.flow.ServiceUnavailable messaging.adaptors.http.flow.SslHandshakeFailed
+    messaging.adaptors.http.flow.UnexpectedEOFAtTarget messaging.runtime.RouteFailed
+    policies.ratelimit.QuotaViolation policies.ratelimit.SpikeArrestViolation
+    steps.raisefault.RaiseFault
+""")
 
 #: What Apigee's words mean in Telenor's codes, as far as both say the same.
 _SAME_AS: Final = {
@@ -227,16 +181,13 @@ def look_up(code: str | None) -> GatewayCode | None:
 
 
 def meaning(code: str | None) -> str | None:
-    """Return what a gateway's code means, as a clause without a full stop.
-
-    None if it is not known.
-    """
+    """Return what a gateway's code means, as a clause without a full stop, if it is known."""
     found = look_up(code)
     return None if found is None else found.meaning
 
 
 def next_step(code: str | None) -> str | None:
-    """Return what to do about a gateway's code, as whole sentences; None if it is not known."""
+    """Return what to do about a gateway's code, as whole sentences, if it is known."""
     found = look_up(code)
     return None if found is None else found.step
 
@@ -249,7 +200,7 @@ def label(code: str | None) -> str:
 
 
 def concerns_token(code: str | None) -> bool:
-    """Whether the code of a 401 means that the token has lost its validity, so that a new one helps."""
+    """Whether the code of a 401 means that the token is not valid, so that a new one helps."""
     return code is not None and (code in CURABLE or _last_word(code) in _CURABLE_WORDS)
 
 

@@ -25,20 +25,14 @@ _RAW: Final = -15
 
 
 class Decoded(NamedTuple):
-    """Content without its codings.
-
-    whole: whether that is all of it, neither cut nor longer than asked for.
-    """
+    """Content without its codings. whole: it was neither cut nor longer than asked for."""
 
     content: bytes
     whole: bool
 
 
 def decoded(content: bytes, coding: bytes | None, limit: int) -> Decoded | None:
-    """Undo the codings that `Content-Encoding` names, up to `limit` bytes.
-
-    None if that cannot be done.
-    """
+    """Undo the codings that `Content-Encoding` names, up to `limit` bytes, if that is possible."""
     names = [name.strip().lower() for name in (coding or b"").split(b",")]
     names = [name for name in names if name not in _NO_CODINGS]
     if len(names) > _MOST_CODINGS:
@@ -46,29 +40,21 @@ def decoded(content: bytes, coding: bytes | None, limit: int) -> Decoded | None:
     found = Decoded(content, whole=True)
     for name in reversed(names):
         read = _READERS.get(name)
-        if read is None:
-            return None
-        result = read(found.content, limit)
+        result = None if read is None else read(found.content, limit)
         if result is None:
             return None
-        found = Decoded(
-            result.content[:limit], found.whole and result.whole and len(result.content) <= limit
-        )
+        whole = found.whole and result.whole and len(result.content) <= limit
+        found = Decoded(result.content[:limit], whole)
     return found
 
 
 def _inflate(content: bytes, limit: int) -> Decoded | None:
-    """Read gzip, or the zlib format, whichever it is.
-
-    Some servers name the one and send the other.
-    """
+    """Read gzip or the zlib format: some servers name the one and send the other."""
     found = bytearray()
     for _ in range(_MOST_MEMBERS):
         reader = zlib.decompressobj(_GZIP_OR_ZLIB)
         try:
-            found += reader.decompress(
-                content, limit - len(found) + 1
-            )  # never 0, which means no limit
+            found += reader.decompress(content, limit - len(found) + 1)  # 0 would mean no limit
         except zlib.error:
             return None
         content = reader.unused_data
@@ -80,7 +66,7 @@ def _inflate(content: bytes, limit: int) -> Decoded | None:
 
 
 def _deflate(content: bytes, limit: int) -> Decoded | None:
-    """Read the zlib format that `deflate` means (RFC 9110, section 8.4.1.2), or DEFLATE alone, which some send."""
+    """Read zlib, which `deflate` means (RFC 9110, section 8.4.1.2), or bare DEFLATE."""
     found = _inflate(content, limit)
     if found is not None:
         return found
@@ -89,9 +75,7 @@ def _deflate(content: bytes, limit: int) -> Decoded | None:
         raw = reader.decompress(content, limit + 1)
     except zlib.error:
         return None
-    if (
-        reader.eof and reader.unused_data
-    ):  # no header says what it is, so what does not fit exactly is none
+    if reader.eof and reader.unused_data:  # it has no header, so it must fit exactly
         return None
     return Decoded(raw, whole=reader.eof)
 

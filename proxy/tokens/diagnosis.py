@@ -1,6 +1,4 @@
-"""From an error body to its code, and from a code to words.
-
-Which credential it concerns, and where the right one is found.
+"""From an error body to its code, and from a code to words: which credential, and where it is found.
 
 Pure, and never raises: an error about an error would hide the first one. The codes are those of
 Telenor's developer pages; the JSON around them is published nowhere, so it is read by likely names,
@@ -13,10 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.tokens import codes
 from proxy.tokens.coding import decoded
@@ -45,10 +42,7 @@ _PUNCTUATION: Final = re.compile(r"[\W_]+")
 
 
 def read_json(body: bytes) -> object:
-    """Read the value in a body, as tolerantly as can be.
-
-    None for a body that holds none (HTML, nothing, a broken one).
-    """
+    """Read the JSON value in a body, tolerantly; None if it holds none."""
     try:
         return json.loads(body.decode("utf-8-sig", "replace"), parse_int=_integer)
     except (ValueError, RecursionError):
@@ -61,16 +55,16 @@ def _integer(digits: str) -> int | float:
 
 
 def error_code(body: bytes) -> str | None:
-    """Find the error code in a body of any JSON shape; None when it names none.
-
-    A documented code is preferred to any other, the outer to the inner. A bare echo of the HTTP
-    status (`"code": 401`, `"error": "Unauthorized"`) names no code.
-    """
+    """Find the error code in a body of any JSON shape; None when it names none."""
     return None if len(body) > MOST_ERROR_BYTES else code_in(read_json(body))
 
 
 def code_in(value: object) -> str | None:
-    """Find the error code in a JSON value; see `error_code`."""
+    """Find the error code in a JSON value; None when it names none.
+
+    A documented code is preferred to any other, the outer to the inner. A bare echo of the HTTP
+    status (`"code": 401`, `"error": "Unauthorized"`) names no code.
+    """
     codes: list[str] = []
     errors: list[str] = []
     queue = deque([("", value)])
@@ -99,10 +93,7 @@ _STATUS_NUMBERS: Final = range(100, 600)
 
 
 def _as_code(value: object) -> str | None:
-    """Give the value as a code if it looks like one.
-
-    A whole number, a string that begins with one, or a single word.
-    """
+    """Give the value as a code: a whole number, a string that begins with one, or a word."""
     if isinstance(value, float) and value.is_integer():
         value = f"{value:.0f}"
     if isinstance(value, bool) or not isinstance(value, int | str):
@@ -123,17 +114,15 @@ _NAMED: Final = re.compile(
 )
 #: `<p>40104: Not authorized</p>`, or the same without markup.
 _LEADING: Final = re.compile(rb"(?:^|>)\s*([45][0-9]{4,6})\b", re.ASCII)
-#: Those of the token endpoint do not count here: they are so short that a page may hold them by
-#: chance.
+#: Those of the token endpoint are so short that a page may hold them by chance.
 _IN_TEXT: Final = codes.KNOWN - codes.TOKEN_ENDPOINT
 
 
 def _codes_in(content: bytes, coding: bytes | None) -> Iterator[str]:
-    """Yield the codes that an answer's body names, the likeliest first; none, if it cannot be read.
+    """Yield the codes that an answer's body names, the likeliest first.
 
-    A coding that cannot be undone may not have been applied at all, so the content is also read as
-    it came. What is no JSON is searched for the codes of the table: a proxy in between, or an old
-    version, may answer with XML.
+    The coding may not have been applied, so the content is also read as it came. What is no JSON is
+    searched for the codes of the table: a proxy in between may answer with XML.
     """
     views = [content]
     plain = decoded(content, coding, MOST_ERROR_BYTES)
@@ -161,12 +150,10 @@ def _codes_in_text(text: bytes) -> Iterator[str]:
 def error_code_of(
     content: bytes | None, coding: bytes | None = None, credentials: Iterable[str] = ()
 ) -> str | None:
-    """Return the code that the body of a 4xx or 5xx names, if it may be shown.
+    """Return the code that the body of a 4xx or 5xx names, if `codes.quotable` allows it.
 
-    See `codes.quotable`.
-
-    content: the body as it came, None if it was too large to be looked at. coding: its
-    `Content-Encoding`. credentials: values in force, which are never returned.
+    content: the body as it came, None if it was too large. coding: its `Content-Encoding`.
+    credentials: values in force, which are never returned.
     """
     code = None if content is None else next(_codes_in(content, coding), None)
     return codes.quotable(code, credentials)
@@ -191,12 +178,11 @@ def rejected_token(
 ) -> bool:
     """Whether an answer of the API means that a new access token would help.
 
-    challenge: the values of `WWW-Authenticate`. content: the body as it came, None if it was too
-    large to be looked at. coding: its `Content-Encoding`. is_head: the answer is one to HEAD, so it
-    has no body that could name a code.
+    It does if the challenge says `invalid_token` (RFC 6750), or the body says as much or names no
+    code. Codes about rights, and unknown codes, do not.
 
-    It does if the challenge says `invalid_token` (RFC 6750), or the body says as much, or names no
-    code at all. Codes about rights, and unknown codes, do not.
+    challenge: the values of `WWW-Authenticate`. content, coding: see `error_code_of`. is_head: the
+    answer is one to HEAD, so it has no body that could name a code.
     """
     if status != _UNAUTHORIZED:
         return False
@@ -212,16 +198,17 @@ def rejected_token(
 
 _APP: Final = "the app's page in the developer portal (developer.telenor.no, under Dashboard)"
 _USER: Final = "Min Bedrift, under APIs"
-_BY_WHOM: Final = "where an administrator of the company finds the username, and can have a new password sent to a mobile phone"
+_BY_WHOM: Final = (
+    "where an administrator of the company finds the username, and can have a new password sent to"
+    " a mobile phone"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(NamedTuple):
     """What a code means for the person who runs the proxy.
 
-    meaning: what the token endpoint says, as a clause without a full stop.
-    concerns: the settings that it is about, most likely first; empty when no setting can help.
-    advice: where the right value is found or what else to do, as whole sentences.
+    meaning: a clause without a full stop. concerns: the settings that it is about, most likely
+    first; empty when no setting can help. advice: what to do, as whole sentences.
     """
 
     meaning: str
@@ -234,9 +221,8 @@ def _app(meaning: str, *concerns: str) -> Diagnosis:
 
 
 def _user(meaning: str, *concerns: str) -> Diagnosis:
-    return Diagnosis(
-        meaning, concerns, f"Compare {' and '.join(concerns)} with {_USER}, {_BY_WHOM}."
-    )
+    advice = f"Compare {' and '.join(concerns)} with {_USER}, {_BY_WHOM}."
+    return Diagnosis(meaning, concerns, advice)
 
 
 _ID: Final = "oauth.client_id"
@@ -257,22 +243,26 @@ _WRONG_PAIR: Final = Diagnosis(
 _NO_GRANT: Final = Diagnosis(
     "the app may not log in with a machine user (password grant)",
     (_ID,),
-    f"See that the app has the Mobile Subscription Order API, on {_APP}; if it has, ask Telenor to allow the password grant.",
+    f"See that the app has the Mobile Subscription Order API, on {_APP}; if it has, ask Telenor to"
+    " allow the password grant.",
 )
 _WRONG_SCOPE: Final = Diagnosis(
     "the scope is unknown, or not granted to the app",
     ("oauth.scope",),
-    "If oauth.scope is set, remove it or set the scope that Telenor named; if not, ask Telenor which scope the app needs.",
+    "If oauth.scope is set, remove it or set the scope that Telenor named; if not, ask Telenor"
+    " which scope the app needs.",
 )
 _BAD_HEADER: Final = Diagnosis(
     "the Authorization header is missing or malformed",
     (_ID, _SECRET),
-    f"Something between the proxy and Telenor may strip it; otherwise compare {_ID} and {_SECRET} with {_APP}.",
+    f"Something between the proxy and Telenor may strip it; otherwise compare {_ID} and {_SECRET}"
+    f" with {_APP}.",
 )
 _BAD_REQUEST: Final = Diagnosis(
     "the grant_type is missing or invalid",
     ("oauth.token_path",),
-    "Set oauth.token_path to the one in Telenor's reference; something between the proxy and Telenor may also drop the form.",
+    "Set oauth.token_path to the one in Telenor's reference; something between the proxy and"
+    " Telenor may also drop the form.",
 )
 _OTHER_FLOW: Final = Diagnosis(
     "the answer is about a way to log in that the proxy does not use",
@@ -293,32 +283,21 @@ _THEIR_FAULT: Final = Diagnosis(
     "an internal error on Telenor's side", (), "Contact Telenor if it lasts."
 )
 
-#: Codes of the token endpoint, of the gateway before it, of RFC 6749, and of the gateway software
-#: itself.
+_RENEWS: Final = "The proxy fetches a new one by itself."
+
+#: Codes of the token endpoint, of the gateway before it, and of RFC 6749.
 _KNOWN: Final[dict[str, Diagnosis]] = {
     "1": _app("the client_id is unknown", _ID),
-    "2": _BAD_REQUEST,
-    "4": _OTHER_FLOW,
     "5": Diagnosis(
         "the app may not create access tokens",
         (_ID,),
         f"See that the app is approved and has the Mobile Subscription Order API, on {_APP}.",
     ),
-    "6": _BAD_HEADER,
-    "7": _OTHER_FLOW,
-    "8": _WRONG_SCOPE,
     "9": _app("the client data is invalid", _ID, _SECRET),
-    "12": _OTHER_FLOW,
-    "15": _OTHER_FLOW,
     "16": Diagnosis(
         "the app is set up wrongly on Telenor's side", (), "Contact Telenor and name the app."
     ),
-    "20": _WRONG_USER,
-    "21": _NO_GRANT,
-    "22": _WRONG_APP,
     "23": _WRONG_PAIR,
-    "40101": _WRONG_PATH,
-    "40102": _BAD_HEADER,
     "40103": Diagnosis(
         "the app has no API product",
         (_ID,),
@@ -329,24 +308,18 @@ _KNOWN: Final[dict[str, Diagnosis]] = {
         (_USERNAME,),
         f"See which rights the machine user has, in {_USER}.",
     ),
-    "40105": Diagnosis("the access token is invalid", (), "The proxy fetches a new one by itself."),
-    "40106": Diagnosis(
-        "the access token has expired", (), "The proxy fetches a new one by itself."
-    ),
-    "40107": _BAD_HEADER,
-    "40108": _WRONG_APP,
-    "40301": _WRONG_SCOPE,
-    "40401": _WRONG_PATH,
-    "4042000": _WRONG_PATH,
-    "42901": _TOO_MANY,
-    "42902": _TOO_MANY,
+    "40105": Diagnosis("the access token is invalid", (), _RENEWS),
+    "40106": Diagnosis("the access token has expired", (), _RENEWS),
     "50001": _THEIR_FAULT,
-    "invalid_client": _WRONG_APP,
-    "invalid_grant": _WRONG_USER,
-    "unauthorized_client": _NO_GRANT,
-    "unsupported_grant_type": _NO_GRANT,
-    "invalid_scope": _WRONG_SCOPE,
-    "invalid_request": _BAD_REQUEST,
+    **dict.fromkeys(("2", "invalid_request"), _BAD_REQUEST),
+    **dict.fromkeys(("4", "7", "12", "15"), _OTHER_FLOW),
+    **dict.fromkeys(("6", "40102", "40107"), _BAD_HEADER),
+    **dict.fromkeys(("8", "40301", "invalid_scope"), _WRONG_SCOPE),
+    **dict.fromkeys(("20", "invalid_grant"), _WRONG_USER),
+    **dict.fromkeys(("21", "unauthorized_client", "unsupported_grant_type"), _NO_GRANT),
+    **dict.fromkeys(("22", "40108", "invalid_client"), _WRONG_APP),
+    **dict.fromkeys(("40101", "40401", "4042000"), _WRONG_PATH),
+    **dict.fromkeys(("42901", "42902"), _TOO_MANY),
 }
 
 #: The one number with two meanings: in a 400 it is about the request, in a 500 an internal error.
@@ -355,13 +328,14 @@ _TWO_MEANINGS: Final = "2"
 _NO_REASON: Final = Diagnosis(
     "no reason was given that the proxy knows",
     (_ID, _SECRET, _USERNAME, _PASSWORD),
-    f"Compare {_ID} and {_SECRET} with {_APP}, and {_USERNAME} and {_PASSWORD} with {_USER}. "
-    "A person's login (Telenor ID, formerly Connect ID, or Min Bedrift) does not work here.",
+    f"Compare {_ID} and {_SECRET} with {_APP}, and {_USERNAME} and {_PASSWORD} with {_USER}."
+    " A person's login (Telenor ID, formerly Connect ID, or Min Bedrift) does not work here.",
 )
 _UNEXPECTED: Final = Diagnosis(
     "this is no answer that a token endpoint gives",
     ("upstream.url", "oauth.token_path"),
-    "Compare upstream.url and oauth.token_path with Telenor's reference; something between the proxy and Telenor may also answer in its place.",
+    "Compare upstream.url and oauth.token_path with Telenor's reference; something between the"
+    " proxy and Telenor may also answer in its place.",
 )
 
 #: For an answer without a code that is known.
@@ -383,10 +357,7 @@ _CREDENTIAL_CODES: Final = frozenset(
 
 
 def diagnose(code: str | None, status: int = HTTPStatus.UNAUTHORIZED) -> Diagnosis:
-    """Say what an error code means that came with that status.
-
-    Without one that is known, what the status means.
-    """
+    """Say what an error code means that came with a status, or else what the status means."""
     theirs = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     if theirs and code == _TWO_MEANINGS:
         return _THEIR_FAULT
@@ -406,7 +377,7 @@ _PHONE_SPACING: Final = re.compile(r"[\s()\-./]+")
 
 
 def looks_like_person(username: str) -> str | None:
-    """Say so when a username is most likely a person's login, of the developer portal or of Min Bedrift; None otherwise."""
+    """Say so when a username is most likely a person's login; None otherwise."""
     if "@" in username:
         kind = "an e-mail address"
     elif _PHONE.fullmatch(_PHONE_SPACING.sub("", username)):
@@ -414,7 +385,7 @@ def looks_like_person(username: str) -> str | None:
     else:
         return None
     return (
-        f"oauth.username looks like {kind}, so like a person's login (Telenor ID, formerly Connect ID, or Min Bedrift), "
-        "which the API does not accept. Set it to the company's machine user, whose name is `api` and digits; "
-        f"an administrator of the company finds it in {_USER}."
+        f"oauth.username looks like {kind}, so like a person's login (Telenor ID, formerly Connect"
+        " ID, or Min Bedrift), which the API does not accept. Set it to the company's machine user,"
+        f" whose name is `api` and digits; an administrator of the company finds it in {_USER}."
     )

@@ -1,9 +1,8 @@
 """The token endpoint on the wire: one password grant (RFC 6749, section 4.3), one logout.
 
-Each call has a connection of its own, so that calls of the API cannot starve it. It sends the
-credentials to the configured origin and nowhere else: no redirect is followed, no cookie or
-`.netrc` is heeded. No exception that leaves here holds a request's fields or body, not even as its
-context.
+Each call has a connection of its own, so that calls of the API cannot starve it. The credentials go
+to the configured origin only: no redirect is followed, no cookie or `.netrc` is read. No exception
+that leaves here holds a request's fields or body, not even as its context.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import asyncio
 import base64
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import structlog
 
@@ -29,9 +28,10 @@ if TYPE_CHECKING:
     from proxy.network.dialer import Dialer
     from proxy.tokens.values import AccessToken, Credentials, Grant
 
-#: An answer of the token endpoint has a few hundred bytes; of a longer one, no more than this is
-#: read.
+#: An answer of the token endpoint has a few hundred bytes; no more than this is read.
 MOST_ANSWER_BYTES: Final = 1_048_576
+
+_NETWORK: Final = "Check upstream.url, the network and the firewall."
 
 _log = structlog.get_logger("proxy.tokens")
 
@@ -52,34 +52,25 @@ class TokenEndpoint:
         self._timeout_seconds = timeout_seconds
         self._login = b"POST %b HTTP/1.1\r\n" % token_path.encode("ascii")
         self._logout = b"GET %b HTTP/1.1\r\n" % logout_path.encode("ascii")
-        self._fields = b"".join(
-            (
-                b"Host: %b\r\n" % dialer.origin.host_header,
-                b"User-Agent: telenor-proxy/%b\r\n" % proxy.__version__.encode("ascii"),
-                b"Accept: application/json\r\n",
-                b"Accept-Encoding: identity\r\n",
-                b"Connection: close\r\n",
-            )
-        )
+        self._fields = (
+            b"Host: %b\r\nUser-Agent: telenor-proxy/%b\r\nAccept: application/json\r\n"
+            b"Accept-Encoding: identity\r\nConnection: close\r\n"
+        ) % (dialer.origin.host_header, proxy.__version__.encode("ascii"))
 
     async def fetch(self, credentials: Credentials) -> Grant:
-        """Log in once; raise `CredentialsRefused` or `TokenUnavailable` when that gives no usable token."""
+        """Log in once. Raises `CredentialsRefused` or `TokenUnavailable`."""
         form = _form(credentials)
         request = (
-            b"%bAuthorization: %b\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%b"
+            b"%bAuthorization: %b\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"Content-Length: %d\r\n\r\n%b"
         ) % (self._login + self._fields, _basic(credentials), len(form), form)
         return read_grant(await self._ask(request), _values(credentials))
 
     async def logout(self, token: AccessToken) -> bool:
-        """End a token's life; False when that failed in whatever way, which does no harm.
-
-        It ends by itself later.
-        """
-        bearer = token.reveal().encode("ascii")
+        """End a token's life; False when that failed, which does no harm: it ends by itself."""
+        bearer = b"Authorization: Bearer %b\r\n\r\n" % token.reveal().encode("ascii")
         try:
-            answer = await self._ask(
-                b"%bAuthorization: Bearer %b\r\n\r\n" % (self._logout + self._fields, bearer)
-            )
+            answer = await self._ask(self._logout + self._fields + bearer)
         except TokenError:
             return False
         return answer.status == HTTPStatus.OK
@@ -98,80 +89,64 @@ class TokenEndpoint:
             answer = await call.ask(
                 self._dialer, request, seconds=self._timeout_seconds, most_content=MOST_ANSWER_BYTES
             )
-        except TimeoutError as error:
-            # With a number it is the kernel's, which gave the connection up before our time was
-            # over.
-            if error.errno is None:
-                failure = _timed_out(self._timeout_seconds)
-            else:
-                failure = faults.token_failure(error)
-        except Gone:
-            failure = _broke_off()
-        except grammar.Malformed:
-            failure = _no_http()
-        except (OSError, UnicodeError) as error:
-            failure = faults.token_failure(error)
+        except (OSError, UnicodeError, Gone, grammar.Malformed) as error:
+            failure = self._why_no_head(error)
         # Raised here and not above, so that the foreign exception, whose traceback holds the
         # request, is not its context.
         if answer is None:
-            raise failure or _broke_off()
+            raise failure or self._broken(call.End.CUT)
         _log.debug(
             "token.endpoint_answered",
             status=answer.head.status,
             end=answer.end.name.lower(),
             ms=round((now() - began) * 1000, 1),
         )
-        if answer.head.status < HTTPStatus.MULTIPLE_CHOICES:
-            failure = self._broken(answer.end)
-            if failure is not None:
-                raise failure
+        # One that is too long is judged by `read_grant`.
+        is_judged = answer.end in {call.End.WHOLE, call.End.TOO_LONG}
+        if answer.head.status < HTTPStatus.MULTIPLE_CHOICES and not is_judged:
+            raise self._broken(answer.end)
         return _plain(answer)
 
-    def _broken(self, end: call.End) -> TokenUnavailable | None:
-        """Say why an answer is not whole. One that is too long is judged by `read_grant`."""
+    def _why_no_head(self, error: OSError | UnicodeError | Gone | grammar.Malformed) -> TokenError:
+        if isinstance(error, Gone):
+            return self._broken(call.End.CUT)
+        if isinstance(error, grammar.Malformed):
+            return self._broken(call.End.MALFORMED)
+        # With a number it is the kernel that gave up, before our time was over.
+        if isinstance(error, TimeoutError) and error.errno is None:
+            return self._broken(call.End.TIMEOUT)
+        return faults.token_failure(error)
+
+    def _broken(self, end: call.End) -> TokenUnavailable:
+        """Say why an answer is not whole."""
         if end is call.End.TIMEOUT:
-            return _timed_out(self._timeout_seconds)
+            return TokenUnavailable(
+                "timeout",
+                f"The token endpoint did not answer within {self._timeout_seconds:g} seconds."
+                f" {_NETWORK}",
+            )
         if end is call.End.MALFORMED:
-            return _no_http()
-        return _broke_off() if end is call.End.CUT else None
+            return TokenUnavailable(
+                "malformed",
+                "What answered is no token endpoint: it did not speak HTTP/1.1 as it must."
+                f" {_NETWORK}",
+            )
+        return TokenUnavailable(
+            "reset",
+            f"The connection to the token endpoint broke before the answer was there. {_NETWORK}",
+        )
 
 
 def _plain(answer: call.CallAnswer) -> EndpointAnswer:
-    """Undo a compression that was not asked for, as far as that is possible."""
+    """Undo a compression that was not asked for, if that is possible."""
     fields, content = answer.fields(), answer.content
     whole = answer.end is call.End.WHOLE
-    plain = decoded(
-        content, fields.get("content-encoding", "").encode("latin-1"), MOST_ANSWER_BYTES
-    )
+    coding = fields.get("content-encoding", "").encode("latin-1")
+    plain = decoded(content, coding, MOST_ANSWER_BYTES)
     if plain is not None:
         content, whole = plain.content, whole and plain.whole
         fields.pop("content-encoding", None)
     return EndpointAnswer(answer.head.status, fields, content, whole)
-
-
-# --- Faults on the way -------------------------------------------------------------------------
-
-_NETWORK: Final = "Check upstream.url, the network and the firewall."
-
-
-def _timed_out(seconds: float) -> TokenUnavailable:
-    return TokenUnavailable(
-        "timeout", f"The token endpoint did not answer within {seconds:g} seconds. {_NETWORK}"
-    )
-
-
-def _no_http() -> TokenUnavailable:
-    return TokenUnavailable(
-        "malformed",
-        f"What answered is no token endpoint: it did not speak HTTP/1.1 as it must. {_NETWORK}",
-    )
-
-
-def _broke_off() -> TokenUnavailable:
-    return TokenUnavailable(
-        "reset",
-        f"The connection to the token endpoint broke before the answer was there. {_NETWORK}",
-    )
 
 
 # --- The request -------------------------------------------------------------------------------
@@ -188,17 +163,13 @@ def _values(credentials: Credentials) -> tuple[str, ...]:
 
 
 def _basic(credentials: Credentials) -> bytes:
-    # Telenor's examples encode the two as they are; RFC 6749, section 2.3.1, would have them
-    # form-encoded first.
+    # Telenor's examples do not form-encode the two first, as RFC 6749, section 2.3.1, asks for.
     pair = f"{credentials.client_id}:{credentials.client_secret.reveal()}"
     return b"Basic " + base64.b64encode(pair.encode())
 
 
 def _form(credentials: Credentials) -> bytes:
-    """Encode the form.
-
-    A space becomes %20, not +: a server that decodes only percent signs understands that too.
-    """
+    """Encode the form, with %20 for a space: some servers decode no +."""
     pairs = {
         "grant_type": "password",
         "username": credentials.username,
@@ -206,6 +177,4 @@ def _form(credentials: Credentials) -> bytes:
     }
     if credentials.scope is not None:
         pairs["scope"] = credentials.scope
-    return "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs.items()).encode(
-        "ascii"
-    )
+    return urlencode(pairs, quote_via=quote, safe="").encode("ascii")

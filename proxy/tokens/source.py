@@ -1,21 +1,17 @@
-"""The only mutable credential state.
+"""Which access token is in force, and when the next one is fetched.
 
-Which access token is in force, and when the next one is fetched.
+The only mutable credential state. Laws
 
-The laws:
-
-1. One fetch at a time, made by `run` alone. A waiter only listens; one that is cancelled cancels
-   neither the fetch nor other waiters.
-2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and no longer
-   than there is hope.
+1. One fetch at a time, made by `run` alone. A waiter that is cancelled cancels nothing else.
+2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and only if an
+   attempt is due in that time.
 3. A failed renewal never replaces or removes a token.
 4. `invalidate` compares and swaps: it acts only on the token in force, and seldom.
 5. No demand hastens an attempt that a refusal or a fault has put off; only new credentials do, and
    a person who asks for it.
 
 All of it runs in one event loop and changes state only between awaits, so it needs no lock. Time is
-`Clock.now`: the wall clock decides nothing. No token, and no text of a foreign exception, reaches a
-log.
+`Clock.now`. No token, and no text of a foreign exception, reaches a log.
 """
 
 from __future__ import annotations
@@ -25,13 +21,13 @@ import contextlib
 import math
 import traceback
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.tokens import timing
-from proxy.tokens.values import AccessToken, TokenFailure, TokenState, TokenStatus
+from proxy.tokens.values import AccessToken, TokenEvent, TokenFailure, TokenState, TokenStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,11 +35,10 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.tokens.values import Cause, Grant
 
-#: The clock is looked at this often at least: timers stand still while a host is suspended, tokens
-#: do not. So a host that is back has a new token this soon, even if no request asks because
-#: readiness keeps them away.
+#: The clock is looked at this often at least: while a host is suspended timers stand still, but
+#: tokens age.
 _LONGEST_SLEEP: Final = 10.0
-#: A timer may end this little before its time; the attempt is then made, not slept for once more.
+#: A timer may end this little before its time; the attempt is then made.
 _PUNCTUAL: Final = 0.001
 #: The smallest `Retry-After` that makes sense to a client.
 _SHORTEST_RETRY_AFTER: Final = 1
@@ -51,52 +46,12 @@ _SHORTEST_RETRY_AFTER: Final = 1
 _log = structlog.get_logger("proxy.tokens")
 
 
-class TokenObserver(Protocol):
-    """Is told what happens to tokens, to count it. Must not block."""
-
-    def renewed(self, cause: Cause, seconds: float) -> None:
-        """Count a fetch that gave a token, and took that long."""
-        ...
-
-    def renewal_failed(self, cause: Cause, reason: str) -> None:
-        """Count a fetch that failed; `reason` is that of the `TokenError`."""
-        ...
-
-    def invalidated(self) -> None:
-        """Count a token that the upstream rejected."""
-        ...
-
-    def contended(self) -> None:
-        """Count a rejection that is one of a row.
-
-        Another login seems to end this proxy's tokens.
-        """
-        ...
-
-
-class Unobserved:
-    """An observer that counts nothing."""
-
-    def renewed(self, cause: Cause, seconds: float) -> None:
-        """Ignore it."""
-
-    def renewal_failed(self, cause: Cause, reason: str) -> None:
-        """Ignore it."""
-
-    def invalidated(self) -> None:
-        """Ignore it."""
-
-    def contended(self) -> None:
-        """Ignore it."""
-
-
 class TokenSource:
     """Keeps one access token usable, as long as `run` runs.
 
-    fetch: one password grant. Raises `TokenError`, and ends by itself in bounded time.
-    random: gives numbers from 0 to 1, for jitter.
-    refresh_ahead_seconds: renew this long before expiry (see `timing.renew_after`).
-    wait_seconds: the longest that `get` waits.
+    fetch: one password grant, in bounded time; raises `TokenError`. random: 0 to 1, for jitter.
+    refresh_ahead_seconds: see `timing.renew_after`. wait_seconds: the longest that `get` waits.
+    observe: takes each event; must not block.
     """
 
     def __init__(
@@ -107,14 +62,14 @@ class TokenSource:
         random: Callable[[], float],
         refresh_ahead_seconds: float,
         wait_seconds: float,
-        observer: TokenObserver | None = None,
+        observe: Callable[[TokenEvent], None] = lambda _event: None,
     ) -> None:
         self._fetch = fetch
         self._clock = clock
         self._random = random
         self._refresh_ahead_seconds = refresh_ahead_seconds
         self._wait_seconds = wait_seconds
-        self._observer = observer or Unobserved()
+        self._observe = observe
 
         # The token in force. None before the first one, and after a rejection until the next one.
         self._current: AccessToken | None = None
@@ -147,10 +102,7 @@ class TokenSource:
     # --- For requests ---------------------------------------------------------------------------
 
     def usable(self) -> AccessToken | None:
-        """Give the token in force if it may be sent now.
-
-        The way of nearly every request: it costs one look at the clock.
-        """
+        """Give the token in force if it may be sent now, at the cost of one look at the clock."""
         token = self._current
         return token if token is not None and self._clock.now() < token.usable_until else None
 
@@ -158,8 +110,7 @@ class TokenSource:
         """Give a token that may be sent now, waiting for one at most `wait_seconds`.
 
         Raises `TokenError` when none comes, and at once when the next attempt lies beyond that
-        time: its `detail` says why in words, its `retry_after` is a whole number of seconds until
-        the next attempt.
+        time; its `retry_after` is a whole number of seconds.
         """
         give_up_at = self._clock.now() + self._wait_seconds
         while (token := self.usable()) is None:
@@ -172,11 +123,10 @@ class TokenSource:
         return token
 
     def invalidate(self, rejected: AccessToken) -> bool:
-        """Take note that the upstream rejected a token with 401.
+        """Note that the upstream rejected a token with 401.
 
-        True: that token is no longer in force, so `get` gives another one or says why there is
-        none. False: tokens were rejected too often lately; this one stays in force, and the 401 is
-        for the client.
+        True: it is no longer in force, and `get` gives another one or raises. False: tokens were
+        rejected too often lately, so it stays in force, and the 401 is for the client.
         """
         token = self._current
         if token is None or token.generation != rejected.generation:
@@ -195,7 +145,7 @@ class TokenSource:
         self._current = None
         self._invalidations += 1
         self._wake.set()
-        self._tell_invalidated(token, now)
+        self._report_invalidated(token, now)
         return True
 
     # --- For operators --------------------------------------------------------------------------
@@ -207,28 +157,24 @@ class TokenSource:
 
     def status(self) -> TokenStatus:
         """Give everything that operators may know."""
-        now = self._clock.now()
+        now, token = self._clock.now(), self._current
+        is_contended = self._is_contended(now)
         return TokenStatus(
             state=self.state,
             generation=self._generation,
-            expires_in_seconds=None
-            if self._current is None
-            else max(0.0, self._current.expires_at - now),
+            expires_in_seconds=None if token is None else max(0.0, token.expires_at - now),
             last_renewed_at=self._last_renewed_at,
             last_failure=self._failure,
             next_attempt_in_seconds=self._next_attempt_in(now),
             renewals=self._renewals,
             failures=self._failures,
             invalidations=self._invalidations,
-            contended=self._is_contended(now),
-            contended_since=self._contended_since if self._is_contended(now) else None,
+            contended=is_contended,
+            contended_since=self._contended_since if is_contended else None,
         )
 
     def renew_now(self, cause: Cause = "credentials_changed") -> None:
-        """Try the credentials at once, because they have changed or somebody asks for it.
-
-        A token in force serves on meanwhile.
-        """
+        """Fetch a token at once; one in force serves on meanwhile."""
         self._demanded = cause
         self._faults = self._refusals = 0
         self._wake.set()
@@ -236,10 +182,7 @@ class TokenSource:
     # --- The background task --------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Fetch the first token, renew it ahead, try again after failures; until cancelled.
-
-        To be run once.
-        """
+        """Fetch the first token, renew it ahead, try again after failures; until cancelled."""
         while True:
             self._wake.clear()
             sleep = self._next_attempt_in(self._clock.now())
@@ -260,11 +203,11 @@ class TokenSource:
             self._put_off(error)
             # A log that cannot be written (a closed pipe) must not end the renewals.
             with contextlib.suppress(Exception):
-                self._tell_failed(error, cause)
+                self._report_failed(error, cause)
         else:
             self._install(token)
             with contextlib.suppress(Exception):
-                self._tell_renewed(grant, cause, self._clock.now() - started)
+                self._report_renewed(grant, cause, self._clock.now() - started)
 
     async def _ask(self) -> Grant:
         self._fetching = True
@@ -289,8 +232,8 @@ class TokenSource:
         if token.state(self._clock.now()) is TokenState.EXPIRED:
             raise TokenUnavailable(
                 "expired_on_arrival",
-                "The access token had expired when it arrived: it lives too short, or the host was suspended meanwhile. "
-                "Contact Telenor if it lasts.",
+                "The access token had expired when it arrived: it lives too short, or the host was"
+                " suspended meanwhile. Contact Telenor if it lasts.",
             )
         return token
 
@@ -305,32 +248,21 @@ class TokenSource:
         self._spread_news()
 
     def _put_off(self, error: TokenError) -> None:
-        """Note the failure and set the time of the next attempt.
-
-        A token in force stays as it is.
-        """
-        refused = isinstance(error, CredentialsRefused)
+        """Note the failure and set the time of the next attempt; a token in force stays."""
+        refused, now = isinstance(error, CredentialsRefused), self._clock.now()
         self._failures += 1
-        self._failure = TokenFailure(
-            error.reason, error.code, error.detail, refused, self._clock.wall()
-        )
-        # Credentials that have changed meanwhile are tried next, and start with a clean slate.
+        at = self._clock.wall()
+        self._failure = TokenFailure(error.reason, error.code, error.detail, refused, at)
+        # Credentials that have changed meanwhile are tried next, and start anew.
         if self._demanded is None:
-            if refused:
-                self._refusals += 1
-            else:
-                self._faults += 1
-            self._put_off_until = self._clock.now() + timing.no_sooner_than(
-                self._pause(), error.retry_after
-            )
+            self._refusals += refused
+            self._faults += not refused
+            # Once refused, the slow pace holds until a success: a fault may hide a refusal.
+            fault = timing.backoff(self._faults, self._random()) if self._faults else 0.0
+            refusal = timing.refused_pause(self._refusals) if self._refusals else 0.0
+            pause = timing.no_sooner_than(max(fault, refusal), error.retry_after)
+            self._put_off_until = now + pause
         self._spread_news()
-
-    def _pause(self) -> float:
-        # Once refused, the slow pace holds until a success, whatever other faults come between: a
-        # fault may hide a refusal.
-        fault = timing.backoff(self._faults, self._random()) if self._faults else 0.0
-        refusal = timing.refused_pause(self._refusals) if self._refusals else 0.0
-        return max(fault, refusal)
 
     # --- Judgements on the state ----------------------------------------------------------------
 
@@ -353,28 +285,17 @@ class TokenSource:
         return "expired" if self.state is TokenState.EXPIRED else "ahead"
 
     def _why_none(self, now: float) -> TokenError:
-        """Say why a request gets no token.
-
-        A new exception for each, since tracebacks grow on shared ones.
-        """
+        """Say why a request gets no token; a new exception each, since tracebacks grow on it."""
         failure = self._failure
         pause = self._next_attempt_in(now)
         seconds = max(_SHORTEST_RETRY_AFTER, math.ceil(pause))
         if failure is None:
-            return TokenUnavailable(
-                "pending",
-                "The token endpoint has not answered yet. Try again in a moment.",
-                retry_after=seconds,
-            )
+            words = "The token endpoint has not answered yet. Try again in a moment."
+            return TokenUnavailable("pending", words, retry_after=seconds)
         kind = CredentialsRefused if failure.refused else TokenUnavailable
-        when = (
-            f"The next attempt is in {seconds} seconds."
-            if pause
-            else "The next attempt is under way."
-        )
-        return kind(
-            failure.reason, f"{failure.detail} {when}", code=failure.code, retry_after=seconds
-        )
+        when = f"in {seconds} seconds" if pause else "under way"
+        words = f"{failure.detail} The next attempt is {when}."
+        return kind(failure.reason, words, code=failure.code, retry_after=seconds)
 
     def _is_quiet(self, now: float) -> bool:
         return now - self._lost_at >= timing.QUIET_SECONDS
@@ -382,30 +303,28 @@ class TokenSource:
     def _is_contended(self, now: float) -> bool:
         return self._losses >= timing.CONTENDED_FROM and not self._is_quiet(now)
 
-    # --- Telling --------------------------------------------------------------------------------
+    # --- Reporting ------------------------------------------------------------------------------
 
     def _spread_news(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
-    def _tell_renewed(self, grant: Grant, cause: Cause, seconds: float) -> None:
-        self._observer.renewed(cause, seconds)
+    def _report_renewed(self, grant: Grant, cause: Cause, seconds: float) -> None:
+        self._observe(TokenEvent("renewed", cause, seconds=seconds))
+        lifetime = round(grant.lifetime)
         _log.info(
             "token.renewed",
-            expires_in=round(grant.lifetime),
+            expires_in=lifetime,
             generation=self._generation,
             cause=cause,
             seconds=round(seconds, 3),
         )
         if grant.note is not None:
-            _log.warning(
-                "token.lifetime_clamped", expires_in=round(grant.lifetime), detail=grant.note
-            )
+            _log.warning("token.lifetime_clamped", expires_in=lifetime, detail=grant.note)
 
-    def _tell_failed(self, error: TokenError, cause: Cause) -> None:
-        self._observer.renewal_failed(cause, error.reason)
-        # With a token still in force no call fails yet; refused credentials need an operator at
-        # once all the same.
+    def _report_failed(self, error: TokenError, cause: Cause) -> None:
+        self._observe(TokenEvent("renewal_failed", cause, reason=error.reason))
+        # Other failures fail no call while there is a token; refused credentials need an operator.
         (_log.error if isinstance(error, CredentialsRefused) else _log.warning)(
             "token.renewal_failed",
             reason=error.reason,
@@ -416,26 +335,27 @@ class TokenSource:
             detail=error.detail,
         )
 
-    def _tell_invalidated(self, token: AccessToken, now: float) -> None:
-        self._observer.invalidated()
+    def _report_invalidated(self, token: AccessToken, now: float) -> None:
+        self._observe(TokenEvent("invalidated"))
         _log.warning(
             "token.invalidated",
             generation=token.generation,
             age_seconds=round(now - token.fetched_at),
-            detail="The API rejected the access token, so a new one is fetched. If this comes often, look for another program "
-            "that logs in with the same machine user.",
+            detail="The API rejected the access token, so a new one is fetched. If this comes"
+            " often, look for another program that logs in with the same machine user.",
         )
         if self._is_contended(now):
             interval = self._forced_interval
-            self._observer.contended()
+            self._observe(TokenEvent("contended"))
             _log.error(
                 "token.contended",
                 losses=self._losses,
                 next_renewal_in=round(interval, 1),
-                detail="Each new token is soon rejected: another program may log in with the same machine user and end this "
-                "proxy's tokens, or Telenor answers 401 for another reason. "
-                f"A rejected token is now replaced only after {interval:.0f} seconds; 401s until then go to the client. "
-                "Find the other program and stop it, or give it a machine user of its own.",
+                detail="Each new token is soon rejected: another program may log in with the same"
+                " machine user and end this proxy's tokens, or Telenor answers 401 for another"
+                f" reason. A rejected token is now replaced only after {interval:.0f} seconds; 401s"
+                " until then go to the client. Find the other program and stop it, or give it a"
+                " machine user of its own.",
             )
 
 
@@ -446,5 +366,6 @@ def _surprise(error: Exception) -> TokenUnavailable:
         place = f" ({PurePath(frame.f_code.co_filename).name}, line {line})"
     return TokenUnavailable(
         "unexpected",
-        f"The proxy made a mistake: {type(error).__name__}{place}. Report it to the project; it tries again by itself.",
+        f"The proxy made a mistake: {type(error).__name__}{place}. Report it to the project; it"
+        " tries again by itself.",
     )

@@ -1,7 +1,6 @@
-"""How long a token lives, when it is renewed, and how soon a failed attempt is made again.
+"""How long a token lives, when it is renewed, and how soon a failed attempt is repeated.
 
-Pure arithmetic: no clock, no random, no state. Seconds everywhere. Each number stands with its
-reason.
+Pure arithmetic, in seconds: no clock, no random, no state.
 """
 
 from __future__ import annotations
@@ -16,18 +15,16 @@ if TYPE_CHECKING:
 
 # --- Lifetime -----------------------------------------------------------------------------------
 
-#: For an answer without a sensible `expires_in` (RFC 6749, section 5.1, only recommends it). Short
-#: beside the hour of Telenor's example, so that a guess that is too long cannot be far off; long
-#: enough to log in only every five minutes.
+#: For an answer without a usable `expires_in` (RFC 6749, section 5.1, only recommends it). Short
+#: beside the hour of Telenor's example, long enough to log in only every five minutes.
 DEFAULT_LIFETIME: Final = 600.0
 #: Longer promises are cut to a day: seconds and milliseconds are mixed up in the wild, and one more
 #: login a day is cheap.
 LONGEST_LIFETIME: Final = 86_400.0
 #: Less than this says nothing useful: no request could be served with such a token.
 SHORTEST_LIFETIME: Final = 1.0
-#: A token is no longer sent this long before its end: it must still be valid when the gateway looks
-#: at it. Network and gateway take far less; the rest allows for two clocks that run apart while the
-#: token lives.
+#: A token is no longer sent this long before its end: it must be valid when the gateway sees it,
+#: also if the two clocks run apart while it lives.
 SAFETY_MARGIN: Final = 5.0
 #: The margin of a short-lived token is this part of its life, or it would hardly be used.
 SAFETY_SHARE: Final = 0.1
@@ -36,30 +33,28 @@ _NUMBER: Final = re.compile(r"\s*([+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?)\s*", re.AS
 
 
 class Lifetime(NamedTuple):
-    """How long a token is taken to live, and the sentence that says so when that is not what the answer said."""
+    """How long a token is taken to live; note: why, if that is not what the answer said."""
 
     seconds: float
     note: str | None = None
 
 
 def lifetime(expires_in: object) -> Lifetime:
-    """Judge the `expires_in` of an answer, whatever it is.
-
-    A number, a string, missing (None) or nonsense.
-    """
+    """Judge the `expires_in` of an answer: a number, a string, missing (None) or nonsense."""
     seconds = _number(expires_in)
     if seconds is None or math.isnan(seconds) or seconds < SHORTEST_LIFETIME:
         said = "no" if expires_in is None else "an unusable"
         return Lifetime(
             DEFAULT_LIFETIME,
-            f"The token endpoint gave {said} expires_in; the token is taken to live for {DEFAULT_LIFETIME:.0f} seconds. "
-            "Contact Telenor if it lasts.",
+            f"The token endpoint gave {said} expires_in; the token is taken to live for"
+            f" {DEFAULT_LIFETIME:.0f} seconds. Contact Telenor if it lasts.",
         )
     if seconds > LONGEST_LIFETIME:
         return Lifetime(
             LONGEST_LIFETIME,
-            "The token endpoint gave an expires_in of more than a day, perhaps in milliseconds; "
-            f"the token is taken to live for {LONGEST_LIFETIME:.0f} seconds at most. Contact Telenor if it lasts.",
+            "The token endpoint gave an expires_in of more than a day, perhaps in milliseconds; the"
+            f" token is taken to live for {LONGEST_LIFETIME:.0f} seconds at most."
+            " Contact Telenor if it lasts.",
         )
     return Lifetime(seconds)
 
@@ -84,9 +79,7 @@ def safety_margin(lifetime: float) -> float:
 
 
 def renew_after(lifetime: float, refresh_ahead: float) -> float:
-    """When to renew, in seconds of the token's life.
-
-    `refresh_ahead` before its end, but a short one at half of its life.
+    """When to renew, in seconds of the token's life: at half of a short one's.
 
     However small `refresh_ahead` is, the renewal begins a safety margin before the token is no
     longer sent, so that requests need not wait for it.
@@ -99,8 +92,7 @@ def renew_after(lifetime: float, refresh_ahead: float) -> float:
 
 #: The first passing failure is tried again after this long at the earliest.
 FIRST_BACKOFF: Final = 0.5
-#: However many failed before, the next attempt is at most this far away: a service that is back is
-#: used again soon.
+#: The longest pause: a service that is back is used again soon.
 LONGEST_BACKOFF: Final = 30.0
 #: A longer `Retry-After` is cut to this, the slowest pace of refused credentials: one absurd field
 #: must not be an outage.
@@ -116,16 +108,15 @@ _MOST_DOUBLINGS: Final = 16
 def backoff(failures: int, jitter: float) -> float:
     """Seconds until the next attempt, after that many passing failures in a row (1 or more).
 
-    jitter: from 0 to 1, at random. The pause lies between half of a ceiling and the whole of it
-    ("equal jitter"): many proxies that failed together come back apart, and none comes back at
-    once. The ceiling doubles from 1 s to 30 s.
+    jitter: from 0 to 1, at random. The pause lies between half of a ceiling, which doubles, and the
+    whole of it ("equal jitter"): many proxies that failed together do not come back together.
     """
     ceiling = min(LONGEST_BACKOFF, math.ldexp(FIRST_BACKOFF, min(failures, _MOST_DOUBLINGS)))
     return ceiling / 2 * (1 + jitter)
 
 
 def refused_pause(refusals: int) -> float:
-    """Seconds until the next attempt, after the credentials were refused that many times in a row (1 or more)."""
+    """Seconds until the next attempt, after that many refusals in a row (1 or more)."""
     return REFUSED_PAUSES[min(refusals, len(REFUSED_PAUSES)) - 1]
 
 
@@ -135,27 +126,18 @@ def no_sooner_than(pause: float, retry_after: float | None) -> float:
 
 
 def retry_after(fields: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3).
+    """Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3), if it can be read.
 
-    None without one that can be read.
-
-    fields: by lower-case name.
-
-    A date is measured from the answer's own `Date`, not from the clock of this host, which may be
-    wrong.
+    fields: by lower-case name. A date is measured from the answer's own `Date`: this host's clock
+    may be wrong.
     """
     value = fields.get("retry-after", "")
     seconds = _number(value)
     if seconds is None:
         try:
-            seconds = (
-                parsedate_to_datetime(value) - parsedate_to_datetime(fields.get("date", ""))
-            ).total_seconds()
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-        ):  # no date, one without a time zone, or one near the end of time
+            asked, sent = map(parsedate_to_datetime, (value, fields.get("date", "")))
+            seconds = (asked - sent).total_seconds()
+        except (TypeError, ValueError, OverflowError):  # no date, without a zone, or out of range
             return None
     return max(0.0, seconds)
 
@@ -165,18 +147,16 @@ def retry_after(fields: Mapping[str, str]) -> float | None:
 #: Forced renewals are at least this far apart: a service that answers 401 to everything cannot make
 #: the proxy log in all the time.
 FORCED_INTERVAL: Final = 5.0
-#: Where the interval ends up when each new token is soon rejected again: two proxies that end each
+#: The longest interval when each new token is soon rejected again: two proxies that end each
 #: other's tokens then log in once a minute each, instead of at every call.
 LONGEST_FORCED_INTERVAL: Final = 60.0
-#: Forced renewals in a row from which on another login is suspected, and said so. One may be a
-#: revoked token.
+#: Forced renewals in a row from which on another login is suspected. One may be a revoked token.
 CONTENDED_FROM: Final = 2
-#: Forced renewals in a row from which on they are slowed down: two may still be bad luck, and each
-#: one that waits costs clients a 401.
+#: Forced renewals in a row from which on they are slowed down: two may be bad luck, and each one
+#: that waits costs clients a 401.
 SLOWED_FROM: Final = 3
-#: Once slowed down, each interval is longer by up to this part of it, at random. Two proxies with
-#: equal intervals keep in step, and the one that always logs in a moment before the other is
-#: rejected all the time.
+#: Once slowed down, each interval is longer by up to this part of it, at random. With equal
+#: intervals two proxies keep in step, and the first to log in is rejected all the time.
 FORCED_SPREAD: Final = 0.5
 #: After this long without a forced renewal the row is over. Well above the longest interval, or a
 #: fight would never be seen.
@@ -190,8 +170,5 @@ def forced_interval(losses: int) -> float:
 
 
 def spread(interval: float, jitter: float) -> float:
-    """Lengthen an interval at random, so that two proxies fall out of step.
-
-    jitter: from 0 to 1, at random.
-    """
+    """Lengthen an interval, so that two proxies fall out of step. jitter: from 0 to 1."""
     return interval * (1 + FORCED_SPREAD * jitter)

@@ -1,20 +1,33 @@
-"""What the parts of token keeping hand to each other: values that do not change.
+"""The frozen values of tokens. No `str`, `repr` or `format` shows a secret in here.
 
-A secret in here is shown by no `str`, `repr` or `format`. `AccessToken.reveal` is the one way to
-the token's characters; it is for the line that injects it and for logout.
+`AccessToken.reveal` is the one way to the token's characters, to inject it and for logout.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from proxy.secret import Secret  # noqa: TC001 # a value's field, resolved at run time by what inspects it
+from proxy.secret import Secret  # noqa: TC001 # a field's type, which may be resolved at run time
 
 #: Why a token was fetched; a label of metrics, so a short closed list. asked: by a person, with
 #: SIGHUP.
 Cause = Literal["startup", "ahead", "expired", "rejected", "credentials_changed", "asked"]
+
+
+class TokenEvent(NamedTuple):
+    """What a token source does, to be counted.
+
+    renewed: a fetch gave a token, after so many `seconds`. renewal_failed: a fetch did not;
+    `reason` is that of the `TokenError`. invalidated: the API rejected a token. contended: one of
+    several rejections in a row, so another login seems to end this proxy's tokens.
+    """
+
+    name: Literal["renewed", "renewal_failed", "invalidated", "contended"]
+    cause: Cause | None = None
+    seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +55,7 @@ class Grant:
 
 
 class TokenState(enum.StrEnum):
-    """What a request meets. Empty and expired: it waits, bounded.
-
-    Fresh and stale: it goes on at once.
-    """
+    """What a request meets: with an empty or expired one it waits, bounded."""
 
     EMPTY = "empty"
     FRESH = "fresh"
@@ -60,15 +70,12 @@ class TokenState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AccessToken:
-    """One access token.
+    """One access token. Instants are on `Clock.now`.
 
-    Instants are on `Clock.now`, so neither a stepped wall clock nor a suspended host moves them.
-
-    generation: counts the tokens of this process from 1; two tokens are the same when their
-    generations are. fetched_at: just before the request for it was sent, the earliest moment at
-    which its life can have begun. renew_at: from here on it is stale: it is renewed in the
-    background, and no call waits. usable_until: from here on it is expired: no longer sent, a
-    little before `expires_at`. expires_at: when the token endpoint ends it.
+    generation: counts the tokens of this process from 1, and tells two tokens apart.
+    fetched_at: just before the request for it was sent, so its life began later. renew_at: from
+    here on it is stale. usable_until: from here on it is expired and no longer sent, a little
+    before `expires_at`, when the token endpoint ends it.
     """
 
     secret: Secret = field(repr=False)
@@ -91,10 +98,7 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenFailure:
-    """A fetch that failed.
-
-    `refused`: the token endpoint answered and means it; `at`: seconds since the epoch, for people.
-    """
+    """A fetch that failed. refused: the token endpoint means it. at: seconds since the epoch."""
 
     reason: str
     code: str | None
@@ -107,10 +111,9 @@ class TokenFailure:
 class TokenStatus:
     """What operators see. Counts are since the start; instants are seconds since the epoch.
 
-    expires_in_seconds: None without a token, 0 after its end. last_failure: None once a later fetch
-    has succeeded. next_attempt_in_seconds: 0 while a fetch is under way. contended: another login
-    seems to end this proxy's tokens; from the third loss on, renewals after a 401 are slowed down.
-    contended_since: when that was first seen; None unless `contended`.
+    expires_in_seconds: None without a token, 0 after its end. last_failure: of no earlier fetch
+    than the last success. next_attempt_in_seconds: 0 while a fetch is under way. contended: another
+    login seems to end this proxy's tokens. contended_since: when that was first seen.
     """
 
     state: TokenState

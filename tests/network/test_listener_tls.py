@@ -179,10 +179,8 @@ def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> N
         issued = files.ca.issue_cert(HOST, not_after=not_after)
         path = tmp_path / "one.pem"
         issued.cert_chain_pems[0].write_to_path(str(path))
-        (der,) = certificates.in_pem(path.read_text())
-        assert certificates.validity(der).not_after == not_after.timestamp()
-        assert certificates.first_to_end([der, der]) == not_after.timestamp()
-    assert certificates.first_to_end([]) is None
+        assert certificates.end_of_leaf(path) == not_after.timestamp()
+        assert certificates.end_of_file(path) == not_after.timestamp()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +197,7 @@ def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> N
 def test_what_is_no_certificate_is_told(der: bytes) -> None:
     """Whatever it is cut to."""
     with pytest.raises(ValueError, match="certificate"):
-        certificates.validity(der)
+        certificates.not_after(der)
 
 
 def test_the_companys_proxy_may_be_known_to_the_system_or_to_us(files: Files) -> None:

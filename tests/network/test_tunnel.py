@@ -6,6 +6,7 @@ import pytest
 
 from proxy.faults import TunnelError
 from proxy.network import tunnel
+from proxy.settings import Origin
 
 HOP = "proxy.example:3128"
 OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -21,7 +22,7 @@ def outcome(received: bytes, *, has_login: bool = False) -> str:
 
 def test_the_proxy_is_told_where_to_and_who_asks() -> None:
     """One line and two fields, in a known order."""
-    asked = tunnel.request("api.example", 443, None)
+    asked = tunnel.request(Origin("https", "api.example", 443), None)
     line, host, agent, *rest = asked.split(b"\r\n")
     assert (line, host) == (b"CONNECT api.example:443 HTTP/1.1", b"Host: api.example:443")
     assert agent.startswith(b"User-Agent: telenor-proxy/")
@@ -30,14 +31,14 @@ def test_the_proxy_is_told_where_to_and_who_asks() -> None:
 
 def test_credentials_are_one_field_more() -> None:
     """They are the proxy's own."""
-    asked = tunnel.request("api.example", 443, b"Basic bWU6eA==")
+    asked = tunnel.request(Origin("https", "api.example", 443), b"Basic bWU6eA==")
     assert asked.count(b"\r\n") == 5
     assert b"\r\nProxy-Authorization: Basic bWU6eA==\r\n" in asked
 
 
 def test_an_address_of_ipv6_goes_in_brackets() -> None:
     """Otherwise its port could not be told from it."""
-    assert tunnel.request("2001:db8::1", 443, None).startswith(
+    assert tunnel.request(Origin("https", "2001:db8::1", 443), None).startswith(
         b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\n"
     )
 

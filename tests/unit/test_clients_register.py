@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from proxy.clients import register
-from proxy.clients.register import ANYBODY, Client, Entry, Register
+from proxy.clients.register import ANYBODY, Client, Register
 from proxy.secret import Secret
+from proxy.settings import ClientSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +25,20 @@ ERP_OLD, ERP_NEW, SHOP = "erp-key-of-2026", "erp-key-of-2027", "shop-key-of-2027
 ORDERS, ACCOUNTS = b"/corporate-mobile-subscriptions/v2/orders", b"/corporate-accounts/v2/accounts"
 
 
-def secrets(*keys: str) -> list[Secret]:
+def secrets(*keys: str) -> tuple[Secret, ...]:
     """Return keys as the settings hold them."""
-    return [Secret(key) for key in keys]
+    return tuple(Secret(key) for key in keys)
 
 
 ENTRIES: Final = (
-    Entry("erp", secrets(ERP_OLD, ERP_NEW), "erp.internal"),
-    Entry("shop", secrets(SHOP), paths=["/corporate-mobile-subscriptions/"], methods=["POST"]),
-    Entry("report", certificate="Report.internal", methods=["GET", "HEAD"]),
+    ClientSettings(name="erp", keys=secrets(ERP_OLD, ERP_NEW), certificate="erp.internal"),
+    ClientSettings(
+        name="shop",
+        keys=secrets(SHOP),
+        allowed_paths=("/corporate-mobile-subscriptions/",),
+        allowed_methods=("POST",),
+    ),
+    ClientSettings(name="report", certificate="Report.internal", allowed_methods=("GET", "HEAD")),
 )
 
 
@@ -52,7 +58,7 @@ def wall() -> Wall:
     return Wall()
 
 
-def registered(wall: Wall, *entries: Entry) -> Register:
+def registered(wall: Wall, *entries: ClientSettings) -> Register:
     """Return a register with these clients in force."""
     made = Register(PEPPER, wall)
     made.follow(entries or ENTRIES)
@@ -131,7 +137,7 @@ def test_each_client_may_do_what_its_rights_cover(name: str, call: tuple[bytes, 
 
 def test_a_path_without_a_slash_at_its_end_is_one_path_and_all_below() -> None:
     """As with `upstream.allowed_paths`, `/accounts` is itself and what stands below it, and not `/accounts2`."""
-    client = Client(Entry("a", paths=["/accounts", "/x/"]))
+    client = Client(ClientSettings(name="a", allowed_paths=("/accounts", "/x/")))
     allowed = {
         path
         for path in (b"/accounts", b"/accounts/1", b"/accounts2", b"/x/1", b"/x")
@@ -154,7 +160,7 @@ def test_a_single_key_makes_a_client_without_a_name(wall: Wall) -> None:
 
     The key is asked for, nobody has a name, and all may do everything.
     """
-    made = registered(wall, Entry(None, secrets(SHOP)))
+    made = registered(wall, ClientSettings(keys=secrets(SHOP)))
     who = made.identify([SHOP.encode()])
     assert who is not None
     assert (who.name, who.may(b"POST", ORDERS)) == (None, True)
@@ -166,7 +172,7 @@ def test_a_single_key_makes_a_client_without_a_name(wall: Wall) -> None:
 def test_a_removed_key_ends_its_right_at_once(wall: Wall) -> None:
     """From the change on, the next request with the old key is refused, and the new key and its rights are in force."""
     made = registered(wall)
-    made.follow([Entry("erp", secrets(ERP_NEW), methods=["GET"])])
+    made.follow([ClientSettings(name="erp", keys=secrets(ERP_NEW), allowed_methods=("GET",))])
     assert made.identify([ERP_OLD.encode()]) is None
     assert made.identify([SHOP.encode()]) is None
     assert made.identify([], ["report.internal"]) is None
@@ -193,7 +199,12 @@ def test_the_use_of_a_key_stays_with_the_key(wall: Wall) -> None:
     made = registered(wall)
     made.identify([ERP_NEW.encode()])
     made.identify([SHOP.encode()])
-    made.follow([Entry("erp", secrets("erp-key-of-2028", ERP_NEW)), Entry("web", secrets(SHOP))])
+    made.follow(
+        [
+            ClientSettings(name="erp", keys=secrets("erp-key-of-2028", ERP_NEW)),
+            ClientSettings(name="web", keys=secrets(SHOP)),
+        ]
+    )
     assert made.last_used() == {"erp": [None, wall.at], "web": [None]}
 
 
@@ -224,7 +235,8 @@ def test_fifty_clients_cost_what_one_costs(wall: Wall) -> None:
     def seconds(number: int) -> float:
         made = Register(PEPPER, wall)
         made.follow(
-            Entry(f"client-{index}", secrets(f"key-of-client-{index}")) for index in range(number)
+            ClientSettings(name=f"client-{index}", keys=secrets(f"key-of-client-{index}"))
+            for index in range(number)
         )
         keys = [f"key-of-client-{number - 1}".encode()]
         begun = time.thread_time()

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.clients.register import Entry, Register
+from proxy.clients.register import Register
 from proxy.errors import Refused
 from proxy.forward import policy
 from proxy.problems import ProblemKind
 from proxy.secret import Secret
-from proxy.settings import judge
+from proxy.settings import ClientSettings, judge
 
 if TYPE_CHECKING:
     from proxy.http1 import grammar
@@ -39,7 +39,7 @@ def rules(**listen: object) -> policy.Rules:
 DEFAULT = rules()
 ANY_HOST = rules(allowed_hosts=["*"])
 KEYED = Register(bytes(32), lambda: 0.0)
-KEYED.follow([Entry(None, [Secret(KEY)])])
+KEYED.follow([ClientSettings(keys=(Secret(KEY),))])
 OPEN = Register(bytes(32), lambda: 0.0)
 
 

@@ -131,7 +131,7 @@ def test_broken_yaml_is_told_with_its_reason(
 
 def test_a_fault_without_a_place_is_told_too() -> None:
     """Whatever else PyYAML may complain of, nothing of it is repeated."""
-    assert files.told(yaml.YAMLError("word"), "") == (
+    assert files.explained(yaml.YAMLError("word"), "") == (
         ": is not valid YAML: something is out of place. Look for a tab in the indentation, a missing space after a colon,"
         " or a value with special characters that needs quotes"
     )
