@@ -346,7 +346,7 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.run", "_keeper"},  # also what client keys are hashed with
+        "app": {"Proxy.__init__", "_keeper"},  # also what client keys are hashed with
         "cli": {
             "_forget_order",
             "_list_orders",
