@@ -1,7 +1,6 @@
 """When the certificates of the settings and of the API end, in words for `check`.
 
-Pure but for the files that it reads. Never: whether a certificate is trusted, which OpenSSL
-decides.
+Never: whether a certificate is trusted, which OpenSSL decides.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from proxy.findings import Finding, Mark
+from proxy.findings import Finding, failed, ok, warning
 from proxy.network import certificates, listener_tls
 
 if TYPE_CHECKING:
@@ -29,15 +28,12 @@ def of_files(settings: Settings, now: float) -> Iterator[Finding]:
     """
     listen = settings.listen
     if listen.tls_certificate_file is not None:
-        with contextlib.suppress(
-            OSError, ValueError, IndexError
-        ):  # the settings have judged the file
+        # The settings have judged the file.
+        with contextlib.suppress(OSError, ValueError, IndexError):
             end = certificates.end_of_leaf(listen.tls_certificate_file)
             subject = "listen.tls_certificate_file: the certificate"
-            if end <= now:
-                yield Finding(Mark.FAILED, _FILES, listener_tls.EXPIRED)
-            else:
-                yield _told(_FILES, subject, end, now, _RENEW)
+            expired = failed(_FILES, listener_tls.EXPIRED)
+            yield expired if end <= now else _told(_FILES, subject, end, now, _RENEW)
     bundles = {
         "listen.tls_client_ca_file": listen.tls_client_ca_file,
         "upstream.ca_file": settings.upstream.ca_file,
@@ -56,5 +52,5 @@ def of_api(text: str, not_after: float, now: float) -> Finding:
 def _told(name: str, subject: str, end: float, now: float, advice: str) -> Finding:
     text = f"{subject} {certificates.ending(end, now)}."
     if certificates.standing(end, now) == certificates.GOOD:
-        return Finding(Mark.OK, name, text)
-    return Finding(Mark.WARNING, name, f"{text} {advice}")
+        return ok(name, text)
+    return warning(name, f"{text} {advice}")

@@ -1,4 +1,4 @@
-"""What `check` finds: a value for each line of its answer. Pure."""
+"""What `check` finds, one value a line. Pure."""
 
 from __future__ import annotations
 
@@ -28,3 +28,18 @@ class Finding:
         """Write it as one line; without `signs` in ASCII, as far as the text is."""
         word, sign = self.mark.value
         return f"{f'{sign} ' if signs else ''}{word:<7}  {self.step:<13}  {self.text}"
+
+
+def ok(step: str, text: str, *more: tuple[str, object]) -> Finding:
+    """Return a finding of a step that went well."""
+    return Finding(Mark.OK, step, text, more)
+
+
+def warning(step: str, text: str, *more: tuple[str, object]) -> Finding:
+    """Return a finding that an operator should look at."""
+    return Finding(Mark.WARNING, step, text, more)
+
+
+def failed(step: str, text: str) -> Finding:
+    """Return a finding without which the proxy would not work."""
+    return Finding(Mark.FAILED, step, text)
