@@ -21,19 +21,16 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
-from proxy import descriptors, expiry, faults, starting
+from proxy import faults
 from proxy.clock import SystemClock
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
-from proxy.findings import Finding, Mark, failed, ok, warning
+from proxy.findings import Finding, Mark, effective, end_of_api, examples, failed, ok, read, warning
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
 from proxy.orders import checking
 from proxy.orders.store import StoreAway
-from proxy.settings.catalogue import doubts
-from proxy.settings.files import writable
 from proxy.threads import in_daemon_thread
 from proxy.tokens import timing
-from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.values import Credentials
 
@@ -53,14 +50,6 @@ _NOT_TRIED: Final = "The configuration can be used. Network and credentials were
 _WOULD_FAIL: Final = "The proxy would not work. Fix what failed, and check again."
 _NO_ORDERS: Final = "Orders cannot be remembered. Fix what failed, and check again."
 
-#: What config.example.yaml holds where the credentials belong.
-_PLACEHOLDER: Final = "replace-me"
-#: What the README and Telenor's own pages show as the look of the four.
-_SHOWN: Final = frozenset(
-    {"xhdrs6uleK1xyZBOvX37PJ5wALcv1O9", "Glz2FV5XYOvAhFCE", "api7813371375", "hquTvfc00l8F33adAmCd"}
-)
-#: The variables by which other programs find their way out (curl(1), "ENVIRONMENT").
-_PROXY_VARIABLES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 #: Addresses of a name that are shown; more say nothing new.
 _MOST_ADDRESSES: Final = 4
 
@@ -122,7 +111,7 @@ async def _findings(
     reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options
 ) -> AsyncIterator[Finding]:
     if options.settings:
-        for finding in _effective(reading):
+        for finding in effective(reading):
             yield finding
     if not options.offline:
         async for finding in examine(reading.settings, environ, file):
@@ -186,90 +175,6 @@ def _steps(settings: Settings, company: CompanyProxy | None) -> Iterator[Step]:
         yield functools.partial(_shake_hands, way)
     yield functools.partial(_fetch, way)
     yield _open_orders
-
-
-# --- What the settings say: pure ---------------------------------------------------------------
-
-
-def read(
-    settings: Settings, environ: Mapping[str, str], file: Path | None = None
-) -> Iterator[Finding]:
-    """Judge what can be judged without a network."""
-    origin = "the environment alone"
-    if file is not None:
-        origin = f"{writable(file)} and the environment, which wins"
-    text = (
-        f"It was read from {origin}; it is complete, and nothing in it contradicts anything else."
-    )
-    yield ok("configuration", text)
-    yield from _read_credentials(settings)
-    if settings.listen.is_open:
-        yield warning("listener", starting.whom_it_is_open_to(settings.listen))
-    if short := descriptors.why_short(settings, descriptors.limit()):
-        yield warning("limits", short)
-    yield _read_destination(settings)
-    if settings.upstream.proxy_url is None:
-        yield from _read_environment(environ)
-    yield from expiry.of_files(settings, SystemClock().wall())
-
-
-def _effective(reading: Reading) -> Iterator[Finding]:
-    """Yield every setting with its value and origin; of secrets only whether they are set."""
-    for path, value in reading.settings.effective().items():
-        origin = reading.origins[path]
-        text = f"{path}: {json.dumps(value, ensure_ascii=False)}  ({origin})"
-        yield ok("setting", text, ("setting", path), ("value", value), ("origin", origin))
-
-
-def _read_credentials(settings: Settings) -> Iterator[Finding]:
-    if copied := examples(settings):
-        yield warning(
-            "credentials",
-            f"Still an example: {', '.join(copied)}. "
-            "Put the values there that Telenor gave to your company.",
-        )
-    for doubtful in doubts(settings):
-        yield warning("credentials", doubtful.text)
-    if (doubt := looks_like_person(settings.oauth.username)) is not None:
-        yield warning("credentials", doubt)
-
-
-def examples(settings: Settings) -> list[str]:
-    """Return the settings whose values are still those of an example."""
-    oauth, key = settings.oauth, settings.listen.client_key
-    held = {
-        "oauth.client_id": oauth.client_id,
-        "oauth.client_secret": oauth.client_secret.reveal(),
-        "oauth.username": oauth.username,
-        "oauth.password": oauth.password.reveal(),
-        "listen.client_key": "" if key is None else key.reveal(),
-    }
-    return [
-        path for path, value in held.items() if value.startswith(_PLACEHOLDER) or value in _SHOWN
-    ]
-
-
-def _read_destination(settings: Settings) -> Finding:
-    origin = settings.upstream.origin
-    where = f"The credentials go to {origin}{settings.oauth.token_path}, and nowhere else."
-    if origin.is_tls or origin.is_loopback:
-        return ok("destination", where)
-    return warning(
-        "destination",
-        f"{where} They go unencrypted: anyone on the network path can read them. "
-        "Use https in upstream.url.",
-    )
-
-
-def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
-    # Only the names: such a URL often holds a password.
-    found = [name for name in environ if name.lower() in _PROXY_VARIABLES and environ[name]]
-    if found:
-        yield warning(
-            "environment",
-            f"Not used: {', '.join(sorted(found))}. telenor-proxy connects to upstream.url itself. "
-            "If the way out leads through a proxy, set upstream.proxy_url to it, or to environment.",
-        )
 
 
 # --- The way there -----------------------------------------------------------------------------
@@ -370,7 +275,7 @@ async def _shake_hands(way: Dialer, settings: Settings) -> AsyncIterator[Finding
     if dialer.not_after is None:  # it cannot be read here
         yield ok("certificate", text)
     else:
-        yield expiry.of_api(text, dialer.not_after, SystemClock().wall())
+        yield end_of_api(text, dialer.not_after, SystemClock().wall())
 
 
 class _Look(asyncio.Protocol):

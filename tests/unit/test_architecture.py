@@ -78,20 +78,16 @@ MAY_IMPORT: Final = {
     "opening": {"clock", "errors", "forward", "network", "settings", "starting"},
     "check": {
         "clock",
-        "descriptors",
         "errors",
-        "expiry",
         "faults",
         "findings",
         "network",
         "orders",
         "settings",
-        "starting",
         "threads",
         "tokens",
     },
-    "expiry": {"findings", "network", "settings"},
-    "findings": set[str](),
+    "findings": {"clock", "descriptors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"inquiry", "settings"},
     "standing": {"inquiry", "settings"},
     "inquiry": {"settings"},
@@ -371,7 +367,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "app:_secrets",  # what the log must never show
         "settings.catalogue:_text",  # whether they are visibly wrong
         "clients.register:Register.follow",  # the keys to compare with, hashed
-        "check:examples",  # whether the credentials can be right at all
+        "findings:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
         "network.egress:Login.field_value",  # the login at the company's proxy
         "orders.shared:SharedStore.__init__",  # the password of a Redis
