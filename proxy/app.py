@@ -73,10 +73,7 @@ def run(
     notifier: Notifier,
     handed: HandedOver = NOTHING,
 ) -> int:
-    """Run the proxy until it is told to stop; return the exit status.
-
-    Raises `ConfigError`, `StartError`.
-    """
+    """Run the proxy until it is stopped; return the exit status. Raises ConfigError, StartError."""
     transport.use(settings.upstream.transport)
     redactor = logs.Redactor(_secrets(settings))
     writer = logs.configure(settings.log, redactor)
@@ -319,10 +316,7 @@ class Proxy:
         self._report.settings = changed
 
     async def run(self) -> int:
-        """Start, serve until a signal comes, drain, stop.
-
-        Returns the exit status; raises `StartError`.
-        """
+        """Start, serve until a signal, drain, stop; return the exit status. Raises `StartError`."""
         is_local = all(map(is_loopback, self._settings.admin.host))
         runner = web.AppRunner(
             create_app(self._report, local=is_local, book=self._keeper),

@@ -1,4 +1,4 @@
-"""`telenor-proxy check`: tries configuration, network and credentials in order, and says what is wrong.
+"""`telenor-proxy check`: tries configuration, network and credentials, and says what is wrong.
 
     settings -> name -> connection -> certificate -> access token -> store of orders
 
@@ -68,10 +68,10 @@ class Options:
 
 
 def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:
-    """Check everything and print each finding when it is there; 0 when nothing failed, 1 otherwise.
+    """Print each finding as it comes; return 0 if nothing failed, otherwise 1.
 
-    environ, file: where the settings come from; the file is None if the environment alone
-    configures the proxy.
+    environ, file: where the settings come from; file is None if the environment alone configures
+    it.
     """
     with _without_log():
         return asyncio.run(_run(reading, environ, file, options))

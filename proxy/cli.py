@@ -72,9 +72,10 @@ def _tell(error: ConfigError) -> None:
 
 
 def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
-    """Build the parser; without a command, the whole of it, of which shtab makes a shell's completion.
+    """Build the parser; shtab makes a shell's completion of it.
 
-    Only if `command` is the sandbox's does it know that one's arguments: they take longer to import than `healthcheck` runs.
+    The sandbox's arguments are added only if `command` is the sandbox's, since they take longer to
+    import than `healthcheck` runs.
     """
     parser = argparse.ArgumentParser(
         prog="telenor-proxy",
@@ -170,7 +171,7 @@ def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """Prints the version and ends. What it runs on is imported only when it is asked for."""
+    """Prints the version and ends; what it runs on is imported only then."""
 
     def __call__(
         self,
@@ -221,19 +222,13 @@ def _load(arguments: argparse.Namespace) -> Settings:
 
 
 class _Stopped(KeyboardInterrupt):
-    """The proxy was told to stop before it took the signals itself.
-
-    Event loops let a KeyboardInterrupt through.
-    """
+    """A signal to stop before the proxy handles them; event loops let KeyboardInterrupt through."""
 
 
 def _take_signals() -> None:
-    """Until the proxy takes them itself.
+    """Handle signals until the proxy does: SIGTERM and SIGINT end with 0, SIGHUP changes nothing.
 
-    SIGTERM and SIGINT end it as asked, SIGHUP changes nothing, since nothing is read yet.
-
-    What the system does by default, ending the process with another status, would look like a
-    crash.
+    The system's default would end the process with another status, which looks like a crash.
     """
 
     def stop(_number: int, _frame: object) -> None:

@@ -165,10 +165,7 @@ def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _ends_of_files(settings: Settings, now: float) -> Iterator[Finding]:
-    """Say when each file of certificates ends. now: seconds since the epoch.
-
-    An expired certificate of the listener has failed, since the proxy would not start with it.
-    """
+    """Say when each file of certificates ends; an expired one of the listener would stop the start."""
     listen = settings.listen
     if listen.tls_certificate_file is not None:
         # The settings have judged the file.
@@ -188,7 +185,7 @@ def _ends_of_files(settings: Settings, now: float) -> Iterator[Finding]:
 
 
 def end_of_api(text: str, not_after: float, now: float) -> Finding:
-    """Say behind a text when the API's certificate ends. Both in seconds since the epoch."""
+    """Add to a text when the API's certificate ends. Both in seconds since the epoch."""
     return _told("certificate", f"{text} It", not_after, now, _NOT_OURS)
 
 

@@ -94,7 +94,7 @@ _ABOUT_A_NUMBER: Final = "40104"
 
 
 class HeadlineState(enum.StrEnum):
-    """How it stands, in a word."""
+    """The state, in a word."""
 
     WORKING = "working"
     IMPAIRED = "impaired"
@@ -129,11 +129,9 @@ class CallFault(NamedTuple):
 
 
 class CallFinding(NamedTuple):
-    """What is wrong with the calls. since: seconds since the epoch.
+    """What is wrong with the calls: `failed` of `calls` (0 of those kept out while others pass).
 
-    failed, calls: so many of so many.
-
-    calls: 0 of those that are kept out while others pass.
+    since: seconds since the epoch.
     """
 
     state: HeadlineState
@@ -145,10 +143,7 @@ class CallFinding(NamedTuple):
 
 
 class _Row:
-    """Calls of one kind in a row.
-
-    since: on the wall clock; at: when the last one ended, on `Clock.now`.
-    """
+    """Calls of one kind in a row. since: wall clock; at: of the last one's end, on `Clock.now`."""
 
     __slots__ = ("at", "calls", "fault", "since")
 
@@ -241,7 +236,7 @@ class Calls:
         self._hard = 0
 
     def find(self, now: float) -> CallFinding | None:
-        """Say what is wrong with the calls at this moment; None if nothing is."""
+        """Return what is wrong with the calls at this moment; None if nothing is."""
         return (
             self._down(now)
             or self._some(now)
@@ -334,10 +329,7 @@ class Calls:
 
 
 def _fault(record: Record) -> CallFault | None:
-    """Return how the call failed.
-
-    None for an answer about its content, and for what tells nothing of the API.
-    """
+    """Return how the call failed; None if that says nothing of the API, or it is about content."""
     status, error = record.status, record.error
     if error is not None:
         return CallFault(status, "", error) if error in FAULTS else None

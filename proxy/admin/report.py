@@ -1,8 +1,8 @@
-"""What operators are told: readiness in words, and the content of `/status`.
+"""What operators see: readiness in words, and the content of `/status`.
 
-Reads everybody's state; keeps the last failures, the orders to look up, the last hour's counts, and
-what the calls get. Never: anything that a client or the API sent, except a request id, and of an
-order to look up its path, without which it cannot be found. Paths may hold phone numbers.
+Keeps the last failures, the orders to look up, the last hour's counts, and what the calls get.
+Never: anything that a client or the API sent, except a request id, and of an order to look up its
+path, without which it cannot be found. Paths may hold phone numbers.
 """
 
 from __future__ import annotations
@@ -67,10 +67,7 @@ class Report:
         certificates: Callable[[], list[dict[str, object]]] = list,
         orders: Callable[[], dict[str, object]] | None = None,
     ) -> None:
-        """Build it.
-
-        All functions give JSON and are asked for each status; `clients` may have a `by_name`.
-        """
+        """All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -125,7 +122,7 @@ class Report:
         self._draining_since = self._clock.wall() if is_so else None
 
     def on_token(self, event: TokenEvent) -> None:
-        """Take note of a fetch of a token."""
+        """Note a fetch of a token."""
         now, wall = self._clock.now(), self._clock.wall()
         if event.name == "renewed":
             self._history.renewed(now)
@@ -141,7 +138,7 @@ class Report:
             self._note_stop(self._token_status())
 
     def _note_stop(self, token: TokenStatus) -> None:
-        """Take note of the moment from which no token is left while renewals fail."""
+        """Note the moment from which no token is left while renewals fail."""
         usable = token.state.is_usable
         if (
             self._token_stopped_since is None
@@ -151,7 +148,7 @@ class Report:
             self._token_stopped_since = self._clock.wall()
 
     def headline(self) -> Headline:
-        """Say in a sentence whether it works."""
+        """Return one sentence on whether it works."""
         token = self._token_status()
         if self._contended and not token.contended:
             self._token_well_since = self._clock.wall()
@@ -182,7 +179,7 @@ class Report:
         return self._token_status().generation > 0
 
     def not_ready(self) -> str | None:
-        """Why requests cannot be served now, in words; None if they can."""
+        """Return why requests cannot be served now, in words; None if they can."""
         if self.draining:
             return "The proxy is shutting down."
         status = self._token_status()
@@ -198,10 +195,7 @@ class Report:
         return "The access token is being fetched."
 
     def _unknown_orders(self) -> list[dict[str, Any]]:
-        """Return the orders to look up, newest first.
-
-        Those of this process, and those that the store has from before.
-        """
+        """Return the orders to look up, newest first: of this process, and of the store."""
         orders = list(reversed(self._orders))
         if self._stored is not None:
             known = {order["request_id"] for order in orders}
@@ -214,7 +208,7 @@ class Report:
         return sorted(orders, key=itemgetter("at"), reverse=True)[:ORDERS_KEPT]
 
     def remark(self) -> str | None:
-        """Say what is not served although requests are; None if there is nothing."""
+        """Return what is not served although requests are; None if there is nothing."""
         away = None if self._stored is None else self._stored()["away"]
         return None if away is None else f"Orders with an Idempotency-Key are refused. {away}"
 

@@ -1,8 +1,6 @@
 """`telenor-proxy sandbox` runs the stand-in; `telenor-proxy sandbox-control` drives one that runs.
 
-Both return their exit status.
-
-Imported whenever the command line is: the server and its libraries are imported by `run` only.
+Both return their exit status. The server and its libraries are imported by `run` only.
 """
 
 from __future__ import annotations
@@ -246,10 +244,7 @@ def _url(text: str) -> str:
 
 
 def control(args: argparse.Namespace) -> int:
-    """Do one thing to a running sandbox and print its answer.
-
-    1 when it refused or was not reached.
-    """
+    """Do one thing to a running sandbox and print its answer; 1 if it refused or was not reached."""
     method, page, content = _control_request(args)
     request = urllib.request.Request(  # noqa: S310 # _url lets http and https pass only
         f"{args.url}{PREFIX}{page}",

@@ -1,11 +1,7 @@
-"""What api.telenor.no is known to answer, as tables.
-
-The published errors, and the shapes in which their content may come.
+"""What api.telenor.no is known to answer: the published errors, and the shapes they may come in.
 
 Statuses, codes and meanings are Telenor's. The JSON shape of an error is not published, so it is a
-choice (`SHAPES`); the likely one is `gateway`, which old code of Telenor's calls the gateway's
-default.
-Never: state, decisions.
+choice (`SHAPES`); the likely one is `gateway`, which old code of Telenor's calls its default.
 """
 
 from __future__ import annotations
@@ -28,10 +24,7 @@ NO_STORE: Final = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 
 @dataclass(frozen=True, slots=True)
 class PublishedError:
-    """One row of Telenor's error tables.
-
-    `oauth` is the nearest name in RFC 6749 section 5.2 or RFC 6750 section 3.1.
-    """
+    """One row of Telenor's error tables. oauth: the nearest name in RFC 6749 and RFC 6750."""
 
     status: int
     code: int | None
@@ -40,7 +33,7 @@ class PublishedError:
 
     @property
     def name(self) -> str:
-        """`401/20`: a code alone can be ambiguous, for the token endpoint uses 2 with two statuses."""
+        """`401/20`: a code alone can be ambiguous, as 2 is at the token endpoint."""
         return f"{self.status}/{self.code}"
 
 
@@ -95,10 +88,7 @@ GATEWAY_ERRORS: Final = _table(
 
 
 def find_error(table: Sequence[PublishedError], wanted: object) -> PublishedError:
-    """Find the row named by a code (`20`) or by status and code (`500/2`).
-
-    The first one, where a code alone is ambiguous.
-    """
+    """Find the first row of that code (`20`), or of status and code (`500/2`)."""
     for error in table:
         if str(wanted) in {str(error.code), error.name}:
             return error

@@ -62,10 +62,7 @@ DEFAULT_CREDENTIALS: Final = SandboxCredentials(
 
 @dataclass(slots=True)
 class IssuedToken:
-    """A token that the token endpoint gave out.
-
-    `ended`: by logout, by revocation, or by a newer login.
-    """
+    """A token that was issued. ended: by logout, by revocation, or by a newer login."""
 
     value: str = field(repr=False)
     username: str
@@ -75,10 +72,7 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenCall:
-    """One call of the token endpoint.
-
-    Its outcome (see `Reply`), and Telenor's code in a refusal.
-    """
+    """One call of the token endpoint: its outcome (see `Reply`), and the code of a refusal."""
 
     outcome: str
     code: int | None
@@ -88,11 +82,9 @@ class TokenCall:
 class SandboxOrder:
     """An order that was accepted.
 
-    path: where it was placed, on a subscription or on an agreement.
-    count: orders with this very body at that path so far, this one included; 2 means twice.
-    request_id, idempotency_key: what came as `X-Request-Id` and `Idempotency-Key`, if anything.
-    authorization_fields: how many `Authorization` fields came with it.
-    field_names: all names, in lower case, in their order.
+    path: where it was placed, on a subscription or on an agreement. count: orders with this body at
+    that path so far. request_id, idempotency_key: of the fields, if they came.
+    authorization_fields: how many came. field_names: all names, in lower case, in their order.
     """
 
     id: str
@@ -151,10 +143,7 @@ class Sandbox:
         }
 
     def reset(self) -> None:
-        """Back to the start: settings, faults, orders, accounts, counters.
-
-        Tokens stay valid; `revoke` ends them.
-        """
+        """Go back to the start: settings, faults, orders, accounts, counters. Tokens stay valid."""
         for each in fields(SandboxSettings):
             setattr(self.settings, each.name, getattr(self._initial, each.name))
         self.faults.clear()
@@ -168,10 +157,7 @@ class Sandbox:
         return list(self._tokens.values())
 
     def token_state(self, value: str) -> SandboxTokenState:
-        """Say what the gateway thinks of an access token.
-
-        One that was ended is as unknown as one that never was.
-        """
+        """Return what the gateway thinks of an access token; one that was ended is unknown to it."""
         token = self._tokens.get(value)
         if token is None or token.ended:
             return "unknown"
@@ -183,7 +169,7 @@ class Sandbox:
         ]
 
     def log_in(self, username: str) -> tuple[str, float]:
-        """Issue a token: its value, and the seconds that it has to live, whole ones for a shared token."""
+        """Issue a token; return its value and its lifetime in seconds, whole ones if it is shared."""
         earlier = [token for token in self._valid() if token.username == username]
         if self.settings.shared_token and earlier:
             return earlier[-1].value, int(earlier[-1].expires_at - self._now())
@@ -254,10 +240,7 @@ class Sandbox:
     # Subscriptions
 
     def find_subscriptions(self, product_id: str | None, since_seconds: int | None) -> list[str]:
-        """Find the MSISDNs with that product that changed within so many seconds.
-
-        None: any, ever.
-        """
+        """Find the MSISDNs with that product that changed within so many seconds. None: any, ever."""
         newest = dict(self._changed_at)
         having: set[str] = set()
         for order in self.orders:
@@ -318,10 +301,7 @@ class Sandbox:
     # Faults, counting, and what the control API shows
 
     def fault(self, name: str, value: object = None, count: int | None = None) -> None:
-        """Switch a fault on for the next `count` calls (None: until reset; 0: off).
-
-        Raises UsageError, which names the known ones.
-        """
+        """Switch a fault on for `count` calls (None: until reset; 0: off). Raises UsageError."""
         self.faults.set(make_fault(name, value, count))
 
     @contextmanager
