@@ -12,9 +12,9 @@ import base64
 import math
 import secrets
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
@@ -36,6 +36,11 @@ KEPT: Final = 10_000
 _FIRST_ACCOUNT: Final = 90_000_000
 #: 160 bits, as RFC 6749 section 10.10 recommends against guessing.
 _TOKEN_BYTES: Final = 20
+
+_SHOWN_OF_ORDER: Final = (
+    *("id", "status", "path", "body", "count", "request_id", "idempotency_key"),
+    *("authorization_fields", "field_names"),
+)
 
 SandboxTokenState = Literal["valid", "expired", "unknown"]
 
@@ -136,11 +141,7 @@ class Sandbox:
         self._changed_at = dict.fromkeys(self.subscriptions, self._now())
         self.token_calls: deque[TokenCall] = deque(maxlen=KEPT)
         self.counters: Counter[str] = Counter()
-        self._by_outcome: dict[Place, Counter[str]] = {
-            "token": Counter(),
-            "logout": Counter(),
-            "api": Counter(),
-        }
+        self._by_outcome: defaultdict[Place, Counter[str]] = defaultdict(Counter)
 
     def reset(self) -> None:
         """Go back to the start: settings, faults, orders, accounts, counters. Tokens stay valid."""
@@ -323,42 +324,30 @@ class Sandbox:
 
     def shown(self) -> dict[str, object]:
         """Put the state into words for the control API. Tokens are counted, never shown."""
+        token, logout, api = (self._by_outcome[place] for place in ("token", "logout", "api"))
         counters: dict[str, object] = {
-            "token_calls": self._by_outcome["token"].total(),
-            "token_calls_by_status": dict(self._by_outcome["token"]),
+            "token_calls": token.total(),
+            "token_calls_by_status": dict(token),
             "max_concurrent_token_calls": self.counters["max_concurrent_token_calls"],
             "tokens_issued": self.counters["tokens_issued"],
             "tokens_valid": len(self._valid()),
             "redirects_followed": self.counters["redirects_followed"],
-            "logouts": self._by_outcome["logout"].total(),
-            "logouts_by_status": dict(self._by_outcome["logout"]),
-            "api_calls": self._by_outcome["api"].total(),
-            "api_calls_by_status": dict(self._by_outcome["api"]),
-            "orders": self.counters["orders"],
-            "repeated_orders": self.counters["repeated_orders"],
-            "accounts": self.counters["accounts"],
+            "logouts": logout.total(),
+            "logouts_by_status": dict(logout),
+            "api_calls": api.total(),
+            "api_calls_by_status": dict(api),
+            **{name: self.counters[name] for name in ("orders", "repeated_orders", "accounts")},
         }
-        settings = {
-            each.name: getattr(self.settings, each.name) for each in fields(SandboxSettings)
+        return {
+            "settings": asdict(self.settings),
+            "faults": self.faults.shown(),
+            "counters": counters,
         }
-        return {"settings": settings, "faults": self.faults.shown(), "counters": counters}
 
     def orders_shown(self) -> list[dict[str, object]]:
-        """Put the orders into words for the control API."""
-        return [
-            {
-                "id": order.id,
-                "status": self.order_status(order),
-                "path": order.path,
-                "body": order.body,
-                "count": order.count,
-                "request_id": order.request_id,
-                "idempotency_key": order.idempotency_key,
-                "authorization_fields": order.authorization_fields,
-                "field_names": order.field_names,
-            }
-            for order in self.orders
-        ]
+        """Return the orders for the control API."""
+        shown = ({**asdict(order), "status": self.order_status(order)} for order in self.orders)
+        return [{name: order[name] for name in _SHOWN_OF_ORDER} for order in shown]
 
     def placed_shown(self) -> list[dict[str, object]]:
         """Count how often each order was placed: a row for each content, the oldest first."""

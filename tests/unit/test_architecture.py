@@ -343,10 +343,7 @@ def test_chance_comes_in_from_outside() -> None:
     )
     assert found == {
         "app": {"Proxy.__init__", "_keeper"},  # also what client keys are hashed with
-        "cli": {
-            "_forget_order",
-            "_list_orders",
-        },  # what a command is called among those that use a store
+        "cli": {"_store"},  # what a command is called among those that use a store
         "orders.checking": {"look"},  # the same
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
