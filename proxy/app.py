@@ -1,7 +1,8 @@
-"""The composition root: builds the parts, starts the two listeners, and ends them in the right order.
+"""The composition root: builds the parts, starts the two listeners, and ends them in order.
 
 start: listener and admin listener bound -> token task -> ready with the first token
-stop:  readiness off -> (delay) -> listener closed -> requests in flight finish -> token task ends -> logout -> admin listener closed
+stop:  readiness off -> (delay) -> listener closed -> requests in flight finish
+       -> token task ends -> logout -> admin listener closed
 
 What of the settings can change at run time goes through `apply`; everything else is built once.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import gc
 import os
 import random
@@ -51,7 +51,7 @@ from proxy.tokens.values import Credentials
 from proxy.watching import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Coroutine
 
     from proxy.clock import Clock
     from proxy.records import Record
@@ -73,18 +73,17 @@ def run(
     notifier: Notifier,
     handed: HandedOver = NOTHING,
 ) -> int:
-    """Run the proxy until it is told to stop; return the exit status.
-
-    Raises `ConfigError`, `StartError`.
-    """
+    """Run the proxy until it is stopped; return the exit status. Raises ConfigError, StartError."""
     transport.use(settings.upstream.transport)
     redactor = logs.Redactor(_secrets(settings))
     writer = logs.configure(settings.log, redactor)
+
+    async def serve() -> int:
+        return await Proxy(settings, writer, redactor, configuration, notifier, handed).run()
+
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(
-                Proxy(settings, writer, redactor, configuration, notifier, handed).run()
-            )
+            return runner.run(serve())
     finally:
         writer.write_out()
 
@@ -96,11 +95,6 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     import uvloop  # noqa: PLC0415 # not on Windows
 
     return uvloop.new_event_loop()
-
-
-def _tell(observers: list[Callable[[Record], None]], record: Record) -> None:
-    for observe in observers:
-        observe(record)
 
 
 def _secrets(settings: Settings) -> list[str]:
@@ -134,13 +128,16 @@ def _desk(settings: Settings, keeper: Keeper) -> Desk:
     )
 
 
+def _spans(settings: Settings, clock: Clock, metrics: Metrics) -> Spans | None:
+    collector = settings.telemetry.otlp_endpoint
+    return None if collector is None else telemetry.create(collector, clock, metrics.spans)
+
+
 class Proxy:
-    """All parts of one proxy. Build it anywhere, `run` it in an event loop.
+    """All parts of one proxy. Build it and `run` it in an event loop.
 
-    Without a `configuration` the settings never change.
-
-    handed: sockets that systemd has opened. Raises `ConfigError` if the environment's variables
-    name a proxy that cannot be used, or the listener's certificate cannot be.
+    Without a `configuration` the settings never change. handed: sockets that systemd has opened.
+    Raises `ConfigError`, `StartError`.
     """
 
     def __init__(
@@ -152,227 +149,216 @@ class Proxy:
         notifier: Notifier | None = None,
         handed: HandedOver = NOTHING,
     ) -> None:
-        self._handed = handed
-        self._tls = opening.listener_tls(settings.listen, SystemClock())
+        upstream, oauth = settings.upstream, settings.oauth
         self._settings = settings
-        self._credentials = _credentials(settings.oauth)
-        self._secrets = _secrets(settings)
+        self._handed = handed
         self._writer = writer
-        self._access_log = logs.AccessLog(writer, settings.log)
         self._redactor = redactor
         self._configuration = configuration or Configuration(None, lambda: settings)
         self._notifier = notifier or Notifier({}, 0)
         self._signals = Signals()
-        self._company_proxy = egress.company_proxy(settings.upstream, self._configuration.environ)
-
-    async def run(self) -> int:
-        """Start, serve until a signal comes, drain, stop.
-
-        Returns the exit status; raises `StartError`.
-        """
-        settings = self._settings
-        upstream_settings, oauth = settings.upstream, settings.oauth
-        clock, metrics = SystemClock(), Metrics()
-        most_files = descriptors.limit()
-        fitted = descriptors.fitted(settings, most_files)
-        history = History(clock.now())
-        keeper = _keeper(settings, clock, metrics)
-        spans = _spans(settings, clock, metrics)
-        dialer = self._dialer()
-        endpoint = TokenEndpoint(
-            dialer,
-            oauth.token_path,
-            oauth.logout_path,
-            timeout_seconds=oauth.request_timeout_seconds,
-        )
-
-        def on_token(event: TokenEvent) -> None:
-            metrics.on_token(event)
-            report.on_token(event)
-
-        source = TokenSource(
-            lambda: endpoint.fetch(self._credentials),
-            clock=clock,
-            random=random.random,
-            refresh_ahead_seconds=oauth.refresh_ahead_seconds,
-            wait_seconds=oauth.wait_seconds,
-            observe=on_token,
-        )
-        pool = Pool(
-            dialer,
-            max_connections=fitted.upstream.max_connections,
-            max_age=upstream_settings.max_age_seconds,
-            connect_timeout=upstream_settings.connect_timeout_seconds,
-            idle_timeout=upstream_settings.idle_timeout_seconds,
-        )
-        pacer = _pacer(settings.pacing, clock, metrics)
-        roster = Roster(
-            settings,
-            clock,
-            secrets.token_bytes(32),  # BLAKE2b takes a key of up to 64 bytes
-            total=pacer,
-            on_held_back=metrics.held_back,
-            on_login=metrics.answered_login,
-        )
-        forwarder = Forwarder(
-            settings,
-            source,
-            pool,
-            error_code=self._error_code,
-            is_token_rejected=rejected_token,
-            rates=roster.rates,
-            on_throttled=metrics.throttled,
-            desk=None if keeper is None else _desk(settings, keeper),
-        )
-
-        metrics.name_clients(roster.names)
-        observers: list[Callable[[Record], None]] = [self._access_log, metrics, roster.usage]
-        listener = Listener(fitted, forwarder, functools.partial(_tell, observers), roster)
-        rotation = Rotation(
-            settings,
-            self._configuration,
-            clock,
-            apply=lambda changed: self._apply(changed, listener, report, metrics),
-            renew=source.renew_now,
-            observe=metrics.reloaded,
-            done=self._notifier.reloaded,
-            at_hangup=None
-            if self._tls is None
-            else functools.partial(self._tls.look, listener.renew),
-        )
-        ends = gauges.expose_certificates(
-            metrics,
-            functools.partial(
-                self._ends, dialer, certificates.end_of_file(upstream_settings.ca_file)
-            ),
-        )
-        report = Report(
-            settings,
-            clock,
-            metrics,
-            history,
-            token_status=source.status,
-            clients=lambda: {
-                "connections": listener.connections,
-                "in_flight": listener.in_flight,
-                "by_name": roster.by_name(),
-            },
-            upstream=lambda: dict(zip(("in_use", "idle"), pool.connections, strict=True)),
-            configuration=lambda: {
-                "refused": rotation.refused,
-                "restart_needed": rotation.restart_needed,
-            },
-            log=self._writer.status,
-            limits=functools.partial(descriptors.status, settings, most_files),
-            certificates=lambda: [
-                {
-                    "what": what,
-                    "not_after": end,
-                    "standing": certificates.standing(end, clock.wall()),
-                }
-                for what, end in ends().items()
-                if end is not None
-            ],
-            orders=None if keeper is None else keeper.status,
-        )
-        report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
-        observers += [report] if spans is None else [report, spans]
-        gauges.expose(metrics, source, listener, pool, roster.rates, self._writer, keeper)
-        runner = web.AppRunner(
-            create_app(report, local=all(map(is_loopback, settings.admin.host)), book=keeper),
-            access_log=None,
-            shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
-        )
-
-        def on_hangup() -> None:
-            self._notifier.reloading()
-            rotation.on_hangup()
-
-        with self._signals.handled(on_hangup):
-            try:
-                await self._start(listener, runner)
-                async with (
-                    _running(source.run()) as keeping,
-                    _running(self._notifier.run(clock, source.status)),
-                    contextlib.nullcontext() if keeper is None else _keeping(keeper),
-                    contextlib.nullcontext() if spans is None else spans.running(),
-                ):
-                    async with (
-                        _running(rotation.run()),
-                        _running(_warming(settings, pool)),
-                        _running(self._renewing(listener, clock)),
-                    ):
-                        gc.collect()
-                        # what exists now stays: the collector need not look at it again
-                        gc.freeze()
-                        await self._serve(keeping)
-                        report.draining = True
-                    cut_short = await self._drain(listener)
-                token = source.usable()
-                if (
-                    oauth.logout_on_shutdown
-                    and token is not None
-                    and not self._signals.stop_now.is_set()
-                ):
-                    ok = await self._signals.unless_stopped_now(endpoint.logout(token))
-                    log.info("token.logged_out", ok=bool(ok))
-                log.info("shutdown.completed", cut_short=cut_short)
-                return 1 if cut_short or self._signals.stop_now.is_set() else 0
-            finally:
-                await pool.close()
-                await runner.cleanup()
-
-    def _dialer(self) -> Dialer:
-        """Return the way to the API, through the company's proxy as it is at each connection."""
-        upstream = self._settings.upstream
-        return Dialer(
+        self._clock = clock = SystemClock()
+        self._metrics = metrics = Metrics()
+        self._tls = opening.listener_tls(settings.listen, clock)
+        self._credentials = _credentials(oauth)
+        self._secrets = _secrets(settings)
+        self._access_log = logs.AccessLog(writer, settings.log)
+        self._company_proxy = egress.company_proxy(upstream, self._configuration.environ)
+        self._keeper = _keeper(settings, clock, metrics)
+        self._spans = _spans(settings, clock, metrics)
+        # The way to the API, through the company's proxy as it is at each connection.
+        self._dialer = Dialer(
             upstream.origin,
             tls.client_context(upstream.ca_file) if upstream.origin.is_tls else None,
             lambda: self._company_proxy,
             tunnel_seconds=upstream.connect_timeout_seconds,
         )
-
-    def _ends(self, dialer: Dialer, authorities: float | None) -> dict[str, float | None]:
-        """Return when each certificate ends, None where there is none or none was seen yet."""
-        listeners, clients = (
-            (None, None)
-            if self._tls is None
-            else (self._tls.not_after, self._tls.clients_not_after)
+        self._endpoint = TokenEndpoint(
+            self._dialer,
+            oauth.token_path,
+            oauth.logout_path,
+            timeout_seconds=oauth.request_timeout_seconds,
         )
+        self._source = TokenSource(
+            lambda: self._endpoint.fetch(self._credentials),
+            clock=clock,
+            random=random.random,
+            refresh_ahead_seconds=oauth.refresh_ahead_seconds,
+            wait_seconds=oauth.wait_seconds,
+            observe=self._on_token,
+        )
+        self._most_files = descriptors.limit()
+        fitted = descriptors.fitted(settings, self._most_files)
+        self._pool = Pool(
+            self._dialer,
+            max_connections=fitted.upstream.max_connections,
+            max_age=upstream.max_age_seconds,
+            connect_timeout=upstream.connect_timeout_seconds,
+            idle_timeout=upstream.idle_timeout_seconds,
+        )
+        self._roster = Roster(
+            settings,
+            clock,
+            secrets.token_bytes(32),  # BLAKE2b takes a key of up to 64 bytes
+            total=_pacer(settings.pacing, clock, metrics),
+            on_held_back=metrics.held_back,
+            on_login=metrics.answered_login,
+        )
+        forwarder = Forwarder(
+            settings,
+            self._source,
+            self._pool,
+            error_code=self._error_code,
+            is_token_rejected=rejected_token,
+            rates=self._roster.rates,
+            on_throttled=metrics.throttled,
+            desk=None if self._keeper is None else _desk(settings, self._keeper),
+        )
+        self._listener = Listener(fitted, forwarder, self._on_record, self._roster)
+        self._rotation = Rotation(
+            settings,
+            self._configuration,
+            clock,
+            apply=self._apply,
+            renew=self._source.renew_now,
+            observe=metrics.reloaded,
+            done=self._notifier.reloaded,
+            at_hangup=None if self._tls is None else self._look_at_certificate,
+        )
+        self._authorities_end = certificates.end_of_file(upstream.ca_file)
+        self._report = self._make_report()
+        metrics.name_clients(self._roster.names)
+        gauges.expose(
+            metrics,
+            self._source,
+            self._listener,
+            self._pool,
+            self._roster.rates,
+            writer,
+            self._keeper,
+            self._ends,
+        )
+
+    def _make_report(self) -> Report:
+        report = Report(
+            self._settings,
+            self._clock,
+            self._metrics,
+            History(self._clock.now()),
+            token_status=self._source.status,
+            clients=lambda: {
+                "connections": self._listener.connections,
+                "in_flight": self._listener.in_flight,
+                "by_name": self._roster.by_name(),
+            },
+            upstream=lambda: dict(zip(("in_use", "idle"), self._pool.connections, strict=True)),
+            configuration=lambda: {
+                "refused": self._rotation.refused,
+                "restart_needed": self._rotation.restart_needed,
+            },
+            log=self._writer.status,
+            limits=lambda: descriptors.status(self._settings, self._most_files),
+            certificates=self._certificates,
+            orders=None if self._keeper is None else self._keeper.status,
+        )
+        report.credentials_watched = bool(
+            self._rotation.files() - {self._settings.upstream.ca_file}
+        )
+        return report
+
+    def _certificates(self) -> list[dict[str, object]]:
+        """Return the certificates whose end is known, for `/status`."""
+        now = self._clock.wall()
+        return [
+            {"what": what, "not_after": end, "standing": certificates.standing(end, now)}
+            for what, end in self._ends().items()
+            if end is not None
+        ]
+
+    def _ends(self) -> dict[str, float | None]:
+        """Return when each certificate ends, None where there is none or none was seen yet."""
         return {
-            "listener": listeners,
-            "clients": clients,
-            "api": dialer.not_after,
-            "authorities": authorities,
+            "listener": None if self._tls is None else self._tls.not_after,
+            "clients": None if self._tls is None else self._tls.clients_not_after,
+            "api": self._dialer.not_after,
+            "authorities": self._authorities_end,
         }
+
+    def _on_record(self, record: Record) -> None:
+        self._access_log(record)
+        self._metrics(record)
+        self._roster.usage(record)
+        self._report(record)
+        if self._spans is not None:
+            self._spans(record)
+
+    def _on_token(self, event: TokenEvent) -> None:
+        self._metrics.on_token(event)
+        self._report.on_token(event)
 
     def _error_code(self, content: bytes | None, coding: bytes) -> str | None:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
 
-    def _apply(
-        self, changed: Settings, listener: Listener, report: Report, metrics: Metrics
-    ) -> None:
+    def _apply(self, changed: Settings) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._secrets = _secrets(changed)
         self._redactor.learn(self._secrets)
-        metrics.name_clients(client.name for client in changed.listen.clients)
+        self._metrics.name_clients(client.name for client in changed.listen.clients)
         with contextlib.suppress(ConfigError):  # the way out stays as it is
             self._company_proxy = egress.company_proxy(
                 changed.upstream, self._configuration.environ
             )
-        listener.judge_by(changed)
+        self._listener.judge_by(changed)
         logs.set_level(changed.log)
         self._access_log.set_level(changed.log)
-        report.settings = changed
+        self._report.settings = changed
 
-    async def _start(self, listener: Listener, runner: web.AppRunner) -> None:
+    async def run(self) -> int:
+        """Start, serve until a signal, drain, stop; return the exit status. Raises `StartError`."""
+        is_local = all(map(is_loopback, self._settings.admin.host))
+        runner = web.AppRunner(
+            create_app(self._report, local=is_local, book=self._keeper),
+            access_log=None,
+            shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
+        )
+        with self._signals.handled(self._on_hangup):
+            try:
+                await self._start(runner)
+                async with (
+                    _running(self._source.run()) as keeping,
+                    _running(self._notifier.run(self._clock, self._source.status)),
+                    contextlib.nullcontext() if self._keeper is None else _keeping(self._keeper),
+                    contextlib.nullcontext() if self._spans is None else self._spans.running(),
+                ):
+                    async with (
+                        _running(self._rotation.run()),
+                        _running(self._warm()),
+                        _running(self._watch_certificate()),
+                    ):
+                        gc.collect()
+                        gc.freeze()  # the collector need not look again at what exists now
+                        await self._serve(keeping)
+                        self._report.draining = True
+                    cut_short = await self._drain()
+                await self._log_out()
+                log.info("shutdown.completed", cut_short=cut_short)
+                return 1 if cut_short or self._signals.stop_now.is_set() else 0
+            finally:
+                await self._pool.close()
+                await runner.cleanup()
+
+    def _on_hangup(self) -> None:
+        self._notifier.reloading()
+        self._rotation.on_hangup()
+
+    async def _start(self, runner: web.AppRunner) -> None:
         listen, admin = self._settings.listen, self._settings.admin
         await runner.setup()
         admin_port = await opening.open_admin(runner, admin, self._handed)
         context = None if self._tls is None else self._tls.context
-        where = await opening.open_listener(listener, listen, self._handed, context)
+        where = await opening.open_listener(self._listener, listen, self._handed, context)
         starting.tell(listen, self._configuration.file, transport.foundations())
         starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
@@ -382,11 +368,17 @@ class Proxy:
             "listener.started", upstream=str(self._settings.upstream.origin), scheme=scheme, **where
         )
 
-    async def _renewing(self, listener: Listener, clock: Clock) -> None:
+    async def _warm(self) -> None:
+        if self._settings.upstream.keep_warm:
+            await self._pool.keep_warm()
+
+    async def _watch_certificate(self) -> None:
         """Take up a changed certificate of the listener."""
         if self._tls is not None:
-            look = functools.partial(self._tls.look, listener.renew)
-            await Watcher(self._tls.files, look, clock).run()
+            await Watcher(self._tls.files, self._look_at_certificate, self._clock).run()
+
+    async def _look_at_certificate(self) -> bool:
+        return self._tls is None or await self._tls.look(self._listener.renew)
 
     async def _serve(self, keeping: asyncio.Task[None]) -> None:
         """Wait for a signal; a token task that ends by itself is a mistake of ours, and raises."""
@@ -399,24 +391,26 @@ class Proxy:
             keeping.result()
             raise RuntimeError("the token task has ended")
 
-    async def _drain(self, listener: Listener) -> int:
+    async def _drain(self) -> int:
         """Let the requests in flight finish; return how many did not."""
         shutdown, stop_now = self._settings.shutdown, self._signals.stop_now
-        log.info(
-            "shutdown.started", in_flight=listener.in_flight, grace_seconds=shutdown.grace_seconds
-        )
+        in_flight = self._listener.in_flight
+        log.info("shutdown.started", in_flight=in_flight, grace_seconds=shutdown.grace_seconds)
         self._notifier.stopping()
-        listener.drain()
+        self._listener.drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(shutdown.delay_seconds):
                 await stop_now.wait()
-        cut_short = await self._signals.unless_stopped_now(listener.close(shutdown.grace_seconds))
-        return await listener.close(0) if cut_short is None else cut_short
+        closing = self._listener.close(shutdown.grace_seconds)
+        cut_short = await self._signals.unless_stopped_now(closing)
+        return await self._listener.close(0) if cut_short is None else cut_short
 
-
-async def _warming(settings: Settings, pool: Pool) -> None:
-    if settings.upstream.keep_warm:
-        await pool.keep_warm()
+    async def _log_out(self) -> None:
+        token = self._source.usable()
+        wanted = self._settings.oauth.logout_on_shutdown and not self._signals.stop_now.is_set()
+        if wanted and token is not None:
+            ok = await self._signals.unless_stopped_now(self._endpoint.logout(token))
+            log.info("token.logged_out", ok=bool(ok))
 
 
 @contextlib.asynccontextmanager
@@ -438,8 +432,3 @@ async def _keeping(keeper: Keeper) -> AsyncIterator[None]:
             yield
     finally:
         await keeper.close()
-
-
-def _spans(settings: Settings, clock: Clock, metrics: Metrics) -> Spans | None:
-    collector = settings.telemetry.otlp_endpoint
-    return None if collector is None else telemetry.create(collector, clock, metrics.spans)

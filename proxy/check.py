@@ -1,10 +1,10 @@
-"""`telenor-proxy check`: tries configuration, way and credentials one after the other, and says in plain words what is right and what is wrong.
+"""`telenor-proxy check`: tries configuration, network and credentials, and says what is wrong.
 
-    what the settings say -> name -> connection -> certificate -> access token
+    settings -> name -> connection -> certificate -> access token -> store of orders
 
-Judging is pure; each step on the way is one short function that gives a finding, and the first that fails ends the check, for what
-comes after it would only fail as well. Never: a secret or a part of one in a finding. Nor does it log the token out that it
-fetched: whether two logins share a token is published nowhere, so that could end the one of a proxy that is at work.
+Each step is one short function that yields findings. The first that fails ends the check, since
+what comes after it would fail as well. Never: a secret or a part of one in a finding. It does not
+log out: two logins may share a token, so that could end the token of a proxy that runs.
 """
 
 from __future__ import annotations
@@ -21,49 +21,35 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 
-from proxy import descriptors, expiry, faults, starting
+from proxy import faults
 from proxy.clock import SystemClock
 from proxy.errors import ConfigError, CredentialsRefused, TokenError
-from proxy.findings import Finding, Mark
+from proxy.findings import Finding, Mark, effective, end_of_api, examples, failed, ok, read, warning
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
 from proxy.orders import checking
 from proxy.orders.store import StoreAway
-from proxy.settings.catalogue import doubts
-from proxy.settings.files import writable
 from proxy.threads import in_daemon_thread
 from proxy.tokens import timing
-from proxy.tokens.diagnosis import looks_like_person
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.values import Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from proxy.network.egress import CompanyProxy
     from proxy.settings import OAuthSettings, Origin, Reading, Settings
     from proxy.tokens.values import Grant
 
-    Step = Callable[[Settings], Awaitable[tuple[Finding, ...]]]
+    Step = Callable[[Settings], AsyncIterator[Finding]]
     Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
-
-_PASSED: Final = 0
-_NOT_PASSED: Final = 1
 
 _WOULD_WORK: Final = "An access token was fetched: `telenor-proxy serve` will get one as well."
 _NOT_TRIED: Final = "The configuration can be used. Network and credentials were not tried."
 _WOULD_FAIL: Final = "The proxy would not work. Fix what failed, and check again."
 _NO_ORDERS: Final = "Orders cannot be remembered. Fix what failed, and check again."
 
-#: What config.example.yaml holds where the credentials belong.
-_PLACEHOLDER: Final = "replace-me"
-#: What the README and Telenor's own pages show as the look of the four.
-_SHOWN: Final = frozenset(
-    {"xhdrs6uleK1xyZBOvX37PJ5wALcv1O9", "Glz2FV5XYOvAhFCE", "api7813371375", "hquTvfc00l8F33adAmCd"}
-)
-#: The variables by which other programs find their way out (curl(1), "ENVIRONMENT").
-_PROXY_VARIABLES: Final = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 #: Addresses of a name that are shown; more say nothing new.
 _MOST_ADDRESSES: Final = 4
 
@@ -82,10 +68,10 @@ class Options:
 
 
 def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:
-    """Check everything and print each finding when it is there; 0 when nothing failed, 1 otherwise.
+    """Print each finding as it comes; return 0 if nothing failed, otherwise 1.
 
-    environ, file: where the settings come from; the file is None if the environment alone
-    configures the proxy.
+    environ, file: where the settings come from; file is None if the environment alone configures
+    it.
     """
     with _without_log():
         return asyncio.run(_run(reading, environ, file, options))
@@ -93,10 +79,7 @@ def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options
 
 @contextlib.contextmanager
 def _without_log() -> Iterator[None]:
-    """Keep events of the parts that are tried out of the answer.
-
-    They would stand between its lines.
-    """
+    """Keep the log events of the parts that are tried from standing between the findings."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -108,20 +91,20 @@ def _without_log() -> Iterator[None]:
 async def _run(
     reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options
 ) -> int:
-    failed = None
+    failure = None
     async for finding in _findings(reading, environ, file, options):
-        failed = finding.step if finding.mark is Mark.FAILED else failed
+        failure = finding.step if finding.mark is Mark.FAILED else failure
         _print(finding, options)
     if not options.as_json:
         passed = _NOT_TRIED if options.offline else _WOULD_WORK
-        _say(passed if failed is None else _NO_ORDERS if failed == _ORDERS else _WOULD_FAIL)
-    return _PASSED if failed is None else _NOT_PASSED
+        _say(passed if failure is None else _NO_ORDERS if failure == _ORDERS else _WOULD_FAIL)
+    return 0 if failure is None else 1
 
 
 def tell_problems(problems: Iterable[str]) -> None:
     """Print what is wrong with a configuration as JSON, an object a line."""
     for problem in problems:
-        _print(Finding(Mark.FAILED, "configuration", problem), Options(as_json=True))
+        _print(failed("configuration", problem), Options(as_json=True))
 
 
 async def _findings(
@@ -130,15 +113,16 @@ async def _findings(
     if options.settings:
         for finding in effective(reading):
             yield finding
-    if options.offline:
-        found = (*read(reading.settings, environ, file), *absent(reading))
-        for finding in found:
+    if not options.offline:
+        async for finding in examine(reading.settings, environ, file):
             yield finding
-        if (doubt := checking.doubt(reading.settings.orders)) is not None:
-            yield Finding(Mark.WARNING, _ORDERS, doubt)
         return
-    async for finding in examine(reading.settings, environ, file):
+    for finding in read(reading.settings, environ, file):
         yield finding
+    for text in reading.missing:
+        yield warning("files", f"{text} Where the proxy runs, it has to be there.")
+    if (doubt := checking.doubt(reading.settings.orders)) is not None:
+        yield warning(_ORDERS, doubt)
 
 
 def _print(finding: Finding, options: Options) -> None:
@@ -170,124 +154,34 @@ async def examine(
     try:
         company = egress.company_proxy(settings.upstream, environ)
     except ConfigError as error:
-        yield Finding(Mark.FAILED, "company proxy", error.problems[0])
+        yield failed("company proxy", error.problems[0])
         return
     for step in _steps(settings, company):
-        for finding in await step(settings):
+        async for finding in step(settings):
             yield finding
             if finding.mark is Mark.FAILED:
                 return
 
 
-def _steps(settings: Settings, company: CompanyProxy | None) -> tuple[Step, ...]:
-    """Return the steps of the way; with a company's proxy, name and connection are that proxy's."""
+def _steps(settings: Settings, company: CompanyProxy | None) -> Iterator[Step]:
+    """Yield the steps of the way; with a company's proxy, name and connection are that proxy's."""
     through = company.origin if company is not None else settings.upstream.origin
     way = Dialer(settings.upstream.origin, None, lambda: company)
-    steps: list[Step] = [
-        functools.partial(look_up, through),
-        functools.partial(_connect, through),
-    ]
+    yield functools.partial(look_up, through)
+    yield functools.partial(_connect, through)
     if company is not None:
-        steps.append(functools.partial(_open_tunnel, way))
+        yield functools.partial(_open_tunnel, way)
     if settings.upstream.origin.is_tls:
-        steps.append(functools.partial(_shake_hands, way))
-    return (*steps, functools.partial(_fetch, way), _open_orders)
-
-
-# --- What the settings say: pure ---------------------------------------------------------------
-
-
-def read(
-    settings: Settings, environ: Mapping[str, str], file: Path | None = None
-) -> Iterator[Finding]:
-    """Judge what can be judged without a network."""
-    source = (
-        f"{writable(file)} and the environment, which wins"
-        if file is not None
-        else "the environment alone"
-    )
-    text = (
-        f"It was read from {source}; it is complete, and nothing in it contradicts anything else."
-    )
-    yield Finding(Mark.OK, "configuration", text)
-    yield from _read_credentials(settings)
-    if settings.listen.is_open:
-        yield Finding(Mark.WARNING, "listener", starting.whom_it_is_open_to(settings.listen))
-    if short := descriptors.why_short(settings, descriptors.limit()):
-        yield Finding(Mark.WARNING, "limits", short)
-    yield _read_destination(settings)
-    if settings.upstream.proxy_url is None:
-        yield from _read_environment(environ)
-    yield from expiry.of_files(settings, SystemClock().wall())
-
-
-def effective(reading: Reading) -> Iterator[Finding]:
-    """Give every setting with its value and where that comes from.
-
-    Of secrets only whether they are set.
-    """
-    for path, value in reading.settings.effective().items():
-        origin = reading.origins[path]
-        text = f"{path}: {json.dumps(value, ensure_ascii=False)}  ({origin})"
-        more = (("setting", path), ("value", value), ("origin", origin))
-        yield Finding(Mark.OK, "setting", text, more)
-
-
-def absent(reading: Reading) -> Iterator[Finding]:
-    """Say which files that the settings name do not exist here."""
-    for text in reading.missing:
-        yield Finding(Mark.WARNING, "files", f"{text} Where the proxy runs, it has to be there.")
-
-
-def _read_credentials(settings: Settings) -> Iterator[Finding]:
-    if copied := examples(settings):
-        text = f"Still an example: {', '.join(copied)}. Put the values there that Telenor gave to your company."
-        yield Finding(Mark.WARNING, "credentials", text)
-    for doubtful in doubts(settings):
-        yield Finding(Mark.WARNING, "credentials", doubtful.text)
-    doubt = looks_like_person(settings.oauth.username)
-    if doubt is not None:
-        yield Finding(Mark.WARNING, "credentials", doubt)
-
-
-def examples(settings: Settings) -> list[str]:
-    """Return the settings whose values are still those of an example."""
-    oauth, key = settings.oauth, settings.listen.client_key
-    held = {
-        "oauth.client_id": oauth.client_id,
-        "oauth.client_secret": oauth.client_secret.reveal(),
-        "oauth.username": oauth.username,
-        "oauth.password": oauth.password.reveal(),
-        "listen.client_key": "" if key is None else key.reveal(),
-    }
-    return [
-        path for path, value in held.items() if value.startswith(_PLACEHOLDER) or value in _SHOWN
-    ]
-
-
-def _read_destination(settings: Settings) -> Finding:
-    origin = settings.upstream.origin
-    where = f"The credentials go to {origin}{settings.oauth.token_path}, and nowhere else."
-    if origin.is_tls or origin.is_loopback:
-        return Finding(Mark.OK, "destination", where)
-    text = f"{where} They go unencrypted: anyone on the network path can read them. Use https in upstream.url."
-    return Finding(Mark.WARNING, "destination", text)
-
-
-def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
-    # Only the names: such a URL often holds a password.
-    if found := sorted(
-        name for name in environ if name.lower() in _PROXY_VARIABLES and environ[name]
-    ):
-        text = f"Not used: {', '.join(found)}. telenor-proxy connects to upstream.url itself. If the way out leads through a proxy, set upstream.proxy_url to it, or to environment."
-        yield Finding(Mark.WARNING, "environment", text)
+        yield functools.partial(_shake_hands, way)
+    yield functools.partial(_fetch, way)
+    yield _open_orders
 
 
 # --- The way there -----------------------------------------------------------------------------
 
 
 def _peer(settings: Settings, origin: Origin) -> faults.Peer:
-    """Return what answers at an origin, by host and port, with the setting that names it."""
+    """Return the peer at an origin, for sentences."""
     role = faults.API if origin == settings.upstream.origin else faults.COMPANY_PROXY
     return faults.Peer(f"{origin.host} port {origin.port}", role.setting)
 
@@ -295,40 +189,39 @@ def _peer(settings: Settings, origin: Origin) -> faults.Peer:
 #: The host of the default of upstream.url.
 _API_HOST: Final = "api.telenor.no"
 _BEHIND_A_PROXY: Final = (
-    " The internet knows this name. A network that has a company's proxy as its only way out looks like this: ask for the proxy's address, "
-    "and set upstream.proxy_url to it."
+    " The internet knows this name. A network that has a company's proxy as its only way out looks "
+    "like this: ask for the proxy's address, and set upstream.proxy_url to it."
 )
 
 
 async def look_up(
     origin: Origin, settings: Settings, resolve: Resolve = socket.getaddrinfo
-) -> tuple[Finding, ...]:
+) -> AsyncIterator[Finding]:
     """Find the addresses of a host: the upstream's, or that of the company's proxy."""
     host, seconds = origin.host, settings.upstream.connect_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
             addresses = await _addresses(host, resolve)
     except TimeoutError:
-        text = f"The name server did not answer within {seconds:g} s. Check that this machine can look up such names."
-        return (Finding(Mark.FAILED, "name", text),)
+        yield failed(
+            "name",
+            f"The name server did not answer within {seconds:g} s. "
+            "Check that this machine can look up such names.",
+        )
+        return
     except (OSError, UnicodeError) as error:
         text = faults.explain(error).said_of(_peer(settings, origin))
-        return (
-            Finding(Mark.FAILED, "name", text + (_BEHIND_A_PROXY if host == _API_HOST else "")),
-        )
+        yield failed("name", text + (_BEHIND_A_PROXY if host == _API_HOST else ""))
+        return
     if host in addresses:
-        return (Finding(Mark.OK, "name", f"{host} is an address, so there is no name to look up."),)
+        yield ok("name", f"{host} is an address, so there is no name to look up.")
+        return
     more = ", ..." if len(addresses) > _MOST_ADDRESSES else ""
-    return (
-        Finding(Mark.OK, "name", f"{host} is at {', '.join(addresses[:_MOST_ADDRESSES])}{more}"),
-    )
+    yield ok("name", f"{host} is at {', '.join(addresses[:_MOST_ADDRESSES])}{more}")
 
 
 async def _addresses(host: str, resolve: Resolve) -> list[str]:
-    """Ask the system's resolver, in a thread that is not awaited.
-
-    A lookup cannot be cancelled, and may take minutes.
-    """
+    """Ask the system's resolver in a thread: a lookup cannot be cancelled, and may take minutes."""
 
     def ask() -> list[str]:
         return [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]
@@ -336,54 +229,57 @@ async def _addresses(host: str, resolve: Resolve) -> list[str]:
     return await in_daemon_thread(ask)
 
 
-async def _connect(origin: Origin, settings: Settings) -> tuple[Finding, ...]:
+async def _connect(origin: Origin, settings: Settings) -> AsyncIterator[Finding]:
     try:
         async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
             raw = await reach(origin, Timing())
     except (OSError, UnicodeError) as error:
-        return (
-            Finding(
-                Mark.FAILED, "connection", faults.explain(error).said_of(_peer(settings, origin))
-            ),
-        )
+        yield failed("connection", faults.explain(error).said_of(_peer(settings, origin)))
+        return
     with raw:
         peer = raw.getpeername()[0]
-    return (Finding(Mark.OK, "connection", f"{peer} port {origin.port} accepts connections."),)
+    yield ok("connection", f"{peer} port {origin.port} accepts connections.")
 
 
-async def _open_tunnel(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
-    """Have the company's proxy open a tunnel, and let it go."""
+async def _open_tunnel(way: Dialer, settings: Settings) -> AsyncIterator[Finding]:
+    """Have the company's proxy open a tunnel, and close it."""
     look = _Look()
     try:
         await way.dial(lambda: look, settings.upstream.connect_timeout_seconds)
     except (OSError, UnicodeError) as error:
-        return (Finding(Mark.FAILED, "tunnel", faults.explain(error).said_of(faults.API)),)
+        yield failed("tunnel", faults.explain(error).said_of(faults.API))
+        return
     look.transport.abort()
-    return (Finding(Mark.OK, "tunnel", f"The company's proxy connects to {way.origin}."),)
+    yield ok("tunnel", f"The company's proxy connects to {way.origin}.")
 
 
-async def _shake_hands(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
+async def _shake_hands(way: Dialer, settings: Settings) -> AsyncIterator[Finding]:
     look, seconds = _Look(), settings.upstream.connect_timeout_seconds
     dialer = Dialer(way.origin, tls.client_context(settings.upstream.ca_file), way.through)
     try:
         await dialer.dial(lambda: look, seconds)
     except TimeoutError:
-        text = f"The TLS handshake was not over within {seconds:g} s. Ask whether a firewall in between looks into it."
-        return (Finding(Mark.FAILED, "certificate", text),)
+        yield failed(
+            "certificate",
+            f"The TLS handshake was not over within {seconds:g} s. "
+            "Ask whether a firewall in between looks into it.",
+        )
+        return
     except (OSError, UnicodeError) as error:
-        text = faults.explain(error).said_of(_peer(settings, way.origin))
-        return (Finding(Mark.FAILED, "certificate", text),)
+        yield failed("certificate", faults.explain(error).said_of(_peer(settings, way.origin)))
+        return
     encryption = look.transport.get_extra_info("ssl_object")
     certificate, version = encryption.getpeercert(), encryption.version()
     look.transport.abort()
     text = f"{version}, and the certificate is trusted; it was issued by {issuer_of(certificate)}."
     if dialer.not_after is None:  # it cannot be read here
-        return (Finding(Mark.OK, "certificate", text),)
-    return (expiry.of_api(text, dialer.not_after, SystemClock().wall()),)
+        yield ok("certificate", text)
+    else:
+        yield end_of_api(text, dialer.not_after, SystemClock().wall())
 
 
 class _Look(asyncio.Protocol):
-    """A connection on which nothing is sent: only what is known of it is of interest."""
+    """A connection on which nothing is sent."""
 
     transport: asyncio.Transport
 
@@ -394,17 +290,15 @@ class _Look(asyncio.Protocol):
 # --- The token ---------------------------------------------------------------------------------
 
 
-async def _fetch(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
+async def _fetch(way: Dialer, settings: Settings) -> AsyncIterator[Finding]:
     if copied := [path for path in examples(settings) if path.startswith("oauth.")]:
         text = f"No login was tried with the example's values. Replace {', '.join(copied)} first."
-        return (Finding(Mark.FAILED, "access token", text),)
+        yield failed("access token", text)
+        return
     origin, oauth = settings.upstream.origin, settings.oauth
+    context = tls.client_context(settings.upstream.ca_file) if origin.is_tls else None
     endpoint = TokenEndpoint(
-        Dialer(
-            origin,
-            tls.client_context(settings.upstream.ca_file) if origin.is_tls else None,
-            way.through,
-        ),
+        Dialer(origin, context, way.through),
         oauth.token_path,
         oauth.logout_path,
         timeout_seconds=oauth.request_timeout_seconds,
@@ -415,20 +309,19 @@ async def _fetch(way: Dialer, settings: Settings) -> tuple[Finding, ...]:
     try:
         grant = await endpoint.fetch(credentials)
     except TokenError as error:
-        return (Finding(Mark.FAILED, "access token", why_no_token(error)),)
-    return (
-        Finding(Mark.OK, "access token", "Telenor accepts the four credentials."),
-        lifetime(grant, oauth),
-    )
+        yield failed("access token", why_no_token(error))
+        return
+    yield ok("access token", "Telenor accepts the four credentials.")
+    yield lifetime(grant, oauth)
 
 
 def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
     """Say how long the token lives and what the proxy will do about it."""
     renewal = timing.renew_after(grant.lifetime, oauth.refresh_ahead_seconds)
     text = f"The token lives for {grant.lifetime:g} s; the proxy renews it after {renewal:g} s."
-    if grant.note is None:
-        return Finding(Mark.OK, "lifetime", text)
-    return Finding(Mark.WARNING, "lifetime", f"{text} {grant.note}")
+    return (
+        ok("lifetime", text) if grant.note is None else warning("lifetime", f"{text} {grant.note}")
+    )
 
 
 # --- The store of orders -----------------------------------------------------------------------
@@ -436,19 +329,16 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
 _ORDERS: Final = "orders"
 
 
-async def _open_orders(settings: Settings) -> tuple[Finding, ...]:
-    """Look at what `orders.store` names, if it is set.
-
-    Orders of unknown outcome are worth a warning.
-    """
+async def _open_orders(settings: Settings) -> AsyncIterator[Finding]:
+    """Look at what `orders.store` names, if it is set; warn of orders with an unknown outcome."""
     try:
         seen = await checking.look(settings.orders)
     except (ConfigError, StoreAway) as error:
-        return (Finding(Mark.FAILED, _ORDERS, str(error)),)
-    if seen is None:
-        return ()
-    more = (("held", seen.held), ("unknown", seen.unknown), ("version", seen.version))
-    return (Finding(Mark.WARNING if seen.unknown else Mark.OK, _ORDERS, seen.text, more),)
+        yield failed(_ORDERS, str(error))
+        return
+    if seen is not None:
+        more = (("held", seen.held), ("unknown", seen.unknown), ("version", seen.version))
+        yield (warning if seen.unknown else ok)(_ORDERS, seen.text, *more)
 
 
 # --- Words for what failed: pure ---------------------------------------------------------------
@@ -459,15 +349,15 @@ def why_no_token(error: TokenError) -> str:
     if error.reason == "redirected" or (
         isinstance(error, CredentialsRefused) and error.code is None
     ):
-        return f"{error.detail} Something in between, such as a filter or a login page of the network, may have answered instead."
+        return (
+            f"{error.detail} Something in between, such as a filter or a login page of the network, "
+            "may have answered instead."
+        )
     return error.detail
 
 
 def issuer_of(certificate: Mapping[str, object] | None) -> str:
-    """Name who issued a verified certificate (`SSLSocket.getpeercert`).
-
-    Behind a proxy that inspects TLS it is not who one thinks.
-    """
+    """Name the issuer of a verified certificate, as of `SSLSocket.getpeercert`."""
     issuer = (certificate or {}).get("issuer", ())
     names = dict(pair for group in issuer for pair in group) if isinstance(issuer, tuple) else {}
     name = str(names.get("organizationName") or names.get("commonName") or "")

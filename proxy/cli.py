@@ -18,10 +18,12 @@ import proxy
 from proxy.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from proxy.orders.command import Said
     from proxy.settings import Settings
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 # has no public name
 
 OK: Final = 0
 FAILED: Final = 1
@@ -72,9 +74,10 @@ def _tell(error: ConfigError) -> None:
 
 
 def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
-    """Build the parser; without a command, the whole of it, of which shtab makes a shell's completion.
+    """Build the parser; shtab makes a shell's completion of it.
 
-    Only if `command` is the sandbox's does it know that one's arguments: they take longer to import than `healthcheck` runs.
+    The sandbox's arguments are added only if `command` is the sandbox's, since they take longer to
+    import than `healthcheck` runs.
     """
     parser = argparse.ArgumentParser(
         prog="telenor-proxy",
@@ -89,67 +92,35 @@ def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    serve = commands.add_parser("serve", help="run the proxy")
-    _add_config(serve)
-    serve.set_defaults(command=_serve)
+    _add(commands, "serve", "run the proxy", _serve)
 
-    check = commands.add_parser(
-        "check", help="try configuration and credentials, and say in words what is wrong"
-    )
-    _add_config(check)
-    check.add_argument(
-        "--offline", action="store_true", help="judge the configuration only: no network, no login"
-    )
-    check.add_argument(
-        "--json", action="store_true", help="print each finding as a JSON object on a line"
-    )
-    check.add_argument(
-        "--settings",
-        action="store_true",
-        help="print every setting, its value and where that comes from",
-    )
-    check.set_defaults(command=_check)
+    text = "try configuration and credentials, and say in words what is wrong"
+    check = _add(commands, "check", text, _check)
+    _flag(check, "--offline", "judge the configuration only: no network, no login")
+    _flag(check, "--json", "print each finding as a JSON object on a line")
+    _flag(check, "--settings", "print every setting, its value and where that comes from")
 
-    healthcheck = commands.add_parser("healthcheck", help="ask a running proxy whether it is ready")
-    _add_config(healthcheck)
-    healthcheck.add_argument(
-        "--wait",
-        type=_seconds,
-        default=0.0,
-        metavar="SECONDS",
-        help="wait so long for it to become ready",
-    )
-    healthcheck.set_defaults(command=_healthcheck)
+    text = "ask a running proxy whether it is ready"
+    healthcheck = _add(commands, "healthcheck", text, _healthcheck)
+    text = "wait so long for it to become ready"
+    healthcheck.add_argument("--wait", type=_seconds, default=0.0, metavar="SECONDS", help=text)
 
-    status = commands.add_parser(
-        "status", help="ask a running proxy whether it works, and say what to do if not"
-    )
-    _add_config(status)
-    status.add_argument("--json", action="store_true", help="print JSON, for programs")
-    status.set_defaults(command=_status)
+    text = "ask a running proxy whether it works, and say what to do if not"
+    _flag(_add(commands, "status", text, _status), "--json", "print JSON, for programs")
 
     orders = commands.add_parser("orders", help="see which orders are remembered, or forget one")
     actions = orders.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="list the orders that are remembered")
-    _add_config(listing)
-    listing.add_argument(
-        "--unknown", action="store_true", help="only those that have to be looked up"
-    )
-    listing.add_argument("--json", action="store_true", help="print one JSON object a line")
-    listing.set_defaults(command=_list_orders)
-    forget = actions.add_parser(
-        "forget", help="forget an order, so that it is sent when it comes again"
-    )
-    _add_config(forget)
+    listing = _add(actions, "list", "list the orders that are remembered", _list_orders)
+    _flag(listing, "--unknown", "only those that have to be looked up")
+    _flag(listing, "--json", "print one JSON object a line")
+    text = "forget an order, so that it is sent when it comes again"
+    forget = _add(actions, "forget", text, _forget_order)
     forget.add_argument("id", metavar="ID", help="what `orders list` shows first")
-    forget.set_defaults(command=_forget_order)
 
-    sandbox = commands.add_parser(
-        "sandbox", help="run a stand-in for api.telenor.no, to try things on"
-    )
-    control = commands.add_parser(
-        "sandbox-control", help="look into a running sandbox, and switch its faults"
-    )
+    text = "run a stand-in for api.telenor.no, to try things on"
+    sandbox = commands.add_parser("sandbox", help=text)
+    text = "look into a running sandbox, and switch its faults"
+    control = commands.add_parser("sandbox-control", help=text)
     if command in {"sandbox", "sandbox-control"}:
         from proxy.sandbox import command as sandbox_command
 
@@ -159,18 +130,36 @@ def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
         control.set_defaults(command=sandbox_command.control)
 
     demo = commands.add_parser("demo", help="sandbox and proxy in one go, no credentials needed")
-    demo.add_argument(
-        "--port",
-        type=_port,
-        default=8080,
-        help="where the proxy listens (default: %(default)s; 0: any free port)",
-    )
+    text = "where the proxy listens (default: %(default)s; 0: any free port)"
+    demo.add_argument("--port", type=_port, default=8080, help=text)
     demo.set_defaults(command=_demo)
     return parser
 
 
+def _add(
+    commands: Commands, name: str, text: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add a command that reads the configuration."""
+    parser = commands.add_parser(name, help=text)
+    named = os.environ.get("TELENOR_PROXY_CONFIG")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=Path(named) if named else None,
+        help="YAML file (default: what TELENOR_PROXY_CONFIG names); without one the environment "
+        "(TELENOR_PROXY_...) configures everything",
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    parser.add_argument(name, action="store_true", help=text)
+
+
 class _Version(argparse.Action):
-    """Prints the version and ends. What it runs on is imported only when it is asked for."""
+    """Prints the version and ends; what it runs on is imported only then."""
 
     def __call__(
         self,
@@ -203,17 +192,6 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    named = os.environ.get("TELENOR_PROXY_CONFIG")
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        default=Path(named) if named else None,
-        help="YAML file (default: what TELENOR_PROXY_CONFIG names); without one the environment (TELENOR_PROXY_...) configures everything",
-    )
-
-
 def _load(arguments: argparse.Namespace) -> Settings:
     from proxy.settings import load
 
@@ -221,19 +199,13 @@ def _load(arguments: argparse.Namespace) -> Settings:
 
 
 class _Stopped(KeyboardInterrupt):
-    """The proxy was told to stop before it took the signals itself.
-
-    Event loops let a KeyboardInterrupt through.
-    """
+    """A signal to stop before the proxy handles them; event loops let KeyboardInterrupt through."""
 
 
 def _take_signals() -> None:
-    """Until the proxy takes them itself.
+    """Handle signals until the proxy does: SIGTERM and SIGINT end with 0, SIGHUP changes nothing.
 
-    SIGTERM and SIGINT end it as asked, SIGHUP changes nothing, since nothing is read yet.
-
-    What the system does by default, ending the process with another status, would look like a
-    crash.
+    The system's default would end the process with another status, which looks like a crash.
     """
 
     def stop(_number: int, _frame: object) -> None:
@@ -261,7 +233,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         handed = activation.handed_over(os.environ, os.getpid())
     except OSError:
         raise StartError(
-            "What systemd hands over is no listening stream socket. Use ListenStream= in the .socket unit, without Accept=."
+            "What systemd hands over is no listening stream socket. "
+            "Use ListenStream= in the .socket unit, without Accept=."
         ) from None
     configuration = Configuration(arguments.config, lambda: _load(arguments), os.environ)
     return app.run(settings, configuration, Notifier(os.environ, os.getpid()), handed)
@@ -307,24 +280,24 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _list_orders(arguments: argparse.Namespace) -> int:
-    settings = _load(arguments)
-    from proxy import inquiry
     from proxy.orders import command
 
-    where = inquiry.host(settings.admin)
-    owner = os.urandom(8).hex()
-    return _say(
-        command.listing(settings, owner, where, unknown=arguments.unknown, as_json=arguments.json)
-    )
+    wanted = {"unknown": arguments.unknown, "as_json": arguments.json}
+    return _say(command.listing(*_store(arguments), **wanted))
 
 
 def _forget_order(arguments: argparse.Namespace) -> int:
-    settings = _load(arguments)
-    from proxy import inquiry
     from proxy.orders import command
 
-    where = inquiry.host(settings.admin)
-    return _say(command.forget(settings, os.urandom(8).hex(), where, arguments.id))
+    return _say(command.forget(*_store(arguments), arguments.id))
+
+
+def _store(arguments: argparse.Namespace) -> tuple[Settings, str, str]:
+    """Return settings, the name of this process among those that use the store, and the host."""
+    settings = _load(arguments)
+    from proxy import inquiry
+
+    return settings, os.urandom(8).hex(), inquiry.host(settings.admin)
 
 
 def _say(said: Said) -> int:

@@ -20,10 +20,7 @@ class Clock(Protocol):
     """Time as the parts see it. Seconds everywhere."""
 
     def now(self) -> float:
-        """Seconds on a clock that never steps and goes on while the host is suspended.
-
-        Only differences mean anything.
-        """
+        """Seconds that never step and go on while the host is suspended; only differences count."""
         ...
 
     def wall(self) -> float:

@@ -1,4 +1,4 @@
-"""`telenor-proxy demo`: sandbox and proxy in one process, on loopback, with made-up credentials, to see the product work before one has any.
+"""`telenor-proxy demo`: sandbox and proxy in one process, on loopback, with made-up credentials.
 
 Nothing of the user's configuration is read, nothing leaves this machine, and nothing is kept.
 """
@@ -38,10 +38,7 @@ log = structlog.get_logger("proxy.demo")
 
 
 def run(port: int) -> int:
-    """Run both until Ctrl+C; return the exit status.
-
-    `port`: where the proxy listens, if it is free. Raises `StartError`.
-    """
+    """Run both until Ctrl+C, on `port` if it is free; return the exit status. Raises `StartError`."""
     sandbox = Sandbox(settings=SandboxSettings(token_lifetime_seconds=_TOKEN_LIFETIME))
     # Ctrl+C is an exception until the proxy takes the signals.
     with (
@@ -86,7 +83,7 @@ def free_port(wanted: int) -> int:
 
 
 def _environment(sandbox: Sandbox, sandbox_url: str, port: int, admin_port: int) -> dict[str, str]:
-    """Write the settings as environment variables; the real ones are never looked at."""
+    """Write the settings as environment variables; the real ones are never read."""
     credentials = sandbox.credentials
     return {
         "TELENOR_PROXY_LISTEN__PORT": str(port),

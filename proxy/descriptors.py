@@ -1,7 +1,7 @@
-"""How many files, and so connections, this process may have open (RLIMIT_NOFILE), and how they are shared out.
+"""How many files this process may have open (RLIMIT_NOFILE), and how connections share them.
 
-Each connection takes a descriptor. Where the limit is below what the settings allow, clients must not use up what the admin listener, the
-API, the token endpoint and files need: then probes would fail and no call would reach the API.
+Each connection takes a descriptor. If the limit is too low, clients must not use up what the admin
+listener, the API, the token endpoint and files need: else probes fail and no call reaches the API.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ _PASSING_PART: Final = 8
 
 
 class Share(NamedTuple):
-    """What fits. limit: open files at most, None without a limit.
-
-    clients, upstream: connections at once.
+    """What fits. limit: open files, None without a limit. clients, upstream: connections at once.
 
     is_short: fewer than the settings allow.
     """
@@ -38,10 +36,7 @@ class Share(NamedTuple):
 
 
 def limit() -> int | None:
-    """Return how many files this process may have open.
-
-    None where there is no limit, or none is known.
-    """
+    """Return how many files this process may have open; None without a limit, or if unknown."""
     with contextlib.suppress(ImportError, OSError):
         import resource  # noqa: PLC0415 # not on Windows
 
@@ -51,18 +46,15 @@ def limit() -> int | None:
 
 
 def ceiling(most: int | None) -> int | None:
-    """Return the descriptor from which on a client's connection would use what is kept for the rest. most: as of `limit`.
+    """Return the first descriptor that is kept for other uses than clients. most: as of `limit`.
 
-    A new descriptor has the lowest free number (POSIX, open), so one this high says that all below are in use.
+    A new descriptor has the lowest free number (POSIX, open), so all below this one are in use.
     """
     return None if most is None else most - _own(most)
 
 
 def share(settings: Settings, most: int | None) -> Share:
-    """Share out so many descriptors (as of `limit`) between clients and the API.
-
-    What the settings allow, if that fits.
-    """
+    """Share `most` descriptors (as of `limit`) between clients and the API."""
     clients, upstream = settings.limits.max_connections, settings.upstream.max_connections
     if most is None:
         return Share(None, clients, upstream, is_short=False)
@@ -85,11 +77,7 @@ def fitted(settings: Settings, most: int | None) -> Settings:
 
 
 def status(settings: Settings, most: int | None) -> dict[str, object]:
-    """Return what `/status` shows.
-
-    `descriptors` (None without a limit), `clients` and `upstream` that fit, and `detail` if that is
-    too few.
-    """
+    """Return what `/status` shows; `descriptors` is None without a limit, `detail` if all fits."""
     fits = share(settings, most)
     return {
         "descriptors": fits.limit,

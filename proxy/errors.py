@@ -49,9 +49,8 @@ class TokenError(ProxyError):
     """A fetch of an access token failed.
 
     reason: a short fixed word for logs and metrics, such as `refused`, `timeout`, `http_500`.
-    detail: one or two sentences for a person: what happened and what to do.
-    code: the error code in Telenor's answer, as text, when one was found.
-    retry_after: seconds that the token endpoint asked to wait, when it did.
+    detail: one or two sentences: what happened and what to do. code: the error code in Telenor's
+    answer, as text, if any. retry_after: seconds that the token endpoint asked to wait, if it did.
     """
 
     def __init__(
@@ -65,10 +64,7 @@ class TokenError(ProxyError):
 
 
 class CredentialsRefused(TokenError):
-    """The token endpoint refused the credentials (400, 401, 403).
-
-    A soon retry may lock the user.
-    """
+    """The token endpoint refused the credentials (400, 401, 403); a soon retry may lock the user."""
 
 
 class TokenUnavailable(TokenError):

@@ -1,9 +1,7 @@
-"""The one wording of what can go wrong on a network.
+"""The one wording of what can go wrong on a network: an exception -> one frozen `Fault`.
 
-An exception of the system -> one frozen `Fault`.
-
-Log, metrics, answers, the token's reasons and `check` all say what stands here. Pure: it looks at
-an exception and nothing else.
+Log, metrics, answers, the token's reasons and `check` all use it. Pure: it looks at an exception
+and nothing else.
 
 Laws
 1. No sentence holds a byte that a peer sent; statuses and OpenSSL's own verdicts are no such bytes.
@@ -154,7 +152,7 @@ _WRONG_NAME: Final = frozenset({62, 64})
 
 
 def explain(error: OSError | UnicodeError) -> Fault:
-    """Return what an exception means that ended the making of a connection."""
+    """Return the fault behind an exception that ended the making of a connection."""
     if isinstance(error, TunnelError):
         return error.fault
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -234,7 +232,7 @@ _LOGIN: Final = frozenset({401, 407})
 
 
 def to_company_proxy(error: OSError | UnicodeError, hop: str) -> TunnelError:
-    """Return what an exception means that arose on the way to the company's proxy at `hop`, or inside its answer."""
+    """Return the fault behind an exception on the way to the company's proxy at `hop`."""
     if isinstance(error, TunnelError):
         return error
     fault = explain(error)
@@ -245,7 +243,7 @@ def to_company_proxy(error: OSError | UnicodeError, hop: str) -> TunnelError:
 
 
 def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> TunnelError:
-    """Return why the company's proxy opened no tunnel, by the status that it answered CONNECT with.
+    """Return why the company's proxy opened no tunnel, by the status of its answer to CONNECT.
 
     has_login: whether credentials were sent. takes_basic: whether a 407 offers the scheme Basic.
     """
@@ -291,10 +289,7 @@ def _login(status: int, *, has_login: bool, takes_basic: bool) -> tuple[str, str
 
 
 def unreadable(why: str, hop: str) -> TunnelError:
-    """Return that the company's proxy answered CONNECT with what is no answer.
-
-    why: a clause in our own words.
-    """
+    """Return that the answer to CONNECT cannot be read. why: a clause in our own words."""
     happened = f"{{who}} gave no readable answer: {why}."
     return TunnelError(
         Fault(
@@ -319,9 +314,9 @@ def connect_failure(error: OSError | UnicodeError) -> Failed:
 
 
 def token_failure(error: OSError | UnicodeError) -> TokenError:
-    """Return why a fetch of a token failed, for an exception that arose before the request was written.
+    """Return why a fetch of a token failed, for an exception before the request was written.
 
-    What the company's proxy refuses is `CredentialsRefused`: its account may be locked by trying again soon as well.
+    What the company's proxy refuses is `CredentialsRefused`: a soon retry may lock its account too.
     """
     fault = explain(error)
     kind = CredentialsRefused if fault.is_refusal else TokenUnavailable

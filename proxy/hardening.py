@@ -1,7 +1,4 @@
-"""What the process gives up so that its secrets stay its own.
-
-Core dumps, being traced by its peers, key logs, trust it never asked for.
-"""
+"""What the process gives up to protect its secrets: core dumps, tracing, key logs."""
 
 from __future__ import annotations
 
@@ -13,9 +10,9 @@ _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 
 def harden() -> None:
-    """Forbid core dumps and tracing, take all the descriptors there are, and forget SSLKEYLOGFILE before any library looks for it. Where a system knows none of it, go on.
+    """Forbid core dumps and tracing, raise the descriptor limit, and unset SSLKEYLOGFILE.
 
-    To be called before aiohttp is imported.
+    Call it before aiohttp is imported, which reads SSLKEYLOGFILE. What a system lacks is skipped.
     """
     os.environ.pop("SSLKEYLOGFILE", None)
     _import_aiohttp_without_certificates()
@@ -35,10 +32,9 @@ def harden() -> None:
 
 
 def _import_aiohttp_without_certificates() -> None:
-    """Let the two TLS contexts that aiohttp builds at import trust no authority.
+    """Let the two TLS contexts that aiohttp builds at import load no authorities.
 
-    They are never used (see trust.py); loading the system's certificates into them, twice, would be
-    most of the time of that import.
+    They are never used (network/tls.py has its own), and loading them would be most of the import.
     """
     hidden = {name: os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")}
     os.environ.update(dict.fromkeys(hidden, os.devnull))

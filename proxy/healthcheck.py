@@ -1,7 +1,4 @@
-"""Asks a running proxy's admin listener whether it is ready.
-
-It starts every few seconds, so it imports little.
-"""
+"""Asks a running proxy whether it is ready. Runs every few seconds, so it imports little."""
 
 from __future__ import annotations
 
@@ -18,10 +15,7 @@ _PAUSE: Final = 0.1  # seconds between two questions
 
 
 def run(admin: AdminSettings, wait: float) -> int:
-    """Ask until the proxy is ready or `wait` seconds are over; say that it is, or why it is not.
-
-    Returns the exit status.
-    """
+    """Ask until the proxy is ready or `wait` seconds are over; print it; return the exit status."""
     deadline = time.monotonic() + wait
     while (problem := _ask(admin)) is not None:
         if time.monotonic() >= deadline:

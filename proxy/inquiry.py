@@ -1,7 +1,4 @@
-"""Asks a running proxy's admin listener one thing.
-
-Plain sockets, because imports are what a command costs.
-"""
+"""One question to a running proxy's admin listener, on plain sockets: imports are what it costs."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ def where(admin: AdminSettings) -> str:
 
 
 def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, bytes]:
-    """GET a target; return the status code's bytes (b"" from what speaks no HTTP) and the content.
+    """GET a target; return the status code's bytes (b"" if it is no HTTP) and the content.
 
     most: bytes of an answer that are read. Raises `Unanswered`.
     """
@@ -52,11 +49,11 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
 
 
 def stranger(admin: AdminSettings) -> str:
-    """Say that what answers there is something else."""
+    """Return that another program answers there."""
     return f"what answers on {where(admin)} is no telenor-proxy. Check admin.host and admin.port."
 
 
 def host(admin: AdminSettings) -> str:
-    """Choose a loopback address if there is one, since that one answers whatever the network does."""
+    """Choose a loopback address if there is one, since that answers whatever the network does."""
     asked = [_ANY_ADDRESS.get(host, host) for host in admin.host]
     return next(filter(is_loopback, asked), asked[0])

@@ -1,8 +1,7 @@
-"""Logging: structlog set-up, one event a line on standard output, and the access line.
+"""Logging: structlog's set-up, one event a line on standard output, and the access line.
 
-Everything that logs in this process ends here, the libraries' own logging included. No secret is
-ever handed to a logger; what libraries say is searched for credentials all the same, because what
-they say is not ours to know.
+All logs of this process end here, the libraries' included. No secret is ever handed to a logger;
+what libraries log is searched for credentials all the same.
 """
 
 from __future__ import annotations
@@ -59,10 +58,7 @@ class Redactor:
 
 
 def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
-    """Set up logging for the process.
-
-    Return the writer, whose `write_out` is to be called last of all.
-    """
+    """Set up logging; return the writer, whose `write_out` must be called last."""
     writer = LineWriter(_standard_output())
     level = _level(settings)
     render = _Renderer(redactor, console=_is_console(settings))
@@ -132,12 +128,9 @@ _WORD: Final = re.compile(r"[!-~]+")
 
 
 def _console_line(event: Mapping[str, Any], *, colors: bool) -> bytes:
-    """Write an event for people: time of day (UTC), level, the event, then what it says.
+    """Write an event for people: time of day (UTC), level, event, fields; None is left out.
 
-    What is None is left out.
-
-    A finished request is told by method, path, status and milliseconds, and by what is not as
-    usual.
+    A finished request is shown by method, path, status, milliseconds, and what is unusual of it.
     """
     rest = {name: value for name, value in event.items() if value is not None}
     time_of_day = rest.pop("timestamp")[11:23]
@@ -173,10 +166,7 @@ def _value(value: object) -> str:
 
 
 class _Handler(logging.Handler):
-    """Hands the libraries' records over to structlog, searched for credentials.
-
-    It survives whatever they log.
-    """
+    """Hands the libraries' records to structlog, searched for credentials; survives all of them."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -197,20 +187,14 @@ class _Handler(logging.Handler):
 
 
 def _known_level(level: object) -> int:
-    """Return the level of structlog's five that is next below.
-
-    Libraries may have levels of their own.
-    """
+    """Return the next lower level of structlog's five; libraries may have their own."""
     if not isinstance(level, int):
         return logging.ERROR
     return max(logging.DEBUG, min(level // 10 * 10, logging.CRITICAL))
 
 
 def _exception(exc_info: object) -> str | None:
-    """Give a record's exception as text.
-
-    uvloop hands over a class in place of an exception, and so may others.
-    """
+    """Return a record's exception as text. uvloop hands over a class instead of an exception."""
     if not isinstance(exc_info, tuple) or not any(exc_info):
         return None
     kind, error, trace = (*exc_info, None, None)[:3]
@@ -223,10 +207,10 @@ def _exception(exc_info: object) -> str | None:
 
 
 class AccessLog:
-    """The one line a request: the event `request.completed`.
+    """The event `request.completed`, one line a request.
 
-    In JSON it is rendered here, without structlog's machinery, into the line that structlog would
-    make of it: at thousands of requests a second that would be the largest single cost of logging.
+    JSON is rendered here, without structlog's processors, which would be the largest cost of
+    logging.
     """
 
     def __init__(self, writer: LineWriter, settings: LogSettings) -> None:
@@ -239,7 +223,7 @@ class AccessLog:
         self._least = _level(settings)
 
     def __call__(self, record: Record) -> None:
-        """Log it: as a warning if the answer is 401, 403, 421, 429 or 5xx, or the API's could not be given."""
+        """Log it, as a warning for 401, 403, 421, 429, 5xx and an answer that was not given."""
         if record.error is None:
             status = record.status
             warns = status >= _SERVER_ERRORS or status in _TELLING
@@ -262,10 +246,7 @@ _instant = (0, "")
 
 
 def timestamp() -> str:
-    """Return the time as RFC 3339 in UTC, with milliseconds.
-
-    Each second, and each millisecond, is formatted once.
-    """
+    """Return the time in UTC as RFC 3339, with milliseconds; each is formatted once."""
     global _second, _instant  # noqa: PLW0603 # caches of one
     milliseconds = int(time.time() * 1000)
     if milliseconds == _instant[0]:

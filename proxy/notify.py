@@ -1,6 +1,4 @@
-"""Tells systemd how it stands: sd_notify(3), a datagram to the socket that NOTIFY_SOCKET names.
-
-Without one it does nothing.
+"""Notifies systemd: sd_notify(3), a datagram to the socket that NOTIFY_SOCKET names, if any.
 
 Laws
 1. READY=1 once the first attempt to fetch a token has ended, well or not. So what starts after the
@@ -35,10 +33,7 @@ _MICROSECONDS_TO_HALF: Final = 0.5e-6
 
 
 class Notifier:
-    """environ: the environment, of which NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are read.
-
-    pid: this process.
-    """
+    """environ: NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are read. pid: this process."""
 
     def __init__(self, environ: Mapping[str, str], pid: int) -> None:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
@@ -47,7 +42,7 @@ class Notifier:
         self._stopping = False
 
     async def run(self, clock: Clock, token_status: Callable[[], TokenStatus]) -> None:
-        """Tell what changes, and give signs of life; until cancelled."""
+        """Send what changes, and signs of life; until cancelled."""
         never = asyncio.Event()
         while self._address:
             status = token_status()
@@ -90,7 +85,7 @@ class Notifier:
 
 
 def words(status: TokenStatus) -> str:
-    """Say in a line how it stands with the token."""
+    """Return a line on the state of the token."""
     failure = "" if status.last_failure is None else " ".join(status.last_failure.detail.split())
     if status.state.is_usable:
         return f"Ready, but the token could not be renewed: {failure}" if failure else "Ready."
@@ -98,17 +93,14 @@ def words(status: TokenStatus) -> str:
 
 
 def _address(name: str) -> str:
-    """Return what to send to; "" for nothing, and for kinds of sockets that a service of the same machine does not get."""
+    """Return the address; "" for none, and for kinds that a service of the same machine never gets."""
     if name.startswith("@"):  # abstract: a zero byte comes first
         return f"\0{name[1:]}"
     return name if name.startswith("/") else ""
 
 
 def _beat(environ: Mapping[str, str], pid: int) -> float | None:
-    """Return the seconds between two signs of life.
-
-    None if none are expected, or those of another process.
-    """
+    """Return the seconds between two signs of life; None if this process owes none."""
     allowed, whose = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
     if not (allowed.isascii() and allowed.isdigit() and int(allowed)) or whose != str(pid):
         return None

@@ -1,7 +1,4 @@
-"""Opens listener and admin listener.
-
-On the hosts and ports of the settings, or on the sockets that systemd hands over.
-"""
+"""Opens listener and admin listener, on hosts and ports or on sockets from systemd."""
 
 from __future__ import annotations
 

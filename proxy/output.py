@@ -1,4 +1,4 @@
-"""Writes log lines to standard output: at once where that cannot block, else in a thread.
+"""Log lines to standard output: at once if that cannot block, else through a queue and a thread.
 
 Laws
 1. Taking a line never waits, whatever standard output is: a pipe that is not read, a full disk, a
@@ -9,11 +9,10 @@ Laws
    `TELL_SECONDS`.
 4. The end of the process waits for what is queued, for a bounded time.
 
-A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)), so pieces of that
-size are written by the event loop itself: a thread for each turn of it took half of a call's CPU
-time, measured with perf on Linux 6.18. The thread writes what has to wait. It is a thread, and not
-O_NONBLOCK, because that flag belongs to the open file description, which other processes share. It
-is a daemon, so one that hangs in `write` keeps no process alive.
+A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)), so the event loop
+writes pieces of that size itself: a thread for each turn of it took half of a call's CPU time
+(perf, Linux 6.18). It is a thread, and not O_NONBLOCK, because that flag belongs to the open file
+description, which other processes share; a daemon, so that a hanging `write` ends with the process.
 """
 
 from __future__ import annotations
@@ -51,9 +50,7 @@ log = structlog.get_logger("proxy.output")
 
 
 class Losses(NamedTuple):
-    """What was not written. lost: lines since the start.
-
-    reason: why lines are lost now; None while writing works.
+    """What was not written. lost: lines since the start. reason: why lines are lost now, else None.
 
     since: when that began, in seconds since the epoch.
     """
@@ -127,10 +124,7 @@ class LineWriter:
         """Do nothing: structlog flushes after every line, which batching avoids."""
 
     def write_out(self, seconds: float = LAST_SECONDS) -> bool:
-        """Wait until all lines are written; whether they were, in so many seconds.
-
-        To be called last of all.
-        """
+        """Wait until all lines are written; return whether they were, in `seconds`. Call it last."""
         self._hand_over()
         done = threading.Event()
         with self._lock:
@@ -167,10 +161,7 @@ class LineWriter:
             self._lose(len(lines), FULL)
 
     def _write_now(self, data: bytes) -> bytes:
-        """Write what can be written without waiting; return the rest.
-
-        An error is left to the thread, which meets it too.
-        """
+        """Write what does not block; return the rest. The thread will meet an error too."""
         rest = memoryview(data)
         while rest and self._piece and (self._poll is None or self._poll.poll(0)):
             try:
@@ -260,9 +251,9 @@ class LineWriter:
 
 
 def _how_to_ask(descriptor: int) -> tuple[select.poll | None, int]:
-    """Return how to ask whether the descriptor can be written, and how many bytes that promises.
+    """Return how to ask whether the descriptor is writable, and how many bytes that promises.
 
-    No poll where it always can.
+    The poll is None where it always is.
     """
     try:
         kind = os.fstat(descriptor).st_mode
@@ -278,10 +269,7 @@ def _how_to_ask(descriptor: int) -> tuple[select.poll | None, int]:
 
 
 def complaint(reason: str) -> str:
-    """Say on standard error that lines are lost; reason.
-
-    FULL, LATE, UNNAMED, or the system's own words.
-    """
+    """Return the line for standard error. reason: FULL, LATE, UNNAMED, or the system's words."""
     return (
         f"telenor-proxy: log lines are lost, because standard output cannot be written: {reason}. "
         "See that its reader keeps up, and that its disk has room."
@@ -292,8 +280,8 @@ def _tell_restored(lost: int) -> None:
     log.warning(
         "log.restored",
         lost=lost,
-        detail=f"{lost} lines before this one could not be written to standard output and are "
-        "lost. See that its reader keeps up, and that its disk has room.",
+        detail=f"{lost} lines before this one could not be written to standard output, and are lost. "
+        "See that its reader keeps up, and that its disk has room.",
     )
 
 

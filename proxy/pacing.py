@@ -1,8 +1,7 @@
 """Spaces out the calls to the API, so that a burst of the clients does not become one there.
 
-Owns the moment at which the next call may start, and the line of those who wait for theirs. It
-knows no request and no token. There is one line for all calls, and one for each client that has a
-rate of its own (`clients/rates.py`).
+Owns the moment at which the next call may start, and the line of calls that wait. There is one line
+for all calls, and one for each client with a rate of its own (`clients/rates.py`).
 
 Laws
 1. Calls start one interval apart. There is no allowance for bursts: what the gateway grants is
@@ -37,11 +36,9 @@ LATE_TIMER: Final = 0.005
 
 
 class Pacer:
-    """A line of calls. queued: how many stand in it. rate: calls a second, which may change.
+    """A line of calls. queued: how many wait. rate: calls a second. max_wait: seconds.
 
-    max_wait: seconds that one may wait.
-
-    observe: is told for how many seconds a call was held back, of those that were.
+    observe: takes the seconds that a call was held back, if it was.
     """
 
     def __init__(
@@ -61,10 +58,7 @@ class Pacer:
         self._changed = asyncio.Event()
 
     def wait(self) -> float:
-        """Return for how many seconds a call that arrived now would wait.
-
-        0 if it may start at once.
-        """
+        """Return how many seconds a call that arrived now would wait; 0 if it may start at once."""
         return max(0.0, self._next - self._clock.now()) + self.queued / self.rate
 
     def take(self) -> None:
@@ -74,7 +68,7 @@ class Pacer:
         self._next = planned + 1 / self.rate
 
     def change(self, requests_per_second: float) -> None:
-        """Go on at another rate; the first in line waits no longer than one of the new intervals."""
+        """Change the rate; the first in line waits no longer than one of the new intervals."""
         self.rate = requests_per_second
         self._next = min(self._next, self._clock.now() + 1 / requests_per_second)
         self._changed.set()
@@ -83,9 +77,8 @@ class Pacer:
     async def turn(self, *, again: bool = False, waited: float = 0.0) -> None:
         """Wait until one call may start. Raises `Failed`, at once, if that would take too long.
 
-        again: the call was sent before, and the client has waited for it already. It stands in line
-        like any other, but is not refused. waited: seconds that the call has spent in another line,
-        which count.
+        again: the call was sent before, so it is never refused. waited: seconds already spent in
+        another line, which count.
         """
         arrived = self._clock.now()
         wait = self.wait()
@@ -104,7 +97,7 @@ class Pacer:
             self._observe(started - arrived)
 
     def refusal(self, wait: float) -> Failed:
-        """Return what a call gets that would wait for so many seconds."""
+        """Return the answer to a call that would wait for so many seconds."""
         return Failed(
             ProblemKind.PACED,
             f"The proxy lets {self.rate:g} calls a second through (pacing.requests_per_second), and this one would have to wait "

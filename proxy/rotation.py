@@ -1,9 +1,7 @@
-"""Takes up a changed configuration without a restart.
+"""Takes up a changed configuration without a restart: credentials, scope, clients, log level.
 
-New credentials, scope, client keys, clients and log level.
-
-Owns which settings are in force. SIGHUP, and a change of the configuration file or of a file that
-it names, have them read anew.
+Owns which settings are in force. They are read anew at SIGHUP, and when the configuration file or a
+file that it names changes.
 
 Laws
 1. A configuration that cannot be used changes nothing: the one in force stays in force.
@@ -49,10 +47,10 @@ log = structlog.get_logger("proxy.rotation")
 
 
 class Configuration(NamedTuple):
-    """Where the settings come from.
+    """Where the settings come from: the YAML file, if any, and the environment.
 
-    file: the YAML file, if there is one. read: reads them all anew; raises `ConfigError`. environ:
-    the variables that name the company's proxy.
+    read: reads them anew; raises `ConfigError`. environ: the variables that name the company's
+    proxy.
     """
 
     file: Path | None
@@ -61,12 +59,12 @@ class Configuration(NamedTuple):
 
 
 class Rotation:
-    """Keeps the settings in force up to date, as long as `run` runs.
+    """Keeps the settings in force up to date while `run` runs.
 
-    apply: is given the new settings in force. renew: has the credentials tried at once, and is told
-    why. observe: is told whether a configuration was accepted. at_hangup: is awaited before that,
-    at SIGHUP only. done: is called when a SIGHUP has been followed. refused: why the configuration
-    that was read last cannot be used. restart_needed: its settings that wait for a restart.
+    apply: takes the new settings in force. renew: has the credentials tried at once, for a cause.
+    observe: takes whether a configuration was accepted. at_hangup: awaited first at SIGHUP. done:
+    called when a SIGHUP is followed. refused: why the configuration read last cannot be used.
+    restart_needed: its settings that wait for a restart.
     """
 
     def __init__(
@@ -123,7 +121,7 @@ class Rotation:
     async def look(self, *, told: bool = False) -> bool:
         """Read the configuration and take up what changed; return whether it could be used.
 
-        told: by a person, who wants to see something happen.
+        told: a person asked, and wants to see something happen.
         """
         async with self._looking:
             try:

@@ -11,10 +11,7 @@ from typing import Never, final
 
 @final
 class Secret:
-    """A password, a token or a key.
-
-    It does not change, and comparing two of them takes as long wherever they differ.
-    """
+    """A password, a token or a key. Comparing two takes the same time wherever they differ."""
 
     __slots__ = ("_text",)
 

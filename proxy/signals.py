@@ -1,7 +1,4 @@
-"""What the process is told by signals: to stop, to stop at once, to read its configuration anew.
-
-Nothing else handles signals.
-"""
+"""The signals of the process: stop, stop at once, read the configuration anew."""
 
 from __future__ import annotations
 
@@ -28,10 +25,7 @@ class Signals:
         (self.stop_now if self.stop.is_set() else self.stop).set()
 
     async def unless_stopped_now(self, work: Coroutine[object, object, T]) -> T | None:
-        """Do the work and return its result.
-
-        None if the second signal to stop came before it was done.
-        """
+        """Return the work's result; None if the second signal to stop came before it was done."""
         task, now = asyncio.create_task(work), asyncio.create_task(self.stop_now.wait())
         try:
             await asyncio.wait({task, now}, return_when=asyncio.FIRST_COMPLETED)
@@ -45,12 +39,7 @@ class Signals:
 
     @contextlib.contextmanager
     def handled(self, on_hangup: Callable[[], None]) -> Iterator[None]:
-        """Take the signals while in the context.
-
-        `on_hangup` is called at each SIGHUP, where there is such a signal.
-
-        Afterwards they do what they did before.
-        """
+        """Handle the signals while in the context; `on_hangup` is called at each SIGHUP."""
         loop = asyncio.get_running_loop()
         handlers: dict[int, Callable[[], None]] = dict.fromkeys(
             (signal.SIGTERM, signal.SIGINT), self._on_stop

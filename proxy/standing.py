@@ -1,9 +1,4 @@
-"""Prints what the status page says first: the sentence, the token, the orders to look up.
-
-For a terminal.
-
-It decides nothing: all of it comes from `/status` of a running proxy.
-"""
+"""`telenor-proxy status`: prints what the status page says first, from `/status` of a proxy."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
-"""What is said when the proxy starts.
+"""Words and log events of the start: version, configuration, open listeners, failed binds.
 
-Which version runs on which configuration, whom the listener is open to, and why it could not
-listen.
-
-Words and log events only; it binds nothing, and no value of a secret comes into it.
+It binds nothing, and no value of a secret comes into it.
 """
 
 from __future__ import annotations
@@ -34,7 +31,7 @@ _HERE: Final = "127.0.0.1 for this machine alone"
 
 
 def hosts(of: tuple[str, ...]) -> str | list[str]:
-    """Return the hosts of a listener as the log has them: one alone, or a list."""
+    """Return a listener's hosts for the log: one alone, or a list."""
     return of[0] if len(of) == 1 else list(of)
 
 
@@ -43,10 +40,7 @@ def tell(
     configuration: Path | None,
     foundations: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Log what has started. configuration: the file, if there is one.
-
-    foundations: what it runs on, by name.
-    """
+    """Log the start. configuration: the file, if any. foundations: what it runs on, by name."""
     file = None if configuration is None else writable(configuration)
     python = platform.python_version()
     log.info(
@@ -56,7 +50,7 @@ def tell(
 
 
 def warn_if_open(listen: ListenSettings) -> None:
-    """Log a warning if programs on other machines may use the listener, and nothing asks who they are."""
+    """Log a warning if other machines may use the listener, and no key is asked for."""
     if listen.is_open:
         log.warning(
             "listener.open_to_network", host=hosts(listen.host), detail=whom_it_is_open_to(listen)
@@ -70,10 +64,7 @@ def warn_of_doubts(settings: Settings) -> None:
 
 
 def warn_if_short(why: str | None) -> None:
-    """Log a warning if not all connections fit that the settings allow; why.
-
-    Of `descriptors.why_short`.
-    """
+    """Log a warning if not all connections fit that the settings allow (`descriptors.why_short`)."""
     if why is not None:
         log.warning("descriptors.short", detail=why)
 

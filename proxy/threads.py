@@ -1,9 +1,6 @@
-"""Runs what blocks in a thread that no exit waits for.
+"""Runs what blocks in a thread that no exit waits for: look-ups of names, files on a network.
 
-A look-up of a name, a file on a network's file system.
-
-`asyncio.to_thread` is not for these: its threads are joined at the end, so a system call that hangs
-would keep the proxy alive.
+The threads of `asyncio.to_thread` are joined at the end, so one that hangs keeps the proxy alive.
 """
 
 from __future__ import annotations
@@ -20,10 +17,7 @@ T = TypeVar("T")
 
 
 async def in_daemon_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises.
-
-    If the caller is cancelled, the work goes on and its outcome is dropped.
-    """
+    """Return what `work` returns, or raise what it raises; if cancelled, the work goes on unheard."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 

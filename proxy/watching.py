@@ -1,13 +1,11 @@
 """Notices that files have changed, or that their names lead to other files now.
 
-Reads no file's content: it says "look again", and the caller compares. It looks at where a path
-leads, whatever links are on the way, so it sees a file that is written or replaced as well as
-Kubernetes' way: `password` is a link to `..data/password`, and `..data`, a link to a directory, is
-replaced.
+Reads no file's content: the caller compares. It follows links, so it sees a file that is written or
+replaced as well as Kubernetes' way: `password` links to `..data/password`, and the link `..data` to
+a directory is replaced.
 
-It asks the file system once a second, instead of having the operating system tell: that works on
-every file system and on every system, and needs no thread, no watches that can run out, and none of
-the 2 MB that watchfiles took (docs/architecture.md).
+It polls once a second: that works on every file system and operating system, and needs no thread,
+no watches that can run out, and none of the 2 MB that watchfiles took (docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -27,9 +25,10 @@ LOOK_SECONDS: Final = 1.0
 
 
 class Watcher:
-    """Awaits `changed` once at the beginning, and whenever the files have changed since, as long as `run` runs.
+    """Awaits `changed` once at the beginning and whenever the files have changed, while `run` runs.
 
-    files: which ones; asked again at each look. changed: if it returns false, it is awaited again at the next look, changes or not.
+    files: which ones; asked again at each look. changed: if it returns false, it is awaited again
+    at the next look.
     """
 
     def __init__(
@@ -60,10 +59,7 @@ class Watcher:
 
 
 def _mark(path: Path) -> object:
-    """Return what changes when the file that the path leads to is written or is another one.
-
-    None without a file.
-    """
+    """Return what changes when the file behind the path is written or replaced; None without one."""
     try:
         file = path.stat()
     except OSError:

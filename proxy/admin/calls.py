@@ -64,12 +64,8 @@ _FEWEST: Final = 2
 #: Faults that every next call meets too, until somebody acts.
 LASTING: Final = frozenset(
     {
-        "dns_error",
-        "connection_refused",
-        "destination_ip_unroutable",
-        "tls_certificate_error",
-        "tls_protocol_error",
-        "connection_timeout",
+        *("dns_error", "connection_refused", "destination_ip_unroutable", "connection_timeout"),
+        *("tls_certificate_error", "tls_protocol_error"),
         *(kind.word for kind in ProblemKind if kind.is_company_proxy),
     }
 )
@@ -79,9 +75,7 @@ KEPT_OUT: Final = frozenset(kind.type for kind in ProblemKind if kind.keeps_out)
 FAULTS: Final = frozenset(
     {
         *(kind.word for kind in ProblemKind if kind.status in {502, 504}),
-        ProblemKind.NO_CONNECTION.proxy_error,
-        ProblemKind.OVERLOADED.proxy_error,
-        ProblemKind.INTERNAL.proxy_error,
+        *(ProblemKind.NO_CONNECTION.word, ProblemKind.OVERLOADED.word, ProblemKind.INTERNAL.word),
     }
 )
 _BAD_REQUEST: Final = 400
@@ -94,7 +88,7 @@ _ABOUT_A_NUMBER: Final = "40104"
 
 
 class HeadlineState(enum.StrEnum):
-    """How it stands, in a word."""
+    """The state, in a word."""
 
     WORKING = "working"
     IMPAIRED = "impaired"
@@ -129,11 +123,9 @@ class CallFault(NamedTuple):
 
 
 class CallFinding(NamedTuple):
-    """What is wrong with the calls. since: seconds since the epoch.
+    """What is wrong with the calls: `failed` of `calls` (0 of those kept out while others pass).
 
-    failed, calls: so many of so many.
-
-    calls: 0 of those that are kept out while others pass.
+    since: seconds since the epoch.
     """
 
     state: HeadlineState
@@ -145,10 +137,7 @@ class CallFinding(NamedTuple):
 
 
 class _Row:
-    """Calls of one kind in a row.
-
-    since: on the wall clock; at: when the last one ended, on `Clock.now`.
-    """
+    """Calls of one kind in a row. since: wall clock; at: of the last one's end, on `Clock.now`."""
 
     __slots__ = ("at", "calls", "fault", "since")
 
@@ -164,6 +153,11 @@ class _Row:
         self.calls += 1
         self.at = clock.now()
         self.fault = fault
+
+    def impaired(self, extent: Extent, fault: CallFault | None = None) -> CallFinding:
+        return CallFinding(
+            HeadlineState.IMPAIRED, extent, fault or self.fault, self.since, self.calls, self.calls
+        )
 
 
 class Calls:
@@ -202,9 +196,8 @@ class Calls:
             if self._faults.calls or self._content.calls or self._refused.calls:
                 self._recover()
             return
-        if (
-            record.refused or record.error == ProblemKind.PACED.proxy_error
-        ):  # also that of a client's own rate
+        # The word of a client's own rate is the same as that of pacing.
+        if record.refused or record.error == ProblemKind.PACED.proxy_error:
             kind = record.error if record.refused else ProblemKind.PACED.type
             self._refuse(CallFault(record.status, "", kind), now)
             return
@@ -228,11 +221,9 @@ class Calls:
     def _refuse(self, fault: CallFault, now: float) -> None:
         self._refused.add(fault, self._clock)
         row = self._kept_out.get(fault.error or "")
-        if row is None:
-            return
-        if now - row.at > WELL_SECONDS:
-            row.calls = 0
-        row.add(fault, self._clock)
+        if row is not None:
+            row.calls = 0 if now - row.at > WELL_SECONDS else row.calls
+            row.add(fault, self._clock)
 
     def _recover(self) -> None:
         if self._hard or self._content.calls >= ROW or self._refused.calls >= ROW:
@@ -241,7 +232,7 @@ class Calls:
         self._hard = 0
 
     def find(self, now: float) -> CallFinding | None:
-        """Say what is wrong with the calls at this moment; None if nothing is."""
+        """Return what is wrong with the calls at this moment; None if nothing is."""
         return (
             self._down(now)
             or self._some(now)
@@ -271,29 +262,18 @@ class Calls:
 
     def _some(self, now: float) -> CallFinding | None:
         recent = [each for each in self._window if now - each[0] <= WINDOW_SECONDS]
-        faults = [
-            (ended, fault, since)
-            for ended, fault, since in recent
-            if fault is not None and not fault.mild
-        ]
+        faults = [each for each in recent if each[1] is not None and not each[1].mild]
         if len(faults) < max(_FEWEST, _SHARE * len(recent)) or len(faults) == len(recent):
             return None
-        if now - faults[-1][0] > WELL_SECONDS or all(
-            fault is None for _, fault, _ in recent[-WELL_ROW:]
-        ):
+        goes_well = all(fault is None for _, fault, _ in recent[-WELL_ROW:])
+        if goes_well or now - faults[-1][0] > WELL_SECONDS:
             return None
-        usual = _most([fault for _, fault, _ in faults])
-        return CallFinding(
-            HeadlineState.IMPAIRED, "some", usual, faults[0][2], len(faults), len(recent)
-        )
+        usual = _most([fault for _, fault, _ in faults if fault is not None])
+        since, failed = faults[0][2], len(faults)
+        return CallFinding(HeadlineState.IMPAIRED, "some", usual, since, failed, len(recent))
 
     def _last(self) -> CallFinding | None:
-        row = self._faults
-        if not self._hard:
-            return None
-        return CallFinding(
-            HeadlineState.IMPAIRED, "last", self._usual(), row.since, row.calls, row.calls
-        )
+        return self._faults.impaired("last", self._usual()) if self._hard else None
 
     def _usual(self) -> CallFault:
         """Return the fault that most calls of the row have, the graver ones first."""
@@ -304,40 +284,24 @@ class Calls:
         row = self._content
         if row.calls < ROW or not _longer_than(WINDOW_SECONDS, self._good_at, now):
             return None
-        return CallFinding(
-            HeadlineState.IMPAIRED, "content", row.fault, row.since, row.calls, row.calls
-        )
+        return row.impaired("content")
 
     def _refused_only(self, now: float) -> CallFinding | None:
         row = self._refused
         ended = self._window[-1][0] if self._window else None
-        if (
-            row.calls < ROW
-            or now - row.at > WINDOW_SECONDS
-            or not _longer_than(WINDOW_SECONDS, ended, now)
-        ):
+        is_recent = row.calls >= ROW and now - row.at <= WINDOW_SECONDS
+        if not (is_recent and _longer_than(WINDOW_SECONDS, ended, now)):
             return None
-        return CallFinding(
-            HeadlineState.IMPAIRED, "refused", row.fault, row.since, row.calls, row.calls
-        )
+        return row.impaired("refused")
 
     def _kept_out_beside(self, now: float) -> CallFinding | None:
-        rows = [
-            row
-            for row in self._kept_out.values()
-            if row.calls >= ROW and now - row.at <= WELL_SECONDS
-        ]
-        if not rows:
-            return None
-        row = max(rows, key=lambda row: row.calls)
-        return CallFinding(HeadlineState.IMPAIRED, "kept_out", row.fault, row.since, row.calls, 0)
+        recent = (row for row in self._kept_out.values() if now - row.at <= WELL_SECONDS)
+        row = max(recent, key=lambda row: row.calls, default=_Row())
+        return row.impaired("kept_out")._replace(calls=0) if row.calls >= ROW else None
 
 
 def _fault(record: Record) -> CallFault | None:
-    """Return how the call failed.
-
-    None for an answer about its content, and for what tells nothing of the API.
-    """
+    """Return how the call failed; None if that says nothing of the API, or it is about content."""
     status, error = record.status, record.error
     if error is not None:
         return CallFault(status, "", error) if error in FAULTS else None

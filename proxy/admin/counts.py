@@ -92,10 +92,7 @@ class CallCounts(Collector):
         self._clients = {_NO_CLIENT: _from_zero(_CLASSES)}
 
     def name(self, clients: Iterable[str]) -> None:
-        """Have a series for each of these clients from now on.
-
-        What was counted for others stays, as a counter has to.
-        """
+        """Have a series for each of these clients from now on; those of others stay."""
         for client in clients:
             self._clients.setdefault(client, _from_zero(_CLASSES))
 

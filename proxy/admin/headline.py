@@ -246,12 +246,11 @@ def judge(
     any_good: bool,
     log_lost: str | None = None,
 ) -> Headline:
-    """Say how it stands.
+    """Return the headline.
 
-    The order is that of what keeps calls from Telenor: first the end of the proxy, then a missing
-    token, then another program that ends tokens, then what the calls get. `finding`: see
-    `Calls.find`. any_good: whether a call has done well since the start. log_lost: why lines of the
-    log are being lost; None while none is.
+    The order is that of what keeps calls from Telenor: a shutdown, a missing token, another program
+    that ends tokens, what the calls get. finding: see `Calls.find`. any_good: whether a call has
+    succeeded since the start. log_lost: why log lines are being lost; None while none is.
     """
     if draining:
         return _draining(since)
@@ -338,10 +337,7 @@ def _waiting(token: TokenStatus) -> Headline:
 
 
 def _token_failed(token: TokenStatus, since: Since) -> Headline:
-    """Speak of a token that could not be had.
-
-    None is left, or the one in force goes on until its end.
-    """
+    """Return the headline for failed renewals: no token is left, or the one in force still serves."""
     failure = token.last_failure
     assert failure is not None  # noqa: S101 # what the callers asked
     usable = token.state.is_usable

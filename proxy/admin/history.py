@@ -95,11 +95,9 @@ class History:
         self._current.renewal_failures += 1
 
     def series(self, now: float) -> dict[str, object]:
-        """Give the hour, JSON-serialisable.
+        """Return the hour as JSON: lists of 60 minutes, oldest first; percentiles in seconds.
 
-        A list is 60 minutes, oldest first, the last one `elapsed_seconds` old and not over.
-
-        Percentiles are in seconds; None where no call was.
+        The last minute is `elapsed_seconds` old. A percentile is None where there was no call.
         """
         self._turn(now)
         minutes = [*self._past, self._current]
@@ -154,12 +152,9 @@ def _hour(minutes: list[_Minute]) -> dict[str, dict[str, float | None]]:
 
 
 def percentile(counts: list[int], share: float) -> float | None:
-    """Estimate the duration that `share` of the counted ones did not exceed, in seconds.
+    """Estimate the duration that `share` of the counted ones did not exceed, in seconds, or None.
 
-    None without any.
-
-    counts: how many lay at or below each of `BOUNDS` and above the one before, and in the end how
-    many lay above the last.
+    counts: how many lay at or below each of `BOUNDS` and above the one before; last, above all.
     """
     rank = share * sum(counts)
     if not rank:

@@ -1,7 +1,7 @@
-"""The status page: one HTML document with its style, script and words inside, and the policy that lets nothing else in.
+"""The status page: one HTML document with style, script and words inside, and its policy.
 
-Put together once, at import, from the files in `assets`; no build step. The page fetches `status` from where it came and nothing from
-anywhere else. Never: data of the proxy in here; the page puts it in as text.
+Put together once, at import, from the files in `assets`; no build step. The page fetches `status`
+from where it came and nothing from anywhere else, and puts the proxy's data in as text.
 """
 
 from __future__ import annotations

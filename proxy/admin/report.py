@@ -1,8 +1,8 @@
-"""What operators are told: readiness in words, and the content of `/status`.
+"""What operators see: readiness in words, and the content of `/status`.
 
-Reads everybody's state; keeps the last failures, the orders to look up, the last hour's counts, and
-what the calls get. Never: anything that a client or the API sent, except a request id, and of an
-order to look up its path, without which it cannot be found. Paths may hold phone numbers.
+Keeps the last failures, the orders to look up, the last hour's counts, and what the calls get.
+Never: anything that a client or the API sent, except a request id, and of an order to look up its
+path, without which it cannot be found. Paths may hold phone numbers.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections import deque
-from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import proxy
 from proxy.admin.calls import Calls
@@ -37,42 +37,15 @@ _REFUSED: Final = "refused"
 #: Orders to look up. A batch that breaks off leaves as many as there are connections to the API
 #: (100); a few such batches fit. Each is some hundred bytes.
 ORDERS_KEPT: Final = 300
-
-
-class _Failure(NamedTuple):
-    """A request that the proxy could not serve.
-
-    `at`: seconds since the epoch; the rest as in `Record`.
-    """
-
-    at: float
-    request_id: str
-    method: str | None
-    status: int
-    error: str
-    refused: bool
-    attempts: int
-    outcome: str | None
-    client: str | None
-    client_address: str | None
-    detail: str | None
-
-
-class _Order(NamedTuple):
-    """A call on which the API may have acted, and of which no whole answer came.
-
-    at: when its request had come, in seconds since the epoch, by which Telenor finds it. The other
-    fields as in `_Failure`.
-    """
-
-    at: float
-    client: str | None
-    client_address: str | None
-    request_id: str
-    method: str
-    path: str | None
-    status: int
-    error: str | None
+#: What of a `Record` is kept with `at`: of a failure, when it ended; of an order to look up, when
+#: its request had come, by which Telenor finds it.
+_OF_FAILURE: Final = (
+    *("request_id", "method", "status", "error", "refused", "attempts", "outcome"),
+    *("client", "client_address", "detail"),
+)
+_OF_ORDER: Final = (
+    *("client", "client_address", "request_id", "method", "path", "status", "error"),
+)
 
 
 class Report:
@@ -94,10 +67,7 @@ class Report:
         certificates: Callable[[], list[dict[str, object]]] = list,
         orders: Callable[[], dict[str, object]] | None = None,
     ) -> None:
-        """Build it.
-
-        All functions give JSON and are asked for each status; `clients` may have a `by_name`.
-        """
+        """All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -112,9 +82,9 @@ class Report:
         self._certificates = certificates
         self._stored = orders
         self._started_at = clock.wall()
-        self._failed: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
-        self._refused: deque[_Failure] = deque(maxlen=_FAILURES_KEPT)
-        self._orders: deque[_Order] = deque(maxlen=ORDERS_KEPT)
+        self._failed: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
+        self._refused: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
+        self._orders: deque[dict[str, Any]] = deque(maxlen=ORDERS_KEPT)
         self._orders_counted = 0
         self._draining_since: float | None = None
         # Since when renewals fail, and whether another login ended this proxy's tokens at the last
@@ -134,37 +104,13 @@ class Report:
         now = self._clock.now()
         self._history.observe(record, now)
         self._calls.observe(record, now)
+        wall = self._clock.wall()
         if record.outcome == UNKNOWN and not record.refused and record.method in CHANGING:
             self._orders_counted += 1
-            self._orders.append(
-                _Order(
-                    self._clock.wall() - record.seconds,
-                    record.client,
-                    record.client_address,
-                    record.request_id,
-                    record.method,
-                    record.path,
-                    record.status,
-                    record.error,
-                )
-            )
-        if record.error is None:
-            return
-        (self._refused if record.refused else self._failed).append(
-            _Failure(
-                self._clock.wall(),
-                record.request_id,
-                record.method,
-                record.status,
-                record.error,
-                record.refused,
-                record.attempts,
-                record.outcome,
-                record.client,
-                record.client_address,
-                record.detail,
-            )
-        )
+            self._orders.append(_picked(wall - record.seconds, record, _OF_ORDER))
+        if record.error is not None:
+            failure = _picked(wall, record, _OF_FAILURE)
+            (self._refused if record.refused else self._failed).append(failure)
 
     @property
     def draining(self) -> bool:
@@ -176,7 +122,7 @@ class Report:
         self._draining_since = self._clock.wall() if is_so else None
 
     def on_token(self, event: TokenEvent) -> None:
-        """Take note of a fetch of a token."""
+        """Note a fetch of a token."""
         now, wall = self._clock.now(), self._clock.wall()
         if event.name == "renewed":
             self._history.renewed(now)
@@ -192,7 +138,7 @@ class Report:
             self._note_stop(self._token_status())
 
     def _note_stop(self, token: TokenStatus) -> None:
-        """Take note of the moment from which no token is left while renewals fail."""
+        """Note the moment from which no token is left while renewals fail."""
         usable = token.state.is_usable
         if (
             self._token_stopped_since is None
@@ -202,7 +148,7 @@ class Report:
             self._token_stopped_since = self._clock.wall()
 
     def headline(self) -> Headline:
-        """Say in a sentence whether it works."""
+        """Return one sentence on whether it works."""
         token = self._token_status()
         if self._contended and not token.contended:
             self._token_well_since = self._clock.wall()
@@ -233,7 +179,7 @@ class Report:
         return self._token_status().generation > 0
 
     def not_ready(self) -> str | None:
-        """Why requests cannot be served now, in words; None if they can."""
+        """Return why requests cannot be served now, in words; None if they can."""
         if self.draining:
             return "The proxy is shutting down."
         status = self._token_status()
@@ -248,24 +194,21 @@ class Report:
             return status.last_failure.detail + wait
         return "The access token is being fetched."
 
-    def _unknown_orders(self) -> list[dict[str, object]]:
-        """Return the orders to look up, newest first.
-
-        Those of this process, and those that the store has from before.
-        """
-        orders = [order._asdict() for order in reversed(self._orders)]
+    def _unknown_orders(self) -> list[dict[str, Any]]:
+        """Return the orders to look up, newest first: of this process, and of the store."""
+        orders = list(reversed(self._orders))
         if self._stored is not None:
             known = {order["request_id"] for order in orders}
-            records = cast("list[dict[str, object]]", self._stored()["records"])
+            records = cast("list[dict[str, Any]]", self._stored()["records"])
             orders += [
-                {name: record.get(name) for name in _Order._fields}
+                {name: record.get(name) for name in ("at", *_OF_ORDER)}
                 for record in records
                 if record["request_id"] not in known
             ]
         return sorted(orders, key=itemgetter("at"), reverse=True)[:ORDERS_KEPT]
 
     def remark(self) -> str | None:
-        """Say what is not served although requests are; None if there is nothing."""
+        """Return what is not served although requests are; None if there is nothing."""
         away = None if self._stored is None else self._stored()["away"]
         return None if away is None else f"Orders with an Idempotency-Key are refused. {away}"
 
@@ -286,7 +229,7 @@ class Report:
         orders: what is remembered of orders, see `Keeper.status`; None without a store.
         """
         problem = self.not_ready()
-        failures = sorted([*self._failed, *self._refused], key=attrgetter("at"))
+        failures = sorted([*self._failed, *self._refused], key=itemgetter("at"))
         told: dict[str, object] = {
             "version": proxy.__version__,
             "python": platform.python_version(),
@@ -304,7 +247,7 @@ class Report:
             "requests": self._metrics.requests(),
             "unknown_orders": self._unknown_orders(),
             "unknown_orders_counted": self._orders_counted,
-            "last_failures": [failure._asdict() for failure in reversed(failures)],
+            "last_failures": failures[::-1],
             "configuration": self._configuration(),
             "log": self._log(),
             "limits": self._limits(),
@@ -319,3 +262,8 @@ class Report:
     def metrics(self) -> bytes:
         """Return Prometheus' text format."""
         return self._metrics.exposition()
+
+
+def _picked(at: float, record: Record, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return these of a record's fields. at: seconds since the epoch."""
+    return {"at": at, **{name: getattr(record, name) for name in names}}

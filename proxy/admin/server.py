@@ -1,7 +1,6 @@
 """The admin listener: an aiohttp application over one `Report`.
 
-It answers from local state only; the page at `/` shows what `/status` says. Any client that can
-reach it is shown numbers and words, never with a secret. Nothing here changes anything, except
+It answers from local state only, and never with a secret. Nothing here changes anything, except
 `DELETE /orders/ID` (orders.py).
 """
 
@@ -51,14 +50,11 @@ class Readout(Protocol):
         ...
 
     def remark(self) -> str | None:
-        """Say what is not served although requests are; None if there is nothing."""
+        """Return what is not served although requests are; None if there is nothing."""
         ...
 
     def status(self, *, history: bool = False) -> dict[str, object]:
-        """Everything for operators, JSON-serialisable.
-
-        The last hour by minutes if it is asked for.
-        """
+        """Everything for operators, JSON-serialisable; the last hour by minutes if asked for."""
         ...
 
     def metrics(self) -> bytes:
@@ -71,8 +67,8 @@ def create_app(
 ) -> web.Application:
     """Build the application.
 
-    local: only this machine can connect, so only names of this machine are good. book: what is
-    remembered of orders, if anything is.
+    local: only this machine can connect, so only its own names are accepted. book: the remembered
+    orders, if there are any.
     """
 
     async def status_page(_: web.Request) -> web.Response:
@@ -141,10 +137,7 @@ async def _plain_errors(
 async def _keep_out_rebound_names(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer to addresses and `localhost` only.
-
-    A web page that points its own name at 127.0.0.1 comes with that name in Host.
-    """
+    """Answer to addresses and `localhost` only, since a web page can point its name at 127.0.0.1."""
     # RFC 9112, section 3.2: 400 for none, several, and one that is no host. HTTP/1.0 may do
     # without; browsers never do.
     if request.version < HttpVersion11 and "Host" not in request.headers:

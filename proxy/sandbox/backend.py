@@ -1,10 +1,7 @@
-"""The API behind the token.
+"""The API behind the token: orders, accounts, the Info API's reads, and the gateway's checks.
 
-Orders, accounts, and the reads of the Info API, with the gateway's checks in front.
-
-Paths, methods and shapes are Telenor's where it has published them (docs/api.md);
-docs/sandbox.md says what is chosen here.
-Never: faults, sockets.
+Paths, methods and shapes are Telenor's where it has published them (docs/api.md); docs/sandbox.md
+says what is chosen here. Never: faults, sockets.
 """
 
 from __future__ import annotations
@@ -51,10 +48,7 @@ _USER_REFERENCE: Final = re.compile(r"userReference[1-9]")
 
 
 def api(sandbox: Sandbox, call: Call) -> SandboxAnswer:
-    """Answer a call of the API.
-
-    The path first, then the token, then the call itself, as a gateway does.
-    """
+    """Answer a call of the API: path first, then token, then the call itself, as a gateway does."""
     shape = sandbox.settings.error_shape
     found = _find(call.method, call.path)
     if found is None:

@@ -11,7 +11,7 @@ import trustme
 
 
 def make_certificate(host: str) -> tuple[ssl.SSLContext, bytes]:
-    """Make a context that serves TLS for localhost, 127.0.0.1, ::1 and `host`, and the authority's certificate as PEM."""
+    """Make a context that serves TLS for loopback names and `host`, and its authority's PEM."""
     authority = trustme.CA(organization_name="telenor-proxy sandbox")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(

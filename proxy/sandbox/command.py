@@ -1,8 +1,6 @@
 """`telenor-proxy sandbox` runs the stand-in; `telenor-proxy sandbox-control` drives one that runs.
 
-Both return their exit status.
-
-Imported whenever the command line is: the server and its libraries are imported by `run` only.
+Both return their exit status. The server and its libraries are imported by `run` only.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import functools
 import http.client
 import json
 import re
@@ -18,8 +17,6 @@ import signal
 import ssl
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -31,6 +28,8 @@ from proxy.sandbox.settings import SandboxSettings, read_setting
 from proxy.sandbox.state import Sandbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.sandbox.faults import ActiveFault
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -54,41 +53,25 @@ _FAULT_ARGUMENT: Final = re.compile(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `sandbox`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"faults:\n{_columns(FAULTS)}\n\nsettings:\n{_columns(SandboxSettings.__dataclass_fields__)}"
-    parser.add_argument(
-        "--host",
-        default=DEFAULT_HOST,
-        help="address to listen on (default: %(default)s, this host only)",
+    faults, settings = (
+        "\n".join(f"  {name}" for name in names)
+        for names in (FAULTS, SandboxSettings.__dataclass_fields__)
     )
-    parser.add_argument(
-        "--port",
-        type=_port,
-        default=DEFAULT_PORT,
-        help="port to listen on (default: %(default)s; 0: any free one)",
+    parser.epilog = f"faults:\n{faults}\n\nsettings:\n{settings}"
+    text = "address to listen on (default: %(default)s, this host only)"
+    parser.add_argument("--host", default=DEFAULT_HOST, help=text)
+    text = "port to listen on (default: %(default)s; 0: any free one)"
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help=text)
+    text = "serve https, with a certificate made for this run"
+    parser.add_argument("--tls", action="store_true", help=text)
+    text = (
+        "switch a fault on from the start, for COUNT calls or until reset; "
+        "can be given several times"
     )
-    parser.add_argument(
-        "--tls", action="store_true", help="serve https, with a certificate made for this run"
-    )
-    parser.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        type=_fault,
-        metavar=_FAULT_SYNOPSIS,
-        help="switch a fault on from the start, for COUNT calls or until reset; can be given several times",
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=_setting,
-        metavar=_SETTING_SYNOPSIS,
-        help="start with this setting; can be given several times",
-    )
-
-
-def _columns(names: object) -> str:
-    return "\n".join(f"  {name}" for name in names) if isinstance(names, dict) else ""
+    many = functools.partial(parser.add_argument, action="append", default=[])
+    many("--fault", type=_fault, metavar=_FAULT_SYNOPSIS, help=text)
+    text = "start with this setting; can be given several times"
+    many("--set", type=_setting, metavar=_SETTING_SYNOPSIS, help=text)
 
 
 def _port(text: str) -> int:
@@ -122,17 +105,17 @@ def run(args: argparse.Namespace) -> int:
     sandbox = Sandbox(settings=SandboxSettings(**dict(args.set)))
     for fault in args.fault:
         sandbox.faults.set(fault)
-    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        directory = None
-        if args.tls:
-            directory = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="telenor-sandbox-"))
-            )
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory(prefix="telenor-sandbox-")
+        if args.tls
+        else contextlib.nullcontext() as directory,
+    ):
         return asyncio.run(_serve(sandbox, args.host, args.port, directory))
     return 0
 
 
-async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | None) -> int:
+async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: str | None) -> int:
     # aiohttp is slow to import: `run` pays for it, not every use of the command line.
     from proxy.sandbox.server import running  # noqa: PLC0415 # see above
 
@@ -157,20 +140,27 @@ async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: Path | N
     return 0
 
 
-def _make_tls(host: str, directory: Path) -> tuple[ssl.SSLContext, Path]:
+def _make_tls(host: str, directory: str) -> tuple[ssl.SSLContext, Path]:
     from proxy.sandbox.certificate import make_certificate  # noqa: PLC0415 # with the extra only
 
     context, authority = make_certificate(host)
-    ca_file = directory / "ca.pem"
+    ca_file = Path(directory, "ca.pem")
     ca_file.write_bytes(authority)
     return context, ca_file
 
 
 def _why_not_listening(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is in use. Stop the other program, or choose another port with --port."
+        return (
+            f"port {port} on {host} is in use. "
+            "Stop the other program, or choose another port with --port."
+        )
     # asyncio from 3.13 on gives a sentence only, a failed look-up of a name has a text of its own.
-    return f"cannot listen on {host} port {port} ({error.strerror or error}). Give an address of this machine with --host."
+    reason = error.strerror or error
+    return (
+        f"cannot listen on {host} port {port} ({reason}). "
+        "Give an address of this machine with --host."
+    )
 
 
 def _welcome(sandbox: Sandbox, host: str, url: str, ca_file: Path | None) -> str:
@@ -213,30 +203,21 @@ def _complain(text: str) -> None:
 
 def add_control_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `sandbox-control`."""
-    parser.add_argument(
-        "--url",
-        type=_url,
-        default=f"http://{DEFAULT_HOST}:{DEFAULT_PORT}",
-        help="where the sandbox is (default: %(default)s)",
-    )
+    default, text = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}", "where the sandbox is"
+    parser.add_argument("--url", type=_url, default=default, help=f"{text} (default: %(default)s)")
     parser.add_argument("--ca-file", help="the CA certificate of a sandbox that runs with --tls")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("state", help="settings, faults and counters")
     actions.add_parser("orders", help="the orders it has accepted")
     actions.add_parser("placed", help="how often each order was placed, by its content")
-    actions.add_parser(
-        "reset", help="back to the start: settings, faults, orders, accounts and counters"
-    )
+    text = "back to the start: settings, faults, orders, accounts and counters"
+    actions.add_parser("reset", help=text)
     actions.add_parser("revoke", help="end all access tokens")
     fault = actions.add_parser("fault", help="switch a fault on, or off with a COUNT of 0")
     fault.add_argument("fault", type=_fault, metavar=_FAULT_SYNOPSIS, help=", ".join(FAULTS))
     setting = actions.add_parser("set", help="change a setting")
-    setting.add_argument(
-        "setting",
-        type=_setting,
-        metavar=_SETTING_SYNOPSIS,
-        help=", ".join(SandboxSettings.__dataclass_fields__),
-    )
+    text = ", ".join(SandboxSettings.__dataclass_fields__)
+    setting.add_argument("setting", type=_setting, metavar=_SETTING_SYNOPSIS, help=text)
 
 
 def _url(text: str) -> str:
@@ -246,59 +227,44 @@ def _url(text: str) -> str:
 
 
 def control(args: argparse.Namespace) -> int:
-    """Do one thing to a running sandbox and print its answer.
-
-    1 when it refused or was not reached.
-    """
+    """Do one thing to a running sandbox and print its answer; 1 if it refused or was not reached."""
     method, page, content = _control_request(args)
-    request = urllib.request.Request(  # noqa: S310 # _url lets http and https pass only
-        f"{args.url}{PREFIX}{page}",
-        method=method,
-        data=None if content is None else json.dumps(content).encode(),
-        headers={"Content-Type": "application/json"},
-    )
+    url = urlsplit(args.url)
+    connect: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
+    if url.scheme == "https":
+        context = ssl.create_default_context(cafile=args.ca_file)
+        connect = functools.partial(http.client.HTTPSConnection, context=context)
     try:
-        with _opener(args.ca_file).open(request, timeout=_CONTROL_TIMEOUT_SECONDS) as response:
-            _say(response.read().decode(errors="replace").rstrip())
-    except urllib.error.HTTPError as error:
-        with error:
-            _complain(_refusal(error.read()))
-        return 1
+        with contextlib.closing(connect(url.netloc, timeout=_CONTROL_TIMEOUT_SECONDS)) as sandbox:
+            sandbox.request(method, f"{url.path}{PREFIX}{page}", content)
+            answer = sandbox.getresponse()
+            body = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
         _complain(
-            f"no sandbox answers on {args.url} ({reason}). Check that it runs, and --url and --ca-file."
+            f"no sandbox answers on {args.url} ({error}). "
+            "Check that it runs, and --url and --ca-file."
         )
         return 1
-    return 0
+    if answer.status == http.HTTPStatus.OK:
+        _say(body.decode(errors="replace").rstrip())
+        return 0
+    _complain(_refusal(body))
+    return 1
 
 
-def _control_request(args: argparse.Namespace) -> tuple[str, str, dict[str, object] | None]:
+def _control_request(args: argparse.Namespace) -> tuple[str, str, str | None]:
     """Say it in the control API's words: method, page and JSON content."""
     match args.action:
         case "fault":
-            fault = args.fault
-            return (
-                "POST",
-                "faults",
-                {"name": fault.kind.name, "value": fault.value, "count": fault.remaining},
-            )
+            name, value, count = args.fault.kind.name, args.fault.value, args.fault.remaining
+            content = {"name": name, "value": value, "count": count}
+            return "POST", "faults", json.dumps(content)
         case "set":
-            return "PATCH", "settings", dict([args.setting])
+            return "PATCH", "settings", json.dumps(dict([args.setting]))
         case "reset" | "revoke":
             return "POST", args.action, None
         case _:
             return "GET", args.action, None
-
-
-def _opener(ca_file: str | None) -> urllib.request.OpenerDirector:
-    # No proxy of the environment: the sandbox is next door, and its Host must stay a loopback name.
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
-    if ca_file is not None:
-        handlers.append(
-            urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file))
-        )
-    return urllib.request.build_opener(*handlers)
 
 
 def _refusal(body: bytes) -> str:

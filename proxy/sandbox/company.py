@@ -2,7 +2,6 @@
 
 Where a published shape names a member but not what is in it, the content is a guess;
 docs/sandbox.md says which.
-Never: state, decisions, sockets.
 """
 
 from __future__ import annotations

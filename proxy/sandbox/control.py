@@ -1,11 +1,8 @@
-"""The control API under `/_sandbox/`: what the sandbox remembers, and the switches.
+"""The control API under `/_sandbox/`, a prefix that Telenor's API does not have.
 
-A prefix that Telenor's API does not have.
-
-It asks for no password, so it must not be driven by a web page that happens to run in a browser on
-the same host: calls that carry `Origin` or come from another site are refused, and so is a `Host`
-that is no loopback name on a loopback address (DNS rebinding). Never: sockets; a token or a
-credential in an answer.
+It asks for no password, so a web page in a browser on the same host must not drive it: calls that
+carry `Origin` or come from another site are refused, and so is a `Host` that is no loopback name on
+a loopback address (DNS rebinding). Never: sockets; a token or a credential in an answer.
 """
 
 from __future__ import annotations
@@ -34,10 +31,7 @@ _OWN_SITES: Final = frozenset({"none", "same-origin"})
 
 
 def control(sandbox: Sandbox, call: Call, local_address: str | None) -> SandboxAnswer:
-    """Answer a call of the control API.
-
-    `local_address` is the one on which the connection came in; None for a Unix socket.
-    """
+    """Answer a call of the control API. local_address: of the connection; None for a Unix socket."""
     refusal = _browser(call, local_address)
     if refusal is not None:
         return _problem(403, refusal)

@@ -47,10 +47,9 @@ _ERROR_STATUSES: Final = frozenset(
 class Effect:
     """What a fault does to one call.
 
-    acts: the call is carried out all the same: a token is issued, an order is placed. times: so
-    often is it carried out, if it is: two orders from one call. error, answer: what is answered
-    instead; an error takes the shape of the settings, an answer goes out as it is. delay_seconds:
-    the call is carried out at once, and its answer held back for so long.
+    acts: the call is carried out all the same. times: so often, if it is. error, answer: what is
+    answered instead; an error takes the shape of the settings, an answer goes out as it is.
+    delay_seconds: the call is carried out at once, and its answer held back for so long.
     """
 
     acts: bool = False
@@ -63,10 +62,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """One row of the table.
-
-    `effect` makes the effect from a value (the default, when none is given) or raises UsageError.
-    """
+    """One row. effect: makes it from a value, by default `default`; raises UsageError."""
 
     name: str
     place: FaultPlace
@@ -168,10 +164,7 @@ FAULTS: Final[dict[str, FaultKind]] = {
 
 @dataclass(slots=True)
 class ActiveFault:
-    """A fault that is switched on.
-
-    `remaining` calls will meet it; None means every call until it is switched off.
-    """
+    """A fault that is switched on for `remaining` calls; None: until it is switched off."""
 
     kind: FaultKind
     value: object
@@ -184,10 +177,7 @@ class ActiveFault:
 
 
 def make_fault(name: object, value: object = None, count: object = None) -> ActiveFault:
-    """Judge what somebody asked for.
-
-    Raises UsageError with the known names, or with what the value should be.
-    """
+    """Make a fault from outside input. Raises UsageError, which says what there is."""
     kind = FAULTS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise UsageError(f"unknown fault {name!r}; known: {', '.join(FAULTS)}")
@@ -207,10 +197,7 @@ class Faults:
         self._active: dict[str, ActiveFault] = {}
 
     def set(self, fault: ActiveFault) -> None:
-        """Switch it on, in place of one of the same name.
-
-        A count of 0 only switches that one off.
-        """
+        """Switch it on, instead of one of the same name; a count of 0 only switches that one off."""
         self._active.pop(fault.kind.name, None)
         if fault.remaining != 0:
             self._active[fault.kind.name] = fault
@@ -224,10 +211,7 @@ class Faults:
         return [fault.shown() for fault in self._active.values()]
 
     def take(self, *places: FaultPlace) -> list[ActiveFault]:
-        """Take what meets the next call of these places: at most one fault, and the delays.
-
-        A count goes down, and ends its fault at 0.
-        """
+        """Take what meets the next call of these places: at most one fault, and the delays."""
         here = [fault for fault in self._active.values() if fault.kind.place in places]
         delays = [fault for fault in here if fault.effect.delay_seconds is not None]
         others = [fault for fault in here if fault.effect.delay_seconds is None]

@@ -1,6 +1,4 @@
-"""One call of the stand-in from its arrival to its reply.
-
-Which place it belongs to, what the faults make of it, what is counted.
+"""One call of the stand-in: its place, what the faults make of it, what is counted.
 
 Never: sockets, waiting.
 """

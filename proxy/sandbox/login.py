@@ -1,10 +1,7 @@
-"""The token endpoint and logout.
-
-Which login is accepted, and which published error answers a wrong one.
+"""The token endpoint and logout: which login is accepted, and which published error refuses one.
 
 RFC 6749 section 4.3 (password grant), with Basic authentication of the client. Telenor does not say
-in which order it checks; here: Authorization header, client, form, grant type, user, scope. Never:
-faults, sockets.
+in which order it checks; here: Authorization field, client, form, grant type, user, scope.
 """
 
 from __future__ import annotations
@@ -112,10 +109,7 @@ def _wrong_login(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | N
 
 
 def _basic_credentials(call: Call) -> tuple[str, str] | None:
-    """Client id and secret (RFC 7617 section 2), from the only Authorization field.
-
-    None when that cannot be read.
-    """
+    """Return client id and secret (RFC 7617 section 2) of the only Authorization field, or None."""
     values = call.all("Authorization")
     if len(values) != 1:
         return None
@@ -129,10 +123,7 @@ def _basic_credentials(call: Call) -> tuple[str, str] | None:
 
 
 def _form(body: bytes) -> dict[str, str] | None:
-    """Read the form's parameters; None when it is not one.
-
-    RFC 6749 section 3.2 forbids a parameter twice.
-    """
+    """Read the form; None when it is not one. RFC 6749 section 3.2 forbids a parameter twice."""
     try:
         text = body.decode()
         pairs = (
@@ -147,7 +138,7 @@ def _form(body: bytes) -> dict[str, str] | None:
 
 
 def bearer_token(call: Call) -> str | None:
-    """Read the access token from the first Authorization field, as a gateway that looks at one only; None without Bearer."""
+    """Return the token of the first Authorization field, as a gateway does; None without Bearer."""
     scheme, _, value = (call.first("Authorization") or "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None
 

@@ -1,9 +1,4 @@
-"""The values that the parts of the sandbox hand to each other.
-
-A call as it came in, an answer as it goes out.
-
-Never: sockets, clocks, state.
-"""
+"""The values that the parts of the sandbox hand to each other. Never: sockets, clocks, state."""
 
 from __future__ import annotations
 
@@ -12,10 +7,7 @@ from enum import Enum
 
 
 class UsageError(ValueError):
-    """Somebody asked the sandbox for what it does not have.
-
-    The message is a sentence for a person and says what exists.
-    """
+    """The sandbox does not have what was asked for. The message says, in a sentence, what exists."""
 
 
 class Delivery(Enum):
@@ -30,11 +22,7 @@ class Delivery(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request.
-
-    path, query: as they were sent, without the question mark between them.
-    fields: in their order, with their spelling and their duplicates.
-    """
+    """One request, as it was sent: query without `?`; fields with their order, case and duplicates."""
 
     method: str
     path: str
@@ -55,9 +43,9 @@ class Call:
 class SandboxAnswer:
     """One response.
 
-    code: Telenor's error code, when the answer stands for one. It counts and is logged, whatever
-    shape the content has. note: why the sandbox answered so, for its own log; the caller never sees
-    it. A fixed sentence, never a part of the request.
+    code: Telenor's error code, if it stands for one; it is counted and logged, whatever shape the
+    content has. note: why, for the sandbox's own log; a fixed sentence, never a part of the
+    request.
     """
 
     status: int
@@ -70,10 +58,7 @@ class SandboxAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer and the way it is to be delivered.
-
-    `faults` are the names of those that had a part in it.
-    """
+    """An answer and how it is delivered. faults: the names of those that had a part in it."""
 
     answer: SandboxAnswer
     delay_seconds: float = 0

@@ -1,11 +1,7 @@
-"""What api.telenor.no is known to answer, as tables.
-
-The published errors, and the shapes in which their content may come.
+"""What api.telenor.no is known to answer: the published errors, and the shapes they may come in.
 
 Statuses, codes and meanings are Telenor's. The JSON shape of an error is not published, so it is a
-choice (`SHAPES`); the likely one is `gateway`, which old code of Telenor's calls the gateway's
-default.
-Never: state, decisions.
+choice (`SHAPES`); the likely one is `gateway`, which old code of Telenor's calls its default.
 """
 
 from __future__ import annotations
@@ -28,10 +24,7 @@ NO_STORE: Final = (("Cache-Control", "no-store"), ("Pragma", "no-cache"))
 
 @dataclass(frozen=True, slots=True)
 class PublishedError:
-    """One row of Telenor's error tables.
-
-    `oauth` is the nearest name in RFC 6749 section 5.2 or RFC 6750 section 3.1.
-    """
+    """One row of Telenor's error tables. oauth: the nearest name in RFC 6749 and RFC 6750."""
 
     status: int
     code: int | None
@@ -40,102 +33,82 @@ class PublishedError:
 
     @property
     def name(self) -> str:
-        """`401/20`: a code alone can be ambiguous, for the token endpoint uses 2 with two statuses."""
+        """`401/20`: a code alone can be ambiguous, as 2 is at the token endpoint."""
         return f"{self.status}/{self.code}"
 
 
-NO_GRANT_TYPE: Final = PublishedError(
-    400, 2, "The grant type is missing or not supported", "unsupported_grant_type"
-)
-UNKNOWN_CLIENT: Final = PublishedError(401, 1, "The client id is not valid", "invalid_client")
-WRONG_USER: Final = PublishedError(
-    401, 20, "The resource owner's credentials are not valid", "invalid_grant"
-)
-WRONG_SECRET: Final = PublishedError(401, 22, "Basic authentication failed", "invalid_client")
-NO_BASIC: Final = PublishedError(
-    401, 6, "The Authorization header is missing or unreadable", "invalid_client"
-)
-WRONG_SCOPE: Final = PublishedError(
-    403, 8, "The scope is not valid or not granted", "invalid_scope"
+def _table(*rows: tuple[int, int, str, str]) -> tuple[PublishedError, ...]:
+    return tuple(PublishedError(*row) for row in rows)
+
+
+TOKEN_ERRORS: Final = _table(
+    (400, 2, "The grant type is missing or not supported", "unsupported_grant_type"),
+    (401, 1, "The client id is not valid", "invalid_client"),
+    (401, 4, "The authorization code is not valid", "invalid_grant"),
+    (401, 5, "Not allowed to create an access token", "unauthorized_client"),
+    (401, 6, "The Authorization header is missing or unreadable", "invalid_client"),
+    (401, 7, "The refresh token is not valid", "invalid_grant"),
+    (401, 9, "The client's data is not valid", "invalid_client"),
+    (401, 20, "The resource owner's credentials are not valid", "invalid_grant"),
+    (401, 21, "The grant type is not permitted", "unauthorized_client"),
+    (401, 22, "Basic authentication failed", "invalid_client"),
+    (401, 23, "The user's and the client's credentials do not belong together", "invalid_grant"),
+    (403, 8, "The scope is not valid or not granted", "invalid_scope"),
+    (403, 12, "The redirect URI is not valid", "invalid_request"),
+    (403, 15, "The response type is not valid", "unsupported_response_type"),
+    (500, 2, "Internal server error", "server_error"),
+    (500, 16, "The application's attributes are not valid", "server_error"),
 )
 
-TOKEN_ERRORS: Final = (
-    NO_GRANT_TYPE,
-    UNKNOWN_CLIENT,
-    PublishedError(401, 4, "The authorization code is not valid", "invalid_grant"),
-    PublishedError(401, 5, "Not allowed to create an access token", "unauthorized_client"),
-    NO_BASIC,
-    PublishedError(401, 7, "The refresh token is not valid", "invalid_grant"),
-    PublishedError(401, 9, "The client's data is not valid", "invalid_client"),
-    WRONG_USER,
-    PublishedError(401, 21, "The grant type is not permitted", "unauthorized_client"),
-    WRONG_SECRET,
-    PublishedError(
-        401, 23, "The user's and the client's credentials do not belong together", "invalid_grant"
-    ),
-    WRONG_SCOPE,
-    PublishedError(403, 12, "The redirect URI is not valid", "invalid_request"),
-    PublishedError(403, 15, "The response type is not valid", "unsupported_response_type"),
-    PublishedError(500, 2, "Internal server error", "server_error"),
-    PublishedError(500, 16, "The application's attributes are not valid", "server_error"),
+LOGOUT_ERRORS: Final = _table(
+    (401, 2, "The access token is not valid", "invalid_token"),
+    (401, 6, "The Authorization header is missing or unreadable", "invalid_request"),
+    (500, 2, "Internal server error", "server_error"),
 )
 
-LOGOUT_WRONG_TOKEN: Final = PublishedError(401, 2, "The access token is not valid", "invalid_token")
-LOGOUT_NO_BEARER: Final = PublishedError(
-    401, 6, "The Authorization header is missing or unreadable", "invalid_request"
-)
-
-LOGOUT_ERRORS: Final = (
-    LOGOUT_WRONG_TOKEN,
-    LOGOUT_NO_BEARER,
-    PublishedError(500, 2, "Internal server error", "server_error"),
-)
-
-NO_AUTHORIZATION: Final = PublishedError(
-    401, 40102, "The Authorization header is missing", "invalid_request"
-)
-UNKNOWN_TOKEN: Final = PublishedError(401, 40105, "The access token is not valid", "invalid_token")
-EXPIRED_TOKEN: Final = PublishedError(401, 40106, "The access token has expired", "invalid_token")
-BASIC_NOT_ALLOWED: Final = PublishedError(
-    401, 40107, "Basic authentication is not allowed", "invalid_request"
-)
-NO_SUCH_PATH: Final = PublishedError(404, 40401, "There is no such path or method", "not_found")
-NO_SUCH_RESOURCE: Final = PublishedError(
-    404, 4042000, "The back end knows no such path or method", "not_found"
-)
-
-GATEWAY_ERRORS: Final = (
-    PublishedError(400, 40001, "The end-user id is missing or not valid", "invalid_request"),
-    PublishedError(401, 40101, "The resource is not valid", "invalid_request"),
-    NO_AUTHORIZATION,
-    PublishedError(401, 40103, "No API product was found", "unauthorized_client"),
-    PublishedError(401, 40104, "Not allowed to use this MSISDN", "access_denied"),
-    UNKNOWN_TOKEN,
-    EXPIRED_TOKEN,
-    BASIC_NOT_ALLOWED,
-    PublishedError(
-        401, 40108, "The client id or secret of Basic authentication is not valid", "invalid_client"
-    ),
-    PublishedError(403, 40301, "The scope is not valid", "insufficient_scope"),
-    NO_SUCH_PATH,
-    NO_SUCH_RESOURCE,
-    PublishedError(429, 42901, "The rate limit's quota is used up", "too_many_requests"),
-    PublishedError(429, 42902, "Too many calls at once: spike arrest", "too_many_requests"),
-    PublishedError(500, 50001, "Internal error", "server_error"),
-    PublishedError(500, 50002, "The acr could not be validated", "server_error"),
-    PublishedError(500, 50003, "The subscription could not be validated", "server_error"),
+GATEWAY_ERRORS: Final = _table(
+    (400, 40001, "The end-user id is missing or not valid", "invalid_request"),
+    (401, 40101, "The resource is not valid", "invalid_request"),
+    (401, 40102, "The Authorization header is missing", "invalid_request"),
+    (401, 40103, "No API product was found", "unauthorized_client"),
+    (401, 40104, "Not allowed to use this MSISDN", "access_denied"),
+    (401, 40105, "The access token is not valid", "invalid_token"),
+    (401, 40106, "The access token has expired", "invalid_token"),
+    (401, 40107, "Basic authentication is not allowed", "invalid_request"),
+    (401, 40108, "The client id or secret of Basic authentication is not valid", "invalid_client"),
+    (403, 40301, "The scope is not valid", "insufficient_scope"),
+    (404, 40401, "There is no such path or method", "not_found"),
+    (404, 4042000, "The back end knows no such path or method", "not_found"),
+    (429, 42901, "The rate limit's quota is used up", "too_many_requests"),
+    (429, 42902, "Too many calls at once: spike arrest", "too_many_requests"),
+    (500, 50001, "Internal error", "server_error"),
+    (500, 50002, "The acr could not be validated", "server_error"),
+    (500, 50003, "The subscription could not be validated", "server_error"),
 )
 
 
 def find_error(table: Sequence[PublishedError], wanted: object) -> PublishedError:
-    """Find the row named by a code (`20`) or by status and code (`500/2`).
-
-    The first one, where a code alone is ambiguous.
-    """
+    """Find the first row of that code (`20`), or of status and code (`500/2`)."""
     for error in table:
         if str(wanted) in {str(error.code), error.name}:
             return error
     raise UsageError(f"no such error code; known: {', '.join(error.name for error in table)}")
+
+
+NO_GRANT_TYPE: Final = find_error(TOKEN_ERRORS, "400/2")
+UNKNOWN_CLIENT: Final = find_error(TOKEN_ERRORS, "401/1")
+NO_BASIC: Final = find_error(TOKEN_ERRORS, "401/6")
+WRONG_USER: Final = find_error(TOKEN_ERRORS, "401/20")
+WRONG_SECRET: Final = find_error(TOKEN_ERRORS, "401/22")
+WRONG_SCOPE: Final = find_error(TOKEN_ERRORS, "403/8")
+LOGOUT_WRONG_TOKEN: Final = find_error(LOGOUT_ERRORS, "401/2")
+LOGOUT_NO_BEARER: Final = find_error(LOGOUT_ERRORS, "401/6")
+NO_AUTHORIZATION: Final = find_error(GATEWAY_ERRORS, "401/40102")
+UNKNOWN_TOKEN: Final = find_error(GATEWAY_ERRORS, "401/40105")
+EXPIRED_TOKEN: Final = find_error(GATEWAY_ERRORS, "401/40106")
+BASIC_NOT_ALLOWED: Final = find_error(GATEWAY_ERRORS, "401/40107")
+NO_SUCH_PATH: Final = find_error(GATEWAY_ERRORS, "404/40401")
+NO_SUCH_RESOURCE: Final = find_error(GATEWAY_ERRORS, "404/4042000")
 
 
 def plain_error(status: int, words: str = "") -> PublishedError:

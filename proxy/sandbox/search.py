@@ -2,7 +2,6 @@
 
 `productId` or `since` (changed within so many seconds), not both; `ascending`; `page` from 0;
 `pageSize` from 1 to 1,000.
-Never: state, sockets.
 """
 
 from __future__ import annotations
@@ -55,10 +54,7 @@ def read_page(query: str) -> Page:
 
 
 def read_search(query: str) -> Search:
-    """Read a search for subscriptions out of a raw query.
-
-    Raises UsageError with the broken rule.
-    """
+    """Read a search for subscriptions out of a raw query. Raises UsageError with the broken rule."""
     given = _parameters(query)
     product_id, since = given.get("productId"), given.get("since")
     if product_id is not None and since is not None:

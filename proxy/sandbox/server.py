@@ -1,4 +1,4 @@
-"""The sandbox on a socket: reads a call, has it decided, waits when a fault says so, and delivers the answer, whole or broken.
+"""The sandbox on a socket: reads a call, waits for slow faults, and delivers an answer or a part.
 
 Never: decisions about what to answer.
 """
@@ -39,10 +39,7 @@ _SHUTDOWN_SECONDS: Final = 0.25
 
 
 class _NoRequestBytes(logging.Filter):
-    """Reduces aiohttp's report of a broken request to one line.
-
-    The traceback quotes bytes of the request, credentials included.
-    """
+    """Reduces aiohttp's report of a broken request, which quotes credentials too, to one line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; it is never held back."""
@@ -63,10 +60,7 @@ _logger.addFilter(_NoRequestBytes())
 def create_app(
     sandbox: Sandbox, *, log: Log | None = None, sleep: Sleep = asyncio.sleep
 ) -> web.Application:
-    """Build the stand-in as an aiohttp application.
-
-    `log` gets one line per call; `sleep` waits for the slow faults.
-    """
+    """Build the aiohttp application. log: takes a line per call. sleep: waits for slow faults."""
 
     # A middleware and not a route, for aiohttp's router decodes and normalizes paths; the gateway
     # here judges the raw one.
@@ -102,10 +96,7 @@ def _local_address(request: web.Request) -> str | None:
 
 
 async def _plain_head(_: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Remove what aiohttp adds by itself.
-
-    Its banner, and a content type where there is no content.
-    """
+    """Remove aiohttp's banner, and a content type where there is no content."""
     response.headers.pop(hdrs.SERVER, None)
     if response.content_length == 0:
         response.headers.pop(hdrs.CONTENT_TYPE, None)
@@ -180,10 +171,7 @@ async def running(
     log: Log | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[str]:
-    """Serve the sandbox as long as the context lasts; gives its base URL. Port 0 is any free one.
-
-    OSError: it cannot listen there.
-    """
+    """Serve the sandbox while in the context; gives its base URL. Port 0: any. Raises OSError."""
     runner = web.AppRunner(
         create_app(sandbox, log=log, sleep=sleep),
         access_log=None,
@@ -201,10 +189,7 @@ async def running(
 
 
 def _reachable(host: str) -> str:
-    """Write the host as it stands in a URL.
-
-    For an address that means all interfaces, the loopback one.
-    """
+    """Write the host as in a URL; the loopback address if it means all interfaces."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,9 +1,4 @@
-"""How the sandbox behaves as long as nothing is broken.
-
-Each setting holds its own reading and its own line of help.
-
-Never: what is wrong with an answer (`faults`), what has happened so far (`state`).
-"""
+"""How the sandbox behaves as long as no fault is on. Each setting holds its own reading."""
 
 from __future__ import annotations
 
@@ -80,11 +75,7 @@ def _words(value: object) -> str:
 
 @dataclass(slots=True)
 class SandboxSettings:
-    """The settings.
-
-    Assign to an attribute in a test; `change` is for values that come from outside and must be
-    judged.
-    """
+    """The settings. A test assigns to an attribute; `change` judges values from outside."""
 
     token_lifetime_seconds: float = field(default=3599, metadata={"read": read_number})
     expires_in: str = field(default="number", metadata={"read": _one_of(EXPIRES_IN)})

@@ -12,9 +12,9 @@ import base64
 import math
 import secrets
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
@@ -36,6 +36,11 @@ KEPT: Final = 10_000
 _FIRST_ACCOUNT: Final = 90_000_000
 #: 160 bits, as RFC 6749 section 10.10 recommends against guessing.
 _TOKEN_BYTES: Final = 20
+
+_SHOWN_OF_ORDER: Final = (
+    *("id", "status", "path", "body", "count", "request_id", "idempotency_key"),
+    *("authorization_fields", "field_names"),
+)
 
 SandboxTokenState = Literal["valid", "expired", "unknown"]
 
@@ -62,10 +67,7 @@ DEFAULT_CREDENTIALS: Final = SandboxCredentials(
 
 @dataclass(slots=True)
 class IssuedToken:
-    """A token that the token endpoint gave out.
-
-    `ended`: by logout, by revocation, or by a newer login.
-    """
+    """A token that was issued. ended: by logout, by revocation, or by a newer login."""
 
     value: str = field(repr=False)
     username: str
@@ -75,10 +77,7 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenCall:
-    """One call of the token endpoint.
-
-    Its outcome (see `Reply`), and Telenor's code in a refusal.
-    """
+    """One call of the token endpoint: its outcome (see `Reply`), and the code of a refusal."""
 
     outcome: str
     code: int | None
@@ -88,11 +87,9 @@ class TokenCall:
 class SandboxOrder:
     """An order that was accepted.
 
-    path: where it was placed, on a subscription or on an agreement.
-    count: orders with this very body at that path so far, this one included; 2 means twice.
-    request_id, idempotency_key: what came as `X-Request-Id` and `Idempotency-Key`, if anything.
-    authorization_fields: how many `Authorization` fields came with it.
-    field_names: all names, in lower case, in their order.
+    path: where it was placed, on a subscription or on an agreement. count: orders with this body at
+    that path so far. request_id, idempotency_key: of the fields, if they came.
+    authorization_fields: how many came. field_names: all names, in lower case, in their order.
     """
 
     id: str
@@ -144,17 +141,10 @@ class Sandbox:
         self._changed_at = dict.fromkeys(self.subscriptions, self._now())
         self.token_calls: deque[TokenCall] = deque(maxlen=KEPT)
         self.counters: Counter[str] = Counter()
-        self._by_outcome: dict[Place, Counter[str]] = {
-            "token": Counter(),
-            "logout": Counter(),
-            "api": Counter(),
-        }
+        self._by_outcome: defaultdict[Place, Counter[str]] = defaultdict(Counter)
 
     def reset(self) -> None:
-        """Back to the start: settings, faults, orders, accounts, counters.
-
-        Tokens stay valid; `revoke` ends them.
-        """
+        """Go back to the start: settings, faults, orders, accounts, counters. Tokens stay valid."""
         for each in fields(SandboxSettings):
             setattr(self.settings, each.name, getattr(self._initial, each.name))
         self.faults.clear()
@@ -168,10 +158,7 @@ class Sandbox:
         return list(self._tokens.values())
 
     def token_state(self, value: str) -> SandboxTokenState:
-        """Say what the gateway thinks of an access token.
-
-        One that was ended is as unknown as one that never was.
-        """
+        """Return what the gateway thinks of an access token; one that was ended is unknown to it."""
         token = self._tokens.get(value)
         if token is None or token.ended:
             return "unknown"
@@ -183,7 +170,7 @@ class Sandbox:
         ]
 
     def log_in(self, username: str) -> tuple[str, float]:
-        """Issue a token: its value, and the seconds that it has to live, whole ones for a shared token."""
+        """Issue a token; return its value and its lifetime in seconds, whole ones if it is shared."""
         earlier = [token for token in self._valid() if token.username == username]
         if self.settings.shared_token and earlier:
             return earlier[-1].value, int(earlier[-1].expires_at - self._now())
@@ -254,10 +241,7 @@ class Sandbox:
     # Subscriptions
 
     def find_subscriptions(self, product_id: str | None, since_seconds: int | None) -> list[str]:
-        """Find the MSISDNs with that product that changed within so many seconds.
-
-        None: any, ever.
-        """
+        """Find the MSISDNs with that product that changed within so many seconds. None: any, ever."""
         newest = dict(self._changed_at)
         having: set[str] = set()
         for order in self.orders:
@@ -318,10 +302,7 @@ class Sandbox:
     # Faults, counting, and what the control API shows
 
     def fault(self, name: str, value: object = None, count: int | None = None) -> None:
-        """Switch a fault on for the next `count` calls (None: until reset; 0: off).
-
-        Raises UsageError, which names the known ones.
-        """
+        """Switch a fault on for `count` calls (None: until reset; 0: off). Raises UsageError."""
         self.faults.set(make_fault(name, value, count))
 
     @contextmanager
@@ -343,42 +324,30 @@ class Sandbox:
 
     def shown(self) -> dict[str, object]:
         """Put the state into words for the control API. Tokens are counted, never shown."""
+        token, logout, api = (self._by_outcome[place] for place in ("token", "logout", "api"))
         counters: dict[str, object] = {
-            "token_calls": self._by_outcome["token"].total(),
-            "token_calls_by_status": dict(self._by_outcome["token"]),
+            "token_calls": token.total(),
+            "token_calls_by_status": dict(token),
             "max_concurrent_token_calls": self.counters["max_concurrent_token_calls"],
             "tokens_issued": self.counters["tokens_issued"],
             "tokens_valid": len(self._valid()),
             "redirects_followed": self.counters["redirects_followed"],
-            "logouts": self._by_outcome["logout"].total(),
-            "logouts_by_status": dict(self._by_outcome["logout"]),
-            "api_calls": self._by_outcome["api"].total(),
-            "api_calls_by_status": dict(self._by_outcome["api"]),
-            "orders": self.counters["orders"],
-            "repeated_orders": self.counters["repeated_orders"],
-            "accounts": self.counters["accounts"],
+            "logouts": logout.total(),
+            "logouts_by_status": dict(logout),
+            "api_calls": api.total(),
+            "api_calls_by_status": dict(api),
+            **{name: self.counters[name] for name in ("orders", "repeated_orders", "accounts")},
         }
-        settings = {
-            each.name: getattr(self.settings, each.name) for each in fields(SandboxSettings)
+        return {
+            "settings": asdict(self.settings),
+            "faults": self.faults.shown(),
+            "counters": counters,
         }
-        return {"settings": settings, "faults": self.faults.shown(), "counters": counters}
 
     def orders_shown(self) -> list[dict[str, object]]:
-        """Put the orders into words for the control API."""
-        return [
-            {
-                "id": order.id,
-                "status": self.order_status(order),
-                "path": order.path,
-                "body": order.body,
-                "count": order.count,
-                "request_id": order.request_id,
-                "idempotency_key": order.idempotency_key,
-                "authorization_fields": order.authorization_fields,
-                "field_names": order.field_names,
-            }
-            for order in self.orders
-        ]
+        """Return the orders for the control API."""
+        shown = ({**asdict(order), "status": self.order_status(order)} for order in self.orders)
+        return [{name: order[name] for name in _SHOWN_OF_ORDER} for order in shown]
 
     def placed_shown(self) -> list[dict[str, object]]:
         """Count how often each order was placed: a row for each content, the oldest first."""

@@ -78,20 +78,16 @@ MAY_IMPORT: Final = {
     "opening": {"clock", "errors", "forward", "network", "settings", "starting"},
     "check": {
         "clock",
-        "descriptors",
         "errors",
-        "expiry",
         "faults",
         "findings",
         "network",
         "orders",
         "settings",
-        "starting",
         "threads",
         "tokens",
     },
-    "expiry": {"findings", "network", "settings"},
-    "findings": set[str](),
+    "findings": {"clock", "descriptors", "network", "settings", "starting", "tokens"},
     "healthcheck": {"inquiry", "settings"},
     "standing": {"inquiry", "settings"},
     "inquiry": {"settings"},
@@ -347,11 +343,8 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.run", "_keeper"},  # also what client keys are hashed with
-        "cli": {
-            "_forget_order",
-            "_list_orders",
-        },  # what a command is called among those that use a store
+        "app": {"Proxy.__init__", "_keeper"},  # also what client keys are hashed with
+        "cli": {"_store"},  # what a command is called among those that use a store
         "orders.checking": {"look"},  # the same
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.__init__"},  # the default of an argument
@@ -372,7 +365,7 @@ def test_secrets_are_revealed_in_few_places() -> None:
         "app:_secrets",  # what the log must never show
         "settings.catalogue:_text",  # whether they are visibly wrong
         "clients.register:Register.follow",  # the keys to compare with, hashed
-        "check:examples",  # whether the credentials can be right at all
+        "findings:examples",  # whether the credentials can be right at all
         "forward.forwarder:Forwarder._credential_line",  # injects the token
         "network.egress:Login.field_value",  # the login at the company's proxy
         "orders.shared:SharedStore.__init__",  # the password of a Redis

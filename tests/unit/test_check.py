@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from proxy import check
+from proxy import check, findings
 from proxy.errors import CredentialsRefused, TokenUnavailable
 from proxy.findings import Finding, Mark
 from proxy.sandbox.server import running
@@ -69,7 +69,7 @@ async def failure(given: Settings) -> tuple[str, str]:
 
 def words(step: str, given: Settings, environ: dict[str, str] | None = None) -> list[str]:
     """Give what is warned of at a step without a network."""
-    found = check.read(given, environ or {})
+    found = findings.read(given, environ or {})
     return [
         finding.text for finding in found if finding.step == step and finding.mark is Mark.WARNING
     ]
@@ -80,7 +80,7 @@ def words(step: str, given: Settings, environ: dict[str, str] | None = None) -> 
 
 def test_good_settings_give_no_warning() -> None:
     """Settings that can work are called good, and where the credentials go is said."""
-    found = list(check.read(settings(), {"PATH": "/bin"}))
+    found = list(findings.read(settings(), {"PATH": "/bin"}))
     assert [(finding.mark, finding.step) for finding in found] == [
         (Mark.OK, "configuration"),
         (Mark.OK, "destination"),
@@ -109,7 +109,7 @@ def test_it_says_what_it_has_read(file: Path | None, source: str) -> None:
 
     Another file than one thinks is a mistake of its own.
     """
-    first = next(iter(check.read(settings(), {}, file)))
+    first = next(iter(findings.read(settings(), {}, file)))
     assert first.text.startswith(f"It was read from {source};")
 
 
@@ -135,8 +135,8 @@ def test_examples_that_are_shown_are_noticed() -> None:
     assert len(shown) == 4
     copied = {path.replace(".", "__"): value for path, value in shown}
     given = settings(**copied, listen__client_key="replace-me-client-key")
-    assert check.examples(given) == [*(path for path, _ in shown), "listen.client_key"]
-    assert check.examples(settings()) == []
+    assert findings.examples(given) == [*(path for path, _ in shown), "listen.client_key"]
+    assert findings.examples(settings()) == []
 
 
 def test_plaintext_is_warned_of_beyond_this_machine() -> None:
@@ -247,7 +247,7 @@ def test_certificates_of_files_are_told_before_they_end(
         listen__tls_client_ca_file=str(first),
         upstream__ca_file=str(first),
     )
-    found = [finding for finding in check.read(given, {}) if finding.step == "certificates"]
+    found = [finding for finding in findings.read(given, {}) if finding.step == "certificates"]
     assert [finding.mark.value[0] for finding in found] == marks
     assert [finding.text.partition(":")[0] for finding in found] == [
         "listen.tls_certificate_file",
@@ -310,7 +310,7 @@ async def test_a_resolver_that_hangs_is_not_waited_for() -> None:
         return []
 
     given = settings(upstream__connect_timeout_seconds="0.05")
-    (found,) = await check.look_up(given.upstream.origin, given, hang)
+    (found,) = [each async for each in check.look_up(given.upstream.origin, given, hang)]
     let_go.set()
     assert found.mark is Mark.FAILED
     assert "did not answer within 0.05 s" in found.text
@@ -319,7 +319,8 @@ async def test_a_resolver_that_hangs_is_not_waited_for() -> None:
 async def test_many_addresses_are_shortened() -> None:
     """Of a name with many addresses the first ones are shown."""
     entries = [(None, None, None, "", (f"192.0.2.{number}", 0)) for number in range(1, 9)]
-    (found,) = await check.look_up(settings().upstream.origin, settings(), lambda *_, **__: entries)
+    steps = check.look_up(settings().upstream.origin, settings(), lambda *_, **__: entries)
+    (found,) = [each async for each in steps]
     assert found.text == "api.telenor.no is at 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, ..."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from proxy import check, starting
+from proxy import findings, starting
 from proxy.findings import Mark
 from proxy.settings import Settings, judge
 from proxy.settings.catalogue import doubts
@@ -80,7 +80,7 @@ def test_what_came_along_with_a_value_is_told(key: str, value: str, told: str) -
     assert logs == [
         {"event": "credentials.doubtful", "log_level": "warning", "setting": path, "detail": text}
     ]
-    warned = [finding.text for finding in check.read(given, {}) if finding.mark is Mark.WARNING]
+    warned = [finding.text for finding in findings.read(given, {}) if finding.mark is Mark.WARNING]
     assert warned == [text]
 
 
