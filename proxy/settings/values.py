@@ -16,25 +16,8 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from proxy.secret import Secret
-from proxy.settings import files
-from proxy.settings.kinds import (
-    EntriesError,
-    Kind,
-    Origin,
-    Setting,
-    file_name,
-    is_host,
-    is_ipv6,
-    list_of,
-    must,
-    number,
-    one_or_list_of,
-    plain,
-    secret,
-    text,
-    truth,
-    whole_number,
-)
+from proxy.settings import files, kinds
+from proxy.settings.kinds import Origin, is_host, is_ipv6, must
 
 #: Seconds. A timeout longer than an hour was most likely meant as milliseconds.
 LONGEST_WAIT: Final = 3600.0
@@ -258,33 +241,33 @@ def _check_key_file(path: Path) -> Path:
 
 # --- Kinds -------------------------------------------------------------------------------------
 
-TRUTH: Final = truth()
-SECONDS: Final = number(LONGEST_WAIT)
-CONNECTIONS: Final = whole_number(1, 1_000_000)
-PORT: Final = whole_number(0, 65535)
+TRUTH: Final = kinds.truth()
+SECONDS: Final = kinds.number(LONGEST_WAIT)
+CONNECTIONS: Final = kinds.whole_number(1, 1_000_000)
+PORT: Final = kinds.whole_number(0, 65535)
 
-BIND_HOSTS: Final = one_or_list_of(
-    text(_check_bind_host),
+BIND_HOSTS: Final = kinds.one_or_list_of(
+    kinds.text(_check_bind_host),
     same=lambda host: ipaddress.IPv6Address(host) if is_ipv6(host) else host.lower(),
 )
-ALLOWED_HOSTS: Final = list_of(text(_check_allowed_host))
-URL: Final = text(_check_url)
-PROXY_URL: Final = text(_check_proxy_url)
-STORE: Final = text(_check_store)
-COLLECTOR_URL: Final = text(_check_collector)
-OWN_PATH: Final = text(_check_path)
-ALLOWED_PATHS: Final = list_of(text(_check_allowed_path))
+ALLOWED_HOSTS: Final = kinds.list_of(kinds.text(_check_allowed_host))
+URL: Final = kinds.text(_check_url)
+PROXY_URL: Final = kinds.text(_check_proxy_url)
+STORE: Final = kinds.text(_check_store)
+COLLECTOR_URL: Final = kinds.text(_check_collector)
+OWN_PATH: Final = kinds.text(_check_path)
+ALLOWED_PATHS: Final = kinds.list_of(kinds.text(_check_allowed_path))
 
-FILE_NAME: Final = file_name()
-SOCKET_NAME: Final = file_name(_check_socket)
-CA_FILE: Final = file_name(_check_ca_file)
-KEY_FILE: Final = file_name(_check_key_file)
+FILE_NAME: Final = kinds.file_name()
+SOCKET_NAME: Final = kinds.file_name(_check_socket)
+CA_FILE: Final = kinds.file_name(_check_ca_file)
+KEY_FILE: Final = kinds.file_name(_check_key_file)
 
-LINE: Final = text(_check_controls, exact=True)
-CLIENT_ID: Final = text(_check_client_id, exact=True)
-SCOPE: Final = text(_check_scope)
-SECRET: Final = secret(_check_controls)
-CLIENT_KEY: Final = secret(_check_client_key)
+LINE: Final = kinds.text(_check_controls, exact=True)
+CLIENT_ID: Final = kinds.text(_check_client_id, exact=True)
+SCOPE: Final = kinds.text(_check_scope)
+SECRET: Final = kinds.secret(_check_controls)
+CLIENT_KEY: Final = kinds.secret(_check_client_key)
 
 # --- Clients by name ---------------------------------------------------------------------------
 
@@ -306,28 +289,32 @@ class ClientSettings:
 
     def plain(self) -> dict[str, object]:
         """Return it for JSON; of its keys only how many there are."""
-        held = {each.name: plain(getattr(self, each.name)) for each in fields(self)}
+        held = {each.name: kinds.plain(getattr(self, each.name)) for each in fields(self)}
         return held | {"keys": len(self.keys)}
 
 
 _KEYS: Final = {
-    "name": Setting(
-        text(_check_client_name),
+    "name": kinds.Setting(
+        kinds.text(_check_client_name),
         None,
         "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen.",
     ),
-    "key": Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`."),
-    "key_file": Setting(
+    "key": kinds.Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`."),
+    "key_file": kinds.Setting(
         FILE_NAME, None, "File that holds one or several such keys, one a line, all of them valid."
     ),
-    "certificate": Setting(
-        text(_check_dns_name), None, "DNS name, or else the CN, of its client certificate."
+    "certificate": kinds.Setting(
+        kinds.text(_check_dns_name), None, "DNS name, or else the CN, of its client certificate."
     ),
-    "allowed_paths": Setting(
+    "allowed_paths": kinds.Setting(
         ALLOWED_PATHS, None, "Path prefixes that it may call, within `upstream.allowed_paths`."
     ),
-    "allowed_methods": Setting(list_of(text(_check_method)), None, "Methods that it may use."),
-    "requests_per_second": Setting(number(100_000.0), None, "Requests a second that it may make."),
+    "allowed_methods": kinds.Setting(
+        kinds.list_of(kinds.text(_check_method)), None, "Methods that it may use."
+    ),
+    "requests_per_second": kinds.Setting(
+        kinds.number(100_000.0), None, "Requests a second that it may make."
+    ),
 }
 _IDENTITIES: Final = ("key", "key_file", "certificate")
 _SCHEMA: Final = {
@@ -357,7 +344,7 @@ def _take(values: Sequence[object]) -> tuple[ClientSettings, ...]:
     for place, first in _repeated(taken):
         faults.setdefault(place, ValueError(f"belongs to [{first}] too. Give each client its own"))
     if faults:
-        raise EntriesError(faults, tuple(taken))
+        raise kinds.EntriesError(faults, tuple(taken))
     return tuple(taken)
 
 
@@ -392,7 +379,7 @@ def _take_settings(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[st
             continue
         try:
             held[key] = _KEYS[key].kind.take(content)
-        except EntriesError as error:
+        except kinds.EntriesError as error:
             faults |= {f".{key}{place}": fault for place, fault in error.faults.items()}
         except ValueError as error:
             faults[f".{key}"] = error
@@ -428,7 +415,7 @@ def _repeated(clients: Sequence[ClientSettings]) -> Iterator[tuple[str, int]]:
             owned.append((index, what, value))
 
 
-CLIENTS: Final[Kind[tuple[ClientSettings, ...]]] = Kind(
+CLIENTS: Final[kinds.Kind[tuple[ClientSettings, ...]]] = kinds.Kind(
     expected="a list with at least one client (in the environment: a JSON array of objects)",
     schema=_SCHEMA,
     fits=lambda value: isinstance(value, list) and len(value) > 0,
