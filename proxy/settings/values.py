@@ -10,14 +10,14 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 from proxy.secret import Secret
 from proxy.settings import files, kinds
-from proxy.settings.kinds import Origin, is_host, is_ipv6, must
+from proxy.settings.kinds import Origin, Setting, is_host, is_ipv6, must, optional, setting
 
 #: Seconds. A timeout longer than an hour was most likely meant as milliseconds.
 LONGEST_WAIT: Final = 3600.0
@@ -279,13 +279,30 @@ class ClientSettings:
     allowed_paths, allowed_methods: None for what `upstream.allowed_paths` and the listener allow.
     """
 
-    name: str = ""
-    keys: tuple[Secret, ...] = ()
-    key_file: Path | None = None
-    certificate: str | None = None
-    allowed_paths: tuple[str, ...] | None = None
-    allowed_methods: tuple[str, ...] | None = None
-    requests_per_second: float | None = None
+    name: str = setting(
+        kinds.text(_check_client_name),
+        "",
+        "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen.",
+    )
+    keys: tuple[Secret, ...] = field(
+        default=(),
+        metadata={"setting": Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`.")},
+    )
+    key_file: Path | None = optional(
+        FILE_NAME, "File that holds one or several such keys, one a line, all of them valid."
+    )
+    certificate: str | None = optional(
+        kinds.text(_check_dns_name), "DNS name, or else the CN, of its client certificate."
+    )
+    allowed_paths: tuple[str, ...] | None = optional(
+        ALLOWED_PATHS, "Path prefixes that it may call, within `upstream.allowed_paths`."
+    )
+    allowed_methods: tuple[str, ...] | None = optional(
+        kinds.list_of(kinds.text(_check_method)), "Methods that it may use."
+    )
+    requests_per_second: float | None = optional(
+        kinds.number(100_000.0), "Requests a second that it may make."
+    )
 
     def plain(self) -> dict[str, object]:
         """Return it for JSON; of its keys only how many there are."""
@@ -293,28 +310,10 @@ class ClientSettings:
         return held | {"keys": len(self.keys)}
 
 
-_KEYS: Final = {
-    "name": kinds.Setting(
-        kinds.text(_check_client_name),
-        None,
-        "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen.",
-    ),
-    "key": kinds.Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`."),
-    "key_file": kinds.Setting(
-        FILE_NAME, None, "File that holds one or several such keys, one a line, all of them valid."
-    ),
-    "certificate": kinds.Setting(
-        kinds.text(_check_dns_name), None, "DNS name, or else the CN, of its client certificate."
-    ),
-    "allowed_paths": kinds.Setting(
-        ALLOWED_PATHS, None, "Path prefixes that it may call, within `upstream.allowed_paths`."
-    ),
-    "allowed_methods": kinds.Setting(
-        kinds.list_of(kinds.text(_check_method)), None, "Methods that it may use."
-    ),
-    "requests_per_second": kinds.Setting(
-        kinds.number(100_000.0), None, "Requests a second that it may make."
-    ),
+#: As they are written: one `key`, or a file of several.
+_KEYS: Final[Mapping[str, Setting]] = {
+    "key" if each.name == "keys" else each.name: each.metadata["setting"]
+    for each in fields(ClientSettings)
 }
 _IDENTITIES: Final = ("key", "key_file", "certificate")
 _SCHEMA: Final = {
