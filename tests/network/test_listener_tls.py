@@ -167,7 +167,7 @@ async def test_an_encrypted_key_is_told_and_nobody_is_asked_for_a_passphrase(fil
     )
     files.key.write_bytes(encrypted.stdout)
     assert await renewed(listener) == (False, [])
-    assert "the key is encrypted" in listener.refused
+    assert "a private key that a passphrase protects" in listener.refused
 
 
 def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> None:
