@@ -1,12 +1,12 @@
-"""Each client's own queue, in front of the queue of all calls.
+"""Each client's own line, in front of the line of all calls.
 
 A client with `requests_per_second` waits behind its own calls only. Laws
-1. A call waits in its client's queue first, and enters the queue of all calls when it may start
+1. A call waits in its client's line first, and enters the line of all calls when it may start
    there: the total stays under `pacing`.
 2. The waits in both together are at most `pacing.max_wait_seconds`, also where
    `pacing.requests_per_second` is not set.
 3. What the proxy sends a second time counts against the rate of all calls, not the client's.
-4. When the settings change, a queue keeps its calls and takes up the new rate.
+4. When the settings change, a line keeps its calls and takes up the new rate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ClientLine(Pacer):
-    """The queue of one client."""
+    """The line of one client."""
 
     def refusal(self, wait: float) -> Failed:
         """Return what a call gets that would wait for so many seconds."""
@@ -40,10 +40,10 @@ class ClientLine(Pacer):
 
 
 class Rates:
-    """The queues of all clients.
+    """The lines of all clients.
 
-    total: the queue of all calls, if there is one. max_wait: `pacing.max_wait_seconds`.
-    observe: takes the seconds for which a call was held back in its client's queue.
+    total: the line of all calls, if there is one. max_wait: `pacing.max_wait_seconds`.
+    observe: takes the seconds for which a call was held back in its client's line.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Rates:
 
     @property
     def queued(self) -> int:
-        """How many calls wait, in any queue."""
+        """How many calls wait, in any line."""
         own = sum(line.queued for line in self._lines.values())
         return own + (self._total.queued if self._total else 0)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Roster:
     """The clients of one listener.
 
-    pepper: 16 to 64 random bytes of this process, see `Register`. total: the queue of all calls, if
+    pepper: 16 to 64 random bytes of this process, see `Register`. total: the line of all calls, if
     there is one. on_held_back: see `Rates`. on_login: takes each login that was answered here.
     """
 

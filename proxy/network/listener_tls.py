@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from proxy.network import certificates, tls
+from proxy.settings import catalogue
 from proxy.threads import in_daemon_thread
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class ListenerTls:
         try:
             context = tls.server_context(self._certificate, self._key, self._client_ca)
             not_after = certificates.end_of_leaf(self._certificate)
-        except ssl.SSLError as error:
-            raise UnusableError(_why(error, self._key or self._certificate)) from None
+        except ssl.SSLError:
+            raise UnusableError(self._why_unusable()) from None
         except (OSError, ValueError):
             raise UnusableError(
                 "listen.tls_certificate_file: the file holds no whole certificate. Write it anew."
@@ -109,23 +110,9 @@ class ListenerTls:
             raise UnusableError(EXPIRED)
         return context, not_after
 
-
-def _why(error: ssl.SSLError, key: Path) -> str:
-    if "KEY_VALUES_MISMATCH" in str(error.reason):
-        return (
-            "listen.tls_key_file: is not the key of the certificate."
-            " Set both to the files of one pair."
-        )
-    if _is_encrypted(key):
-        return (
-            "listen.tls_key_file: the key is encrypted."
-            " Write it without a passphrase, readable by this user alone."
-        )
-    return "listen.tls_certificate_file: certificate or key is not whole. Write both anew."
-
-
-def _is_encrypted(key: Path) -> bool:
-    try:
-        return b"ENCRYPTED" in key.read_bytes()
-    except OSError:
-        return False
+    def _why_unusable(self) -> str:
+        fault = catalogue.why_no_pair(self._certificate, self._key)
+        if fault is None:
+            return "listen.tls_client_ca_file: the file holds no whole certificate. Write it anew."
+        (path, *_), words = fault
+        return f"{path}: {words}."

@@ -97,27 +97,6 @@ class Server:
             listening.close()
 
 
-async def serve(
-    factory: Callable[[], asyncio.Protocol],
-    host: str,
-    port: int,
-    *,
-    tls: ssl.SSLContext | None = None,
-) -> Server:
-    """Accept connections on one host. Raises `OSError`."""
-    server = Server(factory, await bind([host], port))
-    await server.start(tls)
-    return server
-
-
-async def serve_unix(factory: Callable[[], asyncio.Protocol], bound: socket.socket) -> Server:
-    """Accept connections on a bound Unix socket. Raises `OSError`."""
-    bound.listen(transport.BACKLOG)
-    server = Server(factory, [bound])
-    await server.start()
-    return server
-
-
 async def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
     """Return sockets that listen on each host, all on one port; 0: one free on all.
 

@@ -12,7 +12,7 @@ import ssl
 import sys
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 try:
     import aiofastnet
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 #: Connections that the kernel completes before they are accepted.
 BACKLOG = 1024
 
-Name: TypeAlias = Literal["aiofastnet", "asyncio"]
-#: What there is here, the better one first.
-AVAILABLE: Final[tuple[Name, ...]] = ("aiofastnet", "asyncio") if _AVAILABLE else ("asyncio",)
-
 
 class _Choice:
     """Which transports new connections and servers get."""
@@ -39,14 +35,9 @@ class _Choice:
     fast = _AVAILABLE
 
 
-def use(setting: Literal["fast", "asyncio"]) -> Name:
+def use(setting: Literal["fast", "asyncio"]) -> str:
     """Choose what new connections get, as `upstream.transport` says; return what is in use."""
     _Choice.fast = setting == "fast" and _AVAILABLE
-    return in_use()
-
-
-def in_use() -> Name:
-    """Return which transports new connections and servers get."""
     return "aiofastnet" if _Choice.fast else "asyncio"
 
 

@@ -1,17 +1,13 @@
-"""Every setting: its name, default and bound, and how a YAML file and the environment become one frozen `Settings`.
+"""Every setting, and how a YAML file and the environment become one frozen `Settings`.
 
-The way of a setting:
-
-1. `model` declares it in one of ten sections, with a kind (`kinds`, `values`) that knows what it
-   takes.
-2. `catalogue` derives its path and its environment variable, and knows what it contradicts.
-3. `reading` takes it from the file (`files`), the environment or a secret file, and has it judged:
-   alone by its kind, then with all others. What is wrong becomes one `ConfigError`.
+`model` declares the settings in ten sections, each with a kind (`kinds`, `values`). `catalogue`
+derives paths and environment variables, and knows the contradictions. `reading` takes the values
+from the file (`files`), the environment or a secret file, and has them judged.
 
 Laws
 1. All problems of a configuration are in one `ConfigError`, each with its path.
-2. Nothing is guessed: an unknown name, a wrong type or a contradiction is refused. YAML is taken
-   strictly, the environment is text and is parsed.
+2. An unknown name, a wrong type or a contradiction is refused. YAML is taken strictly, the
+   environment is text and is parsed.
 3. No message shows the value of a secret, not even when it stands in the wrong place of the file.
 """
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, get_type_hints
 from proxy.secret import Secret
 from proxy.settings import files, model
 from proxy.settings.kinds import Origin, Section, Setting
-from proxy.settings.values import is_below
+from proxy.settings.values import KEY_FILE, is_below
 
 # --- All settings ------------------------------------------------------------------------------
 
@@ -187,13 +187,18 @@ def _about_tls(listen: model.ListenSettings) -> Iterator[Contradiction]:
             " Remove one of them"
         )
         yield ("listen.tls_certificate_file", "listen.unix_socket"), words
-    elif (fault := _why_no_pair(certificate, key)) is not None:
-        paths = ("listen.tls_certificate_file", "listen.tls_key_file")
-        yield paths if key is None else paths[::-1], fault
+    elif (fault := why_no_pair(certificate, key)) is not None:
+        yield fault
 
 
-def _why_no_pair(certificate: Path, key: Path | None) -> str | None:
-    """Say why a certificate and a private key cannot be used together; None if they can."""
+def why_no_pair(certificate: Path, key: Path | None) -> Contradiction | None:
+    """Return why the listener's certificate and key cannot be used together; None if they can."""
+    paths = ("listen.tls_certificate_file", "listen.tls_key_file")
+    words = _about_pair(certificate, key)
+    return None if words is None else (paths if key is None else paths[::-1], words)
+
+
+def _about_pair(certificate: Path, key: Path | None) -> str | None:
     import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the files need it here
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -207,6 +212,10 @@ def _why_no_pair(certificate: Path, key: Path | None) -> str | None:
             )
         if key is None:
             return "holds no private key. Set listen.tls_key_file to the file that does"
+        try:
+            KEY_FILE.take(str(key))
+        except ValueError as fault:
+            return str(fault)
         return (
             "cannot be used with listen.tls_certificate_file: one of the two is incomplete."
             " Write them anew"

@@ -320,7 +320,7 @@ def read_pem(path: Path) -> bytes:
             raise ValueError("names a pipe or a device. Set it to a file that stays")
         content = _read_bytes(path, _LARGEST_PEM_FILE)
     except FileNotFoundError:
-        raise MissingFileError(f"names a file that does not exist: {whither(path)}") from None
+        raise MissingFileError(f"names a file that does not exist: {how_far(path)}") from None
     except OSError as error:
         raise ValueError(f"names a file that {unreadable(error)}") from None
     if len(content) > _LARGEST_PEM_FILE:
@@ -338,16 +338,17 @@ def is_lasting(path: Path) -> bool:
     return stat.S_ISREG(kind) or stat.S_ISDIR(kind)
 
 
-def whither(path: Path) -> str:
+def how_far(path: Path) -> str:
     """Say how far a path leads that leads to no file, and what to do."""
     try:
         start = Path.cwd()
     except OSError:  # it was removed
         start = Path("/")
     end = next(parent for parent in (start / path).parents if os.path.isdir(parent))  # noqa: PTH112
-    begins = f"; it begins at the working directory, {writable(start)}"
-    told = f"of its path only {writable(end)} is there. Check the path"
-    return told if path.is_absolute() else told + begins
+    words = f"of its path only {writable(end)} is there. Check the path"
+    if path.is_absolute():
+        return words
+    return f"{words}; it begins at the working directory, {writable(start)}"
 
 
 def unreadable(error: OSError) -> str:
@@ -367,7 +368,7 @@ def _read_text(path: Path, largest: int) -> str:
             return content.decode("utf-8-sig")
         fault = f"the file is larger than {largest} bytes. Check the path"
     except FileNotFoundError:
-        raise MissingFileError(f"the file does not exist: {whither(path)}") from None
+        raise MissingFileError(f"the file does not exist: {how_far(path)}") from None
     except TimeoutError:
         seconds = _ASKED * _ASKED_FOR_MS / 1000
         fault = (

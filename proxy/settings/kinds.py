@@ -396,19 +396,13 @@ class Origin:
         """Read scheme, host and optional port, and nothing more; raise ValueError otherwise."""
         scheme, separator, rest = url.partition("://")
         scheme = scheme.lower()
-        must(
-            separator and scheme in _OWN_PORTS,
-            "must begin with https:// (or http:// for a loopback host)",
-        )
-        must(
-            "@" not in rest,
-            "must not hold a user or a password: the credentials belong under oauth",
-        )
+        words = "must begin with https:// (or http:// for a loopback host)"
+        must(separator and scheme in _OWN_PORTS, words)
+        words = "must not hold a user or a password: the credentials belong under oauth"
+        must("@" not in rest, words)
         authority, _, path = rest.partition("/")
-        must(
-            not path and set(rest).isdisjoint("?#\\"),
-            "must end after the host and the port, without path, query or fragment",
-        )
+        words = "must end after the host and the port, without path, query or fragment"
+        must(not path and set(rest).isdisjoint("?#\\"), words)
         must(
             authority.isascii(),
             "must name the host in ASCII; an international name has a form that begins with xn--",

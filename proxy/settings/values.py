@@ -9,34 +9,15 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import unquote
 
 from proxy.secret import Secret
-from proxy.settings import files
-from proxy.settings.kinds import (
-    EntriesError,
-    Kind,
-    Origin,
-    Setting,
-    file_name,
-    is_host,
-    is_ipv6,
-    list_of,
-    must,
-    number,
-    one_or_list_of,
-    plain,
-    secret,
-    text,
-    truth,
-    whole_number,
-)
-
-T = TypeVar("T")
+from proxy.settings import files, kinds
+from proxy.settings.kinds import Origin, Setting, is_host, is_ipv6, must, optional, setting
 
 #: Seconds. A timeout longer than an hour was most likely meant as milliseconds.
 LONGEST_WAIT: Final = 3600.0
@@ -50,9 +31,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 #: A sequence that begins with a sequence (RFC 5280, section 4.1), unlike a PKCS #12 file.
 _DER_CERTIFICATE: Final = re.compile(rb"\x30[\x80-\x84].{0,4}?\x30[\x80-\x84]", re.DOTALL)
-_CLIENT_NAME: Final = re.compile(r"[a-z0-9-]{1,64}").fullmatch
-#: Shorter keys can be guessed over a network.
-_CLIENT_KEY: Final = re.compile(r"[\x21-\x7e]{8,}")
+#: Characters. Shorter keys can be guessed over a network.
+_SHORTEST_CLIENT_KEY: Final = 8
 _STORE_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys")
 _STORE_EXAMPLE: Final = "redis://cache.example:6379/0"
 #: The methods that the listener forwards.
@@ -61,14 +41,9 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # --- Checks ------------------------------------------------------------------------------------
 
 
-def _that(holds: Callable[[T], object], words: str) -> Callable[[T], T]:
-    """Return a check that refuses with these words each value for which a condition is false."""
-
-    def check(value: T) -> T:
-        must(holds(value), words)
-        return value
-
-    return check
+def _check_url(url: str) -> str:
+    Origin.parse(url)
+    return url
 
 
 def _is_http(url: str) -> bool:
@@ -124,52 +99,59 @@ def _check_store(store: str) -> str:
     user, at, address = rest.rpartition("@")
     authority, _, database = address.partition("/")
     database, has_authorities, authorities = database.partition("?ssl_ca_certs=")
-    must(
-        ":" not in user and "password" not in database,
-        "must not hold a password: it belongs in orders.store_password",
-    )
+    words = "must not hold a password: it belongs in orders.store_password"
+    must(":" not in user and "password" not in database, words)
     if has_authorities:
-        is_encrypted = scheme.lower() in {"rediss", "valkeys"}
-        must(
-            is_encrypted and re.fullmatch(r"[\x21-\x25\x27-\x7e]+", authorities),
-            "?ssl_ca_certs= needs rediss:// and a file, with %20 for a space",
-        )
+        is_file = re.fullmatch(r"[\x21-\x25\x27-\x7e]+", authorities)
+        words = "?ssl_ca_certs= needs rediss:// and a file, with %20 for a space"
+        must(scheme.lower() in {"rediss", "valkeys"} and is_file, words)
         _check_ca_file(Path(unquote(authorities)))
-    must(
-        (not at or _VISIBLE.fullmatch(user)) and re.fullmatch(r"[0-9]{0,5}", database),
-        f"must be host, port and the number of a database, such as {_STORE_EXAMPLE}",
-    )
+    words = f"must be host, port and the number of a database, such as {_STORE_EXAMPLE}"
+    must((not at or _VISIBLE.fullmatch(user)) and re.fullmatch(r"[0-9]{0,5}", database), words)
     Origin.parse(f"http://{authority}")
     return store
+
+
+def _check_bind_host(host: str) -> str:
+    words = "must be a host name or an address alone, without scheme, port or brackets"
+    must(is_host(host) or is_ipv6(host), words)
+    return host
 
 
 def _check_allowed_host(host: str) -> str:
     must(not is_ipv6(host), "must have the IPv6 address in brackets")
     in_brackets = host[:1] == "[" and host[-1:] == "]" and is_ipv6(host[1:-1])
-    must(
-        host == "*" or is_host(host) or in_brackets,
-        'must be a host name or an address without scheme, port or path, or "*" alone for all',
-    )
+    words = 'must be a host name or an address without scheme, port or path, or "*" alone for all'
+    must(host == "*" or is_host(host) or in_brackets, words)
     return host
 
 
 def _check_path(path: str) -> str:
-    must(
-        path.startswith("/") and _VISIBLE.fullmatch(path),
-        'must begin with "/" and hold visible ASCII characters only',
+    words = 'must begin with "/" and hold visible ASCII characters only'
+    must(path.startswith("/") and _VISIBLE.fullmatch(path), words)
+    words = 'must be a plain path, without "?", "#", "%", "\\", "//" and dot segments'
+    must(not re.search(r"[?#%\\]|//|/\.\.?(?:/|\Z)", path), words)
+    return path
+
+
+def _check_allowed_path(path: str) -> str:
+    words = (
+        "can never be called: everything below /oauth/ is the proxy's own business."
+        " Remove the entry"
     )
-    must(
-        set(path).isdisjoint("?#%\\")
-        and "//" not in path
-        and {".", ".."}.isdisjoint(path.split("/")),
-        'must be a plain path, without "?", "#", "%", "\\", "//" and dot segments',
-    )
+    must(not is_below(_check_path(path).lower(), "/oauth"), words)
     return path
 
 
 def is_below(path: str, root: str) -> bool:
     """Whether a path is the root itself or stands below it, segment by segment."""
     return f"{path}/".startswith(f"{root.rstrip('/')}/")
+
+
+def _check_scope(scope: str) -> str:
+    words = "must be scope names with one space between them (RFC 6749, section 3.3)"
+    must(_SCOPE.fullmatch(scope), words)
+    return scope
 
 
 def _check_controls(text: str) -> str:
@@ -184,11 +166,24 @@ def _check_controls(text: str) -> str:
 
 
 def _check_client_id(text: str) -> str:
-    must(
-        ":" not in text,
-        'must not contain ":", which separates it from the secret (RFC 7617, section 2)',
-    )
+    words = 'must not contain ":", which separates it from the secret (RFC 7617, section 2)'
+    must(":" not in text, words)
     return _check_controls(text)
+
+
+def _check_client_key(key: str) -> str:
+    words = (
+        f"must be at least {_SHORTEST_CLIENT_KEY} visible ASCII characters without spaces,"
+        " so that it fits in a header field"
+    )
+    must(len(key) >= _SHORTEST_CLIENT_KEY and _VISIBLE.fullmatch(key), words)
+    return key
+
+
+def _check_client_name(name: str) -> str:
+    words = "must be 1 to 64 of the letters a-z, the digits and the hyphen"
+    must(re.fullmatch(r"[a-z0-9-]{1,64}", name), words)
+    return name
 
 
 def _check_dns_name(name: str) -> str:
@@ -199,6 +194,13 @@ def _check_dns_name(name: str) -> str:
 def _check_method(method: str) -> str:
     must(method.upper() in METHODS, f"must be one of {', '.join(METHODS)}")
     return method.upper()
+
+
+def _check_socket(path: Path) -> Path:
+    most = _LONGEST_SOCKET_PATH
+    words = f"must be at most {most} bytes long, the system's limit for socket paths"
+    must(len(os.fsencode(path)) <= most, words)
+    return path
 
 
 def _check_ca_file(path: Path) -> Path:
@@ -239,61 +241,33 @@ def _check_key_file(path: Path) -> Path:
 
 # --- Kinds -------------------------------------------------------------------------------------
 
-TRUTH: Final = truth()
-SECONDS: Final = number(LONGEST_WAIT)
-CONNECTIONS: Final = whole_number(1, 1_000_000)
-PORT: Final = whole_number(0, 65535)
+TRUTH: Final = kinds.truth()
+SECONDS: Final = kinds.number(LONGEST_WAIT)
+CONNECTIONS: Final = kinds.whole_number(1, 1_000_000)
+PORT: Final = kinds.whole_number(0, 65535)
 
-BIND_HOSTS: Final = one_or_list_of(
-    text(
-        _that(
-            lambda host: is_host(host) or is_ipv6(host),
-            "must be a host name or an address alone, without scheme, port or brackets",
-        )
-    ),
+BIND_HOSTS: Final = kinds.one_or_list_of(
+    kinds.text(_check_bind_host),
     same=lambda host: ipaddress.IPv6Address(host) if is_ipv6(host) else host.lower(),
 )
-ALLOWED_HOSTS: Final = list_of(text(_check_allowed_host))
-URL: Final = text(_that(Origin.parse, ""))
-PROXY_URL: Final = text(_check_proxy_url)
-STORE: Final = text(_check_store)
-COLLECTOR_URL: Final = text(_check_collector)
-OWN_PATH: Final = text(_check_path)
-ALLOWED_PATHS: Final = list_of(
-    text(
-        _that(
-            lambda path: not is_below(_check_path(path).lower(), "/oauth"),
-            "can never be called: everything below /oauth/ is the proxy's own business."
-            " Remove the entry",
-        )
-    )
-)
+ALLOWED_HOSTS: Final = kinds.list_of(kinds.text(_check_allowed_host))
+URL: Final = kinds.text(_check_url)
+PROXY_URL: Final = kinds.text(_check_proxy_url)
+STORE: Final = kinds.text(_check_store)
+COLLECTOR_URL: Final = kinds.text(_check_collector)
+OWN_PATH: Final = kinds.text(_check_path)
+ALLOWED_PATHS: Final = kinds.list_of(kinds.text(_check_allowed_path))
 
-FILE_NAME: Final = file_name()
-SOCKET_NAME: Final = file_name(
-    _that(
-        lambda path: len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH,
-        f"must be at most {_LONGEST_SOCKET_PATH} bytes long, the system's limit for socket paths",
-    )
-)
-CA_FILE: Final = file_name(_check_ca_file)
-KEY_FILE: Final = file_name(_check_key_file)
+FILE_NAME: Final = kinds.file_name()
+SOCKET_NAME: Final = kinds.file_name(_check_socket)
+CA_FILE: Final = kinds.file_name(_check_ca_file)
+KEY_FILE: Final = kinds.file_name(_check_key_file)
 
-LINE: Final = text(_check_controls, exact=True)
-CLIENT_ID: Final = text(_check_client_id, exact=True)
-SCOPE: Final = text(
-    _that(
-        _SCOPE.fullmatch, "must be scope names with one space between them (RFC 6749, section 3.3)"
-    )
-)
-SECRET: Final = secret(_check_controls)
-CLIENT_KEY: Final = secret(
-    _that(
-        _CLIENT_KEY.fullmatch,
-        "must be at least 8 visible ASCII characters without spaces, so that it fits in a header"
-        " field",
-    )
-)
+LINE: Final = kinds.text(_check_controls, exact=True)
+CLIENT_ID: Final = kinds.text(_check_client_id, exact=True)
+SCOPE: Final = kinds.text(_check_scope)
+SECRET: Final = kinds.secret(_check_controls)
+CLIENT_KEY: Final = kinds.secret(_check_client_key)
 
 # --- Clients by name ---------------------------------------------------------------------------
 
@@ -305,38 +279,41 @@ class ClientSettings:
     allowed_paths, allowed_methods: None for what `upstream.allowed_paths` and the listener allow.
     """
 
-    name: str = ""
-    keys: tuple[Secret, ...] = ()
-    key_file: Path | None = None
-    certificate: str | None = None
-    allowed_paths: tuple[str, ...] | None = None
-    allowed_methods: tuple[str, ...] | None = None
-    requests_per_second: float | None = None
+    name: str = setting(
+        kinds.text(_check_client_name),
+        "",
+        "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen.",
+    )
+    keys: tuple[Secret, ...] = field(
+        default=(),
+        metadata={"setting": Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`.")},
+    )
+    key_file: Path | None = optional(
+        FILE_NAME, "File that holds one or several such keys, one a line, all of them valid."
+    )
+    certificate: str | None = optional(
+        kinds.text(_check_dns_name), "DNS name, or else the CN, of its client certificate."
+    )
+    allowed_paths: tuple[str, ...] | None = optional(
+        ALLOWED_PATHS, "Path prefixes that it may call, within `upstream.allowed_paths`."
+    )
+    allowed_methods: tuple[str, ...] | None = optional(
+        kinds.list_of(kinds.text(_check_method)), "Methods that it may use."
+    )
+    requests_per_second: float | None = optional(
+        kinds.number(100_000.0), "Requests a second that it may make."
+    )
 
     def plain(self) -> dict[str, object]:
         """Return it for JSON; of its keys only how many there are."""
-        held = {each.name: plain(getattr(self, each.name)) for each in fields(self)}
+        held = {each.name: kinds.plain(getattr(self, each.name)) for each in fields(self)}
         return held | {"keys": len(self.keys)}
 
 
-_KEYS: Final = {
-    "name": Setting(
-        text(_that(_CLIENT_NAME, "must be 1 to 64 of the letters a-z, the digits and the hyphen")),
-        None,
-        "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen.",
-    ),
-    "key": Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`."),
-    "key_file": Setting(
-        FILE_NAME, None, "File that holds one or several such keys, one a line, all of them valid."
-    ),
-    "certificate": Setting(
-        text(_check_dns_name), None, "DNS name, or else the CN, of its client certificate."
-    ),
-    "allowed_paths": Setting(
-        ALLOWED_PATHS, None, "Path prefixes that it may call, within `upstream.allowed_paths`."
-    ),
-    "allowed_methods": Setting(list_of(text(_check_method)), None, "Methods that it may use."),
-    "requests_per_second": Setting(number(100_000.0), None, "Requests a second that it may make."),
+#: As they are written: one `key`, or a file of several.
+_KEYS: Final[Mapping[str, Setting]] = {
+    "key" if each.name == "keys" else each.name: each.metadata["setting"]
+    for each in fields(ClientSettings)
 }
 _IDENTITIES: Final = ("key", "key_file", "certificate")
 _SCHEMA: Final = {
@@ -366,7 +343,7 @@ def _take(values: Sequence[object]) -> tuple[ClientSettings, ...]:
     for place, first in _repeated(taken):
         faults.setdefault(place, ValueError(f"belongs to [{first}] too. Give each client its own"))
     if faults:
-        raise EntriesError(faults, tuple(taken))
+        raise kinds.EntriesError(faults, tuple(taken))
     return tuple(taken)
 
 
@@ -401,7 +378,7 @@ def _take_settings(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[st
             continue
         try:
             held[key] = _KEYS[key].kind.take(content)
-        except EntriesError as error:
+        except kinds.EntriesError as error:
             faults |= {f".{key}{place}": fault for place, fault in error.faults.items()}
         except ValueError as error:
             faults[f".{key}"] = error
@@ -437,7 +414,7 @@ def _repeated(clients: Sequence[ClientSettings]) -> Iterator[tuple[str, int]]:
             owned.append((index, what, value))
 
 
-CLIENTS: Final[Kind[tuple[ClientSettings, ...]]] = Kind(
+CLIENTS: Final[kinds.Kind[tuple[ClientSettings, ...]]] = kinds.Kind(
     expected="a list with at least one client (in the environment: a JSON array of objects)",
     schema=_SCHEMA,
     fits=lambda value: isinstance(value, list) and len(value) > 0,

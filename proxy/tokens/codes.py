@@ -180,18 +180,6 @@ def look_up(code: str | None) -> GatewayCode | None:
     return found
 
 
-def meaning(code: str | None) -> str | None:
-    """Return what a gateway's code means, as a clause without a full stop, if it is known."""
-    found = look_up(code)
-    return None if found is None else found.meaning
-
-
-def next_step(code: str | None) -> str | None:
-    """Return what to do about a gateway's code, as whole sentences, if it is known."""
-    found = look_up(code)
-    return None if found is None else found.step
-
-
 def label(code: str | None) -> str:
     """Return the code as the label of a metric: one of `KNOWN`, `OTHER`, or "" for none."""
     if code is None:

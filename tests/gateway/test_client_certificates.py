@@ -44,7 +44,9 @@ class Door:
         self._authority.issue_cert("127.0.0.1").configure_cert(context)
         self._authority.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
-        server = await serving.serve(self.gateway.listener._connection, "127.0.0.1", 0, tls=context)
+        bound = await serving.bind(["127.0.0.1"], 0)
+        server = serving.Server(self.gateway.listener._connection, bound)
+        await server.start(context)
         with contextlib.closing(server):
             self.port = server.sockets[0].getsockname()[1]
             yield self

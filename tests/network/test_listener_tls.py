@@ -156,6 +156,14 @@ async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault
         files.listener()
 
 
+async def test_a_broken_bundle_for_clients_is_not_blamed_on_the_certificate(files: Files) -> None:
+    """The words name the setting whose file cannot be used."""
+    listener = files.listener(asks=True)
+    files.client_ca.write_bytes(b"-----BEGIN CERTIFICATE-----")
+    assert await renewed(listener) == (False, [])
+    assert listener.refused.startswith("listen.tls_client_ca_file: ")
+
+
 @needs("openssl", "openssl")
 async def test_an_encrypted_key_is_told_and_nobody_is_asked_for_a_passphrase(files: Files) -> None:
     """OpenSSL would ask on the terminal otherwise."""
@@ -167,7 +175,7 @@ async def test_an_encrypted_key_is_told_and_nobody_is_asked_for_a_passphrase(fil
     )
     files.key.write_bytes(encrypted.stdout)
     assert await renewed(listener) == (False, [])
-    assert "the key is encrypted" in listener.refused
+    assert "a private key that a passphrase protects" in listener.refused
 
 
 def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from proxy.clients import peer
 from proxy.network import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -41,12 +41,21 @@ class Witness(asyncio.Protocol):
         self.seen.set_result((peer.address(transport), peer.certificate_names(transport)))
 
 
+async def serve(
+    witness: Witness, sockets: Iterable[socket.socket], tls: ssl.SSLContext | None = None
+) -> serving.Server:
+    """Let it have the connections of these sockets."""
+    server = serving.Server(lambda: witness, sockets)
+    await server.start(tls)
+    return server
+
+
 async def test_a_client_on_tcp_has_its_ip_address() -> None:
     """IPv4 and IPv6 as they are; without TLS there are no names."""
     for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
         witness = Witness()
         try:
-            server = await serving.serve(lambda witness=witness: witness, host, 0)  # type: ignore[misc]
+            server = await serve(witness, await serving.bind([host], 0))
         except OSError:
             pytest.skip(f"{host} is not there")
         with contextlib.closing(server), socket.socket(family) as client:
@@ -61,7 +70,8 @@ async def test_a_client_on_a_unix_socket_has_user_and_process(tmp_path: Path) ->
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))
         listening.setblocking(False)
-        server = await serving.serve_unix(lambda: witness, listening)
+        listening.listen()
+        server = await serve(witness, [listening])
         with contextlib.closing(server), socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "s"))
             assert await asyncio.wait_for(witness.seen, 5) == (f"{os.getuid()}:{os.getpid()}", ())
@@ -80,7 +90,7 @@ async def test_a_client_with_a_certificate_has_its_names() -> None:
         client_side
     )
     witness = Witness()
-    server = await serving.serve(lambda: witness, "127.0.0.1", 0, tls=server_side)
+    server = await serve(witness, await serving.bind(["127.0.0.1"], 0), server_side)
     with contextlib.closing(server):
         port = server.sockets[0].getsockname()[1]
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_side)

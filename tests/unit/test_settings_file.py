@@ -165,7 +165,7 @@ def test_a_working_directory_that_is_gone_is_no_mistake_of_ours(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert files.whither(Path("config.yaml")).startswith("of its path only / is there.")
+    assert files.how_far(Path("config.yaml")).startswith("of its path only / is there.")
 
 
 def test_who_may_not_read_is_told() -> None:

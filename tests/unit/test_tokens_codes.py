@@ -33,9 +33,9 @@ def test_the_gateways_codes_are_the_published_ones() -> None:
 @pytest.mark.parametrize("code", codes.GATEWAY)
 def test_a_code_has_a_meaning_and_a_next_step(code: str) -> None:
     """The meaning is a clause, the next step whole sentences; both fit a line of the page."""
-    meaning, step = codes.meaning(code), codes.next_step(code)
-    assert meaning is not None
-    assert step is not None
+    known = codes.look_up(code)
+    assert known is not None
+    _, meaning, step = known
     assert not meaning.endswith(".")
     assert len(meaning) <= 80
     assert step[0].isupper()
@@ -48,8 +48,7 @@ def test_a_code_has_a_meaning_and_a_next_step(code: str) -> None:
 def test_other_codes_have_no_meaning_here(code: str | None) -> None:
     """A code that the gateway is not known to give means nothing."""
     assert codes.look_up(code) is None
-    assert codes.meaning(code) is None
-    assert codes.next_step(code) is None
+    assert codes.look_up(code) is None
 
 
 @pytest.mark.parametrize(
