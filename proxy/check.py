@@ -350,7 +350,8 @@ def why_no_token(error: TokenError) -> str:
         isinstance(error, CredentialsRefused) and error.code is None
     ):
         return (
-            f"{error.detail} Something in between, such as a filter or a login page of the network, "
+            f"{error.detail} Something in between, such as a filter or a login page of the "
+            "network, "
             "may have answered instead."
         )
     return error.detail

@@ -157,7 +157,8 @@ def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield warning(
             "environment",
             f"Not used: {', '.join(sorted(found))}. telenor-proxy connects to upstream.url itself. "
-            "If the way out leads through a proxy, set upstream.proxy_url to it, or to environment.",
+            "If the way out leads through a proxy, set upstream.proxy_url to it, or to "
+            "environment.",
         )
 
 

@@ -97,8 +97,10 @@ class Pacer:
         """Return the answer to a call that would wait for so many seconds."""
         return Failed(
             ProblemKind.PACED,
-            f"The proxy lets {self.rate:g} calls a second through (pacing.requests_per_second), and this one would have to wait "
-            f"longer than {self.max_wait:g} s (pacing.max_wait_seconds). Try again when those before it are through.",
+            f"The proxy lets {self.rate:g} calls a second through (pacing.requests_per_second), "
+            "and this one would have to wait "
+            f"longer than {self.max_wait:g} s (pacing.max_wait_seconds). Try again when those "
+            "before it are through.",
             outcome=NOT_SENT,
             retry_after=wait,
         )

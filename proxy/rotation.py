@@ -130,7 +130,8 @@ class Rotation:
             except Exception:  # a mistake of ours; the proxy goes on with what is in force
                 log.exception(
                     "configuration.unread",
-                    detail="The proxy made a mistake while it read the configuration anew; the one in force stays. "
+                    detail="The proxy made a mistake while it read the configuration anew; the one "
+                    "in force stays. "
                     "Report it to the project, with this line.",
                 )
                 return False
@@ -153,7 +154,8 @@ class Rotation:
             log.error(
                 "configuration.refused",
                 problems=problems,
-                detail="The changed configuration cannot be used; the one in force stays. Correct what `problems` says.",
+                detail="The changed configuration cannot be used; the one in force stays. Correct "
+                "what `problems` says.",
             )
 
     def _take(self, found: Settings, authorities: str | None) -> list[str]:
@@ -179,7 +181,8 @@ class Rotation:
             log.warning(
                 "configuration.restart_needed",
                 settings=fixed,
-                detail=f"Still in force as before: {', '.join(fixed)}. Restart the proxy to take the change up.",
+                detail=f"Still in force as before: {', '.join(fixed)}. Restart the proxy to take the "
+                "change up.",
             )
         return changed
 

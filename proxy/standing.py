@@ -63,7 +63,8 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
     shown = orders[:_MOST_ORDERS]
     older = f", the newest {len(shown)} of them here" if counted > len(shown) else ""
     yield (
-        f"{counted} {'order' if counted == 1 else 'orders'} to look up{older}. Do not send one again before: "
+        f"{counted} {'order' if counted == 1 else 'orders'} to look up{older}. Do not send one "
+        "again before: "
         "the API may have placed it."
     )
     for order in shown:
