@@ -51,9 +51,8 @@ def run(port: int) -> int:
 
 async def _run(sandbox: Sandbox, wanted: int) -> int:
     async with running(sandbox, _HOST, free_port(SANDBOX_PORT), log=_tell) as sandbox_url:
-        settings = load(
-            None, _environment(sandbox, sandbox_url, free_port(wanted), free_port(_ADMIN_PORT))
-        )
+        ports = free_port(wanted), free_port(_ADMIN_PORT)
+        settings = load(None, _environment(sandbox, sandbox_url, *ports))
         redactor = logs.Redactor()
         writer = logs.configure(settings.log, redactor)
         proxy = Proxy(settings, writer, redactor)
@@ -73,9 +72,8 @@ def free_port(wanted: int) -> int:
     """Return that port, or any free one if it is in use (or 0)."""
     for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            if (
-                sys.platform != "win32"
-            ):  # there it means: share the port with the process that has it
+            # On Windows it would share the port with the process that has it.
+            if sys.platform != "win32":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((_HOST, port))
             return int(probe.getsockname()[1])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: For everything but clients and the API: standard streams, the event loop, listening sockets (some
 #: 15), probes and scrapes (8), the token endpoint, name servers, files being read, a store (8).
 OWN: Final = 32
-#: For clients that are being turned away.
+#: For clients that are being refused.
 PASSING: Final = 32
 #: Under a limit so low that these would be much of it, they are a quarter and an eighth.
 _OWN_PART: Final = 4

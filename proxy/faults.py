@@ -194,8 +194,7 @@ _VERDICTS: Final = {
 _OTHER_STEP: Final = "Ask your network's administrators what answers in its place"
 _INSPECTION: Final = (
     "If a proxy in between inspects TLS, put its CA certificate into the file that "
-    "upstream.ca_file names, "
-    "which replaces the system's authorities."
+    "upstream.ca_file names, which replaces the system's authorities."
 )
 
 
@@ -273,8 +272,7 @@ def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> T
 
 _HELPER: Final = (
     "Run a helper on this machine that speaks NTLM or Kerberos with it, and set "
-    "upstream.proxy_url to that "
-    "(docs/network.md)."
+    "upstream.proxy_url to that (docs/network.md)."
 )
 
 

@@ -1,4 +1,4 @@
-"""What `check` finds: a value for each line of its answer, and what the settings alone tell.
+"""What `check` finds: a value for each line of its answer, and what follows from the settings alone.
 
 Reads the files of certificates, and opens no connection. Never: a secret or a part of one in a
 finding; whether a certificate is trusted, which OpenSSL decides.

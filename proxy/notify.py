@@ -52,16 +52,16 @@ class Notifier:
             await clock.wait(never, pause if self._beat is None else min(pause, self._beat))
 
     def stopping(self) -> None:
-        """Say that it ends. Signs of life go on as long as `run` does."""
+        """Announce the end; signs of life go on as long as `run` does."""
         self._stopping = True
         self._tell({"STOPPING": "1", "STATUS": "Finishing the calls in flight."})
 
     def reloading(self) -> None:
-        """Say that a reload has begun (systemd.service(5), `Type=notify-reload`)."""
+        """Announce a reload (systemd.service(5), `Type=notify-reload`)."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_microseconds()}")
 
     def reloaded(self) -> None:
-        """Say that it has ended, well or not: what stays in force serves."""
+        """Announce the end of a reload, whether it succeeded or not."""
         self._send("READY=1")
 
     def _tell(self, news: Mapping[str, str]) -> None:

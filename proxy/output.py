@@ -233,7 +233,7 @@ class LineWriter:
             self._complaining.start()
 
     def _note_restored(self) -> None:
-        """Have the event loop say in the log how many lines are missing there."""
+        """Log from the event loop how many lines are missing."""
         loop = self._loop
         with self._lock:
             now = self._now()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Headline(NamedTuple):
-    """How it stands.
+    """The state in one sentence, and its parts.
 
     title, what, step: the parts of `text`: a word or two; what happens; what to do, perhaps "".
     since: seconds since the epoch; None if it was never otherwise since the start. cause: one of a
@@ -52,9 +52,9 @@ class Headline(NamedTuple):
 
     def as_json(self) -> dict[str, object]:
         """Return it as `/status` has it."""
-        told = self._asdict() | {"state": str(self.state), "text": self.text}
-        del told["is_closed"]
-        return told
+        shown = self._asdict() | {"state": str(self.state), "text": self.text}
+        del shown["is_closed"]
+        return shown
 
 
 class Since(NamedTuple):
@@ -203,18 +203,15 @@ _STEPS: Final = {
     ),
     "client-key": (
         "Give the application its key (listen.clients or listen.client_key); the log's lines "
-        "with error "
-        "client-key have its client_address."
+        "with error client-key have its client_address."
     ),
     "client-not-allowed": (
         "Extend the client's rights in listen.clients, or correct the application; the log's "
-        "lines with error "
-        "client-not-allowed have the client, method and path."
+        "lines with error client-not-allowed have the client, method and path."
     ),
     "path-not-allowed": (
         "Add the prefix to upstream.allowed_paths, or correct the application; the log's lines "
-        "with error "
-        "path-not-allowed have the path and the client_address."
+        "with error path-not-allowed have the path and the client_address."
     ),
     "company_proxy": "Check upstream.proxy_url, and ask the network's administrators.",
     "company_proxy_ca": "Put the authority of the company's proxy into upstream.ca_file.",
@@ -232,8 +229,7 @@ _STEPS: Final = {
     ),
     "paced": (
         "Raise pacing.requests_per_second or the client's requests_per_second, or have the "
-        "applications send "
-        "fewer calls."
+        "applications send fewer calls."
     ),
 }
 _KINDS: Final = {kind.type: kind.title for kind in ProblemKind}
@@ -371,8 +367,8 @@ def _calls(finding: CallFinding) -> Headline:
     else:
         cause = f"fails.{extent}"
         why, todo, clause, step = _about_error(fault.error)
-        told = f" ({fault.status}):" if extent == "kept_out" else ""
-        what = f"{_FAILS[extent]}{told} {clause}."
+        status = f" ({fault.status}):" if extent == "kept_out" else ""
+        what = f"{_FAILS[extent]}{status} {clause}."
     return Headline(
         finding.state,
         cause,

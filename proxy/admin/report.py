@@ -230,7 +230,7 @@ class Report:
         """
         problem = self.not_ready()
         failures = sorted([*self._failed, *self._refused], key=itemgetter("at"))
-        told: dict[str, object] = {
+        shown: dict[str, object] = {
             "version": proxy.__version__,
             "python": platform.python_version(),
             "now": self._clock.wall(),
@@ -256,8 +256,8 @@ class Report:
             "settings": self.settings.effective(),
         }
         if history:
-            told["history"] = self._history.series(self._clock.now())
-        return told
+            shown["history"] = self._history.series(self._clock.now())
+        return shown
 
     def metrics(self) -> bytes:
         """Return Prometheus' text format."""

@@ -244,7 +244,7 @@ _ROUTES: Final[tuple[tuple[str, re.Pattern[str], Handler], ...]] = tuple(
 
 
 def knows(method: str, path: str) -> bool:
-    """Say whether there is such a call, whatever it would answer."""
+    """Return whether there is such a call."""
     return _find(method, path) is not None
 
 

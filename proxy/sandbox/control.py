@@ -82,7 +82,7 @@ def _host(call: Call) -> str | None:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Say whether only programs on this host can reach that address or name."""
+    """Return whether only this host can reach that address or name."""
     if host == "localhost":
         return True
     try:

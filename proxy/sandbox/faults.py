@@ -34,7 +34,7 @@ Place = Literal["token", "logout", "api"]
 #: Where a fault waits: `order` is the calls of `api` that place an order.
 FaultPlace = Literal["token", "logout", "api", "order"]
 
-#: Here the sandbox counts who followed its redirect: a client must not post its password anywhere
+#: Here the sandbox counts followed redirects: a client must not post its password anywhere
 #: but to the token endpoint.
 REDIRECTED_PATH: Final = "/_sandbox/redirected"
 

@@ -35,7 +35,7 @@ class Call:
         return [value for given, value in self.fields if given.lower() == name.lower()]
 
     def first(self, name: str) -> str | None:
-        """Give the first value of the field, or None."""
+        """Return the first value of the field, or None."""
         return next(iter(self.all(name)), None)
 
 

@@ -120,7 +120,7 @@ async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
                 request.transport.close()
             return half
         case Delivery.SILENT:
-            # aiohttp has no event for a caller who leaves while its call is being answered.
+            # aiohttp has no event for a client that disconnects while it is being answered.
             while request.transport is not None:  # noqa: ASYNC110 # see above
                 await asyncio.sleep(_LEFT_SECONDS)
         case Delivery.NONE:

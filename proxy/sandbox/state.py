@@ -59,7 +59,7 @@ class SandboxCredentials:
 #: digits.
 DEFAULT_CREDENTIALS: Final = SandboxCredentials(
     client_id="sandboxApp0123456789abcdefghijk",
-    client_secret="sandboxSecret016",  # noqa: S106 # made up, and printed by the command for everybody to use
+    client_secret="sandboxSecret016",  # noqa: S106 # made up, and printed by the command
     username="api1000000000",
     password="sandboxPassword02020",  # noqa: S106 # as above
 )
@@ -232,7 +232,7 @@ class Sandbox:
         return self._orders.get(order_id)
 
     def order_status(self, order: SandboxOrder) -> str:
-        """Say how far it is: `ACCEPTED` at first, `COMPLETED` after the delay."""
+        """Return `ACCEPTED` at first, `COMPLETED` after the delay."""
         return "COMPLETED" if self._now() >= self._completed_at(order) else "ACCEPTED"
 
     def _completed_at(self, order: SandboxOrder) -> float:
@@ -323,7 +323,7 @@ class Sandbox:
             self.token_calls.append(TokenCall(reply.outcome, reply.answer.code))
 
     def shown(self) -> dict[str, object]:
-        """Put the state into words for the control API. Tokens are counted, never shown."""
+        """Return the state for the control API. Tokens are counted, never shown."""
         token, logout, api = (self._by_outcome[place] for place in ("token", "logout", "api"))
         counters: dict[str, object] = {
             "token_calls": token.total(),
@@ -368,7 +368,7 @@ class Sandbox:
 
 
 def _content(path: str, body: dict[str, Any]) -> tuple[str, bytes]:
-    """Give what makes two orders the same: their path, and their JSON without spaces and order."""
+    """Return what makes two orders the same: path, and JSON without spaces and order."""
     return path, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 
