@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.orders.command import Said
     from proxy.settings import Settings
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 # has no public name
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 # no public name
 
 OK: Final = 0
 FAILED: Final = 1

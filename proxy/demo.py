@@ -38,7 +38,7 @@ log = structlog.get_logger("proxy.demo")
 
 
 def run(port: int) -> int:
-    """Run both until Ctrl+C, on `port` if it is free; return the exit status. Raises `StartError`."""
+    """Run both until Ctrl+C, on `port` if it is free; return the status. Raises `StartError`."""
     sandbox = Sandbox(settings=SandboxSettings(token_lifetime_seconds=_TOKEN_LIFETIME))
     # Ctrl+C is an exception until the proxy takes the signals.
     with (

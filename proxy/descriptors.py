@@ -95,9 +95,8 @@ def why_short(settings: Settings, most: int | None) -> str | None:
     return (
         f"The process may have {fits.limit} files open at once, too few for limits.max_connections "
         f"({settings.limits.max_connections}) and upstream.max_connections "
-        f"({settings.upstream.max_connections}): it serves "
-        f"{fits.clients} clients at once, with {fits.upstream} connections to the API. Raise the "
-        "hard limit (ulimit -Hn; systemd: "
+        f"({settings.upstream.max_connections}): it serves {fits.clients} clients at once, with "
+        f"{fits.upstream} connections to the API. Raise the hard limit (ulimit -Hn; systemd: "
         "LimitNOFILE=; Docker: --ulimit nofile=), or lower the two settings."
     )
 

@@ -1,4 +1,4 @@
-"""What `check` finds: a value for each line of its answer, and what follows from the settings alone.
+"""What `check` finds: a value for each line of its answer, and what the settings alone say.
 
 Reads the files of certificates, and opens no connection. Never: a secret or a part of one in a
 finding; whether a certificate is trusted, which OpenSSL decides.
@@ -166,7 +166,7 @@ def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _ends_of_files(settings: Settings, now: float) -> Iterator[Finding]:
-    """Say when each file of certificates ends; an expired one of the listener would stop the start."""
+    """Say when each file of certificates ends; an expired one of the listener stops the start."""
     listen = settings.listen
     if listen.tls_certificate_file is not None:
         # The settings have judged the file.

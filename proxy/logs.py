@@ -177,7 +177,8 @@ class _Handler(logging.Handler):
         """Log the record as an event `library`."""
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 # the library's mistake; logging's own way out prints the arguments, and a key may be one
+        # logging's own handling prints the arguments, and a key may be one.
+        except Exception:  # noqa: BLE001 # the library's mistake
             message = "(a message that could not be put together)"
         fields = {"logger": str(record.name), "message": self._redact(message)}
         exception = _exception(record.exc_info)

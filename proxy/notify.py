@@ -90,7 +90,7 @@ def words(status: TokenStatus) -> str:
 
 
 def _address(name: str) -> str:
-    """Return the address; "" for none, and for kinds that a service of the same machine never gets."""
+    """Return the address; "" for none, and for kinds that a local service never gets."""
     if name.startswith("@"):  # abstract: a zero byte comes first
         return f"\0{name[1:]}"
     return name if name.startswith("/") else ""

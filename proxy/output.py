@@ -121,7 +121,7 @@ class LineWriter:
         """Do nothing: structlog flushes after every line, which batching avoids."""
 
     def write_out(self, seconds: float = LAST_SECONDS) -> bool:
-        """Wait until all lines are written; return whether they were, in `seconds`. Call it last."""
+        """Wait until all lines are written; return whether they were, in `seconds`. Call last."""
         self._hand_over()
         done = threading.Event()
         with self._lock:
@@ -277,8 +277,8 @@ def _tell_restored(lost: int) -> None:
     log.warning(
         "log.restored",
         lost=lost,
-        detail=f"{lost} lines before this one could not be written to standard output, and are lost. "
-        "See that its reader keeps up, and that its disk has room.",
+        detail=f"{lost} lines before this one could not be written to standard output, and are "
+        "lost. See that its reader keeps up, and that its disk has room.",
     )
 
 

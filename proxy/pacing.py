@@ -98,9 +98,8 @@ class Pacer:
         return Failed(
             ProblemKind.PACED,
             f"The proxy lets {self.rate:g} calls a second through (pacing.requests_per_second), "
-            "and this one would have to wait "
-            f"longer than {self.max_wait:g} s (pacing.max_wait_seconds). Try again when those "
-            "before it are through.",
+            f"and this one would have to wait longer than {self.max_wait:g} s "
+            "(pacing.max_wait_seconds). Try again when those before it are through.",
             outcome=NOT_SENT,
             retry_after=wait,
         )

@@ -184,8 +184,8 @@ class Rotation:
             log.warning(
                 "configuration.restart_needed",
                 settings=fixed,
-                detail=f"Still in force as before: {', '.join(fixed)}. Restart the proxy to take the "
-                "change up.",
+                detail=f"Still in force as before: {', '.join(fixed)}. Restart the proxy to take "
+                "the change up.",
             )
         return changed
 

@@ -137,7 +137,7 @@ async def _plain_errors(
 async def _keep_out_rebound_names(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer to addresses and `localhost` only, since a web page can point its name at 127.0.0.1."""
+    """Answer to addresses and `localhost` only: a web page can point its name at 127.0.0.1."""
     # RFC 9112, section 3.2: 400 for none, several, and one that is no host. HTTP/1.0 may do
     # without; browsers never do.
     if request.version < HttpVersion11 and "Host" not in request.headers:

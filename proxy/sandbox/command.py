@@ -227,7 +227,7 @@ def _url(text: str) -> str:
 
 
 def control(args: argparse.Namespace) -> int:
-    """Do one thing to a running sandbox and print its answer; 1 if it refused or was not reached."""
+    """Do one thing to a running sandbox and print its answer; 1 if it refused or is away."""
     method, page, content = _control_request(args)
     url = urlsplit(args.url)
     connect: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection

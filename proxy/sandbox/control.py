@@ -31,7 +31,7 @@ _OWN_SITES: Final = frozenset({"none", "same-origin"})
 
 
 def control(sandbox: Sandbox, call: Call, local_address: str | None) -> SandboxAnswer:
-    """Answer a call of the control API. local_address: of the connection; None for a Unix socket."""
+    """Answer a call of the control API. local_address: the listener's; None on a Unix socket."""
     refusal = _browser(call, local_address)
     if refusal is not None:
         return _problem(403, refusal)

@@ -197,7 +197,7 @@ class Faults:
         self._active: dict[str, ActiveFault] = {}
 
     def set(self, fault: ActiveFault) -> None:
-        """Switch it on, instead of one of the same name; a count of 0 only switches that one off."""
+        """Switch it on, instead of one of the same name; a count of 0 only switches that off."""
         self._active.pop(fault.kind.name, None)
         if fault.remaining != 0:
             self._active[fault.kind.name] = fault

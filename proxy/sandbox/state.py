@@ -158,7 +158,7 @@ class Sandbox:
         return list(self._tokens.values())
 
     def token_state(self, value: str) -> SandboxTokenState:
-        """Return what the gateway thinks of an access token; one that was ended is unknown to it."""
+        """Return what the gateway thinks of an access token; one that was ended is unknown."""
         token = self._tokens.get(value)
         if token is None or token.ended:
             return "unknown"
@@ -170,7 +170,7 @@ class Sandbox:
         ]
 
     def log_in(self, username: str) -> tuple[str, float]:
-        """Issue a token; return its value and its lifetime in seconds, whole ones if it is shared."""
+        """Issue a token; return its value and its lifetime in seconds, whole if it is shared."""
         earlier = [token for token in self._valid() if token.username == username]
         if self.settings.shared_token and earlier:
             return earlier[-1].value, int(earlier[-1].expires_at - self._now())
@@ -241,7 +241,7 @@ class Sandbox:
     # Subscriptions
 
     def find_subscriptions(self, product_id: str | None, since_seconds: int | None) -> list[str]:
-        """Find the MSISDNs with that product that changed within so many seconds. None: any, ever."""
+        """Find the MSISDNs with a product that changed within so many seconds. None: any, ever."""
         newest = dict(self._changed_at)
         having: set[str] = set()
         for order in self.orders:
