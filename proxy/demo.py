@@ -50,7 +50,7 @@ def run(port: int) -> int:
 
 
 async def _run(sandbox: Sandbox, wanted: int) -> int:
-    async with running(sandbox, _HOST, free_port(SANDBOX_PORT), log=_tell) as sandbox_url:
+    async with running(sandbox, _HOST, free_port(SANDBOX_PORT), log=_log_call) as sandbox_url:
         ports = free_port(wanted), free_port(_ADMIN_PORT)
         settings = load(None, _environment(sandbox, sandbox_url, *ports))
         redactor = logs.Redactor()
@@ -64,7 +64,7 @@ async def _run(sandbox: Sandbox, wanted: int) -> int:
             writer.write_out()
 
 
-def _tell(line: str) -> None:
+def _log_call(line: str) -> None:
     log.info("sandbox.answered", call=line)
 
 

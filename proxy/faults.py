@@ -3,9 +3,10 @@
 Log, metrics, answers, the token's reasons and `check` all use it. Pure: it looks at an exception
 and nothing else.
 
-Laws 1. No sentence holds a byte that a peer sent; statuses and OpenSSL's own verdicts are no such
-bytes. 2. A fault of the company's proxy is never said of the API, nor the other way round. 3. All
-of these happen before one byte of a request was written: as an answer they are `not_sent`.
+Laws
+1. No sentence holds a byte that a peer sent; statuses and OpenSSL's own verdicts are no such bytes.
+2. A fault of the company's proxy is never said of the API, nor the other way round.
+3. All of these happen before one byte of a request was written: as an answer they are `not_sent`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Notifies systemd: sd_notify(3), a datagram to the socket that NOTIFY_SOCKET names, if any.
 
-Laws 1. READY=1 once the first attempt to fetch a token has ended, well or not: what starts after
-the proxy finds a token if there is one, and a start with refused credentials ends too, since a
-restart would only log in more often. 2. WATCHDOG=1 comes from the event loop, twice in the time
-that systemd allows, so that a loop that stands still is noticed. 3. The proxy never waits for
-systemd: what its socket does not take is sent again later.
+Laws
+1. READY=1 once the first attempt to fetch a token has ended, well or not: what starts after the
+   proxy finds a token if there is one, and a start with refused credentials ends too, since a
+   restart would only log in more often.
+2. WATCHDOG=1 comes from the event loop, twice in the time that systemd allows, so that a loop that
+   stands still is noticed.
+3. The proxy never waits for systemd: what its socket does not take is sent again later.
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
 """Log lines to standard output: at once if that cannot block, else through a queue and a thread.
 
-Laws 1. Taking a line never waits, whatever standard output is: a pipe that is not read, a full
-disk, a closed terminal. 2. The lines of one turn of the event loop leave in one system call, in
-order. 3. What does not fit into the queue, or cannot be written, is dropped and counted. One line
-on standard error says so, and an event in the log once writing works again; both at most once in
-`TELL_SECONDS`. 4. The end of the process waits for what is queued, for a bounded time.
+Laws
+1. Taking a line never waits, whatever standard output is: a pipe that is not read, a full disk, a
+   closed terminal.
+2. The lines of one turn of the event loop leave in one system call, in order.
+3. What does not fit into the queue, or cannot be written, is dropped and counted. One line on
+   standard error says so, and an event in the log once writing works again; both at most once in
+   `TELL_SECONDS`.
+4. The end of the process waits for what is queued, for a bounded time.
 
 A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)), so the event loop
 writes pieces of that size itself: a thread for each turn of it took half of a call's CPU time
@@ -81,7 +84,7 @@ class LineWriter:
         self._lines: list[bytes] = []  # of this turn of the event loop
         self._queued = 0  # bytes handed to the thread and not yet written
         self._lost = 0
-        self._lost_when_told = 0
+        self._lost_when_logged = 0
         self._reason: str | None = None
         self._since: float | None = None  # while there is a reason
         self._complained_at = self._restored_at = -TELL_SECONDS
@@ -241,10 +244,10 @@ class LineWriter:
                 return
             self._restored_at = now
             self._reason = self._since = None
-            missing, self._lost_when_told = self._lost - self._lost_when_told, self._lost
+            missing, self._lost_when_logged = self._lost - self._lost_when_logged, self._lost
         with contextlib.suppress(RuntimeError):  # the event loop has ended
             if loop is not None and missing:
-                loop.call_soon_threadsafe(_tell_restored, missing)
+                loop.call_soon_threadsafe(_log_restored, missing)
 
 
 def _how_to_ask(descriptor: int) -> tuple[select.poll | None, int]:
@@ -273,7 +276,7 @@ def complaint(reason: str) -> str:
     )
 
 
-def _tell_restored(lost: int) -> None:
+def _log_restored(lost: int) -> None:
     log.warning(
         "log.restored",
         lost=lost,

@@ -3,10 +3,12 @@
 Owns the moment at which the next call may start, and the line of calls that wait. There is one line
 for all calls, and one for each client with a rate of its own (`clients/rates.py`).
 
-Laws 1. Calls start one interval apart. There is no allowance for bursts: what the gateway grants is
-published nowhere, and its spike arrest (code 42902) looks at the distance between calls. 2. First
-come, first served. 3. A call that would wait longer than the bound is refused on arrival, never
-after waiting. 4. A call that leaves the line frees its place: those behind move up.
+Laws
+1. Calls start one interval apart. There is no allowance for bursts: what the gateway grants is
+   published nowhere, and its spike arrest (code 42902) looks at the distance between calls.
+2. First come, first served.
+3. A call that would wait longer than the bound is refused on arrival, never after waiting.
+4. A call that leaves the line frees its place: those behind move up.
 
 This is virtual scheduling, the generic cell rate algorithm (ITU-T I.371), with a tolerance for late
 timers alone.

@@ -3,10 +3,12 @@
 Owns which settings are in force. They are read anew at SIGHUP, and when the configuration file or a
 file that it names changes.
 
-Laws 1. A configuration that cannot be used changes nothing: the one in force stays in force. 2.
-What can change at run time does; the names of what cannot are logged. No value is. 3. A token in
-force still serves while new credentials are tried, whatever the outcome. 4. New credentials are
-tried at once, and so are all at SIGHUP; a file that was only touched is no reason to log in.
+Laws
+1. A configuration that cannot be used changes nothing: the one in force stays in force.
+2. What can change at run time does; the names of what cannot are logged. No value is.
+3. A token in force still serves while new credentials are tried, whatever the outcome.
+4. New credentials are tried at once, and so are all at SIGHUP; a file that was only touched is no
+   reason to log in.
 """
 
 from __future__ import annotations
