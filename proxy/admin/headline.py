@@ -83,19 +83,10 @@ _TITLES: Final = {
 
 #: The causes beside those of calls, which are `answers.` and `fails.` with an `Extent`.
 CAUSES: Final = (
-    "working",
-    "no_calls",
-    "starting",
-    "fetching",
-    "draining",
-    "token_failed",
-    "renewal_failed",
-    "contended",
-    "log_lost",
+    *("working", "no_calls", "starting", "fetching", "draining", "log_lost"),
+    *("token_failed", "renewal_failed", "contended"),
     *(f"{what}.{extent}" for what in ("answers", "fails") for extent in ("all", "some", "last")),
-    "answers.content",
-    "fails.refused",
-    "fails.kept_out",
+    *("answers.content", "fails.refused", "fails.kept_out"),
 )
 
 #: How the sentence begins; then comes the answer, or why.
@@ -139,49 +130,48 @@ BY_STATUS: Final[dict[int, tuple[str, str]]] = {
     500: ("an error on Telenor's side", _ASK_TELENOR),
 }
 
-#: By error: the clause, and the name of the step.
-_BY_ERROR: Final[dict[str, tuple[str, str]]] = {
-    "dns_error": ("the API's host name could not be resolved", "dns"),
-    "connection_refused": ("the API's host refused the connection", "network"),
-    "destination_ip_unroutable": ("there is no route to the API's host", "network"),
-    "tls_certificate_error": ("the API's certificate is not trusted", "tls"),
-    "tls_protocol_error": ("no secure connection to the API can be made", "network"),
-    "connection_timeout": ("the API does not accept a connection in time", "firewall"),
-    "connection_terminated": ("the API's connection breaks off", "theirs"),
-    "http_protocol_error": ("the API's answer is not valid HTTP", "in_between"),
-    "http_response_timeout": ("the API does not answer in time", "theirs"),
-    "connection_write_timeout": ("the API does not take the request in time", "theirs"),
-    "connection_limit_reached": ("all connections to the API are in use", "busy"),
-    "proxy_internal_response": ("the proxy has no room for one more client", "full"),
-    "proxy_internal_error": ("the proxy made a mistake", "report"),
-    "company-proxy-not-found": ("the company's proxy was not found by its name", "company_proxy"),
-    "company-proxy-unreachable": ("there is no connection to the company's proxy", "company_proxy"),
-    "company-proxy-not-trusted": (
-        "the certificate of the company's proxy is not trusted",
-        "company_proxy_ca",
-    ),
-    "company-proxy-tls": ("there is no secure connection to the company's proxy", "company_proxy"),
-    "company-proxy-broke-off": (
-        "the connection to the company's proxy breaks off",
-        "company_proxy_allow",
-    ),
-    "company-proxy-answer-unreadable": (
-        "the company's proxy gives no readable answer",
-        "company_proxy",
-    ),
-    "company-proxy-login": (
-        "the company's proxy asks for a login, or refuses the one it got",
-        "company_proxy_login",
-    ),
-    "company-proxy-denied": (
-        "the company's proxy does not allow connections to the API",
-        "company_proxy_allow",
-    ),
-    "company-proxy-failed": (
-        "the company's proxy cannot connect to the API",
-        "company_proxy_reach",
-    ),
-    "company-proxy-timeout": ("the company's proxy does not answer in time", "company_proxy"),
+#: By the name of the step, the errors after which it helps, each with its clause.
+_CLAUSES: Final = {
+    "dns": {"dns_error": "the API's host name could not be resolved"},
+    "network": {
+        "connection_refused": "the API's host refused the connection",
+        "destination_ip_unroutable": "there is no route to the API's host",
+        "tls_protocol_error": "no secure connection to the API can be made",
+    },
+    "tls": {"tls_certificate_error": "the API's certificate is not trusted"},
+    "firewall": {"connection_timeout": "the API does not accept a connection in time"},
+    "theirs": {
+        "connection_terminated": "the API's connection breaks off",
+        "http_response_timeout": "the API does not answer in time",
+        "connection_write_timeout": "the API does not take the request in time",
+    },
+    "in_between": {"http_protocol_error": "the API's answer is not valid HTTP"},
+    "busy": {"connection_limit_reached": "all connections to the API are in use"},
+    "full": {"proxy_internal_response": "the proxy has no room for one more client"},
+    "report": {"proxy_internal_error": "the proxy made a mistake"},
+    "company_proxy": {
+        "company-proxy-not-found": "the company's proxy was not found by its name",
+        "company-proxy-unreachable": "there is no connection to the company's proxy",
+        "company-proxy-tls": "there is no secure connection to the company's proxy",
+        "company-proxy-answer-unreadable": "the company's proxy gives no readable answer",
+        "company-proxy-timeout": "the company's proxy does not answer in time",
+    },
+    "company_proxy_ca": {
+        "company-proxy-not-trusted": "the certificate of the company's proxy is not trusted",
+    },
+    "company_proxy_allow": {
+        "company-proxy-broke-off": "the connection to the company's proxy breaks off",
+        "company-proxy-denied": "the company's proxy does not allow connections to the API",
+    },
+    "company_proxy_login": {
+        "company-proxy-login": "the company's proxy asks for a login, or refuses the one it got",
+    },
+    "company_proxy_reach": {
+        "company-proxy-failed": "the company's proxy cannot connect to the API",
+    },
+}
+_BY_ERROR: Final = {
+    error: (clause, step) for step, clauses in _CLAUSES.items() for error, clause in clauses.items()
 }
 _STEPS: Final = {
     "dns": "Check upstream.url and the name server.",
