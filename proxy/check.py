@@ -146,7 +146,7 @@ def _say(line: str) -> None:
 async def examine(
     settings: Settings, environ: Mapping[str, str], file: Path | None = None
 ) -> AsyncIterator[Finding]:
-    """Give finding after finding; a failed one is the last."""
+    """Yield the findings; a failed one is the last."""
     for finding in read(settings, environ, file):
         yield finding
         if finding.mark is Mark.FAILED:
@@ -242,7 +242,7 @@ async def _connect(origin: Origin, settings: Settings) -> AsyncIterator[Finding]
 
 
 async def _open_tunnel(way: Dialer, settings: Settings) -> AsyncIterator[Finding]:
-    """Have the company's proxy open a tunnel, and close it."""
+    """Open a tunnel through the company's proxy, and close it."""
     look = _Look()
     try:
         await way.dial(lambda: look, settings.upstream.connect_timeout_seconds)
@@ -350,8 +350,8 @@ def why_no_token(error: TokenError) -> str:
         isinstance(error, CredentialsRefused) and error.code is None
     ):
         return (
-            f"{error.detail} Something in between, such as a filter or a login page of the network, "
-            "may have answered instead."
+            f"{error.detail} Something in between, such as a filter or a login page of the "
+            "network, may have answered instead."
         )
     return error.detail
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from proxy.orders.command import Said
     from proxy.settings import Settings
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 # has no public name
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 # no public name
 
 OK: Final = 0
 FAILED: Final = 1
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.command(arguments))
     except ConfigError as error:
-        _tell(error)
+        _print_problems(error)
         return BAD_CONFIGURATION
     except StartError as error:
         print(f"telenor-proxy: {error}", file=sys.stderr)
@@ -67,7 +67,7 @@ def _open_standard_output() -> None:
         sys.stdout = os.fdopen(STANDARD_OUTPUT, "w", encoding="utf-8")
 
 
-def _tell(error: ConfigError) -> None:
+def _print_problems(error: ConfigError) -> None:
     print("telenor-proxy: the configuration cannot be used:", file=sys.stderr)
     for problem in error.problems:
         print(f"  - {problem}", file=sys.stderr)
@@ -267,7 +267,7 @@ def _healthcheck(arguments: argparse.Namespace) -> int:
     try:
         admin = load_admin(arguments.config, os.environ)
     except ConfigError as error:
-        _tell(error)
+        _print_problems(error)
         return FAILED  # a health check of Docker knows no other status than 0 and 1
     return healthcheck.run(admin, arguments.wait)
 

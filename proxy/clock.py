@@ -52,5 +52,5 @@ class SystemClock:
 
 
 def monotonic_microseconds() -> int:
-    """Return the time of CLOCK_MONOTONIC, by which systemd orders what it is told."""
+    """Return the time of CLOCK_MONOTONIC, by which systemd orders messages."""
     return int(time.monotonic() * 1_000_000)

@@ -38,7 +38,7 @@ log = structlog.get_logger("proxy.demo")
 
 
 def run(port: int) -> int:
-    """Run both until Ctrl+C, on `port` if it is free; return the exit status. Raises `StartError`."""
+    """Run both until Ctrl+C, on `port` if it is free; return the status. Raises `StartError`."""
     sandbox = Sandbox(settings=SandboxSettings(token_lifetime_seconds=_TOKEN_LIFETIME))
     # Ctrl+C is an exception until the proxy takes the signals.
     with (
@@ -50,10 +50,9 @@ def run(port: int) -> int:
 
 
 async def _run(sandbox: Sandbox, wanted: int) -> int:
-    async with running(sandbox, _HOST, free_port(SANDBOX_PORT), log=_tell) as sandbox_url:
-        settings = load(
-            None, _environment(sandbox, sandbox_url, free_port(wanted), free_port(_ADMIN_PORT))
-        )
+    async with running(sandbox, _HOST, free_port(SANDBOX_PORT), log=_log_call) as sandbox_url:
+        ports = free_port(wanted), free_port(_ADMIN_PORT)
+        settings = load(None, _environment(sandbox, sandbox_url, *ports))
         redactor = logs.Redactor()
         writer = logs.configure(settings.log, redactor)
         proxy = Proxy(settings, writer, redactor)
@@ -65,7 +64,7 @@ async def _run(sandbox: Sandbox, wanted: int) -> int:
             writer.write_out()
 
 
-def _tell(line: str) -> None:
+def _log_call(line: str) -> None:
     log.info("sandbox.answered", call=line)
 
 
@@ -73,9 +72,8 @@ def free_port(wanted: int) -> int:
     """Return that port, or any free one if it is in use (or 0)."""
     for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
-            if (
-                sys.platform != "win32"
-            ):  # there it means: share the port with the process that has it
+            # On Windows it would share the port with the process that has it.
+            if sys.platform != "win32":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((_HOST, port))
             return int(probe.getsockname()[1])

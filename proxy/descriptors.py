@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: For everything but clients and the API: standard streams, the event loop, listening sockets (some
 #: 15), probes and scrapes (8), the token endpoint, name servers, files being read, a store (8).
 OWN: Final = 32
-#: For clients that are being turned away.
+#: For clients that are being refused.
 PASSING: Final = 32
 #: Under a limit so low that these would be much of it, they are a quarter and an eighth.
 _OWN_PART: Final = 4
@@ -94,8 +94,9 @@ def why_short(settings: Settings, most: int | None) -> str | None:
         return None
     return (
         f"The process may have {fits.limit} files open at once, too few for limits.max_connections "
-        f"({settings.limits.max_connections}) and upstream.max_connections ({settings.upstream.max_connections}): it serves "
-        f"{fits.clients} clients at once, with {fits.upstream} connections to the API. Raise the hard limit (ulimit -Hn; systemd: "
+        f"({settings.limits.max_connections}) and upstream.max_connections "
+        f"({settings.upstream.max_connections}): it serves {fits.clients} clients at once, with "
+        f"{fits.upstream} connections to the API. Raise the hard limit (ulimit -Hn; systemd: "
         "LimitNOFILE=; Docker: --ulimit nofile=), or lower the two settings."
     )
 

@@ -8,7 +8,7 @@
     │   └── TokenUnavailable     a passing fault: retry with backoff
     └── Problem                  an answer of the listener: status, RFC 9209 error type, words
         ├── Refused              the client's request may not pass (4xx, 501, 505)
-        └── Failed               it could not be forwarded (502, 503, 504, 429 of our own); `.outcome`
+        └── Failed               it could not be forwarded (502, 503, 504, 429); `.outcome`
 
 Foreign exceptions (OSError, ssl.SSLError, aiohttp.ClientError) are translated into these where they
 arise. No message holds a secret, a token, or a byte that a peer sent.
@@ -64,7 +64,7 @@ class TokenError(ProxyError):
 
 
 class CredentialsRefused(TokenError):
-    """The token endpoint refused the credentials (400, 401, 403); a soon retry may lock the user."""
+    """The token endpoint refused the credentials (400, 401, 403); a soon retry may lock them."""
 
 
 class TokenUnavailable(TokenError):

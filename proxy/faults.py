@@ -194,8 +194,8 @@ _VERDICTS: Final = {
 }
 _OTHER_STEP: Final = "Ask your network's administrators what answers in its place"
 _INSPECTION: Final = (
-    "If a proxy in between inspects TLS, put its CA certificate into the file that upstream.ca_file names, "
-    "which replaces the system's authorities."
+    "If a proxy in between inspects TLS, put its CA certificate into the file that "
+    "upstream.ca_file names, which replaces the system's authorities."
 )
 
 
@@ -257,49 +257,49 @@ def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> T
         step = "Ask its administrators to allow CONNECT to the host and port of {setting}."
     elif status in _SERVER_ERROR:
         happened = f"The company's proxy could not connect to {{who}} (status {status})."
-        step = "Ask its administrators whether it can resolve and reach the host and port of {setting}."
+        step = (
+            "Ask its administrators whether it can resolve and reach the host and port of "
+            "{setting}."
+        )
     else:
         happened = f"The company's proxy opened no tunnel to {{who}} (status {status})."
-        step = "Check that upstream.proxy_url leads to an HTTP proxy that allows CONNECT, and ask its administrators."
+        step = (
+            "Check that upstream.proxy_url leads to an HTTP proxy that allows CONNECT, and ask "
+            "its administrators."
+        )
     is_refusal = status == _DENIED or status in _LOGIN
     return TunnelError(Fault(reason, happened, step, kind, hop, status, is_refusal))
 
 
 _HELPER: Final = (
-    "Run a helper on this machine that speaks NTLM or Kerberos with it, and set upstream.proxy_url to that "
-    "(docs/network.md)."
+    "Run a helper on this machine that speaks NTLM or Kerberos with it, and set "
+    "upstream.proxy_url to that (docs/network.md)."
 )
 
 
 def _login(status: int, *, has_login: bool, takes_basic: bool) -> tuple[str, str]:
+    where = f"for connections to {{who}} (status {status})."
     if not takes_basic:
-        return (
-            f"The company's proxy takes no Basic login for connections to {{who}} (status {status}).",
-            _HELPER,
-        )
+        return f"The company's proxy takes no Basic login {where}", _HELPER
     if has_login:
-        return (
-            f"The company's proxy refused the credentials for connections to {{who}} (status {status}).",
-            "Check upstream.proxy_username and upstream.proxy_password, and ask its administrators whether they still hold.",
+        happened = f"The company's proxy refused the credentials {where}"
+        step = (
+            "Check upstream.proxy_username and upstream.proxy_password, "
+            "and ask its administrators whether they still hold."
         )
-    return (
-        f"The company's proxy asks for a login for connections to {{who}} (status {status}).",
-        "Set upstream.proxy_username and upstream.proxy_password_file; its administrators have them.",
+        return happened, step
+    step = (
+        "Set upstream.proxy_username and upstream.proxy_password_file; "
+        "its administrators have them."
     )
+    return f"The company's proxy asks for a login {where}", step
 
 
 def unreadable(why: str, hop: str) -> TunnelError:
     """Return that the answer to CONNECT cannot be read. why: a clause in our own words."""
     happened = f"{{who}} gave no readable answer: {why}."
-    return TunnelError(
-        Fault(
-            "company_proxy_malformed",
-            happened,
-            _UNREADABLE_STEP,
-            ProblemKind.COMPANY_PROXY_ANSWER,
-            hop,
-        )
-    )
+    reason, kind = "company_proxy_malformed", ProblemKind.COMPANY_PROXY_ANSWER
+    return TunnelError(Fault(reason, happened, _UNREADABLE_STEP, kind, hop))
 
 
 # --- As the parts of the proxy raise it --------------------------------------------------------

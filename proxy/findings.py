@@ -1,4 +1,4 @@
-"""What `check` finds: a value for each line of its answer, and what the settings alone tell.
+"""What `check` finds: a value for each line of its answer, and what the settings alone say.
 
 Reads the files of certificates, and opens no connection. Never: a secret or a part of one in a
 finding; whether a certificate is trusted, which OpenSSL decides.
@@ -157,7 +157,8 @@ def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield warning(
             "environment",
             f"Not used: {', '.join(sorted(found))}. telenor-proxy connects to upstream.url itself. "
-            "If the way out leads through a proxy, set upstream.proxy_url to it, or to environment.",
+            "If the way out leads through a proxy, set upstream.proxy_url to it, or to "
+            "environment.",
         )
 
 
@@ -165,7 +166,7 @@ def _read_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _ends_of_files(settings: Settings, now: float) -> Iterator[Finding]:
-    """Say when each file of certificates ends; an expired one of the listener would stop the start."""
+    """Say when each file of certificates ends; an expired one of the listener stops the start."""
     listen = settings.listen
     if listen.tls_certificate_file is not None:
         # The settings have judged the file.
@@ -173,7 +174,7 @@ def _ends_of_files(settings: Settings, now: float) -> Iterator[Finding]:
             end = certificates.end_of_leaf(listen.tls_certificate_file)
             subject = "listen.tls_certificate_file: the certificate"
             expired = failed(_FILES, listener_tls.EXPIRED)
-            yield expired if end <= now else _told(_FILES, subject, end, now, _RENEW)
+            yield expired if end <= now else _ending(_FILES, subject, end, now, _RENEW)
     bundles = {
         "listen.tls_client_ca_file": listen.tls_client_ca_file,
         "upstream.ca_file": settings.upstream.ca_file,
@@ -181,15 +182,15 @@ def _ends_of_files(settings: Settings, now: float) -> Iterator[Finding]:
     for path, file in bundles.items():
         first = certificates.end_of_file(file)
         if first is not None:
-            yield _told(_FILES, f"{path}: the first of its certificates", first, now, _RENEW)
+            yield _ending(_FILES, f"{path}: the first of its certificates", first, now, _RENEW)
 
 
 def end_of_api(text: str, not_after: float, now: float) -> Finding:
     """Add to a text when the API's certificate ends. Both in seconds since the epoch."""
-    return _told("certificate", f"{text} It", not_after, now, _NOT_OURS)
+    return _ending("certificate", f"{text} It", not_after, now, _NOT_OURS)
 
 
-def _told(name: str, subject: str, end: float, now: float, advice: str) -> Finding:
+def _ending(name: str, subject: str, end: float, now: float, advice: str) -> Finding:
     text = f"{subject} {certificates.ending(end, now)}."
     if certificates.standing(end, now) == certificates.GOOD:
         return ok(name, text)

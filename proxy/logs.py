@@ -112,7 +112,7 @@ class _Renderer:
 
 
 def _plain(value: object) -> str | None:
-    """Give a value as text that any encoding can hold."""
+    """Return a value as text that any encoding can hold."""
     if value is None:
         return None
     try:
@@ -147,8 +147,8 @@ def _console_line(event: Mapping[str, Any], *, colors: bool) -> bytes:
             rest.pop("attempts", None)
     if colors:
         level = f"\x1b[{_COLORS.get(level.rstrip(), '0')}m{level}\x1b[0m"
-    told = " ".join((text, *(f"{name}={_value(value)}" for name, value in rest.items())))
-    line = f"{time_of_day} {level} {told}"
+    words = " ".join((text, *(f"{name}={_value(value)}" for name, value in rest.items())))
+    line = f"{time_of_day} {level} {words}"
     if exception is not None:
         line += f"\n{str(exception).rstrip()}"
     return line.encode("utf-8", "backslashreplace")
@@ -177,7 +177,8 @@ class _Handler(logging.Handler):
         """Log the record as an event `library`."""
         try:
             message = record.getMessage()
-        except Exception:  # noqa: BLE001 # the library's mistake; logging's own way out prints the arguments, and a key may be one
+        # logging's own handling prints the arguments, and a key may be one.
+        except Exception:  # noqa: BLE001 # the library's mistake
             message = "(a message that could not be put together)"
         fields = {"logger": str(record.name), "message": self._redact(message)}
         exception = _exception(record.exc_info)

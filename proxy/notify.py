@@ -1,13 +1,12 @@
 """Notifies systemd: sd_notify(3), a datagram to the socket that NOTIFY_SOCKET names, if any.
 
 Laws
-1. READY=1 once the first attempt to fetch a token has ended, well or not. So what starts after the
-   proxy finds a token wherever there is one to be had, and a start with refused credentials ends
-   all the same: it stands in the status, and a restart would only log in more often.
-2. WATCHDOG=1 comes from the event loop, twice in the time that systemd allows: a loop that stands
-   still is noticed.
-3. The proxy never waits for systemd: what its socket does not take now is said again at the next
-   look.
+1. READY=1 once the first attempt to fetch a token has ended, well or not: what starts after the
+   proxy finds a token if there is one, and a start with refused credentials ends too, since a
+   restart would only log in more often.
+2. WATCHDOG=1 comes from the event loop, twice in the time that systemd allows, so that a loop that
+   stands still is noticed.
+3. The proxy never waits for systemd: what its socket does not take is sent again later.
 """
 
 from __future__ import annotations
@@ -55,16 +54,16 @@ class Notifier:
             await clock.wait(never, pause if self._beat is None else min(pause, self._beat))
 
     def stopping(self) -> None:
-        """Say that it ends. Signs of life go on as long as `run` does."""
+        """Announce the end; signs of life go on as long as `run` does."""
         self._stopping = True
         self._tell({"STOPPING": "1", "STATUS": "Finishing the calls in flight."})
 
     def reloading(self) -> None:
-        """Say that a reload has begun (systemd.service(5), `Type=notify-reload`)."""
+        """Announce a reload (systemd.service(5), `Type=notify-reload`)."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={monotonic_microseconds()}")
 
     def reloaded(self) -> None:
-        """Say that it has ended, well or not: what stays in force serves."""
+        """Announce the end of a reload, whether it succeeded or not."""
         self._send("READY=1")
 
     def _tell(self, news: Mapping[str, str]) -> None:
@@ -93,7 +92,7 @@ def words(status: TokenStatus) -> str:
 
 
 def _address(name: str) -> str:
-    """Return the address; "" for none, and for kinds that a service of the same machine never gets."""
+    """Return the address; "" for none, and for kinds that a local service never gets."""
     if name.startswith("@"):  # abstract: a zero byte comes first
         return f"\0{name[1:]}"
     return name if name.startswith("/") else ""

@@ -84,7 +84,7 @@ class LineWriter:
         self._lines: list[bytes] = []  # of this turn of the event loop
         self._queued = 0  # bytes handed to the thread and not yet written
         self._lost = 0
-        self._lost_when_told = 0
+        self._lost_when_logged = 0
         self._reason: str | None = None
         self._since: float | None = None  # while there is a reason
         self._complained_at = self._restored_at = -TELL_SECONDS
@@ -124,7 +124,7 @@ class LineWriter:
         """Do nothing: structlog flushes after every line, which batching avoids."""
 
     def write_out(self, seconds: float = LAST_SECONDS) -> bool:
-        """Wait until all lines are written; return whether they were, in `seconds`. Call it last."""
+        """Wait until all lines are written; return whether they were, in `seconds`. Call last."""
         self._hand_over()
         done = threading.Event()
         with self._lock:
@@ -236,7 +236,7 @@ class LineWriter:
             self._complaining.start()
 
     def _note_restored(self) -> None:
-        """Have the event loop say in the log how many lines are missing there."""
+        """Log from the event loop how many lines are missing."""
         loop = self._loop
         with self._lock:
             now = self._now()
@@ -244,10 +244,10 @@ class LineWriter:
                 return
             self._restored_at = now
             self._reason = self._since = None
-            missing, self._lost_when_told = self._lost - self._lost_when_told, self._lost
+            missing, self._lost_when_logged = self._lost - self._lost_when_logged, self._lost
         with contextlib.suppress(RuntimeError):  # the event loop has ended
             if loop is not None and missing:
-                loop.call_soon_threadsafe(_tell_restored, missing)
+                loop.call_soon_threadsafe(_log_restored, missing)
 
 
 def _how_to_ask(descriptor: int) -> tuple[select.poll | None, int]:
@@ -276,12 +276,12 @@ def complaint(reason: str) -> str:
     )
 
 
-def _tell_restored(lost: int) -> None:
+def _log_restored(lost: int) -> None:
     log.warning(
         "log.restored",
         lost=lost,
-        detail=f"{lost} lines before this one could not be written to standard output, and are lost. "
-        "See that its reader keeps up, and that its disk has room.",
+        detail=f"{lost} lines before this one could not be written to standard output, and are "
+        "lost. See that its reader keeps up, and that its disk has room.",
     )
 
 

@@ -5,11 +5,10 @@ for all calls, and one for each client with a rate of its own (`clients/rates.py
 
 Laws
 1. Calls start one interval apart. There is no allowance for bursts: what the gateway grants is
-   published nowhere, and its spike arrest (code 42902) is of the kind that looks at the distance
-   between calls.
+   published nowhere, and its spike arrest (code 42902) looks at the distance between calls.
 2. First come, first served.
-3. Who would wait longer than the bound is refused on arrival, never after waiting.
-4. Who leaves the line takes nothing along: everybody behind moves up.
+3. A call that would wait longer than the bound is refused on arrival, never after waiting.
+4. A call that leaves the line frees its place: those behind move up.
 
 This is virtual scheduling, the generic cell rate algorithm (ITU-T I.371), with a tolerance for late
 timers alone.
@@ -100,8 +99,9 @@ class Pacer:
         """Return the answer to a call that would wait for so many seconds."""
         return Failed(
             ProblemKind.PACED,
-            f"The proxy lets {self.rate:g} calls a second through (pacing.requests_per_second), and this one would have to wait "
-            f"longer than {self.max_wait:g} s (pacing.max_wait_seconds). Try again when those before it are through.",
+            f"The proxy lets {self.rate:g} calls a second through (pacing.requests_per_second), "
+            f"and this one would have to wait longer than {self.max_wait:g} s "
+            "(pacing.max_wait_seconds). Try again when those before it are through.",
             outcome=NOT_SENT,
             retry_after=wait,
         )

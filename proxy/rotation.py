@@ -5,10 +5,10 @@ file that it names changes.
 
 Laws
 1. A configuration that cannot be used changes nothing: the one in force stays in force.
-2. What can be changed at run time is; of what cannot, the names are told. No value is.
-3. A token in force serves on while new credentials are tried, and whatever becomes of that.
-4. New credentials are tried at once, and so is anything at SIGHUP; a file that was only touched is
-   no reason to log in.
+2. What can change at run time does; the names of what cannot are logged. No value is.
+3. A token in force still serves while new credentials are tried, whatever the outcome.
+4. New credentials are tried at once, and so are all at SIGHUP; a file that was only touched is no
+   reason to log in.
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ class Rotation:
         self._at_hangup = at_hangup
         self._read = settings  # as it was read last, if that one could be used
         self._authorities = self._read_authorities = _fingerprint(settings.upstream.ca_file)
-        self._told = asyncio.Event()
+        self._hung_up = asyncio.Event()
         self._looking = asyncio.Lock()
 
     def on_hangup(self) -> None:
         """Read everything anew, and try the credentials."""
-        self._told.set()
+        self._hung_up.set()
 
     def files(self) -> set[Path]:
         """Return the files whose change matters."""
@@ -106,41 +106,45 @@ class Rotation:
     async def run(self) -> None:
         """Wait for signals and changes; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._heed_hangups())
+            tasks.create_task(self._follow_hangups())
             if self.files():
                 tasks.create_task(Watcher(self.files, self.look, self._clock).run())
 
-    async def _heed_hangups(self) -> None:
-        while await self._told.wait():
-            self._told.clear()
+    async def _follow_hangups(self) -> None:
+        while await self._hung_up.wait():
+            self._hung_up.clear()
             if self._at_hangup is not None:
                 await self._at_hangup()
-            await self.look(told=True)
+            await self.look(asked=True)
             self._done()
 
-    async def look(self, *, told: bool = False) -> bool:
+    async def look(self, *, asked: bool = False) -> bool:
         """Read the configuration and take up what changed; return whether it could be used.
 
-        told: a person asked, and wants to see something happen.
+        asked: an operator asked for it, so log and renew even without a change.
         """
         async with self._looking:
             try:
                 found, authorities = await in_daemon_thread(self._read_anew)
             except ConfigError as error:
-                self._refuse(error.problems, told=told)
+                self._refuse(error.problems, asked=asked)
                 return False
             except Exception:  # a mistake of ours; the proxy goes on with what is in force
                 log.exception(
                     "configuration.unread",
-                    detail="The proxy made a mistake while it read the configuration anew; the one in force stays. "
-                    "Report it to the project, with this line.",
+                    detail="The proxy made a mistake while it read the configuration anew; the one "
+                    "in force stays. Report it to the project, with this line.",
                 )
                 return False
-            if (found, authorities) != (self._read, self._read_authorities) or told or self.refused:
+            if (
+                (found, authorities) != (self._read, self._read_authorities)
+                or asked
+                or self.refused
+            ):
                 changed = self._take(found, authorities)
                 if not _CREDENTIALS.isdisjoint(changed):
                     self._renew("credentials_changed")
-                elif told:
+                elif asked:
                     self._renew("asked")
             return True
 
@@ -148,14 +152,15 @@ class Rotation:
         settings = self._configuration.read()
         return settings, _fingerprint(settings.upstream.ca_file)
 
-    def _refuse(self, problems: list[str], *, told: bool) -> None:
-        if told or problems != self.refused:
+    def _refuse(self, problems: list[str], *, asked: bool) -> None:
+        if asked or problems != self.refused:
             self.refused = problems
             self._observe(False)
             log.error(
                 "configuration.refused",
                 problems=problems,
-                detail="The changed configuration cannot be used; the one in force stays. Correct what `problems` says.",
+                detail="The changed configuration cannot be used; the one in force stays. Correct "
+                "what `problems` says.",
             )
 
     def _take(self, found: Settings, authorities: str | None) -> list[str]:
@@ -181,7 +186,8 @@ class Rotation:
             log.warning(
                 "configuration.restart_needed",
                 settings=fixed,
-                detail=f"Still in force as before: {', '.join(fixed)}. Restart the proxy to take the change up.",
+                detail=f"Still in force as before: {', '.join(fixed)}. Restart the proxy to take "
+                "the change up.",
             )
         return changed
 
@@ -208,7 +214,7 @@ def merged(old: Settings, new: Settings, paths: Collection[str]) -> Settings:
 
 
 def _fingerprint(path: Path | None) -> str | None:
-    """Tell one content of a file from another; None without a file."""
+    """Return a hash of the file's content; None without a file."""
     try:
         return None if path is None else hashlib.sha256(files.read_pem(path)).hexdigest()
     except ValueError:

@@ -19,7 +19,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Give the characters: only where they are checked, sent, compared or hidden."""
+        """Return the characters: only where they are checked, sent, compared or hidden."""
         return self._text
 
     def __repr__(self) -> str:
@@ -34,7 +34,7 @@ class Secret:
         mine, theirs = (text.encode("utf-8", "surrogatepass") for text in (self._text, other._text))
         return hmac.compare_digest(mine, theirs)
 
-    __hash__ = None  # type: ignore[assignment] # a hash would tell secrets apart
+    __hash__ = None  # type: ignore[assignment] # a hash would distinguish secrets
 
     def __deepcopy__(self, memo: object) -> Secret:
         return self

@@ -34,9 +34,11 @@ def run(admin: AdminSettings, *, as_json: bool) -> int:
     """Ask, print, and return the exit status: 0 if the state is `working`, otherwise 1."""
     try:
         _, content = inquiry.get(admin, "/status", _MOST)
-        told = json.loads(content)
-        state = told["headline"]["state"]
-        lines = [json.dumps({key: told[key] for key in _KEYS})] if as_json else list(_lines(told))
+        status = json.loads(content)
+        state = status["headline"]["state"]
+        lines = (
+            [json.dumps({key: status[key] for key in _KEYS})] if as_json else list(_lines(status))
+        )
     except inquiry.Unanswered as error:
         return _fail(str(error))
     except (ValueError, KeyError, TypeError):
@@ -50,21 +52,21 @@ def _fail(problem: str) -> int:
     return 1
 
 
-def _lines(told: dict[str, Any]) -> Iterator[str]:
-    headline = told["headline"]
+def _lines(status: dict[str, Any]) -> Iterator[str]:
+    headline = status["headline"]
     yield headline["text"]
     if headline["since"] is not None:
         yield f"Since {_moment(headline['since'])}.{_share(headline)}"
-    yield _token(told["token"])
-    yield from _certificates(told["certificates"])
-    orders, counted = told["unknown_orders"], told["unknown_orders_counted"]
+    yield _token(status["token"])
+    yield from _certificates(status["certificates"])
+    orders, counted = status["unknown_orders"], status["unknown_orders_counted"]
     if not orders:
         return
     shown = orders[:_MOST_ORDERS]
     older = f", the newest {len(shown)} of them here" if counted > len(shown) else ""
     yield (
-        f"{counted} {'order' if counted == 1 else 'orders'} to look up{older}. Do not send one again before: "
-        "the API may have placed it."
+        f"{counted} {'order' if counted == 1 else 'orders'} to look up{older}. Do not send one "
+        "again before: the API may have placed it."
     )
     for order in shown:
         client = order["client"] or order["client_address"]

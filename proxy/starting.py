@@ -64,7 +64,7 @@ def warn_of_doubts(settings: Settings) -> None:
 
 
 def warn_if_short(why: str | None) -> None:
-    """Log a warning if not all connections fit that the settings allow (`descriptors.why_short`)."""
+    """Log a warning if too few connections fit. why: of `descriptors.why_short`."""
     if why is not None:
         log.warning("descriptors.short", detail=why)
 
@@ -73,23 +73,35 @@ def whom_it_is_open_to(listen: ListenSettings) -> str:
     """Say what an open listener means, and how to close it."""
     reached = " or ".join(host for host in listen.host if not is_loopback(host))
     return (
-        f"Whoever reaches {reached} over the network can place orders in your company's name: no client key is asked for. "
-        "Set listen.client_key, or listen.host to 127.0.0.1."
+        f"Whoever reaches {reached} over the network can place orders in your company's name: no "
+        "client key is asked for. Set listen.client_key, or listen.host to 127.0.0.1."
     )
 
 
 def why_not_bound(section: str, host: str, port: int, error: OSError) -> str:
     """Say why a listener could not be bound; `section` is that of its settings."""
     if error.errno == errno.EADDRINUSE:
-        return f"{section}.port: port {port} on {host} is in use by another process. Stop that one, or choose another port."
+        return (
+            f"{section}.port: port {port} on {host} is in use by another process. Stop that one, "
+            "or choose another port."
+        )
     if error.errno == errno.EACCES:
         return f"{section}.port: this user may not listen on port {port}. Choose one above 1023."
     where = f"{section}.host: cannot listen on {host}"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{where}: it is no address of this machine. Set it to one that is, to 0.0.0.0 for all of them, or to {_HERE}."
+        return (
+            f"{where}: it is no address of this machine. Set it to one that is, to 0.0.0.0 for "
+            f"all of them, or to {_HERE}."
+        )
     if isinstance(error, socket.gaierror) or not error.errno:
-        return f"{where}: the name is not known here. Set it to an address of this machine, or to {_HERE}."
-    return f"{where}, port {port}: {os.strerror(error.errno)}. Set it to an address of this machine, or to {_HERE}."
+        return (
+            f"{where}: the name is not known here. Set it to an address of this machine, or to "
+            f"{_HERE}."
+        )
+    return (
+        f"{where}, port {port}: {os.strerror(error.errno)}. Set it to an address of this machine, "
+        f"or to {_HERE}."
+    )
 
 
 #: What to do about a socket that could not be made, where there is something better to say than to

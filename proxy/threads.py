@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 async def in_daemon_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns, or raise what it raises; if cancelled, the work goes on unheard."""
+    """Return what `work` returns, or raise what it raises; if cancelled, the work goes on."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 

@@ -59,7 +59,7 @@ class Watcher:
 
 
 def _mark(path: Path) -> object:
-    """Return what changes when the file behind the path is written or replaced; None without one."""
+    """Return what changes when the file behind the path does; None without a file."""
     try:
         file = path.stat()
     except OSError:

@@ -18,14 +18,14 @@ How it judges (each number is a constant below, with its reason):
    `WELL_ROW` good calls have followed, or none failed for `WELL_SECONDS`.
 5. A row of faults that pass by themselves (429, 5xx, no answer) is `impaired` once it is older than
    the window: nothing is known of now. A row of others stands until a call goes through.
-6. Only answers about content, or only refusals of the proxy's own, are `impaired`: somebody's
-   application gets nothing done, but the way to Telenor is good.
+6. Only answers about content, or only refusals of the proxy's own, are `impaired`: an application
+   gets nothing done, but the way to Telenor is good.
 7. `ROW` refusals of one kind that keeps an application out (its key, its rights, a path, a Host)
    are `impaired` beside good calls too: another application makes those. It ends when none came for
    `WELL_SECONDS`.
 
-What tells nothing about the API does not count: clients that left, calls without a token (the
-token's own status speaks of it), and other refusals beside calls that are forwarded.
+What says nothing about the API does not count: clients that disconnected, calls without a token
+(the token has its own status), and other refusals beside calls that are forwarded.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 #: As many calls as one reads off at a glance: a failure of one in ten still shows, and the share
 #: moves soon.
 WINDOW: Final = 50
-#: Seconds. The alerts' usual window: what is older tells nothing of now.
+#: Seconds. The alerts' usual window: what is older says nothing of now.
 WINDOW_SECONDS: Final = 900.0
 #: So many faults in a row are no accident.
 ROW: Final = 3
@@ -61,7 +61,7 @@ WELL_SECONDS: Final = 300.0
 _SHARE: Final = 0.1
 _FEWEST: Final = 2
 
-#: Faults that every next call meets too, until somebody acts.
+#: Faults that every next call meets too, until an operator acts.
 LASTING: Final = frozenset(
     {
         *("dns_error", "connection_refused", "destination_ip_unroutable", "connection_timeout"),
@@ -173,7 +173,7 @@ class Calls:
         self._refused = _Row()
         #: By the kind of refusal; good calls do not end these rows.
         self._kept_out = {kind: _Row() for kind in KEPT_OUT}
-        #: When a call last went through to the API's own logic, and when one last did well.
+        #: When a call last went through to the API's own logic, and when one last succeeded.
         self._through_at: float | None = None
         self._good_at: float | None = None
         #: When the first call after the last good one failed, seconds since the epoch; also for
@@ -184,11 +184,11 @@ class Calls:
 
     @property
     def any_good(self) -> bool:
-        """Whether a call has done well yet."""
+        """Whether a call has succeeded yet."""
         return self._good_at is not None
 
     def observe(self, record: Record, now: float) -> None:
-        """Take note of a finished request."""
+        """Note a finished request."""
         if record.error is None and record.status < _BAD_REQUEST:
             self._window.append((now, None, 0.0))
             self._through_at = self._good_at = now

@@ -41,7 +41,7 @@ _USUAL_STATUSES: Final = ("400", "401", "403", "404", "429", "500", "502", "503"
 #: Methods that may change something at the API, so that it matters whether it acted on a call of
 #: which no answer came.
 CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
-#: What order systems call with. Other methods get their series when somebody calls with one.
+#: What order systems call with. Other methods get their series with the first such request.
 _METHODS: Final = ("GET", *CHANGING)
 _CLASSES: Final = (2, 3, 4, 5, 0)
 #: Stands for clients without a name. One that is called so is counted with them.
@@ -187,7 +187,7 @@ def _counter(
 
 
 def _known_status(status: int) -> str:
-    """Give the status as a label: itself if APIs answer with it, otherwise its class."""
+    """Return the status as a label: itself if APIs answer with it, otherwise its class."""
     return str(status) if status in _STATUSES else f"{status // 100}xx"
 
 

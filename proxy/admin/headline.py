@@ -17,11 +17,11 @@ from proxy.tokens import codes
 
 if TYPE_CHECKING:
     from proxy.admin.calls import CallFault, CallFinding, Extent
-    from proxy.tokens.values import TokenStatus
+    from proxy.tokens.values import TokenFailure, TokenStatus
 
 
 class Headline(NamedTuple):
-    """How it stands.
+    """The state in one sentence, and its parts.
 
     title, what, step: the parts of `text`: a word or two; what happens; what to do, perhaps "".
     since: seconds since the epoch; None if it was never otherwise since the start. cause: one of a
@@ -51,23 +51,10 @@ class Headline(NamedTuple):
         return f"{self.title}. {self.what} {self.step}".strip()
 
     def as_json(self) -> dict[str, object]:
-        """Give it as `/status` has it."""
-        return {
-            "state": str(self.state),
-            "text": self.text,
-            "since": self.since,
-            "title": self.title,
-            "what": self.what,
-            "step": self.step,
-            "cause": self.cause,
-            "why": self.why,
-            "todo": self.todo,
-            "status": self.status,
-            "code": self.code,
-            "error": self.error,
-            "failed": self.failed,
-            "calls": self.calls,
-        }
+        """Return it as `/status` has it."""
+        shown = self._asdict() | {"state": str(self.state), "text": self.text}
+        del shown["is_closed"]
+        return shown
 
 
 class Since(NamedTuple):
@@ -96,19 +83,10 @@ _TITLES: Final = {
 
 #: The causes beside those of calls, which are `answers.` and `fails.` with an `Extent`.
 CAUSES: Final = (
-    "working",
-    "no_calls",
-    "starting",
-    "fetching",
-    "draining",
-    "token_failed",
-    "renewal_failed",
-    "contended",
-    "log_lost",
+    *("working", "no_calls", "starting", "fetching", "draining", "log_lost"),
+    *("token_failed", "renewal_failed", "contended"),
     *(f"{what}.{extent}" for what in ("answers", "fails") for extent in ("all", "some", "last")),
-    "answers.content",
-    "fails.refused",
-    "fails.kept_out",
+    *("answers.content", "fails.refused", "fails.kept_out"),
 )
 
 #: How the sentence begins; then comes the answer, or why.
@@ -152,88 +130,139 @@ BY_STATUS: Final[dict[int, tuple[str, str]]] = {
     500: ("an error on Telenor's side", _ASK_TELENOR),
 }
 
-#: By error: the clause, and the name of the step.
-_BY_ERROR: Final[dict[str, tuple[str, str]]] = {
-    "dns_error": ("the API's host name could not be resolved", "dns"),
-    "connection_refused": ("the API's host refused the connection", "network"),
-    "destination_ip_unroutable": ("there is no route to the API's host", "network"),
-    "tls_certificate_error": ("the API's certificate is not trusted", "tls"),
-    "tls_protocol_error": ("no secure connection to the API can be made", "network"),
-    "connection_timeout": ("the API does not accept a connection in time", "firewall"),
-    "connection_terminated": ("the API's connection breaks off", "theirs"),
-    "http_protocol_error": ("the API's answer is not valid HTTP", "in_between"),
-    "http_response_timeout": ("the API does not answer in time", "theirs"),
-    "connection_write_timeout": ("the API does not take the request in time", "theirs"),
-    "connection_limit_reached": ("all connections to the API are in use", "busy"),
-    "proxy_internal_response": ("the proxy has no room for one more client", "full"),
-    "proxy_internal_error": ("the proxy made a mistake", "report"),
-    "company-proxy-not-found": ("the company's proxy was not found by its name", "company_proxy"),
-    "company-proxy-unreachable": ("there is no connection to the company's proxy", "company_proxy"),
-    "company-proxy-not-trusted": (
-        "the certificate of the company's proxy is not trusted",
-        "company_proxy_ca",
-    ),
-    "company-proxy-tls": ("there is no secure connection to the company's proxy", "company_proxy"),
-    "company-proxy-broke-off": (
-        "the connection to the company's proxy breaks off",
-        "company_proxy_allow",
-    ),
-    "company-proxy-answer-unreadable": (
-        "the company's proxy gives no readable answer",
-        "company_proxy",
-    ),
-    "company-proxy-login": (
-        "the company's proxy asks for a login, or refuses the one it got",
-        "company_proxy_login",
-    ),
-    "company-proxy-denied": (
-        "the company's proxy does not allow connections to the API",
-        "company_proxy_allow",
-    ),
-    "company-proxy-failed": (
-        "the company's proxy cannot connect to the API",
-        "company_proxy_reach",
-    ),
-    "company-proxy-timeout": ("the company's proxy does not answer in time", "company_proxy"),
+#: By the name of the step, the errors after which it helps, each with its clause.
+_CLAUSES: Final = {
+    "dns": {"dns_error": "the API's host name could not be resolved"},
+    "network": {
+        "connection_refused": "the API's host refused the connection",
+        "destination_ip_unroutable": "there is no route to the API's host",
+        "tls_protocol_error": "no secure connection to the API can be made",
+    },
+    "tls": {"tls_certificate_error": "the API's certificate is not trusted"},
+    "firewall": {"connection_timeout": "the API does not accept a connection in time"},
+    "theirs": {
+        "connection_terminated": "the API's connection breaks off",
+        "http_response_timeout": "the API does not answer in time",
+        "connection_write_timeout": "the API does not take the request in time",
+    },
+    "in_between": {"http_protocol_error": "the API's answer is not valid HTTP"},
+    "busy": {"connection_limit_reached": "all connections to the API are in use"},
+    "full": {"proxy_internal_response": "the proxy has no room for one more client"},
+    "report": {"proxy_internal_error": "the proxy made a mistake"},
+    "company_proxy": {
+        "company-proxy-not-found": "the company's proxy was not found by its name",
+        "company-proxy-unreachable": "there is no connection to the company's proxy",
+        "company-proxy-tls": "there is no secure connection to the company's proxy",
+        "company-proxy-answer-unreadable": "the company's proxy gives no readable answer",
+        "company-proxy-timeout": "the company's proxy does not answer in time",
+    },
+    "company_proxy_ca": {
+        "company-proxy-not-trusted": "the certificate of the company's proxy is not trusted",
+    },
+    "company_proxy_allow": {
+        "company-proxy-broke-off": "the connection to the company's proxy breaks off",
+        "company-proxy-denied": "the company's proxy does not allow connections to the API",
+    },
+    "company_proxy_login": {
+        "company-proxy-login": "the company's proxy asks for a login, or refuses the one it got",
+    },
+    "company_proxy_reach": {
+        "company-proxy-failed": "the company's proxy cannot connect to the API",
+    },
+}
+_BY_ERROR: Final = {
+    error: (clause, step) for step, clauses in _CLAUSES.items() for error, clause in clauses.items()
 }
 _STEPS: Final = {
     "dns": "Check upstream.url and the name server.",
     "network": "Check upstream.url, the network and the firewall.",
-    "tls": "Behind a proxy that inspects TLS, put its CA into upstream.ca_file; check this machine's clock.",
+    "tls": (
+        "Behind a proxy that inspects TLS, put its CA into upstream.ca_file; check this "
+        "machine's clock."
+    ),
     "firewall": "Check whether a firewall is in between, the network and upstream.url.",
-    "in_between": "See that upstream.url leads to Telenor; a login page or a filter may stand in between.",
+    "in_between": (
+        "See that upstream.url leads to Telenor; a login page or a filter may stand in between."
+    ),
     "theirs": _ASK_TELENOR,
     "busy": "See in the log how long the API takes (upstream_ms); raise upstream.max_connections.",
     "full": "Count the applications' connections; raise limits.max_connections.",
     "report": "Report it to the project, with the log's event request.crashed.",
-    "refused": "The log's event request.completed says which client it is; correct its configuration.",
+    "refused": (
+        "The log's event request.completed says which client it is; correct its configuration."
+    ),
     "client-key": (
-        "Give the application its key (listen.clients or listen.client_key); the log's lines with error "
-        "client-key have its client_address."
+        "Give the application its key (listen.clients or listen.client_key); the log's lines "
+        "with error client-key have its client_address."
     ),
     "client-not-allowed": (
-        "Extend the client's rights in listen.clients, or correct the application; the log's lines with error "
-        "client-not-allowed have the client, method and path."
+        "Extend the client's rights in listen.clients, or correct the application; the log's "
+        "lines with error client-not-allowed have the client, method and path."
     ),
     "path-not-allowed": (
-        "Add the prefix to upstream.allowed_paths, or correct the application; the log's lines with error "
-        "path-not-allowed have the path and the client_address."
+        "Add the prefix to upstream.allowed_paths, or correct the application; the log's lines "
+        "with error path-not-allowed have the path and the client_address."
     ),
     "company_proxy": "Check upstream.proxy_url, and ask the network's administrators.",
     "company_proxy_ca": "Put the authority of the company's proxy into upstream.ca_file.",
-    "company_proxy_login": "Check upstream.proxy_username and upstream.proxy_password, and ask the proxy's administrators.",
-    "company_proxy_allow": "Ask the administrators of the company's proxy to allow CONNECT to the host of upstream.url.",
-    "company_proxy_reach": "Ask the administrators of the company's proxy whether it can resolve and reach the host of upstream.url.",
+    "company_proxy_login": (
+        "Check upstream.proxy_username and upstream.proxy_password, and ask the proxy's "
+        "administrators."
+    ),
+    "company_proxy_allow": (
+        "Ask the administrators of the company's proxy to allow CONNECT to the host of "
+        "upstream.url."
+    ),
+    "company_proxy_reach": (
+        "Ask the administrators of the company's proxy whether it can resolve and reach the host "
+        "of upstream.url."
+    ),
     "paced": (
-        "Raise pacing.requests_per_second or the client's requests_per_second, or have the applications send "
-        "fewer calls."
+        "Raise pacing.requests_per_second or the client's requests_per_second, or have the "
+        "applications send fewer calls."
     ),
 }
 _KINDS: Final = {kind.type: kind.title for kind in ProblemKind}
 
-_STOP_THE_OTHER: Final = (
-    "Find the other program that logs in with this machine user and stop it, or give each a machine user of "
-    "its own, or let them share one proxy."
+_DRAINING: Final = Headline(
+    HeadlineState.IMPAIRED,
+    "draining",
+    "Shutting down",
+    "The proxy finishes the calls in flight, and then it ends.",
+    "Send new calls to another instance.",
+)
+_CONTENDED: Final = Headline(
+    HeadlineState.NOT_WORKING,
+    "contended",
+    _NOT_WORKING,
+    "The API soon rejects each new token, so calls get 401: most likely another program logs in "
+    "with the same machine user.",
+    "Find the other program that logs in with this machine user and stop it, or give each a "
+    "machine user of its own, or let them share one proxy.",
+)
+_GOOD: Final = Headline(
+    HeadlineState.WORKING,
+    "working",
+    _WORKING,
+    "Calls go through to Telenor with a valid access token.",
+)
+_NO_CALLS: Final = Headline(
+    HeadlineState.WORKING,
+    "no_calls",
+    _WORKING,
+    "The access token is valid; no call has gone through yet.",
+)
+_STARTING: Final = Headline(
+    HeadlineState.IMPAIRED,
+    "starting",
+    "Starting",
+    "The first access token is being fetched. Calls wait for it.",
+)
+_FETCHING: Final = Headline(
+    HeadlineState.IMPAIRED,
+    "fetching",
+    "Waiting for a token",
+    "A new access token is being fetched. Calls wait for it.",
 )
 
 
@@ -253,60 +282,31 @@ def judge(
     succeeded since the start. log_lost: why log lines are being lost; None while none is.
     """
     if draining:
-        return _draining(since)
-    usable = token.state.is_usable
-    if not usable and token.last_failure is not None:
-        return _token_failed(token, since)
+        return _DRAINING._replace(since=since.draining)
+    usable, failure = token.state.is_usable, token.last_failure
+    if not usable and failure is not None:
+        return _token_failed(failure, since, usable=False)
     if token.contended:
-        return _contended(token)
+        return _CONTENDED._replace(since=token.contended_since)
     if not usable:
-        return _waiting(token)
-    if finding is not None and (
-        finding.state is HeadlineState.NOT_WORKING or token.last_failure is None
-    ):
+        return _STARTING if token.generation == 0 else _FETCHING
+    return _with_token(failure, finding, since, any_good=any_good, log_lost=log_lost)
+
+
+def _with_token(
+    failure: TokenFailure | None,
+    finding: CallFinding | None,
+    since: Since,
+    *,
+    any_good: bool,
+    log_lost: str | None,
+) -> Headline:
+    if finding is not None and (finding.state is HeadlineState.NOT_WORKING or failure is None):
         return _calls(finding)
-    failing = token.last_failure is not None
-    return _token_failed(token, since) if failing else _working(since, log_lost, any_good=any_good)
-
-
-def _draining(since: Since) -> Headline:
-    return Headline(
-        HeadlineState.IMPAIRED,
-        "draining",
-        "Shutting down",
-        "The proxy finishes the calls in flight, and then it ends.",
-        "Send new calls to another instance.",
-        since.draining,
-    )
-
-
-def _contended(token: TokenStatus) -> Headline:
-    return Headline(
-        HeadlineState.NOT_WORKING,
-        "contended",
-        _NOT_WORKING,
-        "The API soon rejects each new token, so calls get 401: most likely another program logs in with the "
-        "same machine user.",
-        _STOP_THE_OTHER,
-        token.contended_since,
-    )
-
-
-def _working(since: Since, log_lost: str | None, *, any_good: bool) -> Headline:
-    if log_lost is not None:
-        return _log_lost(log_lost, since)
-    what = (
-        "Calls go through to Telenor with a valid access token."
-        if any_good
-        else "The access token is valid; no call has gone through yet."
-    )
-    return Headline(
-        HeadlineState.WORKING,
-        "working" if any_good else "no_calls",
-        _WORKING,
-        what,
-        since=since.well,
-    )
+    if failure is not None:
+        return _token_failed(failure, since, usable=True)
+    good = (_GOOD if any_good else _NO_CALLS)._replace(since=since.well)
+    return good if log_lost is None else _log_lost(log_lost, since)
 
 
 def _log_lost(reason: str, since: Since) -> Headline:
@@ -315,45 +315,36 @@ def _log_lost(reason: str, since: Since) -> Headline:
         "log_lost",
         "Working, but the log loses lines",
         f"Standard output cannot be written: {reason}. Calls go on.",
-        "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page.",
+        "Make room on its disk, or restart the program that reads it; "
+        "orders to look up stay on the status page.",
         since.log_lost,
     )
 
 
-def _waiting(token: TokenStatus) -> Headline:
-    if token.generation == 0:
+def _token_failed(failure: TokenFailure, since: Since, *, usable: bool) -> Headline:
+    """Return the headline for failed renewals. usable: the token in force still serves."""
+    is_closed = codes.label(failure.code) != codes.OTHER
+    began = failure.at if since.token_failing is None else since.token_failing
+    if usable:
         return Headline(
             HeadlineState.IMPAIRED,
-            "starting",
-            "Starting",
-            "The first access token is being fetched. Calls wait for it.",
+            "renewal_failed",
+            "Working, but the token cannot be renewed",
+            f"{failure.detail} Calls go on with the present token until it ends.",
+            since=began,
+            code=failure.code,
+            is_closed=is_closed,
         )
+    # The token in force let calls through until its end, or they failed before it.
+    began = min(filter(None, (since.token_stopped, since.calls_failing)), default=began)
     return Headline(
-        HeadlineState.IMPAIRED,
-        "fetching",
-        "Waiting for a token",
-        "A new access token is being fetched. Calls wait for it.",
-    )
-
-
-def _token_failed(token: TokenStatus, since: Since) -> Headline:
-    """Return the headline for failed renewals: no token is left, or the one in force still serves."""
-    failure = token.last_failure
-    assert failure is not None  # noqa: S101 # what the callers asked
-    usable = token.state.is_usable
-    goes_on = "Calls go on with the present token until it ends."
-    began = failure.at if since.token_failing is None else since.token_failing
-    if not usable:  # the token in force let calls through until its end, or they failed before it
-        began = min(filter(None, (since.token_stopped, since.calls_failing)), default=began)
-    return Headline(
-        HeadlineState.IMPAIRED if usable else HeadlineState.NOT_WORKING,
-        "renewal_failed" if usable else "token_failed",
-        "Working, but the token cannot be renewed" if usable else _NOT_WORKING,
-        f"{failure.detail} {goes_on}" if usable else failure.detail,
-        "",
-        began,
+        HeadlineState.NOT_WORKING,
+        "token_failed",
+        _NOT_WORKING,
+        failure.detail,
+        since=began,
         code=failure.code,
-        is_closed=codes.label(failure.code) != codes.OTHER,
+        is_closed=is_closed,
     )
 
 
@@ -366,8 +357,8 @@ def _calls(finding: CallFinding) -> Headline:
     else:
         cause = f"fails.{extent}"
         why, todo, clause, step = _about_error(fault.error)
-        told = f" ({fault.status}):" if extent == "kept_out" else ""
-        what = f"{_FAILS[extent]}{told} {clause}."
+        status = f" ({fault.status}):" if extent == "kept_out" else ""
+        what = f"{_FAILS[extent]}{status} {clause}."
     return Headline(
         finding.state,
         cause,
@@ -388,7 +379,8 @@ def _calls(finding: CallFinding) -> Headline:
 def _named(fault: CallFault) -> str:
     if not fault.code:
         return str(fault.status)
-    return f"{fault.status}, {'a code that is not known' if fault.code == codes.OTHER else f'code {fault.code}'}"
+    code = "a code that is not known" if fault.code == codes.OTHER else f"code {fault.code}"
+    return f"{fault.status}, {code}"
 
 
 def _about_answer(fault: CallFault) -> tuple[str, str, str, str]:

@@ -74,7 +74,7 @@ class History:
         if record.error is None:
             minute.results[_BY_CLASS[status // 100]] += 1
         elif record.refused or 400 <= status < _CLIENT_LEFT:  # noqa: PLR2004 # the class 4xx
-            # How fast the proxy says no tells nothing about calls.
+            # How fast the proxy refuses says nothing about calls.
             minute.results[_REFUSED] += 1
             return
         else:

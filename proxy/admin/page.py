@@ -22,7 +22,7 @@ def _read(name: str) -> str:
 
 
 def _words() -> str:
-    """Give the words as JSON that cannot end the element it stands in."""
+    """Return the words as JSON that cannot end its element."""
     text = json.dumps(json.loads(_read("words.json")), ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 

@@ -104,6 +104,8 @@ class Report:
         now = self._clock.now()
         self._history.observe(record, now)
         self._calls.observe(record, now)
+        if record.error is None and record.outcome is None:
+            return
         wall = self._clock.wall()
         if record.outcome == UNKNOWN and not record.refused and record.method in CHANGING:
             self._orders_counted += 1
@@ -139,12 +141,8 @@ class Report:
 
     def _note_stop(self, token: TokenStatus) -> None:
         """Note the moment from which no token is left while renewals fail."""
-        usable = token.state.is_usable
-        if (
-            self._token_stopped_since is None
-            and self._token_failing_since is not None
-            and not usable
-        ):
+        is_failing = self._token_failing_since is not None and not token.state.is_usable
+        if is_failing and self._token_stopped_since is None:
             self._token_stopped_since = self._clock.wall()
 
     def headline(self) -> Headline:
@@ -185,14 +183,11 @@ class Report:
         status = self._token_status()
         if status.state.is_usable:
             return None
-        if status.last_failure is not None:
-            wait = (
-                f" Next attempt in {status.next_attempt_in_seconds:.0f} s."
-                if status.next_attempt_in_seconds
-                else ""
-            )
-            return status.last_failure.detail + wait
-        return "The access token is being fetched."
+        if status.last_failure is None:
+            return "The access token is being fetched."
+        seconds = status.next_attempt_in_seconds
+        wait = f" Next attempt in {seconds:.0f} s." if seconds else ""
+        return status.last_failure.detail + wait
 
     def _unknown_orders(self) -> list[dict[str, Any]]:
         """Return the orders to look up, newest first: of this process, and of the store."""
@@ -230,7 +225,7 @@ class Report:
         """
         problem = self.not_ready()
         failures = sorted([*self._failed, *self._refused], key=itemgetter("at"))
-        told: dict[str, object] = {
+        shown: dict[str, object] = {
             "version": proxy.__version__,
             "python": platform.python_version(),
             "now": self._clock.wall(),
@@ -256,8 +251,8 @@ class Report:
             "settings": self.settings.effective(),
         }
         if history:
-            told["history"] = self._history.series(self._clock.now())
-        return told
+            shown["history"] = self._history.series(self._clock.now())
+        return shown
 
     def metrics(self) -> bytes:
         """Return Prometheus' text format."""

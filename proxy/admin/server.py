@@ -33,7 +33,7 @@ _UNAVAILABLE: Final = 503
 #: and perhaps a port.
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
 
-# What aiohttp's server says of a request that it cannot parse quotes it, and somebody may have sent
+# What aiohttp's server says of a request that it cannot parse quotes it, and a client may have sent
 # a key to the wrong port.
 logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
 
@@ -92,8 +92,8 @@ def create_app(
         return web.Response(body=report.metrics(), headers={"Content-Type": _EXPOSITION})
 
     async def status(request: web.Request) -> web.Response:
-        told = report.status(history=request.query.get("history") == "1")
-        return web.Response(body=orjson.dumps(told), content_type=_JSON)
+        shown = report.status(history=request.query.get("history") == "1")
+        return web.Response(body=orjson.dumps(shown), content_type=_JSON)
 
     app = web.Application(
         middlewares=[_plain_errors, _keep_out_rebound_names] if local else [_plain_errors]
@@ -137,7 +137,7 @@ async def _plain_errors(
 async def _keep_out_rebound_names(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer to addresses and `localhost` only, since a web page can point its name at 127.0.0.1."""
+    """Answer to addresses and `localhost` only: a web page can point its name at 127.0.0.1."""
     # RFC 9112, section 3.2: 400 for none, several, and one that is no host. HTTP/1.0 may do
     # without; browsers never do.
     if request.version < HttpVersion11 and "Host" not in request.headers:

@@ -94,17 +94,6 @@ def _order_content(sandbox: Sandbox, order: SandboxOrder) -> dict[str, object]:
     return {"orderId": order.id, "status": sandbox.order_status(order)}
 
 
-def _judge_order(body: dict[str, Any], members: Mapping[str, type]) -> None:
-    # `type` and not `isinstance`: a truth value is an int to Python, but not to JSON.
-    wrong = [
-        f"{name} ({_KINDS[kind]})"
-        for name, kind in members.items()
-        if type(body.get(name)) is not kind or body[name] == ""
-    ]
-    if wrong:
-        raise UsageError(f"Missing, empty or of another type: {', '.join(wrong)}")
-
-
 def _place_subscription_order(sandbox: Sandbox, call: Call, _: str) -> SandboxAnswer:
     return _place_order(sandbox, call, _json_object(call), _SUBSCRIPTION_ORDER)
 
@@ -122,7 +111,14 @@ def _place_agreement_order(sandbox: Sandbox, call: Call, _: str) -> SandboxAnswe
 def _place_order(
     sandbox: Sandbox, call: Call, body: dict[str, Any], members: Mapping[str, type]
 ) -> SandboxAnswer:
-    _judge_order(body, members)
+    # `type` and not `isinstance`: a truth value is an int to Python, but not to JSON.
+    wrong = [
+        f"{name} ({_KINDS[kind]})"
+        for name, kind in members.items()
+        if type(body.get(name)) is not kind or body[name] == ""
+    ]
+    if wrong:
+        raise UsageError(f"Missing, empty or of another type: {', '.join(wrong)}")
     return json_answer(201, _order_content(sandbox, sandbox.place_order(body, call)))
 
 
@@ -199,14 +195,6 @@ def _change_user_references(sandbox: Sandbox, call: Call, msisdn: str) -> Sandbo
 # Agreements and organizations
 
 
-def _list_agreements(_: Sandbox, __: Call, ___: str) -> SandboxAnswer:
-    return json_answer(200, AGREEMENTS)
-
-
-def _list_organizations(_: Sandbox, __: Call, ___: str) -> SandboxAnswer:
-    return json_answer(200, ORGANIZATIONS)
-
-
 def _list_address_cards(sandbox: Sandbox, _: Call, org_number: str) -> SandboxAnswer:
     cards = ADDRESS_CARDS.get(org_number)
     return _not_found(sandbox) if cards is None else json_answer(200, cards)
@@ -236,15 +224,15 @@ _ROUTES: Final[tuple[tuple[str, re.Pattern[str], Handler], ...]] = tuple(
         ("DELETE", f"{_ACCOUNTS}/([^/]+)", _remove_account),
         ("POST", f"{_AGREEMENTS}/orders()", _place_agreement_order),
         ("GET", f"{_AGREEMENTS}/orders/([^/]+)", _show_order),
-        ("GET", f"{_AGREEMENTS}/agreements()", _list_agreements),
-        ("GET", "/organizations/v1/organizations()", _list_organizations),
+        ("GET", f"{_AGREEMENTS}/agreements()", lambda *_: json_answer(200, AGREEMENTS)),
+        ("GET", "/organizations/v1/organizations()", lambda *_: json_answer(200, ORGANIZATIONS)),
         ("GET", "/organizations/([^/]+)/address-cards", _list_address_cards),
     )
 )
 
 
 def knows(method: str, path: str) -> bool:
-    """Say whether there is such a call, whatever it would answer."""
+    """Return whether there is such a call."""
     return _find(method, path) is not None
 
 

@@ -192,7 +192,7 @@ def _say(text: str) -> None:
 
 
 def _log(line: str) -> None:
-    # A reader of the log who has gone (`| head`) is no reason to fail a call.
+    # A closed pipe (`| head`) is no reason to fail a call.
     with contextlib.suppress(OSError):
         _say(line)
 
@@ -227,7 +227,7 @@ def _url(text: str) -> str:
 
 
 def control(args: argparse.Namespace) -> int:
-    """Do one thing to a running sandbox and print its answer; 1 if it refused or was not reached."""
+    """Do one thing to a running sandbox and print its answer; 1 if it refused or is away."""
     method, page, content = _control_request(args)
     url = urlsplit(args.url)
     connect: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
@@ -253,7 +253,7 @@ def control(args: argparse.Namespace) -> int:
 
 
 def _control_request(args: argparse.Namespace) -> tuple[str, str, str | None]:
-    """Say it in the control API's words: method, page and JSON content."""
+    """Return method, page and JSON content for the control API."""
     match args.action:
         case "fault":
             name, value, count = args.fault.kind.name, args.fault.value, args.fault.remaining

@@ -31,7 +31,7 @@ _OWN_SITES: Final = frozenset({"none", "same-origin"})
 
 
 def control(sandbox: Sandbox, call: Call, local_address: str | None) -> SandboxAnswer:
-    """Answer a call of the control API. local_address: of the connection; None for a Unix socket."""
+    """Answer a call of the control API. local_address: the listener's; None on a Unix socket."""
     refusal = _browser(call, local_address)
     if refusal is not None:
         return _problem(403, refusal)
@@ -82,7 +82,7 @@ def _host(call: Call) -> str | None:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Say whether only programs on this host can reach that address or name."""
+    """Return whether only this host can reach that address or name."""
     if host == "localhost":
         return True
     try:

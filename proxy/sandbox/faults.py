@@ -34,7 +34,7 @@ Place = Literal["token", "logout", "api"]
 #: Where a fault waits: `order` is the calls of `api` that place an order.
 FaultPlace = Literal["token", "logout", "api", "order"]
 
-#: Here the sandbox counts who followed its redirect: a client must not post its password anywhere
+#: Here the sandbox counts followed redirects: a client must not post its password anywhere
 #: but to the token endpoint.
 REDIRECTED_PATH: Final = "/_sandbox/redirected"
 
@@ -197,7 +197,7 @@ class Faults:
         self._active: dict[str, ActiveFault] = {}
 
     def set(self, fault: ActiveFault) -> None:
-        """Switch it on, instead of one of the same name; a count of 0 only switches that one off."""
+        """Switch it on, instead of one of the same name; a count of 0 only switches that off."""
         self._active.pop(fault.kind.name, None)
         if fault.remaining != 0:
             self._active[fault.kind.name] = fault

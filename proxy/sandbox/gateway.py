@@ -36,7 +36,7 @@ _NOTHING: Final = SandboxAnswer(444)
 
 
 def place_of(path: str) -> Place:
-    """Whose call it is."""
+    """Return the place that a path belongs to."""
     if path == TOKEN_PATH:
         return "token"
     return "logout" if path == LOGOUT_PATH else "api"

@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class UsageError(ValueError):
-    """The sandbox does not have what was asked for. The message says, in a sentence, what exists."""
+    """The sandbox does not have what was asked for; the message says what exists."""
 
 
 class Delivery(Enum):
@@ -22,7 +22,7 @@ class Delivery(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, as it was sent: query without `?`; fields with their order, case and duplicates."""
+    """One request as sent: query without `?`; fields with their order, case and duplicates."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Call:
         return [value for given, value in self.fields if given.lower() == name.lower()]
 
     def first(self, name: str) -> str | None:
-        """Give the first value of the field, or None."""
+        """Return the first value of the field, or None."""
         return next(iter(self.all(name)), None)
 
 

@@ -54,7 +54,7 @@ def read_page(query: str) -> Page:
 
 
 def read_search(query: str) -> Search:
-    """Read a search for subscriptions out of a raw query. Raises UsageError with the broken rule."""
+    """Read a search for subscriptions out of a raw query. Raises UsageError with the rule."""
     given = _parameters(query)
     product_id, since = given.get("productId"), given.get("since")
     if product_id is not None and since is not None:

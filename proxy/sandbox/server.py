@@ -105,11 +105,9 @@ async def _plain_head(_: web.BaseRequest, response: web.StreamResponse) -> None:
 async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
     match made.delivery:
         case Delivery.WHOLE:
-            answer = made.answer
-            whole = web.Response(
-                status=answer.status, body=answer.body, content_type=answer.content_type
-            )
-            whole.headers.extend(answer.fields)
+            status, body, kind = made.answer.status, made.answer.body, made.answer.content_type
+            whole = web.Response(status=status, body=body, content_type=kind)
+            whole.headers.extend(made.answer.fields)
             return whole
         case Delivery.TWICE:
             return await _twice(request, made.answer)
@@ -120,7 +118,7 @@ async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
                 request.transport.close()
             return half
         case Delivery.SILENT:
-            # aiohttp has no event for a caller who leaves while its call is being answered.
+            # aiohttp has no event for a client that disconnects while it is being answered.
             while request.transport is not None:  # noqa: ASYNC110 # see above
                 await asyncio.sleep(_LEFT_SECONDS)
         case Delivery.NONE:
@@ -194,6 +192,7 @@ def _reachable(host: str) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host or "127.0.0.1"
+    is_ipv4 = isinstance(address, ipaddress.IPv4Address)
     if address.is_unspecified:
-        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")  # noqa: PLR2004 # IPv4
-    return f"[{address}]" if address.version == 6 else str(address)  # noqa: PLR2004 # IPv6
+        return "127.0.0.1" if is_ipv4 else "[::1]"
+    return str(address) if is_ipv4 else f"[{address}]"

@@ -59,7 +59,7 @@ class SandboxCredentials:
 #: digits.
 DEFAULT_CREDENTIALS: Final = SandboxCredentials(
     client_id="sandboxApp0123456789abcdefghijk",
-    client_secret="sandboxSecret016",  # noqa: S106 # made up, and printed by the command for everybody to use
+    client_secret="sandboxSecret016",  # noqa: S106 # made up, and printed by the command
     username="api1000000000",
     password="sandboxPassword02020",  # noqa: S106 # as above
 )
@@ -158,7 +158,7 @@ class Sandbox:
         return list(self._tokens.values())
 
     def token_state(self, value: str) -> SandboxTokenState:
-        """Return what the gateway thinks of an access token; one that was ended is unknown to it."""
+        """Return what the gateway thinks of an access token; one that was ended is unknown."""
         token = self._tokens.get(value)
         if token is None or token.ended:
             return "unknown"
@@ -170,7 +170,7 @@ class Sandbox:
         ]
 
     def log_in(self, username: str) -> tuple[str, float]:
-        """Issue a token; return its value and its lifetime in seconds, whole ones if it is shared."""
+        """Issue a token; return its value and its lifetime in seconds, whole if it is shared."""
         earlier = [token for token in self._valid() if token.username == username]
         if self.settings.shared_token and earlier:
             return earlier[-1].value, int(earlier[-1].expires_at - self._now())
@@ -232,7 +232,7 @@ class Sandbox:
         return self._orders.get(order_id)
 
     def order_status(self, order: SandboxOrder) -> str:
-        """Say how far it is: `ACCEPTED` at first, `COMPLETED` after the delay."""
+        """Return `ACCEPTED` at first, `COMPLETED` after the delay."""
         return "COMPLETED" if self._now() >= self._completed_at(order) else "ACCEPTED"
 
     def _completed_at(self, order: SandboxOrder) -> float:
@@ -241,7 +241,7 @@ class Sandbox:
     # Subscriptions
 
     def find_subscriptions(self, product_id: str | None, since_seconds: int | None) -> list[str]:
-        """Find the MSISDNs with that product that changed within so many seconds. None: any, ever."""
+        """Find the MSISDNs with a product that changed within so many seconds. None: any, ever."""
         newest = dict(self._changed_at)
         having: set[str] = set()
         for order in self.orders:
@@ -323,7 +323,7 @@ class Sandbox:
             self.token_calls.append(TokenCall(reply.outcome, reply.answer.code))
 
     def shown(self) -> dict[str, object]:
-        """Put the state into words for the control API. Tokens are counted, never shown."""
+        """Return the state for the control API. Tokens are counted, never shown."""
         token, logout, api = (self._by_outcome[place] for place in ("token", "logout", "api"))
         counters: dict[str, object] = {
             "token_calls": token.total(),
@@ -368,7 +368,7 @@ class Sandbox:
 
 
 def _content(path: str, body: dict[str, Any]) -> tuple[str, bytes]:
-    """Give what makes two orders the same: their path, and their JSON without spaces and order."""
+    """Return what makes two orders the same: path, and JSON without spaces and order."""
     return path, orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 

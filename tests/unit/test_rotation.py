@@ -74,7 +74,7 @@ class Desk:
     async def look(self, *, told: bool = False) -> list[dict[str, Any]]:
         """Have it looked at; give the log events of that."""
         with structlog.testing.capture_logs() as events:
-            await self.rotation.look(told=told)
+            await self.rotation.look(asked=told)
         assert "sentinel" not in repr(events)
         return [dict(event) for event in events]
 
