@@ -32,7 +32,7 @@ def test_every_dependency_has_its_reason() -> None:
 
 def test_each_answer_of_the_index_is_one_file() -> None:
     """Each question of the index is answered by one path, which exists."""
-    index = rows(section(ARCHITECTURE, "Where is ...?"))
+    index = rows(section(ARCHITECTURE, "Where is it?"))
     assert len(index) >= 10
     answers = [names(row[1]) for row in index]
     assert [answer for answer in answers if len(answer) != 1] == []
