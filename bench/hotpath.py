@@ -19,7 +19,8 @@ from proxy.admin.metrics import Metrics
 from proxy.app import new_event_loop
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
-from proxy.forward.client import ClientConnection, Service
+from proxy.forward.client import Service
+from proxy.forward.connection import ClientConnection
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.pool import Pool, UpstreamConnection
 from proxy.network.dialer import Dialer
@@ -147,7 +148,7 @@ class Rig:
             desk=desk,
         )
         service = Service(settings, forwarder, observe, roster)
-        self._client = ClientConnection(service, self._loop)
+        self._client = ClientConnection(service.welcome, self._loop)
         self._done = self._loop.create_future()
         self._client.connection_made(Pipe(self._finished))  # type: ignore[arg-type] # as above
 

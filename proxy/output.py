@@ -1,6 +1,4 @@
-"""The way of log lines to standard output.
-
-Written at once where that cannot block, else through a bounded queue and a thread.
+"""Writes log lines to standard output: at once where that cannot block, else in a thread.
 
 Laws
 1. Taking a line never waits, whatever standard output is: a pipe that is not read, a full disk, a
@@ -294,8 +292,8 @@ def _tell_restored(lost: int) -> None:
     log.warning(
         "log.restored",
         lost=lost,
-        detail=f"{lost} lines before this one could not be written to standard output, and are lost. "
-        "See that its reader keeps up, and that its disk has room.",
+        detail=f"{lost} lines before this one could not be written to standard output and are "
+        "lost. See that its reader keeps up, and that its disk has room.",
     )
 
 

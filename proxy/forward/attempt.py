@@ -1,6 +1,4 @@
-"""One sending of a call on one connection to the API.
-
-The request out, the answer back, both streamed.
+"""One attempt: a call is sent on one connection to the API, and its answer streamed back.
 
 The request's head leaves with as much of its content as is there; the rest is uploaded by a task
 beside the one that waits for the answer, because the API may answer early. What fails in the upload
@@ -60,10 +58,7 @@ class ClientSlow(Exception):
 
 
 class Bounds(NamedTuple):
-    """What holds for every call.
-
-    How long silence may last (seconds), how much may be sent and remembered (bytes).
-    """
+    """Limits of every call: timeouts in seconds, sizes in bytes."""
 
     response_timeout: float
     body_timeout: float
@@ -82,9 +77,10 @@ class Bounds(NamedTuple):
 
 
 class Attempt:
-    """Use it in this order: `send`, `receive`, perhaps `peek`, perhaps `relay`, `stop` if it `is_uploading`; then `is_whole` and `is_reusable` are right.
+    """Call `send`, `receive`, perhaps `peek`, perhaps `relay`, and `stop` if it `is_uploading`.
 
-    is_reusable: the API lets the connection serve another call. seen: the first bytes of an error's content, which may name a code.
+    After that, `is_whole` and `is_reusable` are final. is_reusable: the API lets the connection
+    serve another call. seen: the first bytes of an error's content, which may name a code.
     """
 
     _upload: asyncio.Task[None] | None = None
@@ -148,7 +144,7 @@ class Attempt:
             self._upload = asyncio.get_running_loop().create_task(rest)
 
     async def receive(self) -> grammar.ResponseHead | None:
-        """Return the head of the final answer; None if the connection ended before a byte of one.
+        """Return the head of the final answer; None if the connection ended before its first byte.
 
         Raises as `send`, and `Failed`, `Gone`, `TimeoutError`, `grammar.Malformed`.
         """
@@ -178,18 +174,18 @@ class Attempt:
         return head
 
     def _patience(self) -> float | None:
-        """How long the API may be silent: until all is sent, only inside a head.
+        """Return how long the API may be silent; None, without limit, while content is uploaded.
 
-        The end of the upload sets the deadline of a wait by then.
+        The end of the upload sets the deadline of the wait that is going on then.
         """
         if self._upload is None or self._upload.done() or self.connection.buffer:
             return self._bounds.response_timeout
         return None
 
     def _pass_on(self, head: grammar.ResponseHead) -> None:
-        """Pass an interim answer on (RFC 9110 section 15.2), but not to HTTP/1.0.
+        """Pass an interim answer on (RFC 9110 section 15.2), except to HTTP/1.0.
 
-        And `100 Continue` is between the client and us.
+        `100 Continue` is not passed on: the proxy sends its own.
         """
         self._interim += 1
         if head.status == _SWITCHING_PROTOCOLS:
@@ -222,10 +218,7 @@ class Attempt:
         return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if last else b"")
 
     async def _send_rest(self, heads: asyncio.Event) -> None:
-        """Upload what of the request's content is still to come.
-
-        heads: set when a head of an answer was read.
-        """
+        """Upload the rest of the content. heads: set when a head of an answer was read."""
         exchange, connection = self._exchange, self.connection
         if exchange.request.expects and not exchange.continued and exchange.body.size == 0:
             exchange.continued = True
@@ -242,7 +235,7 @@ class Attempt:
         connection.postpone(self._bounds.response_timeout)
 
     async def _send_held(self, heads: asyncio.Event, pieces: Iterator[bytes]) -> None:
-        """Upload what is left of the content of an order that is here as a whole."""
+        """Upload the rest of an order's content, which is held as a whole."""
         for piece in pieces:
             if not await self._push(heads, piece, last=False):
                 return
@@ -265,7 +258,8 @@ class Attempt:
             self._fail(
                 Failed(
                     ProblemKind.WRITE_TIMEOUT,
-                    "The API stopped taking the request before it was whole. An order may or may not have been placed: look it up before sending it again.",
+                    "The API stopped taking the request before it was whole. An order may or may "
+                    "not have been placed: look it up before sending it again.",
                     outcome=UNKNOWN,
                 )
             )
@@ -273,10 +267,10 @@ class Attempt:
         return True
 
     async def _is_answered(self, heads: asyncio.Event) -> bool:
-        """Whether the API has answered with an error already, and no longer reads the request (RFC 9112 section 9.3).
+        """Whether the API has already answered with an error (RFC 9112 section 9.3).
 
-        What has arrived is read before anything is written: a write to a connection that the API has closed fails, and an answer that
-        had arrived would be lost with it.
+        The answer is read before anything is written: a write to a connection that the API has
+        closed fails, and an answer that had arrived would be lost with it.
         """
         connection = self.connection
         for _ in range(_READING_TURNS):
@@ -297,7 +291,7 @@ class Attempt:
             self.connection.fail(error)
 
     async def _patiently(self, wait: Callable[[float], Coroutine[object, object, R]]) -> R:
-        """Wait for the client: as long as it may be silent, or as long as no other call needs the connection to the API that it keeps."""
+        """Wait for the client until its timeout, or until another call needs the connection."""
         left = self._bounds.body_timeout
         while True:
             slice_ = min(left, PATIENCE_WHEN_WANTED)
@@ -322,7 +316,7 @@ class Attempt:
     async def relay(self, head: grammar.ResponseHead) -> None:
         """Stream the answer to the client, as fast as it reads.
 
-        That of an order is read to its end even if the client has left.
+        An order's answer is read to its end even if the client has disconnected.
 
         Raises `Gone`, `TimeoutError`, `grammar.Malformed` when the answer breaks,
         `ClientDisconnected` or `ClientSlow` when the client does not take it.
@@ -385,10 +379,7 @@ class Attempt:
 
 
 def _says_length(head: grammar.ResponseHead) -> bool:
-    """Whether an answer that has no content claims to have some.
-
-    What follows it may be that (RFC 9112 section 6.3).
-    """
+    """Whether an answer without content announces some, which may follow (RFC 9112 section 6.3)."""
     return head.known.get(b"content-length", [b"0"]) != [b"0"] or b"transfer-encoding" in head.known
 
 
@@ -396,27 +387,31 @@ def too_large(bounds: Bounds) -> Refused:
     """Return the refusal of a body that is larger than it may be."""
     return Refused(
         ProblemKind.CONTENT_TOO_LARGE,
-        f"The request body is larger than {bounds.max_body} bytes. Send less, or raise limits.max_body_bytes.",
+        f"The request body is larger than {bounds.max_body} bytes. Send less, or raise "
+        "limits.max_body_bytes.",
     )
 
 
 def client_fault(error: Exception, exchange: Exchange, bounds: Bounds) -> Exception:
-    """Translate what a client did wrong in its body into what it is told."""
+    """Return the error that says what the client did wrong in its body."""
     if isinstance(error, grammar.Malformed):
         return Refused(
             ProblemKind.MALFORMED,
-            f"The request body is refused because {error}. Correct the client: nothing is repaired here.",
+            f"The request body is refused because {error}. Correct the client: nothing is "
+            "repaired here.",
         )
     if isinstance(error, TimeoutError):
         return Refused(
             ProblemKind.CLIENT_SILENT,
-            f"No byte of the request body came for {bounds.body_timeout:g} s (limits.body_timeout_seconds). Check that the client sends as much as it announces.",
+            f"No byte of the request body came for {bounds.body_timeout:g} s "
+            "(limits.body_timeout_seconds). Check that the client sends as much as it announces.",
         )
     if isinstance(error, Gone):
         if exchange.client.lost:
             return ClientDisconnected()
         return Refused(
             ProblemKind.MALFORMED,
-            "The request body ended before it was whole. Check that the client sends as much as it announces.",
+            "The request body ended before it was whole. Check that the client sends as much as "
+            "it announces.",
         )
     return error

@@ -1,17 +1,18 @@
-"""How clients are served: one coroutine per connection that reads a request, judges it, has it forwarded and answered, and goes on.
+"""Serves clients: one coroutine per connection.
 
     loop { head; judge; forward; finish }
 
-Each step is tried at once and awaited only if it has to wait: for the rest of a head, for a token, for a connection, for the answer.
+Each step is tried at once, and awaited only if it has to wait: for the rest of a head, a token, a
+connection, the answer.
 
 Laws
-1. Requests of one connection are served one after the other, in the order they came.
-2. A refused request ends its connection: it is not known where the next one begins.
-3. Every wait for a client has a deadline; none costs another client anything.
-4. A client that has only ended its sending side is answered. A client that has disconnected is not waited for, but an order of its that
-   may have been placed is followed to its end.
-5. Whatever goes wrong between the first byte of a request and the last byte of its answer, the client gets an answer or a cut
-   connection, and there is exactly one access record.
+1. The requests of one connection are served one after the other, in the order they came.
+2. A refused request ends its connection: where the next one begins is not known.
+3. Every wait for a client has a deadline; no client delays another.
+4. A client that has only ended its sending side is answered. A client that has disconnected is not
+   waited for, but an order that may have been placed is followed to its end.
+5. Whatever goes wrong between the first byte of a request and the last byte of its answer, the
+   client gets an answer or a cut connection, and there is exactly one access record.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from proxy.clients import peer
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
 from proxy.forward import local, policy, rewrite
 from proxy.forward.attempt import ClientDisconnected, ClientSlow
+from proxy.forward.connection import QUIET_SECONDS, ClientConnection
 from proxy.forward.exchange import Exchange
 from proxy.network.message import Body
-from proxy.network.stream import Gone, Stream
+from proxy.network.stream import Gone
 from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
@@ -44,20 +45,15 @@ if TYPE_CHECKING:
     from proxy.records import Record
     from proxy.settings import Settings
 
-#: After an answer that ends a connection, the client may still be sending. What comes is read and
-#: dropped for this long, so that the answer is not lost in a reset (RFC 9112 section 9.6).
-LINGER_SECONDS: Final = 2.0
-#: When the proxy stops, a connection between two requests is closed after this much quiet. So a
-#: client that uses it more often than four times a second reads `Connection: close` in an answer,
-#: and does not send its next request into a closed connection. NGINX has `keepalive_min_timeout`
-#: for the same purpose.
-QUIET_SECONDS: Final = 0.25
 #: Connections over the limit that are answered at one time; more are cut without an answer.
 MAX_TURNED_AWAY: Final = 100
 
 _SHUT_DOWN: Final = {
     NOT_SENT: "The proxy shut down before it could send the request. Send it again.",
-    UNKNOWN: "The proxy shut down before the answer came. An order may or may not have been placed: look it up before sending it again.",
+    UNKNOWN: (
+        "The proxy shut down before the answer came. An order may or may not have been "
+        "placed: look it up before sending it again."
+    ),
 }
 
 log = structlog.get_logger("proxy.forward")
@@ -69,53 +65,6 @@ class Forwards(Protocol):
     def forward(self, exchange: Exchange) -> Coroutine[object, object, None]:
         """Forward and answer one call."""
         ...
-
-
-class ClientConnection(Stream):
-    """One client's connection. exchange: the request being served.
-
-    task: the coroutine that serves the connection.
-
-    address, names: where the client is, and the names in its certificate.
-    """
-
-    __slots__ = ("_service", "address", "exchange", "names", "task")
-
-    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._service = service
-        self.exchange: Exchange | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.address: str | None = None
-        self.names: tuple[str, ...] = ()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to serve, if there is room."""
-        super().connection_made(transport)
-        self.address = peer.address(transport)
-        self.names = peer.certificate_names(transport)
-        self._service.welcome(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Give up a call that has had no effect yet; an order that may have been placed goes on."""
-        super().connection_lost(exc)
-        exchange = self.exchange
-        if self.task is None or exchange is None:
-            return
-        if not exchange.committed:
-            self.task.cancel()
-        elif exchange.order is not None:
-            exchange.order.left()
-
-    def eof_received(self) -> bool:
-        """Note that the client gave up on an order, as one does that closes its connection."""
-        if self.exchange is not None and self.exchange.order is not None:
-            self.exchange.order.left()
-        return super().eof_received()
-
-    def is_quiet(self) -> bool:
-        """Whether nothing of the next request is there, neither here nor in the kernel."""
-        return self.lost or not (self.buffer or self.is_readable())
 
 
 class Service:
@@ -150,7 +99,7 @@ class Service:
         )
 
     def judge_by(self, settings: Settings) -> None:
-        """From the next request on, these settings say what may pass, and who may call."""
+        """Judge requests by these settings from now on."""
         self._roster.follow(settings)
         self._rules = policy.Rules.of(settings)
 
@@ -200,7 +149,7 @@ class Service:
     async def _serve(self, client: ClientConnection) -> None:
         """Serve a client to its end."""
         try:
-            while _begins(client.buffer) or await self._next_begins(client):
+            while client.has_next() or await client.next_begins(self._idle_timeout):
                 if not await self._answer(client) or client.lost:
                     break
                 if client.clogged:
@@ -214,30 +163,6 @@ class Service:
             # A last answer that is still on its way would be lost in a reset.
             if not client.lost and not (_is_cancelled() and client.transport.is_closing()):
                 client.abort()
-
-    async def _next_begins(self, client: ClientConnection) -> bool:
-        """Wait for the first byte of the next request.
-
-        False, and the connection closed, if the client has no more.
-
-        Empty lines before a request are ignored (RFC 9112 section 2.2), and do not move the
-        deadline.
-        """
-        deadline = self._loop.time() + self._idle_timeout
-        late = False
-        while not _begins(client.buffer):
-            try:
-                await client.more(max(0.0, deadline - self._loop.time()))
-            except Gone:
-                client.close()
-                return False
-            except TimeoutError:
-                if late or client.is_quiet():
-                    client.close()
-                    return False
-                # It came in the very moment in which the patience ended.
-                late, deadline = True, deadline + QUIET_SECONDS
-        return True
 
     async def _answer(self, client: ClientConnection) -> bool:
         """Serve one request; return whether the connection can go on behind it."""
@@ -285,7 +210,7 @@ class Service:
         return client.take(policy.measure_head(client.buffer, 0, self._rules))
 
     async def _read_head(self, client: ClientConnection) -> bytes | None:
-        """Wait for the end of the request's head; return the head, None if the client has gone.
+        """Wait for the end of the request's head; return the head, None if the client is gone.
 
         Raises `Refused`.
         """
@@ -298,20 +223,22 @@ class Service:
             except TimeoutError:
                 raise Refused(
                     ProblemKind.CLIENT_SILENT,
-                    f"The request head was not whole after {self._head_timeout:g} s (limits.request_head_timeout_seconds). Check the client and the network.",
+                    f"The request head was not whole after {self._head_timeout:g} s "
+                    "(limits.request_head_timeout_seconds). Check the client and the network.",
                 ) from None
             except Gone:
                 if client.lost:
                     return None
                 raise Refused(
                     ProblemKind.MALFORMED,
-                    "The request head ended before it was whole. Check why the client closed its side so early.",
+                    "The request head ended before it was whole. Check why the client closed its "
+                    "side so early.",
                 ) from None
             size = policy.measure_head(buffer, scanned, self._rules)
         return client.take(size)
 
     def _judge(self, client: ClientConnection, exchange: Exchange, data: bytes) -> None:
-        """Judge the request and note all that is said of it. Raises `Refused`."""
+        """Judge the request, and fill in the exchange. Raises `Refused`."""
         exchange.started = time.perf_counter()
         if data.startswith(b"HEAD "):
             exchange.method = b"HEAD"
@@ -375,10 +302,11 @@ class Service:
         client.close()
 
     def _crashed(self, exchange: Exchange) -> None:
-        """Answer after a mistake of the proxy's own, wherever it was made."""
+        """Answer after a mistake in the proxy's own code."""
         problem = Failed(
             ProblemKind.INTERNAL,
-            "The proxy made a mistake. Report it to the project, with the event request.crashed of the log.",
+            "The proxy made a mistake. Report it to the project, with the event request.crashed "
+            "of the log.",
             outcome=UNKNOWN if exchange.attempts else NOT_SENT,
         )
         exchange.keep_alive = False
@@ -400,46 +328,32 @@ class Service:
         if body is not None and body.done and not exchange.request.keep_alive and client.is_quiet():
             client.close()
         else:
-            await self._linger(client)
+            await client.linger()
         return False
-
-    async def _linger(self, client: ClientConnection) -> None:
-        """End our side, and drop what the client is still sending, so that it gets to read the answer (RFC 9112 section 9.6)."""
-        deadline = self._loop.time() + LINGER_SECONDS
-        with contextlib.suppress(
-            Gone, OSError
-        ):  # a TimeoutError is one; so is a reset that is not noticed yet
-            client.end()
-            while True:
-                client.buffer.clear()
-                await client.more(max(0.0, deadline - self._loop.time()))
-        client.close()
 
     async def _turn_away(self, client: ClientConnection) -> None:
         """Tell a client that there is no room."""
         full = Failed(
             ProblemKind.OVERLOADED,
-            "Too many clients are connected. Let them keep or close their connections, or raise limits.max_connections.",
+            "Too many clients are connected. Let them keep or close their connections, or raise "
+            "limits.max_connections.",
             outcome=NOT_SENT,
             retry_after=1,
         )
         try:
             client.write(rewrite.problem(full, next(self._ids)))
-            await self._linger(client)
+            await client.linger()
         finally:
             self.turned_away.discard(client)
 
     def _note(self, exchange: Exchange) -> None:
-        """Report a finished exchange at the end of this turn of the event loop.
-
-        Together they cost less.
-        """
+        """Report a finished exchange at the end of this turn of the event loop, with others."""
         self._finished.append((exchange, time.perf_counter()))
         if len(self._finished) == 1:
             self._loop.call_soon(self.report)
 
     def report(self) -> None:
-        """Report what has finished and was not reported yet."""
+        """Report the exchanges that have finished since the last report."""
         finished, self._finished = self._finished, []
         for exchange, ended in finished:
             try:
@@ -448,8 +362,9 @@ class Service:
                 log.exception(
                     "request.unreported",
                     request_id=exchange.request_id.decode(),
-                    detail="The proxy made a mistake while it noted what became of a request, which was served all the same: it may be missing "
-                    "in this log, in the metrics or on the status page. Report it to the project, with this line.",
+                    detail="The request was served, but recording it failed: it may be missing in "
+                    "this log, in the metrics or on the status page. Report it to the project, "
+                    "with this line.",
                 )
 
 
@@ -467,16 +382,6 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _begins(buffer: bytearray) -> bool:
-    """Drop empty lines; say whether the first byte of a request is there."""
-    while buffer.startswith(b"\r\n"):
-        del buffer[:2]
-    return bool(buffer) and buffer != b"\r"
-
-
 def _path(target: bytes) -> str | None:
-    """Return the path for the log.
-
-    No query, and nothing of an absolute form, which may hold a password.
-    """
+    """Return the path for the log; None for an absolute form, which may hold a password."""
     return target.partition(b"?")[0].decode("ascii") if target.startswith(b"/") else None

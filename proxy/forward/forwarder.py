@@ -1,6 +1,8 @@
-"""One request in, one answer out: the order of things, and which failures are tried again.
+"""One request in, one answer out: the order of the steps, and which failures are tried again.
 
-    token -> (permit of the pacer) -> connection -> send -> head of the answer -> (401: perhaps a new token, and once more) -> relay
+    token -> (permit of the pacer) -> connection -> send -> head of the answer -> relay
+
+After a 401 it may begin again, once, with a new token.
 
 Laws
 1. Only a token that the keeper vouches for is sent, and only to the configured origin.
@@ -83,7 +85,10 @@ class RejectsToken(Protocol):
         *,
         is_head: bool,
     ) -> bool:
-        """Judge status, `WWW-Authenticate`, content as it came (None if too large) and `Content-Encoding`."""
+        """Judge an answer. challenge: `WWW-Authenticate`; coding: `Content-Encoding`.
+
+        content: as it came, None if it is too large.
+        """
         ...
 
 
@@ -117,11 +122,9 @@ class Forwarder(Generic[T]):
         self._credential: tuple[T | None, bytes] = (None, b"")
 
     def forward(self, exchange: Exchange) -> Coroutine[object, object, None]:
-        """Return the coroutine that forwards and answers one call.
+        """Return the coroutine that forwards and answers one call; it raises as `_forward`.
 
-        An order that is remembered is placed by placing.py's rules.
-
-        It raises as `_forward`.
+        With a store of orders, placing.py goes around it.
         """
         desk, request = self._desk, exchange.request
         if desk is None or not desk.concerns(request.method, request.order_keys):
@@ -174,9 +177,9 @@ class Forwarder(Generic[T]):
     async def _prepare(
         self, exchange: Exchange, token: T | None, *, resent: bool
     ) -> tuple[UpstreamConnection, T]:
-        """Wait for what a sending needs: a token, a permit, a connection.
+        """Wait for what an attempt needs: a token, a permit, a connection.
 
-        Return the token that is in force by then.
+        Return the connection and the token that is in force by then.
         """
         token = token or await self._wait_for_token(exchange)
         if self._rates is not None:
@@ -191,10 +194,7 @@ class Forwarder(Generic[T]):
         return connection, token
 
     async def _acquire(self, exchange: Exchange, *, resent: bool) -> tuple[UpstreamConnection, T]:
-        """Wait for a connection, and return it with the token that is in force by then.
-
-        The wait may outlast one.
-        """
+        """Wait for a connection; return it with the token that is in force by then."""
         while True:
             try:
                 connection = await self._pool.acquire(fresh=resent)
@@ -217,7 +217,10 @@ class Forwarder(Generic[T]):
 
     @staticmethod
     def _may_resend(exchange: Exchange, *, resent: bool) -> bool:
-        """Allow a call that was closed on without a byte of an answer to be sent once more, if that is harmless; else raise `Gone`."""
+        """Whether a call that got no byte of an answer is sent again. Raises `Gone` if it is not.
+
+        Only a safe call is, and only once.
+        """
         if resent or not exchange.request.is_safe or exchange.kept is None:
             raise Gone
         return True
@@ -225,7 +228,7 @@ class Forwarder(Generic[T]):
     def _explained(
         self, fault: grammar.Malformed | Gone | TimeoutError, exchange: Exchange
     ) -> Failed:
-        """Translate what went wrong on a connection into what the client is told."""
+        """Return the error that says what went wrong on the connection to the API."""
         if isinstance(fault, grammar.Malformed):
             kind, what = ProblemKind.BAD_ANSWER, f"The API's answer is not valid HTTP/1.1: {fault}."
         elif isinstance(fault, Gone):
@@ -246,11 +249,9 @@ class Forwarder(Generic[T]):
         )
 
     async def _in_turn(self, rates: Rates, exchange: Exchange, *, again: bool) -> T:
-        """Wait until the call may be sent; return the token that is in force by then.
+        """Wait for a permit; return the token that is in force by then.
 
-        The line is long enough to outlive one.
-
-        Every sending takes a turn, so that the API never sees more than the set rate; only the
+        Every attempt takes a permit, so that the API never sees more than the set rate; only the
         first one can be refused.
         """
         await rates.turn(exchange.client_name, again=again)
@@ -284,9 +285,9 @@ class Forwarder(Generic[T]):
     async def _may_replay(
         self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt, token: T
     ) -> bool:
-        """Whether a call that was answered with 401 goes out once more.
+        """Whether a call that was answered with 401 is sent again.
 
-        If a new token would help, this one is given up in any case.
+        If a new token would help, the current one is given up in any case.
         """
         if not await self._is_curable(exchange, head, attempt) or not self._tokens.invalidate(
             token
@@ -307,7 +308,7 @@ class Forwarder(Generic[T]):
     async def _record_answer(
         self, order: Order, head: grammar.ResponseHead, attempt: Attempt
     ) -> None:
-        """Record the answer to an order before its client gets it, with its content unless that is too large."""
+        """Record the answer to an order before its client gets it; its content if that is small."""
         content = await attempt.peek()
         code = self._error_code(content, _coding(head)) if head.status >= _ERRORS else None
         await order.answered(Answer(head.status, rewrite.passing(head), content), code)

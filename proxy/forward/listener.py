@@ -12,9 +12,10 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.forward.client import ClientConnection, Service
-from proxy.forward.closing import SocketFile, stop_listening
+from proxy.forward.client import Service
+from proxy.forward.connection import ClientConnection
 from proxy.network import serving, transport
+from proxy.network.closing import SocketFile, stop_listening
 
 if TYPE_CHECKING:
     import ssl
@@ -95,7 +96,7 @@ class Listener:
         await self.listen([listening])
 
     def _connection(self) -> ClientConnection:
-        return ClientConnection(self._service, self._loop)
+        return ClientConnection(self._service.welcome, self._loop)
 
     def drain(self) -> None:
         """From now on every answer ends its connection, and says so."""

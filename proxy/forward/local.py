@@ -69,29 +69,36 @@ async def _drop(exchange: Exchange, limits: LimitsSettings) -> None:
         except grammar.Malformed as error:
             raise Refused(
                 ProblemKind.MALFORMED,
-                f"The body is refused because {error}. Correct the client: nothing is repaired here.",
+                f"The body is refused because {error}. Correct the client: nothing is repaired "
+                "here.",
             ) from None
         except TimeoutError:
             raise Refused(
                 ProblemKind.CLIENT_SILENT,
-                f"No byte of the body came for {limits.body_timeout_seconds:g} s (limits.body_timeout_seconds). Check the client.",
+                f"No byte of the body came for {limits.body_timeout_seconds:g} s "
+                "(limits.body_timeout_seconds). Check the client.",
             ) from None
         except Gone:
             if exchange.client.lost:
                 raise ClientDisconnected from None
             raise Refused(
                 ProblemKind.MALFORMED,
-                "The body ended before it was whole. Check that the client sends as much as it announces.",
+                "The body ended before it was whole. Check that the client sends as much as it "
+                "announces.",
             ) from None
         if body.size > limits.max_body_bytes:
             raise Refused(
                 ProblemKind.CONTENT_TOO_LARGE,
-                f"The body is larger than {limits.max_body_bytes} bytes. Send less, or raise limits.max_body_bytes.",
+                f"The body is larger than {limits.max_body_bytes} bytes. Send less, or raise "
+                "limits.max_body_bytes.",
             )
 
 
 def take_what_is_there(body: Body) -> None:
-    """Take the content that has arrived of a request that was not sent, so that the connection can go on behind it."""
+    """Drop the content that has arrived of a request that was not sent.
+
+    If that was all of it, the connection can serve the next request.
+    """
     with contextlib.suppress(grammar.Malformed):
         while not body.done and body.ready():
             pass

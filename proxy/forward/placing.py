@@ -81,7 +81,7 @@ async def place(
 async def _take(
     exchange: Exchange, bounds: Bounds, fingerprint: hashlib._Hash
 ) -> HeldContent | None:
-    """Take the whole content: into `exchange.kept`, or, if it is larger than that may be, return it.
+    """Take the whole content into `exchange.kept`; if it is too large for that, return it.
 
     Raises `Refused`, `Failed`, `ClientDisconnected`.
     """

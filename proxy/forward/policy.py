@@ -6,7 +6,7 @@ Laws
 1. What is judged is what is sent: the target is looked at as it stands and goes on byte for byte,
    or not at all.
 2. Whatever two servers could read in two ways is refused, never repaired.
-3. No path of the listener reaches the token or logout endpoint, however it is spelled.
+3. No path of the listener reaches the token or logout endpoint, in any spelling.
 4. A refusal quotes nothing of the request but the name in `Host`, which the grammar limits to
    harmless characters.
 """
@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from proxy.clients import login, register
 from proxy.errors import Refused
+from proxy.forward import targets
 from proxy.http1 import grammar
 from proxy.http1.fields import NOT_FORWARDED, WHO_CALLS
 from proxy.problems import ProblemKind
@@ -47,21 +47,6 @@ _MAX_PORT: Final = 65535
 _MOST_SHOWN: Final = (
     100  # characters of a Host that are quoted; those that it may hold are harmless anywhere
 )
-_ABSOLUTE_FORM: Final = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#@]++)((?:[/?].*+)?)", re.DOTALL)
-#: A path without anything that could be read in two ways: no dots, escapes or parameters, one slash
-#: in front.
-_PLAIN_TARGET: Final = re.compile(rb"/(?!/)[0-9A-Za-z\-_~/]*+")
-_BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# Escaped dots, slashes, backslashes and control bytes; and what begins nothing but overlong UTF-8
-# (RFC 3629 section 3).
-_AMBIGUOUS_ESCAPE: Final = re.compile(
-    rb"%(?:2[EeFf]|5[Cc]|[01][0-9A-Fa-f]|7[Ff]|[Cc][01]|[Ee]0%[89]|[Ff]0%8)"
-)
-_ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
-# Path parameters hide dot segments from a server that does not strip them: `..;x=y` is `..` to a
-# servlet container, and so is `..%3B` behind a server that decodes on the way. Windows drops spaces
-# at the end of a name.
-_DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:%20)*+(?:(?:;|%3[Bb])[^/]*+)?(?:/|\Z)")
 _SANE_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:/+=@-]{0,127}")
 # W3C Trace Context section 3.2: neither id is all zeros. Only its first version: what later ones
 # add is not ours to judge.
@@ -81,7 +66,7 @@ class Rules(NamedTuple):
 
     hosts: in lower case; None accepts every Host. prefixes: what paths may begin with, each up to a
     slash; paths: what they may be. protected: paths that clients may not reach although a prefix
-    leads there, in `plain_segments` form. logins: see `clients.login`.
+    leads there, in `targets.plain_segments` form. logins: see `clients.login`.
     """
 
     hosts: frozenset[bytes] | None
@@ -100,7 +85,7 @@ class Rules(NamedTuple):
         hosts = settings.listen.allowed_hosts
         prefixes = tuple(prefix.encode("ascii") for prefix in settings.upstream.allowed_paths)
         protected = [
-            plain_segments(path.encode("ascii"))
+            targets.plain_segments(path.encode("ascii"))
             for path in ("/oauth", settings.oauth.token_path, settings.oauth.logout_path)
         ]
         return cls(
@@ -112,7 +97,9 @@ class Rules(NamedTuple):
             ),
             paths=frozenset(prefix for prefix in prefixes if not prefix.endswith(b"/")),
             protected=tuple(
-                path for path in protected if any(_may_reach(prefix, path) for prefix in prefixes)
+                path
+                for path in protected
+                if any(targets.may_reach(prefix, path) for prefix in prefixes)
             ),
             logins=login.answers(settings),
             max_body=settings.limits.max_body_bytes,
@@ -151,9 +138,10 @@ class Request(NamedTuple):
 
 
 def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
-    """Return the length of the request head at the front of the buffer, or 0 if its end is not there yet.
+    """Return the length of the request head in front of the buffer, 0 if its end is not there yet.
 
-    `scanned` bytes are known to hold no end. Raises `Refused` (414, 431, 400) as soon as no good end can come.
+    `scanned` bytes are known to hold no end. Raises `Refused` (414, 431, 400) as soon as no valid
+    end can come.
     """
     end = buffer.find(b"\r\n\r\n", max(0, scanned - 3))
     size = end + 4 if end >= 0 else len(buffer)
@@ -161,19 +149,22 @@ def measure_head(buffer: bytearray, scanned: int, rules: Rules) -> int:
     if line < 0 and size > rules.max_target + 64:
         raise Refused(
             ProblemKind.TARGET_TOO_LONG,
-            f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise limits.max_target_bytes.",
+            f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise "
+            "limits.max_target_bytes.",
         )
     if size > rules.max_head:
         raise Refused(
             ProblemKind.HEAD_TOO_LARGE,
-            f"The request head is larger than {rules.max_head} bytes. Send less, such as fewer cookies, or raise limits.max_header_bytes.",
+            f"The request head is larger than {rules.max_head} bytes. Send less, such as fewer "
+            "cookies, or raise limits.max_header_bytes.",
         )
     if end >= 0:
         return end + 4
     if buffer.startswith(_TLS_HANDSHAKE):
         raise Refused(
             ProblemKind.MALFORMED,
-            "The client speaks TLS, and this port speaks plain HTTP. Use http:// in the client's base URL, or turn TLS on here.",
+            "The client speaks TLS, and this port speaks plain HTTP. Use http:// in the client's "
+            "base URL, or turn TLS on here.",
         )
     try:
         grammar.check_beginning(buffer)
@@ -199,12 +190,14 @@ def parse(head: bytes, rules: Rules) -> grammar.RequestHead:
     if len(parsed.target) > rules.max_target:
         raise Refused(
             ProblemKind.TARGET_TOO_LONG,
-            f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise limits.max_target_bytes.",
+            f"The request target is longer than {rules.max_target} bytes. Shorten it, or raise "
+            "limits.max_target_bytes.",
         )
     if parsed.field_count > rules.max_fields:
         raise Refused(
             ProblemKind.HEAD_TOO_LARGE,
-            f"The request has more than {rules.max_fields} fields. Send fewer, or raise limits.max_header_fields.",
+            f"The request has more than {rules.max_fields} fields. Send fewer, or raise "
+            "limits.max_header_fields.",
         )
     return parsed
 
@@ -234,20 +227,22 @@ def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) 
         _judge_caller(found)
     if who is None:
         raise register.unknown()
-    target = _judge_target(target, host)
+    target = targets.in_origin_form(target, host)
     path = target.partition(b"?")[0]
     answer = _judge_call(method, path, rules, who)
     has_length = b"content-length" in found
     if minor == 0 and not has_length and method in _WITH_CONTENT:
         raise Refused(
             ProblemKind.LENGTH_REQUIRED,
-            "An HTTP/1.0 request of this method needs a Content-Length: without one its body would be lost. Send one, or use HTTP/1.1.",
+            "An HTTP/1.0 request of this method needs a Content-Length: without one its body "
+            "would be lost. Send one, or use HTTP/1.1.",
         )
     expects = b"expect" in found and _judge_expectation(found[b"expect"], minor)
     if framing > rules.max_body:
         raise Refused(
             ProblemKind.CONTENT_TOO_LARGE,
-            f"The request body is larger than {rules.max_body} bytes. Send less, or raise limits.max_body_bytes.",
+            f"The request body is larger than {rules.max_body} bytes. Send less, or raise "
+            "limits.max_body_bytes.",
         )
     if options and not NOT_FORWARDED.issuperset(options):
         passing = grammar.without_named(passing, options)
@@ -277,7 +272,8 @@ def _judge_max_forwards(values: list[bytes]) -> int:
     if len(values) != 1 or not values[0].isdigit():
         raise Refused(
             ProblemKind.MALFORMED,
-            "The Max-Forwards field is not one plain number. Correct the client, or leave the field out.",
+            "The Max-Forwards field is not one plain number. Correct the client, or leave the "
+            "field out.",
         )
     return min(int(values[0][:_MOST_DIGITS]), _MOST_FORWARDS)
 
@@ -299,11 +295,13 @@ def _method_refused(method: bytes) -> Refused:
     if method in _NEVER_FORWARDED:
         return Refused(
             ProblemKind.METHOD_NOT_ALLOWED,
-            "CONNECT and TRACE are never forwarded. Set the proxy as the client's base URL, not as its HTTP proxy.",
+            "CONNECT and TRACE are never forwarded. Set the proxy as the client's base URL, not "
+            "as its HTTP proxy.",
         )
     return Refused(
         ProblemKind.METHOD_UNKNOWN,
-        "The method is none of those that are forwarded. Use GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS, in capital letters.",
+        "The method is none of those that are forwarded. Use GET, HEAD, POST, PUT, PATCH, DELETE "
+        "or OPTIONS, in capital letters.",
     )
 
 
@@ -326,24 +324,30 @@ def _allowed_host(host: bytes, allowed: frozenset[bytes] | None) -> bytes:
     if match is None or int(match[2] or 0) > _MAX_PORT:
         raise Refused(
             ProblemKind.MALFORMED,
-            "The Host field is not a host name or address with an optional port. Correct the client's base URL.",
+            "The Host field is not a host name or address with an optional port. Correct the "
+            "client's base URL.",
         )
     lower = host.lower()
     if allowed is not None and match[1].lower() not in allowed:
         shown = lower[:_MOST_SHOWN].decode("ascii")
         raise Refused(
             ProblemKind.HOST_NOT_ALLOWED,
-            f"The name in Host, {shown}, is not listed in listen.allowed_hosts. Call the proxy by one that is, or add this one.",
+            f"The name in Host, {shown}, is not listed in listen.allowed_hosts. Call the proxy by "
+            "one that is, or add this one.",
         )
     return lower
 
 
 def _judge_caller(found: grammar.Known) -> None:
-    """Keep web pages out: browsers mark what a page sends with Origin or Fetch Metadata (W3C Fetch Metadata Request Headers)."""
+    """Refuse requests of web pages.
+
+    Browsers mark them with Origin or with W3C Fetch Metadata Request Headers.
+    """
     if b"origin" in found or b"access-control-request-method" in found:
         raise Refused(
             ProblemKind.BROWSER,
-            "The request comes from a web page. Call the proxy from a program: pages have no business with its credentials.",
+            "The request comes from a web page. Call the proxy from a program: pages have no "
+            "business with its credentials.",
         )
     marks = [
         (key, value)
@@ -354,73 +358,9 @@ def _judge_caller(found: grammar.Known) -> None:
     if marks and marks != _NODE_FETCH and found.get(b"sec-fetch-site") != [b"none"]:
         raise Refused(
             ProblemKind.BROWSER,
-            "The request comes from a web page. Call the proxy from a program: pages have no business with its credentials.",
+            "The request comes from a web page. Call the proxy from a program: pages have no "
+            "business with its credentials.",
         )
-
-
-def _judge_target(target: bytes, host: bytes) -> bytes:
-    """Return the target in origin form.
-
-    Itself, or the rest of an absolute form that names the very host of the Host field.
-    """
-    if _PLAIN_TARGET.fullmatch(target) is not None:
-        return target
-    if not target.startswith(b"/"):
-        match = _ABSOLUTE_FORM.fullmatch(target)
-        if match is None or match[1].lower() != host:
-            raise Refused(
-                ProblemKind.AMBIGUOUS_TARGET,
-                "The request target is no path, or a URL of another host. Send a path that begins with a slash.",
-            )
-        # RFC 9112 section 3.2.1: an empty path is sent as "/".
-        target = match[2] if match[2].startswith(b"/") else b"/" + match[2]
-    path, _, query = target.partition(b"?")
-    if b"#" in target:
-        raise Refused(
-            ProblemKind.AMBIGUOUS_TARGET,
-            "The request target holds a fragment. Send the path without it.",
-        )
-    if path.startswith(b"//") or b"\\" in path:
-        raise Refused(
-            ProblemKind.AMBIGUOUS_TARGET,
-            "The path begins with two slashes, or holds a backslash. Check how the client joins base URL and path.",
-        )
-    if b"%" in target:
-        _judge_escapes(path, query)
-    if b"/." in path and _DOT_SEGMENT.search(path) is not None:
-        raise Refused(
-            ProblemKind.AMBIGUOUS_TARGET, "The path holds a dot segment. Send the plain path."
-        )
-    return target
-
-
-def _judge_escapes(path: bytes, query: bytes) -> None:
-    if (
-        _BROKEN_ESCAPE.search(path) is not None
-        or _BROKEN_ESCAPE.search(query) is not None
-        or b"%00" in query
-    ):
-        raise Refused(
-            ProblemKind.MALFORMED,
-            "The request target holds a broken percent-encoding, or an encoded NUL. Encode it once, and whole.",
-        )
-    if _AMBIGUOUS_ESCAPE.search(path) is not None:
-        raise Refused(
-            ProblemKind.AMBIGUOUS_TARGET,
-            "The path holds an encoded dot, slash, backslash or control character. Send the plain path.",
-        )
-    if b"%25" in path and _ESCAPE.search(unquote_to_bytes(path)) is not None:
-        raise Refused(ProblemKind.AMBIGUOUS_TARGET, "The path is encoded twice. Encode it once.")
-
-
-def plain_segments(path: bytes) -> list[bytes]:
-    """Return the path's segments as the most lenient of servers would read them.
-
-    Decoded, without parameters, empty ones left out.
-    """
-    decoded = unquote_to_bytes(path).lower()
-    segments = [segment.partition(b";")[0].rstrip(b". ") for segment in decoded.split(b"/")]
-    return [segment for segment in segments if segment]
 
 
 def _judge_call(
@@ -448,19 +388,10 @@ def _judge_path(path: bytes, rules: Rules) -> None:
         )
     if not rules.protected:
         return
-    segments = plain_segments(path)
+    segments = targets.plain_segments(path)
     for protected in rules.protected:
         if segments[: len(protected)] == protected:
             raise Refused(ProblemKind.PATH_NOT_ALLOWED, _NO_LOGIN_NEEDED)
-
-
-def _may_reach(prefix: bytes, protected: list[bytes]) -> bool:
-    """Whether a path under the prefix could be read as the protected one, or one under it.
-
-    Dot segments, which could leave it, never pass.
-    """
-    segments = plain_segments(prefix)
-    return all(ours == theirs for ours, theirs in zip(segments, protected, strict=False))
 
 
 def _judge_expectation(expectations: list[bytes], minor: int) -> bool:

@@ -1,14 +1,17 @@
-"""Connections to the API: opened when needed, kept for the next call, never shared by two calls at once.
+"""Connections to the API: opened when needed, kept for the next call, used by one call at a time.
 
 Laws
-1. A connection is used for a call only if nothing is waiting to be read on it: what an idle connection says answers no request.
-2. A connection is kept only after a whole answer to a whole request, with not a byte more; in doubt it is aborted. None is used that
-   was idle for longer than `idle_timeout`, also if the host slept meanwhile: its other end has long been forgotten, and an order on it
-   would be lost. None is kept past `max_age`, so that a moved DNS name is noticed.
-3. At most `max_connections` are in use; calls that wait for one are served in the order they came, and not for ever.
+1. A connection is used for a call only if nothing waits to be read on it: bytes on an idle
+   connection answer no request.
+2. A connection is kept only after a whole answer to a whole request and not a byte more; in doubt
+   it is aborted. None is used that was idle for longer than `idle_timeout`, also if the host slept
+   meanwhile: the API has forgotten it, and an order on it would be lost. None is kept past
+   `max_age`, so that a changed DNS entry is noticed.
+3. At most `max_connections` are in use. Calls that wait for one are served in the order they came,
+   and their wait is bounded.
 
-The state is three collections and a number: `_idle` (kept, last used at the end), `_open` (all), `_waiting` (calls), `_in_use`.
-`_assign` is the one place that hands capacity to waiting calls.
+The state is three collections and a number: `_idle` (kept, last used at the end), `_open` (all),
+`_waiting` (calls), `_in_use`. Only `_assign` hands capacity to waiting calls.
 """
 
 from __future__ import annotations
@@ -168,13 +171,13 @@ class Pool:
         self._assign()
 
     def discard(self, connection: UpstreamConnection) -> None:
-        """Take a connection back by aborting it, so that a truncated message cannot pass for a complete one."""
+        """Abort a connection, so that a truncated message cannot pass for a complete one."""
         self._in_use -= 1
         connection.abort()
         self._assign()
 
     async def keep_warm(self) -> None:
-        """Keep one connection open while there is nothing to do, so that a first call does not wait for a handshake; until cancelled."""
+        """Keep one connection open, so that no first call waits for a handshake. Endless."""
         pause = WARM_PAUSE
         while True:
             if self._in_use < self._max and not self._open:
@@ -231,7 +234,9 @@ class Pool:
                 raise
             raise Failed(
                 ProblemKind.NO_CONNECTION,
-                f"All {self._max} connections to the API were in use for {self._connect_timeout:g} s. Send it again; if this is the rule, raise upstream.max_connections.",
+                f"All {self._max} connections to the API were in use for "
+                f"{self._connect_timeout:g} s. Send it again; if this is the rule, raise "
+                "upstream.max_connections.",
                 outcome=NOT_SENT,
                 retry_after=1,
             ) from None
@@ -263,7 +268,8 @@ class Pool:
             for _ in range(_DIALS):
                 connection = UpstreamConnection(self._loop, self._forget, self._is_wanted)
                 left = max(0.0, until - self._loop.time())
-                await self.dialer.dial(lambda made=connection: made, left)  # type: ignore[misc] # mypy 1.18 cannot infer it
+                # mypy 1.18 cannot infer the lambda's type
+                await self.dialer.dial(lambda made=connection: made, left)  # type: ignore[misc]
                 if self._is_fit(connection):
                     connection.opened_at = self._now()
                     self._open.add(connection)
@@ -273,7 +279,8 @@ class Pool:
             raise faults.connect_failure(error) from None
         raise Failed(
             ProblemKind.TERMINATED,
-            "The API ends its connections, or speaks, before it is asked anything. Check what stands in between: run telenor-proxy check.",
+            "The API ends its connections, or speaks, before it is asked anything. Check what "
+            "stands in between: run telenor-proxy check.",
             outcome=NOT_SENT,
         )
 

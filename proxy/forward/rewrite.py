@@ -110,11 +110,12 @@ def passing(head: grammar.ResponseHead) -> bytes:
 def replay(
     answer: Replay, request: Request, request_id: bytes, *, keep_alive: bool
 ) -> tuple[bytes, bool]:
-    """Return a whole answer that was given before, and whether the connection can go on after it."""
+    """Return an answer that was given before, whole, and whether the connection can go on."""
     has_content = answer.status not in {grammar.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
     keep_alive = keep_alive and request.minor == 1
     return (
-        b"HTTP/1.1 %d %b\r\n%b%bIdempotency-Replayed: true\r\nIdempotency-Original-Id: %b\r\nX-Request-Id: %b\r\n%b\r\n%b"
+        b"HTTP/1.1 %d %b\r\n%b%bIdempotency-Replayed: true\r\nIdempotency-Original-Id: "
+        b"%b\r\nX-Request-Id: %b\r\n%b\r\n%b"
         % (
             answer.status,
             _phrase(answer.status),
@@ -219,7 +220,8 @@ def problem(
     if kind.status == HTTPStatus.METHOD_NOT_ALLOWED:
         extra += _ALLOW
     return (
-        b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
+        b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: "
+        b"%d\r\nCache-Control: no-store\r\n"
         b"Proxy-Status: %b\r\nX-Request-Id: %b\r\n%b%b\r\n"
         % (
             kind.status,

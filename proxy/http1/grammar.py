@@ -96,7 +96,7 @@ class ResponseHead(NamedTuple):
 
 
 def members(field_values: list[bytes]) -> list[bytes]:
-    """Return the members of a comma-separated list, in lower case, empty ones left out (RFC 9110 section 5.6.1)."""
+    """Return a list's members in lower case, without empty ones (RFC 9110 section 5.6.1)."""
     return [
         member
         for value in field_values
@@ -182,7 +182,7 @@ def _fault_of_request_line(line: bytes) -> str:
 
 
 def check_beginning(data: bytes | bytearray) -> None:
-    """Raise `Malformed` if no request head can begin like this, so that a request that will be refused anyway is refused at once."""
+    """Raise `Malformed` if no request head can begin like this: it is refused at once."""
     first, newline, _ = data.partition(b"\r\n")
     if newline and _REQUEST_LINE.fullmatch(first) is None:
         raise Malformed(_fault_of_request_line(bytes(first)))

@@ -200,8 +200,8 @@ class Stream(asyncio.Protocol):
         self._readable.wake()
         return self.half_close and self.transport.get_extra_info("ssl_object") is None
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # why it was lost changes nothing
-        """Wake everybody: there is nothing left to wait for."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # any reason
+        """Wake the coroutines that wait, and stop the timers."""
         self.lost = True
         self._readable.wake()
         self._writable.wake()
@@ -243,10 +243,10 @@ class Stream(asyncio.Protocol):
 
         Raises `Gone` when none will come, `TimeoutError` when none came for so many seconds.
 
-        libuv (`uv__poll_io`) polls no more once a reset has come, and uvloop then has the transport
-        read once. If there were bytes before the reset, it is them that are read, and the reset is
-        never heard of; so it is asked for here. With aiofastnet, half a TLS record before a reset
-        stays unheard of until the deadline: it brings no bytes here.
+        libuv (`uv__poll_io`) stops polling after a reset, and uvloop then reads once. If bytes came
+        before the reset, that read returns them, and the reset is never reported; so this method
+        asks for it. With aiofastnet, half a TLS record before a reset goes unnoticed until the
+        deadline, because it brings no bytes here.
         """
         if self.lost or self.ended or self.fault is not None:
             raise self._end()
@@ -262,7 +262,7 @@ class Stream(asyncio.Protocol):
             raise TimeoutError if timed_out else self._end()
 
     def is_reset(self) -> bool:
-        """Whether the peer has reset the connection, be it heard of or not."""
+        """Whether the peer has reset the connection, even if the event loop did not report it."""
         if self._socket is None:
             return False
         try:
@@ -337,7 +337,7 @@ class Stream(asyncio.Protocol):
             raise TimeoutError
 
     def end(self) -> None:
-        """End what is sent, where the transport can do that without closing (TLS cannot), and go on reading."""
+        """End the sending side, where the transport can (TLS cannot), and go on reading."""
         if not self.lost and not self.transport.is_closing() and self.transport.can_write_eof():
             self.transport.write_eof()
 
@@ -352,7 +352,7 @@ class Stream(asyncio.Protocol):
             self._loop.call_later(CLOSE_NOTIFY_SECONDS, self._leave)
 
     def _leave(self) -> None:
-        """Wait no longer for the peer's close_notify, which it need not send (RFC 8446 section 6.1), once it has everything."""
+        """Abort once the peer has everything; it need not send close_notify (RFC 8446, 6.1)."""
         if self.lost:
             return
         if self.transport.get_write_buffer_size() == 0 and _is_sent(self._socket):

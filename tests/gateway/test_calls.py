@@ -25,7 +25,7 @@ from tests.gateway.upstream import Act, Drip, reply
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from proxy.forward.client import ClientConnection
+    from proxy.forward.connection import ClientConnection
     from proxy.records import Record
     from proxy.settings import Settings
     from tests.gateway.client import Client

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.forward.client import QUIET_SECONDS, ClientConnection
-from proxy.forward.closing import SocketFile
+from proxy.forward.connection import QUIET_SECONDS, ClientConnection
 from proxy.network import stream
+from proxy.network.closing import SocketFile
 from tests.gateway.client import Client, Tls, order, request, until
 from tests.gateway.upstream import Act, reply
 
@@ -235,7 +235,7 @@ async def test_a_connection_is_not_quiet_while_the_kernel_holds_something() -> N
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     _, client = await loop.connect_accepted_socket(
-        lambda: ClientConnection(Welcomer(), loop),  # type: ignore[arg-type] # it has what is used
+        lambda: ClientConnection(lambda _: None, loop),
         ours,
     )
     with theirs:
@@ -248,16 +248,3 @@ async def test_a_connection_is_not_quiet_while_the_kernel_holds_something() -> N
     client.abort()
     await until(lambda: client.lost)
     assert client.is_quiet()
-
-
-class Welcomer:
-    """A service that does nothing with its clients."""
-
-    def welcome(self, _: ClientConnection) -> None:
-        """Do nothing."""
-
-    take_over = lost = welcome
-
-    def begin(self, _: ClientConnection, __: bytes) -> bool:
-        """Take nothing."""
-        return False

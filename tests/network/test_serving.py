@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from proxy.forward import closing
-from proxy.network import accepting, serving, transport
+from proxy.network import accepting, closing, serving, transport
 from tests.network.house import Authority
 
 if TYPE_CHECKING:
