@@ -24,7 +24,7 @@ from aiohttp import web
 from proxy import descriptors, gauges, logs, opening, starting, telemetry
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
-from proxy.admin.report import Report, TokenWitness
+from proxy.admin.report import Report
 from proxy.admin.server import create_app
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.records import Record
     from proxy.settings import OAuthSettings, PacingSettings, Settings
-    from proxy.telemetry.handover import Handover
+    from proxy.telemetry.spans import Spans
+    from proxy.tokens.values import TokenEvent
 
 log = structlog.get_logger("proxy.app")
 
@@ -184,14 +185,18 @@ class Proxy:
             oauth.logout_path,
             timeout_seconds=oauth.request_timeout_seconds,
         )
-        witness = TokenWitness(metrics, history, clock)
+
+        def on_token(event: TokenEvent) -> None:
+            metrics.on_token(event)
+            report.on_token(event)
+
         source = TokenSource(
             lambda: endpoint.fetch(self._credentials),
             clock=clock,
             random=random.random,
             refresh_ahead_seconds=oauth.refresh_ahead_seconds,
             wait_seconds=oauth.wait_seconds,
-            observer=witness,
+            observe=on_token,
         )
         pool = Pool(
             dialer,
@@ -270,7 +275,6 @@ class Proxy:
             ],
             orders=None if keeper is None else keeper.status,
         )
-        witness.report = report
         report.credentials_watched = bool(rotation.files() - {upstream_settings.ca_file})
         observers += [report] if spans is None else [report, spans]
         gauges.expose(metrics, source, listener, pool, roster.rates, self._writer, keeper)
@@ -436,6 +440,6 @@ async def _keeping(keeper: Keeper) -> AsyncIterator[None]:
         await keeper.close()
 
 
-def _spans(settings: Settings, clock: Clock, metrics: Metrics) -> Handover | None:
+def _spans(settings: Settings, clock: Clock, metrics: Metrics) -> Spans | None:
     collector = settings.telemetry.otlp_endpoint
     return None if collector is None else telemetry.create(collector, clock, metrics.spans)

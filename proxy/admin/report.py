@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.records import Record
     from proxy.settings import Settings
-    from proxy.tokens.source import TokenObserver
-    from proxy.tokens.values import Cause, TokenStatus
+    from proxy.tokens.values import TokenEvent, TokenStatus
 
 #: As many as a person looks through; of refused requests as many again, so that a noisy client
 #: hides no failure.
@@ -176,19 +175,21 @@ class Report:
     def draining(self, is_so: bool) -> None:
         self._draining_since = self._clock.wall() if is_so else None
 
-    def token_renewed(self) -> None:
-        """Take note that there is a new token."""
-        self._credentials_refused = False
-        self._token_stopped_since = None
-        if self._token_failing_since is not None:
-            self._token_failing_since, self._token_well_since = None, self._clock.wall()
-
-    def token_not_renewed(self, reason: str) -> None:
-        """Take note that a fetch of a token failed; `reason` is that of the `TokenError`."""
-        self._credentials_refused = self._credentials_refused or reason == _REFUSED
-        if self._token_failing_since is None:
-            self._token_failing_since = self._clock.wall()
-        self._note_stop(self._token_status())
+    def on_token(self, event: TokenEvent) -> None:
+        """Take note of a fetch of a token."""
+        now, wall = self._clock.now(), self._clock.wall()
+        if event.name == "renewed":
+            self._history.renewed(now)
+            self._credentials_refused = False
+            self._token_stopped_since = None
+            if self._token_failing_since is not None:
+                self._token_failing_since, self._token_well_since = None, wall
+        elif event.name == "renewal_failed":
+            self._history.renewal_failed(now)
+            self._credentials_refused = self._credentials_refused or event.reason == _REFUSED
+            if self._token_failing_since is None:
+                self._token_failing_since = wall
+            self._note_stop(self._token_status())
 
     def _note_stop(self, token: TokenStatus) -> None:
         """Take note of the moment from which no token is left while renewals fail."""
@@ -318,38 +319,3 @@ class Report:
     def metrics(self) -> bytes:
         """Return Prometheus' text format."""
         return self._metrics.exposition()
-
-
-class TokenWitness:
-    """A token source's observer: counts per minute what happens to tokens, and passes it on.
-
-    report: set once there is one; it is told since when things go well or badly.
-    """
-
-    def __init__(self, observer: TokenObserver, history: History, clock: Clock) -> None:
-        self._observer = observer
-        self._history = history
-        self._clock = clock
-        self.report: Report | None = None
-
-    def renewed(self, cause: Cause, seconds: float) -> None:
-        """Count a fetch that gave a token."""
-        self._history.renewed(self._clock.now())
-        if self.report is not None:
-            self.report.token_renewed()
-        self._observer.renewed(cause, seconds)
-
-    def renewal_failed(self, cause: Cause, reason: str) -> None:
-        """Count a fetch that failed."""
-        self._history.renewal_failed(self._clock.now())
-        if self.report is not None:
-            self.report.token_not_renewed(reason)
-        self._observer.renewal_failed(cause, reason)
-
-    def invalidated(self) -> None:
-        """Pass it on."""
-        self._observer.invalidated()
-
-    def contended(self) -> None:
-        """Pass it on."""
-        self._observer.contended()

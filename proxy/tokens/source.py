@@ -25,13 +25,13 @@ import contextlib
 import math
 import traceback
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.tokens import timing
-from proxy.tokens.values import AccessToken, TokenFailure, TokenState, TokenStatus
+from proxy.tokens.values import AccessToken, TokenEvent, TokenFailure, TokenState, TokenStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,45 +51,6 @@ _SHORTEST_RETRY_AFTER: Final = 1
 _log = structlog.get_logger("proxy.tokens")
 
 
-class TokenObserver(Protocol):
-    """Is told what happens to tokens, to count it. Must not block."""
-
-    def renewed(self, cause: Cause, seconds: float) -> None:
-        """Count a fetch that gave a token, and took that long."""
-        ...
-
-    def renewal_failed(self, cause: Cause, reason: str) -> None:
-        """Count a fetch that failed; `reason` is that of the `TokenError`."""
-        ...
-
-    def invalidated(self) -> None:
-        """Count a token that the upstream rejected."""
-        ...
-
-    def contended(self) -> None:
-        """Count a rejection that is one of a row.
-
-        Another login seems to end this proxy's tokens.
-        """
-        ...
-
-
-class Unobserved:
-    """An observer that counts nothing."""
-
-    def renewed(self, cause: Cause, seconds: float) -> None:
-        """Ignore it."""
-
-    def renewal_failed(self, cause: Cause, reason: str) -> None:
-        """Ignore it."""
-
-    def invalidated(self) -> None:
-        """Ignore it."""
-
-    def contended(self) -> None:
-        """Ignore it."""
-
-
 class TokenSource:
     """Keeps one access token usable, as long as `run` runs.
 
@@ -97,6 +58,7 @@ class TokenSource:
     random: gives numbers from 0 to 1, for jitter.
     refresh_ahead_seconds: renew this long before expiry (see `timing.renew_after`).
     wait_seconds: the longest that `get` waits.
+    observe: takes each event; must not block.
     """
 
     def __init__(
@@ -107,14 +69,14 @@ class TokenSource:
         random: Callable[[], float],
         refresh_ahead_seconds: float,
         wait_seconds: float,
-        observer: TokenObserver | None = None,
+        observe: Callable[[TokenEvent], None] = lambda _event: None,
     ) -> None:
         self._fetch = fetch
         self._clock = clock
         self._random = random
         self._refresh_ahead_seconds = refresh_ahead_seconds
         self._wait_seconds = wait_seconds
-        self._observer = observer or Unobserved()
+        self._observe = observe
 
         # The token in force. None before the first one, and after a rejection until the next one.
         self._current: AccessToken | None = None
@@ -389,7 +351,7 @@ class TokenSource:
         self._news = asyncio.Event()
 
     def _tell_renewed(self, grant: Grant, cause: Cause, seconds: float) -> None:
-        self._observer.renewed(cause, seconds)
+        self._observe(TokenEvent("renewed", cause, seconds=seconds))
         _log.info(
             "token.renewed",
             expires_in=round(grant.lifetime),
@@ -403,7 +365,7 @@ class TokenSource:
             )
 
     def _tell_failed(self, error: TokenError, cause: Cause) -> None:
-        self._observer.renewal_failed(cause, error.reason)
+        self._observe(TokenEvent("renewal_failed", cause, reason=error.reason))
         # With a token still in force no call fails yet; refused credentials need an operator at
         # once all the same.
         (_log.error if isinstance(error, CredentialsRefused) else _log.warning)(
@@ -417,7 +379,7 @@ class TokenSource:
         )
 
     def _tell_invalidated(self, token: AccessToken, now: float) -> None:
-        self._observer.invalidated()
+        self._observe(TokenEvent("invalidated"))
         _log.warning(
             "token.invalidated",
             generation=token.generation,
@@ -427,7 +389,7 @@ class TokenSource:
         )
         if self._is_contended(now):
             interval = self._forced_interval
-            self._observer.contended()
+            self._observe(TokenEvent("contended"))
             _log.error(
                 "token.contended",
                 losses=self._losses,

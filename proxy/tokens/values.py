@@ -8,13 +8,27 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from proxy.secret import Secret  # noqa: TC001 # a value's field, resolved at run time by what inspects it
 
 #: Why a token was fetched; a label of metrics, so a short closed list. asked: by a person, with
 #: SIGHUP.
 Cause = Literal["startup", "ahead", "expired", "rejected", "credentials_changed", "asked"]
+
+
+class TokenEvent(NamedTuple):
+    """What a token source does, to be counted.
+
+    renewed: a fetch gave a token, after so many `seconds`. renewal_failed: a fetch did not;
+    `reason` is that of the `TokenError`. invalidated: the API rejected a token. contended: one of
+    several rejections in a row, so another login seems to end this proxy's tokens.
+    """
+
+    name: Literal["renewed", "renewal_failed", "invalidated", "contended"]
+    cause: Cause | None = None
+    seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

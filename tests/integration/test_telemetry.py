@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from structlog.testing import capture_logs
 
 import proxy
 from proxy.records import Record
-from proxy.telemetry.handover import Finished, in_thread
-from proxy.telemetry.spans import SpanExporter, attributes
+from proxy.telemetry.spans import BATCH, LAST_SECONDS, MOST_QUEUED, Spans, attributes
+from tests.clock import FakeClock
 from tests.integration.collector import Collector, collecting, values
 
 if TYPE_CHECKING:
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.25, 69, 49, 0.1, 0.0, 1)
-ENDED = 1_800_000_000.5
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
@@ -36,10 +38,31 @@ async def collector() -> AsyncIterator[Collector]:
         yield collector
 
 
-async def export(endpoint: str, *records: Record) -> int | None:
-    """Export some records; give how many spans were taken."""
-    exporter = SpanExporter(endpoint)
-    return await in_thread(lambda: exporter([Finished(record, ENDED) for record in records]))
+class Stage:
+    """Spans of records, and what is counted of them."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.clock = FakeClock()
+        self.counts: Counter[str] = Counter()
+        self.spans = Spans(endpoint, self.clock, self._count, period_ms=10)
+
+    def _count(self, result: str, number: int) -> None:
+        self.counts[result] += number
+
+    async def until(self, **counts: int) -> None:
+        """Wait until so many spans had these results."""
+        async with asyncio.timeout(20):
+            while self.counts != counts:  # noqa: ASYNC110 # another thread counts
+                await asyncio.sleep(0.005)
+
+
+async def export(endpoint: str, *records: Record) -> dict[str, int]:
+    """Export some records; return how many spans had which result."""
+    stage = Stage(endpoint)
+    async with stage.spans.running():
+        for record in records:
+            stage.spans(record)
+    return dict(stage.counts)
 
 
 async def test_a_call_is_a_span(collector: Collector) -> None:
@@ -47,14 +70,14 @@ async def test_a_call_is_a_span(collector: Collector) -> None:
 
     At the path of the protocol.
     """
-    assert await export(collector.url, RECORD) == 1
+    assert await export(collector.url, RECORD) == {"exported": 1}
     ((path, fields, _),) = collector.requests
     assert (path, fields["content-type"]) == ("/v1/traces", "application/x-protobuf")
     (span,) = collector.spans()
     assert (span.name, span.kind) == ("POST", Span.SPAN_KIND_SERVER)
     assert (span.start_time_unix_nano, span.end_time_unix_nano) == (
-        1_800_000_000_250_000_000,
-        1_800_000_000_500_000_000,
+        1_799_999_999_750_000_000,
+        1_800_000_000_000_000_000,
     )
     assert values(span.attributes) == attributes(RECORD)
     assert span.status.code == Status.STATUS_CODE_UNSET
@@ -69,7 +92,7 @@ async def test_a_call_is_a_span(collector: Collector) -> None:
 async def test_a_failed_call_is_an_error(collector: Collector) -> None:
     """So that it is found by its status."""
     failed = RECORD._replace(status=502, error="connection_terminated", outcome="unknown")
-    assert await export(collector.url, failed, RECORD) == 2
+    assert await export(collector.url, failed, RECORD) == {"exported": 2}
     assert [span.status.code for span in collector.spans()] == [
         Status.STATUS_CODE_ERROR,
         Status.STATUS_CODE_UNSET,
@@ -81,10 +104,8 @@ async def test_a_span_belongs_to_the_clients_trace(collector: Collector) -> None
 
     Without, or with a broken one, it begins a trace.
     """
-    assert (
-        await export(collector.url, traced(f"00-{TRACE}-{PARENT}-01"), RECORD, traced("nonsense"))
-        == 3
-    )
+    records = traced(f"00-{TRACE}-{PARENT}-01"), RECORD, traced("nonsense")
+    assert await export(collector.url, *records) == {"exported": 3}
     child, *roots = collector.spans()
     assert (child.trace_id.hex(), child.parent_span_id.hex()) == (TRACE, PARENT)
     assert all(root.parent_span_id == b"" for root in roots)
@@ -93,14 +114,14 @@ async def test_a_span_belongs_to_the_clients_trace(collector: Collector) -> None
 
 async def test_a_trace_that_is_not_recorded_gets_no_span(collector: Collector) -> None:
     """The client has decided that (flag `sampled` 0), and a batch without spans is sent to nobody."""
-    assert await export(collector.url, traced(f"00-{TRACE}-{PARENT}-00")) == 0
+    assert await export(collector.url, traced(f"00-{TRACE}-{PARENT}-00")) == {}
     assert collector.requests == []
 
 
 async def test_a_base_url_may_have_a_path(collector: Collector) -> None:
     """As those of hosted collectors do."""
     for base in ("/otlp", "/otlp/"):
-        assert await export(f"{collector.url}{base}", RECORD) == 1
+        assert await export(f"{collector.url}{base}", RECORD) == {"exported": 1}
     assert [path for path, _, _ in collector.requests] == ["/otlp/v1/traces"] * 2
 
 
@@ -113,14 +134,14 @@ async def test_opentelemetrys_variables_are_heeded(
         "OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.version=7"
     )
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-api-key=hunter2")
-    assert await export(collector.url, RECORD) == 1
+    assert await export(collector.url, RECORD) == {"exported": 1}
     resource = collector.resource()
     assert resource["service.name"] == "orders-proxy"
     assert resource["service.version"] == "7"
     assert resource["deployment.environment.name"] == "test"
     assert collector.requests[0][1]["x-api-key"] == "hunter2"
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    assert await export(collector.url, RECORD) == 0
+    assert await export(collector.url, RECORD) == {}
 
 
 async def test_other_variables_and_files_are_not(
@@ -133,7 +154,7 @@ async def test_other_variables_and_files_are_not(
     monkeypatch.setenv("NETRC", str(netrc))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "OTEL_EXPORTER_OTLP_ENDPOINT"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert await export(collector.url, RECORD) == 1
+    assert await export(collector.url, RECORD) == {"exported": 1}
     assert "authorization" not in collector.requests[0][1]
 
 
@@ -148,7 +169,7 @@ async def test_a_refusal_is_a_failure(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     caplog.set_level(logging.DEBUG)
     collector.status = status
-    assert await export(collector.url, RECORD) is None
+    assert await export(collector.url, RECORD) == {"failed": 1}
     assert [
         record.name
         for record in caplog.records
@@ -161,23 +182,47 @@ async def test_no_collector_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        assert await export(f"http://127.0.0.1:{port}", RECORD) is None
-    assert await export(f"http://127.0.0.1:{port}", RECORD) is None
+        assert await export(f"http://127.0.0.1:{port}", RECORD) == {"failed": 1}
+    assert await export(f"http://127.0.0.1:{port}", RECORD) == {"failed": 1}
 
 
-async def test_a_collector_that_comes_back_gets_spans(
+async def test_a_collector_that_takes_nothing_is_logged_once(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch that failed is gone, and the next one holds nothing of it."""
+    """Once when it begins, and once when it ends, with how many spans were lost."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
-    exporter = SpanExporter(collector.url)
-    collector.status = 503
-    assert await in_thread(lambda: exporter([Finished(RECORD, ENDED)])) is None
-    collector.requests.clear()
-    collector.status = 200
-    assert (
-        await in_thread(lambda: exporter([Finished(RECORD._replace(request_id="id-2"), ENDED)]))
-        == 1
-    )
-    (span,) = collector.spans()
-    assert values(span.attributes)["telenor_proxy.request_id"] == "id-2"
+    stage = Stage(collector.url)
+    with capture_logs() as logs:
+        async with stage.spans.running():
+            collector.status = 503
+            for failed in (1, 2, 3):
+                stage.spans(RECORD)
+                await stage.until(failed=failed)
+            collector.requests.clear()
+            collector.status = 200
+            for exported in (1, 2):
+                stage.spans(RECORD._replace(request_id=f"id-{exported}"))
+                await stage.until(failed=3, exported=exported)
+    failure, restored = logs
+    assert (failure["event"], failure["log_level"]) == ("traces.export_failed", "warning")
+    assert (failure["endpoint"], failure["reason"]) == (collector.url, "not_taken")
+    assert restored == {
+        "event": "traces.export_restored",
+        "log_level": "info",
+        "endpoint": collector.url,
+        "lost": 3,
+    }
+    ids = [values(span.attributes)["telenor_proxy.request_id"] for span in collector.spans()]
+    assert ids == ["id-1", "id-2"]  # nothing of a batch that failed
+
+
+async def test_the_queue_is_bounded_and_what_does_not_fit_is_counted() -> None:
+    """With a collector that hangs, one batch is under way and the queue is kept; the end is soon."""
+    assert LAST_SECONDS <= 2
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stage = Stage(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        async with asyncio.timeout(20):
+            async with stage.spans.running():
+                for _ in range(3 * MOST_QUEUED):
+                    stage.spans(RECORD)
+    assert 2 * MOST_QUEUED - BATCH <= stage.counts["dropped"] <= 2 * MOST_QUEUED

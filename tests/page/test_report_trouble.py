@@ -8,10 +8,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from proxy.admin.history import History
-from proxy.admin.metrics import Metrics
-from proxy.admin.report import TokenWitness
-from tests.clock import FakeClock
 from tests.page.staged import Stage
 
 
@@ -41,21 +37,3 @@ def test_paths_and_secrets_are_not_in_the_status() -> None:
     text = json.dumps(stage.report.status())
     assert "4799885577" not in text
     assert "Sentinel" not in text
-
-
-def test_the_witness_counts_and_passes_on() -> None:
-    """The metrics hear all that the token source tells; renewals are in the history as well."""
-    clock = FakeClock()
-    metrics, history = Metrics(), History(clock.now())
-    witness = TokenWitness(metrics, history, clock)
-    witness.renewed("startup", 0.2)
-    witness.renewal_failed("ahead", "timeout")
-    witness.invalidated()
-    witness.contended()
-    text = metrics.exposition().decode()
-    assert 'telenor_proxy_token_renewals_total{cause="startup",result="success"} 1.0' in text
-    assert 'telenor_proxy_token_renewal_failures_total{reason="timeout"} 1.0' in text
-    assert "telenor_proxy_token_invalidations_total 1.0" in text
-    assert "telenor_proxy_token_contentions_total 1.0" in text
-    series: Any = history.series(clock.now())
-    assert (series["renewals"][-1], series["renewal_failures"][-1]) == (1, 1)

@@ -185,7 +185,7 @@ class Sidecar:
             random=random,
             refresh_ahead_seconds=300,
             wait_seconds=10,
-            observer=self.metrics,
+            observe=self.metrics.on_token,
         )
 
     async def _fetch(self) -> Grant:

@@ -124,14 +124,14 @@ MAY_IMPORT: Final = {
     "descriptors": {"settings"},
     "http1": set[str](),
     "tokens": {"clock", "errors", "faults", "http1", "network", "secret"},
-    "admin": {"clock", "errors", "problems", "records", "settings", "tokens"},
+    "admin": {"clock", "errors", "faults", "problems", "records", "settings", "tokens"},
     "rotation": {"clock", "errors", "settings", "starting", "threads", "tokens", "watching"},
     "starting": {"settings"},
     "watching": {"clock"},
     "notify": {"clock", "tokens"},
     "logs": {"output", "problems", "records", "settings"},
     "output": set[str](),
-    "telemetry": {"clock", "errors", "records"},
+    "telemetry": {"clock", "errors", "records", "threads"},
     "settings": {"errors", "secret"},
     "sandbox": set[str](),
     "clock": set[str](),
@@ -263,9 +263,7 @@ def test_admin_knows_only_the_values_of_tokens() -> None:
     known = {
         name for module, tree in MODULES.items() if room(module) == "admin" for name in own(tree)
     }
-    # The protocol of who watches a source is of `source`, and a watcher needs the name for its
-    # type.
-    others = {name for name in known if room(name) == "tokens"} - {"tokens.source.TokenObserver"}
+    others = {name for name in known if room(name) == "tokens"}
     assert {
         name for name in others if not name.startswith(("tokens.values.", "tokens.codes"))
     } == set()

@@ -14,7 +14,7 @@ from proxy.admin.metrics import Metrics
 from proxy.forward.policy import METHODS, SAFE_METHODS
 from proxy.problems import ProblemKind
 from proxy.records import Record
-from proxy.tokens.values import Cause
+from proxy.tokens.values import Cause, TokenEvent
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -90,10 +90,10 @@ def everything() -> Metrics:
             RECORD._replace(status=kind.status, error=error, refused=refused, outcome="unknown")
         )
     for cause in get_args(Cause):
-        metrics.renewed(cause, 0.3)
-        metrics.renewal_failed(cause, "timeout")
-    metrics.invalidated()
-    metrics.contended()
+        metrics.on_token(TokenEvent("renewed", cause, seconds=0.3))
+        metrics.on_token(TokenEvent("renewal_failed", cause, reason="timeout"))
+    metrics.on_token(TokenEvent("invalidated"))
+    metrics.on_token(TokenEvent("contended"))
     metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: 3)
     return metrics
 
@@ -402,10 +402,10 @@ def test_spans_are_counted() -> None:
 def test_what_happens_to_tokens_is_counted() -> None:
     """Fetches by result and cause, failures by reason, rejections, contention."""
     metrics = Metrics()
-    metrics.renewed("startup", 0.3)
-    metrics.renewal_failed("ahead", "timeout")
-    metrics.invalidated()
-    metrics.contended()
+    metrics.on_token(TokenEvent("renewed", "startup", seconds=0.3))
+    metrics.on_token(TokenEvent("renewal_failed", "ahead", reason="timeout"))
+    metrics.on_token(TokenEvent("invalidated"))
+    metrics.on_token(TokenEvent("contended"))
     assert (
         value(metrics, "telenor_proxy_token_renewals_total", result="success", cause="startup") == 1
     )

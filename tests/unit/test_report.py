@@ -10,10 +10,10 @@ import pytest
 
 from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
-from proxy.admin.report import ORDERS_KEPT, Report, TokenWitness
+from proxy.admin.report import ORDERS_KEPT, Report
 from proxy.records import Record
 from proxy.settings import judge
-from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
+from proxy.tokens.values import TokenEvent, TokenFailure, TokenState, TokenStatus
 from tests.clock import FakeClock
 
 RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1)
@@ -254,15 +254,13 @@ async def test_it_says_since_when(proxy: Proxy) -> None:
 
     And since when all is well again.
     """
-    witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
-    witness.report = proxy.report
     began = proxy.clock.wall()
     for _ in range(3):
-        witness.renewal_failed("startup", "refused")
+        proxy.report.on_token(TokenEvent("renewal_failed", "startup", reason="refused"))
         await proxy.clock.advance(30)
     proxy.becomes(TokenState.EMPTY, last_failure=FAILURE)
     assert status(proxy)["headline"]["since"] == began
-    witness.renewed("startup", 0.2)
+    proxy.report.on_token(TokenEvent("renewed", "startup"))
     proxy.becomes(TokenState.FRESH)
     assert status(proxy)["headline"]["since"] == began + 90
     await proxy.clock.advance(30)
@@ -278,14 +276,12 @@ async def test_it_says_since_when(proxy: Proxy) -> None:
 
 def test_refused_credentials_are_told_until_a_login_succeeds(proxy: Proxy) -> None:
     """A passing fault after a refusal hides it from no alert; a new token ends it."""
-    witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
-    witness.report = proxy.report
     seen = []
     for reason in ("timeout", "refused", "timeout", None, "timeout"):
         if reason is None:
-            witness.renewed("asked", 0.2)
+            proxy.report.on_token(TokenEvent("renewed", "asked"))
         else:
-            witness.renewal_failed("startup", reason)
+            proxy.report.on_token(TokenEvent("renewal_failed", "startup", reason=reason))
         seen.append("telenor_proxy_credentials_refused 1.0" in proxy.report.metrics().decode())
     assert seen == [False, True, True, False, False]
 
@@ -375,19 +371,14 @@ def test_metrics_are_those_of_the_proxy(proxy: Proxy) -> None:
     assert b"telenor_proxy_build_info" in proxy.report.metrics()
 
 
-def test_what_happens_to_tokens_is_counted_and_passed_on(proxy: Proxy) -> None:
-    """A witness between the source and its observer keeps nothing to itself."""
-    metrics, history = Metrics(), History(proxy.clock.now())
-    witness = TokenWitness(metrics, history, proxy.clock)
-    witness.renewed("startup", 0.3)
-    witness.renewal_failed("ahead", "timeout")
-    witness.renewal_failed("ahead", "timeout")
-    witness.invalidated()
-    witness.contended()
-    told = metrics.exposition().decode()
-    assert 'telenor_proxy_token_renewals_total{cause="startup",result="success"} 1.0' in told
-    assert 'telenor_proxy_token_renewal_failures_total{reason="timeout"} 2.0' in told
-    assert "telenor_proxy_token_invalidations_total 1.0" in told
-    assert "telenor_proxy_token_contentions_total 1.0" in told
-    series: dict[str, Any] = history.series(proxy.clock.now())
+def test_fetches_of_a_token_are_in_the_history(proxy: Proxy) -> None:
+    """By the minute, those that failed apart."""
+    for event in (
+        TokenEvent("renewed", "startup"),
+        TokenEvent("renewal_failed", "ahead", reason="timeout"),
+        TokenEvent("renewal_failed", "ahead", reason="timeout"),
+        TokenEvent("invalidated"),
+    ):
+        proxy.report.on_token(event)
+    series: Any = proxy.report.status(history=True)["history"]
     assert (series["renewals"][-1], series["renewal_failures"][-1]) == (1, 2)

@@ -1,275 +1,24 @@
-"""Handing requests over to an exporter.
-
-Bounded, counted, out of everybody's way, and over at the end.
-"""
+"""Spans of records: what they say, and when the proxy does not start with them."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import threading
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-import structlog
 
 from proxy import telemetry
 from proxy.errors import StartError
 from proxy.problems import ProblemKind
 from proxy.records import Record
-from proxy.telemetry import handover
-from proxy.telemetry.handover import BATCH, LAST_SECONDS, MOST_QUEUED, PERIOD, Handover, in_thread
-from proxy.telemetry.spans import attributes, is_error
+from proxy.telemetry.spans import Spans, attributes, is_error
 from tests.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-
-    from proxy.telemetry.handover import Finished
 
 RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1)
 ENDPOINT = "http://collector:4318"
 
 
-class Stage:
-    """A hand-over with a collector that does what the test says."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.batches: list[list[Finished]] = []
-        self.counts = {"exported": 0, "failed": 0, "dropped": 0}
-        self.takes = True
-        self.breaks: Exception | None = None
-        #: While it is clear, the collector does not answer.
-        self.answers = asyncio.Event()
-        self.answers.set()
-        self.handover = Handover(self._export, ENDPOINT, self.clock, self._count, self._aside)
-
-    def _export(self, batch: Sequence[Finished]) -> int | None:
-        if self.breaks is not None:
-            raise self.breaks
-        self.batches.append(list(batch))
-        return len(batch) if self.takes else None
-
-    def _count(self, result: str, number: int) -> None:
-        self.counts[result] += number
-
-    async def _aside(self, work: Callable[[], int | None]) -> int | None:
-        await self.answers.wait()
-        return work()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Let it run, with the clock at rest."""
-        async with self.handover.running():
-            await self.clock.settle()
-            yield
-
-    def ids(self) -> list[list[str]]:
-        """Give the request ids of the batches."""
-        return [[finished.record.request_id for finished in batch] for batch in self.batches]
-
-
-@pytest.fixture
-def stage() -> Stage:
-    """Give one whose collector takes everything."""
-    return Stage()
-
-
-def many(number: int) -> list[Record]:
-    """Make so many records."""
-    return [RECORD._replace(request_id=f"id-{count}") for count in range(number)]
-
-
-# --- The queue ---------------------------------------------------------------------------------
-
-
-async def test_requests_are_exported_a_few_seconds_later(stage: Stage) -> None:
-    """In one batch, in their order, each with the time at which it ended."""
-    async with stage.running():
-        stage.handover(RECORD)
-        ended = stage.clock.wall()
-        await stage.clock.advance(PERIOD - 1)
-        stage.handover.observe(
-            [RECORD._replace(request_id="id-2"), RECORD._replace(request_id="id-3")]
-        )
-        assert stage.batches == []
-        await stage.clock.advance(1)
-        assert stage.ids() == [["id-1", "id-2", "id-3"]]
-        assert [finished.ended_at for finished in stage.batches[0]] == [
-            ended,
-            ended + PERIOD - 1,
-            ended + PERIOD - 1,
-        ]
-        await stage.clock.advance(10 * PERIOD)
-    assert len(stage.batches) == 1
-    assert stage.counts == {"exported": 3, "failed": 0, "dropped": 0}
-
-
-async def test_a_whole_batch_does_not_wait(stage: Stage) -> None:
-    """Batches are bounded, and where there is enough for one it leaves at once."""
-    async with stage.running():
-        stage.handover.observe(many(BATCH + 1))
-        await stage.clock.settle()
-        assert [len(batch) for batch in stage.batches] == [BATCH]
-        await stage.clock.advance(PERIOD)
-        assert [len(batch) for batch in stage.batches] == [BATCH, 1]
-
-
-async def test_the_queue_is_bounded_and_what_does_not_fit_is_counted(stage: Stage) -> None:
-    """With a collector that hangs, records are dropped.
-
-    The first ones are kept, and go when it answers.
-    """
-    async with stage.running():
-        stage.answers.clear()
-        stage.handover.observe(many(BATCH))
-        await stage.clock.settle()
-        stage.handover.observe(many(MOST_QUEUED + 7))
-        await stage.clock.advance(60)
-        assert stage.batches == []
-        stage.answers.set()
-        await stage.clock.settle()
-        assert sum(map(len, stage.batches)) == BATCH + MOST_QUEUED
-    assert stage.counts == {"exported": BATCH + MOST_QUEUED, "failed": 0, "dropped": 7}
-
-
-async def test_one_batch_at_a_time(stage: Stage) -> None:
-    """The exporter is never called again before it has returned, the end included."""
-    stage.answers.clear()
-    busy = 0
-
-    async def aside(work: Callable[[], int | None]) -> int | None:
-        nonlocal busy
-        busy += 1
-        assert busy == 1
-        await stage.answers.wait()
-        busy -= 1
-        return work()
-
-    one = Handover(stage._export, ENDPOINT, stage.clock, stage._count, aside)
-    async with one.running():
-        one.observe(many(2 * BATCH))
-        await stage.clock.settle()
-        assert busy == 1
-        asyncio.get_running_loop().call_soon(stage.answers.set)
-    assert stage.counts["exported"] == 2 * BATCH
-
-
-# --- The end -----------------------------------------------------------------------------------
-
-
-async def test_what_is_left_is_exported_at_the_end(stage: Stage) -> None:
-    """The last calls of a proxy that stops are often those that one wants to see."""
-    async with stage.running():
-        stage.handover.observe(many(BATCH + 3))
-    assert sum(map(len, stage.batches)) == BATCH + 3
-
-
-async def test_the_end_does_not_wait_for_a_collector_that_hangs(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A little while, and no longer."""
-    assert LAST_SECONDS <= 2
-    monkeypatch.setattr(handover, "LAST_SECONDS", 0.01)
-    async with asyncio.timeout(5):
-        async with stage.running():
-            stage.answers.clear()
-            stage.handover(RECORD)
-    assert stage.batches == []
-
-
-async def test_the_end_does_not_wait_for_the_thread() -> None:
-    """The thread is one that dies with the process, unlike those of the event loop's own executor."""
-    found: list[threading.Thread] = []
-
-    def work() -> int:
-        found.append(threading.current_thread())
-        return 5
-
-    assert await in_thread(work) == 5
-    assert found[0] is not threading.main_thread()
-    assert found[0].daemon
-
-
-def test_a_thread_that_outlives_the_event_loop_disturbs_nobody() -> None:
-    """What it has to say then is let go."""
-    go, gone = threading.Event(), threading.Event()
-
-    def work() -> int:
-        go.wait()
-        gone.set()
-        return 1
-
-    async def main() -> None:
-        task = asyncio.create_task(in_thread(work))
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    asyncio.run(main())
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == "telemetry")
-    go.set()
-    thread.join(5)
-    assert gone.is_set()
-    assert not thread.is_alive()
-
-
-# --- A collector that fails --------------------------------------------------------------------
-
-
-async def test_a_collector_that_takes_nothing_is_told_of_once(stage: Stage) -> None:
-    """Once when it begins, once when it is over, with how much was lost."""
-    with structlog.testing.capture_logs() as told:
-        async with stage.running():
-            stage.takes = False
-            for _ in range(3):
-                stage.handover(RECORD)
-                await stage.clock.advance(PERIOD)
-            (failed,) = told
-            assert (failed["event"], failed["log_level"]) == ("traces.export_failed", "warning")
-            assert (failed["endpoint"], failed["reason"]) == (ENDPOINT, "not_taken")
-            stage.takes = True
-            stage.handover(RECORD)
-            await stage.clock.advance(PERIOD)
-            stage.handover(RECORD)
-            await stage.clock.advance(PERIOD)
-    assert told[1:] == [
-        {"event": "traces.export_restored", "log_level": "info", "endpoint": ENDPOINT, "lost": 3}
-    ]
-    assert stage.counts == {"exported": 2, "failed": 3, "dropped": 0}
-
-
-async def test_an_exporter_that_breaks_disturbs_nobody(stage: Stage) -> None:
-    """Whatever it raises is a batch that failed.
-
-    The log has its type, and not its words, which could be anybody's.
-    """
-    with structlog.testing.capture_logs() as told:
-        async with stage.running():
-            stage.breaks = ValueError("hunter2")
-            stage.handover(RECORD)
-            await stage.clock.advance(PERIOD)
-            stage.breaks = None
-            stage.handover(RECORD)
-            await stage.clock.advance(PERIOD)
-    assert told[0]["reason"] == "ValueError"
-    assert "hunter2" not in str(told)
-    assert stage.counts == {"exported": 1, "failed": 1, "dropped": 0}
-
-
-async def test_what_a_thread_raises_comes_back() -> None:
-    """It is raised where the work was asked for, and nothing is printed."""
-
-    def work() -> int:
-        raise ValueError
-
-    with pytest.raises(ValueError):  # noqa: PT011 # it has no words
-        await in_thread(work)
-
-
-async def test_without_the_extra_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_it_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A collector that is asked for and cannot be served is told at the start, with what to install."""
     monkeypatch.delitem(sys.modules, "proxy.telemetry.spans")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
@@ -288,7 +37,7 @@ def test_a_variable_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch)
 def test_it_is_made_where_it_can_be() -> None:
     """Nothing is sent before there is something to send."""
     made = telemetry.create(ENDPOINT, FakeClock(), lambda _result, _number: None)
-    assert isinstance(made, Handover)
+    assert isinstance(made, Spans)
 
 
 # --- What a span says --------------------------------------------------------------------------

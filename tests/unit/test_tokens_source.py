@@ -13,13 +13,12 @@ from structlog.testing import capture_logs
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.secret import Secret
 from proxy.tokens.source import TokenSource
-from proxy.tokens.values import AccessToken, Grant, TokenState
+from proxy.tokens.values import AccessToken, Cause, Grant, TokenEvent, TokenState
 from tests.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.tokens.values import Cause
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -80,25 +79,14 @@ class Login:
 
 @dataclass
 class Observer:
-    """Notes what it is told."""
+    """Notes each event, without what is not set in it."""
 
     told: list[tuple[object, ...]] = field(default_factory=list)
 
-    def renewed(self, cause: Cause, seconds: float) -> None:
+    def __call__(self, event: TokenEvent) -> None:
         """Note it."""
-        self.told.append(("renewed", cause, seconds))
-
-    def renewal_failed(self, cause: Cause, reason: str) -> None:
-        """Note it."""
-        self.told.append(("renewal_failed", cause, reason))
-
-    def invalidated(self) -> None:
-        """Note it."""
-        self.told.append(("invalidated",))
-
-    def contended(self) -> None:
-        """Note it."""
-        self.told.append(("contended",))
+        last = {"renewed": (event.cause, event.seconds), "renewal_failed": event[1::2]}
+        self.told.append((event.name, *last.get(event.name, ())))
 
 
 @dataclass
@@ -171,7 +159,7 @@ def build(clock: FakeClock, login: Login, *, jitter: float = 0.0) -> House:
         random=lambda: jitter,
         refresh_ahead_seconds=300,
         wait_seconds=10,
-        observer=observer,
+        observe=observer,
     )
     return House(clock, login, source, observer)
 
@@ -471,14 +459,10 @@ async def test_a_log_that_cannot_be_written_does_not_end_the_renewals(house: Hou
     """What fails in the telling of a renewal changes nothing about it, nor about the next ones."""
     house.start()
 
-    class Deaf(Observer):
-        def renewed(self, cause: Cause, seconds: float) -> None:
-            raise BrokenPipeError
+    def fail(_event: TokenEvent) -> None:
+        raise BrokenPipeError
 
-        def renewal_failed(self, cause: Cause, reason: str) -> None:
-            raise BrokenPipeError
-
-    house.source._observer = Deaf()
+    house.source._observe = fail
     house.login.failures = [fault()]
     await house.advance_to(DAY)
     assert house.task is not None
