@@ -136,7 +136,7 @@ def answers_table() -> str:
 
 
 def troubleshooting(present: str) -> str:
-    """Return the page about troubleshooting with the current table of the words for failed calls."""
+    """Return the troubleshooting page with the current table of words for failed calls."""
     types: dict[str, set[str]] = {}
     for kind in ProblemKind:
         if not kind.is_refusal:

@@ -1,4 +1,4 @@
-"""What the pages tell people to type exists."""
+"""The commands on the pages exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever follows a link arrives."""
+"""Links and file names on the pages lead to files and headings that exist."""
 
 from __future__ import annotations
 
