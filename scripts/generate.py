@@ -23,8 +23,8 @@ from proxy.settings.kinds import Section, Setting
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 _PROMETHEUS_RULE: Final = """\
-# The alerts of deploy/prometheus/rules.yaml for the Prometheus operator, written by `make generate`.
-# Your Prometheus may require a label here (its ruleSelector).
+# The alerts of deploy/prometheus/rules.yaml for the Prometheus operator; `make generate` writes this
+# file. Your Prometheus may want a label here to find it (its ruleSelector).
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -136,7 +136,7 @@ def answers_table() -> str:
 
 
 def troubleshooting(present: str) -> str:
-    """Return the troubleshooting page with the current table of words for failed calls."""
+    """Return the page about troubleshooting with the current table of the words for failed calls."""
     types: dict[str, set[str]] = {}
     for kind in ProblemKind:
         if not kind.is_refusal:

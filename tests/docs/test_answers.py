@@ -1,4 +1,4 @@
-"""The proxy's own answers on the pages match the code."""
+"""The proxy's own answers, as the pages tell them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def test_each_section_is_about_an_answer() -> None:
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_section_says_what_one_needs(name: str) -> None:
-    """It has status, `Proxy-Status` errors, what to do, and whether an order may be placed."""
+    """It begins with the status and the errors of `Proxy-Status`, says what to do, and whether an order may have been placed."""
     text = SECTIONS[name]
     first = text.strip().partition("\n\n")[0]
     kinds = [kind for kind in ProblemKind if kind.type == name]
     assert {first[:3]} == {str(kind.status) for kind in kinds}
-    shown = set(re.findall(r"`([a-z_]+)`", first.partition(".")[0]))
-    assert shown == {kind.proxy_error for kind in kinds}
+    told = set(re.findall(r"`([a-z_]+)`", first.partition(".")[0]))
+    assert told == {kind.proxy_error for kind in kinds}
     assert re.search(r"^- \*Do:\*", text, re.MULTILINE)
     assert len(re.findall(r"^- \*Placed\?\*", text, re.MULTILINE)) == 1
 
 
 def test_the_example_is_an_answer_that_there_is() -> None:
-    """The reference's example has one answer's type, title and status, and all members."""
+    """Type, title and status of the reference's example belong together, and it has the members that such an answer has."""
     (example,) = (
         json.loads(block.text) for block in BLOCKS if block[:2] == ("docs/reference.md", "json")
     )

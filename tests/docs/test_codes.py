@@ -1,4 +1,4 @@
-"""Telenor's error codes and the reasons of failed renewals on the troubleshooting page."""
+"""Telenor's error codes and the reasons of failed renewals, as the troubleshooting page tells them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ PUBLISHED_OF_GATEWAY |= {
 }
 
 
-def test_every_code_of_the_token_endpoint_is_documented() -> None:
+def test_every_code_of_the_token_endpoint_is_told() -> None:
     """Each published code has one row, with its status."""
-    shown = [(int(row[1]), *names(row[0])) for row in ENDPOINT]
-    assert set(shown) == PUBLISHED
-    assert len(set(shown)) == len(shown)
+    told = [(int(row[1]), *names(row[0])) for row in ENDPOINT]
+    assert set(told) == PUBLISHED
+    assert len(set(told)) == len(told)
 
 
 @pytest.mark.parametrize("row", ENDPOINT, ids=lambda row: f"{row[1]} {row[0]}")
@@ -59,11 +59,11 @@ def test_a_word_means_what_the_proxy_says_it_means(row: list[str]) -> None:
     assert names(row[2]) == list(known.concerns)
 
 
-def test_every_code_of_the_gateway_is_documented() -> None:
-    """Each published code has one row with status, what the proxy does, and a next step."""
-    shown = [(int(row[1]), *names(row[0])) for row in GATEWAY]
-    assert set(shown) == PUBLISHED_OF_GATEWAY
-    assert len(set(shown)) == len(shown)
+def test_every_code_of_the_gateway_is_told() -> None:
+    """Each published code has one row, with its status and a next step, and each row says what the proxy does."""
+    told = [(int(row[1]), *names(row[0])) for row in GATEWAY]
+    assert set(told) == PUBLISHED_OF_GATEWAY
+    assert len(set(told)) == len(told)
     assert all(row[3] and row[4] for row in GATEWAY)
     assert {names(row[0])[0]: (int(row[1]), row[2]) for row in GATEWAY} == {
         code: (said.status, said.meaning) for code, said in codes.GATEWAY.items()
@@ -79,8 +79,8 @@ def test_the_codes_that_a_new_token_cures_stand_out() -> None:
 
 def test_the_page_knows_what_the_proxy_knows() -> None:
     """No code of the diagnosis is left out."""
-    shown = {name for row in (*ENDPOINT, *WORDS, *GATEWAY) for name in names(row[0])}
-    assert set(diagnosis._KNOWN) <= shown
+    told = {name for row in (*ENDPOINT, *WORDS, *GATEWAY) for name in names(row[0])}
+    assert set(diagnosis._KNOWN) <= told
 
 
 def reasons() -> set[str]:
@@ -106,12 +106,12 @@ def reasons() -> set[str]:
     return found | faults.REASONS
 
 
-def test_every_reason_is_documented() -> None:
+def test_every_reason_is_told() -> None:
     """Each `reason` that can stand in `token.renewal_failed` has one row, and no other word has."""
-    shown = [names(row[0])[0] for row in REASONS]
+    told = [names(row[0])[0] for row in REASONS]
     # That one is said to a request that comes before the first answer; no renewal has failed then.
-    assert set(shown) == reasons() - {"pending"}
-    assert len(set(shown)) == len(shown)
+    assert set(told) == reasons() - {"pending"}
+    assert len(set(told)) == len(told)
     assert {row[2] for row in REASONS} == {"soon", "slowly"}
     slowly = {"refused", "company_proxy_login", "company_proxy_denied"}
     assert {names(row[0])[0] for row in REASONS if row[2] == "slowly"} == slowly

@@ -1,4 +1,4 @@
-"""The commands on the pages exist."""
+"""What the pages tell people to type exists."""
 
 from __future__ import annotations
 

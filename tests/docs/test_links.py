@@ -1,4 +1,4 @@
-"""Links and file names on the pages lead to files and headings that exist."""
+"""Whoever follows a link arrives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log events on the operation page match the code."""
+"""The events of the log, as the operation page tells them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOG = section(OPERATION, "Log")
 #: The levels and fields of each event that has a row, by name.
 EVENTS = {names(row[0])[0]: (row[1], set(names(row[3]))) for row in rows(LOG) if len(row) == 4}
 LEVELS = {"debug", "info", "warning", "error", "exception"}
-#: An event of the demo, described below the table; and the libraries' own, which are not
+#: An event of the demo alone, told in words below the table; and the libraries' own, which are not
 #: named by a call of ours.
 NOT_IN_TABLE, NOT_NAMED = {"sandbox.answered"}, {"library"}
 
@@ -51,7 +51,7 @@ def logged() -> Iterator[tuple[str, set[str], set[str]]]:
                 )
 
 
-def test_every_event_is_documented() -> None:
+def test_every_event_is_told() -> None:
     """Each event has a row, with its level and at least the fields that its call names.
 
     No row is about anything else.
@@ -64,12 +64,12 @@ def test_every_event_is_documented() -> None:
     assert levels.keys() - NOT_IN_TABLE == EVENTS.keys() - NOT_NAMED - {"request.completed"}
     assert all(f"`{event}`" in LOG for event in NOT_IN_TABLE)
     for event in levels.keys() - NOT_IN_TABLE:
-        level, shown = EVENTS[event]
-        assert fields[event] <= shown, event
+        level, told = EVENTS[event]
+        assert fields[event] <= told, event
         assert all(word.replace("exception", "error") in level for word in levels[event]), event
 
 
-def test_the_fields_of_a_call_are_documented() -> None:
+def test_the_fields_of_a_call_are_told() -> None:
     """`request.completed` has the fields of its table, and no others."""
     read, write = os.pipe()
     try:
@@ -80,6 +80,6 @@ def test_the_fields_of_a_call_are_documented() -> None:
     finally:
         os.close(read)
         os.close(write)
-    shown = {name for row in rows(LOG) if len(row) == 2 for name in names(row[0])}
-    assert line.keys() - {"timestamp", "level", "event"} == shown
+    told = {name for row in rows(LOG) if len(row) == 2 for name in names(row[0])}
+    assert line.keys() - {"timestamp", "level", "event"} == told
     assert line["event"] in EVENTS

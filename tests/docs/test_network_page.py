@@ -1,4 +1,4 @@
-"""The complete example of the network page works.
+"""The page about a company's network, followed as it stands.
 
 Client, TLS, proxy, CONNECT with a password, squid, TLS, sandbox.
 """
@@ -75,7 +75,7 @@ async def squid(words: list[str], port: str, folder: Path) -> AsyncIterator[None
 @needs("openssl", "openssl")
 @needs("curl", "curl")
 async def test_an_order_goes_the_whole_way(start: Starter, tmp_path: Path) -> None:
-    """Each command works as shown, with other ports.
+    """Each command as it stands there, but for the ports.
 
     Without the password squid opens no tunnel.
     """

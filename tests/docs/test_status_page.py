@@ -1,4 +1,4 @@
-"""The keys of `/status` on the operation page match a proxy's."""
+"""`/status`, as the operation page tells it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def status(start: Starter, api: Api) -> Mapping[str, Mapping[str, object]]
     return content
 
 
-async def test_every_key_is_documented(start: Starter, api: Api) -> None:
+async def test_every_key_is_told(start: Starter, api: Api) -> None:
     """The keys of `/status` are those of the table, and what is said to be in the token's is."""
     content = await status(start, api)
     assert content.keys() == {name for row in TABLE for name in names(row[0])}
