@@ -1,4 +1,4 @@
-"""The architecture page matches the code: modules, dependencies, index, pictures, tests."""
+"""The architecture page names modules, dependencies and directories that exist."""
 
 from __future__ import annotations
 
