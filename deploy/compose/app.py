@@ -1,4 +1,4 @@
-"""An old order system: it speaks plain HTTP to one address, knows nothing of tokens, and places an order every ten seconds."""
+"""An old order system: plain HTTP to one address, no tokens, an order every ten seconds."""
 
 import http.client
 import itertools
@@ -9,8 +9,8 @@ HEADERS = {"Content-Type": "application/json"}
 
 for number in itertools.count(50795):
     order = {"productId": str(number), "msisdn": "4799885577", "type": "ADD_PRODUCT"}
-    # Longer than the proxy waits for Telenor: who gives up first does not know whether the order
-    # was placed.
+    # Longer than the proxy waits for Telenor: a client that gives up first does not know whether
+    # the order was placed.
     connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=90)
     try:
         connection.request(

@@ -1,4 +1,4 @@
-"""The map is of this country."""
+"""The architecture page names modules, dependencies and directories that exist."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def test_every_dependency_has_its_reason() -> None:
     told = {names(row[0])[0]: row[1] for row in rows(section(ARCHITECTURE, "Dependencies"))}
     assert told.keys() == wanted
     assert all(told.values())
+
+
+def test_each_answer_of_the_index_is_one_file() -> None:
+    """Each question of the index is answered by one path, which exists."""
+    index = rows(section(ARCHITECTURE, "Where is it?"))
+    assert len(index) >= 10
+    answers = [names(row[1]) for row in index]
+    assert [answer for answer in answers if len(answer) != 1] == []
+    assert [path for (path,) in answers if not (ROOT / path).is_file()] == []
 
 
 def test_the_pictures_name_files_that_exist() -> None:

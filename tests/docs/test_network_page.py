@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = "docs/network.md"
 SECTION: Final = (
-    PAGES[PAGE].partition("## All of it, tried on one machine\n")[2].partition("\n## ")[0]
+    PAGES[PAGE].partition("## A complete example on one machine\n")[2].partition("\n## ")[0]
 )
 
 

@@ -1,11 +1,6 @@
-"""docs/reliability.md promises nothing that no test holds, and its tables are the ones that the tests play."""
+"""The promises of docs/reliability.md name tests, and its tables match the tests' tables."""
 
 from __future__ import annotations
-
-import ast
-import re
-
-import pytest
 
 from tests.docs.pages import PAGES, ROOT, names, rows, section
 from tests.reliability import api_faults, test_token_faults
@@ -16,44 +11,28 @@ from tests.reliability.test_token_faults import FAULTS, expected
 
 PAGE = PAGES["docs/reliability.md"]
 PROMISES = rows(section(PAGE, "Promises"))
-#: Wherever on the page, as pytest names it.
-NAMED = sorted(set(re.findall(r"tests/[\w/]+\.py::\w+", PAGE)))
 
 
 def test_every_promise_names_its_tests() -> None:
-    """No row of the promises is without one."""
+    """Each row of the promises names the files that test it."""
     assert len(PROMISES) > 10
-    assert [
-        row[0] for row in PROMISES if not [name for name in names(row[1]) if "::" in name]
-    ] == []
-
-
-@pytest.mark.parametrize("name", NAMED)
-def test_a_test_that_is_named_exists(name: str) -> None:
-    """The file is there, and it defines a test of that name."""
-    path, _, function = name.partition("::")
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    defined = {
-        node.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    assert function.startswith("test_")
-    assert function in defined
+    assert [row[0] for row in PROMISES if not names(row[1])] == []
+    named = {name for row in PROMISES for name in names(row[1])}
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
 def test_the_states_in_which_the_api_fails_are_those_that_are_played() -> None:
     """What each of them adds to a cell, and the ways that are taken then."""
-    told = {row[0]: row[1:] for row in rows(section(PAGE, "In which state of the token"))}
-    assert set(told) == {phase.value for phase in api_faults.Phase}
+    shown = {row[0]: row[1:] for row in rows(section(PAGE, "In which state of the token"))}
+    assert set(shown) == {phase.value for phase in api_faults.Phase}
     for phase in api_faults.Phase:
         want = [
             api_faults.expected(HARMLESS, phase, is_order=is_order) for is_order in (False, True)
         ]
         assert len({(cell.sent, cell.logins, cell.ready) for cell in want}) == 1
-        sent, logins, _, events, ways = (cell for cell in told[phase.value])
+        sent, logins, _, events, ways = (cell for cell in shown[phase.value])
         assert (sent, logins) == (str(want[0].sent - 1), str(LOGINS[phase]))
-        assert told[phase.value][2] == "yes" if want[0].ready else "no"
+        assert shown[phase.value][2] == "yes" if want[0].ready else "no"
         assert names(events) == TOLD[phase]
         assert ways.split("; ") == [way.value for way in PLAYED[phase]]
 
@@ -63,9 +42,9 @@ HARMLESS = api_faults.FAULTS["an answer in two pieces"]
 
 
 def test_the_faults_of_the_api_are_those_that_are_played() -> None:
-    """What the client is told and the log says, how often the call is sent, and how often an order is placed."""
-    told = {row[0]: row[1:] for row in rows(section(PAGE, "What goes wrong at the API"))}
-    assert set(told) == set(api_faults.FAULTS)
+    """Status, log words, number of sendings and of placed orders match the tests' faults."""
+    shown = {row[0]: row[1:] for row in rows(section(PAGE, "What goes wrong at the API"))}
+    assert set(shown) == set(api_faults.FAULTS)
     for name, fault in api_faults.FAULTS.items():
         fresh = api_faults.Phase.FRESH
         is_sent = api_faults.expected(fault, fresh, is_order=True)
@@ -75,7 +54,7 @@ def test_the_faults_of_the_api_are_those_that_are_played() -> None:
             else str(api_faults.expected(fault, fresh, is_order=False).sent)
         )
         own = "the API's" + (", cut off" if fault.cut else "")
-        assert told[name] == [
+        assert shown[name] == [
             own if fault.status is None else str(is_sent.status),
             f"`{is_sent.error}`" if is_sent.error else "-",
             f"`{is_sent.outcome}`" if is_sent.outcome else "-",
@@ -97,11 +76,11 @@ def test_the_cells_are_counted() -> None:
 
 
 def test_every_run_that_was_counted_names_its_command() -> None:
-    """Nothing is left to be filled in, and what each row says to type leads to a file that is there."""
-    told = rows(section(PAGE, "Counts"))
-    assert len(told) > 5
+    """Each row has figures, and its command names a file that exists."""
+    shown = rows(section(PAGE, "Counts"))
+    assert len(shown) > 5
     assert "@" not in PAGE
-    for _, command, counted in told:
+    for _, command, counted in shown:
         (typed,) = names(command)
         assert counted
         assert (
@@ -111,14 +90,14 @@ def test_every_run_that_was_counted_names_its_command() -> None:
 
 def test_the_phases_are_those_that_are_played() -> None:
     """When a fault meets the proxy, and what an order then comes to, for a fault that passes."""
-    told = {row[0]: row[1:] for row in rows(section(PAGE, "When it meets the proxy"))}
+    shown = {row[0]: row[1:] for row in rows(section(PAGE, "When it meets the proxy"))}
     fault = FAULTS["503"]
-    assert set(told) == {phase.value for phase in test_token_faults.Phase}
+    assert set(shown) == {phase.value for phase in test_token_faults.Phase}
     for phase in test_token_faults.Phase:
         want = expected(fault, phase)
         status = f"{want.status}" if want.status == 200 else f"{want.status} `not_sent`"
         logins = str(want.calls) if want.status == 200 else "as below"
-        assert told[phase.value] == [
+        assert shown[phase.value] == [
             status,
             str(want.sent),
             str(want.placed),
@@ -128,12 +107,12 @@ def test_the_phases_are_those_that_are_played() -> None:
 
 
 def test_the_faults_are_those_that_are_played() -> None:
-    """Each fault with the word that the log has for it, the attempts that a waiting order sees, and when it is told to come again."""
-    told = {row[0]: row[1:] for row in rows(section(PAGE, "What goes wrong"))}
-    assert set(told) == set(FAULTS)
+    """Each fault has its reason in the log, the logins during a wait, and `Retry-After`."""
+    shown = {row[0]: row[1:] for row in rows(section(PAGE, "What goes wrong"))}
+    assert set(shown) == set(FAULTS)
     for name, fault in FAULTS.items():
         code = f" {fault.code}" if fault.code else ""
-        assert told[name] == [
+        assert shown[name] == [
             f"`{fault.reason}`{code}",
             str(len(fault.pauses)),
             f"{fault.pauses[-1]} s",
@@ -141,9 +120,9 @@ def test_the_faults_are_those_that_are_played() -> None:
 
 
 def test_the_outcomes_are_those_that_are_counted() -> None:
-    """What a client is told about an order, and how often the API may then have accepted it."""
-    told = {row[0]: row[1] for row in rows(section(PAGE, "What a client knows of its order"))}
-    assert told == {
+    """Each outcome for a client, and how often the API may have accepted the order."""
+    shown = {row[0]: row[1] for row in rows(section(PAGE, "What a client knows of its order"))}
+    assert shown == {
         outcome: " or ".join(str(count) for count in sorted(counts))
         for outcome, counts in ALLOWED.items()
     }
