@@ -1,13 +1,13 @@
 """What is counted for every request, on the hot path.
 
 Counts are plain integers, which become Prometheus' families at a scrape; durations are the
-library's histograms (0.9 µs a request more than integers, measured).
+library's histograms (1 µs a request more than integers, measured).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from prometheus_client import Histogram
@@ -50,9 +50,9 @@ _NO_CLIENT: Final = "none"
 T = TypeVar("T")
 
 
-def _from_zero(names: Iterable[T]) -> Counter[T]:
+def _from_zero(names: Iterable[T] = ()) -> defaultdict[T, int]:
     """Count these from 0, so that their series are there from the start."""
-    return Counter(dict.fromkeys(names, 0))
+    return defaultdict(int, dict.fromkeys(names, 0))
 
 
 def histogram(name: str, text: str, registry: CollectorRegistry | None = None) -> Histogram:
@@ -64,7 +64,7 @@ class CallCounts(Collector):
     """Counts requests: call `count` with each `Record`."""
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str | None, int]] = Counter()
+        self._requests: defaultdict[tuple[str | None, int], int] = _from_zero()
         self._duration = histogram(
             "telenor_proxy_request_duration_seconds",
             "From the whole request head to the end of the answer.",
@@ -81,7 +81,7 @@ class CallCounts(Collector):
                 "client_slow",
             ]
         )
-        self._unknown: Counter[str | None] = _from_zero(CHANGING)
+        self._unknown: defaultdict[str | None, int] = _from_zero(CHANGING)
         self._answers = _from_zero(
             [
                 *((str(known.status), code) for code, known in codes.GATEWAY.items()),
@@ -117,7 +117,7 @@ class CallCounts(Collector):
 
     def by_status_class(self) -> dict[str, int]:
         """Return how many requests have ended in each status class."""
-        counts: Counter[str] = Counter()
+        counts: defaultdict[str, int] = _from_zero()
         for (_, status), number in self._requests.items():
             counts[_status_class(status)] += number
         return dict(counts)

@@ -31,7 +31,7 @@ from proxy.admin.counts import CallCounts, histogram
 from proxy.tokens.values import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from prometheus_client import Metric
 
@@ -57,44 +57,37 @@ _ORDER_RESULTS: Final = (
 disable_created_metrics()  # type: ignore[no-untyped-call] # it lacks its return type
 
 
-class _KeptElsewhere(Collector):
-    """A counter whose value another part keeps."""
+class _AtScrape(Collector):
+    """Families that are made at each scrape."""
 
-    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
-        self._name = name
-        self._meaning = text
-        self._value = value
+    def __init__(self, make: Callable[[], Iterable[Metric]]) -> None:
+        self._make = make
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield it."""
-        yield CounterMetricFamily(self._name, self._meaning, value=self._value())
+    def collect(self) -> Iterable[Metric]:
+        """Make them."""
+        return self._make()
 
 
-class _HeadlineMetrics(Collector):
-    """The headline: a gauge for each state, and the sentence, so that an alert can show it."""
+def _headline_families(headline: Headline) -> list[Metric]:
+    """Return a gauge for each state, and the sentence, so that an alert can show it.
 
-    def __init__(self, headline: Callable[[], Headline]) -> None:
-        self._headline = headline
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the families. Of a sentence that is not of a closed list only the title."""
-        headline = self._headline()
-        states = GaugeMetricFamily(
-            "telenor_proxy_working",
-            "1 for the state that the status page shows: working, impaired or not_working.",
-            labels=["state"],
-        )
-        for state in HeadlineState:
-            states.add_metric([state.value], float(state is headline.state))
-        yield states
-        sentence = GaugeMetricFamily(
-            "telenor_proxy_headline",
-            "1, labelled with the status page's sentence.",
-            labels=["state", "text"],
-        )
-        text = headline.text if headline.is_closed else f"{headline.title}."
-        sentence.add_metric([headline.state.value, text], 1.0)
-        yield sentence
+    Of a sentence that is not of a closed list only the title.
+    """
+    states = GaugeMetricFamily(
+        "telenor_proxy_working",
+        "1 for the state that the status page shows: working, impaired or not_working.",
+        labels=["state"],
+    )
+    for state in HeadlineState:
+        states.add_metric([state.value], float(state is headline.state))
+    sentence = GaugeMetricFamily(
+        "telenor_proxy_headline",
+        "1, labelled with the status page's sentence.",
+        labels=["state", "text"],
+    )
+    text = headline.text if headline.is_closed else f"{headline.title}."
+    sentence.add_metric([headline.state.value, text], 1.0)
+    return [states, sentence]
 
 
 class Metrics:
@@ -254,13 +247,13 @@ class Metrics:
 
     def counter(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Expose a count that is kept elsewhere; `name` without `_total`."""
-        self.registry.register(_KeptElsewhere(name, text, value))
+        self.registry.register(_AtScrape(lambda: [CounterMetricFamily(name, text, value=value())]))
 
     def report(
         self, headline: Callable[[], Headline], *, credentials_refused: Callable[[], bool]
     ) -> None:
         """Expose what the report says at each scrape."""
-        self.registry.register(_HeadlineMetrics(headline))
+        self.registry.register(_AtScrape(lambda: _headline_families(headline())))
         self.gauge(
             "telenor_proxy_credentials_refused",
             "1 from a refusal of the credentials to the next token.",

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 import orjson
 from aiohttp import web
 
-_JSON: Final = "application/json"
 _FORBIDDEN: Final = 403
 _UNAVAILABLE: Final = 503
 
@@ -37,7 +36,7 @@ def add_routes(app: web.Application, orders: Orders) -> None:
         found = await orders.listed(unknown=request.query.get("unknown") == "1")
         if isinstance(found, str):
             return _refused(_UNAVAILABLE, found)
-        return web.Response(body=orjson.dumps({"orders": found}), content_type=_JSON)
+        return json_response({"orders": found})
 
     async def forget(request: web.Request) -> web.Response:
         if not _is_local(request):
@@ -49,15 +48,20 @@ def add_routes(app: web.Application, orders: Orders) -> None:
         problem = await orders.forget(request.match_info["id"])
         if problem is not None:
             return _refused(*problem)
-        return web.Response(body=orjson.dumps({"ok": True}), content_type=_JSON)
+        return json_response({"ok": True})
 
     app.router.add_get("/orders", listed)
     app.router.add_delete("/orders/{id:[0-9a-zA-Z]+}", forget)
 
 
 def _refused(status: int, detail: str) -> web.Response:
-    body = orjson.dumps({"ok": False, "detail": detail})
-    return web.Response(body=body, content_type=_JSON, status=status)
+    return json_response({"ok": False, "detail": detail}, status)
+
+
+def json_response(content: object, status: int = 200) -> web.Response:
+    """Return an answer with JSON content."""
+    body = orjson.dumps(content)
+    return web.Response(body=body, content_type="application/json", status=status)
 
 
 def _is_local(request: web.Request) -> bool:

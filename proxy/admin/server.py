@@ -11,7 +11,6 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final, Protocol
 
-import orjson
 from aiohttp import HttpVersion11, web
 
 from proxy.admin import orders, page
@@ -19,7 +18,6 @@ from proxy.admin import orders, page
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_JSON: Final = "application/json"
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 _FIELDS: Final = {
     "Cache-Control": "no-store",
@@ -92,19 +90,16 @@ def create_app(
         return web.Response(body=report.metrics(), headers={"Content-Type": _EXPOSITION})
 
     async def status(request: web.Request) -> web.Response:
-        shown = report.status(history=request.query.get("history") == "1")
-        return web.Response(body=orjson.dumps(shown), content_type=_JSON)
+        history = request.query.get("history") == "1"
+        return orders.json_response(report.status(history=history))
 
     app = web.Application(
         middlewares=[_plain_errors, _keep_out_rebound_names] if local else [_plain_errors]
     )
     app.on_response_prepare.append(_set_fields)
     app.router.add_get("/", status_page)
-    app.router.add_get("/startup", startup)
-    app.router.add_get("/readiness", readiness)
-    app.router.add_get("/liveness", liveness)
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/status", status)
+    for handler in (startup, readiness, liveness, metrics, status):
+        app.router.add_get(f"/{handler.__name__}", handler)
     if book is not None:
         orders.add_routes(app, book)
     return app
@@ -113,9 +108,7 @@ def create_app(
 def _probe(problem: str | None, remark: str | None = None) -> web.Response:
     detail = problem or remark
     body = {"ok": problem is None} | ({} if detail is None else {"detail": detail})
-    return web.Response(
-        body=orjson.dumps(body), content_type=_JSON, status=200 if problem is None else _UNAVAILABLE
-    )
+    return orders.json_response(body, 200 if problem is None else _UNAVAILABLE)
 
 
 @web.middleware
