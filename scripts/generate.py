@@ -35,10 +35,7 @@ spec:
 
 
 class Artefact(NamedTuple):
-    """A generated file, or a file with a generated part.
-
-    Its path from the root, and its whole text made from the present one.
-    """
+    """A file that is generated, in whole or in part, and the function that makes its text."""
 
     path: str
     render: Callable[[str], str]
@@ -50,10 +47,7 @@ def schema(_present: str) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the YAML file, for editors.
-
-    Nothing is required in it, because the environment may bring what the file leaves out.
-    """
+    """Return the JSON Schema (draft 2020-12) of the YAML file; the environment may bring the rest."""
     definitions = {section.__name__: _definition(section) for section in SECTIONS.values()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -136,7 +130,7 @@ def answers_table() -> str:
 
 
 def troubleshooting(present: str) -> str:
-    """Return the page about troubleshooting with the current table of the words for failed calls."""
+    """Return the page with the current table of the words for failed calls."""
     types: dict[str, set[str]] = {}
     for kind in ProblemKind:
         if not kind.is_refusal:
@@ -172,10 +166,7 @@ def plot(_present: str) -> str:
 
 
 def splice(text: str, name: str, part: str) -> str:
-    """Put a part between the markers of that name, on lines of their own.
-
-    A ValueError if they do not stand once each, in order.
-    """
+    """Put a part between its markers; ValueError unless each stands once, in order."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
@@ -195,10 +186,7 @@ ARTEFACTS: Final = (
 
 
 def faults(root: Path, artefacts: Sequence[Artefact], *, check: bool) -> list[str]:
-    """Write the files that are not current, or with `check` only find them.
-
-    Returns what is wrong, a line each.
-    """
+    """Write the files that are not current, or with `check` only return them, a line each."""
     found = []
     for path, render in artefacts:
         file = root / path

@@ -114,10 +114,7 @@ def require(condition: object, otherwise: str) -> None:
 def run(
     *command: str | Path, seconds: float = STEP_SECONDS, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.
-
-    Raises `DoesNotHoldError` with its last words if it fails, unless `check` is off.
-    """
+    """Run a command to its end; `DoesNotHoldError` with its last output if `check` and it fails."""
     done = subprocess.run(
         command,
         check=False,
@@ -152,10 +149,7 @@ def install_tools() -> None:
 
 
 class Buildah:
-    """Buildah with a storage of its own.
-
-    Call it to run one of its commands and get what that printed.
-    """
+    """Buildah with a storage of its own; a call runs one of its commands."""
 
     def __init__(self, directory: Path) -> None:
         self._command = (
@@ -174,10 +168,7 @@ class Buildah:
         return run(*self._command, *arguments, seconds=seconds, check=check).stdout.strip()
 
     def create(self, image: str) -> str:
-        """Make a container.
-
-        `sandbox` is this machine in it, as it is another in Compose's network.
-        """
+        """Make a container, in which `sandbox` is this machine."""
         return self("from", "--pull-never", "--add-host", "sandbox:127.0.0.1", image)
 
     def inside(
@@ -206,7 +197,7 @@ def base_name() -> str:
 
 
 def make_base(buildah: Buildah) -> None:
-    """Make a Debian with Python, and like the official images, without the byte code of its standard library."""
+    """Make a Debian with Python, without compiled modules, as the official images are."""
     container = buildah("from", "scratch")
     root = Path(buildah("mount", container))
     run(
@@ -237,10 +228,7 @@ def build(buildah: Buildah, directory: Path) -> None:
 
 
 def pip_mounts(directory: Path) -> Iterator[str]:
-    """Let the builder's pip find packages as this machine's does.
-
-    Yield what to mount, `HOST:CONTAINER`.
-    """
+    """Yield mounts (`HOST:CONTAINER`) that let the builder's pip find packages as pip here does."""
     settings: dict[str, dict[str, str]] = {}
     # Those of the environment come first here, and win.
     for line in run(sys.executable, "-m", "pip", "config", "list").stdout.splitlines():
@@ -288,7 +276,7 @@ def check_size(buildah: Buildah) -> None:
 
 
 def check_nothing_is_writable(buildah: Buildah) -> None:
-    """Check that the image's user can write no file, and no directory but the public ones, which are empty."""
+    """Check that the image's user can write no file, and only the public directories."""
     container = buildah.create(IMAGE)
     find = ["find", "/", "-xdev", "!", "-type", "l", "-writable"]
     # Its exit status tells of directories that the user cannot even read.
@@ -304,10 +292,7 @@ def check_nothing_is_writable(buildah: Buildah) -> None:
 
 
 def leave_the_network() -> None:
-    """Move to a network with nothing but loopback.
-
-    The ports are free there, and nothing else can be reached.
-    """
+    """Move to a network namespace with nothing but loopback."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0:
         raise DoesNotHoldError(f"no network namespace to be had: {os.strerror(ctypes.get_errno())}")
@@ -459,10 +444,7 @@ class Container:
         require(not compiled, f"these modules are compiled at every start: {compiled}")
 
     def _main(self) -> int:
-        """Return the process that is the container's own.
-
-        The innermost one, which runs as the image's user.
-        """
+        """Return the container's innermost process, which runs as the image's user."""
         innermost = descendants(self._process.pid)[-1]
         users = status_of(innermost)["Uid"].split()
         require(set(users) == {str(USER)}, f"it runs as user {users}")

@@ -26,10 +26,7 @@ class DisagreementError(Exception):
 
 
 def notes(tag: str, module: str, changelog: str) -> str:
-    """Return what the changelog says of the version that a tag names.
-
-    module: the text that has the version.
-    """
+    """Return the changelog's entry of a tag's version. module: the text of proxy/__init__.py."""
     version = _VERSION.search(module)
     if version is None or tag != f"v{version[1]}":
         here = version[1] if version else "not there"

@@ -94,7 +94,7 @@ def pins(lock: str) -> Iterator[Pin]:
 
 
 def installed() -> Bill:
-    """Return cyclonedx-py's bill of all that is installed beside this Python, tools of development too."""
+    """Return cyclonedx-py's bill of all that is installed beside this Python."""
     done = subprocess.run(
         [
             *(
@@ -116,7 +116,7 @@ def installed() -> Bill:
 
 
 def licence(component: Component) -> tuple[str, str]:
-    """Return a component's licence as an SPDX expression ("" if nobody says one), and whether it is `declared` or `concluded`."""
+    """Return a component's SPDX expression, "" for none, and `declared` or `concluded`."""
     said = component.get("licenses", [])
     words = [
         each.get("expression") or each["license"].get("id") or each["license"]["name"]
@@ -170,10 +170,7 @@ def _allowed(parsed: Any) -> bool:  # noqa: ANN401 # a class of the untyped libr
 
 
 def reduce(bill: Bill, locked: list[Pin], version: str) -> list[str]:
-    """Make a bill of all that is installed the bill of what runs.
-
-    Returns what is wrong, a line each.
-    """
+    """Reduce a bill of all that is installed to what runs; return what is wrong, a line each."""
     wrong = []
     found: dict[str, Component] = {
         canonicalize_name(component["name"]): component for component in bill["components"]

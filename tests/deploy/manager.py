@@ -160,7 +160,7 @@ class Systemd:
         return self.inside("systemctl", *words)
 
     def properties(self, *names: str) -> dict[str, str]:
-        """Tell what is known of the service."""
+        """Return properties of the service."""
         shown = self.systemctl(
             "show", "telenor-proxy", *(f"--property={name}" for name in names)
         ).stdout

@@ -1,7 +1,4 @@
-"""The dashboard for Grafana, as far as it can be judged without Grafana.
-
-It is whole, and bound to no installation. What it asks for is asked in test_live_queries.
-"""
+"""The dashboard for Grafana, as JSON; test_live_queries runs its queries."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
 
 
 def test_it_is_a_dashboard_of_grafana_10() -> None:
-    """It has the parts that Grafana 10 expects, and no number that an installation would have given it."""
+    """It has the parts that Grafana 10 expects, and no number of an installation."""
     assert DASHBOARD["schemaVersion"] == 39
     assert "id" not in DASHBOARD
     assert DASHBOARD["uid"] == DASHBOARD["title"] == "telenor-proxy"
@@ -75,7 +72,7 @@ def test_each_panel_explains_itself(panel: dict[str, Any]) -> None:
 
 
 def test_it_is_bound_to_no_data_source() -> None:
-    """Every query goes to the data source that is chosen at the top, and to the proxies that are."""
+    """Each query goes to the data source and the proxies that are chosen at the top."""
     assert list(VARIABLES) == ["datasource", "job", "instance"]
     assert VARIABLES["datasource"]["type"] == "datasource"
     sources = set(re.findall(r'"uid": "([^"]+)"', TEXT)) - {DASHBOARD["uid"], "-- Grafana --"}
@@ -89,7 +86,7 @@ def test_it_is_bound_to_no_data_source() -> None:
 
 
 def test_rates_are_taken_over_the_window_that_fits() -> None:
-    """A rate's window follows the scrape interval and the zoom, so that no panel is empty at any of them."""
+    """A rate's window follows the scrape interval and the zoom."""
     windows = {
         window for query in QUERIES for window in re.findall(r"\[([^\]]+)\]", query.expression)
     }

@@ -1,7 +1,4 @@
-"""The manifests for Kubernetes.
-
-They keep to its schemas, and hold what the house promises of every pod with the proxy in it.
-"""
+"""The manifests for Kubernetes: their schemas, and the rules for each pod with the proxy."""
 
 from __future__ import annotations
 
@@ -84,12 +81,12 @@ def settings_of(name: str, directory: Path) -> Settings:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", OBJECTS)
 def test_it_keeps_to_the_schema(name: str, version: str) -> None:
-    """Kubernetes of that version knows every key of it, and what stands there has the right type."""
+    """Kubernetes of that version knows every key and its type."""
     kubernetes_validate.validate(read(name), version, strict=True)
 
 
-def test_the_schema_has_a_say() -> None:
-    """A mistyped key is found: the validation is strict."""
+def test_the_schema_is_strict() -> None:
+    """A mistyped key is found."""
     mistyped = read("job.yaml")
     mistyped["spec"]["backofLimit"] = 0
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -114,7 +111,7 @@ def test_the_proxy_is_a_native_sidecar(name: str) -> None:
 
 @workload
 def test_every_container_does_without_privileges(name: str) -> None:
-    """No container is root, can become more than it is, writes its image or makes calls that the runtime forbids by default."""
+    """No container is root, gains privileges, writes its image or leaves seccomp's default."""
     pod = template(name)["spec"]
     for container in [*pod["initContainers"], *pod["containers"]]:
         context = container["securityContext"]
@@ -131,7 +128,7 @@ def test_every_container_does_without_privileges(name: str) -> None:
 
 @workload
 def test_a_pod_shares_nothing_with_others(name: str) -> None:
-    """The pod has no namespace of the node's, no port of the node's, no access to the cluster's API, and its containers do not see each other's files."""
+    """It has no namespace or port of the node and no access to the cluster's API."""
     pod = template(name)["spec"]
     assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & pod.keys()
     assert pod["automountServiceAccountToken"] is False
@@ -146,7 +143,7 @@ def test_a_pod_shares_nothing_with_others(name: str) -> None:
 
 @workload
 def test_the_secret_is_for_the_proxy_alone(name: str, tmp_path: Path) -> None:
-    """The four secrets are files that only the proxy's container has, that its group may read, and that are where the settings look for them."""
+    """The four secrets are files of the proxy's container, where the settings look for them."""
     pod = template(name)["spec"]
     (volume,) = pod["volumes"]
     assert volume["secret"]["defaultMode"] == 0o440
@@ -162,7 +159,7 @@ def test_the_secret_is_for_the_proxy_alone(name: str, tmp_path: Path) -> None:
 
 @workload
 def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
-    """The variables configure the proxy (an unknown one would be refused), and the order system calls the listener, on loopback."""
+    """All variables are settings, and the order system calls the listener on loopback."""
     names = [variable["name"] for variable in sidecar(name)["env"]]
     assert all(each.startswith(ENVIRONMENT_PREFIX) for each in names)
     listen = settings_of(name, tmp_path).listen
@@ -175,10 +172,7 @@ def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
 
 @workload
 def test_orders_in_flight_are_answered_before_the_kill(name: str, tmp_path: Path) -> None:
-    """The pod has more time than the proxy's delay and grace, the rest of it for the order system.
-
-    The proxy has no hook that takes some of it.
-    """
+    """The pod's time exceeds the proxy's delay and grace, and no hook takes some of it."""
     shutdown = settings_of(name, tmp_path).shutdown
     rest = (
         template(name)["spec"]["terminationGracePeriodSeconds"]
@@ -190,7 +184,7 @@ def test_orders_in_flight_are_answered_before_the_kill(name: str, tmp_path: Path
 
 
 @workload
-def test_every_container_says_what_it_takes(name: str) -> None:
+def test_every_container_has_requests_and_limits(name: str) -> None:
     """Requests and limits are there, the limits hold the memory, and nothing throttles."""
     pod = template(name)["spec"]
     for container in [*pod["initContainers"], *pod["containers"]]:
@@ -212,11 +206,8 @@ def test_the_sidecars_are_one() -> None:
     ] == job["env"]
 
 
-def test_probes_ask_where_somebody_answers(tmp_path: Path) -> None:
-    """Over HTTP, the admin listener is open to the node and each probe asks its own path.
-
-    Restarts go by liveness alone.
-    """
+def test_probes_ask_the_admin_listener(tmp_path: Path) -> None:
+    """The admin listener is open to the node, and each probe asks its own path."""
     container = sidecar("deployment.yaml")
     admin = settings_of("deployment.yaml", tmp_path).admin
     assert admin.host == ("0.0.0.0",)
@@ -229,7 +220,7 @@ def test_probes_ask_where_somebody_answers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["job.yaml", "cronjob.yaml"])
 def test_a_job_opens_no_port(name: str, tmp_path: Path) -> None:
-    """Where nobody scrapes, the admin listener is on loopback, and the probe is a command that there is."""
+    """The admin listener is on loopback, and the probe is a command of the proxy."""
     container = sidecar(name)
     assert settings_of(name, tmp_path).admin.host == ("127.0.0.1",)
     assert "ports" not in container
@@ -259,8 +250,8 @@ def selected(selector: Mapping[str, Any], name: str) -> bool:
 
 
 @workload
-def test_a_workload_is_what_it_says(name: str) -> None:
-    """The pods of all workloads have the label that network policy and monitor go by, and a Deployment finds its own."""
+def test_selectors_find_the_pods(name: str) -> None:
+    """Network policy, monitor and Deployment find the pods by their labels."""
     assert selected(read("networkpolicy.yaml")["spec"]["podSelector"], name)
     assert selected(read("podmonitor.yaml")["spec"]["selector"], name)
     spec = read(name)["spec"]
@@ -268,10 +259,7 @@ def test_a_workload_is_what_it_says(name: str) -> None:
 
 
 def test_the_network_is_closed_but_for_what_is_needed(tmp_path: Path) -> None:
-    """Out: DNS in the cluster, and HTTPS to public addresses.
-
-    In: the admin listener, from the monitoring's namespace.
-    """
+    """Out: DNS and public HTTPS. In: the admin listener, from the monitoring's namespace."""
     spec = read("networkpolicy.yaml")["spec"]
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
     admin = settings_of("deployment.yaml", tmp_path).admin
@@ -291,10 +279,7 @@ def test_the_network_is_closed_but_for_what_is_needed(tmp_path: Path) -> None:
 
 
 def test_prometheus_finds_the_metrics() -> None:
-    """The operator's monitor names the container's port, and the annotations its number.
-
-    Both lead to /metrics.
-    """
+    """The operator's monitor and the annotations both lead to /metrics."""
     monitor = read("podmonitor.yaml")
     assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", "PodMonitor")
     assert monitor["spec"].keys() == {"selector", "podMetricsEndpoints"}
@@ -316,7 +301,7 @@ def test_prometheus_finds_the_metrics() -> None:
 
 
 def test_the_kustomization_names_what_is_there() -> None:
-    """Its resources are files of the directory, every other file is named for whoever needs it, and its images are those of the pods."""
+    """Its resources are files, every other file is mentioned, and its images are the pods'."""
     text = (DIRECTORY / "kustomization.yaml").read_text(encoding="utf-8")
     kustomization = yaml.safe_load(text)
     assert kustomization.keys() == {"apiVersion", "kind", "resources", "images"}
@@ -335,7 +320,7 @@ def test_the_kustomization_names_what_is_there() -> None:
     shutil.which("kubectl") is None, reason="kubectl is not installed, and Debian has no new one"
 )
 def test_kustomize_builds_it() -> None:
-    """What kubectl puts together, without a cluster, is the Deployment and its policy, and keeps to the schemas."""
+    """What kubectl builds is the Deployment and its policy, and keeps to the schemas."""
     built = subprocess.run(
         ["kubectl", "kustomize", str(DIRECTORY)],  # noqa: S607 # whichever there is
         check=True,

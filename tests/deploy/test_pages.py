@@ -1,4 +1,4 @@
-"""The pages of `deploy/`: whoever follows one of them types what works, from the first command to the last alert."""
+"""The pages of `deploy/`: their commands and files work."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def test_the_files_that_are_used_are_there(page: str, place: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PLACES)
-def test_it_leads_to_somebody_who_is_called(page: str) -> None:
-    """Each page goes on to the rules of the alerts, the dashboard, and says whose business it is to call somebody."""
+def test_it_leads_to_alerts_and_dashboard(page: str) -> None:
+    """Each page links to the dashboard and the rules, and names Alertmanager."""
     text = PAGES[page]
     assert "(../grafana/telenor-proxy.json)" in text
     assert "Alertmanager" in text
@@ -145,7 +145,7 @@ def followed(directory: Path) -> list[str]:
 
 
 def test_the_page_of_systemd_can_be_followed(tmp_path: Path) -> None:
-    """Credentials, unit, settings and rules end up where they belong, each for those who may read it, and then things are started."""
+    """Credentials, unit, settings and rules are in place with their modes, and units start."""
     called = followed(tmp_path)
     etc = tmp_path / "etc"
     for name in SECRETS:
@@ -172,10 +172,7 @@ def test_the_page_of_systemd_can_be_followed(tmp_path: Path) -> None:
 
 
 def test_what_is_installed_is_locked() -> None:
-    """README, operation and systemd install alike.
-
-    The locked packages by their hashes, then the package itself, in a venv.
-    """
+    """README, operation and systemd install the locked packages alike, in a venv."""
     operation, readme = (
         next(block.text for block in BLOCKS if block.page == page and "-m venv" in block.text)
         for page in ("docs/operation.md", "README.md")
@@ -185,7 +182,7 @@ def test_what_is_installed_is_locked() -> None:
 
 
 def test_an_order_system_waits_in_the_same_way_on_both_pages() -> None:
-    """What the operation page has for another unit is what systemd's page has, and names no file that this page does not make."""
+    """The operation page has the lines of systemd's page, and names no other file."""
     (operation,) = (
         block.text
         for block in BLOCKS
@@ -203,7 +200,7 @@ def test_an_order_system_waits_in_the_same_way_on_both_pages() -> None:
 
 @needs("promtool", "prometheus")
 def test_prometheus_takes_what_the_page_of_systemd_adds(tmp_path: Path) -> None:
-    """With these lines, and the rules under that name, Prometheus' configuration is one, and asks the port that was moved."""
+    """With these lines and the rules the configuration is valid, and asks the moved port."""
     added = snippet(SYSTEMD, "# prometheus.yml\n")
     (rules,) = added["rule_files"]
     shutil.copy(DEPLOY / "prometheus/rules.yaml", tmp_path / rules)
@@ -222,7 +219,7 @@ def test_prometheus_takes_what_the_page_of_systemd_adds(tmp_path: Path) -> None:
 
 @kubectl
 def test_the_secret_has_what_the_pods_mount(tmp_path: Path) -> None:
-    """The Secret that the commands make, the first time and later, has the name and the keys that the pods look for."""
+    """The commands make a Secret with the name and the keys that the pods look for."""
     for name in SECRETS:
         (tmp_path / name).write_text("made-up\n", encoding="utf-8")
     made = [
@@ -240,10 +237,7 @@ def test_the_secret_has_what_the_pods_mount(tmp_path: Path) -> None:
 
 @kubectl
 def test_kubectl_knows_what_is_typed() -> None:
-    """Each command of kubectl is one, with options that it has.
-
-    Asked for help about itself, it gives that.
-    """
+    """Each command and its options are kubectl's: asked for help, it gives that."""
     for words in commands(KUBERNETES, "kubectl"):
         own = (
             words[: words.index("--")] if "--" in words else words
@@ -255,7 +249,7 @@ def test_kubectl_knows_what_is_typed() -> None:
 
 
 def test_what_is_looked_at_is_there() -> None:
-    """The Deployment, its containers and the port that the commands name are those of the manifest."""
+    """Deployment, containers and port of the commands are those of the manifest."""
     deployment = manifest("deployment.yaml")
     pod = template("deployment.yaml")["spec"]
     containers = {each["name"] for each in [*pod["initContainers"], *pod["containers"]]}
@@ -275,10 +269,7 @@ def test_what_is_looked_at_is_there() -> None:
 
 
 def test_the_images_are_those_of_the_kustomization() -> None:
-    """The names that the page gives the images are those that the pods use.
-
-    The tag that is pushed is the one that is pulled.
-    """
+    """The page's images are those of the pods, and the pushed tag is the pulled one."""
     images = {image["name"]: image for image in snippet(KUBERNETES, "images:\n")["images"]}
     used = {
         image["name"]
@@ -294,7 +285,7 @@ def test_the_images_are_those_of_the_kustomization() -> None:
 
 
 def test_the_rules_are_the_operators_too() -> None:
-    """The object for the Prometheus operator has the rules of deploy/prometheus, and kustomize knows of it."""
+    """The object for the Prometheus operator has the rules of deploy/prometheus."""
     rule = manifest("prometheusrule.yaml")
     assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert rule["spec"] == yaml.safe_load(
@@ -304,7 +295,7 @@ def test_the_rules_are_the_operators_too() -> None:
 
 @needs("promtool", "prometheus")
 def test_a_prometheus_without_the_operator_finds_the_sidecars(tmp_path: Path) -> None:
-    """Its job keeps what has the label and the port of the pods, under the name that the rules know."""
+    """Its job keeps pods by label and port, under the name that the rules know."""
     config = yaml.safe_load((DEPLOY / "prometheus/kubernetes.yaml").read_text(encoding="utf-8"))
     (job,) = config["scrape_configs"]
     assert job["job_name"] == "telenor-proxy"
@@ -338,10 +329,7 @@ WATCHERS: Final = ("prometheus", "grafana")
 
 
 def merged(below: Any, above: Any) -> Any:
-    """Lay one Compose file over another, as Compose does.
-
-    Mappings grow, lists too, and all else is replaced.
-    """
+    """Lay one Compose file over another: mappings and lists grow, all else is replaced."""
     if isinstance(below, dict) and isinstance(above, dict):
         return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
     if isinstance(below, list) and isinstance(above, list):
@@ -359,7 +347,7 @@ def mounts(service: str) -> dict[str, str]:
 
 
 def test_the_secrets_are_the_containers_users() -> None:
-    """The files are given to the user of the image, for it alone, and are those that the services name."""
+    """The secret files belong to the image's user alone, and the services name them."""
     (install,) = (
         words for words in commands(COMPOSE, "sudo") if words[1] == "install" and "-o" in words
     )
@@ -374,15 +362,15 @@ def test_the_secrets_are_the_containers_users() -> None:
     assert named == {name: {"file": f"{directory}/{name}"} for name in EXAMPLE["secrets"]}
 
 
-def test_what_watches_is_a_compose_file() -> None:
-    """It keeps to the specification, changes services and networks that there are, and adds Prometheus and Grafana."""
+def test_the_monitoring_is_a_compose_file() -> None:
+    """It keeps to the specification, and adds Prometheus and Grafana."""
     compose_spec.PyOptions().from_yaml(yaml.safe_dump(BOTH)).validate()
     assert MONITORING["services"].keys() - EXAMPLE["services"].keys() == set(WATCHERS)
     assert MONITORING["networks"].keys().isdisjoint(EXAMPLE["networks"])
 
 
 def test_the_watchers_can_do_little() -> None:
-    """They have no capabilities, are seen from this machine only, and the order system's port is published by nobody."""
+    """They have no capabilities and ports on loopback only; no other port is published."""
     for name in WATCHERS:
         service = MONITORING["services"][name]
         assert service["cap_drop"] == ["ALL"]
@@ -398,10 +386,7 @@ def test_the_watchers_can_do_little() -> None:
 
 @needs("promtool", "prometheus")
 def test_prometheus_scrapes_the_proxy(tmp_path: Path) -> None:
-    """The configuration that is mounted is one, with the rules beside it.
-
-    Its target is the proxy's admin listener, which is open to that network.
-    """
+    """The mounted configuration is valid; its target is the admin listener on that network."""
     mounted = mounts("prometheus")
     for there, here in mounted.items():
         if there.startswith("/etc/prometheus/"):
@@ -427,7 +412,7 @@ def test_prometheus_scrapes_the_proxy(tmp_path: Path) -> None:
 
 
 def test_grafana_has_the_dashboard() -> None:
-    """What is mounted is there, the dashboard lies where Grafana is told to look, and its data come from that Prometheus."""
+    """Grafana's files are there, and its data come from that Prometheus."""
     mounted = mounts("grafana")
     assert all((DEPLOY / "compose" / here).exists() for here in mounted.values())
     provisioning = DEPLOY / "grafana" / "provisioning"

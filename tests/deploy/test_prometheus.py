@@ -1,7 +1,4 @@
-"""The alert rules, judged by Prometheus' own tool.
-
-They are rules, each fires when it should, and none when it should not.
-"""
+"""The alert rules, judged by promtool: each fires when it should, and only then."""
 
 from __future__ import annotations
 
@@ -45,10 +42,7 @@ def promtool(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def missed(directory: Path, **changes: object) -> tuple[set[str], set[str]]:
-    """Run the cases with all alerts changed.
-
-    Give those of which one is missed, and those that fire without being expected.
-    """
+    """Run the cases with all alerts changed; return missed and unexpected alerts."""
     content = yaml.safe_load(RULES.read_text(encoding="utf-8"))
     for rule in content["groups"][0]["rules"]:
         rule |= {name: value for name, value in changes.items() if name in rule}
@@ -99,8 +93,8 @@ def test_each_that_waits_has_a_case_in_which_it_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=NAMES)
-def test_each_says_what_and_what_to_do(rule: dict[str, Any]) -> None:
-    """An alert has a severity, says which proxy (or that there is none), and is in one sentence what somebody is called for."""
+def test_each_has_severity_summary_and_runbook(rule: dict[str, Any]) -> None:
+    """The summary names the proxy, and the runbook's section exists."""
     assert rule["labels"].keys() == {"severity"}
     assert rule["labels"]["severity"] in {"critical", "warning"}
     annotations = rule["annotations"]

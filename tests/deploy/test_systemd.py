@@ -1,4 +1,4 @@
-"""The unit for systemd: what it says fits what the proxy does, and the proxy runs in it, in a real systemd with a real system call filter."""
+"""The unit for systemd: it fits the proxy's settings, and the proxy runs in a real systemd."""
 
 from __future__ import annotations
 
@@ -116,10 +116,7 @@ def test_systemd_understands_it(verifiable: Path) -> None:
 
 @needs("systemd-analyze", "systemd")
 def test_it_is_hardened(verifiable: Path) -> None:
-    """By systemd's own measure the service is hardly exposed.
-
-    Anything taken away from the unit would show.
-    """
+    """By systemd's measure the service is hardly exposed; a directive less would show."""
     verdict = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(verifiable))
     assert verdict.returncode == 0, verdict.stdout
     assert f"rates its exposure {MOST_EXPOSURE / 10} of 10" in PAGE
@@ -158,7 +155,7 @@ class Machine:
         )
 
     def configure(self, url: str, *lines: str, password: str = CREDENTIALS.password) -> None:
-        """Put credentials and settings where the unit looks for them, and forget what was before."""
+        """Write credentials and settings where the unit reads them, and empty the log."""
         for name in SECRETS:
             value = password if name == "password" else getattr(CREDENTIALS, name)
             self.systemd.write(f"/etc/telenor-proxy/{name}", f"{value}\n")
@@ -224,15 +221,12 @@ async def asked(machine: Machine) -> int:
 
 
 async def started(machine: Machine) -> int:
-    """Start the service, without standing in the way of the stand-in.
-
-    Give systemctl's exit status.
-    """
+    """Start the service in a thread, since the stand-in runs here; return systemctl's status."""
     return await asyncio.to_thread(machine.ask, "start")
 
 
 async def test_it_serves(machine: Machine, api: Api) -> None:
-    """Once systemd says that it has started a call succeeds at once, in all that the unit forbids."""
+    """Once systemd says that it has started, a call succeeds, within all restrictions."""
     machine.configure(api.url)
     assert await started(machine) == 0
     assert api.counter("tokens_valid") == 1
@@ -248,7 +242,7 @@ async def test_it_serves(machine: Machine, api: Api) -> None:
 
 
 async def test_the_page_says_how_to_check(machine: Machine, api: Api) -> None:
-    """The command of the page runs `check` with the credentials and settings of the service, and gives its exit status."""
+    """The page's command runs `check` with credentials and settings of the service."""
     (command,) = re.findall(r"^```sh\n(\(\n[^`]* check\n\)\n)```$", PAGE, re.MULTILINE)
     machine.configure(api.url)
     good = await asyncio.to_thread(machine.systemd.inside, "sh", "-c", command)
@@ -260,7 +254,7 @@ async def test_the_page_says_how_to_check(machine: Machine, api: Api) -> None:
 
 
 async def test_an_order_system_waits_for_the_proxy(machine: Machine, api: Api) -> None:
-    """The lines of the page find the admin listener where the settings have moved it to, and hold a unit up that must not start."""
+    """The page's lines find the moved admin listener, and hold a unit until the proxy is ready."""
     (lines,) = re.findall(r"^```ini\n(\[Service\]\nEnvironmentFile[^`]*)```", PAGE, re.MULTILINE)
     unit = f"[Unit]\nDefaultDependencies=no\n{lines}Type=oneshot\nExecStart=true\n"
     machine.systemd.write(
@@ -286,7 +280,7 @@ async def test_it_drains(machine: Machine, api: Api) -> None:
 
 
 async def test_a_reload_tries_the_credentials(machine: Machine, api: Api) -> None:
-    """`systemctl reload` has the proxy read its configuration, and log in again, without a restart."""
+    """`systemctl reload` reads the configuration and logs in again, without a restart."""
     machine.configure(api.url)
     await started(machine)
     before = machine.knows("MainPID")
@@ -297,7 +291,7 @@ async def test_a_reload_tries_the_credentials(machine: Machine, api: Api) -> Non
 
 
 async def test_refused_credentials_do_not_hold_up_the_start(machine: Machine, api: Api) -> None:
-    """With a wrong password the start ends all the same, the status says what is wrong, and nothing is restarted."""
+    """With a wrong password the start ends, the status has the reason, nothing restarts."""
     machine.configure(api.url, password="another")
     assert await started(machine) == 0
     state, words, restarts = machine.knows("ActiveState", "StatusText", "NRestarts")
@@ -315,8 +309,8 @@ async def test_a_bad_configuration_stays_down(machine: Machine, api: Api) -> Non
     assert "TELENOR_PROXY_LISTEN__PROT" in machine.log.read_text()
 
 
-async def test_a_missing_credential_is_told(machine: Machine, api: Api) -> None:
-    """Without one of the four files the service does not start; 243 is systemd's word for it."""
+async def test_a_missing_credential_fails_the_start(machine: Machine, api: Api) -> None:
+    """Without one of the four files systemd fails the start with its status 243."""
     machine.configure(api.url)
     machine.systemd.run("rm", "/etc/telenor-proxy/password")
     assert await started(machine) != 0
@@ -337,7 +331,7 @@ async def test_a_process_that_stands_still_is_restarted(machine: Machine, api: A
 async def test_a_new_password_is_taken_up_where_files_are_not_copied(
     machine: Machine, api: Api
 ) -> None:
-    """With the drop-in of the page the service reads the files themselves, and a new password needs no restart."""
+    """With the page's drop-in the service reads the files themselves."""
     (drop_in,) = re.findall(
         r"^```ini\n\[Service\]\n(DynamicUser.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
     )
@@ -380,7 +374,7 @@ def test_the_sockets_are_units(name: str, tmp_path: Path) -> None:
 
 
 def test_the_sockets_have_the_names_that_the_proxy_knows() -> None:
-    """Which of the two is the admin listener's is told by the name of its descriptor."""
+    """The names of the descriptors tell listener and admin listener apart."""
     folder = UNIT.parent
     listener = (folder / "telenor-proxy.socket").read_text(encoding="utf-8")
     admin = (folder / "telenor-proxy-admin.socket").read_text(encoding="utf-8")

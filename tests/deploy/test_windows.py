@@ -1,7 +1,4 @@
-"""Windows, as far as it can be judged elsewhere.
-
-Its dependencies are there, nothing that it lacks is imported, and the proxy runs on what it has.
-"""
+"""Windows, judged elsewhere: wheels, imports, and a run on what it has."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ def test_every_dependency_has_a_wheel(python: str, tmp_path: Path) -> None:
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
-    """Yield the first part of each module that is imported, and whether that is at once, when the module itself is."""
+    """Yield the first part of each imported module, and whether the import is at the top."""
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -102,7 +99,7 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
 
 
 def test_nothing_is_imported_that_windows_lacks() -> None:
-    """Such modules are imported in five places, each after a look at the system or with a way around."""
+    """Such modules are imported only after a look at the system, or with an alternative."""
     found = {
         (path.stem, name, at_once)
         for path in Path(proxy.__file__).parent.rglob("*.py")
@@ -120,7 +117,7 @@ def test_nothing_is_imported_that_windows_lacks() -> None:
 
 
 async def test_it_runs_on_what_windows_has(tmp_path: Path) -> None:
-    """On asyncio's own event loop, without SIGHUP and with signals that come as Windows hands them over, it serves, drains and ends with 0."""
+    """On asyncio's loop and without SIGHUP it serves, drains and ends with 0."""
     starter = Starter(tmp_path)
     try:
         async with serving_api() as api, aiohttp.ClientSession() as http:
@@ -149,10 +146,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_the_service_starts_the_command(settings: Settings) -> None:
-    """What it starts is a command that the proxy knows, with the configuration that the page makes.
-
-    It is given the time to drain.
-    """
+    """It starts `serve` with the page's configuration, and waits for the drain."""
     service = ET.parse(SERVICE).getroot()  # noqa: S314 # a file of the repository
     module, package, *words = [argument.text or "" for argument in service.iterfind("argument")]
     assert (module, package) == ("-m", "proxy")

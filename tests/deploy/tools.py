@@ -30,10 +30,7 @@ def needs(program: str, package: str) -> pytest.MarkDecorator:
 
 
 def until(question: Callable[[], object]) -> None:
-    """Ask another process again and again, until the answer is yes.
-
-    It tells nobody when that changes.
-    """
+    """Poll until the answer is true."""
     deadline = time.monotonic() + DEADLINE
     while not question():
         assert time.monotonic() < deadline, "it did not come about"
@@ -41,5 +38,5 @@ def until(question: Callable[[], object]) -> None:
 
 
 async def until_async(question: Callable[[], object]) -> None:
-    """Do the same while the event loop of the test goes on."""
+    """Poll in a thread, while the event loop of the test goes on."""
     await asyncio.to_thread(until, question)

@@ -1,4 +1,4 @@
-"""The map is of this country."""
+"""The architecture page names modules, dependencies and directories that exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_every_module_is_on_the_map() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    """Each run-time dependency, those of the extras included, has one line that says why it is there."""
+    """Each run-time dependency, extras included, has a row with a reason."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = [
         *project["dependencies"],

@@ -1,4 +1,4 @@
-"""Telenor's error codes and the reasons of failed renewals, as the troubleshooting page tells them."""
+"""Telenor's error codes and the reasons of failed renewals on the troubleshooting page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PUBLISHED_OF_GATEWAY |= {
 }
 
 
-def test_every_code_of_the_token_endpoint_is_told() -> None:
+def test_every_code_of_the_token_endpoint_has_a_row() -> None:
     """Each published code has one row, with its status."""
     told = [(int(row[1]), *names(row[0])) for row in ENDPOINT]
     assert set(told) == PUBLISHED
@@ -43,7 +43,7 @@ def test_every_code_of_the_token_endpoint_is_told() -> None:
 
 
 @pytest.mark.parametrize("row", ENDPOINT, ids=lambda row: f"{row[1]} {row[0]}")
-def test_a_code_means_what_the_proxy_says_it_means(row: list[str]) -> None:
+def test_a_code_means_what_the_proxy_says(row: list[str]) -> None:
     """Meaning and settings are those of the proxy's own diagnosis, and there is a next step."""
     known = diagnose(names(row[0])[0], int(row[1]))
     assert row[2] == known.meaning
@@ -52,15 +52,15 @@ def test_a_code_means_what_the_proxy_says_it_means(row: list[str]) -> None:
 
 
 @pytest.mark.parametrize("row", WORDS, ids=lambda row: row[0])
-def test_a_word_means_what_the_proxy_says_it_means(row: list[str]) -> None:
+def test_a_word_means_what_the_proxy_says(row: list[str]) -> None:
     """The same for the words of RFC 6749."""
     known = diagnose(names(row[0])[0])
     assert row[1] == known.meaning
     assert names(row[2]) == list(known.concerns)
 
 
-def test_every_code_of_the_gateway_is_told() -> None:
-    """Each published code has one row, with its status and a next step, and each row says what the proxy does."""
+def test_every_code_of_the_gateway_has_a_row() -> None:
+    """Each published code has one row with status, meaning, consequence and next step."""
     told = [(int(row[1]), *names(row[0])) for row in GATEWAY]
     assert set(told) == PUBLISHED_OF_GATEWAY
     assert len(set(told)) == len(told)
@@ -84,10 +84,7 @@ def test_the_page_knows_what_the_proxy_knows() -> None:
 
 
 def reasons() -> set[str]:
-    """Return the reasons with which the code of `proxy/tokens` makes its errors.
-
-    A made-up part becomes dots.
-    """
+    """Return the reasons in the code of `proxy/tokens`, with dots for variable parts."""
     found = set()
     for path in (ROOT / "proxy" / "tokens").glob("*.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -106,8 +103,8 @@ def reasons() -> set[str]:
     return found | faults.REASONS
 
 
-def test_every_reason_is_told() -> None:
-    """Each `reason` that can stand in `token.renewal_failed` has one row, and no other word has."""
+def test_every_reason_has_a_row() -> None:
+    """Each `reason` of `token.renewal_failed` has one row, and no other word has."""
     told = [names(row[0])[0] for row in REASONS]
     # That one is said to a request that comes before the first answer; no renewal has failed then.
     assert set(told) == reasons() - {"pending"}

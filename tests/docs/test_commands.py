@@ -1,4 +1,4 @@
-"""What the pages tell people to type exists."""
+"""The commands on the pages exist."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ def typed() -> set[str]:
 
 
 def words_after(program: str) -> list[list[str]]:
-    """Return what follows a program's name, wherever it is called.
-
-    Calls without a word are left out.
-    """
+    """Return the words after a program's name, for each call that has some."""
     found = []
     for line in sorted(typed()):
         if program not in line:
@@ -49,10 +46,7 @@ def words_after(program: str) -> list[list[str]]:
 
 
 def parsed(words: list[str]) -> object:
-    """Have the command line's own parser read the words.
-
-    Return the exit status, None if they are a command that can run.
-    """
+    """Return the exit status of the parser, None if the words are a command."""
     try:
         cli.command_line(words[0]).parse_args(words)
     except SystemExit as stop:

@@ -1,4 +1,4 @@
-"""The events of the log, as the operation page tells them."""
+"""The events of the log on the operation page."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ NOT_IN_TABLE, NOT_NAMED = {"sandbox.answered"}, {"library"}
 
 
 def logged() -> Iterator[tuple[str, set[str], set[str]]]:
-    """Yield each logging call in the package.
-
-    The event, the levels that it may have, and the fields that are named in the call.
-    """
+    """Yield each logging call: the event, its possible levels, and the fields of the call."""
     for path in (ROOT / "proxy").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(call, ast.Call) or not call.args:
@@ -51,11 +48,8 @@ def logged() -> Iterator[tuple[str, set[str], set[str]]]:
                 )
 
 
-def test_every_event_is_told() -> None:
-    """Each event has a row, with its level and at least the fields that its call names.
-
-    No row is about anything else.
-    """
+def test_every_event_has_a_row() -> None:
+    """The row has its level and the fields of its call; no row is about anything else."""
     levels: dict[str, set[str]] = defaultdict(set)
     fields: dict[str, set[str]] = defaultdict(set)
     for event, its_levels, its_fields in logged():
@@ -69,7 +63,7 @@ def test_every_event_is_told() -> None:
         assert all(word.replace("exception", "error") in level for word in levels[event]), event
 
 
-def test_the_fields_of_a_call_are_told() -> None:
+def test_the_fields_of_an_access_line_are_those_of_the_table() -> None:
     """`request.completed` has the fields of its table, and no others."""
     read, write = os.pipe()
     try:

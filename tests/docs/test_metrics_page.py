@@ -1,4 +1,4 @@
-"""The metrics, as the operation page tells them."""
+"""The metrics on the operation page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = {
 
 
 async def scrape(start: Starter, api: Api) -> str:
-    """Run a proxy, let everything that is counted by a label happen once, and return what it exposes."""
+    """Run a proxy, count everything that has a label once, and return its metrics."""
     api.sandbox.fault("token_status", 503, 1)
     proxy = await start.ready(
         configuration(api.url, pacing={"requests_per_second": 1000}, orders={"store": "memory"})
@@ -57,8 +57,8 @@ def exposed(text: str) -> Mapping[str, tuple[str, set[str]]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the process metrics come from /proc")
-async def test_every_metric_is_told(start: Starter, api: Api) -> None:
-    """What a scrape shows is what the table has: names, types and labels."""
+async def test_every_metric_has_a_row(start: Starter, api: Api) -> None:
+    """Names, types and labels of a scrape are those of the table."""
     assert exposed(await scrape(start, api)) == TABLE
 
 

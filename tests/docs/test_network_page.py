@@ -1,7 +1,4 @@
-"""The page about a company's network, followed as it stands.
-
-Client, TLS, proxy, CONNECT with a password, squid, TLS, sandbox.
-"""
+"""The page about a company's network, followed: TLS, CONNECT with a password, squid."""
 
 from __future__ import annotations
 
@@ -75,10 +72,7 @@ async def squid(words: list[str], port: str, folder: Path) -> AsyncIterator[None
 @needs("openssl", "openssl")
 @needs("curl", "curl")
 async def test_an_order_goes_the_whole_way(start: Starter, tmp_path: Path) -> None:
-    """Each command as it stands there, but for the ports.
-
-    Without the password squid opens no tunnel.
-    """
+    """The page's commands work, but for the ports; with another password squid refuses."""
     ports = {port: str(free_port()) for port in ("3128", "8443", "8444")}
     found = code(ports)
     (conf,), (config,), (prepare, order) = found["squid"], found["yaml"], found["sh"]

@@ -31,7 +31,7 @@ def http_blocks() -> Iterator[bytes]:
 
 
 def test_a_request_changes_as_shown() -> None:
-    """What the API gets is what the proxy makes of what the application sends, byte for byte, and the lengths are right."""
+    """The proxy turns the shown request into the shown one, byte for byte."""
     before, after, _ = http_blocks()
     head, _, content = before.partition(b"\r\n\r\n")
     rules = policy.Rules.of(load(None, REQUIRED))
@@ -47,7 +47,7 @@ def test_a_request_changes_as_shown() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the command is curl's")
 async def test_the_quick_start_works(start: Starter) -> None:
-    """The curl command, sent to a demo, gets the answer that is shown, but for the date and the request id."""
+    """The curl command gets the shown answer, but for the date and the request id."""
     (command,) = (block.text for block in BLOCKS if block[:2] == ("README.md", "sh"))
     demo = await start(["demo", "--port", "0"])
     listener = (await demo.text(r"The proxy listens on (http://127\.0\.0\.1:\d+)"))[1]
@@ -66,7 +66,7 @@ async def test_the_quick_start_works(start: Starter) -> None:
 
 
 def parts(answer: bytes) -> tuple[dict[str, str], bytes]:
-    """Return the start line and the fields of an answer, with what differs each time hidden, and its content."""
+    """Return an answer's start line, fields and content, without date and request id."""
     head, _, content = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     fields = {"": first} | {

@@ -1,4 +1,4 @@
-"""`/status`, as the operation page tells it."""
+"""`/status` on the operation page."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def status(start: Starter, api: Api) -> Mapping[str, Mapping[str, object]]
     return content
 
 
-async def test_every_key_is_told(start: Starter, api: Api) -> None:
-    """The keys of `/status` are those of the table, and what is said to be in the token's is."""
+async def test_every_key_has_a_row(start: Starter, api: Api) -> None:
+    """The keys of `/status` are those of the table, and so are the token's."""
     content = await status(start, api)
     assert content.keys() == {name for row in TABLE for name in names(row[0])}
     (token,) = (row[1] for row in TABLE if names(row[0]) == ["token"])

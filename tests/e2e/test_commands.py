@@ -68,7 +68,7 @@ async def test_healthcheck_says_ready(start: Starter, api: Api) -> None:
 
 
 async def test_healthcheck_says_why_not(start: Starter, api: Api) -> None:
-    """Beside a proxy without a token, `healthcheck` ends with 1 and the reason, also after a wait."""
+    """Without a token `healthcheck` ends with 1 and the reason, also after a wait."""
     running = await start("serve", configuration(api.url, oauth={"password": "not the password"}))
     await running.event("token.renewal_failed")
     asked = await start(["healthcheck", "--wait", "0.2"], await beside(running, api))
@@ -100,10 +100,7 @@ async def test_healthcheck_knows_two_statuses(start: Starter) -> None:
 async def test_status_says_whether_it_works(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Beside a proxy whose calls go through, 0; once each is refused, 1 with what to do.
-
-    And orders to look up with their ids.
-    """
+    """0 while calls go through; 1 with advice when each is refused, and orders to look up."""
     running = await start.ready(configuration(api.url))
     config = await beside(running, api)
     asked = await start("status", config)
@@ -139,7 +136,7 @@ async def test_status_says_whether_it_works(
 
 
 async def test_healthcheck_imports_little(start: Starter, api: Api) -> None:
-    """`healthcheck` runs every few seconds, so it imports none of the libraries that serving needs."""
+    """It runs every few seconds, so it imports no library that only serving needs."""
     program = (
         "import json, sys; from proxy.cli import main; status = main(sys.argv[1:]); "
         "print(json.dumps([status, sorted(name.partition('.')[0] for name in sys.modules)]))"
@@ -165,7 +162,7 @@ async def checking(
 
 @pytest.mark.parametrize("secured", [False, True], ids=["plain", "tls"])
 async def test_check_says_that_all_is_well(start: Starter, *, secured: bool) -> None:
-    """With the right configuration, `check` says step by step that all is well, ends with 0, and leaves the token alone."""
+    """Each step is ok, the status is 0, and the token is left alone."""
     async with serving_api(start.directory if secured else None) as api:
         upstream = {"ca_file": str(api.ca_file)} if secured else {}
         check = await checking(start, configuration(api.url, upstream=upstream))
@@ -211,10 +208,7 @@ async def test_check_says_that_all_is_well(start: Starter, *, secured: bool) -> 
 async def test_check_says_which_credential_is_wrong(
     start: Starter, api: Api, wrong: dict[str, object], says: str
 ) -> None:
-    """With a wrong credential, `check` names it and where the right one is found, and ends with 1.
-
-    No secret is shown.
-    """
+    """`check` ends with 1, names the credential and where to find it, and shows no secret."""
     check = await checking(start, configuration(api.url, oauth=wrong))
     assert await check.ended() == 1
     assert re.search(rf"(?m)^FAILED +access token +.*{says}", check.output), check.output
@@ -225,11 +219,8 @@ async def test_check_says_which_credential_is_wrong(
     ]
 
 
-async def test_check_says_what_is_in_between(start: Starter, tls_api: Api, api: Api) -> None:
-    """An untrusted certificate, a web page, a redirect, and nobody there.
-
-    `check` says each in its words and ends with 1.
-    """
+async def test_check_explains_faults_of_the_way(start: Starter, tls_api: Api, api: Api) -> None:
+    """Untrusted certificate, web page, redirect, closed port: each has its words and 1."""
     api.sandbox.fault("token_html", count=1)
     html = await checking(start, configuration(api.url))
     assert await html.ended() == 1

@@ -49,10 +49,7 @@ async def printed(demo: Running, pattern: str) -> str:
 
 
 async def test_the_printed_commands_work(start: Starter) -> None:
-    """Order, reading, revocation and the order once more work as printed.
-
-    The log shows the renewal, and Ctrl+C ends it with 0.
-    """
+    """Orders, reading, revocation and faults work as printed, and Ctrl+C ends it with 0."""
     # Whatever the user has set is of no concern to it, not even what would be refused.
     environ = {
         "TELENOR_PROXY_LISTEN__PORT": "1",
@@ -76,11 +73,8 @@ async def test_the_printed_commands_work(start: Starter) -> None:
     assert not demo.errors
 
 
-async def test_a_busy_port_is_said_and_another_one_taken(start: Starter) -> None:
-    """When the port is in use, the demo says so, takes a free one, and prints that in all commands.
-
-    SIGTERM ends it with 0 too.
-    """
+async def test_another_port_is_taken_if_one_is_in_use(start: Starter) -> None:
+    """The demo says so, prints the free port in all commands, and SIGTERM ends it with 0."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -45,7 +45,7 @@ FIELDS = {
 async def test_every_event_has_its_fields(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Each event is one JSON object a line with time, level, name and the fields that it is known by; nothing else is written."""
+    """Each event is one JSON object a line with time, level and its fields."""
     api.sandbox.fault("token_status", 503, 1)
     proxy = await start.ready(configuration(api.url))
     api.sandbox.revoke()
@@ -83,10 +83,7 @@ async def test_every_event_has_its_fields(
 
 
 async def test_console_lines_are_for_people(start: Starter, api: Api) -> None:
-    """With `log.format: console` each event is a line of words.
-
-    Without a terminal it has no colours.
-    """
+    """With `log.format: console` each event is a line of words, without colours in a pipe."""
     proxy = await start("serve", configuration(api.url, log={"format": "console"}))
     line = (await proxy.text(r"(?m)^.*token\.renewed.*$"))[0]
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info +token\.renewed .*expires_in=3599.*", line)
@@ -111,15 +108,11 @@ async def test_on_a_terminal_the_log_is_for_people(start: Starter, api: Api) -> 
 
 
 #: What `log.level: debug` adds where the token endpoint and the API answer.
-_DETAILS = {
-    ("debug", "token.endpoint_answered"),
-    ("debug", "upstream.connected"),
-}
+_DETAILS = {("debug", "token.endpoint_answered"), ("debug", "upstream.connected")}
 
 
 @pytest.mark.parametrize(
-    ("level", "least"),
-    [("debug", "info"), ("warning", "warning"), ("error", "error")],
+    ("level", "least"), [("debug", "info"), ("warning", "warning"), ("error", "error")]
 )
 async def test_lesser_events_are_left_out(start: Starter, api: Api, level: str, least: str) -> None:
     """`log.level` leaves out what is less severe and nothing else."""
@@ -186,10 +179,7 @@ async def _log_status(http: aiohttp.ClientSession, port: int) -> dict[str, Any]:
 async def test_a_log_that_is_not_read_stops_nothing(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Standard output is a pipe that is full.
-
-    Calls, probes and SIGTERM go on, and the lines are there once it is read again.
-    """
+    """Standard output is a full pipe: calls, probes and SIGTERM go on, and no line is lost."""
     port, admin = free_port(), free_port()
     reading, writing = os.pipe()
     try:
@@ -238,8 +228,10 @@ async def test_a_log_that_is_never_read_does_not_hold_up_the_end(
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")  # noqa: PTH110 # a device
-async def test_a_full_disk_is_told(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
-    """Every line is lost: calls go on, a scrape and `/status` say how many and why, and standard error says so once."""
+async def test_a_full_disk_is_reported(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """Calls go on; scrape, `/status` and standard error say how many lines are lost and why."""
     port, admin = free_port(), free_port()
     full = os.open("/dev/full", os.O_WRONLY)
     try:

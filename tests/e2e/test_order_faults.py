@@ -1,7 +1,4 @@
-"""What a customer sees who tests his own retries.
-
-Faults of orders, through the proxy, and counts.
-"""
+"""Faults of orders through the proxy, as a customer sees them who tests his retries."""
 
 from __future__ import annotations
 
@@ -38,11 +35,7 @@ async def placed(http: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[st
     ],
 )
 async def test_the_sandbox_counts_what_the_proxy_cannot_know(
-    standing: Standing,
-    fault: str,
-    status: int,
-    outcome: str | None,
-    times: int,
+    standing: Standing, fault: str, status: int, outcome: str | None, times: int
 ) -> None:
     """The proxy says that it does not know; the sandbox says how often the order was placed."""
     proxy, api, http = standing
@@ -52,7 +45,7 @@ async def test_the_sandbox_counts_what_the_proxy_cannot_know(
     assert [row["times"] for row in api.sandbox.placed_shown()] == ([times] if times else [])
 
 
-async def test_a_second_answer_goes_to_nobody(standing: Standing) -> None:
+async def test_a_second_answer_is_dropped(standing: Standing) -> None:
     """An answer that comes twice is passed on once; the next order gets its own answer."""
     proxy, api, http = standing
     url = await proxy.url(ORDERS)
@@ -64,8 +57,8 @@ async def test_a_second_answer_goes_to_nobody(standing: Standing) -> None:
     ]
 
 
-async def test_an_answer_that_breaks_off_does_not_look_whole(standing: Standing) -> None:
-    """Half an answer is half an answer to the client too; the order was placed."""
+async def test_an_answer_that_breaks_off_is_not_complete(standing: Standing) -> None:
+    """The client gets half an answer and an error; the order was placed."""
     proxy, api, http = standing
     api.sandbox.fault("order_half", count=1)
     with pytest.raises(aiohttp.ClientPayloadError):

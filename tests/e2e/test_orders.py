@@ -1,7 +1,4 @@
-"""Orders that are tried again, with the command as a process.
-
-It is killed, asked, and told to forget.
-"""
+"""Orders that are tried again, with the command as a process that is killed and asked."""
 
 from __future__ import annotations
 
@@ -225,7 +222,7 @@ async def test_a_redis_that_is_away_at_the_start(start: Starter, api: Api, tmp_p
 
 
 class Shop:
-    """Places orders with impatient clients that try again, and remembers what each was told."""
+    """Places orders with impatient clients that try again, and records the answers."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bad:
-    """A configuration that cannot be used, and what must be said about it, one pattern a problem."""
+    """A configuration that cannot be used, and the messages about it, one pattern each."""
 
     name: str
     says: tuple[str, ...]
@@ -114,18 +114,13 @@ BAD = [
         text=f"oauth:\n  password: {CREDENTIALS.password}: {CREDENTIALS.client_secret}\n",
     ),
     Bad(
-        "no mapping",
-        (r"config-0\.yaml: must hold the sections listen, admin",),
-        text="- listen\n",
+        "no mapping", (r"config-0\.yaml: must hold the sections listen, admin",), text="- listen\n"
     ),
 ]
 
 
 def hold(bad: Bad, output: str, errors: str) -> None:
-    """Each problem is one line on standard error with its path.
-
-    Nothing is on standard output, and no secret is shown.
-    """
+    """Check that standard error has one line a problem, with its path and without secrets."""
     assert not output
     headline, *problems = errors.splitlines()
     assert headline == "telenor-proxy: the configuration cannot be used:"
@@ -159,7 +154,7 @@ async def test_a_process_that_cannot_start_ends_with_78(start: Starter, api: Api
 
 
 async def test_a_missing_file_ends_it_with_78(start: Starter) -> None:
-    """A configuration file that does not exist is told by its path."""
+    """The message has the path of the configuration file."""
     proxy = await start(["serve", "--config", "nowhere.yaml"])
     assert await proxy.ended() == 78
     assert "nowhere.yaml: the file does not exist" in proxy.errors
@@ -167,7 +162,7 @@ async def test_a_missing_file_ends_it_with_78(start: Starter) -> None:
 
 @pytest.mark.parametrize("section", ["listen", "admin"])
 async def test_a_port_in_use_ends_it_with_1(start: Starter, api: Api, section: str) -> None:
-    """A port in use is told with the setting's path, and neither listener nor token is left half-started."""
+    """The message has the setting's path; nothing listens, and no token is fetched."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -201,7 +196,7 @@ async def test_a_port_in_use_ends_it_with_1(start: Starter, api: Api, section: s
 async def test_an_address_that_is_not_here_ends_it_with_1(
     start: Starter, api: Api, sections: dict[str, dict[str, object]], says: str
 ) -> None:
-    """An address that this machine cannot listen on is told with the setting's path."""
+    """The message has the setting's path."""
     proxy = await start("serve", configuration(api.url, **sections))
     assert await proxy.ended() == 1
     assert re.fullmatch(rf"telenor-proxy: {says}.*\n", proxy.errors), proxy.errors

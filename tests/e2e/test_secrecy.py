@@ -1,7 +1,4 @@
-"""Where no secret may appear: anything that `serve` writes or answers.
-
-And what the process gives up so that its memory stays its own.
-"""
+"""No secret is in anything that `serve` writes or answers, nor in a dump of its memory."""
 
 from __future__ import annotations
 
@@ -77,7 +74,7 @@ def needles(*tokens: str) -> set[str]:
 
 
 def secret_configuration(api: Api) -> dict[str, dict[str, object]]:
-    """Make a configuration that holds every secret there is, and tells as much as it can."""
+    """Make a configuration that holds every secret, and logs as much as it can."""
     return configuration(api.url, listen={"client_key": CLIENT_KEY}, log={"level": "debug"})
 
 
@@ -120,10 +117,7 @@ def requests() -> list[bytes]:
 async def test_no_secret_is_written_or_answered(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """At level debug, in asyncio's debug mode, whatever clients and API do.
-
-    No log line, page, metric or answer of ours holds a secret.
-    """
+    """At level debug, whatever clients and API do, logs, pages and answers hold no secret."""
     proxy = await start.ready(secret_configuration(api), environ=DEBUG)
     answers = [await speak(proxy, request) for request in requests()]
     assert answers[0].startswith("HTTP/1.1 200 ")
@@ -148,7 +142,7 @@ async def test_no_secret_is_written_or_answered(
 async def test_no_secret_is_written_when_logins_fail(
     start: Starter, http: aiohttp.ClientSession
 ) -> None:
-    """However the token endpoint answers or breaks off, the log and the pages say why, without a secret."""
+    """Log and pages give the reason of a failed login without a secret."""
     told = []
     tokens: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
@@ -204,7 +198,7 @@ async def test_nothing_of_the_memory_reaches_the_disk(start: Starter, api: Api) 
 @linux
 @pytest.mark.parametrize("command", ["serve", "check"])
 async def test_other_processes_may_not_look_into_it(start: Starter, command: str) -> None:
-    """From before the secrets are read, the process is not dumpable, so that another one of the same user cannot trace it."""
+    """The process is not dumpable before it reads secrets, so others cannot trace it."""
     # Asked from inside, at the end: seen from outside, only a process of another user than root
     # shows it.
     program = (
@@ -219,7 +213,7 @@ async def test_other_processes_may_not_look_into_it(start: Starter, command: str
 async def test_tls_keys_are_not_written(
     start: Starter, tls_api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """SSLKEYLOGFILE is not heeded: with it, whoever records the traffic could read it later."""
+    """SSLKEYLOGFILE is ignored: its file would decrypt recorded traffic."""
     keys = start.directory / "keys"
     config = configuration(tls_api.url, upstream={"ca_file": str(tls_api.ca_file)})
     proxy = await start.ready(config, environ={"SSLKEYLOGFILE": str(keys)})

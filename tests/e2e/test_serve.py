@@ -1,4 +1,4 @@
-"""`serve` end to end: orders through the proxy, what happens when a token is ended, and the ways to configure and reach it."""
+"""`serve` end to end: orders, ended tokens, and the ways to configure and reach it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def place_order(http: aiohttp.ClientSession, url: str, **fields: str) -> d
 async def test_an_order_arrives_once_with_our_authorization(
     start: Starter, http: aiohttp.ClientSession, tmp_path: Path, *, secured: bool
 ) -> None:
-    """An order arrives exactly once, with exactly one Authorization, which is valid, and the client's request id."""
+    """With exactly one valid Authorization, and the client's request id."""
     async with serving_api(tmp_path if secured else None) as api:
         upstream = {"url": api.url, **({"ca_file": str(api.ca_file)} if secured else {})}
         proxy = await start.ready(configuration(api.url, upstream=upstream))
@@ -95,7 +95,7 @@ async def test_many_orders_at_once_cost_one_renewal(
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_an_order_that_may_have_been_placed_is_not_sent_again(standing: Standing) -> None:
-    """When the API breaks off after an order, the client learns that the outcome is unknown, and no second order is placed."""
+    """When the API breaks off, the outcome is unknown and no second order is placed."""
     proxy, api, http = standing
     api.sandbox.fault("api_drop_after")
     async with http.post(await proxy.url(ORDERS), json=ORDER) as answer:
@@ -109,10 +109,7 @@ async def test_an_order_that_may_have_been_placed_is_not_sent_again(standing: St
 async def test_it_recovers_from_a_fault_of_the_token_endpoint(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """A passing fault of the token endpoint at the start is outlived.
-
-    It is told, tried again, and then orders pass.
-    """
+    """A passing fault at the start is logged and tried again, and then orders pass."""
     api.sandbox.fault("token_status", 503, 1)
     proxy = await start("serve", configuration(api.url))
     failure = await proxy.event("token.renewal_failed")
@@ -125,10 +122,10 @@ async def test_it_recovers_from_a_fault_of_the_token_endpoint(
             assert answer.status == 200, page
 
 
-async def test_wrong_credentials_are_told_and_do_not_end_it(
+async def test_wrong_credentials_do_not_end_it(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """With a wrong password it stays up, not ready, and says why on every page, in the log and to clients; it does not hammer."""
+    """It is not ready, says why on pages, in the log and to clients, and logs in once."""
     proxy = await start("serve", configuration(api.url, oauth={"password": "not the password"}))
     failure = await proxy.event("token.renewal_failed")
     assert (failure["reason"], failure["code"], failure["next_attempt_in"]) == (
@@ -161,10 +158,7 @@ async def test_wrong_credentials_are_told_and_do_not_end_it(
 async def test_the_environment_alone_configures_it(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Without a file the environment is enough.
-
-    A secret may come from a file, its trailing newline removed.
-    """
+    """No file is needed; a secret may come from a file, without its trailing newline."""
     secret = start.directory / "secret"
     secret.write_text(f"{CREDENTIALS.client_secret}\n")
     environ = {
@@ -182,10 +176,7 @@ async def test_the_environment_alone_configures_it(
 
 
 async def test_a_unix_socket_is_for_owner_and_group(start: Starter, api: Api) -> None:
-    """The listener can be a Unix socket, mode 0660.
-
-    One left over from a run that was killed is replaced, one in use never.
-    """
+    """Its mode is 0660; a socket of a killed run is replaced, one in use is not."""
     path = start.directory / "listener"
     listen = {"unix_socket": str(path), "port": None}
     config = configuration(api.url, listen=listen)
@@ -208,7 +199,7 @@ async def test_a_unix_socket_is_for_owner_and_group(start: Starter, api: Api) ->
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_free_port_is_told(standing: Standing) -> None:
+async def test_free_ports_are_logged(standing: Standing) -> None:
     """Port 0 takes a free port, for both listeners, and each event says which."""
     proxy, _, http = standing
     ports = {
@@ -224,7 +215,7 @@ async def test_a_free_port_is_told(standing: Standing) -> None:
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_client_that_ends_its_side_gets_a_whole_answer(standing: Standing) -> None:
-    """A client that half-closes after its request, as old tools do, is answered, and the connection ends without a reset."""
+    """A client that half-closes after its request is answered, without a reset."""
     port = (await standing.proxy.event("listener.started"))["port"]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {ACCOUNTS} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""How `serve` ends: what is in flight, what clients and probes meet meanwhile, and the exit status."""
+"""How `serve` ends: requests in flight, new clients, probes, and the exit status."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def status_of(http: aiohttp.ClientSession, url: str) -> int:
 async def test_what_is_in_flight_finishes(
     start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
-    """After a signal the request in flight gets its answer, readiness is 503 meanwhile, nothing new is let in, and the end is 0."""
+    """The request is answered, readiness is 503, no new connection is accepted, the end is 0."""
     proxy = await start.ready(configuration(api.url))
     async with order_in_flight(proxy, api, http) as task:
         proxy.send(number)
@@ -91,10 +91,7 @@ async def test_what_is_in_flight_finishes(
 async def test_a_second_signal_ends_it_at_once(
     start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
-    """A second signal ends it without waiting, with 1.
-
-    The client whose order was cut short is told that it may have been placed.
-    """
+    """The status is 1, and the client in flight gets 503 with an unknown outcome."""
     proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 3600}))
     async with order_in_flight(proxy, api, http) as task:
         proxy.send(number)
@@ -108,7 +105,7 @@ async def test_a_second_signal_ends_it_at_once(
 
 
 async def test_the_grace_period_ends(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
-    """A request that has not finished when the grace period is over is answered with 503 and an unknown outcome."""
+    """A request that outlasts it gets 503 with an unknown outcome."""
     proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 0.2}))
     async with order_in_flight(proxy, api, http) as task:
         proxy.send(signal.SIGTERM)
@@ -122,7 +119,7 @@ async def test_the_grace_period_ends(start: Starter, api: Api, http: aiohttp.Cli
 async def test_during_the_delay_new_requests_are_served(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Within `shutdown.delay_seconds` the listener accepts as before while readiness is already 503; a second signal ends the delay."""
+    """Readiness is already 503; a second signal ends the delay."""
     proxy = await start.ready(configuration(api.url, shutdown={"delay_seconds": 3600}))
     proxy.send(signal.SIGTERM)
     await proxy.event("shutdown.started")
@@ -136,14 +133,14 @@ async def test_during_the_delay_new_requests_are_served(
 async def test_idle_connections_do_not_hold_it_up(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """A client that keeps its connection open without asking for anything does not delay the end."""
+    """An idle kept-alive connection does not delay the end."""
     proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 3600}))
     assert await status_of(http, await proxy.url(ACCOUNTS)) == 200
     assert await proxy.stop() == 0
 
 
 async def test_logout_comes_last(start: Starter, tls_api: Api, http: aiohttp.ClientSession) -> None:
-    """With `oauth.logout_on_shutdown` the token is ended only after the last request got its answer."""
+    """`oauth.logout_on_shutdown` ends the token after the last request has its answer."""
     upstream = {"ca_file": str(tls_api.ca_file)}
     config = configuration(tls_api.url, upstream=upstream, oauth={"logout_on_shutdown": True})
     proxy = await start.ready(config)
@@ -158,8 +155,8 @@ async def test_logout_comes_last(start: Starter, tls_api: Api, http: aiohttp.Cli
     assert tls_api.counter("logouts_by_status") == {"200": 1}
 
 
-async def test_without_being_told_it_does_not_log_out(start: Starter, api: Api) -> None:
-    """By default the token is left alone, since another instance may use it."""
+async def test_by_default_it_does_not_log_out(start: Starter, api: Api) -> None:
+    """Another instance may use the token."""
     proxy = await start.ready(configuration(api.url))
     assert await proxy.stop() == 0
     assert api.counter("logouts") == 0
@@ -167,7 +164,7 @@ async def test_without_being_told_it_does_not_log_out(start: Starter, api: Api) 
 
 
 async def test_a_failed_logout_does_not_fail_the_end(start: Starter, api: Api) -> None:
-    """A logout that fails is told and changes nothing about the exit status."""
+    """It is logged, and the exit status is 0."""
     api.sandbox.fault("logout_drop")
     proxy = await start.ready(configuration(api.url, oauth={"logout_on_shutdown": True}))
     assert await proxy.stop() == 0

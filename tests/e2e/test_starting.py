@@ -1,4 +1,4 @@
-"""What the log says when the proxy starts, and when it has been led in a circle."""
+"""What the log says at the start, odd starts, and a proxy in front of a proxy."""
 
 from __future__ import annotations
 
@@ -51,10 +51,7 @@ async def test_an_open_listener_is_warned_of(start: Starter, api: Api) -> None:
 
 
 async def test_a_proxy_that_logs_in_to_a_proxy_says_so(start: Starter, api: Api) -> None:
-    """Where that is not certain before, it shows at the first login.
-
-    No credential is suspected, for Telenor has seen none.
-    """
+    """The first failed login shows it; no credential is suspected."""
     other = await start.ready(configuration(api.url))
     running = await start("serve", configuration(await other.url()))
     failed = await running.event("token.renewal_failed")
@@ -64,10 +61,7 @@ async def test_a_proxy_that_logs_in_to_a_proxy_says_so(start: Starter, api: Api)
 
 
 async def test_it_listens_on_every_host_of_a_list(start: Starter, api: Api) -> None:
-    """Both listeners take a list of hosts.
-
-    Where the system chooses the port, it is the same one on all of them.
-    """
+    """Both listeners take a list; a port that the system chooses is the same on all."""
     hosts = {"host": ["127.0.0.1", "::1"], "port": 0}
     running = await start.ready(configuration(api.url, listen=hosts, admin=hosts))
     started, admin = await running.event("listener.started"), await running.event("admin.started")
@@ -83,7 +77,7 @@ async def test_it_listens_on_every_host_of_a_list(start: Starter, api: Api) -> N
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names of other systems are text")
 async def test_a_name_that_is_not_utf8_does_no_harm(start: Starter, api: Api) -> None:
-    """The log tells the name of the configuration with escapes, and the proxy runs."""
+    """The log has the file's name with escapes."""
     plain = start.write(configuration(api.url))
     odd = os.fsdecode(os.fsencode(start.directory) + b"/\xe6.yaml")
     os.rename(plain, odd)  # noqa: PTH104 # it takes any text
@@ -105,10 +99,7 @@ sys.exit(main())
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in its file system")
 async def test_a_secret_file_that_blocks_holds_nothing_up(start: Starter, api: Api) -> None:
-    """A secret file that becomes a pipe is refused after a while.
-
-    Meanwhile calls are served, and SIGTERM ends it.
-    """
+    """A secret file that becomes a pipe is refused after a while, and SIGTERM works."""
     secret = start.directory / "secret"
     config = configuration(api.url)
     secret.write_text(str(config["oauth"].pop("password")))
@@ -125,7 +116,7 @@ async def test_a_secret_file_that_blocks_holds_nothing_up(start: Starter, api: A
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell")
 async def test_without_standard_output_it_runs_without_a_log(start: Starter, api: Api) -> None:
-    """`serve >&-` is no mistake of the proxy's: it serves, and says nothing."""
+    """`serve >&-` serves, and writes nothing."""
     path = start.write(configuration(api.url))
     process = await asyncio.create_subprocess_exec(
         "sh",
@@ -170,10 +161,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 @posix
 async def test_a_hangup_before_it_is_ready_ends_nothing(start: Starter, api: Api) -> None:
-    """SIGHUP that comes while the proxy starts is no reason to die.
-
-    SIGTERM ends it with 0 afterwards.
-    """
+    """SIGHUP while the proxy starts is ignored, and SIGTERM ends it with 0."""
     program = ("-c", _SIGNALLED.format(name="SIGHUP"))
     running = await start.ready(configuration(api.url), program=program)
     assert await running.stop() == 0
@@ -184,7 +172,7 @@ async def test_a_hangup_before_it_is_ready_ends_nothing(start: Starter, api: Api
 async def test_a_signal_to_stop_before_it_is_ready_ends_it(
     start: Starter, api: Api, name: str
 ) -> None:
-    """It ends with 0, as it was told to, and without a word, let alone a traceback."""
+    """With 0, and without output."""
     running = await start(
         "serve", configuration(api.url), program=("-c", _SIGNALLED.format(name=name))
     )
@@ -206,10 +194,7 @@ sys.exit(main())
 async def test_too_few_descriptors_are_no_end(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """A hundred clients under `ulimit -Hn 64`.
-
-    Probes are answered, it is told twice in all, and calls are served when they have gone.
-    """
+    """Under `ulimit -Hn 64` with 100 clients probes are answered, and calls once they leave."""
     running = await start.ready(configuration(api.url), program=("-c", _FEW_FILES))
     told = await running.event("descriptors.short")
     assert "20 clients" in told["detail"]

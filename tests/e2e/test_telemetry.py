@@ -1,4 +1,4 @@
-"""Spans of a whole proxy: they reach a collector, hold no secret, and a collector that is broken harms nothing."""
+"""Spans of a whole proxy: they reach a collector, hold no secret, and cannot harm calls."""
 
 from __future__ import annotations
 
@@ -40,10 +40,7 @@ async def collector() -> AsyncIterator[Collector]:
 async def test_every_call_has_a_span(
     start: Starter, api: Api, http: aiohttp.ClientSession, collector: Collector
 ) -> None:
-    """Calls that were answered, refused and failed.
-
-    Those with `traceparent` belong to the client's trace, and all are sent before the end.
-    """
+    """Answered, refused and failed ones; `traceparent` is honoured, all leave before the end."""
     proxy = await start.ready(configuration(api.url, telemetry={"otlp_endpoint": collector.url}))
     fields = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "order-1"}
     async with http.post(await proxy.url(ORDERS), json=ORDER, headers=fields) as answer:
@@ -96,7 +93,7 @@ async def test_no_secret_leaves_with_a_span(
 async def test_a_broken_collector_harms_nothing(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Nobody listens there: calls are served, the log says so once, the scrape counts what is lost, and the end is clean and soon."""
+    """Its port is closed: calls are served, one log line says so, lost spans are counted."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     config = configuration(api.url, telemetry={"otlp_endpoint": f"http://127.0.0.1:{port}"})
@@ -142,7 +139,7 @@ async def test_a_collector_that_hangs_does_not_hold_up_the_end(
 
 
 async def test_without_the_extra_it_does_not_start(start: Starter, api: Api) -> None:
-    """Where OpenTelemetry is not installed, a collector that is asked for ends the start, with what to do about it."""
+    """Without OpenTelemetry, `telemetry.otlp_endpoint` ends the start with advice."""
     package = start.directory / "opentelemetry"
     package.mkdir()
     (package / "__init__.py").write_text("raise ImportError\n", encoding="ascii")

@@ -42,10 +42,7 @@ async def order(http: aiohttp.ClientSession, port: int, authority: trustme.CA) -
 async def test_an_order_goes_the_whole_way(
     start: Starter, tls_api: Api, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Client over TLS, the proxy, CONNECT with a password, the API over TLS.
-
-    Login and order both go through the tunnel.
-    """
+    """TLS, CONNECT with a password, TLS: login and order both go through the tunnel."""
     authority, company = trustme.CA(), ScriptedProxy()
     company.port = int(tls_api.url.rpartition(":")[2])
     async with serving(company.serve) as proxy_port:
@@ -71,10 +68,7 @@ async def test_an_order_goes_the_whole_way(
 async def test_a_changed_certificate_is_taken_up_at_sighup(
     start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """When the reload is told to be over, the new certificate is shown.
-
-    Nobody waits for the next look at the files.
-    """
+    """Once `configuration.reloaded` is logged, the new certificate is shown."""
     new = trustme.CA()
     running = await start.ready(configuration(api.url, listen=write(trustme.CA(), tmp_path)))
     port = (await running.event("listener.started"))["port"]

@@ -1,7 +1,4 @@
-"""Finds what the package's code says.
-
-Texts of errors that are raised, of answers, and of warnings in the log.
-"""
+"""Finds in the package's code the texts of errors, answers and warnings."""
 
 from __future__ import annotations
 
@@ -26,10 +23,7 @@ HOLE: Final = "…"
 
 
 def text_of(node: ast.AST | None) -> str | None:
-    """Return the text of a string in the code, with `HOLE` for what is filled in.
-
-    None if it is no string.
-    """
+    """Return the text of a string in the code, with `HOLE` for variable parts; else None."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -40,10 +34,7 @@ def text_of(node: ast.AST | None) -> str | None:
 
 
 class Logged(NamedTuple):
-    """A call that logs a warning or an error.
-
-    The event, and its `detail` if that is a string in the code.
-    """
+    """A call that logs a warning or an error; detail: None unless it is a string in the code."""
 
     where: str
     event: str
@@ -69,7 +60,7 @@ def warnings() -> Iterator[Logged]:
 
 
 def raised(*names: str, argument: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of each call of these that has a string in the code as that argument."""
+    """Yield place and text of each call of these names with a string as that argument."""
     for module, tree in MODULES.items():
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):

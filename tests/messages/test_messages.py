@@ -1,7 +1,4 @@
-"""Every message helps a tired person: it says what happened and what to do next.
-
-Read from the code, where each of them stands.
-"""
+"""Every message in the code says what happened and what to do next."""
 
 from __future__ import annotations
 
@@ -40,10 +37,7 @@ _PYTHON: Final = re.compile(
 
 
 def messages() -> list[str]:
-    """Return what is said when something is wrong.
-
-    To clients, of the token, at the start, in the log.
-    """
+    """Return the messages to clients, of the token, at the start, and in the log."""
     told = {
         text
         for _, text in raised(
@@ -69,7 +63,7 @@ def test_there_are_messages() -> None:
 
 
 def test_every_answer_says_what_to_do() -> None:
-    """Each answer of the proxy's own has a clause for when it is the answer, and sentences for what to do."""
+    """Each answer of the proxy's own has a clause for when, and sentences for what to do."""
     for kind in ProblemKind:
         assert re.fullmatch(r"[a-z`].*[^.]", kind.when)
         assert re.fullmatch(r"[A-Z].*\.", kind.do)
@@ -95,10 +89,7 @@ def test_messages_name_the_next_step() -> None:
 
 
 def test_messages_say_first_what_happened() -> None:
-    """No message begins with an order.
-
-    A reader who does not know what happened cannot judge what to do.
-    """
+    """No message begins with an order."""
     assert [text for text in messages() if re.match(rf"(?:{_STEPS})\b", text, re.IGNORECASE)] == []
 
 

@@ -1,7 +1,4 @@
-"""Sockets that systemd hands over.
-
-Which are taken, and that no call is lost while the proxy restarts.
-"""
+"""Sockets that systemd hands over, and restarts that lose no call."""
 
 from __future__ import annotations
 
@@ -116,7 +113,7 @@ async def kept(api: Api, folder: Path) -> AsyncIterator[int]:
 
 
 def listens(port: int) -> bool:
-    """Whether something does."""
+    """Return whether a port accepts connections."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -127,10 +124,7 @@ def is_another(folder: Path, pid: int) -> bool:
 
 
 async def place(port: int, number: int) -> int:
-    """Place one order on a connection of its own.
-
-    Return the status, 0 if it was refused or lost.
-    """
+    """Place one order on a new connection; return the status, 0 if it was refused or lost."""
     content = json.dumps(ORDER | {"msisdn": str(number)}).encode()
     head = f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     try:
@@ -149,10 +143,7 @@ async def place(port: int, number: int) -> int:
 @needs("systemd-socket-activate", "systemd")
 @pytest.mark.timeout(120 + 6 * RESTARTS)
 async def test_no_call_is_lost_while_the_proxy_restarts(tmp_path: Path) -> None:
-    """Orders go on all the time.
-
-    Each is answered once and arrives once, whatever becomes of the process meanwhile.
-    """
+    """Each order is answered once and arrives once, while the process restarts."""
     async with serving_api() as api, kept(api, tmp_path) as port:
         assert await place(port, 0) == 201
         statuses: list[asyncio.Task[int]] = []

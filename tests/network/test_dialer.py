@@ -1,4 +1,4 @@
-"""The way to the API, straight or through the company's proxy, on real sockets and on both kinds of transports."""
+"""The way to the API, straight or through the company's proxy, on both transports."""
 
 from __future__ import annotations
 
@@ -149,10 +149,7 @@ async def test_a_call_through_the_proxy(
 
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
 async def test_the_proxy_sees_nothing_of_a_call(authority: Authority, *, proxy_tls: bool) -> None:
-    """Inside the tunnel is TLS with the API.
-
-    No token, no target, no form is among the bytes that pass.
-    """
+    """Inside the tunnel is TLS: no token, target or form is among the bytes that pass."""
     async with way(authority, proxy_tls=proxy_tls) as (dialer, _, proxy):
         await ask(dialer)
     assert proxy.seen.startswith(b"\x16\x03")
@@ -280,7 +277,7 @@ async def test_the_api_is_too_slow_inside_the_tunnel(authority: Authority) -> No
 async def test_the_api_must_prove_its_own_name(
     authority: Authority, transports: str, *, proxy_tls: bool
 ) -> None:
-    """A certificate of the proxy's name, or of nobody's, is none of the API's."""
+    """A certificate for the proxy's name is refused."""
     if proxy_tls and transports == "asyncio" and not is_on_uvloop():
         pytest.skip(
             "asyncio of CPython 3.11 cannot fail a handshake inside TLS: it ends with the deadline"
@@ -334,10 +331,7 @@ async def test_a_proxy_that_is_not_there(authority: Authority) -> None:
 async def test_an_api_that_is_cut_inside_the_tunnel_has_not_ended(
     authority: Authority, *, proxy_tls: bool
 ) -> None:
-    """The proxy ends the tunnel in order, but the API's TLS has no end.
-
-    An answer until close would not be whole.
-    """
+    """Without TLS's own end an answer until close is not complete."""
 
     class Cut(Api):
         async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -354,11 +348,8 @@ async def test_an_api_that_is_cut_inside_the_tunnel_has_not_ended(
 
 
 @pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
-async def test_who_gives_up_leaves_no_socket(authority: Authority, *, proxy_tls: bool) -> None:
-    """A dial that is cancelled at any moment closes what it opened.
-
-    Under `filterwarnings = error` a leak would fail.
-    """
+async def test_a_cancelled_dial_leaves_no_socket(authority: Authority, *, proxy_tls: bool) -> None:
+    """Cancelled at any moment, it closes what it opened (a leak is a warning, so an error)."""
     async with way(authority, proxy_tls=proxy_tls) as (dialer, _, _):
         for milliseconds in range(0, 12, 2):
             task = asyncio.create_task(dialer.dial(Caller, PATIENCE))
@@ -371,7 +362,7 @@ async def test_who_gives_up_leaves_no_socket(authority: Authority, *, proxy_tls:
 
 
 async def test_errors_of_the_proxy_are_not_errors_of_ssl(authority: Authority) -> None:
-    """Whoever catches an error of TLS to tell of the API's certificate does not catch the proxy's."""
+    """Code that catches SSL errors of the API does not catch the proxy's."""
     async with way(authority, proxy=ScriptedProxy(0, b"HTTP/1.1 403 No\r\n\r\n")) as (dialer, _, _):
         with pytest.raises(faults.TunnelError) as raised:
             await dialer.dial(Caller, PATIENCE)

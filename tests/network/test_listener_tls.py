@@ -25,7 +25,7 @@ YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
 
 class Files:
-    """A certificate and a key in files, and who issued them."""
+    """A certificate and a key in files, and their authority."""
 
     def __init__(self, folder: Path) -> None:
         self.ca = trustme.CA()
@@ -46,7 +46,7 @@ class Files:
         )
 
     def client(self) -> ssl.SSLContext:
-        """Return who trusts them."""
+        """Return a context that trusts them."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.ca.configure_trust(context)
         return context
@@ -59,7 +59,7 @@ def files(tmp_path: Path) -> Files:
 
 
 async def renewed(listener: ListenerTls) -> tuple[bool, list[ssl.SSLContext]]:
-    """Have the files looked at; give what became of it, and the contexts that were put in place."""
+    """Check the files; return whether they are usable, and the contexts put in place."""
     placed: list[ssl.SSLContext] = []
 
     async def renew(context: ssl.SSLContext) -> None:
@@ -69,10 +69,7 @@ async def renewed(listener: ListenerTls) -> tuple[bool, list[ssl.SSLContext]]:
 
 
 def test_a_client_is_served_by_todays_tls(files: Files) -> None:
-    """TLS 1.3 and HTTP/1.1 where the client can; 1.2 with forward secrecy otherwise.
-
-    Nothing older.
-    """
+    """TLS 1.3 with HTTP/1.1, or 1.2 with forward secrecy, and nothing older."""
     context = files.listener().context
     client = files.client()
     client.set_alpn_protocols(["h2", "http/1.1"])
@@ -122,10 +119,7 @@ async def test_a_changed_pair_is_taken_up(files: Files) -> None:
 
 @pytest.mark.parametrize("fault", ["missing", "other-key", "expired", "half", "empty", "not-pem"])
 async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault: str) -> None:
-    """It is told once, in words that name the setting.
-
-    When the files are right again, they are taken up.
-    """
+    """It is logged once with the setting's name; right files are taken up again."""
     listener = files.listener()
     before = listener.context
     if fault == "missing":
@@ -157,7 +151,7 @@ async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault
 
 
 @needs("openssl", "openssl")
-async def test_an_encrypted_key_is_told_and_nobody_is_asked_for_a_passphrase(files: Files) -> None:
+async def test_an_encrypted_key_is_refused_without_a_prompt(files: Files) -> None:
     """OpenSSL would ask on the terminal otherwise."""
     listener = files.listener()
     encrypted = subprocess.run(  # noqa: ASYNC221 # a second at most, and nothing else runs
@@ -196,17 +190,14 @@ def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> N
         b"\x30\x84\xff\xff\xff\xff",
     ],
 )
-def test_what_is_no_certificate_is_told(der: bytes) -> None:
-    """Whatever it is cut to."""
+def test_what_is_no_certificate_is_an_error(der: bytes) -> None:
+    """Empty, cut and wrong DER raise ValueError."""
     with pytest.raises(ValueError, match="certificate"):
         certificates.validity(der)
 
 
 def test_the_companys_proxy_may_be_known_to_the_system_or_to_us(files: Files) -> None:
-    """Its context trusts the system's authorities and those of the file.
-
-    The API's trusts only those of the file.
-    """
+    """Its context trusts the system's authorities and the file's."""
     assert len(tls.proxy_context(files.client_ca).get_ca_certs()) >= len(
         tls.client_context(files.client_ca).get_ca_certs()
     )

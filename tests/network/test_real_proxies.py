@@ -95,7 +95,7 @@ async def running(kind: str, folder: Path, *, basic: bool) -> AsyncIterator[int]
 
 
 def open_to_all(folder: Path) -> None:
-    """Let a program that gives up its rights in."""
+    """Let a program in that has given up its rights."""
     folder.chmod(0o777)
     for parent in itertools.takewhile(
         lambda parent: parent != Path(tempfile.gettempdir()), folder.parents
@@ -124,10 +124,7 @@ async def outcome(dialer: Dialer) -> str:
 @pytest.mark.parametrize("kind", ["squid", "tinyproxy"])
 @pytest.mark.parametrize("basic", [False, True], ids=["open", "basic"])
 async def test_a_call_through_a_real_proxy(kind: str, tmp_path: Path, *, basic: bool) -> None:
-    """It arrives with the right credentials.
-
-    Without them, and at what cannot be reached or is not allowed, the words are those for that.
-    """
+    """Right credentials pass; wrong ones, closed ports and refused hosts have their reasons."""
     authority = Authority()
     async with (
         serving(Api().serve, authority.server("127.0.0.1")) as api,

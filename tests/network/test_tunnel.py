@@ -19,7 +19,7 @@ def outcome(received: bytes, *, has_login: bool = False) -> str:
         return error.fault.reason
 
 
-def test_the_proxy_is_told_where_to_and_who_asks() -> None:
+def test_the_request_names_target_and_agent() -> None:
     """One line and two fields, in a known order."""
     asked = tunnel.request("api.example", 443, None)
     line, host, agent, *rest = asked.split(b"\r\n")
@@ -36,7 +36,7 @@ def test_credentials_are_one_field_more() -> None:
 
 
 def test_an_address_of_ipv6_goes_in_brackets() -> None:
-    """Otherwise its port could not be told from it."""
+    """The port stays apart from it."""
     assert tunnel.request("2001:db8::1", 443, None).startswith(
         b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\n"
     )
@@ -84,8 +84,8 @@ def test_only_a_success_opens_a_tunnel(received: bytes, means: str) -> None:
 @pytest.mark.parametrize(
     "received", [OK, b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 100 Wait\r\n\r\n" + OK]
 )
-def test_it_does_not_matter_in_which_pieces_it_comes(received: bytes) -> None:
-    """Before its end there is no verdict, wherever it is cut."""
+def test_an_answer_may_come_in_pieces(received: bytes) -> None:
+    """Before its end there is no verdict."""
     for size in range(len(received)):
         assert outcome(received[:size]) == "more"
     assert outcome(received) != "more"
@@ -102,8 +102,8 @@ def test_it_does_not_matter_in_which_pieces_it_comes(received: bytes) -> None:
         (['Digest realm="basic"'], "takes no Basic login"),
     ],
 )
-def test_a_proxy_that_takes_no_basic_login_is_told_apart(challenges: list[str], says: str) -> None:
-    """Who has only NTLM or Kerberos needs a helper, and no other password."""
+def test_a_proxy_that_takes_no_basic_login(challenges: list[str], says: str) -> None:
+    """For NTLM or Kerberos another password does not help, so the words differ."""
     fields = "".join(f"Proxy-Authenticate: {value}\r\n" for value in challenges)
     answer = f"HTTP/1.1 407 Proxy Authentication Required\r\n{fields}\r\n".encode()
     with pytest.raises(TunnelError) as raised:

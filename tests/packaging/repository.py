@@ -43,10 +43,7 @@ def files() -> list[str]:
 
 
 def dockerfile() -> list[list[tuple[str, str]]]:
-    """Return the Dockerfile's instructions with their values, stage by stage.
-
-    First those before the first stage.
-    """
+    """Return the Dockerfile's instructions by stage; first those before the first stage."""
     lines = [line for line in read("Dockerfile").splitlines() if not line.lstrip().startswith("#")]
     stages: list[list[tuple[str, str]]] = [[]]
     for line in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():

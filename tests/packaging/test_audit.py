@@ -1,7 +1,4 @@
-"""`make audit`: what is asked, and what becomes of the answer.
-
-A stand-in on loopback answers in OSV's place.
-"""
+"""`make audit`, with a stand-in for OSV on loopback."""
 
 from __future__ import annotations
 
@@ -103,7 +100,7 @@ def run(osv: Osv, directory: Path, cache: Path) -> Audit:
 
 
 def test_a_known_fault_fails_it(osv: Osv, tmp_path: Path) -> None:
-    """A fault that is known in a locked version fails it, and it says which file, which package, which fault, and what mends it; the other files are looked at all the same."""
+    """File, package, fault and fixed version are named; the other files are checked too."""
     osv.faults["h11"] = {
         "id": "MADE-UP-1",
         "summary": "it is made up",
@@ -137,7 +134,7 @@ def test_no_answer_is_no_good_answer(osv: Osv, tmp_path: Path) -> None:
 
 
 def test_all_that_is_locked_is_asked_about(osv: Osv, tmp_path: Path) -> None:
-    """Every package of every lock file is asked about, at its version, if it is for this Python and system."""
+    """Each locked package for this Python and system is asked about, at its version."""
     pins = {
         Requirement(line.partition("\\")[0].strip())
         for file in (ROOT / "requirements").glob("*.txt")

@@ -107,7 +107,7 @@ def ci(directory: Path, make: str, *tools: str) -> Run:
 
 
 def test_it_runs_what_people_run(tmp_path: Path) -> None:
-    """It runs the checks, the tests and the image, ends well when they do, and prints the tests' summaries last."""
+    """Checks, tests and image run, and the tests' summaries are printed last."""
     run = ci(tmp_path, TESTS, *TOOLS)
     assert run.status == 0
     assert run.calls == ["make check coverage test-variants", "make image-test"]
@@ -162,7 +162,7 @@ def would_run_all(target: str) -> list[str]:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="the commands are make's")
 def test_each_directory_of_tests_is_run_once() -> None:
-    """What `make check` and `make test-repo` run, `make test` and `make coverage` leave out, and nothing else."""
+    """What `make test-repo` and `make check` run, `make test` and `make coverage` leave out."""
     repository = set(re.findall(r" (tests/\w+)", would_run("test-repo")))
     assert repository <= {
         f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if path.is_dir()
@@ -177,7 +177,7 @@ def test_each_directory_of_tests_is_run_once() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="the commands are make's")
 def test_the_variants_differ_from_each_other_and_from_the_tests() -> None:
-    """`make test-variants` runs all of tests/gateway on TLS, on asyncio's transports and on uvloop, and `make test` on none."""
+    """They run tests/gateway on TLS, on asyncio's transports and on uvloop."""
     runs = would_run_all("test-variants")
     assert all(" tests/gateway " in run for run in runs)
     options = [dict(re.findall(r" --(listener|transport|loop) (\w+)", run)) for run in runs]

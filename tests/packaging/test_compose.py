@@ -1,7 +1,4 @@
-"""The example for Docker Compose.
-
-`make image-test` runs what it describes; here is what it describes.
-"""
+"""The example for Docker Compose, as text; `make image-test` runs it."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ def settings() -> Settings:
 
 
 def test_it_is_a_compose_file() -> None:
-    """The file keeps to the Compose specification, which knows no other keys, and all its names lead somewhere."""
+    """The file keeps to the Compose specification, which knows no other keys."""
     compose_spec.PyOptions(apply_merge=True).from_yaml(TEXT).validate()
 
 
@@ -64,7 +61,7 @@ def test_each_waits_for_the_one_that_it_needs() -> None:
 
 
 def test_the_listener_is_reached_by_the_order_system_only(settings: Settings) -> None:
-    """The order system shares the proxy's network, the listener keeps to loopback, and no port is published."""
+    """They share a network namespace, on loopback, and no port is published."""
     assert SERVICES["orders"]["network_mode"] == "service:proxy"
     assert settings.listen.host == ("127.0.0.1",)
     assert not any("ports" in service for service in SERVICES.values())
@@ -77,10 +74,7 @@ def test_nothing_leaves_the_machine() -> None:
 
 
 def test_the_secrets_are_the_sandboxs(settings: Settings) -> None:
-    """The credentials in the repository are made up.
-
-    The sandbox's, which the proxy reads from files.
-    """
+    """The credentials are the sandbox's made-up ones, in files."""
     given = {
         name: (DIRECTORY / secret["file"]).read_text().strip()
         for name, secret in DOCUMENT["secrets"].items()
@@ -101,7 +95,7 @@ def test_orders_in_flight_are_answered_before_the_kill(settings: Settings) -> No
 
 
 def test_the_order_system_is_an_old_one(settings: Settings) -> None:
-    """The order system's program uses the standard library only, calls the listener, and waits longer than the proxy does."""
+    """It uses the standard library, calls the listener, and waits longer than the proxy."""
     service = SERVICES["orders"]
     (mount,) = service["volumes"]
     source, target, mode = mount.split(":")
@@ -125,6 +119,6 @@ def test_the_order_system_is_an_old_one(settings: Settings) -> None:
 
 
 def test_the_bases_are_one() -> None:
-    """The order system runs on the image that the proxy's is built on, so that only one is fetched."""
+    """The order system runs on the base of the proxy's image, so that one is fetched."""
     assert SERVICES["orders"]["image"] == base_image()
     assert {str(Path(SERVICES[name]["build"])) for name in ("proxy", "sandbox")} == {"../.."}

@@ -1,7 +1,4 @@
-"""What the Dockerfile promises to whoever runs the image.
-
-That it builds and runs is shown by `make image-test`.
-"""
+"""The Dockerfile, as text; `make image-test` builds and runs it."""
 
 from __future__ import annotations
 
@@ -25,10 +22,7 @@ def values(stage: list[tuple[str, str]], instruction: str) -> list[str]:
 
 
 def test_both_stages_have_one_base_named_with_its_versions() -> None:
-    """Both stages begin with the same base, since the environment links to its Python.
-
-    The name has versions, and no registry.
-    """
+    """The environment links to the base's Python; its name has versions and no registry."""
     assert [("ARG", f"BASE={base_image()}")] == BEFORE
     assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", base_image())
     assert [value.removesuffix(" AS builder") for value in values(BUILDER + FINAL, "FROM")] == [
@@ -37,15 +31,14 @@ def test_both_stages_have_one_base_named_with_its_versions() -> None:
 
 
 def test_it_runs_as_a_numbered_user_that_is_not_root() -> None:
-    """The image's user is a number other than 0, and nothing is done as another user after it was named."""
+    """No command runs after the user is set."""
     assert values(FINAL, "USER") == ["65532:65532"]
     order = [name for name, _ in FINAL]
     assert "RUN" not in order[order.index("USER") :]
 
 
 @pytest.mark.parametrize(
-    ("instruction", "words"),
-    [("ENTRYPOINT", ["telenor-proxy"]), ("CMD", ["serve"])],
+    ("instruction", "words"), [("ENTRYPOINT", ["telenor-proxy"]), ("CMD", ["serve"])]
 )
 def test_it_starts_without_a_shell(instruction: str, words: list[str]) -> None:
     """The command is process 1 itself, without a shell that would keep signals to itself."""
@@ -54,7 +47,7 @@ def test_it_starts_without_a_shell(instruction: str, words: list[str]) -> None:
 
 
 def test_the_health_check_is_our_own_command() -> None:
-    """The health check is the image's command without a shell, with all its times said."""
+    """It has no shell, and all its times are set."""
     (value,) = values(FINAL, "HEALTHCHECK")
     options, _, command = value.partition(" CMD ")
     assert json.loads(command) == ["telenor-proxy", "healthcheck"]
@@ -67,17 +60,14 @@ def test_the_health_check_is_our_own_command() -> None:
 
 
 def test_it_is_stopped_by_sigterm_and_names_its_ports() -> None:
-    """The image names the signal of a clean stop, and the ports that are the defaults of the settings."""
+    """The ports are the defaults of the settings."""
     assert values(FINAL, "STOPSIGNAL") == ["SIGTERM"]
     ports = [str(section().port) for section in (ListenSettings, AdminSettings)]
     assert values(FINAL, "EXPOSE") == [" ".join(ports)]
 
 
 def test_no_setting_is_baked_in() -> None:
-    """The image changes no default and holds no credential.
-
-    What it does is what the reference of the settings says.
-    """
+    """The image changes no default and holds no credential."""
     set_here = " ".join(
         values(BEFORE + BUILDER + FINAL, "ENV") + values(BEFORE + BUILDER + FINAL, "ARG")
     )
@@ -86,7 +76,7 @@ def test_no_setting_is_baked_in() -> None:
 
 
 def test_packages_are_installed_by_hash_only() -> None:
-    """Whatever pip brings into the image is either locked with hashes or built from this repository without a network."""
+    """Each package is locked with hashes, or built from this repository without a network."""
     commands = [command for value in values(BUILDER, "RUN") for command in value.split("&&")]
     installs = [
         shlex.split(command)
@@ -99,10 +89,7 @@ def test_packages_are_installed_by_hash_only() -> None:
 
 
 def test_the_extra_is_asked_for() -> None:
-    """Without a word the image has what runs and no more.
-
-    A build argument names another lock file, of those that are there.
-    """
+    """A build argument names another lock file than that of the run-time packages."""
     assert values(BUILDER, "ARG") == ["LOCK=runtime"]
     assert '--require-hashes --requirement "requirements/${LOCK}.txt"' in values(BUILDER, "RUN")[1]
     locks = {
@@ -146,10 +133,7 @@ def test_what_is_imported_to_compile_the_standard_library_is_there() -> None:
 
 
 def test_the_builder_gets_what_it_copies_and_nothing_else() -> None:
-    """All is kept from the builder but what the Dockerfile copies.
-
-    No secret of a working copy gets near an image.
-    """
+    """The builder's context has what the Dockerfile copies, so no secret gets near."""
     rules = [
         line for line in read(".dockerignore").splitlines() if line and not line.startswith("#")
     ]

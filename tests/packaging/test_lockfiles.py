@@ -1,4 +1,4 @@
-"""The lock files: every dependency at one version, with hashes, and no word on where it comes from."""
+"""The lock files: every dependency at one version, with hashes, without an index."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def versions(name: str) -> dict[str, str]:
     ],
 )
 def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
-    """Each line pins one package to one version and to the hashes of its files, and says nothing else; none comes twice."""
+    """Each line pins one package to one version and its files' hashes, once."""
     pins = entries(name)
     assert pins
     for pin, options in pins:
@@ -86,10 +86,7 @@ def test_each_package_is_at_one_version_with_hashes(name: str) -> None:
     ids=["runtime", "otel", "redis", "sandbox", "dev", "docs", "bench", "tools"],
 )
 def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) -> None:
-    """What pyproject.toml asks for is locked, at a version that it accepts.
-
-    The lock was made after the last change.
-    """
+    """Each requirement of pyproject.toml is locked at a version that it accepts."""
     locked = versions(name)
     for requirement in wanted:
         version = locked.get(canonicalize_name(requirement.name))
@@ -101,31 +98,25 @@ def test_the_locks_are_those_of_pyproject(name: str, wanted: list[Requirement]) 
 
 @pytest.mark.parametrize("extra", ["otel", "redis", "sandbox"])
 def test_the_tests_use_what_runs(extra: str) -> None:
-    """What is tested is what runs.
-
-    The development lock has every package of the run-time locks at the same version.
-    """
+    """The development lock has the run-time locks' packages at the same versions."""
     assert versions("runtime.txt").items() <= versions(f"{extra}.txt").items()
     assert versions(f"{extra}.txt").items() <= versions("dev.txt").items()
 
 
 def test_the_extras_are_tested() -> None:
-    """What the extras ask for is asked for in development too, in the same words, which keeps it in that lock."""
+    """The development group asks for the extras in the same words."""
     assert {str(requirement) for requirement in OTEL + REDIS + SANDBOX} <= {
         str(requirement) for requirement in DEV
     }
 
 
 def test_what_runs_has_no_certificate_maker() -> None:
-    """Only the sandbox makes certificates.
-
-    Neither trustme nor cryptography is installed for the proxy.
-    """
+    """Only the sandbox makes certificates."""
     assert versions("runtime.txt").keys().isdisjoint({"trustme", "cryptography"})
 
 
-def test_no_file_says_where_packages_come_from() -> None:
-    """No file of the repository names a registry or an index, so that it builds wherever one is configured."""
+def test_no_file_names_a_package_index() -> None:
+    """The repository builds wherever an index is configured."""
     me = "tests/packaging/test_lockfiles.py"
     found = [
         f"{path}: {match[0]}"
@@ -140,7 +131,7 @@ def test_no_file_says_where_packages_come_from() -> None:
     "requirement", RUNTIME + OTEL + REDIS + SANDBOX, ids=lambda requirement: requirement.name
 )
 def test_each_dependency_has_its_reason(requirement: Requirement) -> None:
-    """Each dependency of what runs, extras included, has a line under "Dependencies" in docs/architecture.md that says why it is there."""
+    """Each has a line with a reason under "Dependencies" in docs/architecture.md."""
     section = re.search(
         r"^(#+) Dependencies$(.*?)(?=^#{1,2} |\Z)",
         read("docs/architecture.md"),

@@ -29,7 +29,7 @@ def hatchling(*arguments: str, cwd: Path = ROOT) -> None:
     subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=50)
 
 
-def test_the_notes_are_what_the_changelog_says() -> None:
+def test_the_notes_are_the_changelogs_entry() -> None:
     """The notes of a release are its entry of the changelog, and no other's."""
     assert NOTES["notes"]("v1.2.3", MODULE, CHANGELOG) == "### Added\n\n- One thing.\n"
 
@@ -45,13 +45,13 @@ def test_the_notes_are_what_the_changelog_says() -> None:
     ],
 )
 def test_what_does_not_agree_is_not_released(tag: str, changelog: str, says: str) -> None:
-    """A tag that is not the version's, and an entry that is missing or has no day, end a release before it begins."""
+    """A wrong tag, a missing entry and an entry without a day end a release."""
     with pytest.raises(NOTES["DisagreementError"], match=re.escape(says)):
         NOTES["notes"](tag, MODULE, changelog)
 
 
 def test_it_reads_this_repository() -> None:
-    """The script finds version and changelog here, and says by its exit status that another tag is wrong."""
+    """The script finds version and changelog, and its exit status refuses another tag."""
     command = [sys.executable, str(SCRIPT), "v0.0.0"]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -79,8 +79,8 @@ def test_the_sdist_makes_the_same_wheel(sdist: Path, tmp_path: Path) -> None:
     assert here.read_bytes() == there.read_bytes()
 
 
-def test_contributors_are_told_how() -> None:
-    """CONTRIBUTING.md names what has to be set up, by the names that the workflow uses."""
+def test_contributing_names_the_setup() -> None:
+    """CONTRIBUTING.md has the names that the workflow uses."""
     text, workflow = read("CONTRIBUTING.md"), read(".github/workflows/release.yml")
     for name in ("IMAGE_REGISTRY", "pypi"):
         assert f"`{name}`" in text

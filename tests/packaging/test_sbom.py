@@ -87,7 +87,7 @@ def test_the_schema_would_object(bill: dict[str, Any]) -> None:
 def test_what_runs_is_on_it_and_nothing_else(
     lock: str, components: dict[str, dict[str, Any]]
 ) -> None:
-    """Each locked package is on the bill, at its version and with the hashes of the files it may come from; no tool of development is."""
+    """Each locked package is on the bill with version and hashes; no development tool is."""
     listed = {
         (name, component["version"]): {
             digest["content"]
@@ -103,7 +103,7 @@ def test_what_runs_is_on_it_and_nothing_else(
     assert listed == locked
 
 
-def test_it_says_what_it_is_about(lock: str, bill: dict[str, Any]) -> None:
+def test_it_has_version_and_direct_dependencies(lock: str, bill: dict[str, Any]) -> None:
     """The bill is that of this version of the proxy, and says which packages it needs itself."""
     root = bill["metadata"]["component"]
     assert (root["name"], root["version"]) == (PROJECT["name"], proxy.__version__)
@@ -115,7 +115,7 @@ def test_it_says_what_it_is_about(lock: str, bill: dict[str, Any]) -> None:
 
 
 def test_everything_on_it_is_needed(bill: dict[str, Any]) -> None:
-    """Along the dependencies every package is reached from the proxy, so nothing is locked that nobody asks for."""
+    """Every package is reached from the proxy along the dependencies."""
     graph = {node["ref"]: node["dependsOn"] for node in bill["dependencies"]}
     reached: set[str] = set()
     ahead = [bill["metadata"]["component"]["bom-ref"]]
@@ -128,10 +128,7 @@ def test_everything_on_it_is_needed(bill: dict[str, Any]) -> None:
 
 
 def test_each_package_may_be_passed_on(components: dict[str, dict[str, Any]]) -> None:
-    """Each one's licence is on the list of those that may be passed on.
-
-    The message says which is not.
-    """
+    """Each licence is on the list of those that may be passed on."""
     objections = {
         name: SBOM["objection"](component["licenses"][0]["expression"])
         for name, component in components.items()
@@ -142,7 +139,7 @@ def test_each_package_may_be_passed_on(components: dict[str, dict[str, Any]]) ->
 
 
 def test_each_licence_goes_along(components: dict[str, dict[str, Any]]) -> None:
-    """Each package brings the text of its licence into the environment, which is what the image is made of."""
+    """Each package's licence text is in the environment, so in the image."""
     assert [name for name in components if not SBOM["texts"](name)] == []
 
 
@@ -172,7 +169,7 @@ def test_it_is_the_same_each_time(lock: str, written: Path, tmp_path: Path) -> N
         ("MIT OR", "no SPDX expression"),
     ],
 )
-def test_a_licence_that_may_not_be_passed_on_is_told(expression: str, says: str) -> None:
+def test_a_licence_that_may_not_be_passed_on(expression: str, says: str) -> None:
     """An unlisted, unknown or unnamed licence is an objection, also as a part of several."""
     assert says in SBOM["objection"](expression)
 
@@ -207,21 +204,18 @@ def test_a_choice_needs_one_that_may(expression: str) -> None:
 def test_a_licence_is_what_the_package_says(
     said: list[dict[str, Any]], expected: tuple[str, str]
 ) -> None:
-    """What is said in one SPDX expression is declared.
-
-    What is put together of several words, or translated, is concluded.
-    """
+    """One SPDX expression is declared; what is combined or translated is concluded."""
     assert SBOM["licence"]({"name": "any", "licenses": said}) == expected
 
 
 def test_a_package_that_names_no_licence_needs_a_reader() -> None:
-    """Without a word in its metadata a package has the licence of a text that was read, and without that none."""
+    """It has the licence of a text in `READ`, and else none."""
     assert SBOM["licence"]({"name": "aiofastnet"}) == ("MIT", "concluded")
     assert SBOM["licence"]({"name": "structlog"}) == ("", "concluded")
 
 
 def test_lock_and_installation_have_to_agree() -> None:
-    """A package that is missing, or installed at another version than the locked one, is told, with what to do."""
+    """A missing package or another version is an error, with advice."""
     installed = {
         "components": [{"name": "PyYAML", "version": "5.0"}],
         "dependencies": [],

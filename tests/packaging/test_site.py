@@ -100,7 +100,7 @@ def address(page: str) -> str:
 
 
 def test_every_page_is_there(documents: dict[str, Document]) -> None:
-    """Each page of the repository is a page of the site, under its own path, and the README is the front page."""
+    """Each page is on the site under its own path, and the README is the front page."""
     assert {address(page) for page in PAGES} <= documents.keys()
     assert address("README.md") == BASE
 
@@ -117,7 +117,7 @@ def test_readers_find_their_part(site: Path) -> None:
     ]
 
 
-def test_whoever_follows_a_link_arrives(site: Path, documents: dict[str, Document]) -> None:
+def test_every_link_arrives(site: Path, documents: dict[str, Document]) -> None:
     """Every link within the site finds its page, and its heading there."""
     lost = []
     for place, document in documents.items():
@@ -186,7 +186,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 async def test_a_browser_fetches_nothing_elsewhere(served: str, tab: Tab) -> None:
-    """Whoever reads and searches it asks no other server, and nothing is missing."""
+    """Reading and searching asks no other server, and nothing is missing."""
     for page in ("", "docs/operation/", "proxy/errors.py/"):
         await tab.goto(f"{served}{page}")
     await tab.goto(served)
@@ -219,8 +219,10 @@ def repository(tmp_path: Path) -> Path:
         ("docs/unlisted.md", "# Not in the navigation", "docs/unlisted.md"),
     ],
 )
-def test_what_is_wrong_with_it_fails_it(repository: Path, page: str, added: str, says: str) -> None:
-    """A link to nowhere, a link to no heading, and a page that nobody would find end the building, and are named."""
+def test_lost_links_and_pages_fail_the_build(
+    repository: Path, page: str, added: str, says: str
+) -> None:
+    """A lost link, a lost heading and an unlisted page are named."""
     with (repository / page).open("a", encoding="utf-8") as file:
         file.write(f"\n{added}\n")
     built = build(repository, repository / "site")

@@ -51,7 +51,7 @@ def metadata(wheel: Path) -> Message:
 
 
 def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """Every file of the package is in the wheel, pages and type marker too, and besides them only the wheel's own description."""
+    """It has every file of the package, and the wheel's own metadata."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     own = {name for name in names if name.startswith(f"{INFO}/")}
@@ -66,8 +66,8 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
 
 
-def test_it_says_what_it_is(metadata: Message) -> None:
-    """Name, version, licence, Python, dependencies and extras are those of pyproject.toml, and the README is its description."""
+def test_its_metadata_are_those_of_pyproject(metadata: Message) -> None:
+    """The README is its description."""
     assert metadata["Name"] == PROJECT["name"]
     assert metadata["Version"] == proxy.__version__
     assert metadata["License-Expression"] == "Apache-2.0"

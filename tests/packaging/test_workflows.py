@@ -1,7 +1,4 @@
-"""GitHub's workflows: what they may do, what they trust, and that what they run exists.
-
-`make check` has them judged by the tools of their field.
-"""
+"""GitHub's workflows: their rights and their actions, and that what they run exists."""
 
 from __future__ import annotations
 
@@ -74,10 +71,7 @@ def test_they_are_well_made(command: str) -> None:
 
 
 def test_each_action_is_one_commit() -> None:
-    """An action is named by its commit, with the version beside it for people and for Dependabot.
-
-    Each stands at one version everywhere.
-    """
+    """An action is named by commit and version, the same everywhere."""
     used: dict[str, set[str]] = {}
     for name, text in TEXTS.items():
         for line in re.findall(r"^\s*(?:- )?uses: (.+)$", text, re.MULTILINE):
@@ -92,20 +86,20 @@ def test_each_action_is_one_commit() -> None:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_has_no_rights_of_its_own(name: str) -> None:
-    """Rights are given job by job; a workflow that gives none leaves none."""
+    """Rights are given job by job."""
     assert WORKFLOWS[name]["permissions"] == {}
 
 
 @pytest.mark.parametrize("place", JOBS, ids="-".join)
 def test_a_job_may_do_what_it_is_there_for(place: tuple[str, str]) -> None:
-    """A job may read the repository at most, but for those that publish something."""
+    """A job may read the repository; only those that publish may do more."""
     rights = JOBS[place]["permissions"]
     assert {right for right, level in rights.items() if level != "read"} == RIGHTS.get(place, set())
     assert {right for right, level in rights.items() if level == "read"} <= {"contents"}
 
 
 def test_what_signs_runs_nothing_of_the_repository() -> None:
-    """Where something can be signed or published, no command of this repository runs, and no dependency is installed."""
+    """A job that signs or publishes runs no command of the repository and installs nothing."""
     commands = {
         word
         for place, step in STEPS
@@ -118,7 +112,7 @@ def test_what_signs_runs_nothing_of_the_repository() -> None:
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_nobody_else_starts_it_with_rights(name: str) -> None:
+def test_a_pull_request_starts_nothing_with_rights(name: str) -> None:
     """A stranger's pull request starts what it changes itself, without rights, and nothing that has some."""
     assert triggers(name) <= {
         "push",
@@ -131,8 +125,8 @@ def test_nobody_else_starts_it_with_rights(name: str) -> None:
         assert not any(workflow == name for workflow, _job in RIGHTS)
 
 
-def test_no_word_of_others_becomes_a_command() -> None:
-    """No expression is put into a command: what it stands for could be one."""
+def test_no_expression_is_in_a_command() -> None:
+    """Its value could be a command."""
     assert [place for place, step in STEPS if "${{" in step.get("run", "")] == []
 
 
@@ -164,7 +158,7 @@ def test_every_python_is_tested() -> None:
 
 
 def test_what_is_made_is_made_with_the_image_s_python() -> None:
-    """The other jobs use the Python that is the image's, so that the bill of materials is that of the image."""
+    """So that the bill of materials is that of the image."""
     used = {
         step["with"]["python-version"]
         for _place, step in STEPS
@@ -194,7 +188,7 @@ def test_what_is_run_exists() -> None:
 
 
 def test_a_release_is_announced_last() -> None:
-    """Packages and image come after tests and audit, proof and trial before publishing, and people are told when all is there."""
+    """Each job waits for the one before: tests, build, attest, publish, announce."""
     before = {
         key: set(
             [job.get("needs", [])] if isinstance(job.get("needs"), str) else job.get("needs", [])
@@ -217,14 +211,14 @@ def test_a_release_is_announced_last() -> None:
     assert (image["provenance"], image["sbom"]) == ("mode=max", True)
 
 
-def test_what_is_locked_is_asked_about_every_week() -> None:
-    """The audit runs by the calendar, and when a lock file changes."""
+def test_the_audit_runs_every_week() -> None:
+    """It runs by the calendar, and when a lock file changes."""
     assert {"schedule", "push", "pull_request"} <= triggers("audit")
     assert "requirements/**" in WORKFLOWS["audit"][True]["pull_request"]["paths"]
 
 
 def test_newer_versions_are_looked_for() -> None:
-    """Dependabot looks after the lock files, the actions, and the image's base, and takes nothing on its first day."""
+    """Dependabot watches lock files, actions and images, and waits a week."""
     updates = yaml.safe_load(read(".github/dependabot.yml"))["updates"]
     assert {(update["package-ecosystem"], update["directory"]) for update in updates} == {
         ("pip", "/requirements"),

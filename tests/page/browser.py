@@ -95,10 +95,7 @@ class Chromium:
 
 
 class Tab:
-    """One page in a profile of its own.
-
-    `complaints`: what the browser's console has said; `requests`: all URLs it has asked for.
-    """
+    """One page in its own profile, with its console's messages and all URLs that it asked for."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -203,7 +200,7 @@ class Tab:
             await self._loaded.wait()
 
     async def evaluate(self, expression: str) -> Any:
-        """Give the value of an expression in the page; of a promise, what it comes to."""
+        """Return the value of an expression in the page, awaited if it is a promise."""
         result = await self.call(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
@@ -226,7 +223,7 @@ class Tab:
             ) from None
 
     async def look(self, expression: str) -> Any:
-        """Wait until an expression is true, while the page asks the proxy at once and not when its time has come."""
+        """Wait until an expression is true, while the page asks the proxy at once."""
         return await self.until(
             f"(document.dispatchEvent(new Event('visibilitychange')), {expression})"
         )

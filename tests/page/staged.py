@@ -1,7 +1,4 @@
-"""The admin listener over a real report and history, in whatever state a test wants to see.
-
-No proxy, no token endpoint, no waiting.
-"""
+"""The admin listener over a real report and history, in any state, without a proxy."""
 
 from __future__ import annotations
 
@@ -56,7 +53,7 @@ def refused(code: str | None = "20", *, at: float = NOON - 20) -> TokenFailure:
 
 @dataclass
 class Stage:
-    """What the report tells, to be changed by the test."""
+    """The state that the report shows; tests change it."""
 
     clock: FakeClock = field(default_factory=lambda: FakeClock(wall=NOON - UPTIME))
     token: TokenStatus = TOKEN
@@ -101,7 +98,7 @@ class Stage:
         self.report(record)
 
     def live_an_hour(self) -> None:
-        """Let a working day's hour go by, with the few mishaps that one has."""
+        """Simulate an hour of calls with a few mishaps."""
         chance = random.Random(7)  # noqa: S311 # not for secrets
         mishaps: dict[int, dict[str, Any]] = {
             11: {

@@ -1,4 +1,4 @@
-"""How the page behaves: with hostile data, on a phone, by keyboard, for screen readers, in the dark, and when the proxy is gone."""
+"""The page: hostile data, phones, keyboard, screen readers, colours, a proxy that is gone."""
 
 from __future__ import annotations
 
@@ -47,10 +47,7 @@ async def picture(tab: Tab, path: Path) -> None:
     ],
 )
 async def test_an_hour_of_work(tab: Tab, stage: Stage, name: str, options: dict[str, Any]) -> None:
-    """Sixty bars, four lines without a gap, totals in the legend, failures with their ids.
-
-    A picture for the README.
-    """
+    """Sixty bars, four lines without a gap, failures with their ids."""
     stage.live_an_hour()
     await tab.emulate(**options)
     await show(tab, stage)
@@ -117,10 +114,7 @@ async def test_refused_in_the_dark_on_a_phone(tab: Tab, stage: Stage) -> None:
 async def test_whether_a_failed_call_may_have_been_placed(
     tab: Tab, stage: Stage, changes: dict[str, Any], english: str, norwegian: str
 ) -> None:
-    """Of each failed call the page says, in both languages, what the API has had of it.
-
-    That an order may have been placed stands out.
-    """
+    """The page says what the API got; an order that may have been placed stands out."""
     stage.call(**{"status": 502, "error": "connection_terminated", **changes})
     note = "document.querySelector('#failures-rows small')"
     quiet = "getComputedStyle(document.querySelector('#failures-none')).color"
@@ -133,10 +127,7 @@ async def test_whether_a_failed_call_may_have_been_placed(
 
 
 async def test_a_failed_call_says_who_called_and_why(tab: Tab, stage: Stage) -> None:
-    """The client's name, without one its address.
-
-    The proxy's own sentence is the note of the words.
-    """
+    """The client's name or address, and the proxy's own sentence as a note."""
     stage.call(503, error="connection_limit_reached", detail="All 100 connections are in use.")
     stage.call(502, error="dns_error", client_address="10.0.0.7")
     stage.call(502, error="dns_error", client="erp", client_address="10.0.0.8")
@@ -148,7 +139,7 @@ async def test_a_failed_call_says_who_called_and_why(tab: Tab, stage: Stage) -> 
 
 
 async def test_data_stays_text(tab: Tab, stage: Stage) -> None:
-    """Whatever looks like markup in what the proxy reports is shown as it is, and does nothing."""
+    """Markup in what the proxy reports is shown as text."""
     hostile = "<img src=x onerror=\"document.title='hit'\">"
     stage.call(502, error=hostile, method=hostile, request_id=hostile, detail=hostile)
     stage.call(
@@ -189,7 +180,7 @@ async def test_the_pointer_reads_the_charts(tab: Tab, stage: Stage) -> None:
 
 
 async def test_the_numbers_of_the_charts_are_a_table_as_well(tab: Tab, stage: Stage) -> None:
-    """For who cannot see charts: the minutes with calls, newest first."""
+    """For readers without sight: the minutes with calls, newest first."""
     stage.call(200)
     stage.clock.suspend(120)
     stage.call(502, error="dns_error")
@@ -237,10 +228,7 @@ async def test_nothing_is_wider_than_the_screen(tab: Tab, stage: Stage, width: i
 
 
 async def test_the_keyboard_reaches_everything_in_order(tab: Tab, stage: Stage) -> None:
-    """The two folds, which Enter opens, the numbers to scroll through, the links.
-
-    Each with a visible ring.
-    """
+    """Folds, table and links, each with a visible ring; Enter opens a fold."""
     await show(tab, stage)
     visited = []
     for _ in range(5):
@@ -264,7 +252,7 @@ async def test_the_keyboard_reaches_everything_in_order(tab: Tab, stage: Stage) 
 
 
 async def test_screen_readers_find_names_for_everything(tab: Tab, stage: Stage) -> None:
-    """One main heading, a heading for each part, a name for each picture and each table, and the language."""
+    """Headings, pictures and tables have names, and the language is set."""
     stage.live_an_hour()
     await tab.emulate(languages="nb")
     await show(tab, stage)
@@ -295,7 +283,7 @@ async def test_screen_readers_find_names_for_everything(tab: Tab, stage: Stage) 
 
 
 async def test_the_verdict_is_announced_only_when_it_changes(tab: Tab, stage: Stage) -> None:
-    """The live region is left alone while countdowns run and answers come, or a screen reader would never be silent."""
+    """Countdowns and answers leave the live region alone."""
     for _ in range(3):
         stage.call(401, code="40103")
     await show(tab, stage)
@@ -328,7 +316,7 @@ async def test_the_system_decides_about_colours_and_motion(tab: Tab, stage: Stag
 
 
 async def test_a_proxy_that_is_gone_and_comes_back(tab: Tab) -> None:
-    """The page says since when, greys out what is old, and goes on by itself when there are answers again."""
+    """The page says since when, greys old data out, and continues when answers come."""
     stage = Stage()
     stage.live_an_hour()
     async with staged.serving(stage):
@@ -369,7 +357,7 @@ async def test_it_asks_less_often_when_there_is_no_answer(tab: Tab) -> None:
     assert set(pauses) == {2000, 4000, 6000, 8000, 10_000, 12_000, 14_000, 15_000}
 
 
-async def test_it_asks_less_often_when_nobody_looks(tab: Tab, stage: Stage) -> None:
+async def test_a_hidden_tab_asks_less_often(tab: Tab, stage: Stage) -> None:
     """A hidden tab asks every fifteen seconds, and at once when it is shown again."""
     await tab.call(
         "Page.addScriptToEvaluateOnNewDocument",
@@ -384,7 +372,7 @@ async def test_it_asks_less_often_when_nobody_looks(tab: Tab, stage: Stage) -> N
 
 
 async def test_an_error_for_an_answer_is_no_answer(tab: Tab, stage: Stage) -> None:
-    """What stands between may answer in the proxy's place, with a web page or a 502."""
+    """A web page or a 502 of something in between counts as no answer."""
     await tab.call("Fetch.enable", patterns=[{"urlPattern": "*/status*"}])
     tab.answer_in_its_place = {"responseCode": 502, "body": ""}
     await tab.goto(stage.url)
@@ -392,11 +380,8 @@ async def test_an_error_for_an_answer_is_no_answer(tab: Tab, stage: Stage) -> No
     assert await tab.text("#sentence") == "It has not answered since this page was opened."
 
 
-async def test_named_clients_are_told_among_the_settings(tab: Tab, stage: Stage) -> None:
-    """Name, rights and rate, as far as they are set.
-
-    Of keys how many there are, never one of them.
-    """
+async def test_named_clients_are_among_the_settings(tab: Tab, stage: Stage) -> None:
+    """With rights and rate; of keys only their number."""
     clients = [
         {"name": "erp", "key": "Sentinel-Key-0005", "allowed_methods": ["GET", "POST"]},
         {"name": "shop", "key": "Sentinel-Key-0006", "requests_per_second": 2},
@@ -434,10 +419,7 @@ def broken_off(stage: Stage, orders: int, **changes: Any) -> None:
 async def test_orders_to_look_up_come_first(
     tab: Tab, stage: Stage, name: str, options: dict[str, Any]
 ) -> None:
-    """113 of them, and 20 refused calls later all are there.
-
-    With a banner not to send them again, and no word of trying again.
-    """
+    """All are listed, with a banner not to send them again."""
     stage.live_an_hour()
     broken_off(stage, 111)
     broken_off(stage, 1, client_address="10.0.0.7")

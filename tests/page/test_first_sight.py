@@ -1,4 +1,4 @@
-"""What the page says before it has anything to say, and in which zone its times are."""
+"""The page before its first answer, and the zone of its times."""
 
 from __future__ import annotations
 
@@ -61,10 +61,7 @@ async def hesitating() -> AsyncIterator[str]:
 async def test_nothing_is_claimed_before_the_first_answer(
     tab: Tab, stage: Stage, languages: str, asking: str, live: str, none: str
 ) -> None:
-    """It says that it asks, not that it is live.
-
-    And it knows of no failures only once it has been told of none.
-    """
+    """The page says that it asks; "no failures" only after an answer without any."""
     await tab.emulate(languages=languages)
     async with hesitating() as url:
         await tab.goto(url)
@@ -95,7 +92,7 @@ async def test_nothing_is_claimed_before_the_first_answer(
 async def test_the_zone_of_the_times_is_named(
     tab: Tab, stage: Stage, languages: str, zone: str, words: str
 ) -> None:
-    """Who compares the page with the log has to know that their times are not those of one zone."""
+    """The page's times are local, and the log's are UTC."""
     await tab.emulate(languages=languages, zone=zone)
     await tab.goto(stage.url)
     assert re.fullmatch(words, await tab.text("#zone"))

@@ -1,7 +1,4 @@
-"""What the report adds for the page.
-
-Failures that noise cannot hide, and no path but of an order to look up.
-"""
+"""What the report adds for the page: failures, and paths of orders to look up only."""
 
 from __future__ import annotations
 
@@ -16,10 +13,7 @@ from tests.page.staged import Stage
 
 
 def test_refused_requests_hide_no_failure() -> None:
-    """A client that is refused a hundred times leaves the one real failure in the list.
-
-    The newest come first.
-    """
+    """A hundred refusals leave the one failure in the list."""
     stage = Stage()
     stage.call(502, error="connection_refused", request_id="the-one")
     for number in range(100):
@@ -33,7 +27,7 @@ def test_refused_requests_hide_no_failure() -> None:
 
 
 def test_paths_and_secrets_are_not_in_the_status() -> None:
-    """A path can hold a phone number; a setting that is secret is only said to be set."""
+    """A path can hold a phone number."""
     stage = Stage()
     stage.call(
         502, error="connection_refused", path="/corporate-mobile-subscriptions/v1/4799885577"
@@ -44,7 +38,7 @@ def test_paths_and_secrets_are_not_in_the_status() -> None:
 
 
 def test_the_witness_counts_and_passes_on() -> None:
-    """The metrics hear all that the token source tells; renewals are in the history as well."""
+    """Metrics count each event, and renewals are in the history too."""
     clock = FakeClock()
     metrics, history = Metrics(), History(clock.now())
     witness = TokenWitness(metrics, history, clock)

@@ -1,7 +1,4 @@
-"""The page in front of a real proxy and the sandbox.
-
-Each state as a person would meet it, in both languages, with a picture of it.
-"""
+"""The page in front of a real proxy and the sandbox, in both languages."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ ENGLISH, NORWEGIAN = "en-GB,en", "nb-NO,nb"
 
 
 async def opened(tab: Tab, url: str, languages: str, headline: str) -> str:
-    """Open the page, wait for that headline, and give the sentence, since when, and the next step."""
+    """Open the page, wait for that headline, and return sentence, facts and step."""
     await tab.emulate(languages=languages)
     await tab.goto(url)
     await tab.look(f"document.getElementById('headline').textContent === {headline!r}")
@@ -50,7 +47,7 @@ async def call(
 
 
 def quiet(tab: Tab, url: str) -> None:
-    """See that the browser had nothing to complain of, and that only the proxy was asked."""
+    """Check that the browser has no complaints and asked only the proxy."""
     assert tab.complaints == []
     assert {request for request in tab.requests if not request.startswith(("data:", "about:"))} == {
         url,
@@ -59,7 +56,7 @@ def quiet(tab: Tab, url: str) -> None:
 
 
 async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession) -> None:
-    """The token counts down, the charts have the calls that were made, the failures have their request ids."""
+    """The token counts down, charts have the calls, failures have their request ids."""
     proxy = await start.ready(configuration(api.url))
     url = await proxy.admin_url("/")
     for _ in range(3):
@@ -92,10 +89,7 @@ async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientS
 
 
 async def test_renewing(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession) -> None:
-    """A token that the API has ended is fetched anew, and calls wait.
-
-    When it is there, all is well again.
-    """
+    """While a rejected token is fetched anew calls wait, and then all works."""
     proxy = await start.ready(configuration(api.url))
     url = await proxy.admin_url("/")
     api.sandbox.revoke()
@@ -116,7 +110,7 @@ async def test_renewing(tab: Tab, api: Api, start: Starter, http: aiohttp.Client
 
 
 async def test_refused(tab: Tab, api: Api, start: Starter) -> None:
-    """What Telenor refused and when, where to look, when it is tried again, and how long that is from now."""
+    """Reason, time, advice, and when the next attempt is."""
     api.sandbox.fault("token_error", "20")
     proxy = await start("serve", configuration(api.url))
     await proxy.event("token.renewal_failed")
@@ -182,7 +176,7 @@ async def test_every_call_refused(
 
 
 async def test_draining(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession) -> None:
-    """While calls are being finished, and after the end, which is then nothing to be alarmed about."""
+    """While calls finish, and after the end, which is no alarm."""
     proxy = await start.ready(configuration(api.url))
     url = await proxy.admin_url("/")
     api.sandbox.fault("api_slow", 60, 1)

@@ -1,7 +1,4 @@
-"""Is it working, and what to do if not.
-
-One verdict for each state, in both languages, made of nothing but the dictionary's words.
-"""
+"""The page's verdict for each state, in both languages, and its notes."""
 
 from __future__ import annotations
 
@@ -31,10 +28,7 @@ NONE = {"state": TokenState.EMPTY, "expires_in_seconds": None}
 async def judge(
     tab: Tab, statuses: list[dict[str, object]], language: str = "en", *, silent: bool = False
 ) -> list[dict[str, str]]:
-    """Give the page's verdicts, without the spaces that do not break.
-
-    The facts end the sentence.
-    """
+    """Return the page's verdicts, with plain spaces, the facts at the end of the sentence."""
     judged = (
         f"({{ ...verdict(status, say, {json.dumps(silent)}, {NOON}), facts: facts(status, say) }})"
     )
@@ -429,8 +423,8 @@ NOTES: list[tuple[dict[str, object], str, str]] = [
 ]
 
 
-async def test_what_else_somebody_should_know_has_its_note(tab: Tab) -> None:
-    """In both languages; it changes nothing about whether calls go through."""
+async def test_notes(tab: Tab) -> None:
+    """In both languages; they do not change the verdict."""
     statuses = [case[0] for case in NOTES]
     assert await noted(tab, statuses) == [[case[1]] for case in NOTES]
     assert await noted(tab, statuses, "nb") == [[case[2]] for case in NOTES]
@@ -450,10 +444,7 @@ async def test_what_else_somebody_should_know_has_its_note(tab: Tab) -> None:
 async def test_a_certificate_that_ends_is_a_note_and_then_a_problem(
     tab: Tab, days: int, standing: str, says: str | None, *, is_urgent: bool
 ) -> None:
-    """Nothing for long, a note from 14 days on, and among the problems from 3 days on.
-
-    The proxy judges which.
-    """
+    """A note from 14 days on, a problem from 3 days on, as the proxy judges."""
     end = NOON + days * 86400
     assert certificates.standing(end, NOON) == standing
     told = status() | {
@@ -469,10 +460,7 @@ async def test_a_certificate_that_ends_is_a_note_and_then_a_problem(
 
 
 async def test_the_page_says_what_the_proxy_says(tab: Tab) -> None:
-    """In English, word for word.
-
-    What `telenor-proxy status` prints and an alert tells is on the page.
-    """
+    """The English words are those of `telenor-proxy status` and of the alert."""
     statuses: list[Any] = [case[1] for case in CASES]
     for told, found in zip(statuses, await judge(tab, statuses), strict=True):
         headline = told["headline"]
@@ -496,10 +484,7 @@ async def test_each_state_has_its_verdict(tab: Tab, language: str) -> None:
 
 
 async def test_a_proxy_that_does_not_answer(tab: Tab) -> None:
-    """Alarming if it came unexpectedly, in order if it was shutting down.
-
-    It says when the last answer came, if one did.
-    """
+    """Alarming, unless it was shutting down; with the time of the last answer."""
     gone, ended = await judge(tab, [status(), draining(1)], silent=True)
     assert gone["level"] == "bad"
     assert gone["title"] == "The proxy does not answer"
@@ -525,10 +510,7 @@ async def test_a_proxy_that_does_not_answer(tab: Tab) -> None:
 async def test_only_an_open_listener_is_warned_of(
     tab: Tab, listen: dict[str, str], *, is_open: bool
 ) -> None:
-    """Loopback, a Unix socket and a client key keep others out.
-
-    The page judges that as the settings themselves do.
-    """
+    """Loopback, a Unix socket and a client key keep others out, as in the settings."""
     status = listening(**listen)
     (found,) = await noted(tab, [status])
     assert bool(found) is is_open
@@ -541,7 +523,7 @@ async def test_only_an_open_listener_is_warned_of(
 
 
 async def test_a_bad_token_matters_more_than_bad_calls(tab: Tab) -> None:
-    """Without a token no call reaches the API, so what was wrong with calls before is old news."""
+    """Without a token no call reaches the API."""
     stage = Stage()
     for _ in range(3):
         stage.call(502, error="dns_error")
@@ -550,11 +532,8 @@ async def test_a_bad_token_matters_more_than_bad_calls(tab: Tab) -> None:
     assert "hente et tilgangstoken" in verdict["sentence"]
 
 
-async def test_whatever_fails_has_whole_sentences_in_both_languages(tab: Tab) -> None:
-    """Every code, every reason and every HTTP status, with and without a token.
-
-    No gap, no place left open, nothing in English only.
-    """
+async def test_each_failed_login_has_sentences_in_both_languages(tab: Tab) -> None:
+    """Every code, reason and HTTP status, with and without a token."""
     codes = [*diagnosis._KNOWN, "999", "access_denied", "constructor", None]
     words = [
         *(reasons() - TOLD_OTHERWISE),
@@ -594,11 +573,8 @@ async def test_whatever_fails_has_whole_sentences_in_both_languages(tab: Tab) ->
         assert one["step"] != other["step"]
 
 
-async def test_whatever_calls_get_is_said_in_both_languages(tab: Tab) -> None:
-    """Each code, each status and each error, in a row, in part and once.
-
-    Whole sentences, none in English only.
-    """
+async def test_each_failed_call_has_sentences_in_both_languages(tab: Tab) -> None:
+    """Each code, status and error, in a row, in part and once."""
     answers: list[tuple[int, dict[str, Any]]] = [
         *((known.status, {"code": code}) for code, known in codes.GATEWAY.items()),
         *((status_code, {}) for status_code in (400, 401, 403, 404, 429, 500, 503)),
@@ -622,7 +598,7 @@ async def test_whatever_calls_get_is_said_in_both_languages(tab: Tab) -> None:
 
 
 async def test_languages_are_chosen_as_the_browser_prefers(tab: Tab) -> None:
-    """The first that the page has; all kinds of Norwegian are one; English for everybody else."""
+    """The first known one; all kinds of Norwegian are one; English for all others."""
     wishes = [["nb-NO"], ["nn"], ["no"], ["sv-SE", "nb"], ["en-US", "nb"], ["de"], [], ["EN-us"]]
     chosen = await tab.evaluate(
         f"(() => {{ {SCRIPT} return {json.dumps(wishes)}.map((wish) => chooseLanguage(wish).language); }})()"

@@ -1,4 +1,4 @@
-"""The page's dictionary: both languages say everything that can happen, and nothing is said in English only."""
+"""The page's dictionary: both languages have all words."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_both_languages_have_the_same_words() -> None:
         assert isinstance(WORDS["en"][key], str) == isinstance(WORDS["nb"][key], str), key
 
 
-def test_nothing_is_said_in_english_only() -> None:
+def test_no_word_is_in_english_only() -> None:
     """A text that is the same in both is a name or a number, and listed here."""
     english, norwegian = texts("en"), texts("nb")
     assert {key for key, text in english.items() if text == norwegian[key]} == SAME
 
 
 def test_plurals_have_both_forms() -> None:
-    """One and many, which is what both languages tell apart."""
+    """One and other, the forms of both languages."""
     for language in LANGUAGES:
         for key, text in WORDS[language].items():
             if isinstance(text, dict):
@@ -131,7 +131,7 @@ TOLD_OTHERWISE = {"pending", "refused", "rate_limited", "http_"}
 
 
 def test_every_reason_has_words() -> None:
-    """Whatever a fetch may fail of: why, and in the script's table what to do."""
+    """Each has a why, and in the script's table a step."""
     table = re.search(r"AFTER_REASON = \{(.*?)\}", SOURCES["verdict.js"], re.DOTALL)
     assert table is not None
     steps = dict(re.findall(r"(\w+): \"(\w+)\"", table[1]))
@@ -144,7 +144,7 @@ def test_every_reason_has_words() -> None:
 
 
 def test_every_headline_has_words() -> None:
-    """Each cause has a sentence, each state a title, each code, status and error its clause and its step."""
+    """Causes, states, codes, statuses and errors have their words."""
     told = {"token_failed", "renewal_failed"}  # by code or reason, as above
     assert {f"what.{cause}" for cause in CAUSES if cause not in told} == keys("what.")
     assert {f"title.{state}" for state in HeadlineState} <= keys("title.")
