@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -14,32 +13,22 @@ import pytest
 from tests.e2e.process import (
     ACCOUNTS,
     DEADLINE,
-    ORDER,
     ORDERS,
+    Answer,
     Api,
     Running,
     Starter,
+    call,
     configuration,
+    order,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
-
-
-class Answer(NamedTuple):
-    """An answer, read to its end."""
-
-    status: int
-    connection: str
-    body: bytes
-
-
-async def placed(http: aiohttp.ClientSession, url: str) -> Answer:
-    """Place an order and read the whole answer."""
-    async with http.post(url, json=ORDER) as answer:
-        return Answer(answer.status, answer.headers.get("Connection", ""), await answer.read())
+signals = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name
+)
 
 
 @asynccontextmanager
@@ -48,7 +37,7 @@ async def order_in_flight(
 ) -> AsyncIterator[asyncio.Task[Answer]]:
     """Place an order whose answer is held back until `api.let_go`."""
     api.sandbox.fault("api_slow", 60, 1)
-    answered = asyncio.create_task(placed(http, await proxy.url(ORDERS)))
+    answered = asyncio.create_task(order(http, await proxy.url(ORDERS)))
     arrived = asyncio.create_task(api.waiting.wait())
     await asyncio.wait({answered, arrived}, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
     assert arrived.done(), proxy.output
@@ -58,13 +47,12 @@ async def order_in_flight(
         api.let_go.set()
 
 
-async def status_of(http: aiohttp.ClientSession, url: str) -> int:
-    """Ask for a page; give the status."""
-    async with http.get(url) as answer:
-        return answer.status
+async def page(http: aiohttp.ClientSession, proxy: Running, path: str) -> int:
+    """Ask the admin listener for a page; return the status."""
+    return (await call(http, await proxy.admin_url(path))).status
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@signals
 async def test_what_is_in_flight_finishes(
     start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
@@ -73,21 +61,21 @@ async def test_what_is_in_flight_finishes(
     async with order_in_flight(proxy, api, http) as task:
         proxy.send(number)
         assert (await proxy.event("shutdown.started"))["in_flight"] == 1
-        assert await status_of(http, await proxy.admin_url("/readiness")) == 503
-        assert await status_of(http, await proxy.admin_url("/liveness")) == 200
+        assert await page(http, proxy, "/readiness") == 503
+        assert await page(http, proxy, "/liveness") == 200
         async with aiohttp.ClientSession() as another:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await another.get(await proxy.url(ACCOUNTS))
         assert not task.done()
         api.let_go.set()
         answer = await task
-    assert (answer.status, answer.connection) == (201, "close")
+    assert (answer.status, answer.fields["Connection"]) == (201, "close")
     assert await proxy.ended() == 0
     assert proxy.events()[-1]["event"] == "shutdown.completed"
     assert len(api.sandbox.orders) == 1
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@signals
 async def test_a_second_signal_ends_it_at_once(
     start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
@@ -100,7 +88,7 @@ async def test_a_second_signal_ends_it_at_once(
         assert await proxy.ended() == 1
         answer = await task
     assert answer.status == 503
-    assert json.loads(answer.body)["outcome"] == "unknown"
+    assert answer.json()["outcome"] == "unknown"
     assert (await proxy.event("request.completed"))["status"] == 503
 
 
@@ -112,7 +100,7 @@ async def test_the_grace_period_ends(start: Starter, api: Api, http: aiohttp.Cli
         answer = await task
         await proxy.ended()
     assert answer.status == 503
-    assert json.loads(answer.body)["outcome"] == "unknown"
+    assert answer.json()["outcome"] == "unknown"
     assert "shutdown.completed" in {event["event"] for event in proxy.events()}
 
 
@@ -123,10 +111,9 @@ async def test_during_the_delay_new_requests_are_served(
     proxy = await start.ready(configuration(api.url, shutdown={"delay_seconds": 3600}))
     proxy.send(signal.SIGTERM)
     await proxy.event("shutdown.started")
-    assert await status_of(http, await proxy.admin_url("/readiness")) == 503
-    async with http.get(await proxy.url(ACCOUNTS)) as answer:
-        assert answer.status == 200
-        assert answer.headers["Connection"] == "close"
+    assert await page(http, proxy, "/readiness") == 503
+    answer = await call(http, await proxy.url(ACCOUNTS))
+    assert (answer.status, answer.fields["Connection"]) == (200, "close")
     assert await proxy.stop() == 1
 
 
@@ -135,7 +122,7 @@ async def test_idle_connections_do_not_hold_it_up(
 ) -> None:
     """An idle kept-alive connection does not delay the end."""
     proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 3600}))
-    assert await status_of(http, await proxy.url(ACCOUNTS)) == 200
+    assert (await call(http, await proxy.url(ACCOUNTS))).status == 200
     assert await proxy.stop() == 0
 
 
