@@ -40,9 +40,8 @@ def test_a_request_changes_as_shown() -> None:
     credential = b"Authorization: Bearer <the access token>\r\n"
     number = re.search(rb"X-Request-Id: (\S+)", after)
     assert number is not None
-    assert (
-        rewrite.request_head(request, b"api.telenor.no", number[1], credential) + content == after
-    )
+    rewritten = rewrite.request_head(request, b"api.telenor.no", number[1], credential)
+    assert rewritten + content == after
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the command is curl's")
@@ -70,20 +69,15 @@ def parts(answer: bytes) -> tuple[dict[str, str], bytes]:
     head, _, content = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     fields = {"": first} | {
-        name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+        name.lower(): value for name, value in (line.split(": ", 1) for line in lines)
     }
     assert fields["date"]
     assert fields["x-request-id"]
     return fields | {"date": "", "x-request-id": ""}, content
 
 
-async def test_the_version_is_that_of_the_changelog(start: Starter) -> None:
-    """`telenor-proxy --version` tells the version that the changelog's newest entry is about."""
-    command = await start("--version")
-    assert await command.ended() == 0
-    assert command.output.startswith(f"telenor-proxy {proxy.__version__}\n")
-    newest = re.search(
-        r"^## \[(.+?)\] - (Unreleased|\d{4}-\d\d-\d\d)$", PAGES["CHANGELOG.md"], re.MULTILINE
-    )
+def test_the_version_is_that_of_the_changelog() -> None:
+    """The changelog's newest entry is about the package's version."""
+    newest = re.search(r"(?m)^## \[(.+?)\] - (Unreleased|\d{4}-\d\d-\d\d)$", PAGES["CHANGELOG.md"])
     assert newest is not None
     assert newest[1] == proxy.__version__

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import proxy
+from proxy import faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,3 +74,21 @@ def raised(*names: str, argument: int = 0) -> Iterator[tuple[str, str]]:
                     text = text_of(call.args[argument]) if len(call.args) > argument else None
                     if text is not None:
                         yield f"{module}:{function.name}", text
+
+
+def reasons() -> set[str]:
+    """Return the reasons of failed token fetches in the code, without their variable parts."""
+    found = set()
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if (
+                module.startswith("tokens.")
+                and isinstance(node, ast.Call)
+                and ast.unparse(node.func) in {"TokenUnavailable", "CredentialsRefused"}
+            ):
+                found |= {
+                    part.value
+                    for part in ast.walk(node.args[0])
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                }
+    return found | faults.REASONS

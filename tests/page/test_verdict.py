@@ -14,9 +14,10 @@ from proxy.network import certificates
 from proxy.settings import load
 from proxy.tokens import codes, diagnosis
 from proxy.tokens.values import TokenFailure, TokenState
+from tests.messages.sentences import reasons
 from tests.page.staged import ENVIRONMENT, NOON, Stage, refused
 from tests.page.test_page_document import ASSETS
-from tests.page.test_words import TOLD_OTHERWISE, WORDS, reasons
+from tests.page.test_words import BY_OTHER_WORDS, WORDS
 
 if TYPE_CHECKING:
     from tests.page.browser import Tab
@@ -536,7 +537,7 @@ async def test_each_failed_login_has_sentences_in_both_languages(tab: Tab) -> No
     """Every code, reason and HTTP status, with and without a token."""
     codes = [*diagnosis._KNOWN, "999", "access_denied", "constructor", None]
     words = [
-        *(reasons() - TOLD_OTHERWISE),
+        *(reasons() - BY_OTHER_WORDS),
         "rate_limited",
         "http_404",
         "http_500",

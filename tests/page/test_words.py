@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 import pytest
 
 import proxy
-from proxy import faults
 from proxy.admin import headline
 from proxy.admin.calls import HeadlineState
 from proxy.admin.headline import CAUSES
 from proxy.problems import ProblemKind
 from proxy.tokens import codes, diagnosis
 from proxy.tokens.values import TokenState
+from tests.messages.sentences import reasons
 
 PACKAGE = Path(proxy.__file__).parent
 ASSETS = PACKAGE / "admin" / "assets"
@@ -108,26 +107,8 @@ def test_codes_that_mean_the_same_have_one_cause() -> None:
             )
 
 
-def reasons() -> set[str]:
-    """Give the first argument of every `TokenError` that is raised anywhere."""
-    found = set()
-    for path in (PACKAGE / "tokens").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in {
-                "TokenUnavailable",
-                "CredentialsRefused",
-            }:
-                found |= {
-                    part.value
-                    for part in ast.walk(node.args[0])
-                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
-                }
-    return found | faults.REASONS
-
-
-#: pending: no fetch has failed. refused, rate_limited and http_: told by code, as too many calls,
-#: and by status.
-TOLD_OTHERWISE = {"pending", "refused", "rate_limited", "http_"}
+#: pending: no fetch has failed. The others have words by code, and by status.
+BY_OTHER_WORDS = {"pending", "refused", "rate_limited", "http_"}
 
 
 def test_every_reason_has_words() -> None:
@@ -136,7 +117,7 @@ def test_every_reason_has_words() -> None:
     assert table is not None
     steps = dict(re.findall(r"(\w+): \"(\w+)\"", table[1]))
     assert "timeout" in reasons()
-    for reason in reasons() - TOLD_OTHERWISE:
+    for reason in reasons() - BY_OTHER_WORDS:
         assert reason in steps, reason
     for reason, step in steps.items():
         assert f"why.{reason}" in SAID
@@ -145,8 +126,8 @@ def test_every_reason_has_words() -> None:
 
 def test_every_headline_has_words() -> None:
     """Causes, states, codes, statuses and errors have their words."""
-    told = {"token_failed", "renewal_failed"}  # by code or reason, as above
-    assert {f"what.{cause}" for cause in CAUSES if cause not in told} == keys("what.")
+    others = {"token_failed", "renewal_failed"}  # by code or reason, as above
+    assert {f"what.{cause}" for cause in CAUSES if cause not in others} == keys("what.")
     assert {f"title.{state}" for state in HeadlineState} <= keys("title.")
     names = {*codes.GATEWAY, *map(str, headline.BY_STATUS)}
     assert {f"meaning.{name}" for name in names} == keys("meaning.")
