@@ -22,12 +22,8 @@ KINDS = {"heatmap", "stat", "state-timeline", "timeseries"}
 
 def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
     """Return the places of the grid that a panel takes."""
-    grid = panel["gridPos"]
-    columns, lines = (
-        range(grid["x"], grid["x"] + grid["w"]),
-        range(grid["y"], grid["y"] + grid["h"]),
-    )
-    return set(itertools.product(columns, lines))
+    x, y, width, height = (panel["gridPos"][key] for key in "xywh")
+    return set(itertools.product(range(x, x + width), range(y, y + height)))
 
 
 def test_it_is_a_dashboard_of_grafana_10() -> None:
@@ -80,9 +76,7 @@ def test_it_is_bound_to_no_data_source() -> None:
     for query in QUERIES:
         selectors = re.findall(r"telenor_proxy_\w+(\{[^}]*\}|)", query.expression)
         assert selectors
-        assert all('job=~"$job", instance=~"$instance"' in selector for selector in selectors), (
-            query
-        )
+        assert all('job=~"$job", instance=~"$instance"' in each for each in selectors), query
 
 
 def test_rates_are_taken_over_the_window_that_fits() -> None:
@@ -95,10 +89,10 @@ def test_rates_are_taken_over_the_window_that_fits() -> None:
 
 def test_every_metric_is_shown() -> None:
     """Each metric of the operation page is on the dashboard, or is left out for a reason."""
-    told = {names(row[0])[0] for row in rows(section(OPERATION, "Metrics"))}
+    named = {names(row[0])[0] for row in rows(section(OPERATION, "Metrics"))}
     asked = {
         re.sub(r"_(bucket|sum|count)$", "", name)
         for query in QUERIES
         for name in re.findall(r"telenor_proxy_\w+", query.expression)
     }
-    assert told - asked == NOT_SHOWN.keys()
+    assert named - asked == NOT_SHOWN.keys()

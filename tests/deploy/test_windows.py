@@ -6,7 +6,6 @@ import ast
 import os
 import re
 import signal
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -19,36 +18,22 @@ import yaml
 import proxy
 from proxy import cli
 from proxy.settings import Settings, load
-from tests.deploy.tools import DEPLOY, ROOT
+from tests.deploy.tools import DEPLOY, ROOT, ran
 from tests.docs.pages import PAGES
-from tests.e2e.process import ORDER, ORDERS, Starter, configuration, serving_api
+from tests.e2e.process import ORDERS, Starter, configuration, order, serving_api
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 PAGE: Final = PAGES["deploy/windows/README.md"]
 SERVICE: Final = DEPLOY / "windows" / "telenor-proxy.xml"
-#: What Python has on other systems only (its library reference, "Unix-specific services" and their
-#: kin).
+#: What Python has on other systems only (its library reference, "Unix-specific services").
 ELSEWHERE: Final = {
-    *(
-        "crypt",
-        "curses",
-        "fcntl",
-        "grp",
-        "nis",
-        "posix",
-        "pty",
-        "pwd",
-        "readline",
-        "resource",
-        "spwd",
-        "syslog",
-    ),
-    *("termios", "tty", "uvloop"),
+    *("crypt", "curses", "fcntl", "grp", "nis", "posix", "pty", "pwd", "readline", "resource"),
+    *("spwd", "syslog", "termios", "tty", "uvloop"),
 }
-#: The process after everything has been imported; then it is on Windows as far as the proxy's own
-#: code can tell.
+#: When everything has been imported, the proxy's own code sees Windows.
 PRETEND: Final = """
 import signal, sys
 import aiohttp
@@ -62,17 +47,11 @@ sys.exit(proxy.cli.main(sys.argv[1:]))
 
 def installed(python: str, target: Path) -> subprocess.CompletedProcess[str]:
     """Have uv find what would be installed there, wheels only, by the hashes of the lock."""
-    return subprocess.run(
-        [
-            *(Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run", "--quiet"),
-            *("--target", target, "--python-platform", "x86_64-pc-windows-msvc"),
-            *("--python-version", python, "--only-binary", ":all:"),
-            *("--require-hashes", "--requirement", ROOT / "requirements" / "runtime.txt"),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=50,
+    return ran(
+        *(Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run", "--quiet"),
+        *("--target", target, "--python-platform", "x86_64-pc-windows-msvc"),
+        *("--python-version", python, "--only-binary", ":all:"),
+        *("--require-hashes", "--requirement", ROOT / "requirements" / "runtime.txt"),
     )
 
 
@@ -118,16 +97,11 @@ def test_nothing_is_imported_that_windows_lacks() -> None:
 
 async def test_it_runs_on_what_windows_has(tmp_path: Path) -> None:
     """On asyncio's loop and without SIGHUP it serves, drains and ends with 0."""
-    starter = Starter(tmp_path)
-    try:
-        async with serving_api() as api, aiohttp.ClientSession() as http:
-            running = await starter.ready(configuration(api.url), program=("-c", PRETEND))
-            async with http.post(await running.url(ORDERS), json=ORDER) as answer:
-                assert answer.status == 201
-            assert await running.stop(signal.SIGINT) == 0
-            assert running.events("shutdown.completed")
-    finally:
-        await starter.close()
+    async with Starter(tmp_path) as start, serving_api() as api, aiohttp.ClientSession() as http:
+        running = await start.ready(configuration(api.url), program=("-c", PRETEND))
+        assert (await order(http, await running.url(ORDERS))).status == 201
+        assert await running.stop(signal.SIGINT) == 0
+        assert running.events("shutdown.completed")
 
 
 # --- the service -------------------------------------------------------------------------------
