@@ -21,13 +21,16 @@ def values(stage: list[tuple[str, str]], instruction: str) -> list[str]:
     return [value for name, value in stage if name == instruction]
 
 
+def copied() -> set[str]:
+    """Return the files that the builder copies."""
+    return {source for value in values(BUILDER, "COPY") for source in value.split()[:-1]}
+
+
 def test_both_stages_have_one_base_named_with_its_versions() -> None:
     """The environment links to the base's Python; its name has versions and no registry."""
     assert [("ARG", f"BASE={base_image()}")] == BEFORE
     assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", base_image())
-    assert [value.removesuffix(" AS builder") for value in values(BUILDER + FINAL, "FROM")] == [
-        "${BASE}"
-    ] * 2
+    assert values(BUILDER + FINAL, "FROM") == ["${BASE} AS builder", "${BASE}"]
 
 
 def test_it_runs_as_a_numbered_user_that_is_not_root() -> None:
@@ -51,12 +54,8 @@ def test_the_health_check_is_our_own_command() -> None:
     (value,) = values(FINAL, "HEALTHCHECK")
     options, _, command = value.partition(" CMD ")
     assert json.loads(command) == ["telenor-proxy", "healthcheck"]
-    assert {option.split("=")[0] for option in options.split()} == {
-        "--interval",
-        "--timeout",
-        "--start-period",
-        "--retries",
-    }
+    named = {option.partition("=")[0] for option in options.split()}
+    assert named == {"--interval", "--timeout", "--start-period", "--retries"}
 
 
 def test_it_is_stopped_by_sigterm_and_names_its_ports() -> None:
@@ -68,9 +67,8 @@ def test_it_is_stopped_by_sigterm_and_names_its_ports() -> None:
 
 def test_no_setting_is_baked_in() -> None:
     """The image changes no default and holds no credential."""
-    set_here = " ".join(
-        values(BEFORE + BUILDER + FINAL, "ENV") + values(BEFORE + BUILDER + FINAL, "ARG")
-    )
+    everything = BEFORE + BUILDER + FINAL
+    set_here = " ".join(values(everything, "ENV") + values(everything, "ARG"))
     assert "TELENOR_PROXY_" not in set_here
     assert not re.search("(?i)secret|password|token", set_here)
 
@@ -78,11 +76,8 @@ def test_no_setting_is_baked_in() -> None:
 def test_packages_are_installed_by_hash_only() -> None:
     """Each package is locked with hashes, or built from this repository without a network."""
     commands = [command for value in values(BUILDER, "RUN") for command in value.split("&&")]
-    installs = [
-        shlex.split(command)
-        for command in commands
-        if re.search(r"pip .*(install|wheel)\b", command)
-    ]
+    installing = re.compile(r"pip .*(install|wheel)\b")
+    installs = [shlex.split(command) for command in commands if installing.search(command)]
     assert len(installs) == 4
     for words in installs:
         assert "--require-hashes" in words or {"--no-deps", "--no-index"} <= set(words), words
@@ -92,15 +87,9 @@ def test_the_extra_is_asked_for() -> None:
     """A build argument names another lock file than that of the run-time packages."""
     assert values(BUILDER, "ARG") == ["LOCK=runtime"]
     assert '--require-hashes --requirement "requirements/${LOCK}.txt"' in values(BUILDER, "RUN")[1]
-    locks = {
-        source
-        for value in values(BUILDER, "COPY")
-        for source in value.split()[:-1]
-        if source.endswith(".txt")
-    }
-    assert {
-        f"requirements/{name}.txt" for name in ("runtime", "otel", "redis", "sandbox", "tools")
-    } == locks
+    locks = {source for source in copied() if source.endswith(".txt")}
+    names = ("runtime", "otel", "redis", "sandbox", "tools")
+    assert locks == {f"requirements/{name}.txt" for name in names}
 
 
 def test_the_image_takes_the_environment_only() -> None:
@@ -115,13 +104,10 @@ def test_the_labels_say_what_it_is() -> None:
     (value,) = values(FINAL, "LABEL")
     labels = dict(word.split("=", 1) for word in shlex.split(value))
     project = pyproject()["project"]
-    assert {
-        name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()
-    } == {
-        "title": project["name"],
-        "description": project["description"],
-        "licenses": project["license"],
-        "version": "${VERSION}",
+    expected = {"title": "name", "description": "description", "licenses": "license"}
+    assert labels == {
+        "org.opencontainers.image.version": "${VERSION}",
+        **{f"org.opencontainers.image.{name}": project[key] for name, key in expected.items()},
     }
 
 
@@ -134,10 +120,8 @@ def test_what_is_imported_to_compile_the_standard_library_is_there() -> None:
 
 def test_the_builder_gets_what_it_copies_and_nothing_else() -> None:
     """The builder's context has what the Dockerfile copies, so no secret gets near."""
-    rules = [
-        line for line in read(".dockerignore").splitlines() if line and not line.startswith("#")
-    ]
-    copied = {source for value in values(BUILDER, "COPY") for source in value.split()[:-1]}
+    lines = read(".dockerignore").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
-    assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == copied
-    assert all((ROOT / source).exists() for source in copied)
+    assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == copied()
+    assert all((ROOT / source).exists() for source in copied())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import proxy
-from tests.packaging.repository import ROOT, read
+from tests.packaging.repository import ROOT, hatchling, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,13 +20,8 @@ if TYPE_CHECKING:
 SCRIPT = ROOT / "scripts" / "release_notes.py"
 NOTES = runpy.run_path(str(SCRIPT))
 MODULE = '"""A module."""\n\n__version__ = "1.2.3"\n'
-CHANGELOG = "# Changelog\n\n## [1.2.3] - 2026-11-24\n\n### Added\n\n- One thing.\n\n## [1.2.2] - 2026-10-01\n\n- Another.\n"
-
-
-def hatchling(*arguments: str, cwd: Path = ROOT) -> None:
-    """Build packages as `make dist` does."""
-    command = [sys.executable, "-m", "hatchling", "build", *arguments]
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=50)
+ENTRY = "## [1.2.3] - 2026-11-24\n\n### Added\n\n- One thing.\n"
+CHANGELOG = f"# Changelog\n\n{ENTRY}\n## [1.2.2] - 2026-10-01\n\n- Another.\n"
 
 
 def test_the_notes_are_the_changelogs_entry() -> None:

@@ -60,47 +60,36 @@ def components(bill: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {canonicalize_name(component["name"]): component for component in bill["components"]}
 
 
-def pins(lock: str) -> list[tuple[Requirement, set[str]]]:
-    """Return what a lock file has for this Python and system, each with the hashes of its files."""
-    pinned = []
+def pins(lock: str) -> dict[tuple[str, str], set[str]]:
+    """Return hashes by name and version of what a lock file has for this Python and system."""
+    pinned: dict[tuple[str, str], set[str]] = {}
     for entry in re.split(r"\n(?=\S)", read(f"requirements/{lock}.txt").strip()):
         requirement = Requirement(entry.partition("\\")[0].strip())
         if requirement.marker is None or requirement.marker.evaluate():
-            pinned.append((requirement, set(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry))))
+            key = (canonicalize_name(requirement.name), str(requirement.specifier)[2:])
+            pinned[key] = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry))
+    assert pinned
     return pinned
 
 
-def test_it_keeps_to_the_schema(written: Path) -> None:
-    """The bill is valid CycloneDX: the standard's own schema says so, strictly."""
-    text = (written / "sbom.cdx.json").read_text(encoding="utf-8")
-    version = SchemaVersion.from_version(json.loads(text)["specVersion"])
-    assert JsonStrictValidator(version).validate_str(text) is None
-
-
-def test_the_schema_would_object(bill: dict[str, Any]) -> None:
-    """The schema that judges it is one that can say no."""
-    broken = json.dumps(bill | {"components": [{"name": "without a type"}]})
-    version = SchemaVersion.from_version(bill["specVersion"])
-    assert JsonStrictValidator(version).validate_str(broken) is not None
+def test_it_keeps_to_the_schema(bill: dict[str, Any]) -> None:
+    """The bill is valid by CycloneDX's own schema, which refuses a broken one."""
+    schema = JsonStrictValidator(SchemaVersion.from_version(bill["specVersion"]))
+    assert schema.validate_str(json.dumps(bill)) is None
+    broken = bill | {"components": [{"name": "without a type"}]}
+    assert schema.validate_str(json.dumps(broken)) is not None
 
 
 def test_what_runs_is_on_it_and_nothing_else(
     lock: str, components: dict[str, dict[str, Any]]
 ) -> None:
     """Each locked package is on the bill with version and hashes; no development tool is."""
-    listed = {
-        (name, component["version"]): {
-            digest["content"]
-            for reference in component["externalReferences"]
-            for digest in reference.get("hashes", [])
-        }
-        for name, component in components.items()
-    }
-    locked = {
-        (canonicalize_name(pin.name), str(pin.specifier)[2:]): hashes for pin, hashes in pins(lock)
-    }
-    assert locked
-    assert listed == locked
+    locked = pins(lock)
+    assert {(name, component["version"]) for name, component in components.items()} == locked.keys()
+    for (name, _), hashes in locked.items():
+        references = components[name]["externalReferences"]
+        digests = [digest for each in references for digest in each.get("hashes", [])]
+        assert {digest["content"] for digest in digests} == hashes
 
 
 def test_it_has_version_and_direct_dependencies(lock: str, bill: dict[str, Any]) -> None:
@@ -129,13 +118,9 @@ def test_everything_on_it_is_needed(bill: dict[str, Any]) -> None:
 
 def test_each_package_may_be_passed_on(components: dict[str, dict[str, Any]]) -> None:
     """Each licence is on the list of those that may be passed on."""
-    objections = {
-        name: SBOM["objection"](component["licenses"][0]["expression"])
-        for name, component in components.items()
-    }
-    assert {
-        name: objection for name, objection in objections.items() if objection is not None
-    } == {}
+    licences = {name: each["licenses"][0]["expression"] for name, each in components.items()}
+    objections = {name: SBOM["objection"](licence) for name, licence in licences.items()}
+    assert set(objections.values()) == {None}, objections
 
 
 def test_each_licence_goes_along(components: dict[str, dict[str, Any]]) -> None:
@@ -182,30 +167,25 @@ def test_a_choice_needs_one_that_may(expression: str) -> None:
     assert SBOM["objection"](expression) is None
 
 
+MIT, PSF = {"license": {"id": "MIT"}}, {"license": {"id": "PSF-2.0"}}
+APACHE = {"license": {"name": "License :: OSI Approved :: Apache Software License"}}
+
+
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("licences", "expected"),
     [
-        ([{"license": {"id": "MIT"}}], ("MIT", "declared")),
+        ([MIT], ("MIT", "declared")),
         ([{"expression": "MIT OR Apache-2.0"}], ("MIT OR Apache-2.0", "declared")),
-        (
-            [{"license": {"name": "License :: OSI Approved :: Apache Software License"}}],
-            ("Apache-2.0", "concluded"),
-        ),
-        (
-            [{"license": {"id": "MIT"}}, {"license": {"id": "PSF-2.0"}}],
-            ("MIT AND PSF-2.0", "concluded"),
-        ),
-        (
-            [{"expression": "MIT OR GPL-3.0-only"}, {"license": {"id": "MIT"}}],
-            ("(MIT OR GPL-3.0-only) AND MIT", "concluded"),
-        ),
+        ([APACHE], ("Apache-2.0", "concluded")),
+        ([MIT, PSF], ("MIT AND PSF-2.0", "concluded")),
+        ([{"expression": "MIT OR X"}, MIT], ("(MIT OR X) AND MIT", "concluded")),
     ],
 )
 def test_a_licence_is_what_the_package_says(
-    said: list[dict[str, Any]], expected: tuple[str, str]
+    licences: list[dict[str, Any]], expected: tuple[str, str]
 ) -> None:
     """One SPDX expression is declared; what is combined or translated is concluded."""
-    assert SBOM["licence"]({"name": "any", "licenses": said}) == expected
+    assert SBOM["licence"]({"name": "any", "licenses": licences}) == expected
 
 
 def test_a_package_that_names_no_licence_needs_a_reader() -> None:
