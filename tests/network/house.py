@@ -44,7 +44,7 @@ class Authority:
 
 @contextlib.asynccontextmanager
 async def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve each connection in some way; gives the port."""
+    """Serve each connection with a function; gives the port."""
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

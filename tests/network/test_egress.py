@@ -114,9 +114,8 @@ def test_a_variable_that_cannot_be_used_is_refused_without_its_value(value: str)
 
 def test_a_variable_that_cannot_be_used_is_a_fault_of_the_configuration() -> None:
     """It ends the start with status 78, in words that name the setting and the variable."""
-    with pytest.raises(
-        ConfigError, match=r"^upstream.proxy_url: is environment, and ALL_PROXY must begin"
-    ):
+    says = r"^upstream.proxy_url: is environment, and ALL_PROXY must begin"
+    with pytest.raises(ConfigError, match=says):
         chosen("environment", {"ALL_PROXY": "socks5://sesame@proxy"})
 
 

@@ -18,6 +18,7 @@ from tests.deploy.tools import needs
 from tests.unit.test_tls import Handshake
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 HOST = "api.example"
@@ -41,9 +42,8 @@ class Files:
 
     def listener(self, *, asks: bool = False) -> ListenerTls:
         """Return what a listener has of them."""
-        return ListenerTls(
-            self.certificate, self.key, self.client_ca if asks else None, SystemClock()
-        )
+        client_ca = self.client_ca if asks else None
+        return ListenerTls(self.certificate, self.key, client_ca, SystemClock())
 
     def client(self) -> ssl.SSLContext:
         """Return a context that trusts them."""
@@ -90,9 +90,7 @@ def test_a_client_must_show_a_certificate_when_asked(files: Files) -> None:
     """One that the given authorities issued; without it there is no connection."""
     context = files.listener(asks=True).context
     client = files.client()
-    client.maximum_version = (
-        ssl.TLSVersion.TLSv1_2
-    )  # the refusal is in the handshake there, and not behind it
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # it refuses within the handshake
     with pytest.raises((ssl.SSLError, AssertionError)):
         Handshake(client, context).complete()
     files.ca.issue_cert("order-system.example").configure_cert(client)
@@ -117,23 +115,22 @@ async def test_a_changed_pair_is_taken_up(files: Files) -> None:
     Handshake(files.client(), listener.context).complete()
 
 
-@pytest.mark.parametrize("fault", ["missing", "other-key", "expired", "half", "empty", "not-pem"])
+FAULTS: dict[str, Callable[[Files], object]] = {
+    "missing": lambda files: files.key.unlink(),
+    "other-key": lambda files: files.write(files.ca.issue_cert(HOST), files.ca.issue_cert(HOST)),
+    "expired": lambda files: files.write(files.ca.issue_cert(HOST, not_after=YESTERDAY)),
+    "half": lambda files: files.certificate.write_bytes(files.certificate.read_bytes()[:200]),
+    "empty": lambda files: files.certificate.write_bytes(b""),
+    "not-pem": lambda files: files.key.write_bytes(b"\x00\xff"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault: str) -> None:
     """It is logged once with the setting's name; right files are taken up again."""
     listener = files.listener()
     before = listener.context
-    if fault == "missing":
-        files.key.unlink()
-    elif fault == "other-key":
-        files.write(files.ca.issue_cert(HOST), files.ca.issue_cert(HOST))
-    elif fault == "expired":
-        files.write(files.ca.issue_cert(HOST, not_after=YESTERDAY))
-    elif fault == "half":
-        files.certificate.write_bytes(files.certificate.read_bytes()[:200])
-    elif fault == "empty":
-        files.certificate.write_bytes(b"")
-    else:
-        files.key.write_bytes(b"\x00\xff")
+    FAULTS[fault](files)
     with capture_logs() as logged:
         for _ in range(2):
             assert await renewed(listener) == (False, [])
@@ -181,14 +178,7 @@ def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "der",
-    [
-        b"",
-        b"\x30",
-        b"\x30\x82",
-        b"\x30\x03\x30\x01\x00",
-        b"\x04\x02ab",
-        b"\x30\x84\xff\xff\xff\xff",
-    ],
+    [b"", b"\x30", b"\x30\x82", b"\x30\x03\x30\x01\x00", b"\x04\x02ab", b"\x30\x84" + b"\xff" * 4],
 )
 def test_what_is_no_certificate_is_an_error(der: bytes) -> None:
     """Empty, cut and wrong DER raise ValueError."""
@@ -198,6 +188,6 @@ def test_what_is_no_certificate_is_an_error(der: bytes) -> None:
 
 def test_the_companys_proxy_may_be_known_to_the_system_or_to_us(files: Files) -> None:
     """Its context trusts the system's authorities and the file's."""
-    assert len(tls.proxy_context(files.client_ca).get_ca_certs()) >= len(
-        tls.client_context(files.client_ca).get_ca_certs()
-    )
+    contexts = (tls.proxy_context(files.client_ca), tls.client_context(files.client_ca))
+    ours, only = (len(context.get_ca_certs()) for context in contexts)
+    assert ours >= only

@@ -37,9 +37,8 @@ def test_credentials_are_one_field_more() -> None:
 
 def test_an_address_of_ipv6_goes_in_brackets() -> None:
     """The port stays apart from it."""
-    assert tunnel.request("2001:db8::1", 443, None).startswith(
-        b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\n"
-    )
+    asked = tunnel.request("2001:db8::1", 443, None)
+    assert asked.startswith(b"CONNECT [2001:db8::1]:443 HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(
@@ -62,14 +61,8 @@ def test_an_address_of_ipv6_goes_in_brackets() -> None:
         (b"HTTP/1.1 abc\r\n\r\n", "company_proxy_malformed"),
         (b"HTTP/1.1 200 OK\r\nno field\r\n\r\n", "company_proxy_malformed"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD, "company_proxy_malformed"),
-        (
-            b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD + b"\r\n\r\n",
-            "company_proxy_malformed",
-        ),
-        (
-            b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\nbody",
-            "company_proxy_login",
-        ),
+        (b"HTTP/1.1 200 OK\r\nX: %b\r\n\r\n" % (b"x" * tunnel.MAX_HEAD), "company_proxy_malformed"),
+        (b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\n\r\nbody", "company_proxy_login"),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "company_proxy_denied"),
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "company_proxy_failed"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://login.example\r\n\r\n", "company_proxy_failed"),
