@@ -1,11 +1,6 @@
-"""Writes the files that others are the source of.
+"""Writes the generated files: schema, tables of docs, the plot, rules for the Prometheus operator.
 
-These are, from the code, the schema of the configuration file, the tables of settings and of
-answers in docs/reference.md, and that of the log's words in docs/troubleshooting.md; and the alert
-rules, as an object for Kubernetes.
-
-`make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one
-of them is not current.
+With --check nothing is written, and the exit status is 1 if one of them is not current.
 """
 
 import json
@@ -23,8 +18,8 @@ from proxy.settings.kinds import Section, Setting
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 _PROMETHEUS_RULE: Final = """\
-# The alerts of deploy/prometheus/rules.yaml for the Prometheus operator; `make generate` writes this file. Your Prometheus may want a label
-# here to find it (its ruleSelector).
+# The alerts of deploy/prometheus/rules.yaml for the Prometheus operator; `make generate` writes this
+# file. Your Prometheus may want a label here to find it (its ruleSelector).
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -42,12 +37,12 @@ class Artefact(NamedTuple):
 
 
 def schema(_present: str) -> str:
-    """Return the JSON Schema of the configuration file."""
+    """Return the JSON Schema of the configuration file as text."""
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the YAML file; the environment may bring the rest."""
+    """Return the JSON Schema (draft 2020-12) of the YAML file; no setting is required in it."""
     definitions = {section.__name__: _definition(section) for section in SECTIONS.values()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -91,7 +86,7 @@ def _property(setting: Setting) -> dict[str, Any]:
 
 
 def settings_table() -> str:
-    """Return all settings as a Markdown table, for the README."""
+    """Return all settings as a Markdown table."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for path, setting in SETTINGS.items():
         if setting.is_required:
@@ -118,10 +113,7 @@ def reference(present: str) -> str:
 
 def answers_table() -> str:
     """Return every answer of the proxy's own as a Markdown table, by status."""
-    rows = [
-        "| status | `type` ends in | `Proxy-Status` | when | what to do |",
-        "|---|---|---|---|---|",
-    ]
+    rows = ["| status | `type` ends in | `Proxy-Status` | when | what to do |", f"|{'---|' * 5}"]
     rows += [
         f"| {kind.status} | `{kind.type}` | `{kind.proxy_error}` | {kind.when} | {kind.do} |"
         for kind in sorted(ProblemKind, key=lambda kind: kind.status)
@@ -143,7 +135,7 @@ def troubleshooting(present: str) -> str:
 
 
 def prometheus_rule(_present: str) -> str:
-    """Return the alert rules as the Prometheus operator wants them."""
+    """Return the alert rules as an object for the Prometheus operator."""
     rules = (ROOT / "deploy/prometheus/rules.yaml").read_text(encoding="utf-8")
     _, heading, groups = rules.partition("groups:\n")
     return _PROMETHEUS_RULE + textwrap.indent(heading + groups, "  ")
@@ -207,7 +199,7 @@ def faults(root: Path, artefacts: Sequence[Artefact], *, check: bool) -> list[st
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return the exit status: 0 if all is current, 1 if not, 2 for arguments that mean nothing."""
+    """Return the exit status: 0 if all is current, 1 if not, 2 for wrong arguments."""
     if arguments not in ([], ["--check"]):
         print("usage: generate.py [--check]", file=sys.stderr)
         return 2
