@@ -39,7 +39,6 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(names)} (default: all)")
-    add("--list", action="store_true", help="print the scenarios and systems, measure nothing")
     add("--rounds", type=int, default=ROUNDS, help="measurements of each system (%(default)s)")
     add("--seconds", type=int, default=SECONDS, help="of load (default: %(default)s)")
     add("--systems", help="only these, separated by commas")
@@ -91,7 +90,6 @@ def run(scenario: Scenario, bench: Bench) -> report.Document:
         "headline": scenario.headline,
         "metrics": [metric._asdict() for metric in scenario.metrics],
         "samples": bench.findings(),
-        "failed": bench.failed,
     }
 
 
@@ -128,14 +126,6 @@ def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> re
     return results
 
 
-def listing(known: Sequence[System]) -> str:
-    """Return the scenarios and the systems, a line each."""
-    lines = [f"  {scenario.name:<10} {scenario.title}" for scenario in SCENARIOS]
-    lines += [f"  {each.name:<14} {each.version or '-'}" for each in known if each.program]
-    lines += [f"  {each.name:<14} not installed" for each in known if not each.program]
-    return "\n".join(lines)
-
-
 def main(words: Sequence[str]) -> int:
     """Return the exit status: 0, 1 if something required is missing, 2 for wrong arguments."""
     given = arguments(words)
@@ -145,9 +135,6 @@ def main(words: Sequence[str]) -> int:
         names = ", ".join(system.name for system in known)
         say(f"No such system: {', '.join(sorted(unknown))}. There are {names}.")
         return 2
-    if given.list:
-        print(listing(known))
-        return 0
     wrk = processes.program("wrk")
     if sys.platform != "linux" or wrk is None or processes.program("nginx") is None:
         say("The benchmark needs Linux, wrk and NGINX. On Debian: apt-get install wrk nginx-light")

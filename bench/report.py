@@ -85,24 +85,12 @@ def body(scenario: Document) -> list[list[str]]:
     return lines
 
 
-def notes(scenario: Document) -> list[str]:
-    """Return which systems failed, and whose clients saw errors."""
-    found = [f"{name} is left out: {reason}" for name, reason in scenario["failed"].items()]
-    for name, figures in scenario["samples"].items():
-        errors = sum(figures.get("errors", []))
-        if errors:
-            found.append(f"{name}: {errors:,.0f} of the calls failed")
-    return found
-
-
 def section(scenario: Document) -> str:
-    """Return a scenario in Markdown: its title, what it shows, its table, what went wrong."""
+    """Return a scenario in Markdown: its title, what it shows, and its table."""
     columns = head(scenario)
     rows = [columns, ["---", *(["---:"] * (len(columns) - 1))], *body(scenario)]
     parts = [f"### {scenario['title']}", "", _wrapped(scenario["shows"]), ""]
     parts += [*(f"| {' | '.join(cells)} |" for cells in rows), ""]
-    parts += [f"- {note}" for note in notes(scenario)]
-    parts += [""] if notes(scenario) else []
     return "\n".join(parts)
 
 

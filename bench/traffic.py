@@ -54,8 +54,7 @@ def many(shape: Shape) -> Callable[[Bench], None]:
         with bench.house.api(), ExitStack() as stack:
             running = start_all(bench, systems, stack)
             for system in bench.turns(systems):
-                with bench.trying(system):
-                    bench.add(system.name, **drive(bench, system, running[system.name], shape))
+                bench.add(system.name, **drive(bench, system, running[system.name], shape))
 
     return run
 
@@ -64,9 +63,8 @@ def start_all(bench: Bench, systems: Sequence[System], stack: ExitStack) -> dict
     """Start systems beside each other, until the stack unwinds."""
     running = {}
     for system in systems:
-        with bench.trying(system):
-            running[system.name] = stack.enter_context(system.started(bench.house))
-            probe(system, running[system.name])
+        running[system.name] = stack.enter_context(system.started(bench.house))
+        probe(system, running[system.name])
     return running
 
 
@@ -79,13 +77,14 @@ def drive(bench: Bench, system: System, running: Running, shape: Shape) -> dict[
     before = measure.cpu(processes)
     seen = wrk(bench, url, bench.seconds, shape, headers)
     used = measure.cpu(processes) - before
+    if seen.errors:
+        raise load.Refused(f"{system.name}: {seen.errors} of the calls failed")
     return {
         "cpu_us": used.seconds * 1e6 / seen.requests,
         "kernel_percent": used.kernel_share * 100,
         "per_second": seen.per_second,
         "p50_us": seen.p50,
         "p99_us": seen.p99,
-        "errors": seen.errors,
     }
 
 
@@ -117,7 +116,7 @@ def memory(bench: Bench) -> None:
     """Find the resident memory after one request, and with idle connections."""
     with bench.house.api():
         for system in bench.turns(bench.proxies):
-            with bench.trying(system), system.started(bench.house) as running, ExitStack() as stack:
+            with system.started(bench.house) as running, ExitStack() as stack:
                 probe(system, running)
                 time.sleep(SETTLE)
                 idle = measure.resident(running.family())

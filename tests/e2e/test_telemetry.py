@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
 from typing import TYPE_CHECKING
@@ -112,26 +111,3 @@ async def lost_spans(http: aiohttp.ClientSession, url: str) -> float:
     text = (await call(http, url)).text
     found = re.findall(r'telenor_proxy_spans_total\{result="(?:failed|dropped)"\} (\S+)', text)
     return sum(map(float, found))
-
-
-async def test_a_collector_that_hangs_does_not_hold_up_the_end(
-    start: Starter, api: Api, http: aiohttp.ClientSession
-) -> None:
-    """It accepts connections and never answers: the proxy ends with status 0."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        proxy = await start.ready(configuration(api.url, telemetry={"otlp_endpoint": url}))
-        assert (await call(http, await proxy.url(ACCOUNTS))).status == 200
-        assert await proxy.stop() == 0
-
-
-async def test_without_the_extra_it_does_not_start(start: Starter, api: Api) -> None:
-    """Without OpenTelemetry, `telemetry.otlp_endpoint` ends the start with advice."""
-    package = start.directory / "opentelemetry"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise ImportError\n", encoding="ascii")
-    config = configuration(api.url, telemetry={"otlp_endpoint": "http://127.0.0.1:4318"})
-    path = os.pathsep.join([str(start.directory), *filter(None, [os.environ.get("PYTHONPATH")])])
-    ended = await start.run("serve", config=config, environ={"PYTHONPATH": path})
-    assert ended.status == 1
-    assert "telenor-proxy[otel]" in ended.output + ended.errors

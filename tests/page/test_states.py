@@ -8,7 +8,6 @@ import signal
 from typing import TYPE_CHECKING
 
 from tests.e2e.process import ACCOUNTS, ORDERS, Api, Starter, call, configuration, order
-from tests.page.conftest import SCREENSHOTS
 
 if TYPE_CHECKING:
     import aiohttp
@@ -59,7 +58,6 @@ async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientS
     assert refused.fields["X-Request-Id"] in row
     assert "This path may not be called" in row
     assert await tab.evaluate("document.querySelectorAll('#token-strip .good').length") == 1
-    await tab.screenshot(SCREENSHOTS / "state-working.png")
     said = await opened(tab, url, NORWEGIAN, "Virker")
     assert said.strip() == "Kall går gjennom til Telenor med et gyldig tilgangstoken."
     assert "Denne stien er ikke tillatt" in await tab.text("#failures-rows")
@@ -79,7 +77,6 @@ async def test_renewing(tab: Tab, api: Api, start: Starter, http: aiohttp.Client
     said = await opened(tab, url, ENGLISH, "Waiting for a token")
     assert said.strip() == "A new access token is being fetched. Calls wait for it."
     assert await tab.text("#token-next") == "under way"
-    await tab.screenshot(SCREENSHOTS / "state-renewing.png")
     api.let_go.set()
     assert (await waiting).status == 200
     await tab.look("document.getElementById('headline').textContent === 'Working'")
@@ -100,7 +97,6 @@ async def test_refused(tab: Tab, api: Api, start: Starter) -> None:
     assert said.endswith(", or as soon as the credentials change.")
     assert (await tab.text("#again")).startswith("next attempt in 0:2")
     assert await tab.text("#token-left-words") == "no usable token"
-    await tab.screenshot(SCREENSHOTS / "state-refused.png")
     said = await opened(tab, url, NORWEGIAN, "Virker ikke")
     assert said.startswith("Telenor avviste brukernavnet eller passordet kl. ")
     assert "(kode 20). Siden " in said
@@ -126,7 +122,6 @@ async def test_draining(tab: Tab, api: Api, start: Starter, http: aiohttp.Client
         )
         said = await opened(tab, url, ENGLISH, "Shutting down")
         assert said.startswith("The proxy finishes the calls in flight, and then it ends. Since ")
-        await tab.screenshot(SCREENSHOTS / "state-draining.png")
         quiet(tab, url)
         api.let_go.set()
     assert placing.result().status == 201
@@ -134,4 +129,3 @@ async def test_draining(tab: Tab, api: Api, start: Starter, http: aiohttp.Client
     await tab.look("document.getElementById('headline').textContent === 'Shut down'")
     sentence = await tab.text("#sentence")
     assert sentence.startswith("It finished its calls and ended, last seen at ")
-    await tab.screenshot(SCREENSHOTS / "state-ended.png")
