@@ -78,10 +78,9 @@ class Running:
         while not self.is_ready(probe):
             ended = self.process.poll() is not None
             if ended or time.monotonic() > deadline:
-                said = (self.directory / "errors").read_text(errors="replace")[-_LAST_WORDS:]
-                raise NotStartedError(
-                    f"{self.name} {'has ended' if ended else 'does not become ready'}\n{said}"
-                )
+                last = (self.directory / "errors").read_text(errors="replace")[-_LAST_WORDS:]
+                what = "has ended" if ended else "does not become ready"
+                raise NotStartedError(f"{self.name} {what}\n{last}")
             time.sleep(_POLL)
 
     def end(self) -> None:
@@ -128,10 +127,9 @@ def version_of(path: str | None, argument: str, pattern: str) -> str:
     """Return the version that a program prints, "" if it is not installed."""
     if path is None:
         return ""
-    done = subprocess.run(
-        [path, argument], check=False, capture_output=True, text=True, env=environment()
-    )
-    found = re.search(pattern, done.stdout + done.stderr)
+    command, pipe, both = [path, argument], subprocess.PIPE, subprocess.STDOUT
+    done = subprocess.run(command, check=False, stdout=pipe, stderr=both, text=True)
+    found = re.search(pattern, done.stdout)
     return found[1] if found else "unknown"
 
 

@@ -26,8 +26,8 @@ def test_a_section_has_status_error_and_advice(name: str) -> None:
     first = text.strip().partition("\n\n")[0]
     kinds = [kind for kind in ProblemKind if kind.type == name]
     assert {first[:3]} == {str(kind.status) for kind in kinds}
-    told = set(re.findall(r"`([a-z_]+)`", first.partition(".")[0]))
-    assert told == {kind.proxy_error for kind in kinds}
+    named = set(re.findall(r"`([a-z_]+)`", first.partition(".")[0]))
+    assert named == {kind.proxy_error for kind in kinds}
     assert re.search(r"^- \*Do:\*", text, re.MULTILINE)
     assert len(re.findall(r"^- \*Placed\?\*", text, re.MULTILINE)) == 1
 

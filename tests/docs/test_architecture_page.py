@@ -12,9 +12,9 @@ from tests.docs.pages import ARCHITECTURE, ROOT, names, rows, section
 def test_every_module_is_on_the_map() -> None:
     """The module map has each module of the package once, and none that is not there."""
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "proxy").rglob("*.py")}
-    told = [name for row in rows(section(ARCHITECTURE, "Module map")) for name in names(row[0])]
-    assert set(told) == modules
-    assert len(told) == len(modules)
+    named = [name for row in rows(section(ARCHITECTURE, "Module map")) for name in names(row[0])]
+    assert set(named) == modules
+    assert len(named) == len(modules)
 
 
 def test_every_dependency_has_its_reason() -> None:
@@ -25,9 +25,9 @@ def test_every_dependency_has_its_reason() -> None:
         *itertools.chain(*project["optional-dependencies"].values()),
     ]
     wanted = {re.split(r"[\s<>=;~!\[]", requirement)[0] for requirement in requirements}
-    told = {names(row[0])[0]: row[1] for row in rows(section(ARCHITECTURE, "Dependencies"))}
-    assert told.keys() == wanted
-    assert all(told.values())
+    named = {names(row[0])[0]: row[1] for row in rows(section(ARCHITECTURE, "Dependencies"))}
+    assert named.keys() == wanted
+    assert all(named.values())
 
 
 def test_the_pictures_name_files_that_exist() -> None:
@@ -43,5 +43,5 @@ def test_the_pictures_name_files_that_exist() -> None:
 def test_every_kind_of_test_is_explained() -> None:
     """The last table has one row for each directory of tests."""
     directories = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/__init__.py")}
-    told = {names(row[0])[0] for row in rows(section(ARCHITECTURE, "How it is tested"))}
-    assert told >= directories
+    named = {names(row[0])[0] for row in rows(section(ARCHITECTURE, "How it is tested"))}
+    assert named >= directories

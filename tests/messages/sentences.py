@@ -19,6 +19,7 @@ MODULES: Final = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
+LEVELS: Final = {"debug", "info", "warning", "error", "exception"}
 #: Stands where the code fills something in.
 HOLE: Final = "…"
 
@@ -35,60 +36,54 @@ def text_of(node: ast.AST | None) -> str | None:
 
 
 class Logged(NamedTuple):
-    """A call that logs a warning or an error; detail: None unless it is a string in the code."""
+    """A call that logs an event; detail: None unless it is a string in the code."""
 
-    where: str
     event: str
-    has_detail: bool
+    levels: set[str]
+    fields: set[str]
     detail: str | None
 
 
-def warnings() -> Iterator[Logged]:
-    """Yield each call that logs a warning, an error or an exception by the name of an event."""
-    for module, tree in MODULES.items():
+def logged() -> Iterator[Logged]:
+    """Yield each call that logs by the name of an event, with the levels that it may have."""
+    for tree in MODULES.values():
         for call in ast.walk(tree):
             if not isinstance(call, ast.Call) or not call.args:
                 continue
             event = text_of(call.args[0]) or ""
-            levels = {part.attr for part in ast.walk(call.func) if isinstance(part, ast.Attribute)}
-            if re.fullmatch(r"[a-z]+\.[a-z_]+", event) and levels & {
-                "warning",
-                "error",
-                "exception",
-            }:
-                details = [keyword.value for keyword in call.keywords if keyword.arg == "detail"]
-                yield Logged(module, event, bool(details), text_of(details[0]) if details else None)
+            names = {part.attr for part in ast.walk(call.func) if isinstance(part, ast.Attribute)}
+            if re.fullmatch(r"[a-z]+\.[a-z_]+", event) and names & LEVELS:
+                values = {each.arg: each.value for each in call.keywords if each.arg}
+                yield Logged(event, names & LEVELS, set(values), text_of(values.get("detail")))
 
 
-def raised(*names: str, argument: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield place and text of each call of these names with a string as that argument."""
-    for module, tree in MODULES.items():
-        for function in ast.walk(tree):
-            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            for call in ast.walk(function):
-                if (
-                    isinstance(call, ast.Call)
-                    and ast.unparse(call.func).rpartition(".")[2] in names
-                ):
-                    text = text_of(call.args[argument]) if len(call.args) > argument else None
-                    if text is not None:
-                        yield f"{module}:{function.name}", text
+def warnings() -> Iterator[Logged]:
+    """Yield each call that logs a warning, an error or an exception."""
+    return (each for each in logged() if each.levels & {"warning", "error", "exception"})
+
+
+def calls(*names: str) -> Iterator[ast.Call]:
+    """Yield each call of these names."""
+    for tree in MODULES.values():
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in names:
+                yield call
+
+
+def raised(*names: str, argument: int = 0) -> Iterator[str]:
+    """Yield the text of each call of these names with a string as that argument."""
+    for call in calls(*names):
+        text = text_of(call.args[argument]) if len(call.args) > argument else None
+        if text is not None:
+            yield text
 
 
 def reasons() -> set[str]:
     """Return the reasons of failed token fetches in the code, without their variable parts."""
-    found = set()
-    for module, tree in MODULES.items():
-        for node in ast.walk(tree):
-            if (
-                module.startswith("tokens.")
-                and isinstance(node, ast.Call)
-                and ast.unparse(node.func) in {"TokenUnavailable", "CredentialsRefused"}
-            ):
-                found |= {
-                    part.value
-                    for part in ast.walk(node.args[0])
-                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
-                }
-    return found | faults.REASONS
+    parts = [
+        part
+        for call in calls("TokenUnavailable", "CredentialsRefused")
+        for part in ast.walk(call.args[0])
+    ]
+    constants = {part.value for part in parts if isinstance(part, ast.Constant)}
+    return {word for word in constants if isinstance(word, str)} | faults.REASONS

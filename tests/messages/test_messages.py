@@ -38,18 +38,12 @@ _PYTHON: Final = re.compile(
 
 def messages() -> list[str]:
     """Return the messages to clients, of the token, at the start, and in the log."""
-    told = {
-        text
-        for _, text in raised(
-            "Refused", "Failed", "TokenUnavailable", "CredentialsRefused", argument=1
-        )
-    }
-    told |= {text for _, text in raised("StartError")}
-    told |= {logged.detail for logged in warnings() if logged.detail is not None}
-    # A part that another one is put in front of, or behind, is no message by itself.
-    return sorted(
-        text for text in told if not text.startswith(HOLE) and not text.endswith((HOLE, ": "))
-    )
+    kinds = ("Refused", "Failed", "TokenUnavailable", "CredentialsRefused")
+    found = {*raised(*kinds, argument=1), *raised("StartError")}
+    found |= {logged.detail for logged in warnings() if logged.detail is not None}
+    # A text with another one before or behind it is no message by itself.
+    parts = re.compile(rf"^{HOLE}|({HOLE}|: )$")
+    return sorted(text for text in found if not parts.search(text))
 
 
 def faulty(is_good: re.Pattern[str]) -> list[str]:
@@ -107,4 +101,4 @@ def test_the_settings_that_are_named_exist() -> None:
 def test_every_warning_of_the_log_explains_itself() -> None:
     """An event above `info` has a `detail` in words."""
     assert len(list(warnings())) > 5
-    assert [logged.event for logged in warnings() if not logged.has_detail] == []
+    assert [logged.event for logged in warnings() if "detail" not in logged.fields] == []

@@ -130,9 +130,8 @@ def test_without_calls_there_is_no_percentile() -> None:
 def test_refusals_have_no_duration() -> None:
     """A failed call has one, but none of the API's."""
     history = History(START)
-    history.observe(
-        CALL._replace(status=403, error="path-not-allowed", refused=True, seconds=0.001), START
-    )
+    refused = CALL._replace(status=403, error="path-not-allowed", refused=True, seconds=0.001)
+    history.observe(refused, START)
     history.observe(CALL._replace(status=504, error="x", seconds=2.0, upstream_seconds=None), START)
     series: Any = history.series(START)
     assert series["duration"]["p50"][-1] > 1
