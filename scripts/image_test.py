@@ -5,7 +5,7 @@ chroot. Nothing is pulled: the base is a Debian made here, under the name in the
 are in a temporary directory, and the network is a namespace with nothing but loopback. The exit
 status is 1 if something is wrong.
 
-A chroot has no read-only root. Instead the script looks for files that the image's user could write.
+A chroot has no read-only root: the script looks for files that the image's user could write.
 """
 
 import ast

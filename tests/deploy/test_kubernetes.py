@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 DIRECTORY: Final = DEPLOY / "kubernetes"
-#: The oldest Kubernetes that has native sidecars without being told to, and the newest that the
-#: validator knows.
+#: The oldest Kubernetes with native sidecars by default, and the newest that the validator knows.
 VERSIONS: Final = ("1.29", kubernetes_validate.latest_version())
 WORKLOADS: Final = ("deployment.yaml", "job.yaml", "cronjob.yaml")
 OBJECTS: Final = (*WORKLOADS, "networkpolicy.yaml")

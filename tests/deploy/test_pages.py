@@ -61,7 +61,7 @@ def snippet(page: str, first_line: str) -> Any:
 def test_what_is_typed_is_shell(page: str) -> None:
     """Every block is a script in which shellcheck finds nothing to say."""
     for text in script(page):
-        # People see that `cd` failed (SC2164); files that are made on the way are not here (SC1091).
+        # People see that `cd` failed (SC2164); files are made on the way (SC1091).
         found = ran(SHELLCHECK, "--shell=bash", "--exclude=SC2164,SC1091", "-", text=text)
         assert found.returncode == 0, found.stdout
 

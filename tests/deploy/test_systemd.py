@@ -342,7 +342,7 @@ def test_the_sockets_are_units(name: str, tmp_path: Path) -> None:
 
 
 def test_the_sockets_have_the_names_that_the_proxy_knows() -> None:
-    """The names of the descriptors tell listener and admin listener apart."""
+    """The proxy distinguishes them by the names of their descriptors."""
     folder = UNIT.parent
     listener = (folder / "telenor-proxy.socket").read_text(encoding="utf-8")
     admin = (folder / "telenor-proxy-admin.socket").read_text(encoding="utf-8")

@@ -230,7 +230,7 @@ async def test_a_full_disk_is_reported(
     await blind.calls(3)
     # The start, the token and the calls: seven lines, which a thread writes.
     async with asyncio.timeout(DEADLINE):
-        while (log := (await blind.page("/status")).json()["log"])["lost"] < 7:  # noqa: ASYNC110 # only the page shows it
+        while (log := (await blind.page("/status")).json()["log"])["lost"] < 7:  # noqa: ASYNC110 # no sign
             await asyncio.sleep(0.02)
     assert log["reason"] == "No space left on device"
     ended = await start.run("status", config=blind.config)

@@ -114,14 +114,11 @@ async def test_without_standard_output_it_runs_without_a_log(start: Starter, api
     path = start.write(configuration(api.url))
     command = ("sh", "-c", 'exec "$0" -m proxy serve --config "$1" >&-', sys.executable, path)
     process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=start.directory,
-        env=clean_environment(),
-        stderr=PIPE,
+        *command, cwd=start.directory, env=clean_environment(), stderr=PIPE
     )
     try:
         async with asyncio.timeout(DEADLINE):
-            while api.counter("token_calls") == 0 and process.returncode is None:  # noqa: ASYNC110 # it gives no sign
+            while api.counter("token_calls") == 0 and process.returncode is None:  # noqa: ASYNC110 # no sign
                 await asyncio.sleep(0.05)
         process.terminate()
         _, errors = await process.communicate()
@@ -184,10 +181,10 @@ async def test_too_few_descriptors_are_no_end(
 ) -> None:
     """Under `ulimit -Hn 64` with 100 clients probes are answered, and calls once they leave."""
     running = await start.ready(configuration(api.url), program=("-c", _FEW_FILES))
-    told = await running.event("descriptors.short")
-    assert "20 clients" in told["detail"]
+    short = await running.event("descriptors.short")
+    assert "20 clients" in short["detail"]
     limits = (await call(http, await running.admin_url("/status"))).json()["limits"]
-    assert limits == {"descriptors": 64, "clients": 20, "upstream": 20, "detail": told["detail"]}
+    assert limits == {"descriptors": 64, "clients": 20, "upstream": 20, "detail": short["detail"]}
     port = (await running.event("listener.started"))["port"]
     with contextlib.ExitStack() as stack:
         for _ in range(100):
@@ -196,7 +193,7 @@ async def test_too_few_descriptors_are_no_end(
             assert (await call(http, await running.admin_url("/liveness"))).status == 200
         await running.event("listener.out_of_descriptors")
     async with asyncio.timeout(DEADLINE):
-        while (await _status_of_a_call(http, await running.url(ACCOUNTS))) != 200:  # noqa: ASYNC110 # nothing tells when it is
+        while (await _status_of_a_call(http, await running.url(ACCOUNTS))) != 200:  # noqa: ASYNC110 # no sign
             await asyncio.sleep(0.05)
     assert await running.stop() == 0
     assert len(running.events("listener.out_of_descriptors")) == 1

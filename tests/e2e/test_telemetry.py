@@ -89,8 +89,8 @@ async def test_a_broken_collector_harms_nothing(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
     """Its port is closed: calls are served, one log line says so, lost spans are counted."""
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
     config = configuration(api.url, telemetry={"otlp_endpoint": f"http://127.0.0.1:{port}"})
     proxy = await start.ready(config, environ={"OTEL_EXPORTER_OTLP_TIMEOUT": "0.1"})
     for _ in range(600):  # more than a batch of 512, which leaves at once
@@ -99,7 +99,7 @@ async def test_a_broken_collector_harms_nothing(
     assert failed["endpoint"] == f"http://127.0.0.1:{port}"
     # The first export may have been of few spans, and the next is under way.
     async with asyncio.timeout(DEADLINE):
-        while await lost_spans(http, await proxy.admin_url("/metrics")) < 512:  # noqa: ASYNC110 # only a scrape shows it
+        while await lost_spans(http, await proxy.admin_url("/metrics")) < 512:  # noqa: ASYNC110 # no sign
             await asyncio.sleep(0.05)
     assert await proxy.stop() == 0
     assert len(proxy.events("traces.export_failed")) == 1

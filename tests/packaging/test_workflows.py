@@ -104,7 +104,7 @@ def test_what_signs_runs_nothing_of_the_repository() -> None:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_pull_request_starts_nothing_with_rights(name: str) -> None:
-    """A stranger's pull request starts what it changes itself, without rights, and nothing that has some."""
+    """A workflow that a pull request starts has no rights."""
     own = {"push", "workflow_call", "workflow_dispatch", "schedule"}
     assert triggers(name) <= own | {"pull_request"}
     if "pull_request" in triggers(name):
