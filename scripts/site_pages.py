@@ -52,7 +52,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     return Files(kept)
 
 
-def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 # MkDocs' interface
+def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: object) -> str:
     """Point links to files that are no pages to the pages that show them."""
 
     def pointed(link: re.Match[str]) -> str:

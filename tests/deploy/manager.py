@@ -49,7 +49,8 @@ cp "$1"/units/* /run/systemd/system
 mount --make-rshared /
 ln -s /dev/null /run/systemd/system/network-online.target
 exec env -i PATH=/usr/bin:/bin container=other \
-    "$SYSTEMD" --system --unit=nothing.target --log-target=console --log-level=notice --show-status=0
+    "$SYSTEMD" --system --unit=nothing.target --show-status=0 \
+    --log-target=console --log-level=notice
 """
 _NOTHING: Final = "[Unit]\nDefaultDependencies=no\n"
 #: What `pip install` would put there.

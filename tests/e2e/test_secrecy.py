@@ -96,7 +96,7 @@ def requests() -> list[bytes]:
     """Make requests that carry secrets in every place, most of them wrong in some way."""
     key = f"X-Proxy-Key: {CLIENT_KEY}\r\n"
     own = f"Authorization: Bearer {CLIENTS_OWN}\r\n"
-    host = "Host: 127.0.0.1\r\n"
+    host, chunked = "Host: 127.0.0.1\r\n", "Transfer-Encoding: chunked\r\n"
     lines = [
         f"GET {ACCOUNTS}?q={QUERY} HTTP/1.1\r\n{host}{key}{own}Connection: close\r\n\r\n",
         f"GET {ACCOUNTS} HTTP/1.1\r\n{host}X-Proxy-Key: {WRONG_KEY}\r\n{own}\r\n",
@@ -109,7 +109,7 @@ def requests() -> list[bytes]:
         f"GET {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}X: \x00{QUERY}\r\n\r\n",
         f"{QUERY} {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}\r\n",
         f"GET {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}Expect: {QUERY}\r\n\r\n",
-        f"POST {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}Transfer-Encoding: chunked\r\n\r\n5\r\n{QUERY}",
+        f"POST {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}{chunked}\r\n5\r\n{QUERY}",
         f"{own}{key}\r\n\r\n",
     ]
     return [line.encode("latin-1") for line in lines]

@@ -66,11 +66,11 @@ async def noted(
 async def spoken(tab: Tab, expression: str, language: str) -> Any:
     """Evaluate an expression in which `say` speaks that language, in Oslo."""
     locale = {"en": "en-GB", "nb": "nb-NO"}[language]
+    reader = {"language": language, "locale": locale, "timeZone": "Europe/Oslo"}
     return await tab.evaluate(
         f"""(() => {{
             {SCRIPT}
-            const spoken = {{ language: "{language}", locale: "{locale}", timeZone: "Europe/Oslo" }};
-            const say = speaker({json.dumps(WORDS)}, spoken);
+            const say = speaker({json.dumps(WORDS)}, {json.dumps(reader)});
             return {expression};
         }})()"""
     )
