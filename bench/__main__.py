@@ -1,9 +1,7 @@
-"""Measures the proxy and its peers side by side.
-
-`make bench`, or with arguments `make bench BENCH="keepalive --rounds 3"`.
+"""Measures the proxy and its peers side by side: `make bench BENCH="orders --rounds 3"`.
 
 Prints tables, and writes all samples as JSON. Needs Linux, two cores, and wrk and NGINX (Debian:
-`apt-get install wrk nginx-light`); peers that are not installed are left out, and it says so.
+`apt-get install wrk nginx-light`); peers that are not installed are left out and named.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 OUTPUT: Final = measure.ROOT / ".cache" / "bench" / "results.json"
 ROUNDS: Final = 5
 SECONDS: Final = 3
-#: Of the first minute's average. More than this, and something else is going on.
+#: Load average of a minute above which other work disturbs the measurement.
 QUIET: Final = 0.5
 
 
@@ -39,53 +37,29 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     """Return what the command line says."""
     names = [scenario.name for scenario in SCENARIOS]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "scenarios",
-        nargs="*",
-        metavar="SCENARIO",
-        help=f"any of {', '.join(names)}; all without one",
-    )
-    parser.add_argument(
-        "--list", action="store_true", help="say what there is to measure, and with which systems"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="one round of one second each: does it work?"
-    )
-    parser.add_argument(
-        "--rounds", type=int, help=f"how often each system is measured (default: {ROUNDS})"
-    )
-    parser.add_argument("--seconds", type=int, help=f"how long a load lasts (default: {SECONDS})")
-    parser.add_argument("--systems", help="only these, separated by commas")
-    parser.add_argument("--proxy-cores", default="0", help="for what is measured (default: 0)")
-    parser.add_argument("--load-cores", default="1", help="for clients and API (default: 1)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=OUTPUT,
-        help=f"the JSON (default: {OUTPUT.relative_to(measure.ROOT)})",
-    )
+    add = parser.add_argument
+    add("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(names)} (default: all)")
+    add("--rounds", type=int, default=ROUNDS, help="measurements of each system (%(default)s)")
+    add("--seconds", type=int, default=SECONDS, help="of load (default: %(default)s)")
+    add("--systems", help="only these, separated by commas")
+    add("--proxy-cores", default="0", help="for what is measured (default: 0)")
+    add("--load-cores", default="1", help="for clients and API (default: 1)")
+    add("--output", type=Path, default=OUTPUT, help="the JSON (default: in .cache/bench)")
     given = parser.parse_args(words)
     unknown = [name for name in given.scenarios if name not in names]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(names)}")
-    given.systems = (
-        [name.strip().lower() for name in given.systems.split(",")] if given.systems else None
-    )
-    given.rounds = given.rounds or (1 if given.quick else ROUNDS)
-    given.seconds = given.seconds or (1 if given.quick else SECONDS)
+    given.systems = [name.strip().lower() for name in (given.systems or "").split(",") if name]
     return given
 
 
-def choose(known: Sequence[System], wanted: Sequence[str] | None) -> list[System]:
-    """Return the systems that are wanted and installed.
-
-    Ours is always one, since ratios are to it.
-    """
-    wanted = wanted or [system.name.lower() for system in known]
+def choose(known: Sequence[System], wanted: Sequence[str]) -> list[System]:
+    """Return the systems that are wanted and installed; ours always, since ratios are to it."""
+    names = wanted or [system.name.lower() for system in known]
     return [
         system
         for system in known
-        if system.program and (system.name == report.OURS or system.name.lower() in wanted)
+        if system.program and (system.name == report.OURS or system.name.lower() in names)
     ]
 
 
@@ -94,7 +68,6 @@ def conditions(given: argparse.Namespace) -> dict[str, object]:
     return {
         **measure.machine(),
         "revision": measure.revision(),
-        "quick": given.quick,
         "rounds": given.rounds,
         "seconds": given.seconds,
         "proxy_cores": given.proxy_cores,
@@ -117,21 +90,17 @@ def run(scenario: Scenario, bench: Bench) -> report.Document:
         "headline": scenario.headline,
         "metrics": [metric._asdict() for metric in scenario.metrics],
         "samples": bench.findings(),
-        "failed": bench.failed,
     }
 
 
 def raise_limits() -> None:
-    """Allow as many open files as the machine does.
-
-    A thousand connections take more than two thousand.
-    """
+    """Raise the limit of open files: a thousand connections take more than two thousand."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def say(text: str) -> None:
-    """Tell how far it is, beside the tables on standard output."""
+    """Print progress on standard error; the tables are on standard output."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -153,36 +122,19 @@ def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> re
             say(f"{scenario.name}: {scenario.title}")
             found = run(scenario, Bench(house, chosen, given.rounds, given.seconds, wrk, say))
             results["scenarios"].append(found)
-            print(f"\n{report.table(found)}\n", flush=True)
-    return report.with_summaries(results)
-
-
-def listing(known: Sequence[System]) -> str:
-    """Return what there is."""
-    lines = [f"  {scenario.name:<10} {scenario.title}" for scenario in SCENARIOS]
-    lines += [
-        "",
-        *(
-            f"  {system.name:<14} {system.version if system.program else 'not installed'}"
-            for system in known
-        ),
-    ]
-    return "\n".join(lines)
+            print(report.section(found), flush=True)
+    return results
 
 
 def main(words: Sequence[str]) -> int:
-    """Return the exit status: 0, 1 if something that it cannot do without is missing, 2 for arguments that mean nothing."""
+    """Return the exit status: 0, 1 if something required is missing, 2 for wrong arguments."""
     given = arguments(words)
     known = systems.known()
-    unknown = set(given.systems or []) - {system.name.lower() for system in known}
+    unknown = set(given.systems) - {system.name.lower() for system in known}
     if unknown:
-        say(
-            f"No such system: {', '.join(sorted(unknown))}. There are {', '.join(system.name for system in known)}."
-        )
+        names = ", ".join(system.name for system in known)
+        say(f"No such system: {', '.join(sorted(unknown))}. There are {names}.")
         return 2
-    if given.list:
-        print(listing(known))
-        return 0
     wrk = processes.program("wrk")
     if sys.platform != "linux" or wrk is None or processes.program("nginx") is None:
         say("The benchmark needs Linux, wrk and NGINX. On Debian: apt-get install wrk nginx-light")
@@ -190,9 +142,7 @@ def main(words: Sequence[str]) -> int:
     try:
         os.sched_setaffinity(0, processes.numbers(given.load_cores))
     except (OSError, ValueError):
-        say(
-            "The benchmark needs one core for the proxy and another for the load: --proxy-cores, --load-cores"
-        )
+        say("The proxy needs one core and the load another: --proxy-cores, --load-cores")
         return 1
     raise_limits()
     if os.getloadavg()[0] > QUIET:

@@ -1,29 +1,21 @@
 """What a scenario works with: the systems, whose turn it is, and what was found.
 
 The systems take turns within each round, and another one begins each round, so that what disturbs
-the machine disturbs all of them. A system that cannot do the work is left out, with the reason; the
-one that all of this is about cannot be.
+the machine disturbs all of them.
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections import defaultdict
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from bench.load import Refused
-from bench.processes import NotStartedError
-from bench.report import OURS, RELAY
+from bench.report import RELAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from bench.systems import House, System
-
-#: What a system may fail of. All else is a mistake of the benchmark.
-FAULTS: Final = (NotStartedError, Refused, OSError, subprocess.SubprocessError)
 
 #: For each system and each of its figures, one value a round.
 Samples = dict[str, dict[str, list[float]]]
@@ -39,10 +31,7 @@ class Metric(NamedTuple):
 
 
 class Scenario(NamedTuple):
-    """One thing to measure.
-
-    shows: what it tells, in a sentence; headline: the figure that ratios are made of; run: does it.
-    """
+    """One thing to measure. shows: a sentence; headline: the figure that ratios are made of."""
 
     name: str
     title: str
@@ -54,10 +43,7 @@ class Scenario(NamedTuple):
 
 @dataclass
 class Bench:
-    """One scenario's systems and findings.
-
-    seconds: how long a load lasts; wrk: the program; say: tells how far it is.
-    """
+    """One scenario's systems and findings. seconds: of load; wrk: its path; say: shows progress."""
 
     house: House
     systems: Sequence[System]
@@ -66,8 +52,6 @@ class Bench:
     wrk: str
     say: Callable[[str], None]
     samples: Samples = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
-    #: Who could not take part, and why.
-    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def proxies(self) -> list[System]:
@@ -77,29 +61,16 @@ class Bench:
     def add(self, system: str, **figures: float) -> None:
         """Note what one round gave."""
         for key, value in figures.items():
-            self.samples[system][key].append(value)
+            self.samples[system][key].append(round(value, 3))
 
     def turns(self, systems: Sequence[System]) -> Iterator[System]:
-        """Give the systems in turn, round by round, without those that have failed."""
+        """Give the systems in turn, round by round."""
         for number in range(self.rounds):
             self.say(f"  round {number + 1} of {self.rounds}")
-            for system in rotated(systems, number):
-                if system.name not in self.failed:
-                    yield system
-
-    @contextmanager
-    def trying(self, system: System) -> Iterator[None]:
-        """Leave a system out from now on if it fails in what is done meanwhile."""
-        try:
-            yield
-        except FAULTS as error:
-            if system.name == OURS:
-                raise
-            self.failed[system.name] = str(error).strip().partition("\n")[0]
-            self.say(f"  {system.name} is left out: {error}")
+            yield from rotated(systems, number)
 
     def findings(self) -> Samples:
-        """Return the samples, the systems in their order, and what stands beside them after them."""
+        """Return the samples in the order of the systems; what is none comes last."""
         names = [system.name for system in self.systems]
         order = sorted(
             self.samples, key=lambda name: names.index(name) if name in names else len(names)

@@ -1,39 +1,33 @@
-"""What calls the systems: wrk for many small requests, and plain sockets for what wrk cannot do.
+"""What calls the systems: wrk for the load, and http.client for a few calls.
 
-A client here is as light as it can be, because it shares its core with the API. It believes
-nothing: an answer that is not what the API sends is an error.
+An answer that the API does not send is an error.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import socket
 import subprocess
-import time
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPMessage
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Sequence
 
 SCRIPTS: Final = Path(__file__).with_name("wrk")
 ORDERS: Final = "/corporate-mobile-subscriptions/v2/orders"
 #: Each answer of it is different.
 NEW_ORDERS: Final = f"{ORDERS}/new"
-DOWNLOAD: Final = "/corporate-accounts/download"
-UPLOAD: Final = "/corporate-accounts/upload"
 #: The size of the API's answer to an order.
 ORDER_BYTES: Final = 86
 #: Seconds. On loopback nothing that works takes so long.
 PATIENCE: Final = 60.0
-_PIECE: Final = 256 * 1024  # bytes
 _OK: Final = 200
 
 
 class Refused(Exception):
-    """An answer is not the one that was to come, or none came."""
+    """An answer is missing, cut off, or not the expected one."""
 
 
 class Load(NamedTuple):
@@ -52,14 +46,14 @@ class Load(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The answer to one call. head: as it came. size: bytes of its body."""
+    """The answer to one call. size: bytes of its body."""
 
     status: int
-    head: bytes
+    fields: HTTPMessage
     size: int
 
     def checked(self, size: int | None = None) -> Answer:
-        """Return it if it is a good one, and of that size; else raise `Refused`."""
+        """Return it if it is a 200 of that size; else raise `Refused`."""
         if self.status != _OK:
             raise Refused(f"{self.status} instead of 200")
         if size not in {None, self.size}:
@@ -68,22 +62,14 @@ class Answer(NamedTuple):
 
 
 def parse_summary(output: str) -> Load:
-    """Read the line of JSON that `wrk/common.lua` writes, wherever it stands in wrk's output.
-
-    Raises `Refused` if nothing was answered.
-    """
+    """Read the JSON line of `wrk/common.lua`; `Refused` if there is none or no answer."""
     for line in output.splitlines():
         if line.startswith("{"):
-            told = json.loads(line)
-            if not told["requests"]:
+            seen = json.loads(line)
+            if not seen["requests"]:
                 raise Refused("no request was answered")
-            return Load(
-                told["requests"],
-                told["duration_us"],
-                told["p50_us"],
-                told["p99_us"],
-                told["errors"],
-            )
+            times = (seen["duration_us"], seen["p50_us"], seen["p99_us"])
+            return Load(seen["requests"], *times, seen["errors"])
     raise Refused(f"wrk gave no summary: {output[-500:]}")
 
 
@@ -112,9 +98,7 @@ def wrk(
     """
     parts = ["common", *([script] if script else [])]
     file = directory / f"{parts[-1]}.lua"
-    file.write_text(
-        "\n".join((SCRIPTS / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
-    )
+    file.write_text("\n".join((SCRIPTS / f"{part}.lua").read_text("utf-8") for part in parts))
     command = wrk_command(program, file, url, connections, seconds, headers)
     ran = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=seconds + PATIENCE
@@ -122,96 +106,22 @@ def wrk(
     return parse_summary(ran.stdout + ran.stderr)
 
 
-def request(port: int, path: str, *, size: int | None = None, headers: Sequence[str] = ()) -> bytes:
-    """Return the head of a request: GET, or POST of a body of that size."""
-    method = "GET" if size is None else "POST"
-    lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", *headers]
-    if size is not None:
-        lines.append(f"Content-Length: {size}")
-    return "\r\n".join([*lines, "", ""]).encode()
+def connect(port: int) -> HTTPConnection:
+    """Return a connection to a port of loopback; it opens with its first call."""
+    return HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
 
 
-class Client:
-    """One connection: to a system, or straight to the API if there is a `context`."""
-
-    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
-        self._port = port
-        plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = (
-            plain if context is None else context.wrap_socket(plain, server_hostname="localhost")
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connection."""
-        self._socket.close()
-
-    def get(self, path: str, headers: Sequence[str] = ()) -> Answer:
-        """Make a call."""
-        self._socket.sendall(request(self._port, path, headers=headers))
-        return self._read()
-
-    def post(self, path: str, size: int) -> Answer:
-        """Send that many bytes."""
-        self._socket.sendall(request(self._port, path, size=size))
-        piece = memoryview(bytes(_PIECE))
-        left = size
-        while left:
-            left -= self._socket.send(piece[:left])
-        return self._read()
-
-    def _read(self) -> Answer:
-        head = bytearray()
-        while b"\r\n\r\n" not in head:
-            data = self._socket.recv(_PIECE)
-            if not data:
-                raise Refused("the connection ended without an answer")
-            head += data
-        end = head.index(b"\r\n\r\n") + 4
-        rest, head = bytes(head[end:]), head[:end]
-        length = re.search(rb"^content-length: *(\d+)\r$", head, re.IGNORECASE | re.MULTILINE)
-        size = int(length[1]) if length else self._chunked(rest)
-        if length:
-            self._skip(size - len(rest))
-        return Answer(int(head.split(b" ", 2)[1]), bytes(head), size)
-
-    def _skip(self, left: int) -> None:
-        buffer = bytearray(_PIECE)
-        while left > 0:
-            count = self._socket.recv_into(buffer, min(left, _PIECE))
-            if not count:
-                raise Refused(f"the answer ended {left} bytes too early")
-            left -= count
-
-    def _chunked(self, body: bytes) -> int:
-        """Read a short body to its last chunk; return the size of it all, as it came."""
-        while not body.endswith(b"0\r\n\r\n"):
-            data = self._socket.recv(_PIECE)
-            if not data:
-                raise Refused("the answer ended before its last chunk")
-            body += data
-        return len(body)
+def get(connection: HTTPConnection, path: str, headers: Sequence[str] = ()) -> Answer:
+    """Make one call and read its whole answer; the connection stays open."""
+    try:
+        connection.request("GET", path, headers=dict(line.split(": ", 1) for line in headers))
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, len(answer.read()))
+    except HTTPException as error:
+        raise Refused(f"no whole answer: {error!r}") from error
 
 
 def call(port: int, path: str, headers: Sequence[str] = ()) -> Answer:
     """Make one call on a connection of its own."""
-    with Client(port) as client:
-        return client.get(path, headers)
-
-
-def timed_call(
-    port: int, path: str, context: ssl.SSLContext | None, headers: Sequence[str]
-) -> float:
-    """Return the seconds that a call takes on a connection of its own, from connecting to the last byte."""
-    began = time.perf_counter()
-    with Client(port, context) as client:
-        answer = client.get(path, headers)
-        took = time.perf_counter() - began
-    answer.checked()
-    return took
+    with closing(connect(port)) as connection:
+        return get(connection, path, headers)

@@ -1,7 +1,4 @@
-"""Programs that are started for a measurement.
-
-On their core, out of a directory of their own, until they are ready; and ended again.
-"""
+"""Programs that are started for a measurement: on their core, in their directory, until ready."""
 
 from __future__ import annotations
 
@@ -23,19 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 PEERS: Final = Path(__file__).with_name("peers")
-#: Where programs are looked for: where `make bench` puts Envoy, where docs/performance.md puts
-#: mitmproxy, and, besides the path, where Debian puts NGINX, outside of the path of ordinary users.
+#: Where programs are looked for: where `make bench` puts Envoy, the path, and where Debian puts
+#: NGINX, outside of the path of ordinary users.
 _PLACES: Final = (
     str(measure.ROOT / ".cache" / "bench-venv" / "bin"),
-    str(measure.ROOT / ".cache" / "mitmproxy" / "bin"),
     os.environ.get("PATH", os.defpath),
     "/usr/sbin",
 )
-#: How long a program may take to start or to end. mitmproxy takes seconds.
+#: How long a program may take to start or to end.
 PATIENCE: Final = 30.0  # seconds
 #: How often it is asked whether it is ready.
 _POLL: Final = 0.002  # seconds
-#: As much of what a program said before it failed is told.
+#: So much of what a failed program wrote last is shown.
 _LAST_WORDS: Final = 2000  # characters
 
 
@@ -77,15 +73,14 @@ class Running:
             return False
 
     def wait(self, probe: Probe | None) -> None:
-        """Wait until it is ready. Raises `NotStartedError` with the end of what it said."""
+        """Wait until it is ready; `NotStartedError` with the end of what it wrote."""
         deadline = time.monotonic() + PATIENCE
         while not self.is_ready(probe):
             ended = self.process.poll() is not None
             if ended or time.monotonic() > deadline:
-                said = (self.directory / "errors").read_text(errors="replace")[-_LAST_WORDS:]
-                raise NotStartedError(
-                    f"{self.name} {'has ended' if ended else 'does not become ready'}\n{said}"
-                )
+                last = (self.directory / "errors").read_text(errors="replace")[-_LAST_WORDS:]
+                what = "has ended" if ended else "does not become ready"
+                raise NotStartedError(f"{self.name} {what}\n{last}")
             time.sleep(_POLL)
 
     def end(self) -> None:
@@ -111,10 +106,7 @@ def until_done(running: Running, probe: Probe | None) -> Iterator[Running]:
 def spawn(
     command: Sequence[str], cores: str, directory: Path, environ: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start a program on some cores.
-
-    What it says goes to files in its directory, as an access log does.
-    """
+    """Start a program on some cores; its output goes to files in its directory."""
     with (directory / "output").open("wb") as output, (directory / "errors").open("wb") as errors:
         return subprocess.Popen(
             [str(program("taskset")), "-c", cores, *command],
@@ -132,18 +124,17 @@ def program(name: str) -> str | None:
 
 
 def version_of(path: str | None, argument: str, pattern: str) -> str:
-    """Return the version that a program tells of itself."""
+    """Return the version that a program prints, "" if it is not installed."""
     if path is None:
         return ""
-    told = subprocess.run(
-        [path, argument], check=False, capture_output=True, text=True, env=environment()
-    )
-    found = re.search(pattern, told.stdout + told.stderr)
+    command, pipe, both = [path, argument], subprocess.PIPE, subprocess.STDOUT
+    done = subprocess.run(command, check=False, stdout=pipe, stderr=both, text=True)
+    found = re.search(pattern, done.stdout)
     return found[1] if found else "unknown"
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what would configure a proxy, and without coverage."""
+    """Return this process's environment without settings of proxies and of coverage."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -160,12 +151,12 @@ def write(files: Sequence[str], values: Mapping[str, str], directory: Path) -> N
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put values in the place of each `@NAME@`; a KeyError for a name without a value."""
+    """Replace each `@NAME@` by its value; KeyError for a name without one."""
     return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], template)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on."""
+    """Return free ports of loopback."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(each.getsockname()[1]) for each in sockets]
     for each in sockets:
@@ -174,10 +165,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def numbers(cores: str) -> set[int]:
-    """Return the numbers of cores that are written as taskset reads them: `0`, `1-3`, `0,2`.
-
-    A ValueError for anything else.
-    """
+    """Return the cores of a list as taskset reads it (`0`, `1-3`, `0,2`); else ValueError."""
     found: set[int] = set()
     for part in cores.split(","):
         first, _, last = part.partition("-")

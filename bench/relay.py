@@ -1,8 +1,9 @@
-"""The physical limit: takes bytes of a client, writes them to a TLS connection that is open already, and the answer back. Nothing else.
+"""The physical limit: a relay of bytes between clients and open TLS connections to the API.
 
-It reads no HTTP, adds no credential, writes no log, and closes nothing: what is left is the work of the kernel and of TLS for four socket
-calls a request, on the event loop and the transports that the proxy uses. No proxy on these can cost less. It holds only for messages that
-come in one piece, as small ones do here. Clients have to bring the credential themselves.
+It reads no HTTP, adds no credential, writes no log, and closes nothing. What is left is the work of
+the kernel and of TLS for four socket calls a request, on the event loop and the transports of the
+proxy: no proxy on these can cost less. Messages have to come in one piece, and clients have to send
+the credential themselves.
 
     python -m bench.relay PORT UPSTREAM_PORT CA_FILE
 """
@@ -24,7 +25,7 @@ BACKLOG = 4096
 
 
 class ToUpstream(asyncio.Protocol):
-    """One connection to the upstream, lent to one client until the answer comes."""
+    """One connection to the upstream, used by one client until the answer comes."""
 
     _transport: asyncio.Transport
 
@@ -42,7 +43,7 @@ class ToUpstream(asyncio.Protocol):
         self._transport.write(data)
 
     def data_received(self, data: bytes) -> None:
-        """Take the answer to the client, and be free again."""
+        """Pass the answer on, and become idle again."""
         client, self._client = self._client, None
         self._idle.append(self)
         if client is not None:

@@ -1,6 +1,6 @@
-"""The systems that are compared, the API that all of them call, and the distance that may lie between.
+"""The systems that are compared, and the API that all of them call.
 
-A system that is not installed is absent; it is named as such, and nothing stands in for it.
+A system that is not installed is absent, and the report names it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOKEN: Final = "abcdefghijklmnopqrstuvwxyz0123456789"  # noqa: S105 # made up
-#: What is larger than any body here, and what the API may keep of one in memory.
-BODY_BYTES: Final = 128 * 1024 * 1024
 #: A peer is ready when it refuses a path that is not allowed: that asks nothing of the API.
 REFUSES: Final = Probe("/", 403)
 #: The proxy is ready when it says so, which takes a token.
@@ -43,22 +41,19 @@ READY: Final = Probe("/readiness", 200, admin=True)
 
 
 class Cores(NamedTuple):
-    """As `taskset -c` reads them. proxy: for what is measured.
-
-    load: for what calls it and what it calls.
-    """
+    """As `taskset -c` reads them. load: for clients and API."""
 
     proxy: str
     load: str
 
 
 class House:
-    """What all systems share: a temporary directory, a certificate, and the API on the load's core."""
+    """What all systems share: a temporary directory, a certificate, and the API."""
 
     def __init__(self, directory: Path, cores: Cores) -> None:
         self.directory = directory
         self.cores = cores
-        self.api_port, sink_port = free_ports(2)
+        (self.api_port,) = free_ports(1)
         self.ca_file = directory / "ca.pem"
         certificate = directory / "certificate.pem"
         authority = trustme.CA()
@@ -70,8 +65,6 @@ class House:
             "TOKEN": TOKEN,
             "CA_FILE": str(self.ca_file),
             "CERTIFICATE_FILE": str(certificate),
-            "SINK_PORT": str(sink_port),
-            "BODY_BYTES": str(BODY_BYTES),
             "USER": user.pw_name,
             "GROUP": grp.getgrgid(user.pw_gid).gr_name,
         }
@@ -85,46 +78,24 @@ class House:
         return directory
 
     @contextmanager
-    def api(self) -> Iterator[Path]:
-        """Run the API; gives its directory, whose file `download` it serves."""
+    def api(self) -> Iterator[None]:
+        """Run the API."""
         directory = self.new_directory("api")
-        write(
-            ["api.conf"],
-            self.values | {"DIRECTORY": str(directory), "PORT": str(self.api_port)},
-            directory,
-        )
+        values = self.values | {"DIRECTORY": str(directory), "PORT": str(self.api_port)}
+        write(["api.conf"], values, directory)
         command = [str(program("nginx")), *_nginx(directory, "api.conf")]
         process = spawn(command, self.cores.load, directory, {})
         with until_done(Running("the API", process, directory, self.api_port), None):
-            yield directory
-
-    @contextmanager
-    def distance(self, round_trip_ms: float) -> Iterator[int]:
-        """Put a distance between the systems and the API; gives the port that is so far away."""
-        (port,) = free_ports(1)
-        directory = self.new_directory("distance")
-        command = [
-            sys.executable,
-            "-m",
-            "bench.distance",
-            str(port),
-            str(self.api_port),
-            str(round_trip_ms),
-        ]
-        process = spawn(command, self.cores.load, directory, {})
-        with until_done(Running("the distance", process, directory, port), None):
-            yield port
+            yield
 
 
 @dataclass(frozen=True)
 class System:
-    """One of those that are compared. program: its path, None if it is not installed.
+    """One of those that are compared.
 
-    files: its templates in `bench/peers`.
-
+    program: its path, None if it is not installed. files: its templates in `bench/peers`.
     arguments: makes its command line from the values that the templates get. headers: what clients
-    have to send besides, where the system does less than the others. environment: may hold `@NAME@`
-    as well.
+    have to send besides. environment: may hold `@NAME@` as well.
     """
 
     name: str
@@ -137,26 +108,22 @@ class System:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @contextmanager
-    def started(self, house: House, api_port: int | None = None) -> Iterator[Running]:
-        """Start it on its core and wait until it is ready; end it afterwards.
-
-        api_port: another way to the API.
-        """
+    def started(self, house: House) -> Iterator[Running]:
+        """Start it on its core and wait until it is ready; end it afterwards."""
         port, admin_port = free_ports(2)
         directory = house.new_directory(self.name)
         values = house.values | {
             "DIRECTORY": str(directory),
             "PORT": str(port),
             "ADMIN_PORT": str(admin_port),
-            "UPSTREAM_PORT": str(api_port or house.api_port),
+            "UPSTREAM_PORT": str(house.api_port),
         }
         write(self.files, values, directory)
         command = [str(self.program), *self.arguments(values)]
         environ = {name: fill(value, values) for name, value in self.environment.items()}
         process = spawn(command, house.cores.proxy, directory, environ)
-        with until_done(
-            Running(self.name, process, directory, port, admin_port), self.probe
-        ) as running:
+        running = Running(self.name, process, directory, port, admin_port)
+        with until_done(running, self.probe):
             yield running
 
 
@@ -169,28 +136,20 @@ def nginx_version() -> str:
     return version_of(program("nginx"), "-v", r"nginx/([\d.]+)")
 
 
-def _ours(name: str, module: Sequence[str]) -> System:
-    return System(
-        name,
-        sys.executable,
-        __version__,
-        ("telenor-proxy.yaml",),
-        lambda values: [
-            "-m",
-            *module,
-            "serve",
-            "--config",
-            f"{values['DIRECTORY']}/telenor-proxy.yaml",
-        ],
-        probe=READY,
-    )
-
-
 def known() -> list[System]:
     """Return all systems in the order in which they are shown, absent ones too."""
-    envoy, nginx, caddy, mitmdump = map(program, ("envoy", "nginx", "caddy", "mitmdump"))
+    envoy, nginx = program("envoy"), program("nginx")
     return [
-        _ours(OURS, ["proxy"]),
+        System(
+            OURS,
+            sys.executable,
+            __version__,
+            ("telenor-proxy.yaml",),
+            lambda values: [
+                *("-m", "proxy", "serve", "--config", f"{values['DIRECTORY']}/telenor-proxy.yaml")
+            ],
+            probe=READY,
+        ),
         System(
             "Envoy",
             envoy,
@@ -207,34 +166,6 @@ def known() -> list[System]:
             nginx_version(),
             ("nginx.conf",),
             lambda values: _nginx(values["DIRECTORY"], "nginx.conf"),
-        ),
-        System(
-            "Caddy",
-            caddy,
-            version_of(caddy, "version", r"v?(\d+\.\d+\.\d+)"),
-            ("Caddyfile",),
-            lambda values: [
-                "run",
-                "--adapter",
-                "caddyfile",
-                "--config",
-                f"{values['DIRECTORY']}/Caddyfile",
-            ],
-            environment={"XDG_CONFIG_HOME": "@DIRECTORY@", "XDG_DATA_HOME": "@DIRECTORY@"},
-        ),
-        System(
-            "mitmproxy",
-            mitmdump,
-            version_of(mitmdump, "--version", r"Mitmproxy: (\d[\w.]*)"),
-            ("mitmproxy_addon.py",),
-            lambda values: [
-                *("--quiet", "--set", f"confdir={values['DIRECTORY']}"),
-                *("--listen-host", "127.0.0.1", "--listen-port", values["PORT"]),
-                *("--mode", f"reverse:https://localhost:{values['UPSTREAM_PORT']}"),
-                *("--set", f"ssl_verify_upstream_trusted_ca={values['CA_FILE']}"),
-                *("--set", "connection_strategy=lazy", "--set", "stream_large_bodies=1m"),
-                *("--scripts", f"{values['DIRECTORY']}/mitmproxy_addon.py"),
-            ],
         ),
         System(
             RELAY,

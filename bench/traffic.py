@@ -1,11 +1,9 @@
-"""Scenarios of many small requests: what one of them costs, and how long it takes.
-
-wrk sends them, the API answers 86 bytes of JSON.
-"""
+"""How the scenarios are run: many small requests by wrk, and memory with idle connections."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench import load, measure
@@ -21,17 +19,18 @@ if TYPE_CHECKING:
 
 #: As many as an order system with a busy pool has.
 CONNECTIONS: Final = 32
-SCALE: Final = (1, 10, 100, 1000)
-#: Before each measurement: a pool may have closed its idle connections while others had their turn.
+IDLE_CONNECTIONS: Final = 1000
+#: Before each load: a pool may have closed its idle connections since.
 WARM_UP: Final = 1  # second
+#: Before memory is read.
+SETTLE: Final = 2.0  # seconds
+#: A megabyte is a million bytes here, as networks count.
+MEGABYTE: Final = 1_000_000
 CREDENTIAL: Final = f"Authorization: Bearer {TOKEN}"
 
 
 class Shape(NamedTuple):
-    """What the requests of a scenario are like; see `load.wrk`.
-
-    relay: whether a relay that knows no HTTP can pass them on.
-    """
+    """The requests of a scenario, see `load.wrk`. relay: whether the raw relay can pass them on."""
 
     path: str = load.ORDERS
     connections: int = CONNECTIONS
@@ -41,12 +40,9 @@ class Shape(NamedTuple):
 
 
 def probe(system: System, running: Running) -> None:
-    """Make one call, and look whether the system does its work.
-
-    The credential gets there, the answer back, with an id.
-    """
+    """Make one call, and check that credential, answer and request id are there."""
     answer = load.call(running.port, load.ORDERS, system.headers).checked(load.ORDER_BYTES)
-    if system.name != RELAY and b"\nx-request-id: " not in answer.head.lower():
+    if system.name != RELAY and "x-request-id" not in answer.fields:
         raise load.Refused("no request id comes back")
 
 
@@ -55,12 +51,10 @@ def many(shape: Shape) -> Callable[[Bench], None]:
 
     def run(bench: Bench) -> None:
         systems = bench.systems if shape.relay else bench.proxies
-        with ExitStack() as stack:
-            stack.enter_context(bench.house.api())
+        with bench.house.api(), ExitStack() as stack:
             running = start_all(bench, systems, stack)
             for system in bench.turns(systems):
-                with bench.trying(system):
-                    bench.add(system.name, **drive(bench, system, running[system.name], shape))
+                bench.add(system.name, **drive(bench, system, running[system.name], shape))
 
     return run
 
@@ -69,17 +63,13 @@ def start_all(bench: Bench, systems: Sequence[System], stack: ExitStack) -> dict
     """Start systems beside each other, until the stack unwinds."""
     running = {}
     for system in systems:
-        with bench.trying(system):
-            running[system.name] = stack.enter_context(system.started(bench.house))
-            probe(system, running[system.name])
+        running[system.name] = stack.enter_context(system.started(bench.house))
+        probe(system, running[system.name])
     return running
 
 
 def drive(bench: Bench, system: System, running: Running, shape: Shape) -> dict[str, float]:
-    """Have wrk call a system, and return what that has cost.
-
-    Before it, connections are opened and caches filled.
-    """
+    """Load a system, after a second that fills its caches, and return what that has cost."""
     url = f"http://127.0.0.1:{running.port}{shape.path}"
     headers = (*shape.headers, *system.headers)
     processes = running.family()
@@ -87,13 +77,14 @@ def drive(bench: Bench, system: System, running: Running, shape: Shape) -> dict[
     before = measure.cpu(processes)
     seen = wrk(bench, url, bench.seconds, shape, headers)
     used = measure.cpu(processes) - before
+    if seen.errors:
+        raise load.Refused(f"{system.name}: {seen.errors} of the calls failed")
     return {
         "cpu_us": used.seconds * 1e6 / seen.requests,
         "kernel_percent": used.kernel_share * 100,
         "per_second": seen.per_second,
         "p50_us": seen.p50,
         "p99_us": seen.p99,
-        "errors": seen.errors,
     }
 
 
@@ -111,7 +102,7 @@ def wrk(bench: Bench, url: str, seconds: int, shape: Shape, headers: tuple[str, 
 
 
 def single(bench: Bench) -> None:
-    """One connection: what a call takes when nothing else is going on, and what it takes without a proxy."""
+    """Measure one connection, to each system and to the API without a proxy."""
     shape = Shape(connections=1)
     many(shape)(bench)
     with bench.house.api():
@@ -121,21 +112,22 @@ def single(bench: Bench) -> None:
             bench.add(NO_PROXY, per_second=seen.per_second, p50_us=seen.p50, p99_us=seen.p99)
 
 
-def scale(bench: Bench) -> None:
-    """Find the cost of a request by the number of connections that are busy."""
-    with ExitStack() as stack:
-        stack.enter_context(bench.house.api())
-        running = start_all(bench, bench.systems, stack)
-        for system in bench.turns(bench.systems):
-            with bench.trying(system):
-                found = {
-                    number: drive(bench, system, running[system.name], Shape(connections=number))
-                    for number in SCALE
-                }
-                costs = {f"cpu_us_{number}": figures["cpu_us"] for number, figures in found.items()}
+def memory(bench: Bench) -> None:
+    """Find the resident memory after one request, and with idle connections."""
+    with bench.house.api():
+        for system in bench.turns(bench.proxies):
+            with system.started(bench.house) as running, ExitStack() as stack:
+                probe(system, running)
+                time.sleep(SETTLE)
+                idle = measure.resident(running.family())
+                for _ in range(IDLE_CONNECTIONS):
+                    connection = stack.enter_context(closing(load.connect(running.port)))
+                    load.get(connection, load.ORDERS).checked()
+                time.sleep(SETTLE)
+                full = measure.resident(running.family())
                 bench.add(
                     system.name,
-                    **costs,
-                    growth=found[SCALE[-1]]["cpu_us"] / found[SCALE[0]]["cpu_us"],
-                    errors=sum(figures["errors"] for figures in found.values()),
+                    idle_mb=idle / MEGABYTE,
+                    full_mb=full / MEGABYTE,
+                    kb_per_connection=(full - idle) / 1e3 / IDLE_CONNECTIONS,
                 )

@@ -1,11 +1,6 @@
-"""Writes the files that others are the source of.
+"""Writes the generated files: schema, tables of docs, the plot, rules for the Prometheus operator.
 
-These are, from the code, the schema of the configuration file, the tables of settings and of
-answers in docs/reference.md, and that of the log's words in docs/troubleshooting.md; and the alert
-rules, as an object for Kubernetes.
-
-`make generate` writes them anew. With --check nothing is written, and the exit status is 1 if one
-of them is not current.
+With --check nothing is written, and the exit status is 1 if one of them is not current.
 """
 
 import json
@@ -35,25 +30,19 @@ spec:
 
 
 class Artefact(NamedTuple):
-    """A generated file, or a file with a generated part.
-
-    Its path from the root, and its whole text made from the present one.
-    """
+    """A file that is generated, in whole or in part, and the function that makes its text."""
 
     path: str
     render: Callable[[str], str]
 
 
 def schema(_present: str) -> str:
-    """Return the JSON Schema of the configuration file."""
+    """Return the JSON Schema of the configuration file as text."""
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the YAML file, for editors.
-
-    Nothing is required in it, because the environment may bring what the file leaves out.
-    """
+    """Return the JSON Schema (draft 2020-12) of the YAML file; no setting is required in it."""
     definitions = {section.__name__: _definition(section) for section in SECTIONS.values()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -97,7 +86,7 @@ def _property(setting: Setting) -> dict[str, Any]:
 
 
 def settings_table() -> str:
-    """Return all settings as a Markdown table, for the README."""
+    """Return all settings as a Markdown table."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for path, setting in SETTINGS.items():
         if setting.is_required:
@@ -124,10 +113,7 @@ def reference(present: str) -> str:
 
 def answers_table() -> str:
     """Return every answer of the proxy's own as a Markdown table, by status."""
-    rows = [
-        "| status | `type` ends in | `Proxy-Status` | when | what to do |",
-        "|---|---|---|---|---|",
-    ]
+    rows = ["| status | `type` ends in | `Proxy-Status` | when | what to do |", f"|{'---|' * 5}"]
     rows += [
         f"| {kind.status} | `{kind.type}` | `{kind.proxy_error}` | {kind.when} | {kind.do} |"
         for kind in sorted(ProblemKind, key=lambda kind: kind.status)
@@ -136,7 +122,7 @@ def answers_table() -> str:
 
 
 def troubleshooting(present: str) -> str:
-    """Return the page about troubleshooting with the current table of the words for failed calls."""
+    """Return the page with the current table of the words for failed calls."""
     types: dict[str, set[str]] = {}
     for kind in ProblemKind:
         if not kind.is_refusal:
@@ -149,7 +135,7 @@ def troubleshooting(present: str) -> str:
 
 
 def prometheus_rule(_present: str) -> str:
-    """Return the alert rules as the Prometheus operator wants them."""
+    """Return the alert rules as an object for the Prometheus operator."""
     rules = (ROOT / "deploy/prometheus/rules.yaml").read_text(encoding="utf-8")
     _, heading, groups = rules.partition("groups:\n")
     return _PROMETHEUS_RULE + textwrap.indent(heading + groups, "  ")
@@ -172,10 +158,7 @@ def plot(_present: str) -> str:
 
 
 def splice(text: str, name: str, part: str) -> str:
-    """Put a part between the markers of that name, on lines of their own.
-
-    A ValueError if they do not stand once each, in order.
-    """
+    """Put a part between its markers; ValueError unless each stands once, in order."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
@@ -195,10 +178,7 @@ ARTEFACTS: Final = (
 
 
 def faults(root: Path, artefacts: Sequence[Artefact], *, check: bool) -> list[str]:
-    """Write the files that are not current, or with `check` only find them.
-
-    Returns what is wrong, a line each.
-    """
+    """Write the files that are not current, or with `check` only return them, a line each."""
     found = []
     for path, render in artefacts:
         file = root / path
@@ -219,7 +199,7 @@ def faults(root: Path, artefacts: Sequence[Artefact], *, check: bool) -> list[st
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return the exit status: 0 if all is current, 1 if not, 2 for arguments that mean nothing."""
+    """Return the exit status: 0 if all is current, 1 if not, 2 for wrong arguments."""
     if arguments not in ([], ["--check"]):
         print("usage: generate.py [--check]", file=sys.stderr)
         return 2

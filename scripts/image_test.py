@@ -1,17 +1,15 @@
-"""Builds the image and runs what deploy/compose runs.
+"""Builds the image and runs what deploy/compose runs: sandbox, proxy and order system.
 
-The sandbox, the proxy by the image's own entry point, and the order system.
+It needs no container engine, but Debian and root: it installs buildah, which builds and runs in a
+chroot. Nothing is pulled: the base is a Debian made here, under the name in the Dockerfile. Files
+are in a temporary directory, and the network is a namespace with nothing but loopback. The exit
+status is 1 if something is wrong.
 
-It needs no container engine, but Debian and root: buildah, which it installs, builds and runs in a
-chroot. The base is not the one that the Dockerfile names but a Debian made here under that name,
-since nothing is pulled. All files are in a directory of its own, which is removed, and what runs
-has a network of its own that consists of loopback. `make image-test` runs it; the exit status is 1
-if something does not hold.
-
-A chroot has no read-only root. In its place it looks for files that the image's user could write.
+A chroot has no read-only root: the script looks for files that the image's user could write.
 """
 
 import ast
+import configparser
 import contextlib
 import ctypes
 import fcntl
@@ -47,13 +45,11 @@ BASE_PACKAGES: Final = ("ca-certificates", "python3", "python3-venv")
 TOOLS: Final = ("buildah", "debootstrap")
 #: `no-new-privileges` of compose.yaml, which buildah has no option for.
 PRIVILEGES: Final = ("setpriv", "--no-new-privs")
-#: Longest time for a step that downloads, for one that does not, and for a container to become
-#: healthy.
+#: Longest time for a step that downloads, for other steps, and until a container is healthy.
 DOWNLOAD_SECONDS: Final = 900
 STEP_SECONDS: Final = 180
 HEALTHY_SECONDS: Final = 60
-#: What the image may add to its base: a quarter more than it has today. Most of it is uvloop and
-#: aiohttp.
+#: What the image may add to its base: a quarter more than today, mostly uvloop and aiohttp.
 MOST_MEGABYTES: Final = 60
 CAP_SETUID: Final = 1 << 7  # linux/capability.h
 CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
@@ -70,10 +66,7 @@ class DoesNotHoldError(Exception):
 def main() -> int:
     """Build, look, run; return the exit status."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        print(
-            "image-test needs root on a Debian system: it builds in a chroot, with Debian's buildah",
-            file=sys.stderr,
-        )
+        print("image-test needs root on Debian: it builds in a chroot", file=sys.stderr)
         return 1
     # A stop from outside cleans up as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -114,22 +107,14 @@ def require(condition: object, otherwise: str) -> None:
 def run(
     *command: str | Path, seconds: float = STEP_SECONDS, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end.
-
-    Raises `DoesNotHoldError` with its last words if it fails, unless `check` is off.
-    """
+    """Run a command to its end; `DoesNotHoldError` with its last output if `check` and it fails."""
+    null = subprocess.DEVNULL
     done = subprocess.run(
-        command,
-        check=False,
-        timeout=seconds,
-        text=True,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
+        command, check=False, timeout=seconds, text=True, capture_output=True, stdin=null
     )
-    require(
-        not check or done.returncode == 0,
-        f"{' '.join(map(str, command))}\nexit status {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}",
-    )
+    words = f"{' '.join(map(str, command))}\nexit status {done.returncode}"
+    ended = not check or done.returncode == 0
+    require(ended, f"{words}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
     return done
 
 
@@ -138,33 +123,19 @@ def install_tools() -> None:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-        run(
-            "apt-get", "update", seconds=DOWNLOAD_SECONDS, check=False
-        )  # the list that is there may do
-        run(
-            "apt-get",
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            *missing,
-            seconds=DOWNLOAD_SECONDS,
-        )
+        # The list that is there may do.
+        run("apt-get", "update", seconds=DOWNLOAD_SECONDS, check=False)
+        install = ("apt-get", "install", "--yes", "--no-install-recommends")
+        run(*install, *missing, seconds=DOWNLOAD_SECONDS)
 
 
 class Buildah:
-    """Buildah with a storage of its own.
-
-    Call it to run one of its commands and get what that printed.
-    """
+    """Buildah with a storage of its own; a call runs one of its commands."""
 
     def __init__(self, directory: Path) -> None:
-        self._command = (
-            *("buildah", "--root", str(directory / "storage"), "--runroot", str(directory / "run")),
-            *(
-                "--storage-driver",
-                "vfs",
-            ),  # overlay needs a kernel's consent, which a CI machine may not have
-        )
+        places = ("--root", str(directory / "storage"), "--runroot", str(directory / "run"))
+        # The driver "overlay" is not available on each CI machine.
+        self._command = ("buildah", *places, "--storage-driver", "vfs")
         os.environ |= {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(directory)}
 
     def __call__(
@@ -174,10 +145,7 @@ class Buildah:
         return run(*self._command, *arguments, seconds=seconds, check=check).stdout.strip()
 
     def create(self, image: str) -> str:
-        """Make a container.
-
-        `sandbox` is this machine in it, as it is another in Compose's network.
-        """
+        """Make a container, in which `sandbox` is this machine."""
         return self("from", "--pull-never", "--add-host", "sandbox:127.0.0.1", image)
 
     def inside(
@@ -189,35 +157,30 @@ class Buildah:
     @functools.cached_property
     def config(self) -> dict[str, Any]:
         """The image's configuration."""
-        config: dict[str, Any] = json.loads(self("inspect", "--type", "image", IMAGE))["Docker"][
-            "config"
-        ]
+        inspected = json.loads(self("inspect", "--type", "image", IMAGE))
+        config: dict[str, Any] = inspected["Docker"]["config"]
         return config
 
 
 def base_name() -> str:
     """Return the name of the base, as the Dockerfile has it."""
-    found = re.search(
-        r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    found = re.search(r"(?m)^ARG BASE=(\S+)$", text)
     if found is None:
         raise DoesNotHoldError("the Dockerfile has no ARG BASE=...")
     return found[1]
 
 
 def make_base(buildah: Buildah) -> None:
-    """Make a Debian with Python, and like the official images, without the byte code of its standard library."""
+    """Make a Debian with Python, without compiled modules, as the official images are."""
     container = buildah("from", "scratch")
     root = Path(buildah("mount", container))
     run(
         *("debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}", SUITE, root),
         seconds=DOWNLOAD_SECONDS,
     )
-    for cache in (
-        *root.glob("usr/lib/**/__pycache__"),
-        root / "var/cache/apt",
-        root / "var/lib/apt/lists",
-    ):
+    caches = (root / "var/cache/apt", root / "var/lib/apt/lists")
+    for cache in (*root.glob("usr/lib/**/__pycache__"), *caches):
         shutil.rmtree(cache)
     buildah("commit", "--quiet", "--rm", container, base_name())
 
@@ -230,44 +193,30 @@ def build(buildah: Buildah, directory: Path) -> None:
         *("--build-arg", f"VERSION={proxy.__version__}", "--tag", IMAGE, ROOT),
         seconds=DOWNLOAD_SECONDS,
     )
-    require(
-        buildah.config["Labels"]["org.opencontainers.image.version"] == proxy.__version__,
-        "the image does not tell its version",
-    )
+    version = buildah.config["Labels"]["org.opencontainers.image.version"]
+    require(version == proxy.__version__, "the image has no label with its version")
 
 
 def pip_mounts(directory: Path) -> Iterator[str]:
-    """Let the builder's pip find packages as this machine's does.
-
-    Yield what to mount, `HOST:CONTAINER`.
-    """
+    """Yield mounts (`HOST:CONTAINER`) that let the builder's pip find packages as pip here does."""
     settings: dict[str, dict[str, str]] = {}
     # Those of the environment come first here, and win.
     for line in run(sys.executable, "-m", "pip", "config", "list").stdout.splitlines():
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
-        section = section.replace(":env:", "global")
-        settings.setdefault(section, {}).setdefault(
-            key, " ".join(str(ast.literal_eval(value)).split())
-        )
+        keys = settings.setdefault(section.replace(":env:", "global"), {})
+        keys.setdefault(key, " ".join(str(ast.literal_eval(value)).split()))
+    configuration = configparser.RawConfigParser()
+    configuration.read_dict(settings)
     file = directory / "pip.conf"
-    file.write_text(
-        "".join(
-            f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
-            for section, keys in settings.items()
-        ),
-        encoding="utf-8",
-    )
+    with file.open("w", encoding="utf-8") as writing:
+        configuration.write(writing)
     yield f"{file}:/etc/pip.conf"
     words = " ".join(value for keys in settings.values() for value in keys.values()).split()
+    paths = {Path(word) for word in words if word.startswith("/")}
     # An index that is a directory links to files beside it.
-    indexes = {
-        Path(word.removeprefix("file://")).parent for word in words if word.startswith("file:///")
-    }
-    plain = {Path(word) for word in words if word.startswith("/")}
-    yield from (
-        f"{path}:{path}" for path in sorted(indexes | plain) if path.exists() and path != Path("/")
-    )
+    paths |= {Path(word[len("file://") :]).parent for word in words if word.startswith("file:///")}
+    yield from (f"{path}:{path}" for path in sorted(paths - {Path("/")}) if path.exists())
 
 
 def check_size(buildah: Buildah) -> None:
@@ -275,39 +224,29 @@ def check_size(buildah: Buildah) -> None:
     container = buildah.create(IMAGE)
     root = Path(buildah("mount", container))
     whole, ours = (int(run("du", "-sm", path).stdout.split()[0]) for path in (root, root / HOME))
-    require(
-        ours <= MOST_MEGABYTES, f"the image adds {ours} MB to its base, more than {MOST_MEGABYTES}"
-    )
-    left = [
-        path.name
-        for path in root.glob(f"{HOME}/lib/*/site-packages/*")
-        if re.match("pip|setuptools", path.name)
-    ]
+    require(ours <= MOST_MEGABYTES, f"the image adds {ours} MB, more than {MOST_MEGABYTES}")
+    installed = root.glob(f"{HOME}/lib/*/site-packages/*")
+    left = [path.name for path in installed if re.match("pip|setuptools", path.name)]
     require(not left, f"the image has tools that only build: {left}")
     say(f"size: {whole} MB, {ours} MB of them on top of the base")
 
 
 def check_nothing_is_writable(buildah: Buildah) -> None:
-    """Check that the image's user can write no file, and no directory but the public ones, which are empty."""
+    """Check that the image's user can write no file, and only the public directories."""
     container = buildah.create(IMAGE)
     find = ["find", "/", "-xdev", "!", "-type", "l", "-writable"]
-    # Its exit status tells of directories that the user cannot even read.
+    # It fails for directories that the user cannot read.
     done = run(*buildah.inside(container, find), check=False)
     found = done.stdout.split()
-    require(
-        "/tmp" in found,  # noqa: S108 # looked for, not used
-        f"`find` does not work as the image's user: {done.stdout}{done.stderr}",
-    )
-    wrong = set(found) - {"/tmp", "/var/tmp", "/run/lock", "/var/lock"}  # noqa: S108 # as above
+    public = {"/tmp", "/var/tmp", "/run/lock", "/var/lock"}  # noqa: S108 # looked for, not used
+    require(public & set(found), f"`find` does not work: {done.stdout}{done.stderr}")
+    wrong = set(found) - public
     require(not wrong, f"the image's user can write {sorted(wrong)}")
     say("files: the image's user can write none")
 
 
 def leave_the_network() -> None:
-    """Move to a network with nothing but loopback.
-
-    The ports are free there, and nothing else can be reached.
-    """
+    """Move to a network namespace with nothing but loopback."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0:
         raise DoesNotHoldError(f"no network namespace to be had: {os.strerror(ctypes.get_errno())}")
@@ -317,21 +256,19 @@ def leave_the_network() -> None:
 
 def run_together(buildah: Buildah, directory: Path) -> None:
     """Run the services of compose.yaml, place orders, and stop the proxy."""
-    services: dict[str, Service] = yaml.safe_load(
-        (COMPOSE / "compose.yaml").read_text(encoding="utf-8")
-    )["services"]
+    document = yaml.safe_load((COMPOSE / "compose.yaml").read_text(encoding="utf-8"))
+    services: dict[str, Service] = document["services"]
     command = buildah.config["Entrypoint"] + buildah.config["Cmd"]
     with contextlib.ExitStack() as stack:
         sandbox = Container(buildah, IMAGE, services["sandbox"], directory / "sandbox.log")
-        stack.enter_context(
-            sandbox.running(buildah.config["Entrypoint"] + services["sandbox"]["command"])
-        )
+        words = buildah.config["Entrypoint"] + services["sandbox"]["command"]
+        stack.enter_context(sandbox.running(words))
         sandbox.wait_until_healthy(services["sandbox"]["healthcheck"]["test"])
 
         health = buildah.config["Healthcheck"]["Test"]
         sidecar = Container(buildah, IMAGE, services["proxy"], directory / "proxy.log")
-        require(not sidecar.is_healthy(health), "the health check is content though no proxy runs")
-        # So verbose, Python tells which modules it had to compile.
+        require(not sidecar.is_healthy(health), "the health check succeeds though no proxy runs")
+        # So verbose, Python prints which modules it had to compile.
         stack.enter_context(sidecar.running(command, "--env", "PYTHONVERBOSE=1"))
         waited = sidecar.wait_until_healthy(health)
         require(ask(9090, "GET", "/readiness")[0] == http.client.OK, "healthy, but not ready")
@@ -339,23 +276,17 @@ def run_together(buildah: Buildah, directory: Path) -> None:
         say(f"run: healthy after {waited:.1f} s, without a capability")
 
         orders = Container(buildah, base_name(), services["orders"], directory / "orders.log")
-        stack.enter_context(
-            orders.running(services["orders"]["command"], "--user", services["orders"]["user"])
-        )
+        user = ("--user", services["orders"]["user"])
+        stack.enter_context(orders.running(services["orders"]["command"], *user))
         orders.wait_for(r"^20\d .*$", "the order system's order was not accepted")
         placed = json.loads(ask(8081, "GET", "/_sandbox/orders")[1])
-        require(
-            [order["authorization_fields"] for order in placed["orders"]] == [1],
-            f"the sandbox has not got one order with one token: {placed}",
-        )
+        fields = [order["authorization_fields"] for order in placed["orders"]]
+        require(fields == [1], f"the sandbox has not got one order with one token: {placed}")
         say("run: the order system's order was accepted")
 
         sidecar.stop()
         sidecar.check_bytecode()
-        require(
-            not sidecar.is_healthy(health),
-            "the health check is content though the proxy has stopped",
-        )
+        require(not sidecar.is_healthy(health), "the health check succeeds after the proxy's end")
         say("run: SIGTERM ends it with exit status 0")
 
 
@@ -380,17 +311,12 @@ class Container:
 
     @contextlib.contextmanager
     def running(self, command: list[str], *options: str) -> Iterator[None]:
-        """Run a command in it, and see to its end."""
+        """Run a command in it, and end it afterwards."""
+        inside = self._buildah.inside(self._name, command, (*self._options, *options))
         with (
             self._log.open("wb") as log,
             subprocess.Popen(
-                [
-                    *PRIVILEGES,
-                    *self._buildah.inside(self._name, command, (*self._options, *options)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                [*PRIVILEGES, *inside], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             ) as self._process,
         ):
             try:
@@ -403,10 +329,8 @@ class Container:
     def is_healthy(self, test: list[str]) -> bool:
         """Run a health check in it, given as in compose.yaml."""
         require(test[0] == "CMD", f"{test} wants a shell, which the image need not have")
-        return (
-            run(*self._buildah.inside(self._name, test[1:], self._options), check=False).returncode
-            == 0
-        )
+        inside = self._buildah.inside(self._name, test[1:], self._options)
+        return run(*inside, check=False).returncode == 0
 
     def wait_until_healthy(self, test: list[str]) -> float:
         """Wait for its health check; return how long that took, in seconds."""
@@ -422,10 +346,8 @@ class Container:
             self._check_wait(began, otherwise)
 
     def _check_wait(self, began: float, otherwise: str) -> None:
-        require(
-            time.monotonic() - began < HEALTHY_SECONDS,
-            f"{otherwise}. It printed:\n{self._printed()[-4000:]}",
-        )
+        in_time = time.monotonic() - began < HEALTHY_SECONDS
+        require(in_time, f"{otherwise}. It printed:\n{self._printed()[-4000:]}")
         time.sleep(0.1)
 
     def _printed(self) -> str:
@@ -436,33 +358,26 @@ class Container:
         status = status_of(self._main())
         effective, bound = int(status["CapEff"], 16), int(status["CapBnd"], 16)
         # Buildah keeps CAP_SETUID in the bounding set, to become the user.
-        require(
-            effective == 0 and bound & ~CAP_SETUID == 0,
-            f"it has capabilities: {effective:#x}, {bound:#x}",
-        )
+        held = effective | bound & ~CAP_SETUID
+        require(held == 0, f"it has capabilities: {effective:#x}, {bound:#x}")
         require(status["NoNewPrivs"] == "1", "it can gain privileges")
 
     def stop(self) -> None:
         """Send it SIGTERM, as an engine does, and wait for a clean end."""
         os.kill(self._main(), signal.SIGTERM)
         status = self._process.wait(STEP_SECONDS)
-        require(
-            status == 0,
-            f"SIGTERM ended it with exit status {status}. It printed:\n{self._printed()[-4000:]}",
-        )
+        printed = self._printed()[-4000:]
+        require(status == 0, f"SIGTERM ended it with {status}. It printed:\n{printed}")
 
     def check_bytecode(self) -> None:
         """Check that a verbose Python found all its modules compiled."""
         loaded = re.findall(r"^# code object from '?(\S+?)'?$", self._printed(), re.MULTILINE)
-        require(any("/proxy/" in path for path in loaded), "Python did not tell what it loaded")
+        require(any("/proxy/" in path for path in loaded), "Python did not print what it loaded")
         compiled = [path for path in loaded if path.endswith(".py")]
         require(not compiled, f"these modules are compiled at every start: {compiled}")
 
     def _main(self) -> int:
-        """Return the process that is the container's own.
-
-        The innermost one, which runs as the image's user.
-        """
+        """Return the container's innermost process, which runs as the image's user."""
         innermost = descendants(self._process.pid)[-1]
         users = status_of(innermost)["Uid"].split()
         require(set(users) == {str(USER)}, f"it runs as user {users}")

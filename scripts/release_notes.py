@@ -1,11 +1,7 @@
-"""Prints what the changelog says of a version, for its release.
+"""Prints a version's entry of the changelog for its release: `release_notes.py v1.2.3`.
 
-Refuses unless tag, version and changelog agree.
-
-    python scripts/release_notes.py v1.2.3
-
-Nothing but the standard library and this repository is needed. The exit status is 1 if they do not
-agree, 2 without a tag.
+It needs nothing but the standard library and this repository. The exit status is 1 if tag, version
+and changelog do not agree, 2 without a tag.
 """
 
 import re
@@ -22,19 +18,17 @@ _ENTRY: Final = re.compile(
 
 
 class DisagreementError(Exception):
-    """This cannot be released; says why, and what to do."""
+    """This cannot be released, with the reason and what to do."""
 
 
 def notes(tag: str, module: str, changelog: str) -> str:
-    """Return what the changelog says of the version that a tag names.
-
-    module: the text that has the version.
-    """
+    """Return the changelog's entry of a tag's version. module: the text of proxy/__init__.py."""
     version = _VERSION.search(module)
     if version is None or tag != f"v{version[1]}":
         here = version[1] if version else "not there"
         raise DisagreementError(
-            f"the tag is {tag}, but the version in proxy/__init__.py is {here}: tag the commit that sets it"
+            f"the tag is {tag}, but the version in proxy/__init__.py is {here}: "
+            "tag the commit that sets it"
         )
     newest = _ENTRY.search(changelog)
     if newest is None or newest["version"] != version[1]:
@@ -43,7 +37,8 @@ def notes(tag: str, module: str, changelog: str) -> str:
         )
     if re.fullmatch(r"\d{4}-\d\d-\d\d", newest["day"]) is None:
         raise DisagreementError(
-            f"CHANGELOG.md says {newest['day']!r} of {version[1]}: put the day of the release there, and tag anew"
+            f"CHANGELOG.md has {newest['day']!r} for {version[1]}: "
+            "put the day of the release there, and tag anew"
         )
     return newest["text"].strip() + "\n"
 
@@ -53,9 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         print("usage: release_notes.py TAG", file=sys.stderr)
         return 2
-    texts = [
-        (ROOT / path).read_text(encoding="utf-8") for path in ("proxy/__init__.py", "CHANGELOG.md")
-    ]
+    paths = ("proxy/__init__.py", "CHANGELOG.md")
+    texts = [(ROOT / path).read_text(encoding="utf-8") for path in paths]
     try:
         print(notes(arguments[0], *texts), end="")
     except DisagreementError as disagreement:

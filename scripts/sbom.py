@@ -1,13 +1,8 @@
-"""Writes what runs, and under which licences.
+"""Writes a CycloneDX bill of materials and a list of licences, of the locked run-time packages.
 
-A CycloneDX bill of materials and a list, of the locked run-time packages.
-
-cyclonedx-py says what is installed here; a lock file says what of it runs, and which files it may
-have come from. Nothing is asked of a network. The exit status is 1 if the two differ, or if a
-licence is not among those that we may pass on: then nothing is written.
-
-The bill is that of the Python and the system that it is made on: what the lock has for others is
-left out.
+cyclonedx-py lists what is installed here; a lock file has what of it runs, and the hashes of its
+files. No network is needed. The exit status is 1, and nothing is written, if the two differ or if a
+licence is not among those that may be passed on. The bill is for this Python and this system.
 """
 
 import argparse
@@ -38,28 +33,20 @@ LOCKS: Final = ("runtime", "otel", "redis", "sandbox")
 BILL: Final = "sbom.cdx.json"
 LICENCES: Final = "licences.md"
 
-#: What may be passed on in an image, beside code under Apache-2.0, as long as its text goes along:
-#: it does, in the packages' own directories.
+#: May be passed on in an image beside Apache-2.0, with its text, which the packages bring. MPL-2.0
+#: asks for the source of files that were changed; none is.
 ALLOWED: Final = frozenset(
     {
-        "Apache-2.0",
-        "BSD-2-Clause",
-        "BSD-3-Clause",
-        "MIT",
-        "MIT-0",
-        "MPL-2.0",  # asks for the source of files that were changed; none is
-        "PSF-2.0",
-        "Python-2.0",
+        *("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT", "MIT-0"),
+        *("MPL-2.0", "PSF-2.0", "Python-2.0"),
     }
 )
-#: What cyclonedx-py leaves in the words of the package index, since they could mean more than one
-#: licence.
+#: Words of the package index that cyclonedx-py does not translate, since they are ambiguous.
 CLASSIFIERS: Final = {
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
     "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
-#: Licences of packages that name none, by the SHA-256 of the file that was read: another text is
-#: another question.
+#: Licences of packages that name none, by the SHA-256 of the text that was read.
 READ: Final = {
     "0e31c848660d97d1a1e9d85af1e9c384d22b59b7af666d6a25a83115641f900c": "MIT",  # aiofastnet
     "6e5e117324afd944dcf67f36cf329843bc1a92229a8cd9bb573d7a83130fea7d": "BSD-3-Clause",  # protobuf
@@ -88,47 +75,34 @@ def pins(lock: str) -> Iterator[Pin]:
         requirement = Requirement(text.strip())
         if requirement.marker is None or requirement.marker.evaluate():
             version = str(requirement.specifier).removeprefix("==")
-            yield Pin(
-                canonicalize_name(requirement.name), version, [option.strip() for option in options]
-            )
+            hashes = [option.strip() for option in options]
+            yield Pin(canonicalize_name(requirement.name), version, hashes)
 
 
 def installed() -> Bill:
-    """Return cyclonedx-py's bill of all that is installed beside this Python, tools of development too."""
-    done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "cyclonedx_py",
-                "environment",
-                "--output-reproducible",
-                "--no-validate",
-            ),
-            *("--pyproject", str(ROOT / "pyproject.toml"), "--output-file", "-", sys.executable),
-        ],
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # it says that nothing was validated; a test does that
-    )
+    """Return cyclonedx-py's bill of all that is installed beside this Python."""
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
+    command += ["--no-validate", "--pyproject", str(ROOT / "pyproject.toml")]
+    command += ["--output-file", "-", sys.executable]
+    # Its standard error says that nothing was validated; a test does that.
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    done = subprocess.run(command, check=True, stdout=pipe, stderr=null)
     bill: Bill = json.loads(done.stdout)
     return bill
 
 
 def licence(component: Component) -> tuple[str, str]:
-    """Return a component's licence as an SPDX expression ("" if nobody says one), and whether it is `declared` or `concluded`."""
-    said = component.get("licenses", [])
+    """Return a component's SPDX expression, "" for none, and `declared` or `concluded`."""
     words = [
         each.get("expression") or each["license"].get("id") or each["license"]["name"]
-        for each in said
+        for each in component.get("licenses", [])
     ]
     if not words:
         return _read(component["name"]), "concluded"
     known = list(dict.fromkeys(CLASSIFIERS.get(word, word) for word in words))
-    # Of several, each one counts: whether one may choose is not said.
-    expression = " AND ".join(
-        f"({word})" if " " in word and len(known) > 1 else word for word in known
-    )
+    # Whether one may choose among several is unknown, so each one counts.
+    bracketed = [f"({word})" if " " in word and len(known) > 1 else word for word in known]
+    expression = " AND ".join(bracketed)
     return expression, "declared" if [expression] == words else "concluded"
 
 
@@ -147,15 +121,15 @@ def _read(name: str) -> str:
 
 
 def objection(expression: str) -> str | None:
-    """Say what is wrong with a licence; None: it may be passed on."""
+    """Return what is wrong with a licence; None if it may be passed on."""
     if not expression:
         return "names no licence: read the one that it has, and add it to READ"
     try:
         parsed = _SPDX.parse(expression, validate=True)
     except ExpressionError:
-        return f"has a licence that is no SPDX expression, {expression!r}: see which one it is, and add it to CLASSIFIERS"
+        return f"has {expression!r}, which is no SPDX expression: add it to CLASSIFIERS"
     if not _allowed(parsed):
-        return f"is under {expression}, which is not ALLOWED: do without it, or add the licence with the reason why it may be passed on"
+        return f"is under {expression}, which is not ALLOWED: remove it, or add the licence"
     return None
 
 
@@ -164,19 +138,15 @@ def _allowed(parsed: Any) -> bool:  # noqa: ANN401 # a class of the untyped libr
         return parsed.key in ALLOWED
     if isinstance(parsed, _SPDX.OR):
         return any(map(_allowed, parsed.args))
-    # An exception ("WITH") would have to be looked at: it is no symbol, and has no parts that are
-    # allowed.
+    # An exception ("WITH") is neither and is not allowed.
     return isinstance(parsed, _SPDX.AND) and all(map(_allowed, parsed.args))
 
 
 def reduce(bill: Bill, locked: list[Pin], version: str) -> list[str]:
-    """Make a bill of all that is installed the bill of what runs.
-
-    Returns what is wrong, a line each.
-    """
+    """Reduce a bill of all that is installed to what runs; return what is wrong, a line each."""
     wrong = []
     found: dict[str, Component] = {
-        canonicalize_name(component["name"]): component for component in bill["components"]
+        canonicalize_name(each["name"]): each for each in bill["components"]
     }
     bill["components"] = kept = []
     for pin in locked:
@@ -190,14 +160,13 @@ def reduce(bill: Bill, locked: list[Pin], version: str) -> list[str]:
         if problem is not None:
             wrong.append(f"{pin.name} {pin.version} {problem} (scripts/sbom.py)")
         component["licenses"] = [{"expression": expression, "acknowledgement": acknowledgement}]
-        component.setdefault("externalReferences", []).append(
-            {
-                "type": "distribution",
-                "url": component["purl"],  # whichever index has it
-                "comment": "the files that the lock file accepts",
-                "hashes": [{"alg": "SHA-256", "content": digest} for digest in pin.hashes],
-            }
-        )
+        files = {
+            "type": "distribution",
+            "url": component["purl"],  # from any index
+            "comment": "the files that the lock file accepts",
+            "hashes": [{"alg": "SHA-256", "content": digest} for digest in pin.hashes],
+        }
+        component.setdefault("externalReferences", []).append(files)
         kept.append(component)
     root = bill["metadata"]["component"]
     root |= {"version": version, "purl": f"pkg:pypi/{root['name']}@{version}"}
@@ -207,7 +176,7 @@ def reduce(bill: Bill, locked: list[Pin], version: str) -> list[str]:
         for node in bill["dependencies"]
         if node["ref"] in refs
     ]
-    # The same content has the same number: a bill that is made anew is not a new one.
+    # The same content has the same number.
     bill["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(bill)).urn
     return wrong
 
@@ -215,28 +184,24 @@ def reduce(bill: Bill, locked: list[Pin], version: str) -> list[str]:
 def table(bill: Bill) -> str:
     """Return the list of licences, for people."""
     root = bill["metadata"]["component"]
+    by_name = sorted(bill["components"], key=lambda each: re.sub(r"\W", "", each["name"].lower()))
     rows = "".join(
-        f"| {component['name']} | {component['version']} | {component['licenses'][0]['expression']} |\n"
-        for component in sorted(
-            bill["components"], key=lambda component: re.sub(r"\W", "", component["name"].lower())
-        )
+        f"| {each['name']} | {each['version']} | {each['licenses'][0]['expression']} |\n"
+        for each in by_name
     )
     return (
         f"# Licences of what runs in {root['name']} {root['version']}\n\n"
-        f"{root['name']} itself is under Apache-2.0. Each package brings the text of its licence, in its `.dist-info` directory.\n\n"
+        f"{root['name']} itself is under Apache-2.0. Each package brings the text of its licence, "
+        f"in its `.dist-info` directory.\n\n"
         f"| package | version | licence (SPDX) |\n|---|---|---|\n{rows}"
     )
 
 
 def main() -> int:
     """Write both files; return the exit status."""
-    parser = argparse.ArgumentParser(
-        description="Writes the bill of materials and the list of licences."
-    )
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("directory", type=Path, nargs="?", default=ROOT / "build")
-    parser.add_argument(
-        "--lock", choices=LOCKS, default=LOCKS[0], help="the lock file that is meant"
-    )
+    parser.add_argument("--lock", choices=LOCKS, default=LOCKS[0], help="the lock file")
     arguments = parser.parse_args()
     directory: Path = arguments.directory
     lock = ROOT / "requirements" / f"{arguments.lock}.txt"

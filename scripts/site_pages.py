@@ -1,7 +1,8 @@
-"""Makes the repository's own pages the pages of the site, under their own paths, so that a link leads to the same place here and there.
+"""Makes the repository's own pages the pages of the site, under their own paths.
 
-MkDocs calls the functions that begin with `on_`; mkdocs.yml names this file. It changes no page: but for those links that lead to a file
-that is no page, such as a source. Each such file gets a page that shows it, since most browsers would only save it.
+MkDocs calls the functions that begin with `on_`; mkdocs.yml names this file. Pages stay as they are
+but for links to files that are no pages, such as sources: each such file gets a page that shows it,
+since most browsers would only save it.
 """
 
 import re
@@ -17,7 +18,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 #: The pages that people read, by path from the root.
 PAGES: Final = ("*.md", "docs/**/*.md", "deploy/**/*.md")
 IMAGES: Final = frozenset({".png", ".svg"})
-#: Room for the pictures and the code, which have up to 140 columns.
+#: Room for the pictures and the code.
 STYLE: Final = ".md-grid { max-width: 80rem }\n"
 
 _LINK: Final = re.compile(r"(?<=\]\()([^)\s#]+)(?=[)#])")
@@ -40,36 +41,26 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     shown = set()
     for path in paths:
         kept.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
-        shown |= {
-            target
-            for target in targets(path, (ROOT / path).read_text(encoding="utf-8"))
-            if target not in paths
-        }
+        shown |= set(targets(path, (ROOT / path).read_text(encoding="utf-8"))).difference(paths)
     for path in sorted(shown):
         if Path(path).suffix in IMAGES:
             kept.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
         else:
-            content = showing(path, (ROOT / path).read_text(encoding="utf-8"))
-            kept.append(
-                File.generated(
-                    config, f"{path}.md", content=content, inclusion=InclusionLevel.NOT_IN_NAV
-                )
-            )
+            page = {"content": showing(path, (ROOT / path).read_text(encoding="utf-8"))}
+            hidden = InclusionLevel.NOT_IN_NAV
+            kept.append(File.generated(config, f"{path}.md", inclusion=hidden, **page))
     return Files(kept)
 
 
-def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 # MkDocs' interface
-    """Lead links to files that are no pages to the pages that show them."""
+def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: object) -> str:
+    """Point links to files that are no pages to the pages that show them."""
 
-    def lead(link: re.Match[str]) -> str:
+    def pointed(link: re.Match[str]) -> str:
         target = resolved(page.file.src_uri, link[0])
-        return (
-            f"{link[0]}.md"
-            if target is not None and files.get_file_from_path(f"{target}.md")
-            else link[0]
-        )
+        is_shown = target is not None and files.get_file_from_path(f"{target}.md")
+        return f"{link[0]}.md" if is_shown else link[0]
 
-    return _LINK.sub(lead, markdown)
+    return _LINK.sub(pointed, markdown)
 
 
 def anchor(heading: str, _separator: str) -> str:
@@ -88,15 +79,13 @@ def targets(page: str, text: str) -> Iterator[str]:
 def resolved(page: str, link: str) -> str | None:
     """Return the path of the file that a link leads to; None if there is no such file here."""
     file = (ROOT / page).parent / link
-    return (
-        file.resolve().relative_to(ROOT).as_posix()
-        if "://" not in link and file.is_file()
-        else None
-    )
+    is_here = "://" not in link and file.is_file()
+    return file.resolve().relative_to(ROOT).as_posix() if is_here else None
 
 
 def showing(path: str, text: str) -> str:
     """Return a page that shows a file; the search leaves it out."""
     fence = max(["``", *re.findall("`+", text)], key=len) + "`"
     language = Path(path).suffix.removeprefix(".").replace("service", "ini") or "text"
-    return f"---\nsearch: {{exclude: true}}\nhide: [navigation, toc]\n---\n\n# {path}\n\n{fence}{language}\n{text}\n{fence}\n"
+    head = "---\nsearch: {exclude: true}\nhide: [navigation, toc]\n---\n"
+    return f"{head}\n# {path}\n\n{fence}{language}\n{text}\n{fence}\n"

@@ -1,6 +1,6 @@
 """The configurations of all systems that are compared, and of the API that they call.
 
-`@NAME@` is filled in by `bench/systems.py`.
+`bench/systems.py` fills in each `@NAME@`.
 
 All of them do the same work: HTTP/1.1 in, one worker; two path prefixes pass and everything else
 gets 403; a client's own Authorization is replaced by the credential, a request id is made or kept,

@@ -1,11 +1,7 @@
-"""A systemd of the test's own.
+"""A systemd of the test's own: process 1 of its namespaces, with the project's unit installed.
 
-Process 1 of its own namespaces, with the project's unit installed and nothing else to start.
-
-It needs root and a cgroup2 file system. It shares the network with the test, so that the service
-reaches the stand-in for the API and the test reaches the service; of the file system it sees
-another /run, /opt and /etc, and what it changes there is gone with it. Ending it ends all that it
-started.
+It needs root and a cgroup2 file system. It shares the network with the test, and sees another /run,
+/opt and /etc. Ending it ends all that it started.
 """
 
 from __future__ import annotations
@@ -32,8 +28,7 @@ _BOOT: Final = 10.0
 #: Seconds for one command; a start with refused credentials is the longest of them.
 _COMMAND: Final = 30.0
 
-#: Run by a shell that is process 1 of the new namespaces, and becomes systemd. $1: a directory with
-#: what it installs.
+#: For the shell that is process 1 and becomes systemd. $1: a directory with what it installs.
 _SCRIPT: Final = r"""
 set -e
 mount --make-rprivate /
@@ -50,12 +45,12 @@ mount -t tmpfs tmpfs /opt
 mkdir /opt/telenor-proxy /etc/telenor-proxy
 mount --rbind "$1/opt" /opt/telenor-proxy
 cp "$1"/units/* /run/systemd/system
-# Nothing of it is seen outside; inside, a service sees the credentials that are mounted for it.
+# A service sees the credentials that are mounted for it; nothing is seen outside.
 mount --make-rshared /
-# What the machine itself would start is not wanted.
 ln -s /dev/null /run/systemd/system/network-online.target
 exec env -i PATH=/usr/bin:/bin container=other \
-    "$SYSTEMD" --system --unit=nothing.target --log-target=console --log-level=notice --show-status=0
+    "$SYSTEMD" --system --unit=nothing.target --show-status=0 \
+    --log-target=console --log-level=notice
 """
 _NOTHING: Final = "[Unit]\nDefaultDependencies=no\n"
 #: What `pip install` would put there.
@@ -67,7 +62,7 @@ exec /opt/telenor-proxy/python/bin/{python} -m proxy "$@"
 
 
 def why_not() -> str | None:
-    """Say why there can be none here; None if there can."""
+    """Return why none can be started here; None if one can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "namespaces of its own need root on Linux"
     missing = [name for name in TOOLS if shutil.which(name) is None]
@@ -77,9 +72,8 @@ def why_not() -> str | None:
 
 
 def _cgroups() -> Path | None:
-    found = re.search(
-        r"^\S+ (\S+) cgroup2 rw", Path("/proc/mounts").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    mounts = Path("/proc/mounts").read_text(encoding="utf-8")
+    found = re.search(r"(?m)^\S+ (\S+) cgroup2 rw", mounts)
     return Path(found[1]) if found else None
 
 
@@ -93,9 +87,10 @@ class Systemd:
         self._console = directory / "console"
         self._install(directory)
         self._group.mkdir()
-        # Should the test be killed, it goes too.
-        namespaces = "setpriv --pdeathsig KILL unshare --fork --kill-child --pid --mount --cgroup --uts --ipc"
-        enter = f'echo $$ >"$GROUP/cgroup.procs" && exec {namespaces} sh -c "$SCRIPT" sh "$1"'
+        # It is killed together with the test.
+        namespaces = "--fork --kill-child --pid --mount --cgroup --uts --ipc"
+        unshare = f"setpriv --pdeathsig KILL unshare {namespaces}"
+        enter = f'echo $$ >"$GROUP/cgroup.procs" && exec {unshare} sh -c "$SCRIPT" sh "$1"'
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(
                 ["sh", "-c", enter, "sh", str(directory)],  # noqa: S607 # whichever shell there is
@@ -138,13 +133,11 @@ class Systemd:
 
     def _process_1(self) -> str:
         number = self._process.pid
-        children = (
-            Path(f"/proc/{number}/task/{number}/children").read_text(encoding="ascii").split()
-        )
-        return children[0] if children else "0"
+        children = Path(f"/proc/{number}/task/{number}/children").read_text(encoding="ascii")
+        return (children.split() or ["0"])[0]
 
     def inside(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command inside; give its exit status and what it says."""
+        """Run a command inside."""
         enter = ["nsenter", "--target", self._process_1(), "--mount", "--pid", "--cgroup"]
         return subprocess.run(
             [*enter, *command],
@@ -160,31 +153,27 @@ class Systemd:
         return self.inside("systemctl", *words)
 
     def properties(self, *names: str) -> dict[str, str]:
-        """Tell what is known of the service."""
-        shown = self.systemctl(
-            "show", "telenor-proxy", *(f"--property={name}" for name in names)
-        ).stdout
+        """Return properties of the service."""
+        wanted = (f"--property={name}" for name in names)
+        shown = self.systemctl("show", "telenor-proxy", *wanted).stdout
         return dict(line.split("=", 1) for line in shown.splitlines())
 
     def write(self, path: str, text: str) -> None:
         """Write a file inside."""
-        self.inside(
-            "sh", "-c", 'mkdir -p "${1%/*}" && cat >"$1"', "sh", path, text=text
-        ).check_returncode()
+        script = 'mkdir -p "${1%/*}" && cat >"$1"'
+        self.inside("sh", "-c", script, "sh", path, text=text).check_returncode()
 
     def read(self, path: str) -> str:
         """Read a file inside."""
         return self.inside("cat", path).stdout
 
     def run(self, *command: str) -> None:
-        """Run a command inside."""
+        """Run a command inside, which has to succeed."""
         self.inside(*command).check_returncode()
 
     def change(self, name: str, sections: Mapping[str, list[str]]) -> None:
         """Lay a drop-in over the unit."""
-        text = "".join(
-            f"[{section}]\n" + "\n".join(lines) + "\n" for section, lines in sections.items()
-        )
+        text = "".join("\n".join([f"[{name}]", *lines, ""]) for name, lines in sections.items())
         self.write(f"/run/systemd/system/telenor-proxy.service.d/{name}.conf", text)
         self.systemctl("daemon-reload").check_returncode()
 

@@ -1,7 +1,4 @@
-"""The dashboard for Grafana, as far as it can be judged without Grafana.
-
-It is whole, and bound to no installation. What it asks for is asked in test_live_queries.
-"""
+"""The dashboard for Grafana, as JSON; test_live_queries runs its queries."""
 
 from __future__ import annotations
 
@@ -25,16 +22,12 @@ KINDS = {"heatmap", "stat", "state-timeline", "timeseries"}
 
 def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
     """Return the places of the grid that a panel takes."""
-    grid = panel["gridPos"]
-    columns, lines = (
-        range(grid["x"], grid["x"] + grid["w"]),
-        range(grid["y"], grid["y"] + grid["h"]),
-    )
-    return set(itertools.product(columns, lines))
+    x, y, width, height = (panel["gridPos"][key] for key in "xywh")
+    return set(itertools.product(range(x, x + width), range(y, y + height)))
 
 
 def test_it_is_a_dashboard_of_grafana_10() -> None:
-    """It has the parts that Grafana 10 expects, and no number that an installation would have given it."""
+    """It has the parts that Grafana 10 expects, and no number of an installation."""
     assert DASHBOARD["schemaVersion"] == 39
     assert "id" not in DASHBOARD
     assert DASHBOARD["uid"] == DASHBOARD["title"] == "telenor-proxy"
@@ -75,7 +68,7 @@ def test_each_panel_explains_itself(panel: dict[str, Any]) -> None:
 
 
 def test_it_is_bound_to_no_data_source() -> None:
-    """Every query goes to the data source that is chosen at the top, and to the proxies that are."""
+    """Each query goes to the data source and the proxies that are chosen at the top."""
     assert list(VARIABLES) == ["datasource", "job", "instance"]
     assert VARIABLES["datasource"]["type"] == "datasource"
     sources = set(re.findall(r'"uid": "([^"]+)"', TEXT)) - {DASHBOARD["uid"], "-- Grafana --"}
@@ -83,13 +76,11 @@ def test_it_is_bound_to_no_data_source() -> None:
     for query in QUERIES:
         selectors = re.findall(r"telenor_proxy_\w+(\{[^}]*\}|)", query.expression)
         assert selectors
-        assert all('job=~"$job", instance=~"$instance"' in selector for selector in selectors), (
-            query
-        )
+        assert all('job=~"$job", instance=~"$instance"' in each for each in selectors), query
 
 
 def test_rates_are_taken_over_the_window_that_fits() -> None:
-    """A rate's window follows the scrape interval and the zoom, so that no panel is empty at any of them."""
+    """A rate's window follows the scrape interval and the zoom."""
     windows = {
         window for query in QUERIES for window in re.findall(r"\[([^\]]+)\]", query.expression)
     }
@@ -98,10 +89,10 @@ def test_rates_are_taken_over_the_window_that_fits() -> None:
 
 def test_every_metric_is_shown() -> None:
     """Each metric of the operation page is on the dashboard, or is left out for a reason."""
-    told = {names(row[0])[0] for row in rows(section(OPERATION, "Metrics"))}
+    named = {names(row[0])[0] for row in rows(section(OPERATION, "Metrics"))}
     asked = {
         re.sub(r"_(bucket|sum|count)$", "", name)
         for query in QUERIES
         for name in re.findall(r"telenor_proxy_\w+", query.expression)
     }
-    assert told - asked == NOT_SHOWN.keys()
+    assert named - asked == NOT_SHOWN.keys()

@@ -1,12 +1,7 @@
-"""The manifests for Kubernetes.
-
-They keep to its schemas, and hold what the house promises of every pod with the proxy in it.
-"""
+"""The manifests for Kubernetes: their schemas, and the rules for each pod with the proxy."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import kubernetes_validate  # type: ignore[import-untyped] # it has no types
@@ -16,7 +11,7 @@ import yaml
 import proxy
 from proxy import cli
 from proxy.settings import ENVIRONMENT_PREFIX, Settings, load
-from tests.deploy.tools import DEPLOY
+from tests.deploy.tools import DEPLOY, kubectl, ran, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +20,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 DIRECTORY: Final = DEPLOY / "kubernetes"
-#: The oldest Kubernetes that has native sidecars without being told to, and the newest that the
-#: validator knows.
+#: The oldest Kubernetes with native sidecars by default, and the newest that the validator knows.
 VERSIONS: Final = ("1.29", kubernetes_validate.latest_version())
 WORKLOADS: Final = ("deployment.yaml", "job.yaml", "cronjob.yaml")
 OBJECTS: Final = (*WORKLOADS, "networkpolicy.yaml")
@@ -35,20 +29,14 @@ SIDECAR: Final = "telenor-proxy"
 SECRETS: Final = ("client_id", "client_secret", "username", "password")
 #: Pod Security Standards, "restricted": the kinds of volumes that it knows.
 VOLUMES: Final = {
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
+    *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral"),
+    *("persistentVolumeClaim", "projected", "secret"),
 }
 
 
 def read(name: str) -> Object:
     """Return the only object of a file."""
-    found: Object = yaml.safe_load((DIRECTORY / name).read_text(encoding="utf-8"))
+    found: Object = read_yaml(f"kubernetes/{name}")
     return found
 
 
@@ -61,10 +49,16 @@ def template(name: str) -> Object:
 
 def sidecar(name: str) -> Object:
     """Return the proxy's container in a workload."""
-    (found,) = template(name)["spec"]["initContainers"]
-    assert found["name"] == SIDECAR
-    container: Object = found
+    container: Object
+    (container,) = template(name)["spec"]["initContainers"]
+    assert container["name"] == SIDECAR
     return container
+
+
+def containers(name: str) -> list[Object]:
+    """Return all containers of a workload."""
+    pod = template(name)["spec"]
+    return [*pod["initContainers"], *pod["containers"]]
 
 
 def settings_of(name: str, directory: Path) -> Settings:
@@ -72,24 +66,22 @@ def settings_of(name: str, directory: Path) -> Settings:
     (mount,) = sidecar(name)["volumeMounts"]
     for secret in SECRETS:
         (directory / secret).write_text("made-up\n", encoding="utf-8")
-    return load(
-        None,
-        {
-            variable["name"]: variable["value"].replace(mount["mountPath"], str(directory))
-            for variable in sidecar(name)["env"]
-        },
-    )
+    variables = {each["name"]: each["value"] for each in sidecar(name)["env"]}
+    here = {
+        name: value.replace(mount["mountPath"], str(directory)) for name, value in variables.items()
+    }
+    return load(None, here)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", OBJECTS)
 def test_it_keeps_to_the_schema(name: str, version: str) -> None:
-    """Kubernetes of that version knows every key of it, and what stands there has the right type."""
+    """Kubernetes of that version knows every key and its type."""
     kubernetes_validate.validate(read(name), version, strict=True)
 
 
-def test_the_schema_has_a_say() -> None:
-    """A mistyped key is found: the validation is strict."""
+def test_the_schema_is_strict() -> None:
+    """A mistyped key is found."""
     mistyped = read("job.yaml")
     mistyped["spec"]["backofLimit"] = 0
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -114,9 +106,8 @@ def test_the_proxy_is_a_native_sidecar(name: str) -> None:
 
 @workload
 def test_every_container_does_without_privileges(name: str) -> None:
-    """No container is root, can become more than it is, writes its image or makes calls that the runtime forbids by default."""
-    pod = template(name)["spec"]
-    for container in [*pod["initContainers"], *pod["containers"]]:
+    """No container is root, gains privileges, writes its image or leaves seccomp's default."""
+    for container in containers(name):
         context = container["securityContext"]
         assert context["runAsNonRoot"] is True
         assert context["runAsUser"] > 0
@@ -125,28 +116,25 @@ def test_every_container_does_without_privileges(name: str) -> None:
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert sidecar(name)["securityContext"]["runAsUser"] == USER
+    pod = template(name)["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert all(set(volume) - {"name"} <= VOLUMES for volume in pod["volumes"])
 
 
 @workload
 def test_a_pod_shares_nothing_with_others(name: str) -> None:
-    """The pod has no namespace of the node's, no port of the node's, no access to the cluster's API, and its containers do not see each other's files."""
+    """It has no namespace or port of the node and no access to the cluster's API."""
     pod = template(name)["spec"]
     assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & pod.keys()
     assert pod["automountServiceAccountToken"] is False
     assert pod["enableServiceLinks"] is False
-    ports = [
-        port
-        for container in [*pod["initContainers"], *pod["containers"]]
-        for port in container.get("ports", [])
-    ]
+    ports = [port for container in containers(name) for port in container.get("ports", [])]
     assert not any("hostPort" in port for port in ports)
 
 
 @workload
 def test_the_secret_is_for_the_proxy_alone(name: str, tmp_path: Path) -> None:
-    """The four secrets are files that only the proxy's container has, that its group may read, and that are where the settings look for them."""
+    """The four secrets are files of the proxy's container, where the settings look for them."""
     pod = template(name)["spec"]
     (volume,) = pod["volumes"]
     assert volume["secret"]["defaultMode"] == 0o440
@@ -155,45 +143,35 @@ def test_the_secret_is_for_the_proxy_alone(name: str, tmp_path: Path) -> None:
     assert (mount["name"], mount["readOnly"]) == (volume["name"], True)
     assert not any("volumeMounts" in container for container in pod["containers"])
     oauth = settings_of(name, tmp_path).oauth
-    assert [getattr(oauth, f"{secret}_file") for secret in SECRETS] == [
-        tmp_path / secret for secret in SECRETS
-    ]
+    files = [getattr(oauth, f"{secret}_file") for secret in SECRETS]
+    assert files == [tmp_path / secret for secret in SECRETS]
 
 
 @workload
 def test_every_variable_is_a_setting(name: str, tmp_path: Path) -> None:
-    """The variables configure the proxy (an unknown one would be refused), and the order system calls the listener, on loopback."""
+    """All variables are settings, and the order system calls the listener on loopback."""
     names = [variable["name"] for variable in sidecar(name)["env"]]
     assert all(each.startswith(ENVIRONMENT_PREFIX) for each in names)
     listen = settings_of(name, tmp_path).listen
     (orders,) = template(name)["spec"]["containers"]
-    assert orders["env"] == [
-        {"name": "API_BASE_URL", "value": f"http://{listen.host[0]}:{listen.port}"}
-    ]
+    url = f"http://{listen.host[0]}:{listen.port}"
+    assert orders["env"] == [{"name": "API_BASE_URL", "value": url}]
     assert listen.host == ("127.0.0.1",)
 
 
 @workload
 def test_orders_in_flight_are_answered_before_the_kill(name: str, tmp_path: Path) -> None:
-    """The pod has more time than the proxy's delay and grace, the rest of it for the order system.
-
-    The proxy has no hook that takes some of it.
-    """
+    """The pod's time exceeds the proxy's delay and grace, and no hook takes some of it."""
     shutdown = settings_of(name, tmp_path).shutdown
-    rest = (
-        template(name)["spec"]["terminationGracePeriodSeconds"]
-        - shutdown.delay_seconds
-        - shutdown.grace_seconds
-    )
-    assert rest >= 25
+    period = template(name)["spec"]["terminationGracePeriodSeconds"]
+    assert period >= shutdown.delay_seconds + shutdown.grace_seconds + 25
     assert "lifecycle" not in sidecar(name)
 
 
 @workload
-def test_every_container_says_what_it_takes(name: str) -> None:
+def test_every_container_has_requests_and_limits(name: str) -> None:
     """Requests and limits are there, the limits hold the memory, and nothing throttles."""
-    pod = template(name)["spec"]
-    for container in [*pod["initContainers"], *pod["containers"]]:
+    for container in containers(name):
         resources = container["resources"]
         assert resources["requests"].keys() == {"cpu", "memory"}
         assert resources["limits"].keys() == {"memory"}
@@ -201,35 +179,29 @@ def test_every_container_says_what_it_takes(name: str) -> None:
 
 def test_the_sidecars_are_one() -> None:
     """The proxy is the same in all of them, but for how the admin listener is reached."""
-    about_admin = {"env", "ports", "startupProbe", "readinessProbe", "livenessProbe"}
     deployed, job, cronjob = (sidecar(name) for name in WORKLOADS)
     assert job == cronjob
-    assert {key: value for key, value in deployed.items() if key not in about_admin} == {
-        key: value for key, value in job.items() if key not in about_admin
-    }
-    assert [
-        each for each in deployed["env"] if not each["name"].startswith("TELENOR_PROXY_ADMIN__")
-    ] == job["env"]
+    admin = "TELENOR_PROXY_ADMIN__"
+    deployed["env"] = [each for each in deployed["env"] if not each["name"].startswith(admin)]
+    for container in (deployed, job):
+        for key in ("ports", "startupProbe", "readinessProbe", "livenessProbe"):
+            container.pop(key, None)
+    assert deployed == job
 
 
-def test_probes_ask_where_somebody_answers(tmp_path: Path) -> None:
-    """Over HTTP, the admin listener is open to the node and each probe asks its own path.
-
-    Restarts go by liveness alone.
-    """
+def test_probes_ask_the_admin_listener(tmp_path: Path) -> None:
+    """The admin listener is open to the node, and each probe asks its own path."""
     container = sidecar("deployment.yaml")
     admin = settings_of("deployment.yaml", tmp_path).admin
     assert admin.host == ("0.0.0.0",)
     assert container["ports"] == [{"name": "admin", "containerPort": admin.port}]
-    probes = {
-        name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")
-    }
-    assert probes == {name: {"path": f"/{name}", "port": "admin"} for name in probes}
+    for name in ("startup", "readiness", "liveness"):
+        assert container[f"{name}Probe"]["httpGet"] == {"path": f"/{name}", "port": "admin"}
 
 
 @pytest.mark.parametrize("name", ["job.yaml", "cronjob.yaml"])
 def test_a_job_opens_no_port(name: str, tmp_path: Path) -> None:
-    """Where nobody scrapes, the admin listener is on loopback, and the probe is a command that there is."""
+    """The admin listener is on loopback, and the probe is a command of the proxy."""
     container = sidecar(name)
     assert settings_of(name, tmp_path).admin.host == ("127.0.0.1",)
     assert "ports" not in container
@@ -259,8 +231,8 @@ def selected(selector: Mapping[str, Any], name: str) -> bool:
 
 
 @workload
-def test_a_workload_is_what_it_says(name: str) -> None:
-    """The pods of all workloads have the label that network policy and monitor go by, and a Deployment finds its own."""
+def test_selectors_find_the_pods(name: str) -> None:
+    """Network policy, monitor and Deployment find the pods by their labels."""
     assert selected(read("networkpolicy.yaml")["spec"]["podSelector"], name)
     assert selected(read("podmonitor.yaml")["spec"]["selector"], name)
     spec = read(name)["spec"]
@@ -268,10 +240,7 @@ def test_a_workload_is_what_it_says(name: str) -> None:
 
 
 def test_the_network_is_closed_but_for_what_is_needed(tmp_path: Path) -> None:
-    """Out: DNS in the cluster, and HTTPS to public addresses.
-
-    In: the admin listener, from the monitoring's namespace.
-    """
+    """Out: DNS and public HTTPS. In: the admin listener, from the monitoring's namespace."""
     spec = read("networkpolicy.yaml")["spec"]
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
     admin = settings_of("deployment.yaml", tmp_path).admin
@@ -284,17 +253,13 @@ def test_the_network_is_closed_but_for_what_is_needed(tmp_path: Path) -> None:
     assert api["ports"] == [{"protocol": "TCP", "port": 443}]
     blocks = [peer["ipBlock"] for peer in api["to"]]
     assert [block["cidr"] for block in blocks] == ["0.0.0.0/0", "::/0"]
-    assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(
-        blocks[0]["except"]
-    )
+    private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
+    assert private <= set(blocks[0]["except"])
     assert "fc00::/7" in blocks[1]["except"]
 
 
 def test_prometheus_finds_the_metrics() -> None:
-    """The operator's monitor names the container's port, and the annotations its number.
-
-    Both lead to /metrics.
-    """
+    """The operator's monitor and the annotations both lead to /metrics."""
     monitor = read("podmonitor.yaml")
     assert (monitor["apiVersion"], monitor["kind"]) == ("monitoring.coreos.com/v1", "PodMonitor")
     assert monitor["spec"].keys() == {"selector", "podMetricsEndpoints"}
@@ -302,9 +267,8 @@ def test_prometheus_finds_the_metrics() -> None:
     assert endpoint.keys() == {"port", "path", "interval", "scrapeTimeout", "relabelings"}
     (port,) = sidecar("deployment.yaml")["ports"]
     assert (endpoint["port"], endpoint["path"]) == (port["name"], "/metrics")
-    assert int(endpoint["scrapeTimeout"].removesuffix("s")) < int(
-        endpoint["interval"].removesuffix("s")
-    )
+    timeout, interval = (endpoint[key].removesuffix("s") for key in ("scrapeTimeout", "interval"))
+    assert int(timeout) < int(interval)
     (relabeling,) = endpoint["relabelings"]
     assert relabeling == {"action": "replace", "targetLabel": "job", "replacement": "telenor-proxy"}
     annotations = template("deployment.yaml")["metadata"]["annotations"]
@@ -316,33 +280,22 @@ def test_prometheus_finds_the_metrics() -> None:
 
 
 def test_the_kustomization_names_what_is_there() -> None:
-    """Its resources are files of the directory, every other file is named for whoever needs it, and its images are those of the pods."""
+    """Its resources are files, every other file is mentioned, and its images are the pods'."""
     text = (DIRECTORY / "kustomization.yaml").read_text(encoding="utf-8")
     kustomization = yaml.safe_load(text)
     assert kustomization.keys() == {"apiVersion", "kind", "resources", "images"}
     files = {path.name for path in DIRECTORY.glob("*.yaml")} - {"kustomization.yaml"}
     assert set(kustomization["resources"]) <= files
     assert all(name in text for name in files)
-    pod = template("deployment.yaml")["spec"]
-    used = {
-        container["image"].partition(":")[0]
-        for container in [*pod["initContainers"], *pod["containers"]]
-    }
+    used = {each["image"].partition(":")[0] for each in containers("deployment.yaml")}
     assert {image["name"] for image in kustomization["images"]} == used
 
 
-@pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl is not installed, and Debian has no new one"
-)
+@kubectl
 def test_kustomize_builds_it() -> None:
-    """What kubectl puts together, without a cluster, is the Deployment and its policy, and keeps to the schemas."""
-    built = subprocess.run(
-        ["kubectl", "kustomize", str(DIRECTORY)],  # noqa: S607 # whichever there is
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    """What kubectl builds is the Deployment and its policy, and keeps to the schemas."""
+    built = ran("kubectl", "kustomize", DIRECTORY)
+    assert built.returncode == 0, built.stderr
     objects = list(yaml.safe_load_all(built.stdout))
     assert [each["kind"] for each in objects] == ["Deployment", "NetworkPolicy"]
     for each in objects:

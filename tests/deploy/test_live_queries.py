@@ -1,7 +1,4 @@
-"""What the dashboard and the alerts ask for is there.
-
-A real Prometheus scrapes a real proxy to which everything has happened once.
-"""
+"""A real Prometheus scrapes a real proxy, and finds what dashboard and alerts ask for."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ import pytest
 import yaml
 
 from tests.deploy.dashboard import QUERIES, VARIABLES, Query
-from tests.deploy.tools import DEADLINE, DEPLOY, needs
+from tests.deploy.tools import DEADLINE, DEPLOY, needs, read_yaml
 from tests.e2e.process import (
     ACCOUNTS,
     CREDENTIALS,
@@ -27,6 +24,7 @@ from tests.e2e.process import (
     Api,
     Running,
     Starter,
+    call,
     configuration,
     serving_api,
 )
@@ -44,8 +42,7 @@ INTERVAL: Final = 1
 WINDOW: Final = "10s"
 #: What Grafana would put in.
 VALUES: Final = {"$__rate_interval": WINDOW, "$job": ".+", "$instance": ".+"}
-#: The comparisons of an alert. What is compared is there at all times; that it crosses the line is
-#: shown by `promtool test rules`.
+#: The comparisons of an alert, which `promtool test rules` tests.
 THRESHOLD: Final = re.compile(r"\s*(==|>=|<=|>|<)\s*[0-9.]+")
 
 
@@ -69,35 +66,27 @@ class Prometheus:
 
     async def finds(self, expression: str) -> bool:
         """Whether an expression has had a value, a number, at any time."""
-        found = await self.get(
-            "query_range",
-            query=expression,
-            start=f"{self._began}",
-            end=f"{time.time()}",
-            step=str(INTERVAL),
-        )
+        period = {"start": f"{self._began}", "end": f"{time.time()}", "step": str(INTERVAL)}
+        found = await self.get("query_range", query=expression, **period)
         series = [] if found is None else found["result"]
         values = [float(value) for each in series for _, value in each["values"]]
         return any(math.isfinite(value) for value in values)
 
     async def until_firing(self, alerts: set[str]) -> None:
         """Wait until these alerts are firing: they are evaluated once a second."""
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            firing = {
-                alert["labels"]["alertname"] for alert in (await self.get("alerts"))["alerts"]
-            }
-            if alerts <= firing:
-                return
-            assert time.monotonic() < deadline, f"of {alerts} only {firing}"
-            await asyncio.sleep(INTERVAL / 4)
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                found = (await self.get("alerts"))["alerts"]
+                if alerts <= {alert["labels"]["alertname"] for alert in found}:
+                    return
+                await asyncio.sleep(INTERVAL / 4)
 
     async def until_found(self, queries: set[Query]) -> None:
         """Wait until each of them finds something."""
         deadline = time.monotonic() + DEADLINE
         while missing := [query for query in queries if not await self.finds(query.expression)]:
             assert time.monotonic() < deadline, f"nothing is found by {missing}"
-            await asyncio.sleep(INTERVAL / 4)  # it tells nobody of a scrape
+            await asyncio.sleep(INTERVAL / 4)  # it gives no sign of a scrape
 
 
 @asynccontextmanager
@@ -107,12 +96,11 @@ async def scraping(
     """Run one."""
     every = f"{INTERVAL}s"
     config = directory / "prometheus.yaml"
+    job = {"job_name": "telenor-proxy", "static_configs": [{"targets": [target]}]}
     content = {
         "global": {"scrape_interval": every, "evaluation_interval": every},
         "rule_files": [str(RULES)],
-        "scrape_configs": [
-            {"job_name": "telenor-proxy", "static_configs": [{"targets": [target]}]}
-        ],
+        "scrape_configs": [job],
     }
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     address = f"127.0.0.1:{free_port()}"
@@ -157,12 +145,10 @@ class Life:
         return await self._start.ready(config)
 
     async def _call(self, url: str, *, order: bool = True, key: str | None = None) -> int:
-        body = ORDER if order else None
         fields = {} if key is None else {"Idempotency-Key": key}
-        method = "POST" if order else "GET"
-        async with self._http.request(method, url, json=body, headers=fields) as answer:
-            await answer.read()
-            return answer.status
+        if order:
+            return (await call(self._http, url, "POST", json=ORDER, headers=fields)).status
+        return (await call(self._http, url)).status
 
     async def round(self, proxy: Running) -> list[int]:
         """Make calls of all kinds; give their statuses."""
@@ -200,25 +186,25 @@ class Life:
 @pytest.fixture
 async def prometheus(tmp_path: Path) -> AsyncIterator[Prometheus]:
     """Let everything happen once, and then again while Prometheus looks."""
-    starter = Starter(tmp_path)
     timeout = aiohttp.ClientTimeout(total=DEADLINE)
-    async with serving_api() as api, aiohttp.ClientSession(timeout=timeout) as http:
-        try:
-            life = Life(starter, api, http, tmp_path / "password")
-            proxy = await life.begin()
-            expected = [201, 403, 502, 503, 429, 200, 200, 200, 200]
+    async with (
+        Starter(tmp_path) as start,
+        serving_api() as api,
+        aiohttp.ClientSession(timeout=timeout) as http,
+    ):
+        life = Life(start, api, http, tmp_path / "password")
+        proxy = await life.begin()
+        expected = [201, 403, 502, 503, 429, 200, 200, 200, 200]
+        assert await life.round(proxy) == expected
+        await life.change_the_credentials(proxy)
+        target = (await proxy.admin_url()).removeprefix("http://")
+        async with scraping(target, tmp_path, http) as prometheus:
+            await prometheus.until_found({Query("", "telenor_proxy_requests_total")})
             assert await life.round(proxy) == expected
+            assert await life.lose_the_token(proxy) == 201
             await life.change_the_credentials(proxy)
-            target = (await proxy.admin_url()).removeprefix("http://")
-            async with scraping(target, tmp_path, http) as prometheus:
-                await prometheus.until_found({Query("", "telenor_proxy_requests_total")})
-                assert await life.round(proxy) == expected
-                assert await life.lose_the_token(proxy) == 201
-                await life.change_the_credentials(proxy)
-                yield prometheus
-            assert await proxy.stop() == 0
-        finally:
-            await starter.close()
+            yield prometheus
+        assert await proxy.stop() == 0
 
 
 def filled_in(expression: str) -> str:
@@ -230,12 +216,8 @@ def filled_in(expression: str) -> str:
 
 
 async def test_everything_that_is_asked_for_is_there(prometheus: Prometheus) -> None:
-    """Each query of the dashboard, of its variables and of the alerts finds numbers in what a proxy exposes, and each rule can be evaluated."""
-    rules = [
-        rule
-        for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-        for rule in group["rules"]
-    ]
+    """Each query of dashboard and alerts finds numbers, and each rule can be evaluated."""
+    rules = [rule for group in read_yaml(RULES)["groups"] for rule in group["rules"]]
     compared = {Query(rule["alert"], THRESHOLD.sub("", rule["expr"])) for rule in rules}
     shown = {
         Query(query.panel, THRESHOLD.sub("", filled_in(query.expression))) for query in QUERIES
@@ -245,12 +227,8 @@ async def test_everything_that_is_asked_for_is_there(prometheus: Prometheus) -> 
     for variable in ("job", "instance"):
         asked = re.fullmatch(r"label_values\((.+), (\w+)\)", VARIABLES[variable]["definition"])
         assert asked is not None
-        assert (
-            len(
-                await prometheus.get(f"label/{asked[2]}/values", **{"match[]": filled_in(asked[1])})
-            )
-            == 1
-        )
+        match = {"match[]": filled_in(asked[1])}
+        assert len(await prometheus.get(f"label/{asked[2]}/values", **match)) == 1
 
     (group,) = (await prometheus.get("rules"))["groups"]
     assert {rule["name"] for rule in group["rules"]} == {rule["alert"] for rule in rules}

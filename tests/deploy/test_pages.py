@@ -1,4 +1,4 @@
-"""The pages of `deploy/`: whoever follows one of them types what works, from the first command to the last alert."""
+"""The pages of `deploy/`: their commands and files work."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import yaml
 
 import proxy
 from proxy.settings import load
-from tests.deploy.test_kubernetes import SECRETS, template
+from tests.deploy.test_kubernetes import SECRETS, containers, sidecar, template
 from tests.deploy.test_kubernetes import read as manifest
-from tests.deploy.tools import DEPLOY, ROOT, needs
+from tests.deploy.tools import DEPLOY, ROOT, judged, kubectl, needs, ran, read_yaml
 from tests.docs.pages import BLOCKS, PAGES
 
 SYSTEMD, KUBERNETES, COMPOSE = (
@@ -29,26 +29,6 @@ SYSTEMD, KUBERNETES, COMPOSE = (
 #: By page: the directory in which its commands are typed.
 PLACES: Final = {SYSTEMD: ROOT, KUBERNETES: ROOT, COMPOSE: DEPLOY / "compose"}
 SHELLCHECK: Final = Path(sys.executable).with_name("shellcheck")
-
-kubectl = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl is not installed, and Debian has no new one"
-)
-
-
-def ran(
-    *words: str | Path, text: str | None = None, place: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    program = shutil.which(words[0]) or words[0]
-    return subprocess.run(
-        [program, *words[1:]],
-        check=False,
-        capture_output=True,
-        text=True,
-        input=text,
-        cwd=place,
-        timeout=30,
-    )
 
 
 def script(page: str) -> list[str]:
@@ -81,8 +61,7 @@ def snippet(page: str, first_line: str) -> Any:
 def test_what_is_typed_is_shell(page: str) -> None:
     """Every block is a script in which shellcheck finds nothing to say."""
     for text in script(page):
-        # Who types sees that `cd` failed (SC2164); a file that is made on the way is not here
-        # (SC1091).
+        # People see that `cd` failed (SC2164); files are made on the way (SC1091).
         found = ran(SHELLCHECK, "--shell=bash", "--exclude=SC2164,SC1091", "-", text=text)
         assert found.returncode == 0, found.stdout
 
@@ -90,19 +69,16 @@ def test_what_is_typed_is_shell(page: str) -> None:
 @pytest.mark.parametrize(("page", "place"), PLACES.items())
 def test_the_files_that_are_used_are_there(page: str, place: Path) -> None:
     """A file of the repository that a command names is one."""
-    text = "\n".join(script(page))
-    named = set(
-        re.findall(r"(?<![\w/.])(?:deploy|requirements)/[\w./-]*\w|\bcompose[\w.]*\.yaml\b", text)
-    )
+    paths = r"(?<![\w/.])(?:deploy|requirements)/[\w./-]*\w|\bcompose[\w.]*\.yaml\b"
+    named = set(re.findall(paths, "\n".join(script(page))))
     assert named
-    assert {
-        name for name in named if not ((place / name).exists() or (ROOT / name).exists())
-    } == set()
+    found = {name for name in named if (place / name).exists() or (ROOT / name).exists()}
+    assert found == named
 
 
 @pytest.mark.parametrize("page", PLACES)
-def test_it_leads_to_somebody_who_is_called(page: str) -> None:
-    """Each page goes on to the rules of the alerts, the dashboard, and says whose business it is to call somebody."""
+def test_it_leads_to_alerts_and_dashboard(page: str) -> None:
+    """Each page links to the dashboard and the rules, and names Alertmanager."""
     text = PAGES[page]
     assert "(../grafana/telenor-proxy.json)" in text
     assert "Alertmanager" in text
@@ -122,9 +98,7 @@ def followed(directory: Path) -> list[str]:
     for name in STUBS:
         stub = programs / name
         answer = "printf 'made-up %s' \"$*\"" if name == "systemd-ask-password" else ":"
-        stub.write_text(
-            f'#!/bin/sh\necho "{name} $*" >>"{directory}/called"\n{answer}\n', encoding="utf-8"
-        )
+        stub.write_text(f'#!/bin/sh\necho "{name} $*" >>"{directory}/called"\n{answer}\n')
         stub.chmod(0o755)
     for path in ("etc/systemd/system", "etc/prometheus", "opt/telenor-proxy/bin"):
         (directory / path).mkdir(parents=True)
@@ -145,7 +119,7 @@ def followed(directory: Path) -> list[str]:
 
 
 def test_the_page_of_systemd_can_be_followed(tmp_path: Path) -> None:
-    """Credentials, unit, settings and rules end up where they belong, each for those who may read it, and then things are started."""
+    """Credentials, unit, settings and rules are in place with their modes, and units start."""
     called = followed(tmp_path)
     etc = tmp_path / "etc"
     for name in SECRETS:
@@ -158,9 +132,8 @@ def test_the_page_of_systemd_can_be_followed(tmp_path: Path) -> None:
     rules = etc / "prometheus/telenor-proxy.yml"
     assert rules.read_bytes() == (DEPLOY / "prometheus/rules.yaml").read_bytes()
     checked = (tmp_path / "environment of check").read_text(encoding="utf-8").splitlines()
-    assert {
-        f"TELENOR_PROXY_OAUTH__{name.upper()}_FILE={etc}/telenor-proxy/{name}" for name in SECRETS
-    } <= set(checked)
+    for name in SECRETS:
+        assert f"TELENOR_PROXY_OAUTH__{name.upper()}_FILE={etc}/telenor-proxy/{name}" in checked
     asked = [line for line in called if line.startswith("systemctl")]
     assert asked == [
         "systemctl daemon-reload",
@@ -172,10 +145,7 @@ def test_the_page_of_systemd_can_be_followed(tmp_path: Path) -> None:
 
 
 def test_what_is_installed_is_locked() -> None:
-    """README, operation and systemd install alike.
-
-    The locked packages by their hashes, then the package itself, in a venv.
-    """
+    """README, operation and systemd install the locked packages alike, in a venv."""
     operation, readme = (
         next(block.text for block in BLOCKS if block.page == page and "-m venv" in block.text)
         for page in ("docs/operation.md", "README.md")
@@ -197,14 +167,13 @@ def test_an_order_system_can_wait_for_the_proxy() -> None:
 
 @needs("promtool", "prometheus")
 def test_prometheus_takes_what_the_page_of_systemd_adds(tmp_path: Path) -> None:
-    """With these lines, and the rules under that name, Prometheus' configuration is one, and asks the port that was moved."""
+    """With these lines and the rules the configuration is valid, and asks the moved port."""
     added = snippet(SYSTEMD, "# prometheus.yml\n")
     (rules,) = added["rule_files"]
     shutil.copy(DEPLOY / "prometheus/rules.yaml", tmp_path / rules)
     config = tmp_path / "prometheus.yml"
     config.write_text(yaml.safe_dump(added), encoding="utf-8")
-    checked = ran("promtool", "check", "config", config)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    judged("promtool", "check", "config", config)
     (job,) = added["scrape_configs"]
     assert job["job_name"] == "telenor-proxy"
     assert "TELENOR_PROXY_ADMIN__PORT=9091" in PAGES[SYSTEMD]
@@ -216,12 +185,11 @@ def test_prometheus_takes_what_the_page_of_systemd_adds(tmp_path: Path) -> None:
 
 @kubectl
 def test_the_secret_has_what_the_pods_mount(tmp_path: Path) -> None:
-    """The Secret that the commands make, the first time and later, has the name and the keys that the pods look for."""
+    """The commands make a Secret with the name and the keys that the pods look for."""
     for name in SECRETS:
         (tmp_path / name).write_text("made-up\n", encoding="utf-8")
-    made = [
-        words for words in commands(KUBERNETES, "kubectl") if words[1:3] == ["create", "secret"]
-    ]
+    calls = commands(KUBERNETES, "kubectl")
+    made = [words for words in calls if words[1:3] == ["create", "secret"]]
     assert len(made) == 2
     for words in made:
         options = [word for word in words if word.startswith("--from-file")]
@@ -234,52 +202,37 @@ def test_the_secret_has_what_the_pods_mount(tmp_path: Path) -> None:
 
 @kubectl
 def test_kubectl_knows_what_is_typed() -> None:
-    """Each command of kubectl is one, with options that it has.
-
-    Asked for help about itself, it gives that.
-    """
+    """Each command and its options are kubectl's: asked for help, it gives that."""
     for words in commands(KUBERNETES, "kubectl"):
-        own = (
-            words[: words.index("--")] if "--" in words else words
-        )  # what follows is another program's
-        told = ran(*own, "--help")
-        assert told.returncode == 0, told.stderr
-        assert "Usage:" in told.stdout
+        own = " ".join(words).partition(" -- ")[0].split()  # the rest is another program's
+        helped = ran(*own, "--help")
+        assert helped.returncode == 0, helped.stderr
+        assert "Usage:" in helped.stdout
     assert ran("kubectl", "apply", "--kustomise", "deploy/kubernetes", "--help").returncode == 1
 
 
 def test_what_is_looked_at_is_there() -> None:
-    """The Deployment, its containers and the port that the commands name are those of the manifest."""
-    deployment = manifest("deployment.yaml")
-    pod = template("deployment.yaml")["spec"]
-    containers = {each["name"] for each in [*pod["initContainers"], *pod["containers"]]}
+    """Deployment, containers and port of the commands are those of the manifest."""
+    names = {each["name"] for each in containers("deployment.yaml")}
     calls = commands(KUBERNETES, "kubectl")
-    named = {
+    deployments = {
         word.partition("/")[2]
         for words in calls
         for word in words
         if word.startswith("deployment/")
     }
-    assert named == {deployment["metadata"]["name"]}
-    assert {
-        words[words.index("--container") + 1] for words in calls if "--container" in words
-    } <= containers
+    assert deployments == {manifest("deployment.yaml")["metadata"]["name"]}
+    chosen = {words[words.index("--container") + 1] for words in calls if "--container" in words}
+    assert chosen <= names
     (forwarded,) = (words[-1] for words in calls if "port-forward" in words)
-    assert int(forwarded) in {port["containerPort"] for port in pod["initContainers"][0]["ports"]}
+    (port,) = sidecar("deployment.yaml")["ports"]
+    assert int(forwarded) == port["containerPort"]
 
 
 def test_the_images_are_those_of_the_kustomization() -> None:
-    """The names that the page gives the images are those that the pods use.
-
-    The tag that is pushed is the one that is pulled.
-    """
+    """The page's images are those of the pods, and the pushed tag is the pulled one."""
     images = {image["name"]: image for image in snippet(KUBERNETES, "images:\n")["images"]}
-    used = {
-        image["name"]
-        for image in yaml.safe_load((DEPLOY / "kubernetes/kustomization.yaml").read_text())[
-            "images"
-        ]
-    }
+    used = {image["name"] for image in manifest("kustomization.yaml")["images"]}
     assert images.keys() == used
     ours = images["telenor-proxy"]
     pushed = [words[-1] for words in commands(KUBERNETES, "docker") if words[1] == "push"]
@@ -288,18 +241,16 @@ def test_the_images_are_those_of_the_kustomization() -> None:
 
 
 def test_the_rules_are_the_operators_too() -> None:
-    """The object for the Prometheus operator has the rules of deploy/prometheus, and kustomize knows of it."""
+    """The object for the Prometheus operator has the rules of deploy/prometheus."""
     rule = manifest("prometheusrule.yaml")
     assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
-    assert rule["spec"] == yaml.safe_load(
-        (DEPLOY / "prometheus/rules.yaml").read_text(encoding="utf-8")
-    )
+    assert rule["spec"] == read_yaml("prometheus/rules.yaml")
 
 
 @needs("promtool", "prometheus")
 def test_a_prometheus_without_the_operator_finds_the_sidecars(tmp_path: Path) -> None:
-    """Its job keeps what has the label and the port of the pods, under the name that the rules know."""
-    config = yaml.safe_load((DEPLOY / "prometheus/kubernetes.yaml").read_text(encoding="utf-8"))
+    """Its job keeps pods by label and port, under the name that the rules know."""
+    config = read_yaml("prometheus/kubernetes.yaml")
     (job,) = config["scrape_configs"]
     assert job["job_name"] == "telenor-proxy"
     assert job.pop("kubernetes_sd_configs") == [{"role": "pod"}]
@@ -318,24 +269,18 @@ def test_a_prometheus_without_the_operator_finds_the_sidecars(tmp_path: Path) ->
     job["static_configs"] = [{"targets": ["127.0.0.1:9090"]}]
     file = tmp_path / "prometheus.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
-    checked = ran("promtool", "check", "config", file)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    judged("promtool", "check", "config", file)
 
 
 # --- Compose -----------------------------------------------------------------------------------
 
-EXAMPLE: Final = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text(encoding="utf-8"))
-MONITORING: Final = yaml.safe_load(
-    (DEPLOY / "compose/compose.monitoring.yaml").read_text(encoding="utf-8")
-)
+EXAMPLE: Final = read_yaml("compose/compose.yaml")
+MONITORING: Final = read_yaml("compose/compose.monitoring.yaml")
 WATCHERS: Final = ("prometheus", "grafana")
 
 
 def merged(below: Any, above: Any) -> Any:
-    """Lay one Compose file over another, as Compose does.
-
-    Mappings grow, lists too, and all else is replaced.
-    """
+    """Lay one Compose file over another: mappings and lists grow, all else is replaced."""
     if isinstance(below, dict) and isinstance(above, dict):
         return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
     if isinstance(below, list) and isinstance(above, list):
@@ -353,13 +298,10 @@ def mounts(service: str) -> dict[str, str]:
 
 
 def test_the_secrets_are_the_containers_users() -> None:
-    """The files are given to the user of the image, for it alone, and are those that the services name."""
-    (install,) = (
-        words for words in commands(COMPOSE, "sudo") if words[1] == "install" and "-o" in words
-    )
-    user = re.search(
-        r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    """The secret files belong to the image's user alone, and the services name them."""
+    calls = commands(COMPOSE, "sudo")
+    (install,) = (words for words in calls if words[1] == "install" and "-o" in words)
+    user = re.search(r"(?m)^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert user is not None
     assert install[2:8] == ["-o", user[1], "-g", user[2], "-m", "0400"]
     directory = install[-1].rstrip("/")
@@ -368,15 +310,15 @@ def test_the_secrets_are_the_containers_users() -> None:
     assert named == {name: {"file": f"{directory}/{name}"} for name in EXAMPLE["secrets"]}
 
 
-def test_what_watches_is_a_compose_file() -> None:
-    """It keeps to the specification, changes services and networks that there are, and adds Prometheus and Grafana."""
+def test_the_monitoring_is_a_compose_file() -> None:
+    """It keeps to the specification, and adds Prometheus and Grafana."""
     compose_spec.PyOptions().from_yaml(yaml.safe_dump(BOTH)).validate()
     assert MONITORING["services"].keys() - EXAMPLE["services"].keys() == set(WATCHERS)
     assert MONITORING["networks"].keys().isdisjoint(EXAMPLE["networks"])
 
 
 def test_the_watchers_can_do_little() -> None:
-    """They have no capabilities, are seen from this machine only, and the order system's port is published by nobody."""
+    """They have no capabilities and ports on loopback only; no other port is published."""
     for name in WATCHERS:
         service = MONITORING["services"][name]
         assert service["cap_drop"] == ["ALL"]
@@ -385,34 +327,24 @@ def test_the_watchers_can_do_little() -> None:
         assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", service["image"])
     assert MONITORING["services"]["proxy"].keys() == {"environment", "networks"}
     assert MONITORING["networks"]["scrape"] == {"internal": True}
-    assert {name for name, service in BOTH["services"].items() if "ports" in service} == set(
-        WATCHERS
-    )
+    published = {name for name, service in BOTH["services"].items() if "ports" in service}
+    assert published == set(WATCHERS)
 
 
 @needs("promtool", "prometheus")
 def test_prometheus_scrapes_the_proxy(tmp_path: Path) -> None:
-    """The configuration that is mounted is one, with the rules beside it.
-
-    Its target is the proxy's admin listener, which is open to that network.
-    """
+    """The mounted configuration is valid; its target is the admin listener on that network."""
     mounted = mounts("prometheus")
     for there, here in mounted.items():
         if there.startswith("/etc/prometheus/"):
             shutil.copy(DEPLOY / "compose" / here, tmp_path / Path(there).name)
-    checked = ran("promtool", "check", "config", tmp_path / "prometheus.yml")
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    (job,) = yaml.safe_load((tmp_path / "prometheus.yml").read_text(encoding="utf-8"))[
-        "scrape_configs"
-    ]
+    judged("promtool", "check", "config", tmp_path / "prometheus.yml")
+    (job,) = read_yaml(tmp_path / "prometheus.yml")["scrape_configs"]
     service = BOTH["services"]["proxy"]
     secrets = DEPLOY / "compose" / "secrets"
+    environment = service["environment"].items()
     settings = load(
-        None,
-        {
-            name: value.replace("/run/secrets", str(secrets))
-            for name, value in service["environment"].items()
-        },
+        None, {name: value.replace("/run/secrets", str(secrets)) for name, value in environment}
     )
     assert job["static_configs"] == [{"targets": [f"proxy:{settings.admin.port}"]}]
     assert (settings.admin.host, settings.listen.host) == (("0.0.0.0",), ("127.0.0.1",))
@@ -421,32 +353,24 @@ def test_prometheus_scrapes_the_proxy(tmp_path: Path) -> None:
 
 
 def test_grafana_has_the_dashboard() -> None:
-    """What is mounted is there, the dashboard lies where Grafana is told to look, and its data come from that Prometheus."""
+    """Grafana's files are there, and its data come from that Prometheus."""
     mounted = mounts("grafana")
     assert all((DEPLOY / "compose" / here).exists() for here in mounted.values())
     provisioning = DEPLOY / "grafana" / "provisioning"
-    (provider,) = yaml.safe_load((provisioning / "dashboards/telenor-proxy.yaml").read_text())[
-        "providers"
-    ]
+    (provider,) = read_yaml(provisioning / "dashboards/telenor-proxy.yaml")["providers"]
     (dashboard,) = (there for there in mounted if there.endswith(".json"))
     assert str(Path(dashboard).parent) == provider["options"]["path"]
     environment = MONITORING["services"]["grafana"]["environment"]
     assert environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == dashboard
-    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
-        "datasources"
-    ]
+    (source,) = read_yaml(provisioning / "datasources/prometheus.yaml")["datasources"]
     host = re.fullmatch(r"http://(\w+):9090", source["url"])
     assert host is not None
-    assert set(MONITORING["services"][host[1]]["networks"]) & set(
-        MONITORING["services"]["grafana"]["networks"]
-    )
+    networks = (MONITORING["services"][name]["networks"] for name in (host[1], "grafana"))
+    assert set.intersection(*map(set, networks))
 
 
 def test_the_ports_of_the_page_are_those_that_are_published() -> None:
     """Prometheus and Grafana are where the page says."""
-    published = {
-        port.rpartition(":")[0]
-        for name in WATCHERS
-        for port in MONITORING["services"][name]["ports"]
-    }
+    ports = [port for name in WATCHERS for port in MONITORING["services"][name]["ports"]]
+    published = {port.rpartition(":")[0] for port in ports}
     assert set(re.findall(r"http://(127\.0\.0\.1:\d+)/", PAGES[COMPOSE])) == published

@@ -1,20 +1,15 @@
-"""The alert rules, judged by Prometheus' own tool.
-
-They are rules, each fires when it should, and none when it should not.
-"""
+"""The alert rules, judged by promtool: each fires when it should, and only then."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import yaml
 
 from proxy.settings import AdminSettings
-from tests.deploy.tools import DEPLOY, ROOT, needs
+from tests.deploy.tools import DEPLOY, ROOT, judged, needs, ran, read_yaml
 from tests.docs.pages import TROUBLESHOOTING, section, subsections
 
 if TYPE_CHECKING:
@@ -24,40 +19,23 @@ DIRECTORY: Final = DEPLOY / "prometheus"
 RULES: Final = DIRECTORY / "rules.yaml"
 CASES: Final = ROOT / "tests" / "deploy" / "rules_test.yaml"
 ALERTS: Final[list[dict[str, Any]]] = [
-    rule
-    for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
-    for rule in group["rules"]
+    rule for group in read_yaml(RULES)["groups"] for rule in group["rules"]
 ]
 NAMES: Final = [rule["alert"] for rule in ALERTS]
 
 pytestmark = needs("promtool", "prometheus")
 
 
-def promtool(*words: str) -> subprocess.CompletedProcess[str]:
-    """Ask promtool."""
-    return subprocess.run(
-        [shutil.which("promtool") or "promtool", *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-
-
 def missed(directory: Path, **changes: object) -> tuple[set[str], set[str]]:
-    """Run the cases with all alerts changed.
-
-    Give those of which one is missed, and those that fire without being expected.
-    """
-    content = yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    """Run the cases with all alerts changed; return missed and unexpected alerts."""
+    content = read_yaml(RULES)
     for rule in content["groups"][0]["rules"]:
         rule |= {name: value for name, value in changes.items() if name in rule}
     (directory / "rules.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    cases = yaml.safe_load(CASES.read_text(encoding="utf-8"))
-    (directory / "cases.yaml").write_text(
-        yaml.safe_dump({**cases, "rule_files": ["rules.yaml"]}), encoding="utf-8"
-    )
-    verdict = promtool("test", "rules", str(directory / "cases.yaml"))
+    cases = read_yaml(CASES)
+    cases["rule_files"] = ["rules.yaml"]
+    (directory / "cases.yaml").write_text(yaml.safe_dump(cases), encoding="utf-8")
+    verdict = ran("promtool", "test", "rules", directory / "cases.yaml")
     missing, unexpected = set[str](), set[str]()
     for lines in re.findall(r"exp: (.*)\n\s+got: (.*)", verdict.stdout + verdict.stderr):
         expected, got = (set(re.findall(r'alertname="(\w+)"', line)) for line in lines)
@@ -68,15 +46,13 @@ def missed(directory: Path, **changes: object) -> tuple[set[str], set[str]]:
 
 def test_they_are_rules() -> None:
     """Prometheus can read the rules and the example of a configuration that uses them."""
-    for kind, name in (("rules", "rules.yaml"), ("config", "prometheus.yaml")):
-        verdict = promtool("check", kind, str(DIRECTORY / name))
-        assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    judged("promtool", "check", "rules", RULES)
+    judged("promtool", "check", "config", DIRECTORY / "prometheus.yaml")
 
 
 def test_they_fire_as_they_should() -> None:
     """In each case exactly the expected alerts fire."""
-    verdict = promtool("test", "rules", str(CASES))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+    judged("promtool", "test", "rules", CASES)
 
 
 def test_each_has_a_case_in_which_it_fires(tmp_path: Path) -> None:
@@ -92,15 +68,13 @@ def test_each_has_a_case_in_which_it_does_not(tmp_path: Path) -> None:
 
 def test_each_that_waits_has_a_case_in_which_it_does(tmp_path: Path) -> None:
     """An alert that did not wait would be found."""
-    assert missed(tmp_path, **{"for": "0s"}) == (
-        set(),
-        {rule["alert"] for rule in ALERTS if "for" in rule},
-    )
+    waiting = {rule["alert"] for rule in ALERTS if "for" in rule}
+    assert missed(tmp_path, **{"for": "0s"}) == (set(), waiting)
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=NAMES)
-def test_each_says_what_and_what_to_do(rule: dict[str, Any]) -> None:
-    """An alert has a severity, says which proxy (or that there is none), and is in one sentence what somebody is called for."""
+def test_each_has_severity_summary_and_runbook(rule: dict[str, Any]) -> None:
+    """The summary names the proxy, and the runbook's section exists."""
     assert rule["labels"].keys() == {"severity"}
     assert rule["labels"]["severity"] in {"critical", "warning"}
     annotations = rule["annotations"]
@@ -119,9 +93,7 @@ def test_each_section_is_of_an_alert() -> None:
 
 def test_the_example_scrapes_the_admin_listener() -> None:
     """The example's target is the admin listener's default, under the name that the rules know."""
-    (job,) = yaml.safe_load((DIRECTORY / "prometheus.yaml").read_text(encoding="utf-8"))[
-        "scrape_configs"
-    ]
+    (job,) = read_yaml("prometheus/prometheus.yaml")["scrape_configs"]
     assert f'up{{job="{job["job_name"]}"}}' in RULES.read_text(encoding="utf-8")
     admin = AdminSettings()
     assert job["static_configs"] == [{"targets": [f"{admin.host[0]}:{admin.port}"]}]

@@ -1,11 +1,10 @@
-"""The unit for systemd: what it says fits what the proxy does, and the proxy runs in it, in a real systemd with a real system call filter."""
+"""The unit for systemd: it fits the proxy's settings, and the proxy runs in a real systemd."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-import subprocess
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -16,16 +15,16 @@ from proxy.network import activation
 from proxy.settings import Settings, load
 from tests.deploy import manager
 from tests.deploy.manager import UNIT, Systemd
-from tests.deploy.tools import needs, until_async
+from tests.deploy.tools import needs, ran, until_async
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, Api, serving_api
 from tests.ports import free_port
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-#: Of 100: `systemd-analyze security` says 1.1 of 10. What remains is what the service is for: the
-#: network, a socket to systemd.
+#: Of 100, for `systemd-analyze security`: what remains is the network and a socket to systemd.
 MOST_EXPOSURE: Final = 11
 PAGE: Final = (UNIT.parent / "README.md").read_text(encoding="utf-8")
 SECRETS: Final = ("client_id", "client_secret", "username", "password")
@@ -62,26 +61,19 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_each_secret_is_a_credential(settings: Settings, tmp_path: Path) -> None:
     """All four secrets are credentials of systemd's, and each setting names the right one."""
-    assert [value.split(":") for value in SAID["LoadCredential"]] == [
-        [name, f"/etc/telenor-proxy/{name}"] for name in SECRETS
-    ]
+    expected = [f"{name}:/etc/telenor-proxy/{name}" for name in SECRETS]
+    assert SAID["LoadCredential"] == expected
     files = [getattr(settings.oauth, f"{name}_file") for name in SECRETS]
     assert files == [tmp_path / name for name in SECRETS]
 
 
-def test_times_allow_what_the_proxy_takes(settings: Settings) -> None:
-    """The times of the unit are longer than the first login may take, and than the drain."""
+def test_times_and_limits_allow_what_the_settings_do(settings: Settings) -> None:
+    """For the first login, for the drain, and for the connections' file descriptors."""
+    shutdown = settings.shutdown
     assert number("TimeoutStartSec") > settings.oauth.request_timeout_seconds
-    assert (
-        number("TimeoutStopSec") > settings.shutdown.delay_seconds + settings.shutdown.grace_seconds
-    )
-
-
-def test_limits_allow_what_the_settings_do(settings: Settings) -> None:
-    """There is a file descriptor for each connection that the settings allow."""
-    assert (
-        number("LimitNOFILE") > settings.limits.max_connections + settings.upstream.max_connections
-    )
+    assert number("TimeoutStopSec") > shutdown.delay_seconds + shutdown.grace_seconds
+    connections = settings.limits.max_connections + settings.upstream.max_connections
+    assert number("LimitNOFILE") > connections
 
 
 def test_a_bad_configuration_is_not_tried_again() -> None:
@@ -95,39 +87,37 @@ def verifiable(tmp_path: Path) -> Path:
     """Copy the unit, with a command that there is on every machine."""
     copy = tmp_path / UNIT.name
     text = UNIT.read_text(encoding="utf-8")
-    copy.write_text(
-        re.sub(r"(?<=^ExecStart=)\S+", "/bin/true", text, flags=re.MULTILINE), encoding="utf-8"
-    )
+    copy.write_text(re.sub(r"(?m)(?<=^ExecStart=)\S+", "/bin/true", text), encoding="utf-8")
     return copy
 
 
-def analyze(*words: str) -> subprocess.CompletedProcess[str]:
-    """Ask systemd-analyze."""
-    command = ["systemd-analyze", "--no-pager", *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+def verified(unit: Path) -> str:
+    """Return what systemd finds wrong with a unit."""
+    verdict = ran("systemd-analyze", "--no-pager", "verify", "--man=no", unit)
+    return verdict.stdout + verdict.stderr + (str(verdict.returncode) if verdict.returncode else "")
+
+
+def exposure(unit: Path) -> subprocess.CompletedProcess[str]:
+    """Have systemd judge how exposed a unit is."""
+    words = ("security", "--offline=true", f"--threshold={MOST_EXPOSURE}")
+    return ran("systemd-analyze", "--no-pager", *words, unit)
 
 
 @needs("systemd-analyze", "systemd")
 def test_systemd_understands_it(verifiable: Path) -> None:
     """Nothing in the unit is unknown to systemd, or wrong."""
-    verdict = analyze("verify", "--man=no", str(verifiable))
-    assert (verdict.returncode, verdict.stdout + verdict.stderr) == (0, "")
+    assert verified(verifiable) == ""
 
 
 @needs("systemd-analyze", "systemd")
 def test_it_is_hardened(verifiable: Path) -> None:
-    """By systemd's own measure the service is hardly exposed.
-
-    Anything taken away from the unit would show.
-    """
-    verdict = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(verifiable))
+    """By systemd's measure the service is hardly exposed; a directive less would show."""
+    verdict = exposure(verifiable)
     assert verdict.returncode == 0, verdict.stdout
     assert f"rates its exposure {MOST_EXPOSURE / 10} of 10" in PAGE
     weakened = verifiable.read_text(encoding="utf-8").replace("MemoryDenyWriteExecute=yes\n", "")
     verifiable.write_text(weakened.replace("ProtectKernelModules=yes\n", ""), encoding="utf-8")
-    assert analyze(
-        "security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(verifiable)
-    ).returncode
+    assert exposure(verifiable).returncode
 
 
 # --- in systemd --------------------------------------------------------------------------------
@@ -140,25 +130,14 @@ class Machine:
         self.systemd = systemd
         self.log = directory / "log"
         self.port = free_port()
-        systemd.change(
-            "test",
-            {
-                "Unit": ["DefaultDependencies=no"],
-                "Service": [
-                    f"StandardOutput=append:{self.log}",
-                    f"StandardError=append:{self.log}",
-                    "RestartSec=100ms",
-                    "WatchdogSec=1",
-                    "TimeoutAbortSec=1",
-                    # In the unit a call that is not allowed fails; here it ends the process, so
-                    # that none goes unnoticed.
-                    "SystemCallErrorNumber=kill",
-                ],
-            },
-        )
+        service = [f"Standard{stream}=append:{self.log}" for stream in ("Output", "Error")]
+        service += ["RestartSec=100ms", "WatchdogSec=1", "TimeoutAbortSec=1"]
+        # A forbidden system call ends the process here, so that none goes unnoticed.
+        service += ["SystemCallErrorNumber=kill"]
+        systemd.change("test", {"Unit": ["DefaultDependencies=no"], "Service": service})
 
     def configure(self, url: str, *lines: str, password: str = CREDENTIALS.password) -> None:
-        """Put credentials and settings where the unit looks for them, and forget what was before."""
+        """Write credentials and settings where the unit reads them, and empty the log."""
         for name in SECRETS:
             value = password if name == "password" else getattr(CREDENTIALS, name)
             self.systemd.write(f"/etc/telenor-proxy/{name}", f"{value}\n")
@@ -182,10 +161,9 @@ class Machine:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Give the log events of that name."""
-        lines = [
-            json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")
-        ]
-        return [line for line in lines if line["event"] == name]
+        lines = self.log.read_text().splitlines()
+        events = [json.loads(line) for line in lines if line.startswith("{")]
+        return [event for event in events if event["event"] == name]
 
 
 @pytest.fixture(scope="module")
@@ -224,31 +202,27 @@ async def asked(machine: Machine) -> int:
 
 
 async def started(machine: Machine) -> int:
-    """Start the service, without standing in the way of the stand-in.
-
-    Give systemctl's exit status.
-    """
+    """Start the service in a thread, since the stand-in runs here; return systemctl's status."""
     return await asyncio.to_thread(machine.ask, "start")
 
 
 async def test_it_serves(machine: Machine, api: Api) -> None:
-    """Once systemd says that it has started a call succeeds at once, in all that the unit forbids."""
+    """Once systemd says that it has started, a call succeeds, within all restrictions."""
     machine.configure(api.url)
     assert await started(machine) == 0
     assert api.counter("tokens_valid") == 1
     assert machine.knows("ActiveState", "StatusText") == ["active", "Ready."]
     assert await asked(machine) == 200
     (pid,) = machine.knows("MainPID")
-    status = dict(
-        re.findall(r"^(\w+):\t(.*)$", machine.systemd.read(f"/proc/{pid}/status"), re.MULTILINE)
-    )
+    lines = machine.systemd.read(f"/proc/{pid}/status")
+    status = dict(re.findall(r"(?m)^(\w+):\t(.*)$", lines))
     assert "0" not in status["Uid"].split()
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
     assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
 
 
 async def test_the_page_says_how_to_check(machine: Machine, api: Api) -> None:
-    """The command of the page runs `check` with the credentials and settings of the service, and gives its exit status."""
+    """The page's command runs `check` with credentials and settings of the service."""
     (command,) = re.findall(r"^```sh\n(\(\n[^`]* check\n\)\n)```$", PAGE, re.MULTILINE)
     machine.configure(api.url)
     good = await asyncio.to_thread(machine.systemd.inside, "sh", "-c", command)
@@ -260,12 +234,11 @@ async def test_the_page_says_how_to_check(machine: Machine, api: Api) -> None:
 
 
 async def test_an_order_system_waits_for_the_proxy(machine: Machine, api: Api) -> None:
-    """The lines of the page find the admin listener where the settings have moved it to, and hold a unit up that must not start."""
+    """The page's lines find the moved admin listener, and hold a unit until the proxy is ready."""
     (lines,) = re.findall(r"^```ini\n(\[Service\]\nEnvironmentFile[^`]*)```", PAGE, re.MULTILINE)
     unit = f"[Unit]\nDefaultDependencies=no\n{lines}Type=oneshot\nExecStart=true\n"
-    machine.systemd.write(
-        "/run/systemd/system/order-system.service", unit.replace("--wait 60", "--wait 1")
-    )
+    path = "/run/systemd/system/order-system.service"
+    machine.systemd.write(path, unit.replace("--wait 60", "--wait 1"))
     machine.systemd.systemctl("daemon-reload")
     machine.configure(api.url)
     early = await asyncio.to_thread(machine.systemd.systemctl, "start", "order-system")
@@ -286,7 +259,7 @@ async def test_it_drains(machine: Machine, api: Api) -> None:
 
 
 async def test_a_reload_tries_the_credentials(machine: Machine, api: Api) -> None:
-    """`systemctl reload` has the proxy read its configuration, and log in again, without a restart."""
+    """`systemctl reload` reads the configuration and logs in again, without a restart."""
     machine.configure(api.url)
     await started(machine)
     before = machine.knows("MainPID")
@@ -297,7 +270,7 @@ async def test_a_reload_tries_the_credentials(machine: Machine, api: Api) -> Non
 
 
 async def test_refused_credentials_do_not_hold_up_the_start(machine: Machine, api: Api) -> None:
-    """With a wrong password the start ends all the same, the status says what is wrong, and nothing is restarted."""
+    """With a wrong password the start ends, the status has the reason, nothing restarts."""
     machine.configure(api.url, password="another")
     assert await started(machine) == 0
     state, words, restarts = machine.knows("ActiveState", "StatusText", "NRestarts")
@@ -315,8 +288,8 @@ async def test_a_bad_configuration_stays_down(machine: Machine, api: Api) -> Non
     assert "TELENOR_PROXY_LISTEN__PROT" in machine.log.read_text()
 
 
-async def test_a_missing_credential_is_told(machine: Machine, api: Api) -> None:
-    """Without one of the four files the service does not start; 243 is systemd's word for it."""
+async def test_a_missing_credential_fails_the_start(machine: Machine, api: Api) -> None:
+    """Without one of the four files systemd fails the start with its status 243."""
     machine.configure(api.url)
     machine.systemd.run("rm", "/etc/telenor-proxy/password")
     assert await started(machine) != 0
@@ -328,19 +301,16 @@ async def test_a_process_that_stands_still_is_restarted(machine: Machine, api: A
     machine.configure(api.url)
     await started(machine)
     assert machine.systemd.systemctl("kill", "--signal=STOP", "telenor-proxy").returncode == 0
-    await until_async(
-        lambda: machine.knows("NRestarts", "SubState", "StatusText") == ["1", "running", "Ready."]
-    )
+    names = ("NRestarts", "SubState", "StatusText")
+    await until_async(lambda: machine.knows(*names) == ["1", "running", "Ready."])
     assert await asked(machine) == 200
 
 
 async def test_a_new_password_is_taken_up_where_files_are_not_copied(
     machine: Machine, api: Api
 ) -> None:
-    """With the drop-in of the page the service reads the files themselves, and a new password needs no restart."""
-    (drop_in,) = re.findall(
-        r"^```ini\n\[Service\]\n(DynamicUser.*?)^```$", PAGE, re.MULTILINE | re.DOTALL
-    )
+    """With the page's drop-in the service reads the files themselves."""
+    (drop_in,) = re.findall(r"(?ms)^```ini\n\[Service\]\n(DynamicUser.*?)^```$", PAGE)
     machine.configure(api.url, password="another")
     machine.systemd.run("useradd", "--system", "telenor-proxy")
     machine.systemd.run("chown", "--recursive", "telenor-proxy", "/etc/telenor-proxy")
@@ -366,21 +336,13 @@ async def test_a_new_password_is_taken_up_where_files_are_not_copied(
 def test_the_sockets_are_units(name: str, tmp_path: Path) -> None:
     """Systemd takes them as they are, together with a service of that name."""
     (tmp_path / name).write_text((UNIT.parent / name).read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "telenor-proxy.service").write_text(
-        "[Service]\nExecStart=/bin/true\n", encoding="utf-8"
-    )
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(tmp_path / name)],  # noqa: S607 # Debian's
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-    )
-    assert (verified.returncode, verified.stderr) == (0, "")
+    service = tmp_path / "telenor-proxy.service"
+    service.write_text("[Service]\nExecStart=/bin/true\n", encoding="utf-8")
+    assert verified(tmp_path / name) == ""
 
 
 def test_the_sockets_have_the_names_that_the_proxy_knows() -> None:
-    """Which of the two is the admin listener's is told by the name of its descriptor."""
+    """The proxy distinguishes them by the names of their descriptors."""
     folder = UNIT.parent
     listener = (folder / "telenor-proxy.socket").read_text(encoding="utf-8")
     admin = (folder / "telenor-proxy-admin.socket").read_text(encoding="utf-8")

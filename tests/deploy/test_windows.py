@@ -1,7 +1,4 @@
-"""Windows, as far as it can be judged elsewhere.
-
-Its dependencies are there, nothing that it lacks is imported, and the proxy runs on what it has.
-"""
+"""Windows, judged elsewhere: wheels, imports, and a run on what it has."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import ast
 import os
 import re
 import signal
-import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -22,36 +18,22 @@ import yaml
 import proxy
 from proxy import cli
 from proxy.settings import Settings, load
-from tests.deploy.tools import DEPLOY, ROOT
+from tests.deploy.tools import DEPLOY, ROOT, ran
 from tests.docs.pages import PAGES
-from tests.e2e.process import ORDER, ORDERS, Starter, configuration, serving_api
+from tests.e2e.process import ORDERS, Starter, configuration, order, serving_api
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 PAGE: Final = PAGES["deploy/windows/README.md"]
 SERVICE: Final = DEPLOY / "windows" / "telenor-proxy.xml"
-#: What Python has on other systems only (its library reference, "Unix-specific services" and their
-#: kin).
+#: What Python has on other systems only (its library reference, "Unix-specific services").
 ELSEWHERE: Final = {
-    *(
-        "crypt",
-        "curses",
-        "fcntl",
-        "grp",
-        "nis",
-        "posix",
-        "pty",
-        "pwd",
-        "readline",
-        "resource",
-        "spwd",
-        "syslog",
-    ),
-    *("termios", "tty", "uvloop"),
+    *("crypt", "curses", "fcntl", "grp", "nis", "posix", "pty", "pwd", "readline", "resource"),
+    *("spwd", "syslog", "termios", "tty", "uvloop"),
 }
-#: The process after everything has been imported; then it is on Windows as far as the proxy's own
-#: code can tell.
+#: When everything has been imported, the proxy's own code sees Windows.
 PRETEND: Final = """
 import signal, sys
 import aiohttp
@@ -65,17 +47,11 @@ sys.exit(proxy.cli.main(sys.argv[1:]))
 
 def installed(python: str, target: Path) -> subprocess.CompletedProcess[str]:
     """Have uv find what would be installed there, wheels only, by the hashes of the lock."""
-    return subprocess.run(
-        [
-            *(Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run", "--quiet"),
-            *("--target", target, "--python-platform", "x86_64-pc-windows-msvc"),
-            *("--python-version", python, "--only-binary", ":all:"),
-            *("--require-hashes", "--requirement", ROOT / "requirements" / "runtime.txt"),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=50,
+    return ran(
+        *(Path(sys.executable).with_name("uv"), "pip", "install", "--dry-run", "--quiet"),
+        *("--target", target, "--python-platform", "x86_64-pc-windows-msvc"),
+        *("--python-version", python, "--only-binary", ":all:"),
+        *("--require-hashes", "--requirement", ROOT / "requirements" / "runtime.txt"),
     )
 
 
@@ -90,7 +66,7 @@ def test_every_dependency_has_a_wheel(python: str, tmp_path: Path) -> None:
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
-    """Yield the first part of each module that is imported, and whether that is at once, when the module itself is."""
+    """Yield the first part of each imported module, and whether the import is at the top."""
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
@@ -102,7 +78,7 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
 
 
 def test_nothing_is_imported_that_windows_lacks() -> None:
-    """Such modules are imported in five places, each after a look at the system or with a way around."""
+    """Such modules are imported only after a look at the system, or with an alternative."""
     found = {
         (path.stem, name, at_once)
         for path in Path(proxy.__file__).parent.rglob("*.py")
@@ -120,17 +96,12 @@ def test_nothing_is_imported_that_windows_lacks() -> None:
 
 
 async def test_it_runs_on_what_windows_has(tmp_path: Path) -> None:
-    """On asyncio's own event loop, without SIGHUP and with signals that come as Windows hands them over, it serves, drains and ends with 0."""
-    starter = Starter(tmp_path)
-    try:
-        async with serving_api() as api, aiohttp.ClientSession() as http:
-            running = await starter.ready(configuration(api.url), program=("-c", PRETEND))
-            async with http.post(await running.url(ORDERS), json=ORDER) as answer:
-                assert answer.status == 201
-            assert await running.stop(signal.SIGINT) == 0
-            assert running.events("shutdown.completed")
-    finally:
-        await starter.close()
+    """On asyncio's loop and without SIGHUP it serves, drains and ends with 0."""
+    async with Starter(tmp_path) as start, serving_api() as api, aiohttp.ClientSession() as http:
+        running = await start.ready(configuration(api.url), program=("-c", PRETEND))
+        assert (await order(http, await running.url(ORDERS))).status == 201
+        assert await running.stop(signal.SIGINT) == 0
+        assert running.events("shutdown.completed")
 
 
 # --- the service -------------------------------------------------------------------------------
@@ -149,10 +120,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_the_service_starts_the_command(settings: Settings) -> None:
-    """What it starts is a command that the proxy knows, with the configuration that the page makes.
-
-    It is given the time to drain.
-    """
+    """It starts `serve` with the page's configuration, and waits for the drain."""
     service = ET.parse(SERVICE).getroot()  # noqa: S314 # a file of the repository
     module, package, *words = [argument.text or "" for argument in service.iterfind("argument")]
     assert (module, package) == ("-m", "proxy")

@@ -1,15 +1,17 @@
-"""What the tests of `deploy/` share: its files, and the programs that judge them."""
+"""Shared by the tests of `deploy/`: its files, and the programs that judge them."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,17 +31,45 @@ def needs(program: str, package: str) -> pytest.MarkDecorator:
     )
 
 
-def until(question: Callable[[], object]) -> None:
-    """Ask another process again and again, until the answer is yes.
+def ran(
+    *words: str | Path, text: str | None = None, place: Path = ROOT, seconds: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end."""
+    return subprocess.run(
+        [shutil.which(words[0]) or words[0], *words[1:]],
+        check=False,
+        capture_output=True,
+        text=True,
+        input=text,
+        cwd=place,
+        timeout=seconds,
+    )
 
-    It tells nobody when that changes.
-    """
+
+def judged(*words: str | Path, place: Path = ROOT) -> None:
+    """Run a program that judges something; it has to end with 0."""
+    verdict = ran(*words, place=place)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+def read_yaml(path: Path | str) -> Any:
+    """Return the only document of a YAML file, by its path from `deploy`."""
+    return yaml.safe_load((DEPLOY / path).read_text(encoding="utf-8"))
+
+
+def until(question: Callable[[], object]) -> None:
+    """Poll until the answer is true."""
     deadline = time.monotonic() + DEADLINE
     while not question():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "it is not true in time"
         time.sleep(_PAUSE)
 
 
 async def until_async(question: Callable[[], object]) -> None:
-    """Do the same while the event loop of the test goes on."""
+    """Poll in a thread, while the event loop of the test goes on."""
     await asyncio.to_thread(until, question)
+
+
+kubectl = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="kubectl is not installed, and Debian has no new one"
+)

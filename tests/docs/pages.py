@@ -1,7 +1,4 @@
-"""Reads the documentation: pages, sections, tables, code, links.
-
-What it says is judged by the tests.
-"""
+"""Reads the documentation: pages, sections, tables, code, links."""
 
 from __future__ import annotations
 

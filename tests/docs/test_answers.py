@@ -1,4 +1,4 @@
-"""The proxy's own answers, as the pages tell them."""
+"""The proxy's own answers on the pages."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def test_each_section_is_about_an_answer() -> None:
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_section_says_what_one_needs(name: str) -> None:
-    """It begins with the status and the errors of `Proxy-Status`, says what to do, and whether an order may have been placed."""
+def test_a_section_has_status_error_and_advice(name: str) -> None:
+    """It has status, `Proxy-Status` errors, what to do, and whether an order may be placed."""
     text = SECTIONS[name]
     first = text.strip().partition("\n\n")[0]
     kinds = [kind for kind in ProblemKind if kind.type == name]
     assert {first[:3]} == {str(kind.status) for kind in kinds}
-    told = set(re.findall(r"`([a-z_]+)`", first.partition(".")[0]))
-    assert told == {kind.proxy_error for kind in kinds}
+    named = set(re.findall(r"`([a-z_]+)`", first.partition(".")[0]))
+    assert named == {kind.proxy_error for kind in kinds}
     assert re.search(r"^- \*Do:\*", text, re.MULTILINE)
     assert len(re.findall(r"^- \*Placed\?\*", text, re.MULTILINE)) == 1
 
 
-def test_the_example_is_an_answer_that_there_is() -> None:
-    """Type, title and status of the reference's example belong together, and it has the members that such an answer has."""
+def test_the_example_is_a_real_answer() -> None:
+    """Its type, title and status belong together, and its members are those of an answer."""
     (example,) = (
         json.loads(block.text) for block in BLOCKS if block[:2] == ("docs/reference.md", "json")
     )

@@ -12,22 +12,22 @@ from tests.docs.pages import ARCHITECTURE, ROOT, names, rows, section
 def test_every_module_is_on_the_map() -> None:
     """The module map has each module of the package once, and none that is not there."""
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "proxy").rglob("*.py")}
-    told = [name for row in rows(section(ARCHITECTURE, "Module map")) for name in names(row[0])]
-    assert set(told) == modules
-    assert len(told) == len(modules)
+    named = [name for row in rows(section(ARCHITECTURE, "Module map")) for name in names(row[0])]
+    assert set(named) == modules
+    assert len(named) == len(modules)
 
 
 def test_every_dependency_has_its_reason() -> None:
-    """Each run-time dependency, those of the extras included, has one line that says why it is there."""
+    """Each run-time dependency, extras included, has a row with a reason."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = [
         *project["dependencies"],
         *itertools.chain(*project["optional-dependencies"].values()),
     ]
     wanted = {re.split(r"[\s<>=;~!\[]", requirement)[0] for requirement in requirements}
-    told = {names(row[0])[0]: row[1] for row in rows(section(ARCHITECTURE, "Dependencies"))}
-    assert told.keys() == wanted
-    assert all(told.values())
+    named = {names(row[0])[0]: row[1] for row in rows(section(ARCHITECTURE, "Dependencies"))}
+    assert named.keys() == wanted
+    assert all(named.values())
 
 
 def test_each_answer_of_the_index_is_one_file() -> None:
@@ -52,5 +52,5 @@ def test_the_pictures_name_files_that_exist() -> None:
 def test_every_kind_of_test_is_explained() -> None:
     """The last table has one row for each directory of tests."""
     directories = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/__init__.py")}
-    told = {names(row[0])[0] for row in rows(section(ARCHITECTURE, "How it is tested"))}
-    assert told >= directories
+    named = {names(row[0])[0] for row in rows(section(ARCHITECTURE, "How it is tested"))}
+    assert named >= directories

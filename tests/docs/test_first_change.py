@@ -23,10 +23,7 @@ def patch(heading: str) -> str:
 
 @pytest.mark.parametrize("heading", CHANGES.values())
 def test_the_diffs_apply(heading: str) -> None:
-    """Git can apply each change to the repository.
-
-    If not, make the change anew, and put its diff (`git diff -U1`) there.
-    """
+    """Git can apply each diff; if not, make the change anew and put `git diff -U1` there."""
     command = ["git", "apply", "--check", "-"]
     done = subprocess.run(
         command, input=patch(heading), text=True, capture_output=True, cwd=ROOT, check=False

@@ -1,4 +1,4 @@
-"""Whoever follows a link arrives."""
+"""Links lead to files and headings that exist."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ FOLDERS = ("proxy/", "tests/", "docs/", "scripts/", "deploy/", "requirements/", 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_link_leads_somewhere(page: str) -> None:
-    """A link to a file of the repository finds it, and a link to a heading finds the heading.
-
-    Addresses elsewhere are https.
-    """
+    """It finds its file and heading; other addresses are https."""
     lost = []
     for link in links(PAGES[page]):
         path, _, anchor = link.partition("#")

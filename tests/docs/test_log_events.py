@@ -1,75 +1,40 @@
-"""The events of the log, as the operation page tells them."""
+"""The events of the log on the operation page."""
 
 from __future__ import annotations
 
-import ast
 import json
 import os
-import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 from proxy.logs import AccessLog, LineWriter
 from proxy.records import Record
 from proxy.settings import LogSettings
-from tests.docs.pages import OPERATION, ROOT, names, rows, section
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.docs.pages import OPERATION, names, rows, section
+from tests.messages.sentences import logged
 
 LOG = section(OPERATION, "Log")
 #: The levels and fields of each event that has a row, by name.
 EVENTS = {names(row[0])[0]: (row[1], set(names(row[3]))) for row in rows(LOG) if len(row) == 4}
-LEVELS = {"debug", "info", "warning", "error", "exception"}
-#: An event of the demo alone, told in words below the table; and the libraries' own, which are not
-#: named by a call of ours.
+#: The demo's own event, which has a sentence below the table, and the libraries' own.
 NOT_IN_TABLE, NOT_NAMED = {"sandbox.answered"}, {"library"}
 
 
-def logged() -> Iterator[tuple[str, set[str], set[str]]]:
-    """Yield each logging call in the package.
-
-    The event, the levels that it may have, and the fields that are named in the call.
-    """
-    for path in (ROOT / "proxy").rglob("*.py"):
-        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(call, ast.Call) or not call.args:
-                continue
-            first = call.args[0]
-            if not isinstance(first, ast.Constant) or not re.fullmatch(
-                r"[a-z]+\.[a-z_]+", str(first.value)
-            ):
-                continue
-            levels = {
-                part.attr for part in ast.walk(call.func) if isinstance(part, ast.Attribute)
-            } & LEVELS
-            if levels:
-                yield (
-                    str(first.value),
-                    levels,
-                    {keyword.arg for keyword in call.keywords if keyword.arg},
-                )
-
-
-def test_every_event_is_told() -> None:
-    """Each event has a row, with its level and at least the fields that its call names.
-
-    No row is about anything else.
-    """
+def test_every_event_has_a_row() -> None:
+    """The row has its level and the fields of its call; no row is about anything else."""
     levels: dict[str, set[str]] = defaultdict(set)
     fields: dict[str, set[str]] = defaultdict(set)
-    for event, its_levels, its_fields in logged():
-        levels[event] |= its_levels
-        fields[event] |= its_fields
+    for each in logged():
+        levels[each.event] |= each.levels
+        fields[each.event] |= each.fields
     assert levels.keys() - NOT_IN_TABLE == EVENTS.keys() - NOT_NAMED - {"request.completed"}
     assert all(f"`{event}`" in LOG for event in NOT_IN_TABLE)
     for event in levels.keys() - NOT_IN_TABLE:
-        level, told = EVENTS[event]
-        assert fields[event] <= told, event
+        level, shown = EVENTS[event]
+        assert fields[event] <= shown, event
         assert all(word.replace("exception", "error") in level for word in levels[event]), event
 
 
-def test_the_fields_of_a_call_are_told() -> None:
+def test_the_fields_of_an_access_line_are_those_of_the_table() -> None:
     """`request.completed` has the fields of its table, and no others."""
     read, write = os.pipe()
     try:
@@ -80,6 +45,6 @@ def test_the_fields_of_a_call_are_told() -> None:
     finally:
         os.close(read)
         os.close(write)
-    told = {name for row in rows(LOG) if len(row) == 2 for name in names(row[0])}
-    assert line.keys() - {"timestamp", "level", "event"} == told
+    shown = {name for row in rows(LOG) if len(row) == 2 for name in names(row[0])}
+    assert line.keys() - {"timestamp", "level", "event"} == shown
     assert line["event"] in EVENTS

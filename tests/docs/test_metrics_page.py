@@ -1,4 +1,4 @@
-"""The metrics, as the operation page tells them."""
+"""The metrics on the operation page."""
 
 from __future__ import annotations
 
@@ -7,40 +7,36 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.docs.pages import FIRST_CHANGE, OPERATION, PAGES, names, rows, section
-from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Api, Starter, configuration
+from tests.e2e.process import ACCOUNTS, ORDERS, Api, Starter, call, configuration, order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import aiohttp
 
 TABLE = {
     names(row[0])[0]: (row[1], set(names(row[2]))) for row in rows(section(OPERATION, "Metrics"))
 }
 
 
-async def scrape(start: Starter, api: Api) -> str:
-    """Run a proxy, let everything that is counted by a label happen once, and return what it exposes."""
+async def scrape(start: Starter, api: Api, http: aiohttp.ClientSession) -> str:
+    """Run a proxy, count everything that has a label once, and return its metrics."""
     api.sandbox.fault("token_status", 503, 1)
-    proxy = await start.ready(
-        configuration(api.url, pacing={"requests_per_second": 1000}, orders={"store": "memory"})
+    config = configuration(
+        api.url, pacing={"requests_per_second": 1000}, orders={"store": "memory"}
     )
+    proxy = await start.ready(config)
     api.sandbox.fault("api_drop", None, 1)
-    timeout = aiohttp.ClientTimeout(total=DEADLINE)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
-        statuses = []
-        for method, path in (("POST", ORDERS), ("GET", ACCOUNTS), ("GET", "/elsewhere")):
-            json = ORDER if method == "POST" else None
-            async with http.request(method, await proxy.url(path), json=json) as answer:
-                statuses.append(answer.status)
-        assert statuses == [502, 200, 403]
-        proxy.send(signal.SIGHUP)
-        await proxy.event("configuration.reloaded")
-        async with http.get(await proxy.admin_url("/metrics")) as answer:
-            text = await answer.text()
+    assert (await order(http, await proxy.url(ORDERS))).status == 502
+    assert (await call(http, await proxy.url(ACCOUNTS))).status == 200
+    assert (await call(http, await proxy.url("/elsewhere"))).status == 403
+    proxy.send(signal.SIGHUP)
+    await proxy.event("configuration.reloaded")
+    text = (await call(http, await proxy.admin_url("/metrics"))).text
     assert await proxy.stop() == 0
     return text
 
@@ -57,9 +53,11 @@ def exposed(text: str) -> Mapping[str, tuple[str, set[str]]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the process metrics come from /proc")
-async def test_every_metric_is_told(start: Starter, api: Api) -> None:
-    """What a scrape shows is what the table has: names, types and labels."""
-    assert exposed(await scrape(start, api)) == TABLE
+async def test_every_metric_has_a_row(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """Names, types and labels of a scrape are those of the table."""
+    assert exposed(await scrape(start, api, http)) == TABLE
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != FIRST_CHANGE])

@@ -1,7 +1,4 @@
-"""The page about a company's network, followed as it stands.
-
-Client, TLS, proxy, CONNECT with a password, squid, TLS, sandbox.
-"""
+"""The page about a company's network, followed: TLS, CONNECT with a password, squid."""
 
 from __future__ import annotations
 
@@ -11,9 +8,8 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from tests.deploy.tools import needs, until_async
+from tests.deploy.tools import needs, ran, until_async
 from tests.docs.pages import PAGES, blocks
-from tests.e2e.process import DEADLINE, Starter
 from tests.network.test_activation import listens
 from tests.network.test_real_proxies import open_to_all
 from tests.ports import free_port
@@ -21,6 +17,8 @@ from tests.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from tests.e2e.process import Starter
 
 PAGE: Final = "docs/network.md"
 SECTION: Final = (
@@ -39,29 +37,17 @@ def code(ports: dict[str, str]) -> dict[str, list[str]]:
 
 async def run(command: str, folder: Path) -> str:
     """Run a block of shell commands; return what it prints."""
-    process = await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        "-euc",
-        command,
-        cwd=folder,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(DEADLINE):
-        said, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return said.decode()
+    done = await asyncio.to_thread(ran, "/bin/sh", "-euc", command, place=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @contextlib.asynccontextmanager
 async def squid(words: list[str], port: str, folder: Path) -> AsyncIterator[None]:
     """Run the command of the page, under a name of its own."""
+    null = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
-        *words,
-        *("-n", f"p{port}"),
-        cwd=folder,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+        *words, "-n", f"p{port}", cwd=folder, stdout=null, stderr=null
     )
     try:
         await until_async(lambda: listens(int(port)))
@@ -75,10 +61,7 @@ async def squid(words: list[str], port: str, folder: Path) -> AsyncIterator[None
 @needs("openssl", "openssl")
 @needs("curl", "curl")
 async def test_an_order_goes_the_whole_way(start: Starter, tmp_path: Path) -> None:
-    """Each command as it stands there, but for the ports.
-
-    Without the password squid opens no tunnel.
-    """
+    """The page's commands work, but for the ports; with another password squid refuses."""
     ports = {port: str(free_port()) for port in ("3128", "8443", "8444")}
     found = code(ports)
     (conf,), (config,), (prepare, order) = found["squid"], found["yaml"], found["sh"]
@@ -92,16 +75,16 @@ async def test_an_order_goes_the_whole_way(start: Starter, tmp_path: Path) -> No
     authority = (await api.text(r"Its CA certificate, until it ends: +(\S+)"))[1]
     await asyncio.to_thread(shutil.copy, authority, tmp_path / "sandbox-ca.pem")
     async with squid(proxy, ports["3128"], tmp_path):
-        checked = await start(check)
-        assert await checked.ended() == 0, checked.output
+        checked = await start.run(*check)
+        assert checked.status == 0, checked.output
         running = await start(serve)
         assert (await running.event("listener.started"))["scheme"] == "https"
         await running.event("token.renewed")
         assert "ACCEPTED" in await run(order, tmp_path)
         assert await running.stop() == 0
         (tmp_path / "proxy_password").write_text("another")
-        refused = await start(check)
-        assert await refused.ended() == 1
+        refused = await start.run(*check)
+        assert refused.status == 1
         assert "refused the credentials" in refused.output
     assert "made-up-password" not in running.output + checked.output
     await api.stop()

@@ -31,7 +31,7 @@ def http_blocks() -> Iterator[bytes]:
 
 
 def test_a_request_changes_as_shown() -> None:
-    """What the API gets is what the proxy makes of what the application sends, byte for byte, and the lengths are right."""
+    """The proxy turns the shown request into the shown one, byte for byte."""
     before, after, _ = http_blocks()
     head, _, content = before.partition(b"\r\n\r\n")
     rules = policy.Rules.of(load(None, REQUIRED))
@@ -40,14 +40,13 @@ def test_a_request_changes_as_shown() -> None:
     credential = b"Authorization: Bearer <the access token>\r\n"
     number = re.search(rb"X-Request-Id: (\S+)", after)
     assert number is not None
-    assert (
-        rewrite.request_head(request, b"api.telenor.no", number[1], credential) + content == after
-    )
+    rewritten = rewrite.request_head(request, b"api.telenor.no", number[1], credential)
+    assert rewritten + content == after
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the command is curl's")
 async def test_the_quick_start_works(start: Starter) -> None:
-    """The curl command, sent to a demo, gets the answer that is shown, but for the date and the request id."""
+    """The curl command gets the shown answer, but for the date and the request id."""
     (command,) = (block.text for block in BLOCKS if block[:2] == ("README.md", "sh"))
     demo = await start(["demo", "--port", "0"])
     listener = (await demo.text(r"The proxy listens on (http://127\.0\.0\.1:\d+)"))[1]
@@ -66,24 +65,19 @@ async def test_the_quick_start_works(start: Starter) -> None:
 
 
 def parts(answer: bytes) -> tuple[dict[str, str], bytes]:
-    """Return the start line and the fields of an answer, with what differs each time hidden, and its content."""
+    """Return an answer's start line, fields and content, without date and request id."""
     head, _, content = answer.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     fields = {"": first} | {
-        name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+        name.lower(): value for name, value in (line.split(": ", 1) for line in lines)
     }
     assert fields["date"]
     assert fields["x-request-id"]
     return fields | {"date": "", "x-request-id": ""}, content
 
 
-async def test_the_version_is_that_of_the_changelog(start: Starter) -> None:
-    """`telenor-proxy --version` tells the version that the changelog's newest entry is about."""
-    command = await start("--version")
-    assert await command.ended() == 0
-    assert command.output.startswith(f"telenor-proxy {proxy.__version__}\n")
-    newest = re.search(
-        r"^## \[(.+?)\] - (Unreleased|\d{4}-\d\d-\d\d)$", PAGES["CHANGELOG.md"], re.MULTILINE
-    )
+def test_the_version_is_that_of_the_changelog() -> None:
+    """The changelog's newest entry is about the package's version."""
+    newest = re.search(r"(?m)^## \[(.+?)\] - (Unreleased|\d{4}-\d\d-\d\d)$", PAGES["CHANGELOG.md"])
     assert newest is not None
     assert newest[1] == proxy.__version__

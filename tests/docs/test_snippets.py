@@ -34,10 +34,7 @@ REQUIRED = {
 
 
 def yaml_blocks(first_line: str | None) -> list[Block]:
-    """Return the YAML blocks that begin with that comment; None.
-
-    Those whose keys are the proxy's sections.
-    """
+    """Return the YAML blocks that begin with a comment; None: those of the proxy's sections."""
     found = [block for block in BLOCKS if block.language == "yaml"]
     if first_line is not None:
         return [block for block in found if block.text.startswith(f"# {first_line}\n")]
@@ -98,10 +95,7 @@ def test_every_variable_is_a_setting() -> None:
 
 
 def test_every_setting_is_a_setting() -> None:
-    """Each `section.key` that a page names is one.
-
-    Some look like log events, which are checked elsewhere.
-    """
+    """Each `section.key` that a page names is a setting or a log event."""
     sections = "|".join(SECTIONS)
     named = in_all_pages(
         lambda text: [

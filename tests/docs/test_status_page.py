@@ -1,36 +1,24 @@
-"""`/status`, as the operation page tells it."""
+"""`/status` on the operation page."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import aiohttp
+import pytest
 
 from tests.docs.pages import OPERATION, names, rows, section
-from tests.e2e.process import DEADLINE, Api, Starter, configuration
+from tests.e2e.process import call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from tests.e2e.conftest import Standing
 
 TABLE = rows(section(OPERATION, "Status page"))
 
 
-async def status(start: Starter, api: Api) -> Mapping[str, Mapping[str, object]]:
-    """Run a proxy and return what it says of itself."""
-    proxy = await start.ready(configuration(api.url))
-    timeout = aiohttp.ClientTimeout(total=DEADLINE)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as http,
-        http.get(await proxy.admin_url("/status")) as answer,
-    ):
-        content: dict[str, dict[str, object]] = await answer.json()
-    assert await proxy.stop() == 0
-    return content
-
-
-async def test_every_key_is_told(start: Starter, api: Api) -> None:
-    """The keys of `/status` are those of the table, and what is said to be in the token's is."""
-    content = await status(start, api)
+@pytest.mark.asyncio(loop_scope="session")
+async def test_every_key_has_a_row(standing: Standing) -> None:
+    """The keys of `/status` are those of the table, and so are the token's."""
+    content = (await call(standing.http, await standing.proxy.admin_url("/status"))).json()
     assert content.keys() == {name for row in TABLE for name in names(row[0])}
     (token,) = (row[1] for row in TABLE if names(row[0]) == ["token"])
     assert set(names(token)) <= content["token"].keys()

@@ -43,17 +43,15 @@ def _client() -> aiohttp.ClientSession:
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    """Be a client, as an order system would be."""
+    """Give a client."""
     async with _client() as session:
         yield session
 
 
 class Standing(NamedTuple):
-    """A proxy that stays up for all tests that change nothing in it.
+    """A proxy for all tests that change nothing in it, its API, and a client.
 
-    The process, its API and a client.
-
-    Such a test runs on the loop of the session: `pytest.mark.asyncio(loop_scope="session")`.
+    A test that calls the API, or the client, has `pytest.mark.asyncio(loop_scope="session")`.
     """
 
     proxy: Running
@@ -68,12 +66,14 @@ async def _standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
         Starter(tmp_path_factory.mktemp("standing")) as start,
         _client() as http,
     ):
-        upstream = {"url": api.url, "response_timeout_seconds": 1}
-        yield Standing(await start.ready(configuration(api.url, upstream=upstream)), api, http)
+        config = configuration(
+            api.url, upstream={"response_timeout_seconds": 1}, orders={"store": "memory"}
+        )
+        yield Standing(await start.ready(config), api, http)
 
 
 @pytest.fixture
 def standing(_standing: Standing) -> Standing:
-    """Give the proxy that stays up, with an API that has seen nothing yet."""
+    """Give the shared proxy, with an API that has seen nothing yet."""
     _standing.api.sandbox.reset()
     return _standing

@@ -1,8 +1,6 @@
-"""What the end-to-end tests are made with.
+"""Shared by the end-to-end tests: the command as a process, and the stand-in for the API.
 
-The command as a process of its own, and the stand-in for the API that it calls.
-
-Nothing sleeps: who waits for a log event is woken by the line.
+Nothing sleeps: each line of the log wakes a test that waits for an event.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import yaml
 
@@ -29,13 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    import aiohttp
+
 #: Seconds. What takes longer is broken; what works takes a fraction of it, even on a busy machine.
 DEADLINE = 20.0
 #: Bytes. Longer lines are not read.
 LONGEST_LINE = 1 << 20
-#: Words of a program that has lost track of something of its own.
+#: What asyncio and Python write about a program's own mistakes.
 NOISE = re.compile(
-    r"was never retrieved|Unclosed |Task was destroyed|[Ee]xception in callback|Traceback|was never awaited|ResourceWarning"
+    r"was never retrieved|Unclosed |Task was destroyed|[Ee]xception in callback|Traceback"
+    r"|was never awaited|ResourceWarning"
 )
 
 ORDERS = "/corporate-mobile-subscriptions/v2/orders"
@@ -49,6 +50,31 @@ CREDENTIALS = SandboxCredentials(
     username="api0000000003",
     password="Sentinel&Password 0004",
 )
+
+
+class Answer(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    fields: Mapping[str, str]
+    text: str
+
+    def json(self) -> Any:
+        """Return the content as JSON."""
+        return json.loads(self.text)
+
+
+async def call(
+    http: aiohttp.ClientSession, url: str, method: str = "GET", **options: Any
+) -> Answer:
+    """Make a call; return the answer when it is complete."""
+    async with http.request(method, url, **options) as answer:
+        return Answer(answer.status, answer.headers, await answer.text())
+
+
+async def order(http: aiohttp.ClientSession, url: str, **fields: str) -> Answer:
+    """Place the order of Telenor's example, with these header fields."""
+    return await call(http, url, "POST", json=ORDER, headers=fields)
 
 
 @dataclass
@@ -125,15 +151,15 @@ class Running:
         if self._process.stdout is not None:
             async for line in self._process.stdout:
                 self.output += line.decode()
-                self._tell()
-        self._tell()
+                self._wake()
+        self._wake()
 
     async def _read_errors(self) -> None:
         assert self._process.stderr is not None
         async for line in self._process.stderr:
             self.errors += line.decode()
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
 
@@ -194,13 +220,26 @@ class Running:
         await self._process.wait()
 
 
+async def beside(running: Running, config: dict[str, Any]) -> dict[str, Any]:
+    """Make the configuration by which a command finds the admin listener of a running proxy."""
+    port = (await running.event("admin.started"))["port"]
+    return config | {"admin": {**config.get("admin", {}), "port": port}}
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    output: str
+    errors: str
+
+
 def clean_environment() -> dict[str, str]:
-    """Give this process's environment without anything that would configure the command."""
+    """Return this process's environment without what configures the command."""
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("TELENOR_PROXY_")
-        and not name.lower().endswith("_proxy")
+        if not (name.startswith("TELENOR_PROXY_") or name.lower().endswith("_proxy"))
         and name != "SSLKEYLOGFILE"
     }
 
@@ -213,11 +252,9 @@ class Starter:
         self._started: list[Running] = []
 
     async def __aenter__(self) -> Self:
-        """Give itself; whatever was started ends with the context."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End what was started."""
         await self.close()
 
     def write(self, config: Mapping[str, object] | str) -> str:
@@ -253,6 +290,11 @@ class Starter:
         self._started.append(running := Running(process))
         return running
 
+    async def run(self, *words: str, config: Any = None, **options: Any) -> Ended:
+        """Run a command to its end."""
+        running = await self(words, config, **options)
+        return Ended(await running.ended(), running.output, running.errors)
+
     async def ready(self, config: Mapping[str, object], **options: Any) -> Running:
         """Start `serve` and wait until it has its first token."""
         running = await self("serve", config, **options)
@@ -260,10 +302,9 @@ class Starter:
         return running
 
     async def close(self) -> None:
-        """End all that is still running, and look whether any of it lost track of something."""
+        """End all that is still running, and check that none wrote of mistakes of its own."""
         for started in self._started:
             await started.close()
         for started in self._started:
-            assert not NOISE.search(started.output + started.errors), (
-                started.output + started.errors
-            )
+            written = started.output + started.errors
+            assert not NOISE.search(written), written

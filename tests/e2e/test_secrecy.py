@@ -1,7 +1,4 @@
-"""Where no secret may appear: anything that `serve` writes or answers.
-
-And what the process gives up so that its memory stays its own.
-"""
+"""No secret is in anything that `serve` writes or answers, nor in a dump of its memory."""
 
 from __future__ import annotations
 
@@ -21,18 +18,22 @@ from tests.e2e.process import (
     ACCOUNTS,
     CREDENTIALS,
     DEADLINE,
-    ORDER,
     ORDERS,
+    Answer,
     Api,
     Running,
     Starter,
+    call,
     configuration,
+    order,
     serving_api,
 )
 from tests.integration.test_token_endpoint import ScriptedServer, reply
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from tests.e2e.conftest import Standing
 
 CLIENT_KEY = "SentinelClientKey005"
 WRONG_KEY = "SentinelWrongKey0006"
@@ -46,38 +47,35 @@ DEBUG = {"PYTHONASYNCIODEBUG": "1"}
 TOKEN_FAULTS = ["token_error", "token_html", "token_illegal", "token_redirect", "token_half"]
 
 
-linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="what is looked at is there on Linux only"
-)
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads what only Linux has")
+
+
+def written(answer: Answer) -> str:
+    """Return an answer's fields and content."""
+    return f"{answer.fields}{answer.text}"
+
+
+async def pages(http: aiohttp.ClientSession, proxy: Running, *paths: str) -> list[str]:
+    """Return what pages of the admin listener answer."""
+    return [written(await call(http, await proxy.admin_url(path))) for path in paths]
 
 
 def forms(secret: str) -> set[str]:
     """Give a secret as it stands, and as it may stand on the wire."""
-    return {
-        secret,
-        quote(secret, safe=""),
-        quote_plus(secret),
-        base64.b64encode(secret.encode()).decode(),
-    }
+    coded = base64.b64encode(secret.encode()).decode()
+    return {secret, quote(secret, safe=""), quote_plus(secret), coded}
 
 
 def needles(*tokens: str) -> set[str]:
     """Everything that may appear nowhere."""
     pair = f"{CREDENTIALS.client_id}:{CREDENTIALS.client_secret}"
-    held = [
-        CREDENTIALS.client_secret,
-        CREDENTIALS.password,
-        pair,
-        CLIENT_KEY,
-        WRONG_KEY,
-        CLIENTS_OWN,
-        QUERY,
-    ]
+    held = [CREDENTIALS.client_secret, CREDENTIALS.password, pair]
+    held += [CLIENT_KEY, WRONG_KEY, CLIENTS_OWN, QUERY]
     return {form for secret in [*tokens, *held] for form in forms(secret)}
 
 
 def secret_configuration(api: Api) -> dict[str, dict[str, object]]:
-    """Make a configuration that holds every secret there is, and tells as much as it can."""
+    """Make a configuration that holds every secret, and logs as much as it can."""
     return configuration(api.url, listen={"client_key": CLIENT_KEY}, log={"level": "debug"})
 
 
@@ -98,7 +96,7 @@ def requests() -> list[bytes]:
     """Make requests that carry secrets in every place, most of them wrong in some way."""
     key = f"X-Proxy-Key: {CLIENT_KEY}\r\n"
     own = f"Authorization: Bearer {CLIENTS_OWN}\r\n"
-    host = "Host: 127.0.0.1\r\n"
+    host, chunked = "Host: 127.0.0.1\r\n", "Transfer-Encoding: chunked\r\n"
     lines = [
         f"GET {ACCOUNTS}?q={QUERY} HTTP/1.1\r\n{host}{key}{own}Connection: close\r\n\r\n",
         f"GET {ACCOUNTS} HTTP/1.1\r\n{host}X-Proxy-Key: {WRONG_KEY}\r\n{own}\r\n",
@@ -111,7 +109,7 @@ def requests() -> list[bytes]:
         f"GET {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}X: \x00{QUERY}\r\n\r\n",
         f"{QUERY} {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}\r\n",
         f"GET {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}Expect: {QUERY}\r\n\r\n",
-        f"POST {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}Transfer-Encoding: chunked\r\n\r\n5\r\n{QUERY}",
+        f"POST {ACCOUNTS} HTTP/1.1\r\n{host}{key}{own}{chunked}\r\n5\r\n{QUERY}",
         f"{own}{key}\r\n\r\n",
     ]
     return [line.encode("latin-1") for line in lines]
@@ -120,10 +118,7 @@ def requests() -> list[bytes]:
 async def test_no_secret_is_written_or_answered(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """At level debug, in asyncio's debug mode, whatever clients and API do.
-
-    No log line, page, metric or answer of ours holds a secret.
-    """
+    """At level debug, whatever clients and API do, logs, pages and answers hold no secret."""
     proxy = await start.ready(secret_configuration(api), environ=DEBUG)
     answers = [await speak(proxy, request) for request in requests()]
     assert answers[0].startswith("HTTP/1.1 200 ")
@@ -132,24 +127,22 @@ async def test_no_secret_is_written_or_answered(
     url = await proxy.url(ORDERS)
     for fault, value in [("api_error", "40105"), ("api_drop_after", None), ("api_status", "503")]:
         api.sandbox.fault(fault, value, 1)
-        async with http.post(f"{url}?q={QUERY}", json=ORDER, headers=fields) as answer:
-            answers += [f"{answer.headers}", await answer.text()]
-    for page in ("/startup", "/readiness", "/liveness", "/metrics", "/status", "/"):
-        async with http.get(await proxy.admin_url(page)) as answer:
-            answers += [f"{answer.headers}", await answer.text()]
+        answers.append(written(await order(http, f"{url}?q={QUERY}", **fields)))
+    probes = ("/startup", "/readiness", "/liveness")
+    answers += await pages(http, proxy, *probes, "/metrics", "/status", "/")
     assert await proxy.stop() == 0
     assert len(proxy.events("request.completed")) >= len(requests())
-    told = "\n".join([proxy.output, proxy.errors, *answers])
+    texts = "\n".join([proxy.output, proxy.errors, *answers])
     tokens = [token.value for token in api.sandbox.issued]
     assert len(tokens) == 2
-    assert [needle for needle in needles(*tokens) if needle in told] == []
+    assert [needle for needle in needles(*tokens) if needle in texts] == []
 
 
 async def test_no_secret_is_written_when_logins_fail(
     start: Starter, http: aiohttp.ClientSession
 ) -> None:
-    """However the token endpoint answers or breaks off, the log and the pages say why, without a secret."""
-    told = []
+    """Log and pages give the reason of a failed login without a secret."""
+    texts = []
     tokens: list[str] = []
     async with contextlib.AsyncExitStack() as stack:
         proxies = []
@@ -159,14 +152,12 @@ async def test_no_secret_is_written_when_logins_fail(
             proxies.append(await start("serve", secret_configuration(api), environ=DEBUG))
         for proxy in proxies:
             assert (await proxy.event("token.renewal_failed"))["detail"]
-            for page in ("/readiness", "/status", "/metrics"):
-                async with http.get(await proxy.admin_url(page)) as answer:
-                    told.append(await answer.text())
+            texts += await pages(http, proxy, "/readiness", "/status", "/metrics")
             assert await proxy.stop() == 0
-            told += [proxy.output, proxy.errors]
+            texts += [proxy.output, proxy.errors]
         tokens += [token.value for api in apis for token in api.sandbox.issued]
     assert tokens
-    assert [needle for needle in needles(*tokens) if needle in "\n".join(told)] == []
+    assert [needle for needle in needles(*tokens) if needle in "\n".join(texts)] == []
 
 
 @linux
@@ -182,50 +173,41 @@ async def test_a_credential_that_comes_back_as_an_error_code_goes_nowhere(
         settings["oauth"] = {**settings["oauth"], credential: value, "wait_seconds": 1}
         proxy = await start("serve", settings, environ=DEBUG)
         failed = await proxy.event("token.renewal_failed")
-        told = []
-        for url in [
-            *[await proxy.admin_url(page) for page in ("/readiness", "/status", "/metrics", "/")],
-            await proxy.url(ACCOUNTS),
-        ]:
-            async with http.get(url) as answer:
-                told += [f"{answer.headers}", await answer.text()]
+        texts = await pages(http, proxy, "/readiness", "/status", "/metrics", "/")
+        texts.append(written(await call(http, await proxy.url(ACCOUNTS))))
         assert await proxy.stop() == 0
     assert (failed["reason"], failed["code"]) == ("refused", None)
-    assert value not in "\n".join([proxy.output, proxy.errors, *told])
+    assert value not in "\n".join([proxy.output, proxy.errors, *texts])
 
 
-async def test_nothing_of_the_memory_reaches_the_disk(start: Starter, api: Api) -> None:
+@linux
+def test_nothing_of_the_memory_reaches_the_disk(standing: Standing) -> None:
     """A running proxy may write no core dump."""
-    proxy = await start.ready(configuration(api.url))
-    limits = await asyncio.to_thread(Path(f"/proc/{proxy.pid}/limits").read_text)
+    limits = Path(f"/proc/{standing.proxy.pid}/limits").read_text()
     assert re.search(r"(?m)^Max core file size +0 +0 ", limits)
 
 
 @linux
 @pytest.mark.parametrize("command", ["serve", "check"])
 async def test_other_processes_may_not_look_into_it(start: Starter, command: str) -> None:
-    """From before the secrets are read, the process is not dumpable, so that another one of the same user cannot trace it."""
-    # Asked from inside, at the end: seen from outside, only a process of another user than root
-    # shows it.
+    """The process is not dumpable before it reads secrets, so others cannot trace it."""
+    # Asked from inside: from outside it shows only to another user than root.
     program = (
         "import ctypes, sys; from proxy.cli import main; "
         f"print(main(sys.argv[1:]), ctypes.CDLL(None).prctl({PR_GET_DUMPABLE}, 0, 0, 0, 0))"
     )
-    ended = await start([command], program=("-c", program))
-    assert await ended.ended() == 0
-    assert ended.output == "78 0\n"
+    assert (await start.run(command, program=("-c", program)))[:2] == (0, "78 0\n")
 
 
 async def test_tls_keys_are_not_written(
     start: Starter, tls_api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """SSLKEYLOGFILE is not heeded: with it, whoever records the traffic could read it later."""
+    """SSLKEYLOGFILE is ignored: its file would decrypt recorded traffic."""
     keys = start.directory / "keys"
     config = configuration(tls_api.url, upstream={"ca_file": str(tls_api.ca_file)})
     proxy = await start.ready(config, environ={"SSLKEYLOGFILE": str(keys)})
-    async with http.post(await proxy.url(ORDERS), json=ORDER) as answer:
-        assert answer.status == 201
+    assert (await order(http, await proxy.url(ORDERS))).status == 201
     assert await proxy.stop() == 0
-    check = await start("check", config, environ={"SSLKEYLOGFILE": str(keys)})
-    assert await check.ended() == 0
+    check = await start.run("check", config=config, environ={"SSLKEYLOGFILE": str(keys)})
+    assert check.status == 0
     assert not keys.exists()

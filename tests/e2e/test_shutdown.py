@@ -1,12 +1,11 @@
-"""How `serve` ends: what is in flight, what clients and probes meet meanwhile, and the exit status."""
+"""How `serve` ends: requests in flight, new clients, probes, and the exit status."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -14,32 +13,22 @@ import pytest
 from tests.e2e.process import (
     ACCOUNTS,
     DEADLINE,
-    ORDER,
     ORDERS,
+    Answer,
     Api,
     Running,
     Starter,
+    call,
     configuration,
+    order,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
-
-
-class Answer(NamedTuple):
-    """An answer, read to its end."""
-
-    status: int
-    connection: str
-    body: bytes
-
-
-async def placed(http: aiohttp.ClientSession, url: str) -> Answer:
-    """Place an order and read the whole answer."""
-    async with http.post(url, json=ORDER) as answer:
-        return Answer(answer.status, answer.headers.get("Connection", ""), await answer.read())
+signals = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name
+)
 
 
 @asynccontextmanager
@@ -48,7 +37,7 @@ async def order_in_flight(
 ) -> AsyncIterator[asyncio.Task[Answer]]:
     """Place an order whose answer is held back until `api.let_go`."""
     api.sandbox.fault("api_slow", 60, 1)
-    answered = asyncio.create_task(placed(http, await proxy.url(ORDERS)))
+    answered = asyncio.create_task(order(http, await proxy.url(ORDERS)))
     arrived = asyncio.create_task(api.waiting.wait())
     await asyncio.wait({answered, arrived}, timeout=DEADLINE, return_when=asyncio.FIRST_COMPLETED)
     assert arrived.done(), proxy.output
@@ -58,43 +47,39 @@ async def order_in_flight(
         api.let_go.set()
 
 
-async def status_of(http: aiohttp.ClientSession, url: str) -> int:
-    """Ask for a page; give the status."""
-    async with http.get(url) as answer:
-        return answer.status
+async def page(http: aiohttp.ClientSession, proxy: Running, path: str) -> int:
+    """Ask the admin listener for a page; return the status."""
+    return (await call(http, await proxy.admin_url(path))).status
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@signals
 async def test_what_is_in_flight_finishes(
     start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
-    """After a signal the request in flight gets its answer, readiness is 503 meanwhile, nothing new is let in, and the end is 0."""
+    """The request is answered, readiness is 503, no new connection is accepted, the end is 0."""
     proxy = await start.ready(configuration(api.url))
     async with order_in_flight(proxy, api, http) as task:
         proxy.send(number)
         assert (await proxy.event("shutdown.started"))["in_flight"] == 1
-        assert await status_of(http, await proxy.admin_url("/readiness")) == 503
-        assert await status_of(http, await proxy.admin_url("/liveness")) == 200
+        assert await page(http, proxy, "/readiness") == 503
+        assert await page(http, proxy, "/liveness") == 200
         async with aiohttp.ClientSession() as another:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await another.get(await proxy.url(ACCOUNTS))
         assert not task.done()
         api.let_go.set()
         answer = await task
-    assert (answer.status, answer.connection) == (201, "close")
+    assert (answer.status, answer.fields["Connection"]) == (201, "close")
     assert await proxy.ended() == 0
     assert proxy.events()[-1]["event"] == "shutdown.completed"
     assert len(api.sandbox.orders) == 1
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@signals
 async def test_a_second_signal_ends_it_at_once(
     start: Starter, api: Api, http: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
-    """A second signal ends it without waiting, with 1.
-
-    The client whose order was cut short is told that it may have been placed.
-    """
+    """The status is 1, and the client in flight gets 503 with an unknown outcome."""
     proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 3600}))
     async with order_in_flight(proxy, api, http) as task:
         proxy.send(number)
@@ -103,47 +88,46 @@ async def test_a_second_signal_ends_it_at_once(
         assert await proxy.ended() == 1
         answer = await task
     assert answer.status == 503
-    assert json.loads(answer.body)["outcome"] == "unknown"
+    assert answer.json()["outcome"] == "unknown"
     assert (await proxy.event("request.completed"))["status"] == 503
 
 
 async def test_the_grace_period_ends(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
-    """A request that has not finished when the grace period is over is answered with 503 and an unknown outcome."""
+    """A request that outlasts it gets 503 with an unknown outcome."""
     proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 0.2}))
     async with order_in_flight(proxy, api, http) as task:
         proxy.send(signal.SIGTERM)
         answer = await task
         await proxy.ended()
     assert answer.status == 503
-    assert json.loads(answer.body)["outcome"] == "unknown"
+    assert answer.json()["outcome"] == "unknown"
     assert "shutdown.completed" in {event["event"] for event in proxy.events()}
 
 
 async def test_during_the_delay_new_requests_are_served(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Within `shutdown.delay_seconds` the listener accepts as before while readiness is already 503; a second signal ends the delay."""
+    """Readiness is already 503; a second signal ends the delay."""
     proxy = await start.ready(configuration(api.url, shutdown={"delay_seconds": 3600}))
     proxy.send(signal.SIGTERM)
     await proxy.event("shutdown.started")
-    assert await status_of(http, await proxy.admin_url("/readiness")) == 503
-    async with http.get(await proxy.url(ACCOUNTS)) as answer:
-        assert answer.status == 200
-        assert answer.headers["Connection"] == "close"
+    assert await page(http, proxy, "/readiness") == 503
+    answer = await call(http, await proxy.url(ACCOUNTS))
+    assert (answer.status, answer.fields["Connection"]) == (200, "close")
     assert await proxy.stop() == 1
 
 
 async def test_idle_connections_do_not_hold_it_up(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """A client that keeps its connection open without asking for anything does not delay the end."""
+    """An idle kept-alive connection does not delay the end."""
     proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 3600}))
-    assert await status_of(http, await proxy.url(ACCOUNTS)) == 200
+    assert (await call(http, await proxy.url(ACCOUNTS))).status == 200
     assert await proxy.stop() == 0
 
 
 async def test_logout_comes_last(start: Starter, tls_api: Api, http: aiohttp.ClientSession) -> None:
-    """With `oauth.logout_on_shutdown` the token is ended only after the last request got its answer."""
+    """`oauth.logout_on_shutdown` ends the token after the last request has its answer."""
     upstream = {"ca_file": str(tls_api.ca_file)}
     config = configuration(tls_api.url, upstream=upstream, oauth={"logout_on_shutdown": True})
     proxy = await start.ready(config)
@@ -158,8 +142,8 @@ async def test_logout_comes_last(start: Starter, tls_api: Api, http: aiohttp.Cli
     assert tls_api.counter("logouts_by_status") == {"200": 1}
 
 
-async def test_without_being_told_it_does_not_log_out(start: Starter, api: Api) -> None:
-    """By default the token is left alone, since another instance may use it."""
+async def test_by_default_it_does_not_log_out(start: Starter, api: Api) -> None:
+    """Another instance may use the token."""
     proxy = await start.ready(configuration(api.url))
     assert await proxy.stop() == 0
     assert api.counter("logouts") == 0
@@ -167,7 +151,7 @@ async def test_without_being_told_it_does_not_log_out(start: Starter, api: Api) 
 
 
 async def test_a_failed_logout_does_not_fail_the_end(start: Starter, api: Api) -> None:
-    """A logout that fails is told and changes nothing about the exit status."""
+    """It is logged, and the exit status is 0."""
     api.sandbox.fault("logout_drop")
     proxy = await start.ready(configuration(api.url, oauth={"logout_on_shutdown": True}))
     assert await proxy.stop() == 0

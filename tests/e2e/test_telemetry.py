@@ -1,9 +1,8 @@
-"""Spans of a whole proxy: they reach a collector, hold no secret, and a collector that is broken harms nothing."""
+"""Spans of a whole proxy: they reach a collector, hold no secret, and cannot harm calls."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
 from typing import TYPE_CHECKING
@@ -18,7 +17,9 @@ from tests.e2e.process import (
     ORDERS,
     Api,
     Starter,
+    call,
     configuration,
+    order,
 )
 from tests.integration.collector import Collector, collecting, values
 
@@ -40,28 +41,20 @@ async def collector() -> AsyncIterator[Collector]:
 async def test_every_call_has_a_span(
     start: Starter, api: Api, http: aiohttp.ClientSession, collector: Collector
 ) -> None:
-    """Calls that were answered, refused and failed.
-
-    Those with `traceparent` belong to the client's trace, and all are sent before the end.
-    """
+    """Answered, refused and failed ones; `traceparent` is honoured, all leave before the end."""
     proxy = await start.ready(configuration(api.url, telemetry={"otlp_endpoint": collector.url}))
     fields = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-Id": "order-1"}
-    async with http.post(await proxy.url(ORDERS), json=ORDER, headers=fields) as answer:
-        assert answer.status == 201
-    async with http.get(await proxy.url("/elsewhere")) as answer:
-        assert answer.status == 403
+    assert (await order(http, await proxy.url(ORDERS), **fields)).status == 201
+    assert (await call(http, await proxy.url("/elsewhere"))).status == 403
     api.sandbox.fault("api_drop", None, 1)
-    async with http.post(await proxy.url(ORDERS), json=ORDER) as answer:
-        assert answer.status == 502
+    assert (await order(http, await proxy.url(ORDERS))).status == 502
     assert await proxy.stop() == 0
-    order, refused, failed = (values(span.attributes) for span in collector.spans())
-    assert (order["url.path"], order["http.response.status_code"]) == (ORDERS, 201)
-    assert order["telenor_proxy.request_id"] == "order-1"
+    placed, refused, failed = (values(span.attributes) for span in collector.spans())
+    assert (placed["url.path"], placed["http.response.status_code"]) == (ORDERS, 201)
+    assert placed["telenor_proxy.request_id"] == "order-1"
     assert (refused["error.type"], refused["telenor_proxy.refused"]) == ("path-not-allowed", True)
-    assert (failed["http.response.status_code"], failed["telenor_proxy.outcome"]) == (
-        502,
-        "unknown",
-    )
+    assert failed["http.response.status_code"] == 502
+    assert failed["telenor_proxy.outcome"] == "unknown"
     span = collector.spans()[0]
     assert (span.trace_id.hex(), span.parent_span_id.hex()) == (TRACE, PARENT)
 
@@ -81,13 +74,12 @@ async def test_no_secret_leaves_with_a_span(
         "X-Own": "SentinelField0007",
     }
     url = f"{await proxy.url(ORDERS)}?q=SentinelQuery0008"
-    async with http.post(url, json={**ORDER, "note": "SentinelBody0009"}, headers=fields) as answer:
-        await answer.read()
+    await call(http, url, "POST", json={**ORDER, "note": "SentinelBody0009"}, headers=fields)
     (token,) = api.sandbox.issued
     assert await proxy.stop() == 0
     assert len(collector.spans()) == 1
-    for path, told, content in collector.requests:
-        everything = f"{path}{told}{content.decode('latin-1')}"
+    for path, sent, content in collector.requests:
+        everything = f"{path}{sent}{content.decode('latin-1')}"
         assert "Sentinel" not in everything
         assert CREDENTIALS.username not in everything
         assert token.value not in everything
@@ -96,21 +88,18 @@ async def test_no_secret_leaves_with_a_span(
 async def test_a_broken_collector_harms_nothing(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Nobody listens there: calls are served, the log says so once, the scrape counts what is lost, and the end is clean and soon."""
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
+    """Its port is closed: calls are served, one log line says so, lost spans are counted."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
     config = configuration(api.url, telemetry={"otlp_endpoint": f"http://127.0.0.1:{port}"})
     proxy = await start.ready(config, environ={"OTEL_EXPORTER_OTLP_TIMEOUT": "0.1"})
-    for _ in range(
-        600
-    ):  # more than a batch, which leaves at once; on a slow machine, more batches than one
-        async with http.get(await proxy.url(ACCOUNTS)) as answer:
-            assert answer.status == 200
+    for _ in range(600):  # more than a batch of 512, which leaves at once
+        assert (await call(http, await proxy.url(ACCOUNTS))).status == 200
     failed = await proxy.event("traces.export_failed")
     assert failed["endpoint"] == f"http://127.0.0.1:{port}"
     # The first export may have been of few spans, and the next is under way.
     async with asyncio.timeout(DEADLINE):
-        while await lost_spans(http, await proxy.admin_url("/metrics")) < 512:  # noqa: ASYNC110 # a scrape tells, and nothing else
+        while await lost_spans(http, await proxy.admin_url("/metrics")) < 512:  # noqa: ASYNC110 # no sign
             await asyncio.sleep(0.05)
     assert await proxy.stop() == 0
     assert len(proxy.events("traces.export_failed")) == 1
@@ -118,36 +107,7 @@ async def test_a_broken_collector_harms_nothing(
 
 
 async def lost_spans(http: aiohttp.ClientSession, url: str) -> float:
-    """Return how many spans a scrape says that no collector took, or that there was no room for."""
-    async with http.get(url) as answer:
-        text = await answer.text()
-    return sum(
-        map(
-            float,
-            re.findall(r'telenor_proxy_spans_total\{result="(?:failed|dropped)"\} (\S+)', text),
-        )
-    )
-
-
-async def test_a_collector_that_hangs_does_not_hold_up_the_end(
-    start: Starter, api: Api, http: aiohttp.ClientSession
-) -> None:
-    """It takes connections and says nothing: the proxy ends all the same, with status 0."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        proxy = await start.ready(configuration(api.url, telemetry={"otlp_endpoint": url}))
-        async with http.get(await proxy.url(ACCOUNTS)) as answer:
-            assert answer.status == 200
-        assert await proxy.stop() == 0
-
-
-async def test_without_the_extra_it_does_not_start(start: Starter, api: Api) -> None:
-    """Where OpenTelemetry is not installed, a collector that is asked for ends the start, with what to do about it."""
-    package = start.directory / "opentelemetry"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise ImportError\n", encoding="ascii")
-    config = configuration(api.url, telemetry={"otlp_endpoint": "http://127.0.0.1:4318"})
-    path = os.pathsep.join([str(start.directory), *filter(None, [os.environ.get("PYTHONPATH")])])
-    proxy = await start("serve", config, environ={"PYTHONPATH": path})
-    assert await proxy.ended() == 1
-    assert "telenor-proxy[otel]" in proxy.output + proxy.errors
+    """Return a scrape's number of spans that failed or were dropped."""
+    text = (await call(http, url)).text
+    found = re.findall(r'telenor_proxy_spans_total\{result="(?:failed|dropped)"\} (\S+)', text)
+    return sum(map(float, found))

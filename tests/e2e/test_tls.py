@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import trustme
 
-from tests.e2e.process import ORDER, ORDERS, configuration
+from tests.e2e.process import ORDER, ORDERS, call, configuration
 from tests.network.house import ScriptedProxy, serving
 
 if TYPE_CHECKING:
@@ -31,21 +31,18 @@ def write(authority: trustme.CA, folder: Path) -> dict[str, str]:
     }
 
 
-async def order(http: aiohttp.ClientSession, port: int, authority: trustme.CA) -> int:
+async def placed(http: aiohttp.ClientSession, port: int, authority: trustme.CA) -> int:
     """Place an order over TLS; return the status."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
-    async with http.post(f"https://localhost:{port}{ORDERS}", json=ORDER, ssl=context) as answer:
-        return answer.status
+    url = f"https://localhost:{port}{ORDERS}"
+    return (await call(http, url, "POST", json=ORDER, ssl=context)).status
 
 
 async def test_an_order_goes_the_whole_way(
     start: Starter, tls_api: Api, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Client over TLS, the proxy, CONNECT with a password, the API over TLS.
-
-    Login and order both go through the tunnel.
-    """
+    """TLS, CONNECT with a password, TLS: login and order both go through the tunnel."""
     authority, company = trustme.CA(), ScriptedProxy()
     company.port = int(tls_api.url.rpartition(":")[2])
     async with serving(company.serve) as proxy_port:
@@ -60,7 +57,7 @@ async def test_an_order_goes_the_whole_way(
         )
         started = await running.event("listener.started")
         assert started["scheme"] == "https"
-        assert await order(http, started["port"], authority) == 201
+        assert await placed(http, started["port"], authority) == 201
         assert len(company.heads) >= 2
         assert all(BASIC in head for head in company.heads)
         assert b"Bearer" not in company.seen
@@ -71,30 +68,27 @@ async def test_an_order_goes_the_whole_way(
 async def test_a_changed_certificate_is_taken_up_at_sighup(
     start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """When the reload is told to be over, the new certificate is shown.
-
-    Nobody waits for the next look at the files.
-    """
+    """Once `configuration.reloaded` is logged, the new certificate is shown."""
     new = trustme.CA()
     running = await start.ready(configuration(api.url, listen=write(trustme.CA(), tmp_path)))
     port = (await running.event("listener.started"))["port"]
     write(new, tmp_path)
     running.send(signal.SIGHUP)
     await running.event("configuration.reloaded")
-    assert await order(http, port, new) == 201
+    assert await placed(http, port, new) == 201
     await running.stop()
 
 
 async def test_a_changed_certificate_is_shown_to_new_connections(
     start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    """Without a restart, and with the connection that is open still served."""
+    """Without a restart, while open connections are served on."""
     old, new = trustme.CA(), trustme.CA()
     running = await start.ready(configuration(api.url, listen=write(old, tmp_path)))
     port = (await running.event("listener.started"))["port"]
-    assert await order(http, port, old) == 201
+    assert await placed(http, port, old) == 201
     write(new, tmp_path)
     await running.event("listener.certificate_renewed")
     async with aiohttp.ClientSession() as other:
-        assert await order(other, port, new) == 201
+        assert await placed(other, port, new) == 201
     await running.stop()

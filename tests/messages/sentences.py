@@ -1,7 +1,4 @@
-"""Finds what the package's code says.
-
-Texts of errors that are raised, of answers, and of warnings in the log.
-"""
+"""Finds in the package's code the texts of errors, answers and warnings."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import proxy
+from proxy import faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,15 +19,13 @@ MODULES: Final = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
+LEVELS: Final = {"debug", "info", "warning", "error", "exception"}
 #: Stands where the code fills something in.
 HOLE: Final = "…"
 
 
 def text_of(node: ast.AST | None) -> str | None:
-    """Return the text of a string in the code, with `HOLE` for what is filled in.
-
-    None if it is no string.
-    """
+    """Return the text of a string in the code, with `HOLE` for variable parts; else None."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -40,45 +36,54 @@ def text_of(node: ast.AST | None) -> str | None:
 
 
 class Logged(NamedTuple):
-    """A call that logs a warning or an error.
+    """A call that logs an event; detail: None unless it is a string in the code."""
 
-    The event, and its `detail` if that is a string in the code.
-    """
-
-    where: str
     event: str
-    has_detail: bool
+    levels: set[str]
+    fields: set[str]
     detail: str | None
 
 
-def warnings() -> Iterator[Logged]:
-    """Yield each call that logs a warning, an error or an exception by the name of an event."""
-    for module, tree in MODULES.items():
+def logged() -> Iterator[Logged]:
+    """Yield each call that logs by the name of an event, with the levels that it may have."""
+    for tree in MODULES.values():
         for call in ast.walk(tree):
             if not isinstance(call, ast.Call) or not call.args:
                 continue
             event = text_of(call.args[0]) or ""
-            levels = {part.attr for part in ast.walk(call.func) if isinstance(part, ast.Attribute)}
-            if re.fullmatch(r"[a-z]+\.[a-z_]+", event) and levels & {
-                "warning",
-                "error",
-                "exception",
-            }:
-                details = [keyword.value for keyword in call.keywords if keyword.arg == "detail"]
-                yield Logged(module, event, bool(details), text_of(details[0]) if details else None)
+            names = {part.attr for part in ast.walk(call.func) if isinstance(part, ast.Attribute)}
+            if re.fullmatch(r"[a-z]+\.[a-z_]+", event) and names & LEVELS:
+                values = {each.arg: each.value for each in call.keywords if each.arg}
+                yield Logged(event, names & LEVELS, set(values), text_of(values.get("detail")))
 
 
-def raised(*names: str, argument: int = 0) -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of each call of these that has a string in the code as that argument."""
-    for module, tree in MODULES.items():
-        for function in ast.walk(tree):
-            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            for call in ast.walk(function):
-                if (
-                    isinstance(call, ast.Call)
-                    and ast.unparse(call.func).rpartition(".")[2] in names
-                ):
-                    text = text_of(call.args[argument]) if len(call.args) > argument else None
-                    if text is not None:
-                        yield f"{module}:{function.name}", text
+def warnings() -> Iterator[Logged]:
+    """Yield each call that logs a warning, an error or an exception."""
+    return (each for each in logged() if each.levels & {"warning", "error", "exception"})
+
+
+def calls(*names: str) -> Iterator[ast.Call]:
+    """Yield each call of these names."""
+    for tree in MODULES.values():
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in names:
+                yield call
+
+
+def raised(*names: str, argument: int = 0) -> Iterator[str]:
+    """Yield the text of each call of these names with a string as that argument."""
+    for call in calls(*names):
+        text = text_of(call.args[argument]) if len(call.args) > argument else None
+        if text is not None:
+            yield text
+
+
+def reasons() -> set[str]:
+    """Return the reasons of failed token fetches in the code, without their variable parts."""
+    parts = [
+        part
+        for call in calls("TokenUnavailable", "CredentialsRefused")
+        for part in ast.walk(call.args[0])
+    ]
+    constants = {part.value for part in parts if isinstance(part, ast.Constant)}
+    return {word for word in constants if isinstance(word, str)} | faults.REASONS

@@ -1,7 +1,4 @@
-"""Every message helps a tired person: it says what happened and what to do next.
-
-Read from the code, where each of them stands.
-"""
+"""Every message in the code says what happened and what to do next."""
 
 from __future__ import annotations
 
@@ -40,22 +37,13 @@ _PYTHON: Final = re.compile(
 
 
 def messages() -> list[str]:
-    """Return what is said when something is wrong.
-
-    To clients, of the token, at the start, in the log.
-    """
-    told = {
-        text
-        for _, text in raised(
-            "Refused", "Failed", "TokenUnavailable", "CredentialsRefused", argument=1
-        )
-    }
-    told |= {text for _, text in raised("StartError")}
-    told |= {logged.detail for logged in warnings() if logged.detail is not None}
-    # A part that another one is put in front of, or behind, is no message by itself.
-    return sorted(
-        text for text in told if not text.startswith(HOLE) and not text.endswith((HOLE, ": "))
-    )
+    """Return the messages to clients, of the token, at the start, and in the log."""
+    kinds = ("Refused", "Failed", "TokenUnavailable", "CredentialsRefused")
+    found = {*raised(*kinds, argument=1), *raised("StartError")}
+    found |= {logged.detail for logged in warnings() if logged.detail is not None}
+    # A text with another one before or behind it is no message by itself.
+    parts = re.compile(rf"^{HOLE}|({HOLE}|: )$")
+    return sorted(text for text in found if not parts.search(text))
 
 
 def faulty(is_good: re.Pattern[str]) -> list[str]:
@@ -69,7 +57,7 @@ def test_there_are_messages() -> None:
 
 
 def test_every_answer_says_what_to_do() -> None:
-    """Each answer of the proxy's own has a clause for when it is the answer, and sentences for what to do."""
+    """Each answer of the proxy's own has a clause for when, and sentences for what to do."""
     for kind in ProblemKind:
         assert re.fullmatch(r"[a-z`].*[^.]", kind.when)
         assert re.fullmatch(r"[A-Z].*\.", kind.do)
@@ -95,10 +83,7 @@ def test_messages_name_the_next_step() -> None:
 
 
 def test_messages_say_first_what_happened() -> None:
-    """No message begins with an order.
-
-    A reader who does not know what happened cannot judge what to do.
-    """
+    """No message begins with an order."""
     assert [text for text in messages() if re.match(rf"(?:{_STEPS})\b", text, re.IGNORECASE)] == []
 
 
@@ -116,4 +101,4 @@ def test_the_settings_that_are_named_exist() -> None:
 def test_every_warning_of_the_log_explains_itself() -> None:
     """An event above `info` has a `detail` in words."""
     assert len(list(warnings())) > 5
-    assert [logged.event for logged in warnings() if not logged.has_detail] == []
+    assert [logged.event for logged in warnings() if "detail" not in logged.fields] == []

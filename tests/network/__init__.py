@@ -1,4 +1,1 @@
-"""The way to the API and the way in.
-
-Tunnels through proxies, TLS, addresses, and sockets that are handed over.
-"""
+"""The way to the API and the way in: tunnels, TLS, addresses, handed-over sockets."""

@@ -1,7 +1,4 @@
-"""The tests of this room run on both event loops.
-
-The one that the proxy runs on, and the one that there is without uvloop.
-"""
+"""Runs the tests of this directory on both event loops."""
 
 from __future__ import annotations
 
@@ -17,8 +14,7 @@ if TYPE_CHECKING:
 
 
 def pytest_asyncio_loop_factories(
-    config: pytest.Config,
-    item: pytest.Item,
+    config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Name the event loops."""
     del config, item

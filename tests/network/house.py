@@ -1,7 +1,4 @@
-"""What the tests of this room share.
-
-An authority, an API that answers, and a company's proxy that does what its script says.
-"""
+"""Shared by the tests of the network: an authority, an API, a company's proxy."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ ESTABLISHED: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class Authority:
-    """A certificate authority, and contexts for who it certifies and who trusts it."""
+    """A certificate authority, with contexts for servers and clients."""
 
     def __init__(self) -> None:
         self.ca = trustme.CA()
@@ -47,7 +44,7 @@ class Authority:
 
 @contextlib.asynccontextmanager
 async def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve each connection in some way; gives the port."""
+    """Serve each connection with a function; gives the port."""
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -156,10 +153,7 @@ class Caller(Stream):
         return self.take(len(self.buffer))
 
     async def ended_in_order(self) -> bool:
-        """Whether the peer ended the connection in an orderly way.
-
-        Waits for its end or its loss.
-        """
+        """Wait for the connection's end or loss; return whether the end was orderly."""
         while not (self.ended or self.lost):
             with contextlib.suppress(Exception):
                 await self.more(5.0)

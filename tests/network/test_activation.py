@@ -1,7 +1,4 @@
-"""Sockets that systemd hands over.
-
-Which are taken, and that no call is lost while the proxy restarts.
-"""
+"""Sockets that systemd hands over, and restarts that lose no call."""
 
 from __future__ import annotations
 
@@ -34,15 +31,17 @@ if TYPE_CHECKING:
 RESTARTS: Final = int(os.environ.get("TELENOR_PROXY_RESTARTS", "3"))
 CALLS: Final = int(os.environ.get("TELENOR_PROXY_CALLS", "60"))  # a second
 PATIENCE: Final = 30.0  # seconds
-#: Numbers of the orders that ask whether the proxy has come up.
+#: Numbers of the orders that show that the proxy is up.
 _PROBES: Final = 10_000_000
 PID: Final = 4711
 OURS: Final = {"LISTEN_PID": str(PID), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "listener:admin"}
 
 #: Stands for systemd: keeps the sockets, and starts the proxy again each time it has ended.
 _KEEPER: Final = """\
+serve='LISTEN_PID=$$; export LISTEN_PID; echo $$ > "$1/pid";
+    exec "$2" -m proxy serve --config "$1/config.yaml"'
 while [ ! -e "$1/stop" ]; do
-    sh -c 'LISTEN_PID=$$; export LISTEN_PID; echo $$ > "$1/pid"; exec "$2" -m proxy serve --config "$1/config.yaml"' - "$1" "$2"
+    sh -c "$serve" - "$1" "$2"
     echo $? >> "$1/statuses"
 done
 """
@@ -68,11 +67,9 @@ def test_only_what_is_handed_to_this_process_is_taken(
 
 
 def test_names_tell_the_admin_listener_from_the_listener() -> None:
-    """`admin` is the admin listener's; whatever else it is called, a socket is the listener's."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as one,
-        socket.create_server(("127.0.0.1", 0)) as two,
-    ):
+    """`admin` is the admin listener's; with any other name a socket is the listener's."""
+    here = ("127.0.0.1", 0)
+    with socket.create_server(here) as one, socket.create_server(here) as two:
         handed = activation.handed_over(OURS, PID, {3: one, 4: two}.__getitem__)
         assert handed == activation.HandedOver((one,), (two,))
         handed.close()
@@ -116,23 +113,21 @@ async def kept(api: Api, folder: Path) -> AsyncIterator[int]:
 
 
 def listens(port: int) -> bool:
-    """Whether something does."""
+    """Return whether a port accepts connections."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def is_another(folder: Path, pid: int) -> bool:
-    """Whether the proxy that runs is not that one any more."""
+    """Return whether another proxy runs than that one."""
     return int((folder / "pid").read_text() or pid) != pid
 
 
 async def place(port: int, number: int) -> int:
-    """Place one order on a connection of its own.
-
-    Return the status, 0 if it was refused or lost.
-    """
+    """Place one order on a new connection; return the status, 0 if it was refused or lost."""
     content = json.dumps(ORDER | {"msisdn": str(number)}).encode()
-    head = f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    fields = f"Host: localhost\r\nContent-Length: {len(content)}\r\nConnection: close\r\n"
+    head = f"POST {ORDERS} HTTP/1.1\r\n{fields}\r\n"
     try:
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -149,10 +144,7 @@ async def place(port: int, number: int) -> int:
 @needs("systemd-socket-activate", "systemd")
 @pytest.mark.timeout(120 + 6 * RESTARTS)
 async def test_no_call_is_lost_while_the_proxy_restarts(tmp_path: Path) -> None:
-    """Orders go on all the time.
-
-    Each is answered once and arrives once, whatever becomes of the process meanwhile.
-    """
+    """Each order is answered once and arrives once, while the process restarts."""
     async with serving_api() as api, kept(api, tmp_path) as port:
         assert await place(port, 0) == 201
         statuses: list[asyncio.Task[int]] = []
@@ -178,16 +170,16 @@ async def test_no_call_is_lost_while_the_proxy_restarts(tmp_path: Path) -> None:
             pid = int(await asyncio.to_thread((tmp_path / "pid").read_text))
             os.kill(pid, signal.SIGTERM)
             await until_async(functools.partial(is_another, tmp_path, pid))
-            assert await place(port, _PROBES + turn) == 201  # it has come up
+            assert await place(port, _PROBES + turn) == 201  # it is up
         done.set()
         await ordering
         answers = Counter(await asyncio.gather(*statuses))
-        show(
-            restarts=RESTARTS,
-            orders=len(statuses),
-            answers=sorted(answers.items()),
-            slowest_seconds=round(slowest, 2),
-        )
+        figures = {
+            "restarts": RESTARTS,
+            "orders": len(statuses),
+            "answers": sorted(answers.items()),
+        }
+        show(**figures, slowest_seconds=round(slowest, 2))
         assert answers == {201: len(statuses)}
         assert api.counter("orders") == len(statuses) + 1 + RESTARTS
         assert api.counter("repeated_orders") == 0

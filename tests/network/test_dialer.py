@@ -1,4 +1,4 @@
-"""The way to the API, straight or through the company's proxy, on real sockets and on both kinds of transports."""
+"""The way to the API, straight or through the company's proxy, on both transports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import gc
-import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -30,8 +29,10 @@ from tests.network.house import (
     ScriptedProxy,
     serving,
 )
+from tests.ports import free_port
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator, Iterator
 
 LOGIN = Login("me", Secret("made-up-password"))
@@ -58,10 +59,9 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
     reach = dialer_module.reach
 
     async def here(origin: Origin, timing: dialer_module.Timing) -> socket.socket:
-        known = origin.host in {API, PROXY}
-        return await reach(
-            Origin(origin.scheme, "127.0.0.1", origin.port) if known else origin, timing
-        )
+        if origin.host in {API, PROXY}:
+            origin = Origin(origin.scheme, "127.0.0.1", origin.port)
+        return await reach(origin, timing)
 
     monkeypatch.setattr(dialer_module, "reach", here)
 
@@ -85,11 +85,8 @@ async def way(
     ):
         proxy.port = port
         scheme = "https" if proxy_tls else "http"
-        company = CompanyProxy(
-            Origin.parse(f"{scheme}://{PROXY}:{proxy_port}"),
-            login,
-            authority.client() if proxy_tls else None,
-        )
+        hop = Origin.parse(f"{scheme}://{PROXY}:{proxy_port}")
+        company = CompanyProxy(hop, login, authority.client() if proxy_tls else None)
         origin = Origin.parse(f"{'https' if tls else 'http'}://{API}:{port}")
         yield Dialer(origin, authority.client() if tls else None, lambda: company), api, proxy
 
@@ -99,9 +96,8 @@ async def ask(dialer: Dialer) -> bytes:
     caller = Caller()
     await dialer.dial(lambda: caller, PATIENCE)
     try:
-        return await caller.ask(
-            b"GET /secret HTTP/1.1\r\nAuthorization: Bearer made-up-token\r\n\r\n"
-        )
+        request = b"GET /secret HTTP/1.1\r\nAuthorization: Bearer made-up-token\r\n\r\n"
+        return await caller.ask(request)
     finally:
         caller.abort()
 
@@ -120,6 +116,11 @@ def is_on_uvloop() -> bool:
     return type(asyncio.get_running_loop()).__module__.startswith("uvloop")
 
 
+both_proxies = pytest.mark.parametrize(
+    "proxy_tls", [False, True], ids=["http-proxy", "https-proxy"]
+)
+
+
 # --- It works ----------------------------------------------------------------------------------
 
 
@@ -130,7 +131,7 @@ async def test_the_straight_way(authority: Authority) -> None:
         assert await ask(dialer) == ANSWER
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@both_proxies
 @pytest.mark.parametrize("tls", [False, True], ids=["http-api", "https-api"])
 async def test_a_call_through_the_proxy(
     authority: Authority, *, proxy_tls: bool, tls: bool
@@ -139,20 +140,16 @@ async def test_a_call_through_the_proxy(
     async with way(authority, proxy_tls=proxy_tls, tls=tls, login=LOGIN) as (dialer, api, proxy):
         assert await ask(dialer) == ANSWER
     (head,) = proxy.heads
-    assert head.startswith(
-        b"CONNECT api.example:%d HTTP/1.1\r\nHost: api.example:" % dialer.origin.port
-    )
+    asked = b"CONNECT api.example:%d HTTP/1.1\r\nHost: api.example:" % dialer.origin.port
+    assert head.startswith(asked)
     assert FIELD in head
     (request,) = api.requests
     assert b"Proxy-Authorization" not in request
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@both_proxies
 async def test_the_proxy_sees_nothing_of_a_call(authority: Authority, *, proxy_tls: bool) -> None:
-    """Inside the tunnel is TLS with the API.
-
-    No token, no target, no form is among the bytes that pass.
-    """
+    """Inside the tunnel is TLS: no token, target or form is among the bytes that pass."""
     async with way(authority, proxy_tls=proxy_tls) as (dialer, _, proxy):
         await ask(dialer)
     assert proxy.seen.startswith(b"\x16\x03")
@@ -162,7 +159,7 @@ async def test_the_proxy_sees_nothing_of_a_call(authority: Authority, *, proxy_t
     assert proxy.heads[0].count(b"\r\n") == 4
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@both_proxies
 async def test_a_large_answer_comes_whole(authority: Authority, *, proxy_tls: bool) -> None:
     """Flow control works through both layers of TLS."""
     body = bytes(range(256)) * 8192
@@ -187,8 +184,8 @@ async def test_credentials_rotate_without_a_restart(authority: Authority) -> Non
     assert FIELD not in proxy.heads[1]
 
 
-async def test_a_proxy_that_answers_in_drops_is_waited_for(authority: Authority) -> None:
-    """One byte after the other is an answer too, if it comes in time."""
+async def test_a_proxy_may_answer_byte_by_byte(authority: Authority) -> None:
+    """The answer may take until the deadline."""
     proxy = ScriptedProxy()
     proxy.opening = [ESTABLISHED[place : place + 1] for place in range(len(ESTABLISHED))]
     async with way(authority, proxy=proxy) as (dialer, _, _):
@@ -197,12 +194,11 @@ async def test_a_proxy_that_answers_in_drops_is_waited_for(authority: Authority)
 
 # --- It fails ----------------------------------------------------------------------------------
 
-REQUIRED = (
-    b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n<html>"
-)
+REQUIRED = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n<html>"
+BEHIND = ESTABLISHED + b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@both_proxies
 @pytest.mark.parametrize(
     ("script", "reason", "says"),
     [
@@ -210,11 +206,7 @@ REQUIRED = (
         ((b"HTTP/1.1 403 Forbidden\r\n\r\n",), "company_proxy_denied", "does not allow"),
         ((b"HTTP/1.1 502 Bad Gateway\r\n\r\n",), "company_proxy_failed", "could not connect"),
         ((b"HTTP/1.1 503 Busy\r\nRetry-After: 5\r\n\r\n",), "company_proxy_failed", "(status 503)"),
-        (
-            (ESTABLISHED + b"HTTP/1.1 200 OK\r\n\r\n",),
-            "company_proxy_malformed",
-            "bytes came behind",
-        ),
+        ((BEHIND,), "company_proxy_malformed", "bytes came behind"),
         ((b"\x00\xff garbage",), "company_proxy_malformed", "it is not HTTP"),
         ((b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000,), "company_proxy_malformed", "larger than"),
         ((b"HTTP/1.1 200 OK\r\n",), "company_proxy_reset", "broke off"),
@@ -231,12 +223,9 @@ async def test_each_way_in_which_a_tunnel_fails(
     *,
     proxy_tls: bool,
 ) -> None:
-    """Each has its reason and words of its own, and not one byte reaches the API."""
-    async with way(authority, proxy=ScriptedProxy(0, *script), proxy_tls=proxy_tls) as (
-        dialer,
-        api,
-        _,
-    ):
+    """Each has its reason and its words, and no byte reaches the API."""
+    proxy = ScriptedProxy(0, *script)
+    async with way(authority, proxy=proxy, proxy_tls=proxy_tls) as (dialer, api, _):
         fault = await fault_of(dialer)
         company = dialer.through()
         assert company is not None
@@ -245,7 +234,7 @@ async def test_each_way_in_which_a_tunnel_fails(
         assert api.requests == []
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@both_proxies
 @pytest.mark.parametrize(
     "script",
     [(10.0,), (b"HTTP/1.1 200 OK\r\n", 10.0), (*[b"HTTP/1.1 100 Wait\r\n\r\n", 0.02] * 200,)],
@@ -255,11 +244,8 @@ async def test_a_head_that_does_not_end_in_time_is_the_proxys(
     authority: Authority, script: tuple[bytes | float | None, ...], *, proxy_tls: bool
 ) -> None:
     """The deadline bounds all of it, and it is the proxy that was too slow, not the API."""
-    async with way(authority, proxy=ScriptedProxy(0, *script), proxy_tls=proxy_tls) as (
-        dialer,
-        _,
-        _,
-    ):
+    proxy = ScriptedProxy(0, *script)
+    async with way(authority, proxy=proxy, proxy_tls=proxy_tls) as (dialer, _, _):
         fault = await fault_of(dialer, 0.2)
     assert fault.reason == "company_proxy_timeout"
 
@@ -276,14 +262,14 @@ async def test_the_api_is_too_slow_inside_the_tunnel(authority: Authority) -> No
         assert (await fault_of(dialer, 0.2)).reason == "timeout"
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@both_proxies
 async def test_the_api_must_prove_its_own_name(
     authority: Authority, transports: str, *, proxy_tls: bool
 ) -> None:
-    """A certificate of the proxy's name, or of nobody's, is none of the API's."""
+    """A certificate for the proxy's name is refused."""
     if proxy_tls and transports == "asyncio" and not is_on_uvloop():
         pytest.skip(
-            "asyncio of CPython 3.11 cannot fail a handshake inside TLS: it ends with the deadline"
+            "asyncio of CPython 3.11 cannot fail a handshake inside TLS before the deadline"
         )
     async with way(authority, proxy_tls=proxy_tls, certified=PROXY) as (dialer, api, _):
         fault = await fault_of(dialer)
@@ -297,9 +283,8 @@ async def test_the_proxy_must_prove_its_name(authority: Authority) -> None:
     proxy = ScriptedProxy()
     async with serving(proxy.serve, authority.server("other.example")) as port:
         company = CompanyProxy(Origin.parse(f"https://{PROXY}:{port}"), LOGIN, authority.client())
-        fault = await fault_of(
-            Dialer(Origin.parse(f"https://{API}"), authority.client(), lambda: company)
-        )
+        dialer = Dialer(Origin.parse(f"https://{API}"), authority.client(), lambda: company)
+        fault = await fault_of(dialer)
     assert fault.kind.type == "company-proxy-not-trusted"
     assert "for the host in upstream.proxy_url" in fault.said_of(faults.API)
     assert proxy.heads == []
@@ -315,29 +300,18 @@ async def test_a_proxy_that_speaks_no_tls(authority: Authority) -> None:
 
 async def test_a_proxy_that_is_not_there(authority: Authority) -> None:
     """A closed port, and a name that does not resolve, are the proxy's and not the API's."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for host, reason in (
-        ("127.0.0.1", "company_proxy_connect"),
-        ("no*such*name", "company_proxy_dns"),
-    ):
-        dialer = Dialer(
-            Origin.parse(f"https://{API}"),
-            authority.client(),
-            functools.partial(CompanyProxy, Origin("http", host, port)),
-        )
+    hosts = {"127.0.0.1": "company_proxy_connect", "no*such*name": "company_proxy_dns"}
+    for host, reason in hosts.items():
+        company = functools.partial(CompanyProxy, Origin("http", host, free_port()))
+        dialer = Dialer(Origin.parse(f"https://{API}"), authority.client(), company)
         assert (await fault_of(dialer)).reason == reason
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
+@both_proxies
 async def test_an_api_that_is_cut_inside_the_tunnel_has_not_ended(
     authority: Authority, *, proxy_tls: bool
 ) -> None:
-    """The proxy ends the tunnel in order, but the API's TLS has no end.
-
-    An answer until close would not be whole.
-    """
+    """Without TLS's own end an answer until close is not complete."""
 
     class Cut(Api):
         async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -353,12 +327,9 @@ async def test_an_api_that_is_cut_inside_the_tunnel_has_not_ended(
         assert not await caller.ended_in_order()
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True], ids=["http-proxy", "https-proxy"])
-async def test_who_gives_up_leaves_no_socket(authority: Authority, *, proxy_tls: bool) -> None:
-    """A dial that is cancelled at any moment closes what it opened.
-
-    Under `filterwarnings = error` a leak would fail.
-    """
+@both_proxies
+async def test_a_cancelled_dial_leaves_no_socket(authority: Authority, *, proxy_tls: bool) -> None:
+    """Cancelled at any moment, it closes what it opened (a leak is a warning, so an error)."""
     async with way(authority, proxy_tls=proxy_tls) as (dialer, _, _):
         for milliseconds in range(0, 12, 2):
             task = asyncio.create_task(dialer.dial(Caller, PATIENCE))
@@ -371,7 +342,7 @@ async def test_who_gives_up_leaves_no_socket(authority: Authority, *, proxy_tls:
 
 
 async def test_errors_of_the_proxy_are_not_errors_of_ssl(authority: Authority) -> None:
-    """Whoever catches an error of TLS to tell of the API's certificate does not catch the proxy's."""
+    """Code that catches SSL errors of the API does not catch the proxy's."""
     async with way(authority, proxy=ScriptedProxy(0, b"HTTP/1.1 403 No\r\n\r\n")) as (dialer, _, _):
         with pytest.raises(faults.TunnelError) as raised:
             await dialer.dial(Caller, PATIENCE)

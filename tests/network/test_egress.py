@@ -1,4 +1,4 @@
-"""Which way out is taken: what the settings say, and what the environment's variables say."""
+"""The way out, by settings and by the environment's variables."""
 
 from __future__ import annotations
 
@@ -75,10 +75,7 @@ def test_the_setting_names_the_proxy() -> None:
 def test_the_variables_have_an_order(
     upstream: Origin, environ: dict[str, str], hop: str | None
 ) -> None:
-    """The scheme's own before ALL_PROXY, lower case before upper case.
-
-    Nothing set is the straight way.
-    """
+    """The scheme's own before ALL_PROXY, lower case before upper case."""
     found = from_environment(upstream, environ)
     assert (None if found is None else f"{found[0].host}:{found[0].port}") == hop
 
@@ -117,9 +114,8 @@ def test_a_variable_that_cannot_be_used_is_refused_without_its_value(value: str)
 
 def test_a_variable_that_cannot_be_used_is_a_fault_of_the_configuration() -> None:
     """It ends the start with status 78, in words that name the setting and the variable."""
-    with pytest.raises(
-        ConfigError, match=r"^upstream.proxy_url: is environment, and ALL_PROXY must begin"
-    ):
+    says = r"^upstream.proxy_url: is environment, and ALL_PROXY must begin"
+    with pytest.raises(ConfigError, match=says):
         chosen("environment", {"ALL_PROXY": "socks5://sesame@proxy"})
 
 

@@ -18,6 +18,7 @@ from tests.deploy.tools import needs
 from tests.unit.test_tls import Handshake
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 HOST = "api.example"
@@ -25,7 +26,7 @@ YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
 
 class Files:
-    """A certificate and a key in files, and who issued them."""
+    """A certificate and a key in files, and their authority."""
 
     def __init__(self, folder: Path) -> None:
         self.ca = trustme.CA()
@@ -41,12 +42,11 @@ class Files:
 
     def listener(self, *, asks: bool = False) -> ListenerTls:
         """Return what a listener has of them."""
-        return ListenerTls(
-            self.certificate, self.key, self.client_ca if asks else None, SystemClock()
-        )
+        client_ca = self.client_ca if asks else None
+        return ListenerTls(self.certificate, self.key, client_ca, SystemClock())
 
     def client(self) -> ssl.SSLContext:
-        """Return who trusts them."""
+        """Return a context that trusts them."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.ca.configure_trust(context)
         return context
@@ -59,7 +59,7 @@ def files(tmp_path: Path) -> Files:
 
 
 async def renewed(listener: ListenerTls) -> tuple[bool, list[ssl.SSLContext]]:
-    """Have the files looked at; give what became of it, and the contexts that were put in place."""
+    """Check the files; return whether they are usable, and the contexts put in place."""
     placed: list[ssl.SSLContext] = []
 
     async def renew(context: ssl.SSLContext) -> None:
@@ -69,10 +69,7 @@ async def renewed(listener: ListenerTls) -> tuple[bool, list[ssl.SSLContext]]:
 
 
 def test_a_client_is_served_by_todays_tls(files: Files) -> None:
-    """TLS 1.3 and HTTP/1.1 where the client can; 1.2 with forward secrecy otherwise.
-
-    Nothing older.
-    """
+    """TLS 1.3 with HTTP/1.1, or 1.2 with forward secrecy, and nothing older."""
     context = files.listener().context
     client = files.client()
     client.set_alpn_protocols(["h2", "http/1.1"])
@@ -93,9 +90,7 @@ def test_a_client_must_show_a_certificate_when_asked(files: Files) -> None:
     """One that the given authorities issued; without it there is no connection."""
     context = files.listener(asks=True).context
     client = files.client()
-    client.maximum_version = (
-        ssl.TLSVersion.TLSv1_2
-    )  # the refusal is in the handshake there, and not behind it
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # it refuses within the handshake
     with pytest.raises((ssl.SSLError, AssertionError)):
         Handshake(client, context).complete()
     files.ca.issue_cert("order-system.example").configure_cert(client)
@@ -120,26 +115,22 @@ async def test_a_changed_pair_is_taken_up(files: Files) -> None:
     Handshake(files.client(), listener.context).complete()
 
 
-@pytest.mark.parametrize("fault", ["missing", "other-key", "expired", "half", "empty", "not-pem"])
-async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault: str) -> None:
-    """It is told once, in words that name the setting.
+FAULTS: dict[str, Callable[[Files], object]] = {
+    "missing": lambda files: files.key.unlink(),
+    "other-key": lambda files: files.write(files.ca.issue_cert(HOST), files.ca.issue_cert(HOST)),
+    "expired": lambda files: files.write(files.ca.issue_cert(HOST, not_after=YESTERDAY)),
+    "half": lambda files: files.certificate.write_bytes(files.certificate.read_bytes()[:200]),
+    "empty": lambda files: files.certificate.write_bytes(b""),
+    "not-pem": lambda files: files.key.write_bytes(b"\x00\xff"),
+}
 
-    When the files are right again, they are taken up.
-    """
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault: str) -> None:
+    """It is logged once with the setting's name; right files are taken up again."""
     listener = files.listener()
     before = listener.context
-    if fault == "missing":
-        files.key.unlink()
-    elif fault == "other-key":
-        files.write(files.ca.issue_cert(HOST), files.ca.issue_cert(HOST))
-    elif fault == "expired":
-        files.write(files.ca.issue_cert(HOST, not_after=YESTERDAY))
-    elif fault == "half":
-        files.certificate.write_bytes(files.certificate.read_bytes()[:200])
-    elif fault == "empty":
-        files.certificate.write_bytes(b"")
-    else:
-        files.key.write_bytes(b"\x00\xff")
+    FAULTS[fault](files)
     with capture_logs() as logged:
         for _ in range(2):
             assert await renewed(listener) == (False, [])
@@ -165,13 +156,12 @@ async def test_a_broken_bundle_for_clients_is_not_blamed_on_the_certificate(file
 
 
 @needs("openssl", "openssl")
-async def test_an_encrypted_key_is_told_and_nobody_is_asked_for_a_passphrase(files: Files) -> None:
+async def test_an_encrypted_key_is_refused_without_a_prompt(files: Files) -> None:
     """OpenSSL would ask on the terminal otherwise."""
     listener = files.listener()
+    command = ["openssl", "pkey", "-in", str(files.key), "-aes256", "-passout", "pass:sesame"]
     encrypted = subprocess.run(  # noqa: ASYNC221 # a second at most, and nothing else runs
-        ["openssl", "pkey", "-in", str(files.key), "-aes256", "-passout", "pass:sesame"],  # noqa: S607 # Debian's
-        check=True,
-        capture_output=True,
+        command, check=True, capture_output=True
     )
     files.key.write_bytes(encrypted.stdout)
     assert await renewed(listener) == (False, [])
@@ -193,26 +183,16 @@ def test_validity_is_read_as_openssl_reads_it(files: Files, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "der",
-    [
-        b"",
-        b"\x30",
-        b"\x30\x82",
-        b"\x30\x03\x30\x01\x00",
-        b"\x04\x02ab",
-        b"\x30\x84\xff\xff\xff\xff",
-    ],
+    [b"", b"\x30", b"\x30\x82", b"\x30\x03\x30\x01\x00", b"\x04\x02ab", b"\x30\x84" + b"\xff" * 4],
 )
-def test_what_is_no_certificate_is_told(der: bytes) -> None:
-    """Whatever it is cut to."""
+def test_what_is_no_certificate_is_an_error(der: bytes) -> None:
+    """Empty, cut and wrong DER raise ValueError."""
     with pytest.raises(ValueError, match="certificate"):
         certificates.not_after(der)
 
 
 def test_the_companys_proxy_may_be_known_to_the_system_or_to_us(files: Files) -> None:
-    """Its context trusts the system's authorities and those of the file.
-
-    The API's trusts only those of the file.
-    """
-    assert len(tls.proxy_context(files.client_ca).get_ca_certs()) >= len(
-        tls.client_context(files.client_ca).get_ca_certs()
-    )
+    """Its context trusts the system's authorities and the file's."""
+    contexts = (tls.proxy_context(files.client_ca), tls.client_context(files.client_ca))
+    ours, only = (len(context.get_ca_certs()) for context in contexts)
+    assert ours >= only

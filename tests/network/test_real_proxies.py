@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import shutil
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -19,8 +18,9 @@ from proxy.network.dialer import Dialer
 from proxy.network.egress import CompanyProxy, Login
 from proxy.secret import Secret
 from proxy.settings.kinds import Origin
-from tests.deploy.tools import needs
+from tests.deploy.tools import needs, until_async
 from tests.network.house import ANSWER, Api, Authority, Caller, serving
+from tests.network.test_activation import listens
 from tests.ports import free_port
 
 if TYPE_CHECKING:
@@ -48,7 +48,11 @@ acl known proxy_auth REQUIRED
 http_access deny !known
 """
 #: Squid asks it for each pair: a line in, a line out.
-_BASIC: Final = "import sys\nfor line in sys.stdin:\n    print('OK' if line.split() == ['me', 'made-up-password'] else 'ERR', flush=True)\n"
+_BASIC: Final = """\
+import sys
+for line in sys.stdin:
+    print('OK' if line.split() == ['me', 'made-up-password'] else 'ERR', flush=True)
+"""
 _TINYPROXY: Final = """\
 Port {port}
 Listen 127.0.0.1
@@ -83,10 +87,8 @@ async def running(kind: str, folder: Path, *, basic: bool) -> AsyncIterator[int]
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        async with asyncio.timeout(PATIENCE):
-            while not await asyncio.to_thread(listens, port):
-                assert process.returncode is None, f"{kind} has ended"
-                await asyncio.sleep(0.05)
+        await until_async(lambda: process.returncode is not None or listens(port))
+        assert process.returncode is None, f"{kind} has ended"
         yield port
     finally:
         if process.returncode is None:
@@ -95,22 +97,15 @@ async def running(kind: str, folder: Path, *, basic: bool) -> AsyncIterator[int]
 
 
 def open_to_all(folder: Path) -> None:
-    """Let a program that gives up its rights in."""
+    """Let a program in that has given up its rights."""
     folder.chmod(0o777)
-    for parent in itertools.takewhile(
-        lambda parent: parent != Path(tempfile.gettempdir()), folder.parents
-    ):
+    root = Path(tempfile.gettempdir())
+    for parent in itertools.takewhile(lambda parent: parent != root, folder.parents):
         parent.chmod(parent.stat().st_mode | 0o711)
 
 
-def listens(port: int) -> bool:
-    """Whether something does."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 async def outcome(dialer: Dialer) -> str:
-    """Return what becomes of a call: `answered`, or the reason why there is no connection."""
+    """Make a call; return `answered`, or the reason why there is no connection."""
     caller = Caller()
     try:
         await dialer.dial(lambda: caller, PATIENCE)
@@ -124,10 +119,7 @@ async def outcome(dialer: Dialer) -> str:
 @pytest.mark.parametrize("kind", ["squid", "tinyproxy"])
 @pytest.mark.parametrize("basic", [False, True], ids=["open", "basic"])
 async def test_a_call_through_a_real_proxy(kind: str, tmp_path: Path, *, basic: bool) -> None:
-    """It arrives with the right credentials.
-
-    Without them, and at what cannot be reached or is not allowed, the words are those for that.
-    """
+    """Right credentials pass; wrong ones, closed ports and refused hosts have their reasons."""
     authority = Authority()
     async with (
         serving(Api().serve, authority.server("127.0.0.1")) as api,
@@ -135,18 +127,16 @@ async def test_a_call_through_a_real_proxy(kind: str, tmp_path: Path, *, basic: 
     ):
         company = Origin("http", "127.0.0.1", port)
 
-        def dialer(url: str, login: Login | None) -> Dialer:
-            return Dialer(
-                Origin.parse(url), authority.client(), lambda: CompanyProxy(company, login)
-            )
+        async def reached(url: str, login: Login | None) -> str:
+            origin, tls = Origin.parse(url), authority.client()
+            return await outcome(Dialer(origin, tls, lambda: CompanyProxy(company, login)))
 
         url = f"https://127.0.0.1:{api}"
-        assert await outcome(dialer(url, LOGIN)) == "answered"
+        unwelcome = "company_proxy_login" if basic else "answered"
+        assert await reached(url, LOGIN) == "answered"
+        assert await reached(url, None) == unwelcome
         if basic:
-            assert await outcome(dialer(url, None)) == "company_proxy_login"
-            assert await outcome(dialer(url, Login("me", Secret("wrong")))) == "company_proxy_login"
-        else:
-            assert await outcome(dialer(url, None)) == "answered"
-        closed = dialer(f"https://127.0.0.1:{free_port()}", LOGIN)
-        assert await outcome(closed) == "company_proxy_failed"
-        assert await outcome(dialer("https://refused.example", LOGIN)) == "company_proxy_denied"
+            assert await reached(url, Login("me", Secret("wrong"))) == unwelcome
+        closed = f"https://127.0.0.1:{free_port()}"
+        assert await reached(closed, LOGIN) == "company_proxy_failed"
+        assert await reached("https://refused.example", LOGIN) == "company_proxy_denied"

@@ -38,7 +38,7 @@ def transports(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 class Greeting(asyncio.Protocol):
-    """Greets whoever comes, and ends."""
+    """Greets each client and closes."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the greeting."""
@@ -88,21 +88,17 @@ def port_of(server: serving.Server) -> int:
 async def test_localhost_is_every_loopback_family() -> None:
     """Both, on one port, also if the system chooses it."""
     async with listening("localhost") as server:
-        assert [await greeted(host, port_of(server)) for host in ("127.0.0.1", "::1")] == [
-            True,
-            True,
-        ]
+        for host in ("127.0.0.1", "::1"):
+            assert await greeted(host, port_of(server))
 
 
 @needs_ipv6
 async def test_every_address_of_ipv6_is_every_address_of_ipv4_too() -> None:
-    """`::` takes both with one socket, and what else is listed is in it."""
+    """`::` takes both with one socket, which includes the other hosts of the list."""
     async with listening("::", "127.0.0.1") as server:
         assert len(server.sockets) == 1
-        assert [await greeted(host, port_of(server)) for host in ("127.0.0.1", "::1")] == [
-            True,
-            True,
-        ]
+        for host in ("127.0.0.1", "::1"):
+            assert await greeted(host, port_of(server))
 
 
 @needs_ipv6
@@ -136,7 +132,7 @@ async def test_without_ipv6_localhost_is_ipv4(monkeypatch: pytest.MonkeyPatch) -
         await serving.bind(["localhost"], 0)
 
 
-async def test_a_port_in_use_is_told_and_nothing_stays_bound() -> None:
+async def test_a_port_in_use_is_an_error_and_nothing_stays_bound() -> None:
     """All hosts or none."""
     with socket.create_server(("127.0.0.2", 0)) as other:
         port = other.getsockname()[1]
@@ -150,10 +146,7 @@ async def test_a_port_in_use_is_told_and_nothing_stays_bound() -> None:
 
 
 async def test_a_renewed_certificate_counts_for_new_connections_and_none_is_refused() -> None:
-    """Clients come all the time while the certificate changes, and key types with it.
-
-    Each gets one of the two.
-    """
+    """Clients connect during renewals, and each gets one of the two certificates."""
     first, second = Authority(), Authority()
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for authority in (first, second):
@@ -200,7 +193,7 @@ async def test_a_client_that_is_silent_in_its_handshake_is_cut(
 async def test_who_was_accepted_is_a_connection_once_it_has_closed(
     *, is_shared: bool, is_tls: bool
 ) -> None:
-    """A client that was accepted in the very turn in which the server closes is not forgotten, nor in its TLS handshake."""
+    """A client accepted in the turn in which the server closes is served, in TLS too."""
     authority, made = Authority(), list[Greeting]()
 
     class Noted(Greeting):
@@ -224,7 +217,7 @@ async def test_who_was_accepted_is_a_connection_once_it_has_closed(
     writer.close()
 
 
-async def test_a_closed_server_takes_nobody() -> None:
+async def test_a_closed_server_accepts_no_client() -> None:
     """Its sockets are closed, also those of a renewal."""
     async with listening("127.0.0.1") as server:
         port = port_of(server)

@@ -20,7 +20,7 @@ def outcome(received: bytes, *, has_login: bool = False) -> str:
         return error.fault.reason
 
 
-def test_the_proxy_is_told_where_to_and_who_asks() -> None:
+def test_the_request_names_target_and_agent() -> None:
     """One line and two fields, in a known order."""
     asked = tunnel.request(Origin("https", "api.example", 443), None)
     line, host, agent, *rest = asked.split(b"\r\n")
@@ -63,14 +63,8 @@ def test_an_address_of_ipv6_goes_in_brackets() -> None:
         (b"HTTP/1.1 abc\r\n\r\n", "company_proxy_malformed"),
         (b"HTTP/1.1 200 OK\r\nno field\r\n\r\n", "company_proxy_malformed"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD, "company_proxy_malformed"),
-        (
-            b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD + b"\r\n\r\n",
-            "company_proxy_malformed",
-        ),
-        (
-            b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\nbody",
-            "company_proxy_login",
-        ),
+        (b"HTTP/1.1 200 OK\r\nX: %b\r\n\r\n" % (b"x" * tunnel.MAX_HEAD), "company_proxy_malformed"),
+        (b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\n\r\nbody", "company_proxy_login"),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "company_proxy_denied"),
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "company_proxy_failed"),
         (b"HTTP/1.1 302 Found\r\nLocation: http://login.example\r\n\r\n", "company_proxy_failed"),
@@ -85,8 +79,8 @@ def test_only_a_success_opens_a_tunnel(received: bytes, means: str) -> None:
 @pytest.mark.parametrize(
     "received", [OK, b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 100 Wait\r\n\r\n" + OK]
 )
-def test_it_does_not_matter_in_which_pieces_it_comes(received: bytes) -> None:
-    """Before its end there is no verdict, wherever it is cut."""
+def test_an_answer_may_come_in_pieces(received: bytes) -> None:
+    """Before its end there is no verdict."""
     for size in range(len(received)):
         assert outcome(received[:size]) == "more"
     assert outcome(received) != "more"
@@ -103,8 +97,8 @@ def test_it_does_not_matter_in_which_pieces_it_comes(received: bytes) -> None:
         (['Digest realm="basic"'], "takes no Basic login"),
     ],
 )
-def test_a_proxy_that_takes_no_basic_login_is_told_apart(challenges: list[str], says: str) -> None:
-    """Who has only NTLM or Kerberos needs a helper, and no other password."""
+def test_a_proxy_that_takes_no_basic_login(challenges: list[str], says: str) -> None:
+    """For NTLM or Kerberos another password does not help, so the words differ."""
     fields = "".join(f"Proxy-Authenticate: {value}\r\n" for value in challenges)
     answer = f"HTTP/1.1 407 Proxy Authentication Required\r\n{fields}\r\n".encode()
     with pytest.raises(TunnelError) as raised:

@@ -1,9 +1,11 @@
-"""What the packaging tests read: the repository's own files."""
+"""Shared by the packaging tests: the repository's own files."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -30,23 +32,13 @@ def requirements(texts: list[str]) -> list[Requirement]:
 
 def files() -> list[str]:
     """Return the paths of all files that are in the repository, or will be with the next commit."""
-    command = [
-        "git",
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]  # whichever git made the checkout
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return [path for path in listed.split("\0") if path and (ROOT / path).is_file()]
 
 
 def dockerfile() -> list[list[tuple[str, str]]]:
-    """Return the Dockerfile's instructions with their values, stage by stage.
-
-    First those before the first stage.
-    """
+    """Return the Dockerfile's instructions by stage; first those before the first stage."""
     lines = [line for line in read("Dockerfile").splitlines() if not line.lstrip().startswith("#")]
     stages: list[list[tuple[str, str]]] = [[]]
     for line in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
@@ -62,3 +54,25 @@ def base_image() -> str:
     """Return the name of the image that the Dockerfile builds on."""
     values = [value for name, value in dockerfile()[0] if name == "ARG"]
     return values[0].removeprefix("BASE=")
+
+
+def hatchling(*arguments: str, cwd: Path = ROOT) -> None:
+    """Build packages as `make dist` does."""
+    command = [sys.executable, "-m", "hatchling", "build", *arguments]
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=50)
+
+
+def make(
+    target: str, *options: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Make a target of the Makefile with this environment as it is."""
+    stamps = (f"--old-file={sys.prefix}/{stamp}" for stamp in (".runtime", ".dev", ".docs"))
+    return subprocess.run(
+        ["make", "--silent", target, f"VENV={sys.prefix}", *stamps, *options],  # noqa: S607 # any
+        cwd=cwd,
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )

@@ -1,24 +1,18 @@
-"""`make audit`: what is asked, and what becomes of the answer.
-
-A stand-in on loopback answers in OSV's place.
-"""
+"""`make audit`, with a stand-in for OSV on loopback."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.packaging.repository import ROOT
+from tests.packaging.repository import ROOT, make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,13 +47,6 @@ class _Answer(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class Audit(NamedTuple):
-    """How it ended."""
-
-    status: int
-    said: str
-
-
 @pytest.fixture
 def osv() -> Iterator[Osv]:
     """Answer on a port of its own."""
@@ -71,73 +58,51 @@ def osv() -> Iterator[Osv]:
         thread.join()
 
 
-def audit(osv: Osv, directory: Path) -> Audit:
+def audit(osv: Osv, directory: Path) -> tuple[int, str]:
     """Run it on a repository that has nothing but two lock files."""
     locks = directory / "requirements"
     locks.mkdir()
-    (locks / "dev.txt").write_text(
-        f"h11==0.16.0 \\\n    --hash=sha256:{'0' * 64}\n", encoding="utf-8"
-    )
-    (locks / "runtime.txt").write_text(
-        f"yarl==1.2 ; python_version > '3' \\\n    --hash=sha256:{'1' * 64}\n", encoding="utf-8"
-    )
+    for name, pin in (("dev", "h11==0.16.0"), ("runtime", "yarl==1.2 ; python_version > '3'")):
+        text = f"{pin} \\\n    --hash=sha256:{'0' * 64}\n"
+        (locks / f"{name}.txt").write_text(text, encoding="utf-8")
     return run(osv, directory, directory / "cache")
 
 
-def run(osv: Osv, directory: Path, cache: Path) -> Audit:
-    """Run it in that directory, with what is installed here as it is."""
-    done = subprocess.run(
-        [
-            *("make", "--file", str(ROOT / "Makefile"), "audit", f"VENV={sys.prefix}"),
-            *(f"--old-file={sys.prefix}/{stamp}" for stamp in (".runtime", ".dev")),
-            f"AUDIT_ARGS=--osv-url http://127.0.0.1:{osv.server_port} --cache-dir {cache}",
-        ],
-        cwd=directory,
-        env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    return Audit(done.returncode, done.stdout + done.stderr)
+def run(osv: Osv, directory: Path, cache: Path) -> tuple[int, str]:
+    """Run it in that directory; return its status and its output."""
+    asked = f"AUDIT_ARGS=--osv-url http://127.0.0.1:{osv.server_port} --cache-dir {cache}"
+    makefile = ("--file", str(ROOT / "Makefile"))
+    done = make("audit", *makefile, asked, cwd=directory, NO_PROXY="*", no_proxy="*")
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_a_known_fault_fails_it(osv: Osv, tmp_path: Path) -> None:
-    """A fault that is known in a locked version fails it, and it says which file, which package, which fault, and what mends it; the other files are looked at all the same."""
-    osv.faults["h11"] = {
-        "id": "MADE-UP-1",
-        "summary": "it is made up",
-        "affected": [
-            {
-                "package": {"name": "h11", "ecosystem": "PyPI"},
-                "ranges": [
-                    {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "0.17.0"}]}
-                ],
-            }
-        ],
-    }
-    ended = audit(osv, tmp_path)
-    assert ended.status != 0
-    assert all(word in ended.said for word in ("h11", "0.16.0", "MADE-UP-1", "0.17.0"))
-    assert "see above what is wrong with requirements/dev.txt\n" in ended.said
+    """File, package, fault and fixed version are named; the other files are checked too."""
+    fixed = {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "0.17.0"}]}
+    affected = {"package": {"name": "h11", "ecosystem": "PyPI"}, "ranges": [fixed]}
+    osv.faults["h11"] = {"id": "MADE-UP-1", "summary": "made up", "affected": [affected]}
+    status, output = audit(osv, tmp_path)
+    assert status != 0
+    assert all(word in output for word in ("h11", "0.16.0", "MADE-UP-1", "0.17.0"))
+    assert "see above what is wrong with requirements/dev.txt\n" in output
     assert osv.asked == {("h11", "0.16.0"), ("yarl", "1.2")}
 
 
-def test_without_a_known_fault_it_is_content(osv: Osv, tmp_path: Path) -> None:
-    """When nothing is known it ends well."""
-    ended = audit(osv, tmp_path)
-    assert (ended.status, "No known vulnerabilities found" in ended.said) == (0, True)
+def test_without_a_known_fault_it_succeeds(osv: Osv, tmp_path: Path) -> None:
+    """It ends with 0."""
+    status, output = audit(osv, tmp_path)
+    assert (status, "No known vulnerabilities found" in output) == (0, True)
 
 
-def test_no_answer_is_no_good_answer(osv: Osv, tmp_path: Path) -> None:
-    """When the service cannot be asked it fails."""
+def test_without_an_answer_it_fails(osv: Osv, tmp_path: Path) -> None:
+    """Its exit status is not 0."""
     osv.shutdown()
     osv.server_close()
-    assert audit(osv, tmp_path).status != 0
+    assert audit(osv, tmp_path)[0] != 0
 
 
 def test_all_that_is_locked_is_asked_about(osv: Osv, tmp_path: Path) -> None:
-    """Every package of every lock file is asked about, at its version, if it is for this Python and system."""
+    """Each locked package for this Python and system is asked about, at its version."""
     pins = {
         Requirement(line.partition("\\")[0].strip())
         for file in (ROOT / "requirements").glob("*.txt")
@@ -145,8 +110,6 @@ def test_all_that_is_locked_is_asked_about(osv: Osv, tmp_path: Path) -> None:
         if line[:1].isalnum()
     }
     here = {pin for pin in pins if pin.marker is None or pin.marker.evaluate()}
-    ended = run(osv, ROOT, tmp_path)
-    assert ended.status == 0, ended.said
-    assert osv.asked == {
-        (canonicalize_name(pin.name), str(pin.specifier).removeprefix("==")) for pin in here
-    }
+    status, output = run(osv, ROOT, tmp_path)
+    assert status == 0, output
+    assert osv.asked == {(canonicalize_name(pin.name), str(pin.specifier)[2:]) for pin in here}

@@ -1,7 +1,4 @@
-"""What the Dockerfile promises to whoever runs the image.
-
-That it builds and runs is shown by `make image-test`.
-"""
+"""The Dockerfile, as text; `make image-test` builds and runs it."""
 
 from __future__ import annotations
 
@@ -24,28 +21,27 @@ def values(stage: list[tuple[str, str]], instruction: str) -> list[str]:
     return [value for name, value in stage if name == instruction]
 
 
-def test_both_stages_have_one_base_named_with_its_versions() -> None:
-    """Both stages begin with the same base, since the environment links to its Python.
+def copied() -> set[str]:
+    """Return the files that the builder copies."""
+    return {source for value in values(BUILDER, "COPY") for source in value.split()[:-1]}
 
-    The name has versions, and no registry.
-    """
+
+def test_both_stages_have_one_base_named_with_its_versions() -> None:
+    """The environment links to the base's Python; its name has versions and no registry."""
     assert [("ARG", f"BASE={base_image()}")] == BEFORE
     assert re.fullmatch(r"python:3\.\d+-slim-[a-z]+", base_image())
-    assert [value.removesuffix(" AS builder") for value in values(BUILDER + FINAL, "FROM")] == [
-        "${BASE}"
-    ] * 2
+    assert values(BUILDER + FINAL, "FROM") == ["${BASE} AS builder", "${BASE}"]
 
 
 def test_it_runs_as_a_numbered_user_that_is_not_root() -> None:
-    """The image's user is a number other than 0, and nothing is done as another user after it was named."""
+    """No command runs after the user is set."""
     assert values(FINAL, "USER") == ["65532:65532"]
     order = [name for name, _ in FINAL]
     assert "RUN" not in order[order.index("USER") :]
 
 
 @pytest.mark.parametrize(
-    ("instruction", "words"),
-    [("ENTRYPOINT", ["telenor-proxy"]), ("CMD", ["serve"])],
+    ("instruction", "words"), [("ENTRYPOINT", ["telenor-proxy"]), ("CMD", ["serve"])]
 )
 def test_it_starts_without_a_shell(instruction: str, words: list[str]) -> None:
     """The command is process 1 itself, without a shell that would keep signals to itself."""
@@ -54,66 +50,46 @@ def test_it_starts_without_a_shell(instruction: str, words: list[str]) -> None:
 
 
 def test_the_health_check_is_our_own_command() -> None:
-    """The health check is the image's command without a shell, with all its times said."""
+    """It has no shell, and all its times are set."""
     (value,) = values(FINAL, "HEALTHCHECK")
     options, _, command = value.partition(" CMD ")
     assert json.loads(command) == ["telenor-proxy", "healthcheck"]
-    assert {option.split("=")[0] for option in options.split()} == {
-        "--interval",
-        "--timeout",
-        "--start-period",
-        "--retries",
-    }
+    named = {option.partition("=")[0] for option in options.split()}
+    assert named == {"--interval", "--timeout", "--start-period", "--retries"}
 
 
 def test_it_is_stopped_by_sigterm_and_names_its_ports() -> None:
-    """The image names the signal of a clean stop, and the ports that are the defaults of the settings."""
+    """The ports are the defaults of the settings."""
     assert values(FINAL, "STOPSIGNAL") == ["SIGTERM"]
     ports = [str(section().port) for section in (ListenSettings, AdminSettings)]
     assert values(FINAL, "EXPOSE") == [" ".join(ports)]
 
 
 def test_no_setting_is_baked_in() -> None:
-    """The image changes no default and holds no credential.
-
-    What it does is what the reference of the settings says.
-    """
-    set_here = " ".join(
-        values(BEFORE + BUILDER + FINAL, "ENV") + values(BEFORE + BUILDER + FINAL, "ARG")
-    )
+    """The image changes no default and holds no credential."""
+    everything = BEFORE + BUILDER + FINAL
+    set_here = " ".join(values(everything, "ENV") + values(everything, "ARG"))
     assert "TELENOR_PROXY_" not in set_here
     assert not re.search("(?i)secret|password|token", set_here)
 
 
 def test_packages_are_installed_by_hash_only() -> None:
-    """Whatever pip brings into the image is either locked with hashes or built from this repository without a network."""
+    """Each package is locked with hashes, or built from this repository without a network."""
     commands = [command for value in values(BUILDER, "RUN") for command in value.split("&&")]
-    installs = [
-        shlex.split(command)
-        for command in commands
-        if re.search(r"pip .*(install|wheel)\b", command)
-    ]
+    installing = re.compile(r"pip .*(install|wheel)\b")
+    installs = [shlex.split(command) for command in commands if installing.search(command)]
     assert len(installs) == 4
     for words in installs:
         assert "--require-hashes" in words or {"--no-deps", "--no-index"} <= set(words), words
 
 
 def test_the_extra_is_asked_for() -> None:
-    """Without a word the image has what runs and no more.
-
-    A build argument names another lock file, of those that are there.
-    """
+    """A build argument names another lock file than that of the run-time packages."""
     assert values(BUILDER, "ARG") == ["LOCK=runtime"]
     assert '--require-hashes --requirement "requirements/${LOCK}.txt"' in values(BUILDER, "RUN")[1]
-    locks = {
-        source
-        for value in values(BUILDER, "COPY")
-        for source in value.split()[:-1]
-        if source.endswith(".txt")
-    }
-    assert {
-        f"requirements/{name}.txt" for name in ("runtime", "otel", "redis", "sandbox", "tools")
-    } == locks
+    locks = {source for source in copied() if source.endswith(".txt")}
+    names = ("runtime", "otel", "redis", "sandbox", "tools")
+    assert locks == {f"requirements/{name}.txt" for name in names}
 
 
 def test_the_image_takes_the_environment_only() -> None:
@@ -128,13 +104,10 @@ def test_the_labels_say_what_it_is() -> None:
     (value,) = values(FINAL, "LABEL")
     labels = dict(word.split("=", 1) for word in shlex.split(value))
     project = pyproject()["project"]
-    assert {
-        name.removeprefix("org.opencontainers.image."): text for name, text in labels.items()
-    } == {
-        "title": project["name"],
-        "description": project["description"],
-        "licenses": project["license"],
-        "version": "${VERSION}",
+    expected = {"title": "name", "description": "description", "licenses": "license"}
+    assert labels == {
+        "org.opencontainers.image.version": "${VERSION}",
+        **{f"org.opencontainers.image.{name}": project[key] for name, key in expected.items()},
     }
 
 
@@ -146,14 +119,9 @@ def test_what_is_imported_to_compile_the_standard_library_is_there() -> None:
 
 
 def test_the_builder_gets_what_it_copies_and_nothing_else() -> None:
-    """All is kept from the builder but what the Dockerfile copies.
-
-    No secret of a working copy gets near an image.
-    """
-    rules = [
-        line for line in read(".dockerignore").splitlines() if line and not line.startswith("#")
-    ]
-    copied = {source for value in values(BUILDER, "COPY") for source in value.split()[:-1]}
+    """The builder's context has what the Dockerfile copies, so no secret gets near."""
+    lines = read(".dockerignore").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
-    assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == copied
-    assert all((ROOT / source).exists() for source in copied)
+    assert {rule.removeprefix("!") for rule in rules if rule.startswith("!")} == copied()
+    assert all((ROOT / source).exists() for source in copied())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import proxy
-from tests.packaging.repository import ROOT, read
+from tests.packaging.repository import ROOT, hatchling, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,16 +20,11 @@ if TYPE_CHECKING:
 SCRIPT = ROOT / "scripts" / "release_notes.py"
 NOTES = runpy.run_path(str(SCRIPT))
 MODULE = '"""A module."""\n\n__version__ = "1.2.3"\n'
-CHANGELOG = "# Changelog\n\n## [1.2.3] - 2026-11-24\n\n### Added\n\n- One thing.\n\n## [1.2.2] - 2026-10-01\n\n- Another.\n"
+ENTRY = "## [1.2.3] - 2026-11-24\n\n### Added\n\n- One thing.\n"
+CHANGELOG = f"# Changelog\n\n{ENTRY}\n## [1.2.2] - 2026-10-01\n\n- Another.\n"
 
 
-def hatchling(*arguments: str, cwd: Path = ROOT) -> None:
-    """Build packages as `make dist` does."""
-    command = [sys.executable, "-m", "hatchling", "build", *arguments]
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=50)
-
-
-def test_the_notes_are_what_the_changelog_says() -> None:
+def test_the_notes_are_the_changelogs_entry() -> None:
     """The notes of a release are its entry of the changelog, and no other's."""
     assert NOTES["notes"]("v1.2.3", MODULE, CHANGELOG) == "### Added\n\n- One thing.\n"
 
@@ -45,13 +40,13 @@ def test_the_notes_are_what_the_changelog_says() -> None:
     ],
 )
 def test_what_does_not_agree_is_not_released(tag: str, changelog: str, says: str) -> None:
-    """A tag that is not the version's, and an entry that is missing or has no day, end a release before it begins."""
+    """A wrong tag, a missing entry and an entry without a day end a release."""
     with pytest.raises(NOTES["DisagreementError"], match=re.escape(says)):
         NOTES["notes"](tag, MODULE, changelog)
 
 
 def test_it_reads_this_repository() -> None:
-    """The script finds version and changelog here, and says by its exit status that another tag is wrong."""
+    """The script finds version and changelog, and its exit status refuses another tag."""
     command = [sys.executable, str(SCRIPT), "v0.0.0"]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -79,8 +74,8 @@ def test_the_sdist_makes_the_same_wheel(sdist: Path, tmp_path: Path) -> None:
     assert here.read_bytes() == there.read_bytes()
 
 
-def test_contributors_are_told_how() -> None:
-    """CONTRIBUTING.md names what has to be set up, by the names that the workflow uses."""
+def test_contributing_names_the_setup() -> None:
+    """CONTRIBUTING.md has the names that the workflow uses."""
     text, workflow = read("CONTRIBUTING.md"), read(".github/workflows/release.yml")
     for name in ("IMAGE_REGISTRY", "pypi"):
         assert f"`{name}`" in text

@@ -60,50 +60,39 @@ def components(bill: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {canonicalize_name(component["name"]): component for component in bill["components"]}
 
 
-def pins(lock: str) -> list[tuple[Requirement, set[str]]]:
-    """Return what a lock file has for this Python and system, each with the hashes of its files."""
-    pinned = []
+def pins(lock: str) -> dict[tuple[str, str], set[str]]:
+    """Return hashes by name and version of what a lock file has for this Python and system."""
+    pinned: dict[tuple[str, str], set[str]] = {}
     for entry in re.split(r"\n(?=\S)", read(f"requirements/{lock}.txt").strip()):
         requirement = Requirement(entry.partition("\\")[0].strip())
         if requirement.marker is None or requirement.marker.evaluate():
-            pinned.append((requirement, set(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry))))
+            key = (canonicalize_name(requirement.name), str(requirement.specifier)[2:])
+            pinned[key] = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry))
+    assert pinned
     return pinned
 
 
-def test_it_keeps_to_the_schema(written: Path) -> None:
-    """The bill is valid CycloneDX: the standard's own schema says so, strictly."""
-    text = (written / "sbom.cdx.json").read_text(encoding="utf-8")
-    version = SchemaVersion.from_version(json.loads(text)["specVersion"])
-    assert JsonStrictValidator(version).validate_str(text) is None
-
-
-def test_the_schema_would_object(bill: dict[str, Any]) -> None:
-    """The schema that judges it is one that can say no."""
-    broken = json.dumps(bill | {"components": [{"name": "without a type"}]})
-    version = SchemaVersion.from_version(bill["specVersion"])
-    assert JsonStrictValidator(version).validate_str(broken) is not None
+def test_it_keeps_to_the_schema(bill: dict[str, Any]) -> None:
+    """The bill is valid by CycloneDX's own schema, which refuses a broken one."""
+    schema = JsonStrictValidator(SchemaVersion.from_version(bill["specVersion"]))
+    assert schema.validate_str(json.dumps(bill)) is None
+    broken = bill | {"components": [{"name": "without a type"}]}
+    assert schema.validate_str(json.dumps(broken)) is not None
 
 
 def test_what_runs_is_on_it_and_nothing_else(
     lock: str, components: dict[str, dict[str, Any]]
 ) -> None:
-    """Each locked package is on the bill, at its version and with the hashes of the files it may come from; no tool of development is."""
-    listed = {
-        (name, component["version"]): {
-            digest["content"]
-            for reference in component["externalReferences"]
-            for digest in reference.get("hashes", [])
-        }
-        for name, component in components.items()
-    }
-    locked = {
-        (canonicalize_name(pin.name), str(pin.specifier)[2:]): hashes for pin, hashes in pins(lock)
-    }
-    assert locked
-    assert listed == locked
+    """Each locked package is on the bill with version and hashes; no development tool is."""
+    locked = pins(lock)
+    assert {(name, component["version"]) for name, component in components.items()} == locked.keys()
+    for (name, _), hashes in locked.items():
+        references = components[name]["externalReferences"]
+        digests = [digest for each in references for digest in each.get("hashes", [])]
+        assert {digest["content"] for digest in digests} == hashes
 
 
-def test_it_says_what_it_is_about(lock: str, bill: dict[str, Any]) -> None:
+def test_it_has_version_and_direct_dependencies(lock: str, bill: dict[str, Any]) -> None:
     """The bill is that of this version of the proxy, and says which packages it needs itself."""
     root = bill["metadata"]["component"]
     assert (root["name"], root["version"]) == (PROJECT["name"], proxy.__version__)
@@ -115,7 +104,7 @@ def test_it_says_what_it_is_about(lock: str, bill: dict[str, Any]) -> None:
 
 
 def test_everything_on_it_is_needed(bill: dict[str, Any]) -> None:
-    """Along the dependencies every package is reached from the proxy, so nothing is locked that nobody asks for."""
+    """Every package is reached from the proxy along the dependencies."""
     graph = {node["ref"]: node["dependsOn"] for node in bill["dependencies"]}
     reached: set[str] = set()
     ahead = [bill["metadata"]["component"]["bom-ref"]]
@@ -128,21 +117,14 @@ def test_everything_on_it_is_needed(bill: dict[str, Any]) -> None:
 
 
 def test_each_package_may_be_passed_on(components: dict[str, dict[str, Any]]) -> None:
-    """Each one's licence is on the list of those that may be passed on.
-
-    The message says which is not.
-    """
-    objections = {
-        name: SBOM["objection"](component["licenses"][0]["expression"])
-        for name, component in components.items()
-    }
-    assert {
-        name: objection for name, objection in objections.items() if objection is not None
-    } == {}
+    """Each licence is on the list of those that may be passed on."""
+    licences = {name: each["licenses"][0]["expression"] for name, each in components.items()}
+    objections = {name: SBOM["objection"](licence) for name, licence in licences.items()}
+    assert set(objections.values()) == {None}, objections
 
 
 def test_each_licence_goes_along(components: dict[str, dict[str, Any]]) -> None:
-    """Each package brings the text of its licence into the environment, which is what the image is made of."""
+    """Each package's licence text is in the environment, so in the image."""
     assert [name for name in components if not SBOM["texts"](name)] == []
 
 
@@ -172,7 +154,7 @@ def test_it_is_the_same_each_time(lock: str, written: Path, tmp_path: Path) -> N
         ("MIT OR", "no SPDX expression"),
     ],
 )
-def test_a_licence_that_may_not_be_passed_on_is_told(expression: str, says: str) -> None:
+def test_a_licence_that_may_not_be_passed_on(expression: str, says: str) -> None:
     """An unlisted, unknown or unnamed licence is an objection, also as a part of several."""
     assert says in SBOM["objection"](expression)
 
@@ -185,43 +167,35 @@ def test_a_choice_needs_one_that_may(expression: str) -> None:
     assert SBOM["objection"](expression) is None
 
 
+MIT, PSF = {"license": {"id": "MIT"}}, {"license": {"id": "PSF-2.0"}}
+APACHE = {"license": {"name": "License :: OSI Approved :: Apache Software License"}}
+
+
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("licences", "expected"),
     [
-        ([{"license": {"id": "MIT"}}], ("MIT", "declared")),
+        ([MIT], ("MIT", "declared")),
         ([{"expression": "MIT OR Apache-2.0"}], ("MIT OR Apache-2.0", "declared")),
-        (
-            [{"license": {"name": "License :: OSI Approved :: Apache Software License"}}],
-            ("Apache-2.0", "concluded"),
-        ),
-        (
-            [{"license": {"id": "MIT"}}, {"license": {"id": "PSF-2.0"}}],
-            ("MIT AND PSF-2.0", "concluded"),
-        ),
-        (
-            [{"expression": "MIT OR GPL-3.0-only"}, {"license": {"id": "MIT"}}],
-            ("(MIT OR GPL-3.0-only) AND MIT", "concluded"),
-        ),
+        ([APACHE], ("Apache-2.0", "concluded")),
+        ([MIT, PSF], ("MIT AND PSF-2.0", "concluded")),
+        ([{"expression": "MIT OR X"}, MIT], ("(MIT OR X) AND MIT", "concluded")),
     ],
 )
 def test_a_licence_is_what_the_package_says(
-    said: list[dict[str, Any]], expected: tuple[str, str]
+    licences: list[dict[str, Any]], expected: tuple[str, str]
 ) -> None:
-    """What is said in one SPDX expression is declared.
-
-    What is put together of several words, or translated, is concluded.
-    """
-    assert SBOM["licence"]({"name": "any", "licenses": said}) == expected
+    """One SPDX expression is declared; what is combined or translated is concluded."""
+    assert SBOM["licence"]({"name": "any", "licenses": licences}) == expected
 
 
 def test_a_package_that_names_no_licence_needs_a_reader() -> None:
-    """Without a word in its metadata a package has the licence of a text that was read, and without that none."""
+    """It has the licence of a text in `READ`, and else none."""
     assert SBOM["licence"]({"name": "aiofastnet"}) == ("MIT", "concluded")
     assert SBOM["licence"]({"name": "structlog"}) == ("", "concluded")
 
 
 def test_lock_and_installation_have_to_agree() -> None:
-    """A package that is missing, or installed at another version than the locked one, is told, with what to do."""
+    """A missing package or another version is an error, with advice."""
     installed = {
         "components": [{"name": "PyYAML", "version": "5.0"}],
         "dependencies": [],

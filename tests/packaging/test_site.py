@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +14,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 import pytest
 
 from tests.docs.pages import PAGES, anchors
-from tests.packaging.repository import ROOT, files, read
+from tests.packaging.repository import ROOT, files, make, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,45 +26,30 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="the comman
 
 #: Stands for wherever the site is.
 BASE = "https://site.invalid/"
-#: Attributes that a browser follows by itself; of links, those that are no more than said are left
-#: out.
+#: Attributes that a browser follows by itself, and relations of links that it does not.
 FETCHED = {"src", "srcset", "poster", "data"}
 SAID = {"canonical", "next", "prev"}
-
-
-def build(root: Path, site: Path) -> subprocess.CompletedProcess[str]:
-    """Build the site of a repository."""
-    return subprocess.run(
-        [
-            *("make", "--silent", "site", f"VENV={sys.prefix}", f"SITE={site}"),
-            *(f"--old-file={sys.prefix}/{stamp}" for stamp in (".runtime", ".docs")),
-        ],
-        cwd=root,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build it once."""
     directory = tmp_path_factory.mktemp("site")
-    built = build(ROOT, directory)
+    built = make("site", f"SITE={directory}")
     assert built.returncode == 0, built.stderr
     assert not re.search("^(?!INFO )", built.stderr.strip(), re.MULTILINE), built.stderr
     return directory
 
 
 class Document(HTMLParser):
-    """What a page has of links, of fetches and of anchors."""
+    """A page's links, fetches, anchors and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.links: set[str] = set()
         self.fetches: set[str] = set()
         self.anchors: set[str] = set()
+        self.text = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -77,6 +60,10 @@ class Document(HTMLParser):
         if "href" in values and not (tag == "link" and values.get("rel") in SAID):
             (self.fetches if tag == "link" else self.links).add(values["href"])
 
+    def handle_data(self, data: str) -> None:
+        """Take text."""
+        self.text += data
+
 
 @pytest.fixture(scope="module")
 def documents(site: Path) -> dict[str, Document]:
@@ -84,12 +71,11 @@ def documents(site: Path) -> dict[str, Document]:
     paths = {
         path: path.relative_to(site).as_posix().removesuffix("index.html")
         for path in site.rglob("*.html")
+        if path.name != "404.html"  # shown anywhere, so its links begin at the root
     }
-    # The page for what is not there can be shown anywhere, so its links begin at the root.
     return {
         urljoin(BASE, uri): Document(path.read_text(encoding="utf-8"))
         for path, uri in paths.items()
-        if uri != "404.html"
     }
 
 
@@ -100,7 +86,7 @@ def address(page: str) -> str:
 
 
 def test_every_page_is_there(documents: dict[str, Document]) -> None:
-    """Each page of the repository is a page of the site, under its own path, and the README is the front page."""
+    """Each page is on the site under its own path, and the README is the front page."""
     assert {address(page) for page in PAGES} <= documents.keys()
     assert address("README.md") == BASE
 
@@ -109,15 +95,11 @@ def test_readers_find_their_part(site: Path) -> None:
     """The front page leads the four kinds of readers to their parts."""
     front = (site / "index.html").read_text(encoding="utf-8")
     tabs = front.partition('<ul class="md-tabs__list">')[2].partition("</ul>")[0]
-    assert [line.strip() for line in tabs.splitlines() if line.strip() and "<" not in line] == [
-        "Try it",
-        "Run it",
-        "Something is wrong",
-        "Change it",
-    ]
+    names = [line.strip() for line in tabs.splitlines() if line.strip() and "<" not in line]
+    assert names == ["Try it", "Run it", "Something is wrong", "Change it"]
 
 
-def test_whoever_follows_a_link_arrives(site: Path, documents: dict[str, Document]) -> None:
+def test_every_link_arrives(site: Path, documents: dict[str, Document]) -> None:
     """Every link within the site finds its page, and its heading there."""
     lost = []
     for place, document in documents.items():
@@ -143,18 +125,8 @@ def test_headings_have_one_anchor_here_and_there(documents: dict[str, Document],
 def test_a_source_is_shown(site: Path) -> None:
     """A link to a file that is no page leads to a page that shows it, word for word."""
     shown = (site / "proxy" / "errors.py" / "index.html").read_text(encoding="utf-8")
-    words = "".join(_Text(shown).parts)
+    words = Document(shown).text
     assert all(line.strip() in words for line in read("proxy/errors.py").splitlines())
-
-
-class _Text(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.parts: list[str] = []
-        self.feed(text)
-
-    def handle_data(self, data: str) -> None:
-        self.parts.append(data)
 
 
 def test_no_page_names_anything_to_fetch_elsewhere(documents: dict[str, Document]) -> None:
@@ -186,7 +158,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 async def test_a_browser_fetches_nothing_elsewhere(served: str, tab: Tab) -> None:
-    """Whoever reads and searches it asks no other server, and nothing is missing."""
+    """Reading and searching asks no other server, and nothing is missing."""
     for page in ("", "docs/operation/", "proxy/errors.py/"):
         await tab.goto(f"{served}{page}")
     await tab.goto(served)
@@ -219,10 +191,12 @@ def repository(tmp_path: Path) -> Path:
         ("docs/unlisted.md", "# Not in the navigation", "docs/unlisted.md"),
     ],
 )
-def test_what_is_wrong_with_it_fails_it(repository: Path, page: str, added: str, says: str) -> None:
-    """A link to nowhere, a link to no heading, and a page that nobody would find end the building, and are named."""
+def test_lost_links_and_pages_fail_the_build(
+    repository: Path, page: str, added: str, says: str
+) -> None:
+    """A lost link, a lost heading and an unlisted page are named."""
     with (repository / page).open("a", encoding="utf-8") as file:
         file.write(f"\n{added}\n")
-    built = build(repository, repository / "site")
+    built = make("site", f"SITE={repository / 'site'}", cwd=repository)
     assert built.returncode != 0
     assert says in built.stderr

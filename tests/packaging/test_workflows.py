@@ -1,7 +1,4 @@
-"""GitHub's workflows: what they may do, what they trust, and that what they run exists.
-
-`make check` has them judged by the tools of their field.
-"""
+"""GitHub's workflows: their rights and their actions, and that what they run exists."""
 
 from __future__ import annotations
 
@@ -47,11 +44,8 @@ def judgements() -> list[str]:
     recipe = re.search(r"^check: .*\n((?:\t.*\n)+)", read("Makefile"), re.MULTILINE)
     assert recipe is not None
     commands = [line.strip() for line in recipe[1].splitlines()]
-    return [
-        command
-        for command in commands
-        if command.startswith(tuple(f"$(BIN)/{judge}" for judge in JUDGES))
-    ]
+    judges = tuple(f"$(BIN)/{judge}" for judge in JUDGES)
+    return [command for command in commands if command.startswith(judges)]
 
 
 def test_every_judge_is_asked() -> None:
@@ -74,10 +68,7 @@ def test_they_are_well_made(command: str) -> None:
 
 
 def test_each_action_is_one_commit() -> None:
-    """An action is named by its commit, with the version beside it for people and for Dependabot.
-
-    Each stands at one version everywhere.
-    """
+    """An action is named by commit and version, the same everywhere."""
     used: dict[str, set[str]] = {}
     for name, text in TEXTS.items():
         for line in re.findall(r"^\s*(?:- )?uses: (.+)$", text, re.MULTILINE):
@@ -92,57 +83,43 @@ def test_each_action_is_one_commit() -> None:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_has_no_rights_of_its_own(name: str) -> None:
-    """Rights are given job by job; a workflow that gives none leaves none."""
+    """Rights are given job by job."""
     assert WORKFLOWS[name]["permissions"] == {}
 
 
 @pytest.mark.parametrize("place", JOBS, ids="-".join)
 def test_a_job_may_do_what_it_is_there_for(place: tuple[str, str]) -> None:
-    """A job may read the repository at most, but for those that publish something."""
+    """A job may read the repository; only those that publish may do more."""
     rights = JOBS[place]["permissions"]
     assert {right for right, level in rights.items() if level != "read"} == RIGHTS.get(place, set())
     assert {right for right, level in rights.items() if level == "read"} <= {"contents"}
 
 
 def test_what_signs_runs_nothing_of_the_repository() -> None:
-    """Where something can be signed or published, no command of this repository runs, and no dependency is installed."""
-    commands = {
-        word
-        for place, step in STEPS
-        if place in RIGHTS
-        for word in re.findall(
-            r"\bmake\b|\bpip\b|\bpython3?\b|\bscripts/|\.ci/", step.get("run", "")
-        )
-    }
-    assert commands == set()
+    """A job that signs or publishes runs no command of the repository and installs nothing."""
+    own = re.compile(r"\bmake\b|\bpip\b|\bpython3?\b|\bscripts/|\.ci/")
+    run = [step.get("run", "") for place, step in STEPS if place in RIGHTS]
+    assert [command for command in run if own.search(command)] == []
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_nobody_else_starts_it_with_rights(name: str) -> None:
-    """A stranger's pull request starts what it changes itself, without rights, and nothing that has some."""
-    assert triggers(name) <= {
-        "push",
-        "pull_request",
-        "workflow_call",
-        "workflow_dispatch",
-        "schedule",
-    }
+def test_a_pull_request_starts_nothing_with_rights(name: str) -> None:
+    """A workflow that a pull request starts has no rights."""
+    own = {"push", "workflow_call", "workflow_dispatch", "schedule"}
+    assert triggers(name) <= own | {"pull_request"}
     if "pull_request" in triggers(name):
         assert not any(workflow == name for workflow, _job in RIGHTS)
 
 
-def test_no_word_of_others_becomes_a_command() -> None:
-    """No expression is put into a command: what it stands for could be one."""
+def test_no_expression_is_in_a_command() -> None:
+    """Its value could be a command."""
     assert [place for place, step in STEPS if "${{" in step.get("run", "")] == []
 
 
 def test_no_checkout_keeps_its_token() -> None:
     """A checkout leaves no token for what runs after it."""
-    checkouts = [
-        step for _place, step in STEPS if step.get("uses", "").startswith("actions/checkout@")
-    ]
-    assert checkouts
-    assert [step for step in checkouts if step["with"]["persist-credentials"] is not False] == []
+    used = [step for _, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
+    assert {step["with"]["persist-credentials"] for step in used} == {False}
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -155,76 +132,54 @@ def test_nothing_runs_for_ever_or_twice(name: str) -> None:
 
 def test_every_python_is_tested() -> None:
     """The tests run with each Python that the package says it supports."""
-    said = [
-        classifier.removeprefix("Programming Language :: Python :: ")
-        for classifier in pyproject()["project"]["classifiers"]
-        if re.search(r":: 3\.\d+$", classifier)
-    ]
-    assert JOBS["ci", "tests"]["strategy"]["matrix"]["python"] == said
+    classifiers = "\n".join(pyproject()["project"]["classifiers"])
+    supported = re.findall(r"(?m):: (3\.\d+)$", classifiers)
+    assert JOBS["ci", "tests"]["strategy"]["matrix"]["python"] == supported
 
 
 def test_what_is_made_is_made_with_the_image_s_python() -> None:
-    """The other jobs use the Python that is the image's, so that the bill of materials is that of the image."""
-    used = {
-        step["with"]["python-version"]
-        for _place, step in STEPS
-        if "setup-python" in step.get("uses", "")
-    }
+    """So that the bill of materials is that of the image."""
+    setups = [step for _, step in STEPS if "setup-python" in step.get("uses", "")]
+    used = {step["with"]["python-version"] for step in setups}
     assert used == {base_image().removeprefix("python:").partition("-")[0]}
 
 
 def test_what_is_run_exists() -> None:
     """Each target of make and each script that a step runs is one."""
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
-    asked = {
-        word
-        for _place, step in STEPS
-        for line in re.findall(r"^make (.+)$", step.get("run", ""), re.MULTILINE)
-        for word in line.split()
-    }
+    run = "\n".join(step.get("run", "") for _, step in STEPS)
+    asked = {word for line in re.findall(r"(?m)^make (.+)$", run) for word in line.split()}
     assert asked >= {"audit", "dist", "sbom", "site"}
     assert asked <= targets
-    scripts = {
-        path
-        for _place, step in STEPS
-        for path in re.findall(r"[\w./]*(?:scripts|\.ci)/[\w.]+", step.get("run", ""))
-    }
+    scripts = re.findall(r"[\w./]*(?:scripts|\.ci)/[\w.]+", run)
     assert scripts
     assert all((ROOT / script).is_file() for script in scripts)
 
 
 def test_a_release_is_announced_last() -> None:
-    """Packages and image come after tests and audit, proof and trial before publishing, and people are told when all is there."""
-    before = {
-        key: set(
-            [job.get("needs", [])] if isinstance(job.get("needs"), str) else job.get("needs", [])
-        )
-        for (name, key), job in JOBS.items()
-        if name == "release"
-    }
+    """Each job waits for the one before: tests, build, attest, publish, announce."""
+    before = {key: job.get("needs") for key, job in WORKFLOWS["release"]["jobs"].items()}
     assert before == {
-        "tests": set(),
-        "build": {"tests"},
-        "attest": {"build"},
-        "image": {"build"},
-        "publish": {"attest", "image"},
-        "announce": {"publish"},
+        "tests": None,
+        "build": "tests",
+        "attest": "build",
+        "image": "build",
+        "publish": ["attest", "image"],
+        "announce": "publish",
     }
-    (image,) = (
-        step["with"] for _place, step in STEPS if "build-push-action" in step.get("uses", "")
-    )
+    (image,) = (step["with"] for _, step in STEPS if "build-push-action" in step.get("uses", ""))
     assert image["platforms"] == "linux/amd64,linux/arm64"
     assert (image["provenance"], image["sbom"]) == ("mode=max", True)
 
 
-def test_what_is_locked_is_asked_about_every_week() -> None:
-    """The audit runs by the calendar, and when a lock file changes."""
+def test_the_audit_runs_every_week() -> None:
+    """It runs by the calendar, and when a lock file changes."""
     assert {"schedule", "push", "pull_request"} <= triggers("audit")
     assert "requirements/**" in WORKFLOWS["audit"][True]["pull_request"]["paths"]
 
 
 def test_newer_versions_are_looked_for() -> None:
-    """Dependabot looks after the lock files, the actions, and the image's base, and takes nothing on its first day."""
+    """Dependabot watches lock files, actions and images, and waits a week."""
     updates = yaml.safe_load(read(".github/dependabot.yml"))["updates"]
     assert {(update["package-ecosystem"], update["directory"]) for update in updates} == {
         ("pip", "/requirements"),

@@ -1,7 +1,6 @@
-"""A real Chromium without a window, spoken to over its DevTools protocol.
+"""A real Chromium without a window, over its DevTools protocol and aiohttp's WebSocket.
 
-aiohttp speaks WebSocket, so no driver and no further package is needed. One process for all tests,
-one fresh profile for each tab.
+One process for all tests, one fresh profile for each tab.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ class Chromium:
             start_new_session=True,
         )
         self.endpoint = self._read_endpoint()
-        # What it goes on to say is read and dropped, or it would stand still one day.
+        # Its further output is read and dropped, or a full pipe would stop it.
         self._reader = threading.Thread(target=self._drop, daemon=True)
         self._reader.start()
 
@@ -95,10 +94,7 @@ class Chromium:
 
 
 class Tab:
-    """One page in a profile of its own.
-
-    `complaints`: what the browser's console has said; `requests`: all URLs it has asked for.
-    """
+    """One page in its own profile, with its console's messages and all URLs that it asked for."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -106,7 +102,7 @@ class Tab:
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._session: str | None = None
         self._loaded = asyncio.Event()
-        # What is answered to requests that `Fetch.enable` holds back.
+        # The answer to requests that `Fetch.enable` intercepts; they hang without one.
         self.answer_in_its_place: dict[str, object] = {}
         self._errands: set[asyncio.Task[dict[str, Any]]] = set()
         self.complaints: list[str] = []
@@ -114,14 +110,10 @@ class Tab:
 
     async def begin(self) -> None:
         """Open the tab."""
-        context = (await self.call("Target.createBrowserContext", disposeOnDetach=True))[
-            "browserContextId"
-        ]
-        target = await self.call("Target.createTarget", url="about:blank", browserContextId=context)
-        attached = await self.call(
-            "Target.attachToTarget", targetId=target["targetId"], flatten=True
-        )
-        self._session = attached["sessionId"]
+        context = await self.call("Target.createBrowserContext", disposeOnDetach=True)
+        target = await self.call("Target.createTarget", url="about:blank", **context)
+        session = await self.call("Target.attachToTarget", **target, flatten=True)
+        self._session = session["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
             await self.call(f"{domain}.enable")
         # A headless window has no focus by itself.
@@ -134,9 +126,9 @@ class Tab:
             if "id" in content:
                 self._answers.pop(content["id"]).set_result(content)
             else:
-                self._heed(content["method"], content["params"])
+                self._take(content["method"], content["params"])
 
-    def _heed(self, method: str, params: dict[str, Any]) -> None:
+    def _take(self, method: str, params: dict[str, Any]) -> None:
         if method == "Page.loadEventFired":
             self._loaded.set()
         elif method == "Network.requestWillBeSent":
@@ -146,11 +138,9 @@ class Tab:
             self.complaints.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
         elif method == "Runtime.consoleAPICalled":
             self.complaints.append(f"{params['type']}: {params['args']}")
-        elif method == "Fetch.requestPaused":
-            answer = self.call(
-                "Fetch.fulfillRequest", requestId=params["requestId"], **self.answer_in_its_place
-            )
-            errand = asyncio.create_task(answer)
+        elif method == "Fetch.requestPaused" and self.answer_in_its_place:
+            held = {"requestId": params["requestId"]} | self.answer_in_its_place
+            errand = asyncio.create_task(self.call("Fetch.fulfillRequest", **held))
             self._errands.add(errand)
             errand.add_done_callback(self._errands.discard)
         elif method == "Runtime.exceptionThrown":
@@ -175,25 +165,19 @@ class Tab:
         *,
         languages: str = "en-GB,en",
         dark: bool = False,
-        width: int = 1200,
-        height: int = 900,
-        scale: float = 1,
+        size: tuple[int, int, float] = (1200, 900, 1),
         zone: str = "Europe/Oslo",
     ) -> None:
-        """Be another reader's browser: for the pages that are opened after this."""
+        """Set what the next pages see. size: width, height, and pixels of the device for each."""
         agent = (await self.call("Browser.getVersion"))["userAgent"]
         await self.call("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=languages)
         await self.call("Emulation.setTimezoneOverride", timezoneId=zone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme, still])
-        await self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=scale,
-            mobile=width < 600,
-        )
+        width, height, scale = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": scale}
+        await self.call("Emulation.setDeviceMetricsOverride", **metrics, mobile=width < 600)
 
     async def goto(self, url: str) -> None:
         """Open a page and wait until it is loaded."""
@@ -203,10 +187,9 @@ class Tab:
             await self._loaded.wait()
 
     async def evaluate(self, expression: str) -> Any:
-        """Give the value of an expression in the page; of a promise, what it comes to."""
-        result = await self.call(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
+        """Return the value of an expression in the page, awaited if it is a promise."""
+        options = {"awaitPromise": True, "returnByValue": True}
+        result = await self.call("Runtime.evaluate", expression=expression, **options)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
@@ -221,15 +204,13 @@ class Tab:
                 return await self.evaluate(look % expression)
         except TimeoutError:
             shown = await self.evaluate("document.body.innerText")
-            raise AssertionError(
-                f"it did not become true: {expression}\nThe page shows:\n{shown}"
-            ) from None
+            message = f"it did not become true: {expression}\nThe page shows:\n{shown}"
+            raise AssertionError(message) from None
 
     async def look(self, expression: str) -> Any:
-        """Wait until an expression is true, while the page asks the proxy at once and not when its time has come."""
-        return await self.until(
-            f"(document.dispatchEvent(new Event('visibilitychange')), {expression})"
-        )
+        """Wait until an expression is true, while the page asks the proxy at once."""
+        ask = "document.dispatchEvent(new Event('visibilitychange'))"
+        return await self.until(f"({ask}, {expression})")
 
     async def text(self, selector: str) -> str:
         """Give the text of an element as it is shown."""
@@ -250,7 +231,7 @@ class Tab:
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         taken = await self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(taken["data"]))  # noqa: ASYNC240 # the test has nothing else to do meanwhile
+        path.write_bytes(base64.b64decode(taken["data"]))  # noqa: ASYNC240 # nothing else runs
 
 
 @asynccontextmanager

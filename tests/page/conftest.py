@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +12,6 @@ from tests.page import browser, staged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-
-#: For people to look at; not under version control.
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 
 @pytest.fixture(scope="session")

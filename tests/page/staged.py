@@ -1,7 +1,4 @@
-"""The admin listener over a real report and history, in whatever state a test wants to see.
-
-No proxy, no token endpoint, no waiting.
-"""
+"""The admin listener over a real report and history, in any state, without a proxy."""
 
 from __future__ import annotations
 
@@ -56,7 +53,7 @@ def refused(code: str | None = "20", *, at: float = NOON - 20) -> TokenFailure:
 
 @dataclass
 class Stage:
-    """What the report tells, to be changed by the test."""
+    """The state that the report shows; tests change it."""
 
     clock: FakeClock = field(default_factory=lambda: FakeClock(wall=NOON - UPTIME))
     token: TokenStatus = TOKEN
@@ -101,53 +98,26 @@ class Stage:
         self.report(record)
 
     def live_an_hour(self) -> None:
-        """Let a working day's hour go by, with the few mishaps that one has."""
+        """Simulate an hour of calls with a few mishaps."""
         chance = random.Random(7)  # noqa: S311 # not for secrets
+        refusal = {"refused": True, "attempts": 0}
         mishaps: dict[int, dict[str, Any]] = {
-            11: {
-                "status": 403,
-                "error": "path-not-allowed",
-                "refused": True,
-                "method": "GET",
-                "attempts": 0,
-            },
-            26: {
-                "status": 504,
-                "error": "http_response_timeout",
-                "seconds": 4.0,
-                "outcome": "unknown",
-            },
-            27: {
-                "status": 502,
-                "error": "connection_terminated",
-                "method": "GET",
-                "attempts": 2,
-                "outcome": "unknown",
-            },
-            48: {
-                "status": 400,
-                "error": "malformed-request",
-                "refused": True,
-                "method": None,
-                "attempts": 0,
-            },
-            55: {
-                "status": 503,
-                "error": "connection_limit_reached",
-                "attempts": 0,
-                "outcome": "not_sent",
-            },
+            11: {"status": 403, "error": "path-not-allowed", "method": "GET", **refusal},
+            26: {"status": 504, "error": "http_response_timeout", "outcome": "unknown"},
+            27: {"status": 502, "error": "connection_terminated", "outcome": "unknown"},
+            48: {"status": 400, "error": "malformed-request", "method": None, **refusal},
+            55: {"status": 503, "error": "connection_limit_reached", "outcome": "not_sent"},
         }
+        mishaps[26]["seconds"] = 4.0
+        mishaps[27] |= {"method": "GET", "attempts": 2}
+        mishaps[55]["attempts"] = 0
         start = self.clock.wall()
         self.clock.step_wall(-3600)
         for minute in range(60):
             calls = max(1, round(20 + 13 * math.sin(minute / 9) + chance.uniform(-5, 5)))
             for _ in range(calls):
                 self.clock.suspend(60 / (calls + 1))
-                kind = chance.random()
-                status = (
-                    200 if kind < 0.93 else 404 if kind < 0.975 else 304 if kind < 0.995 else 500
-                )
+                (status,) = chance.choices((200, 404, 304, 500), (93, 4.5, 2, 0.5))
                 busy = 2.2 if 24 <= minute <= 30 else 1
                 self.call(status, busy * chance.lognormvariate(-2.75, 0.45))
             if minute in mishaps:

@@ -1,7 +1,4 @@
-"""The last hour's counts: each call in its minute, by what became of it.
-
-Percentiles near the truth; bounded memory.
-"""
+"""The last hour's counts by minute and result, percentiles, and memory."""
 
 from __future__ import annotations
 
@@ -51,11 +48,8 @@ def last(history: History, now: float) -> dict[str, int]:
         (CALL._replace(status=0), "failed"),
     ],
 )
-def test_a_call_counts_by_what_became_of_it(record: Record, result: str) -> None:
-    """Classes are of the API's answers.
-
-    What the proxy turned down and what failed stand apart, whatever the status.
-    """
+def test_a_call_counts_by_its_result(record: Record, result: str) -> None:
+    """Classes are of the API's answers; refused and failed calls stand apart."""
     history = History(START)
     history.observe(record, START + 1)
     assert last(history, START + 2) == {result: 1}
@@ -94,7 +88,7 @@ def test_a_long_silence_leaves_nothing(silence: float) -> None:
 
 
 def test_percentiles_are_near_the_truth() -> None:
-    """Off by an eighth at most, for the whole call and for the API, in the minute and over the hour."""
+    """Off by an eighth at most, in the minute and over the hour."""
     chance = random.Random(3)  # noqa: S311 # not for secrets
     history = History(START)
     whole = [chance.lognormvariate(-3, 0.8) for _ in range(2000)]
@@ -118,7 +112,7 @@ def test_one_call_is_its_own_percentile(seconds: float) -> None:
 
 
 def test_endless_calls_count_as_the_longest() -> None:
-    """What lies above all bounds is told as the last one."""
+    """A time above all bounds counts as the last one."""
     history = History(START)
     history.observe(CALL._replace(seconds=3600.0), START)
     shown: Any = history.series(START)["duration"]
@@ -133,15 +127,11 @@ def test_without_calls_there_is_no_percentile() -> None:
     assert percentile([0] * (len(BOUNDS) + 1), 0.5) is None
 
 
-def test_how_fast_the_proxy_says_no_does_not_count() -> None:
-    """A refusal takes microseconds, and would make all calls look fast.
-
-    A failed call counts, but not as the API's time.
-    """
+def test_refusals_have_no_duration() -> None:
+    """A failed call has one, but none of the API's."""
     history = History(START)
-    history.observe(
-        CALL._replace(status=403, error="path-not-allowed", refused=True, seconds=0.001), START
-    )
+    refused = CALL._replace(status=403, error="path-not-allowed", refused=True, seconds=0.001)
+    history.observe(refused, START)
     history.observe(CALL._replace(status=504, error="x", seconds=2.0, upstream_seconds=None), START)
     series: Any = history.series(START)
     assert series["duration"]["p50"][-1] > 1
@@ -171,10 +161,7 @@ def test_it_is_json_of_bounded_size() -> None:
 
 
 def test_counting_takes_no_memory() -> None:
-    """Twenty thousand calls are counted where one was.
-
-    When an hour is full, the next minutes take the place of the first.
-    """
+    """Neither 20,000 calls nor further hours take more."""
     history = History(START)
     for minute in range(2 * MINUTES):
         history.observe(CALL, START + 60 * minute)

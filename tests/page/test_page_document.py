@@ -1,4 +1,4 @@
-"""The document at `/`: self-contained, under a policy that lets nothing else in, readable by everybody."""
+"""The document at `/`: self-contained, under a strict policy, accessible."""
 
 from __future__ import annotations
 
@@ -52,10 +52,7 @@ def test_the_policy_names_exactly_the_code_and_the_style_inside() -> None:
 
 
 def test_the_policy_lets_nothing_else_in() -> None:
-    """No origin but its own, and that for fetching only.
-
-    No frames, forms, bases or markup from strings.
-    """
+    """Only its own origin, for fetching; no frames, forms, bases or markup from strings."""
     policy = dict(directive.split(" ", 1) for directive in page.POLICY.split("; "))
     assert policy["default-src"] == "'none'"
     assert policy["connect-src"] == "'self'"
@@ -68,10 +65,7 @@ def test_the_policy_lets_nothing_else_in() -> None:
 
 
 def test_nothing_in_it_leads_elsewhere_or_needs_an_inline_handler() -> None:
-    """Every address is relative, so that it also works behind a port forward with a path.
-
-    No style or on... attributes.
-    """
+    """Addresses are relative, and no attribute holds style or code."""
     for tag, attributes in Elements().found:
         for name, value in attributes.items():
             assert not name.startswith("on"), (tag, name)
@@ -96,7 +90,7 @@ def test_data_is_never_made_markup() -> None:
 
 
 def test_it_has_the_structure_that_screen_readers_use() -> None:
-    """A language, one main heading, landmarks, a polite live region, headers and a caption for each table."""
+    """Language, headings, landmarks, a live region, headers and captions of tables."""
     found = Elements().found
     tags = [tag for tag, _ in found]
     assert dict(found)["html"]["lang"] == "en"
@@ -115,10 +109,7 @@ def test_it_is_small() -> None:
 
 
 async def test_it_is_served_to_get_and_head(stage: Stage) -> None:
-    """As HTML, not to be kept, with the page's own policy.
-
-    Every other answer keeps the stricter one.
-    """
+    """As HTML, not stored, with its own policy; other answers have a stricter one."""
     async with aiohttp.ClientSession() as session:
         async with session.get(stage.url) as answer:
             assert answer.status == 200

@@ -1,8 +1,7 @@
-"""The page's dictionary: both languages say everything that can happen, and nothing is said in English only."""
+"""The page's dictionary: both languages have all words."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 import pytest
 
 import proxy
-from proxy import faults
 from proxy.admin import headline
 from proxy.admin.calls import HeadlineState
 from proxy.admin.headline import CAUSES
 from proxy.problems import ProblemKind
 from proxy.tokens import codes, diagnosis
 from proxy.tokens.values import TokenState
+from tests.messages.sentences import reasons
 
 PACKAGE = Path(proxy.__file__).parent
 ASSETS = PACKAGE / "admin" / "assets"
@@ -75,14 +74,14 @@ def test_both_languages_have_the_same_words() -> None:
         assert isinstance(WORDS["en"][key], str) == isinstance(WORDS["nb"][key], str), key
 
 
-def test_nothing_is_said_in_english_only() -> None:
+def test_no_word_is_in_english_only() -> None:
     """A text that is the same in both is a name or a number, and listed here."""
     english, norwegian = texts("en"), texts("nb")
     assert {key for key, text in english.items() if text == norwegian[key]} == SAME
 
 
 def test_plurals_have_both_forms() -> None:
-    """One and many, which is what both languages tell apart."""
+    """One and other, the forms of both languages."""
     for language in LANGUAGES:
         for key, text in WORDS[language].items():
             if isinstance(text, dict):
@@ -108,35 +107,17 @@ def test_codes_that_mean_the_same_have_one_cause() -> None:
             )
 
 
-def reasons() -> set[str]:
-    """Give the first argument of every `TokenError` that is raised anywhere."""
-    found = set()
-    for path in (PACKAGE / "tokens").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in {
-                "TokenUnavailable",
-                "CredentialsRefused",
-            }:
-                found |= {
-                    part.value
-                    for part in ast.walk(node.args[0])
-                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
-                }
-    return found | faults.REASONS
-
-
-#: pending: no fetch has failed. refused, rate_limited and http_: told by code, as too many calls,
-#: and by status.
-TOLD_OTHERWISE = {"pending", "refused", "rate_limited", "http_"}
+#: pending: no fetch has failed. The others have words by code, and by status.
+BY_OTHER_WORDS = {"pending", "refused", "rate_limited", "http_"}
 
 
 def test_every_reason_has_words() -> None:
-    """Whatever a fetch may fail of: why, and in the script's table what to do."""
+    """Each has a why, and in the script's table a step."""
     table = re.search(r"AFTER_REASON = \{(.*?)\}", SOURCES["verdict.js"], re.DOTALL)
     assert table is not None
     steps = dict(re.findall(r"(\w+): \"(\w+)\"", table[1]))
     assert "timeout" in reasons()
-    for reason in reasons() - TOLD_OTHERWISE:
+    for reason in reasons() - BY_OTHER_WORDS:
         assert reason in steps, reason
     for reason, step in steps.items():
         assert f"why.{reason}" in SAID
@@ -144,9 +125,9 @@ def test_every_reason_has_words() -> None:
 
 
 def test_every_headline_has_words() -> None:
-    """Each cause has a sentence, each state a title, each code, status and error its clause and its step."""
-    told = {"token_failed", "renewal_failed"}  # by code or reason, as above
-    assert {f"what.{cause}" for cause in CAUSES if cause not in told} == keys("what.")
+    """Causes, states, codes, statuses and errors have their words."""
+    others = {"token_failed", "renewal_failed"}  # by code or reason, as above
+    assert {f"what.{cause}" for cause in CAUSES if cause not in others} == keys("what.")
     assert {f"title.{state}" for state in HeadlineState} <= keys("title.")
     names = {*codes.GATEWAY, *map(str, headline.BY_STATUS)}
     assert {f"meaning.{name}" for name in names} == keys("meaning.")
