@@ -276,11 +276,7 @@ def test_the_sandbox_is_imported_by_commands_only() -> None:
         room(module)
         for module, tree in MODULES.items()
         if any(room(name) == "sandbox" for name in own(tree))
-    } <= {
-        "cli",
-        "demo",
-        "sandbox",
-    }
+    } <= {"cli", "demo", "sandbox"}
 
 
 @pytest.mark.parametrize("module", PURE)

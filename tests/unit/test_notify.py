@@ -93,10 +93,7 @@ async def service(status: TokenStatus, **environ: str) -> AsyncIterator[Service]
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [
-        (READY, "Ready."),
-        (REFUSED, "Not ready: The password is wrong. Get a new one."),
-    ],
+    [(READY, "Ready."), (REFUSED, "Not ready: The password is wrong. Get a new one.")],
     ids=["a token", "a refusal"],
 )
 async def test_a_start_ends_with_the_first_attempt(

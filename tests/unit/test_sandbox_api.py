@@ -387,8 +387,7 @@ def test_address_cards_are_those_of_an_organization(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "code", "expected"),
-    [(None, 42901, None), (3, 42901, "3"), (3, 50001, None)],
+    ("seconds", "code", "expected"), [(None, 42901, None), (3, 42901, "3"), (3, 50001, None)]
 )
 def test_retry_after_is_a_setting(
     sandbox: Sandbox, seconds: float | None, code: int, expected: str | None

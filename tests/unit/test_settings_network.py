@@ -108,10 +108,7 @@ def test_no_two_listeners_claim_one_address(
 
 @pytest.mark.parametrize(
     ("listen", "is_open"),
-    [
-        ({"host": ["127.0.0.1", "::1"]}, False),
-        ({"host": ["127.0.0.1", "10.0.0.1"]}, True),
-    ],
+    [({"host": ["127.0.0.1", "::1"]}, False), ({"host": ["127.0.0.1", "10.0.0.1"]}, True)],
 )
 def test_one_host_beyond_loopback_opens_the_listener(
     listen: dict[str, object], *, is_open: bool
