@@ -1,8 +1,7 @@
-"""What the settings say of clients becomes the register, the rates and the counts, at the start and at each change."""
+"""The settings' clients become register, rates and counts, at the start and at each change."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -12,7 +11,7 @@ from proxy.clients.roster import Roster
 from proxy.errors import Failed
 from proxy.records import Record
 from tests.clock import FakeClock
-from tests.unit.test_clients_login import configured
+from tests.unit.made import settings as configured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +30,9 @@ CLIENTS: Final[list[dict[str, Any]]] = [
 ]
 
 
-def with_clients(*clients: dict[str, Any], **values: str) -> Settings:
+def with_clients(*clients: dict[str, Any], **sections: dict[str, Any]) -> Settings:
     """Return settings with these clients."""
-    return configured(listen__clients=json.dumps(clients), **values)
+    return configured(listen={"clients": [*clients]}, **sections)
 
 
 def roster(settings: Settings) -> Roster:
@@ -42,8 +41,8 @@ def roster(settings: Settings) -> Roster:
 
 
 async def test_the_clients_of_the_settings_are_in_force() -> None:
-    """Key, rights and rate of each, and none of them for a key that is nobody's."""
-    made = roster(with_clients(*CLIENTS, pacing__max_wait_seconds="0.5"))
+    """Key, rights and rate of each; none for an unknown key."""
+    made = roster(with_clients(*CLIENTS, pacing={"max_wait_seconds": 0.5}))
     erp, shop = made.register.identify([ERP]), made.register.identify([SHOP])
     assert erp is not None
     assert shop is not None
@@ -52,18 +51,14 @@ async def test_the_clients_of_the_settings_are_in_force() -> None:
     assert not shop.may(b"POST", b"/corporate-accounts/a")
     assert not shop.may(b"GET", b"/organizations/a")
     assert made.register.identify([b"some-other-key"]) is None
-    assert [made.rates.take(name) for name in ("erp", "erp", "shop", "shop")] == [
-        True,
-        False,
-        True,
-        True,
-    ]
+    assert [made.rates.take(name) for name in ("erp", "erp")] == [True, False]
+    assert [made.rates.take(name) for name in ("shop", "shop")] == [True, True]
     with pytest.raises(Failed):
         await made.rates.turn("erp")
 
 
 def test_all_that_is_set_follows_a_change() -> None:
-    """Names, keys, rates: the next request meets the new ones, and counts of a client that stays go on."""
+    """The next request meets the new ones; a client that stays keeps its counts."""
     made = roster(with_clients(*CLIENTS))
     made.usage(Record("id", "GET", "/a", 200, 0.01, client="erp"))
     made.follow(with_clients({"name": "erp", "key": SHOP.decode()}))
@@ -81,7 +76,7 @@ def test_all_that_is_set_follows_a_change() -> None:
 
 def test_without_clients_the_single_key_goes_on_as_before() -> None:
     """With `listen.client_key` its holder has no name; with neither, anybody may call."""
-    made = roster(configured(listen__client_key=ERP.decode()))
+    made = roster(configured(listen={"client_key": ERP.decode()}))
     who = made.register.identify([ERP])
     assert who is not None
     assert (who.name, made.by_name()) == (None, [])
@@ -90,7 +85,7 @@ def test_without_clients_the_single_key_goes_on_as_before() -> None:
 
 
 def test_all_keys_of_a_file_are_valid(tmp_path: Path) -> None:
-    """A rotation overlaps: both keys say who calls, and each has its own last use."""
+    """Keys overlap during a rotation; each has its own last use."""
     file = tmp_path / "erp.key"
     file.write_bytes(ERP + b"\n\n" + SHOP + b"\n")
     made = roster(with_clients({"name": "erp", "key_file": str(file)}))

@@ -14,10 +14,7 @@ def record(
 
 
 def test_calls_and_refusals_are_counted_by_client() -> None:
-    """A refusal is one by the proxy's rules or for the client's rate.
-
-    The API's own 4xx and a failure at the API are none.
-    """
+    """A refusal is the proxy's own, by its rules or the client's rate."""
     now = [1_800_000_000.0]
     usage = Usage(lambda: now[0])
     usage.follow(["erp", "shop"])
@@ -45,7 +42,7 @@ def test_calls_and_refusals_are_counted_by_client() -> None:
 
 
 def test_counts_follow_the_settings() -> None:
-    """A client that stays keeps its counts, one that is removed is no longer shown, and a new one begins at 0."""
+    """A client that stays keeps its counts; a removed one is no longer shown."""
     usage = Usage(lambda: 1.0)
     usage.follow(["erp", "shop"])
     usage(record("erp"))
