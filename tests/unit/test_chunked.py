@@ -72,50 +72,18 @@ def test_content_is_taken_off_the_buffer() -> None:
     assert buffer == b""
 
 
-MALFORMED = [
-    b"\r\n",
-    b"\r\n0\r\n\r\n",
-    b"x\r\n",
-    b"-1\r\n",
-    b"+1\r\nx\r\n",
-    b"0x1\r\nx\r\n",
-    b"1_0\r\n",
-    b" 1\r\nx\r\n",
-    b"1 \r\nx\r\n",
-    b"1\t\r\nx\r\n",
-    b"1,1\r\nx\r\n",
-    b"1 a\r\nx\r\n",
-    b"\xd9\xa1\r\nx\r\n",
-    b"1000000000000000\r\n",
-    b"ffffffffffffffffffff\r\n",
-    b"1;\x00\r\nx\r\n",
-    b"1;a\x7f\r\nx\r\n",
-    b"1;a\x0bb\r\nx\r\n",
-    b"1\nx\r\n",
-    b"1;a\nx\r\n",
-    b"1\rx\r\n",
-    b"1;\rx\r\n",
-    b"1\r\r\nx\r\n",
-    b"1\r\nxy\r\n",
-    b"1\r\nx0\r\n\r\n",
-    b"1\r\nx\n0\r\n\r\n",
-    b"1\r\nx\r0\r\n\r\n",
-    b"1\r\nx\r\r\n0\r\n\r\n",
-    b"2\r\nx\r\n0\r\n\r\n",
-    b"0\r\n\n",
-    b"0\r\n\rx",
-    b"0\n\r\n",
-    b"0\r\nno colon\r\n\r\n",
-    b"0\r\n: no name\r\n\r\n",
-    b"0\r\nX-A : 1\r\n\r\n",
-    b"0\r\n X-A: 1\r\n\r\n",
-    b"0\r\nX-A: 1\r\n folded\r\n\r\n",
-    b"0\r\nX-A: 1\n\r\n",
-    b"0\r\nX-A: \x00\r\n\r\n",
-    b"0\r\nX-A: 1\rX-B: 2\r\n\r\n",
-    b"0\r\n0\r\n\r\n",
-    b"0\r\nGET / HTTP/1.1\r\n\r\n",
-]
+MALFORMED = (
+    b"\r\n|\r\n0\r\n\r\n|x\r\n|-1\r\n|+1\r\nx\r\n|0x1\r\nx\r\n|1_0\r\n| 1\r\nx\r\n|"
+    b"1 \r\nx\r\n|1\t\r\nx\r\n|1,1\r\nx\r\n|1 a\r\nx\r\n|\xd9\xa1\r\nx\r\n|"
+    b"1000000000000000\r\n|ffffffffffffffffffff\r\n|1;\x00\r\nx\r\n|1;a\x7f\r\nx\r\n|"
+    b"1;a\x0bb\r\nx\r\n|1\nx\r\n|1;a\nx\r\n|1\rx\r\n|1;\rx\r\n|1\r\r\nx\r\n|"
+    b"1\r\nxy\r\n|1\r\nx0\r\n\r\n|1\r\nx\n0\r\n\r\n|1\r\nx\r0\r\n\r\n|"
+    b"1\r\nx\r\r\n0\r\n\r\n|2\r\nx\r\n0\r\n\r\n|0\r\n\n|0\r\n\rx|0\n\r\n|"
+    b"0\r\nno colon\r\n\r\n|0\r\n: no name\r\n\r\n|0\r\nX-A : 1\r\n\r\n|"
+    b"0\r\n X-A: 1\r\n\r\n|0\r\nX-A: 1\r\n folded\r\n\r\n|0\r\nX-A: 1\n\r\n|"
+    b"0\r\nX-A: \x00\r\n\r\n|0\r\nX-A: 1\rX-B: 2\r\n\r\n|0\r\n0\r\n\r\n|"
+    b"0\r\nGET / HTTP/1.1\r\n\r\n"
+).split(b"|")
 
 
 @pytest.mark.parametrize("data", MALFORMED)
