@@ -10,32 +10,22 @@ import pytest
 
 from proxy.errors import ConfigError
 from proxy.secret import Secret
-from proxy.settings import ENVIRONMENT_PREFIX, judge, load
+from proxy.settings import load
 from proxy.settings.catalogue import SETTINGS
 from tests.settings_table import ROWS
-
-CREDENTIALS = {
-    "TELENOR_PROXY_OAUTH__CLIENT_ID": "made-up-id",
-    "TELENOR_PROXY_OAUTH__CLIENT_SECRET": "made-up-secret",
-    "TELENOR_PROXY_OAUTH__USERNAME": "api0000000000",
-    "TELENOR_PROXY_OAUTH__PASSWORD": "made-up-password",
-}
+from tests.unit import made
+from tests.unit.made import CREDENTIALS, variable
 
 BOUNDS = {path: row.bounds for path, row in ROWS.items() if row.bounds is not None}
 
 
-def variable(path: str) -> str:
-    """Name the environment variable of a setting."""
-    return ENVIRONMENT_PREFIX + path.replace(".", "__").upper()
-
-
 def test_every_setting_has_the_default_that_is_promised() -> None:
-    """With nothing but the credentials, every setting has its documented default, and there is no other setting."""
+    """With nothing but the credentials; there is no other setting."""
     assert load(None, CREDENTIALS).effective() == {path: row.default for path, row in ROWS.items()}
 
 
 def test_every_bounded_setting_is_in_the_table() -> None:
-    """No number among the settings is without bounds."""
+    """No number is without bounds."""
     numbers = {
         path
         for path, setting in SETTINGS.items()
@@ -46,10 +36,7 @@ def test_every_bounded_setting_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("path", BOUNDS)
 def test_bounds_hold(path: str) -> None:
-    """A number is taken up to its bounds, both included, and not beyond.
-
-    What is not finite is never taken.
-    """
+    """Both bounds are accepted; nothing infinite is."""
     least, greatest, below, above = BOUNDS[path]
     env = CREDENTIALS | {variable(other): text for other, text in ROWS[path].needs.items()}
     for text in (least, greatest):
@@ -60,7 +47,7 @@ def test_bounds_hold(path: str) -> None:
 
 
 def test_settings_are_frozen() -> None:
-    """Nothing can be changed once the settings are made."""
+    """Nothing can be changed."""
     settings = load(None, CREDENTIALS)
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.listen.port = 1  # type: ignore[misc]
@@ -71,15 +58,10 @@ def test_settings_are_frozen() -> None:
 
 
 def test_values_have_the_types_that_the_parts_rely_on() -> None:
-    """Secrets come wrapped, durations as floats, paths as `Path`."""
-    env = {
-        "LISTEN__CLIENT_KEY": "made-up-key",
-        "LISTEN__UNIX_SOCKET": "a.sock",
-        "OAUTH__WAIT_SECONDS": "3",
-    }
-    settings = load(
-        None, CREDENTIALS | {ENVIRONMENT_PREFIX + name: text for name, text in env.items()}
-    )
+    """Secrets wrapped, durations as floats, paths as `Path`."""
+    env = {"listen.client_key": "made-up-key", "listen.unix_socket": "a.sock"}
+    env["oauth.wait_seconds"] = "3"
+    settings = load(None, CREDENTIALS | {variable(path): text for path, text in env.items()})
     assert settings.oauth.client_secret == Secret("made-up-secret")
     assert settings.oauth.password == Secret("made-up-password")
     assert settings.listen.client_key == Secret("made-up-key")
@@ -90,7 +72,7 @@ def test_values_have_the_types_that_the_parts_rely_on() -> None:
 
 
 def test_the_effective_settings_are_json_without_credentials(tmp_path: Path) -> None:
-    """What the status page shows can be written as JSON, with words in place of every credential and key."""
+    """As the status page shows them."""
     file = tmp_path / "key"
     file.write_text("made-up-key")
     env = CREDENTIALS | {
@@ -99,26 +81,22 @@ def test_the_effective_settings_are_json_without_credentials(tmp_path: Path) -> 
     }
     effective = load(None, env).effective()
     assert json.loads(json.dumps(effective)) == effective
-    assert (effective["listen.client_key"], effective["listen.client_key_file"]) == (
-        "set",
-        str(file),
-    )
+    assert effective["listen.client_key"] == "set"
+    assert effective["listen.client_key_file"] == str(file)
     assert effective["listen.unix_socket"] == "a.sock"
     assert not [value for value in CREDENTIALS.values() if value in json.dumps(effective)]
 
 
 def test_settings_can_be_made_without_a_file() -> None:
-    """Parts and tests may make settings from plain data, which is judged the same way."""
-    oauth = {"client_id": "a", "client_secret": "b", "username": "c", "password": "d"}
-    assert judge({"oauth": oauth, "listen": {"port": 0}}, {}).listen.port == 0
+    """Plain data is judged in the same way."""
+    assert made.settings(listen={"port": 0}).listen.port == 0
     with pytest.raises(ConfigError, match="unencrypted"):
-        judge({"oauth": oauth, "upstream": {"url": "http://api.example"}}, {})
+        made.settings(upstream={"url": "http://api.example"})
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "Info", "warning", "eRRor"])
 def test_words_of_the_log_may_be_written_in_any_case(level: str) -> None:
-    """The level and the format of the log are taken in capitals too."""
-    settings = load(
-        None, CREDENTIALS | {variable("log.level"): level, variable("log.format"): "JSON"}
-    )
-    assert (settings.log.level, settings.log.format) == (level.lower(), "json")
+    """Level and format."""
+    words = {variable("log.level"): level, variable("log.format"): "JSON"}
+    log = load(None, CREDENTIALS | words).log
+    assert (log.level, log.format) == (level.lower(), "json")
