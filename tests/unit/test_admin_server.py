@@ -104,9 +104,7 @@ async def test_readiness_says_why_not(client: Client, report: FakeReport) -> Non
             assert answer.status == 200
 
 
-async def test_metrics_are_in_prometheus_text_format(
-    client: Client,
-) -> None:
+async def test_metrics_are_in_prometheus_text_format(client: Client) -> None:
     """With Prometheus' media type."""
     async with client.get("/metrics") as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"

@@ -96,10 +96,7 @@ def test_good_settings_give_no_warning() -> None:
         ("credentials", {"oauth__username": "+47 998 85 577"}, {}, PERSON),
         (
             "credentials",
-            {
-                "oauth__client_id": "replace-me-client-id",
-                "oauth__password": "replace-me-password",
-            },
+            {"oauth__client_id": "replace-me-client-id", "oauth__password": "replace-me-password"},
             {},
             ["oauth.client_id, oauth.password."],
         ),

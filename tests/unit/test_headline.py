@@ -252,11 +252,7 @@ def test_an_application_that_is_kept_out_is_impaired_beside_good_calls(kind: str
     desk = Desk().get(GOOD, times=5)
     assert set(states(desk, [refused, GOOD, refused])) == {WORKING}
     found = desk.get(refused, GOOD, GOOD, times=20).headline()
-    assert (found.state, found.cause, found.error) == (
-        IMPAIRED,
-        "fails.kept_out",
-        kind,
-    )
+    assert (found.state, found.cause, found.error) == (IMPAIRED, "fails.kept_out", kind)
     assert found.what.startswith("The proxy itself turns calls of an application away (403): ")
     assert (found.failed, found.calls, found.since) == (22, 0, desk.began + 6)
     assert desk.wait(290).get(GOOD).headline().cause == "fails.kept_out"
@@ -283,11 +279,7 @@ def test_a_missing_key_has_a_next_step() -> None:
 def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: ProblemKind) -> None:
     """The step names the proxy or its settings, not Telenor."""
     found = Desk().get(bad(kind.status, error=kind.word)).headline()
-    assert (found.state, found.cause, found.error) == (
-        NOT_WORKING,
-        "fails.all",
-        kind.type,
-    )
+    assert (found.state, found.cause, found.error) == (NOT_WORKING, "fails.all", kind.type)
     assert "the company's proxy" in found.what
     assert "proxy" in found.step
     assert "Telenor" not in found.text
@@ -375,11 +367,7 @@ def test_two_programs_on_one_machine_user_are_not_working() -> None:
     fight = {"contended": True, "contended_since": 9.0}
     for status in (token(**fight), token(**fight, state=TokenState.EMPTY)):
         found = Desk().get(GOOD, bad(401), times=5).headline(status)
-        assert (found.state, found.cause, found.since) == (
-            NOT_WORKING,
-            "contended",
-            9.0,
-        )
+        assert (found.state, found.cause, found.since) == (NOT_WORKING, "contended", 9.0)
         assert "another program logs in with the same machine user" in found.what
 
 

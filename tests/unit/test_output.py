@@ -77,9 +77,7 @@ def drain(reading: int, expected: int) -> bytes:
 
 
 @unix
-def test_without_an_event_loop_a_line_leaves_at_once(
-    datagrams: Pair,
-) -> None:
+def test_without_an_event_loop_a_line_leaves_at_once(datagrams: Pair) -> None:
     """Before and after the loop."""
     reading, writing = datagrams
     writer = LineWriter(writing.fileno())
@@ -92,9 +90,7 @@ def test_without_an_event_loop_a_line_leaves_at_once(
 
 
 @unix
-async def test_the_lines_of_one_turn_leave_in_one_system_call(
-    datagrams: Pair,
-) -> None:
+async def test_the_lines_of_one_turn_leave_in_one_system_call(datagrams: Pair) -> None:
     """In order; the next turn's lines leave with the next turn."""
     reading, writing = datagrams
     writer = LineWriter(writing.fileno())

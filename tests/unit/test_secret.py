@@ -55,9 +55,7 @@ def test_nothing_shows_a_secret(show: Callable[[object], str]) -> None:
     "refuse",
     [pickle.dumps, json.dumps, orjson.dumps, vars, iter, len, hash, bytes, "{:>40}".format],
 )
-def test_a_secret_cannot_be_converted(
-    refuse: Callable[[object], object],
-) -> None:
+def test_a_secret_cannot_be_converted(refuse: Callable[[object], object]) -> None:
     """The error does not show it either."""
     with pytest.raises(TypeError) as caught:
         refuse(SECRET)
