@@ -263,6 +263,12 @@ def test_a_variable_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPat
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_handover_is_made() -> None:
+    """Nothing is sent yet."""
+    made = telemetry.create(ENDPOINT, FakeClock(), lambda _result, _number: None)
+    assert isinstance(made, Handover)
+
+
 # --- What a span says --------------------------------------------------------------------------
 
 
