@@ -79,13 +79,19 @@ def words(step: str, given: Settings, environ: dict[str, str] | None = None) -> 
 # --- What the settings say ---------------------------------------------------------------------
 
 
-def test_good_settings_give_no_warning() -> None:
-    """The findings say that they can work and where the credentials go."""
-    found = list(check.read(settings(), {"PATH": "/bin"}))
-    assert [(finding.mark, finding.step) for finding in found] == [
-        (Mark.OK, "configuration"),
-        (Mark.OK, "destination"),
-    ]
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        (None, "the environment alone"),
+        (Path("config.yaml"), "config.yaml and the environment, which wins"),
+    ],
+)
+def test_good_settings_give_no_warning(file: Path | None, source: str) -> None:
+    """The findings name their source, and where the credentials go."""
+    found = list(check.read(settings(), {"PATH": "/bin"}, file))
+    assert [finding.mark for finding in found] == [Mark.OK] * 2
+    assert [finding.step for finding in found] == ["configuration", "destination"]
+    assert found[0].text.startswith(f"It was read from {source};")
     assert "https://api.telenor.no/oauth/v2/token" in found[1].text
 
 
@@ -136,19 +142,6 @@ def test_doubtful_settings_are_warned_of(
     assert [part for part in says if part not in found[0]] == []
     for hidden in (others.get("oauth__username", "sesame"), "sesame"):
         assert hidden not in "".join(found)
-
-
-@pytest.mark.parametrize(
-    ("file", "source"),
-    [
-        (None, "the environment alone"),
-        (Path("config.yaml"), "config.yaml and the environment, which wins"),
-    ],
-)
-def test_it_says_what_it_has_read(file: Path | None, source: str) -> None:
-    """The first finding names the source of the settings."""
-    first = next(iter(check.read(settings(), {}, file)))
-    assert first.text.startswith(f"It was read from {source};")
 
 
 def test_examples_that_are_shown_are_noticed() -> None:
@@ -392,7 +385,7 @@ async def test_a_failed_handshake_says_why() -> None:
 async def test_a_refused_or_broken_fetch_says_why(
     fault: str | None, wrong: str | None, says: list[str]
 ) -> None:
-    """Which credential is wrong and where the right one is found, or what came instead of an answer."""
+    """Which credential is wrong and where it is found, or what came instead of an answer."""
     sandbox = Sandbox()
     if fault:
         sandbox.fault(fault)

@@ -291,39 +291,23 @@ def test_throttling_is_counted_by_code(code: str | None, label: str) -> None:
     assert metrics.throttled_by_code()[label] == 2
 
 
-def test_being_held_back_is_counted() -> None:
-    """How long calls were paced."""
+def test_other_events_are_counted() -> None:
+    """Pacing, reloads, spans and answered logins; their series are there from the start."""
     metrics = Metrics()
+    reloads, spans = "telenor_proxy_configuration_reloads", "telenor_proxy_spans"
+    assert counts(metrics, reloads, "result") == {"accepted": 0, "refused": 0}
     metrics.held_back(0.5)
     assert value(metrics, "telenor_proxy_pacing_wait_seconds_count") == 1
     assert value(metrics, "telenor_proxy_pacing_wait_seconds_sum") == 0.5
-
-
-def test_reloads_are_counted() -> None:
-    """Accepted and refused ones, both from the start."""
-    metrics = Metrics()
-    assert counts(metrics, "telenor_proxy_configuration_reloads", "result") == {
-        "accepted": 0,
-        "refused": 0,
-    }
     for accepted in (True, False, False):
         metrics.reloaded(accepted)
-    assert counts(metrics, "telenor_proxy_configuration_reloads", "result") == {
-        "accepted": 1,
-        "refused": 2,
-    }
-
-
-def test_spans_are_counted() -> None:
-    """Exported, failed and dropped ones, at 0 from the start."""
-    metrics = Metrics()
+    assert counts(metrics, reloads, "result") == {"accepted": 1, "refused": 2}
     metrics.spans("exported", 3)
     metrics.spans("dropped", 2)
-    assert counts(metrics, "telenor_proxy_spans", "result") == {
-        "exported": 3,
-        "failed": 0,
-        "dropped": 2,
-    }
+    assert counts(metrics, spans, "result") == {"exported": 3, "failed": 0, "dropped": 2}
+    metrics.answered_login("token")
+    logins = counts(metrics, "telenor_proxy_answered_logins", "asked")
+    assert logins == {"token": 1, "logout": 0}
 
 
 def test_what_happens_to_tokens_is_counted() -> None:
@@ -395,10 +379,3 @@ def test_a_client_has_its_series_from_the_start() -> None:
     assert {sample.labels["client"] for sample in samples} == {"none", "erp", "shop"}
     assert len(samples) == 3 * 5
     assert by_client(metrics) == {("erp", "2xx"): 1}
-
-
-def test_answered_logins_are_counted() -> None:
-    """By kind; both are there from the start."""
-    metrics = Metrics()
-    metrics.answered_login("token")
-    assert counts(metrics, "telenor_proxy_answered_logins", "asked") == {"token": 1, "logout": 0}

@@ -79,19 +79,13 @@ def proxy() -> Proxy:
 # --- probes ------------------------------------------------------------------------------------
 
 
-def test_started_means_that_there_has_been_a_token(proxy: Proxy) -> None:
-    """Also when it has expired since."""
+def test_a_token_starts_the_proxy_and_makes_it_ready(proxy: Proxy) -> None:
+    """Started for good; ready while one can be sent, even if the last renewal failed."""
     assert not proxy.report.started()
     for state in (TokenState.FRESH, TokenState.STALE, TokenState.EXPIRED):
-        proxy.becomes(state)
+        proxy.becomes(state, last_failure=FAILURE)
         assert proxy.report.started()
-
-
-@pytest.mark.parametrize("state", [TokenState.FRESH, TokenState.STALE])
-def test_ready_means_that_a_token_can_be_sent(proxy: Proxy, state: TokenState) -> None:
-    """Even if the last renewal failed."""
-    proxy.becomes(state, last_failure=FAILURE)
-    assert proxy.report.not_ready() is None
+        assert (proxy.report.not_ready() is None) == (state is not TokenState.EXPIRED)
 
 
 @pytest.mark.parametrize("state", [TokenState.EMPTY, TokenState.EXPIRED])

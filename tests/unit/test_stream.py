@@ -164,7 +164,7 @@ async def test_a_wait_ends_at_its_deadline() -> None:
 
 
 async def test_a_wait_ends_when_woken() -> None:
-    """With False; its deadline means nothing for the next wait."""
+    """With False; its deadline means nothing for later waits, which may have none."""
     loop, as_loop = standing()
     wait = Wait(as_loop)
     future = wait.begin(5)
@@ -174,6 +174,10 @@ async def test_a_wait_ends_when_woken() -> None:
     following = wait.begin(5)
     await loop.advance(4.9)
     assert not following.done()
+    wait.wake()
+    endless = wait.begin(None)
+    await loop.advance(1_000_000)
+    assert not endless.done()
 
 
 async def test_waking_without_a_wait_does_nothing() -> None:
@@ -197,17 +201,6 @@ async def test_a_cancelled_wait_is_left_alone() -> None:
     wait.wake()
     await loop.advance(10)
     assert future.cancelled()
-
-
-async def test_a_wait_may_last_for_ever() -> None:
-    """Also where an earlier wait had a deadline."""
-    loop, as_loop = standing()
-    wait = Wait(as_loop)
-    wait.begin(5)
-    wait.wake()
-    future = wait.begin(None)
-    await loop.advance(1_000_000)
-    assert not future.done()
 
 
 @pytest.mark.parametrize(

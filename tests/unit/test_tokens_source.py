@@ -298,8 +298,8 @@ async def test_a_wait_ends_in_time_with_words(house: House) -> None:
     assert (raised.value.reason, raised.value.retry_after) == ("pending", 1)
 
 
-async def test_a_waiter_survives_a_failure_that_leaves_hope(house: House) -> None:
-    """It gets the token of the next attempt, if that is near."""
+async def test_a_failure_ends_a_wait_only_without_hope(house: House) -> None:
+    """A request gets the token of the next attempt, if that is near; a success ends the backoff."""
     house.start()
     house.login.failures = [fault(), fault(), fault()]
     waiter = asyncio.create_task(house.source.get())
@@ -307,7 +307,9 @@ async def test_a_waiter_survives_a_failure_that_leaves_hope(house: House) -> Non
     assert not waiter.done()
     await house.clock.advance(0.1)
     assert (await waiter).generation == 1
-    assert house.login.calls == [0, 0.5, 1.5, 3.5]
+    house.login.failures = [fault()]
+    await house.advance_to(2 * HOUR)
+    assert house.login.calls == [0, 0.5, 1.5, 3.5, 3303.5, 3304, 6604]
 
 
 async def test_a_wait_in_vain_is_not_waited(house: House) -> None:
@@ -376,16 +378,6 @@ async def test_passing_faults_back_off(jitter: float, pauses: list[float]) -> No
     await clock.advance(sum(pauses))
     assert login.pauses() == pauses
     await house.stop()
-
-
-async def test_backoff_begins_anew_after_a_success(house: House) -> None:
-    """The first failure after it is tried again soon."""
-    house.start()
-    house.login.failures = [fault(), fault(), fault()]
-    await house.advance_to(100)
-    house.login.failures = [fault()]
-    await house.advance_to(2 * HOUR)
-    assert house.login.calls == [0, 0.5, 1.5, 3.5, 3303.5, 3304, 6604]
 
 
 async def test_a_wish_to_wait_is_respected(house: House) -> None:
@@ -463,6 +455,16 @@ async def test_new_credentials_are_tried_at_once(house: House) -> None:
     assert house.login.calls == [0, 30, 90, 100]
 
 
+async def test_refused_new_credentials_have_the_short_pauses_again(house: House) -> None:
+    """The old refusals do not count."""
+    house.start()
+    house.login.broken = refused()
+    await house.advance_to(300)
+    house.source.renew_now()
+    await house.advance_to(400)
+    assert house.login.calls == [0, 30, 90, 210, 300, 330, 390]
+
+
 @pytest.mark.parametrize("cause", ["credentials_changed", "asked"])
 async def test_the_cause_of_a_renewal_is_observed(house: House, cause: Cause) -> None:
     """Once; the next renewal has its own cause."""
@@ -498,16 +500,6 @@ async def test_good_credentials_make_old_refusals_forgotten(house: House) -> Non
     house.source.invalidate(await house.token())
     assert (await house.token()).generation == 2
     assert house.login.calls == [0, 0, 0]
-
-
-async def test_new_credentials_start_with_a_clean_slate(house: House) -> None:
-    """Their refusals have the short pauses again."""
-    house.start()
-    house.login.broken = refused()
-    await house.advance_to(300)
-    house.source.renew_now()
-    await house.advance_to(400)
-    assert house.login.calls == [0, 30, 90, 210, 300, 330, 390]
 
 
 async def test_the_old_token_serves_while_new_credentials_are_tried(house: House) -> None:
