@@ -72,17 +72,13 @@ async def raw(client: Client, request: bytes) -> bytes:
     return answer
 
 
-async def test_probes_are_ok_when_all_is_well(client: Client) -> None:
-    """200 and `ok` for every probe."""
+async def test_probes_are_ok_when_all_is_well(client: Client, report: FakeReport) -> None:
+    """200 and `ok`; startup is 503 until there has been a token."""
     for path in ("/startup", "/readiness", "/liveness"):
         async with client.get(path) as answer:
             assert answer.status == 200
             assert answer.content_type == "application/json"
             assert await answer.json() == {"ok": True}
-
-
-async def test_startup_waits_for_the_first_token(client: Client, report: FakeReport) -> None:
-    """503 until there has been one."""
     report.has_started = False
     async with client.get("/startup") as answer:
         assert answer.status == 503
@@ -104,15 +100,8 @@ async def test_readiness_says_why_not(client: Client, report: FakeReport) -> Non
             assert answer.status == 200
 
 
-async def test_metrics_are_in_prometheus_text_format(client: Client) -> None:
-    """With Prometheus' media type."""
-    async with client.get("/metrics") as answer:
-        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-        assert await answer.read() == b"telenor_proxy_x 1.0\n"
-
-
-async def test_the_status_is_json(client: Client, report: FakeReport) -> None:
-    """The report's status, with the history on request."""
+async def test_each_path_has_its_media_type(client: Client, report: FakeReport) -> None:
+    """The status with its history on request, Prometheus' metrics, and the page."""
     async with client.get("/status") as answer:
         assert answer.content_type == "application/json"
         assert await answer.json() == report.status()
@@ -120,12 +109,10 @@ async def test_the_status_is_json(client: Client, report: FakeReport) -> None:
         assert await answer.json() == report.status(history=True)
     async with client.get("/status?history=0") as answer:
         assert "history" not in await answer.json()
-
-
-async def test_the_page_is_html(client: Client) -> None:
-    """The root serves the status page."""
+    async with client.get("/metrics") as answer:
+        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert await answer.read() == b"telenor_proxy_x 1.0\n"
     async with client.get("/") as answer:
-        assert answer.status == 200
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert (await answer.text()).lower().startswith("<!doctype html>")
 

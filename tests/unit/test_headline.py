@@ -84,6 +84,11 @@ class Desk:
         return self.headline().state
 
 
+def busy() -> Desk:
+    """Return a desk with very many good calls."""
+    return Desk().get(GOOD, times=40, apart=0.1)
+
+
 def states(desk: Desk, records: Iterable[Record]) -> list[HeadlineState]:
     """Return the state after each of the calls."""
     return [desk.get(record).state for record in records]
@@ -144,20 +149,43 @@ def test_calls_without_an_answer_in_a_row_are_not_working(error: str) -> None:
     assert found.error == error
 
 
-def test_few_calls_may_be_an_accident() -> None:
-    """One refused connection is enough, a slow answer is not; of other faults it takes three."""
-    assert Desk().get(bad(502, error="connection_refused")).state is NOT_WORKING
-    assert Desk().get(bad(504, error="http_response_timeout")).state is IMPAIRED
-    assert states(Desk(), [bad(503)] * 3) == [IMPAIRED, IMPAIRED, NOT_WORKING]
+REFUSED, BROKEN = bad(401, "40103"), bad(503)
+#: What happened, and the state after it.
+STATES = {
+    "one refused connection": (Desk().get(bad(502, error="connection_refused")), NOT_WORKING),
+    "one slow answer": (Desk().get(bad(504, error="http_response_timeout")), IMPAIRED),
+    "two faults": (Desk().get(BROKEN, times=2), IMPAIRED),
+    "three faults": (Desk().get(BROKEN, times=3), NOT_WORKING),
+    "a short row on a busy proxy": (busy().get(BROKEN, times=4, apart=0.1), IMPAIRED),
+    "the same after half a minute": (busy().get(BROKEN, times=4, apart=0.1).wait(31), NOT_WORKING),
+    "a long row on a busy proxy": (busy().get(BROKEN, times=10, apart=0.1), NOT_WORKING),
+    "refusals hours ago": (Desk().get(REFUSED, times=3).wait(7200), NOT_WORKING),
+    "throttling hours ago": (Desk().get(bad(429, "42901"), times=3).wait(7200), IMPAIRED),
+    "faults hours ago": (Desk().get(BROKEN, times=3).wait(7200), IMPAIRED),
+    "a tenth of the calls fails": (Desk().get(*[GOOD] * 8, BROKEN, times=3).get(GOOD), IMPAIRED),
+    "one call of many fails": (Desk().get(*[GOOD] * 30, BROKEN, GOOD), WORKING),
+    "half of the calls fails": (Desk().get(BROKEN, GOOD, times=3), IMPAIRED),
+    "the same a quarter of an hour ago": (
+        Desk().get(BROKEN, GOOD, times=3).wait(901).get(GOOD),
+        WORKING,
+    ),
+    "an answer about content ends a row": (Desk().get(*[REFUSED] * 5, bad(422)), IMPAIRED),
+    "only content is refused": (Desk().get(bad(422), times=3), IMPAIRED),
+    "content is accepted again": (Desk().get(bad(422), times=3).get(GOOD), WORKING),
+    "only missing pages": (Desk().get(bad(404), times=3), NOT_WORKING),
+    "many missing pages": (Desk().get(GOOD).get(bad(404), times=19), WORKING),
+    "very many missing pages": (Desk().get(GOOD).get(bad(404), times=20), NOT_WORKING),
+    "only missing rights": (Desk().get(bad(401, "40104"), times=3), NOT_WORKING),
+    "many missing rights": (Desk().get(GOOD).get(bad(401, "40104"), times=19), WORKING),
+    "very many missing rights": (Desk().get(GOOD).get(bad(401, "40104"), times=20), NOT_WORKING),
+}
 
 
-def test_a_busy_proxy_has_unlucky_calls() -> None:
-    """After good calls it takes a longer row, or half a minute without one."""
-    desk = Desk().get(GOOD, times=40, apart=0.1).get(bad(503), times=4, apart=0.1)
-    assert desk.state is IMPAIRED
-    assert desk.wait(31).state is NOT_WORKING
-    desk = Desk().get(GOOD, times=40, apart=0.1).get(bad(503), times=10, apart=0.1)
-    assert desk.state is NOT_WORKING
+@pytest.mark.parametrize("case", STATES)
+def test_the_state_follows_the_calls(case: str) -> None:
+    """One fault may be an accident; a refusal stands; faults among good calls pass."""
+    desk, state = STATES[case]
+    assert desk.state is state
 
 
 def test_one_success_ends_not_working() -> None:
@@ -175,33 +203,14 @@ def test_one_success_ends_not_working() -> None:
     assert desk.headline().since == recovered
 
 
-def test_a_row_of_refusals_stands_until_a_call_goes_through() -> None:
-    """Passing faults may be over hours later; refusals are not."""
-    assert Desk().get(bad(401, "40103"), times=3).wait(7200).state is NOT_WORKING
-    assert Desk().get(bad(429, "42901"), times=3).wait(7200).state is IMPAIRED
-    assert Desk().get(bad(503), times=3).wait(7200).state is IMPAIRED
-
-
 def test_the_most_frequent_fault_is_shown() -> None:
-    """The most frequent one; an answer about one path only without others."""
-    row = [bad(401, "40103"), bad(401, "40103"), bad(503), bad(404), bad(404), bad(404)]
+    """An answer about one path or content only without others."""
+    row = [REFUSED, REFUSED, BROKEN, bad(404), bad(404), bad(404)]
     assert Desk().get(*row).headline().code == "40103"
+    assert Desk().get(bad(422), times=3).headline().cause == "answers.content"
 
 
 # --- some calls fail ---------------------------------------------------------------------------
-
-
-def test_faults_among_good_calls_are_impaired() -> None:
-    """From a tenth of the last calls on."""
-    assert Desk().get(*[GOOD] * 8, bad(503), times=3).get(GOOD).state is IMPAIRED
-    assert Desk().get(*[GOOD] * 30, bad(503), GOOD).state is WORKING
-
-
-def test_faults_are_forgotten_with_the_window() -> None:
-    """After a quarter of an hour, if calls go well."""
-    desk = Desk().get(bad(503), GOOD, times=3)
-    assert desk.state is IMPAIRED
-    assert desk.wait(901).get(GOOD).state is WORKING
 
 
 @pytest.mark.parametrize(
@@ -211,23 +220,6 @@ def test_answers_about_one_call_change_nothing(record: Record) -> None:
     """They concern the application, as long as other calls succeed."""
     desk = Desk()
     assert set(states(desk, [GOOD, record, record, record, GOOD] * 20)) == {WORKING}
-
-
-@pytest.mark.parametrize("record", [bad(404), bad(401, "40104")])
-def test_they_count_when_there_is_nothing_else(record: Record) -> None:
-    """In a row from the start, or in a very long one."""
-    assert Desk().get(record, times=3).state is NOT_WORKING
-    assert Desk().get(GOOD).get(record, times=19).state is WORKING
-    assert Desk().get(GOOD).get(record, times=20).state is NOT_WORKING
-
-
-def test_only_content_turned_down_is_impaired() -> None:
-    """Telenor accepts the token, and no order of this application."""
-    assert Desk().get(bad(401, "40103"), times=5).get(bad(422)).state is not NOT_WORKING
-    desk = Desk().get(bad(422), times=3)
-    assert desk.headline().cause == "answers.content"
-    assert desk.state is IMPAIRED
-    assert desk.get(GOOD).state is WORKING
 
 
 def test_only_refusals_of_the_proxy_are_impaired() -> None:

@@ -57,7 +57,7 @@ def refusal(fields: bytes = b"", **request: Any) -> ProblemKind:
         b"localhost localhost:8080 localhost:1 localhost:65535 localhost: LOCALHOST "
         b"LocalHost:8080 127.0.0.1 127.0.0.1:80 [::1] [::1]:8080"
     ).split(),
-)  # fmt: skip
+)
 def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
     """The list names hosts."""
     assert judged(host=b"Host: %b\r\n" % host).target

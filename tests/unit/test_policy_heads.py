@@ -78,7 +78,7 @@ def test_a_head_arrives_in_pieces() -> None:
         b"\x16\x03\x01|GET / HTTP/1.1\n\n|GET / HTTP/1.1\r\nA: 1\n|GET / HTTP/1.1\rA|"
         b"GET /\r\n|GET / HTTP/1.1\r\nA: 1\rB"
     ).split(b"|"),
-)  # fmt: skip
+)
 def test_what_cannot_become_a_head_is_refused_before_its_end(data: bytes) -> None:
     """TLS on the plain port, bare line ends, HTTP/0.9."""
     assert refusal(data) is ProblemKind.MALFORMED

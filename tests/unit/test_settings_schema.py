@@ -132,6 +132,8 @@ def test_the_example_works_as_it_stands() -> None:
     assert text.startswith("# yaml-language-server: $schema=config.schema.json\n")
     assert errors(yaml.safe_load(text)) == []
     assert load(EXAMPLE, {}).effective() == load(None, CREDENTIALS).effective()
+    text = re.sub(r"(?m)^  # ([a-z_]+_file: \S)", r"  \1", text)
+    assert len(errors(yaml.safe_load(text))) == len(CREDENTIALS)  # a value and a file for each
 
 
 def test_the_example_has_every_setting() -> None:
@@ -149,13 +151,6 @@ def test_the_example_has_every_setting() -> None:
     }
     assert {path: value for path, value in live.items() if path not in credentials} == plain
     assert all(str(live[path]).startswith("replace-me-") for path in credentials)
-
-
-def test_the_schema_warns_of_both_ways_at_once() -> None:
-    """For each credential with a value and a file."""
-    text = EXAMPLE.read_text(encoding="utf-8")
-    text = re.sub(r"(?m)^  # ([a-z_]+_file: \S)", r"  \1", text)
-    assert len(errors(yaml.safe_load(text))) == len(CREDENTIALS)
 
 
 def test_the_table_has_every_setting() -> None:
@@ -204,8 +199,12 @@ def test_markers_stand_once_and_in_order(text: str) -> None:
         generate.splice(text, "x", "new\n")
 
 
-def test_generated_files_are_checked_and_written(tmp_path: Path) -> None:
-    """A check changes nothing; after a run all is current."""
+def test_generated_files_are_checked_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check changes nothing; after a run all is current; other arguments are refused."""
+    assert generate.main(["--chek"]) == 2
+    assert capsys.readouterr().err == "usage: generate.py [--check]\n"
     artefacts = (
         generate.Artefact("config.schema.json", generate.schema),
         generate.Artefact("reference.md", generate.reference),
@@ -225,9 +224,3 @@ def test_generated_files_are_checked_and_written(tmp_path: Path) -> None:
     (fault,) = generate.faults(tmp_path, artefacts, check=False)
     assert fault.startswith("reference.md needs the markers")
     assert page.read_text() == "no markers\n"
-
-
-def test_the_script_knows_one_argument(capsys: pytest.CaptureFixture[str]) -> None:
-    """Others are refused before anything is written."""
-    assert generate.main(["--chek"]) == 2
-    assert capsys.readouterr().err == "usage: generate.py [--check]\n"
