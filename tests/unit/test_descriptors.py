@@ -54,12 +54,8 @@ def test_something_is_left_for_the_rest(most: int, clients: int, upstream: int) 
 def test_a_short_limit_is_explained() -> None:
     """The text names the limit, the settings, what is served and what to do."""
     assert descriptors.why_short(settings(1000, 100), 65536) is None
-    assert descriptors.status(settings(1000, 100), None) == {
-        "descriptors": None,
-        "clients": 1000,
-        "upstream": 100,
-        "detail": None,
-    }
+    unlimited = {"descriptors": None, "clients": 1000, "upstream": 100, "detail": None}
+    assert descriptors.status(settings(1000, 100), None) == unlimited
     text = descriptors.why_short(settings(1000, 100), 1024) or ""
     for word in ("1024", "(1000)", "(100)", "860 clients", "LimitNOFILE=", "ulimit"):
         assert word in text

@@ -24,13 +24,8 @@ async def test_a_connection_logs_its_timing() -> None:
     server.close()
     (event,) = logged
     assert {event.pop(name) >= 0 for name in TIMINGS} == {True}
-    assert event == {
-        "log_level": "debug",
-        "event": "upstream.connected",
-        "host": "127.0.0.1",
-        "address": "127.0.0.1",
-        "port": port,
-    }
+    assert (event.pop("log_level"), event.pop("event")) == ("debug", "upstream.connected")
+    assert event == {"host": "127.0.0.1", "address": "127.0.0.1", "port": port}
 
 
 async def test_a_refused_connection_names_its_step() -> None:

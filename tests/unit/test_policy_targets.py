@@ -143,32 +143,22 @@ def test_an_absolute_form_without_a_host_field_is_refused() -> None:
 # --- allowed paths -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        b"/corporate-mobile-subscriptions/",
-        b"/corporate-mobile-subscriptions/v1/orders?a=b",
-        b"/corporate-mobile-subscriptions/?",
-        b"/corporate-accounts//a;b/%C3%B8",
-    ],
-)
-def test_what_lies_under_an_allowed_path_passes(target: bytes) -> None:
-    """The default prefixes are the product's calls."""
-    assert judged(target, DEFAULT) == target
-
-
-@pytest.mark.parametrize(
-    "target",
-    (
+def test_only_what_lies_under_an_allowed_path_passes() -> None:
+    """Prefixes, here the default ones, are compared by bytes: another spelling is another path."""
+    under = (
+        b"/corporate-mobile-subscriptions/ /corporate-mobile-subscriptions/v1/orders?a=b "
+        b"/corporate-mobile-subscriptions/? /corporate-accounts//a;b/%C3%B8"
+    )
+    for target in under.split():
+        assert judged(target, DEFAULT) == target
+    elsewhere = (
         b"/ /corporate-mobile-subscriptions /corporate-mobile-subscriptions?/ "
         b"/corporate-mobile-subscriptionsx/ /corporate-mobile-subscriptions;/ "
         b"/Corporate-Accounts/ /corporate%2Daccounts/ /a/corporate-accounts/ "
         b"/;/corporate-accounts/ /?/corporate-accounts/ /oauth/v2/token"
-    ).split(),
-)
-def test_what_lies_elsewhere_is_refused(target: bytes) -> None:
-    """Prefixes are compared by bytes: another spelling is another path."""
-    assert refusal(target, DEFAULT) is ProblemKind.PATH_NOT_ALLOWED
+    )
+    for target in elsewhere.split():
+        assert refusal(target, DEFAULT) is ProblemKind.PATH_NOT_ALLOWED, target
 
 
 def test_a_prefix_without_a_slash_ends_at_a_segment() -> None:

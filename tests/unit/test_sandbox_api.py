@@ -125,20 +125,30 @@ def test_an_order_is_accepted_and_can_be_looked_up(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("path", "body", "words"),
     [
-        (b"", "JSON object"),
-        (b"{", "JSON object"),
-        (b"[]", "JSON object"),
-        (b'{"productId": NaN}', "JSON object"),
-        ({**ORDER, "productId": ""}, "productId"),
-        ({**ORDER, "msisdn": 4799885577}, "msisdn"),
-        ({"productId": "50795"}, "msisdn (a string), type (a string)"),
+        (ORDERS, b"", "JSON object"),
+        (ORDERS, b"{", "JSON object"),
+        (ORDERS, b"[]", "JSON object"),
+        (ORDERS, b'{"productId": NaN}', "JSON object"),
+        (ORDERS, {**ORDER, "productId": ""}, "productId"),
+        (ORDERS, {**ORDER, "msisdn": 4799885577}, "msisdn"),
+        (ORDERS, {"productId": "50795"}, "msisdn (a string), type (a string)"),
+        (AGREEMENT_ORDERS, {"agreementId": "5538579"}, "agreementId (an integer)"),
+        (AGREEMENT_ORDERS, {"productId": True}, "productId (an integer)"),
+        (AGREEMENT_ORDERS, {"type": ""}, "type (a string)"),
+        (AGREEMENT_ORDERS, {"configurations": {}}, "list of objects"),
+        (AGREEMENT_ORDERS, {"configurations": [{"id": 6140}]}, "list of objects"),
+        (AGREEMENT_ORDERS, {"configurations": [6140]}, "list of objects"),
     ],
 )
-def test_a_wrong_order_is_a_bad_request(sandbox: Sandbox, body: object, words: str) -> None:
+def test_a_wrong_order_is_a_bad_request(
+    sandbox: Sandbox, path: str, body: dict[str, object] | bytes, words: str
+) -> None:
     """It is refused in words and not kept."""
-    made = ask(sandbox, "POST", ORDERS, body)
+    if path == AGREEMENT_ORDERS and isinstance(body, dict):
+        body = AGREEMENT_ORDER | body
+    made = ask(sandbox, "POST", path, body)
     assert (made.status, words in content(made)["message"], sandbox.orders) == (400, True, [])
 
 
@@ -190,7 +200,7 @@ def test_the_list_of_accounts_has_pages(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("value", ["x" * 31, 3])
 def test_account_references_have_a_limit(sandbox: Sandbox, number: int, value: object) -> None:
-    """30 characters, at creation and at a change."""
+    """30 characters, at creation and at a change; both need a JSON object."""
     body = {f"accountReference{number}": value}
     account = sandbox.create_account({})
     for made in (
@@ -198,13 +208,9 @@ def test_account_references_have_a_limit(sandbox: Sandbox, number: int, value: o
         ask(sandbox, "PUT", f"{ACCOUNTS}/{account.id}", body),
     ):
         assert (made.status, f"accountReference{number}" in content(made)["message"]) == (400, True)
-    assert sandbox.visible_accounts() == [account]
-
-
-def test_an_account_must_be_json(sandbox: Sandbox) -> None:
-    """At creation and at a change."""
     assert ask(sandbox, "POST", ACCOUNTS, b"[]").status == 400
     assert ask(sandbox, "PUT", f"{ACCOUNTS}/none", b"[]").status == 400
+    assert sandbox.visible_accounts() == [account]
 
 
 def test_user_references_are_written_and_read(sandbox: Sandbox) -> None:
@@ -323,43 +329,15 @@ def test_an_order_on_an_agreement_is_accepted_and_can_be_looked_up(sandbox: Sand
     assert ask(sandbox, "POST", AGREEMENT_ORDERS, addition).status == 201
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"agreementId": "5538579"}, "agreementId (an integer)"),
-        ({"productId": True}, "productId (an integer)"),
-        ({"type": ""}, "type (a string)"),
-        ({"configurations": {}}, "list of objects"),
-        ({"configurations": [{"id": 6140}]}, "list of objects"),
-        ({"configurations": [6140]}, "list of objects"),
-    ],
-)
-def test_a_wrong_order_on_an_agreement_is_a_bad_request(
-    sandbox: Sandbox, change: dict[str, object], words: str
-) -> None:
-    """Ids are integers, and a configuration has an id and a value."""
-    made = ask(sandbox, "POST", AGREEMENT_ORDERS, AGREEMENT_ORDER | change)
-    assert (made.status, words in content(made)["message"], sandbox.orders) == (400, True, [])
-
-
-def test_agreements_have_the_published_shape(sandbox: Sandbox) -> None:
-    """The agreement of the example order is one of them."""
+def test_reads_have_the_published_shape(sandbox: Sandbox) -> None:
+    """Agreements, with that of the example order; organizations; address cards with their ids."""
     agreements = content(ask(sandbox, "GET", "/corporate-agreements/v2/agreements"))
     for agreement in agreements:
         assert list(agreement) == ["id", "category", "validFrom", "validTo", "owner", "status"]
         assert list(agreement["owner"]) == ["organizationNumber", "name"]
     assert str(AGREEMENT_ORDER["agreementId"]) in {agreement["id"] for agreement in agreements}
-
-
-def test_organizations_have_the_published_shape(sandbox: Sandbox) -> None:
-    """With the published example."""
-    assert content(ask(sandbox, "GET", "/organizations/v1/organizations")) == [
-        {"orgNumber": "914742315", "name": "TELENOR"}
-    ]
-
-
-def test_address_cards_are_those_of_an_organization(sandbox: Sandbox) -> None:
-    """Each has an addressCardId."""
+    organizations = content(ask(sandbox, "GET", "/organizations/v1/organizations"))
+    assert organizations == [{"orgNumber": "914742315", "name": "TELENOR"}]
     cards = content(ask(sandbox, "GET", "/organizations/914742315/address-cards"))
     assert len(cards) > 1
     assert all(isinstance(card["addressCardId"], str) for card in cards)

@@ -13,7 +13,6 @@ from proxy.secret import Secret
 from proxy.settings import load
 from proxy.settings.catalogue import SETTINGS
 from tests.settings_table import ROWS
-from tests.unit import made
 from tests.unit.made import CREDENTIALS, variable
 
 BOUNDS = {path: row.bounds for path, row in ROWS.items() if row.bounds is not None}
@@ -85,13 +84,6 @@ def test_the_effective_settings_are_json_without_credentials(tmp_path: Path) -> 
     assert effective["listen.client_key_file"] == str(file)
     assert effective["listen.unix_socket"] == "a.sock"
     assert not [value for value in CREDENTIALS.values() if value in json.dumps(effective)]
-
-
-def test_settings_can_be_made_without_a_file() -> None:
-    """Plain data is judged in the same way."""
-    assert made.settings(listen={"port": 0}).listen.port == 0
-    with pytest.raises(ConfigError, match="unencrypted"):
-        made.settings(upstream={"url": "http://api.example"})
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "Info", "warning", "eRRor"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
 from proxy.settings import load
 from tests.settings_table import ROWS
@@ -63,13 +62,6 @@ def test_every_secret_file_can_come_from_the_environment(path: str, tmp_path: Pa
     value = getattr(getattr(settings, section), key)
     assert (value if isinstance(value, str) else value.reveal()) == "from-the-file"
     assert getattr(getattr(settings, section), f"{key}_file") == file
-
-
-def test_the_ca_file_can_come_from_the_environment(tmp_path: Path) -> None:
-    """A variable may name it."""
-    file = tmp_path / "ca.pem"
-    trustme.CA().cert_pem.write_to_path(str(file))
-    assert load(None, CREDENTIALS | {f"{P}UPSTREAM__CA_FILE": str(file)}).upstream.ca_file == file
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:

@@ -43,22 +43,13 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load(config, {f"{P}LOG__LEVEL": "loud", f"{P}LOGLEVEL": "info"})
-    assert [line.partition(":")[0] for line in caught.value.problems] == [
-        "listen.hosst",
-        "pace",
-        f"{P}LOGLEVEL",
-        "oauth.password_file",
-        "listen.port",
-        "listen.allowed_hosts[0]",
-        "listen.allowed_hosts[2]",
-        "admin.port",
-        "upstream.allowed_paths[1]",
-        "oauth.client_id",
-        "oauth.client_secret",
-        "oauth.username",
-        f"log.level (from {P}LOG__LEVEL)",
-        "upstream.url",
-    ]
+    paths = ", ".join(line.partition(":")[0] for line in caught.value.problems)
+    assert paths == (
+        f"listen.hosst, pace, {P}LOGLEVEL, oauth.password_file, listen.port, "
+        "listen.allowed_hosts[0], listen.allowed_hosts[2], admin.port, upstream.allowed_paths[1], "
+        "oauth.client_id, oauth.client_secret, oauth.username, "
+        f"log.level (from {P}LOG__LEVEL), upstream.url"
+    )
 
 
 INDENTED = "must be a group of settings, each on a line of its own and indented."

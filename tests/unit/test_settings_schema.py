@@ -159,17 +159,18 @@ def test_the_table_has_every_setting() -> None:
     assert rows[:2] == ["| setting | default | meaning |", "|---|---|---|"]
     assert [row.split("`")[1] for row in rows[2:]] == list(load(None, CREDENTIALS).effective())
     assert all(row.count("|") == 4 for row in rows)
-    for start in (
-        "| `listen.host` | `127.0.0.1` | ",
-        "| `listen.port` | `8080` | ",
-        '| `listen.allowed_hosts` | `["localhost", "127.0.0.1", "[::1]"]` | ',
-        "| `listen.client_key` | none | ",
-        "| `upstream.allow_plaintext` | `false` | ",
-        "| `upstream.connect_timeout_seconds` | `5` | ",
-        "| `oauth.password` | required | ",
-        "| `oauth.password_file` | none | ",
-        "| `limits.max_body_bytes` | `10485760` | ",
+    for path, default in (
+        ("listen.host", "`127.0.0.1`"),
+        ("listen.port", "`8080`"),
+        ("listen.allowed_hosts", '`["localhost", "127.0.0.1", "[::1]"]`'),
+        ("listen.client_key", "none"),
+        ("upstream.allow_plaintext", "`false`"),
+        ("upstream.connect_timeout_seconds", "`5`"),
+        ("oauth.password", "required"),
+        ("oauth.password_file", "none"),
+        ("limits.max_body_bytes", "`10485760`"),
     ):
+        start = f"| `{path}` | {default} | "
         assert any(row.startswith(start) for row in rows), start
 
 

@@ -109,10 +109,6 @@ def test_a_token_is_stale_before_it_is_expired(lifetime: float, refresh_ahead: f
     renewed_at = timing.renew_after(lifetime, refresh_ahead)
     usable_until = lifetime - timing.safety_margin(lifetime)
     assert lifetime / 2 <= renewed_at < usable_until < lifetime
-
-
-def test_the_safety_margin_leaves_short_tokens_of_use() -> None:
-    """Seconds for a long lifetime, a tenth of a short one."""
     assert timing.safety_margin(HOUR) == 5
     assert timing.safety_margin(2) == pytest.approx(0.2)
 
