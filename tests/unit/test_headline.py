@@ -346,12 +346,16 @@ def test_since_the_first_call_that_failed_though_renewals_failed_before() -> Non
 
 
 def test_a_token_that_cannot_be_renewed_is_impaired() -> None:
-    """While it lasts; calls that all fail come first."""
+    """Also waiting for one; failing calls come first, and a shutdown before all."""
     status = token(state=TokenState.STALE, last_failure=FAILURE)
     assert Desk().get(GOOD).headline(status).cause == "renewal_failed"
     assert Desk().get(GOOD).headline(status).state is IMPAIRED
     assert Desk().get(bad(503), times=2).headline(status).cause == "renewal_failed"
     assert Desk().get(bad(503), times=3).headline(status).cause == "answers.all"
+    assert Desk().headline(token(state=TokenState.EMPTY, generation=0)).cause == "starting"
+    assert Desk().headline(token(state=TokenState.EMPTY)).cause == "fetching"
+    found = Desk().get(bad(503), times=5).headline(token(contended=True), draining=True)
+    assert (found.state, found.cause) == (IMPAIRED, "draining")
 
 
 def test_two_programs_on_one_machine_user_are_not_working() -> None:
@@ -378,18 +382,6 @@ def test_a_log_that_loses_lines_is_impaired() -> None:
     assert Desk().get(bad(503), times=3).headline(log_lost=full).cause == "answers.all"
     failing = token(last_failure=FAILURE)
     assert Desk().get(GOOD).headline(failing, log_lost=full).cause == "renewal_failed"
-
-
-def test_waiting_for_a_token_is_impaired() -> None:
-    """The first one, or a later one."""
-    assert Desk().headline(token(state=TokenState.EMPTY, generation=0)).cause == "starting"
-    assert Desk().headline(token(state=TokenState.EMPTY)).cause == "fetching"
-
-
-def test_the_end_comes_first() -> None:
-    """A proxy that shuts down serves no new calls."""
-    found = Desk().get(bad(503), times=5).headline(token(contended=True), draining=True)
-    assert (found.state, found.cause) == (IMPAIRED, "draining")
 
 
 def test_words_of_a_failure_that_may_hold_anything_are_no_label() -> None:

@@ -27,6 +27,7 @@ PID = 4711
 FETCHING = TokenStatus(TokenState.EMPTY, 0, None, None, None, 0.0, 0, 0, 0, contended=False)
 READY = TokenStatus(TokenState.FRESH, 1, 3599.0, 1.0, None, 3299.0, 1, 0, 0, contended=False)
 WRONG = TokenFailure("refused", "20", "The password is wrong.\nGet a new one.", True, 1.0)
+PASSWORD = "The password is wrong. Get a new one."
 REFUSED = TokenStatus(TokenState.EMPTY, 0, None, None, WRONG, 30.0, 0, 1, 0, contended=False)
 AGEING = TokenStatus(TokenState.STALE, 1, 200.0, 1.0, WRONG, 30.0, 1, 1, 0, contended=False)
 
@@ -90,7 +91,7 @@ async def service(status: TokenStatus, **environ: str) -> AsyncIterator[Service]
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(READY, "Ready."), (REFUSED, "Not ready: The password is wrong. Get a new one.")],
+    [(READY, "Ready."), (REFUSED, f"Not ready: {PASSWORD}")],
     ids=["a token", "a refusal"],
 )
 async def test_a_start_ends_with_the_first_attempt(
@@ -212,11 +213,8 @@ async def test_without_a_socket_it_does_nothing(name: str | None) -> None:
     [
         (FETCHING, "Fetching an access token."),
         (READY, "Ready."),
-        (REFUSED, "Not ready: The password is wrong. Get a new one."),
-        (
-            AGEING,
-            "Ready, but the token could not be renewed: The password is wrong. Get a new one.",
-        ),
+        (REFUSED, f"Not ready: {PASSWORD}"),
+        (AGEING, f"Ready, but the token could not be renewed: {PASSWORD}"),
     ],
 )
 def test_the_words_are_one_line(status: TokenStatus, said: str) -> None:

@@ -58,7 +58,7 @@ async def line() -> AsyncIterator[Line]:
 
 
 async def test_a_call_that_is_alone_starts_at_once(line: Line) -> None:
-    """After a pause of an interval or more it does not wait."""
+    """After a pause of an interval or more; a long pause saves nothing up."""
     await line.come("a")
     await line.clock.advance(0.1)
     await line.come("b")
@@ -66,6 +66,10 @@ async def test_a_call_that_is_alone_starts_at_once(line: Line) -> None:
     await line.come("c")
     assert line.starts == [("a", 0.0), ("b", 0.1), ("c", 60.1)]
     assert line.waits == []
+    await line.clock.advance(3600)
+    await line.come("d", "e")
+    await line.clock.advance(60)
+    assert line.starts[3:] == [("d", 3660.1), ("e", 3660.2)]
 
 
 async def test_a_burst_is_spread_out_in_the_order_of_coming(line: Line) -> None:
@@ -76,14 +80,6 @@ async def test_a_burst_is_spread_out_in_the_order_of_coming(line: Line) -> None:
     assert line.starts == [("a", 0.0), ("b", 0.1), ("c", 0.2), ("d", 0.3)]
     assert line.waits == pytest.approx([0.1, 0.2, 0.3])
     assert line.pacer.queued == 0
-
-
-async def test_quiet_time_is_not_saved_up(line: Line) -> None:
-    """However long no call came."""
-    await line.clock.advance(3600)
-    await line.come("a", "b")
-    await line.clock.advance(60)
-    assert line.starts == [("a", 3600.0), ("b", 3600.1)]
 
 
 async def test_a_new_call_stands_behind_waiting_ones(line: Line) -> None:

@@ -117,7 +117,7 @@ def status(proxy: Proxy) -> dict[str, Any]:
 
 
 def test_the_status_is_complete(proxy: Proxy) -> None:
-    """Times, readiness, the token, connections, settings."""
+    """Times, readiness, the token, connections, settings; the history on request."""
     proxy.becomes(TokenState.FRESH, expires_in_seconds=100.5)
     shown = status(proxy)
     assert shown["ready"] is True
@@ -129,6 +129,8 @@ def test_the_status_is_complete(proxy: Proxy) -> None:
     assert shown["upstream"] == {"in_use": 1, "idle": 3}
     assert shown["last_failures"] == []
     assert shown["settings"]["listen.port"] == 8080
+    assert "history" not in shown
+    assert "history" in proxy.report.status(history=True)
 
 
 def test_requests_are_counted_by_class(proxy: Proxy) -> None:
@@ -286,12 +288,6 @@ def test_the_list_is_bounded_and_the_count_is_not(proxy: Proxy) -> None:
 
 
 # --- parts of others ---------------------------------------------------------------------------
-
-
-def test_the_history_is_shown_on_request(proxy: Proxy) -> None:
-    """Only the page needs it."""
-    assert "history" not in proxy.report.status()
-    assert "history" in proxy.report.status(history=True)
 
 
 def test_other_parts_are_in_the_status(proxy: Proxy) -> None:

@@ -121,29 +121,21 @@ def test_what_can_change_at_run_time_is_what_is_promised() -> None:
 # --- taking it up ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", list(CREDENTIALS))
-async def test_a_new_credential_is_applied_and_tried_at_once(desk: Desk, key: str) -> None:
-    """Only its name is logged."""
-    value = CREDENTIALS[key]
-    assert await desk.change(value, f"{value}-2") == [event("reloaded", changed=[f"oauth.{key}"])]
-    assert differences(desk.applied[-1], desk.read()) == []
-    assert desk.renewals == ["credentials_changed"]
-
-
 @pytest.mark.parametrize(
-    ("old", "new", "name"),
+    ("old", "new", "name", "renewals"),
     [
-        ("sentinel-key", "sentinel-key-2", "listen.client_key"),
-        ("level: info", "level: error", "log.level"),
+        *((v, f"{v}-2", f"oauth.{k}", ["credentials_changed"]) for k, v in CREDENTIALS.items()),
+        ("sentinel-key", "sentinel-key-2", "listen.client_key", []),
+        ("level: info", "level: error", "log.level", []),
     ],
 )
-async def test_client_key_and_log_level_are_applied_without_a_login(
-    desk: Desk, old: str, new: str, name: str
+async def test_a_change_is_applied_and_new_credentials_are_tried(
+    desk: Desk, old: str, new: str, name: str, renewals: list[Cause]
 ) -> None:
-    """They have nothing to do with the token."""
+    """At once; only names are logged."""
     assert await desk.change(old, new) == [event("reloaded", changed=[name])]
     assert differences(desk.applied[-1], desk.read()) == []
-    assert desk.renewals == []
+    assert desk.renewals == renewals
 
 
 async def test_a_client_key_that_is_taken_away_is_warned_of(tmp_path: Path) -> None:

@@ -110,18 +110,14 @@ TWICE = b"grant_type=password&username=u&password=p&password=q"
 def test_a_wrong_login_gets_the_published_error(
     changes: dict[str, Any], status: int, code: int
 ) -> None:
-    """No token is issued."""
+    """No token is issued; two Authorization fields are refused, too."""
     sandbox = Sandbox()
     made = answer(sandbox, login_call(**changes))
     assert (made.status, content(made)["code"]) == (status, code)
     assert sandbox.issued == []
-
-
-def test_two_authorization_fields_are_refused() -> None:
-    """They could be read in two ways."""
     call = login_call()
     doubled = replace(call, fields=call.fields + call.fields[:1])
-    assert answer(Sandbox(), doubled).code == 6
+    assert answer(sandbox, doubled).code == 6
 
 
 @pytest.mark.parametrize("error", TOKEN_ERRORS, ids=lambda error: error.name)

@@ -324,7 +324,7 @@ def test_no_variable_shows_a_secret(name: str) -> None:
 
 
 def test_settings_show_no_secret() -> None:
-    """Neither repr nor str nor a dump, of the whole or of a part."""
+    """Neither repr nor str nor a dump, of the whole or of a part, nor an error."""
     env = {variable(path): SENTINEL for path in SECRETS}
     settings = load(None, env)
     for part in (settings, settings.listen, settings.oauth):
@@ -334,10 +334,6 @@ def test_settings_show_no_secret() -> None:
     assert SENTINEL not in str(held)
     assert SENTINEL not in json.dumps(held, default=str)
     assert SENTINEL not in str(settings.effective())
-
-
-def test_settings_made_from_data_show_no_secret_either() -> None:
-    """Nor does the error of refused data."""
     oauth = dict.fromkeys(NAMES, f"{SENTINEL}:\n")
     with pytest.raises(ConfigError) as caught:
         made.settings(oauth=oauth, listen={"client_key": f"{SENTINEL} "})
