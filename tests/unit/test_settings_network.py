@@ -1,4 +1,4 @@
-"""Settings of addresses, TLS, the company's proxy and the store of orders."""
+"""Settings of addresses, TLS, the company's proxy, the store of orders and the collector."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import trustme
 
 from proxy.errors import ConfigError
-from proxy.settings import judge
-from tests.unit.made import OAUTH, settings
+from proxy.settings import judge, load
+from tests.unit.made import CREDENTIALS, OAUTH, settings
+from tests.unit.made import problems as environment_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,3 +255,42 @@ def test_settings_of_the_store_need_one() -> None:
     for store in ({}, {"store": "memory"}):
         (line,) = problems(orders={"store_password": SENTINEL, **store})
         assert line.startswith("orders.store_password: needs the URL of a Valkey or Redis")
+
+
+OTLP = "TELENOR_PROXY_TELEMETRY__OTLP_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:4318",
+        "http://otel-collector.monitoring:4318/",
+        "https://collector.example/otlp",
+        "https://[2001:db8::1]:4318/a/b/",
+        "HTTPS://Collector.example",
+    ],
+)
+def test_the_url_of_a_collector_is_accepted(url: str) -> None:
+    """With http, too: a collector is most often on the same network."""
+    assert load(None, CREDENTIALS | {OTLP: url}).telemetry.otlp_endpoint == url
+
+
+@pytest.mark.parametrize(
+    ("url", "start"),
+    [
+        ("127.0.0.1:4318", "must begin with http:// or https://"),
+        ("grpc://127.0.0.1:4317", "must begin with http:// or https://"),
+        ("https://user:hunter2-key@collector.example", "must not hold a user or a password"),
+        ("https://collector.example/v1/traces", "must be without /v1/traces"),
+        ("https://collector.example/otlp/v1/traces/", "must be without /v1/traces"),
+        ("https://collector.example?key=hunter2-key", "must end after the host and the port"),
+        ("https://collector.example/otlp?key=hunter2-key", "must be a plain path"),
+        ("https://collector.example:99999", "must hold a port from 1 to 65535"),
+        ("https://", "must hold a valid host name"),
+    ],
+)
+def test_another_address_of_a_collector_is_refused(url: str, start: str) -> None:
+    """Without repeating it: it may hold a key."""
+    (problem,) = environment_problems(CREDENTIALS | {OTLP: url})
+    assert problem.startswith(f"telemetry.otlp_endpoint (from {OTLP}): {start}")
+    assert "hunter2" not in problem
