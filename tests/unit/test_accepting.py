@@ -107,6 +107,17 @@ async def test_a_client_beyond_the_ceiling_is_closed(listening: Exhausted, accep
     assert "ulimit" in logged[0]["detail"]
 
 
+async def test_a_connection_that_has_gone_stops_nothing(
+    listening: Exhausted, accept: Accept
+) -> None:
+    """An error of one connection (Linux, accept(2)) is skipped without a log line."""
+    listening.left, listening.number = 3, errno.ECONNABORTED
+    with capture_logs() as logged:
+        accept()
+        assert await greeted(listening.getsockname()) == b"hello"
+    assert logged == []
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 async def test_without_descriptors_accepting_pauses(
     listening: Exhausted, accept: Accept, number: int
@@ -133,14 +144,3 @@ async def test_a_pause_ends_with_the_listener(listening: Exhausted, accept: Acce
             await asyncio.sleep(0)
         accepting.close()
     assert accepting._retries == {}
-
-
-async def test_a_connection_that_has_gone_stops_nothing(
-    listening: Exhausted, accept: Accept
-) -> None:
-    """An error of one connection (Linux, accept(2)) is skipped without a log line."""
-    listening.left, listening.number = 3, errno.ECONNABORTED
-    with capture_logs() as logged:
-        accept()
-        assert await greeted(listening.getsockname()) == b"hello"
-    assert logged == []
