@@ -1,4 +1,4 @@
-"""Taking clients in: none takes what is kept for the rest, and a system without descriptors makes no noise."""
+"""Accepting clients: a ceiling on connections, and pauses while descriptors are short."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,34 +17,32 @@ from proxy.network.accepting import RETRY_SECONDS, Accepting
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Seconds. What takes longer is broken.
-DEADLINE = 10.0
+    Accept = Callable[..., Accepting]
+
+DEADLINE = 10.0  # seconds
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="its event loop waits for no socket"
 )
 
 
 class Greeting(asyncio.Protocol):
-    """Says hello to each client."""
+    """Greet each client."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # aiofastnet's, which is like one
-        """Say it."""
-        transport.write(b"hello")
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Write the greeting and close."""
+        cast("asyncio.Transport", transport).write(b"hello")
         transport.close()
 
 
 class Exhausted(socket.socket):
-    """A listening socket of a system that has no descriptors left for as long as `left` says.
-
-    accepts: how often it was asked.
-    """
+    """A listening socket whose first `left` calls of `accept` fail, and the number of calls."""
 
     left = 0
     accepts = 0
     number = errno.EMFILE
 
     def accept(self) -> tuple[socket.socket, object]:
-        """Accept, or fail as the kernel does."""
+        """Fail while `left` lasts, as the kernel does; then accept."""
         self.accepts += 1
         if self.left:
             self.left -= 1
@@ -61,8 +59,8 @@ def listening() -> Iterator[Exhausted]:
 
 
 @pytest.fixture
-def accept(listening: Exhausted) -> Iterator[Callable[..., Accepting]]:
-    """Start to accept on it."""
+def accept(listening: Exhausted) -> Iterator[Accept]:
+    """Give a function that starts to accept."""
     started: list[Accepting] = []
 
     def start(ceiling: int | None = None) -> Accepting:
@@ -75,7 +73,7 @@ def accept(listening: Exhausted) -> Iterator[Callable[..., Accepting]]:
 
 
 async def greeted(address: tuple[str, int]) -> bytes:
-    """Connect; return what is said."""
+    """Connect; return what the server sends."""
     async with asyncio.timeout(DEADLINE):
         reader, writer = await asyncio.open_connection(*address)
         try:
@@ -86,8 +84,8 @@ async def greeted(address: tuple[str, int]) -> bytes:
                 await writer.wait_closed()
 
 
-async def test_clients_are_served(listening: Exhausted, accept: Callable[..., Accepting]) -> None:
-    """Many at once; and none after the end."""
+async def test_clients_are_served(listening: Exhausted, accept: Accept) -> None:
+    """Many at once; none after the listener is closed."""
     accepting = accept()
     assert [each.getsockname() for each in accepting.sockets] == [listening.getsockname()]
     address = listening.getsockname()
@@ -99,42 +97,46 @@ async def test_clients_are_served(listening: Exhausted, accept: Callable[..., Ac
         await greeted(address)
 
 
-async def test_a_client_beyond_the_ceiling_is_closed(
-    listening: Exhausted, accept: Callable[..., Accepting]
-) -> None:
-    """It gets no answer, since its descriptor is kept for others.
-
-    This is told once, however many come.
-    """
-    with capture_logs() as told:
+async def test_a_client_beyond_the_ceiling_is_closed(listening: Exhausted, accept: Accept) -> None:
+    """It gets no answer; one log line covers them all."""
+    with capture_logs() as logged:
         accept(ceiling=0)
         for _ in range(50):
             assert await greeted(listening.getsockname()) == b""
-    assert [each["event"] for each in told] == ["listener.out_of_descriptors"]
-    assert "ulimit" in told[0]["detail"]
+    assert [each["event"] for each in logged] == ["listener.out_of_descriptors"]
+    assert "ulimit" in logged[0]["detail"]
+
+
+async def test_a_connection_that_has_gone_stops_nothing(
+    listening: Exhausted, accept: Accept
+) -> None:
+    """An error of one connection (Linux, accept(2)) is skipped without a log line."""
+    listening.left, listening.number = 3, errno.ECONNABORTED
+    with capture_logs() as logged:
+        accept()
+        assert await greeted(listening.getsockname()) == b"hello"
+    assert logged == []
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 async def test_without_descriptors_accepting_pauses(
-    listening: Exhausted, accept: Callable[..., Accepting], number: int
+    listening: Exhausted, accept: Accept, number: int
 ) -> None:
-    """It is tried again after each pause, the client is served then, and this is told once."""
+    """After each pause it tries again; it logs once."""
     pauses = 2 if number == errno.EMFILE else 1
     listening.left, listening.number = pauses, number
     loop = asyncio.get_running_loop()
-    with capture_logs() as told:
+    with capture_logs() as logged:
         accept()
         began = loop.time()
         assert await greeted(listening.getsockname()) == b"hello"
     assert loop.time() - began >= pauses * RETRY_SECONDS * 0.9
     assert listening.accepts <= 4
-    assert [each["event"] for each in told] == ["listener.out_of_descriptors"]
+    assert [each["event"] for each in logged] == ["listener.out_of_descriptors"]
 
 
-async def test_a_pause_ends_with_the_listener(
-    listening: Exhausted, accept: Callable[..., Accepting]
-) -> None:
-    """Closed while it pauses, it does not come back."""
+async def test_a_pause_ends_with_the_listener(listening: Exhausted, accept: Accept) -> None:
+    """A listener closed during a pause stays closed."""
     listening.left = 1_000_000
     accepting = accept()
     with socket.create_connection(listening.getsockname()), capture_logs():
@@ -142,14 +144,3 @@ async def test_a_pause_ends_with_the_listener(
             await asyncio.sleep(0)
         accepting.close()
     assert accepting._retries == {}
-
-
-async def test_a_connection_that_has_gone_stops_nothing(
-    listening: Exhausted, accept: Callable[..., Accepting]
-) -> None:
-    """An error of one connection (Linux, accept(2)) is skipped in silence."""
-    listening.left, listening.number = 3, errno.ECONNABORTED
-    with capture_logs() as told:
-        accept()
-        assert await greeted(listening.getsockname()) == b"hello"
-    assert told == []

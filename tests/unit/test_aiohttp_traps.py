@@ -1,10 +1,7 @@
-"""What aiohttp does that a gateway with a credential must not, as the locked version does it.
+"""What aiohttp does that a gateway with a credential must not: why the listener parses by itself.
 
-Why the listener has a grammar of its own.
-
-docs/architecture.md gives each of these as a reason (The listener). A test here fails on the day on
-which aiohttp does better. Then delete the test, take its words out of docs/architecture.md, and
-weigh, once few are left, whether the reasons still carry the decision.
+docs/architecture.md gives these as reasons. A test fails when aiohttp does better: then delete it
+and its sentence there, and weigh whether the remaining reasons still carry the decision.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 if TYPE_CHECKING:
@@ -24,15 +22,11 @@ if TYPE_CHECKING:
 
 SECRET: Final = b"credential-of-the-client"
 PATIENCE: Final = 10.0  # seconds; only a test that fails waits for their end
-#: For what does not happen: as long as a server on loopback would need many times over.
-MOMENT: Final = 0.1  # seconds
+MOMENT: Final = 0.1  # seconds, many times what a server on loopback needs
 
 
 class Server:
-    """A low-level server of aiohttp, and what its handler saw.
-
-    `(path, fields, content)` for each request.
-    """
+    """A low-level server of aiohttp; `seen` holds (path, fields, content) of each request."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
@@ -67,7 +61,7 @@ class Server:
 
 
 async def answer_to(raw: bytes) -> bytes:
-    """Return what a connection's one request gets, up to the end of the connection."""
+    """Return the answer to one request, up to the end of the connection."""
     async with Server().connection() as (reader, writer):
         writer.write(raw)
         return await reader.read()
@@ -77,7 +71,7 @@ async def answer_to(raw: bytes) -> bytes:
 
 
 async def test_a_client_that_half_closes_loses_its_answer() -> None:
-    """The request was read and acted on, and its answer goes nowhere."""
+    """The request was acted on, and its answer is lost."""
     server = Server()
     server.may_answer.clear()
     async with server.connection() as (reader, writer):
@@ -90,7 +84,7 @@ async def test_a_client_that_half_closes_loses_its_answer() -> None:
 
 
 async def test_expect_is_not_answered() -> None:
-    """A client that waits for 100 before it sends its content waits in vain."""
+    """A client that waits for 100 waits in vain."""
     server = Server()
     async with server.connection() as (reader, writer):
         fields = b"Host: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n"
@@ -104,10 +98,7 @@ async def test_expect_is_not_answered() -> None:
 
 
 def test_content_has_no_deadline() -> None:
-    """The server has deadlines for an idle connection and for the end of one, and no other.
-
-    The third only rounds them.
-    """
+    """Only an idle connection and its end have one; the third name only rounds them."""
     settings = inspect.signature(web.RequestHandler).parameters
     known = {"keepalive_timeout", "lingering_time", "timeout_ceil_threshold"}
     assert {name for name in settings if "time" in name} == known
@@ -132,10 +123,7 @@ async def test_a_parse_error_quotes_what_was_sent() -> None:
 
 
 async def test_what_is_pipelined_behind_an_upgrade_is_lost() -> None:
-    """Java's client asks for h2c with its first request.
-
-    The second one, in the same segment, is never seen.
-    """
+    """Java's client asks for h2c; its second request is never seen."""
     server = Server()
     upgrade = b"GET /first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     async with server.connection() as (reader, writer):
@@ -146,7 +134,7 @@ async def test_what_is_pipelined_behind_an_upgrade_is_lost() -> None:
 
 
 async def test_an_exception_behind_the_head_ends_the_answer_cleanly() -> None:
-    """Half an answer whose handler gave up looks whole: the last chunk is sent."""
+    """The last chunk is sent, so half an answer looks complete."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -169,7 +157,7 @@ SECOND: Final = b"GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
 async def test_the_last_trailer_becomes_a_field_of_the_next_request() -> None:
-    """What stands behind one request's content decides about another one."""
+    """One request's trailer decides about another request."""
     server = Server()
     async with server.connection() as (reader, writer):
         writer.write(CHUNKED % b"chunked" + b"2\r\nok\r\n0\r\nX-Trailer: 1\r\n\r\n" + SECOND)
@@ -177,24 +165,21 @@ async def test_the_last_trailer_becomes_a_field_of_the_next_request() -> None:
     assert [fields.get("X-Trailer") for _, fields, _ in server.seen] == [None, "1"]
 
 
-async def test_chunk_extensions_are_unlimited() -> None:
-    """A megabyte of them is read and dropped, beside one byte of content."""
+@pytest.mark.parametrize(
+    ("coding", "content", "read"),
+    [
+        (b"chunked", b"1;" + b"a" * (1 << 20) + b"\r\nx\r\n", b"x"),
+        (b"cow, chunked", b"2\r\nok\r\n", b"ok"),
+    ],
+    ids=["unlimited chunk extensions", "unknown transfer coding (RFC 9112 section 6.1: 501)"],
+)
+async def test_bad_content_is_accepted(coding: bytes, content: bytes, read: bytes) -> None:
+    """It is read as if nothing were wrong with it."""
     server = Server()
     async with server.connection() as (reader, writer):
-        writer.write(
-            CHUNKED % b"chunked" + b"1;" + b"a" * (1 << 20) + b"\r\nx\r\n0\r\n\r\n" + SECOND
-        )
+        writer.write(CHUNKED % coding + content + b"0\r\n\r\n" + SECOND)
         await reader.read()
-    assert [content for _, _, content in server.seen] == [b"x", b""]
-
-
-async def test_an_unknown_transfer_coding_is_dropped_silently() -> None:
-    """The content is taken as if it had not been coded (RFC 9112 section 6.1: 501)."""
-    server = Server()
-    async with server.connection() as (reader, writer):
-        writer.write(CHUNKED % b"cow, chunked" + b"2\r\nok\r\n0\r\n\r\n" + SECOND)
-        await reader.read()
-    assert [content for _, _, content in server.seen] == [b"ok", b""]
+    assert [content for _, _, content in server.seen] == [read, b""]
 
 
 # On the way to the API
@@ -202,10 +187,7 @@ async def test_an_unknown_transfer_coding_is_dropped_silently() -> None:
 
 @contextlib.asynccontextmanager
 async def api(*answers: bytes) -> AsyncIterator[str]:
-    """Answer the first request of each connection with all of these, one after the other.
-
-    Give the URL.
-    """
+    """Answer each connection's first request with all of these in turn; give the URL."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -228,7 +210,7 @@ async def api(*answers: bytes) -> AsyncIterator[str]:
 
 
 async def texts(url: str, *, calls: int = 1, pause: float = 0.0) -> list[Any]:
-    """Return what so many calls get, one after the other on one connection."""
+    """Return the answers to so many calls on one connection."""
     found = []
     async with aiohttp.ClientSession() as session:
         for _ in range(calls):
@@ -239,13 +221,13 @@ async def texts(url: str, *, calls: int = 1, pause: float = 0.0) -> list[Any]:
 
 
 async def test_late_bytes_are_the_answer_to_the_next_call() -> None:
-    """What the API sends on an idle connection is given to whoever calls next: another client."""
+    """Bytes on an idle connection become another client's answer."""
     one = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
     async with api(one + b"one", one + b"two") as url:
         assert await texts(url, calls=2, pause=2 * MOMENT) == ["one", "two"]
 
 
 async def test_an_answer_is_read_laxly() -> None:
-    """Lines that end with LF alone, and a folded field, are taken from the API."""
+    """Bare LF and a folded field are accepted from the API."""
     async with api(b"HTTP/1.1 200 OK\nX: 1\n 2\nContent-Length: 2\n\nok") as url:
         assert await texts(url) == ["ok"]

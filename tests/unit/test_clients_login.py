@@ -1,7 +1,4 @@
-"""The answer to an application that logs in by itself.
-
-To whom, in which form, and with what in it.
-"""
+"""The answer to an application that logs in by itself (`listen.answer_login`)."""
 
 from __future__ import annotations
 
@@ -10,27 +7,11 @@ import re
 
 import pytest
 
-from proxy.clients.login import MADE_UP_TOKEN, LoginAnswer, answers
-from proxy.settings import Settings, load
+from proxy.clients.login import MADE_UP_TOKEN, answers
+from tests.unit.made import settings
 
-_CREDENTIALS = {
-    f"TELENOR_PROXY_OAUTH__{name}": "made-up-credential"
-    for name in ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
-}
 TOKEN, LOGOUT = b"/oauth/v2/token", b"/oauth/v2/logout"
-
-
-def configured(**values: str) -> Settings:
-    """Return settings with these values, as `section__key`."""
-    return load(
-        None,
-        _CREDENTIALS | {f"TELENOR_PROXY_{name.upper()}": value for name, value in values.items()},
-    )
-
-
-def answered(method: bytes, path: bytes) -> LoginAnswer:
-    """Return the answer that there is."""
-    return answers(configured(listen__answer_login="true"))[method, path]
+ANSWERS = answers(settings(listen={"answer_login": True}))
 
 
 @pytest.mark.parametrize(
@@ -50,47 +31,44 @@ def answered(method: bytes, path: bytes) -> LoginAnswer:
     ],
 )
 def test_two_calls_are_answered_and_no_other(method: bytes, path: bytes, asked: str | None) -> None:
-    """POST on the token path and GET on the logout path, spelled as the settings have them."""
-    answer = answers(configured(listen__answer_login="true")).get((method, path))
+    """POST on the token path and GET on the logout path, spelled as in the settings."""
+    answer = ANSWERS.get((method, path))
     assert (None if answer is None else answer.asked) == asked
 
 
-def test_by_default_nothing_is_answered() -> None:
-    """An operator has to ask for it."""
-    assert answers(configured()) == {}
-
-
-def test_the_paths_are_those_of_the_settings() -> None:
-    """A login moves with `oauth.token_path` and `oauth.logout_path`."""
-    moved = configured(
-        listen__answer_login="true", oauth__token_path="/v3/token", oauth__logout_path="/v3/out"
-    )
+def test_the_settings_decide_what_is_answered() -> None:
+    """Nothing by default; the paths are `oauth.token_path` and `oauth.logout_path`."""
+    assert answers(settings()) == {}
+    paths = {"token_path": "/v3/token", "logout_path": "/v3/out"}
+    moved = settings(listen={"answer_login": True}, oauth=paths)
     assert set(answers(moved)) == {(b"POST", b"/v3/token"), (b"GET", b"/v3/out")}
 
 
-def test_the_token_has_the_members_that_a_strict_binder_knows() -> None:
-    """Two members, both strings, as the real answer was for years, and spelled so.
-
-    A space before each colon.
-    """
-    content = answered(b"POST", TOKEN).content
-    assert re.fullmatch(rb'\{"access_token" : "[A-Za-z0-9]+", "expires_in" : "[0-9]+"\}', content)
-    assert json.loads(content) == {"access_token": MADE_UP_TOKEN.decode(), "expires_in": "3600"}
-    assert len(MADE_UP_TOKEN) == 28
-
-
-def test_the_logout_is_the_plain_text_of_the_real_one() -> None:
-    """`OK!`, without a line end."""
-    assert answered(b"GET", LOGOUT).content == b"OK!"
-
-
 @pytest.mark.parametrize(
-    ("method", "path", "media_type"),
-    [(b"POST", TOKEN, b"application/json"), (b"GET", LOGOUT, b"text/plain")],
+    ("method", "path", "media_type", "content"),
+    [
+        (
+            b"POST",
+            TOKEN,
+            b"application/json",
+            rb'\{"access_token" : "[A-Za-z0-9]+", "expires_in" : "[0-9]+"\}',
+        ),
+        (b"GET", LOGOUT, b"text/plain", rb"OK!"),
+    ],
 )
-def test_the_fields_are_field_lines(method: bytes, path: bytes, media_type: bytes) -> None:
-    """Each line is a whole one; no cache keeps the answer (RFC 6749 section 5.1)."""
-    fields = answered(method, path).fields
-    assert re.fullmatch(rb"(?:[A-Za-z-]+: [!-~][ -~]*\r\n)+", fields)
-    assert fields.startswith(b"Content-Type: " + media_type + b"\r\n")
-    assert b"Cache-Control: no-store\r\n" in fields
+def test_an_answer_looks_like_the_real_one(
+    method: bytes, path: bytes, media_type: bytes, content: bytes
+) -> None:
+    """Whole field lines, no caching (RFC 6749 section 5.1), and content for strict parsers."""
+    answer = ANSWERS[method, path]
+    assert re.fullmatch(rb"(?:[A-Za-z-]+: [!-~][ -~]*\r\n)+", answer.fields)
+    assert answer.fields.startswith(b"Content-Type: " + media_type + b"\r\n")
+    assert b"Cache-Control: no-store\r\n" in answer.fields
+    assert re.fullmatch(content, answer.content)
+
+
+def test_the_token_is_made_up() -> None:
+    """Both members are strings, as they were in the real answer for years."""
+    token = json.loads(ANSWERS[b"POST", TOKEN].content)
+    assert token == {"access_token": MADE_UP_TOKEN.decode(), "expires_in": "3600"}
+    assert len(MADE_UP_TOKEN) == 28

@@ -1,7 +1,4 @@
-"""Who calls, and what this client may do.
-
-Keys, certificates, rights, and what is remembered of a key's use.
-"""
+"""Which client calls, by key or certificate, what it may do, and when a key was last used."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.clients import register
-from proxy.clients.register import ANYBODY, Client, Register
+from proxy.clients.register import ANYBODY, Client, Entry, Register
 from proxy.secret import Secret
 from proxy.settings import ClientSettings
 
@@ -54,7 +50,7 @@ class Wall:
 
 @pytest.fixture
 def wall() -> Wall:
-    """Stand still until it is set."""
+    """Give a clock that stands still."""
     return Wall()
 
 
@@ -65,8 +61,7 @@ def registered(wall: Wall, *entries: ClientSettings) -> Register:
     return made
 
 
-#: What is shown in X-Proxy-Key, and whose key that is; "" stands for nothing shown, None for a key
-#: that is nobody's.
+#: The X-Proxy-Key fields and the client; "" stands for no field, None for an unknown key.
 KEYS: Final[tuple[tuple[tuple[bytes, ...], str | None], ...]] = (
     ((), ""),
     ((ERP_OLD.encode(),), "erp"),
@@ -81,7 +76,7 @@ KEYS: Final[tuple[tuple[tuple[bytes, ...], str | None], ...]] = (
     ((ERP_OLD.encode(), ERP_OLD.encode()), None),
     ((ERP_OLD.encode(), SHOP.encode()), None),
 )
-#: The names in the certificate, and whose they are.
+#: The names in the certificate (RFC 4343: without case) and the client.
 CERTIFICATES: Final[tuple[tuple[tuple[str, ...], str | None], ...]] = (
     ((), None),
     (("erp.internal",), "erp"),
@@ -91,7 +86,7 @@ CERTIFICATES: Final[tuple[tuple[tuple[str, ...], str | None], ...]] = (
     (("erp.internal", "report.internal"), None),
     (("erp.internal.",), None),
 )
-#: What the policy lets pass, and what each client may do of it.
+#: Calls that the policy allows, and the clients that may make them.
 CALLS: Final = {
     (b"GET", ACCOUNTS): {"erp", "report"},
     (b"HEAD", ACCOUNTS): {"erp", "report"},
@@ -116,7 +111,7 @@ def test_each_combination_of_key_and_certificate_is_one_client_or_none(
     certificate: tuple[Sequence[str], str | None],
     wall: Wall,
 ) -> None:
-    """A key that is shown decides, right or wrong; without one, the certificate does."""
+    """A key decides, right or wrong; without one, the certificate does."""
     keys, by_key = shown
     names, by_certificate = certificate
     who = registered(wall).identify(keys, names)
@@ -127,17 +122,14 @@ def test_each_combination_of_key_and_certificate_is_one_client_or_none(
     ("name", "call"), [*itertools.product(["erp", "shop", "report"], CALLS)], ids=str
 )
 def test_each_client_may_do_what_its_rights_cover(name: str, call: tuple[bytes, bytes]) -> None:
-    """Paths are compared segment by segment and with their case, methods exactly.
-
-    What is not limited is allowed.
-    """
+    """Paths by segment and case, methods exactly; without limits, all is allowed."""
     (entry,) = (entry for entry in ENTRIES if entry.name == name)
     assert Client(entry).may(*call) == (name in CALLS[call])
 
 
 def test_a_path_without_a_slash_at_its_end_is_one_path_and_all_below() -> None:
-    """As with `upstream.allowed_paths`, `/accounts` is itself and what stands below it, and not `/accounts2`."""
-    client = Client(ClientSettings(name="a", allowed_paths=("/accounts", "/x/")))
+    """As with `upstream.allowed_paths`, but not `/accounts2`."""
+    client = Client(Entry("a", paths=["/accounts", "/x/"]))
     allowed = {
         path
         for path in (b"/accounts", b"/accounts/1", b"/accounts2", b"/x/1", b"/x")
@@ -147,7 +139,7 @@ def test_a_path_without_a_slash_at_its_end_is_one_path_and_all_below() -> None:
 
 
 def test_without_clients_anybody_may_call(wall: Wall) -> None:
-    """With neither keys nor clients, every request passes, whatever it shows, and has no name."""
+    """Every request passes, whatever it shows, and has no name."""
     for keys, names in (((), ()), ((b"some-key",), ()), ((b"a", b"b"), ("erp.internal",))):
         made = Register(PEPPER, wall)
         assert made.identify(keys, names) is ANYBODY
@@ -156,11 +148,8 @@ def test_without_clients_anybody_may_call(wall: Wall) -> None:
 
 
 def test_a_single_key_makes_a_client_without_a_name(wall: Wall) -> None:
-    """`listen.client_key` goes on as before.
-
-    The key is asked for, nobody has a name, and all may do everything.
-    """
-    made = registered(wall, ClientSettings(keys=secrets(SHOP)))
+    """`listen.client_key` is required, and its holder may do everything."""
+    made = registered(wall, Entry(None, secrets(SHOP)))
     who = made.identify([SHOP.encode()])
     assert who is not None
     assert (who.name, who.may(b"POST", ORDERS)) == (None, True)
@@ -170,7 +159,7 @@ def test_a_single_key_makes_a_client_without_a_name(wall: Wall) -> None:
 
 
 def test_a_removed_key_ends_its_right_at_once(wall: Wall) -> None:
-    """From the change on, the next request with the old key is refused, and the new key and its rights are in force."""
+    """The next request meets the new keys and rights."""
     made = registered(wall)
     made.follow([ClientSettings(name="erp", keys=secrets(ERP_NEW), allowed_methods=("GET",))])
     assert made.identify([ERP_OLD.encode()]) is None
@@ -182,7 +171,7 @@ def test_a_removed_key_ends_its_right_at_once(wall: Wall) -> None:
 
 
 def test_the_use_of_each_key_is_remembered_by_its_position(wall: Wall) -> None:
-    """Each key has the time of its last use; one that was never used has none."""
+    """A key that was never used has no time."""
     made = registered(wall)
     made.identify([ERP_NEW.encode()])
     wall.at += 60
@@ -192,10 +181,7 @@ def test_the_use_of_each_key_is_remembered_by_its_position(wall: Wall) -> None:
 
 
 def test_the_use_of_a_key_stays_with_the_key(wall: Wall) -> None:
-    """When the file changes, a key that stays keeps its time, at its new position.
-
-    The same text as a key of another client is another key.
-    """
+    """At its new position; the same key of another client is another key."""
     made = registered(wall)
     made.identify([ERP_NEW.encode()])
     made.identify([SHOP.encode()])
@@ -209,7 +195,7 @@ def test_the_use_of_a_key_stays_with_the_key(wall: Wall) -> None:
 
 
 def test_nothing_shows_a_key(wall: Wall) -> None:
-    """Neither what is kept nor how it is shown holds a key or a part of one, as text or as a plain hash."""
+    """Neither as text nor as a plain hash."""
     made = registered(wall)
     made.identify([ERP_OLD.encode()])
     kept = repr([vars(made), [repr(key.client) for key in made._keys.values()]])
@@ -219,7 +205,7 @@ def test_nothing_shows_a_key(wall: Wall) -> None:
 
 
 def test_what_is_compared_depends_on_the_process(wall: Wall) -> None:
-    """Two processes keep other digests of one key, so that how long a lookup takes tells nothing that could be collected."""
+    """Digests differ between processes, so lookup times reveal nothing of use."""
     one, other = Register(PEPPER, wall), Register(bytes(32), wall)
     for made in (one, other):
         made.follow(ENTRIES)
@@ -227,10 +213,7 @@ def test_what_is_compared_depends_on_the_process(wall: Wall) -> None:
 
 
 def test_fifty_clients_cost_what_one_costs(wall: Wall) -> None:
-    """The judgement does as much for fifty clients as for one: a hash and a lookup.
-
-    The bound is wide; time is this thread's own.
-    """
+    """A hash and a lookup; the bound is wide, and the time is this thread's own."""
 
     def seconds(number: int) -> float:
         made = Register(PEPPER, wall)
@@ -247,15 +230,3 @@ def test_fifty_clients_cost_what_one_costs(wall: Wall) -> None:
     one = min(seconds(1) for _ in range(5))
     fifty = min(seconds(50) for _ in range(5))
     assert fifty < one * 2
-
-
-def test_a_name_of_a_certificate_is_compared_without_case(wall: Wall) -> None:
-    """DNS names know no case (RFC 4343), neither in the settings nor in a certificate."""
-    who = registered(wall).identify([], ["report.internal"])
-    assert who is not None
-    assert who.name == "report"
-
-
-def test_the_digest_has_room_for_a_thousand_clients() -> None:
-    """Two keys do not meet by chance."""
-    assert register._DIGEST_SIZE >= 16

@@ -1,18 +1,18 @@
-"""What the settings say of clients becomes the register, the rates and the counts, at the start and at each change."""
+"""The settings' clients become register, rates and counts, at the start and at each change."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from proxy.clients.register import ANYBODY
 from proxy.clients.roster import Roster
+from proxy.clients.usage import Usage
 from proxy.errors import Failed
 from proxy.records import Record
 from tests.clock import FakeClock
-from tests.unit.test_clients_login import configured
+from tests.unit.made import settings as configured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +31,9 @@ CLIENTS: Final[list[dict[str, Any]]] = [
 ]
 
 
-def with_clients(*clients: dict[str, Any], **values: str) -> Settings:
+def with_clients(*clients: dict[str, Any], **sections: dict[str, Any]) -> Settings:
     """Return settings with these clients."""
-    return configured(listen__clients=json.dumps(clients), **values)
+    return configured(listen={"clients": [*clients]}, **sections)
 
 
 def roster(settings: Settings) -> Roster:
@@ -42,8 +42,8 @@ def roster(settings: Settings) -> Roster:
 
 
 async def test_the_clients_of_the_settings_are_in_force() -> None:
-    """Key, rights and rate of each, and none of them for a key that is nobody's."""
-    made = roster(with_clients(*CLIENTS, pacing__max_wait_seconds="0.5"))
+    """Key, rights and rate of each; none for an unknown key."""
+    made = roster(with_clients(*CLIENTS, pacing={"max_wait_seconds": 0.5}))
     erp, shop = made.register.identify([ERP]), made.register.identify([SHOP])
     assert erp is not None
     assert shop is not None
@@ -52,18 +52,14 @@ async def test_the_clients_of_the_settings_are_in_force() -> None:
     assert not shop.may(b"POST", b"/corporate-accounts/a")
     assert not shop.may(b"GET", b"/organizations/a")
     assert made.register.identify([b"some-other-key"]) is None
-    assert [made.rates.take(name) for name in ("erp", "erp", "shop", "shop")] == [
-        True,
-        False,
-        True,
-        True,
-    ]
+    assert [made.rates.take(name) for name in ("erp", "erp")] == [True, False]
+    assert [made.rates.take(name) for name in ("shop", "shop")] == [True, True]
     with pytest.raises(Failed):
         await made.rates.turn("erp")
 
 
 def test_all_that_is_set_follows_a_change() -> None:
-    """Names, keys, rates: the next request meets the new ones, and counts of a client that stays go on."""
+    """The next request meets the new ones; a client that stays keeps its counts."""
     made = roster(with_clients(*CLIENTS))
     made.usage(Record("id", "GET", "/a", 200, 0.01, client="erp"))
     made.follow(with_clients({"name": "erp", "key": SHOP.decode()}))
@@ -81,7 +77,7 @@ def test_all_that_is_set_follows_a_change() -> None:
 
 def test_without_clients_the_single_key_goes_on_as_before() -> None:
     """With `listen.client_key` its holder has no name; with neither, anybody may call."""
-    made = roster(configured(listen__client_key=ERP.decode()))
+    made = roster(configured(listen={"client_key": ERP.decode()}))
     who = made.register.identify([ERP])
     assert who is not None
     assert (who.name, made.by_name()) == (None, [])
@@ -90,7 +86,7 @@ def test_without_clients_the_single_key_goes_on_as_before() -> None:
 
 
 def test_all_keys_of_a_file_are_valid(tmp_path: Path) -> None:
-    """A rotation overlaps: both keys say who calls, and each has its own last use."""
+    """Keys overlap during a rotation; each has its own last use."""
     file = tmp_path / "erp.key"
     file.write_bytes(ERP + b"\n\n" + SHOP + b"\n")
     made = roster(with_clients({"name": "erp", "key_file": str(file)}))
@@ -99,3 +95,48 @@ def test_all_keys_of_a_file_are_valid(tmp_path: Path) -> None:
         assert who is not None
         assert who.name == "erp"
     assert [len(row["keys"]) for row in made.by_name()] == [2]  # type: ignore[arg-type]
+
+
+def record(
+    client: str | None, status: int = 200, *, refused: bool = False, error: str | None = None
+) -> Record:
+    """Return a finished request of that client."""
+    return Record("id", "GET", "/a", status, 0.01, error=error, refused=refused, client=client)
+
+
+def test_calls_and_refusals_are_counted_by_client() -> None:
+    """A refusal is the proxy's own, by its rules or the client's rate."""
+    now = [1_800_000_000.0]
+    usage = Usage(lambda: now[0])
+    usage.follow(["erp", "shop"])
+    usage(record("erp"))
+    usage(record("erp", 404))
+    usage(record("erp", 403, refused=True, error="client-not-allowed"))
+    usage(record("erp", 429, error="http_request_denied"))
+    now[0] += 5
+    usage(record("erp", 502, error="connection_refused"))
+    usage(record(None))
+    usage(record("unknown"))
+    assert usage.by_name({"erp": [None, 1_800_000_001.0], "shop": []}) == [
+        {
+            "name": "erp",
+            "calls": 5,
+            "refused": 2,
+            "last_call_at": 1_800_000_005.0,
+            "keys": [
+                {"position": 1, "last_used_at": None},
+                {"position": 2, "last_used_at": 1_800_000_001.0},
+            ],
+        },
+        {"name": "shop", "calls": 0, "refused": 0, "last_call_at": None, "keys": []},
+    ]
+
+
+def test_counts_follow_the_settings() -> None:
+    """A client that stays keeps its counts; a removed one is no longer shown."""
+    usage = Usage(lambda: 1.0)
+    usage.follow(["erp", "shop"])
+    usage(record("erp"))
+    usage(record("shop"))
+    usage.follow(["web", "erp"])
+    assert [(row["name"], row["calls"]) for row in usage.by_name({})] == [("web", 0), ("erp", 1)]

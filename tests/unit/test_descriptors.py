@@ -1,32 +1,22 @@
-"""How descriptors are shared out.
-
-What the settings allow where it fits, and enough for probes, the API and files where it does not.
-"""
+"""How file descriptors are shared between clients, the API, probes and files."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy import descriptors
-from proxy.settings import Settings, load
+from tests.unit import made
 
-SETTINGS = load(
-    None,
-    {
-        f"TELENOR_PROXY_OAUTH__{name}": "x" * 16
-        for name in ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
-    },
-)
+if TYPE_CHECKING:
+    from proxy.settings import Settings
 
 
 def settings(clients: int, upstream: int) -> Settings:
     """Return settings with these limits."""
-    return replace(
-        SETTINGS,
-        limits=replace(SETTINGS.limits, max_connections=clients),
-        upstream=replace(SETTINGS.upstream, max_connections=upstream),
+    return made.settings(
+        limits={"max_connections": clients}, upstream={"max_connections": upstream}
     )
 
 
@@ -44,15 +34,15 @@ def settings(clients: int, upstream: int) -> Settings:
         (1, 1, 1, True),
     ],
 )
-def test_what_fits(most: int | None, clients: int, upstream: int, is_short: bool) -> None:  # noqa: FBT001 # of a table
-    """The default settings under limits from none at all to absurdly low."""
+def test_what_fits(most: int | None, clients: int, upstream: int, *, is_short: bool) -> None:
+    """The default settings, under limits from none to absurdly low."""
     assert descriptors.share(settings(1000, 100), most) == (most, clients, upstream, is_short)
 
 
 @pytest.mark.parametrize("most", [32, 64, 100, 256, 1024, 4096])
 @pytest.mark.parametrize(("clients", "upstream"), [(1000, 100), (10, 1000), (5000, 5000), (1, 1)])
 def test_something_is_left_for_the_rest(most: int, clients: int, upstream: int) -> None:
-    """Clients and the API together stay below the ceiling, and the ceiling below the limit."""
+    """Clients and the API stay below the ceiling, the ceiling below the limit."""
     fits = descriptors.share(settings(clients, upstream), most)
     ceiling = descriptors.ceiling(most)
     assert ceiling is not None
@@ -61,15 +51,11 @@ def test_something_is_left_for_the_rest(most: int, clients: int, upstream: int) 
     assert fits.clients + fits.upstream < ceiling < most
 
 
-def test_it_is_told_only_if_something_is_wrong() -> None:
-    """The words name the limit, the settings, what is served and what to do."""
+def test_a_short_limit_is_explained() -> None:
+    """The text names the limit, the settings, what is served and what to do."""
     assert descriptors.why_short(settings(1000, 100), 65536) is None
-    assert descriptors.status(settings(1000, 100), None) == {
-        "descriptors": None,
-        "clients": 1000,
-        "upstream": 100,
-        "detail": None,
-    }
+    unlimited = {"descriptors": None, "clients": 1000, "upstream": 100, "detail": None}
+    assert descriptors.status(settings(1000, 100), None) == unlimited
     text = descriptors.why_short(settings(1000, 100), 1024) or ""
     for word in ("1024", "(1000)", "(100)", "860 clients", "LimitNOFILE=", "ulimit"):
         assert word in text
@@ -77,12 +63,12 @@ def test_it_is_told_only_if_something_is_wrong() -> None:
 
 
 def test_the_settings_that_are_served_are_lowered() -> None:
-    """The two limits only; all else stays."""
+    """The two limits only."""
     assert descriptors.fitted(settings(1000, 100), 1024) == settings(860, 100)
 
 
 def test_the_limit_is_the_process_s_own() -> None:
-    """What the system says now."""
+    """As the system says now."""
     resource = pytest.importorskip("resource")
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert descriptors.limit() == (None if soft == resource.RLIM_INFINITY else soft)

@@ -1,4 +1,4 @@
-"""The tree of what can go wrong: each error carries its words and its answer."""
+"""The exceptions of the proxy: each carries its words and its answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OF_FAILURES = {429, 500, 502, 503, 504}
 
 
 def test_the_tree() -> None:
-    """Whoever catches a branch catches what hangs on it, and all of it is a `ProxyError`."""
+    """A handler for a branch catches all below it; all is a `ProxyError`."""
     tree = {
         ConfigError: ProxyError,
         StartError: ProxyError,
@@ -42,36 +42,25 @@ def test_the_tree() -> None:
 
 
 @pytest.mark.parametrize("kind", ProblemKind, ids=lambda kind: f"{kind.type}-{kind.proxy_error}")
-def test_every_kind_can_be_told_to_people_and_machines(kind: ProblemKind) -> None:
-    """A name for a URL, a known status, a title that is a clause, an error type of RFC 9209's form."""
+def test_every_kind_is_well_formed(kind: ProblemKind) -> None:
+    """A name for a URL, a known status, a title, an error type as in RFC 9209."""
     assert re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", kind.type)
     assert HTTPStatus(kind.status)
-    assert kind.status in OF_REFUSALS | OF_FAILURES
     assert re.fullmatch(r"[A-Z].*[^.!]", kind.title)
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", kind.proxy_error)
 
 
-def test_a_name_stands_for_one_status() -> None:
-    """Kinds that share a name share the status too, and the section of the troubleshooting guide."""
-    statuses: dict[str, set[int]] = {}
+def test_kinds_and_statuses_agree() -> None:
+    """A type has one status; a refusal's status says so, and the contract's statuses all exist."""
+    statuses = {kind.type: kind.status for kind in ProblemKind}
     for kind in ProblemKind:
-        statuses.setdefault(kind.type, set()).add(kind.status)
-    assert all(len(found) == 1 for found in statuses.values())
+        assert kind.status == statuses[kind.type]
+        assert kind.is_refusal == (kind.status in OF_REFUSALS)
+    assert set(statuses.values()) == OF_REFUSALS | OF_FAILURES
     assert len({(kind.type, kind.proxy_error) for kind in ProblemKind}) == len(ProblemKind)
 
 
-def test_what_refuses_a_request_is_told_from_what_could_not_forward_it() -> None:
-    """By the status, except that 429 answers a request that may pass, but not now."""
-    for kind in ProblemKind:
-        assert kind.is_refusal == (kind.status in OF_REFUSALS)
-
-
-def test_the_statuses_of_the_contract_are_all_there() -> None:
-    """Each status that is promised has a kind."""
-    assert {kind.status for kind in ProblemKind} == OF_REFUSALS | OF_FAILURES
-
-
-def test_a_configuration_error_tells_all_problems() -> None:
+def test_a_configuration_error_has_all_problems() -> None:
     """As a list for the command line, and as text."""
     error = ConfigError(["oauth.client_id: is missing", "listen.port: must be a number"])
     assert error.problems == ["oauth.client_id: is missing", "listen.port: must be a number"]
@@ -80,33 +69,23 @@ def test_a_configuration_error_tells_all_problems() -> None:
 
 @pytest.mark.parametrize("kind", [TokenError, CredentialsRefused, TokenUnavailable])
 def test_a_token_error_says_why(kind: type[TokenError]) -> None:
-    """In a word, in sentences, and with what Telenor's answer held, if it held anything."""
+    """A reason, a detail, and what Telenor's answer held."""
     error = kind("refused", "Set a new password.", code="40101", retry_after=5)
-    assert (error.reason, error.detail, error.code, error.retry_after) == (
-        "refused",
-        "Set a new password.",
-        "40101",
-        5,
-    )
-    assert str(error) == "Set a new password."
+    assert (error.reason, error.code, error.retry_after) == ("refused", "40101", 5)
+    assert error.detail == str(error) == "Set a new password."
     assert (kind("timeout", "x").code, kind("timeout", "x").retry_after) == (None, None)
 
 
 def test_a_refusal_has_no_outcome() -> None:
-    """Nothing was to be forwarded, so nothing is said of what the API may have done."""
+    """Nothing was to be forwarded."""
     error = Refused(ProblemKind.MALFORMED, "The request has no Host.")
-    assert (error.kind, error.detail, error.outcome, error.retry_after) == (
-        ProblemKind.MALFORMED,
-        "The request has no Host.",
-        None,
-        None,
-    )
-    assert str(error) == "The request has no Host."
+    assert (error.kind, error.outcome, error.retry_after) == (ProblemKind.MALFORMED, None, None)
+    assert error.detail == str(error) == "The request has no Host."
 
 
 @pytest.mark.parametrize("outcome", [errors.NOT_SENT, errors.UNKNOWN])
 def test_a_failure_has_an_outcome(outcome: errors.Outcome) -> None:
-    """It says whether the API may have acted, and when to try again if that is known."""
+    """Whether the API may have acted, and when to try again if known."""
     error = Failed(ProblemKind.NO_TOKEN, "x", outcome=outcome, retry_after=1.5)
     assert (error.outcome, error.retry_after) == (outcome, 1.5)
     assert Failed(ProblemKind.NO_TOKEN, "x", outcome=outcome).retry_after is None

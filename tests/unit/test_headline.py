@@ -1,7 +1,4 @@
-"""The headline follows what the calls get.
-
-Working, impaired or not working, why, what to do, and since when.
-"""
+"""The headline: working, in part or not, why, what to do, and since when, from what calls get."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.admin import calls as module
-from proxy.admin import headline as headlines
 from proxy.admin.calls import FAULTS, Calls, HeadlineState
 from proxy.admin.headline import CAUSES, Headline, Since, judge
 from proxy.problems import ProblemKind
@@ -37,11 +33,13 @@ FRESH = TokenStatus(
     invalidations=0,
     contended=False,
 )
+IMPAIRED, NOT_WORKING = HeadlineState.IMPAIRED, HeadlineState.NOT_WORKING
+WORKING = HeadlineState.WORKING
 FAILURE = TokenFailure("refused", "20", "The username is wrong. Look there.", refused=True, at=7.0)
 
 
 def bad(status: int, code: str | None = None, error: str | None = None) -> Record:
-    """Make a call that got such an answer, or such an error."""
+    """Make a call with such an answer or error."""
     return GOOD._replace(status=status, code=code, error=error)
 
 
@@ -61,7 +59,7 @@ class Desk:
         return self
 
     def wait(self, seconds: float) -> Desk:
-        """Let time go by without a call."""
+        """Let time pass without a call."""
         self.clock.suspend(seconds)
         return self
 
@@ -74,30 +72,36 @@ class Desk:
         **since: float,
     ) -> Headline:
         """Judge now."""
-        finding = self.calls.find(self.clock.now())
-        times = Since(calls_failing=self.calls.failing_since, well=self.calls.well_since)._replace(
-            **since
-        )
-        good = self.calls.any_good
+        calls = self.calls
+        finding = calls.find(self.clock.now())
+        times = Since(calls_failing=calls.failing_since, well=calls.well_since)._replace(**since)
+        good = calls.any_good
         return judge(token, finding, times, draining=draining, any_good=good, log_lost=log_lost)
+
+    @property
+    def state(self) -> HeadlineState:
+        """The state now."""
+        return self.headline().state
+
+
+def busy() -> Desk:
+    """Return a desk with very many good calls."""
+    return Desk().get(GOOD, times=40, apart=0.1)
 
 
 def states(desk: Desk, records: Iterable[Record]) -> list[HeadlineState]:
-    """Give the state after each of the calls."""
-    return [desk.get(record).headline().state for record in records]
+    """Return the state after each of the calls."""
+    return [desk.get(record).state for record in records]
 
 
 # --- all calls fail ----------------------------------------------------------------------------
 
 
 def test_every_call_refused_is_not_working() -> None:
-    """45 of 45 calls answered 401 with 40103.
-
-    Code, meaning, next step, since when, and how many.
-    """
+    """Code, meaning, next step, since when, and how many."""
     desk = Desk().get(bad(401, "40103"), times=45)
     found = desk.headline()
-    assert found.state is HeadlineState.NOT_WORKING
+    assert found.state is NOT_WORKING
     assert found.text == (
         "Not working. Telenor answers every call with 401, code 40103: no API product found. "
         "Add the Mobile Subscription Order API to the app in the developer portal."
@@ -110,14 +114,9 @@ def test_every_call_refused_is_not_working() -> None:
 def test_each_code_in_a_row_has_its_meaning_and_next_step(
     code: str, known: codes.GatewayCode
 ) -> None:
-    """Whatever Telenor's gateway refuses.
-
-    A 400 is the application's own content, so the way is good.
-    """
+    """With 400 the application's content is wrong, so the connection is good."""
     found = Desk().get(bad(known.status, code), times=5).headline()
-    assert found.state is (
-        HeadlineState.IMPAIRED if known.status == 400 else HeadlineState.NOT_WORKING
-    )
+    assert found.state is (IMPAIRED if known.status == 400 else NOT_WORKING)
     assert f"{known.status}, code {code}: {known.meaning}." in found.what
     assert found.step == known.step
     assert (found.why, found.todo) == (code, code)
@@ -127,13 +126,13 @@ def test_each_code_in_a_row_has_its_meaning_and_next_step(
 def test_a_status_in_a_row_is_not_working_without_a_code(status: int) -> None:
     """With fitting words and a next step."""
     found = Desk().get(bad(status), times=3).headline()
-    assert found.state is HeadlineState.NOT_WORKING
+    assert found.state is NOT_WORKING
     assert found.what.startswith(f"Telenor answers every call with {status}: ")
     assert found.step
 
 
-def test_a_code_that_nobody_knows_is_not_repeated() -> None:
-    """It may be anything; the log has it, if it may be shown."""
+def test_an_unknown_code_is_not_repeated() -> None:
+    """It may be anything."""
     found = Desk().get(bad(403, "hunter2"), times=3).headline()
     assert "hunter2" not in str(found)
     assert found.what.startswith("Telenor answers every call with 403, a code that is not known: ")
@@ -141,192 +140,127 @@ def test_a_code_that_nobody_knows_is_not_repeated() -> None:
 
 @pytest.mark.parametrize("error", sorted(FAULTS))
 def test_calls_without_an_answer_in_a_row_are_not_working(error: str) -> None:
-    """Each way in which a call fails has a clause and a step."""
+    """Each error has a clause and a step."""
     found = Desk().get(bad(502, error=error), times=3).headline()
-    assert found.state is HeadlineState.NOT_WORKING
+    assert found.state is NOT_WORKING
     assert found.cause == "fails.all"
     assert found.what.startswith("Every call fails: ")
     assert found.step
     assert found.error == error
 
 
-def test_one_call_tells_enough_of_what_every_next_one_meets_too() -> None:
-    """Connection refused is that; a slow answer is not."""
-    assert (
-        Desk().get(bad(502, error="connection_refused")).headline().state
-        is HeadlineState.NOT_WORKING
-    )
-    assert (
-        Desk().get(bad(504, error="http_response_timeout")).headline().state
-        is HeadlineState.IMPAIRED
-    )
+REFUSED, BROKEN = bad(401, "40103"), bad(503)
+#: What happened, and the state after it.
+STATES = {
+    "one refused connection": (Desk().get(bad(502, error="connection_refused")), NOT_WORKING),
+    "one slow answer": (Desk().get(bad(504, error="http_response_timeout")), IMPAIRED),
+    "two faults": (Desk().get(BROKEN, times=2), IMPAIRED),
+    "three faults": (Desk().get(BROKEN, times=3), NOT_WORKING),
+    "a short row on a busy proxy": (busy().get(BROKEN, times=4, apart=0.1), IMPAIRED),
+    "the same after half a minute": (busy().get(BROKEN, times=4, apart=0.1).wait(31), NOT_WORKING),
+    "a long row on a busy proxy": (busy().get(BROKEN, times=10, apart=0.1), NOT_WORKING),
+    "refusals hours ago": (Desk().get(REFUSED, times=3).wait(7200), NOT_WORKING),
+    "throttling hours ago": (Desk().get(bad(429, "42901"), times=3).wait(7200), IMPAIRED),
+    "faults hours ago": (Desk().get(BROKEN, times=3).wait(7200), IMPAIRED),
+    "a tenth of the calls fails": (Desk().get(*[GOOD] * 8, BROKEN, times=3).get(GOOD), IMPAIRED),
+    "one call of many fails": (Desk().get(*[GOOD] * 30, BROKEN, GOOD), WORKING),
+    "half of the calls fails": (Desk().get(BROKEN, GOOD, times=3), IMPAIRED),
+    "the same a quarter of an hour ago": (
+        Desk().get(BROKEN, GOOD, times=3).wait(901).get(GOOD),
+        WORKING,
+    ),
+    "an answer about content ends a row": (Desk().get(*[REFUSED] * 5, bad(422)), IMPAIRED),
+    "only content is refused": (Desk().get(bad(422), times=3), IMPAIRED),
+    "content is accepted again": (Desk().get(bad(422), times=3).get(GOOD), WORKING),
+    "only missing pages": (Desk().get(bad(404), times=3), NOT_WORKING),
+    "many missing pages": (Desk().get(GOOD).get(bad(404), times=19), WORKING),
+    "very many missing pages": (Desk().get(GOOD).get(bad(404), times=20), NOT_WORKING),
+    "only missing rights": (Desk().get(bad(401, "40104"), times=3), NOT_WORKING),
+    "many missing rights": (Desk().get(GOOD).get(bad(401, "40104"), times=19), WORKING),
+    "very many missing rights": (Desk().get(GOOD).get(bad(401, "40104"), times=20), NOT_WORKING),
+}
 
 
-def test_two_calls_are_an_accident() -> None:
-    """Three are not."""
-    assert states(Desk(), [bad(503)] * 3) == [
-        HeadlineState.IMPAIRED,
-        HeadlineState.IMPAIRED,
-        HeadlineState.NOT_WORKING,
-    ]
-
-
-def test_a_busy_proxy_has_unlucky_calls() -> None:
-    """Right after good calls it takes a longer row, or half a minute without one."""
-    desk = Desk().get(GOOD, times=40, apart=0.1).get(bad(503), times=4, apart=0.1)
-    assert desk.headline().state is HeadlineState.IMPAIRED
-    assert desk.wait(31).headline().state is HeadlineState.NOT_WORKING
-    desk = Desk().get(GOOD, times=40, apart=0.1).get(bad(503), times=10, apart=0.1)
-    assert desk.headline().state is HeadlineState.NOT_WORKING
+@pytest.mark.parametrize("case", STATES)
+def test_the_state_follows_the_calls(case: str) -> None:
+    """One fault may be an accident; a refusal stands; faults among good calls pass."""
+    desk, state = STATES[case]
+    assert desk.state is state
 
 
 def test_one_success_ends_not_working() -> None:
-    """At once in part, and whole when ten calls or five minutes went well."""
+    """In part at once, in full after ten good calls or five minutes."""
     desk = Desk().get(bad(401, "40103"), times=44).get(GOOD)
     found = desk.headline()
-    assert found.state is HeadlineState.IMPAIRED
-    assert (
-        found.what
-        == "Telenor answers some of the calls with 401, code 40103: no API product found."
-    )
+    assert found.state is IMPAIRED
+    some = "Telenor answers some of the calls with 401, code 40103: no API product found."
+    assert found.what == some
     assert (found.failed, found.calls) == (44, 45)
-    assert desk.get(GOOD, times=9).headline().state is HeadlineState.WORKING
+    assert desk.get(GOOD, times=9).state is WORKING
     desk = Desk().get(bad(401, "40103"), times=44).get(GOOD)
     recovered = desk.clock.wall()
-    assert desk.wait(301).headline().state is HeadlineState.WORKING
+    assert desk.wait(301).state is WORKING
     assert desk.headline().since == recovered
 
 
-def test_a_row_of_refusals_stands_until_a_call_goes_through() -> None:
-    """Hours later nothing has changed by itself.
-
-    What passes by itself may have, and nobody knows.
-    """
-    assert (
-        Desk().get(bad(401, "40103"), times=3).wait(7200).headline().state
-        is HeadlineState.NOT_WORKING
-    )
-    assert (
-        Desk().get(bad(429, "42901"), times=3).wait(7200).headline().state is HeadlineState.IMPAIRED
-    )
-    assert Desk().get(bad(503), times=3).wait(7200).headline().state is HeadlineState.IMPAIRED
-
-
-def test_the_usual_fault_is_told() -> None:
-    """Of several in one row, the one that most calls met.
-
-    An answer about one path only if there is no other.
-    """
-    row = [bad(401, "40103"), bad(401, "40103"), bad(503), bad(404), bad(404), bad(404)]
+def test_the_most_frequent_fault_is_shown() -> None:
+    """An answer about one path or content only without others."""
+    row = [REFUSED, REFUSED, BROKEN, bad(404), bad(404), bad(404)]
     assert Desk().get(*row).headline().code == "40103"
+    assert Desk().get(bad(422), times=3).headline().cause == "answers.content"
 
 
 # --- some calls fail ---------------------------------------------------------------------------
-
-
-def test_faults_among_good_calls_are_impaired() -> None:
-    """From a tenth of the last calls on; one in fifty is no news once the next went well."""
-    assert (
-        Desk().get(*[GOOD] * 8, bad(503), times=3).get(GOOD).headline().state
-        is HeadlineState.IMPAIRED
-    )
-    assert Desk().get(*[GOOD] * 30, bad(503), GOOD).headline().state is HeadlineState.WORKING
-
-
-def test_faults_are_forgotten_with_the_window() -> None:
-    """Nothing is said of what was a quarter of an hour ago, if calls go well."""
-    desk = Desk().get(bad(503), GOOD, times=3)
-    assert desk.headline().state is HeadlineState.IMPAIRED
-    assert desk.wait(901).get(GOOD).headline().state is HeadlineState.WORKING
 
 
 @pytest.mark.parametrize(
     "record", [bad(400), bad(404), bad(404, "4042000"), bad(409), bad(422), bad(401, "40104")]
 )
 def test_answers_about_one_call_change_nothing(record: Record) -> None:
-    """A wrong number, a missing page, a conflict.
-
-    The application's business, as long as others succeed.
-    """
+    """They concern the application, as long as other calls succeed."""
     desk = Desk()
-    assert set(states(desk, [GOOD, record, record, record, GOOD] * 20)) == {HeadlineState.WORKING}
-
-
-@pytest.mark.parametrize("record", [bad(404), bad(401, "40104")])
-def test_they_are_news_when_there_is_nothing_else(record: Record) -> None:
-    """In a row from the start, or in a very long one."""
-    assert Desk().get(record, times=3).headline().state is HeadlineState.NOT_WORKING
-    assert Desk().get(GOOD).get(record, times=19).headline().state is HeadlineState.WORKING
-    assert Desk().get(GOOD).get(record, times=20).headline().state is HeadlineState.NOT_WORKING
-
-
-def test_only_content_turned_down_is_impaired() -> None:
-    """Telenor takes the token, and no order of this application."""
-    desk = Desk().get(bad(422), times=3)
-    assert desk.headline().cause == "answers.content"
-    assert desk.headline().state is HeadlineState.IMPAIRED
-    assert desk.get(GOOD).headline().state is HeadlineState.WORKING
-
-
-def test_an_answer_about_content_ends_a_row() -> None:
-    """Whoever is told that the order is wrong was let in."""
-    assert (
-        Desk().get(bad(401, "40103"), times=5).get(bad(422)).headline().state
-        is not HeadlineState.NOT_WORKING
-    )
+    assert set(states(desk, [GOOD, record, record, record, GOOD] * 20)) == {WORKING}
 
 
 def test_only_refusals_of_the_proxy_are_impaired() -> None:
-    """An application that writes HTTP by hand gets nothing done.
-
-    Beside calls that are forwarded it is no news.
-    """
+    """Beside forwarded calls they are not mentioned."""
     refused = GOOD._replace(status=400, error="malformed-request", refused=True)
     found = Desk().get(refused, times=3).headline()
-    assert found.state is HeadlineState.IMPAIRED
+    assert found.state is IMPAIRED
     assert found.cause == "fails.refused"
     assert "the request is not well-formed" in found.what
-    assert Desk().get(GOOD).get(refused, times=30).headline().state is HeadlineState.WORKING
-    assert Desk().get(refused, times=3).wait(901).headline().state is HeadlineState.WORKING
+    assert Desk().get(GOOD).get(refused, times=30).state is WORKING
+    assert Desk().get(refused, times=3).wait(901).state is WORKING
     paced = bad(429, error="http_request_denied")
-    step = (
-        Desk().get(paced, times=3).headline().step
-    )  # the error is the same with a client's own rate
+    step = Desk().get(paced, times=3).headline().step  # the same with a client's own rate
     assert "pacing.requests_per_second" in step
     assert "client's requests_per_second" in step
 
 
 @pytest.mark.parametrize("kind", sorted(module.KEPT_OUT))
 def test_an_application_that_is_kept_out_is_impaired_beside_good_calls(kind: str) -> None:
-    """Another application makes the good calls.
-
-    It lasts until none has been turned away for five minutes.
-    """
+    """Until none has been refused for five minutes."""
     refused = GOOD._replace(status=403, error=kind, refused=True)
     desk = Desk().get(GOOD, times=5)
-    assert set(states(desk, [refused, GOOD, refused])) == {HeadlineState.WORKING}
+    assert set(states(desk, [refused, GOOD, refused])) == {WORKING}
     found = desk.get(refused, GOOD, GOOD, times=20).headline()
-    assert (found.state, found.cause, found.error) == (
-        HeadlineState.IMPAIRED,
-        "fails.kept_out",
-        kind,
-    )
+    assert (found.state, found.cause, found.error) == (IMPAIRED, "fails.kept_out", kind)
     assert found.what.startswith("The proxy itself turns calls of an application away (403): ")
     assert (found.failed, found.calls, found.since) == (22, 0, desk.began + 6)
     assert desk.wait(290).get(GOOD).headline().cause == "fails.kept_out"
-    assert desk.wait(10).headline().state is HeadlineState.WORKING
+    assert desk.wait(10).state is WORKING
     # The next ones begin a new row.
-    assert desk.get(refused, times=2).headline().state is HeadlineState.WORKING
+    assert desk.get(refused, times=2).state is WORKING
 
 
-def test_the_key_that_is_missing_is_told_with_what_to_do() -> None:
-    """And calls that fail at Telenor matter more."""
+def test_a_missing_key_has_a_next_step() -> None:
+    """Calls that fail at Telenor come first."""
     refused = GOOD._replace(status=403, error="client-key", refused=True)
     desk = Desk().get(GOOD, refused, times=3)
     assert desk.headline().text == (
-        "Working in part. The proxy itself turns calls of an application away (403): the client key is missing or "
-        "wrong. Give the application its key (listen.clients or listen.client_key); the log's lines with error "
-        "client-key have its client_address."
+        "Working in part. The proxy itself turns calls of an application away (403): the client "
+        "key is missing or wrong. Give the application its key (listen.clients or "
+        "listen.client_key); the log's lines with error client-key have its client_address."
     )
     assert desk.get(refused, bad(503), times=10).headline().cause == "answers.all"
 
@@ -335,13 +269,9 @@ def test_the_key_that_is_missing_is_told_with_what_to_do() -> None:
     "kind", [kind for kind in ProblemKind if kind.is_company_proxy], ids=lambda kind: kind.type
 )
 def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: ProblemKind) -> None:
-    """Every next call meets it too; the step names the proxy or its settings, not Telenor."""
+    """The step names the proxy or its settings, not Telenor."""
     found = Desk().get(bad(kind.status, error=kind.word)).headline()
-    assert (found.state, found.cause, found.error) == (
-        HeadlineState.NOT_WORKING,
-        "fails.all",
-        kind.type,
-    )
+    assert (found.state, found.cause, found.error) == (NOT_WORKING, "fails.all", kind.type)
     assert "the company's proxy" in found.what
     assert "proxy" in found.step
     assert "Telenor" not in found.text
@@ -355,11 +285,11 @@ def test_a_company_proxy_in_the_way_is_not_working_at_once(kind: ProblemKind) ->
         bad(503, error="destination_unavailable"),
     ],
 )
-def test_what_tells_nothing_of_the_api_changes_nothing(record: Record) -> None:
-    """Clients that leave, and calls without a token: neither begins a row nor ends one."""
-    assert Desk().get(record, times=30).headline().state is HeadlineState.WORKING
+def test_calls_that_did_not_reach_the_api_change_nothing(record: Record) -> None:
+    """It neither begins a row nor ends one."""
+    assert Desk().get(record, times=30).state is WORKING
     found = Desk().get(bad(401, "40103"), times=3).get(record, times=5).headline()
-    assert (found.state, found.failed) == (HeadlineState.NOT_WORKING, 3)
+    assert (found.state, found.failed) == (NOT_WORKING, 3)
 
 
 def test_memory_does_not_grow() -> None:
@@ -372,12 +302,12 @@ def test_memory_does_not_grow() -> None:
 
 
 def token(**changes: Any) -> TokenStatus:
-    """Give the token's status with changes."""
+    """Return the token's status with changes."""
     return dataclasses.replace(FRESH, **changes)
 
 
 def test_all_is_well() -> None:
-    """Calls go through; before the first one nothing more is claimed than is known."""
+    """Before the first call the text claims no more than is known."""
     assert Desk().headline().text == (
         "Working. The access token is valid; no call has gone through yet."
     )
@@ -391,15 +321,12 @@ def test_without_a_token_nothing_works() -> None:
     desk = Desk().get(bad(503), times=5).get(GOOD)
     found = desk.headline(token(state=TokenState.EXPIRED, last_failure=FAILURE), token_failing=5.0)
     assert found.text == "Not working. The username is wrong. Look there."
-    assert (found.state, found.since, found.code) == (HeadlineState.NOT_WORKING, 5.0, "20")
+    assert (found.state, found.since, found.code) == (NOT_WORKING, 5.0, "20")
     assert desk.headline(token(state=TokenState.EMPTY, last_failure=FAILURE)).since == 7.0
 
 
 def test_since_calls_began_to_fail_though_the_token_failed_later() -> None:
-    """The API and the token endpoint go together.
-
-    The calls felt it first, and no good one came after.
-    """
+    """The calls failed first, and none has succeeded since."""
     ended = token(state=TokenState.EXPIRED, last_failure=FAILURE)
     desk = Desk().get(GOOD, bad(502, error="connection_refused"), bad(503))
     began = desk.began + 2
@@ -410,7 +337,7 @@ def test_since_calls_began_to_fail_though_the_token_failed_later() -> None:
 
 
 def test_since_the_first_call_that_failed_though_renewals_failed_before() -> None:
-    """The token in force let calls through until its end."""
+    """The old token was good for calls until its end."""
     desk = Desk().get(GOOD, times=30)
     no_token = bad(503, error=ProblemKind.NO_TOKEN.word)
     desk.get(no_token, times=3)
@@ -419,72 +346,53 @@ def test_since_the_first_call_that_failed_though_renewals_failed_before() -> Non
 
 
 def test_a_token_that_cannot_be_renewed_is_impaired() -> None:
-    """As long as it lasts; calls that fail matter more, if all do."""
+    """Also waiting for one; failing calls come first, and a shutdown before all."""
     status = token(state=TokenState.STALE, last_failure=FAILURE)
     assert Desk().get(GOOD).headline(status).cause == "renewal_failed"
-    assert Desk().get(GOOD).headline(status).state is HeadlineState.IMPAIRED
+    assert Desk().get(GOOD).headline(status).state is IMPAIRED
     assert Desk().get(bad(503), times=2).headline(status).cause == "renewal_failed"
     assert Desk().get(bad(503), times=3).headline(status).cause == "answers.all"
+    assert Desk().headline(token(state=TokenState.EMPTY, generation=0)).cause == "starting"
+    assert Desk().headline(token(state=TokenState.EMPTY)).cause == "fetching"
+    found = Desk().get(bad(503), times=5).headline(token(contended=True), draining=True)
+    assert (found.state, found.cause) == (IMPAIRED, "draining")
 
 
 def test_two_programs_on_one_machine_user_are_not_working() -> None:
-    """Whatever some calls get, and while the next token is being fetched."""
+    """Whatever some calls get, also during a fetch."""
     fight = {"contended": True, "contended_since": 9.0}
     for status in (token(**fight), token(**fight, state=TokenState.EMPTY)):
         found = Desk().get(GOOD, bad(401), times=5).headline(status)
-        assert (found.state, found.cause, found.since) == (
-            HeadlineState.NOT_WORKING,
-            "contended",
-            9.0,
-        )
+        assert (found.state, found.cause, found.since) == (NOT_WORKING, "contended", 9.0)
         assert "another program logs in with the same machine user" in found.what
 
 
 def test_a_log_that_loses_lines_is_impaired() -> None:
-    """With the reason and what to do.
-
-    Calls that fail, and a token that cannot be renewed, matter more.
-    """
+    """Failing calls and renewals come first."""
     full = "No space left on device"
     found = Desk().get(GOOD).headline(log_lost=full)
-    assert (found.state, found.cause) == (HeadlineState.IMPAIRED, "log_lost")
+    assert (found.state, found.cause) == (IMPAIRED, "log_lost")
     times = Since(log_lost=5.0)
     assert judge(token(), None, times, draining=False, any_good=True, log_lost=full).since == 5.0
     assert found.text == (
-        "Working, but the log loses lines. Standard output cannot be written: No space left on device. Calls go on. "
-        "Make room on its disk, or restart the program that reads it; orders to look up stay on the status page."
+        "Working, but the log loses lines. Standard output cannot be written: No space left on "
+        "device. Calls go on. Make room on its disk, or restart the program that reads it; orders "
+        "to look up stay on the status page."
     )
     assert Desk().get(bad(503), times=3).headline(log_lost=full).cause == "answers.all"
-    assert (
-        Desk().get(GOOD).headline(token(last_failure=FAILURE), log_lost=full).cause
-        == "renewal_failed"
-    )
-
-
-def test_waiting_for_a_token_is_impaired() -> None:
-    """The first one, or a later one."""
-    assert Desk().headline(token(state=TokenState.EMPTY, generation=0)).cause == "starting"
-    assert Desk().headline(token(state=TokenState.EMPTY)).cause == "fetching"
-
-
-def test_the_end_comes_first() -> None:
-    """A proxy that shuts down serves no new calls, whatever else is the matter."""
-    found = Desk().get(bad(503), times=5).headline(token(contended=True), draining=True)
-    assert (found.state, found.cause) == (HeadlineState.IMPAIRED, "draining")
+    failing = token(last_failure=FAILURE)
+    assert Desk().get(GOOD).headline(failing, log_lost=full).cause == "renewal_failed"
 
 
 def test_words_of_a_failure_that_may_hold_anything_are_no_label() -> None:
-    """A code that is not of the closed list stands in no metric."""
+    """A code outside the closed list is in no metric."""
     for code, closed in (("20", True), (None, True), ("1234567", False)):
         failure = dataclasses.replace(FAILURE, code=code)
         assert Desk().headline(token(last_failure=failure)).is_closed is closed
 
 
 def test_every_headline_is_one_of_the_list() -> None:
-    """Each has a cause of the list, a title and whole sentences.
-
-    Every kind of refusal has its clause.
-    """
+    """With a cause of the list and whole sentences."""
     found = [
         Desk().get(bad(kind.status, error=kind.type)._replace(refused=True), times=3).headline()
         for kind in ProblemKind
@@ -495,9 +403,3 @@ def test_every_headline_is_one_of_the_list() -> None:
         assert each.what.endswith(".")
         assert each.step.endswith(".")
         assert "{" not in each.text
-
-
-def test_the_table_of_errors_is_complete() -> None:
-    """Each fault has a clause and a step, and no other error has."""
-    assert headlines._BY_ERROR.keys() == FAULTS
-    assert {step for _, step in headlines._BY_ERROR.values()} <= headlines._STEPS.keys()

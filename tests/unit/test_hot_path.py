@@ -1,9 +1,6 @@
-"""What a request costs in work, not in time.
+"""What a request costs in work, not in time: calls of Python functions, against a budget.
 
-How many Python functions are called on its way, against a recorded budget.
-
-A change that makes the way longer shows here, on whatever machine. The budget is what it was when
-it was last looked at; raise it with a reason.
+A change that makes the way longer shows here, on any machine. Raise the budget with a reason.
 """
 
 from __future__ import annotations
@@ -23,23 +20,17 @@ if TYPE_CHECKING:
 
 REQUESTS = 50
 #: Calls and resumptions of Python functions for one order on kept connections, from the client's
-#: bytes to the access line. Six of them are for a named client: its key, its rights, its line and
-#: its counts; ten for prometheus_client's two histograms, 1 µs more than by hand.
-BUDGET = 136
-
-
-#: What an order costs besides that is remembered in memory: content, key, record, answer.
+#: bytes to the access line. Six are for a named client: its key, rights, queue and counts.
+BUDGET = 132
+#: Further calls for an order that is remembered in memory: content, key, record, answer.
 REMEMBERED = 40
 
 
 async def calls_for_one(clients: int, desk: Desk | None = None, *, key: bool = False) -> float:
-    """Count the calls and resumptions for one order, on average.
-
-    clients: so many are named. desk: remembers orders. key: each has an Idempotency-Key.
-    """
+    """Count the calls and resumptions for one order, on average; key: with Idempotency-Key."""
     rig = Rig(clients, desk)
     fields = [b"Idempotency-Key: k-%d" % number if key else b"" for number in range(2 * REQUESTS)]
-    for field in fields[:REQUESTS]:  # whatever happens once has happened
+    for field in fields[:REQUESTS]:  # first calls cost more
         await rig.request(field)
     calls = 0
 
@@ -59,24 +50,21 @@ async def calls_for_one(clients: int, desk: Desk | None = None, *, key: bool = F
 
 
 async def test_the_way_of_a_request_stays_short() -> None:
-    """An order on kept connections takes no more calls than the budget has."""
+    """An order on kept connections stays in the budget."""
     calls = await calls_for_one(clients=0)
     assert calls <= BUDGET
     assert calls > BUDGET / 2, "the budget is far too generous by now: lower it"
 
 
 async def test_fifty_clients_take_no_more_work_than_one() -> None:
-    """Who calls is found by a hash and a lookup, however many may call."""
+    """A hash and a lookup, however many clients there are."""
     one, fifty = await calls_for_one(clients=1), await calls_for_one(clients=50)
     assert abs(one - fifty) < 1  # a timer of the event loop may fire in between
     assert one <= BUDGET
 
 
 async def test_orders_without_a_key_cost_nothing_more() -> None:
-    """With a store, a call without the field takes one call more.
-
-    An order with it stays in its budget.
-    """
+    """One call more with a store; an order with a key has its own budget."""
     clock = SystemClock()
     keeper = Keeper(MemoryStore("aa", clock.now), clock, lambda _: None)
     desk = Desk(keeper, remember_seconds=3600, guard_seconds=0)

@@ -1,7 +1,4 @@
-"""One message's content, piece by piece.
-
-All of it and nothing beyond, and an end that is seen only where there is one.
-"""
+"""One message's content, piece by piece, and an end that is seen only where there is one."""
 
 from __future__ import annotations
 
@@ -18,16 +15,13 @@ from proxy.network.stream import Gone, Stream
 
 
 async def turn() -> None:
-    """Let whoever waits go on."""
+    """Let waiting tasks go on."""
     for _ in range(3):
         await asyncio.sleep(0)
 
 
 def stream(data: bytes = b"") -> Stream:
-    """Return a stream on which these bytes have arrived.
-
-    What its transport would call, the test calls.
-    """
+    """Return a stream on which these bytes have arrived; the test stands for its transport."""
     made = Stream(asyncio.get_running_loop())
     made.transport = asyncio.Transport()  # knows nothing, and says so
     if data:
@@ -48,7 +42,7 @@ HELLO = {5: b"hello", grammar.CHUNKED: b"2\r\nhe\r\n3;x\r\nllo\r\n0\r\nX-T: 1\r\
 
 
 async def test_no_content_is_done_at_once() -> None:
-    """A message of length 0 takes nothing off the stream, and waits for nothing."""
+    """It takes nothing off the stream."""
     source = stream(b"GET / HTTP/1.1")
     body = Body(source, 0)
     assert body.done
@@ -59,7 +53,7 @@ async def test_no_content_is_done_at_once() -> None:
 
 @pytest.mark.parametrize(("framing", "data"), HELLO.items())
 async def test_content_ends_where_it_says(framing: int, data: bytes) -> None:
-    """Length or chunks: the content comes out, and the next message stays in the buffer."""
+    """The next message stays in the buffer."""
     source = stream(data + b"GET / HTTP/1.1")
     body = Body(source, framing)
     assert body.ready() == b"hello"
@@ -72,7 +66,7 @@ async def test_content_ends_where_it_says(framing: int, data: bytes) -> None:
 
 @pytest.mark.parametrize(("framing", "data"), HELLO.items())
 async def test_content_is_read_as_it_arrives(framing: int, data: bytes) -> None:
-    """Each byte is there as soon as it has come; the end is seen with the last byte."""
+    """The end is seen with the last byte."""
     source = stream()
     body = Body(source, framing)
     content = b""
@@ -85,7 +79,7 @@ async def test_content_is_read_as_it_arrives(framing: int, data: bytes) -> None:
 
 @pytest.mark.parametrize(("framing", "data"), HELLO.items())
 async def test_a_reader_waits_for_the_next_piece(framing: int, data: bytes) -> None:
-    """`read` gives what comes, waits through framing without content, and gives b"" at the end and only there."""
+    """`read` gives b"" only at the end."""
     source = stream()
     body = Body(source, framing)
     reading = asyncio.ensure_future(read_all(body))
@@ -97,7 +91,7 @@ async def test_a_reader_waits_for_the_next_piece(framing: int, data: bytes) -> N
 
 
 async def test_content_until_the_end_of_the_connection() -> None:
-    """Without a length, everything is content, and the peer's orderly end is its end."""
+    """The peer's orderly end is its end, also without a byte."""
     source = stream(b"he")
     body = Body(source, grammar.UNTIL_CLOSE)
     assert body.ready() == b"he"
@@ -108,21 +102,14 @@ async def test_content_until_the_end_of_the_connection() -> None:
     assert not body.done
     assert await body.read(5) == b""
     assert (body.done, body.size) == (True, 5)
-
-
-async def test_content_until_the_end_may_be_empty() -> None:
-    """An end without a byte is an end."""
-    source = stream()
-    source.eof_received()
-    assert await read_all(Body(source, grammar.UNTIL_CLOSE)) == b""
+    empty = stream()
+    empty.eof_received()
+    assert await read_all(Body(empty, grammar.UNTIL_CLOSE)) == b""
 
 
 @pytest.mark.parametrize("framing", [grammar.UNTIL_CLOSE, *HELLO])
 async def test_a_lost_connection_is_no_end(framing: int) -> None:
-    """What is cut off is not whole.
-
-    A reset, or on TLS an end without close_notify, raises `Gone` in every framing.
-    """
+    """A reset, or on TLS an end without close_notify, raises `Gone`."""
     source = stream(HELLO.get(framing, b"hell")[:4])
     body = Body(source, framing)
     await body.read(5)
@@ -136,7 +123,7 @@ async def test_a_lost_connection_is_no_end(framing: int) -> None:
 
 @pytest.mark.parametrize(("framing", "data"), HELLO.items())
 async def test_an_early_end_is_no_end(framing: int, data: bytes) -> None:
-    """Where the framing says that more is to come, even an orderly end raises `Gone`, after the content that did come."""
+    """Where more is to come, even an orderly end raises `Gone`."""
     for size in range(len(data)):
         source = stream(data[:size])
         source.eof_received()
@@ -168,7 +155,7 @@ async def test_malformed_chunks_are_malformed() -> None:
 
 @pytest.mark.parametrize("framing", [grammar.UNTIL_CLOSE, 1_000_000])
 async def test_content_is_not_kept(framing: int) -> None:
-    """Memory does not grow with a body's size: what has been read has left the buffer."""
+    """What has been read has left the buffer."""
     source = stream()
     body = Body(source, framing)
     for _ in range(100):
@@ -178,8 +165,8 @@ async def test_content_is_not_kept(framing: int) -> None:
     assert body.size == 1_000_000
 
 
-async def test_tiny_chunks_hold_up_nobody_else() -> None:
-    """A body of very many chunks that have all arrived is read in turns, and others have theirs in between."""
+async def test_tiny_chunks_do_not_block_other_tasks() -> None:
+    """Other tasks run while very many chunks are read."""
     source = stream(b"1\r\nx\r\n" * 5000 + b"0\r\n\r\n")
     others = 0
 
@@ -205,7 +192,7 @@ async def test_tiny_chunks_hold_up_nobody_else() -> None:
 def test_any_split_of_tiny_chunks_ends_or_waits(
     sizes: list[int], keep: float, cuts: list[float]
 ) -> None:
-    """However a body of tiny chunks is cut off and split, its reader ends, or waits on the stream with its deadline running."""
+    """However it is cut, the reader ends, or waits with its deadline running."""
     whole = b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for size in sizes) + b"0\r\n\r\n"
     data = whole[: round(keep * len(whole))]
     edges = sorted({0, len(data), *(round(cut * len(data)) for cut in cuts)})
@@ -234,7 +221,7 @@ def test_any_split_of_tiny_chunks_ends_or_waits(
 
 @pytest.mark.parametrize("size", [b"1\r\n", b"1", b""])
 async def test_the_limit_of_steps_at_the_end_of_the_buffer_is_no_pause(size: bytes) -> None:
-    """Input that uses up one call's steps to the byte leaves the reader waiting for more, with its deadline."""
+    """The reader waits for more, with its deadline."""
     source = stream(b"1\r\nx\r\n" * (chunked.MAX_STEPS // 3) + size)
     body = Body(source, grammar.CHUNKED)
     assert body.ready()

@@ -1,7 +1,4 @@
-"""What systemd is told, over a real datagram socket.
-
-When the proxy has started, how it stands, that it lives, that it ends.
-"""
+"""Messages to systemd over a real datagram socket: start, state, watchdog, reload and end."""
 
 from __future__ import annotations
 
@@ -30,20 +27,21 @@ PID = 4711
 FETCHING = TokenStatus(TokenState.EMPTY, 0, None, None, None, 0.0, 0, 0, 0, contended=False)
 READY = TokenStatus(TokenState.FRESH, 1, 3599.0, 1.0, None, 3299.0, 1, 0, 0, contended=False)
 WRONG = TokenFailure("refused", "20", "The password is wrong.\nGet a new one.", True, 1.0)
+PASSWORD = "The password is wrong. Get a new one."
 REFUSED = TokenStatus(TokenState.EMPTY, 0, None, None, WRONG, 30.0, 0, 1, 0, contended=False)
 AGEING = TokenStatus(TokenState.STALE, 1, 200.0, 1.0, WRONG, 30.0, 1, 1, 0, contended=False)
 
 
 class Manager:
-    """Stands for systemd: a socket that keeps what it is told."""
+    """Stands for systemd: a socket that keeps its messages."""
 
     def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(address)
 
-    def told(self) -> list[str]:
-        """Return what came since the last time."""
+    def received(self) -> list[str]:
+        """Return the messages since the last call."""
         found = []
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -51,13 +49,13 @@ class Manager:
         return found
 
     def close(self) -> None:
-        """Go away."""
+        """Close the socket."""
         self._socket.close()
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> str:
-    """Give a place for the socket."""
+    """Give a path for the socket."""
     return str(tmp_path / "notify")
 
 
@@ -93,56 +91,53 @@ async def service(status: TokenStatus, **environ: str) -> AsyncIterator[Service]
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [
-        (READY, "Ready."),
-        (REFUSED, "Not ready: The password is wrong. Get a new one."),
-    ],
+    [(READY, "Ready."), (REFUSED, f"Not ready: {PASSWORD}")],
     ids=["a token", "a refusal"],
 )
 async def test_a_start_ends_with_the_first_attempt(
     manager: Manager, address: str, status: TokenStatus, said: str
 ) -> None:
-    """The start has ended when there is a token, and also when the first attempt has failed; not before."""
+    """With a token, or when the first attempt has failed; not before."""
     async with service(FETCHING, NOTIFY_SOCKET=address) as proxy:
         await proxy.clock.advance(3600)
-        assert manager.told() == ["STATUS=Fetching an access token."]
+        assert manager.received() == ["STATUS=Fetching an access token."]
         proxy.status = status
         await proxy.clock.advance(0.1)
-        assert manager.told() == [f"READY=1\nSTATUS={said}"]
+        assert manager.received() == [f"READY=1\nSTATUS={said}"]
 
 
 async def test_what_did_not_change_is_not_said_again(manager: Manager, address: str) -> None:
-    """As long as nothing changes, and nobody waits for signs of life, nothing is sent."""
+    """Without a change and a watchdog nothing is sent."""
     async with service(READY, NOTIFY_SOCKET=address) as proxy:
-        assert manager.told() == ["READY=1\nSTATUS=Ready."]
+        assert manager.received() == ["READY=1\nSTATUS=Ready."]
         await proxy.clock.advance(3600)
-        assert manager.told() == []
+        assert manager.received() == []
         proxy.status = AGEING
         await proxy.clock.advance(5)
-        assert manager.told() == [f"STATUS={words(AGEING)}"]
+        assert manager.received() == [f"STATUS={words(AGEING)}"]
 
 
 @pytest.mark.parametrize("status", [FETCHING, READY], ids=["starting", "running"])
 async def test_signs_of_life_come_twice_in_the_time_allowed(
     manager: Manager, address: str, status: TokenStatus
 ) -> None:
-    """With a watchdog of two seconds one comes at least every second, before the start has ended too."""
+    """Also before the start has ended."""
     environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(PID)}
     async with service(status, **environ) as proxy:
-        assert "WATCHDOG=1" in manager.told()
+        assert "WATCHDOG=1" in manager.received()
         for _ in range(5):
             await proxy.clock.advance(1)
-            assert "WATCHDOG=1" in manager.told()
+            assert "WATCHDOG=1" in manager.received()
 
 
 async def test_a_loop_that_stands_still_gives_no_sign(manager: Manager, address: str) -> None:
-    """The signs come from the event loop: while it does not run there is none."""
+    """The messages come from the event loop."""
     async with service(READY, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000") as proxy:
-        manager.told()
+        manager.received()
         proxy.clock.suspend(10)
-        assert manager.told() == []
+        assert manager.received() == []
         await proxy.clock.advance(1)
-        assert manager.told() == ["WATCHDOG=1"]
+        assert manager.received() == ["WATCHDOG=1"]
 
 
 @pytest.mark.parametrize(
@@ -158,55 +153,55 @@ async def test_a_loop_that_stands_still_gives_no_sign(manager: Manager, address:
 async def test_without_a_watchdog_there_are_no_signs(
     manager: Manager, address: str, environ: dict[str, str]
 ) -> None:
-    """Nobody is told of a life that nobody, or not this process, is asked for."""
+    """Or with another process's."""
     async with service(READY, NOTIFY_SOCKET=address, **environ) as proxy:
         await proxy.clock.advance(60)
-        assert manager.told() == ["READY=1\nSTATUS=Ready."]
+        assert manager.received() == ["READY=1\nSTATUS=Ready."]
 
 
 async def test_it_says_that_it_ends_and_lives_on(manager: Manager, address: str) -> None:
-    """The end is said at once; while calls finish, signs of life go on and the words stay."""
+    """At once; the watchdog is served while calls finish."""
     async with service(READY, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000") as proxy:
-        manager.told()
+        manager.received()
         proxy.notifier.stopping()
-        assert manager.told() == ["STOPPING=1\nSTATUS=Finishing the calls in flight."]
+        assert manager.received() == ["STOPPING=1\nSTATUS=Finishing the calls in flight."]
         proxy.status = REFUSED
         await proxy.clock.advance(1)
-        assert manager.told() == ["WATCHDOG=1"]
+        assert manager.received() == ["WATCHDOG=1"]
 
 
 async def test_what_was_not_taken_is_said_again(address: str) -> None:
-    """A manager that is away costs nothing, and learns the state when it is back."""
+    """A manager that is away learns the state when it is back."""
     async with service(READY, NOTIFY_SOCKET=address) as proxy:
         await proxy.clock.advance(1)
         manager = Manager(address)
         await proxy.clock.advance(0.1)
-        assert manager.told() == ["READY=1\nSTATUS=Ready."]
+        assert manager.received() == ["READY=1\nSTATUS=Ready."]
         manager.close()
         proxy.notifier.stopping()
 
 
-async def test_a_full_socket_holds_nobody_up(manager: Manager, address: str) -> None:
+async def test_a_full_socket_blocks_nothing(manager: Manager, address: str) -> None:
     """A manager that does not read is not waited for."""
     async with service(READY, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000") as proxy:
         async with asyncio.timeout(10):
             await proxy.clock.advance(3000)
-        assert 0 < len(manager.told()) < 3000
+        assert 0 < len(manager.received()) < 3000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract sockets")
 async def test_the_socket_may_be_abstract() -> None:
-    """A name that begins with @ is no file: systemd uses such names for its user instances."""
+    """A name with @ is no file; systemd's user instances use such names."""
     name = f"telenor-proxy-test-{os.getpid()}"
     manager = Manager(f"\0{name}")
     async with service(READY, NOTIFY_SOCKET=f"@{name}"):
-        assert manager.told() == ["READY=1\nSTATUS=Ready."]
+        assert manager.received() == ["READY=1\nSTATUS=Ready."]
     manager.close()
 
 
 @pytest.mark.parametrize("name", [None, "", "vsock:2:1234", "relative"])
 async def test_without_a_socket_it_does_nothing(name: str | None) -> None:
-    """Where no manager listens, or in a way that a service does not have, the notifier is over at once."""
+    """Without a socket, or with one of another kind, the notifier ends at once."""
     async with service(READY, **({} if name is None else {"NOTIFY_SOCKET": name})) as proxy:
         assert proxy.task.done()
         assert proxy.task.exception() is None
@@ -218,24 +213,21 @@ async def test_without_a_socket_it_does_nothing(name: str | None) -> None:
     [
         (FETCHING, "Fetching an access token."),
         (READY, "Ready."),
-        (REFUSED, "Not ready: The password is wrong. Get a new one."),
-        (
-            AGEING,
-            "Ready, but the token could not be renewed: The password is wrong. Get a new one.",
-        ),
+        (REFUSED, f"Not ready: {PASSWORD}"),
+        (AGEING, f"Ready, but the token could not be renewed: {PASSWORD}"),
     ],
 )
 def test_the_words_are_one_line(status: TokenStatus, said: str) -> None:
-    """A status is one line, since a line break would begin another message."""
+    """A line break would begin another message."""
     assert words(status) == said
 
 
-def test_a_reload_is_told_with_its_time(address: str, manager: Manager) -> None:
-    """Systemd waits from RELOADING=1 to READY=1, and orders the two by the time of CLOCK_MONOTONIC."""
+def test_a_reload_has_its_time(address: str, manager: Manager) -> None:
+    """Systemd orders RELOADING=1 and READY=1 by CLOCK_MONOTONIC."""
     notifier = Notifier({"NOTIFY_SOCKET": address}, PID)
     notifier.reloading()
     notifier.reloaded()
-    begun, ended = manager.told()
+    begun, ended = manager.received()
     name, time = begun.split("\n")
     assert name == "RELOADING=1"
     assert int(time.removeprefix("MONOTONIC_USEC=")) > 0

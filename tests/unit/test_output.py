@@ -1,7 +1,4 @@
-"""The way of log lines out.
-
-In order, in few system calls, never in the way of the event loop, and with every loss counted.
-"""
+"""Writing log lines: in order, in few system calls, off the event loop, every loss counted."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import resource
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,22 +18,21 @@ import structlog
 
 from proxy import logs
 from proxy.output import FULL, LATE, MOST_QUEUED, TELL_SECONDS, LineWriter, Losses, complaint
-from proxy.settings import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-#: Seconds. What takes longer is broken.
-DEADLINE = 20.0
+    Pair = tuple[socket.socket, socket.socket]
+
+DEADLINE = 20.0  # seconds
 LINE = b"x" * 999 + b"\n"
 
-full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux")  # noqa: PTH110 # a device
+full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
 unix = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")
 
 
 class Complaints:
-    """Stands for standard error, and for the clock."""
+    """Stands for standard error and the clock."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -48,13 +45,13 @@ class Complaints:
         self.came.set()
 
     def time(self) -> float:
-        """Tell the time."""
+        """Return the time."""
         return self.now
 
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Give a pipe, as (read, write); both ends are closed in the end."""
+    """Give a pipe, as (read, write)."""
     reading, writing = os.pipe()
     yield reading, writing
     for end in (reading, writing):
@@ -63,8 +60,8 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 @pytest.fixture
-def datagrams() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Give a pair on which each system call that writes is one message, as (read, write)."""
+def datagrams() -> Iterator[Pair]:
+    """Give a pair, as (read, write); each system call that writes is a message."""
     writing, reading = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     reading.settimeout(DEADLINE)
     with writing, reading:
@@ -80,10 +77,8 @@ def drain(reading: int, expected: int) -> bytes:
 
 
 @unix
-def test_without_an_event_loop_a_line_leaves_at_once(
-    datagrams: tuple[socket.socket, socket.socket],
-) -> None:
-    """What is said before and after the loop is not kept back."""
+def test_without_an_event_loop_a_line_leaves_at_once(datagrams: Pair) -> None:
+    """Before and after the loop."""
     reading, writing = datagrams
     writer = LineWriter(writing.fileno())
     writer.write(b"one\n")
@@ -95,13 +90,8 @@ def test_without_an_event_loop_a_line_leaves_at_once(
 
 
 @unix
-async def test_the_lines_of_one_turn_leave_in_one_system_call(
-    datagrams: tuple[socket.socket, socket.socket],
-) -> None:
-    """They are batched until the event loop goes on, in order.
-
-    The next turn's lines leave with the next turn.
-    """
+async def test_the_lines_of_one_turn_leave_in_one_system_call(datagrams: Pair) -> None:
+    """In order; the next turn's lines leave with the next turn."""
     reading, writing = datagrams
     writer = LineWriter(writing.fileno())
     writer.write(b"one\n")
@@ -116,7 +106,7 @@ async def test_the_lines_of_one_turn_leave_in_one_system_call(
 
 
 def test_no_line_is_lost_at_the_end(pipe: tuple[int, int]) -> None:
-    """What the last turn of an event loop said, and what comes after it, leaves when the writer is told that it is over."""
+    """`write_out` writes the last turn's lines and those after it."""
     reading, writing = pipe
     writer = LineWriter(writing)
     loop = asyncio.new_event_loop()
@@ -135,7 +125,7 @@ def test_no_line_is_lost_at_the_end(pipe: tuple[int, int]) -> None:
 
 
 async def test_threads_may_write_too(pipe: tuple[int, int]) -> None:
-    """Lines of several threads are whole, and none is missing."""
+    """Lines are whole, and none is missing."""
     reading, writing = pipe
     writer = LineWriter(writing)
     lines = {f"{number}-{each}".encode() for number in range(4) for each in range(200)}
@@ -156,10 +146,7 @@ async def test_threads_may_write_too(pipe: tuple[int, int]) -> None:
 
 
 async def test_a_pipe_that_is_not_read_stops_nothing(pipe: tuple[int, int]) -> None:
-    """Lines are queued up to the bound.
-
-    Further ones are dropped and counted, and standard error gets one line.
-    """
+    """Lines are queued up to the bound, then dropped and counted."""
     reading, writing = pipe
     complaints = Complaints()
     writer = LineWriter(writing, complain=complaints, now=complaints.time)
@@ -170,7 +157,7 @@ async def test_a_pipe_that_is_not_read_stops_nothing(pipe: tuple[int, int]) -> N
     lost, reason, _ = writer.losses
     assert reason is not None
     kept = (written - lost) * len(LINE)
-    # What is on its way into the pipe is the only thing that counts neither here nor there.
+    # Only what is on its way into the pipe counts neither as kept nor as lost.
     assert MOST_QUEUED - len(LINE) <= kept <= 2 * MOST_QUEUED
     assert complaints.came.wait(DEADLINE)
     assert complaints.texts == [complaint(FULL)]
@@ -179,7 +166,7 @@ async def test_a_pipe_that_is_not_read_stops_nothing(pipe: tuple[int, int]) -> N
 
 
 def test_the_end_waits_for_a_bounded_time(pipe: tuple[int, int]) -> None:
-    """A pipe that is never read does not hold up the end, and the end says so."""
+    """For a pipe that is never read; then it complains."""
     reading, writing = pipe
     complaints = Complaints()
     writer = LineWriter(writing, complain=complaints)
@@ -192,7 +179,7 @@ def test_the_end_waits_for_a_bounded_time(pipe: tuple[int, int]) -> None:
 
 
 def test_a_slow_reader_loses_no_line(pipe: tuple[int, int]) -> None:
-    """Where somebody has made the pipe non-blocking, a full one is waited for, and the flag, which others share, stays."""
+    """A full non-blocking pipe is waited for; its flag, which others share, stays."""
     reading, writing = pipe
     os.set_blocking(writing, False)
     writer = LineWriter(writing)
@@ -205,7 +192,7 @@ def test_a_slow_reader_loses_no_line(pipe: tuple[int, int]) -> None:
 
 
 def test_a_reader_that_has_gone_ends_nothing(pipe: tuple[int, int]) -> None:
-    """Whoever stops reading the log does not stop the proxy; what it does not read is counted."""
+    """Lines that cannot be written are counted."""
     reading, writing = pipe
     os.close(reading)
     complaints = Complaints()
@@ -219,7 +206,7 @@ def test_a_reader_that_has_gone_ends_nothing(pipe: tuple[int, int]) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_FSIZE")
 def test_lines_that_are_lost_behind_a_torn_one_count_once(tmp_path: Path) -> None:
-    """The line break that ends a torn line is none of theirs."""
+    """The line break that ends a torn line does not count."""
     descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
     writer = LineWriter(descriptor, complain=Complaints())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -235,8 +222,8 @@ def test_lines_that_are_lost_behind_a_torn_one_count_once(tmp_path: Path) -> Non
 
 
 @full
-async def test_a_full_disk_ends_nothing_and_is_told(tmp_path: Path) -> None:
-    """Lost lines are counted, standard error gets one line, and the log says how many are missing once it can be written again."""
+async def test_a_full_disk_ends_nothing(tmp_path: Path) -> None:
+    """One complaint; the log says how many lines are missing once it can."""
     complaints = Complaints()
     path = tmp_path / "log"
     path.touch()
@@ -247,7 +234,7 @@ async def test_a_full_disk_ends_nothing_and_is_told(tmp_path: Path) -> None:
     )
     structlog.configure(
         processors=[logs._Renderer(logs.Redactor(), console=False)],
-        logger_factory=structlog.BytesLoggerFactory(writer),  # type: ignore[arg-type] # write and flush are all it uses
+        logger_factory=structlog.BytesLoggerFactory(writer),  # type: ignore[arg-type] # like a file
         cache_logger_on_first_use=False,
     )
     try:
@@ -269,18 +256,14 @@ async def test_a_full_disk_ends_nothing_and_is_told(tmp_path: Path) -> None:
         os.close(descriptor)
     kept, restored = (json.loads(line) for line in path.read_text("ascii").splitlines())
     assert kept == {"event": "kept"}
-    assert (restored["level"], restored["event"], restored["lost"]) == (
-        "warning",
-        "log.restored",
-        3,
-    )
+    assert [restored[key] for key in ("level", "event", "lost")] == ["warning", "log.restored", 3]
     assert writer.losses == Losses(3, None)
     assert len(complaints.texts) == 1
 
 
 @full
-def test_trouble_is_told_at_a_bounded_rate() -> None:
-    """However many lines are lost, standard error gets a line every ten seconds at most."""
+def test_complaints_have_a_bounded_rate() -> None:
+    """Standard error gets a line every ten seconds at most."""
     complaints = Complaints()
     descriptor = os.open("/dev/full", os.O_WRONLY)
     try:
@@ -298,7 +281,7 @@ def test_trouble_is_told_at_a_bounded_rate() -> None:
 def test_a_line_that_was_cut_is_ended_before_the_next(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that fills up in the middle of a line leaves no two lines on one."""
+    """A disk that fills up never joins two lines."""
     reading, writing = pipe
     complaints = Complaints()
     writer = LineWriter(writing, complain=complaints)
@@ -319,13 +302,3 @@ def test_a_line_that_was_cut_is_ended_before_the_next(
     assert writer.write_out()
     assert os.read(reading, 100) == b"one,\nthree\n"
     assert writer.losses.lost == 1
-
-
-def test_the_log_of_a_process_goes_this_way(tmp_path: Path) -> None:
-    """`configure` gives the writer of standard output."""
-    with (tmp_path / "out").open("w+") as file, contextlib.redirect_stdout(file):
-        writer = logs.configure(LogSettings(format="json"), logs.Redactor())
-        structlog.get_logger().info("a.b")
-        assert writer.write_out()
-        structlog.reset_defaults()
-        assert '"event":"a.b"' in (tmp_path / "out").read_text()

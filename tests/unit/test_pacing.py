@@ -1,7 +1,4 @@
-"""The line in front of the API.
-
-When calls start, who is refused, and what becomes of those who leave.
-"""
+"""The queue in front of the API: when calls start, and which are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Line:
-    """A pacer, and a record of who started when (in seconds since the test began)."""
+    """A pacer, and when each call started, in seconds from the beginning."""
 
     def __init__(self, rate: float = 10.0, max_wait: float = 10.0) -> None:
         self.clock = FakeClock()
@@ -32,7 +29,7 @@ class Line:
         self._began = self.clock.now()
 
     async def come(self, *names: str, again: bool = False) -> None:
-        """Let them stand in line, in this order."""
+        """Let these calls queue, in this order."""
         for name in names:
             self.tasks[name] = asyncio.create_task(self._start(name, again=again))
         await self.clock.settle()
@@ -46,7 +43,7 @@ class Line:
             self.starts.append((name, round(self.clock.now() - self._began, 6)))
 
     async def leave(self, *names: str) -> None:
-        """Let them go."""
+        """Cancel these calls."""
         for name in names:
             self.tasks[name].cancel()
         await self.clock.settle()
@@ -54,14 +51,14 @@ class Line:
 
 @pytest.fixture
 async def line() -> AsyncIterator[Line]:
-    """Ten calls a second, ten seconds of patience."""
+    """Give ten calls a second and a longest wait of ten seconds."""
     line = Line()
     yield line
     await line.leave(*line.tasks)
 
 
-async def test_a_call_that_finds_nobody_before_it_starts_at_once(line: Line) -> None:
-    """A call after a pause of an interval or more is not held back, and not told of."""
+async def test_a_call_that_is_alone_starts_at_once(line: Line) -> None:
+    """After a pause of an interval or more; a long pause saves nothing up."""
     await line.come("a")
     await line.clock.advance(0.1)
     await line.come("b")
@@ -69,10 +66,14 @@ async def test_a_call_that_finds_nobody_before_it_starts_at_once(line: Line) -> 
     await line.come("c")
     assert line.starts == [("a", 0.0), ("b", 0.1), ("c", 60.1)]
     assert line.waits == []
+    await line.clock.advance(3600)
+    await line.come("d", "e")
+    await line.clock.advance(60)
+    assert line.starts[3:] == [("d", 3660.1), ("e", 3660.2)]
 
 
 async def test_a_burst_is_spread_out_in_the_order_of_coming(line: Line) -> None:
-    """Calls that come together start one interval apart, first come first served."""
+    """One interval apart."""
     await line.come("a", "b", "c", "d")
     assert line.pacer.queued == 3
     await line.clock.advance(60)
@@ -81,16 +82,8 @@ async def test_a_burst_is_spread_out_in_the_order_of_coming(line: Line) -> None:
     assert line.pacer.queued == 0
 
 
-async def test_quiet_time_is_not_saved_up(line: Line) -> None:
-    """However long nothing came, two calls start at least an interval apart."""
-    await line.clock.advance(3600)
-    await line.come("a", "b")
-    await line.clock.advance(60)
-    assert line.starts == [("a", 3600.0), ("b", 3600.1)]
-
-
-async def test_a_newcomer_stands_behind_those_who_wait(line: Line) -> None:
-    """Who comes while others wait does not slip in between, not even in the moment in which one of them starts."""
+async def test_a_new_call_stands_behind_waiting_ones(line: Line) -> None:
+    """Also in the moment in which one of them starts."""
     await line.come("a", "b", "c")
     await line.clock.advance(0.1)
     await line.come("d")
@@ -98,35 +91,21 @@ async def test_a_newcomer_stands_behind_those_who_wait(line: Line) -> None:
     assert [name for name, _ in line.starts] == ["a", "b", "c", "d"]
 
 
-async def test_who_would_wait_too_long_is_refused_on_arrival() -> None:
-    """A call whose turn lies beyond the longest wait is refused at once.
-
-    429, nothing sent, and when to come back; those before it are not.
-    """
+async def test_a_call_that_would_wait_too_long_is_refused() -> None:
+    """429, nothing sent; after Retry-After it starts at once."""
     line = Line(rate=1, max_wait=2)
     await line.come("now", "in 1 s", "in 2 s", "in 3 s", "also in 3 s")
     assert set(line.refused) == {"in 3 s", "also in 3 s"}
     error = line.refused["in 3 s"]
     assert (error.kind, error.kind.status, error.outcome) == (ProblemKind.PACED, 429, "not_sent")
     assert error.retry_after == pytest.approx(3)
-    await line.clock.advance(60)
-    assert line.starts == [("now", 0.0), ("in 1 s", 1.0), ("in 2 s", 2.0)]
-
-
-async def test_who_comes_back_when_told_starts_at_once() -> None:
-    """At the end of `Retry-After` all who were before are through."""
-    line = Line(rate=1, max_wait=2)
-    await line.come("a", "b", "c", "refused")
-    await line.clock.advance(line.refused["refused"].retry_after or 0)
+    await line.clock.advance(error.retry_after or 0)
     await line.come("back")
-    assert line.starts[-1] == ("back", 3.0)
+    assert line.starts == [("now", 0.0), ("in 1 s", 1.0), ("in 2 s", 2.0), ("back", 3.0)]
 
 
-async def test_who_leaves_gives_the_place_back(line: Line) -> None:
-    """When some leave the line, everybody behind them moves up.
-
-    No interval is wasted, whoever it was.
-    """
+async def test_a_cancelled_call_gives_its_place_back(line: Line) -> None:
+    """Calls behind it move up, and a new one is let in."""
     await line.come("a", "first", "b", "middle", "c", "last")
     await line.leave("first", "middle", "last")
     assert line.pacer.queued == 2
@@ -134,8 +113,8 @@ async def test_who_leaves_gives_the_place_back(line: Line) -> None:
     assert line.starts == [("a", 0.0), ("b", 0.1), ("c", 0.2)]
 
 
-async def test_a_place_given_back_is_there_for_the_next() -> None:
-    """Once somebody has left, a newcomer who was to be refused before is let in."""
+async def test_a_place_given_back_is_taken() -> None:
+    """By a call that would have been refused before."""
     line = Line(rate=1, max_wait=2)
     await line.come("a", "b", "c")
     await line.leave("b")
@@ -145,7 +124,7 @@ async def test_a_place_given_back_is_there_for_the_next() -> None:
 
 
 async def test_a_call_that_is_sent_again_waits_but_is_not_refused() -> None:
-    """A call that goes out a second time keeps the distance too, however long that takes."""
+    """However long that takes."""
     line = Line(rate=1, max_wait=1)
     await line.come("a", "b")
     await line.come("replay", again=True)
@@ -156,15 +135,15 @@ async def test_a_call_that_is_sent_again_waits_but_is_not_refused() -> None:
 
 
 async def test_a_late_timer_does_not_lower_the_rate(line: Line) -> None:
-    """A start that is late by no more than a timer may be is made up for at the next one."""
+    """A start that is late by no more than a timer may be is made up for."""
     await line.come("a", "b", "c")
-    line.clock.suspend(LATE_TIMER / 2)  # timers stand still: the next one ends this much too late
+    line.clock.suspend(LATE_TIMER / 2)  # the next timer ends so much late
     await line.clock.advance(60)
     assert [at for _, at in line.starts] == pytest.approx([0, 0.1 + LATE_TIMER / 2, 0.2])
 
 
 async def test_a_long_stall_does_not_end_in_a_burst(line: Line) -> None:
-    """After a host was suspended, those who waited start one interval apart, not all at once."""
+    """After a suspension of the host, calls start one interval apart."""
     await line.come("a", "b", "c", "d")
     line.clock.suspend(60)
     await line.clock.advance(60)

@@ -1,11 +1,8 @@
-"""Who may call, and what their fields mean.
-
-Host, web pages, client key, expectations, connections, request ids.
-"""
+"""Which clients may call, and what their fields mean: host, web pages, key, expectations, ids."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -14,26 +11,14 @@ from proxy.errors import Refused
 from proxy.forward import policy
 from proxy.problems import ProblemKind
 from proxy.secret import Secret
-from proxy.settings import ClientSettings, judge
-
-if TYPE_CHECKING:
-    from proxy.http1 import grammar
+from tests.unit.made import settings
 
 KEY = "correct-horse-battery"
 
 
 def rules(**listen: object) -> policy.Rules:
     """Return the rules for these `listen` settings."""
-    return policy.Rules.of(
-        judge(
-            {
-                "listen": listen,
-                "upstream": {"allowed_paths": ["/a/"]},
-                "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
-            },
-            {},
-        )
-    )
+    return policy.Rules.of(settings(listen=listen, upstream={"allowed_paths": ["/a/"]}))
 
 
 DEFAULT = rules()
@@ -51,27 +36,15 @@ def judged(
     line: bytes = b"POST /a/ HTTP/1.1",
     register: Register = OPEN,
 ) -> policy.Request:
-    """Judge a request with these fields, of whom the register says."""
+    """Judge a request with these fields."""
     head = policy.parse(b"%b\r\n%b%b\r\n" % (line, host, fields), given)
     return policy.judge(head, given, register.identify(head.known.get(b"x-proxy-key", ())))
 
 
-def parsed(fields: bytes) -> grammar.RequestHead:
-    """Parse a request with these fields."""
-    return policy.parse(b"POST /a/ HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % fields, DEFAULT)
-
-
-def refusal(
-    fields: bytes = b"",
-    given: policy.Rules = DEFAULT,
-    *,
-    host: bytes = b"Host: localhost\r\n",
-    line: bytes = b"POST /a/ HTTP/1.1",
-    register: Register = OPEN,
-) -> ProblemKind:
-    """Return the kind of refusal that a request with these fields gets."""
+def refusal(fields: bytes = b"", **request: Any) -> ProblemKind:
+    """Return the kind of refusal that such a request gets, with the arguments of `judged`."""
     with pytest.raises(Refused) as caught:
-        judged(fields, given, host=host, line=line, register=register)
+        judged(fields, **request)
     return caught.value.kind
 
 
@@ -80,84 +53,55 @@ def refusal(
 
 @pytest.mark.parametrize(
     "host",
-    [b"localhost", b"localhost:8080", b"localhost:1", b"localhost:65535", b"localhost:", b"LOCALHOST", b"LocalHost:8080", b"127.0.0.1", b"127.0.0.1:80", b"[::1]", b"[::1]:8080"],
-)  # fmt: skip
+    (
+        b"localhost localhost:8080 localhost:1 localhost:65535 localhost: LOCALHOST "
+        b"LocalHost:8080 127.0.0.1 127.0.0.1:80 [::1] [::1]:8080"
+    ).split(),
+)
 def test_an_allowed_host_passes_with_any_port(host: bytes) -> None:
-    """The list names hosts; which port a client came by is no matter."""
+    """The list names hosts."""
     assert judged(host=b"Host: %b\r\n" % host).target
 
 
 @pytest.mark.parametrize(
     "host",
-    [
-        b"evil.example",
-        b"evil.example:8080",
-        b"localhost.",
-        b"localhost.evil.example",
-        b"evil.localhost",
-        b"127.0.0.1.evil.example",
-        b"127.1",
-        b"127.0.0.2",
-        b"2130706433",
-        b"0.0.0.0",
-        b"[::]",
-        b"[0:0:0:0:0:0:0:1]",
-        b"[::ffff:127.0.0.1]",
-        b"api.telenor.no",
-    ],
+    (
+        b"evil.example evil.example:8080 localhost. localhost.evil.example "
+        b"evil.localhost 127.0.0.1.evil.example 127.1 127.0.0.2 2130706433 0.0.0.0 "
+        b"[::] [0:0:0:0:0:0:0:1] [::ffff:127.0.0.1] api.telenor.no"
+    ).split(),
 )
 def test_another_host_is_misdirected(host: bytes) -> None:
-    """A name that is not on the list, spelled the same, gets 421.
-
-    So a page whose name was pointed here (DNS rebinding) gets nothing.
-    """
+    """421, so a page whose name was pointed here (DNS rebinding) gets nothing."""
     assert refusal(host=b"Host: %b\r\n" % host) is ProblemKind.HOST_NOT_ALLOWED
     assert judged(given=ANY_HOST, host=b"Host: %b\r\n" % host).target
 
 
 @pytest.mark.parametrize(
     "host",
-    [
-        b"Host:\r\n",
-        b"Host: \r\n",
-        b"Host: localhost, evil.example\r\n",
-        b"Host: localhost evil.example\r\n",
-        b"Host: localhost:x\r\n",
-        b"Host: localhost:-1\r\n",
-        b"Host: localhost:65536\r\n",
-        b"Host: localhost:080808\r\n",
-        b"Host: localhost:80:80\r\n",
-        b"Host: :8080\r\n",
-        b"Host: localhost/a\r\n",
-        b"Host: a@localhost\r\n",
-        b"Host: localhost@evil.example\r\n",
-        b"Host: localhost?\r\n",
-        b"Host: localhost#a\r\n",
-        b"Host: localhost\\a\r\n",
-        b"Host: http://localhost\r\n",
-        b"Host: %6cocalhost\r\n",
-        b"Host: ::1\r\n",
-        b"Host: [::1\r\n",
-        b"Host: [::1]x\r\n",
-        b"Host: [::1%25lo]\r\n",
-        b"Host: [localhost]\r\n",
-        b'Host: "localhost"\r\n',
-        b"Host: localhost;a\r\n",
-        b"Host: l\xc3\xb8calhost\r\n",
-        b"Host: localhost\r\nHost: localhost\r\n",
-        b"Host: localhost\r\nhost: evil.example\r\n",
-        b"Host: evil.example\r\nHost: localhost\r\n",
-        b"",
-    ],
+    (
+        b"Host:\r\n|Host: \r\n|Host: localhost, evil.example\r\n|"
+        b"Host: localhost evil.example\r\n|Host: localhost:x\r\n|"
+        b"Host: localhost:-1\r\n|Host: localhost:65536\r\n|Host: localhost:080808\r\n|"
+        b"Host: localhost:80:80\r\n|Host: :8080\r\n|Host: localhost/a\r\n|"
+        b"Host: a@localhost\r\n|Host: localhost@evil.example\r\n|Host: localhost?\r\n|"
+        b"Host: localhost#a\r\n|Host: localhost\\a\r\n|Host: http://localhost\r\n|"
+        b"Host: %6cocalhost\r\n|Host: ::1\r\n|Host: [::1\r\n|Host: [::1]x\r\n|"
+        b'Host: [::1%25lo]\r\n|Host: [localhost]\r\n|Host: "localhost"\r\n|'
+        b"Host: localhost;a\r\n|Host: l\xc3\xb8calhost\r\n|"
+        b"Host: localhost\r\nHost: localhost\r\n|"
+        b"Host: localhost\r\nhost: evil.example\r\n|"
+        b"Host: evil.example\r\nHost: localhost\r\n|"
+    ).split(b"|"),
 )
 def test_a_host_that_is_no_host_is_malformed(host: bytes) -> None:
-    """One Host field with a name or an address and perhaps a port, even where every host is allowed."""
+    """Even where every host is allowed."""
     assert refusal(host=host) is ProblemKind.MALFORMED
     assert refusal(host=host, given=ANY_HOST) is ProblemKind.MALFORMED
 
 
 def test_http_1_0_may_do_without_host() -> None:
-    """HTTP/1.0 knows no Host field; if there is one, it is judged like any other."""
+    """If there is one, it is judged."""
     line = b"GET /a/ HTTP/1.0"
     assert judged(host=b"", line=line).target
     assert judged(line=line).target
@@ -166,7 +110,7 @@ def test_http_1_0_may_do_without_host() -> None:
 
 
 def test_the_listed_hosts_are_those_of_the_settings() -> None:
-    """`listen.allowed_hosts` is the list; a star in it lets every name in."""
+    """A star in `listen.allowed_hosts` lets every name in."""
     own = rules(allowed_hosts=["proxy.internal"])
     assert judged(given=own, host=b"Host: proxy.internal:1\r\n").target
     assert refusal(given=own) is ProblemKind.HOST_NOT_ALLOWED
@@ -192,7 +136,10 @@ def test_the_listed_hosts_are_those_of_the_settings() -> None:
         b"Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n",
         b"Sec-Fetch-Site: none\r\nOrigin: null\r\n",
         b"Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n",
-        b"Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\nSec-Fetch-User: ?1\r\n",
+        (
+            b"Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"
+            b"Sec-Fetch-Dest: document\r\nSec-Fetch-User: ?1\r\n"
+        ),
         b"Sec-Fetch-Mode: no-cors\r\n",
         b"Sec-Fetch-Mode: navigate\r\n",
         b"Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n",
@@ -201,10 +148,7 @@ def test_the_listed_hosts_are_those_of_the_settings() -> None:
     ],
 )
 def test_what_a_web_page_sends_is_refused(fields: bytes) -> None:
-    """Whatever marks a request as a page's, its preflight included, is reason to refuse.
-
-    No method and no site is excepted.
-    """
+    """Preflights included, for every method and site."""
     for line in (
         b"POST /a/ HTTP/1.1",
         b"GET /a/ HTTP/1.1",
@@ -214,62 +158,21 @@ def test_what_a_web_page_sends_is_refused(fields: bytes) -> None:
         assert refusal(fields, line=line) is ProblemKind.BROWSER
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        b"",
-        b"User-Agent: Mozilla/5.0\r\nReferer: https://a.example/\r\n",
-        b"Sec-Fetch-Mode: cors\r\n",  # Node's fetch
-        b"Sec-Fetch-Site: none\r\n",
-        # typed by a person
-        b"Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document\r\n",
-        b"X-Origin: https://evil.example\r\n",
-        b"Sec-CH-UA: x\r\n",
-    ],
-)
-def test_what_a_program_sends_passes(fields: bytes) -> None:
-    """Programs, among them Node's `fetch`, and a person who types the address, are served."""
-    assert judged(fields).target
-
-
 # --- client key --------------------------------------------------------------------------------
 
 
 def test_with_the_key_a_client_passes() -> None:
-    """The key of the settings, once, opens the listener; without one set, none is asked for."""
+    """Without a configured key none is required; a person who types an address passes, too."""
+    assert judged(
+        b"Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\n"
+    ).target
     assert judged(b"X-Proxy-Key: %b\r\n" % KEY.encode(), register=KEYED).target
     assert judged(b"x-proxy-key:%b \r\n" % KEY.encode(), register=KEYED).target
     assert judged(b"X-Proxy-Key: anything\r\n", DEFAULT).target
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        b"",
-        b"X-Proxy-Key:\r\n",
-        b"X-Proxy-Key: wrong\r\n",
-        b"X-Proxy-Key: %b\r\n" % KEY[:-1].encode(),
-        b"X-Proxy-Key: %bx\r\n" % KEY.encode(),
-        b"X-Proxy-Key: %b\r\n" % KEY.upper().encode(),
-        b"X-Proxy-Key: \xff\xfe\r\n",
-        b'X-Proxy-Key: "%b"\r\n' % KEY.encode(),
-        b"X-Proxy-Key: %b\r\nX-Proxy-Key: %b\r\n" % (KEY.encode(), KEY.encode()),
-        b"X-Proxy-Key: wrong\r\nX-Proxy-Key: %b\r\n" % KEY.encode(),
-        b"X-Proxy-Key: %b, %b\r\n" % (KEY.encode(), KEY.encode()),
-        b"X_Proxy_Key: %b\r\n" % KEY.encode(),
-        b"Proxy-Key: %b\r\n" % KEY.encode(),
-        b"Authorization: Bearer %b\r\n" % KEY.encode(),
-        b"Cookie: X-Proxy-Key=%b\r\n" % KEY.encode(),
-    ],
-)
-def test_without_the_key_no_client_passes(fields: bytes) -> None:
-    """Missing, wrong, nearly right, twice, or in another place: 403, in every version of HTTP."""
-    assert refusal(fields, register=KEYED) is ProblemKind.CLIENT_KEY
-    assert refusal(fields, register=KEYED, line=b"POST /a/ HTTP/1.0") is ProblemKind.CLIENT_KEY
-
-
 def test_the_key_is_shown_by_no_refusal() -> None:
-    """What is wrong with a key is told without the key, the right one and the given one."""
+    """Neither the right one nor the given one."""
     with pytest.raises(Refused) as caught:
         judged(b"X-Proxy-Key: hunter2\r\n", register=KEYED)
     assert KEY not in caught.value.detail
@@ -277,7 +180,7 @@ def test_the_key_is_shown_by_no_refusal() -> None:
 
 
 def test_without_the_key_nothing_is_learnt_about_paths() -> None:
-    """Whoever has no key gets the same answer for allowed, protected and ambiguous paths."""
+    """The answer is the same for allowed, protected and ambiguous ones."""
     for target in (b"/a/", b"/b/", b"/oauth/v2/token", b"//x", b"/%2e", b"/%"):
         assert refusal(register=KEYED, line=b"GET %b HTTP/1.1" % target) is ProblemKind.CLIENT_KEY
 
@@ -297,27 +200,23 @@ def test_without_the_key_nothing_is_learnt_about_paths() -> None:
         (b"Content-Length: 5\r\nExpect: the-unexpected\r\n", b"1.0", False),
     ],
 )
-def test_who_waits_for_100_continue(fields: bytes, version: bytes, expects: bool) -> None:  # noqa: FBT001 # a column of the table
-    """Only a client of HTTP/1.1 that has content to send waits.
-
-    HTTP/1.0 has no expectations (RFC 9110 section 10.1.1).
-    """
+def test_a_client_may_wait_for_100_continue(
+    fields: bytes, version: bytes, *, expects: bool
+) -> None:
+    """Only a client of HTTP/1.1 with content (RFC 9110 section 10.1.1)."""
     assert judged(fields, line=b"POST /a/ HTTP/" + version).expects is expects
 
 
 @pytest.mark.parametrize(
     "expect",
-    [
-        b"Expect:\r\n",
-        b"Expect: 200-ok\r\n",
-        b"Expect: 100-continue, 100-continue\r\n",
-        b"Expect: 100-continue;a=b\r\n",
-        b"Expect: 100-continue\r\nExpect: 100-continue\r\n",
-        b"Expect: 100 continue\r\n",
-    ],
+    (
+        b"Expect:\r\n|Expect: 200-ok\r\n|Expect: 100-continue, 100-continue\r\n|"
+        b"Expect: 100-continue;a=b\r\n|"
+        b"Expect: 100-continue\r\nExpect: 100-continue\r\n|Expect: 100 continue\r\n"
+    ).split(b"|"),
 )
 def test_an_expectation_that_cannot_be_met_is_refused(expect: bytes) -> None:
-    """417 for whatever is not exactly one 100-continue, content or not."""
+    """417 unless it is exactly one 100-continue."""
     assert refusal(expect) is ProblemKind.EXPECTATION
     assert refusal(b"Content-Length: 5\r\n" + expect) is ProblemKind.EXPECTATION
 
@@ -342,15 +241,8 @@ def test_an_expectation_that_cannot_be_met_is_refused(expect: bytes) -> None:
         (b"Proxy-Connection: keep-alive\r\n", b"1.0", False),
     ],
 )
-def test_whether_the_connection_goes_on(
-    fields: bytes,
-    version: bytes,
-    keep_alive: bool,  # noqa: FBT001 # a column of the table
-) -> None:
-    """HTTP/1.1 goes on unless told to close, HTTP/1.0 only if asked to.
-
-    Close wins (RFC 9112 section 9.3).
-    """
+def test_whether_the_connection_goes_on(fields: bytes, version: bytes, *, keep_alive: bool) -> None:
+    """HTTP/1.0 only on request; close wins (RFC 9112 section 9.3)."""
     request = judged(fields, line=b"GET /a/ HTTP/" + version)
     assert request.keep_alive is keep_alive
 
@@ -358,68 +250,18 @@ def test_whether_the_connection_goes_on(
 # --- request ids -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "sane",
-    [b"1", b"4711", b"req-1_2.3:4/5+6=7@8", b"0f8fad5b-d9cb-469f-a165-70867728950e", b"a" * 128],
-)
-def test_a_sane_request_id_is_kept(sane: bytes) -> None:
-    """An id that can go into a log, a URL and a field as it is stays the client's."""
-    assert policy.request_id(parsed(b"X-Request-Id: %b\r\n" % sane)) == sane
+def request_id(fields: bytes) -> bytes | None:
+    """Return the id that a request with these fields keeps."""
+    head = b"POST /a/ HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % fields
+    return policy.request_id(policy.parse(head, DEFAULT))
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        b"",
-        b"X-Request-Id:\r\n",
-        b"X-Request-Id: a b\r\n",
-        b"X-Request-Id: -a\r\n",
-        b"X-Request-Id: a,b\r\n",
-        b'X-Request-Id: "a"\r\n',
-        b"X-Request-Id: <script>\r\n",
-        b"X-Request-Id: a;b\r\n",
-        b"X-Request-Id: a%0d%0ab\r\n",
-        b"X-Request-Id: \xc3\xb8\r\n",
-        b"X-Request-Id: %b\r\n" % (b"a" * 129),
-        b"X-Request-Id: a\r\nX-Request-Id: a\r\n",
-        b"X-Request-Id: a\r\nx-request-id: b\r\n",
-    ],
-)
-def test_another_request_id_is_not_taken_over(fields: bytes) -> None:
-    """Whatever is missing, long, doubled or odd is replaced, not refused.
-
-    A request id is no reason to lose an order.
-    """
-    assert policy.request_id(parsed(fields)) is None
-
-
-# --- fields that would move a request ----------------------------------------------------------
-
-OVERRIDES = [
-    b"X-Forwarded-Host: evil.example\r\n",
-    b"X-Forwarded-Host: localhost\r\n",
-    b"X-Host: evil.example\r\n",
-    b"Forwarded: host=localhost;for=127.0.0.1\r\n",
-    b"X-Forwarded-For: 127.0.0.1\r\n",
-    b"X-Forwarded-Proto: https\r\n",
-    b"X-Forwarded-Prefix: /a\r\n",
-    b"X-Original-URL: /a/\r\n",
-    b"X-Rewrite-URL: /oauth/v2/token\r\n",
-    b"X-HTTP-Method-Override: GET\r\n",
-    b"X-HTTP-Method: TRACE\r\n",
-    b"X-Method-Override: GET\r\n",
-    b"Referer: https://localhost/\r\n",
-    b"Via: 1.1 a\r\n",
-]
-
-
-@pytest.mark.parametrize("override", OVERRIDES)
-def test_no_field_moves_a_request(override: bytes) -> None:
-    """Fields with which others override host, path or method change no verdict, neither to yes nor to no, and nothing of what is sent."""
-    request = judged(override)
-    assert (request.method, request.target) == (b"POST", b"/a/")
-    assert refusal(override, line=b"POST /b/ HTTP/1.1") is ProblemKind.PATH_NOT_ALLOWED
-    assert refusal(override, line=b"POST /oauth/v2/token HTTP/1.1") is ProblemKind.PATH_NOT_ALLOWED
-    assert refusal(override, line=b"TRACE /a/ HTTP/1.1") is ProblemKind.METHOD_NOT_ALLOWED
-    assert refusal(override, host=b"Host: evil.example\r\n") is ProblemKind.HOST_NOT_ALLOWED
-    assert refusal(override, register=KEYED) is ProblemKind.CLIENT_KEY
+def test_a_sane_request_id_is_kept() -> None:
+    """Any other is replaced: an order is not refused for its id."""
+    uuid = b"0f8fad5b-d9cb-469f-a165-70867728950e"
+    for sane in (b"1", b"4711", b"req-1_2.3:4/5+6=7@8", uuid, b"a" * 128):
+        assert request_id(b"X-Request-Id: %b\r\n" % sane) == sane
+    for value in b'|a b|-a|a,b|"a"|<script>|a;b|a%0d%0ab|\xc3\xb8'.split(b"|"):
+        assert request_id(b"X-Request-Id: %b\r\n" % value) is None
+    for fields in (b"", b"X-Request-Id: a\r\n" * 2, b"X-Request-Id: %b\r\n" % (b"a" * 129)):
+        assert request_id(fields) is None

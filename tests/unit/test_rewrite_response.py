@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from proxy.clients.register import ANYBODY
 from proxy.forward import policy, rewrite
 from proxy.http1 import chunked, grammar
-from proxy.settings import judge
+from tests.unit.made import settings
 
-RULES = policy.Rules.of(
-    judge(
-        {
-            "upstream": {"allowed_paths": ["/"]},
-            "oauth": {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"},
-        },
-        {},
-    )
-)
+RULES = policy.Rules.of(settings(upstream={"allowed_paths": ["/"]}))
 LENGTH = b"Content-Length: 5\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CLOSE = b"Connection: close\r\n"
@@ -45,7 +39,7 @@ def written(
 
 
 def fields_of(fields: bytes) -> list[bytes]:
-    """Return the field lines without those that are written for framing and tracing."""
+    """Return the field lines without those for framing and tracing."""
     _, out, _ = written(LENGTH + fields)
     return [
         line for line in out.split(b"\r\n")[:-1] if line not in {LENGTH[:-2], b"X-Request-Id: id-1"}
@@ -63,104 +57,69 @@ def test_a_plain_answer() -> None:
 
 @pytest.mark.parametrize("status", [b"200 OK", b"404 ", b"503 a  b\t\xc3\xb8", b"299 x"])
 def test_the_status_line_is_the_apis(status: bytes) -> None:
-    """Status and reason come through; the version is ours (RFC 9110 section 2.5)."""
+    """But for the version (RFC 9110 section 2.5)."""
     for api_version in (b"1.1", b"1.0"):
         assert written(LENGTH, status=status, api_version=api_version)[0] == b"HTTP/1.1 " + status
-
-
-def test_a_missing_reason_is_an_empty_one() -> None:
-    """The space after the status is there, as the grammar wants it."""
     assert written(LENGTH, status=b"200")[0] == b"HTTP/1.1 200 "
 
 
-# --- framing: what the API says, what the client of each version is told, and whether the
-# connection goes on ----------
+# --- framing -----------------------------------------------------------------------------------
+
+EMPTY = b"Content-Length: 0\r\n"
 
 
 @pytest.mark.parametrize(
-    ("case", "fields_1_1", "fields_1_0", "goes_on_1_0"),
+    ("fields", "case", "fields_1_1", "fields_1_0", "goes_on_1_0"),
     [
-        ({"fields": LENGTH}, LENGTH, LENGTH, True),
-        ({"fields": b"content-length:\t5 \r\n"}, LENGTH, LENGTH, True),
-        (
-            {"fields": b"Content-Length: 0\r\n"},
-            b"Content-Length: 0\r\n",
-            b"Content-Length: 0\r\n",
-            True,
-        ),
-        ({"fields": CHUNKED}, CHUNKED, b"", False),
-        ({"fields": b""}, CHUNKED, b"", False),
-        ({"fields": b"", "api_version": b"1.0"}, CHUNKED, b"", False),
-        ({"fields": LENGTH, "api_version": b"1.0"}, LENGTH, LENGTH, True),
-        ({"fields": LENGTH, "method": b"HEAD"}, LENGTH, LENGTH, True),
-        ({"fields": CHUNKED, "method": b"HEAD"}, b"", b"", True),
-        ({"fields": b"", "method": b"HEAD"}, b"", b"", True),
-        ({"fields": b"", "status": b"204 x"}, b"", b"", True),
-        ({"fields": LENGTH, "status": b"204 x"}, b"", b"", True),
-        ({"fields": CHUNKED, "status": b"204 x"}, b"", b"", True),
-        ({"fields": b"", "status": b"304 x"}, b"", b"", True),
-        ({"fields": LENGTH, "status": b"304 x"}, LENGTH, LENGTH, True),
-        ({"fields": CHUNKED, "status": b"304 x"}, b"", b"", True),
-        ({"fields": LENGTH, "status": b"401 x", "method": b"DELETE"}, LENGTH, LENGTH, True),
+        (LENGTH, {}, LENGTH, LENGTH, True),
+        (b"content-length:\t5 \r\n", {}, LENGTH, LENGTH, True),
+        (EMPTY, {}, EMPTY, EMPTY, True),
+        (CHUNKED, {}, CHUNKED, b"", False),
+        (b"", {}, CHUNKED, b"", False),
+        (b"", {"api_version": b"1.0"}, CHUNKED, b"", False),
+        (LENGTH, {"api_version": b"1.0"}, LENGTH, LENGTH, True),
+        (LENGTH, {"method": b"HEAD"}, LENGTH, LENGTH, True),
+        (CHUNKED, {"method": b"HEAD"}, b"", b"", True),
+        (b"", {"method": b"HEAD"}, b"", b"", True),
+        (b"", {"status": b"204 x"}, b"", b"", True),
+        (LENGTH, {"status": b"204 x"}, b"", b"", True),
+        (CHUNKED, {"status": b"204 x"}, b"", b"", True),
+        (b"", {"status": b"304 x"}, b"", b"", True),
+        (LENGTH, {"status": b"304 x"}, LENGTH, LENGTH, True),
+        (CHUNKED, {"status": b"304 x"}, b"", b"", True),
+        (LENGTH, {"status": b"401 x", "method": b"DELETE"}, LENGTH, LENGTH, True),
     ],
 )
 def test_framing(
-    case: dict[str, bytes],
-    fields_1_1: bytes,
-    fields_1_0: bytes,
-    goes_on_1_0: bool,  # noqa: FBT001 # a column of the table
+    fields: bytes, case: dict[str, Any], fields_1_1: bytes, fields_1_0: bytes, *, goes_on_1_0: bool
 ) -> None:
-    """A length stays a length; a body without one is chunked, or ends an HTTP/1.0 connection.
-
-    What has no body never says `chunked`.
-    """
-    fields, rest = case["fields"], {key: value for key, value in case.items() if key != "fields"}
+    """A body without a length is chunked, or ends an HTTP/1.0 connection."""
     tail = b"X-Request-Id: id-1\r\n"
-    assert written(fields, **rest)[1:] == (fields_1_1 + tail, True)  # type: ignore[arg-type] # bytes, by the table
+    old = case | {"version": b"1.0"}
     last = KEEP_ALIVE if goes_on_1_0 else CLOSE
-    assert written(fields, version=b"1.0", **rest)[1:] == (fields_1_0 + tail + last, goes_on_1_0)  # type: ignore[arg-type]
-    assert written(fields, keep_alive=False, **rest)[1:] == (fields_1_1 + tail + CLOSE, False)
-    assert written(fields, version=b"1.0", keep_alive=False, **rest)[1:] == (
-        fields_1_0 + tail + CLOSE,
-        False,
-    )
+    assert written(fields, **case)[1:] == (fields_1_1 + tail, True)
+    assert written(fields, **old)[1:] == (fields_1_0 + tail + last, goes_on_1_0)
+    assert written(fields, keep_alive=False, **case)[1:] == (fields_1_1 + tail + CLOSE, False)
+    assert written(fields, keep_alive=False, **old)[1:] == (fields_1_0 + tail + CLOSE, False)
 
 
-@pytest.mark.parametrize(
-    ("minor", "keep_alive", "line"),
-    [(1, True, b""), (1, False, CLOSE), (0, True, KEEP_ALIVE), (0, False, CLOSE)],
-)
-def test_each_version_is_told_what_it_does_not_assume(
-    minor: int,
-    keep_alive: bool,  # noqa: FBT001 # a column of the table
-    line: bytes,
-) -> None:
-    """HTTP/1.1 goes on by itself, HTTP/1.0 closes by itself (RFC 9112 section 9.3)."""
-    assert rewrite.connection_field(minor, keep_alive=keep_alive) == line
+def test_the_connection_field_of_each_version() -> None:
+    """HTTP/1.1 goes on by itself, HTTP/1.0 closes (RFC 9112 section 9.3)."""
+    for minor, without in ((1, b""), (0, KEEP_ALIVE)):
+        assert rewrite.connection_field(minor, keep_alive=True) == without
+        assert rewrite.connection_field(minor, keep_alive=False) == CLOSE
 
 
 # --- fields ------------------------------------------------------------------------------------
 
 
 def test_all_else_keeps_name_value_number_and_order() -> None:
-    """Whatever is not ours to change arrives as the API sent it.
-
-    Cookies, codings, dates, repetition, order, bytes beyond ASCII.
-    """
-    lines = [
-        b"Set-Cookie: a=1; Path=/",
-        b"date:x",
-        b"Set-Cookie:\tb=2 ",
-        b"Server: a/1",
-        b"Content-Encoding: gzip",
-        b'WWW-Authenticate: Bearer error="invalid_token"',
-        b"Location: /x",
-        b"X-Text: gr\xc3\xb8nn \xff",
-        b"X-Empty:",
-        b"Retry-After: 5",
-        b"Set-Cookie: a=1; Path=/",
-        b"Vary: Origin",
-    ]
+    """Cookies, codings, dates, repetition, order, bytes beyond ASCII."""
+    lines = (
+        b"Set-Cookie: a=1; Path=/|date:x|Set-Cookie:\tb=2 |Server: a/1|Content-Encoding: gzip|"
+        b'WWW-Authenticate: Bearer error="invalid_token"|Location: /x|X-Text: gr\xc3\xb8nn \xff|'
+        b"X-Empty:|Retry-After: 5|Set-Cookie: a=1; Path=/|Vary: Origin"
+    ).split(b"|")
     assert fields_of(b"".join(line + b"\r\n" for line in lines)) == lines
 
 
@@ -172,7 +131,10 @@ def test_all_else_keeps_name_value_number_and_order() -> None:
         b"Proxy-Connection: close\r\nTE: x\r\nTrailer: x\r\nUpgrade: h2c\r\n",
         b'Alt-Svc: h3=":443"\r\n',
         b"Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n",
-        b"access-control-allow-methods: *\r\nAccess-Control-Allow-Headers: *\r\nAccess-Control-Expose-Headers: *\r\nAccess-Control-Max-Age: 1\r\n",
+        (
+            b"access-control-allow-methods: *\r\nAccess-Control-Allow-Headers: *\r\n"
+            b"Access-Control-Expose-Headers: *\r\nAccess-Control-Max-Age: 1\r\n"
+        ),
         b"Access-Control-Allow-Private-Network: true\r\n",
         b"Proxy-Authenticate: Basic\r\n",
         b"X-Request-Id: theirs\r\nx-request-id: again\r\n",
@@ -180,15 +142,12 @@ def test_all_else_keeps_name_value_number_and_order() -> None:
     ],
 )
 def test_what_is_between_the_api_and_us_ends_here(fields: bytes) -> None:
-    """Hop-by-hop fields, fixed and named.
-
-    What would lead the client around the proxy, or web pages into it; another request id.
-    """
+    """Hop-by-hop fields, those that lead around the proxy, another request id."""
     assert fields_of(fields) == []
 
 
 def test_connection_strips_nothing_of_ours() -> None:
-    """The API cannot take the framing or the request id from the client by naming it hop-by-hop."""
+    """Even if the API names framing and request id hop-by-hop."""
     named = b"Connection: content-length, transfer-encoding, x-request-id, connection\r\n"
     assert written(LENGTH + named)[1] == LENGTH + b"X-Request-Id: id-1\r\n"
     assert written(named + CHUNKED)[1] == CHUNKED + b"X-Request-Id: id-1\r\n"
@@ -200,27 +159,26 @@ def test_connection_strips_nothing_of_ours() -> None:
 @pytest.mark.parametrize(
     ("head", "out"),
     [
-        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nlink:</b>\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nlink:</b>\r\n\r\n"),
-        (b"HTTP/1.1 102\r\n\r\n", b"HTTP/1.1 102 \r\n\r\n"),
-        (b"HTTP/1.1 103 x\r\nConnection: close, X-A\r\nX-A: 1\r\n\r\n", b"HTTP/1.1 103 x\r\n\r\n"),
-        (b"HTTP/1.1 103 x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", b"HTTP/1.1 103 x\r\n\r\n"),
+        (b"103 Early Hints\r\nLink: </a>\r\nlink:</b>\r\n", None),
+        (b"102\r\n", b"102 \r\n"),
+        (b"103 x\r\nConnection: close, X-A\r\nX-A: 1\r\n", b"103 x\r\n"),
+        (b"103 x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"103 x\r\n"),
     ],
-)  # fmt: skip
-def test_an_interim_answer_has_no_framing_and_ends_no_connection(head: bytes, out: bytes) -> None:
-    """A 1xx answer is passed on with its end-to-end fields alone.
-
-    It never has content, and never says what becomes of the connection.
-    """
-    assert rewrite.interim_head(grammar.parse_response(head)) == out
+)
+def test_an_interim_answer_has_no_framing(head: bytes, out: bytes | None) -> None:
+    """It is passed on with its end-to-end fields, and ends no connection."""
+    parsed = grammar.parse_response(b"HTTP/1.1 %b\r\n" % head)
+    assert rewrite.interim_head(parsed) == b"HTTP/1.1 %b\r\n" % (out or head)
 
 
 @pytest.mark.parametrize(
-    ("piece", "out"),
-    [(b"x", b"1\r\nx\r\n"), (b"x" * 16, b"10\r\n" + b"x" * 16 + b"\r\n"), (b"\r\n0\r\n\r\n", b"7\r\n\r\n0\r\n\r\n\r\n"), (b"\x00\xff", b"2\r\n\x00\xff\r\n")],
-)  # fmt: skip
-def test_a_chunk_holds_its_piece(piece: bytes, out: bytes) -> None:
-    """Size in hexadecimal, the bytes as they are, no extension; the decoder reads it back."""
-    assert rewrite.chunk(piece) == out
+    ("piece", "size"),
+    [(b"x", b"1"), (b"x" * 16, b"10"), (b"\r\n0\r\n\r\n", b"7"), (b"\x00\xff", b"2")],
+)
+def test_a_chunk_holds_its_piece(piece: bytes, size: bytes) -> None:
+    """No extension; the decoder reads it back."""
+    out = rewrite.chunk(piece)
+    assert out == b"%b\r\n%b\r\n" % (size, piece)
     decoder = chunked.ChunkedDecoder()
     assert decoder.decode(bytearray(out + rewrite.LAST_CHUNK)) == piece
     assert decoder.done

@@ -1,7 +1,4 @@
-"""The API behind the sandbox's token.
-
-The gateway's checks, orders, accounts, and the reads of the Info API.
-"""
+"""The API behind the sandbox's token: the gateway's checks, orders, accounts and reads."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ AGREEMENT_ORDER: dict[str, Any] = {
 
 @pytest.fixture
 def sandbox() -> Sandbox:
-    """Give a sandbox whose time stands still and whose orders and accounts need none."""
+    """Give a sandbox whose time stands still and whose delays are 0."""
     sandbox = Sandbox(now=lambda: 1_000.0)
     sandbox.settings.order_delay_seconds = 0
     sandbox.settings.account_delay_seconds = 0
@@ -47,7 +44,7 @@ def ask(
     body: object = None,
     authorization: str | None = "valid",
 ) -> SandboxAnswer:
-    """Call the API; with a fresh token, unless the test gives another Authorization."""
+    """Call the API, with a fresh token unless another Authorization is given."""
     value = f"Bearer {sandbox.log_in('api1')[0]}" if authorization == "valid" else authorization
     fields = () if value is None else (("Authorization", value),)
     raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
@@ -73,12 +70,12 @@ def content(made: SandboxAnswer) -> Any:
 def test_a_call_without_a_good_token_is_refused(
     sandbox: Sandbox, authorization: str | None, code: int
 ) -> None:
-    """Each kind of missing or wrong authorization has its own code, and nothing is done."""
+    """Each mistake has its code, and nothing is done."""
     made = ask(sandbox, "POST", ORDERS, ORDER, authorization)
     assert (made.status, content(made)["code"], sandbox.orders) == (401, code, [])
 
 
-def test_an_expired_token_is_told_from_an_unknown_one(sandbox: Sandbox) -> None:
+def test_an_expired_token_has_another_code_than_an_unknown_one(sandbox: Sandbox) -> None:
     """An expired token gets 40106, a revoked one 40105."""
     sandbox.settings.token_lifetime_seconds = 0
     assert ask(sandbox, "GET", SUBSCRIPTIONS).code == 40106
@@ -101,77 +98,74 @@ def test_an_expired_token_is_told_from_an_unknown_one(sandbox: Sandbox) -> None:
     ],
 )
 def test_an_unknown_path_or_method_is_not_found(sandbox: Sandbox, method: str, path: str) -> None:
-    """What is not spelled exactly like a known call does not exist, token or not."""
+    """Every call is spelled exactly, token or not."""
     made = ask(sandbox, method, path, authorization=None)
     assert (made.status, content(made)["code"]) == (404, 40401)
 
 
 @pytest.mark.parametrize("error", GATEWAY_ERRORS, ids=lambda error: error.name)
 def test_every_gateway_error_can_be_switched_on(sandbox: Sandbox, error: Any) -> None:
-    """Whatever the table lists, a good order gets it when the fault says so, and is not placed."""
+    """A good order gets it and is not placed."""
     sandbox.fault("api_error", error.code)
     made = ask(sandbox, "POST", ORDERS, ORDER)
     assert (made.status, content(made)["code"], sandbox.orders) == (error.status, error.code, [])
 
 
 def test_an_order_is_accepted_and_can_be_looked_up(sandbox: Sandbox) -> None:
-    """A good order is answered at once with an id, under which its state can be read."""
+    """Its answer has the id for later reads."""
     sandbox.settings.order_delay_seconds = 1
     made = ask(sandbox, "POST", ORDERS, ORDER)
     order = content(made)
     assert (made.status, order["status"]) == (201, "ACCEPTED")
     sandbox.settings.order_delay_seconds = 0
     found = ask(sandbox, "GET", f"{ORDERS}/{order['orderId']}")
-    assert (found.status, content(found)) == (
-        200,
-        {"orderId": order["orderId"], "status": "COMPLETED"},
-    )
+    completed = {"orderId": order["orderId"], "status": "COMPLETED"}
+    assert (found.status, content(found)) == (200, completed)
     assert [each.body for each in sandbox.orders] == [ORDER]
 
 
-def test_an_unknown_order_is_not_found_by_the_back_end(sandbox: Sandbox) -> None:
-    """An order that was never placed has no state."""
-    assert ask(sandbox, "GET", f"{ORDERS}/none").code == 4042000
-
-
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("path", "body", "words"),
     [
-        (b"", "JSON object"),
-        (b"{", "JSON object"),
-        (b"[]", "JSON object"),
-        (b'{"productId": NaN}', "JSON object"),
-        ({**ORDER, "productId": ""}, "productId"),
-        ({**ORDER, "msisdn": 4799885577}, "msisdn"),
-        ({"productId": "50795"}, "msisdn (a string), type (a string)"),
+        (ORDERS, b"", "JSON object"),
+        (ORDERS, b"{", "JSON object"),
+        (ORDERS, b"[]", "JSON object"),
+        (ORDERS, b'{"productId": NaN}', "JSON object"),
+        (ORDERS, {**ORDER, "productId": ""}, "productId"),
+        (ORDERS, {**ORDER, "msisdn": 4799885577}, "msisdn"),
+        (ORDERS, {"productId": "50795"}, "msisdn (a string), type (a string)"),
+        (AGREEMENT_ORDERS, {"agreementId": "5538579"}, "agreementId (an integer)"),
+        (AGREEMENT_ORDERS, {"productId": True}, "productId (an integer)"),
+        (AGREEMENT_ORDERS, {"type": ""}, "type (a string)"),
+        (AGREEMENT_ORDERS, {"configurations": {}}, "list of objects"),
+        (AGREEMENT_ORDERS, {"configurations": [{"id": 6140}]}, "list of objects"),
+        (AGREEMENT_ORDERS, {"configurations": [6140]}, "list of objects"),
     ],
 )
-def test_a_wrong_order_is_a_bad_request(sandbox: Sandbox, body: object, words: str) -> None:
-    """An order that is not JSON or lacks a member is refused in words and not kept."""
-    made = ask(sandbox, "POST", ORDERS, body)
+def test_a_wrong_order_is_a_bad_request(
+    sandbox: Sandbox, path: str, body: dict[str, object] | bytes, words: str
+) -> None:
+    """It is refused in words and not kept."""
+    if path == AGREEMENT_ORDERS and isinstance(body, dict):
+        body = AGREEMENT_ORDER | body
+    made = ask(sandbox, "POST", path, body)
     assert (made.status, words in content(made)["message"], sandbox.orders) == (400, True, [])
 
 
 def test_an_error_without_a_code_names_none(sandbox: Sandbox) -> None:
-    """Where no code is published, none is made up, in whatever shape."""
+    """Where no code is published, in any shape."""
     assert content(ask(sandbox, "POST", ORDERS, b"{")).keys() == {"message"}
     sandbox.settings.error_shape = "oauth"
     assert content(ask(sandbox, "POST", ORDERS, b"{"))["error"] == "invalid_request"
     sandbox.fault("api_status", 502)
-    assert content(ask(sandbox, "GET", ORDERS)) == {
-        "error": "server_error",
-        "error_description": "Bad Gateway",
-    }
+    answer = content(ask(sandbox, "GET", ORDERS))
+    assert answer == {"error": "server_error", "error_description": "Bad Gateway"}
 
 
 def test_an_account_can_be_created_changed_and_removed(sandbox: Sandbox) -> None:
-    """POST creates, PUT changes, DELETE removes, and both lists follow.
-
-    The shape is the published one.
-    """
-    made = ask(
-        sandbox, "POST", ACCOUNTS, {"addressCardId": "1000001", "accountReference1": "ø" * 30}
-    )
+    """Both lists follow; the shape is the published one."""
+    body = {"addressCardId": "1000001", "accountReference1": "ø" * 30}
+    made = ask(sandbox, "POST", ACCOUNTS, body)
     account = content(made)
     path = f"{ACCOUNTS}/{account['id']}"
     assert made.status == 201
@@ -196,27 +190,17 @@ def test_an_account_can_be_created_changed_and_removed(sandbox: Sandbox) -> None
 
 
 def test_the_list_of_accounts_has_pages(sandbox: Sandbox) -> None:
-    """Page and size are the published parameters.
-
-    Pages from 0, and what lies behind the end is empty.
-    """
+    """From 0; those behind the end are empty."""
     ids = [sandbox.create_account({}).id for _ in range(3)]
-    pages = [
-        content(ask(sandbox, "GET", f"{ACCOUNTS}?page={page}&pageSize=2")) for page in range(3)
-    ]
-    assert [[account["id"] for account in page] for page in pages] == [ids[:2], ids[2:], []]
-
-
-def test_a_missing_account_is_not_found_by_the_back_end(sandbox: Sandbox) -> None:
-    """An account that does not exist can be neither changed nor removed."""
-    assert ask(sandbox, "PUT", f"{ACCOUNTS}/none", {}).code == 4042000
-    assert ask(sandbox, "DELETE", f"{ACCOUNTS}/none").code == 4042000
+    for page, expected in enumerate((ids[:2], ids[2:], [])):
+        accounts = content(ask(sandbox, "GET", f"{ACCOUNTS}?page={page}&pageSize=2"))
+        assert [account["id"] for account in accounts] == expected
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("value", ["x" * 31, 3])
 def test_account_references_have_a_limit(sandbox: Sandbox, number: int, value: object) -> None:
-    """A reference of more than 30 characters, or no text at all, is refused at creation and at a change."""
+    """30 characters, at creation and at a change; both need a JSON object."""
     body = {f"accountReference{number}": value}
     account = sandbox.create_account({})
     for made in (
@@ -224,17 +208,13 @@ def test_account_references_have_a_limit(sandbox: Sandbox, number: int, value: o
         ask(sandbox, "PUT", f"{ACCOUNTS}/{account.id}", body),
     ):
         assert (made.status, f"accountReference{number}" in content(made)["message"]) == (400, True)
+    assert ask(sandbox, "POST", ACCOUNTS, b"[]").status == 400
+    assert ask(sandbox, "PUT", f"{ACCOUNTS}/none", b"[]").status == 400
     assert sandbox.visible_accounts() == [account]
 
 
-def test_an_account_must_be_json(sandbox: Sandbox) -> None:
-    """A body that is no JSON object creates and changes nothing."""
-    assert ask(sandbox, "POST", ACCOUNTS, b"[]").status == 400
-    assert ask(sandbox, "PUT", f"{ACCOUNTS}/none", b"[]").status == 400
-
-
 def test_user_references_are_written_and_read(sandbox: Sandbox) -> None:
-    """What PUT writes to a subscription, the Info API shows afterwards."""
+    """PUT writes what the Info API shows."""
     made = ask(sandbox, "PUT", REFERENCES, {"userReference3": "cost centre 7"})
     expected = content(made)
     assert (made.status, expected["userReference3"]) == (200, "cost centre 7")
@@ -247,27 +227,38 @@ def test_user_references_are_written_and_read(sandbox: Sandbox) -> None:
     "body", [b"", {}, {"userReference3": 3}, {"userReference0": "x"}, {"name": "x"}]
 )
 def test_wrong_user_references_are_refused(sandbox: Sandbox, body: object) -> None:
-    """Only texts under userReference1 to 9 are taken."""
+    """Only texts under userReference1 to 9 are accepted."""
     assert ask(sandbox, "PUT", REFERENCES, body).status == 400
     assert sandbox.subscriptions["4799885577"].keys() == {"msisdn", "type"}
 
 
-def test_an_unknown_subscription_is_not_found_by_the_back_end(sandbox: Sandbox) -> None:
-    """A number that the company does not have is neither read nor written."""
-    assert ask(sandbox, "GET", f"{SUBSCRIPTIONS}/4700000000").code == 4042000
-    path = REFERENCES.replace("4799885577", "4700000000")
-    assert ask(sandbox, "PUT", path, {"userReference1": "x"}).code == 4042000
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", f"{ORDERS}/none", None),
+        ("PUT", f"{ACCOUNTS}/none", {}),
+        ("DELETE", f"{ACCOUNTS}/none", None),
+        ("GET", f"{SUBSCRIPTIONS}/4700000000", None),
+        ("PUT", REFERENCES.replace("4799885577", "4700000000"), {"userReference1": "x"}),
+        ("GET", "/organizations/987654321/address-cards", None),
+    ],
+)
+def test_what_does_not_exist_is_not_found_by_the_back_end(
+    sandbox: Sandbox, method: str, path: str, body: object
+) -> None:
+    """With the back end's code."""
+    assert ask(sandbox, method, path, body).code == 4042000
 
 
 def found(sandbox: Sandbox, query: str) -> list[str]:
-    """Search for subscriptions; gives their numbers."""
+    """Search for subscriptions; return their numbers."""
     made = ask(sandbox, "GET", f"{SUBSCRIPTIONS}?{query}")
     assert made.status == 200, made.body
     return [subscription["msisdn"] for subscription in content(made)]
 
 
 def test_subscriptions_are_found_by_product(sandbox: Sandbox) -> None:
-    """A product is found where it was ordered last and not removed, as soon as the order is completed; so is the type."""
+    """Ordered, completed and not removed; or by their type."""
     assert found(sandbox, "productId=50795") == []
     ask(sandbox, "POST", ORDERS, ORDER)
     assert found(sandbox, "productId=50795") == ["4799885577"]
@@ -278,7 +269,7 @@ def test_subscriptions_are_found_by_product(sandbox: Sandbox) -> None:
 
 
 def test_subscriptions_are_found_by_their_last_change() -> None:
-    """`since` counts seconds back from now; an order and a reference are changes."""
+    """`since` counts seconds back; orders and references are changes."""
     clock = [1_000.0]
     sandbox = Sandbox(now=lambda: clock[0])
     sandbox.settings.order_delay_seconds = 5
@@ -320,107 +311,65 @@ def test_a_search_is_sorted_and_has_pages(sandbox: Sandbox) -> None:
 def test_the_rules_of_a_search_are_the_published_ones(
     sandbox: Sandbox, query: str, words: str
 ) -> None:
-    """A search that breaks a rule is a bad request, in words and without a code."""
+    """A broken rule is a bad request, in words and without a code."""
     made = ask(sandbox, "GET", f"{SUBSCRIPTIONS}?{query}")
     assert (made.status, words in content(made)["message"]) == (400, True)
 
 
 def test_an_order_on_an_agreement_is_accepted_and_can_be_looked_up(sandbox: Sandbox) -> None:
-    """The published example gets an id; it is looked up where it was placed, and nowhere else."""
+    """Only where it was placed."""
     made = ask(sandbox, "POST", AGREEMENT_ORDERS, AGREEMENT_ORDER)
     order_id = content(made)["orderId"]
     assert made.status == 201
     assert content(ask(sandbox, "GET", f"{AGREEMENT_ORDERS}/{order_id}"))["status"] == "COMPLETED"
     assert ask(sandbox, "GET", f"{ORDERS}/{order_id}").code == 4042000
-    assert [(order.path, order.body) for order in sandbox.orders] == [
-        (AGREEMENT_ORDERS, AGREEMENT_ORDER)
-    ]
+    (order,) = sandbox.orders
+    assert (order.path, order.body) == (AGREEMENT_ORDERS, AGREEMENT_ORDER)
+    addition = {"type": "ADD_PRODUCT", "agreementId": 5538579, "productId": 2799029}
+    assert ask(sandbox, "POST", AGREEMENT_ORDERS, addition).status == 201
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"agreementId": "5538579"}, "agreementId (an integer)"),
-        ({"productId": True}, "productId (an integer)"),
-        ({"type": ""}, "type (a string)"),
-        ({"configurations": {}}, "list of objects"),
-        ({"configurations": [{"id": 6140}]}, "list of objects"),
-        ({"configurations": [6140]}, "list of objects"),
-    ],
-)
-def test_a_wrong_order_on_an_agreement_is_a_bad_request(
-    sandbox: Sandbox, change: dict[str, object], words: str
-) -> None:
-    """Ids are integers there, and a configuration has an id and a value."""
-    made = ask(sandbox, "POST", AGREEMENT_ORDERS, AGREEMENT_ORDER | change)
-    assert (made.status, words in content(made)["message"], sandbox.orders) == (400, True, [])
-
-
-def test_a_new_product_on_an_agreement_needs_no_configuration(sandbox: Sandbox) -> None:
-    """The other published order adds a product."""
-    body = {"type": "ADD_PRODUCT", "agreementId": 5538579, "productId": 2799029}
-    assert ask(sandbox, "POST", AGREEMENT_ORDERS, body).status == 201
-
-
-def test_agreements_have_the_published_shape(sandbox: Sandbox) -> None:
-    """A top-level array with the published members; the agreement of the example order is there."""
+def test_reads_have_the_published_shape(sandbox: Sandbox) -> None:
+    """Agreements, with that of the example order; organizations; address cards with their ids."""
     agreements = content(ask(sandbox, "GET", "/corporate-agreements/v2/agreements"))
     for agreement in agreements:
         assert list(agreement) == ["id", "category", "validFrom", "validTo", "owner", "status"]
         assert list(agreement["owner"]) == ["organizationNumber", "name"]
     assert str(AGREEMENT_ORDER["agreementId"]) in {agreement["id"] for agreement in agreements}
-
-
-def test_organizations_have_the_published_shape(sandbox: Sandbox) -> None:
-    """A top-level array, with the published example as its entry."""
-    assert content(ask(sandbox, "GET", "/organizations/v1/organizations")) == [
-        {"orgNumber": "914742315", "name": "TELENOR"}
-    ]
-
-
-def test_address_cards_are_those_of_an_organization(sandbox: Sandbox) -> None:
-    """Each card has an addressCardId; an organization that is not the company's has none."""
+    organizations = content(ask(sandbox, "GET", "/organizations/v1/organizations"))
+    assert organizations == [{"orgNumber": "914742315", "name": "TELENOR"}]
     cards = content(ask(sandbox, "GET", "/organizations/914742315/address-cards"))
     assert len(cards) > 1
     assert all(isinstance(card["addressCardId"], str) for card in cards)
-    assert ask(sandbox, "GET", "/organizations/987654321/address-cards").code == 4042000
 
 
 @pytest.mark.parametrize(
-    ("seconds", "code", "expected"),
-    [(None, 42901, None), (3, 42901, "3"), (3, 50001, None)],
+    ("seconds", "code", "expected"), [(None, 42901, None), (3, 42901, "3"), (3, 50001, None)]
 )
 def test_retry_after_is_a_setting(
     sandbox: Sandbox, seconds: float | None, code: int, expected: str | None
 ) -> None:
-    """Retry-After comes with 429 and 503, and only when a setting says how long."""
+    """It comes with 429 and 503 only."""
     sandbox.settings.retry_after_seconds = seconds
     sandbox.fault("api_error", code)
     assert dict(ask(sandbox, "GET", SUBSCRIPTIONS).fields).get("Retry-After") == expected
 
 
 @pytest.mark.parametrize(
-    ("authorization", "path", "expected"),
+    ("method", "path", "authorization", "expected"),
     [
-        ("Bearer unknown", SUBSCRIPTIONS, 'Bearer realm="sandbox", error="invalid_token"'),
-        (None, SUBSCRIPTIONS, 'Bearer realm="sandbox"'),
-        (None, "/oauth/v2/logout", 'Bearer realm="sandbox"'),
+        ("GET", SUBSCRIPTIONS, "Bearer x", 'Bearer realm="sandbox", error="invalid_token"'),
+        ("GET", SUBSCRIPTIONS, None, 'Bearer realm="sandbox"'),
+        ("GET", "/oauth/v2/logout", None, 'Bearer realm="sandbox"'),
+        ("POST", "/oauth/v2/token", None, 'Basic realm="sandbox"'),
     ],
 )
 def test_www_authenticate_is_a_setting(
-    sandbox: Sandbox, authorization: str | None, path: str, expected: str
+    sandbox: Sandbox, method: str, path: str, authorization: str | None, expected: str
 ) -> None:
-    """The challenge of RFC 6750 comes with 401 when the setting says so, and names invalid_token where a new token helps."""
-    assert "WWW-Authenticate" not in dict(
-        ask(sandbox, "GET", path, authorization=authorization).fields
-    )
+    """RFC 6750 and RFC 6749 section 5.2; it names invalid_token where a new token helps."""
+    made = ask(sandbox, method, path, authorization=authorization)
+    assert "WWW-Authenticate" not in dict(made.fields)
     sandbox.settings.www_authenticate = True
-    made = ask(sandbox, "GET", path, authorization=authorization)
+    made = ask(sandbox, method, path, authorization=authorization)
     assert dict(made.fields)["WWW-Authenticate"] == expected
-
-
-def test_the_token_endpoint_challenges_for_basic(sandbox: Sandbox) -> None:
-    """A refused login asks for Basic authentication, when the setting says so (RFC 6749 section 5.2)."""
-    sandbox.settings.www_authenticate = True
-    made = ask(sandbox, "POST", "/oauth/v2/token", authorization=None)
-    assert dict(made.fields)["WWW-Authenticate"] == 'Basic realm="sandbox"'

@@ -1,4 +1,4 @@
-"""The sandbox's control API: its pages, its refusals, and that no web page can drive it."""
+"""The sandbox's control API: its pages, its refusals, and that no web page can use it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def content(made: SandboxAnswer) -> Any:
 
 
 def test_the_state_shows_settings_faults_and_counters_but_no_secret() -> None:
-    """The state is one JSON object; neither tokens nor credentials are in it."""
+    """One JSON object without tokens and credentials."""
     sandbox = Sandbox()
     token, _ = sandbox.log_in("api1")
     made = ask(sandbox, "GET", "state")
@@ -39,7 +39,7 @@ def test_the_state_shows_settings_faults_and_counters_but_no_secret() -> None:
 
 
 def test_orders_are_shown() -> None:
-    """Every accepted order is listed with its body and what came with it."""
+    """With its body and what came with it."""
     sandbox = Sandbox(now=lambda: 0.0)
     fields = (("X-Request-Id", "r-1"), ("Idempotency-Key", "k-1"))
     order = sandbox.place_order({"productId": "1"}, Call("POST", "/orders", fields))
@@ -61,7 +61,7 @@ def test_orders_are_shown() -> None:
 
 
 def test_how_often_each_order_was_placed_is_shown() -> None:
-    """A row for each content at each path, with the ids and keys under which it was placed."""
+    """A row for each content and path, with its ids and keys."""
     sandbox = Sandbox()
     for path, body, key in (
         ("/a", {"x": 1, "y": 2}, "k-1"),
@@ -83,28 +83,21 @@ def test_how_often_each_order_was_placed_is_shown() -> None:
 
 
 def test_a_fault_is_switched_on_and_off() -> None:
-    """The answer lists the faults that are on by now; a count of 0 ends one."""
+    """A count of 0 ends it."""
     sandbox = Sandbox()
     on = content(ask(sandbox, "POST", "faults", {"name": "api_error", "value": 42901, "count": 2}))
     assert on == {"faults": [{"name": "api_error", "value": 42901, "remaining": 2}]}
-    assert content(ask(sandbox, "POST", "faults", {"name": "api_error", "count": 0})) == {
-        "faults": []
-    }
+    off = content(ask(sandbox, "POST", "faults", {"name": "api_error", "count": 0}))
+    assert off == {"faults": []}
 
 
-def test_settings_are_changed() -> None:
-    """The answer shows all settings as they are now."""
+def test_settings_revoke_and_reset() -> None:
+    """Settings are shown as changed, revoked tokens counted, and a reset empties the memory."""
     sandbox = Sandbox()
-    shown = content(
-        ask(sandbox, "PATCH", "settings", {"token_lifetime_seconds": 5, "single_session": True})
-    )
-    assert shown["settings"]["token_lifetime_seconds"] == 5
+    change = {"token_lifetime_seconds": 5, "single_session": True}
+    shown = content(ask(sandbox, "PATCH", "settings", change))["settings"]
+    assert change.items() <= shown.items()
     assert sandbox.settings.single_session is True
-
-
-def test_revoke_and_reset() -> None:
-    """Revoking says how many tokens it ended; a reset empties the memory."""
-    sandbox = Sandbox()
     sandbox.log_in("api1")
     sandbox.place_order({}, Call("POST", "/"))
     assert content(ask(sandbox, "POST", "revoke")) == {"revoked": 1}
@@ -115,20 +108,8 @@ def test_revoke_and_reset() -> None:
 @pytest.mark.parametrize(
     ("method", "page", "body", "status", "words"),
     [
-        (
-            "POST",
-            "faults",
-            {"name": "api_dorp"},
-            400,
-            "unknown fault 'api_dorp'; known: token_error, ",
-        ),
-        (
-            "POST",
-            "faults",
-            {"nmae": "api_drop"},
-            400,
-            "unknown member 'nmae'; known: name, value, count",
-        ),
+        ("POST", "faults", {"name": "api_dorp"}, 400, "unknown fault 'api_dorp'; known: token_er"),
+        ("POST", "faults", {"nmae": "api_drop"}, 400, "member 'nmae'; known: name, value, count"),
         ("POST", "faults", {"name": "api_drop", "count": -1}, 400, "the count must be"),
         ("POST", "faults", b"api_drop", 400, "the body must be a JSON object"),
         ("POST", "faults", [], 400, "the body must be a JSON object"),
@@ -143,7 +124,7 @@ def test_revoke_and_reset() -> None:
 def test_wrong_calls_are_refused_in_words(
     method: str, page: str, body: object, status: int, words: str
 ) -> None:
-    """A name that is not known is answered with those that are."""
+    """An unknown name is answered with the known ones."""
     made = ask(Sandbox(), method, page, body)
     assert (made.status, words in content(made)["error"]) == (status, True)
     assert (status == 405) == ("Allow" in dict(made.fields))
@@ -152,42 +133,28 @@ def test_wrong_calls_are_refused_in_words(
 @pytest.mark.parametrize(
     ("fields", "address", "status"),
     [
-        pytest.param(LOCAL, "127.0.0.1", 200, id="curl"),
-        pytest.param((("Host", "localhost:8081"),), "127.0.0.1", 200, id="localhost"),
-        pytest.param((("Host", "[::1]:8081"),), "::1", 200, id="IPv6"),
-        pytest.param(
-            (*LOCAL, ("Sec-Fetch-Site", "none")), "127.0.0.1", 200, id="typed into a browser"
-        ),
-        pytest.param(
-            (*LOCAL, ("Sec-Fetch-Site", "same-origin")), "127.0.0.1", 200, id="a link on it"
-        ),
-        pytest.param(
-            (*LOCAL, ("Origin", "https://evil.example")), "127.0.0.1", 403, id="a page's script"
-        ),
-        pytest.param((*LOCAL, ("origin", "null")), "127.0.0.1", 403, id="a page without origin"),
-        pytest.param(
-            (*LOCAL, ("Origin", "http://127.0.0.1:8081")), "127.0.0.1", 403, id="own origin"
-        ),
-        pytest.param(
-            (*LOCAL, ("Sec-Fetch-Site", "cross-site")), "127.0.0.1", 403, id="a page's image"
-        ),
-        pytest.param((("Host", "evil.example"),), "127.0.0.1", 403, id="DNS rebinding"),
-        pytest.param(
-            (("Host", "localhost.evil.example"),), "::1", 403, id="a name that begins well"
-        ),
-        pytest.param((("Host", "[::1"),), "127.0.0.1", 403, id="no host at all"),
-        pytest.param((), "127.0.0.1", 403, id="no Host field"),
-        pytest.param((("Host", "sandbox:8081"),), "172.17.0.2", 200, id="another container"),
-        pytest.param(
-            (("Host", "x"), ("Origin", "http://x")), "172.17.0.2", 403, id="a page, from afar"
-        ),
-        pytest.param((("Host", "anything"),), None, 200, id="Unix socket"),
+        (LOCAL, "127.0.0.1", 200),
+        ((("Host", "localhost:8081"),), "127.0.0.1", 200),
+        ((("Host", "[::1]:8081"),), "::1", 200),
+        ((*LOCAL, ("Sec-Fetch-Site", "none")), "127.0.0.1", 200),  # typed into a browser
+        ((*LOCAL, ("Sec-Fetch-Site", "same-origin")), "127.0.0.1", 200),  # a link on it
+        ((*LOCAL, ("Origin", "https://evil.example")), "127.0.0.1", 403),  # a page's script
+        ((*LOCAL, ("origin", "null")), "127.0.0.1", 403),
+        ((*LOCAL, ("Origin", "http://127.0.0.1:8081")), "127.0.0.1", 403),
+        ((*LOCAL, ("Sec-Fetch-Site", "cross-site")), "127.0.0.1", 403),  # a page's image
+        ((("Host", "evil.example"),), "127.0.0.1", 403),  # DNS rebinding
+        ((("Host", "localhost.evil.example"),), "::1", 403),
+        ((("Host", "[::1"),), "127.0.0.1", 403),
+        ((), "127.0.0.1", 403),
+        ((("Host", "sandbox:8081"),), "172.17.0.2", 200),  # another container
+        ((("Host", "x"), ("Origin", "http://x")), "172.17.0.2", 403),
+        ((("Host", "anything"),), None, 200),  # Unix socket
     ],
 )
 def test_no_web_page_can_drive_it(
     fields: tuple[tuple[str, str], ...], address: str | None, status: int
 ) -> None:
-    """Calls of a browser for a page, and those whose Host is another's name on a loopback address, change nothing."""
+    """Neither by a browser's request nor by DNS rebinding."""
     sandbox = Sandbox()
     sandbox.log_in("api1")
     made = control(sandbox, Call("POST", "/_sandbox/revoke", fields), address)
@@ -196,7 +163,7 @@ def test_no_web_page_can_drive_it(
 
 
 def test_a_followed_redirect_is_counted() -> None:
-    """Whoever follows the redirect of the token endpoint gets nothing and is counted."""
+    """It gets nothing."""
     sandbox = Sandbox()
     assert ask(sandbox, "POST", "redirected", b"password=x").status == 404
     assert sandbox.counters["redirects_followed"] == 1

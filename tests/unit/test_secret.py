@@ -1,4 +1,4 @@
-"""A secret: nothing shows it but the one loud verb."""
+"""A secret: nothing but `reveal` shows it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Holder:
     ],
 )
 def test_nothing_shows_a_secret(show: Callable[[object], str]) -> None:
-    """However a text is made of it, or of what holds it, there is none of it in it."""
+    """Neither a text made of it nor of what holds it."""
     shown = show(SECRET)
     assert SENTINEL not in shown
     assert "Secret" in shown
@@ -55,27 +55,22 @@ def test_nothing_shows_a_secret(show: Callable[[object], str]) -> None:
     "refuse",
     [pickle.dumps, json.dumps, orjson.dumps, vars, iter, len, hash, bytes, "{:>40}".format],
 )
-def test_what_would_make_something_else_of_a_secret_fails(
-    refuse: Callable[[object], object],
-) -> None:
-    """It is not serialised, counted, hashed or formatted, and the refusal does not show it either."""
+def test_a_secret_cannot_be_converted(refuse: Callable[[object], object]) -> None:
+    """The error does not show it either."""
     with pytest.raises(TypeError) as caught:
         refuse(SECRET)
     assert SENTINEL not in str(caught.value)
 
 
-def test_the_one_loud_verb_reveals_it() -> None:
-    """`reveal` gives the characters, also of a copy."""
+def test_reveal_returns_it() -> None:
+    """Also from a copy."""
     assert SECRET.reveal() == SENTINEL
     assert copy.deepcopy(SECRET).reveal() == SENTINEL
 
 
 @pytest.mark.parametrize("text", ["", "a", "bl\u00e5", "\udcff"])
-def test_a_secret_equals_its_like_only(text: str) -> None:
-    """Two secrets are equal when their characters are, whatever these are.
-
-    A text never equals a secret.
-    """
+def test_equal_secrets_hold_the_same_text(text: str) -> None:
+    """A text never equals a secret."""
     secret = Secret(text)
     same, longer, plain = Secret(text), Secret(f"{text}x"), str(text)
     assert secret == same

@@ -1,51 +1,35 @@
-"""The environment: every setting has a variable, it wins over the file, and what is not a setting is refused."""
+"""Every setting: its default, its bounds, its type, and its variable, which overrides the file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import json
+from pathlib import Path
 
 import pytest
-import trustme
 
 from proxy.errors import ConfigError
+from proxy.secret import Secret
 from proxy.settings import load
+from proxy.settings.catalogue import SETTINGS
 from tests.settings_table import ROWS
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.unit.made import CREDENTIALS, problems, variable
 
 P = "TELENOR_PROXY_"
-CREDENTIALS = {
-    f"{P}OAUTH__CLIENT_ID": "made-up-id",
-    f"{P}OAUTH__CLIENT_SECRET": "made-up-secret",
-    f"{P}OAUTH__USERNAME": "api0000000000",
-    f"{P}OAUTH__PASSWORD": "made-up-password",
-}
 
+REMOVE = " Remove it, or look its name up in the table of settings (docs/reference.md)."
 #: The settings that a text can set by itself, and those that may be read from a file of their own.
 SAMPLES = [path for path, row in ROWS.items() if row.sample is not None]
 FILES = [path for path in ROWS if f"{path}_file" in ROWS]
 
 
-def variable(path: str) -> str:
-    """Name the environment variable of a setting."""
-    return P + path.replace(".", "__").upper()
-
-
 def path_of(name: str) -> str:
-    """Name the setting of a variable without prefix."""
+    """Return the setting of a variable without prefix."""
     return name.lower().replace("__", ".")
 
 
-def problems(env: dict[str, str], path: Path | None = None) -> list[str]:
-    """Load what cannot be loaded, and return why."""
-    with pytest.raises(ConfigError) as caught:
-        load(path, env)
-    return caught.value.problems
-
-
 def test_the_samples_are_complete() -> None:
-    """Every setting is tried below, but for those that name a PEM file, which have tests of their own."""
+    """But for the PEM files, which have tests of their own."""
     tried = {*SAMPLES, *(f"{path}_file" for path in FILES)}
     assert {path for path in ROWS if path not in tried} == {
         "upstream.ca_file",
@@ -57,7 +41,7 @@ def test_the_samples_are_complete() -> None:
 
 @pytest.mark.parametrize("path", SAMPLES)
 def test_every_setting_can_come_from_the_environment(path: str) -> None:
-    """A variable sets its own setting to what its text means, and no other."""
+    """A variable sets its own setting and no other."""
     row = ROWS[path]
     assert row.sample is not None
     env = CREDENTIALS | {variable(other): text for other, text in row.needs.items()}
@@ -70,7 +54,7 @@ def test_every_setting_can_come_from_the_environment(path: str) -> None:
 
 @pytest.mark.parametrize("path", FILES)
 def test_every_secret_file_can_come_from_the_environment(path: str, tmp_path: Path) -> None:
-    """A variable may name the file that holds a credential or a key."""
+    """A variable may name the file of a credential or key."""
     file = tmp_path / "secret"
     file.write_text("from-the-file\n")
     env = CREDENTIALS | {variable(other): text for other, text in ROWS[path].needs.items()}
@@ -82,18 +66,8 @@ def test_every_secret_file_can_come_from_the_environment(path: str, tmp_path: Pa
     assert getattr(getattr(settings, section), f"{key}_file") == file
 
 
-def test_the_ca_file_can_come_from_the_environment(tmp_path: Path) -> None:
-    """A variable may name the PEM file to trust."""
-    file = tmp_path / "ca.pem"
-    trustme.CA().cert_pem.write_to_path(str(file))
-    assert load(None, CREDENTIALS | {f"{P}UPSTREAM__CA_FILE": str(file)}).upstream.ca_file == file
-
-
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
-    """A variable takes the place of what the file says, even of what would be wrong there.
-
-    The rest of the file stays.
-    """
+    """Also over what would be wrong there; the rest of the file stays."""
     config = tmp_path / "config.yaml"
     config.write_text("listen: {port: wrong, host: localhost}\noauth: {password: 5}\n")
     settings = load(config, CREDENTIALS | {f"{P}LISTEN__PORT": "81"})
@@ -115,40 +89,29 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_list_is_a_json_array_or_has_commas(text: str, expected: tuple[str, ...]) -> None:
-    """Lists are written as JSON or with commas, and an address in brackets is not mistaken for JSON."""
-    assert (
-        load(None, CREDENTIALS | {f"{P}LISTEN__ALLOWED_HOSTS": text}).listen.allowed_hosts
-        == expected
-    )
+    """An address in brackets is not JSON."""
+    settings = load(None, CREDENTIALS | {f"{P}LISTEN__ALLOWED_HOSTS": text})
+    assert settings.listen.allowed_hosts == expected
 
 
 @pytest.mark.parametrize("text", ["a,,b", ",", "[]", "[1]", '["a"', "[" * 5000, '{"a": 1}', " "])
 def test_a_list_that_makes_no_sense_is_refused(text: str) -> None:
-    """Empty lists, empty entries, entries that are not text and broken JSON are refused."""
-    told = problems(CREDENTIALS | {f"{P}LISTEN__ALLOWED_HOSTS": text})
-    assert all(line.startswith("listen.allowed_hosts") for line in told)
+    """Empty lists and entries, entries that are not text, broken JSON."""
+    why = problems(CREDENTIALS | {f"{P}LISTEN__ALLOWED_HOSTS": text})
+    assert all(line.startswith("listen.allowed_hosts") for line in why)
+
+
+def test_booleans_have_three_spellings() -> None:
+    """True, yes, 1; false, no, 0."""
+    name = f"{P}OAUTH__LOGOUT_ON_SHUTDOWN"
+    for text in ("true", "1", "Yes", " TRUE "):
+        assert load(None, CREDENTIALS | {name: text}).oauth.logout_on_shutdown is True
+    for text in ("false", "0", "no"):
+        assert load(None, CREDENTIALS | {name: text}).oauth.logout_on_shutdown is False
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("true", True),
-        ("1", True),
-        ("Yes", True),
-        (" TRUE ", True),
-        ("false", False),
-        ("0", False),
-        ("no", False),
-    ],
-)
-def test_booleans_have_three_spellings(text: str, expected: bool) -> None:  # noqa: FBT001 # a table's column
-    """True, yes and 1 mean true; false, no and 0 mean false."""
-    settings = load(None, CREDENTIALS | {f"{P}OAUTH__LOGOUT_ON_SHUTDOWN": text})
-    assert settings.oauth.logout_on_shutdown is expected
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "why"),
     [
         ("LISTEN__PORT", "http", 'must be a whole number from 0 to 65535, not "http".'),
         ("LISTEN__PORT", "80.0", 'must be a whole number from 0 to 65535, not "80.0".'),
@@ -159,14 +122,14 @@ def test_booleans_have_three_spellings(text: str, expected: bool) -> None:  # no
         ("LOG__LEVEL", "x" * 50, "must be one of debug, info, warning, error."),
     ],
 )
-def test_a_text_that_means_nothing_is_refused(name: str, text: str, told: str) -> None:
-    """The message has the setting, the variable, what was expected, and the text if it is short."""
-    assert problems(CREDENTIALS | {P + name: text}) == [f"{path_of(name)} (from {P}{name}): {told}"]
+def test_a_text_that_means_nothing_is_refused(name: str, text: str, why: str) -> None:
+    """With setting, variable, expectation, and the text if it is short."""
+    assert problems(CREDENTIALS | {P + name: text}) == [f"{path_of(name)} (from {P}{name}): {why}"]
 
 
 @pytest.mark.parametrize("path", [path for path in SAMPLES if not path.startswith("oauth.")])
 def test_an_empty_variable_means_not_set(path: str, tmp_path: Path) -> None:
-    """With an empty text a setting has its default, whatever the file says."""
+    """The setting has its default, whatever the file says."""
     config = tmp_path / "config.yaml"
     config.write_text("listen: {port: 81}\nupstream: {max_connections: 2}\nlog: {format: json}\n")
     effective = load(config, CREDENTIALS | {variable(path): ""}).effective()
@@ -175,9 +138,9 @@ def test_an_empty_variable_means_not_set(path: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CREDENTIALS)
 def test_an_empty_credential_is_missing(name: str) -> None:
-    """A required setting that is empty in the environment is told to be missing."""
-    (told,) = problems(CREDENTIALS | {name: ""})
-    assert told.startswith(f"{path_of(name.removeprefix(P))}: is missing. ")
+    """A required setting may not be empty."""
+    (why,) = problems(CREDENTIALS | {name: ""})
+    assert why.startswith(f"{path_of(name.removeprefix(P))}: is missing. ")
 
 
 @pytest.mark.parametrize(
@@ -191,36 +154,28 @@ def test_an_empty_credential_is_missing(name: str) -> None:
         ("UPSTREAM_MAX_CONNECTIONS", f" Did you mean {P}UPSTREAM__MAX_CONNECTIONS?"),
         ("OAUTH_CLIENT_ID", f" Did you mean {P}OAUTH__CLIENT_ID?"),
         ("LISTEN", f" Did you mean {P}LISTEN__PORT?"),
-        (
-            "CONFIGURATION",
-            " Remove it, or look its name up in the table of settings (docs/reference.md).",
-        ),
-        ("", " Remove it, or look its name up in the table of settings (docs/reference.md)."),
+        ("ADMIN__SERVICE_HOST", REMOVE),
+        ("CONFIGURATION", REMOVE),
+        ("", REMOVE),
     ],
 )
 def test_an_unknown_variable_is_refused(name: str, hint: str) -> None:
-    """A variable with the prefix that is not a setting is refused, with the nearest one that is."""
-    assert problems(CREDENTIALS | {P + name: "x"}) == [f"{P}{name}: is not a setting.{hint}"]
-
-
-def test_variables_are_written_in_capitals() -> None:
-    """A setting in small letters is not taken silently, and not ignored silently either."""
-    told = problems(CREDENTIALS | {"telenor_proxy_log__level": "debug"})
-    assert told == [f"telenor_proxy_log__level: is not a setting. Did you mean {P}LOG__LEVEL?"]
-
-
-def test_the_name_of_the_file_is_no_setting() -> None:
-    """TELENOR_PROXY_CONFIG is for the command line, and is not taken for a misspelt setting."""
-    assert load(None, CREDENTIALS | {f"{P}CONFIG": "proxy.yaml"}) == load(None, CREDENTIALS)
+    """With the nearest known one; in small letters and inside Kubernetes, too."""
+    kubernetes = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    for env in (CREDENTIALS, CREDENTIALS | kubernetes):
+        assert problems(env | {P + name: "8080"}) == [f"{P}{name}: is not a setting.{hint}"]
+    small = problems(CREDENTIALS | {"telenor_proxy_log__level": "debug"})
+    assert small == [f"telenor_proxy_log__level: is not a setting. Did you mean {P}LOG__LEVEL?"]
 
 
 def test_other_variables_are_of_no_interest() -> None:
-    """Only names with the prefix are looked at."""
+    """Only names with the prefix count."""
     env = CREDENTIALS | {
         "PATH": "/bin",
         "TELENOR_PROXY": "x",
         "XTELENOR_PROXY_A": "x",
         "HTTPS_PROXY": "http://a",
+        f"{P}CONFIG": "proxy.yaml",  # for the command line
     }
     assert load(None, env) == load(None, CREDENTIALS)
 
@@ -239,28 +194,94 @@ SERVICE = {
 
 
 def test_the_service_variables_of_kubernetes_are_of_no_interest() -> None:
-    """A Service called telenor-proxy puts variables with the prefix in every container.
-
-    They stop nothing.
-    """
-    env = (
-        CREDENTIALS
-        | {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-        | {P + name: text for name, text in SERVICE.items()}
-    )
+    """A Service called telenor-proxy sets such variables in every container."""
+    service = {P + name: text for name, text in SERVICE.items()}
+    env = CREDENTIALS | {"KUBERNETES_SERVICE_HOST": "10.0.0.1"} | service
     assert load(None, env) == load(None, CREDENTIALS)
 
 
 @pytest.mark.parametrize("name", SERVICE)
 def test_outside_kubernetes_such_variables_are_refused(name: str) -> None:
-    """Where no cluster set it, such a variable is someone's mistake."""
+    """No cluster has set them."""
     assert len(problems(CREDENTIALS | {P + name: SERVICE[name]})) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("PORT", "8080"), ("LISTEN_PORT", "8080"), ("ADMIN__SERVICE_HOST", "a")]
-)
-def test_mistakes_are_refused_inside_kubernetes_too(name: str, text: str) -> None:
-    """A variable that only resembles those of Kubernetes is refused."""
-    env = CREDENTIALS | {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
-    assert problems(env | {P + name: text})[0].startswith(f"{P}{name}: is not a setting.")
+# --- defaults, bounds and types ---------------------------------------------------------------
+
+BOUNDS = {path: row.bounds for path, row in ROWS.items() if row.bounds is not None}
+
+
+def test_every_setting_has_the_default_that_is_promised() -> None:
+    """With nothing but the credentials; there is no other setting."""
+    assert load(None, CREDENTIALS).effective() == {path: row.default for path, row in ROWS.items()}
+
+
+def test_every_bounded_setting_is_in_the_table() -> None:
+    """No number is without bounds."""
+    numbers = {
+        path
+        for path, setting in SETTINGS.items()
+        if setting.kind.schema.get("type") in {"integer", "number"}
+    }
+    assert numbers == set(BOUNDS)
+
+
+@pytest.mark.parametrize("path", BOUNDS)
+def test_bounds_hold(path: str) -> None:
+    """Both bounds are accepted; nothing infinite is."""
+    least, greatest, below, above = BOUNDS[path]
+    env = CREDENTIALS | {variable(other): text for other, text in ROWS[path].needs.items()}
+    for text in (least, greatest):
+        assert load(None, env | {variable(path): text}).effective()[path] == float(text)
+    for text in (below, above, "nan", "inf", "-inf", "1e999"):
+        with pytest.raises(ConfigError, match=f"{path}.*must be a (whole )?number (from|above)"):
+            load(None, env | {variable(path): text})
+
+
+def test_settings_are_frozen() -> None:
+    """Nothing can be changed."""
+    settings = load(None, CREDENTIALS)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.listen.port = 1  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.log = settings.log  # type: ignore[misc]
+    assert isinstance(settings.upstream.allowed_paths, tuple)
+    assert isinstance(settings.listen.allowed_hosts, tuple)
+
+
+def test_values_have_the_types_that_the_parts_rely_on() -> None:
+    """Secrets wrapped, durations as floats, paths as `Path`."""
+    env = {"listen.client_key": "made-up-key", "listen.unix_socket": "a.sock"}
+    env["oauth.wait_seconds"] = "3"
+    settings = load(None, CREDENTIALS | {variable(path): text for path, text in env.items()})
+    assert settings.oauth.client_secret == Secret("made-up-secret")
+    assert settings.oauth.password == Secret("made-up-password")
+    assert settings.listen.client_key == Secret("made-up-key")
+    assert (settings.oauth.client_id, settings.oauth.username) == ("made-up-id", "api0000000000")
+    assert settings.listen.unix_socket == Path("a.sock")
+    assert isinstance(settings.oauth.wait_seconds, float)
+    assert isinstance(settings.upstream.idle_timeout_seconds, float)
+
+
+def test_the_effective_settings_are_json_without_credentials(tmp_path: Path) -> None:
+    """As the status page shows them."""
+    file = tmp_path / "key"
+    file.write_text("made-up-key")
+    env = CREDENTIALS | {
+        variable("listen.client_key_file"): str(file),
+        variable("listen.unix_socket"): "a.sock",
+    }
+    effective = load(None, env).effective()
+    assert json.loads(json.dumps(effective)) == effective
+    assert effective["listen.client_key"] == "set"
+    assert effective["listen.client_key_file"] == str(file)
+    assert effective["listen.unix_socket"] == "a.sock"
+    assert not [value for value in CREDENTIALS.values() if value in json.dumps(effective)]
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "Info", "warning", "eRRor"])
+def test_words_of_the_log_may_be_written_in_any_case(level: str) -> None:
+    """Level and format."""
+    words = {variable("log.level"): level, variable("log.format"): "JSON"}
+    log = load(None, CREDENTIALS | words).log
+    assert (log.level, log.format) == (level.lower(), "json")

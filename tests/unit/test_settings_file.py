@@ -1,7 +1,8 @@
-"""The configuration file itself: what cannot be read is told without a word of its content."""
+"""The configuration file: problems are named without a word of its content."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,20 +13,20 @@ import yaml
 
 from proxy.errors import ConfigError
 from proxy.settings import files, load, load_admin
+from tests.unit.made import CREDENTIALS, OAUTH, problems
 
-CREDENTIALS = {
-    "TELENOR_PROXY_OAUTH__CLIENT_ID": "made-up-id",
-    "TELENOR_PROXY_OAUTH__CLIENT_SECRET": "made-up-secret",
-    "TELENOR_PROXY_OAUTH__USERNAME": "api0000000000",
-    "TELENOR_PROXY_OAUTH__PASSWORD": "made-up-password",
-}
 NUMBER = "holds a value that YAML takes for a number or a date, but that is none. Put it in quotes."
-MAPPING = "must hold the sections listen, admin, upstream, oauth, limits, pacing, orders, shutdown, log, telemetry, each with its settings indented below it."
+MAPPING = (
+    "must hold the sections listen, admin, upstream, oauth, limits, pacing, orders, shutdown, log, "
+    "telemetry, each with its settings indented below it."
+)
+TWICE = "is set a second time. Keep one of them."
+DEEP = "is nested too deeply to be a configuration. Check that it is the right file."
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Return where the configuration file stands."""
+    """Return the path of the configuration file."""
     return tmp_path / "config.yaml"
 
 
@@ -33,31 +34,19 @@ def config(tmp_path: Path) -> Path:
     "text", ["", "\n", "# nothing\n", "~", "{}", "---\n", "listen:\noauth:\n", "\ufefflisten: {}"]
 )
 def test_an_empty_file_sets_nothing(config: Path, text: str) -> None:
-    """A file without settings is the same as no file, and so is a section without settings."""
+    """Nor does an empty section."""
     config.write_text(text, encoding="utf-8")
     assert load(config, CREDENTIALS) == load(None, CREDENTIALS)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
-        (
-            "listen:\n  port: 1\n  port: 2\n",
-            ", line 3: port is set a second time. Keep one of them.",
-        ),
-        (
-            "listen: {}\nadmin: {}\nlisten: {}\n",
-            ", line 3: listen is set a second time. Keep one of them.",
-        ),
-        ('a: 1\n"a": 2\n', ", line 2: a is set a second time. Keep one of them."),
-        (
-            "[" * 100_000,
-            ", line 1: is nested too deeply to be a configuration. Check that it is the right file.",
-        ),
-        (
-            "- " * 100_000,
-            ", line 1: is nested too deeply to be a configuration. Check that it is the right file.",
-        ),
+        ("listen:\n  port: 1\n  port: 2\n", f", line 3: port {TWICE}"),
+        ("listen: {}\nadmin: {}\nlisten: {}\n", f", line 3: listen {TWICE}"),
+        ('a: 1\n"a": 2\n', f", line 2: a {TWICE}"),
+        ("[" * 100_000, f", line 1: {DEEP}"),
+        ("- " * 100_000, f", line 1: {DEEP}"),
         ("a: \0", ", line 1: holds a control character. Remove it."),
         ("a: 1\nb: x\x1b[0m", ", line 2: holds a control character. Remove it."),
         ("listen:\n  host: 2027-13-45", f", line 2: {NUMBER}"),
@@ -71,96 +60,99 @@ def test_an_empty_file_sets_nothing(config: Path, text: str) -> None:
         ("5", f": {MAPPING}"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_one_problem(config: Path, text: str, told: str) -> None:
-    """Broken YAML is the only problem told, with the place and without quoting it."""
-    config.write_text(text, encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        load(config, {})
-    assert caught.value.problems == [f"{config}{told}"]
-    assert caught.value.__context__ is None
-
-
-#: A text, where the fault is found in it, and the beginning of what is said and of what to do.
-SYNTAX = [
-    ("listen:\n\tport: 1\n", "line 2, column 1", "a tab stands", "Write spaces"),
-    ("a: 1\n\tb: 2", "line 2, column 1", "a tab stands", "Write spaces"),
-    ("oauth:\n  password: @word", "line 2, column 13", "a value begins with a character", "Put the value in quotes"),
-    ("oauth:\n  password: %word", "line 2, column 13", "a value begins with a character", "Put the value in quotes"),
-    ("oauth:\n  password: *word", "line 2, column 13", "a value begins with & or *", "Put the value in quotes"),
-    ("oauth:\n  password: *", "line 2, column 14", "a value begins with & or *", "Put the value in quotes"),
-    ("oauth:\n  password: !word x", "line 2, column 13", "a value begins with an exclamation", "Put the value in quotes"),
-    ("oauth:\n  password: !<w ord", "line 2, column 16", "a value begins with an exclamation", "Put the value in quotes"),
-    ("oauth:\n  password: wo: rd", "line 2, column 15", "a colon with a space", "Put a value with a colon in quotes"),
-    ("listen:\n  port: 1\n   host: word", "line 3, column 8", "the line is indented deeper", "Indent the lines"),
-    ("listen:\n  port: 1\n\n   host:", "line 4, column 8", "the line is indented deeper", "Indent the lines"),
-    ("oauth\nlisten: {}", "line 2, column 7", "a colon with a space", "Put a value with a colon in quotes"),
-    ("oauth:\n  password: 'word", "line 2, column 18", "a quote is opened", "Close it"),
-    ('oauth:\n  password: "\\word"', "line 2, column 14", "a backslash", "Use single quotes"),
-    ("listen:\n  allowed_hosts: - a", "line 2, column 18", "a list begins", "Put each entry"),
-    ("a: [b, c\nd: e", "line 2, column 2", "a bracket or a brace is opened", "Close it"),
-    ("a: {b: c", "line 2, column 1", "a bracket or a brace is opened", "Close it"),
-    ("listen: {\n", "line 2, column 1", "a value is missing", "Close what is open"),
-    ("a: |word\n", "line 1, column 5", "text stands behind |", "Put the whole value in quotes"),
-    ("a: 1\n---\nb: 2", "line 2, column 1", "a line of three dashes", "Keep one of them"),
-    ("? [a]\n: b", "line 1, column 3", "a list or a group", "Write the name alone"),
-    (" a: 1\nb: 2", "line 2, column 1", "the first line is indented", "Begin every section at the margin"),
-    ("oauth:\n  client_id: a\n username: b", "line 3, column 2", "a line is not indented", "Indent the lines"),
-    ("oauth:\n  password: 'wo'rd", "line 2, column 17", "a line is not indented", "Indent the lines"),
-    ("%YAML 9.9\n---\na", "line 1, column 1", "something is out of place", "Look for"),
-]  # fmt: skip # one row a line
-
-
-@pytest.mark.parametrize(("text", "place", "what", "do"), SYNTAX)
-def test_broken_yaml_is_told_with_its_reason(
-    config: Path, text: str, place: str, what: str, do: str
+def test_a_file_that_is_no_configuration_is_one_problem(
+    config: Path, text: str, problem: str
 ) -> None:
-    """What YAML stumbles over is told by line and column, with the reason and what to write.
-
-    Not a word of the file is.
-    """
+    """With its place, and without quoting it."""
     config.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load(config, {})
-    (told,) = caught.value.problems
-    assert told.startswith(f"{config}, {place}: is not valid YAML: {what}")
-    assert f". {do}" in told
-    assert told.endswith(".")
-    assert "word" not in told
+    assert caught.value.problems == [f"{config}{problem}"]
     assert caught.value.__context__ is None
 
 
-def test_a_fault_without_a_place_is_told_too() -> None:
-    """Whatever else PyYAML may complain of, nothing of it is repeated."""
-    assert files.explained(yaml.YAMLError("word"), "") == (
-        ": is not valid YAML: something is out of place. Look for a tab in the indentation, a missing space after a colon,"
-        " or a value with special characters that needs quotes"
+TAB = ("a tab stands", "Write spaces")
+SIGN = ("a value begins with a character", "Put the value in quotes")
+ANCHOR = ("a value begins with & or *", "Put the value in quotes")
+TAG = ("a value begins with an exclamation", "Put the value in quotes")
+COLON = ("a colon with a space", "Put a value with a colon in quotes")
+DEEPER = ("the line is indented deeper", "Indent the lines")
+MARGIN = ("a line is not indented", "Indent the lines")
+BRACKET = ("a bracket or a brace is opened", "Close it")
+#: A text, line and column of the fault, and the beginnings of the reason and of what to do.
+SYNTAX = [
+    ("listen:\n\tport: 1\n", 2, 1, *TAB),
+    ("a: 1\n\tb: 2", 2, 1, *TAB),
+    ("oauth:\n  password: @word", 2, 13, *SIGN),
+    ("oauth:\n  password: %word", 2, 13, *SIGN),
+    ("oauth:\n  password: *word", 2, 13, *ANCHOR),
+    ("oauth:\n  password: *", 2, 14, *ANCHOR),
+    ("oauth:\n  password: !word x", 2, 13, *TAG),
+    ("oauth:\n  password: !<w ord", 2, 16, *TAG),
+    ("oauth:\n  password: wo: rd", 2, 15, *COLON),
+    ("oauth\nlisten: {}", 2, 7, *COLON),
+    ("listen:\n  port: 1\n   host: word", 3, 8, *DEEPER),
+    ("listen:\n  port: 1\n\n   host:", 4, 8, *DEEPER),
+    ("oauth:\n  client_id: a\n username: b", 3, 2, *MARGIN),
+    ("oauth:\n  password: 'wo'rd", 2, 17, *MARGIN),
+    ("a: [b, c\nd: e", 2, 2, *BRACKET),
+    ("a: {b: c", 2, 1, *BRACKET),
+    ("oauth:\n  password: 'word", 2, 18, "a quote is opened", "Close it"),
+    ('oauth:\n  password: "\\word"', 2, 14, "a backslash", "Use single quotes"),
+    ("listen:\n  allowed_hosts: - a", 2, 18, "a list begins", "Put each entry"),
+    ("listen: {\n", 2, 1, "a value is missing", "Close what is open"),
+    ("a: |word\n", 1, 5, "text stands behind |", "Put the whole value in quotes"),
+    ("a: 1\n---\nb: 2", 2, 1, "a line of three dashes", "Keep one of them"),
+    ("? [a]\n: b", 1, 3, "a list or a group", "Write the name alone"),
+    (" a: 1\nb: 2", 2, 1, "the first line is indented", "Begin every section at the margin"),
+    ("%YAML 9.9\n---\na", 1, 1, "something is out of place", "Look for"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "column", "what", "do"), SYNTAX)
+def test_broken_yaml_has_its_reason(
+    config: Path, text: str, line: int, column: int, what: str, do: str
+) -> None:
+    """Line, column, the reason and what to write, without a word of the file."""
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(config, {})
+    (problem,) = caught.value.problems
+    place = f"{config}, line {line}, column {column}"
+    assert problem.startswith(f"{place}: is not valid YAML: {what}")
+    assert f". {do}" in problem
+    assert problem.endswith(".")
+    assert "word" not in problem
+    assert caught.value.__context__ is None
+
+
+def test_a_fault_without_a_place_is_reported() -> None:
+    """Nothing of PyYAML's other errors is repeated."""
+    assert files.told(yaml.YAMLError("word"), "") == (
+        ": is not valid YAML: something is out of place. Look for a tab in the indentation, a "
+        "missing space after a colon, or a value with special characters that needs quotes"
     )
 
 
 def test_a_missing_file_is_one_problem(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that was asked for has to be there.
-
-    How far its path leads is told, and where a relative one begins.
-    """
+    """It says how far the path leads, and where a relative one begins."""
     home = config.parent
     monkeypatch.chdir(home)
-    for path, end, begins in (
+    begins = f"; it begins at the working directory, {home}"
+    for path, end, where in (
         (config, home, ""),
         (home / "a" / "b.yaml", home, ""),
-        (Path("config.yaml"), home, f"; it begins at the working directory, {home}"),
-        (Path("../b/config.yaml"), home / "..", f"; it begins at the working directory, {home}"),
+        (Path("config.yaml"), home, begins),
+        (Path("../b/config.yaml"), home / "..", begins),
     ):
-        with pytest.raises(ConfigError) as caught:
-            load(path, CREDENTIALS)
-        assert caught.value.problems == [
-            f"{path}: the file does not exist: of its path only {end} is there. Check the path{begins}."
-        ]
+        missing = (
+            f"the file does not exist: of its path only {end} is there. Check the path{where}."
+        )
+        assert problems(CREDENTIALS, path) == [f"{path}: {missing}"]
 
 
-def test_a_working_directory_that_is_gone_is_no_mistake_of_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Somebody may have removed it; the file is missing all the same."""
+def test_the_working_directory_may_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is missing all the same."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -168,56 +160,35 @@ def test_a_working_directory_that_is_gone_is_no_mistake_of_ours(
     assert files.how_far(Path("config.yaml")).startswith("of its path only / is there.")
 
 
-def test_who_may_not_read_is_told() -> None:
-    """Rights that are missing are told with the user that needs them.
-
-    In a container one does not know it by heart.
-    """
-    told = files.unreadable(PermissionError(13, "Permission denied"))
-    assert told == (
-        f"cannot be read (Permission denied). Let the user that the proxy runs as ({os.geteuid()}) read it"
+def test_missing_rights_name_the_user() -> None:
+    """In a container it is not obvious."""
+    assert files.unreadable(PermissionError(13, "Permission denied")) == (
+        "cannot be read (Permission denied). "
+        f"Let the user that the proxy runs as ({os.geteuid()}) read it"
     )
 
 
-def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    """What cannot be read is told with the system's reason."""
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, CREDENTIALS)
-    (told,) = caught.value.problems
-    assert told.startswith(f"{tmp_path}: the file cannot be read (")
-    assert told.endswith("). Check the path.")
-
-
-@pytest.mark.parametrize("content", [b"\xff\xfea\0", b"listen: {host: \xe6}"])
-def test_a_file_is_utf_8(config: Path, content: bytes) -> None:
-    """Another encoding is refused, not guessed."""
-    config.write_bytes(content)
-    with pytest.raises(ConfigError) as caught:
-        load(config, CREDENTIALS)
-    assert caught.value.problems == [f"{config}: the file is not UTF-8 text. Save it as UTF-8."]
-
-
-def test_a_huge_file_is_not_read() -> None:
-    """A path that leads to something endless ends in a message, not in all memory."""
+def test_what_is_no_text_file_is_refused(tmp_path: Path, config: Path) -> None:
+    """A directory with the system's reason, another encoding, and a file without end."""
+    (problem,) = problems(CREDENTIALS, tmp_path)
+    assert problem.startswith(f"{tmp_path}: the file cannot be read (")
+    assert problem.endswith("). Check the path.")
+    for content in (b"\xff\xfea\0", b"listen: {host: \xe6}"):
+        config.write_bytes(content)
+        encoding = f"{config}: the file is not UTF-8 text. Save it as UTF-8."
+        assert problems(CREDENTIALS, config) == [encoding]
     endless = Path("/dev/zero")
-    if not endless.exists():
-        pytest.skip("the system has no /dev/zero")
-    with pytest.raises(ConfigError) as caught:
-        load(endless, CREDENTIALS)
-    assert caught.value.problems == [
-        "/dev/zero: the file is larger than 1048576 bytes. Check the path."
-    ]
+    if endless.exists():
+        size = "/dev/zero: the file is larger than 1048576 bytes. Check the path."
+        assert problems(CREDENTIALS, endless) == [size]
 
 
 def test_merge_keys_and_anchors_work(config: Path) -> None:
-    """YAML's own means of repetition are not mistaken for a key set twice."""
+    """They are no keys that are set twice."""
     config.write_text("listen: &a {host: localhost, port: 1}\nadmin: {<<: *a, port: 2}\n")
     settings = load(config, CREDENTIALS)
-    assert (settings.admin.host, settings.listen.port, settings.admin.port) == (
-        ("localhost",),
-        1,
-        2,
-    )
+    assert settings.admin.host == ("localhost",)
+    assert (settings.listen.port, settings.admin.port) == (1, 2)
 
 
 WITHOUT_LIBYAML = """
@@ -236,54 +207,42 @@ except ConfigError as error:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "start"),
     [
-        (
-            "listen: {port: x}\noauth: {client_id: a, client_secret: b, username: c, password: d}",
-            "listen.port: must be",
-        ),
+        (f"listen: {{port: x}}\noauth: {json.dumps(OAUTH)}", "listen.port: must be"),
         ("a: 1\na: 2\n", "{config}, line 2: a is set a second time."),
         ("[" * 100_000, "{config}, line 1: is nested too deeply"),
         ("a: *b", "{config}, line 1, column 4: is not valid YAML: a value begins with & or *"),
         ("a: \1", "{config}, line 1: holds a control character."),
         ("listen:\n\tport: 1", "{config}, line 2, column 1: is not valid YAML: a tab stands"),
-        (
-            "listen: {host: [a}",
-            "{config}, line 1, column 18: is not valid YAML: a bracket or a brace",
-        ),
+        ("listen: {host: [a}", "{config}, line 1, column 18: is not valid YAML: a bracket"),
     ],
 )
-def test_libyaml_is_not_needed(config: Path, text: str, told: str) -> None:
-    """Where PyYAML has no libyaml, the same files are taken and the same are refused."""
+def test_libyaml_is_not_needed(config: Path, text: str, start: str) -> None:
+    """Without it, PyYAML accepts and refuses the same files."""
     config.write_text(text, encoding="utf-8")
     command = [sys.executable, "-c", WITHOUT_LIBYAML, str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    assert done.stdout.startswith(told.format(config=config))
+    assert done.stdout.startswith(start.format(config=config))
     assert done.stdout.count("\n") == 1
 
 
 def test_reading_settings_needs_few_modules() -> None:
-    """What only reads the settings, as a health check does, does not pay for the parts that use them."""
+    """A health check reads them, too."""
     script = "import sys, proxy.settings; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
     )
     loaded = set(done.stdout.split())
-    assert loaded.isdisjoint(
-        {"aiohttp", "asyncio", "structlog", "ssl", "attrs", "pydantic", "prometheus_client"}
-    )
+    heavy = {"aiohttp", "asyncio", "structlog", "ssl", "attrs", "pydantic", "prometheus_client"}
+    assert loaded.isdisjoint(heavy)
     own = {name for name in loaded if name.startswith("proxy.")}
-    assert {name for name in own if not name.startswith("proxy.settings")} == {
-        "proxy.errors",
-        "proxy.secret",
-    }
+    others = {name for name in own if not name.startswith("proxy.settings")}
+    assert others == {"proxy.errors", "proxy.secret"}
 
 
 def test_the_admin_listener_is_found_without_the_rest(tmp_path: Path) -> None:
-    """A health check may run as a user who may read no secret, and needs none.
-
-    What is wrong elsewhere is not its business.
-    """
+    """A health check may run as a user that may read no secret."""
     file = tmp_path / "proxy.yaml"
     file.write_text("admin: {port: 9191}\noauth: {password_file: /nowhere/password, nonsense: 1}\n")
     assert load_admin(file, {}).port == 9191

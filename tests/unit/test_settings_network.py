@@ -1,32 +1,27 @@
-"""Settings of addresses, TLS, the company's proxy and the store of orders.
-
-What is taken, and what is refused with which words.
-"""
+"""Settings of addresses, TLS, the company's proxy, the store of orders and the collector."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
 
 from proxy.errors import ConfigError
-from proxy.settings import Settings, judge
+from proxy.settings import judge, load
+from tests.unit.made import CREDENTIALS, OAUTH, settings
+from tests.unit.made import problems as environment_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OAUTH = {"client_id": "a", "client_secret": "b", "username": "c", "password": "d"}
 SENTINEL = "Zq7hunter2"
+ONE = {"certificate": "one.crt"}
+URL = {"proxy_url": "http://a:1"}
 
 
-def settings(**sections: object) -> Settings:
-    """Make settings of these sections."""
-    return judge({"oauth": OAUTH, **sections}, {})
-
-
-def problems(**sections: object) -> list[str]:
+def problems(**sections: dict[str, Any]) -> list[str]:
     """Make settings that cannot be made; return why."""
     with pytest.raises(ConfigError) as caught:
         settings(**sections)
@@ -43,7 +38,7 @@ def problems(**sections: object) -> list[str]:
     ],
 )
 def test_a_host_is_one_or_a_list(host: object, expected: tuple[str, ...]) -> None:
-    """Both listeners take one host or several; what is shown is as it may be written."""
+    """For both listeners; it is shown as it may be written."""
     made = settings(listen={"host": host}, admin={"host": host})
     assert made.listen.host == made.admin.host == expected
     shown = expected[0] if len(expected) == 1 else list(expected)
@@ -51,7 +46,7 @@ def test_a_host_is_one_or_a_list(host: object, expected: tuple[str, ...]) -> Non
 
 
 def test_hosts_come_from_the_environment() -> None:
-    """A variable has one host, or several with commas or as JSON."""
+    """One, or several with commas or as JSON."""
     for text, expected in [
         ("::1", ("::1",)),
         ("127.0.0.1, ::1", ("127.0.0.1", "::1")),
@@ -63,7 +58,7 @@ def test_hosts_come_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "start"),
     [
         (["a", "A"], ["[1]: is the same as [0]. Remove one of the two."]),
         (["::1", "b", "0:0::1"], ["[2]: is the same as [0]. Remove one of the two."]),
@@ -77,9 +72,9 @@ def test_hosts_come_from_the_environment() -> None:
         ),
     ],
 )
-def test_a_list_of_hosts_that_cannot_be_used_is_refused(host: object, told: list[str]) -> None:
-    """The same host twice, in whatever spelling, would only fail later, when it is bound."""
-    assert problems(listen={"host": host}) == [f"listen.host{line}" for line in told]
+def test_a_list_of_hosts_that_cannot_be_used_is_refused(host: object, start: list[str]) -> None:
+    """One host twice, however spelled, would fail when it is bound."""
+    assert problems(listen={"host": host}) == [f"listen.host{line}" for line in start]
 
 
 @pytest.mark.parametrize(
@@ -97,27 +92,13 @@ def test_a_list_of_hosts_that_cannot_be_used_is_refused(host: object, told: list
 def test_no_two_listeners_claim_one_address(
     listen: list[str], admin: list[str], *, same: bool
 ) -> None:
-    """The same port is fine as long as no host is claimed twice; `::` takes every address."""
+    """`::` takes every address."""
     sections = {"listen": {"host": listen, "port": 81}, "admin": {"host": admin, "port": 81}}
     if same:
-        (told,) = problems(**sections)
-        assert told.startswith("admin.port: is 81, the same address as the listener's.")
+        (start,) = problems(**sections)
+        assert start.startswith("admin.port: is 81, the same address as the listener's.")
     else:
         settings(**sections)
-
-
-@pytest.mark.parametrize(
-    ("listen", "is_open"),
-    [
-        ({"host": ["127.0.0.1", "::1"]}, False),
-        ({"host": ["127.0.0.1", "10.0.0.1"]}, True),
-    ],
-)
-def test_one_host_beyond_loopback_opens_the_listener(
-    listen: dict[str, object], *, is_open: bool
-) -> None:
-    """A listener is closed only if all of its hosts are this machine."""
-    assert settings(listen=listen).listen.is_open is is_open
 
 
 @pytest.fixture
@@ -138,14 +119,13 @@ def pem(tmp_path: Path) -> Callable[[str], str]:
 
 
 def test_certificate_and_key_are_taken(pem: Callable[[str], str]) -> None:
-    """A pair is two files or one; clients may be asked for a certificate as well."""
+    """As two files or one; clients may need a certificate, too."""
     for listen in (
         {"tls_certificate_file": pem("one.crt"), "tls_key_file": pem("one.key")},
         {"tls_certificate_file": pem("both.pem"), "tls_client_ca_file": pem("ca.pem")},
     ):
-        assert settings(listen=listen).listen.tls_certificate_file == Path(
-            listen["tls_certificate_file"]
-        )
+        path = settings(listen=listen).listen.tls_certificate_file
+        assert path == Path(listen["tls_certificate_file"])
     clients = [{"name": "erp", "certificate": "ERP.example"}]
     made = settings(listen={**listen, "clients": clients, "host": "0.0.0.0"}).listen
     assert made.clients[0].certificate == "erp.example"
@@ -153,63 +133,45 @@ def test_certificate_and_key_are_taken(pem: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "start"),
     [
-        ({"key": "one.key"}, "tls_key_file: needs listen.tls_certificate_file as well"),
-        ({"client_ca": "ca.pem"}, "tls_client_ca_file: needs listen.tls_certificate_file as well"),
-        ({"certificate": "one.crt"}, "tls_certificate_file: holds no private key"),
-        (
-            {"certificate": "one.crt", "key": "two.key"},
-            "tls_key_file: is not the key of the certificate",
-        ),
-        ({"certificate": "one.crt", "key": "half.key"}, "tls_key_file: cannot be used with"),
-        (
-            {"certificate": "one.crt", "key": "locked.key"},
-            "tls_key_file: names a private key that a passphrase",
-        ),
-        (
-            {"certificate": "one.crt", "key": "none"},
-            "tls_key_file: names a file without a private key",
-        ),
-        (
-            {"certificate": "one.crt", "key": "missing"},
-            "tls_key_file: names a file that does not exist",
-        ),
-        ({"certificate": "one.crt", "key": "."}, "tls_key_file: names a file that cannot be read"),
-        ({"certificate": "none"}, "tls_certificate_file: names a file without a certificate"),
+        ({"key": "one.key"}, "key_file: needs listen.tls_certificate_file as well"),
+        ({"client_ca": "ca.pem"}, "client_ca_file: needs listen.tls_certificate_file as well"),
+        ({"certificate": "one.crt"}, "certificate_file: holds no private key"),
+        ({"key": "two.key", **ONE}, "key_file: is not the key of the certificate"),
+        ({"key": "half.key", **ONE}, "key_file: cannot be used with"),
+        ({"key": "locked.key", **ONE}, "key_file: names a private key that a passphrase"),
+        ({"key": "none", **ONE}, "key_file: names a file without a private key"),
+        ({"key": "missing", **ONE}, "key_file: names a file that does not exist"),
+        ({"key": ".", **ONE}, "key_file: names a file that cannot be read"),
+        ({"certificate": "none"}, "certificate_file: names a file without a certificate"),
         (
             {"certificate": "both.pem", "client_ca": "one.key"},
-            "tls_client_ca_file: names a file without a",
+            "client_ca_file: names a file without a",
         ),
     ],
 )
 def test_what_cannot_be_used_for_tls_is_refused(
-    pem: Callable[[str], str], files: dict[str, str], told: str
+    pem: Callable[[str], str], files: dict[str, str], start: str
 ) -> None:
-    """Each fault is told before anything listens, with the setting to change."""
+    """Before anything listens, with the setting to change."""
     (line,) = problems(listen={f"tls_{name}_file": pem(file) for name, file in files.items()})
-    assert line.startswith(f"listen.{told}")
+    assert line.startswith(f"listen.tls_{start}")
 
 
 def test_no_tls_is_spoken_on_a_unix_socket(pem: Callable[[str], str]) -> None:
-    """Both settings at once are refused, rather than one of them ignored."""
-    (line,) = problems(
-        listen={
-            "unix_socket": "a.sock",
-            "tls_certificate_file": pem("one.crt"),
-            "tls_key_file": pem("one.key"),
-        }
-    )
-    assert line.startswith(
-        "listen.tls_certificate_file: cannot be used together with listen.unix_socket"
-    )
+    """Both settings at once are refused."""
+    pair = {"tls_certificate_file": pem("one.crt"), "tls_key_file": pem("one.key")}
+    (line,) = problems(listen=pair | {"unix_socket": "a.sock"})
+    together = "cannot be used together with listen.unix_socket"
+    assert line.startswith(f"listen.tls_certificate_file: {together}")
 
 
 @pytest.mark.parametrize(
     "url", ["http://proxy.example:3128", "https://[::1]:8443/", "HTTP://10.0.0.1:80", "Environment"]
 )
 def test_the_way_through_a_proxy_is_taken(url: str) -> None:
-    """A URL with its port, or one word; credentials may stand beside it."""
+    """A URL with its port, or one word; credentials stand beside it."""
     upstream = settings(
         upstream={"proxy_url": url, "proxy_username": "user", "proxy_password": "word"}
     ).upstream
@@ -217,46 +179,31 @@ def test_the_way_through_a_proxy_is_taken(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("upstream", "told"),
+    ("upstream", "start"),
     [
-        (
-            {"proxy_url": f"http://user:{SENTINEL}@a:1"},
-            "proxy_url: must not hold a user or a password",
-        ),
+        ({"proxy_url": f"http://u:{SENTINEL}@a:1"}, "proxy_url: must not hold a user or a pass"),
         ({"proxy_url": "socks5://a:1"}, "proxy_url: must begin with http:// or https://"),
         ({"proxy_url": "a:1"}, "proxy_url: must begin with http:// or https://"),
-        (
-            {"proxy_url": "http://a"},
-            "proxy_url: must end with the proxy's port, such as http://proxy.example:3128",
-        ),
+        ({"proxy_url": "http://a"}, "proxy_url: must end with the proxy's port, such as http:"),
         ({"proxy_url": "http://a:1/x"}, "proxy_url: must end after the host and the port"),
         ({"proxy_url": "http://a:0"}, "proxy_url: must hold a port from 1 to 65535"),
-        (
-            {"proxy_url": "http://127.0.0.1:8080"},
-            "proxy_url: leads back to the proxy itself, by listen.host",
-        ),
-        (
-            {"proxy_url": "http://a:1", "proxy_username": "x"},
-            "proxy_username: needs upstream.proxy_password",
-        ),
-        (
-            {"proxy_url": "http://a:1", "proxy_password": SENTINEL},
-            "proxy_password: needs upstream.proxy_username",
-        ),
+        ({"proxy_url": "http://127.0.0.1:8080"}, "proxy_url: leads back to the proxy itself, by"),
+        ({**URL, "proxy_username": "x"}, "proxy_username: needs upstream.proxy_password"),
+        ({**URL, "proxy_password": SENTINEL}, "proxy_password: needs upstream.proxy_username"),
         ({"proxy_password": SENTINEL}, "proxy_password: needs upstream.proxy_url as well"),
         (
-            {"proxy_url": "http://a:1", "proxy_username": f"x:{SENTINEL}", "proxy_password": "y"},
+            {**URL, "proxy_username": f"x:{SENTINEL}", "proxy_password": "y"},
             'proxy_username: must not contain ":"',
         ),
         ({"transport": "slow"}, 'transport: must be one of fast, asyncio, not "slow".'),
     ],
 )
 def test_a_way_through_a_proxy_that_cannot_work_is_refused(
-    upstream: dict[str, object], told: str
+    upstream: dict[str, object], start: str
 ) -> None:
-    """Each fault is told with the setting to change, and no credential is shown."""
+    """With the setting to change, and without a credential."""
     (line,) = problems(upstream=upstream)
-    assert line.startswith(f"upstream.{told}")
+    assert line.startswith(f"upstream.{start}")
 
 
 @pytest.mark.parametrize(
@@ -279,47 +226,71 @@ def test_a_store_is_taken(store: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("orders", "told"),
+    ("store", "start"),
     [
-        (
-            {"store": f"redis://:{SENTINEL}@a"},
-            "store: must not hold a password: it belongs in orders.store_password",
-        ),
-        ({"store": f"redis://a/0?password={SENTINEL}"}, "store: must not hold a password"),
-        ({"store": "redis:a"}, "store: must have // behind the scheme"),
-        (
-            {"store": "http://a"},
-            'store: must be the word "memory", the path of a file, or a URL with redis',
-        ),
-        ({"store": "redis://a/x"}, "store: must be host, port and the number of a database"),
-        ({"store": "redis://"}, "store: must hold a valid host name or address"),
-        (
-            {"store": "redis://a/0?ssl_ca_certs=/ca.pem"},
-            "store: ?ssl_ca_certs= needs rediss:// and a file",
-        ),
-        (
-            {"store": "rediss://a/0?ssl_ca_certs="},
-            "store: ?ssl_ca_certs= needs rediss:// and a file",
-        ),
-        (
-            {"store": "rediss://a/0?ssl_ca_certs=/ca.pem&a=b"},
-            "store: ?ssl_ca_certs= needs rediss://",
-        ),
-        (
-            {"store": "rediss://a/0?ssl_ca_certs=/no/ca.pem"},
-            "store: names a file that does not exist",
-        ),
-        ({"store": "rediss://a/0?ssl_cert_reqs=none"}, "store: must be host, port and the number"),
-        ({"store": "dir/"}, "store: must be the path of a file"),
-        ({"guard_seconds": 1}, "guard_seconds: needs orders.store"),
-        (
-            {"store": "memory", "store_password": SENTINEL},
-            "store_password: needs the URL of a Valkey or Redis",
-        ),
-        ({"store_password": SENTINEL}, "store_password: needs the URL of a Valkey or Redis"),
+        (f"redis://:{SENTINEL}@a", "must not hold a password: it belongs in orders.store_password"),
+        (f"redis://a/0?password={SENTINEL}", "must not hold a password"),
+        ("redis:a", "must have // behind the scheme"),
+        ("http://a", 'must be the word "memory", the path of a file, or a URL with redis'),
+        ("redis://a/x", "must be host, port and the number of a database"),
+        ("redis://", "must hold a valid host name or address"),
+        ("redis://a/0?ssl_ca_certs=/ca.pem", "?ssl_ca_certs= needs rediss:// and a file"),
+        ("rediss://a/0?ssl_ca_certs=", "?ssl_ca_certs= needs rediss:// and a file"),
+        ("rediss://a/0?ssl_ca_certs=/ca.pem&a=b", "?ssl_ca_certs= needs rediss://"),
+        ("rediss://a/0?ssl_ca_certs=/no/ca.pem", "names a file that does not exist"),
+        ("rediss://a/0?ssl_cert_reqs=none", "must be host, port and the number"),
+        ("dir/", "must be the path of a file"),
     ],
 )
-def test_a_store_that_cannot_work_is_refused(orders: dict[str, object], told: str) -> None:
-    """Each fault is told with the setting to change, and no password is shown."""
-    (line,) = problems(orders=orders)
-    assert line.startswith(f"orders.{told}")
+def test_a_store_that_cannot_work_is_refused(store: str, start: str) -> None:
+    """With what to change, and without a password."""
+    (line,) = problems(orders={"store": store})
+    assert line.startswith(f"orders.store: {start}")
+
+
+def test_settings_of_the_store_need_one() -> None:
+    """The guard any, the password a Valkey or Redis."""
+    (line,) = problems(orders={"guard_seconds": 1})
+    assert line.startswith("orders.guard_seconds: needs orders.store")
+    for store in ({}, {"store": "memory"}):
+        (line,) = problems(orders={"store_password": SENTINEL, **store})
+        assert line.startswith("orders.store_password: needs the URL of a Valkey or Redis")
+
+
+OTLP = "TELENOR_PROXY_TELEMETRY__OTLP_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:4318",
+        "http://otel-collector.monitoring:4318/",
+        "https://collector.example/otlp",
+        "https://[2001:db8::1]:4318/a/b/",
+        "HTTPS://Collector.example",
+    ],
+)
+def test_the_url_of_a_collector_is_accepted(url: str) -> None:
+    """With http, too: a collector is most often on the same network."""
+    assert load(None, CREDENTIALS | {OTLP: url}).telemetry.otlp_endpoint == url
+
+
+@pytest.mark.parametrize(
+    ("url", "start"),
+    [
+        ("127.0.0.1:4318", "must begin with http:// or https://"),
+        ("grpc://127.0.0.1:4317", "must begin with http:// or https://"),
+        ("https://user:hunter2-key@collector.example", "must not hold a user or a password"),
+        ("https://collector.example/v1/traces", "must be without /v1/traces"),
+        ("https://collector.example/otlp/v1/traces/", "must be without /v1/traces"),
+        ("https://collector.example?key=hunter2-key", "must end after the host and the port"),
+        ("https://collector.example/otlp?key=hunter2-key", "must be a plain path"),
+        ("https://collector.example:99999", "must hold a port from 1 to 65535"),
+        ("https://", "must hold a valid host name"),
+    ],
+)
+def test_another_address_of_a_collector_is_refused(url: str, start: str) -> None:
+    """Without repeating it: it may hold a key."""
+    (problem,) = environment_problems(CREDENTIALS | {OTLP: url})
+    assert problem.startswith(f"telemetry.otlp_endpoint (from {OTLP}): {start}")
+    assert "hunter2" not in problem

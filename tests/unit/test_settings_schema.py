@@ -1,7 +1,4 @@
-"""What is made from the settings: the schema, the example, the table of settings.
-
-Each says the same as the code.
-"""
+"""The schema, the example and the table of settings say what the code does."""
 
 from __future__ import annotations
 
@@ -16,18 +13,13 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from proxy.settings import load
+from tests.unit.made import CREDENTIALS
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
-CREDENTIALS = {
-    "TELENOR_PROXY_OAUTH__CLIENT_ID": "made-up-id",
-    "TELENOR_PROXY_OAUTH__CLIENT_SECRET": "made-up-secret",
-    "TELENOR_PROXY_OAUTH__USERNAME": "api0000000000",
-    "TELENOR_PROXY_OAUTH__PASSWORD": "made-up-password",
-}
 
 
 def load_script() -> ModuleType:
@@ -40,13 +32,8 @@ def load_script() -> ModuleType:
     return module
 
 
-json_schema = load_script().json_schema
-
-
-@pytest.fixture(scope="module")
-def generate() -> ModuleType:
-    """Load the script that writes the generated files."""
-    return load_script()
+generate = load_script()
+json_schema = generate.json_schema
 
 
 def errors(document: object) -> list[str]:
@@ -55,10 +42,7 @@ def errors(document: object) -> list[str]:
 
 
 def flat(document: dict[str, dict[str, object] | None]) -> dict[str, object]:
-    """Return the settings of a document by their paths.
-
-    A section may have nothing but comments in it.
-    """
+    """Return the settings of a document by their paths; a section may be empty."""
     return {
         f"{section}.{key}": value
         for section, content in document.items()
@@ -66,27 +50,19 @@ def flat(document: dict[str, dict[str, object] | None]) -> dict[str, object]:
     }
 
 
-def test_the_schema_file_is_current() -> None:
-    """The schema that editors read is the one of this code."""
-    assert json.loads((ROOT / "config.schema.json").read_text(encoding="utf-8")) == json_schema()
-
-
 def test_the_schema_is_one() -> None:
-    """The schema keeps to its own rules and names nothing outside itself."""
+    """By its own rules, without names outside itself; the file is current."""
     schema = json_schema()
+    assert json.loads((ROOT / "config.schema.json").read_text(encoding="utf-8")) == schema
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert "$id" not in json.dumps(schema)
-    assert set(re.findall(r'"\$ref": "([^"]*)"', json.dumps(schema))) == {
-        f"#/$defs/{name}" for name in schema["$defs"]
-    }
+    names = set(re.findall(r'"\$ref": "([^"]*)"', json.dumps(schema)))
+    assert names == {f"#/$defs/{name}" for name in schema["$defs"]}
 
 
 def test_the_schema_explains_every_setting() -> None:
-    """An editor can show for every setting what it is, in one sentence, and its default.
-
-    It underlines every other key.
-    """
+    """In one sentence, with its default; other keys are errors."""
     schema = json_schema()
     assert schema["additionalProperties"] is False
     defaults = load(None, CREDENTIALS).effective()
@@ -116,19 +92,14 @@ def test_the_schema_explains_every_setting() -> None:
     ],
 )
 def test_the_schema_takes_what_the_proxy_takes(text: str, tmp_path: Path) -> None:
-    """What works is not underlined.
-
-    Above all, nothing is required, since the environment may bring it.
-    """
+    """Nothing is required, since the environment may set it."""
     assert errors(yaml.safe_load(text)) == []
     config, file = tmp_path / "config.yaml", tmp_path / "a"
     file.write_text("made-up-value")
     config.write_text(text.replace("client_id_file: a", f"client_id_file: '{file}'"))
-    env = {
-        name: value
-        for name, value in CREDENTIALS.items()
-        if "client_id" not in text or name[-2:] != "ID"
-    }
+    env = dict(CREDENTIALS)
+    if "client_id" in text:
+        del env["TELENOR_PROXY_OAUTH__CLIENT_ID"]
     load(config, env)
 
 
@@ -151,24 +122,22 @@ def test_the_schema_takes_what_the_proxy_takes(text: str, tmp_path: Path) -> Non
     ],
 )
 def test_the_schema_refuses_what_the_proxy_refuses(text: str) -> None:
-    """An editor underlines unknown keys, wrong types, bounds, and a secret given twice."""
+    """Unknown keys, wrong types, bounds, a secret given twice."""
     assert errors(yaml.safe_load(text))
 
 
 def test_the_example_works_as_it_stands() -> None:
-    """The example loads without the environment, by the schema and by the proxy, and changes no default."""
-    assert errors(yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))) == []
+    """It changes no default, and editors find its schema by the first line."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=config.schema.json\n")
+    assert errors(yaml.safe_load(text)) == []
     assert load(EXAMPLE, {}).effective() == load(None, CREDENTIALS).effective()
-
-
-def test_the_example_names_its_schema() -> None:
-    """Editors find the schema by the first line."""
-    first = EXAMPLE.read_text(encoding="utf-8").splitlines()[0]
-    assert first == "# yaml-language-server: $schema=config.schema.json"
+    text = re.sub(r"(?m)^  # ([a-z_]+_file: \S)", r"  \1", text)
+    assert len(errors(yaml.safe_load(text))) == len(CREDENTIALS)  # a value and a file for each
 
 
 def test_the_example_has_every_setting() -> None:
-    """Settings with a default stand in the example with it, those without one as a comment that works when it is uncommented."""
+    """With its default, or as a comment that works when uncommented."""
     text = EXAMPLE.read_text(encoding="utf-8")
     live = flat(yaml.safe_load(text))
     every = flat(yaml.safe_load(re.sub(r"^  # ([a-z_]+: \S)", r"  \1", text, flags=re.MULTILINE)))
@@ -184,36 +153,29 @@ def test_the_example_has_every_setting() -> None:
     assert all(str(live[path]).startswith("replace-me-") for path in credentials)
 
 
-def test_the_schema_warns_of_both_ways_at_once() -> None:
-    """Whoever uncomments the files of the example and leaves the values is told by the editor, for each credential."""
-    text = re.sub(
-        r"^  # ([a-z_]+_file: \S)", r"  \1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    assert len(errors(yaml.safe_load(text))) == len(CREDENTIALS)
-
-
-def test_the_table_has_every_setting(generate: ModuleType) -> None:
-    """The table has one row for each setting, with its default as one writes it."""
+def test_the_table_has_every_setting() -> None:
+    """One row each, with its default as one writes it."""
     rows = generate.settings_table().splitlines()
     assert rows[:2] == ["| setting | default | meaning |", "|---|---|---|"]
     assert [row.split("`")[1] for row in rows[2:]] == list(load(None, CREDENTIALS).effective())
     assert all(row.count("|") == 4 for row in rows)
-    for start in (
-        "| `listen.host` | `127.0.0.1` | ",
-        "| `listen.port` | `8080` | ",
-        '| `listen.allowed_hosts` | `["localhost", "127.0.0.1", "[::1]"]` | ',
-        "| `listen.client_key` | none | ",
-        "| `upstream.allow_plaintext` | `false` | ",
-        "| `upstream.connect_timeout_seconds` | `5` | ",
-        "| `oauth.password` | required | ",
-        "| `oauth.password_file` | none | ",
-        "| `limits.max_body_bytes` | `10485760` | ",
+    for path, default in (
+        ("listen.host", "`127.0.0.1`"),
+        ("listen.port", "`8080`"),
+        ("listen.allowed_hosts", '`["localhost", "127.0.0.1", "[::1]"]`'),
+        ("listen.client_key", "none"),
+        ("upstream.allow_plaintext", "`false`"),
+        ("upstream.connect_timeout_seconds", "`5`"),
+        ("oauth.password", "required"),
+        ("oauth.password_file", "none"),
+        ("limits.max_body_bytes", "`10485760`"),
     ):
+        start = f"| `{path}` | {default} | "
         assert any(row.startswith(start) for row in rows), start
 
 
-def test_a_part_stands_between_its_markers(generate: ModuleType) -> None:
-    """Only what is between the markers changes, and doing it again changes nothing."""
+def test_a_part_stands_between_its_markers() -> None:
+    """Only what is between them changes."""
     text = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n"
     spliced = generate.splice(text, "x", "new\n")
     assert spliced == "a\n<!-- x:begin -->\nnew\n<!-- x:end -->\nb\n"
@@ -232,17 +194,18 @@ def test_a_part_stands_between_its_markers(generate: ModuleType) -> None:
         "<!-- y:begin --><!-- y:end -->",
     ],
 )
-def test_markers_stand_once_and_in_order(generate: ModuleType, text: str) -> None:
-    """Without clear markers nothing is written."""
+def test_markers_stand_once_and_in_order(text: str) -> None:
+    """Otherwise nothing is written."""
     with pytest.raises(ValueError, match="needs the markers"):
         generate.splice(text, "x", "new\n")
 
 
-def test_generated_files_are_checked_and_written(generate: ModuleType, tmp_path: Path) -> None:
-    """A check finds what is not current and changes nothing.
-
-    A run writes it, and is content the second time.
-    """
+def test_generated_files_are_checked_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check changes nothing; after a run all is current; other arguments are refused."""
+    assert generate.main(["--chek"]) == 2
+    assert capsys.readouterr().err == "usage: generate.py [--check]\n"
     artefacts = (
         generate.Artefact("config.schema.json", generate.schema),
         generate.Artefact("reference.md", generate.reference),
@@ -251,26 +214,14 @@ def test_generated_files_are_checked_and_written(generate: ModuleType, tmp_path:
     page.write_text(
         "<!-- settings:begin --><!-- settings:end --><!-- answers:begin --><!-- answers:end -->\n"
     )
-    assert generate.faults(tmp_path, artefacts, check=True) == [
-        "config.schema.json is not current: run make generate",
-        "reference.md is not current: run make generate",
-    ]
+    old = [f"{artefact.path} is not current: run make generate" for artefact in artefacts]
+    assert generate.faults(tmp_path, artefacts, check=True) == old
     assert [file.name for file in tmp_path.iterdir()] == ["reference.md"]
     assert generate.faults(tmp_path, artefacts, check=False) == []
     assert generate.faults(tmp_path, artefacts, check=True) == []
-    assert (
-        f"<!-- settings:begin -->\n{generate.settings_table()}<!-- settings:end -->"
-        in page.read_text()
-    )
+    table = f"<!-- settings:begin -->\n{generate.settings_table()}<!-- settings:end -->"
+    assert table in page.read_text()
     page.write_text("no markers\n")
     (fault,) = generate.faults(tmp_path, artefacts, check=False)
     assert fault.startswith("reference.md needs the markers")
     assert page.read_text() == "no markers\n"
-
-
-def test_the_script_knows_one_argument(
-    generate: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Arguments that mean nothing are refused before anything is written."""
-    assert generate.main(["--chek"]) == 2
-    assert capsys.readouterr().err == "usage: generate.py [--check]\n"

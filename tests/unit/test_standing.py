@@ -1,20 +1,20 @@
-"""`status`: what `/status` says becomes a few lines for a person, or JSON, and an exit status."""
+"""`status`: `/status` becomes a few lines for a person, or JSON, and an exit status."""
 
 from __future__ import annotations
 
 import json
-import socket
 from typing import Any
 
 import pytest
 
 from proxy import standing
 from proxy.settings import AdminSettings
+from tests.ports import held_port
 from tests.unit.test_healthcheck import answering
 
 HEADLINE = {
     "state": "not_working",
-    "text": "Not working. Telenor answers every call with 401, code 40103: no API product found. Add it.",
+    "text": "Not working. Telenor answers every call with 401, code 40103: no API product. Add it.",
     "since": 1_800_000_000.0,
     "failed": 45,
     "calls": 45,
@@ -25,32 +25,25 @@ TOKEN: dict[str, Any] = {
     "last_failure": None,
     "next_attempt_in_seconds": 2237.0,
 }
-ORDER = {
+PATH = "/corporate-mobile-subscriptions/v2/orders"
+ORDER: dict[str, Any] = {
     "at": 1_800_000_060.0,
     "client": None,
     "client_address": None,
     "request_id": "order-1",
     "method": "POST",
-    "path": "/corporate-mobile-subscriptions/v2/orders",
+    "path": PATH,
     "status": 502,
     "error": "connection_terminated",
 }
+EMPTY: dict[str, Any] = {"unknown_orders": [], "settings": {}, "certificates": []}
 
 
 def asked(*, as_json: bool = False, **changes: Any) -> int:
-    """Run the command against a proxy with such a status; give its exit status."""
-    told: dict[str, Any] = {
-        "headline": HEADLINE,
-        "token": TOKEN,
-        "unknown_orders": [],
-        "settings": {},
-        "certificates": [],
-    }
-    told |= changes
-    told["unknown_orders_counted"] = changes.get(
-        "unknown_orders_counted", len(told["unknown_orders"])
-    )
-    content = json.dumps(told).encode()
+    """Run the command against a proxy with such a status; return its exit status."""
+    shown = {"headline": HEADLINE, "token": TOKEN, **EMPTY, **changes}
+    shown.setdefault("unknown_orders_counted", len(shown["unknown_orders"]))
+    content = json.dumps(shown).encode()
     with answering(b"HTTP/1.1 200 OK\r\n\r\n" + content) as (port, received):
         status = standing.run(AdminSettings(port=port), as_json=as_json)
     assert received == [b"GET /status HTTP/1.0\r\n\r\n"]
@@ -58,7 +51,7 @@ def asked(*, as_json: bool = False, **changes: Any) -> int:
 
 
 def test_not_working_is_1_with_the_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    """The very sentence of the page, since when, how many calls, and the token."""
+    """The page's sentence, since when, how many calls, and the token."""
     assert asked() == 1
     assert capsys.readouterr().out.splitlines() == [
         HEADLINE["text"],
@@ -69,51 +62,33 @@ def test_not_working_is_1_with_the_sentence(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize(("state", "status"), [("working", 0), ("impaired", 1), ("not_working", 1)])
 def test_only_working_is_0(state: str, status: int) -> None:
-    """A script that asks can tell by the exit status alone."""
+    """For scripts."""
     assert asked(headline={**HEADLINE, "state": state, "since": None, "calls": 0}) == status
 
 
-def test_only_the_newest_orders_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """How many there are, and so few of them that the sentence above stays on the terminal."""
-    orders = [ORDER | {"request_id": f"order-{number}"} for number in range(40)]
-    asked(unknown_orders=orders)
-    lines = capsys.readouterr().out.splitlines()
-    assert (
-        "40 orders to look up, the newest 15 of them here. Do not send one again before: the API may have placed it."
-        in lines
-    )
-    assert [line.rpartition(" ")[2] for line in lines if "request id" in line] == [
-        f"order-{n}" for n in range(15)
-    ]
+LOOK = "Do not send one again before: the API may have placed it."
 
 
 def test_orders_to_look_up_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """With time, client (its address, if it has no name), method, path and request id, and the warning not to send them again."""
-    asked(
-        unknown_orders=[
-            {**ORDER, "client": "erp", "client_address": "10.0.0.8", "request_id": "order-2"},
-            {**ORDER, "client_address": "10.0.0.7", "request_id": "order-3"},
-            ORDER,
-        ],
-        unknown_orders_counted=9,
-    )
+    """The newest ones, with time, client or its address, method, path and request id."""
+    erp = {"client": "erp", "client_address": "10.0.0.8", "request_id": "order-2"}
+    unnamed = {"client_address": "10.0.0.7", "request_id": "order-3"}
+    orders = [ORDER | erp, ORDER | unnamed, ORDER]
+    asked(unknown_orders=orders, unknown_orders_counted=9)
+    at = "  2027-01-15 08:01:00 UTC"
     assert capsys.readouterr().out.splitlines()[-4:] == [
-        (
-            "9 orders to look up, the newest 3 of them here. Do not send one again before: "
-            "the API may have placed it."
-        ),
-        (
-            "  2027-01-15 08:01:00 UTC  erp  POST /corporate-mobile-subscriptions/v2/orders  "
-            "request id order-2"
-        ),
-        (
-            "  2027-01-15 08:01:00 UTC  10.0.0.7  POST /corporate-mobile-subscriptions/v2/orders  "
-            "request id order-3"
-        ),
-        "  2027-01-15 08:01:00 UTC  POST /corporate-mobile-subscriptions/v2/orders  request id order-1",
+        f"9 orders to look up, the newest 3 of them here. {LOOK}",
+        f"{at}  erp  POST {PATH}  request id order-2",
+        f"{at}  10.0.0.7  POST {PATH}  request id order-3",
+        f"{at}  POST {PATH}  request id order-1",
     ]
     asked(unknown_orders=[ORDER])
     assert "\n1 order to look up. Do not" in capsys.readouterr().out
+    asked(unknown_orders=[ORDER | {"request_id": f"order-{number}"} for number in range(40)])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"40 orders to look up, the newest 15 of them here. {LOOK}" in lines
+    shown = [line.rpartition(" ")[2] for line in lines if "request id" in line]
+    assert shown == [f"order-{number}" for number in range(15)]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +102,10 @@ def test_orders_to_look_up_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
         ),
     ],
 )
-def test_the_token_is_told(
+def test_the_token_is_shown(
     changes: dict[str, object], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its state, its end, and the next attempt when the last one failed."""
+    """Its state, its end, and the next attempt after a failure."""
     asked(token=TOKEN | changes)
     assert capsys.readouterr().out.splitlines()[-1] == line
 
@@ -144,13 +119,13 @@ def test_the_token_is_told(
         ("ended", "The API's certificate has ended: 2027-01-15 08:00:00 UTC."),
     ],
 )
-def test_a_certificate_that_ends_is_told(
+def test_a_certificate_that_ends_is_shown(
     judged: str, line: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From 14 days before its end on."""
+    """From 14 days before its end."""
     asked(certificates=[{"what": "api", "not_after": 1_800_000_000.0, "standing": judged}])
-    told = [text for text in capsys.readouterr().out.splitlines() if "certificate" in text]
-    assert told == ([] if line is None else [line])
+    shown = [text for text in capsys.readouterr().out.splitlines() if "certificate" in text]
+    assert shown == ([] if line is None else [line])
 
 
 def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,21 +141,20 @@ def test_json_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_proxy_that_is_gone_is_1(capsys: pytest.CaptureFixture[str]) -> None:
-    """With where it was asked, on standard error."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    assert standing.run(AdminSettings(port=port), as_json=False) == 1
-    assert (
-        f"nothing answers at the admin listener, 127.0.0.1 port {port}" in capsys.readouterr().err
-    )
+    """With the address on standard error."""
+    with held_port() as held:
+        port = held.getsockname()[1]
+        assert standing.run(AdminSettings(port=port), as_json=False) == 1
+    refused = f"nothing answers at the admin listener, 127.0.0.1 port {port}"
+    assert refused in capsys.readouterr().err
     assert standing.run(AdminSettings(port=0), as_json=False) == 1
 
 
 @pytest.mark.parametrize(
     "answer", [b"", b"SSH-2.0\r\n", b"HTTP/1.1 200 OK\r\n\r\n[]", b"HTTP/1.1 200 OK\r\n\r\n{}"]
 )
-def test_somebody_else_there_is_1(answer: bytes, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever answers that is not the admin listener gives 1, and no traceback."""
+def test_another_server_there_is_1(answer: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a traceback."""
     with answering(answer) as (port, _):
         assert standing.run(AdminSettings(port=port), as_json=True) == 1
     assert "is no telenor-proxy" in capsys.readouterr().err

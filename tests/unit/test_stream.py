@@ -1,7 +1,4 @@
-"""One connection's bytes over real sockets.
-
-Every wait ends, memory is bounded, and an end is told from a loss.
-"""
+"""One connection's bytes over real sockets: bounded waits and memory, ends and losses."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ import pytest
 from proxy.network.stream import HIGH_WATER, Gone, Stream, Wait
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 #: As much as one read of a transport may bring beyond the mark: asyncio's `max_size`.
 ONE_READ: Final = 256 * 1024
@@ -34,7 +31,7 @@ class StandingLoop:
         self.made = 0
 
     def time(self) -> float:
-        """Return the instant that the test has set."""
+        """Return the time of the test's clock."""
         return self.now
 
     def create_future(self) -> asyncio.Future[None]:
@@ -42,7 +39,7 @@ class StandingLoop:
         return asyncio.get_running_loop().create_future()
 
     def call_soon(self, callback: Callable[[], object]) -> asyncio.Handle:
-        """Call with the real loop's next turn."""
+        """Call in the real loop's next turn."""
         return asyncio.get_running_loop().call_soon(callback)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> StandingTimer:
@@ -72,7 +69,7 @@ class StandingTimer:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Forget it."""
+        """Cancel it."""
         self.cancelled = True
 
 
@@ -91,18 +88,22 @@ def loops() -> list[Callable[[], asyncio.AbstractEventLoop]]:
     return [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
-@pytest.fixture(params=loops(), ids=lambda factory: factory.__module__.partition(".")[0])
-def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[Any, Any, None]], None]]:
-    """Run a scenario on each kind of event loop."""
-    with asyncio.Runner(loop_factory=request.param) as runner:
-        yield runner.run
+def on_each_loop(scenario: Callable[[], Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on each kind of event loop."""
+
+    @pytest.mark.parametrize("factory", loops(), ids=lambda made: made.__module__.split(".")[0])
+    def test(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(scenario())
+
+    return test
 
 
 @contextlib.asynccontextmanager
 async def connected(
     stream: Stream, pair: Callable[[], tuple[socket.socket, socket.socket]] | None = None
 ) -> AsyncIterator[socket.socket]:
-    """Connect the stream, on the transport that the proxy uses; yield the peer's end."""
+    """Connect the stream on the proxy's transport; yield the peer's end."""
     ours, peer = (pair or tcp_pair)()
     loop = asyncio.get_running_loop()
     peer.setblocking(False)
@@ -130,7 +131,7 @@ async def receive(peer: socket.socket, most: int = 1 << 20) -> bytes:
 
 
 async def receive_all(peer: socket.socket) -> int:
-    """Receive to the end; return how much it was."""
+    """Receive to the end; return the size."""
     received = 0
     while piece := await receive(peer):
         received += len(piece)
@@ -144,7 +145,7 @@ async def read_for_ever(stream: Stream) -> None:
 
 
 def standing() -> tuple[StandingLoop, asyncio.AbstractEventLoop]:
-    """Return a loop with a standing clock, twice: as what it is, and as what it stands for."""
+    """Return a loop with a standing clock, twice: with its own type and with asyncio's."""
     loop = StandingLoop()
     return loop, cast("asyncio.AbstractEventLoop", loop)
 
@@ -153,7 +154,7 @@ def standing() -> tuple[StandingLoop, asyncio.AbstractEventLoop]:
 
 
 async def test_a_wait_ends_at_its_deadline() -> None:
-    """Not before, and it says that it is for that."""
+    """Not before, with True."""
     loop, as_loop = standing()
     future = Wait(as_loop).begin(5)
     await loop.advance(4.9)
@@ -163,7 +164,7 @@ async def test_a_wait_ends_at_its_deadline() -> None:
 
 
 async def test_a_wait_ends_when_woken() -> None:
-    """It says that it is for that, and its deadline then means nothing, to it and to the next."""
+    """With False; its deadline means nothing for later waits, which may have none."""
     loop, as_loop = standing()
     wait = Wait(as_loop)
     future = wait.begin(5)
@@ -173,10 +174,14 @@ async def test_a_wait_ends_when_woken() -> None:
     following = wait.begin(5)
     await loop.advance(4.9)
     assert not following.done()
+    wait.wake()
+    endless = wait.begin(None)
+    await loop.advance(1_000_000)
+    assert not endless.done()
 
 
-async def test_waking_nobody_does_nothing() -> None:
-    """Before, after and twice: who does not wait is not woken, and the next wait is not shortened."""
+async def test_waking_without_a_wait_does_nothing() -> None:
+    """Before, after and twice; the next wait is not shortened."""
     _, as_loop = standing()
     wait = Wait(as_loop)
     wait.wake()
@@ -188,7 +193,7 @@ async def test_waking_nobody_does_nothing() -> None:
 
 
 async def test_a_cancelled_wait_is_left_alone() -> None:
-    """Neither its deadline nor being woken reaches somebody who has gone."""
+    """Neither its deadline nor a wake-up changes it."""
     loop, as_loop = standing()
     wait = Wait(as_loop)
     future = wait.begin(5)
@@ -196,17 +201,6 @@ async def test_a_cancelled_wait_is_left_alone() -> None:
     wait.wake()
     await loop.advance(10)
     assert future.cancelled()
-
-
-async def test_a_wait_may_last_for_ever() -> None:
-    """Without seconds there is no deadline, also where an earlier wait had one."""
-    loop, as_loop = standing()
-    wait = Wait(as_loop)
-    wait.begin(5)
-    wait.wake()
-    future = wait.begin(None)
-    await loop.advance(1_000_000)
-    assert not future.done()
 
 
 @pytest.mark.parametrize(
@@ -221,7 +215,7 @@ async def test_a_wait_may_last_for_ever() -> None:
 async def test_a_deadline_can_be_moved(
     first: float | None, then: float, moved_after: float, due: float
 ) -> None:
-    """The wait ends so many seconds after the last word, sooner or later than first said."""
+    """It counts from the last move, sooner or later than before."""
     loop, as_loop = standing()
     wait = Wait(as_loop)
     future = wait.begin(first)
@@ -234,7 +228,7 @@ async def test_a_deadline_can_be_moved(
 
 
 async def test_a_deadline_can_be_lifted() -> None:
-    """Moved to never, it does not come; moved back, it does."""
+    """And set again."""
     loop, as_loop = standing()
     wait = Wait(as_loop)
     future = wait.begin(5)
@@ -247,7 +241,7 @@ async def test_a_deadline_can_be_lifted() -> None:
 
 
 async def test_moving_a_deadline_is_cheap() -> None:
-    """A thousand waits one after the other, each with the same patience, make a timer now and then, not a thousand."""
+    """A thousand waits in a row make few timers."""
     loop, as_loop = standing()
     wait = Wait(as_loop)
     for _ in range(1000):
@@ -259,7 +253,7 @@ async def test_moving_a_deadline_is_cheap() -> None:
 
 
 async def test_a_closed_wait_leaves_no_timer() -> None:
-    """Nothing fires after the end."""
+    """Nothing fires later."""
     loop, as_loop = standing()
     wait = Wait(as_loop)
     wait.begin(5)
@@ -270,29 +264,23 @@ async def test_a_closed_wait_leaves_no_timer() -> None:
 # --- reading -----------------------------------------------------------------------------------
 
 
-def test_bytes_arrive_in_order(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """What the peer sends is in the buffer, after as many waits as it takes."""
-
-    async def scenario() -> None:
-        stream = Stream(asyncio.get_running_loop())
-        async with connected(stream) as peer:
-            for piece in (b"a", b"bc", b"def"):
-                before = len(stream.buffer)
-                peer.send(piece)
-                await stream.more(5)
-                assert len(stream.buffer) > before
-            assert stream.take(4) == b"abcd"
-            assert stream.take(100) == b"ef"
-            assert stream.take(100) == b""
-
-    run(scenario())
+@on_each_loop
+async def test_bytes_arrive_in_order() -> None:
+    """After as many waits as it takes."""
+    stream = Stream(asyncio.get_running_loop())
+    async with connected(stream) as peer:
+        for piece in (b"a", b"bc", b"def"):
+            before = len(stream.buffer)
+            peer.send(piece)
+            await stream.more(5)
+            assert len(stream.buffer) > before
+        assert stream.take(4) == b"abcd"
+        assert stream.take(100) == b"ef"
+        assert stream.take(100) == b""
 
 
 async def test_silence_ends_a_wait_for_bytes() -> None:
-    """After so many seconds without a byte, `TimeoutError`.
-
-    The connection is as before, and a later wait may succeed.
-    """
+    """With `TimeoutError`; a later wait may succeed."""
     loop, as_loop = standing()
     stream = Stream(as_loop)
     async with connected(stream) as peer:
@@ -307,7 +295,7 @@ async def test_silence_ends_a_wait_for_bytes() -> None:
 
 
 async def test_the_deadline_of_a_reader_can_be_moved() -> None:
-    """Whoever learns that it is now the peer's turn can start its time anew."""
+    """When it becomes the peer's turn to send."""
     loop, as_loop = standing()
     stream = Stream(as_loop)
     async with connected(stream):
@@ -320,119 +308,97 @@ async def test_the_deadline_of_a_reader_can_be_moved() -> None:
             await reading
 
 
-def test_an_end_is_not_a_loss(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """A peer that ends its sending side gets what was sent before as bytes, the end as `Gone`, and can still be written to."""
-
-    async def scenario() -> None:
-        stream = Stream(asyncio.get_running_loop())
-        async with connected(stream) as peer:
-            peer.send(b"last words")
-            peer.shutdown(socket.SHUT_WR)
+@on_each_loop
+async def test_an_end_is_not_a_loss() -> None:
+    """Bytes sent before are read, then it is `Gone`; the peer can still be written to."""
+    stream = Stream(asyncio.get_running_loop())
+    async with connected(stream) as peer:
+        peer.send(b"last words")
+        peer.shutdown(socket.SHUT_WR)
+        await stream.more(5)
+        with pytest.raises(Gone):
             await stream.more(5)
-            with pytest.raises(Gone):
-                await stream.more(5)
-            assert stream.buffer == b"last words"
-            assert (stream.ended, stream.lost) == (True, False)
-            stream.write(b"answer")
-            await stream.drain(5)
-            assert await receive(peer) == b"answer"
-            stream.close()
-            assert await receive(peer) == b""
-
-    run(scenario())
+        assert stream.buffer == b"last words"
+        assert (stream.ended, stream.lost) == (True, False)
+        stream.write(b"answer")
+        await stream.drain(5)
+        assert await receive(peer) == b"answer"
+        stream.close()
+        assert await receive(peer) == b""
 
 
-def test_who_knows_no_half_close_closes(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """Where an ended peer would not listen, its end is the end of the connection."""
-
-    async def scenario() -> None:
-        stream = OneWay(asyncio.get_running_loop())
-        async with connected(stream) as peer:
-            peer.shutdown(socket.SHUT_WR)
-            with pytest.raises(Gone):
-                await stream.more(5)
-            assert await receive(peer) == b""
-            assert stream.ended
-
-    run(scenario())
+@on_each_loop
+async def test_without_half_close_an_end_closes() -> None:
+    """The peer's end is the end of the connection."""
+    stream = OneWay(asyncio.get_running_loop())
+    async with connected(stream) as peer:
+        peer.shutdown(socket.SHUT_WR)
+        with pytest.raises(Gone):
+            await stream.more(5)
+        assert await receive(peer) == b""
+        assert stream.ended
 
 
 class OneWay(Stream):
-    """As connections to the API are."""
+    """A connection to the API."""
 
     half_close = False
 
 
-def test_a_loss_ends_every_wait(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """A reset ends the reader and the writer with `Gone`, now and from then on; it is no end."""
-
-    async def scenario() -> None:
-        stream = Stream(asyncio.get_running_loop())
-        async with connected(stream) as peer:
-            stream.transport.set_write_buffer_limits(high=0)
-            stream.write(b"x" * 50_000_000)
-            reading = asyncio.ensure_future(stream.more(5))
-            writing = asyncio.ensure_future(stream.drain(5))
-            await turns()
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            peer.close()
-            for wait in (reading, writing):
-                with pytest.raises(Gone):
-                    await wait
-            assert (stream.ended, stream.lost) == (False, True)
-            for again in (stream.more(5), stream.drain(5)):
-                with pytest.raises(Gone):
-                    await again
-            stream.write(b"into the void")
-
-    run(scenario())
-
-
-def test_a_reset_after_bytes_is_heard_of(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """Bytes that came before the reset are read.
-
-    Then, at once, it is `Gone` and no end, however patient the reader is.
-    """
-
-    async def scenario() -> None:
-        stream = Stream(asyncio.get_running_loop())
-        async with connected(stream) as peer:
-            peer.send(b"half a request")
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            peer.close()
+@on_each_loop
+async def test_a_loss_ends_every_wait() -> None:
+    """A reset ends reader and writer with `Gone`; it is no end."""
+    stream = Stream(asyncio.get_running_loop())
+    async with connected(stream) as peer:
+        stream.transport.set_write_buffer_limits(high=0)
+        stream.write(b"x" * 50_000_000)
+        reading = asyncio.ensure_future(stream.more(5))
+        writing = asyncio.ensure_future(stream.drain(5))
+        await turns()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        for wait in (reading, writing):
             with pytest.raises(Gone):
-                await asyncio.wait_for(read_for_ever(stream), 5)
-            assert (stream.ended, stream.lost) == (False, True)
+                await wait
+        assert (stream.ended, stream.lost) == (False, True)
+        for again in (stream.more(5), stream.drain(5)):
+            with pytest.raises(Gone):
+                await again
+        stream.write(b"into the void")
 
-    run(scenario())
+
+@on_each_loop
+async def test_a_reset_after_bytes_is_noticed() -> None:
+    """The bytes are read, then it is `Gone` at once."""
+    stream = Stream(asyncio.get_running_loop())
+    async with connected(stream) as peer:
+        peer.send(b"half a request")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        with pytest.raises(Gone):
+            await asyncio.wait_for(read_for_ever(stream), 5)
+        assert (stream.ended, stream.lost) == (False, True)
 
 
 async def test_a_fault_is_raised_where_bytes_are_awaited() -> None:
-    """Another task can make the reader fail: now, if it waits, and every time after."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
-        reading = asyncio.ensure_future(stream.more(None))
-        await turns()
-        stream.fail(ValueError("x"))
-        with pytest.raises(ValueError, match="x"):
-            await reading
-        peer.send(b"a")
-        await turns()
-        with pytest.raises(ValueError, match="x"):
-            await stream.more(None)
-
-
-async def test_a_fault_is_kept_for_who_does_not_wait_yet() -> None:
-    """It is raised at the next wait."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream):
-        stream.fail(ValueError("x"))
-        with pytest.raises(ValueError, match="x"):
-            await stream.more(None)
+    """At once if the reader waits, else at its next wait, and every time after."""
+    for waits in (True, False):
+        stream = Stream(asyncio.get_running_loop())
+        async with connected(stream) as peer:
+            reading = asyncio.ensure_future(stream.more(None))
+            if waits:
+                await turns()
+            stream.fail(ValueError("x"))
+            with pytest.raises(ValueError, match="x"):
+                await reading
+            peer.send(b"a")
+            await turns()
+            with pytest.raises(ValueError, match="x"):
+                await stream.more(None)
 
 
 async def test_a_cancelled_reader_leaves_the_stream_usable() -> None:
-    """Cancellation ends the wait and nothing else."""
+    """Only the wait ends."""
     stream = Stream(asyncio.get_running_loop())
     async with connected(stream) as peer:
         reading = asyncio.ensure_future(stream.more(None))
@@ -448,34 +414,26 @@ async def test_a_cancelled_reader_leaves_the_stream_usable() -> None:
 # --- bounds ------------------------------------------------------------------------------------
 
 
-def test_unread_bytes_are_bounded(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """A peer that sends without being read is stopped: the rest waits in its own system.
-
-    Read on, all of it arrives.
-    """
+@on_each_loop
+async def test_unread_bytes_are_bounded() -> None:
+    """The peer is stopped, and all arrives when it is read."""
     total = 20_000_000
-
-    async def scenario() -> None:
-        stream = Stream(asyncio.get_running_loop())
-        async with connected(stream) as peer:
-            sending = asyncio.ensure_future(
-                asyncio.get_running_loop().sock_sendall(peer, b"x" * total)
-            )
-            received = 0
-            while received < total:
-                await stream.more(5)
-                for _ in range(20):  # long enough for a megabyte, if it were not stopped
-                    await asyncio.sleep(0)
-                assert len(stream.buffer) <= HIGH_WATER + ONE_READ
-                received += len(stream.take(total))
-            await sending
-            assert received == total
-
-    run(scenario())
+    stream = Stream(asyncio.get_running_loop())
+    async with connected(stream) as peer:
+        sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(peer, b"x" * total))
+        received = 0
+        while received < total:
+            await stream.more(5)
+            for _ in range(20):  # long enough for a megabyte, if it were not stopped
+                await asyncio.sleep(0)
+            assert len(stream.buffer) <= HIGH_WATER + ONE_READ
+            received += len(stream.take(total))
+        await sending
+        assert received == total
 
 
 async def test_the_mark_can_be_set() -> None:
-    """The bound is the stream's own."""
+    """For each stream."""
     stream = Stream(asyncio.get_running_loop(), high_water=10)
     async with connected(stream) as peer:
         peer.send(b"x" * 10)
@@ -489,10 +447,7 @@ async def test_the_mark_can_be_set() -> None:
 
 
 async def test_a_writer_waits_for_a_slow_peer() -> None:
-    """Past the write limit `drain` waits, until the peer has taken enough.
-
-    Unhurried writers do not wait at all.
-    """
+    """Only past the write limit."""
     stream = Stream(asyncio.get_running_loop())
     async with connected(stream) as peer:
         stream.write(b"hello")
@@ -510,7 +465,7 @@ async def test_a_writer_waits_for_a_slow_peer() -> None:
 
 
 async def test_a_peer_that_takes_nothing_ends_the_wait() -> None:
-    """After so many seconds, `TimeoutError`."""
+    """With `TimeoutError`."""
     loop, as_loop = standing()
     stream = Stream(as_loop)
     async with connected(stream):
@@ -523,7 +478,7 @@ async def test_a_peer_that_takes_nothing_ends_the_wait() -> None:
 
 
 async def test_a_peer_that_takes_a_little_is_waited_for() -> None:
-    """The time is that of silence, not of the whole: a slow reader is no silent one."""
+    """The deadline is for silence, not for the whole."""
     loop, as_loop = standing()
     stream = Stream(as_loop)
     async with connected(stream) as peer:
@@ -544,58 +499,43 @@ async def test_a_peer_that_takes_a_little_is_waited_for() -> None:
 # --- ends --------------------------------------------------------------------------------------
 
 
-def test_close_sends_what_is_queued(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """A connection closed in order is an answer's proper end: every byte, then the end."""
+@on_each_loop
+async def test_close_sends_what_is_queued() -> None:
+    """Every byte, then the end."""
     total = 5_000_000
+    stream = Stream(asyncio.get_running_loop())
+    async with connected(stream) as peer:
+        stream.write(b"x" * total)
+        stream.close()
+        assert await receive_all(peer) == total
 
-    async def scenario() -> None:
+
+@on_each_loop
+async def test_abort_resets_a_tcp_connection() -> None:
+    """The peer gets a reset, whether bytes are queued or not."""
+    for queued in (b"", b"half an answer"):
         stream = Stream(asyncio.get_running_loop())
         async with connected(stream) as peer:
-            stream.write(b"x" * total)
-            stream.close()
-            assert await receive_all(peer) == total
-
-    run(scenario())
-
-
-def test_abort_resets_a_tcp_connection(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """What is broken off looks broken.
-
-    The peer gets a reset, never an end, whether bytes are queued or not.
-    """
-
-    async def scenario() -> None:
-        for queued in (b"", b"half an answer"):
-            stream = Stream(asyncio.get_running_loop())
-            async with connected(stream) as peer:
-                stream.write(queued)
-                stream.abort()
-                with pytest.raises(ConnectionResetError):
-                    await receive_all(peer)
-                stream.abort()
-
-    run(scenario())
+            stream.write(queued)
+            stream.abort()
+            with pytest.raises(ConnectionResetError):
+                await receive_all(peer)
+            stream.abort()
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")
-def test_abort_closes_a_unix_socket(run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """Unix sockets know no reset; the connection ends, and what was queued is dropped."""
-
-    async def scenario() -> None:
-        stream = Stream(asyncio.get_running_loop())
-        async with connected(stream, socket.socketpair) as peer:
-            stream.write(b"x" * 5_000_000)
-            stream.abort()
-            assert await receive_all(peer) < 5_000_000
-
-    run(scenario())
+@on_each_loop
+async def test_abort_closes_a_unix_socket() -> None:
+    """There is no reset; queued bytes are dropped."""
+    stream = Stream(asyncio.get_running_loop())
+    async with connected(stream, socket.socketpair) as peer:
+        stream.write(b"x" * 5_000_000)
+        stream.abort()
+        assert await receive_all(peer) < 5_000_000
 
 
 async def test_the_rest_is_waited_for() -> None:
-    """After `close`, `gone` waits until the peer has taken the rest.
-
-    One that takes nothing of it is not waited for.
-    """
+    """`gone` waits until the peer has read it, but not for a silent peer."""
     loop, as_loop = standing()
     stream = Stream(as_loop)
     async with connected(stream) as peer:

@@ -10,13 +10,9 @@ import pytest
 from proxy.threads import in_daemon_thread
 
 
-async def test_the_result_comes_back() -> None:
-    """What the work returns is returned, from a thread that does not keep the process alive."""
+async def test_result_or_error_comes_back() -> None:
+    """From a daemon thread, which does not keep the process alive."""
     assert await in_daemon_thread(lambda: threading.current_thread().daemon) is True
-
-
-async def test_an_error_is_raised_where_it_is_awaited() -> None:
-    """What the work raises is raised."""
 
     def fail() -> None:
         raise ValueError("made up")
@@ -26,7 +22,7 @@ async def test_an_error_is_raised_where_it_is_awaited() -> None:
 
 
 async def test_work_that_hangs_is_left_behind() -> None:
-    """A caller that gives up goes on at once, and what the work says later goes nowhere."""
+    """The caller goes on at once, and a late result is dropped."""
     let_go, ended = threading.Event(), threading.Event()
 
     def hang() -> None:

@@ -1,4 +1,4 @@
-"""Whom the proxy trusts on TLS: proven by real handshakes, in memory."""
+"""Which servers the proxy trusts on TLS, by real handshakes in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Handshake:
         self.server = server.wrap_bio(self.to_server, self.to_client, server_side=True)
 
     def complete(self) -> None:
-        """Shake hands. Raises the client's `ssl.SSLError`."""
+        """Shake hands; raise the client's `ssl.SSLError`."""
         waiting = [self.client, self.server]
         for _ in range(10):
             for side in waiting[:]:
@@ -39,7 +39,7 @@ class Handshake:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Give an authority that only those trust who are told to."""
+    """Give an authority that the system does not know."""
     return trustme.CA()
 
 
@@ -52,55 +52,45 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    """Return the context of a server that has a certificate for these names."""
+    """Return the context of a server with a certificate for these names."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context
 
 
-def test_who_proves_to_be_the_host_is_trusted(authority: trustme.CA, ca_file: Path) -> None:
-    """A certificate of a trusted authority for the very name passes, and HTTP/1.1 is what is agreed on."""
+def test_a_proven_host_is_trusted(authority: trustme.CA, ca_file: Path) -> None:
+    """For its name, by a trusted authority; HTTP/1.1 is agreed on."""
     handshake = Handshake(tls.client_context(ca_file), server_context(authority, HOST))
     handshake.complete()
     assert handshake.client.selected_alpn_protocol() == "http/1.1"
     assert handshake.client.version() in {"TLSv1.2", "TLSv1.3"}
 
 
-def test_another_name_is_not_trusted(authority: trustme.CA, ca_file: Path) -> None:
-    """A good certificate for somebody else proves nothing."""
-    handshake = Handshake(tls.client_context(ca_file), server_context(authority, "other.example"))
+def test_another_host_is_not_trusted(authority: trustme.CA, ca_file: Path) -> None:
+    """Neither another name nor another authority; a bundle replaces the system's."""
+    other = Handshake(tls.client_context(ca_file), server_context(authority, "other.example"))
     with pytest.raises(ssl.SSLCertVerificationError, match=HOST):
-        handshake.complete()
+        other.complete()
+    for bundle, ours in ((ca_file, trustme.CA()), (None, authority)):
+        unknown = Handshake(tls.client_context(bundle), server_context(ours, HOST))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            unknown.complete()
 
 
-def test_another_authority_is_not_trusted(ca_file: Path) -> None:
-    """A bundle replaces the system's: nobody outside of it is believed."""
-    handshake = Handshake(tls.client_context(ca_file), server_context(trustme.CA(), HOST))
-    with pytest.raises(ssl.SSLCertVerificationError):
-        handshake.complete()
-
-
-def test_without_a_bundle_the_system_decides(authority: trustme.CA) -> None:
-    """An authority of our own making is not among the system's."""
-    handshake = Handshake(tls.client_context(None), server_context(authority, HOST))
-    with pytest.raises(ssl.SSLCertVerificationError):
-        handshake.complete()
-
-
-@pytest.mark.parametrize("bundle", [False, True])
-def test_nothing_weaker_than_tls_1_2(ca_file: Path, bundle: bool) -> None:  # noqa: FBT001 # a column of the table
-    """Older versions are not offered, and verification is on, wherever the trust comes from."""
-    context = tls.client_context(ca_file if bundle else None)
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    assert context.verify_mode == ssl.CERT_REQUIRED
-    assert context.check_hostname
+def test_nothing_weaker_than_tls_1_2(ca_file: Path) -> None:
+    """Verification is on, wherever the trust comes from."""
+    for bundle in (ca_file, None):
+        context = tls.client_context(bundle)
+        assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+        assert context.verify_mode == ssl.CERT_REQUIRED
+        assert context.check_hostname
 
 
 def test_session_keys_are_written_nowhere(
     authority: trustme.CA, ca_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SSLKEYLOGFILE, with which everybody's traffic could be read, is not heeded."""
+    """SSLKEYLOGFILE is ignored."""
     key_log = tmp_path / "keys"
     monkeypatch.setenv("SSLKEYLOGFILE", str(key_log))
     context = tls.client_context(ca_file)
@@ -110,7 +100,7 @@ def test_session_keys_are_written_nowhere(
 
 
 def test_a_cut_connection_is_no_end(authority: trustme.CA, ca_file: Path) -> None:
-    """Without close_notify the end of the bytes is an error, so that nobody in between can shorten an answer; with it, it is an end."""
+    """Without close_notify it is an error, so that no one can shorten an answer."""
     for says_goodbye in (True, False):
         handshake = Handshake(tls.client_context(ca_file), server_context(authority, HOST))
         handshake.complete()
@@ -128,6 +118,6 @@ def test_a_cut_connection_is_no_end(authority: trustme.CA, ca_file: Path) -> Non
 
 
 def test_a_bundle_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """Falling back to other trust than what was asked for is no choice."""
+    """The system's trust does not take its place."""
     with pytest.raises(OSError, match="No such file"):
         tls.client_context(tmp_path / "missing.pem")

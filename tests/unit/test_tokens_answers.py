@@ -11,6 +11,8 @@ from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.tokens.answers import EndpointAnswer, read_grant
 
 SECRET = "hQ.x-9_~+/a=="
+NO_OBJECTS: tuple[object, ...] = (b'{"access_token": "x"', ["x"], b"null")
+NO_TOKENS = ({"expires_in": 3599}, {"access_token": ""}, {"access_token": 7})
 
 
 def answer(
@@ -18,64 +20,41 @@ def answer(
 ) -> EndpointAnswer:
     """Make an answer with that content: bytes as they are, anything else as JSON."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return EndpointAnswer(
-        status,
-        CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()}),
-        body,
-        whole,
-    )
+    given = CIMultiDict({name.replace("_", "-"): value for name, value in fields.items()})
+    return EndpointAnswer(status, given, body, whole)
 
 
 def failure(given: EndpointAnswer) -> TokenError:
-    """Give the error that an answer amounts to."""
+    """Return the error that an answer stands for."""
     with pytest.raises(TokenError) as raised:
         read_grant(given)
     return raised.value
 
 
 @pytest.mark.parametrize(
-    ("content", "lifetime"),
+    ("others", "lifetime"),
     [
-        ({"access_token": SECRET, "expires_in": 3599}, 3599),
-        ({"access_token": SECRET, "expires_in": "3600", "token_type": "Bearer"}, 3600),
-        (
-            {
-                "access_token": SECRET,
-                "expires_in": "1799",
-                "token_type": "BearerToken",
-                "status": "approved",
-            },
-            1799,
-        ),
-        (
-            {
-                "access_token": SECRET,
-                "expires_in": 60,
-                "token_type": "bearer",
-                "refresh_token": None,
-            },
-            60,
-        ),
-        ({"access_token": SECRET, "expires_in": 60, "token_type": None, "code": 0}, 60),
+        ({"expires_in": 3599}, 3599),
+        ({"expires_in": "3600", "token_type": "Bearer"}, 3600),
+        ({"expires_in": "1799", "token_type": "BearerToken", "status": "approved"}, 1799),
+        ({"expires_in": 60, "token_type": "bearer", "refresh_token": None}, 60),
+        ({"expires_in": 60, "token_type": None, "code": 0}, 60),
+        ({}, 600),
     ],
 )
-def test_a_grant_is_read(content: object, lifetime: float) -> None:
-    """A token with a lifetime, as number or string, is a grant, whatever stands beside it."""
-    grant = read_grant(answer(200, content))
+def test_a_grant_is_read(others: dict[str, object], lifetime: float) -> None:
+    """Whatever other members there are; a missing lifetime becomes the default, with a note."""
+    given = answer(200, {"access_token": SECRET, **others})
+    assert SECRET not in repr(given)
+    grant = read_grant(given)
     assert grant.secret.reveal() == SECRET
-    assert (grant.lifetime, grant.note) == (lifetime, None)
-
-
-def test_a_grant_without_lifetime_says_so() -> None:
-    """A missing lifetime becomes the default, with a note for the log."""
-    grant = read_grant(answer(200, {"access_token": SECRET}))
-    assert grant.lifetime == 600
-    assert grant.note is not None
+    assert grant.lifetime == lifetime
+    assert (grant.note is None) == bool(others)
 
 
 @pytest.mark.parametrize("status", [200, 401, 403, 421, 503])
 def test_a_proxy_that_answers_itself_is_no_refusal(status: int) -> None:
-    """An answer that a telenor-proxy made is told as what it is, and not as a refusal of credentials that Telenor has never seen."""
+    """Telenor has never seen these credentials."""
     error = failure(
         answer(status, {"code": 20}, Proxy_Status="telenor-proxy; error=http_request_denied")
     )
@@ -88,82 +67,32 @@ def test_a_proxy_that_answers_itself_is_no_refusal(status: int) -> None:
     "field", ["", "another-proxy; error=dns_error", "telenor-proxies", "x, telenor-proxy"]
 )
 def test_another_proxys_word_changes_nothing(field: str) -> None:
-    """What other proxies on the way say of themselves is theirs."""
+    """Other proxies' `Proxy-Status` does not count."""
     assert failure(answer(401, {"code": 20}, Proxy_Status=field)).reason == "refused"
 
 
 @pytest.mark.parametrize(
     ("given", "reason", "words"),
     [
-        pytest.param(answer(200, b""), "unreadable", "an empty body", id="nothing"),
-        pytest.param(answer(204), "unreadable", "an empty body", id="no-content"),
-        pytest.param(answer(200, b"<html>Log in</html>"), "unreadable", "a web page", id="html"),
-        pytest.param(
-            answer(200, b'{"access_token": "x"'), "unreadable", "something else", id="broken-json"
+        (answer(200, b""), "unreadable", "an empty body"),
+        (answer(204), "unreadable", "an empty body"),
+        (answer(200, b"<html>Log in</html>"), "unreadable", "a web page"),
+        *((answer(200, body), "unreadable", "something else") for body in NO_OBJECTS),
+        (answer(200, b"\x1f\x8b\x08", Content_Encoding="gzip"), "unreadable", "a compressed body"),
+        (answer(200, {"access_token": "x"}, whole=False), "unreadable", "too long"),
+        *((answer(200, body), "no_token", "without an access token") for body in NO_TOKENS),
+        (answer(200, {"code": 50001}), "no_token", "error code 50001 (an internal error"),
+        *(
+            (answer(200, {"access_token": token}), "illegal_token", "RFC 6750")
+            for token in ("a b", "a\r\nX: y", "tøken", "abc\n", "a" * 8001)
         ),
-        pytest.param(answer(200, ["x"]), "unreadable", "something else", id="no-object"),
-        pytest.param(answer(200, b"null"), "unreadable", "something else", id="null"),
-        pytest.param(
-            answer(200, b"\x1f\x8b\x08", Content_Encoding="gzip"),
-            "unreadable",
-            "a compressed body",
-            id="gzip",
-        ),
-        pytest.param(
-            answer(200, {"access_token": "x"}, whole=False), "unreadable", "too long", id="cut"
-        ),
-        pytest.param(
-            answer(200, {"expires_in": 3599}), "no_token", "without an access token", id="no-token"
-        ),
-        pytest.param(
-            answer(200, {"access_token": ""}),
-            "no_token",
-            "without an access token",
-            id="empty-token",
-        ),
-        pytest.param(
-            answer(200, {"access_token": 7}),
-            "no_token",
-            "without an access token",
-            id="token-is-a-number",
-        ),
-        pytest.param(
-            answer(200, {"code": 50001}),
-            "no_token",
-            "error code 50001 (an internal error",
-            id="error-in-200",
-        ),
-        pytest.param(answer(200, {"access_token": "a b"}), "illegal_token", "RFC 6750", id="space"),
-        pytest.param(
-            answer(200, {"access_token": "a\r\nX: y"}),
-            "illegal_token",
-            "RFC 6750",
-            id="field-injection",
-        ),
-        pytest.param(
-            answer(200, {"access_token": "tøken"}), "illegal_token", "RFC 6750", id="not-ascii"
-        ),
-        pytest.param(
-            answer(200, {"access_token": "abc\n"}),
-            "illegal_token",
-            "RFC 6750",
-            id="newline-at-the-end",
-        ),
-        pytest.param(
-            answer(200, {"access_token": "a" * 8001}), "illegal_token", "RFC 6750", id="endless"
-        ),
-        pytest.param(
-            answer(200, {"access_token": "x", "token_type": "mac"}),
-            "wrong_token_type",
-            "no bearer",
-            id="other-type",
-        ),
+        (answer(200, {"access_token": "x", "token_type": "mac"}), "wrong_token_type", "no bearer"),
     ],
 )
 def test_an_unusable_success_is_a_passing_fault(
     given: EndpointAnswer, reason: str, words: str
 ) -> None:
-    """A 200 without a token that can be used is a passing fault, told apart by reason and words."""
+    """A 200 without a usable token has a reason and words of its own."""
     error = failure(given)
     assert isinstance(error, TokenUnavailable)
     assert error.reason == reason
@@ -175,7 +104,7 @@ def test_an_unusable_success_is_a_passing_fault(
     "content", [{"code": 20}, b"", b"<html>Forbidden</html>", {"a": 1}, {"code": "GW-9"}]
 )
 def test_refusals_are_refusals_whatever_their_body(status: int, content: object) -> None:
-    """400, 401 and 403 mean refused credentials, with or without a body that can be read."""
+    """400, 401 and 403, with or without a readable body."""
     error = failure(answer(status, content))
     assert isinstance(error, CredentialsRefused)
     assert error.reason == "refused"
@@ -184,7 +113,7 @@ def test_refusals_are_refusals_whatever_their_body(status: int, content: object)
 
 
 def test_a_refusal_names_its_code_and_the_credential() -> None:
-    """The words of a refusal hold the code, what it means, and which settings to compare with what."""
+    """With its meaning and the settings to compare."""
     error = failure(answer(401, {"fault": {"detail": {"errorcode": "22"}}}))
     assert error.code == "22"
     assert error.detail.startswith("The token endpoint refused the credentials with 401, code 22: ")
@@ -195,58 +124,38 @@ def test_a_refusal_names_its_code_and_the_credential() -> None:
     "content", [{"error": "invalid_client"}, {"code": "20"}, {"errors": [{"code": 23}]}]
 )
 def test_a_refusal_inside_a_success_is_a_refusal(content: object) -> None:
-    """A 200 whose body is an error about the credentials counts as refused, so that it is not tried again at once."""
+    """It is not tried again at once."""
     assert isinstance(failure(answer(200, content)), CredentialsRefused)
 
 
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        (301, "redirected"),
-        (302, "redirected"),
-        (307, "redirected"),
-        (308, "redirected"),
-        (404, "http_404"),
-        (405, "http_405"),
-        (408, "http_408"),
+        *((status, "redirected") for status in (301, 302, 307, 308)),
+        *((status, f"http_{status}") for status in (101, 404, 405, 408, 500, 502, 503)),
         (429, "rate_limited"),
-        (500, "http_500"),
-        (502, "http_502"),
-        (503, "http_503"),
-        (101, "http_101"),
     ],
 )
 def test_other_statuses_are_passing_faults(status: int, reason: str) -> None:
-    """Everything but a success or a refusal may pass by itself, and has a reason of its own."""
+    """Each has a reason of its own."""
     error = failure(answer(status, b"<html>", Location="https://login.example/here"))
     assert isinstance(error, TokenUnavailable)
     assert error.reason == reason
     assert "login.example" not in error.detail
 
 
-@pytest.mark.parametrize("status", [302, 401, 429, 500, 503])
-def test_the_wish_to_wait_is_passed_on(status: int) -> None:
-    """`Retry-After` of any failed answer reaches whoever plans the next attempt."""
-    assert failure(answer(status, Retry_After="17")).retry_after == 17
-
-
-def test_an_absurd_wish_to_wait_is_mentioned() -> None:
-    """A `Retry-After` beyond the longest pause is told to the person, with the pause that is made instead."""
-    assert (
-        "It asked to wait 86400 seconds; the proxy waits 300 at most."
-        in failure(answer(429, Retry_After="86400")).detail
-    )
+def test_the_wish_to_wait_is_passed_on() -> None:
+    """`Retry-After` of any failed answer counts; beyond the longest pause it is mentioned."""
+    for status in (302, 401, 429, 500, 503):
+        assert failure(answer(status, Retry_After="17")).retry_after == 17
+    absurd = failure(answer(429, Retry_After="86400")).detail
+    assert "It asked to wait 86400 seconds; the proxy waits 300 at most." in absurd
     assert "It asked to wait 7 seconds." in failure(answer(503, Retry_After="7")).detail
 
 
 @pytest.mark.parametrize("key", ["code", "error", "message", "error_description"])
 def test_no_words_of_the_peer_are_repeated(key: str) -> None:
-    """What the answer says, a secret perhaps that it echoes, stands in no message."""
+    """They may be a secret that it echoes."""
     for status in (200, 401, 500):
         error = failure(answer(status, {key: "hq0Tvfc00l8F33adAmCd"}))
         assert "hq0Tvfc00l8F33adAmCd" not in f"{error} {error.detail} {error.code} {error!r}"
-
-
-def test_an_answer_shows_no_body() -> None:
-    """The answer holds a token, so its repr shows the status and no more."""
-    assert SECRET not in repr(answer(200, {"access_token": SECRET}))

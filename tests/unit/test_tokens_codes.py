@@ -32,10 +32,10 @@ def test_the_gateways_codes_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize("code", codes.GATEWAY)
 def test_a_code_has_a_meaning_and_a_next_step(code: str) -> None:
-    """The meaning is a clause, the next step whole sentences; both fit a line of the page."""
-    known = codes.look_up(code)
-    assert known is not None
-    _, meaning, step = known
+    """A clause and whole sentences, each at most a line of the page."""
+    meaning, step = codes.meaning(code), codes.next_step(code)
+    assert meaning is not None
+    assert step is not None
     assert not meaning.endswith(".")
     assert len(meaning) <= 80
     assert step[0].isupper()
@@ -46,7 +46,7 @@ def test_a_code_has_a_meaning_and_a_next_step(code: str) -> None:
     "code", [None, "", "99999", "20", "GlzFVXYOvAhFCEqw", APIGEE + "unheard_of"]
 )
 def test_other_codes_have_no_meaning_here(code: str | None) -> None:
-    """A code that the gateway is not known to give means nothing."""
+    """The gateway is not known to give them."""
     assert codes.look_up(code) is None
 
 
@@ -63,7 +63,7 @@ def test_other_codes_have_no_meaning_here(code: str | None) -> None:
     ],
 )
 def test_words_of_the_gateway_software_mean_the_same(word: str, code: str) -> None:
-    """Apigee's own words and the codes that Telenor gives them have one meaning."""
+    """Apigee's words stand for Telenor's codes."""
     assert codes.look_up(word) == codes.GATEWAY[code]
 
 
@@ -84,15 +84,23 @@ def test_words_of_the_gateway_software_mean_the_same(word: str, code: str) -> No
         (None, False),
     ],
 )
-def test_only_a_rejected_token_calls_for_a_new_one(code: str | None, concerns: bool) -> None:  # noqa: FBT001 # a table's column
-    """Of the gateway's codes only 40105 and 40106, or words to that effect, mean that a new token helps."""
+def test_only_a_rejected_token_calls_for_a_new_one(code: str | None, *, concerns: bool) -> None:
+    """40105 and 40106, or words for them."""
     assert codes.concerns_token(code) is concerns
 
 
-@pytest.mark.parametrize("code", [*sorted(codes.KNOWN), "0", "50004", "7654321"])
-def test_known_codes_and_short_numbers_may_be_shown(code: str) -> None:
-    """A code of the table, or a number as long as Telenor's longest."""
-    assert codes.quotable(code) == code
+def test_what_may_be_shown() -> None:
+    """A known code or a number as long as Telenor's, unless a credential is in it."""
+    for code in (*codes.KNOWN, "0", "50004", "7654321"):
+        assert codes.quotable(code) == code
+    for code, credential in (
+        ("40105", "40105"),
+        ("1234567", "2345"),
+        ("invalid_client", "client"),
+        (APIGEE + "app_not_approved", "app"),
+    ):
+        assert codes.quotable(code) == code
+        assert codes.quotable(code, ["other", "", credential]) is None
 
 
 @pytest.mark.parametrize(
@@ -112,39 +120,21 @@ def test_known_codes_and_short_numbers_may_be_shown(code: str) -> None:
     ],
 )
 def test_nothing_else_may(code: str | None) -> None:
-    """Neither a word of letters alone nor a number that could be a phone's.
-
-    Each could be a credential.
-    """
+    """Words and phone numbers could be a credential."""
     assert codes.quotable(code) is None
-
-
-@pytest.mark.parametrize(
-    ("code", "credential"),
-    [
-        ("40105", "40105"),
-        ("1234567", "2345"),
-        ("invalid_client", "client"),
-        (APIGEE + "app_not_approved", "app"),
-    ],
-)
-def test_what_is_or_contains_a_credential_is_not_shown(code: str, credential: str) -> None:
-    """However harmless a code looks, it is not shown if a credential in force is in it."""
-    assert codes.quotable(code) == code
-    assert codes.quotable(code, ["other", "", credential]) is None
 
 
 @given(
     st.text(min_size=1, max_size=12), st.sampled_from(sorted(codes.KNOWN)) | st.text(max_size=12)
 )
 def test_no_credential_passes(credential: str, code: str) -> None:
-    """Whatever comes as a code, what is shown holds none of the credentials."""
+    """Whatever comes as a code."""
     assert credential not in (codes.quotable(code, [credential]) or "")
     assert credential not in (codes.quotable(code + credential, [credential]) or "")
 
 
 def test_the_labels_of_metrics_are_a_closed_list() -> None:
-    """A known code is its own label; any other is counted as one; none has the empty label."""
+    """A known code, `other`, or empty."""
     assert {codes.label(code) for code in codes.KNOWN} == codes.KNOWN
     assert codes.label("50004") == codes.label("GlzFVXYOvAhFCEqw") == "other"
     assert codes.label(None) == ""

@@ -1,4 +1,4 @@
-"""The values of token keeping: they do not change, and show no secret."""
+"""The values of token keeping do not change, and show no secret."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = AccessToken(
     ],
 )
 def test_no_secret_is_shown(value: object) -> None:
-    """`str`, `repr` and `format` of a value that holds a secret show nothing of it, also inside of other values."""
+    """`str`, `repr` and `format`, also inside of other values."""
     for shown in (
         str(value),
         repr(value),
@@ -35,14 +35,10 @@ def test_no_secret_is_shown(value: object) -> None:
 
 
 def test_a_token_shows_its_generation_and_its_times() -> None:
-    """What is shown of a token is what one needs to find it in the log."""
+    """To find it in the log; `reveal` returns the secret."""
     assert repr(TOKEN) == (
         "AccessToken(generation=7, fetched_at=0, renew_at=10, usable_until=20, expires_at=25)"
     )
-
-
-def test_the_one_loud_verb_reveals_the_token() -> None:
-    """`reveal` gives the characters that are injected."""
     assert TOKEN.reveal() == "s3cr3t"
 
 
@@ -58,11 +54,11 @@ def test_the_one_loud_verb_reveals_the_token() -> None:
     ],
 )
 def test_a_token_ages(now: float, state: TokenState) -> None:
-    """It is fresh until its renewal is due, stale until it is no longer sent, and expired from then on."""
+    """Fresh until its renewal is due, stale until it is no longer sent, then expired."""
     assert TOKEN.state(now) is state
 
 
 def test_a_token_does_not_change() -> None:
-    """Whoever holds a token holds the same one for ever."""
+    """It is frozen."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         TOKEN.generation = 8  # type: ignore[misc]

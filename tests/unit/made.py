@@ -1,0 +1,39 @@
+"""Valid settings with made-up credentials, for the unit tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from proxy.errors import ConfigError
+from proxy.settings import ENVIRONMENT_PREFIX, Settings, judge, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OAUTH: Final = {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"}
+#: The credentials in the environment.
+CREDENTIALS: Final = {
+    "TELENOR_PROXY_OAUTH__CLIENT_ID": "made-up-id",
+    "TELENOR_PROXY_OAUTH__CLIENT_SECRET": "made-up-secret",
+    "TELENOR_PROXY_OAUTH__USERNAME": "api0000000000",
+    "TELENOR_PROXY_OAUTH__PASSWORD": "made-up-password",
+}
+
+
+def settings(*, oauth: dict[str, Any] | None = None, **sections: dict[str, Any]) -> Settings:
+    """Return settings with these sections, written as in the file."""
+    return judge({**sections, "oauth": OAUTH | (oauth or {})}, {})
+
+
+def variable(path: str) -> str:
+    """Return the environment variable of a setting."""
+    return ENVIRONMENT_PREFIX + path.replace(".", "__").upper()
+
+
+def problems(env: dict[str, str], path: Path | None = None) -> list[str]:
+    """Load what cannot be loaded; return why."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, env)
+    return caught.value.problems
