@@ -70,7 +70,7 @@ async def failure(given: Settings) -> tuple[str, str]:
 
 def words(step: str, given: Settings, environ: dict[str, str] | None = None) -> list[str]:
     """Return the warnings of a step without a network."""
-    found = check.read(given, environ or {})
+    found = findings.read(given, environ or {})
     return [
         finding.text for finding in found if finding.step == step and finding.mark is Mark.WARNING
     ]
@@ -88,7 +88,7 @@ def words(step: str, given: Settings, environ: dict[str, str] | None = None) -> 
 )
 def test_good_settings_give_no_warning(file: Path | None, source: str) -> None:
     """The findings name their source, and where the credentials go."""
-    found = list(check.read(settings(), {"PATH": "/bin"}, file))
+    found = list(findings.read(settings(), {"PATH": "/bin"}, file))
     assert [finding.mark for finding in found] == [Mark.OK] * 2
     assert [finding.step for finding in found] == ["configuration", "destination"]
     assert found[0].text.startswith(f"It was read from {source};")

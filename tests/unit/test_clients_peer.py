@@ -8,7 +8,6 @@ import os
 import socket
 import ssl
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -56,7 +55,7 @@ async def test_a_client_on_tcp_has_its_ip_address() -> None:
     for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
         witness = Witness()
         try:
-            server = await serving.serve(partial(lambda seen: seen, witness), host, 0)
+            server = await serve(witness, await serving.bind([host], 0))
         except OSError:
             pytest.skip(f"{host} is not there")
         with contextlib.closing(server), socket.socket(family) as client:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from proxy.clients.register import ANYBODY, Client, Entry, Register
+from proxy.clients.register import ANYBODY, Client, Register
 from proxy.secret import Secret
 from proxy.settings import ClientSettings
 
@@ -129,7 +129,7 @@ def test_each_client_may_do_what_its_rights_cover(name: str, call: tuple[bytes, 
 
 def test_a_path_without_a_slash_at_its_end_is_one_path_and_all_below() -> None:
     """As with `upstream.allowed_paths`, but not `/accounts2`."""
-    client = Client(Entry("a", paths=["/accounts", "/x/"]))
+    client = Client(ClientSettings(name="a", allowed_paths=("/accounts", "/x/")))
     allowed = {
         path
         for path in (b"/accounts", b"/accounts/1", b"/accounts2", b"/x/1", b"/x")
@@ -149,7 +149,7 @@ def test_without_clients_anybody_may_call(wall: Wall) -> None:
 
 def test_a_single_key_makes_a_client_without_a_name(wall: Wall) -> None:
     """`listen.client_key` is required, and its holder may do everything."""
-    made = registered(wall, Entry(None, secrets(SHOP)))
+    made = registered(wall, ClientSettings(keys=secrets(SHOP)))
     who = made.identify([SHOP.encode()])
     assert who is not None
     assert (who.name, who.may(b"POST", ORDERS)) == (None, True)

@@ -57,9 +57,10 @@ async def test_a_deadline_in_the_handshake_names_its_step() -> None:
     """The API accepts and stays silent."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         origin = Origin("https", "127.0.0.1", silent.getsockname()[1])
+        way = dialer.Dialer(origin, tls.client_context(None))
         with capture_logs() as logged, pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
-                await dialer.Dialer(origin, tls.client_context(None)).dial(asyncio.Protocol)
+                await way.dial(asyncio.Protocol)
     (event,) = logged
     assert (event["event"], event["reason"]) == ("upstream.connect_failed", "CancelledError")
     assert event.keys() & TIMINGS == TIMINGS

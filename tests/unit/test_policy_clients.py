@@ -11,6 +11,7 @@ from proxy.errors import Refused
 from proxy.forward import policy
 from proxy.problems import ProblemKind
 from proxy.secret import Secret
+from proxy.settings import ClientSettings
 from tests.unit.made import settings
 
 KEY = "correct-horse-battery"

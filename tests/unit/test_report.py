@@ -12,7 +12,7 @@ from proxy.admin.history import History
 from proxy.admin.metrics import Metrics
 from proxy.admin.report import ORDERS_KEPT, Report
 from proxy.records import Record
-from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
+from proxy.tokens.values import TokenEvent, TokenFailure, TokenState, TokenStatus
 from tests.clock import FakeClock
 from tests.unit.made import OAUTH, settings
 
@@ -213,15 +213,13 @@ def test_the_headline_is_shown(proxy: Proxy) -> None:
 
 async def test_it_says_since_when(proxy: Proxy) -> None:
     """Since the first failed renewal, lost token, or recovery."""
-    witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
-    witness.report = proxy.report
     began = proxy.clock.wall()
     for _ in range(3):
         proxy.report.on_token(TokenEvent("renewal_failed", "startup", reason="refused"))
         await proxy.clock.advance(30)
     proxy.becomes(TokenState.EMPTY, last_failure=FAILURE)
     assert proxy.headline()["since"] == began
-    witness.renewed("startup", 0.2)
+    proxy.report.on_token(TokenEvent("renewed", "startup"))
     proxy.becomes(TokenState.FRESH)
     assert proxy.headline()["since"] == began + 90
     await proxy.clock.advance(30)
@@ -237,8 +235,6 @@ async def test_it_says_since_when(proxy: Proxy) -> None:
 
 def test_refused_credentials_are_shown_until_a_login_succeeds(proxy: Proxy) -> None:
     """A passing fault after a refusal does not end it."""
-    witness = TokenWitness(Metrics(), History(proxy.clock.now()), proxy.clock)
-    witness.report = proxy.report
     seen = []
     for reason in ("timeout", "refused", "timeout", None, "timeout"):
         if reason is None:
@@ -310,19 +306,14 @@ def test_other_parts_are_in_the_status(proxy: Proxy) -> None:
     assert shown["clients"]["by_name"] == [caller]
 
 
-def test_what_happens_to_tokens_is_counted_and_passed_on(proxy: Proxy) -> None:
-    """In the metrics and in the history."""
-    metrics, history = Metrics(), History(proxy.clock.now())
-    witness = TokenWitness(metrics, history, proxy.clock)
-    witness.renewed("startup", 0.3)
-    witness.renewal_failed("ahead", "timeout")
-    witness.renewal_failed("ahead", "timeout")
-    witness.invalidated()
-    witness.contended()
-    shown = metrics.exposition().decode()
-    assert 'telenor_proxy_token_renewals_total{cause="startup",result="success"} 1.0' in shown
-    assert 'telenor_proxy_token_renewal_failures_total{reason="timeout"} 2.0' in shown
-    assert "telenor_proxy_token_invalidations_total 1.0" in shown
-    assert "telenor_proxy_token_contentions_total 1.0" in shown
-    series: dict[str, Any] = history.series(proxy.clock.now())
+def test_fetches_of_a_token_are_in_the_history(proxy: Proxy) -> None:
+    """By the minute, those that failed apart."""
+    for event in (
+        TokenEvent("renewed", "startup"),
+        TokenEvent("renewal_failed", "ahead", reason="timeout"),
+        TokenEvent("renewal_failed", "ahead", reason="timeout"),
+        TokenEvent("invalidated"),
+    ):
+        proxy.report.on_token(event)
+    series: Any = proxy.report.status(history=True)["history"]
     assert (series["renewals"][-1], series["renewal_failures"][-1]) == (1, 2)

@@ -71,7 +71,7 @@ class Desk:
     async def look(self, *, hup: bool = False) -> list[dict[str, Any]]:
         """Look at the file; return the log events."""
         with structlog.testing.capture_logs() as events:
-            await self.rotation.look(told=hup)
+            await self.rotation.look(asked=hup)
         assert "sentinel" not in repr(events)
         return [dict(event) for event in events]
 

@@ -128,7 +128,7 @@ def test_broken_yaml_has_its_reason(
 
 def test_a_fault_without_a_place_is_reported() -> None:
     """Nothing of PyYAML's other errors is repeated."""
-    assert files.told(yaml.YAMLError("word"), "") == (
+    assert files.explained(yaml.YAMLError("word"), "") == (
         ": is not valid YAML: something is out of place. Look for a tab in the indentation, a "
         "missing space after a colon, or a value with special characters that needs quotes"
     )

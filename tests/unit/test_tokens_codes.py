@@ -33,9 +33,9 @@ def test_the_gateways_codes_are_the_published_ones() -> None:
 @pytest.mark.parametrize("code", codes.GATEWAY)
 def test_a_code_has_a_meaning_and_a_next_step(code: str) -> None:
     """A clause and whole sentences, each at most a line of the page."""
-    meaning, step = codes.meaning(code), codes.next_step(code)
-    assert meaning is not None
-    assert step is not None
+    known = codes.look_up(code)
+    assert known is not None
+    _, meaning, step = known
     assert not meaning.endswith(".")
     assert len(meaning) <= 80
     assert step[0].isupper()

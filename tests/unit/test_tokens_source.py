@@ -80,19 +80,8 @@ class Observer:
 
     def __call__(self, event: TokenEvent) -> None:
         """Note it."""
-        self.events.append(("renewed", cause, seconds))
-
-    def renewal_failed(self, cause: Cause, reason: str) -> None:
-        """Note it."""
-        self.events.append(("renewal_failed", cause, reason))
-
-    def invalidated(self) -> None:
-        """Note it."""
-        self.events.append(("invalidated",))
-
-    def contended(self) -> None:
-        """Note it."""
-        self.events.append(("contended",))
+        last = {"renewed": (event.cause, event.seconds), "renewal_failed": event[1::2]}
+        self.events.append((event.name, *last.get(event.name, ())))
 
 
 @dataclass
