@@ -241,6 +241,7 @@ async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
         "TELENOR_PROXY_ORDERS__STORE_PASSWORD_FILE": str(tmp_path / "password"),
     }
     store = open_store(load(None, environ).orders, "aa", SystemClock())
+    assert isinstance(store, SharedStore)
     stranger = SharedStore(server.url.partition("?")[0], Secret("right"), "bb")
     try:
         order = record("aa")
@@ -286,7 +287,7 @@ async def test_two_desks_share_it(server: RedisServer) -> None:
             client="app",
             method=b"POST",
             path="/orders",
-            key=[b"k"],
+            key="k",
             fingerprint=b"digest",
             request_id=b"one",
         )
