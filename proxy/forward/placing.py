@@ -83,7 +83,8 @@ async def place(
                 order.left()
             raise
         finally:
-            order.abandon(may_be_placed=exchange.committed)
+            if not order.is_over:
+                order.abandon(may_be_placed=exchange.committed)
     finally:
         if held is not None:
             held.close()

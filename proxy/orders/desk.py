@@ -96,7 +96,7 @@ class Desk:
             return await self._begin_guarded(record)
         try:
             found = keeper.store.reserve(record)
-            if isinstance(found, Coroutine):
+            if found is not None and isinstance(found, Coroutine):  # None: the usual case
                 found = await found
         except BaseException as error:
             keeper.later(Change(record, None))
@@ -163,14 +163,17 @@ class Order:
             answer = answer._replace(content=None)
         return self.end(state, answer)
 
-    async def end(self, state: State | None, answer: Answer | None = None) -> None:
+    def end(
+        self, state: State | None, answer: Answer | None = None
+    ) -> Coroutine[Any, Any, None]:
         """Record how it ended; None: the API cannot have acted on it, and the record is dropped.
 
         If it has an end already, that one stays.
         """
-        if not self.is_over:
-            self.is_over = True
-            await self._keeper.make(Change(self._record, state, answer))
+        if self.is_over:
+            return _nothing()
+        self.is_over = True
+        return self._keeper.make(Change(self._record, state, answer))
 
     def left(self) -> None:
         """Note that its client has left: that changes nothing."""
@@ -239,6 +242,9 @@ class GuardedOrder(Order):
         """End it, if nothing else has."""
         if not self.is_over:
             self._keeper.beside(self.end(State.UNKNOWN if may_be_placed else None))
+
+
+async def _nothing() -> None: ...
 
 
 def _not_recorded(keeper: Keeper, error: StoreAway | ClaimLost) -> Failed:

@@ -116,7 +116,7 @@ class Keeper:
             return
         try:
             waiting = change.make(self.store)
-            if isinstance(waiting, Coroutine):
+            if waiting is not None and isinstance(waiting, Coroutine):  # None: the usual case
                 await waiting
         except ClaimLost:
             log.warning(

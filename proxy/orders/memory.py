@@ -29,6 +29,7 @@ _MAX_CONTENTS: Final = 64 << 20
 _FULL: Final = "The memory for orders is full. Lower orders.remember_seconds, or forget orders."
 #: An Enum's member is an object that is tracked; its value is not.
 _PLAIN: Final = {state: state.value for state in State}
+_RESERVED: Final = State.RESERVED.value
 
 
 class MemoryStore:
@@ -61,7 +62,8 @@ class MemoryStore:
                 raise StoreAway(_FULL)
         if record.key is None:
             self._guarded.add(record.id)
-        self._put(record, State.RESERVED, None)
+        ends = self._now() + record.lifetime
+        self._rows[record.id] = (record.claim, _RESERVED, ends, record[:-2], None)
         return None
 
     def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
@@ -71,11 +73,17 @@ class MemoryStore:
             raise ClaimLost
         if row[1] == state:
             return
+        ends, kept = math.inf, None
+        if has_end(state, guarded=record.key is None):
+            ends = self._now() + record.lifetime
         if state is State.UNKNOWN:
             self._unknown[record.id] = None
         elif row[1] == State.UNKNOWN:
             del self._unknown[record.id]
-        self._put(record, state, answer)
+        if answer is not None:
+            kept = answer[:]
+            self._bytes += _size(kept)
+        self._rows[record.id] = (record.claim, _PLAIN[state], ends, row[3], kept)
 
     def release(self, record: OrderRecord) -> bool:
         """Drop it."""
@@ -114,16 +122,6 @@ class MemoryStore:
 
     async def close(self) -> None:
         """End."""
-
-    def _put(self, record: OrderRecord, state: State, answer: Answer | None) -> None:
-        ends = math.inf
-        if has_end(state, guarded=record.key is None):
-            ends = self._now() + record.lifetime
-        kept = None
-        if answer is not None:
-            kept = answer[:]
-            self._bytes += _size(kept)
-        self._rows[record.id] = (record.claim, _PLAIN[state], ends, record[:-2], kept)
 
     def _found(self, order_id: str) -> _Row | None:
         """Return a row that is not over; drop it if it is."""
