@@ -120,7 +120,8 @@ async def _take(
     if held.size > bounds.max_replay:
         exchange.kept = None
         return held
-    exchange.kept = held.buffer
+    exchange.kept = b"".join(held.pieces())
+    held.close()
     return None
 
 

@@ -163,9 +163,7 @@ class Order:
             answer = answer._replace(content=None)
         return self.end(state, answer)
 
-    def end(
-        self, state: State | None, answer: Answer | None = None
-    ) -> Coroutine[Any, Any, None]:
+    def end(self, state: State | None, answer: Answer | None = None) -> Coroutine[Any, Any, None]:
         """Record how it ended; None: the API cannot have acted on it, and the record is dropped.
 
         If it has an end already, that one stays.
