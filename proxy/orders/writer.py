@@ -50,7 +50,7 @@ def why(error: sqlite3.Error) -> str:
 
 
 class _Work(NamedTuple):
-    do: Callable[[sqlite3.Connection], Any]
+    do: Callable[[], Any]
     is_durable: bool
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
@@ -67,7 +67,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
         self._thread.start()
 
-    async def do(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+    async def do(self, work: Callable[[], T], *, durable: bool = False) -> T:
         """Have it done; return when it is committed. Raises `StoreAway`, or what the work raises.
 
         Work that raises an error of ours must not have changed anything.
@@ -121,7 +121,7 @@ class Writer:
 
     def _one(self, work: _Work) -> object:
         try:
-            return work.do(self._connection)
+            return work.do()
         except ProxyError as error:
             return error
 
