@@ -64,7 +64,7 @@ class Change(NamedTuple):
 
 
 class Keeper:
-    """Keeps a store in use. count: told a word of `RESULTS`, or `STORE_FAULT`.
+    """Keeps a store in use. count: called with a word of `RESULTS`, or `STORE_FAULT`.
 
     summary: what the store held at the last look. away: why it cannot be used, in words; None if
     it can.

@@ -36,7 +36,7 @@ from proxy.orders.states import BEFORE, Answer, OrderRecord, State
 from proxy.orders.store import LISTED, MAX_RECORDS, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from proxy.secret import Secret
 
@@ -71,7 +71,10 @@ _PERMISSION: Final = (
     "The Redis of orders.store does not permit its user what the proxy needs. "
     "Let that user run scripts on keys that begin with {telenor-proxy}."
 )
-_NO_WRITES: Final = "The Redis of orders.store takes no writes. Check its memory, its disk, and that it is no replica."
+_NO_WRITES: Final = (
+    "The Redis of orders.store takes no writes. "
+    "Check its memory, its disk, and that it is no replica."
+)
 _FULL: Final = (
     "The Redis of orders.store holds as many orders as it may. "
     "Lower orders.remember_seconds, or forget orders."
@@ -132,12 +135,12 @@ class SharedStore:
 
     async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
         """Let it enter a state."""
-        before = "".join(f" {each.value} " for each in BEFORE[state])
+        before = "".join(f" {each} " for each in BEFORE[state])
         kept: list[str | bytes | int] = []
         if answer is not None:
             kept += ["status", answer.status, "fields", answer.fields]
             kept += [] if answer.content is None else ["content", answer.content]
-        arguments = (record.claim, self._lease, before, state.value, *kept)
+        arguments = (record.claim, self._lease, before, state, *kept)
         if not await self._run(scripts.ENTER, record.id, *arguments):
             raise ClaimLost
 
@@ -182,7 +185,7 @@ class SharedStore:
         return Summary(held, unknown, await self._bounded(self._records(ids)))
 
     async def _warn_of_policy(self) -> None:
-        """Tell if the server may drop records by itself. It need not let us ask."""
+        """Warn if the server may drop records by itself. It need not let us ask."""
         with contextlib.suppress(ResponseError):
             policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy")
             if policy not in {None, "noeviction", b"noeviction"}:
@@ -196,14 +199,11 @@ class SharedStore:
         """End; the lease ends too."""
         if self._lease:
             with contextlib.suppress(StoreAway):
-                await self._bounded(self._end_lease())
+                await self._bounded(self._client.delete(f"{_LEASES}{self.owner}"))
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._client.aclose()
         await self._pool.disconnect()
-
-    async def _end_lease(self) -> None:
-        await self._client.delete(f"{_LEASES}{self.owner}")
 
     async def _run(self, script: str, order_id: str, *arguments: str | bytes | int) -> Any:  # noqa: ANN401 # what a script gives
         keys = [
@@ -215,8 +215,8 @@ class SharedStore:
             self._scripts[script](keys=keys, args=[_LEASES, _ORDERS, order_id, *arguments])
         )
 
-    async def _bounded(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 # what the work gives
-        """Do it in a task of its own, which goes on if the caller is cancelled or loses patience."""
+    async def _bounded(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
+        """Do it in a task of its own, which goes on if the caller stops waiting."""
         task = asyncio.create_task(_translated(work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -232,7 +232,7 @@ class SharedStore:
             task.exception()  # its caller may have left
 
 
-async def _translated(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 # what the work gives
+async def _translated(work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
     try:
         return await work
     except (RedisError, OSError, TimeoutError, RuntimeError) as error:

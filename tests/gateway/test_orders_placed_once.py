@@ -30,7 +30,7 @@ PLACED = b'{"orderId": "1"}'
 
 
 class Watched(MemoryStore):
-    """A store that notes each step, and what had left for the API and arrived at the client by then."""
+    """A store that notes each step, and what the API and the client had received by then."""
 
     def __init__(self) -> None:
         super().__init__("aa", SystemClock().now)
@@ -327,7 +327,7 @@ async def test_a_token_that_is_rejected_is_cured_inside_of_one_order(house: Hous
     assert [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"]
 
 
-async def test_a_large_answer_is_streamed_and_told_of(house: House) -> None:
+async def test_a_large_answer_is_streamed_and_not_replayed(house: House) -> None:
     """The client gets all of it; a repetition hears of its status."""
     content = b"x" * 200_000
     house.gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
@@ -415,7 +415,7 @@ async def guarded_order(lab: Lab) -> tuple[House, Client, asyncio.Event]:
 
 
 async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
-    """Without a key: a client that left asks again, gets 409, then the answer, and then places another order."""
+    """Without a key: 409 while it is under way, then the answer; the next one is sent."""
     house, client, opened = await guarded_order(lab)
     client.reset()
     await until(lambda: house.store.steps)

@@ -39,7 +39,7 @@ def test_the_file_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     content.close()
 
 
-def test_a_disk_that_takes_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its caller gets an OSError."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     content = HeldContent(hashlib.sha256(), 10)

@@ -179,8 +179,8 @@ async def test_a_key_is_for_one_order(house: House) -> None:
     await house.order(b"l")
 
 
-async def test_a_large_answer_is_told_of(house: House) -> None:
-    """Of one that is too large, the status is told."""
+async def test_a_large_answer_is_not_replayed(house: House) -> None:
+    """Of one that is too large, the detail gives the status."""
     order = await house.order(b"k")
     await order.sent()
     await order.answered(Answer(200, b"", b"x" * (MAX_CONTENT + 1)))
@@ -312,8 +312,8 @@ async def test_a_store_that_stays_away_is_asked_at_intervals(house: House) -> No
     await house.keeper.close()
 
 
-async def test_a_mistake_of_ours_is_told_and_outlived(house: House) -> None:
-    """Upkeep goes on after an exception that nobody expects, and says that there was one."""
+async def test_a_mistake_of_ours_is_logged_and_outlived(house: House) -> None:
+    """Upkeep goes on after an unexpected exception, and says that there was one."""
     upkeep = house.store.upkeep
 
     async def mistaken() -> Summary:

@@ -383,7 +383,7 @@ async def test_a_file_that_was_removed_takes_no_orders(store: SQLiteStore, path:
 
 
 async def test_a_file_that_is_locked(store: SQLiteStore, path: Path) -> None:
-    """Within a few seconds that is told, and afterwards it is used again."""
+    """Within a few seconds the call fails, and afterwards it is used again."""
     store._connection.execute("PRAGMA busy_timeout = 50")
     order = record("aa", "k")
     await store.reserve(order)
@@ -512,7 +512,7 @@ async def test_a_claim_that_is_lost_spoils_no_batch(store: SQLiteStore) -> None:
 
 
 async def test_a_mistake_of_ours_stops_nothing(store: SQLiteStore) -> None:
-    """Work that raises what nobody expects changes nothing, and the thread goes on."""
+    """Work that raises an unexpected exception changes nothing, and the thread goes on."""
 
     def mistaken() -> None:
         store._connection.execute("DELETE FROM orders")

@@ -51,7 +51,7 @@ def test_what_a_repetition_gets(state: State, expected: Again) -> None:
 
 
 def test_an_answer_too_large_is_not_replayed() -> None:
-    """Its status is told instead."""
+    """The refusal gives its status instead."""
     found = FIRST._replace(state=State.ANSWERED, answer=ANSWER._replace(content=None))
     assert again(found, FIRST.fingerprint) is Again.ANSWERED
 
