@@ -99,7 +99,7 @@ class Desk:
             if found is not None and isinstance(found, Coroutine):  # None: the usual case
                 found = await found
         except BaseException as error:
-            keeper.later(Change(record, None))
+            keeper.later(record, None)
             if isinstance(error, StoreAway):
                 raise _not_recorded(keeper, error) from None
             raise
@@ -171,7 +171,7 @@ class Order:
         if self.is_over:
             return _nothing()
         self.is_over = True
-        return self._keeper.make(Change(self._record, state, answer))
+        return self._keeper.end(self._record, state, answer)
 
     def left(self) -> None:
         """Note that its client has left: that changes nothing."""
@@ -183,7 +183,7 @@ class Order:
         """
         if not self.is_over:
             self.is_over = True
-            self._keeper.later(Change(self._record, State.UNKNOWN if may_be_placed else None))
+            self._keeper.later(self._record, State.UNKNOWN if may_be_placed else None)
 
 
 class GuardedOrder(Order):
@@ -223,7 +223,7 @@ class GuardedOrder(Order):
 
     async def _settle(self, recording: asyncio.Task[bool], change: Change) -> None:
         if await asyncio.shield(recording):
-            await self._keeper.make(change)
+            await self._keeper.end(*change)
 
     async def end(self, state: State | None, answer: Answer | None = None) -> None:
         """Record how it ended, if there is a record by now, or has to be one."""

@@ -56,12 +56,6 @@ class Change(NamedTuple):
     state: State | None
     answer: Answer | None = None
 
-    def make(self, store: Store) -> Soon[object]:
-        """Make it."""
-        if self.state is None:
-            return store.release(self.record)
-        return store.enter(self.record, self.state, self.answer)
-
 
 class Keeper:
     """Keeps a store in use. count: called with a word of `RESULTS`, or `STORE_FAULT`.
@@ -107,35 +101,41 @@ class Keeper:
             self.away = None
         return result
 
-    async def make(self, change: Change) -> None:
-        """Have the store make a change; later, if it is away."""
-        if self._waiting and any(
-            waiting.record.claim == change.record.claim for waiting in self._waiting
-        ):
-            self.later(change)
+    async def end(
+        self, record: OrderRecord, state: State | None, answer: Answer | None = None
+    ) -> None:
+        """Have the store make a change that ends an order; later, if it is away."""
+        if self._waiting and any(change.record.claim == record.claim for change in self._waiting):
+            self.later(record, state, answer)
             return
         try:
-            waiting = change.make(self.store)
+            waiting = self._change(record, state, answer)
             if waiting is not None and isinstance(waiting, Coroutine):  # None: the usual case
                 await waiting
         except ClaimLost:
             log.warning(
                 "orders.record_lost",
-                request_id=change.record.request_id,
+                request_id=record.request_id,
                 detail="The record of an order was dropped while the order was under way: the "
                 "store was out of reach for too long. Look that order up before it is sent again.",
             )
         except BaseException as error:
-            self.later(change)
+            self.later(record, state, answer)
             if not isinstance(error, StoreAway):
                 raise
             self.fault(error)
 
-    def later(self, change: Change) -> None:
-        """Have the store make a change soon, without waiting for it."""
+    def _change(
+        self, record: OrderRecord, state: State | None, answer: Answer | None
+    ) -> Soon[object]:
+        store = self.store
+        return store.release(record) if state is None else store.enter(record, state, answer)
+
+    def later(self, record: OrderRecord, state: State | None, answer: Answer | None = None) -> None:
+        """Have the store make such a change soon, without waiting for it."""
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()
-        self._waiting.append(change)
+        self._waiting.append(Change(record, state, answer))
         self._wake.set()
 
     def beside(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
@@ -170,7 +170,7 @@ class Keeper:
             while self._waiting:
                 waiting = self._waiting[0]
                 with contextlib.suppress(ClaimLost):
-                    await self.ask(waiting.make, self.store)
+                    await self.ask(self._change, *waiting)
                 if self._waiting and self._waiting[0] is waiting:
                     self._waiting.popleft()
             self.summary = await self.ask(self.store.upkeep)

@@ -82,7 +82,7 @@ class MemoryStore:
             del self._unknown[record.id]
         if answer is not None:
             kept = answer[:]
-            self._bytes += _size(kept)
+            self._bytes += len(answer.fields) + len(answer.content or b"")
         self._rows[record.id] = (record.claim, _PLAIN[state], ends, row[3], kept)
 
     def release(self, record: OrderRecord) -> bool:
@@ -149,11 +149,7 @@ class MemoryStore:
         self._guarded.discard(order_id)
         self._unknown.pop(order_id, None)
         if answer is not None:
-            self._bytes -= _size(answer)
-
-
-def _size(answer: tuple[int, bytes, bytes | None]) -> int:
-    return len(answer[1]) + len(answer[2] or b"")
+            self._bytes -= len(answer[1]) + len(answer[2] or b"")
 
 
 def _record(row: _Row, *, with_content: bool = True) -> OrderRecord:
