@@ -5,6 +5,7 @@ More than a size goes to a temporary file without a name, which ends with the pr
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from typing import TYPE_CHECKING, Final
 
@@ -45,4 +46,5 @@ class HeldContent:
 
     def close(self) -> None:
         """Drop it."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take
+            self._file.close()

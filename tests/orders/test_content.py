@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,3 +48,27 @@ def test_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match="nowhere"):
         content.feed(b"x" * 11)
     content.close()
+
+
+_SMALL_DISK = """
+import hashlib, resource, signal
+from proxy.orders.content import HeldContent
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+content = HeldContent(hashlib.sha256(), 10)
+try:
+    for _ in range(2):
+        content.feed(b"x" * 65_536)
+except OSError:
+    print("refused")
+content.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits files as POSIX does")
+def test_a_disk_that_takes_a_part_of_a_piece() -> None:
+    """What does not fit is not lost silently: its caller gets an OSError as well."""
+    command = [sys.executable, "-c", _SMALL_DISK]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert ran.stdout == "refused\n"
