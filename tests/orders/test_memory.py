@@ -14,7 +14,7 @@ def test_the_garbage_collector_has_no_work_with_records() -> None:
     """After a collection it tracks none of them, in whatever state, so its pauses stay short."""
     store = MemoryStore("aa", SystemClock().now)
     for state in State:
-        order = record("aa", state)
+        order = record("aa", state.value)
         store.reserve(order)
         if state is not State.RESERVED:
             store.enter(order, State.SENT)
