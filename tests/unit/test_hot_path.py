@@ -29,7 +29,7 @@ BUDGET = 132
 
 
 #: What an order costs besides that is remembered in memory: content, key, record, answer.
-REMEMBERED = 40
+REMEMBERED = 30
 
 
 async def calls_for_one(clients: int, desk: Desk | None = None, *, key: bool = False) -> float:
