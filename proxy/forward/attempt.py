@@ -309,6 +309,7 @@ class Attempt:
         """
         answer = self._answer
         assert answer is not None  # noqa: S101 # `send` gave a head
+        self._peeked += answer.ready()
         while not answer.done and len(self._peeked) <= MAX_PEEK:
             self._peeked += await answer.read(self._bounds.response_timeout)
         return self._peeked if answer.done else None

@@ -1,6 +1,7 @@
 """How an order that is remembered is placed: the steps between a request and `Forwarder._forward`.
 
-    hold the content -> begin a record (or replay, or refuse) -> forward -> end the record
+    judge the key -> hold the content -> begin a record (or replay, or refuse) -> forward
+        -> end the record
 
 The forwarder itself records that the first byte leaves, and the answer before its client gets it.
 """
@@ -17,6 +18,7 @@ from proxy.network.stream import Gone
 from proxy.orders import key as keys
 from proxy.orders.content import HeldContent
 from proxy.orders.desk import Replay
+from proxy.orders.states import State
 from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
@@ -42,15 +44,25 @@ async def place(
     forward: Callable[[Exchange], Coroutine[object, object, None]],
 ) -> None:
     """Place one order, or answer its repetition. Raises what `forward` raises, and `Refused`."""
-    request, client = exchange.request, exchange.client_name or ""
+    request, client, body = exchange.request, exchange.client_name or "", exchange.body
+    key = keys.parse(request.order_keys) if request.order_keys else None
     fingerprint = keys.fingerprint(client, request.method, request.target)
-    held = await _take(exchange, bounds, fingerprint)
+    held = None
+    try:
+        piece = body.ready()
+    except grammar.Malformed as error:
+        raise client_fault(error, exchange, bounds) from None
+    if body.done and body.size <= min(bounds.max_body, bounds.max_replay):
+        fingerprint.update(piece)
+        exchange.kept = piece
+    else:
+        held = await _take(exchange, bounds, fingerprint, piece)
     try:
         order = await desk.begin(
             client=client,
             method=request.method,
             path=request.path,
-            key=request.order_keys,
+            key=key,
             fingerprint=fingerprint.digest(),
             request_id=exchange.request_id,
         )
@@ -64,31 +76,30 @@ async def place(
                 # It gave up, most likely: few HTTP clients end their side and go on reading.
                 order.left()
         except Failed as error:
-            await (order.not_sent() if error.outcome == NOT_SENT else order.unknown())
+            await order.end(None if error.outcome == NOT_SENT else State.UNKNOWN)
             raise
         except (ClientDisconnected, ClientSlow):
             if exchange.committed:
                 order.left()
             raise
         finally:
-            exchange.order = exchange.held = None
-            order.abandon(may_be_placed=exchange.committed)
+            if not order.is_over:
+                order.abandon(may_be_placed=exchange.committed)
     finally:
         if held is not None:
             held.close()
 
 
 async def _take(
-    exchange: Exchange, bounds: Bounds, fingerprint: hashlib._Hash
+    exchange: Exchange, bounds: Bounds, fingerprint: hashlib._Hash, piece: bytes
 ) -> HeldContent | None:
     """Take the whole content into `exchange.kept`; if it is too large for that, return it.
 
-    Raises `Refused`, `Failed`, `ClientDisconnected`.
+    piece: its beginning. Raises `Refused`, `Failed`, `ClientDisconnected`.
     """
     body = exchange.body
     held = HeldContent(fingerprint, max(bounds.max_replay, _ALWAYS_IN_MEMORY))
     try:
-        piece = body.ready()
         if not body.done and body.size == 0 and exchange.request.expects:
             exchange.continued = True
             exchange.client.write(rewrite.CONTINUE)
@@ -109,7 +120,8 @@ async def _take(
     if held.size > bounds.max_replay:
         exchange.kept = None
         return held
-    exchange.kept = held.buffer
+    exchange.kept = b"".join(held.pieces())
+    held.close()
     return None
 
 

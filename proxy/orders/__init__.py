@@ -1,4 +1,4 @@
-"""Orders: what was placed is remembered, so that an application that tries again does not place it twice.
+"""Orders are remembered, so that an application that tries again does not place one twice.
 
     key.py       the Idempotency-Key of a request, and the fingerprint of an order (pure)
     content.py   the content of an order, hashed and held until it is whole

@@ -32,22 +32,18 @@ class Seen(NamedTuple):
 
 
 def doubt(orders: OrdersSettings) -> str | None:
-    """Say why the file of `orders.store` cannot be made here.
-
-    None if it can, or if it is no file.
-    """
-    if orders.store is None or orders.store_kind != "sqlite":
+    """Say why the file of `orders.store` cannot be made here; None if it can, or is no file."""
+    directory = Path(orders.store or "").parent
+    if orders.store_kind != "sqlite" or directory.is_dir():
         return None
-    directory = Path(orders.store).parent
-    if not directory.is_dir():
-        return f"orders.store: there is no directory {directory}. Where the proxy runs, it has to be there."
-    return None
+    return (
+        f"orders.store: there is no directory {directory}. "
+        "Where the proxy runs, it has to be there."
+    )
 
 
 async def look(orders: OrdersSettings) -> Seen | None:
-    """Open the store, and read what it holds; None without one.
-
-    It places no order, and makes no file.
+    """Open the store, and read what it holds; None without one. It makes no file.
 
     Raises `ConfigError` and `StoreAway`.
     """
@@ -55,8 +51,13 @@ async def look(orders: OrdersSettings) -> Seen | None:
         return None
     if orders.store_kind == "memory":
         return Seen(_IN_MEMORY)
-    if orders.store_kind == "sqlite" and (text := _not_yet(Path(orders.store))) is not None:
-        return Seen(text)
+    path = Path(orders.store)
+    if orders.store_kind == "sqlite" and not path.exists():  # noqa: ASYNC240 # once, in a command
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise ConfigError(
+                [f"orders.store: {path.parent} is no directory that can be written. Make it one."]
+            )
+        return Seen(f"There is no {path} yet. The proxy makes it when it starts.")
     store = open_store(orders, os.urandom(8).hex(), SystemClock(), places_orders=False)
     try:
         summary = await store.upkeep()
@@ -69,14 +70,3 @@ async def look(orders: OrdersSettings) -> Seen | None:
             "`telenor-proxy orders list --unknown`"
         )
     return Seen(f"{text}.", summary.held, summary.unknown, VERSION)
-
-
-def _not_yet(path: Path) -> str | None:
-    """Say that the proxy makes a file that is not there. Raises `ConfigError` if it cannot."""
-    if path.exists():
-        return None
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(
-            [f"orders.store: {path.parent} is no directory that can be written. Make it one."]
-        )
-    return f"There is no {path} yet. The proxy makes it when it starts."

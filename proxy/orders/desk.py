@@ -2,7 +2,7 @@
 
     order = await desk.begin(...)      an `Order` to send, a `Replay`, or a `Problem` is raised
     await order.sent()                 before its first byte leaves, each time that it is sent
-    await order.answered(answer)       before the client gets the answer; or `not_sent`, `unknown`
+    await order.answered(answer)       before the client gets the answer; or `end` without one
     order.abandon()                    in a `finally`: ends what nothing else has ended
 
 It knows no sockets. What the store could not take is kept by keeper.py.
@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Refused
 from proxy.orders import key as keys
-from proxy.orders.keeper import PAUSE
+from proxy.orders.keeper import PAUSE, Change
 from proxy.orders.states import MAX_CONTENT, Again, Answer, OrderRecord, State, again, ending
 from proxy.orders.store import ClaimLost, StoreAway
 from proxy.problems import ProblemKind
@@ -26,12 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.errors import Problem
-    from proxy.orders.keeper import Change, Keeper
+    from proxy.orders.keeper import Keeper
 
 #: Seconds that a client waits before it asks for the answer again.
 _RETRY_AFTER: Final = 2.0
 
-_BAD_KEY: Final = "The Idempotency-Key cannot be used because {why}. Send one such field, with 1 to 255 visible characters."
 _RECORD_LOST: Final = (
     "The record of this order was dropped, because the store was out of reach for too long."
 )
@@ -69,39 +69,37 @@ class Desk:
         client: str,
         method: bytes,
         path: str,
-        key: Sequence[bytes],
+        key: str | None,
         fingerprint: bytes,
         request_id: bytes,
     ) -> Order | Replay:
         """Open a record for an order whose content is here as a whole.
 
-        client: its name, "" if clients have none. path: the target without its query. fingerprint:
-        see `key.fingerprint`. Raises `Refused` for what must not be sent, and `Failed` if the order
-        cannot be recorded.
+        client: its name, "" if clients have none. path: the target without its query. key: as
+        `key.parse` returns it, None without the field. fingerprint: see `key.fingerprint`. Raises
+        `Refused` for what must not be sent, and `Failed` if the order cannot be recorded.
         """
         keeper = self._keeper
-        try:
-            name = keys.parse(key) if key else None
-        except keys.BadKey as error:
-            raise Refused(ProblemKind.ORDER_KEY, _BAD_KEY.format(why=error)) from None
         record = OrderRecord(
-            keys.identify_guarded(fingerprint) if name is None else keys.identify(client, name),
+            keys.identify_guarded(fingerprint) if key is None else keys.identify(client, key),
             f"{keeper.store.owner}.{next(self._claims)}",
-            name,
+            key,
             client,
-            method.decode("ascii"),
+            keys.METHODS[method],
             path,
             fingerprint,
             request_id.decode("ascii"),
             keeper.clock.wall(),
-            self._guard if name is None else self._remember,
+            self._guard if key is None else self._remember,
         )
-        if name is None:
+        if key is None:
             return await self._begin_guarded(record)
         try:
-            found = await keeper.store.reserve(record)
+            found = keeper.store.reserve(record)
+            if found is not None and isinstance(found, Coroutine):  # None: the usual case
+                found = await found
         except BaseException as error:
-            keeper.later(record, lambda: keeper.store.release(record))
+            keeper.later(record, None)
             if isinstance(error, StoreAway):
                 raise _not_recorded(keeper, error) from None
             raise
@@ -112,22 +110,18 @@ class Desk:
 
     async def _begin_guarded(self, record: OrderRecord) -> Order | Replay:
         """Send it, unless an identical one is remembered. Without a store it is sent, too."""
-        found = None
+        keeper, found = self._keeper, None
         with contextlib.suppress(StoreAway):
-            found = await self._keeper.asked(self._keeper.store.look_up(record.id))
+            found = await keeper.ask(keeper.store.look_up, record.id)
             if found is not None and found.answer is not None:
                 # Given once: of two that ask for it, one gets it and the other one is sent.
-                found = (
-                    found if await self._keeper.asked(self._keeper.store.release(found)) else None
-                )
-        return (
-            GuardedOrder(self._keeper, record) if found is None else self._repeated(found, record)
-        )
+                found = found if await keeper.ask(keeper.store.release, found) else None
+        return GuardedOrder(keeper, record) if found is None else self._repeated(found, record)
 
     def _repeated(self, found: OrderRecord, record: OrderRecord) -> Replay:
         """Give what a repetition gets, or raise it."""
         what = again(found, record.fingerprint)
-        self._keeper.count(what.value)
+        self._keeper.count(what)
         answer = found.answer
         if what is Again.REPLAYED and answer is not None and answer.content is not None:
             return Replay(answer.status, answer.fields, answer.content, found.request_id)
@@ -137,45 +131,47 @@ class Desk:
 class Order:
     """An order that has a record, and is to be sent.
 
-    is_sent: the record says that its first byte may have left.
+    is_sent: the record says that its first byte may have left. is_over: it has an end.
     """
 
-    __slots__ = ("_is_over", "_keeper", "_record", "is_sent")
+    __slots__ = ("_keeper", "_record", "is_over", "is_sent")
 
     def __init__(self, keeper: Keeper, record: OrderRecord) -> None:
         self._keeper = keeper
         self._record = record
         self.is_sent = False
-        self._is_over = False
+        self.is_over = False
 
     async def sent(self) -> None:
         """Record that its first byte leaves now. Raises `Failed`; then nothing may leave."""
         if self.is_sent:
             return
-        keeper = self._keeper
         try:
-            await keeper.store.enter(self._record, State.SENT)
+            waiting = self._keeper.store.enter(self._record, State.SENT)
+            if waiting is not None:
+                await waiting
         except (StoreAway, ClaimLost) as error:
-            raise _not_recorded(keeper, error) from None
+            raise _not_recorded(self._keeper, error) from None
         self.is_sent = True
 
-    async def answered(self, answer: Answer, code: str | None = None) -> None:
+    def answered(self, answer: Answer, code: str | None = None) -> Coroutine[Any, Any, None]:
         """Record a final answer of the API. code: the API's error code in it, if it names one."""
-        what = ending(answer.status, code)
-        if what == "answered":
-            if answer.content is not None and len(answer.content) > MAX_CONTENT:
-                answer = answer._replace(content=None)
-            await self._end(lambda: self._keeper.store.enter(self._record, State.ANSWERED, answer))
-        else:
-            await (self.unknown() if what == "unknown" else self.not_sent())
+        state = ending(answer.status, code)
+        if state is not State.ANSWERED:
+            return self.end(state)
+        if answer.content is not None and len(answer.content) > MAX_CONTENT:
+            answer = answer._replace(content=None)
+        return self.end(state, answer)
 
-    async def not_sent(self) -> None:
-        """Record that the API cannot have acted on it: the record is dropped."""
-        await self._end(lambda: self._keeper.store.release(self._record))
+    def end(self, state: State | None, answer: Answer | None = None) -> Coroutine[Any, Any, None]:
+        """Record how it ended; None: the API cannot have acted on it, and the record is dropped.
 
-    async def unknown(self) -> None:
-        """Record that the API may have acted on it."""
-        await self._end(lambda: self._keeper.store.enter(self._record, State.UNKNOWN))
+        If it has an end already, that one stays.
+        """
+        if self.is_over:
+            return _nothing()
+        self.is_over = True
+        return self._keeper.end(self._record, state, answer)
 
     def left(self) -> None:
         """Note that its client has left: that changes nothing."""
@@ -185,20 +181,9 @@ class Order:
 
         may_be_placed: the API may have begun to act on it.
         """
-        if not self._is_over:
-            self._is_over = True
-            store, record = self._keeper.store, self._record
-            self._keeper.later(
-                record,
-                lambda: (
-                    store.enter(record, State.UNKNOWN) if may_be_placed else store.release(record)
-                ),
-            )
-
-    async def _end(self, change: Change) -> None:
-        if not self._is_over:
-            self._is_over = True
-            await self._keeper.told(self._record, change)
+        if not self.is_over:
+            self.is_over = True
+            self._keeper.later(self._record, State.UNKNOWN if may_be_placed else None)
 
 
 class GuardedOrder(Order):
@@ -221,51 +206,43 @@ class GuardedOrder(Order):
 
     def left(self) -> None:
         """Note that its client has left before its answer was whole there."""
-        if self._recording is None and self.is_sent and not self._is_dropped():
+        is_dropped = self.is_over and self._ending is None
+        if self._recording is None and self.is_sent and not is_dropped:
             self._recording = self._keeper.beside(self._remember())
             if self._ending is not None:
                 self._keeper.beside(self._settle(self._recording, self._ending))
-
-    def _is_dropped(self) -> bool:
-        return self._is_over and self._ending is None
 
     async def _remember(self) -> bool:
         """Make the record; say whether there is one now that is this order's."""
         keeper = self._keeper
         with contextlib.suppress(StoreAway, ClaimLost):
-            if await keeper.asked(keeper.store.reserve(self._record)) is None:
-                await keeper.asked(keeper.store.enter(self._record, State.SENT))
+            if await keeper.ask(keeper.store.reserve, self._record) is None:
+                await keeper.ask(keeper.store.enter, self._record, State.SENT)
                 return True
         return False
 
     async def _settle(self, recording: asyncio.Task[bool], change: Change) -> None:
         if await asyncio.shield(recording):
-            await self._keeper.told(self._record, change)
+            await self._keeper.end(*change)
 
-    async def unknown(self) -> None:
-        """Record that the API may have acted on it."""
-        self.left()
-        await super().unknown()
-
-    async def not_sent(self) -> None:
-        """Drop the record, if there is one by now."""
-        if not self._is_over:
-            self._is_over = True
+    async def end(self, state: State | None, answer: Answer | None = None) -> None:
+        """Record how it ended, if there is a record by now, or has to be one."""
+        if state is State.UNKNOWN:
+            self.left()
+        if not self.is_over:
+            self.is_over = True
+            change = Change(self._record, state, answer)
+            self._ending = None if state is None else change
             if self._recording is not None:
-                await self._settle(
-                    self._recording, lambda: self._keeper.store.release(self._record)
-                )
+                await self._settle(self._recording, change)
 
     def abandon(self, *, may_be_placed: bool) -> None:
         """End it, if nothing else has."""
-        if not self._is_over:
-            self._keeper.beside(self.unknown() if may_be_placed else self.not_sent())
+        if not self.is_over:
+            self._keeper.beside(self.end(State.UNKNOWN if may_be_placed else None))
 
-    async def _end(self, change: Change) -> None:
-        if not self._is_over:
-            self._is_over, self._ending = True, change
-            if self._recording is not None:
-                await self._settle(self._recording, change)
+
+async def _nothing() -> None: ...
 
 
 def _not_recorded(keeper: Keeper, error: StoreAway | ClaimLost) -> Failed:
@@ -289,7 +266,8 @@ def _refusal(what: Again, found: OrderRecord) -> Problem:
     if what is Again.IN_FLIGHT:
         refused = Refused(
             ProblemKind.ORDER_IN_FLIGHT,
-            f"The same order is under way, since request {first}. Wait, and send it again to get its answer.",
+            f"The same order is under way, since request {first}. "
+            "Wait, and send it again to get its answer.",
         )
         refused.retry_after = _RETRY_AFTER
         return refused

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 import structlog
 
@@ -18,18 +19,15 @@ from proxy.orders.showing import forget, shown
 from proxy.orders.store import ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import TypeAlias
+    from collections.abc import Callable
 
     from proxy.clock import Clock
-    from proxy.orders.states import OrderRecord
-    from proxy.orders.store import Store
-
-    #: Asks the store to change a record.
-    Change: TypeAlias = Callable[[], Coroutine[object, object, object]]
+    from proxy.orders.states import Answer, OrderRecord, State
+    from proxy.orders.store import Soon, Store
 
 log = structlog.get_logger("proxy.orders")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: What is counted: what became of each order that a store was asked about, and faults of the store.
@@ -51,13 +49,16 @@ _MOST_WAITING: Final = 1_000
 _CRASHED: Final = "The proxy made a mistake with the store of orders. Restart it."
 
 
-class _Waiting(NamedTuple):
-    claim: str
-    change: Change
+class Change(NamedTuple):
+    """What ends an order: the state that its record enters; None drops the record."""
+
+    record: OrderRecord
+    state: State | None
+    answer: Answer | None = None
 
 
 class Keeper:
-    """Keeps a store in use. count: told a word of `RESULTS`, or `STORE_FAULT`.
+    """Keeps a store in use. count: called with a word of `RESULTS`, or `STORE_FAULT`.
 
     summary: what the store held at the last look. away: why it cannot be used, in words; None if
     it can.
@@ -70,7 +71,7 @@ class Keeper:
         self.summary = Summary()
         self.away: str | None = None
         self._wake = asyncio.Event()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Change] = deque()
         self._tasks: set[asyncio.Task[object]] = set()
 
     def fault(self, error: StoreAway) -> None:
@@ -80,10 +81,18 @@ class Keeper:
             log.warning("orders.store_away", detail=str(error))
         self.away = str(error)
 
-    async def asked(self, work: Coroutine[object, object, T]) -> T:
-        """Ask the store, and note whether it could be used."""
+    @overload
+    async def ask(
+        self, method: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T: ...
+    @overload
+    async def ask(self, method: Callable[P, Soon[T]], *args: P.args, **kwargs: P.kwargs) -> T: ...
+    async def ask(self, method: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call a method of the store, and note whether the store could be used."""
         try:
-            result = await work
+            result = method(*args, **kwargs)
+            if isinstance(result, Coroutine):
+                result = await result
         except StoreAway as error:
             self.fault(error)
             raise
@@ -92,13 +101,17 @@ class Keeper:
             self.away = None
         return result
 
-    async def told(self, record: OrderRecord, change: Change) -> None:
+    async def end(
+        self, record: OrderRecord, state: State | None, answer: Answer | None = None
+    ) -> None:
         """Have the store make a change that ends an order; later, if it is away."""
-        if self._waiting and any(waiting.claim == record.claim for waiting in self._waiting):
-            self.later(record, change)
+        if self._waiting and any(change.record.claim == record.claim for change in self._waiting):
+            self.later(record, state, answer)
             return
         try:
-            await change()
+            waiting = self._change(record, state, answer)
+            if waiting is not None and isinstance(waiting, Coroutine):  # None: the usual case
+                await waiting
         except ClaimLost:
             log.warning(
                 "orders.record_lost",
@@ -107,16 +120,22 @@ class Keeper:
                 "store was out of reach for too long. Look that order up before it is sent again.",
             )
         except BaseException as error:
-            self.later(record, change)
+            self.later(record, state, answer)
             if not isinstance(error, StoreAway):
                 raise
             self.fault(error)
 
-    def later(self, record: OrderRecord, change: Change) -> None:
-        """Have the store make a change soon, without waiting for it."""
+    def _change(
+        self, record: OrderRecord, state: State | None, answer: Answer | None
+    ) -> Soon[object]:
+        store = self.store
+        return store.release(record) if state is None else store.enter(record, state, answer)
+
+    def later(self, record: OrderRecord, state: State | None, answer: Answer | None = None) -> None:
+        """Have the store make such a change soon, without waiting for it."""
         if len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft()
-        self._waiting.append(_Waiting(record.claim, change))
+        self._waiting.append(Change(record, state, answer))
         self._wake.set()
 
     def beside(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
@@ -151,10 +170,10 @@ class Keeper:
             while self._waiting:
                 waiting = self._waiting[0]
                 with contextlib.suppress(ClaimLost):
-                    await self.asked(waiting.change())
+                    await self.ask(self._change, *waiting)
                 if self._waiting and self._waiting[0] is waiting:
                     self._waiting.popleft()
-            self.summary = await self.asked(self.store.upkeep())
+            self.summary = await self.ask(self.store.upkeep)
 
     # --- For operators ------------------------------------------------------------------------
 
@@ -176,7 +195,7 @@ class Keeper:
     async def listed(self, *, unknown: bool) -> list[dict[str, object]] | str:
         """Return the orders as operators see them, or why that cannot be said now."""
         try:
-            records = await self.asked(self.store.listing(unknown=unknown))
+            records = await self.ask(self.store.listing, unknown=unknown)
         except StoreAway as error:
             return str(error)
         return [shown(record) for record in records]
@@ -184,7 +203,7 @@ class Keeper:
     async def forget(self, order_id: str) -> tuple[int, str] | None:
         """Drop one by an operator's word; return a status and words if it was not dropped."""
         try:
-            problem = await self.asked(forget(self.store, order_id))
+            problem = await self.ask(forget, self.store, order_id)
         except StoreAway as error:
             return 503, str(error)
         self._wake.set()

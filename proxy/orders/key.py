@@ -10,11 +10,14 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
+from proxy.errors import Refused
+from proxy.problems import ProblemKind
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Methods that may change something at the API. On others the field means nothing.
-METHODS: Final = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
+METHODS: Final = {b"POST": "POST", b"PUT": "PUT", b"PATCH": "PATCH", b"DELETE": "DELETE"}
 #: Characters of a key, quotes not counted.
 LONGEST: Final = 255
 
@@ -24,37 +27,40 @@ _ESCAPED: Final = re.compile(rb'\\(["\\])')
 _VISIBLE: Final = re.compile(rb"[\x21-\x7e]+")
 
 
-class BadKey(ValueError):
-    """The field cannot be used. Its text is a clause that says why, and quotes nothing."""
-
-
 def parse(fields: Sequence[bytes]) -> str:
     """Return the key of the field values of one request, of which there is at least one.
 
-    Raises `BadKey`.
+    Raises `Refused`.
     """
     if len(fields) != 1:
-        raise BadKey("it is there more than once")
-    value = fields[0].strip(b" \t")
-    if not _BARE.fullmatch(value):
-        value = _unquoted(value)
+        raise _refused("it is there more than once")
+    value = fields[0]
+    if _BARE.fullmatch(value) is None:
+        value = _unquoted(value.strip(b" \t"))
     return value.decode("ascii")
 
 
 def _unquoted(value: bytes) -> bytes:
-    """Return what is in the quotes, or say what is wrong with the value."""
     if value.startswith(b'"'):
         quoted = _QUOTED.fullmatch(value)
         if quoted is None:
-            raise BadKey("its quotes do not enclose one string of visible characters")
+            raise _refused("its quotes do not enclose one string of visible characters")
         value = _ESCAPED.sub(rb"\1", quoted[1])
     if not value:
-        raise BadKey("it is empty")
+        raise _refused("it is empty")
     if len(value) > LONGEST:
-        raise BadKey(f"it has more than {LONGEST} characters")
+        raise _refused(f"it has more than {LONGEST} characters")
     if not _VISIBLE.fullmatch(value):
-        raise BadKey("it holds characters other than visible ASCII")
+        raise _refused("it holds characters other than visible ASCII")
     return value
+
+
+def _refused(why: str) -> Refused:
+    return Refused(
+        ProblemKind.ORDER_KEY,
+        f"The Idempotency-Key cannot be used because {why}. "
+        f"Send one such field, with 1 to {LONGEST} visible characters.",
+    )
 
 
 def fingerprint(client: str, method: bytes, target: bytes) -> hashlib._Hash:

@@ -41,13 +41,10 @@ class Presence:
 
     def __init__(self, store: Path, owner: str) -> None:
         self._path = _file(store, owner)
-        self._descriptor = self._made()
+        self._descriptor = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
         while not self._is_seen():  # `sweep` of another process came between
             os.close(self._descriptor)
-            self._descriptor = self._made()
-
-    def _made(self) -> int:
-        return os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
+            self._descriptor = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
 
     def _is_seen(self) -> bool:
         """Take the lock; say whether the path leads to what is locked."""
@@ -59,7 +56,7 @@ class Presence:
             return False
 
     def end(self) -> None:
-        """Be gone."""
+        """End."""
         with contextlib.suppress(OSError):
             os.close(self._descriptor)
         self._path.unlink(missing_ok=True)

@@ -20,7 +20,8 @@ from proxy.orders.states import OrderRecord
 #: What a hash has of a record, and of its answer.
 FIELDS: Final = (*OrderRecord._fields[1:-1], "status", "fields", "content")
 
-_COMMON: Final = (
+#: What each script begins with.
+COMMON: Final = (
     f"""
 local function read(key)
   return redis.call('HMGET', key, {str(FIELDS)[1:-1]})
@@ -93,9 +94,7 @@ end
 
 #: claim, lease in ms, most records, then fields and values. Gives 'full', or the record that is
 #: there, or nothing.
-RESERVE: Final = (
-    _COMMON
-    + """
+RESERVE: Final = """
 local id = ARGV[3]
 live(ARGV[5])
 local state, claim = look(id)
@@ -109,13 +108,10 @@ redis.call('HSET', KEYS[4], unpack(ARGV, 7))
 enter(id, 'reserved')
 return {}
 """
-)
 
 #: claim, lease in ms, the states that it may be in (with spaces around), the new state, then
 #: fields and values. Gives 1, or 0 if the claim is lost.
-ENTER: Final = (
-    _COMMON
-    + """
+ENTER: Final = """
 local id = ARGV[3]
 live(ARGV[5])
 local state, claim = look(id)
@@ -127,31 +123,22 @@ if ARGV[8] then redis.call('HSET', KEYS[4], unpack(ARGV, 8)) end
 enter(id, ARGV[7])
 return 1
 """
-)
 
 #: claim. Gives 1 if it was dropped.
-RELEASE: Final = (
-    _COMMON
-    + """
+RELEASE: Final = """
 if redis.call('HGET', KEYS[4], 'claim') ~= ARGV[4] then return 0 end
 drop(ARGV[3])
 return 1
 """
-)
 
 #: Gives the record, or nothing.
-LOOK_UP: Final = (
-    _COMMON
-    + """
+LOOK_UP: Final = """
 if not look(ARGV[3]) then return {} end
 return read(KEYS[4])
 """
-)
 
 #: Gives 1 if it was dropped.
-FORGET: Final = (
-    _COMMON
-    + """
+FORGET: Final = """
 local state = look(ARGV[3])
 if state == 'answered' or state == 'unknown' then
   drop(ARGV[3])
@@ -159,13 +146,10 @@ if state == 'answered' or state == 'unknown' then
 end
 return 0
 """
-)
 
 #: lease in ms ('' for one who places no orders), how many to look at, how many to name. Gives how
 #: many are held, how many unknown, and ids of those, the oldest first.
-UPKEEP: Final = (
-    _COMMON
-    + """
+UPKEEP: Final = """
 if ARGV[4] ~= '' then live(ARGV[4]) end
 redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
 for _, id in ipairs(redis.call('SRANDMEMBER', open, ARGV[5])) do look(id) end
@@ -176,4 +160,5 @@ return {
   redis.call('ZRANGE', unknown, 0, ARGV[6] - 1),
 }
 """
-)
+
+ALL: Final = (RESERVE, ENTER, RELEASE, LOOK_UP, FORGET, UPKEEP)

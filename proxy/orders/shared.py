@@ -36,9 +36,7 @@ from proxy.orders.states import BEFORE, Answer, OrderRecord, State
 from proxy.orders.store import LISTED, MAX_RECORDS, SHOWN, ClaimLost, StoreAway, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-
-    from redis.commands.core import AsyncScript
+    from collections.abc import Awaitable, Sequence
 
     from proxy.secret import Secret
 
@@ -73,7 +71,10 @@ _PERMISSION: Final = (
     "The Redis of orders.store does not permit its user what the proxy needs. "
     "Let that user run scripts on keys that begin with {telenor-proxy}."
 )
-_NO_WRITES: Final = "The Redis of orders.store takes no writes. Check its memory, its disk, and that it is no replica."
+_NO_WRITES: Final = (
+    "The Redis of orders.store takes no writes. "
+    "Check its memory, its disk, and that it is no replica."
+)
 _FULL: Final = (
     "The Redis of orders.store holds as many orders as it may. "
     "Lower orders.remember_seconds, or forget orders."
@@ -116,13 +117,9 @@ class SharedStore:
         self._client: Redis = Redis(connection_pool=self._pool)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_checked = False
-        register = self._client.register_script
-        self._reserve = register(scripts.RESERVE)
-        self._enter = register(scripts.ENTER)
-        self._release = register(scripts.RELEASE)
-        self._look_up = register(scripts.LOOK_UP)
-        self._forget = register(scripts.FORGET)
-        self._upkeep = register(scripts.UPKEEP)
+        self._scripts = {
+            body: self._client.register_script(scripts.COMMON + body) for body in scripts.ALL
+        }
 
     async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Remember a new record, unless there is one with its id."""
@@ -130,7 +127,7 @@ class SharedStore:
         pairs = zip(OrderRecord._fields[1:-2], values, strict=True)
         fields = [part for name, value in pairs if value is not None for part in (name, value)]
         found = await self._run(
-            self._reserve, record.id, record.claim, self._lease, self._most, *fields
+            scripts.RESERVE, record.id, record.claim, self._lease, self._most, *fields
         )
         if found == b"full":
             raise StoreAway(_FULL)
@@ -138,22 +135,22 @@ class SharedStore:
 
     async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
         """Let it enter a state."""
-        before = "".join(f" {each.value} " for each in BEFORE[state])
+        before = "".join(f" {each} " for each in BEFORE[state])
         kept: list[str | bytes | int] = []
         if answer is not None:
             kept += ["status", answer.status, "fields", answer.fields]
             kept += [] if answer.content is None else ["content", answer.content]
-        arguments = (record.claim, self._lease, before, state.value, *kept)
-        if not await self._run(self._enter, record.id, *arguments):
+        arguments = (record.claim, self._lease, before, state, *kept)
+        if not await self._run(scripts.ENTER, record.id, *arguments):
             raise ClaimLost
 
     async def release(self, record: OrderRecord) -> bool:
         """Drop it."""
-        return bool(await self._run(self._release, record.id, record.claim))
+        return bool(await self._run(scripts.RELEASE, record.id, record.claim))
 
     async def look_up(self, order_id: str) -> OrderRecord | None:
         """Return the record."""
-        return _record(order_id, await self._run(self._look_up, order_id))
+        return _record(order_id, await self._run(scripts.LOOK_UP, order_id))
 
     async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered."""
@@ -177,18 +174,18 @@ class SharedStore:
 
     async def forget(self, order_id: str) -> bool:
         """Drop it by an operator's word."""
-        return bool(await self._run(self._forget, order_id))
+        return bool(await self._run(scripts.FORGET, order_id))
 
     async def upkeep(self) -> Summary:
         """Renew the lease, note whose process died, and say what is held."""
-        held, unknown, ids = await self._run(self._upkeep, "", self._lease, _LOOKED_AT, SHOWN)
+        held, unknown, ids = await self._run(scripts.UPKEEP, "", self._lease, _LOOKED_AT, SHOWN)
         if not self._is_checked and self._lease:
             self._is_checked = True
             await self._bounded(self._warn_of_policy())
         return Summary(held, unknown, await self._bounded(self._records(ids)))
 
     async def _warn_of_policy(self) -> None:
-        """Tell if the server may drop records by itself. It need not let us ask."""
+        """Warn if the server may drop records by itself. It need not let us ask."""
         with contextlib.suppress(ResponseError):
             policy = (await self._client.config_get("maxmemory-policy")).get("maxmemory-policy")
             if policy not in {None, "noeviction", b"noeviction"}:
@@ -202,25 +199,24 @@ class SharedStore:
         """End; the lease ends too."""
         if self._lease:
             with contextlib.suppress(StoreAway):
-                await self._bounded(self._end_lease())
+                await self._bounded(self._client.delete(f"{_LEASES}{self.owner}"))
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._client.aclose()
         await self._pool.disconnect()
 
-    async def _end_lease(self) -> None:
-        await self._client.delete(f"{_LEASES}{self.owner}")
-
-    async def _run(self, script: AsyncScript, order_id: str, *arguments: str | bytes | int) -> Any:  # noqa: ANN401 # what a script gives
+    async def _run(self, script: str, order_id: str, *arguments: str | bytes | int) -> Any:  # noqa: ANN401 # what a script gives
         keys = [
             *(f"{_TAG}:{name}" for name in ("index", "open", "unknown")),
             f"{_ORDERS}{order_id}",
             f"{_LEASES}{self.owner}",
         ]
-        return await self._bounded(script(keys=keys, args=[_LEASES, _ORDERS, order_id, *arguments]))
+        return await self._bounded(
+            self._scripts[script](keys=keys, args=[_LEASES, _ORDERS, order_id, *arguments])
+        )
 
-    async def _bounded(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 # what the work gives
-        """Do it in a task of its own, which goes on if the caller is cancelled or loses patience."""
+    async def _bounded(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
+        """Do it in a task of its own, which goes on if the caller stops waiting."""
         task = asyncio.create_task(_translated(work))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -236,7 +232,7 @@ class SharedStore:
             task.exception()  # its caller may have left
 
 
-async def _translated(work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 # what the work gives
+async def _translated(work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
     try:
         return await work
     except (RedisError, OSError, TimeoutError, RuntimeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.orders.states import State, may_forget
@@ -21,7 +22,9 @@ async def forget(store: Store, order_id: str) -> tuple[int, str] | None:
 
     Raises `StoreAway`.
     """
-    found = await store.look_up(order_id)
+    found = store.look_up(order_id)
+    if isinstance(found, Coroutine):
+        found = await found
     if found is not None and not may_forget(found.state):
         return (
             409,
@@ -42,7 +45,7 @@ def shown(record: OrderRecord) -> dict[str, object]:
         "request_id": record.request_id,
         "method": record.method,
         "path": record.path,
-        "state": record.state.value,
+        "state": record.state,
         "status": None if record.answer is None else record.answer.status,
         "outcome": "unknown" if record.state is State.UNKNOWN else None,
     }

@@ -67,6 +67,11 @@ _INSERT: Final = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, ?)"
 )
 
+_UPDATE: Final = (
+    "UPDATE orders SET state = ?, changed_at = ?, ends = ?, status = ?, fields = ?, content = ? "
+    "WHERE id = ?"
+)
+
 
 class Unusable(ProxyError):
     """The file cannot be a store. Its text says why, and what to do."""
@@ -88,8 +93,8 @@ class SQLiteStore:
             (elapsed,) = self._connection.execute("SELECT elapsed FROM meta").fetchone()
             self._base = elapsed - clock.now()
             self._connection.execute("BEGIN IMMEDIATE")
-            self._bury(self._connection)
-            self._drop_old_guards(self._connection)
+            self._bury()
+            self._drop_old_guards()
             self._connection.execute("COMMIT")
             self._files = {name: _identity(name) for name in (str(path), f"{path}-wal")}
         except (sqlite3.Error, OSError) as error:
@@ -100,10 +105,10 @@ class SQLiteStore:
     async def reserve(self, record: OrderRecord) -> OrderRecord | None:
         """Remember a new record, unless there is one with its id."""
 
-        def work(connection: sqlite3.Connection) -> OrderRecord | None:
-            found = self._find(connection, record.id)
+        def work() -> OrderRecord | None:
+            found = self._find(record.id)
             if found is None:
-                self._insert(connection, record)
+                self._insert(record)
             return None if found is None or found.claim == record.claim else found
 
         return await self._writer.do(work)
@@ -111,62 +116,54 @@ class SQLiteStore:
     async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
         """Let it enter a state."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            select = "SELECT claim, state FROM orders WHERE id = ?"
-            row = connection.execute(select, (record.id,)).fetchone()
-            if row is None or row[0] != record.claim or State(row[1]) not in BEFORE[state]:
+        def work() -> None:
+            row = self._one("SELECT claim, state FROM orders WHERE id = ?", record.id)
+            if row is None or row[0] != record.claim or row[1] not in BEFORE[state]:
                 raise ClaimLost
-            if row[1] != state.value:
-                self._update(connection, record, state, answer)
+            if row[1] != state:
+                self._update(record, state, answer)
 
         await self._writer.do(work, durable=state is State.SENT)
 
     async def release(self, record: OrderRecord) -> bool:
         """Drop it."""
-
-        def work(connection: sqlite3.Connection) -> bool:
-            mine = (record.id, record.claim)
-            gone = connection.execute("DELETE FROM orders WHERE id = ? AND claim = ?", mine)
-            return gone.rowcount > 0
-
-        return await self._writer.do(work)
+        delete = "DELETE FROM orders WHERE id = ? AND claim = ?"
+        mine = (record.id, record.claim)
+        return await self._writer.do(lambda: self._connection.execute(delete, mine).rowcount > 0)
 
     async def look_up(self, order_id: str) -> OrderRecord | None:
         """Return the record."""
-        return await self._writer.do(lambda connection: self._find(connection, order_id))
+        return await self._writer.do(lambda: self._find(order_id))
 
     async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered."""
-        return await self._writer.do(
-            lambda connection: self._list(connection, most, unknown=unknown)
-        )
+        return await self._writer.do(lambda: self._list(most, unknown=unknown))
 
     async def forget(self, order_id: str) -> bool:
         """Drop it by an operator's word."""
 
-        def work(connection: sqlite3.Connection) -> bool:
-            found = self._find(connection, order_id)
-            if found is None or not may_forget(found.state):
-                return False
-            connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
-            return True
+        def work() -> bool:
+            found = self._find(order_id)
+            can_be = found is not None and may_forget(found.state)
+            if can_be:
+                self._connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
+            return can_be
 
         return await self._writer.do(work, durable=True)
 
     async def upkeep(self) -> Summary:
         """Drop what is over, note whose process died, and say what is held."""
 
-        def work(connection: sqlite3.Connection) -> Summary:
+        def work() -> Summary:
             now = self._now()
             for condition in (_ANSWERED, _NOT_ANSWERED):
                 delete = f"DELETE FROM orders WHERE {condition} AND ends <= ?"  # noqa: S608 # constants
-                connection.execute(delete, (now,))
-            self._bury(connection)
-            connection.execute("UPDATE meta SET elapsed = max(elapsed, ?)", (now,))
-            (held,) = connection.execute("SELECT count(*) FROM orders").fetchone()
-            count = f"SELECT count(*) FROM orders WHERE {_UNKNOWN}"  # noqa: S608 # constants
-            (unknown,) = connection.execute(count).fetchone()
-            return Summary(held, unknown, self._list(connection, SHOWN, unknown=True))
+                self._connection.execute(delete, (now,))
+            self._bury()
+            self._connection.execute("UPDATE meta SET elapsed = max(elapsed, ?)", (now,))
+            (held,) = self._one("SELECT count(*) FROM orders")
+            (unknown,) = self._one(f"SELECT count(*) FROM orders WHERE {_UNKNOWN}")  # noqa: S608 # constants
+            return Summary(held, unknown, self._list(SHOWN, unknown=True))
 
         return await self._writer.do(work)
 
@@ -192,9 +189,11 @@ class SQLiteStore:
                     "Put it back, or restart the proxy."
                 )
 
-    def _find(self, connection: sqlite3.Connection, order_id: str) -> OrderRecord | None:
-        select = f"SELECT {_RECORD}, ends FROM orders WHERE id = ?"  # noqa: S608 # constants
-        row = connection.execute(select, (order_id,)).fetchone()
+    def _one(self, select: str, *values: object) -> Any:  # noqa: ANN401 # SQLite's values
+        return self._connection.execute(select, values).fetchone()
+
+    def _find(self, order_id: str) -> OrderRecord | None:
+        row = self._one(f"SELECT {_RECORD}, ends FROM orders WHERE id = ?", order_id)  # noqa: S608 # constants
         if row is None:
             return None
         ends, record = row[-1], _record(row[:-1])
@@ -204,66 +203,59 @@ class SQLiteStore:
         elif record.owner != self.owner and not self._lives(record):
             state = after_death(record.state)
         if state is None:
-            connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
+            self._connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
             return None
         if state is not record.state:
-            self._update(connection, record, state)
+            self._update(record, state)
         return record._replace(state=state)
 
     def _lives(self, record: OrderRecord) -> bool:
         return after_death(record.state) is record.state or is_alive(self._path, record.owner)
 
-    def _insert(self, connection: sqlite3.Connection, record: OrderRecord) -> None:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    def _insert(self, record: OrderRecord) -> None:
+        (pages,) = self._one("PRAGMA page_count")
         if pages >= self._most_pages:
-            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (free,) = self._one("PRAGMA freelist_count")
             if pages - free >= self._most_pages:
                 raise StoreAway(writer.REASONS[sqlite3.SQLITE_FULL])
-        state = record.state
-        times = (self._clock.wall(), self._end(record, state))
-        connection.execute(_INSERT, (*record[:-2], state.value, *times))
+        times = (self._clock.wall(), self._end(record, record.state))
+        self._connection.execute(_INSERT, (*record[:-1], *times))
 
-    def _update(
-        self,
-        connection: sqlite3.Connection,
-        record: OrderRecord,
-        state: State,
-        answer: Answer | None = None,
-    ) -> None:
+    def _update(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
         kept = (None, None, None) if answer is None else answer
-        connection.execute(
-            "UPDATE orders SET state = ?, changed_at = ?, ends = ?, status = ?, fields = ?, content = ? "
-            "WHERE id = ?",
-            (state.value, self._clock.wall(), self._end(record, state), *kept, record.id),
-        )
+        times = (self._clock.wall(), self._end(record, state))
+        self._connection.execute(_UPDATE, (state, *times, *kept, record.id))
 
     def _end(self, record: OrderRecord, state: State) -> float | None:
         ends = has_end(state, guarded=record.key is None)
         return self._now() + record.lifetime if ends else None
 
-    @staticmethod
-    def _list(connection: sqlite3.Connection, most: int, *, unknown: bool) -> Sequence[OrderRecord]:
+    def _list(self, most: int, *, unknown: bool) -> Sequence[OrderRecord]:
         where = f"WHERE {_UNKNOWN}" if unknown else ""
         select = f"SELECT {_SHOWN}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
-        return [_record(row) for row in connection.execute(select, (most,))]
+        return [_record(row) for row in self._connection.execute(select, (most,))]
 
-    def _bury(self, connection: sqlite3.Connection) -> None:
+    def _bury(self) -> None:
         """Note what became of the orders of processes that have died."""
-        select = f"SELECT id, claim FROM orders WHERE {_NOT_ANSWERED} AND state != 'unknown'"  # noqa: S608 # constants
-        orders = [(row[0], row[1].partition(".")[0]) for row in connection.execute(select)]
+        open_orders = f"{_NOT_ANSWERED} AND state != 'unknown'"
+        select = f"SELECT id, claim FROM orders WHERE {open_orders}"  # noqa: S608 # constants
+        orders = [(row[0], row[1].partition(".")[0]) for row in self._connection.execute(select)]
         owners = {owner for _, owner in orders} - {self.owner}
         dead = {owner for owner in owners if not is_alive(self._path, owner)}
         for order_id, owner in orders:
             if owner in dead:
-                self._find(connection, order_id)
+                self._find(order_id)
 
-    def _drop_old_guards(self, connection: sqlite3.Connection) -> None:
+    def _drop_old_guards(self) -> None:
         """Drop records of the guard that are over by the wall clock.
 
         It is about seconds, so the time in which no proxy ran counts too.
         """
-        old = "key IS NULL AND state IN ('answered', 'unknown') AND changed_at + lifetime < ?"
-        connection.execute(f"DELETE FROM orders WHERE {old}", (self._clock.wall(),))  # noqa: S608 # once, at the start
+        delete = (
+            "DELETE FROM orders WHERE key IS NULL AND state IN ('answered', 'unknown') "
+            "AND changed_at + lifetime < ?"
+        )
+        self._connection.execute(delete, (self._clock.wall(),))
 
 
 def _record(row: Sequence[Any]) -> OrderRecord:

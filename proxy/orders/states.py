@@ -25,7 +25,7 @@ operator's `forget` drops `answered` and `unknown`; an order under way cannot be
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 #: Bytes of an answer's content that are kept. Of a larger one, status and fields are.
 MAX_CONTENT: Final = 65_536
@@ -34,7 +34,6 @@ MAX_CONTENT: Final = 65_536
 #: the acr, or the subscription (Telenor's developer pages, "Error codes").
 NOT_ACTED_ON: Final = frozenset({"50002", "50003"})
 
-_ERRORS: Final = 400
 _SERVER_ERRORS: Final = 500
 # 401: the gateway decides before the order reaches the API. 425: RFC 8470 section 5.2, not
 # processed. 429: RFC 6585 section 4, over the limit.
@@ -43,7 +42,7 @@ _NOT_ACCEPTED: Final = frozenset({401, 425, 429})
 _REQUEST_TIMEOUT: Final = 408
 
 
-class State(enum.Enum):
+class State(enum.StrEnum):
     """The state of a record."""
 
     RESERVED = "reserved"
@@ -78,7 +77,7 @@ class Answer(NamedTuple):
 class OrderRecord(NamedTuple):
     """One order that is remembered.
 
-    id: what operators call it by, and what the store finds it by. claim: unlike that of any other
+    id: its name for operators, and its key in the store. claim: unlike that of any other
     reservation; `owner` is the part before the dot. key: None for one of the guard. client: its
     name, "" if clients have none. path: the target without its query. fingerprint: the SHA-256 that
     `key.fingerprint` begins. request_id: of the request that placed it. created_at: seconds since
@@ -103,28 +102,19 @@ class OrderRecord(NamedTuple):
         """The process that placed it."""
         return self.claim.partition(".")[0]
 
-    def without_content(self) -> OrderRecord:
-        """Return it as listings have it: with status and fields of its answer."""
-        answer = self.answer
-        return self if answer is None else self._replace(answer=answer._replace(content=None))
 
+def ending(status: int, code: str | None) -> State | None:
+    """Return the state after an answer of the API; None drops the record.
 
-#: What becomes of a record when its order has ended.
-Ending = Literal["answered", "not_sent", "unknown"]
-
-
-def ending(status: int, code: str | None) -> Ending:
-    """Say what an answer of the API means. code: the API's error code in it, if it names one."""
+    code: the API's error code in the answer, if it names one.
+    """
     if status in _NOT_ACCEPTED:
-        return "not_sent"
-    if status == _REQUEST_TIMEOUT:
-        return "unknown"
-    if status < _SERVER_ERRORS:
-        return "answered"
-    return "answered" if code in NOT_ACTED_ON else "unknown"
+        return None
+    is_failure = status >= _SERVER_ERRORS and code not in NOT_ACTED_ON
+    return State.UNKNOWN if is_failure or status == _REQUEST_TIMEOUT else State.ANSWERED
 
 
-class Again(enum.Enum):
+class Again(enum.StrEnum):
     """What a repetition gets."""
 
     REUSED = "reused"
@@ -152,11 +142,11 @@ def after_death(state: State) -> State | None:
     return State.UNKNOWN if state is State.SENT else state
 
 
-def may_forget(state: State) -> bool:
+def may_forget(state: str) -> bool:
     """Whether an operator may drop it: one under way could be placed twice."""
     return state not in OPEN
 
 
 def has_end(state: State, *, guarded: bool) -> bool:
     """Whether a record in this state is dropped when its time is over."""
-    return state in {State.ANSWERED, State.RESERVED} or (guarded and state is State.UNKNOWN)
+    return state is not State.SENT and (guarded or state is not State.UNKNOWN)

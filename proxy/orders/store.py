@@ -14,14 +14,19 @@ Laws
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from proxy.errors import ProxyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
+    from typing import Any, TypeAlias
 
     from proxy.orders.states import Answer, OrderRecord, State
+
+    T = TypeVar("T")
+    #: What a store in memory returns at once, and others let the caller await.
+    Soon: TypeAlias = T | Coroutine[Any, Any, T]
 
 #: Of what a store keeps of an order. A store of a newer version is left as it is.
 VERSION: Final = 1
@@ -55,22 +60,22 @@ class Store(Protocol):
 
     owner: str
 
-    async def reserve(self, record: OrderRecord) -> OrderRecord | None:
+    def reserve(self, record: OrderRecord) -> Soon[OrderRecord | None]:
         """Remember a new record, unless there is one with its id: then return that one."""
         ...
 
-    async def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
+    def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> Soon[None]:
         """Let it enter a state of `states.BEFORE`; its time, if it has one, begins anew.
 
         answer: given with ANSWERED, and only then.
         """
         ...
 
-    async def release(self, record: OrderRecord) -> bool:
+    def release(self, record: OrderRecord) -> Soon[bool]:
         """Drop it if it is still that claim's, in whatever state; say whether it was."""
         ...
 
-    async def look_up(self, order_id: str) -> OrderRecord | None:
+    def look_up(self, order_id: str) -> Soon[OrderRecord | None]:
         """Return the record, None if there is none."""
         ...
 

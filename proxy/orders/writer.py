@@ -33,8 +33,10 @@ REASONS: Final = {
     sqlite3.SQLITE_FULL: "There is no room for more records of orders. Remove files from the disk, "
     "or lower orders.remember_seconds.",
     sqlite3.SQLITE_BUSY: "Another program holds the file of orders.store locked. Stop that one.",
-    sqlite3.SQLITE_READONLY: "The file of orders.store has become read-only. Let the proxy's user write it.",
-    sqlite3.SQLITE_IOERR: "The disk fails to take the records of orders. Check the disk of orders.store.",
+    sqlite3.SQLITE_READONLY: "The file of orders.store has become read-only. "
+    "Let the proxy's user write it.",
+    sqlite3.SQLITE_IOERR: "The disk fails to take the records of orders. "
+    "Check the disk of orders.store.",
     sqlite3.SQLITE_CORRUPT: "The file of orders.store is damaged. Move it away, look its last "
     "orders up, and restart the proxy.",
 }
@@ -50,7 +52,7 @@ def why(error: sqlite3.Error) -> str:
 
 
 class _Work(NamedTuple):
-    do: Callable[[sqlite3.Connection], Any]
+    do: Callable[[], Any]
     is_durable: bool
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
@@ -67,7 +69,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
         self._thread.start()
 
-    async def do(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+    async def do(self, work: Callable[[], T], *, durable: bool = False) -> T:
         """Have it done; return when it is committed. Raises `StoreAway`, or what the work raises.
 
         Work that raises an error of ours must not have changed anything.
@@ -114,14 +116,14 @@ class Writer:
             away = error if isinstance(error, StoreAway) else StoreAway(why(error))
             self._roll_back()
             return [away] * len(works)
-        except Exception as error:  # noqa: BLE001 # a mistake of ours: told to each caller, and the thread goes on
+        except Exception as error:  # noqa: BLE001 # each caller gets it
             self._roll_back()
             return [error] * len(works)
         return results
 
     def _one(self, work: _Work) -> object:
         try:
-            return work.do(self._connection)
+            return work.do()
         except ProxyError as error:
             return error
 

@@ -20,7 +20,7 @@ def record(
     lifetime: float = DAY,
     at: float = 1.0,
 ) -> OrderRecord:
-    """Make a record that nobody has reserved yet."""
+    """Make a record that is not reserved yet."""
     target = b"/corporate-mobile-subscriptions/v2/orders"
     digest = fingerprint("app", b"POST", target)
     digest.update(content)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +27,6 @@ def test_what_is_fed_comes_out(pieces: list[bytes], in_memory: int) -> None:
     assert b"".join(content.pieces()) == b"".join(content.pieces()) == whole
     assert content.fingerprint.digest() == hashlib.sha256(whole).digest()
     assert content.size == len(whole)
-    assert content.buffer == (whole if len(whole) <= in_memory else b"")
     content.close()
 
 
@@ -36,13 +37,38 @@ def test_the_file_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for _ in range(100):
         content.feed(b"x" * 65_536)
     assert list(tmp_path.iterdir()) == []
-    assert len(content.buffer) == 0
     assert sum(map(len, content.pieces())) == 6_553_600
     content.close()
 
 
-def test_a_disk_that_takes_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its caller gets an OSError."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    content = HeldContent(hashlib.sha256(), 10)
     with pytest.raises(OSError, match="nowhere"):
-        HeldContent(hashlib.sha256(), 10).feed(b"x" * 11)
+        content.feed(b"x" * 11)
+    content.close()
+
+
+_SMALL_DISK = """
+import hashlib, resource, signal
+from proxy.orders.content import HeldContent
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+content = HeldContent(hashlib.sha256(), 10)
+try:
+    for _ in range(2):
+        content.feed(b"x" * 65_536)
+except OSError:
+    print("refused")
+content.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits files as POSIX does")
+def test_a_disk_that_takes_a_part_of_a_piece() -> None:
+    """What does not fit is not lost silently: its caller gets an OSError as well."""
+    command = [sys.executable, "-c", _SMALL_DISK]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert ran.stdout == "refused\n"

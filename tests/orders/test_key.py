@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.errors import Refused
 from proxy.orders import key
-from proxy.orders.key import BadKey, fingerprint, identify, identify_guarded, parse
+from proxy.orders.key import fingerprint, identify, identify_guarded, parse
 
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=255)
 
@@ -50,7 +51,7 @@ def test_one_key_in_several_spellings(value: bytes) -> None:
 )
 def test_what_is_no_key(fields: list[bytes], why: str) -> None:
     """Each is refused in words, and none of them quotes the field."""
-    with pytest.raises(BadKey, match=why):
+    with pytest.raises(Refused, match=why):
         parse(fields)
 
 

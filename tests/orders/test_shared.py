@@ -58,7 +58,7 @@ async def store(server: RedisServer) -> AsyncIterator[SharedStore]:
 
 
 async def test_it_survives_a_restart_of_the_server(store: SharedStore, server: RedisServer) -> None:
-    """While it is down that is told at once; when it is back, what was remembered is there."""
+    """While it is down each call fails at once; when it is back, what was remembered is there."""
     order, other = record("aa", "k"), record("aa", "l")
     await store.reserve(order)
     await store.enter(order, State.SENT)
@@ -84,7 +84,7 @@ async def test_a_connection_that_is_lost_while_it_is_written_to() -> None:
         await shared._translated(lost())
 
 
-async def test_a_server_that_hangs_holds_nobody(
+async def test_a_server_that_hangs_holds_no_caller(
     store: SharedStore, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call ends within its patience, however many wait."""
@@ -241,6 +241,7 @@ async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
         "TELENOR_PROXY_ORDERS__STORE_PASSWORD_FILE": str(tmp_path / "password"),
     }
     store = open_store(load(None, environ).orders, "aa", SystemClock())
+    assert isinstance(store, SharedStore)
     stranger = SharedStore(server.url.partition("?")[0], Secret("right"), "bb")
     try:
         order = record("aa")
@@ -259,7 +260,7 @@ async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
         server.stop()
 
 
-async def test_a_server_that_drops_keys_is_told(server: RedisServer) -> None:
+async def test_a_server_that_drops_keys_is_logged(server: RedisServer) -> None:
     """One that may forget orders by itself is worth a warning."""
     with Redis(port=server.port) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
@@ -286,7 +287,7 @@ async def test_two_desks_share_it(server: RedisServer) -> None:
             client="app",
             method=b"POST",
             path="/orders",
-            key=[b"k"],
+            key="k",
             fingerprint=b"digest",
             request_id=b"one",
         )

@@ -134,7 +134,7 @@ async def test_no_statement_reads_all_records(store: SQLiteStore) -> None:
     await store.release(answered)
     connection.set_trace_callback(None)
 
-    def plans(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    def plans() -> list[tuple[str, str]]:
         found = [
             one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))
         ]
@@ -142,7 +142,7 @@ async def test_no_statement_reads_all_records(store: SQLiteStore) -> None:
         return [
             (one, row[3])
             for one in found
-            for row in connection.execute(f"EXPLAIN QUERY PLAN {one}")
+            for row in store._connection.execute(f"EXPLAIN QUERY PLAN {one}")
         ]
 
     whole = [
@@ -383,7 +383,7 @@ async def test_a_file_that_was_removed_takes_no_orders(store: SQLiteStore, path:
 
 
 async def test_a_file_that_is_locked(store: SQLiteStore, path: Path) -> None:
-    """Within a few seconds that is told, and afterwards it is used again."""
+    """Within a few seconds the call fails, and afterwards it is used again."""
     store._connection.execute("PRAGMA busy_timeout = 50")
     order = record("aa", "k")
     await store.reserve(order)
@@ -476,7 +476,7 @@ async def test_a_disk_that_hangs(store: SQLiteStore, monkeypatch: pytest.MonkeyP
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def hang(_: sqlite3.Connection) -> None:
+    def hang() -> None:
         asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
 
     hanging = asyncio.create_task(store._writer.do(hang))
@@ -512,10 +512,10 @@ async def test_a_claim_that_is_lost_spoils_no_batch(store: SQLiteStore) -> None:
 
 
 async def test_a_mistake_of_ours_stops_nothing(store: SQLiteStore) -> None:
-    """Work that raises what nobody expects changes nothing, and the thread goes on."""
+    """Work that raises an unexpected exception changes nothing, and the thread goes on."""
 
-    def mistaken(connection: sqlite3.Connection) -> None:
-        connection.execute("DELETE FROM orders")
+    def mistaken() -> None:
+        store._connection.execute("DELETE FROM orders")
         raise ZeroDivisionError
 
     order = record("aa")

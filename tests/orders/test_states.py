@@ -14,21 +14,21 @@ FIRST = record("aa", "k")
     ("status", "code", "expected"),
     [
         *(
-            (status, None, "answered")
+            (status, None, State.ANSWERED)
             for status in (200, 201, 202, 204, 303, 304, 400, 403, 404, 409, 422)
         ),
-        (400, "40001", "answered"),
-        *((status, None, "not_sent") for status in (401, 425, 429)),
-        (401, "40101", "not_sent"),
-        (429, "42902", "not_sent"),
-        (408, None, "unknown"),
-        *((status, None, "unknown") for status in (500, 502, 503, 504)),
-        (500, "50001", "unknown"),
-        (500, "50002", "answered"),
-        (500, "50003", "answered"),
+        (400, "40001", State.ANSWERED),
+        *((status, None, None) for status in (401, 425, 429)),
+        (401, "40101", None),
+        (429, "42902", None),
+        (408, None, State.UNKNOWN),
+        *((status, None, State.UNKNOWN) for status in (500, 502, 503, 504)),
+        (500, "50001", State.UNKNOWN),
+        (500, "50002", State.ANSWERED),
+        (500, "50003", State.ANSWERED),
     ],
 )
-def test_what_an_answer_means(status: int, code: str | None, expected: str) -> None:
+def test_what_an_answer_means(status: int, code: str | None, expected: State | None) -> None:
     """Answered, not acted on, or not known: by status, and by the gateway's code for a 5xx."""
     assert ending(status, code) == expected
 
@@ -51,7 +51,7 @@ def test_what_a_repetition_gets(state: State, expected: Again) -> None:
 
 
 def test_an_answer_too_large_is_not_replayed() -> None:
-    """Its status is told instead."""
+    """The refusal gives its status instead."""
     found = FIRST._replace(state=State.ANSWERED, answer=ANSWER._replace(content=None))
     assert again(found, FIRST.fingerprint) is Again.ANSWERED
 

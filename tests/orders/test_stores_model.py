@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +26,7 @@ from tests.orders.made import ANSWER, record
 from tests.orders.servers import PROGRAM, RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from proxy.orders.store import Store
 
@@ -68,9 +69,9 @@ class Orders(RuleBasedStateMachine):
         """Let a replica's process die, as far as its store can tell."""
         raise NotImplementedError
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run it to its end."""
-        return self.runner.run(work)
+    def run(self, work: Any) -> Any:
+        """Run it to its end, if it is not a result already."""
+        return self.runner.run(work) if isinstance(work, Coroutine) else work
 
     def started(self) -> Store:
         """Start a replica with a name of its own."""

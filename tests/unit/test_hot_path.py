@@ -24,7 +24,7 @@ REQUESTS = 50
 #: for prometheus_client's two histograms, 1 µs more than by hand.
 BUDGET = 136
 #: Further calls for an order that is remembered in memory: content, key, record, answer.
-REMEMBERED = 40
+REMEMBERED = 30
 
 
 async def calls_for_one(clients: int, desk: Desk | None = None, *, key: bool = False) -> float:
