@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from bench import distance
+from tests.scripted import serving
 
 
 @pytest.mark.parametrize(
@@ -30,10 +31,8 @@ async def test_bytes_come_in_order_and_to_their_end() -> None:
         got.set_result(await reader.readexactly(100_000))
         writer.write(b"thanks")
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(upstream, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with serving(upstream) as port:
         there, to_upstream = await asyncio.open_connection("127.0.0.1", port)
         near = asyncio.StreamReader()
         for piece in sent:

@@ -16,24 +16,23 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import h11
 import orjson
 
+from tests.scripted import MAX_HEAD, reset_on_close
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.gateway.upstream import FieldLine
+    from tests.scripted import FieldLine
 
 ACCOUNTS: Final = b"/corporate-accounts/v2/accounts"
 ORDERS: Final = b"/corporate-mobile-subscriptions/v2/orders"
 ORDER: Final = b'{"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}'
 
-_MAX_HEAD: Final = 1 << 20  # bytes of an answer's head
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 #: How long anything may take that should happen at once; only a failing test waits for its end.
 PATIENCE: Final = 10.0  # seconds
 _GLANCE: Final = 0.002  # seconds between two looks at a condition
@@ -273,7 +272,7 @@ class Client:
 
         Raises `Gone` if not even its head comes.
         """
-        parser = h11.Connection(h11.CLIENT, _MAX_HEAD)
+        parser = h11.Connection(h11.CLIENT, MAX_HEAD)
         parser.send(h11.Request(method=method, target="/", headers=[("Host", "localhost")]))
         parser.send(h11.EndOfMessage())
         interim: list[tuple[int, list[FieldLine]]] = []
@@ -378,7 +377,7 @@ class Client:
 
     def reset(self) -> None:
         """Break the connection off."""
-        self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        reset_on_close(self._raw)
         self._raw.close()
 
     def close(self) -> None:

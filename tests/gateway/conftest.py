@@ -32,8 +32,8 @@ from proxy.network.dialer import Dialer
 from proxy.network.tls import client_context, server_context
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.gateway.client import Client, until
-from tests.gateway.upstream import ScriptedUpstream
 from tests.gateway.variants import PLAIN, Variant, variants
+from tests.scripted import ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from proxy.records import Record
     from proxy.settings import Settings
     from tests.gateway.client import Answer
-    from tests.gateway.upstream import Connection, Received
+    from tests.scripted import Connection, Received
 
 #: Stands for any credential of a client: it may reach the upstream under no name, and nobody else
 #: either.
@@ -168,7 +168,7 @@ class Gateway:
     """
 
     settings: Settings
-    upstream: ScriptedUpstream
+    upstream: ScriptedServer
     tokens: Any
     pool: Pool
     listener: Listener
@@ -302,11 +302,11 @@ class Lab:
         self.certificates = certificates
         self.variant = variant
         self._built: list[Gateway] = []
-        self._upstreams: list[ScriptedUpstream] = []
+        self._upstreams: list[ScriptedServer] = []
 
-    async def upstream(self, tls: ssl.SSLContext | None = None) -> ScriptedUpstream:
+    async def upstream(self, tls: ssl.SSLContext | None = None) -> ScriptedServer:
         """Start an upstream by itself, whose requests nobody audits. tls: what it shows."""
-        upstream = ScriptedUpstream(tls)
+        upstream = ScriptedServer(tls=tls)
         self._upstreams.append(upstream)
         await upstream.start()
         return upstream

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, order, request, until
-from tests.gateway.upstream import Act, Drip, reply
+from tests.scripted import Act, Drip, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Step
+    from tests.scripted import Step
 
 #: Stands in every bad answer, and must come back in none.
 MARKER = b"marker-of-the-answer"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.gateway.client import ACCOUNTS, order, request
 from tests.gateway.conftest import CLIENT_KEY
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from pathlib import Path

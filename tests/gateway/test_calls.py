@@ -20,7 +20,7 @@ from proxy import settings
 from proxy.forward import policy, rewrite
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, order, request, until
 from tests.gateway.conftest import CLIENT_KEY
-from tests.gateway.upstream import Act, Drip, reply
+from tests.scripted import Act, Drip, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from proxy.settings import Settings
     from tests.gateway.client import Client
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Script, Step
+    from tests.scripted import Script, Step
 
 _ID: Final = re.compile(rb"X-Request-Id: [^\r]*|\"instance\":\"[^\"]*\"")
 

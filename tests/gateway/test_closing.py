@@ -16,7 +16,7 @@ from proxy.forward.client import QUIET_SECONDS, ClientConnection
 from proxy.forward.closing import SocketFile
 from proxy.network import stream
 from tests.gateway.client import Client, Tls, order, request, until
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, order, request, until
 from tests.gateway.conftest import Gateway, Lab  # noqa: TC001 # resolved by pytest's fixtures
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 MINE = b"X-Request-Id: order-4711"
 

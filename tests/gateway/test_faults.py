@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 from tests.gateway.client import ACCOUNTS, order, request, until
-from tests.gateway.upstream import Act, Drip, reply
 from tests.reliability.road import black_hole
+from tests.scripted import Act, Drip, reply
 
 if TYPE_CHECKING:
     import ssl
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.client import Answer
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Step
+    from tests.scripted import Step
 
 METHODS: Final = [b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT", b"PATCH", b"DELETE"]
 SAFE: Final = {b"GET", b"HEAD", b"OPTIONS"}

@@ -11,11 +11,11 @@ import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request
 from tests.gateway.conftest import SENTINEL
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
-    from tests.gateway.upstream import FieldLine
+    from tests.scripted import FieldLine
 
 #: What the proxy itself may add to a request, by lower-case name.
 ADDED = {b"host", b"x-request-id", b"authorization"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Lab

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.gateway.client import ORDERS, order, request, until
-from tests.gateway.upstream import reply
+from tests.scripted import reply
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Lab
@@ -67,21 +66,9 @@ async def test_a_greeting_is_nobodys_answer(lab: Lab) -> None:
 
     The call goes elsewhere, or fails unsent.
     """
-
-    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 8\r\n\r\nGREETING")
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-            await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        gateway = await lab.gateway(url=f"http://127.0.0.1:{port}")
-        answers = [await gateway.ask(order()) for _ in range(5)]
-    finally:
-        server.close()
+    gateway = await lab.gateway()
+    gateway.upstream.greeting = [b"HTTP/1.1 201 Created\r\nContent-Length: 8\r\n\r\nGREETING"]
+    answers = [await gateway.ask(order()) for _ in range(5)]
     assert all(
         b"GREETING" not in answer.content
         for answer in answers

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, Drip, Flood, reply
+from tests.scripted import Act, Drip, Flood, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Received, Script, Step
+    from tests.scripted import Received, Script, Step
 
 CHUNKED = b"Transfer-Encoding: chunked"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"

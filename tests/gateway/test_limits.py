@@ -9,7 +9,7 @@ import pytest
 
 from proxy.http1 import chunked
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, chunks, order, request, until
-from tests.gateway.upstream import Act, Drip, Flood, reply
+from tests.scripted import Act, Drip, Flood, reply
 
 if TYPE_CHECKING:
     from tests.gateway.client import Client

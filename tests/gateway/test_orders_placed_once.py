@@ -18,7 +18,7 @@ from proxy.orders.memory import MemoryStore
 from proxy.orders.states import State
 from proxy.orders.store import StoreAway
 from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from proxy.orders.states import Answer, OrderRecord

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, echo, reply
+from tests.scripted import Act, echo, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.gateway.conftest import Gateway
-    from tests.gateway.upstream import Received, Step
+    from tests.scripted import Received, Step
 
 CHUNKED = b"Transfer-Encoding: chunked"
 

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.client import ACCOUNTS, ORDERS, Gone, chunks, order, request
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway

@@ -18,14 +18,14 @@ from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Grant
 from tests.clock import FakeClock
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from proxy.errors import TokenError
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Received, Script, Step
+    from tests.scripted import Received, Script, Step
 
 CHUNKED = b"Transfer-Encoding: chunked"
 SAFE = [b"GET", b"HEAD", b"OPTIONS"]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, Drip, Flood, reply
+from tests.scripted import Act, Drip, Flood, reply
 
 if TYPE_CHECKING:
     from tests.gateway.client import Answer, Client
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Step
+    from tests.scripted import Step
 
 CHUNKED = b"Transfer-Encoding: chunked"
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -25,7 +25,7 @@ from tests.clock import FakeClock
 from tests.e2e.process import ACCOUNTS, Starter, configuration, serving_api
 from tests.gateway.client import Client, order, request, until
 from tests.gateway.conftest import StubTokens
-from tests.gateway.upstream import Act, ScriptedUpstream, reply
+from tests.scripted import Act, ScriptedServer, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ class Gate:
     Its time stands still until the test moves it; the sockets' does not.
     """
 
-    def __init__(self, upstream: ScriptedUpstream, rate: float, max_wait: float) -> None:
+    def __init__(self, upstream: ScriptedServer, rate: float, max_wait: float) -> None:
         names = ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
         environ = {f"TELENOR_PROXY_OAUTH__{name}": "made-up" for name in names}
         environ["TELENOR_PROXY_UPSTREAM__URL"] = f"http://127.0.0.1:{upstream.port}"
@@ -119,7 +119,7 @@ class Gates:
 
     async def __call__(self, rate: float = 10.0, max_wait: float = 10.0) -> Gate:
         """Open one."""
-        upstream = ScriptedUpstream()
+        upstream = ScriptedServer()
         await upstream.start()
         gate = await Gate(upstream, rate, max_wait).open()
         self._open.append(gate)

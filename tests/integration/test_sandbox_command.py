@@ -26,6 +26,7 @@ from proxy.sandbox import command
 from proxy.sandbox.messages import Call
 from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
+from tests.scripted import Act, ScriptedServer
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -379,18 +380,9 @@ async def test_control_of_something_else(
     capsys: pytest.CaptureFixture[str], answer: bytes, message: str
 ) -> None:
     """Where another program listens, the command says so in words and ends with 1."""
-
-    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
-        await writer.wait_closed()
-
-    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as other:
-        url = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}"
-        assert (
-            await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1
-        )
+    async with ScriptedServer(Act.WHOLE, answer, Act.FIN) as other:
+        arguments = control_arguments("--url", f"http://127.0.0.1:{other.port}", "state")
+        assert await asyncio.to_thread(command.control, arguments) == 1
     assert message in capsys.readouterr().err
 
 

@@ -21,6 +21,7 @@ from aiohttp import web
 from proxy.sandbox.server import create_app
 from proxy.sandbox.state import Sandbox
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, clean_environment
+from tests.scripted import serving
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -106,7 +107,7 @@ class Recorder:
 
 @dataclass
 class Wiretap:
-    """Passes bytes between clients and the proxy, counts the connections, and keeps what was said on them, in both directions."""
+    """Passes bytes between clients and the proxy; counts connections, and keeps bytes both ways."""
 
     connections: int = 0
     asked: bytearray = field(default_factory=bytearray)
@@ -115,30 +116,19 @@ class Wiretap:
     @asynccontextmanager
     async def between(self, port: int) -> AsyncIterator[str]:
         """Listen on loopback and pass on to the proxy at that port; gives the URL for clients."""
-        tasks: list[asyncio.Task[None]] = []
 
-        def accepted(reader: StreamReader, writer: StreamWriter) -> None:
-            tasks.append(asyncio.create_task(self._serve(port, reader, writer)))
+        async def serve(client: StreamReader, to_client: StreamWriter) -> None:
+            self.connections += 1
+            proxy, to_proxy = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                await asyncio.gather(
+                    _pass(client, to_proxy, self.asked), _pass(proxy, to_client, self.answered)
+                )
+            finally:
+                to_proxy.close()
 
-        server = await asyncio.start_server(accepted, "127.0.0.1", 0)
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _serve(self, port: int, client: StreamReader, to_client: StreamWriter) -> None:
-        self.connections += 1
-        proxy, to_proxy = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            await asyncio.gather(
-                _pass(client, to_proxy, self.asked), _pass(proxy, to_client, self.answered)
-            )
-        finally:
-            to_client.close()
-            to_proxy.close()
+        async with serving(serve) as wiretap:
+            yield f"http://127.0.0.1:{wiretap}"
 
 
 async def _pass(source: StreamReader, target: StreamWriter, kept: bytearray) -> None:

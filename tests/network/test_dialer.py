@@ -28,8 +28,8 @@ from tests.network.house import (
     Authority,
     Caller,
     ScriptedProxy,
-    serving,
 )
+from tests.scripted import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

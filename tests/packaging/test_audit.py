@@ -5,52 +5,44 @@ A stand-in on loopback answers in OSV's place.
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from aiohttp import web
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.packaging.repository import ROOT
+from tests.ports import held_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from pytest_aiohttp.plugin import AiohttpServer
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="the command is make's")
 
 
-class Osv(ThreadingHTTPServer):
-    """Knows of the faults that it is told of, and keeps what it was asked about, as `(package, version)`."""
+class Osv:
+    """Knows of these faults, by package, and keeps what it was asked about: `(package, version)`."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
         self.faults: dict[str, dict[str, Any]] = {}
         self.asked: set[tuple[str, str]] = set()
+        self.url = ""
 
-
-class _Answer(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Osv)
-        question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer one question."""
+        question = await request.json()
         name = question["package"]["name"]
-        self.server.asked.add((name, question["version"]))
-        fault = self.server.faults.get(name)
-        content = json.dumps({"vulns": [fault]} if fault else {}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name is the library's
-        """Say nothing."""
+        self.asked.add((name, question["version"]))
+        fault = self.faults.get(name)
+        return web.json_response({"vulns": [fault]} if fault else {})
 
 
 class Audit(NamedTuple):
@@ -61,17 +53,17 @@ class Audit(NamedTuple):
 
 
 @pytest.fixture
-def osv() -> Iterator[Osv]:
+async def osv(aiohttp_server: AiohttpServer) -> Osv:
     """Answer on a port of its own."""
-    with Osv() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    made = Osv()
+    app = web.Application()
+    app.router.add_post("/{path:.*}", made.answer)
+    server = await aiohttp_server(app, access_log=None)
+    made.url = str(server.make_url(""))
+    return made
 
 
-def audit(osv: Osv, directory: Path) -> Audit:
+async def audit(osv: Osv, directory: Path) -> Audit:
     """Run it on a repository that has nothing but two lock files."""
     locks = directory / "requirements"
     locks.mkdir()
@@ -81,16 +73,17 @@ def audit(osv: Osv, directory: Path) -> Audit:
     (locks / "runtime.txt").write_text(
         f"yarl==1.2 ; python_version > '3' \\\n    --hash=sha256:{'1' * 64}\n", encoding="utf-8"
     )
-    return run(osv, directory, directory / "cache")
+    return await run(osv, directory, directory / "cache")
 
 
-def run(osv: Osv, directory: Path, cache: Path) -> Audit:
+async def run(osv: Osv, directory: Path, cache: Path) -> Audit:
     """Run it in that directory, with what is installed here as it is."""
-    done = subprocess.run(
+    done = await asyncio.to_thread(
+        subprocess.run,
         [
             *("make", "--file", str(ROOT / "Makefile"), "audit", f"VENV={sys.prefix}"),
             *(f"--old-file={sys.prefix}/{stamp}" for stamp in (".runtime", ".dev")),
-            f"AUDIT_ARGS=--osv-url http://127.0.0.1:{osv.server_port} --cache-dir {cache}",
+            f"AUDIT_ARGS=--osv-url {osv.url} --cache-dir {cache}",
         ],
         cwd=directory,
         env={**os.environ, "NO_PROXY": "*", "no_proxy": "*"},
@@ -102,8 +95,8 @@ def run(osv: Osv, directory: Path, cache: Path) -> Audit:
     return Audit(done.returncode, done.stdout + done.stderr)
 
 
-def test_a_known_fault_fails_it(osv: Osv, tmp_path: Path) -> None:
-    """A fault that is known in a locked version fails it, and it says which file, which package, which fault, and what mends it; the other files are looked at all the same."""
+async def test_a_known_fault_fails_it(osv: Osv, tmp_path: Path) -> None:
+    """It names the file, the package, the fault and its fix, and examines the other files too."""
     osv.faults["h11"] = {
         "id": "MADE-UP-1",
         "summary": "it is made up",
@@ -116,28 +109,29 @@ def test_a_known_fault_fails_it(osv: Osv, tmp_path: Path) -> None:
             }
         ],
     }
-    ended = audit(osv, tmp_path)
+    ended = await audit(osv, tmp_path)
     assert ended.status != 0
     assert all(word in ended.said for word in ("h11", "0.16.0", "MADE-UP-1", "0.17.0"))
     assert "see above what is wrong with requirements/dev.txt\n" in ended.said
     assert osv.asked == {("h11", "0.16.0"), ("yarl", "1.2")}
 
 
-def test_without_a_known_fault_it_is_content(osv: Osv, tmp_path: Path) -> None:
+async def test_without_a_known_fault_it_is_content(osv: Osv, tmp_path: Path) -> None:
     """When nothing is known it ends well."""
-    ended = audit(osv, tmp_path)
+    ended = await audit(osv, tmp_path)
     assert (ended.status, "No known vulnerabilities found" in ended.said) == (0, True)
 
 
-def test_no_answer_is_no_good_answer(osv: Osv, tmp_path: Path) -> None:
+async def test_no_answer_is_no_good_answer(tmp_path: Path) -> None:
     """When the service cannot be asked it fails."""
-    osv.shutdown()
-    osv.server_close()
-    assert audit(osv, tmp_path).status != 0
+    with held_port() as held:
+        osv = Osv()
+        osv.url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        assert (await audit(osv, tmp_path)).status != 0
 
 
-def test_all_that_is_locked_is_asked_about(osv: Osv, tmp_path: Path) -> None:
-    """Every package of every lock file is asked about, at its version, if it is for this Python and system."""
+async def test_all_that_is_locked_is_asked_about(osv: Osv, tmp_path: Path) -> None:
+    """Every locked package that is for this Python and system is asked about, at its version."""
     pins = {
         Requirement(line.partition("\\")[0].strip())
         for file in (ROOT / "requirements").glob("*.txt")
@@ -145,7 +139,7 @@ def test_all_that_is_locked_is_asked_about(osv: Osv, tmp_path: Path) -> None:
         if line[:1].isalnum()
     }
     here = {pin for pin in pins if pin.marker is None or pin.marker.evaluate()}
-    ended = run(osv, ROOT, tmp_path)
+    ended = await run(osv, ROOT, tmp_path)
     assert ended.status == 0, ended.said
     assert osv.asked == {
         (canonicalize_name(pin.name), str(pin.specifier).removeprefix("==")) for pin in here

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import socket
-import struct
 import zlib
 from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from tests.scripted import HAND_OVER, reset
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
-#: A reset throws away what the peer has not read yet; this long the kernel has to hand it over.
-_HAND_OVER: Final = 0.005  # seconds
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -251,16 +248,13 @@ class _Connection(asyncio.Protocol):
         self._api.broken[plan.point.name] += 1
         self._ended = True
         if plan.reset:
-            asyncio.get_running_loop().call_later(_HAND_OVER, self.drop)
+            asyncio.get_running_loop().call_later(HAND_OVER, self.drop)
         else:
             self._transport.close()
 
     def drop(self) -> None:
         """Reset the connection."""
-        raw = self._transport.get_extra_info("socket")
-        if raw is not None and not self._transport.is_closing():
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._transport.abort()
+        reset(self._transport)
 
 
 def dice_of(seed: int, call: Call) -> Random:

@@ -9,10 +9,9 @@ import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.settings import Origin
-from tests.gateway.upstream import Drip
 from tests.reliability.road import (
-    Do,
     body,
+    byte_by_byte,
     closing,
     in_chunks,
     until_body,
@@ -23,11 +22,12 @@ from tests.reliability.road import (
     until_last_chunk,
     whole,
 )
+from tests.scripted import Act
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.reliability.road import Script, Step
+    from tests.scripted import Step, Steps
 
 
 #: A name that the system refuses without asking a name server, which may take longer than any
@@ -61,7 +61,7 @@ class Strike(NamedTuple):
 
     origin: Origin | None = None
     context: str | None = None
-    greeting: Script | None = None
+    greeting: Steps | None = None
     black_hole: bool = False
 
     @property
@@ -80,7 +80,7 @@ class Fault(NamedTuple):
     call without any.
     """
 
-    cause: Script | Strike
+    cause: Steps | Strike
     status: int | None
     error: str | None = None
     outcome: str | None = None
@@ -162,7 +162,7 @@ def _lost(*steps: Step, placed: int = 0, again: bool = False, needs_content: boo
 
 def _nonsense(answer: bytes) -> Fault:
     """Give one in which the API acts, and answers like this."""
-    return Fault((Do.WHOLE, Do.ACT, answer), 502, "http_protocol_error", "unknown", placed=1)
+    return Fault((Act.WHOLE, Act.ASK, answer), 502, "http_protocol_error", "unknown", placed=1)
 
 
 def _silent(*steps: Step, placed: int) -> Fault:
@@ -175,16 +175,16 @@ def _cut(*steps: Step) -> Fault:
 
     By the last step, or in silence.
     """
-    silent = steps[-1] not in {Do.FIN, Do.RST}
+    silent = steps[-1] not in {Act.FIN, Act.RST}
     error = "http_response_timeout" if silent else "connection_terminated"
     return Fault(
-        (Do.WHOLE, Do.ACT, *steps), None, error, "unknown", placed=1, cut=True, silent=silent
+        (Act.WHOLE, Act.ASK, *steps), None, error, "unknown", placed=1, cut=True, silent=silent
     )
 
 
 def _harmless(*steps: Step) -> Fault:
     """Give one that is unusual, but no fault."""
-    return Fault((Do.WHOLE, Do.ACT, *steps), None, placed=1)
+    return Fault((Act.WHOLE, Act.ASK, *steps), None, placed=1)
 
 
 FAULTS: Final[dict[str, Fault]] = {
@@ -207,36 +207,38 @@ FAULTS: Final[dict[str, Fault]] = {
     "an alert instead of a handshake": _none(
         Strike(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), 502, "tls_protocol_error"
     ),
-    "closed in the handshake": _none(Strike(greeting=[Do.FIN]), 502, "connection_terminated"),
+    "closed in the handshake": _none(Strike(greeting=[Act.FIN]), 502, "connection_terminated"),
     "reset in the handshake": _none(
-        Strike(greeting=[b"\x16\x03", Do.RST]), 502, "connection_terminated"
+        Strike(greeting=[b"\x16\x03", Act.RST]), 502, "connection_terminated"
     ),
     "silence in the handshake": _none(
         Strike(greeting=[b"\x16\x03"]), 504, "connection_timeout", silent=True
     ),
     # The API has not got the whole request.
-    "closed with the request's head": _lost(Do.FIN, again=True),
-    "reset with the request's head": _lost(Do.RST, again=True),
-    "closed inside the request's body": _lost(Do.HALF_BODY, Do.FIN, needs_content=True),
-    "reset inside the request's body": _lost(Do.HALF_BODY, Do.RST, needs_content=True),
+    "closed with the request's head": _lost(Act.FIN, again=True),
+    "reset with the request's head": _lost(Act.RST, again=True),
+    "closed inside the request's body": _lost(Act.HALF_BODY, Act.FIN, needs_content=True),
+    "reset inside the request's body": _lost(Act.HALF_BODY, Act.RST, needs_content=True),
     # It has got it, and not acted on it.
-    "closed with the whole request": _lost(Do.WHOLE, Do.FIN, again=True),
-    "reset with the whole request": _lost(Do.WHOLE, Do.RST, again=True),
+    "closed with the whole request": _lost(Act.WHOLE, Act.FIN, again=True),
+    "reset with the whole request": _lost(Act.WHOLE, Act.RST, again=True),
     # It has acted on it.
-    "closed instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.FIN, placed=1, again=True),
-    "half-closed instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.HALF, placed=1, again=True),
-    "reset instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.RST, placed=1, again=True),
-    "closed after an interim answer": _lost(Do.WHOLE, Do.ACT, _INTERIM, Do.FIN, placed=1),
+    "closed instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.FIN, placed=1, again=True),
+    "half-closed instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.HALF, placed=1, again=True),
+    "reset instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.RST, placed=1, again=True),
+    "closed after an interim answer": _lost(Act.WHOLE, Act.ASK, _INTERIM, Act.FIN, placed=1),
     "closed inside the status line": _lost(
-        Do.WHOLE, Do.ACT, until_half_of_status_line, Do.FIN, placed=1
+        Act.WHOLE, Act.ASK, until_half_of_status_line, Act.FIN, placed=1
     ),
     "reset inside the status line": _lost(
-        Do.WHOLE, Do.ACT, until_half_of_status_line, Do.RST, placed=1
+        Act.WHOLE, Act.ASK, until_half_of_status_line, Act.RST, placed=1
     ),
     "closed inside the answer's head": _lost(
-        Do.WHOLE, Do.ACT, until_half_of_head, Do.FIN, placed=1
+        Act.WHOLE, Act.ASK, until_half_of_head, Act.FIN, placed=1
     ),
-    "reset inside the answer's head": _lost(Do.WHOLE, Do.ACT, until_half_of_head, Do.RST, placed=1),
+    "reset inside the answer's head": _lost(
+        Act.WHOLE, Act.ASK, until_half_of_head, Act.RST, placed=1
+    ),
     "garbage": _nonsense(bytes(range(256)) + b"\r\n\r\n"),
     "another protocol": _nonsense(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "an answer of two lengths": _nonsense(
@@ -245,31 +247,31 @@ FAULTS: Final[dict[str, Fault]] = {
     "an answer that switches protocols": _nonsense(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
     # Silence.
     "silence from the request's head on": _silent(placed=0),
-    "silence after the whole request": _silent(Do.WHOLE, placed=0),
-    "silence instead of an answer": _silent(Do.WHOLE, Do.ACT, placed=1),
-    "silence after an interim answer": _silent(Do.WHOLE, Do.ACT, _INTERIM, placed=1),
+    "silence after the whole request": _silent(Act.WHOLE, placed=0),
+    "silence instead of an answer": _silent(Act.WHOLE, Act.ASK, placed=1),
+    "silence after an interim answer": _silent(Act.WHOLE, Act.ASK, _INTERIM, placed=1),
     "silence inside the status line": _silent(
-        Do.WHOLE, Do.ACT, until_half_of_status_line, placed=1
+        Act.WHOLE, Act.ASK, until_half_of_status_line, placed=1
     ),
-    "silence inside the answer's head": _silent(Do.WHOLE, Do.ACT, until_half_of_head, placed=1),
+    "silence inside the answer's head": _silent(Act.WHOLE, Act.ASK, until_half_of_head, placed=1),
     # The answer breaks off.
-    "closed after the answer's head": _cut(until_body, Do.FIN),
-    "reset after the answer's head": _cut(until_body, Do.RST),
-    "closed inside the answer's body": _cut(until_half_of_body, Do.FIN),
-    "reset inside the answer's body": _cut(until_half_of_body, Do.RST),
-    "closed inside a chunk": _cut(until_half_of_chunk, Do.FIN),
-    "closed before the last chunk": _cut(until_last_chunk, Do.FIN),
+    "closed after the answer's head": _cut(until_body, Act.FIN),
+    "reset after the answer's head": _cut(until_body, Act.RST),
+    "closed inside the answer's body": _cut(until_half_of_body, Act.FIN),
+    "reset inside the answer's body": _cut(until_half_of_body, Act.RST),
+    "closed inside a chunk": _cut(until_half_of_chunk, Act.FIN),
+    "closed before the last chunk": _cut(until_last_chunk, Act.FIN),
     "silence after the answer's head": _cut(until_body),
     "silence inside the answer's body": _cut(until_half_of_body),
     "silence before the last chunk": _cut(until_last_chunk),
     # Nothing is wrong with these.
-    "an answer byte by byte": _harmless(Drip(b"")),
+    "an answer byte by byte": _harmless(byte_by_byte),
     "an answer in two pieces": _harmless(until_body, body),
     "an answer in chunks": _harmless(in_chunks),
     "an interim answer before it": _harmless(_INTERIM, whole),
-    "closed after its answer, as announced": _harmless(closing, Do.FIN),
-    "closed after its answer, unannounced": _harmless(whole, Do.FIN),
-    "reset after its answer": _harmless(whole, Do.RST),
+    "closed after its answer, as announced": _harmless(closing, Act.FIN),
+    "closed after its answer, unannounced": _harmless(whole, Act.FIN),
+    "reset after its answer": _harmless(whole, Act.RST),
 }
 
 

@@ -31,7 +31,7 @@ from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials
 from tests.clock import FakeClock
 from tests.gateway.client import PATIENCE, until
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     import ssl
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from proxy.tokens.values import AccessToken, Grant
     from tests.gateway.client import Answer
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Received, ScriptedUpstream, Step
+    from tests.scripted import Received, ScriptedServer, Step
 
 HOUR: Final = 3600.0
 LOGIN_PATH: Final = "/oauth/v2/token"
@@ -92,7 +92,7 @@ class House:
     gateway: Gateway
     endpoint: TokenEndpoint
 
-    def __init__(self, lab: Lab, login: ScriptedUpstream, logs: list[Any]) -> None:
+    def __init__(self, lab: Lab, login: ScriptedServer, logs: list[Any]) -> None:
         self.clock = FakeClock()
         self.login = login
         self._logs = logs

@@ -27,13 +27,15 @@ from tests.reliability.api_faults import (
     expected,
 )
 from tests.reliability.house import HOUR
-from tests.reliability.road import WHOLE_WAY, Do, Then, black_hole, closing, scene_of
+from tests.reliability.road import WHOLE_WAY, black_hole, closing, scene_of
+from tests.scripted import Act
 
 if TYPE_CHECKING:
     from tests.gateway.client import Answer
     from tests.gateway.conftest import Lab
     from tests.reliability.api_faults import Fault
     from tests.reliability.road import Scene
+    from tests.scripted import ScriptedServer
 
 #: The patience with the API. On a connection the test ends it (see `sit_out`); until there is one
 #: it passes for real, and is short.
@@ -66,17 +68,17 @@ async def strike(scene: Scene, how: Strike, stack: contextlib.AsyncExitStack) ->
         stack.callback(setattr, pool.dialer, "origin", pool.dialer.origin)
         pool.dialer.origin = how.origin
         return
-    await road.shut()
-    stack.push_async_callback(road.open)
+    await road.stop_listening()
+    stack.push_async_callback(road.start)
     if how.black_hole:
         stack.enter_context(black_hole(road.port))
     if how.is_on_tls:
-        stack.callback(setattr, road, "context", road.context)
+        stack.callback(setattr, road, "tls", road.tls)
         stack.callback(setattr, road, "greeting", road.greeting)
-        stack.push_async_callback(road.shut)
-        road.context = None if how.context is None else getattr(scene.certificates, how.context)
+        stack.push_async_callback(road.stop_listening)
+        road.tls = None if how.context is None else getattr(scene.certificates, how.context)
         road.greeting = how.greeting or ()
-        await road.open()
+        await road.start()
 
 
 async def enter(scene: Scene, phase: Phase, way: Way, fault: Fault) -> None:
@@ -101,7 +103,7 @@ async def begin(scene: Scene, phase: Phase, fault: Fault, stack: contextlib.Asyn
     house, road, cause = scene.house, scene.road, fault.cause
     if isinstance(cause, Strike) and phase is Phase.RECOVERY:
         road.scripts.append(
-            [Do.WHOLE, Do.ACT, Then(lambda: strike(scene, cause, stack)), closing, Do.FIN]
+            [Act.WHOLE, Act.ASK, lambda _: strike(scene, cause, stack), closing, Act.FIN]
         )
     elif isinstance(cause, Strike):
         await strike(scene, cause, stack)
@@ -123,7 +125,9 @@ async def sit_out(scene: Scene, calls: int) -> None:
     Hold that the proxy would wait for so long; then have waited for so long.
     """
     road, pool = scene.road, scene.house.gateway.pool
-    await until(lambda: len(road.passed) == calls and road.passed[-1].is_whole and not road.playing)
+    await until(
+        lambda: len(road.requests) == calls and road.requests[-1].whole and not road.playing
+    )
     for _ in range(TURNS):
         await asyncio.sleep(0)
     (connection,) = [each for each in pool._open if each.in_use]
@@ -170,7 +174,7 @@ async def test_a_call_meets_a_fault_of_the_api(
     ):
         house, road = scene.house, scene.road
         await enter(scene, phase, way, fault)
-        logins, passed, lines = scene.counter("token_calls"), len(road.passed), len(house.logs)
+        logins, passed, lines = scene.counter("token_calls"), len(road.requests), len(house.logs)
         await begin(scene, phase, fault, stack)
         want = expected(fault, phase, is_order=is_order)
         asking = asyncio.create_task(
@@ -183,7 +187,7 @@ async def test_a_call_meets_a_fault_of_the_api(
         line = scene.access_line(house.gateway.records[-1])
         assert want == Expected(
             answer.status,
-            len(road.passed) - passed,
+            len(road.requests) - passed,
             scene.counter("orders"),
             scene.counter("token_calls") - logins,
             house.ready,
@@ -205,7 +209,7 @@ async def test_a_call_meets_a_fault_of_the_api(
         # A connection that is about to end is not to be met by the next order: that is another
         # test.
         await until(
-            lambda: not road.playing and road.connections == house.gateway.pool.connections[1]
+            lambda: not road.playing and len(road.open) == house.gateway.pool.connections[1]
         )
         house.gateway.pool._connect_timeout = (
             PATIENT  # a loaded machine may take its time to connect
@@ -218,11 +222,17 @@ async def test_a_call_meets_a_fault_of_the_api(
 # --- The very moment of use --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", [Do.FIN, Do.HALF, Do.RST], ids=lambda end: end.name.lower())
+async def end_all(road: ScriptedServer, how: Act) -> None:
+    """End all of the road's connections like this."""
+    for connection in road.open:
+        await connection.end(how)
+
+
+@pytest.mark.parametrize("end", [Act.FIN, Act.HALF, Act.RST], ids=lambda end: end.name.lower())
 @pytest.mark.parametrize("way", [Way.SHORT, Way.TASK], ids=lambda way: way.name.lower())
 @pytest.mark.parametrize("method", [b"GET", b"POST"], ids=["get", "post"])
 async def test_a_kept_connection_ends_in_the_very_moment_of_use(
-    lab: Lab, method: bytes, way: Way, end: Do
+    lab: Lab, method: bytes, way: Way, end: Act
 ) -> None:
     """However end and call cross each other: a safe call is served.
 
@@ -236,7 +246,7 @@ async def test_a_kept_connection_ends_in_the_very_moment_of_use(
             assert (await house.gateway.ask(GET)).status == 200
             placed = scene.counter("orders")
             client = await house.gateway.connect()
-            ending = asyncio.create_task(road.end(end))
+            ending = asyncio.create_task(end_all(road, end))
             for _ in range(turns):
                 await asyncio.sleep(0)
             await client.send(*raw)

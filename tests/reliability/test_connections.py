@@ -16,13 +16,13 @@ import pytest
 
 from tests.e2e.process import ACCOUNTS, Api, Starter, configuration
 from tests.gateway.client import Client, order, request, until
-from tests.gateway.upstream import Act, ScriptedUpstream, reply
 from tests.reliability.figures import show
+from tests.scripted import Act, ScriptedServer, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tests.gateway.upstream import Received, Step
+    from tests.scripted import Received, Step
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
 
@@ -99,13 +99,11 @@ def api_script(seen: Received) -> Sequence[Step]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
+async def upstream() -> AsyncIterator[ScriptedServer]:
     """Run the API."""
-    made = ScriptedUpstream()
-    made.usual = api_script
-    await made.start()
-    yield made
-    await made.close()
+    async with ScriptedServer() as made:
+        made.usual = api_script
+        yield made
 
 
 async def timed(client: Client, raw: bytes) -> tuple[int, str | None, float]:
@@ -116,7 +114,7 @@ async def timed(client: Client, raw: bytes) -> tuple[int, str | None, float]:
     return answer.status, answer.proxy_error and answer.kind, time.perf_counter() - began
 
 
-async def test_all_connections_to_the_api_hang(start: Starter, upstream: ScriptedUpstream) -> None:
+async def test_all_connections_to_the_api_hang(start: Starter, upstream: ScriptedServer) -> None:
     """Of 200 calls that hang, 100 hold the connections.
 
     Everybody else is told `not_sent` after the wait for one, the probe is answered at once, and all

@@ -19,18 +19,18 @@ from proxy.rotation import Configuration, Rotation
 from proxy.tokens.timing import REFUSED_PAUSES
 from proxy.tokens.values import Credentials
 from tests.gateway.client import order, until
-from tests.gateway.upstream import Act, reply
 from tests.integration.test_rotation import Mount
 from tests.reliability.figures import show
 from tests.reliability.house import HOUR
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from proxy.settings import Settings
-    from tests.gateway.upstream import Received, Script, Step
     from tests.reliability.house import House
+    from tests.scripted import Received, Script, Step
 
 DAY: Final = 24 * HOUR
 #: What `policy.REFUSED_PAUSES` comes to, and what docs/reliability.md promises.

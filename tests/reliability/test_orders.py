@@ -234,7 +234,7 @@ async def test_every_order_is_accounted_for_at_the_sandbox(lab: Lab, seed: int) 
     async with scene_of(lab, upstream__max_connections=4) as scene:
         await scene.house.opened()
         road = scene.road
-        road.usual = lambda: WHOLE_WAY if dice.random() < 0.5 else dice.choice(scripts)
+        road.usual = lambda _: WHOLE_WAY if dice.random() < 0.5 else dice.choice(scripts)
 
         async def work(numbers: Iterator[int]) -> None:
             client: Client | None = None
@@ -249,10 +249,10 @@ async def test_every_order_is_accounted_for_at_the_sandbox(lab: Lab, seed: int) 
         workers = [asyncio.create_task(work(numbers)) for _ in range(6)]
         for part in range(1, 5):
             await until(lambda part=part: len(told) >= AT_SANDBOX * part // 5)  # type: ignore[misc] # a loop's variable
-            await road.shut()
+            await road.stop_listening()
             scene.sandbox.revoke()
             await until(lambda part=part: len(told) >= AT_SANDBOX * part // 5 + 10)  # type: ignore[misc] # as above
-            await road.open()
+            await road.start()
             await scene.house.clock.advance(60)  # so that a rejected token may be exchanged again
         await asyncio.gather(*workers)
         placed = Counter(int(str(each.body["msisdn"])[2:]) for each in scene.sandbox.orders)

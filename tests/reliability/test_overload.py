@@ -22,13 +22,13 @@ import pytest
 
 from tests.e2e.process import Running, Starter, configuration
 from tests.gateway.client import Client, order, request, until
-from tests.gateway.upstream import Act, Flood, ScriptedUpstream, reply
 from tests.reliability.figures import show
+from tests.scripted import Act, Flood, ScriptedServer, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from tests.gateway.upstream import Received, Step
+    from tests.scripted import Received, Step
 
 SLOW_HEADS: Final = 500
 SLOW_READERS: Final = 20
@@ -86,13 +86,11 @@ def api_script(seen: Received) -> Sequence[Step]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
+async def upstream() -> AsyncIterator[ScriptedServer]:
     """Run the API."""
-    made = ScriptedUpstream()
-    made.usual = api_script
-    await made.start()
-    yield made
-    await made.close()
+    async with ScriptedServer() as made:
+        made.usual = api_script
+        yield made
 
 
 class Crowd:
@@ -212,7 +210,7 @@ def asker(client: Client, raw: bytes) -> Callable[[], Coroutine[Any, Any, int]]:
 
 
 async def test_a_well_behaved_client_among_hundreds_that_are_not(
-    start: Starter, upstream: ScriptedUpstream
+    start: Starter, upstream: ScriptedServer
 ) -> None:
     """It gets every answer, the probe is answered at once, the memory stays within what the limits allow, and who is one too many is told."""
     config = configuration(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 import aiofastnet
@@ -12,11 +11,11 @@ import pytest
 
 from proxy.app import new_event_loop
 from proxy.network.stream import Gone, Stream
+from tests.scripted import reset_on_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 #: How long the proxy would bear silence; nobody here is silent.
 PATIENCE: Final = 10.0  # seconds
 
@@ -45,7 +44,7 @@ async def send_and_reset(sent: bytes) -> tuple[bytes, float]:
     stream = await accepted
     # Both in one turn of the loop, so that it sees them at once.
     peer.sendall(sent)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    reset_on_close(peer)
     peer.close()
     began = loop.time()
     with pytest.raises(Gone):

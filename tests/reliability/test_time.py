@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.gateway.client import ORDER, order, request, until
-from tests.gateway.upstream import Act, reply
 from tests.reliability.house import HOUR, house_of
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.gateway.conftest import Lab
-    from tests.gateway.upstream import Received, Step
     from tests.reliability.house import House
+    from tests.scripted import Received, Step
 
 DAY: Final = 24 * HOUR
 MIDDLE: Final = len(order()) - len(ORDER) // 2

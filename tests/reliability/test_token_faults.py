@@ -21,17 +21,17 @@ import pytest
 from proxy.network import tls
 from proxy.settings import Origin
 from tests.gateway.client import order, request, until
-from tests.gateway.upstream import Act, Drip, reply
 from tests.reliability.api_faults import NO_SUCH_NAME
 from tests.reliability.road import black_hole
+from tests.scripted import Act, Drip, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.gateway.client import Answer
     from tests.gateway.conftest import Lab
-    from tests.gateway.upstream import Received, Script, ScriptedUpstream, Step
     from tests.reliability.house import House
+    from tests.scripted import Received, Script, ScriptedServer, Step
 
 #: The patience with a token endpoint in the rows whose fault is silence. It passes for real, so it
 #: is short.
@@ -245,7 +245,7 @@ def expected(fault: Fault, phase: Phase) -> Expected:
 
 async def break_login(
     house: House, fault: Fault, lab: Lab, stack: contextlib.AsyncExitStack
-) -> ScriptedUpstream:
+) -> ScriptedServer:
     """Let the token endpoint fail until the stack mends it.
 
     Return a server that must never hear of the password.
@@ -272,7 +272,7 @@ async def break_login(
 
 async def stand_elsewhere(
     house: House, place: Elsewhere, patience: float, lab: Lab, stack: contextlib.AsyncExitStack
-) -> ScriptedUpstream:
+) -> ScriptedServer:
     """Have the proxy log in at another place."""
     server = await lab.upstream(
         None if place.certificate is None else getattr(lab.certificates, place.certificate)

@@ -22,17 +22,17 @@ from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from tests.clock import FakeClock
 from tests.gateway.client import order, request, until
-from tests.gateway.upstream import Act, reply
 from tests.reliability.figures import show
 from tests.reliability.house import CREDENTIALS, HOUR, LOGIN_PATH, house_of
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.tokens.values import Grant
     from tests.gateway.conftest import Lab
-    from tests.gateway.upstream import Received, Step
     from tests.reliability.house import House
+    from tests.scripted import Received, Step
 
 #: The default of `limits.max_connections`.
 CROWD: Final = 1000

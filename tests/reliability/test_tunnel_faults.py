@@ -18,9 +18,10 @@ from proxy.settings import Origin
 from proxy.tokens.endpoint import TokenEndpoint
 from tests.docs.pages import PAGES, rows, section
 from tests.gateway.client import ORDER, order
-from tests.network.house import ESTABLISHED, Authority, ScriptedProxy, serving
+from tests.network.house import ESTABLISHED, Authority, ScriptedProxy
 from tests.reliability.house import CREDENTIALS, LOGIN_PATH
 from tests.reliability.road import black_hole
+from tests.scripted import serving
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from aiohttp import web
 
+from tests.scripted import ScriptedServer
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tests.scripted import Step
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -202,29 +206,17 @@ async def test_an_unknown_transfer_coding_is_dropped_silently() -> None:
 
 @contextlib.asynccontextmanager
 async def api(*answers: bytes) -> AsyncIterator[str]:
-    """Answer the first request of each connection with all of these, one after the other.
+    """Answer the first request with all of these, one after the other; gives the URL."""
+    async with ScriptedServer() as server:
+        server.usual = ()
+        server.scripts.append([answers[0], *_late(answers[1:])])
+        yield f"http://127.0.0.1:{server.port}/"
 
-    Give the URL.
-    """
-    tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
-            await reader.readuntil(b"\r\n\r\n")
-            for answer in answers:
-                writer.write(answer)
-                await asyncio.sleep(MOMENT)
-            await reader.read()
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(serve(reader, writer)))
-
-    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    finally:
-        server.close()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def _late(answers: tuple[bytes, ...]) -> Iterator[Step]:
+    for answer in answers:
+        yield lambda _: asyncio.sleep(MOMENT)
+        yield answer
 
 
 async def texts(url: str, *, calls: int = 1, pause: float = 0.0) -> list[Any]:
