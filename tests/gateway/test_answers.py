@@ -203,14 +203,6 @@ async def test_redirects_are_the_client_s_business(
     assert len(gateway.upstream.requests) == 1
 
 
-async def test_a_connection_serves_one_call_after_the_other(gateway: Gateway) -> None:
-    """Calls of different clients share a connection in turn, never at once."""
-    for _ in range(5):
-        assert (await gateway.ask(request())).status == 200
-        assert (await gateway.ask(order())).status == 200
-    assert len(gateway.upstream.connections) == 1
-
-
 async def test_calls_at_once_have_connections_of_their_own(gateway: Gateway) -> None:
     """Each answer goes to who asked."""
     targets = [b"/corporate-accounts/%d" % number for number in range(40)]

@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy import settings
 from proxy.forward import policy, rewrite
-from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, order, request, until
+from tests.gateway.client import ACCOUNTS, Gone, order, request, until
 from tests.gateway.conftest import CLIENT_KEY
-from tests.scripted import Act, Drip, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
 
     from proxy.forward.client import ClientConnection
     from proxy.records import Record
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from tests.gateway.client import Client
     from tests.gateway.conftest import Gateway, Lab
     from tests.scripted import Script, Step
-
-_ID: Final = re.compile(rb"X-Request-Id: [^\r]*|\"instance\":\"[^\"]*\"")
 
 
 async def warmed(gateway: Gateway) -> None:
@@ -86,156 +82,6 @@ async def test_an_answer_may_break_anywhere_in_two(gateway: Gateway, at: int) ->
     assert len(gateway.upstream.connections) == 1
 
 
-@pytest.mark.parametrize("replay", [True, False])
-async def test_a_401_is_cured(lab: Lab, *, replay: bool) -> None:
-    """The token that was sent is given up, and the whole order goes out once more with the next one, if that is allowed."""
-    gateway = await lab.gateway(limits__max_replay_bytes=1000 if replay else 0)
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append(held(opened, reply(401, b'{"code": 40105}')))
-    client, _ = await begin(gateway, order())
-    opened.set()
-    assert (await client.answer()).status == (200 if replay else 401)
-    assert gateway.tokens.rejected == [1]
-    tokens = [
-        received.values(b"authorization")[0][-1:] for received in gateway.upstream.requests[1:]
-    ]
-    assert tokens == ([b"1", b"2"] if replay else [b"1"])
-    assert all(bytes(received.content) == ORDER for received in gateway.upstream.requests[1:])
-
-
-# What the client does during its call.
-
-
-@pytest.mark.parametrize("pieces", [1, 2, 3])
-@pytest.mark.parametrize("first", [order(), request()])
-async def test_the_next_request_waits_for_its_turn(
-    gateway: Gateway, first: bytes, pieces: int
-) -> None:
-    """What comes before the answer is kept, and served after it.
-
-    The API sees one request of a client at a time.
-    """
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append(held(opened, reply(200, b"first")))
-    client, served = await begin(gateway, first)
-    following = order() + request(b"GET", ACCOUNTS + b"/third")
-    step = -(-len(following) // pieces)
-    await client.send(
-        *[following[start : start + step] for start in range(0, len(following), step)]
-    )
-    await until(lambda: len(served.buffer) == len(following))
-    assert len(gateway.upstream.requests) == 2
-    opened.set()
-    contents = [bytes((await client.answer()).content) for _ in range(3)]
-    assert contents == [b"first", ORDERS, ACCOUNTS + b"/third"]
-    await until(lambda: at_rest(served))
-    assert len(gateway.records) == 3
-
-
-async def test_half_a_request_behind_a_call_waits_for_the_rest(gateway: Gateway) -> None:
-    """The beginning of a next request is no reason to end anything."""
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append(held(opened, reply(200, b"first")))
-    client, served = await begin(gateway, order())
-    await client.send(order()[:-9])
-    await until(lambda: served.buffer)
-    opened.set()
-    assert bytes((await client.answer()).content) == b"first"
-    await client.send(order()[-9:])
-    assert bytes((await client.answer()).content) == ORDERS
-    assert bytes(gateway.upstream.requests[-1].content) == ORDER
-
-
-async def test_what_follows_a_last_request_is_not_served(gateway: Gateway) -> None:
-    """After `Connection: close` nothing counts, and the answer is not lost in a reset for it."""
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append(held(opened, reply(200, b"last")))
-    client, served = await begin(gateway, order(b"Connection: close"))
-    await client.send(order())
-    await until(lambda: served.buffer)
-    opened.set()
-    assert bytes((await client.answer()).content) == b"last"
-    client.half_close()
-    assert await client.closed() == "fin"
-    assert len(gateway.upstream.requests) == 2
-
-
-async def test_nonsense_behind_a_call_is_refused_after_its_answer(gateway: Gateway) -> None:
-    """A call is answered whatever comes behind it.
-
-    The refusal is the last answer, and each has its record, in order.
-    """
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append(held(opened, reply(200)))
-    client, served = await begin(gateway, order())
-    await client.send(b"nonsense\r\n\r\n")
-    await until(lambda: served.buffer)
-    opened.set()
-    assert (await client.answer()).status == 200
-    assert (await client.answer()).status == 400
-    assert await client.closed() == "fin"
-    assert [record.status for record in gateway.records] == [200, 400]
-
-
-@pytest.mark.parametrize("raw", [request(), order(), order(b"Connection: close")])
-@pytest.mark.plain_tcp("TLS does not end one direction only")
-async def test_a_client_that_ends_its_side_is_answered(gateway: Gateway, raw: bytes) -> None:
-    """A client that has only ended its sending side gets its answer, then the end."""
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append(held(opened, reply(200, b"hello")))
-    client, served = await begin(gateway, raw)
-    client.half_close()
-    await until(lambda: served.ended)
-    opened.set()
-    assert bytes((await client.answer()).content) == b"hello"
-    assert await client.closed() == "fin"
-
-
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
-async def test_a_safe_call_ends_with_its_client(gateway: Gateway, method: bytes) -> None:
-    """When nobody waits for an answer that changes nothing, the connection to the API is cut."""
-    await warmed(gateway)
-    gateway.upstream.scripts.append(held(asyncio.Event()))
-    client, _ = await begin(gateway, request(method))
-    client.reset()
-    await until(lambda: gateway.records)
-    assert (gateway.record.status, gateway.record.error, gateway.record.attempts) == (
-        499,
-        "client_left",
-        1,
-    )
-    await until(lambda: gateway.upstream.connections[0].ended == "rst")
-    await until(lambda: gateway.pool.connections == (0, 0))
-
-
-@pytest.mark.parametrize("answer", [[reply(201)], [Drip(reply(201), 9)], [Act.RST], [reply(401)]])
-async def test_an_order_outlives_its_client(gateway: Gateway, answer: Sequence[Step]) -> None:
-    """The API may have begun to act.
-
-    What it answers is recorded, and the order is not sent again.
-    """
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append(held(opened, *answer))
-    client, served = await begin(gateway, order())
-    client.reset()
-    await until(lambda: served.lost)
-    opened.set()
-    await until(lambda: gateway.records)
-    assert gateway.record.status == {Act.RST: 0, reply(401): 499}.get(answer[0], 201)
-    assert gateway.record.error == (
-        "connection_terminated" if answer == [Act.RST] else "client_left"
-    )
-    assert len(gateway.upstream.requests) == 2
-    await until(lambda: not gateway.listener.connections)
-
-
 # What happens in one turn of the event loop.
 
 
@@ -280,33 +126,6 @@ async def test_a_connection_serves_two_clients_one_after_the_other(lab: Lab) -> 
     await asyncio.gather(*[ask(number) for number in range(100)])
     assert len(gateway.upstream.connections) == 1
     assert len({record.request_id for record in gateway.records}) == 100
-
-
-@pytest.mark.parametrize("seed", range(6))
-async def test_requests_cut_anywhere_are_each_served_once(gateway: Gateway, seed: int) -> None:
-    """However the segments fall: answers in order, each order sent once, one record each."""
-    dice = random.Random(seed)  # noqa: S311 # no secret depends on it
-    await warmed(gateway)
-    client = await gateway.connect()
-    numbers = iter(range(1, 1000))
-    sent: list[int] = []
-    for _ in range(30):
-        burst = [next(numbers) for _ in range(dice.choice([1, 1, 1, 2, 5]))]
-        raw = b"".join(
-            request(b"POST", b"%b/%d" % (ORDERS, number), content=b"%d" % number)
-            for number in burst
-        )
-        cuts = sorted(dice.sample(range(1, len(raw)), dice.choice([0, 0, 1, 2])))
-        await client.send(
-            *[raw[start:end] for start, end in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
-        )
-        for number in burst:
-            assert bytes((await client.answer()).content) == b"%b/%d" % (ORDERS, number)
-        sent += burst
-    assert [bytes(received.content) for received in gateway.upstream.requests[1:]] == [
-        b"%d" % number for number in sent
-    ]
-    assert len(gateway.records) == len(sent)
 
 
 # Deadlines.
@@ -366,22 +185,6 @@ async def test_who_does_not_read_is_cut(lab: Lab) -> None:
     await until(lambda: not gateway.listener.connections, seconds=2)
     await until(lambda: len(gateway.records) == asked)
     assert gateway.records[-1].error == "client_slow"
-
-
-async def test_a_call_is_not_idle(lab: Lab) -> None:
-    """The patience with an idle client does not run while it waits for its answer, and begins anew after that."""
-    gateway = await lab.gateway(limits__idle_timeout_seconds=0.1)
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append(held(opened, reply(200)))
-    client, served = await begin(gateway, request())
-    await asyncio.sleep(0.2)
-    assert served.exchange is not None
-    opened.set()
-    assert (await client.answer()).status == 200
-    await client.send(request())
-    assert (await client.answer()).status == 200
-    assert await client.closed() == "fin"
 
 
 # The end of the proxy.
@@ -446,9 +249,6 @@ async def test_a_second_word_ends_what_the_first_let_go_on(gateway: Gateway) -> 
     assert len(gateway.records) == 1
 
 
-# Nothing is remembered between requests.
-
-
 async def test_each_request_is_judged_by_the_rules_in_force(lab: Lab) -> None:
     """What passed a hundred times does not pass when the rules say so, and passes again when they are taken back."""
     gateway = await lab.gateway()
@@ -484,60 +284,6 @@ def changed(gateway: Gateway, **changes: str) -> Settings:
     return settings.load(
         None, {f"TELENOR_PROXY_{name.upper()}": value for name, value in values.items()}
     )
-
-
-async def test_one_head_and_many_contents(gateway: Gateway) -> None:
-    """Calls with the very same head are each their own: content, request id, answer and record."""
-    await warmed(gateway)
-    opened = asyncio.Event()
-    gateway.upstream.usual = held(opened, reply(200))
-    contents = [b"%04d" % number for number in range(50)]
-    clients = [await gateway.connect() for _ in contents]
-    for client, content in zip(clients, contents, strict=True):
-        await client.send(order(content=content))
-    await until(lambda: len(gateway.upstream.whole) == 51)
-    opened.set()
-    ids = [(await client.answer()).values(b"x-request-id")[0] for client in clients]
-    sent = {
-        received.values(b"x-request-id")[0]: received.content
-        for received in gateway.upstream.requests
-    }
-    assert [bytes(sent[request_id]) for request_id in ids] == contents
-    await until(
-        lambda: sorted(record.request_id.encode() for record in gateway.records) == sorted(ids)
-    )
-
-
-async def test_an_expectation_is_met_each_time(gateway: Gateway) -> None:
-    """A client that sent its content with the head the last time, and waits for `100 Continue` this time, gets it."""
-    await warmed(gateway)
-    raw = order(b"Expect: 100-continue")
-    client = await gateway.connect()
-    for _ in range(2):
-        await client.send(raw)
-        answer = await client.answer()
-        assert (answer.status, answer.interim) == (200, [])
-        await client.send(raw.removesuffix(ORDER))
-        await until(lambda: gateway.upstream.requests and not gateway.upstream.requests[-1].whole)
-        await client.send(ORDER)
-        answer = await client.answer()
-        assert (answer.status, answer.interim) == (200, [(100, [])])
-    assert all(bytes(received.content) == ORDER for received in gateway.upstream.requests[1:])
-
-
-async def test_a_named_field_ends_here_each_time(gateway: Gateway) -> None:
-    """What one request names in `Connection` ends there, each time the head comes, and in no other request that has the same line."""
-    await warmed(gateway)
-    client = await gateway.connect()
-    for _ in range(3):
-        for named in (b"Connection: X-Foo", b"Connection: X-Bar"):
-            await client.send(request(b"GET", ACCOUNTS, named, b"X-Foo: 1", b"X-Bar: 2"))
-            assert (await client.answer()).status == 200
-    kept = [
-        (received.values(b"x-foo"), received.values(b"x-bar"))
-        for received in gateway.upstream.requests[1:]
-    ]
-    assert kept == [([], [b"2"]), ([b"1"], [])] * 3
 
 
 # Mistakes of ours.

@@ -79,22 +79,6 @@ async def test_an_order_is_followed_to_its_end(
     assert len(gateway.upstream.connections) == 1
 
 
-async def test_an_order_whose_answer_is_under_way_is_read_to_the_end(gateway: Gateway) -> None:
-    """A client that leaves in the middle of its answer changes nothing for the order."""
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, HEAD + b"hello", opened, b"world"]
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.whole)
-    await asyncio.sleep(0.01)
-    client.reset()
-    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
-    opened.set()
-    await until(lambda: gateway.records)
-    assert (gateway.record.status, gateway.record.error) == (200, "client_left")
-    assert gateway.pool.connections == (0, 1)
-
-
 @pytest.mark.parametrize(("code", "status"), [(40105, 499), (40101, 401)])
 async def test_an_order_is_not_sent_again_for_a_client_that_has_left(
     gateway: Gateway, code: int, status: int

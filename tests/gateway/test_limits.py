@@ -383,24 +383,6 @@ async def test_nobody_waits_for_ever_for_an_upstream_connection(lab: Lab) -> Non
     assert (await gateway.ask(order())).status == 200
 
 
-async def test_slow_clients_do_not_disturb_a_quick_one(lab: Lab) -> None:
-    """Half heads, half bodies and unread answers of many clients.
-
-    One more client is served as if it were alone.
-    """
-    gateway = await lab.gateway(upstream__max_connections=50)
-    gateway.cut_short = None
-    slow = [await gateway.connect(receive_buffer=4096) for _ in range(60)]
-    for client, raw in zip(slow, [b"GET /corp", order()[:-5], request()] * 20, strict=True):
-        if raw == request():
-            gateway.upstream.scripts.append([Act.WHOLE, reply(200, b"x" * 1_000_000)])
-        await client.send(raw)
-        await asyncio.sleep(0)
-    await until(lambda: len(gateway.upstream.requests) == 40)
-    for _ in range(5):
-        assert (await gateway.ask(order())).status == 200
-
-
 async def test_an_upload_waits_for_an_upstream_that_does_not_read(lab: Lab) -> None:
     """A body stays in the client until the upstream takes it: memory does not grow with it.
 

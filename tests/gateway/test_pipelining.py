@@ -124,6 +124,7 @@ async def test_nothing_after_a_refused_request_is_served(
     assert (await client.answer()).status == status
     assert await client.closed() == "fin"
     assert [seen.target for seen in gateway.upstream.requests] == [b"/corporate-accounts/1"]
+    assert [record.status for record in gateway.records] == [200, status]
 
 
 async def test_a_flood_of_requests_is_bounded(gateway: Gateway) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import time
 from collections import Counter
@@ -186,12 +185,6 @@ async def test_every_order_is_accounted_for(lab: Lab, seed: int) -> None:
     # Sent again only where nothing can have been acted on: after a 401, and not after anything
     # else.
     assert max(api.arrived.values()) <= 2
-
-
-def test_the_table_of_outcomes_is_whole() -> None:
-    """Whatever a client is told, the table says how often its order may have been accepted, and never more than once."""
-    assert all(counts <= {0, 1} for counts in ALLOWED.values())
-    assert set(itertools.chain.from_iterable(ALLOWED.values())) == {0, 1}
 
 
 # --- The same at the sandbox -------------------------------------------------------------------
