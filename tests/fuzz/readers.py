@@ -73,6 +73,24 @@ def response_by_h11(data: bytes, method: bytes, *, ended: bool) -> Reading | Non
     return Reading(first, response.headers.raw_items(), content, len(connection.trailing_data[0]))
 
 
+def end_to_end(
+    fields: Fields, not_end_to_end: frozenset[bytes], *, underscores: bool = False
+) -> Fields:
+    """Return the fields that neither `Connection` nor the set names, with `_` for `-` if so asked."""
+    named = {
+        option.strip(b" \t").lower()
+        for name, value in fields
+        if name.lower() == b"connection"
+        for option in value.split(b",")
+    }
+    dash = b"-" if underscores else b"_"
+    return [
+        (name, value)
+        for name, value in fields
+        if name.lower() not in named and name.lower().replace(b"_", dash) not in not_end_to_end
+    ]
+
+
 def is_h11_stricter(data: bytes) -> bool:
     """Whether h11 may refuse what is well-formed.
 

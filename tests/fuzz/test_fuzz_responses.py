@@ -25,25 +25,17 @@ from tests.fuzz.profile import SEARCH
 
 if TYPE_CHECKING:
     from tests.fuzz.grammar import Traffic
-    from tests.fuzz.readers import Fields, Reading
+    from tests.fuzz.readers import Reading
 
 _METHODS: Final = st.sampled_from([b"GET", b"GET", b"POST", b"HEAD"])
 _VERSIONS: Final = st.sampled_from([b"1.1", b"1.1", b"1.0"])
 #: Fields that do not come back as they came, written down a second time.
-_NOT_END_TO_END: Final = {
-    b"alt-svc",
-    b"access-control-allow-origin",
-    b"connection",
-    b"content-length",
-    b"keep-alive",
-    b"proxy-authenticate",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-request-id",
-}
+_NOT_END_TO_END: Final = frozenset(
+    (
+        b"alt-svc access-control-allow-origin connection content-length keep-alive "
+        b"proxy-authenticate proxy-connection te trailer transfer-encoding upgrade x-request-id"
+    ).split()
+)
 _SPACE_BEFORE_COLON: Final = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+:")
 
 
@@ -87,20 +79,6 @@ def _read_as_api_sent_it(data: bytes, method: bytes) -> Reading | None:
         raise
 
 
-def _end_to_end(fields: Fields) -> Fields:
-    named = {
-        option.strip(b" \t").lower()
-        for name, value in fields
-        if name.lower() == b"connection"
-        for option in value.split(b",")
-    }
-    return [
-        (name, value)
-        for name, value in fields
-        if name.lower() not in named and name.lower() not in _NOT_END_TO_END
-    ]
-
-
 @SEARCH
 @example(
     grammar.Traffic(
@@ -125,7 +103,9 @@ def test_the_client_reads_the_answer_that_the_api_gave(
         return
     assert (client.first, client.content) == (api.first, api.content)
     assert left == api.left
-    assert _end_to_end(client.fields) == _end_to_end(api.fields)
+    assert readers.end_to_end(client.fields, _NOT_END_TO_END) == readers.end_to_end(
+        api.fields, _NOT_END_TO_END
+    )
 
 
 @SEARCH

@@ -254,6 +254,11 @@ class Client:
             if len(pieces) > 1:
                 await asyncio.sleep(_GLANCE)
 
+    async def ask(self, *pieces: bytes, method: bytes = b"GET") -> Answer:
+        """Send the pieces, and return the next final answer."""
+        await self.send(*pieces)
+        return await self.answer(method)
+
     async def _begin(self) -> None:
         """Shake hands, if that has not happened yet."""
         early, self._early = self._early, None

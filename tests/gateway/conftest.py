@@ -187,9 +187,7 @@ class Gateway:
 
     async def ask(self, *pieces: bytes, method: bytes = b"GET") -> Answer:
         """Send one request on a connection of its own, and return the answer."""
-        client = await self.connect()
-        await client.send(*pieces)
-        return await client.answer(method)
+        return await (await self.connect()).ask(*pieces, method=method)
 
     async def refuses(
         self, *pieces: bytes, status: int, kind: str | None = None, method: bytes = b"GET"
@@ -200,8 +198,7 @@ class Gateway:
         """
         before = len(self.upstream.whole)
         client = await self.connect()
-        await client.send(*pieces)
-        answer = await client.answer(method)
+        answer = await client.ask(*pieces, method=method)
         assert answer.status == status, answer
         assert answer.whole
         assert answer.values(b"connection") == [b"close"]

@@ -101,8 +101,7 @@ async def test_what_is_no_http_is_not_echoed(gateway: Gateway, name: str, raw: b
     """
     gateway.upstream.scripts.append([Act.WHOLE, BAD_HEADS[name]])
     client = await gateway.connect()
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await client.ask(raw)
     assert (answer.status, answer.kind, answer.proxy_error) == (
         502,
         "upstream-answer-unreadable",
@@ -112,8 +111,7 @@ async def test_what_is_no_http_is_not_echoed(gateway: Gateway, name: str, raw: b
     assert ("may or may not have been placed" in answer.problem["detail"]) == (raw == order())
     assert MARKER not in client.received
     assert len(gateway.upstream.requests) == 1
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
     assert len(gateway.upstream.connections) == 2
 
 
@@ -145,9 +143,7 @@ async def test_what_an_idle_connection_says_answers_nobody(
     if seen:
         await until(lambda: not any(connection.is_quiet() for connection in gateway.pool._open))
         await asyncio.sleep(0.005)
-    client = await gateway.connect()
-    await client.send(order())
-    answer = await client.answer()
+    answer = await gateway.ask(order())
     assert (answer.status, bytes(answer.content)) == (200, ORDERS)
     assert len(gateway.upstream.whole) == 2
     assert [len(connection.requests) for connection in gateway.upstream.connections] == [1, 1]
@@ -175,10 +171,8 @@ async def test_content_where_none_may_be_is_nobody_s(gateway: Gateway, status: i
     head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(UNASKED))
     gateway.upstream.scripts.append([Act.WHOLE, head + UNASKED])
     client = await gateway.connect()
-    await client.send(request())
-    assert (await client.answer()).status == status
-    await client.send(request())
-    assert bytes((await client.answer()).content) == ACCOUNTS
+    assert (await client.ask(request())).status == status
+    assert bytes((await client.ask(request())).content) == ACCOUNTS
     assert len(gateway.upstream.connections) == 2
 
 

@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     "host",
-    [
-        b"localhost",
-        b"localhost:8080",
-        b"localhost:1",
-        b"127.0.0.1",
-        b"127.0.0.1:65535",
-        b"[::1]",
-        b"[::1]:8080",
-    ],
+    b"localhost localhost:8080 localhost:1 127.0.0.1 127.0.0.1:65535 [::1] [::1]:8080".split(),
 )
 async def test_listed_hosts_are_served(gateway: Gateway, host: bytes) -> None:
     """A listed name is accepted with any port, and the upstream sees its own host instead."""
@@ -39,21 +31,11 @@ async def test_listed_hosts_are_served(gateway: Gateway, host: bytes) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    [
-        b"elsewhere.example",
-        b"localhost.elsewhere.example",
-        b"elsewhere.example:8080",
-        b"localhost.",
-        b"127.0.0.2",
-        b"127.1",
-        b"2130706433",
-        b"0.0.0.0",
-        b"[::ffff:127.0.0.1]",
-        b"[::2]",
-        b"[0:0:0:0:0:0:0:1]",
-        b"api.telenor.no",
-        b"-",
-    ],
+    (
+        b"elsewhere.example localhost.elsewhere.example elsewhere.example:8080 localhost. "
+        b"127.0.0.2 127.1 2130706433 0.0.0.0 [::ffff:127.0.0.1] [::2] [0:0:0:0:0:0:0:1] "
+        b"api.telenor.no -"
+    ).split(),
 )
 async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> None:
     """A name that is not listed, spelled the same, gets 421.
@@ -67,27 +49,16 @@ async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> Non
 @pytest.mark.parametrize(
     "host",
     [
+        *(
+            b"localhost:x localhost:65536 localhost:123456 localhost:80:80 localhost/ "
+            b"localhost/elsewhere.example localhost? localhost# user@localhost "
+            b"localhost@elsewhere.example http://localhost ::1 [::1 [localhost] localhost%00 *"
+        ).split(),
         b"",
         b" ",
-        b"localhost:x",
-        b"localhost:65536",
-        b"localhost:123456",
-        b"localhost:80:80",
-        b"localhost/",
-        b"localhost/elsewhere.example",
-        b"localhost?",
-        b"localhost#",
-        b"user@localhost",
-        b"localhost@elsewhere.example",
         b"localhost, localhost",
         b"localhost elsewhere.example",
-        b"http://localhost",
-        b"::1",
-        b"[::1",
-        b"[localhost]",
         b"localh\xc3\xb6st",
-        b"localhost%00",
-        b"*",
     ],
 )
 async def test_a_host_that_is_none_is_malformed(gateway: Gateway, host: bytes) -> None:

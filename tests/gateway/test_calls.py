@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 async def warmed(gateway: Gateway) -> None:
     """Leave one idle connection in the pool, and nothing else."""
     client = await gateway.connect()
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
     client.close()
     await until(lambda: not gateway.listener.connections)
     await until(lambda: gateway.pool.connections == (0, 1))
@@ -76,8 +75,7 @@ async def test_an_answer_may_break_anywhere_in_two(gateway: Gateway, at: int) ->
     second.set()
     assert bytes((await client.answer()).content) == b"hello"
     await until(lambda: at_rest(served))
-    await client.send(order())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(order())).status == 200
     assert [record.status for record in gateway.records] == [200, 200]
     assert len(gateway.upstream.connections) == 1
 
@@ -142,8 +140,7 @@ async def test_silence_is_told(lab: Lab, raw: bytes) -> None:
     await until(lambda: at_rest(served))
     assert len(gateway.upstream.requests) == 2
     assert gateway.record.seconds < 0.3
-    await client.send(raw)
-    assert (await client.answer()).status == 200
+    assert (await client.ask(raw)).status == 200
 
 
 @pytest.mark.parametrize("why", ["the client leaves", "the proxy stops"])
@@ -256,13 +253,11 @@ async def test_each_request_is_judged_by_the_rules_in_force(lab: Lab) -> None:
     raw = request(b"GET", ACCOUNTS + b"/x")
     client = await gateway.connect()
     for _ in range(3):
-        await client.send(raw)
-        assert (await client.answer()).status == 200
+        assert (await client.ask(raw)).status == 200
     gateway.listener.judge_by(
         changed(gateway, upstream__allowed_paths="/corporate-mobile-subscriptions/")
     )
-    await client.send(raw)
-    assert (await client.answer()).status == 403
+    assert (await client.ask(raw)).status == 403
     gateway.listener.judge_by(changed(gateway, listen__client_key=CLIENT_KEY))
     assert (await gateway.ask(raw)).status == 403
     gateway.listener.judge_by(changed(gateway, listen__allowed_hosts="elsewhere.example"))
@@ -343,9 +338,7 @@ async def test_a_mistake_while_sending_costs_one_call(
     """
     await warmed(gateway)
     monkeypatch.setattr(rewrite, "request_head", mistake)
-    client = await gateway.connect()
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await gateway.ask(raw)
     assert (answer.kind, answer.problem["outcome"]) == ("internal-error", "unknown")
     assert gateway.record.status == 500
     assert gateway.free_permits == gateway.settings.upstream.max_connections

@@ -131,17 +131,14 @@ async def test_a_removed_key_ends_its_right_on_an_open_connection(lab: Lab) -> N
     gateway = await named(lab)
     old, other = await gateway.connect(), await gateway.connect()
     for client, shown in ((old, ERP), (other, SHOP)):
-        await client.send(request(b"GET", ORDERS, key(shown)))
-        assert (await client.answer()).status == 200
+        assert (await client.ask(request(b"GET", ORDERS, key(shown)))).status == 200
     gateway.listener.judge_by(
         changed(gateway, {"name": "erp", "key": ERP_NEXT.decode()}, CLIENTS[1])
     )
-    await old.send(request(b"GET", ORDERS, key(ERP)))
-    refused = await old.answer()
+    refused = await old.ask(request(b"GET", ORDERS, key(ERP)))
     assert (refused.status, refused.kind) == (403, "client-key")
     assert await old.closed() == "fin"
-    await other.send(request(b"GET", ORDERS, key(SHOP)))
-    assert (await other.answer()).status == 200
+    assert (await other.ask(request(b"GET", ORDERS, key(SHOP)))).status == 200
     assert (await gateway.ask(request(b"GET", ORDERS, key(ERP_NEXT)))).status == 200
 
 
@@ -149,11 +146,13 @@ async def test_changed_rights_hold_for_the_next_request(lab: Lab) -> None:
     """A right that is taken away ends on an open connection too."""
     gateway = await named(lab)
     client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, key(ERP), content=ORDER))
-    assert (await client.answer(b"POST")).status == 200
+    assert (
+        await client.ask(request(b"POST", ORDERS, key(ERP), content=ORDER), method=b"POST")
+    ).status == 200
     gateway.listener.judge_by(changed(gateway, {**CLIENTS[0], "allowed_methods": ["GET"]}))
-    await client.send(request(b"POST", ORDERS, key(ERP), content=ORDER))
-    assert (await client.answer(b"POST")).kind == "client-not-allowed"
+    assert (
+        await client.ask(request(b"POST", ORDERS, key(ERP), content=ORDER), method=b"POST")
+    ).kind == "client-not-allowed"
 
 
 async def test_no_key_goes_further_or_comes_back(lab: Lab) -> None:
@@ -176,16 +175,17 @@ async def test_a_client_beyond_its_rate_gets_429_and_the_others_go_on(lab: Lab) 
     """
     gateway = await named(lab, pacing__max_wait_seconds=1)
     client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, key(BATCH), content=ORDER))
-    assert (await client.answer(b"POST")).status == 200
-    await client.send(request(b"POST", ORDERS, key(BATCH), content=ORDER))
-    answer = await client.answer(b"POST")
+    assert (
+        await client.ask(request(b"POST", ORDERS, key(BATCH), content=ORDER), method=b"POST")
+    ).status == 200
+    answer = await client.ask(request(b"POST", ORDERS, key(BATCH), content=ORDER), method=b"POST")
     assert answer.status == 429
     assert answer.kind == "client-rate"
     assert json.loads(answer.content)["outcome"] == "not_sent"
     assert 1 < int(answer.values(b"retry-after")[0]) <= 10
-    await client.send(request(b"POST", ORDERS, key(ERP), content=ORDER))
-    assert (await client.answer(b"POST")).status == 200
+    assert (
+        await client.ask(request(b"POST", ORDERS, key(ERP), content=ORDER), method=b"POST")
+    ).status == 200
     assert [record.client for record in gateway.records] == ["batch", "batch", "erp"]
     assert len(gateway.upstream.requests) == 2
 
@@ -195,11 +195,9 @@ async def test_a_call_waits_in_its_own_line_only(lab: Lab) -> None:
     batch = {**CLIENTS[2], "requests_per_second": 2}
     gateway = await named(lab, CLIENTS[0], batch)
     first, second = await gateway.connect(), await gateway.connect()
-    await first.send(request(b"GET", ORDERS, key(BATCH)))
-    assert (await first.answer()).status == 200
+    assert (await first.ask(request(b"GET", ORDERS, key(BATCH)))).status == 200
     await second.send(request(b"GET", ORDERS, key(BATCH)))
-    await first.send(request(b"GET", ORDERS, key(ERP)))
-    assert (await first.answer()).status == 200
+    assert (await first.ask(request(b"GET", ORDERS, key(ERP)))).status == 200
     assert len(gateway.records) == 2  # the second call of the batch still waits
     assert (await second.answer()).status == 200
     assert gateway.records[-1].seconds > 0.2
@@ -253,13 +251,10 @@ def is_login(answer: Answer) -> bool:
 async def test_a_flow_of_login_calls_and_logout_on_one_connection(answering: Gateway) -> None:
     """The made-up token is dropped like any credential, and the API sees the calls alone."""
     client = await answering.connect()
-    await client.send(login())
-    assert is_login(await client.answer(b"POST"))
+    assert is_login(await client.ask(login(), method=b"POST"))
     bearer = b"Authorization: Bearer " + MADE_UP_TOKEN
-    await client.send(request(b"GET", ACCOUNTS, bearer))
-    assert (await client.answer()).status == 200
-    await client.send(request(b"GET", LOGOUT, bearer))
-    bye = await client.answer()
+    assert (await client.ask(request(b"GET", ACCOUNTS, bearer))).status == 200
+    bye = await client.ask(request(b"GET", LOGOUT, bearer))
     assert (bye.status, bytes(bye.content), bye.values(b"content-type")) == (
         200,
         b"OK!",
@@ -293,10 +288,8 @@ async def test_content_of_any_kind_is_dropped(answering: Gateway, raw: bytes) ->
     The same answer, and the connection goes on behind it.
     """
     client = await answering.connect()
-    await client.send(raw)
-    assert is_login(await client.answer(b"POST"))
-    await client.send(request(b"GET", ACCOUNTS))
-    assert (await client.answer()).status == 200
+    assert is_login(await client.ask(raw, method=b"POST"))
+    assert (await client.ask(request(b"GET", ACCOUNTS))).status == 200
 
 
 async def test_a_login_in_pieces_is_answered_when_it_is_whole(answering: Gateway) -> None:
@@ -309,8 +302,7 @@ async def test_a_login_in_pieces_is_answered_when_it_is_whole(answering: Gateway
     await client.send(raw[:-5])
     await asyncio.sleep(0.05)
     assert not client.received
-    await client.send(raw[-5:] + request(b"GET", ACCOUNTS))
-    assert is_login(await client.answer(b"POST"))
+    assert is_login(await client.ask(raw[-5:] + request(b"GET", ACCOUNTS), method=b"POST"))
     assert (await client.answer()).status == 200
 
 
@@ -329,8 +321,11 @@ async def test_a_login_that_expects_100_continue_gets_it(answering: Gateway) -> 
 async def test_http_1_0_is_answered_too(answering: Gateway) -> None:
     """The connection ends behind the answer."""
     client = await answering.connect()
-    await client.send(b"POST /oauth/v2/token HTTP/1.0\r\nContent-Length: 3\r\n\r\na=b")
-    assert is_login(await client.answer(b"POST"))
+    assert is_login(
+        await client.ask(
+            b"POST /oauth/v2/token HTTP/1.0\r\nContent-Length: 3\r\n\r\na=b", method=b"POST"
+        )
+    )
     assert await client.closed() == "fin"
 
 

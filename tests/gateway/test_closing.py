@@ -50,8 +50,7 @@ def closing(gateway: Gateway) -> asyncio.Task[int]:
 async def kept_alive(gateway: Gateway) -> Client:
     """Give a connection that has been used once."""
     client = await gateway.connect()
-    await client.send(request())
-    assert (await client.answer()).values(b"connection") == []
+    assert (await client.ask(request())).values(b"connection") == []
     return client
 
 
@@ -101,8 +100,7 @@ async def test_an_idle_client_that_asks_again_in_time_is_served(gateway: Gateway
     client = await kept_alive(gateway)
     task = closing(gateway)
     await asyncio.sleep(QUIET_SECONDS / 3)  # the request's way here
-    await client.send(request())
-    answer = await client.answer()
+    answer = await client.ask(request())
     assert (answer.status, answer.values(b"connection")) == (200, [b"close"])
     assert await client.closed() == "fin"
     assert await task == 0
@@ -153,8 +151,7 @@ async def test_half_a_head_is_waited_for(gateway: Gateway) -> None:
     await until(lambda: gateway.listener.connections)
     task = closing(gateway)
     await asyncio.sleep(QUIET_SECONDS * 1.5)  # longer than an idle connection would get
-    await client.send(data[20:])
-    assert (await client.answer()).status == 200
+    assert (await client.ask(data[20:])).status == 200
     assert await task == 0
 
 
@@ -179,8 +176,7 @@ async def test_an_answer_that_began_before_keeps_its_word(gateway: Gateway) -> N
     answer = await client.answer()
     assert (bytes(answer.content), answer.values(b"connection")) == (b"here", [])
     task = closing(gateway)
-    await client.send(request())
-    assert (await client.answer()).values(b"connection") == [b"close"]
+    assert (await client.ask(request())).values(b"connection") == [b"close"]
     assert await task == 0
 
 

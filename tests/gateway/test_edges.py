@@ -26,9 +26,7 @@ MINE = b"X-Request-Id: order-4711"
 )
 async def test_a_refused_request_keeps_its_id(gateway: Gateway, raw: bytes) -> None:
     """As soon as its head can be read, the client's own id is in the answer, in its `instance` and in the record."""
-    client = await gateway.connect()
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await gateway.ask(raw)
     assert answer.status >= 400
     assert answer.values(b"x-request-id") == [b"order-4711"]
     assert answer.problem["instance"] == "order-4711"
@@ -142,15 +140,13 @@ async def test_a_connection_ends_at_its_age(lab: Lab) -> None:
     gateway.pool._now = lambda: now() + age[0]
     for step in (0.0, 0.1, 0.2, 0.0):
         age[0] += step
-        await client.send(request())
-        assert (await client.answer()).status == 200
+        assert (await client.ask(request())).status == 200
     assert len(gateway.upstream.connections) == 2
 
 
 async def test_a_pipelined_request_behind_the_last_one_costs_no_answer(gateway: Gateway) -> None:
     """The last answer is not lost in a reset, although the client has sent on (RFC 9112 section 9.6)."""
     client = await gateway.connect()
-    await client.send(order(b"Connection: close") + order() * 200)
-    assert (await client.answer()).status == 200
+    assert (await client.ask(order(b"Connection: close") + order() * 200)).status == 200
     assert await client.closed() == "fin"
     assert len(gateway.upstream.requests) == 1

@@ -132,8 +132,7 @@ async def test_silence_inside_a_chunk(lab: Lab) -> None:
     gateway = await lab.gateway(upstream__response_timeout_seconds=STALL)
     gateway.upstream.usual = [Act.WHOLE, CHUNKED + b"9\r\nabc"]
     client = await gateway.connect()
-    await client.send(order())
-    answer = await client.answer(b"POST")
+    answer = await client.ask(order(), method=b"POST")
     assert (answer.status, answer.whole, client.ended) == (200, False, "rst")
     await until(lambda: gateway.records)
     assert (gateway.record.status, gateway.record.error) == (200, "http_response_timeout")

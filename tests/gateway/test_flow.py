@@ -40,8 +40,7 @@ async def test_an_expected_continue_is_given_here(
     answer = await answering
     assert (answer.status, answer.interim) == (200, [(100, [])])
     assert bytes(gateway.upstream.requests[0].content) == ORDER
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
 
 
 @pytest.mark.parametrize(
@@ -62,8 +61,7 @@ async def test_nobody_is_told_to_continue_who_did_not_wait(gateway: Gateway, raw
 async def test_a_refused_expectation_costs_no_body(gateway: Gateway) -> None:
     """A request that is refused is refused before its client is told to send the body."""
     client = await gateway.connect()
-    await client.send(request(b"POST", b"/oauth/v2/token", EXPECT, b"Content-Length: 1000"))
-    answer = await client.answer()
+    answer = await client.ask(request(b"POST", b"/oauth/v2/token", EXPECT, b"Content-Length: 1000"))
     assert (answer.status, answer.interim) == (403, [])
     assert await client.closed() == "fin"
 
@@ -90,8 +88,7 @@ async def test_an_early_refusal_comes_before_the_body(gateway: Gateway) -> None:
     gateway.cut_short = 1
     gateway.upstream.usual = [reply(413, b"too much")]
     client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, EXPECT, b"Content-Length: 1000"))
-    answer = await client.answer()
+    answer = await client.ask(request(b"POST", ORDERS, EXPECT, b"Content-Length: 1000"))
     assert (answer.status, bytes(answer.content)) == (413, b"too much")
     assert answer.values(b"connection") == [b"close"]
     assert await client.closed() == "fin"
@@ -144,8 +141,7 @@ async def test_interim_answers_are_passed_on(gateway: Gateway) -> None:
     answer = await answering
     assert (answer.status, bytes(answer.content)) == (200, b"done")
     assert answer.interim == [(103, [(b"Link", b"</x>; rel=preload")]), (102, [])]
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
 
 
 async def test_interim_answers_do_not_end_the_expectation(gateway: Gateway) -> None:
@@ -215,8 +211,9 @@ async def test_an_early_answer_reaches_a_client_that_sends_without_looking(
     gateway.cut_short = 1
     gateway.upstream.usual = [Act.DEAF, reply(403, b"no")]
     client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, b"Content-Length: 8000000"), b"x" * 4_000_000)
-    answer = await client.answer()
+    answer = await client.ask(
+        request(b"POST", ORDERS, b"Content-Length: 8000000"), b"x" * 4_000_000
+    )
     assert (answer.status, bytes(answer.content)) == (403, b"no")
     client.half_close()
     assert await client.closed() == "fin"
@@ -329,8 +326,7 @@ async def test_an_answer_to_head_has_no_content(
     """HEAD keeps the length of what it does not carry, sends no body, and the connection goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, head])
     client = await gateway.connect()
-    await client.send(request(b"HEAD") + request())
-    answer = await client.answer(b"HEAD")
+    answer = await client.ask(request(b"HEAD") + request(), method=b"HEAD")
     assert answer.values(b"content-length") == framing
     assert not answer.values(b"transfer-encoding")
     assert bytes((await client.answer()).content) == ACCOUNTS
@@ -353,8 +349,7 @@ async def test_204_and_304_have_no_content(
     """They end with their heads, and both connections go on."""
     gateway.upstream.scripts.append([Act.WHOLE, head])
     client = await gateway.connect()
-    await client.send(request(method) + request())
-    answer = await client.answer(method)
+    answer = await client.ask(request(method) + request(), method=method)
     assert answer.values(b"x-a") == [b"1"]
     assert answer.values(b"content-length") == length
     assert not answer.values(b"transfer-encoding")
@@ -374,8 +369,7 @@ async def test_an_answer_without_a_length_is_chunked(gateway: Gateway, head: byt
     """What the upstream ends by closing, an HTTP/1.1 client gets in chunks, and its connection goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, head, b"hello", b"world", Act.FIN])
     client = await gateway.connect()
-    await client.send(request() + request())
-    answer = await client.answer()
+    answer = await client.ask(request() + request())
     assert bytes(answer.content) == b"helloworld"
     assert answer.values(b"transfer-encoding") == [b"chunked"]
     assert bytes((await client.answer()).content) == ACCOUNTS

@@ -216,8 +216,7 @@ async def test_bodies_are_forwarded_whatever_the_method(
         raw = request(method, ACCOUNTS, CHUNKED) + chunks(b"GET /smuggled HTTP/1.1\r\n\r\n")
     else:
         raw = request(method, ACCOUNTS, content=b"GET /smuggled HTTP/1.1\r\n\r\n")
-    await client.send(raw + NEXT)
-    assert (await client.answer(method)).status == 200
+    assert (await client.ask(raw + NEXT, method=method)).status == 200
     assert (await client.answer()).status == 200
     first, second = gateway.upstream.requests
     assert (first.method, bytes(first.content)) == (method, b"GET /smuggled HTTP/1.1\r\n\r\n")

@@ -138,9 +138,9 @@ async def test_a_chunked_body_over_the_limit_is_never_whole(
 async def test_a_client_that_goes_on_sending_reads_its_refusal(lab: Lab) -> None:
     """The answer is not lost in a reset, however much the client still sends."""
     gateway = await lab.gateway(limits__max_body_bytes=1000)
-    client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, b"Content-Length: 3000000"), *[b"x" * 300_000] * 10)
-    answer = await client.answer()
+    answer = await gateway.ask(
+        request(b"POST", ORDERS, b"Content-Length: 3000000"), *[b"x" * 300_000] * 10
+    )
     assert (answer.status, answer.kind) == (413, "content-too-large")
 
 
@@ -176,8 +176,7 @@ async def test_the_deadline_of_a_head_begins_with_its_first_byte(lab: Lab) -> No
     client = await gateway.connect()
     await asyncio.sleep(0.15)
     for _ in range(2):
-        await client.send(request())
-        assert (await client.answer()).status == 200
+        assert (await client.ask(request())).status == 200
         await asyncio.sleep(0.15)
 
 
@@ -211,8 +210,7 @@ async def test_an_idle_client_is_let_go(lab: Lab, asked: int) -> None:
     gateway = await lab.gateway(limits__idle_timeout_seconds=0.1)
     client = await gateway.connect()
     for _ in range(asked):
-        await client.send(request())
-        assert (await client.answer()).status == 200
+        assert (await client.ask(request())).status == 200
     assert await client.closed() == "fin"
     assert len(gateway.records) == asked
 
@@ -263,8 +261,7 @@ async def test_a_client_that_reads_slowly_gets_everything(lab: Lab) -> None:
     content = bytes(range(256)) * 4096
     gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
     client = await gateway.connect(receive_buffer=4096)
-    await client.send(request())
-    answer = await client.answer()
+    answer = await client.ask(request())
     assert answer.content == content
 
 
@@ -304,8 +301,7 @@ async def test_clients_over_the_limit_are_told_so_at_once(lab: Lab, limit: int) 
     gateway = await lab.gateway(limits__max_connections=limit)
     inside = [await gateway.connect() for _ in range(limit)]
     for client in inside:
-        await client.send(request())
-        assert (await client.answer()).status == 200
+        assert (await client.ask(request())).status == 200
     late = await gateway.connect()
     answer = await late.answer()
     assert (answer.status, answer.kind, answer.problem["outcome"]) == (
@@ -325,11 +321,9 @@ async def test_a_crowd_over_the_limit_costs_nothing(lab: Lab) -> None:
     """Of a crowd some are told and the rest is cut; who is inside is served all the time."""
     gateway = await lab.gateway(limits__max_connections=1)
     inside = await gateway.connect()
-    await inside.send(request())
-    assert (await inside.answer()).status == 200
+    assert (await inside.ask(request())).status == 200
     crowd = [await gateway.connect() for _ in range(150)]
-    await inside.send(order())
-    assert (await inside.answer()).status == 200
+    assert (await inside.ask(order())).status == 200
     assert len(gateway.listener._service.turned_away) <= 100
     ends = []
     for client in crowd:
@@ -409,8 +403,10 @@ async def test_a_slow_upload_reaches_a_slow_upstream(gateway: Gateway) -> None:
     gateway.upstream.usual = [Act.WHOLE, Drip(reply(200, b"done"))]
     client = await gateway.connect()
     raw = request(b"POST", ORDERS, CHUNKED) + chunks(*[b"%d" % number for number in range(20)])
-    await client.send(*[raw[at : at + 7] for at in range(0, len(raw), 7)])
-    assert bytes((await client.answer()).content) == b"done"
+    assert (
+        bytes((await client.ask(*[raw[at : at + 7] for at in range(0, len(raw), 7)])).content)
+        == b"done"
+    )
 
 
 #: The decoder takes three steps to a chunk: this input uses up one call's steps just where it ends.
@@ -437,8 +433,7 @@ async def test_an_api_that_stops_after_tiny_chunks_is_silent(lab: Lab) -> None:
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.2, upstream__max_connections=1)
     gateway.upstream.usual = [Act.WHOLE, b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n\r\n" + TINY]
     client = await gateway.connect()
-    await client.send(request())
-    assert not (await client.answer()).whole
+    assert not (await client.ask(request())).whole
     assert await client.closed() == "rst"
     await until(lambda: gateway.records)
     assert gateway.record.error == "http_response_timeout"

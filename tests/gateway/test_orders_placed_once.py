@@ -115,8 +115,7 @@ async def test_the_same_again_gets_the_same_answer(house: House) -> None:
     first = await house.gateway.ask(order(KEY, b"X-Request-Id: first"))
     client = await house.gateway.connect()
     for spelling in (KEY, b'Idempotency-Key: "k-1"'):
-        await client.send(order(spelling, b"X-Request-Id: second"))
-        answer = await client.answer()
+        answer = await client.ask(order(spelling, b"X-Request-Id: second"))
         assert (answer.status, answer.content) == (first.status, first.content)
         assert answer.values(b"content-type") == [b"application/json"]
         assert answer.values(b"idempotency-replayed") == [b"true"]

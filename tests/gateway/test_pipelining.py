@@ -119,8 +119,7 @@ async def test_nothing_after_a_refused_request_is_served(
     The refusal is the last answer, and its body is nobody's request.
     """
     client = await gateway.connect()
-    await client.send(nth(1) + bad + nth(2))
-    assert (await client.answer()).status == 200
+    assert (await client.ask(nth(1) + bad + nth(2))).status == 200
     assert (await client.answer()).status == status
     assert await client.closed() == "fin"
     assert [seen.target for seen in gateway.upstream.requests] == [b"/corporate-accounts/1"]
@@ -157,6 +156,5 @@ async def test_a_connection_goes_on_after_a_failed_call(gateway: Gateway) -> Non
     """A 502 to a whole request leaves the connection in order; the next request is served."""
     gateway.upstream.scripts.append([Act.WHOLE, b"garbage\r\n\r\n"])
     client = await gateway.connect()
-    await client.send(order() + nth(1))
-    assert (await client.answer()).status == 502
+    assert (await client.ask(order() + nth(1))).status == 502
     assert (await client.answer()).status == 200

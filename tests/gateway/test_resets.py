@@ -83,8 +83,7 @@ async def called(
     """Make one call to an upstream that answers with this data and resets."""
     client = await gateway.connect()
     answering = asyncio.create_task(answer_once(server, data))
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await client.ask(raw)
     await answering
     return client, answer
 

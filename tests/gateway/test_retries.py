@@ -91,8 +91,7 @@ async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
     """The token is invalidated, renewed, and the request sent once more, body and all."""
     gateway.upstream.scripts.append([Act.WHOLE, CURABLE[name]])
     client = await gateway.connect()
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await client.ask(raw)
     assert answer.status == 200
     assert (bearers(gateway), gateway.tokens.rejected) == ([1, 2], [1])
     first, second = gateway.upstream.requests
@@ -104,8 +103,7 @@ async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
     assert first.fields[:-1] == second.fields[:-1]
     await until(lambda: gateway.records)
     assert (gateway.record.attempts, gateway.record.error) == (2, None)
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
     assert bearers(gateway) == [1, 2, 2]
 
 
@@ -172,8 +170,7 @@ async def test_other_refusals_go_to_the_client_unchanged(
     """What a new token does not cure is the client's answer, and costs no renewal."""
     gateway.upstream.usual = [Act.WHOLE, INCURABLE[name]]
     client = await gateway.connect()
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await client.ask(raw)
     assert answer.whole
     assert answer.proxy_error is None
     if name != "chunked":
@@ -181,8 +178,7 @@ async def test_other_refusals_go_to_the_client_unchanged(
         assert bytes(answer.content) == content
         assert [b"%b: %b" % line for line in answer.fields[:-1]] == head.split(b"\r\n")[1:]
     assert (bearers(gateway), gateway.tokens.rejected) == ([1], [])
-    await client.send(raw)
-    assert (await client.answer()).status == answer.status
+    assert (await client.ask(raw)).status == answer.status
 
 
 @pytest.mark.parametrize("second", [EXPIRED, reply(401), reply(401, b'{"code": 40101}')])
@@ -257,13 +253,11 @@ async def test_an_early_401_is_cured_while_the_body_is_coming(
         await client.send(request(b"POST", ORDERS, b"Content-Length: 18") + pieces[0])
         rest = pieces[1:]
     await until(lambda: len(gateway.upstream.requests) == 2)
-    await client.send(*rest)
-    answer = await client.answer()
+    answer = await client.ask(*rest)
     assert (answer.status, answer.whole) == (200, True)
     assert bytes(gateway.upstream.requests[1].content) == b"first second third"
     assert bearers(gateway) == [1, 2]
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -319,8 +313,7 @@ async def test_a_kept_expectation_is_answered_once(gateway: Gateway) -> None:
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, b"Expect: 100-continue", b"Content-Length: 5"))
     await until(lambda: len(gateway.upstream.requests) == 2)
-    await client.send(b"hello")
-    answer = await client.answer()
+    answer = await client.ask(b"hello")
     assert (answer.status, answer.interim) == (200, [(100, [])])
     assert bytes(gateway.upstream.requests[1].content) == b"hello"
 
@@ -351,9 +344,7 @@ async def test_without_a_token_nothing_is_sent(
         gateway.upstream.usual = [Act.WHOLE, EXPIRED]
     else:
         gateway.tokens.lose()
-    client = await gateway.connect()
-    await client.send(order())
-    answer = await client.answer()
+    answer = await gateway.ask(order())
     assert (answer.status, answer.kind) == (503, "no-token")
     assert answer.problem["detail"] == failure.detail
     assert answer.problem["outcome"] == "not_sent"
@@ -375,8 +366,7 @@ async def test_an_order_that_was_not_sent_costs_no_connection(
         else order()
     )
     for _ in range(2):
-        await client.send(whole)
-        answer = await client.answer()
+        answer = await client.ask(whole)
         assert (answer.status, answer.values(b"connection")) == (503, [])
 
 
@@ -453,8 +443,7 @@ async def test_the_upstream_s_time_does_not_run_while_the_client_sends(lab: Lab)
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, b"Content-Length: 10") + b"01234")
     await asyncio.sleep(0.25)
-    await client.send(b"56789")
-    assert (await client.answer()).status == 200
+    assert (await client.ask(b"56789")).status == 200
 
 
 async def test_an_order_rejected_and_then_lost_is_of_unknown_outcome(gateway: Gateway) -> None:

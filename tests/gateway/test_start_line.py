@@ -155,8 +155,7 @@ async def test_one_empty_line_before_a_request_is_forgiven(gateway: Gateway) -> 
 async def test_http_1_0_closes_after_its_answer(gateway: Gateway, method: bytes) -> None:
     """HTTP/1.0 without keep-alive is served, and the connection ends in order."""
     client = await gateway.connect()
-    await client.send(request(method, version=b"1.0"))
-    answer = await client.answer(method)
+    answer = await client.ask(request(method, version=b"1.0"), method=method)
     assert (answer.status, answer.whole) == (200, True)
     assert answer.values(b"connection") == [b"close"]
     assert await client.closed() == "fin"
@@ -169,8 +168,7 @@ async def test_http_1_0_goes_on_where_asked(gateway: Gateway, connection: bytes)
     """HTTP/1.0 with keep-alive is told that the connection goes on, and it does."""
     client = await gateway.connect()
     for _ in range(3):
-        await client.send(order(b"Connection: " + connection, version=b"1.0"))
-        answer = await client.answer()
+        answer = await client.ask(order(b"Connection: " + connection, version=b"1.0"))
         assert (answer.status, answer.values(b"connection")) == (200, [b"keep-alive"])
     assert [bytes(seen.content) for seen in gateway.upstream.requests] == [ORDER] * 3
 
@@ -185,10 +183,11 @@ async def test_close_means_close(gateway: Gateway, version: bytes, connection: b
     What it pipelined behind is not served.
     """
     client = await gateway.connect()
-    await client.send(
-        request(b"GET", ACCOUNTS, b"Connection: " + connection, version=version) + NEXT
-    )
-    assert (await client.answer()).values(b"connection") == [b"close"]
+    assert (
+        await client.ask(
+            request(b"GET", ACCOUNTS, b"Connection: " + connection, version=version) + NEXT
+        )
+    ).values(b"connection") == [b"close"]
     assert await client.closed() == "fin"
     assert len(gateway.upstream.requests) == 1
 
@@ -208,8 +207,9 @@ async def test_http_1_0_gets_no_chunks(gateway: Gateway, connection: bytes) -> N
         head + chunks(b"abc", b"defg", trailers=b"X-Trailer: 1\r\n"),
     ]
     client = await gateway.connect()
-    await client.send(request(b"GET", ACCOUNTS, b"Connection: " + connection, version=b"1.0"))
-    answer = await client.answer()
+    answer = await client.ask(
+        request(b"GET", ACCOUNTS, b"Connection: " + connection, version=b"1.0")
+    )
     assert not answer.values(b"transfer-encoding")
     assert answer.values(b"connection") == [b"close"]
     assert bytes(answer.content) == b"abcdefg"
@@ -224,8 +224,7 @@ async def test_http_1_0_gets_no_interim_answers(gateway: Gateway) -> None:
     head = request(
         b"POST", ORDERS, b"Expect: 100-continue, whatever", b"Content-Length: 3", version=b"1.0"
     )
-    await client.send(head, b"abc")
-    answer = await client.answer()
+    answer = await client.ask(head, b"abc")
     assert (answer.status, answer.interim) == (200, [])
     assert not gateway.upstream.requests[0].values(b"expect")
 

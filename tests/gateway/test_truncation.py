@@ -182,8 +182,7 @@ async def test_an_answer_without_a_length_needs_an_orderly_end(
     assert answer.whole == whole
     if whole and version == b"1.1":
         assert answer.values(b"transfer-encoding") == [b"chunked"]
-        await client.send(request())
-        assert (await client.answer()).whole
+        assert (await client.ask(request())).whole
     elif not whole:
         assert client.ended == "rst"
 
@@ -198,8 +197,7 @@ async def test_a_cut_after_the_end_is_no_cut(lab: Lab, end: Act, size: int, *, t
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * size), opened, end]
     client = await gateway.connect()
     for _ in range(3):
-        await client.send(request())
-        answer = await client.answer()
+        answer = await client.ask(request())
         assert (answer.status, bytes(answer.content), answer.whole) == (200, b"x" * size, True)
         opened.set()
         await until(lambda: gateway.pool.connections == (0, 0))
@@ -228,8 +226,7 @@ async def test_an_answer_that_stalls_is_cut(lab: Lab, name: str, version: bytes)
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
     gateway.upstream.usual = [Act.WHOLE, HALVES.get(name, OK + b"\r\nabc")]
     client = await gateway.connect()
-    await client.send(order(version=version))
-    answer = await client.answer()
+    answer = await client.ask(order(version=version))
     assert (answer.status, answer.whole, client.ended) == (200, False, "rst")
     await until(lambda: gateway.records)
     assert gateway.record.error == "http_response_timeout"

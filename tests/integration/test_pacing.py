@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 import pytest
@@ -28,7 +29,7 @@ from tests.gateway.conftest import StubTokens
 from tests.scripted import Act, ScriptedServer, reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from proxy.records import Record
@@ -108,35 +109,23 @@ class Gate:
         for client in self.clients:
             client.close()
         await self._pool.close()
-        await self.upstream.close()
 
 
-class Gates:
-    """Opens them, and closes them after the test."""
-
-    def __init__(self) -> None:
-        self._open: list[Gate] = []
-
-    async def __call__(self, rate: float = 10.0, max_wait: float = 10.0) -> Gate:
-        """Open one."""
-        upstream = ScriptedServer()
-        await upstream.start()
-        gate = await Gate(upstream, rate, max_wait).open()
-        self._open.append(gate)
-        return gate
-
-    async def close(self) -> None:
-        """Close them."""
-        for gate in self._open:
-            await gate.close()
+Gates: TypeAlias = "Callable[..., Awaitable[Gate]]"
 
 
 @pytest.fixture
 async def gates() -> AsyncIterator[Gates]:
-    """Open gates."""
-    gates = Gates()
-    yield gates
-    await gates.close()
+    """Open gates, and close them after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(rate: float = 10.0, max_wait: float = 10.0) -> Gate:
+            upstream = await stack.enter_async_context(ScriptedServer())
+            gate = await Gate(upstream, rate, max_wait).open()
+            stack.push_async_callback(gate.close)
+            return gate
+
+        yield opened
 
 
 # --- the line ----------------------------------------------------------------------------------
@@ -172,8 +161,7 @@ async def test_who_would_wait_too_long_is_told_when_to_come_back(gates: Gates) -
     assert answer.values(b"retry-after") == [b"4"]
     assert gate.records[-1][3] == 429
     await gate.clock.advance(4)
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
     await gate.arrived(3)
 
 

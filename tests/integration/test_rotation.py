@@ -19,13 +19,12 @@ from tests.e2e.process import (
     CREDENTIALS,
     DEADLINE,
     Api,
-    Running,
     Starter,
     configuration,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 NEW_PASSWORD = "Sentinel&Password 0005"
@@ -78,27 +77,6 @@ def rewrite(start: Starter, config: Mapping[str, object] | str) -> None:
     new.replace(start.directory / "config-0.yaml")
 
 
-@contextlib.asynccontextmanager
-async def asking(proxy: Running) -> AsyncIterator[list[int]]:
-    """Ask for something again and again, on several connections; give the statuses."""
-    statuses: list[int] = []
-    url, over = await proxy.url(ACCOUNTS), asyncio.Event()
-
-    async def ask(http: aiohttp.ClientSession) -> None:
-        while not over.is_set():
-            async with http.get(url) as answer:
-                await answer.read()
-                statuses.append(answer.status)
-
-    async with aiohttp.ClientSession() as http:
-        clients = [asyncio.create_task(ask(http)) for _ in range(3)]
-        try:
-            yield statuses
-        finally:
-            over.set()
-            await asyncio.gather(*clients)
-
-
 async def page(url: str, **fields: str) -> tuple[int, Any]:
     """Ask for a page; give its status, and its content if that is JSON."""
     async with aiohttp.ClientSession() as http, http.get(url, headers=fields) as answer:
@@ -139,49 +117,6 @@ async def test_a_change_is_noticed(tmp_path: Path, kind: str) -> None:
 
 
 # --- credentials -------------------------------------------------------------------------------
-
-
-async def test_a_new_password_is_taken_from_its_mount(
-    start: Starter, api: Api, tmp_path: Path
-) -> None:
-    """When a mounted secret changes, the proxy logs in with it.
-
-    No request fails meanwhile, and nothing secret is logged.
-    """
-    mount = Mount(tmp_path / "secrets", CREDENTIALS.password)
-    config = configuration(api.url)
-    config["oauth"] |= {"password": None, "password_file": str(mount.path)}
-    proxy = await start.ready(config)
-    async with asking(proxy) as statuses:
-        api.sandbox.credentials = replace(CREDENTIALS, password=NEW_PASSWORD)
-        mount.put(f"{NEW_PASSWORD}\n")
-        assert (await proxy.event("configuration.reloaded"))["changed"] == ["oauth.password"]
-        assert (await proxy.event("token.renewed", 2))["cause"] == "credentials_changed"
-    assert set(statuses) == {200}
-    assert await proxy.stop() == 0
-    assert "Sentinel" not in proxy.output + proxy.errors
-
-
-async def test_a_wrong_password_ends_nothing(start: Starter, api: Api) -> None:
-    """New credentials that are refused leave the old token in force.
-
-    The next ones are tried at once, not after the refusal's pause.
-    """
-    config = configuration(api.url)
-    proxy = await start.ready(config)
-    async with asking(proxy) as statuses:
-        config["oauth"]["password"] = "wrong"
-        rewrite(start, config)
-        failed = await proxy.event("token.renewal_failed")
-        assert (failed["reason"], failed["state"], failed["next_attempt_in"]) == (
-            "refused",
-            "fresh",
-            30.0,
-        )
-        config["oauth"]["password"] = CREDENTIALS.password
-        rewrite(start, config)
-        await proxy.event("token.renewed", 2)
-    assert set(statuses) == {200}
 
 
 async def test_a_hangup_tries_refused_credentials_at_once(start: Starter, api: Api) -> None:

@@ -11,11 +11,14 @@ accepts it, another read in chunks.
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import pytest
 from aiohttp import web
 
 from proxy.sandbox.server import create_app
@@ -25,7 +28,7 @@ from tests.scripted import serving
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -164,3 +167,13 @@ async def run_program(words: list[str], directory: Path) -> tuple[int | None, st
             process.kill()
             await process.wait()
     return process.returncode, output.decode(), errors.decode()
+
+
+async def need(name: str, probe: Sequence[str], package: str, directory: Path) -> None:
+    """Skip the test where a program is missing; CI has them all. probe: succeeds where it runs."""
+    if shutil.which(probe[0]) is not None and (await run_program([*probe], directory))[0] == 0:
+        return
+    reason = f"{name} is not installed here; on Debian: apt-get install {package}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.process import ORDERS, Running, Starter, configuration
-from tests.interop.parts import Recorder, Wiretap, run_program
+from tests.interop.parts import Recorder, Wiretap, need, run_program
 from tests.interop.plans import CLIENTS, CONTENTS, CURL, MAX_BODY_BYTES, Client, Step, plan
 
 if TYPE_CHECKING:
@@ -58,20 +56,6 @@ def recorder(running_recorder: Recorder) -> Recorder:
 async def proxy(starter: Starter, running_recorder: Recorder) -> Running:
     """Run the proxy that all clients use."""
     return await starter.ready(configuration(running_recorder.url, limits=_LIMITS))
-
-
-async def _need(client: Client, directory: Path) -> None:
-    """Skip the test where the client's program is missing; CI has them all."""
-    present = (
-        shutil.which(client.probe[0]) is not None
-        and (await run_program([*client.probe], directory))[0] == 0
-    )
-    if present:
-        return
-    reason = f"{client.name} is not installed here; on Debian: apt-get install {client.package}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 async def _take_steps(
@@ -142,7 +126,7 @@ async def test_a_client_works_as_it_comes(
     client: Client, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
     """It orders, reads a list, sends large content, gets an error and a refusal, and keeps its connection if it can keep one."""
-    await _need(client, tmp_path)
+    await need(client.name, client.probe, client.package, tmp_path)
     before = len(proxy.events("request.completed"))
     wiretap = Wiretap()
     async with wiretap.between((await proxy.event("listener.started"))["port"]) as url:
@@ -165,7 +149,7 @@ async def test_curl_works_on_a_unix_socket(
     recorder: Recorder, starter: Starter, tmp_path: Path
 ) -> None:
     """Through a listener that is a Unix socket, curl takes the same steps."""
-    await _need(CURL, tmp_path)
+    await need(CURL.name, CURL.probe, CURL.package, tmp_path)
     path = starter.directory / "listener"
     listen = {"unix_socket": str(path), "port": None}
     await starter.ready(configuration(recorder.url, listen=listen, limits=_LIMITS))

@@ -107,20 +107,6 @@ async def run(*words: str, place: Path) -> tuple[int | None, str]:
 
 
 @pytest.fixture
-async def recorder() -> AsyncIterator[Recorder]:
-    """Run the stand-in for the API and its recorder."""
-    async with Recorder().running() as recorder:
-        yield recorder
-
-
-@pytest.fixture
-async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
-    """Start proxies, which end with the test."""
-    async with Starter(tmp_path) as starter:
-        yield starter
-
-
-@pytest.fixture
 async def proxy(starter: Starter, recorder: Recorder) -> Running:
     """Run the proxy."""
     return await starter.ready(configuration(recorder.url))

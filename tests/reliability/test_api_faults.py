@@ -275,8 +275,7 @@ async def test_a_kept_connection_ends_in_the_very_moment_of_use(
             ending = asyncio.create_task(end_all(road, end))
             for _ in range(turns):
                 await asyncio.sleep(0)
-            await client.send(*raw)
-            answer = await client.answer(method)
+            answer = await client.ask(*raw, method=method)
             await ending
             outcome = "placed" if answer.status < 300 else answer.problem["outcome"]
             allowed = {"placed": {1}, "not_sent": {0}, "unknown": {0, 1}}[outcome]

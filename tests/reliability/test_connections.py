@@ -78,8 +78,12 @@ async def test_more_clients_than_the_soft_limit_of_descriptors(start: Starter, a
     assert statuses == [200] * CLIENTS
     assert not any(client.ended for client in clients)
     admin = await Client.connect(("127.0.0.1", (await proxy.event("admin.started"))["port"]))
-    await admin.send(request(b"GET", b"/status"))
-    assert orjson.loads((await admin.answer()).content)["clients"]["connections"] == CLIENTS
+    assert (
+        orjson.loads((await admin.ask(request(b"GET", b"/status"))).content)["clients"][
+            "connections"
+        ]
+        == CLIENTS
+    )
     for client in [*clients, admin]:
         client.close()
     assert await proxy.stop() == 0
@@ -109,8 +113,7 @@ async def upstream() -> AsyncIterator[ScriptedServer]:
 async def timed(client: Client, raw: bytes) -> tuple[int, str | None, float]:
     """Ask; return the status, the problem if it is one of the proxy's own, and how long it took."""
     began = time.perf_counter()
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await client.ask(raw)
     return answer.status, answer.proxy_error and answer.kind, time.perf_counter() - began
 
 
@@ -142,8 +145,7 @@ async def test_all_connections_to_the_api_hang(start: Starter, upstream: Scripte
 
     good = await Client.connect(address)
     began = time.perf_counter()
-    await good.send(order())
-    busy = await good.answer()
+    busy = await good.ask(order())
     waited = time.perf_counter() - began
     assert (busy.status, busy.kind, busy.problem["outcome"]) == (503, "upstream-busy", "not_sent")
     assert "upstream.max_connections" in busy.problem["detail"]

@@ -201,8 +201,7 @@ def asker(client: Client, raw: bytes) -> Callable[[], Coroutine[Any, Any, int]]:
     """Return what makes one call on this connection, and gives its status."""
 
     async def ask() -> int:
-        await client.send(raw)
-        answer = await client.answer()
+        answer = await client.ask(raw)
         assert answer.whole
         return answer.status
 
