@@ -67,7 +67,7 @@ class FakeClock:
         return event.is_set()
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass: due waits end in order, each instant's consequences run to rest before the next one comes."""
+        """Let time pass: due waits end in order, and each one's consequences run before the next."""
         if seconds < 0:
             raise ValueError("time does not run backwards; see step_wall")
         target = self._awake + seconds
@@ -98,7 +98,7 @@ class FakeClock:
         )
 
     def next_due(self) -> float | None:
-        """Seconds until the earliest wait ends by itself; None when nobody waits for a time."""
+        """Seconds until the earliest wait ends by itself; None if nothing waits for a time."""
         deadline = self._earliest()
         return None if deadline is None else deadline - self._awake
 

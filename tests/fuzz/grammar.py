@@ -216,10 +216,7 @@ def _chunked(draw: DrawFn) -> bytes:
 
 @st.composite
 def _framed_content(draw: DrawFn) -> tuple[list[bytes], bytes]:
-    """Draw the framing field, if any, and the framed content.
-
-    Now and then with a second framing field that may contradict.
-    """
+    """Draw framing fields and content; at times a second field, which may contradict the first."""
     kind = draw(st.sampled_from(["none", "length", "chunked"]))
     if kind == "none":
         return [], b""
@@ -245,7 +242,7 @@ _SNIPPETS: Final = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b"
 
 
 @st.composite
-def _spoiled(draw: DrawFn, data: bytes) -> bytes:
+def _damaged(draw: DrawFn, data: bytes) -> bytes:
     for _ in range(max(0, draw(st.integers(-3, 3)))):
         at = draw(st.integers(0, len(data)))
         lines = data.split(b"\r\n")
@@ -296,9 +293,9 @@ def _request(draw: DrawFn) -> bytes:
 
 @st.composite
 def requests(draw: DrawFn) -> Traffic:
-    """Draw what a client sends on one connection: one request or some, perhaps spoiled."""
+    """Draw what a client sends on one connection: one to three requests, perhaps damaged."""
     data = b"".join(draw(st.lists(_request(), min_size=1, max_size=3)))
-    return draw(_cut(draw(_spoiled(data))))
+    return draw(_cut(draw(_damaged(data))))
 
 
 _STATUS_LINES: Final = _mostly(
@@ -336,10 +333,10 @@ _INTERIM: Final = _mostly(
 
 @st.composite
 def answers(draw: DrawFn) -> Traffic:
-    """Draw what the API sends after one request, perhaps spoiled, before it ends its side."""
+    """Draw what the API sends after one request, perhaps damaged, before it ends its side."""
     framing, content = draw(_framed_content())
     if not framing:
         content = draw(_CONTENT)  # until the end of the connection
     fields = draw(st.permutations([*framing, *draw(_ANSWER_FIELDS)]))
     data = draw(_INTERIM) + b"\r\n".join([draw(_STATUS_LINES), *fields, b"", b""]) + content
-    return draw(_cut(draw(_spoiled(data))))
+    return draw(_cut(draw(_damaged(data))))

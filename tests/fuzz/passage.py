@@ -68,7 +68,7 @@ class _Segments:
         self.buffer += self.segments.popleft()
 
     def left(self) -> int:
-        """How many bytes nobody has taken yet."""
+        """How many bytes have not been read yet."""
         return len(self.buffer) + sum(map(len, self.segments))
 
 
@@ -89,20 +89,14 @@ class Api(_Segments, UpstreamConnection):
 
 
 class Sent(NamedTuple):
-    """What reached the upstream of one request.
-
-    `whole`: the request was, and so the connection goes on.
-    """
+    """What reached the upstream of one request. whole: all of it, so the connection goes on."""
 
     out: bytes
     whole: bool
 
 
 class Given(NamedTuple):
-    """What reached the client of one answer.
-
-    `head`: of the final answer, if there was a good one.
-    """
+    """What reached the client of one answer. head: of the final answer, if it was well-formed."""
 
     out: bytes
     whole: bool
@@ -121,7 +115,7 @@ def run(coroutine: Coroutine[object, object, T]) -> T:
 
 
 def _no_deadline() -> None:
-    """Nobody waits."""
+    """Set no deadline: nothing is waited for."""
 
 
 async def forward_one(client: Client) -> Sent:

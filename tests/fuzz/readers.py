@@ -34,10 +34,7 @@ class Reading(NamedTuple):
 
 
 def request_by_h11(data: bytes) -> Reading | None:
-    """Read the first request of the bytes; None if they hold no whole one.
-
-    Raises `h11.RemoteProtocolError`.
-    """
+    """Read the first whole request, or None. Raises `h11.RemoteProtocolError`."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_ENOUGH)
     connection.receive_data(data)
     request = connection.next_event()
@@ -51,10 +48,7 @@ def request_by_h11(data: bytes) -> Reading | None:
 
 
 def response_by_h11(data: bytes, method: bytes, *, ended: bool) -> Reading | None:
-    """Read the answer to `method`; None if the bytes hold no whole one.
-
-    Raises `h11.RemoteProtocolError`.
-    """
+    """Read the answer to `method` if it is whole. Raises `h11.RemoteProtocolError`."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_ENOUGH)
     connection.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"x")]))
     connection.send(h11.EndOfMessage())
@@ -92,10 +86,7 @@ def end_to_end(
 
 
 def is_h11_stricter(data: bytes) -> bool:
-    """Whether h11 may refuse what is well-formed.
-
-    It knows two things that RFC 9112 allows, and that change no reading.
-    """
+    """Whether h11 may refuse this although RFC 9112 allows it; neither case changes a reading."""
     head, _, rest = data.partition(b"\r\n\r\n")
     is_interim = head[:10] in {b"HTTP/1.0 1", b"HTTP/1.1 1"}
     looked_at = data if is_interim else rest
@@ -116,10 +107,7 @@ def _content_by_h11(connection: h11.Connection) -> bytes | None:
 
 
 def requests_by_aiohttp(data: bytes) -> list[Reading]:
-    """Read the whole requests at the front of the bytes; none if it refuses them.
-
-    It does not say where they end.
-    """
+    """Read the whole requests at the front of the bytes; none if aiohttp refuses them."""
     loop = asyncio.new_event_loop()
     try:
         parser = HttpRequestParser(

@@ -41,10 +41,7 @@ _NOT_END_TO_END: Final = frozenset(
 
 
 def _requests(traffic: Traffic) -> Iterator[tuple[bytes, passage.Sent, int]]:
-    """Each request of the connection.
-
-    The bytes from its beginning on, what reached the upstream, and how many bytes were left.
-    """
+    """Yield per request: the bytes from its start, what was sent, how many bytes are left."""
     client = passage.Client(traffic.segments())
     while client.left():
         rest = traffic.data[len(traffic.data) - client.left() :]
@@ -85,10 +82,7 @@ def _origin_form(target: bytes) -> bytes:
 @SEARCH
 @given(grammar.requests())
 def test_both_sides_read_the_same_request(traffic: Traffic) -> None:
-    """What h11 reads from the upstream's side is what it reads from the client's.
-
-    Method, target, content, end-to-end fields, and the end.
-    """
+    """The same method, target, content, fields and end are read by h11 on both sides."""
     for rest, sent, left in _requests(traffic):
         if not sent.whole:
             continue
@@ -110,8 +104,8 @@ def test_both_sides_read_the_same_request(traffic: Traffic) -> None:
 
 @SEARCH
 @given(grammar.requests())
-def test_what_is_not_a_whole_request_never_looks_like_one(traffic: Traffic) -> None:
-    """Of a request that is refused or breaks off, h11 never reads the end at the upstream's side."""
+def test_a_refused_or_broken_request_never_looks_whole(traffic: Traffic) -> None:
+    """Its end is never read by h11 at the upstream's side."""
     for _, sent, _ in _requests(traffic):
         if sent.out and not sent.whole:
             assert readers.request_by_h11(sent.out) is None
@@ -120,10 +114,7 @@ def test_what_is_not_a_whole_request_never_looks_like_one(traffic: Traffic) -> N
 @SEARCH
 @given(grammar.requests())
 def test_exactly_one_credential_leaves_and_it_is_ours(traffic: Traffic) -> None:
-    """Whatever the client sends, what leaves has one `Authorization`, ours and last.
-
-    One `Host`, ours and first; one request id; nothing hop-by-hop.
-    """
+    """One `Authorization`, ours and last; one `Host`, ours and first; nothing hop-by-hop."""
     for _, sent, _ in _requests(traffic):
         if not sent.out:
             continue
@@ -143,7 +134,7 @@ def test_exactly_one_credential_leaves_and_it_is_ours(traffic: Traffic) -> None:
 @SEARCH
 @given(grammar.requests())
 def test_segments_change_nothing(traffic: Traffic) -> None:
-    """However the bytes are cut into segments, the same requests are forwarded, with the same content."""
+    """Segmentation changes neither which requests are forwarded nor their content."""
     at_once = list(_requests(traffic._replace(cuts=())))
     in_pieces = list(_requests(traffic))
     bytewise = list(_requests(traffic._replace(cuts=tuple(range(len(traffic.data))))))
@@ -159,7 +150,7 @@ def test_segments_change_nothing(traffic: Traffic) -> None:
 @SEARCH
 @given(grammar.requests())
 def test_another_reader_reads_the_same_request(traffic: Traffic) -> None:
-    """At the upstream's side aiohttp's C parser the very request that h11 reads there, and at the client's side no other one."""
+    """The C parser of aiohttp reads upstream what h11 reads, and no other client's request."""
     for rest, sent, left in _requests(traffic):
         if not sent.whole:
             continue

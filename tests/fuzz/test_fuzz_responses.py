@@ -58,10 +58,7 @@ def _given(traffic: Traffic, request: policy.Request) -> tuple[passage.Given, in
 
 
 def _without_space_before_colons(data: bytes) -> bytes:
-    """Return the bytes of an answer as RFC 9112 section 5.1 has a proxy read them.
-
-    H11 refuses such heads.
-    """
+    """Return an answer as a proxy has to read it (RFC 9112 section 5.1); h11 refuses it."""
     heads = b""
     while True:
         head, end, data = data.partition(b"\r\n\r\n")
@@ -91,7 +88,7 @@ def _read_as_api_sent_it(data: bytes, method: bytes) -> Reading | None:
 def test_the_client_reads_the_answer_that_the_api_gave(
     traffic: Traffic, method: bytes, version: bytes
 ) -> None:
-    """Status, reason, content and end-to-end fields are the same on both sides, and the answer ends at the same byte."""
+    """Status, reason, content, end-to-end fields and the end are the same on both sides."""
     answer, left = _given(traffic, _asked(method, version))
     if not answer.whole:
         return
@@ -111,10 +108,7 @@ def test_the_client_reads_the_answer_that_the_api_gave(
 @SEARCH
 @given(grammar.answers(), _METHODS)
 def test_a_broken_answer_never_looks_whole(traffic: Traffic, method: bytes) -> None:
-    """Once an answer has begun, failure is an abort.
-
-    No HTTP/1.1 client reads a whole answer from one that broke off.
-    """
+    """Once an answer has begun, failure is an abort: no client reads a whole answer."""
     answer, _ = _given(traffic, _asked(method, b"1.1"))
     if answer.whole or not answer.out:
         return
@@ -125,7 +119,7 @@ def test_a_broken_answer_never_looks_whole(traffic: Traffic, method: bytes) -> N
 @SEARCH
 @given(grammar.answers(), _METHODS, _VERSIONS)
 def test_segments_change_nothing(traffic: Traffic, method: bytes, version: bytes) -> None:
-    """However the API's bytes are cut into segments, the client reads the same."""
+    """The segments in which the API's bytes arrive change nothing for the client."""
     request = _asked(method, version)
     at_once, left = _given(traffic._replace(cuts=()), request)
     for cuts in (traffic.cuts, tuple(range(len(traffic.data)))):

@@ -142,7 +142,7 @@ class Issues(Protocol):
 
 
 class Certificates:
-    """What the upstream and the listener may show on TLS, and the file that says whom their clients trust."""
+    """What upstream and listener show on TLS, and the CA file that their clients trust."""
 
     def __init__(self, folder: Path) -> None:
         ours, theirs = trustme.CA(), trustme.CA()
@@ -186,16 +186,13 @@ class Gateway:
         return client
 
     async def ask(self, *pieces: bytes, method: bytes = b"GET") -> Answer:
-        """Send one request on a connection of its own, and return the answer."""
+        """Send one request on a new connection, and return the answer."""
         return await (await self.connect()).ask(*pieces, method=method)
 
     async def refuses(
         self, *pieces: bytes, status: int, kind: str | None = None, method: bytes = b"GET"
     ) -> Answer:
-        """Hold that this is refused.
-
-        One answer of the proxy's own, the end of the connection, and no whole request upstream.
-        """
+        """Hold that the proxy refuses this itself, closes, and sends no whole request upstream."""
         before = len(self.upstream.whole)
         client = await self.connect()
         answer = await client.ask(*pieces, method=method)
@@ -302,7 +299,7 @@ class Lab:
         self._upstreams: list[ScriptedServer] = []
 
     async def upstream(self, tls: ssl.SSLContext | None = None) -> ScriptedServer:
-        """Start an upstream by itself, whose requests nobody audits. tls: what it shows."""
+        """Start an upstream whose requests are not audited. tls: what it shows."""
         upstream = ScriptedServer(tls=tls)
         self._upstreams.append(upstream)
         await upstream.start()
@@ -399,10 +396,7 @@ def _text(value: object) -> str:
 
 
 def _is_noise(context: dict[str, Any]) -> bool:
-    """Whether this is only what aiofastnet 1.2 says of a peer that ends a TLS handshake.
-
-    `create_connection` raises it all the same.
-    """
+    """Whether aiofastnet 1.2 logs what it raises too: the peer ended the TLS handshake."""
     return (
         context["message"] == "SSL handshake failed"
         and context.get("exception") is ConnectionResetError

@@ -94,11 +94,8 @@ BAD_HEADS = {
 
 @pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
 @pytest.mark.parametrize("name", BAD_HEADS)
-async def test_what_is_no_http_is_not_echoed(gateway: Gateway, name: str, raw: bytes) -> None:
-    """502 at once, in our words alone.
-
-    The request was sent once, its connection is cut, and the client's goes on.
-    """
+async def test_an_answer_that_is_not_http_gets_502(gateway: Gateway, name: str, raw: bytes) -> None:
+    """502 in our words alone; sent once; the upstream's connection is cut, the client's goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, BAD_HEADS[name]])
     client = await gateway.connect()
     answer = await client.ask(raw)
@@ -132,10 +129,10 @@ async def test_what_is_no_http_is_not_echoed(gateway: Gateway, name: str, raw: b
     ids=["answer", "answer and end", "408", "a byte", "interim", "end", "cut", "reset", "drip"],
 )
 @pytest.mark.parametrize("seen", [True, False])
-async def test_what_an_idle_connection_says_answers_nobody(
+async def test_bytes_on_an_idle_connection_answer_no_request(
     lab: Lab, steps: Sequence[Step], *, seen: bool, tls: bool
 ) -> None:
-    """Bytes that nobody asked for, or the end, make a pooled connection useless, whether the loop has seen them yet or only the kernel."""
+    """Unrequested bytes, or the end, make a pooled connection useless, read already or not."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     assert (await gateway.ask(request())).status == 200
     assert gateway.pool.connections == (0, 1)
@@ -154,7 +151,7 @@ async def test_what_an_idle_connection_says_answers_nobody(
 async def test_a_byte_more_than_an_answer_ends_its_connection(
     gateway: Gateway, method: bytes, extra: bytes
 ) -> None:
-    """What follows an answer in the same segment is nobody's."""
+    """Bytes that follow an answer in the same segment belong to no answer."""
     head = OK + b"Content-Length: 5\r\n\r\n"
     gateway.upstream.scripts.append(
         [Act.WHOLE, head + (b"" if method == b"HEAD" else b"hello") + extra]
@@ -166,8 +163,8 @@ async def test_a_byte_more_than_an_answer_ends_its_connection(
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_content_where_none_may_be_is_nobody_s(gateway: Gateway, status: int) -> None:
-    """A body behind 204 or 304 is not the next answer."""
+async def test_content_behind_204_or_304_is_no_answer(gateway: Gateway, status: int) -> None:
+    """A body behind 204 or 304 is not read as the next answer."""
     head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(UNASKED))
     gateway.upstream.scripts.append([Act.WHOLE, head + UNASKED])
     client = await gateway.connect()
@@ -180,13 +177,8 @@ async def test_content_where_none_may_be_is_nobody_s(gateway: Gateway, status: i
 @pytest.mark.parametrize(
     "location", [b"https://elsewhere.example/", b"/oauth/v2/token", b"//elsewhere.example/x", b"?a"]
 )
-async def test_redirects_are_the_client_s_business(
-    gateway: Gateway, status: int, location: bytes
-) -> None:
-    """A redirect is passed on and never followed.
-
-    The credential goes to the configured origin only.
-    """
+async def test_redirects_are_passed_on(gateway: Gateway, status: int, location: bytes) -> None:
+    """A redirect is never followed: the credential goes to the configured origin only."""
     gateway.upstream.usual = [Act.WHOLE, reply(status, b"moved", b"Location: " + location)]
     answer = await gateway.ask(order())
     assert (answer.status, answer.values(b"location"), bytes(answer.content)) == (
@@ -225,7 +217,7 @@ async def test_a_connection_that_should_end_is_not_used_again(
 
 @pytest.mark.parametrize("tls", [False, True])
 async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) -> None:
-    """A pooled connection that nobody uses ends after its time, in order."""
+    """An idle pooled connection is closed in order after its time."""
     gateway = await lab.gateway(
         tls=lab.certificates.good if tls else None, upstream__idle_timeout_seconds=0.1
     )

@@ -38,10 +38,7 @@ async def test_listed_hosts_are_served(gateway: Gateway, host: bytes) -> None:
     ).split(),
 )
 async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> None:
-    """A name that is not listed, spelled the same, gets 421.
-
-    A page that rebinds its own name to this address stays outside.
-    """
+    """A name that is not listed gets 421, so that DNS rebinding does not let a web page in."""
     await gateway.refuses(request(host=host), status=421, kind="host-not-allowed")
     assert not gateway.upstream.connections
 
@@ -81,7 +78,7 @@ async def test_a_request_has_exactly_one_host(gateway: Gateway, fields: list[byt
 
 
 async def test_the_list_of_hosts_can_be_replaced(lab: Lab) -> None:
-    """What is set replaces the default names."""
+    """A configured list replaces the default names."""
     gateway = await lab.gateway(listen__allowed_hosts="orders.internal,10.0.0.7")
     assert (await gateway.ask(request(host=b"orders.internal:8080"))).status == 200
     assert (await gateway.ask(request(host=b"10.0.0.7"))).status == 200
@@ -119,7 +116,7 @@ async def test_a_star_accepts_every_host_that_is_one(lab: Lab) -> None:
 )
 @pytest.mark.parametrize("make", [request, order], ids=["get", "order"])
 async def test_web_pages_are_kept_out(gateway: Gateway, make: object, fields: list[bytes]) -> None:
-    """What only a browser says of a page's request gets 403, whoever the page is."""
+    """Fields that only a browser sends for a page's request get 403, whatever the page."""
     raw = request(b"GET", ACCOUNTS, *fields) if make is request else order(*fields)
     answer = await gateway.refuses(raw, status=403, kind="browser-request")
     assert not [name for name, _ in answer.fields if name.lower().startswith(b"access-control")]
@@ -211,8 +208,8 @@ async def test_the_right_client_key_opens_and_stays_here(
     assert CLIENT_KEY.encode() not in gateway.upstream.connections[0].received
 
 
-async def test_a_key_that_nobody_asked_for_stays_here(gateway: Gateway) -> None:
-    """Without a set key the field means nothing, and goes nowhere either."""
+async def test_a_key_without_a_configured_one_is_not_forwarded(gateway: Gateway) -> None:
+    """Without a configured key the field means nothing, and is not forwarded either."""
     assert (await gateway.ask(request(b"GET", ACCOUNTS, b"X-Proxy-Key: abc"))).status == 200
     assert not gateway.upstream.requests[0].values(b"x-proxy-key")
 
@@ -253,10 +250,7 @@ async def test_a_unix_socket_serves_owner_and_group(lab: Lab, tmp_path: Path) ->
 
 
 async def test_a_stale_unix_socket_is_replaced(lab: Lab, tmp_path: Path) -> None:
-    """The socket that an earlier run left behind is no hindrance.
-
-    One that somebody serves is not taken.
-    """
+    """A socket file left by an earlier run is replaced; one that is served is not."""
     path = tmp_path / "proxy.sock"
     first = await lab.gateway(listen__unix_socket=path)
     with pytest.raises(OSError, match="in use"):

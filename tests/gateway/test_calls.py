@@ -42,7 +42,7 @@ async def warmed(gateway: Gateway) -> None:
 
 
 def held(opened: asyncio.Event, *steps: Step) -> Script:
-    """Return a script that takes these steps when the event is set, but only after the whole request."""
+    """Return a script that takes these steps after the whole request, once the event is set."""
     return [Act.WHOLE, opened, *steps]
 
 
@@ -88,13 +88,10 @@ async def test_an_answer_may_break_anywhere_in_two(gateway: Gateway, at: int) ->
     "answer", [reply(200), reply(200)[:9], reply(200, b"x", b"Connection: close")]
 )
 @pytest.mark.parametrize("client_first", [True, False])
-async def test_both_ends_may_go_at_once(
+async def test_client_and_api_close_in_the_same_turn(
     gateway: Gateway, raw: bytes, answer: bytes, *, client_first: bool
 ) -> None:
-    """Client and API leave in the same turn of the event loop, in either order.
-
-    One record, and no connection is lost to the pool.
-    """
+    """In either order: one record, and the pool loses no connection."""
     await warmed(gateway)
     gateway.upstream.scripts.append(held(asyncio.Event()))
     client, served = await begin(gateway, raw)
@@ -130,8 +127,8 @@ async def test_a_connection_serves_two_clients_one_after_the_other(lab: Lab) -> 
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
-async def test_silence_is_told(lab: Lab, raw: bytes) -> None:
-    """When the API says nothing in time, the client gets 504, its connection goes on, and nothing is sent again."""
+async def test_silence_of_the_api_gets_504(lab: Lab, raw: bytes) -> None:
+    """The client's connection goes on, and nothing is sent again."""
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
     await warmed(gateway)
     gateway.upstream.scripts.append(held(asyncio.Event()))
@@ -166,8 +163,8 @@ async def test_the_patience_with_the_api_is_one(lab: Lab, why: str) -> None:
         assert await closing == 1
 
 
-async def test_who_does_not_read_is_cut(lab: Lab) -> None:
-    """A client that leaves its answers unread is cut after the patience with a body, not that with an idle client; its record says so."""
+async def test_a_client_that_reads_no_answers_is_cut(lab: Lab) -> None:
+    """It is cut after the body timeout, not the idle one, and recorded as slow."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.2, limits__idle_timeout_seconds=60)
     await warmed(gateway)
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * 60_000)]
@@ -189,10 +186,7 @@ async def test_who_does_not_read_is_cut(lab: Lab) -> None:
 
 @pytest.mark.parametrize("raw", [request(), order(), order(version=b"1.0")])
 async def test_a_call_in_flight_is_finished(gateway: Gateway, raw: bytes) -> None:
-    """A call in flight gets its answer within the grace period.
-
-    That says that it was the last one.
-    """
+    """A call in flight is answered within the grace period, with `Connection: close`."""
     await warmed(gateway)
     opened = asyncio.Event()
     gateway.upstream.scripts.append(held(opened, reply(200)))
@@ -207,7 +201,7 @@ async def test_a_call_in_flight_is_finished(gateway: Gateway, raw: bytes) -> Non
 
 
 async def test_an_answer_during_the_drain_ends_the_connection(gateway: Gateway) -> None:
-    """Between the beginning of a drain and its end, calls go on, and each answer is the last of its connection."""
+    """During a drain calls go on, and each answer is the last one of its connection."""
     await warmed(gateway)
     opened = asyncio.Event()
     gateway.upstream.scripts.append(held(opened, reply(200)))
@@ -219,8 +213,8 @@ async def test_an_answer_during_the_drain_ends_the_connection(gateway: Gateway) 
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
-async def test_what_does_not_end_in_time_is_told(gateway: Gateway, raw: bytes) -> None:
-    """Without a grace period, a call is told at once that it was cut short, and what may have become of it; no reset overtakes that."""
+async def test_a_call_beyond_the_grace_period_gets_503(gateway: Gateway, raw: bytes) -> None:
+    """The answer says that the outcome is unknown, and no reset overtakes it."""
     await warmed(gateway)
     gateway.upstream.scripts.append(held(asyncio.Event()))
     client, _ = await begin(gateway, raw)
@@ -232,8 +226,8 @@ async def test_what_does_not_end_in_time_is_told(gateway: Gateway, raw: bytes) -
     assert await client.closed() == "fin"
 
 
-async def test_a_second_word_ends_what_the_first_let_go_on(gateway: Gateway) -> None:
-    """Closing that is broken off and begun anew without grace leaves no call, no record and no connection behind."""
+async def test_closing_again_without_grace_ends_all_calls(gateway: Gateway) -> None:
+    """A close that is cancelled and begun anew leaves no call, record or connection behind."""
     await warmed(gateway)
     gateway.upstream.scripts.append(held(asyncio.Event()))
     client, _served = await begin(gateway, order())
@@ -247,7 +241,7 @@ async def test_a_second_word_ends_what_the_first_let_go_on(gateway: Gateway) -> 
 
 
 async def test_each_request_is_judged_by_the_rules_in_force(lab: Lab) -> None:
-    """What passed a hundred times does not pass when the rules say so, and passes again when they are taken back."""
+    """Changed rules apply to the next request, and so does their return."""
     gateway = await lab.gateway()
     await warmed(gateway)
     raw = request(b"GET", ACCOUNTS + b"/x")
@@ -286,10 +280,7 @@ def changed(gateway: Gateway, **changes: str) -> Settings:
 
 @pytest.fixture
 async def forgiving() -> AsyncIterator[list[object]]:
-    """Let a test make us make a mistake.
-
-    What the event loop and the log say of it is kept from the laws that hold otherwise.
-    """
+    """Keep mistakes that a test provokes from the checks of logs and of the event loop."""
     loop, faults = asyncio.get_running_loop(), list[object]()
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: faults.append(context))
@@ -300,7 +291,7 @@ async def forgiving() -> AsyncIterator[list[object]]:
 
 
 def mistake(*_: object, **__: object) -> None:
-    """Do what is not to happen."""
+    """Raise what no part expects."""
     raise RuntimeError("a mistake")
 
 
@@ -309,10 +300,7 @@ def mistake(*_: object, **__: object) -> None:
 async def test_a_mistake_while_answering_costs_one_call(
     gateway: Gateway, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client whose answer we fail to make is told so or cut.
-
-    It is recorded, and its connection to the API is given back.
-    """
+    """The client is answered or cut, a record is made, and the upstream connection given back."""
     await warmed(gateway)
     opened = asyncio.Event()
     gateway.upstream.scripts.append(held(opened, reply(200)))
@@ -332,10 +320,7 @@ async def test_a_mistake_while_answering_costs_one_call(
 async def test_a_mistake_while_sending_costs_one_call(
     gateway: Gateway, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client whose request we fail to make is told so.
-
-    It is recorded, and no connection to the API is lost by it.
-    """
+    """The client gets 500, a record is made, and no connection to the API is lost."""
     await warmed(gateway)
     monkeypatch.setattr(rewrite, "request_head", mistake)
     answer = await gateway.ask(raw)
@@ -346,7 +331,7 @@ async def test_a_mistake_while_sending_costs_one_call(
 
 @pytest.mark.usefixtures("forgiving")
 async def test_a_mistake_while_reporting_costs_one_record(gateway: Gateway) -> None:
-    """Whoever observes a record and fails keeps no other call out of the log."""
+    """An observer that raises keeps no other call out of the log."""
     await warmed(gateway)
     observed: list[Record] = []
 
@@ -375,10 +360,7 @@ async def test_a_mistake_while_reporting_costs_one_record(gateway: Gateway) -> N
 async def test_a_mistake_while_judging_costs_one_call(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """Whatever goes wrong before a request is known.
-
-    One answer 500, one record, and the next client is served.
-    """
+    """One answer 500, one record, and the next client is served."""
     with monkeypatch.context() as patch:
         patch.setattr(policy, where, mistake)
         answer = await gateway.ask(order())

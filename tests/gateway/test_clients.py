@@ -98,10 +98,7 @@ CALLS: Final[dict[tuple[bytes, bytes], set[str] | None]] = {
 async def test_each_combination_of_key_path_and_method(
     shown: tuple[bytes, ...], call: tuple[bytes, bytes], lab: Lab
 ) -> None:
-    """Nobody gets 403 `client-key` whatever is called.
-
-    A client gets what its rights cover, and never more than the listener allows.
-    """
+    """An unknown key gets 403; a client gets what its rights and the listener's rules allow."""
     gateway = await named(lab)
     (method, path), name, allowed = call, SHOWN[shown], CALLS[call]
     answer = await gateway.ask(request(method, path, *shown), method=method)
@@ -124,10 +121,7 @@ async def test_each_combination_of_key_path_and_method(
 
 
 async def test_a_removed_key_ends_its_right_on_an_open_connection(lab: Lab) -> None:
-    """The next request with it gets 403, and the end of the connection.
-
-    The key that was added before goes on.
-    """
+    """Its next request gets 403 and the end; the key that was added before goes on."""
     gateway = await named(lab)
     old, other = await gateway.connect(), await gateway.connect()
     for client, shown in ((old, ERP), (other, SHOP)):
@@ -169,10 +163,7 @@ async def test_no_key_goes_further_or_comes_back(lab: Lab) -> None:
 
 
 async def test_a_client_beyond_its_rate_gets_429_and_the_others_go_on(lab: Lab) -> None:
-    """429 `client-rate` with Retry-After and `not_sent`, on a connection that goes on.
-
-    Without `pacing.requests_per_second`, too.
-    """
+    """Also without `pacing.requests_per_second`; the client's connection goes on."""
     gateway = await named(lab, pacing__max_wait_seconds=1)
     client = await gateway.connect()
     assert (
@@ -283,20 +274,14 @@ async def test_a_flow_of_login_calls_and_logout_on_one_connection(answering: Gat
     ],
 )
 async def test_content_of_any_kind_is_dropped(answering: Gateway, raw: bytes) -> None:
-    """None, bytes, chunks, a query, an absolute form.
-
-    The same answer, and the connection goes on behind it.
-    """
+    """None, bytes, chunks, a query, an absolute form: the same answer, and then a call."""
     client = await answering.connect()
     assert is_login(await client.ask(raw, method=b"POST"))
     assert (await client.ask(request(b"GET", ACCOUNTS))).status == 200
 
 
 async def test_a_login_in_pieces_is_answered_when_it_is_whole(answering: Gateway) -> None:
-    """Not before its last byte, so that the next request begins where it does.
-
-    What is pipelined behind is served.
-    """
+    """The answer comes after its last byte, and a pipelined request is served."""
     client = await answering.connect()
     raw = login()
     await client.send(raw[:-5])
@@ -377,7 +362,7 @@ async def test_nothing_else_below_oauth_is_answered(
 
 
 async def test_a_login_asks_for_a_client_as_any_call_does(lab: Lab) -> None:
-    """Without a key 403; with one, the answer, whatever the client's rights are, since it grants nothing."""
+    """Without a key 403; with one, the answer, whatever the client's rights: it grants nothing."""
     gateway = await named(lab, listen__answer_login=True)
     await gateway.refuses(login(), status=403, kind="client-key")
     assert is_login(await gateway.ask(login(key(SHOP)), method=b"POST"))

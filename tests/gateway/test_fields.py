@@ -71,11 +71,8 @@ async def test_exactly_our_credential_leaves(
     assert bytes(seen.content) == (b"" if make == "get" else ORDER)
 
 
-async def test_a_trailer_becomes_no_field_of_anything(gateway: Gateway) -> None:
-    """Trailers are checked and dropped.
-
-    They reach neither this request nor the next one on the connection.
-    """
+async def test_trailers_are_dropped(gateway: Gateway) -> None:
+    """They reach neither this request nor the next one on the connection."""
     client = await gateway.connect()
     trailers = b"Authorization: " + SENTINEL + b"\r\nX-Trailer: 1\r\nContent-Length: 5\r\n"
     await client.send(
@@ -123,8 +120,8 @@ async def test_a_trailer_becomes_no_field_of_anything(gateway: Gateway) -> None:
         b"Host : localhost",
     ],
 )
-async def test_what_is_no_field_line_is_refused(gateway: Gateway, line: bytes) -> None:
-    """Folding, whitespace before the colon, bare CR or LF, NUL and control characters get 400, wherever they stand."""
+async def test_malformed_field_lines_are_refused(gateway: Gateway, line: bytes) -> None:
+    """Folding, space before the colon, bare CR or LF, NUL and control characters get 400."""
     for lines in ([line], [b"Accept: */*", line], [line, b"Accept: */*"]):
         await gateway.refuses(
             request(b"GET", ACCOUNTS, *lines), status=400, kind="malformed-request"
@@ -139,7 +136,7 @@ async def test_a_first_line_that_is_folded_is_refused(gateway: Gateway) -> None:
 
 
 async def test_fields_keep_name_value_number_and_order(gateway: Gateway) -> None:
-    """Repeated fields stay repeated, empty ones empty, names as they are spelled, and bytes outside ASCII intact."""
+    """Repeated and empty fields, spelling, and bytes outside ASCII reach the API unchanged."""
     fields = [
         b"Accept: a/b",
         b"X-Empty:",
@@ -205,7 +202,7 @@ async def test_whitespace_around_a_value_is_not_part_of_it(
 async def test_hop_by_hop_fields_of_a_request_end_here(
     gateway: Gateway, fields: list[bytes]
 ) -> None:
-    """The fixed ones and those that `Connection` names stay on their hop (RFC 9110 section 7.6.1)."""
+    """The fixed ones and those that `Connection` names are removed (RFC 9110 section 7.6.1)."""
     assert (
         await gateway.ask(request(b"GET", ACCOUNTS, b"X-Kept: 1", *fields, b"X-Too: 2"))
     ).status == 200
@@ -271,11 +268,8 @@ async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gat
     "status",
     [200, 201, 202, 204, 206, 299, 300, 301, 304, 307, 400, 403, 404, 409, 422, 429, 500, 503, 599],
 )
-async def test_nothing_is_added_besides_what_is_named(gateway: Gateway, status: int) -> None:
-    """A plain request gains the fields that are ours and no other.
-
-    An answer gains its request id.
-    """
+async def test_no_other_field_is_added(gateway: Gateway, status: int) -> None:
+    """A request gains the fields that are ours and no other, an answer its request id."""
     gateway.upstream.usual = [Act.WHOLE, reply(status)]
     answer = await gateway.ask(request(b"DELETE"))
     assert answer.status == status
@@ -310,10 +304,7 @@ async def test_a_sane_request_id_is_used(gateway: Gateway, number: bytes) -> Non
     ids=lambda fields: b"; ".join(fields)[:40].decode("latin-1"),
 )
 async def test_any_other_request_id_is_replaced(gateway: Gateway, fields: list[bytes]) -> None:
-    """None, two, or one that could break a log.
-
-    A new one is made, and it is the same on both sides.
-    """
+    """If there is none, two, or one that could break a log, both sides see the same new one."""
     answer = await gateway.ask(request(b"GET", ACCOUNTS, *fields))
     (number,) = answer.values(b"x-request-id")
     assert gateway.upstream.requests[0].values(b"x-request-id") == [number]

@@ -24,10 +24,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 async def test_an_expected_continue_is_given_here(
     gateway: Gateway, expect: bytes, *, chunked: bool
 ) -> None:
-    """A client such as curl waits for `100 Continue` before a large body.
-
-    It gets one, and the upstream sees no Expect.
-    """
+    """A client such as curl waits for `100 Continue`: the proxy answers, Expect ends here."""
     framing, body = (
         (CHUNKED, chunks(ORDER)) if chunked else (b"Content-Length: %d" % len(ORDER), ORDER)
     )
@@ -52,14 +49,14 @@ async def test_an_expected_continue_is_given_here(
         request(b"POST", ORDERS, EXPECT, b"Content-Length: 0"),
     ],
 )
-async def test_nobody_is_told_to_continue_who_did_not_wait(gateway: Gateway, raw: bytes) -> None:
-    """A client that has sent its body already, or has none, gets no `100 Continue` (RFC 9110 section 10.1.1)."""
+async def test_a_client_that_does_not_wait_gets_no_continue(gateway: Gateway, raw: bytes) -> None:
+    """Its content has been sent already, or there is none (RFC 9110 section 10.1.1)."""
     answer = await gateway.ask(raw)
     assert (answer.status, answer.interim) == (200, [])
 
 
 async def test_a_refused_expectation_costs_no_body(gateway: Gateway) -> None:
-    """A request that is refused is refused before its client is told to send the body."""
+    """A refusal comes instead of `100 Continue`."""
     client = await gateway.connect()
     answer = await client.ask(request(b"POST", b"/oauth/v2/token", EXPECT, b"Content-Length: 1000"))
     assert (answer.status, answer.interim) == (403, [])
@@ -84,7 +81,7 @@ async def test_other_expectations_cannot_be_met(gateway: Gateway, fields: list[b
 
 
 async def test_an_early_refusal_comes_before_the_body(gateway: Gateway) -> None:
-    """When the upstream answers before the body, the client gets that answer, and the connection ends: nobody knows what it will send."""
+    """The client gets the upstream's early answer, and the connection ends before its body."""
     gateway.cut_short = 1
     gateway.upstream.usual = [reply(413, b"too much")]
     client = await gateway.connect()
@@ -111,7 +108,7 @@ async def test_an_early_refusal_comes_before_the_body(gateway: Gateway) -> None:
     ],
 )
 async def test_an_upgrade_is_ignored(gateway: Gateway, fields: list[bytes]) -> None:
-    """An offer to upgrade is not taken, and what is pipelined behind it is not lost."""
+    """An offer to upgrade is not taken, and no pipelined request behind it is lost."""
     client = await gateway.connect()
     await client.send(request(b"GET", ACCOUNTS, *fields) + order(*fields) + request())
     assert [(await client.answer()).status for _ in range(3)] == [200, 200, 200]
@@ -120,10 +117,7 @@ async def test_an_upgrade_is_ignored(gateway: Gateway, fields: list[bytes]) -> N
 
 
 async def test_interim_answers_are_passed_on(gateway: Gateway) -> None:
-    """1xx answers reach an HTTP/1.1 client as they come, without hop-by-hop fields.
-
-    `100 Continue` is not one of them.
-    """
+    """1xx but `100 Continue` reach HTTP/1.1 clients at once, without hop-by-hop fields."""
     opened = asyncio.Event()
     gateway.upstream.usual = [
         Act.WHOLE,
@@ -165,7 +159,7 @@ async def test_interim_answers_are_counted(gateway: Gateway, count: int) -> None
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 async def test_an_unasked_switch_of_protocols_is_an_error(gateway: Gateway, method: bytes) -> None:
-    """101 to a request that offered nothing gets the client 502, and the upstream's connection is cut."""
+    """101 without an offer gets the client 502, and the upstream's connection is cut."""
     gateway.upstream.usual = [
         Act.WHOLE,
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nxyz",
@@ -181,10 +175,7 @@ async def test_an_unasked_switch_of_protocols_is_an_error(gateway: Gateway, meth
 async def test_an_early_answer_reaches_a_client_that_still_sends(
     gateway: Gateway, status: int, *, chunked: bool
 ) -> None:
-    """The upstream may answer in the middle of a body.
-
-    The client gets the answer whole, then the connection ends in order.
-    """
+    """The client gets the answer whole, then the connection ends in order."""
     gateway.cut_short = 1
     gateway.tokens.stubborn = True
     gateway.upstream.usual = [reply(status, b"early")]
@@ -204,10 +195,7 @@ async def test_an_early_answer_reaches_a_client_that_still_sends(
 async def test_an_early_answer_reaches_a_client_that_sends_without_looking(
     gateway: Gateway,
 ) -> None:
-    """A client that writes its whole body before it reads gets the answer all the same.
-
-    What it sends is taken and dropped.
-    """
+    """A client that writes its whole body before it reads gets the answer; its body is dropped."""
     gateway.cut_short = 1
     gateway.upstream.usual = [Act.DEAF, reply(403, b"no")]
     client = await gateway.connect()
@@ -274,7 +262,7 @@ async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: 
 )
 @pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_a_half_closed_client_is_answered(gateway: Gateway, raw: bytes) -> None:
-    """A client that ends its side after the request has asked, and gets its answer however slow the upstream is."""
+    """A client that ends its side after the request gets its answer, even from a slow upstream."""
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, opened, reply(200, b"late")]
     client = await gateway.connect()
@@ -323,7 +311,7 @@ async def test_all_requests_of_a_half_closed_client_are_answered(gateway: Gatewa
 async def test_an_answer_to_head_has_no_content(
     gateway: Gateway, head: bytes, framing: list[bytes]
 ) -> None:
-    """HEAD keeps the length of what it does not carry, sends no body, and the connection goes on."""
+    """HEAD keeps Content-Length, has no content, and the connection goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, head])
     client = await gateway.connect()
     answer = await client.ask(request(b"HEAD") + request(), method=b"HEAD")
@@ -366,7 +354,7 @@ async def test_204_and_304_have_no_content(
     ],
 )
 async def test_an_answer_without_a_length_is_chunked(gateway: Gateway, head: bytes) -> None:
-    """What the upstream ends by closing, an HTTP/1.1 client gets in chunks, and its connection goes on."""
+    """An answer that closing ends reaches an HTTP/1.1 client in chunks; its connection goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, head, b"hello", b"world", Act.FIN])
     client = await gateway.connect()
     answer = await client.ask(request() + request())

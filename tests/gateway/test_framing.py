@@ -76,10 +76,7 @@ NEXT = request(b"GET", b"/corporate-accounts/next")
 async def test_ambiguous_framing_is_refused(
     gateway: Gateway, method: bytes, fields: list[bytes]
 ) -> None:
-    """Two lengths, a length and a coding, or a coding that is not exactly `chunked`.
-
-    400, closed, and what follows is not read as a request.
-    """
+    """400 and the end of the connection; what follows is not read as a request."""
     await gateway.refuses(
         request(method, ORDERS, *fields) + chunks(b"hello") + NEXT,
         status=400,
@@ -133,7 +130,7 @@ GOOD_CHUNKS = {
 
 @pytest.mark.parametrize("name", GOOD_CHUNKS)
 async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str) -> None:
-    """Extensions and trailers are dropped, content is kept, and the next request begins where the body ends."""
+    """Extensions and trailers are dropped, content is kept, and the next request is served."""
     body, content = GOOD_CHUNKS[name]
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, CHUNKED) + body + NEXT)
@@ -194,10 +191,7 @@ async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str)
     ids=lambda body: body[:40].decode("latin-1"),
 )
 async def test_chunks_outside_the_grammar_are_refused(gateway: Gateway, body: bytes) -> None:
-    """A body that stops being chunks gets 400, closed.
-
-    The upstream never sees it whole, whatever of it had gone out.
-    """
+    """400 and the end; the upstream never sees the request whole, however much of it was sent."""
     gateway.cut_short = None
     raw = request(b"POST", ORDERS, CHUNKED)
     await gateway.refuses(raw + body + NEXT, status=400, kind="malformed-request")
@@ -210,7 +204,7 @@ async def test_chunks_outside_the_grammar_are_refused(gateway: Gateway, body: by
 async def test_bodies_are_forwarded_whatever_the_method(
     gateway: Gateway, method: bytes, *, chunked: bool
 ) -> None:
-    """A body on GET or DELETE has no meaning of its own, but it is framed, and the next request begins after it."""
+    """A body on GET or DELETE is framed like any other, and the next request begins after it."""
     client = await gateway.connect()
     if chunked:
         raw = request(method, ACCOUNTS, CHUNKED) + chunks(b"GET /smuggled HTTP/1.1\r\n\r\n")

@@ -34,10 +34,10 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
         (b"OPTIONS", HEAD + b"hello"),
     ],
 )
-async def test_a_safe_call_is_given_up_with_its_client(
+async def test_a_safe_call_is_cancelled_when_its_client_disconnects(
     gateway: Gateway, method: bytes, begun: bytes
 ) -> None:
-    """When nobody waits for an answer that changes nothing, the upstream's connection is cut at once."""
+    """Its answer changes nothing, so the upstream's connection is aborted at once."""
     gateway.upstream.usual = [Act.WHOLE, begun, asyncio.Event()]
     client = await gateway.connect()
     await client.send(request(method))
@@ -53,13 +53,10 @@ async def test_a_safe_call_is_given_up_with_its_client(
 
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE"])
 @pytest.mark.parametrize("status", [200, 201, 409, 500])
-async def test_an_order_is_followed_to_its_end(
+async def test_an_order_is_followed_to_its_end_when_its_client_disconnects(
     gateway: Gateway, method: bytes, status: int
 ) -> None:
-    """The upstream may have begun to act.
-
-    Its answer is read and recorded, and the connection goes on.
-    """
+    """The upstream may have acted: its answer is read and recorded, and the connection is kept."""
     opened = asyncio.Event()
     gateway.upstream.scripts.append([Act.WHOLE, opened, reply(status, b"x" * 200_000)])
     client = await gateway.connect()
@@ -80,13 +77,10 @@ async def test_an_order_is_followed_to_its_end(
 
 
 @pytest.mark.parametrize(("code", "status"), [(40105, 499), (40101, 401)])
-async def test_an_order_is_not_sent_again_for_a_client_that_has_left(
+async def test_an_order_is_not_sent_again_once_its_client_has_disconnected(
     gateway: Gateway, code: int, status: int
 ) -> None:
-    """A 401 says that nothing was placed.
-
-    A client that has left may have asked somebody else by now, so nothing is.
-    """
+    """A 401 says that nothing was placed, and the client may have repeated its order elsewhere."""
     opened = asyncio.Event()
     gateway.upstream.scripts.append([Act.WHOLE, opened, reply(401, b'{"code": %d}' % code)])
     client = await gateway.connect()
@@ -101,10 +95,10 @@ async def test_an_order_is_not_sent_again_for_a_client_that_has_left(
 
 
 @pytest.mark.parametrize("fault", [Act.FIN, Act.RST])
-async def test_an_order_that_is_lost_after_its_client_is_recorded(
+async def test_an_order_that_is_lost_after_its_client_disconnected_is_recorded(
     gateway: Gateway, fault: Act
 ) -> None:
-    """Even if nobody is told, the record says that its outcome is not known."""
+    """The record says that its outcome is unknown."""
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, opened, fault]
     client = await gateway.connect()
@@ -119,10 +113,10 @@ async def test_an_order_that_is_lost_after_its_client_is_recorded(
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
-async def test_who_waits_for_a_token_and_leaves_disturbs_nobody(
+async def test_a_client_that_disconnects_while_waiting_for_a_token_is_not_served(
     gateway: Gateway, raw: bytes
 ) -> None:
-    """Its request is not sent, and the others get their token."""
+    """Its request is not sent, and the other clients get their token."""
     gateway.tokens.lose()
     gateway.tokens.gate = asyncio.Event()
     staying = asyncio.create_task(gateway.ask(order()))
@@ -140,8 +134,10 @@ async def test_who_waits_for_a_token_and_leaves_disturbs_nobody(
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
-async def test_who_waits_for_a_connection_and_leaves_disturbs_nobody(lab: Lab, raw: bytes) -> None:
-    """Its place in the line is given up, its request is not sent, and who comes behind it is served."""
+async def test_a_client_that_disconnects_while_waiting_for_a_connection_is_not_served(
+    lab: Lab, raw: bytes
+) -> None:
+    """Its place in the queue is given up, and the request behind it is served."""
     gateway = await lab.gateway(upstream__max_connections=1)
     opened = asyncio.Event()
     gateway.upstream.scripts.append([Act.WHOLE, opened, reply(200)])
@@ -161,8 +157,8 @@ async def test_who_waits_for_a_connection_and_leaves_disturbs_nobody(lab: Lab, r
     assert [seen.method for seen in gateway.upstream.requests] == [b"POST", b"POST"]
 
 
-async def test_a_turn_that_comes_to_who_is_leaving_is_passed_on(lab: Lab) -> None:
-    """A connection that becomes free in the very turn of the loop in which the first in line leaves goes to the second."""
+async def test_a_permit_granted_to_a_cancelled_waiter_is_passed_on(lab: Lab) -> None:
+    """A connection that becomes free as the first in line is cancelled goes to the second."""
     gateway = await lab.gateway(upstream__max_connections=1)
     held = await gateway.pool.acquire()
     for _ in range(3):
@@ -183,10 +179,10 @@ async def test_a_turn_that_comes_to_who_is_leaving_is_passed_on(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_who_leaves_while_a_connection_is_made_leaves_nothing_behind(
+async def test_a_client_that_disconnects_while_a_connection_is_made_leaks_nothing(
     lab: Lab, *, tls: bool
 ) -> None:
-    """A connection that nobody waits for any more is closed, or kept for the next call."""
+    """The connection is closed, or kept for the next call."""
     gateway = await lab.gateway(
         tls=lab.certificates.good if tls else None, upstream__max_connections=3
     )
@@ -200,8 +196,8 @@ async def test_who_leaves_while_a_connection_is_made_leaves_nothing_behind(
     assert (await gateway.ask(order())).status == 200
 
 
-async def test_a_client_that_is_gone_is_not_answered_with_an_error(gateway: Gateway) -> None:
-    """Who sends nonsense, or half of something, and resets at once, leaves no trace."""
+async def test_a_client_that_sends_nonsense_and_resets_leaks_nothing(gateway: Gateway) -> None:
+    """Its connection ends, and the next client is served."""
     nonsense = [
         b"x",
         b"GET / HTTP/1.1\r\n\r\n",
@@ -246,10 +242,10 @@ def moody(dice: random.Random) -> Script:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("tls", [False, True])
-async def test_two_hundred_clients_that_leave_anywhere_leak_nothing(
+async def test_two_hundred_clients_that_disconnect_anywhere_leak_nothing(
     lab: Lab, seed: int, *, tls: bool
 ) -> None:
-    """Wherever a client leaves, every permit of the pool, every task and every socket comes back, and the next client is served."""
+    """Every permit, task and socket is released, and the next client is served."""
     dice = random.Random(seed)  # noqa: S311 # no secret depends on it
     gateway = await lab.gateway(
         tls=lab.certificates.good if tls else None,

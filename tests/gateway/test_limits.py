@@ -52,7 +52,7 @@ async def test_the_default_for_heads_holds_in_pieces_too(
 
 
 async def test_a_head_without_end_is_refused_when_it_is_too_large(gateway: Gateway) -> None:
-    """Nobody waits for the end of what is too large already."""
+    """431 does not wait for the end of the head."""
     raw = request()[:-2] + b"X-Padding: x\r\n" * 3000
     await gateway.refuses(raw, status=431)
 
@@ -136,7 +136,7 @@ async def test_a_chunked_body_over_the_limit_is_never_whole(
 
 
 async def test_a_client_that_goes_on_sending_reads_its_refusal(lab: Lab) -> None:
-    """The answer is not lost in a reset, however much the client still sends."""
+    """The answer is not lost in a reset while the client still sends."""
     gateway = await lab.gateway(limits__max_body_bytes=1000)
     answer = await gateway.ask(
         request(b"POST", ORDERS, b"Content-Length: 3000000"), *[b"x" * 300_000] * 10
@@ -148,7 +148,7 @@ async def test_a_client_that_goes_on_sending_reads_its_refusal(lab: Lab) -> None
     "raw", [b"G", b"GET / HTTP/1.1", request()[:-1], request()[:-2], b"GET /corporate-accounts/"]
 )
 async def test_half_a_head_has_a_deadline(lab: Lab, raw: bytes) -> None:
-    """Who begins a request and does not go on gets 408."""
+    """A client that begins a request and does not go on gets 408."""
     gateway = await lab.gateway(limits__request_head_timeout_seconds=0.1)
     await gateway.refuses(raw, status=408, kind="client-timeout")
 
@@ -183,7 +183,7 @@ async def test_the_deadline_of_a_head_begins_with_its_first_byte(lab: Lab) -> No
 @pytest.mark.parametrize("framing", [b"Content-Length: 100", CHUNKED])
 @pytest.mark.parametrize("begun", [b"", b"1\r\nx"])
 async def test_silence_inside_a_body_has_a_deadline(lab: Lab, framing: bytes, begun: bytes) -> None:
-    """Who begins a body and does not go on gets 408, and the upstream never sees the request whole."""
+    """The client gets 408, and the upstream never sees the request whole."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.1)
     gateway.cut_short = 1
     await gateway.refuses(
@@ -205,8 +205,8 @@ async def test_a_slow_body_is_no_silence(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("asked", [0, 1, 2])
-async def test_an_idle_client_is_let_go(lab: Lab, asked: int) -> None:
-    """A connection on which nothing happens is closed in order and without a word."""
+async def test_an_idle_client_is_closed(lab: Lab, asked: int) -> None:
+    """A connection on which nothing happens is closed in order, without an answer."""
     gateway = await lab.gateway(limits__idle_timeout_seconds=0.1)
     client = await gateway.connect()
     for _ in range(asked):
@@ -234,10 +234,7 @@ async def test_a_call_in_flight_is_not_idle(lab: Lab) -> None:
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 async def test_a_client_that_does_not_read_is_cut(lab: Lab, method: bytes) -> None:
-    """Who takes nothing of its answer for too long is let go, and so is the upstream's connection.
-
-    Others are served meanwhile.
-    """
+    """Its upstream connection is cut too; others are served meanwhile."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.2, upstream__max_connections=2)
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     gateway.upstream.scripts.append(
@@ -268,13 +265,8 @@ async def test_a_client_that_reads_slowly_gets_everything(lab: Lab) -> None:
 @pytest.mark.parametrize(
     "last", [request(b"DELETE", ACCOUNTS, b"Connection: close"), request(b"GET", b"/nowhere"), b""]
 )
-async def test_a_connection_that_should_end_does_not_outlive_the_patience(
-    lab: Lab, last: bytes
-) -> None:
-    """A client that does not take the last bytes cannot keep its connection for ever.
-
-    Ended, refused or idle, it is cut.
-    """
+async def test_a_client_that_does_not_read_its_last_bytes_is_cut(lab: Lab, last: bytes) -> None:
+    """It cannot keep its connection open: ended, refused or idle, it is cut."""
     gateway = await lab.gateway(
         limits__body_timeout_seconds=0.2, limits__idle_timeout_seconds=1 if last else 0.2
     )
@@ -296,8 +288,8 @@ async def test_a_connection_that_should_end_does_not_outlive_the_patience(
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-async def test_clients_over_the_limit_are_told_so_at_once(lab: Lab, limit: int) -> None:
-    """The next client gets 503 without a word of its own; when one leaves, there is room again."""
+async def test_clients_over_the_limit_get_503_at_once(lab: Lab, limit: int) -> None:
+    """The next client gets 503 before it sends; after one disconnects, there is room again."""
     gateway = await lab.gateway(limits__max_connections=limit)
     inside = [await gateway.connect() for _ in range(limit)]
     for client in inside:
@@ -318,7 +310,7 @@ async def test_clients_over_the_limit_are_told_so_at_once(lab: Lab, limit: int) 
 
 
 async def test_a_crowd_over_the_limit_costs_nothing(lab: Lab) -> None:
-    """Of a crowd some are told and the rest is cut; who is inside is served all the time."""
+    """Some get 503, the rest is cut; a client inside the limit is served all the time."""
     gateway = await lab.gateway(limits__max_connections=1)
     inside = await gateway.connect()
     assert (await inside.ask(request())).status == 200
@@ -357,8 +349,8 @@ async def test_calls_over_the_limit_of_upstream_connections_wait_in_turn(lab: La
     assert len(gateway.upstream.connections) == 1
 
 
-async def test_nobody_waits_for_ever_for_an_upstream_connection(lab: Lab) -> None:
-    """Who gets no connection in time is told that nothing was sent, and when to come again."""
+async def test_the_wait_for_an_upstream_connection_is_bounded(lab: Lab) -> None:
+    """A call that gets no connection in time gets 503, `not_sent` and Retry-After."""
     gateway = await lab.gateway(upstream__max_connections=1, upstream__connect_timeout_seconds=0.1)
     opened = asyncio.Event()
     gateway.upstream.scripts.append([Act.WHOLE, opened, reply(200)])
@@ -378,10 +370,7 @@ async def test_nobody_waits_for_ever_for_an_upstream_connection(lab: Lab) -> Non
 
 
 async def test_an_upload_waits_for_an_upstream_that_does_not_read(lab: Lab) -> None:
-    """A body stays in the client until the upstream takes it: memory does not grow with it.
-
-    In the end the client is told.
-    """
+    """The body stays with the client, so that memory does not grow; in the end it gets 504."""
     gateway = await lab.gateway(
         upstream__response_timeout_seconds=0.3, limits__max_body_bytes=100_000_000
     )
@@ -414,10 +403,7 @@ TINY = b"1\r\nx\r\n" * (chunked.MAX_STEPS // 3) + b"1\r\n"
 
 
 async def test_silence_after_tiny_chunks_is_silence(lab: Lab) -> None:
-    """A client that stops where the decoder's steps end gets 408 like any other.
-
-    Its connection to the API comes back.
-    """
+    """A client that stops where the decoder pauses gets 408; its API connection is released."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.2, upstream__max_connections=1)
     gateway.cut_short = 1
     answer = await gateway.refuses(request(b"POST", ORDERS, CHUNKED) + TINY, status=408)
@@ -426,10 +412,7 @@ async def test_silence_after_tiny_chunks_is_silence(lab: Lab) -> None:
 
 
 async def test_an_api_that_stops_after_tiny_chunks_is_silent(lab: Lab) -> None:
-    """The same in an answer of the API.
-
-    It is cut after the response timeout, and the connection is not kept.
-    """
+    """Its answer is cut after the response timeout, and the connection is not kept."""
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.2, upstream__max_connections=1)
     gateway.upstream.usual = [Act.WHOLE, b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n\r\n" + TINY]
     client = await gateway.connect()
@@ -439,7 +422,7 @@ async def test_an_api_that_stops_after_tiny_chunks_is_silent(lab: Lab) -> None:
     assert gateway.record.error == "http_response_timeout"
 
 
-async def test_a_client_that_leaves_after_tiny_chunks_is_noticed(lab: Lab) -> None:
+async def test_a_client_that_disconnects_after_tiny_chunks_is_noticed(lab: Lab) -> None:
     """Its call ends at once, and the next client has the connection."""
     gateway = await lab.gateway(upstream__max_connections=1)
     gateway.cut_short = 1

@@ -30,7 +30,7 @@ PLACED = b'{"orderId": "1"}'
 
 
 class Watched(MemoryStore):
-    """A store that notes each step, and what had left for the API and arrived at the client by then."""
+    """A store that notes at each step what had been sent to the API and to the client by then."""
 
     def __init__(self) -> None:
         super().__init__("aa", SystemClock().now)
@@ -96,10 +96,7 @@ async def house(lab: Lab) -> House:
 
 
 async def test_it_is_recorded_before_its_first_byte_leaves(house: House) -> None:
-    """Nothing has arrived at the API when the record is made.
-
-    Its answer is recorded before the client has a byte of it.
-    """
+    """The record precedes the first byte to the API, its answer the first byte to the client."""
     answer = await house.gateway.ask(order(KEY))
     assert (answer.status, bytes(answer.content)) == (201, PLACED)
     assert [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"]
@@ -285,10 +282,7 @@ async def test_an_answer_that_broke_off_is_unknown(house: House, script: Any) ->
 
 
 async def test_a_5xx_of_the_api_is_unknown(house: House) -> None:
-    """The client gets it as it is.
-
-    Unless its code says that the gateway did not pass the order on.
-    """
+    """Unless its code says that the gateway did not pass the order on."""
     house.gateway.upstream.scripts.append([Act.WHOLE, reply(500, b'{"code": "50001"}')])
     assert (await house.gateway.ask(order(KEY))).content == b'{"code": "50001"}'
     await house.gateway.refuses(order(KEY), status=409, kind="order-unknown")
@@ -319,8 +313,8 @@ async def test_a_token_that_is_rejected_is_cured_inside_of_one_order(house: Hous
     assert [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"]
 
 
-async def test_a_large_answer_is_streamed_and_told_of(house: House) -> None:
-    """The client gets all of it; a repetition hears of its status."""
+async def test_a_large_answer_is_streamed_and_not_replayed(house: House) -> None:
+    """The client gets all of it; a repetition gets 409, which names its status."""
     content = b"x" * 200_000
     house.gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
     assert (await house.gateway.ask(order(KEY))).content == content
@@ -393,10 +387,7 @@ async def test_a_client_that_leaves_while_its_order_is_recorded(house: House) ->
 
 
 async def guarded_order(lab: Lab) -> tuple[House, Client, asyncio.Event]:
-    """Send an order without a key under the guard.
-
-    The API has it whole, and answers when the event is set.
-    """
+    """Send an order without a key under the guard; the API answers when the event is set."""
     house = await house_of(lab, guard=60.0)
     opened = asyncio.Event()
     house.gateway.upstream.scripts.append([Act.WHOLE, opened, reply(201, PLACED)])
@@ -407,7 +398,7 @@ async def guarded_order(lab: Lab) -> tuple[House, Client, asyncio.Event]:
 
 
 async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
-    """Without a key: a client that left asks again, gets 409, then the answer, and then places another order."""
+    """A repetition gets 409, then the missed answer; the one after that is a new order."""
     house, client, opened = await guarded_order(lab)
     client.reset()
     await until(lambda: house.store.steps)
@@ -423,10 +414,7 @@ async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
 
 
 async def test_the_guard_knows_a_client_that_gave_up(lab: Lab) -> None:
-    """It closes its connection, which looks like the end of its sending side.
-
-    Its answer waits for it.
-    """
+    """A closed connection looks like a half-closed one; the answer is kept for the repetition."""
     house, client, opened = await guarded_order(lab)
     client.close()
     await until(lambda: [step for step, _, _ in house.store.steps] == ["reserve", "sent"])

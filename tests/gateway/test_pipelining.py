@@ -44,7 +44,7 @@ async def test_requests_in_one_segment_are_answered_in_order(gateway: Gateway) -
     assert len(gateway.upstream.connections) == 1
 
 
-async def test_requests_with_bodies_in_one_segment_are_told_apart(gateway: Gateway) -> None:
+async def test_requests_with_bodies_in_one_segment_are_separated(gateway: Gateway) -> None:
     """A body ends where its framing says, and the next request begins with the byte after it."""
     client = await gateway.connect()
     chunked = request(b"POST", ORDERS, CHUNKED) + chunks(b"GET / HTTP/1.1\r\n\r\n", ORDER)
@@ -70,7 +70,7 @@ SPLIT = (
 
 @pytest.mark.parametrize("first", range(0, len(SPLIT), 40))
 async def test_a_split_at_any_byte_changes_nothing(gateway: Gateway, first: int) -> None:
-    """Wherever a segment ends, the same requests arrive."""
+    """The same requests arrive, whatever the end of the segment."""
 
     async def ask(at: int) -> None:
         client = await gateway.connect()
@@ -114,10 +114,7 @@ async def test_one_byte_at_a_time_changes_nothing(gateway: Gateway) -> None:
 async def test_nothing_after_a_refused_request_is_served(
     gateway: Gateway, bad: bytes, status: int
 ) -> None:
-    """What stood before a refused request is answered.
-
-    The refusal is the last answer, and its body is nobody's request.
-    """
+    """Requests before it are answered; the refusal is the last answer, its body is no request."""
     client = await gateway.connect()
     assert (await client.ask(nth(1) + bad + nth(2))).status == 200
     assert (await client.answer()).status == status
@@ -127,10 +124,7 @@ async def test_nothing_after_a_refused_request_is_served(
 
 
 async def test_a_flood_of_requests_is_bounded(gateway: Gateway) -> None:
-    """Requests that wait for a slow first one stay in the client's kernel, not in our memory.
-
-    In the end all are served.
-    """
+    """Requests behind a slow one stay in the client's kernel, not in our memory."""
     opened = asyncio.Event()
 
     def script(seen: Received) -> Sequence[Step]:

@@ -38,7 +38,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 def on_uvloop(
     certificates: Certificates, variant: Variant, main: Callable[[Lab], Coroutine[Any, Any, None]]
 ) -> None:
-    """Run it on the loop that the product uses; close what it built, however it ends."""
+    """Run it on the product's event loop, and close what it built."""
 
     async def run() -> None:
         lab = Lab(certificates, variant)
@@ -163,10 +163,7 @@ def test_an_upstream_that_resets_right_behind_half_a_body(
 def test_a_whole_answer_right_before_a_reset_is_whole(
     certificates: Certificates, variant: Variant
 ) -> None:
-    """A server that answers without reading all of the request resets behind its answer.
-
-    The answer counts.
-    """
+    """A server that answers without reading all of the request resets afterwards."""
 
     async def main(lab: Lab) -> None:
         content = b"x" * 100_000

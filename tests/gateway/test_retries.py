@@ -107,11 +107,8 @@ async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
     assert bearers(gateway) == [1, 2, 2]
 
 
-async def test_a_401_to_head_renews_nothing_by_itself(gateway: Gateway) -> None:
-    """No content can name a code, so only a challenge says that the token is at fault.
-
-    A good token is kept.
-    """
+async def test_a_401_to_head_without_a_challenge_renews_nothing(gateway: Gateway) -> None:
+    """HEAD has no content with a code, so only a challenge says that the token is bad."""
     gateway.upstream.scripts.append([Act.WHOLE, b"HTTP/1.1 401 X\r\nContent-Length: 40\r\n\r\n"])
     assert (await gateway.ask(request(b"HEAD"), method=b"HEAD")).status == 401
     assert gateway.tokens.rejected == []
@@ -120,7 +117,7 @@ async def test_a_401_to_head_renews_nothing_by_itself(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
 async def test_a_401_is_cured_for_every_method(gateway: Gateway, method: bytes) -> None:
-    """The gateway judges the token before the order reaches anybody, so that it may be sent again."""
+    """The gateway judges the token before it passes an order on, so it may be sent again."""
     # HEAD has no content that could name a code
     challenge = b'WWW-Authenticate: Bearer error="invalid_token"\r\n'
     refusal = (
@@ -206,10 +203,7 @@ async def test_a_token_that_stays_in_force_is_not_tried_twice(gateway: Gateway) 
 async def test_only_what_was_kept_is_sent_again(
     lab: Lab, size: int, times: int, *, chunked: bool
 ) -> None:
-    """A body up to `max_replay_bytes` is sent again.
-
-    A larger one gets its 401, and the next request a new token.
-    """
+    """A body beyond `max_replay_bytes` gets its 401, and the next request a new token."""
     gateway = await lab.gateway(limits__max_replay_bytes=100)
     gateway.upstream.scripts.append([Act.WHOLE, EXPIRED])
     content = b"x" * size
@@ -237,10 +231,10 @@ async def test_sending_again_can_be_turned_off(lab: Lab, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_an_early_401_is_cured_while_the_body_is_coming(
+async def test_an_early_401_is_cured_while_the_body_arrives(
     gateway: Gateway, *, chunked: bool
 ) -> None:
-    """What has come of the body is sent again, and the rest follows."""
+    """The part that has arrived is sent again, and the rest follows."""
     gateway.cut_short = 1
     gateway.upstream.scripts.append([EXPIRED])
     client = await gateway.connect()
@@ -265,10 +259,7 @@ async def test_an_early_401_is_cured_while_the_body_is_coming(
 async def test_a_body_that_grows_while_a_token_is_awaited_is_never_sent_in_part(
     lab: Lab, more: int, *, chunked: bool
 ) -> None:
-    """Whatever comes between the 401 and the new token.
-
-    The second sending begins at the first byte, or does not take place.
-    """
+    """The second sending begins at the first byte, or does not take place."""
     gateway = await lab.gateway(limits__max_replay_bytes=10)
     gateway.cut_short = None
     gateway.upstream.scripts.append([EXPIRED])
@@ -335,10 +326,7 @@ async def test_a_kept_expectation_is_answered_once(gateway: Gateway) -> None:
 async def test_without_a_token_nothing_is_sent(
     gateway: Gateway, failure: TokenError, retry_after: bytes, *, rejected: bool
 ) -> None:
-    """503 says why in words, and when to come again.
-
-    An order that only met a 401 was not placed either.
-    """
+    """503 with a reason and Retry-After; an order that met a 401 was not placed either."""
     gateway.tokens.failure = failure
     if rejected:
         gateway.upstream.usual = [Act.WHOLE, EXPIRED]
@@ -371,7 +359,7 @@ async def test_an_order_that_was_not_sent_costs_no_connection(
 
 
 async def test_a_request_waits_for_a_token(gateway: Gateway) -> None:
-    """Who comes before the first token is served after it."""
+    """A request that arrives before the first token is served after it."""
     gateway.tokens.lose()
     gateway.tokens.gate = asyncio.Event()
     asking = [asyncio.create_task(gateway.ask(order())) for _ in range(5)]
@@ -391,7 +379,7 @@ async def test_a_request_waits_for_a_token(gateway: Gateway) -> None:
 async def test_a_stale_connection_costs_no_order(
     gateway: Gateway, method: bytes, end: Act, *, seen: bool
 ) -> None:
-    """A pooled connection that was closed before anything was written is replaced, for any method, and the request goes out once."""
+    """A pooled connection that has closed is replaced, and the request is sent once."""
     assert (await gateway.ask(request())).status == 200
     await gateway.upstream.connections[0].start([end])
     if seen:
@@ -402,7 +390,7 @@ async def test_a_stale_connection_costs_no_order(
 
 
 async def test_many_stale_connections_cost_no_order(gateway: Gateway) -> None:
-    """However many of the pool are stale, the first order goes out once."""
+    """The first order is sent once, even if all of the pool is stale."""
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, opened, reply(200)]
     asking = [asyncio.create_task(gateway.ask(request())) for _ in range(20)]
@@ -420,7 +408,7 @@ async def test_many_stale_connections_cost_no_order(gateway: Gateway) -> None:
 async def test_a_safe_request_with_a_body_is_sent_again_if_it_was_kept(
     lab: Lab, size: int, times: int
 ) -> None:
-    """Content that was let go cannot be sent again."""
+    """A body beyond `max_replay_bytes` is not."""
     gateway = await lab.gateway(limits__max_replay_bytes=10)
     gateway.upstream.scripts.append([Act.WHOLE, Act.FIN])
     answer = await gateway.ask(request(b"GET", ACCOUNTS, content=b"x" * size))
@@ -458,7 +446,7 @@ async def test_an_order_rejected_and_then_lost_is_of_unknown_outcome(gateway: Ga
     "scripts",
     [[[Act.WHOLE, Act.FIN], [Act.WHOLE, EXPIRED]], [[Act.WHOLE, EXPIRED], [Act.WHOLE, Act.FIN]]],
 )
-async def test_a_safe_request_survives_both_misfortunes(
+async def test_a_safe_request_survives_a_lost_connection_and_a_401(
     gateway: Gateway, scripts: list[Script]
 ) -> None:
     """A lost connection and a 401 are two things, each tried again once."""
@@ -483,7 +471,7 @@ async def test_a_request_that_was_sent_before_is_not_called_unsent(gateway: Gate
 
 
 async def test_an_order_whose_401_was_not_cured_was_not_placed(gateway: Gateway) -> None:
-    """When no connection comes about after a 401, nothing was acted on."""
+    """If no new connection can be made after a 401, nothing was acted on."""
     opened = asyncio.Event()
     gateway.upstream.scripts.append(
         [Act.WHOLE, opened, reply(401, b"", b"Connection: close"), Act.FIN]

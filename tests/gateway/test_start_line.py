@@ -50,7 +50,7 @@ async def test_seven_methods_are_forwarded(gateway: Gateway, method: bytes) -> N
     ],
 )
 async def test_other_methods_are_refused(gateway: Gateway, method: bytes, status: int) -> None:
-    """Unknown and lower-case methods get 501, CONNECT and TRACE 405, what is no method 400."""
+    """Unknown and lower-case methods get 501, CONNECT and TRACE 405, malformed ones 400."""
     answer = await gateway.refuses(request(method) + NEXT, status=status)
     assert bool(answer.values(b"allow")) == (status == 405)
     assert not gateway.upstream.connections
@@ -95,7 +95,7 @@ async def test_connect_opens_no_tunnel(gateway: Gateway, target: bytes) -> None:
     ],
 )
 async def test_other_versions_are_refused(gateway: Gateway, version: bytes, status: int) -> None:
-    """A version of HTTP that is not spoken here gets 505, what is no version 400."""
+    """An unsupported version of HTTP gets 505, a malformed one 400."""
     raw = b"GET %b %b\r\nHost: localhost\r\n\r\n" % (ACCOUNTS, version)
     await gateway.refuses(raw + NEXT, status=status)
     assert not gateway.upstream.connections
@@ -134,11 +134,8 @@ async def test_the_preface_of_http_2_is_refused(gateway: Gateway) -> None:
         b"\r\n\r\n\r\nGET " + ACCOUNTS + b" HTTP/1.1\r\n\r\n",
     ],
 )
-async def test_what_is_no_request_line_is_refused_at_once(gateway: Gateway, raw: bytes) -> None:
-    """HTTP/0.9, TLS, stray spaces and bare line ends get 400 as soon as they are seen.
-
-    Nobody waits for the rest of a head.
-    """
+async def test_a_malformed_request_line_is_refused_at_once(gateway: Gateway, raw: bytes) -> None:
+    """HTTP/0.9, TLS, stray spaces and bare line ends get 400 before the rest of the head."""
     await gateway.refuses(raw, status=400, kind="malformed-request")
     assert not gateway.upstream.connections
 
@@ -164,8 +161,8 @@ async def test_http_1_0_closes_after_its_answer(gateway: Gateway, method: bytes)
 @pytest.mark.parametrize(
     "connection", [b"keep-alive", b"Keep-Alive", b"foo, keep-alive", b"keep-alive,"]
 )
-async def test_http_1_0_goes_on_where_asked(gateway: Gateway, connection: bytes) -> None:
-    """HTTP/1.0 with keep-alive is told that the connection goes on, and it does."""
+async def test_http_1_0_may_keep_its_connection(gateway: Gateway, connection: bytes) -> None:
+    """HTTP/1.0 with keep-alive gets `Connection: keep-alive`, and the connection goes on."""
     client = await gateway.connect()
     for _ in range(3):
         answer = await client.ask(order(b"Connection: " + connection, version=b"1.0"))
@@ -178,10 +175,7 @@ async def test_http_1_0_goes_on_where_asked(gateway: Gateway, connection: bytes)
 )
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 async def test_close_means_close(gateway: Gateway, version: bytes, connection: bytes) -> None:
-    """A client that wants to end the connection is told so and gets its wish.
-
-    What it pipelined behind is not served.
-    """
+    """The answer says `close`, the connection ends, and no pipelined request is served."""
     client = await gateway.connect()
     assert (
         await client.ask(
@@ -217,7 +211,7 @@ async def test_http_1_0_gets_no_chunks(gateway: Gateway, connection: bytes) -> N
 
 
 async def test_http_1_0_gets_no_interim_answers(gateway: Gateway) -> None:
-    """1xx answers and `100 Continue` are not for HTTP/1.0, and its Expect is ignored (RFC 9110 section 10.1.1)."""
+    """HTTP/1.0 knows no 1xx, and its Expect is ignored (RFC 9110 section 10.1.1)."""
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     gateway.upstream.usual = [early, Act.WHOLE, early, reply(200, b"done")]
     client = await gateway.connect()
@@ -250,7 +244,7 @@ async def test_http_1_0_has_no_transfer_coding(gateway: Gateway) -> None:
 async def test_a_refused_head_request_gets_no_content(
     gateway: Gateway, raw: bytes, status: int
 ) -> None:
-    """A refusal of HEAD has the fields of problem details and no body, however early it comes."""
+    """The answer has the fields of problem details and no content."""
     answer = await gateway.refuses(raw, status=status, method=b"HEAD")
     assert not answer.content
     assert answer.values(b"content-type") == [b"application/problem+json"]
@@ -269,8 +263,8 @@ async def test_requests_of_both_versions_share_a_connection(gateway: Gateway) ->
     assert await client.closed() == "fin"
 
 
-async def test_many_versions_of_nonsense_cost_nobody_else(gateway: Gateway) -> None:
-    """While others send nonsense, a client is served."""
+async def test_nonsense_costs_no_other_client(gateway: Gateway) -> None:
+    """A client is served while others send nonsense."""
     nonsense = [gateway.ask(b"\xff" * size) for size in (1, 10, 100, 1000)]
     answers = await asyncio.gather(gateway.ask(request()), *nonsense)
     assert [answer.status for answer in answers] == [200, 400, 400, 400, 400]

@@ -110,7 +110,7 @@ async def test_what_is_judged_is_what_is_sent(gateway: Gateway, target: bytes) -
 async def test_a_target_that_could_mean_two_things_is_refused(
     gateway: Gateway, target: bytes
 ) -> None:
-    """Nothing is repaired: dot segments, encoded separators, fragments and other hosts get 400, and nothing goes upstream."""
+    """Dot segments, encoded separators, fragments and other hosts get 400; nothing is repaired."""
     await gateway.refuses(request(b"GET", target), status=400, kind="ambiguous-target")
     assert not gateway.upstream.connections
 
@@ -246,7 +246,7 @@ async def test_neighbours_of_the_token_endpoint_may_be_called(lab: Lab, target: 
 async def test_a_prefix_ends_at_a_segment(
     lab: Lab, prefix: str, target: bytes, status: int
 ) -> None:
-    """A prefix without a slash at its end covers that path and what lies below, and no longer name."""
+    """A prefix without a final slash covers that path and what is below it, no longer name."""
     gateway = await lab.gateway(upstream__allowed_paths=prefix)
     assert (await gateway.ask(request(b"GET", target))).status == status
 
@@ -256,7 +256,7 @@ async def test_a_prefix_ends_at_a_segment(
 async def test_the_absolute_form_of_our_own_host_is_sent_in_origin_form(
     gateway: Gateway, scheme: bytes, host: bytes
 ) -> None:
-    """An absolute form that names the very Host of the request is a path after all (RFC 9112 section 3.2.2)."""
+    """An absolute form that names the request's Host is a path (RFC 9112 section 3.2.2)."""
     target = ORDERS + b"?a=%7E"
     answer = await gateway.ask(request(b"GET", scheme + b"://" + host + target, host=host))
     assert answer.status == 200

@@ -24,10 +24,7 @@ LINES = [tuple(line.split(b": ", 1)) for line in FIELDS]
 
 @pytest.mark.parametrize("make", ["get", "order"])
 async def test_a_trace_goes_on_at_the_api(gateway: Gateway, make: str) -> None:
-    """Trace fields are forwarded untouched, in their order.
-
-    What the API says of the trace comes back.
-    """
+    """Trace fields are forwarded unchanged, in order, and the API's come back."""
     gateway.upstream.scripts.append([Act.WHOLE, reply(200, b"{}", b"traceresponse: " + PARENT)])
     raw = request(b"GET", ACCOUNTS, *FIELDS) if make == "get" else order(*FIELDS)
     answer = await gateway.ask(raw)

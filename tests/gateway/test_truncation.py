@@ -35,7 +35,7 @@ BEGINNINGS = {
 async def test_a_request_that_ends_too_early_is_never_whole(
     gateway: Gateway, name: str, *, is_told: bool
 ) -> None:
-    """A client that ends its side inside its body, on TLS with close_notify or without, gets 400 where it can still read it; the upstream sees the connection break."""
+    """The client gets 400 if it can still read; the upstream sees its connection break."""
     gateway.cut_short = 1
     client = await gateway.connect()
     await client.send(BEGINNINGS[name])
@@ -53,13 +53,10 @@ async def test_a_request_that_ends_too_early_is_never_whole(
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_request_whose_client_breaks_off_is_never_whole(
+async def test_a_request_whose_client_resets_is_never_whole(
     lab: Lab, name: str, *, tls: bool
 ) -> None:
-    """A client that resets inside its body makes the upstream see a broken connection.
-
-    No last chunk, no end, on TLS no close_notify.
-    """
+    """The upstream sees a broken connection: no last chunk, no end, on TLS no close_notify."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     gateway.cut_short = 1
     client = await gateway.connect()
@@ -76,11 +73,8 @@ async def test_a_request_whose_client_breaks_off_is_never_whole(
 @pytest.mark.parametrize(
     "raw", [b"G", b"GET /corporate-accounts/", order()[:50], request()[:-2], request()[:-1]]
 )
-async def test_half_a_head_is_nothing(gateway: Gateway, raw: bytes) -> None:
-    """A head that ends too early is answered with 400 where somebody still listens.
-
-    Nothing goes upstream.
-    """
+async def test_half_a_head_is_not_forwarded(gateway: Gateway, raw: bytes) -> None:
+    """A head that ends early gets 400 if the client can still read."""
     client = await gateway.connect()
     await client.send(raw)
     client.half_close()
@@ -109,7 +103,7 @@ HALVES = {
 async def broken_after_its_head(
     gateway: Gateway, client: Client, raw: bytes, opened: asyncio.Event
 ) -> Answer:
-    """Send the request, let the answer break once its beginning is there, and return what came of it."""
+    """Send the request, let the answer break once it has begun, and return it."""
     await client.send(raw)
     answering = asyncio.create_task(client.answer())
     await until(lambda: client.received.endswith(b"abc") or client.received.endswith(b"abc\r\n"))
@@ -126,10 +120,7 @@ async def broken_after_its_head(
 async def test_an_answer_that_breaks_never_looks_whole(
     gateway: Gateway, name: str, end: Act, version: bytes
 ) -> None:
-    """However it was framed, and whatever ends it.
-
-    The client sees a broken connection, in HTTP/1.0 as well.
-    """
+    """For any framing and any end, the client sees a broken connection, in HTTP/1.0 too."""
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, HALVES[name], opened, end]
     client = await gateway.connect()
@@ -170,10 +161,7 @@ async def test_an_answer_that_breaks_on_tls_never_looks_whole(
 async def test_an_answer_without_a_length_needs_an_orderly_end(
     lab: Lab, version: bytes, end: Act, *, tls: bool, whole: bool
 ) -> None:
-    """What closing delimits is whole only after FIN, on TLS only after close_notify.
-
-    Nobody in between can shorten an answer.
-    """
+    """Whole only after FIN, on TLS after close_notify: a middlebox cannot shorten an answer."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, OK + b"\r\nabc", opened, end]
@@ -190,8 +178,10 @@ async def test_an_answer_without_a_length_needs_an_orderly_end(
 @pytest.mark.parametrize("size", [3, 300_000])
 @pytest.mark.parametrize("end", [Act.FIN, Act.CUT, Act.RST])
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_cut_after_the_end_is_no_cut(lab: Lab, end: Act, size: int, *, tls: bool) -> None:
-    """An answer whose framing says that it is whole stays whole, however the connection ends behind it; and that end is seen."""
+async def test_an_end_after_a_whole_answer_is_noticed(
+    lab: Lab, end: Act, size: int, *, tls: bool
+) -> None:
+    """The answer stays whole, however the connection ends behind it."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * size), opened, end]

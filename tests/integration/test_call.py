@@ -91,16 +91,13 @@ async def ask(
     ],
 )
 async def test_an_answer_is_read_as_it_is_framed(sent: bytes, content: bytes, end: End) -> None:
-    """Content by length, in chunks or up to the end.
-
-    How it ended is told, and what came before that is kept.
-    """
+    """Content by length, in chunks or up to the end; a broken answer keeps what arrived of it."""
     answer = await ask(answering(sent))
     assert (answer.content, answer.end) == (content, end)
 
 
 async def test_content_beyond_the_bound_is_not_read() -> None:
-    """One byte more than allowed ends the call, and what came so far is not much more."""
+    """One byte more than allowed ends the call, and little more than that has been read."""
     answer = await ask(answering(reply(200, b"x" * 1_000_000)))
     assert answer.end is End.TOO_LONG
     assert 1000 < len(answer.content) < 400_000
@@ -123,17 +120,14 @@ async def test_content_beyond_the_bound_is_not_read() -> None:
         pytest.param(b"HTTP/1.1 200 OK\nX: y\n\n", "bare CR or LF", id="bare-line-feeds"),
     ],
 )
-async def test_what_is_no_answer_is_malformed(sent: bytes, words: str) -> None:
-    """Other protocols, no end of interim answers, a head beyond the bounds."""
+async def test_a_malformed_answer_raises(sent: bytes, words: str) -> None:
+    """Other protocols, endless interim answers, a head beyond the bounds."""
     with pytest.raises(grammar.Malformed, match=words):
         await ask(answering(sent))
 
 
 async def test_interim_answers_without_end_cost_nothing() -> None:
-    """A server that sends nothing else ends the call at the seventeenth.
-
-    The event loop goes on, and memory does not grow.
-    """
+    """The call ends at the seventeenth; the loop is not blocked, and memory does not grow."""
     longest = 0.0
 
     async def watch() -> None:
@@ -153,8 +147,8 @@ async def test_interim_answers_without_end_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 2", CONTINUE, CONTINUE + b"HTTP/1.1 200 OK\r\n"])
-async def test_an_end_before_the_head_is_an_end(sent: bytes) -> None:
-    """Whatever came before it."""
+async def test_an_end_before_the_head_raises_gone(sent: bytes) -> None:
+    """Whatever arrived before it."""
     with pytest.raises(Gone):
         await ask(answering(sent))
 
@@ -166,8 +160,8 @@ async def test_silence_before_the_head_is_a_timeout(sent: bytes) -> None:
         await ask(ScriptedServer(sent), seconds=0.1)
 
 
-async def test_silence_inside_the_content_is_told() -> None:
-    """The head counts, and what came of the content."""
+async def test_silence_inside_the_content_keeps_what_arrived() -> None:
+    """The head counts, and the part of the content that arrived."""
     head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\n"
     answer = await ask(ScriptedServer(head, b"abc"), seconds=0.2)
     assert (answer.head.status, answer.content, answer.end) == (401, b"abc", End.TIMEOUT)
@@ -183,7 +177,7 @@ async def test_the_fields_are_found_by_lower_case_name() -> None:
     "sent", [reply(200, b"abc"), b"", b"junk\r\n\r\n", reply(200, b"x" * 2000)]
 )
 async def test_no_connection_is_left(sent: bytes) -> None:
-    """Whatever comes of a call, its connection ends with it, though the server would keep it."""
+    """Its connection ends with the call, though the server would keep it."""
     server = ScriptedServer(sent, *([] if sent else [Act.FIN]))
     async with server:
         with contextlib.suppress(Gone, grammar.Malformed):

@@ -72,7 +72,7 @@ class Api:
 
 
 class Lost(Exception):
-    """A request went out on an open connection, and no whole answer came back."""
+    """A request was sent on an open connection, and no whole answer came back."""
 
 
 class Connection:
@@ -88,10 +88,7 @@ class Connection:
         return self._reader.at_eof()
 
     async def order(self, body: bytes) -> bool:
-        """Place an order; tell whether the answer announced the end of the connection.
-
-        Raises `Lost`.
-        """
+        """Place an order; return whether the answer announced the end. Raises `Lost`."""
         try:
             head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
             self._writer.write(head % (PATH, len(body)) + body)
@@ -112,7 +109,7 @@ class Connection:
 
 
 class Load:
-    """The clients. What becomes of their requests is counted by kind."""
+    """The clients. counts: their requests, by what happened to them."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -124,7 +121,7 @@ class Load:
         self.answered: set[bytes] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Let the clients come, until told to stop; then wait for those who are there."""
+        """Start clients until the event is set, then wait for those that are there."""
         for every, clients in KEPT_ALIVE.items():
             for _ in range(clients):
                 self._start(self._keep_asking(every, stop))
@@ -171,10 +168,7 @@ class Load:
             await connection.close()
 
     async def _order(self, connection: Connection, kind: str) -> bool:
-        """Place one order, every tenth of them a slow one.
-
-        Tell whether the connection may be used again.
-        """
+        """Place an order, at times a slow one; return whether the connection may be reused."""
         self._numbers += 1
         slow = self._random.random() < 0.1
         body = b"%b %d" % (b"slow" if slow else b"fast", self._numbers)

@@ -31,10 +31,7 @@ NEW_PASSWORD = "Sentinel&Password 0005"
 
 
 class Mount:
-    """A mounted secret as Kubernetes makes one.
-
-    `password` leads through `..data`, which is replaced as a whole.
-    """
+    """A secret mounted by Kubernetes: `password` leads through `..data`, which is replaced."""
 
     def __init__(self, directory: Path, content: str) -> None:
         self._directory = directory
@@ -88,7 +85,7 @@ async def page(url: str, **fields: str) -> tuple[int, Any]:
 
 @pytest.mark.parametrize("kind", ["written", "replaced", "mounted"])
 async def test_a_change_is_noticed(tmp_path: Path, kind: str) -> None:
-    """However a secret comes to its place, it is noticed, and read whole."""
+    """A secret that is written, replaced or mounted is noticed, and read whole."""
     directory = tmp_path / "secrets"
     secret = (
         Mount(directory, "one")
@@ -120,10 +117,7 @@ async def test_a_change_is_noticed(tmp_path: Path, kind: str) -> None:
 
 
 async def test_a_hangup_tries_refused_credentials_at_once(start: Starter, api: Api) -> None:
-    """Configured by the environment alone, the proxy has no file to watch.
-
-    SIGHUP still makes it try, and it becomes ready.
-    """
+    """SIGHUP makes it try, also without files: configured by the environment alone."""
     api.sandbox.credentials = replace(CREDENTIALS, password=NEW_PASSWORD)
     config = configuration(api.url)
     environ = {
@@ -144,10 +138,7 @@ async def test_a_hangup_tries_refused_credentials_at_once(start: Starter, api: A
 
 
 async def test_what_can_change_does_and_what_cannot_says_so(start: Starter, api: Api) -> None:
-    """Client key and log level are taken up, a port is not; a file with a fault changes nothing.
-
-    The status says all of it.
-    """
+    """Key and log level change, a port does not, a bad file changes nothing; status says so."""
     config = configuration(api.url, listen={"client_key": "key-number-one"}, log={"level": "info"})
     proxy = await start.ready(config)
     url, status = await proxy.url(ACCOUNTS), await proxy.admin_url("/status")

@@ -88,10 +88,7 @@ def said(welcome: str, name: str) -> str:
 
 
 async def test_a_whole_session() -> None:
-    """It says where it is and who may log in; an order goes through and is seen.
-
-    SIGTERM ends it with 0; its log holds no secret.
-    """
+    """It prints URL and credentials, takes an order, ends by SIGTERM, and logs no secret."""
     async with started() as (process, welcome), aiohttp.ClientSession() as session:
         url = said(welcome, "The sandbox stands in for api.telenor.no on")
         basic = aiohttp.encode_basic_auth(
@@ -151,10 +148,7 @@ async def test_faults_and_settings_from_the_start() -> None:
 
 
 async def test_tls_with_an_authority_of_its_own() -> None:
-    """With --tls, whoever trusts the file that it names can connect and drive it; nobody else can.
-
-    The file goes when it ends.
-    """
+    """--tls names a CA file, which clients need to connect and which is removed at the end."""
     async with started("--tls") as (process, welcome), aiohttp.ClientSession() as session:
         ca_file = said(welcome, "Its CA certificate, until it ends:")
         page = said(welcome, "State and counters:")
@@ -184,7 +178,7 @@ def test_without_the_extra_tls_is_refused_in_words(
 
 
 def test_nothing_else_needs_the_extra() -> None:
-    """The proxy, check, the demo and the sandbox without --tls run where neither trustme nor cryptography is installed."""
+    """proxy, check, demo and sandbox without --tls run without trustme and cryptography."""
     code = (
         "import sys; sys.modules.update(trustme=None, cryptography=None); "
         "import proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.sandbox.command, proxy.sandbox.server"
@@ -193,10 +187,7 @@ def test_nothing_else_needs_the_extra() -> None:
 
 
 def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """It does not start beside another program on its port.
-
-    Exit status 1, and what to do about it.
-    """
+    """Exit status 1, and what to do about it."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert command.run(sandbox_arguments("--port", str(port))) == 1
@@ -219,7 +210,7 @@ def test_an_address_of_another_host_is_said_in_words(
 
 
 async def test_a_wider_address_comes_with_a_warning() -> None:
-    """On all interfaces it says that everybody can drive it, and shows a URL that works from here."""
+    """On all interfaces it warns that anybody can drive it, and shows a URL that works here."""
     async with started("--host", "0.0.0.0") as (_, welcome), aiohttp.ClientSession() as session:
         assert "there is no password" in welcome
         async with session.get(said(welcome, "State and counters:")) as answer:
@@ -262,13 +253,13 @@ def test_wrong_options_are_refused(
 def test_a_fault_on_the_command_line(
     word: str, name: str, value: object, remaining: int | None
 ) -> None:
-    """Name, value and count are told apart, also where the value holds colons."""
+    """Name, value and count are separated, also if the value holds colons."""
     (fault,) = sandbox_arguments("--fault", word).fault
     assert fault.shown() == {"name": name, "value": value, "remaining": remaining}
 
 
 def test_the_help_lists_faults_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever asks for help sees every name that can be used."""
+    """--help shows every name that can be used."""
     with pytest.raises(SystemExit, match="0"):
         sandbox_arguments("--help")
     shown = capsys.readouterr().out
@@ -387,7 +378,7 @@ async def test_control_of_something_else(
 
 
 async def test_control_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nobody listens, the command says so in words and ends with 1."""
+    """Without a sandbox on the port, the command says so and ends with 1."""
     async with running(Sandbox()) as url:
         pass
     assert await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1

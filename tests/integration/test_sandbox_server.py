@@ -91,10 +91,7 @@ async def client() -> AsyncIterator[Client]:
 
 
 async def test_login_order_logout(client: Client) -> None:
-    """The way of every application.
-
-    Log in, place an order, see it completed, log out, be refused.
-    """
+    """Log in, place an order, see it completed, log out, be refused."""
     client.sandbox.settings.order_delay_seconds = 0
     answer, body = await client.log_in()
     token = (await _json(answer, body))["access_token"]
@@ -141,8 +138,8 @@ async def test_the_query_is_not_part_of_the_path(client: Client) -> None:
     assert answer.status == 201
 
 
-async def test_an_order_keeps_what_came_over_the_wire(client: Client) -> None:
-    """Two Authorization fields are counted as two, and the request id is kept."""
+async def test_an_order_keeps_what_was_sent(client: Client) -> None:
+    """Two Authorization fields count as two, and the request id is kept."""
     body = orjson.dumps(ORDER)
     head = (
         f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: r-1\r\n"
@@ -216,10 +213,7 @@ def _done(sandbox: Sandbox, place: str) -> int:
 
 @pytest.mark.parametrize("name", OUTCOMES)
 async def test_a_fault_breaks_calls_until_it_is_switched_off(client: Client, name: str) -> None:
-    """A fault does what its name says, with the deed done or not.
-
-    Without it, the next call is well again.
-    """
+    """It does what its name says, with the call carried out or not; without it calls work again."""
     # No count: aiohttp's client sends a GET again by itself when a connection breaks.
     place = FAULTS[name].place
     sandbox = client.sandbox
@@ -258,7 +252,7 @@ async def test_an_illegal_token_reaches_the_caller(client: Client) -> None:
 
 
 async def test_a_redirect_leads_where_it_is_counted(client: Client) -> None:
-    """The redirect keeps the method, leads to a page that counts, or to wherever the fault's value says."""
+    """To a page that counts, with the same method, or to the fault's value."""
     client.sandbox.fault("token_redirect")
     answer, _ = await client.log_in()
     assert (answer.status, answer.headers["Location"]) == (307, "/_sandbox/redirected")
@@ -305,7 +299,7 @@ async def test_a_fault_of_orders_meets_orders_only(
 
 
 async def test_an_order_without_an_answer_lasts_as_long_as_its_caller(client: Client) -> None:
-    """The order is placed, nothing comes, and the sandbox lets go of the call when the caller gives up."""
+    """The order is placed, no answer comes, and the call ends when its caller gives up."""
     before = asyncio.all_tasks()
     client.sandbox.fault("order_silent", count=1)
     assert await _status(client, "order") is None
@@ -316,7 +310,7 @@ async def test_an_order_without_an_answer_lasts_as_long_as_its_caller(client: Cl
 
 
 async def test_the_same_answer_comes_twice(client: Client) -> None:
-    """Behind the answer the same bytes come once more, as a client sees that has asked twice on one connection."""
+    """The same bytes follow the answer, as if the client had asked twice on one connection."""
     client.sandbox.fault("order_answered_twice", count=1)
     body = orjson.dumps(ORDER)
     bearer = client.bearer()["Authorization"]
@@ -371,10 +365,7 @@ async def test_the_end_does_not_wait_for_a_slow_answer() -> None:
 
 
 async def test_the_log_has_one_line_per_call_and_no_secret(client: Client) -> None:
-    """A line names method, path, status, code, fault and reason.
-
-    Never a credential, a token, a query or a body.
-    """
+    """Method, path, status, code, fault, reason; no credential, token, query or body."""
     await client.log_in()
     await client.ask(
         "POST", TOKEN, data=FORM | {"password": "guess"}, headers={"Authorization": BASIC}
@@ -431,13 +422,10 @@ async def test_odd_targets_are_not_repaired(client: Client, target: str) -> None
         ),
     ],
 )
-async def test_what_is_not_http_is_refused_without_quoting_it(
+async def test_a_malformed_request_is_refused_without_quoting_it(
     client: Client, caplog: pytest.LogCaptureFixture, request_bytes: bytes
 ) -> None:
-    """A request that cannot be read gets 400.
-
-    Its bytes, which may be a credential, stay out of the log.
-    """
+    """400; its bytes, which may be a credential, are not logged."""
     with caplog.at_level(logging.DEBUG):
         answer = await _raw(client.url, request_bytes)
     assert b" 400 " in answer.partition(b"\r\n")[0]
@@ -459,10 +447,10 @@ class Heard(logging.Handler):
         self.event.set()
 
 
-async def test_a_caller_who_leaves_inside_the_body_places_no_order(
+async def test_a_caller_that_disconnects_inside_the_body_places_no_order(
     client: Client,
 ) -> None:
-    """Half an order is none, and the log says so in one line without a traceback."""
+    """The log says so in one line, without a traceback."""
     logger, heard = logging.getLogger("proxy.sandbox"), Heard()
     logger.addHandler(heard)
     bearer = client.bearer()["Authorization"]
@@ -492,7 +480,7 @@ async def test_large_orders_pass(client: Client) -> None:
 
 
 async def test_it_is_driven_over_the_same_port(client: Client) -> None:
-    """Fault, revocation, settings, state, orders and reset work while it runs, and count as no call of the API."""
+    """The control API works while the sandbox runs, and counts as no call of the API."""
     for method, page, content in (
         ("PATCH", "settings", {"retry_after_seconds": 7}),
         ("POST", "faults", {"name": "api_error", "value": 42901, "count": 1}),
@@ -543,7 +531,7 @@ async def test_the_base_url_can_be_used(host: str, shown: str) -> None:
     ],
 )
 def test_every_host_has_a_form_for_urls(host: str, shown: str) -> None:
-    """IPv6 addresses are bracketed, and an address that means all of them becomes the loopback one."""
+    """IPv6 addresses are bracketed, and an unspecified address becomes the loopback one."""
     assert _reachable(host) == shown
 
 

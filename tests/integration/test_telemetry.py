@@ -25,7 +25,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 def traced(trace: str) -> Record:
-    """Give the record of a request that came with that `traceparent`."""
+    """Return the record of a request with that `traceparent`."""
     return RECORD._replace(trace=trace)
 
 
@@ -43,10 +43,7 @@ async def export(endpoint: str, *records: Record) -> int | None:
 
 
 async def test_a_call_is_a_span(collector: Collector) -> None:
-    """With its name, its times, its attributes, what it is part of, and who says it.
-
-    At the path of the protocol.
-    """
+    """Its name, times, attributes, parent and service, sent to the protocol's path."""
     assert await export(collector.url, RECORD) == 1
     ((path, fields, _),) = collector.requests
     assert (path, fields["content-type"]) == ("/v1/traces", "application/x-protobuf")
@@ -77,10 +74,7 @@ async def test_a_failed_call_is_an_error(collector: Collector) -> None:
 
 
 async def test_a_span_belongs_to_the_clients_trace(collector: Collector) -> None:
-    """With `traceparent` (W3C Trace Context) the span is a child of the client's.
-
-    Without, or with a broken one, it begins a trace.
-    """
+    """A child of the client's span (W3C `traceparent`); a new trace without a valid one."""
     assert (
         await export(collector.url, traced(f"00-{TRACE}-{PARENT}-01"), RECORD, traced("nonsense"))
         == 3
@@ -92,7 +86,7 @@ async def test_a_span_belongs_to_the_clients_trace(collector: Collector) -> None
 
 
 async def test_a_trace_that_is_not_recorded_gets_no_span(collector: Collector) -> None:
-    """The client has decided that (flag `sampled` 0), and a batch without spans is sent to nobody."""
+    """The client decides (flag `sampled` 0), and an empty batch is not sent."""
     assert await export(collector.url, traced(f"00-{TRACE}-{PARENT}-00")) == 0
     assert collector.requests == []
 
@@ -123,10 +117,10 @@ async def test_opentelemetrys_variables_are_heeded(
     assert await export(collector.url, RECORD) == 0
 
 
-async def test_other_variables_and_files_are_not(
+async def test_other_variables_and_files_are_ignored(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A company's proxy gets no spans, a .netrc gives no password, and the endpoint is the setting's."""
+    """No proxy variable, no .netrc and no other endpoint counts."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password hunter2\n", encoding="ascii")
     netrc.chmod(0o600)
@@ -144,7 +138,7 @@ async def test_a_refusal_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing is taken, nothing is raised, and the library keeps what it has to say of it to itself."""
+    """Nothing is raised, and the library logs nothing."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     caplog.set_level(logging.DEBUG)
     collector.status = status
@@ -157,7 +151,7 @@ async def test_a_refusal_is_a_failure(
 
 
 async def test_no_collector_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody listens, and where somebody listens and says nothing."""
+    """If no collector listens, and if one accepts and stays silent."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -42,10 +42,7 @@ _PIECE: Final = 65536  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A call as it reached the API, and what the API answered.
-
-    Names of fields are in lower case; content is without its codings.
-    """
+    """A call as it reached the API, and its answer. Names are in lower case, content decoded."""
 
     method: str
     target: str
@@ -147,10 +144,7 @@ async def _pass(source: StreamReader, target: StreamWriter, kept: bytearray) -> 
 
 
 async def run_program(words: list[str], directory: Path) -> tuple[int | None, str, str]:
-    """Run a program that knows nothing of this machine's user and proxies.
-
-    Give its exit status, output and errors.
-    """
+    """Run a program without this user's environment; return exit status, output and errors."""
     process = await asyncio.create_subprocess_exec(
         *words,
         stdin=DEVNULL,

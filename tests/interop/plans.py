@@ -47,10 +47,7 @@ CONTENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request, and the status that it gets; `ours` when the proxy itself gives it.
-
-    content: a name of CONTENTS.
-    """
+    """One request and its status. ours: the proxy answers. content: a name of CONTENTS."""
 
     name: str
     method: str

@@ -82,7 +82,7 @@ def _digest(content: bytes) -> str:
 
 
 def _check_forwarded(step: Step, call: Recorded, seen: tuple[int, str, bytes]) -> None:
-    """See that the call reached the API as it was sent, with our credential alone, and the answer came back as it was given."""
+    """Hold that the call reached the API as sent, with our credential, and its answer came back."""
     assert (call.method, call.target) == (step.method, step.path)
     assert _digest(call.content) == _digest(CONTENTS.get(step.content, b""))
     assert len(call.all("authorization")) == 1
@@ -125,7 +125,7 @@ def _check(client: Client, recorder: Recorder, seen: dict[str, tuple[int, str, b
 async def test_a_client_works_as_it_comes(
     client: Client, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
-    """It orders, reads a list, sends large content, gets an error and a refusal, and keeps its connection if it can keep one."""
+    """It orders, lists, uploads, gets an error and a refusal, and keeps its connection."""
     await need(client.name, client.probe, client.package, tmp_path)
     before = len(proxy.events("request.completed"))
     wiretap = Wiretap()

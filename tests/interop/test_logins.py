@@ -28,10 +28,7 @@ _STEPS: Final = [
 
 
 class Application(NamedTuple):
-    """A program of `logins/`.
-
-    probe, package: what succeeds where it can run, and the Debian package to install where not.
-    """
+    """A program of `logins/`. probe: succeeds where it runs. package: Debian's, to install."""
 
     name: str
     command: tuple[str, ...]
@@ -71,7 +68,7 @@ async def proxy(starter: Starter, recorder: Recorder) -> Running:
 async def test_an_application_that_logs_in_works_as_it_is(
     application: Application, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
-    """Each step goes well, the API sees the calls alone, with the proxy's token, and its token endpoint sees the proxy alone."""
+    """The API sees its calls with the proxy's token, and no login but the proxy's."""
     await need(application.name, application.probe, application.package, tmp_path)
     *launcher, program = application.command
     wiretap = Wiretap()
@@ -104,13 +101,10 @@ def _check_calls(recorder: Recorder) -> None:
     assert len(recorder.sandbox.orders) == 1
 
 
-async def test_everybody_gets_the_same_answer_and_it_is_counted(
+async def test_every_login_gets_the_same_answer_and_is_counted(
     recorder: Recorder, proxy: Running
 ) -> None:
-    """Whatever is sent, even nothing that is a login, gets the very same bytes.
-
-    Metrics count them by what was asked.
-    """
+    """Whatever is sent, even no login, gets the same bytes; metrics count what was asked."""
     sent: tuple[dict[str, str] | bytes | None, ...] = (
         None,
         {"grant_type": "nonsense"},

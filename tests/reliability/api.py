@@ -46,10 +46,7 @@ class Framing(enum.Enum):
 
 
 class Plan(NamedTuple):
-    """What happens to one request. status: other than 200 accepts nothing.
-
-    reset: breaks off by a reset, else in order.
-    """
+    """What happens to one request. status: only 200 accepts it. reset: or close in order."""
 
     point: Point = Point.NEVER
     reset: bool = True
@@ -72,10 +69,7 @@ class Call(NamedTuple):
 
 
 def content_of(mark: bytes, largest: int = 20_000) -> bytes:
-    """Return the content that answers the request with this mark.
-
-    Of a size of its own, and unlike that of any other.
-    """
+    """Return the content that answers this mark: of its own size, unlike that of any other."""
     size = zlib.crc32(mark) % largest + len(mark)
     return (mark * (size // len(mark) + 1))[:size]
 
@@ -258,5 +252,5 @@ class _Connection(asyncio.Protocol):
 
 
 def dice_of(seed: int, call: Call) -> Random:
-    """Return the dice of one arrival of one request."""
+    """Return the random numbers of one arrival of one request."""
     return Random(f"{seed} {call.id.decode()} {call.number}")  # noqa: S311 # faults, not secrets

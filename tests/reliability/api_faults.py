@@ -54,10 +54,7 @@ class Way(enum.Enum):
 
 
 class Strike(NamedTuple):
-    """How connections no longer come about. origin: where the API is said to be.
-
-    context: what it shows on TLS. greeting: what it says instead of TLS.
-    """
+    """Why no connection can be made. origin: of the API. context, greeting: shown on TLS."""
 
     origin: Origin | None = None
     context: str | None = None
@@ -171,10 +168,7 @@ def _silent(*steps: Step, placed: int) -> Fault:
 
 
 def _cut(*steps: Step) -> Fault:
-    """Give one in which the API acts, and its answer breaks off after the head.
-
-    By the last step, or in silence.
-    """
+    """Give one in which the answer breaks off after its head, by the last step or in silence."""
     silent = steps[-1] not in {Act.FIN, Act.RST}
     error = "http_response_timeout" if silent else "connection_terminated"
     return Fault(
@@ -286,11 +280,7 @@ def cells() -> Iterator[tuple[str, Phase, Way, bytes]]:
 
 
 def expected(fault: Fault, phase: Phase, *, is_order: bool) -> Expected:
-    """Return what a cell must come to.
-
-    Law: an order is sent once, and once more only where the API rejected its token; whether it may
-    have been placed is told.
-    """
+    """Return a cell's outcome: an order is sent once, and again only after a 401 for its token."""
     rejected = phase is Phase.RECOVERY
     times = 2 if fault.again and not is_order else int(fault.connects)
     own = 201 if is_order else 200

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Mallinfo(ctypes.Structure):
-    """What mallinfo2(3) of the GNU C library tells."""
+    """The result of mallinfo2(3) of the GNU C library."""
 
     _fields_ = [
         (name, ctypes.c_size_t)
@@ -43,7 +43,7 @@ class _Mallinfo(ctypes.Structure):
 
 
 def _allocated() -> int:
-    """Return the bytes of the C library's allocator that are in use; 0 where it does not tell."""
+    """Return the bytes in use of the C library's allocator; 0 if it cannot say."""
     try:
         mallinfo = ctypes.CDLL(None).mallinfo2
     except AttributeError:  # another library, or an old one

@@ -68,7 +68,7 @@ class Keeper(TokenSource):
         self.waiting = 0
 
     async def get(self) -> AccessToken:
-        """Count who waits."""
+        """Count the callers that wait."""
         self.waiting += 1
         try:
             return await super().get()
@@ -139,10 +139,7 @@ class House:
         timeout_seconds: float = 5,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """From now on, log in there (None: at `login`), with that patience.
-
-        No connection is held between two logins.
-        """
+        """From now on, log in there (None: at `login`), with that timeout."""
         self.endpoint = self._make_endpoint(timeout_seconds, origin, tls)
 
     async def fetch(self) -> Grant:
@@ -197,10 +194,7 @@ class House:
         return [entry for entry in self.logs if entry["event"] == name]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Let time pass until the condition holds.
-
-        From one deadline to the next, and none while a fetch or a call is on its way.
-        """
+        """Let time pass, but not during a fetch or a call, until the condition holds."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 await self.clock.settle()

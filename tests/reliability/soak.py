@@ -176,7 +176,7 @@ class Tally:
         self.orders = bytearray()
 
     def note(self, number: int, outcome: str, *, is_order: bool) -> None:
-        """Note what came of a request."""
+        """Note the outcome of a request."""
         self.told[outcome] += 1
         if is_order:
             if number >= len(self.orders):
@@ -198,10 +198,7 @@ class Tally:
 
 
 class Client:
-    """One client.
-
-    It keeps its connection as long as it may, and now and then leaves in the middle of something.
-    """
+    """One client. It keeps its connection while it may, and sometimes disconnects during a call."""
 
     def __init__(self, port: int, seed: int, tally: Tally) -> None:
         self._port = port
@@ -293,10 +290,7 @@ class Standing(NamedTuple):
 
 
 class Proxy:
-    """The proxy's process. completed: access lines so far.
-
-    events: of the other log events, how many by name.
-    """
+    """The proxy's process. completed: access lines so far. events: other events, by name."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -355,7 +349,7 @@ class Proxy:
         return int(fields[1]) * resource.getpagesize()
 
     async def at_rest(self) -> Standing:
-        """Look at it again and again for as long as its idle connections may last and a little longer; return the least that was seen."""
+        """Measure until idle connections are gone; return the smallest figures."""
         seen = []
         for _ in range(20):
             known = len(self._counts)
@@ -416,10 +410,7 @@ async def drive(
 
 
 def slope(samples: Sequence[tuple[int, int]]) -> float:
-    """Return by how many bytes a request the memory grew in the second half.
-
-    0 if there is too little to tell.
-    """
+    """Return bytes per request by which memory grew in the second half; 0 with too few samples."""
     later = samples[len(samples) // 2 :]
     if len(later) < 3:
         return 0.0
@@ -429,10 +420,7 @@ def slope(samples: Sequence[tuple[int, int]]) -> float:
 
 
 def judge_orders(tally: Tally, api: BreakingApi) -> tuple[dict[str, int], int]:
-    """Hold what was accepted against what was told.
-
-    Return how many were accepted of each outcome, and how many of it contradict it.
-    """
+    """Compare accepted orders with what clients were told: accepted by outcome, contradictions."""
     accepted: Counter[str] = Counter()
     wrong = 0
     for number, outcome in enumerate(map(Tally.OUTCOMES.__getitem__, tally.orders)):

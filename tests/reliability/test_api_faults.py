@@ -68,7 +68,7 @@ ON_TLS: Final = [
 
 
 async def strike(scene: Scene, how: Strike, stack: contextlib.AsyncExitStack) -> None:
-    """Let no connection come about any more; `stack` mends it."""
+    """Make new connections impossible until `stack` ends."""
     road, pool = scene.road, scene.house.gateway.pool
     if how.origin is not None:
         stack.callback(setattr, pool.dialer, "origin", pool.dialer.origin)
@@ -105,7 +105,7 @@ async def enter(scene: Scene, phase: Phase, way: Way, fault: Fault) -> None:
 
 
 async def begin(scene: Scene, phase: Phase, fault: Fault, stack: contextlib.AsyncExitStack) -> None:
-    """Let the fault begin: at once, or in the phase of recovery once the API has rejected the token."""
+    """Let the fault begin: at once, or in RECOVERY once the API has rejected the token."""
     house, road, cause = scene.house, scene.road, fault.cause
     if isinstance(cause, Strike) and phase is Phase.RECOVERY:
         road.scripts.append(
@@ -126,10 +126,7 @@ async def begin(scene: Scene, phase: Phase, fault: Fault, stack: contextlib.Asyn
 
 
 async def sit_out(scene: Scene, calls: int) -> None:
-    """Wait until so many calls have passed and nothing more comes.
-
-    Hold that the proxy would wait for so long; then have waited for so long.
-    """
+    """Wait until so many calls are waiting, check their deadline, and let it pass."""
     road, pool = scene.road, scene.house.gateway.pool
     await until(
         lambda: len(road.requests) == calls and road.requests[-1].whole and not road.playing
@@ -150,7 +147,7 @@ def in_pieces(raw: bytes, way: Way) -> list[bytes]:
 
 
 def outcome_of(answer: Answer, fault: Fault, *, is_order: bool) -> str | None:
-    """Return the outcome that the client is told of, and hold what else its answer must say."""
+    """Return the outcome that the client was given, and check the rest of its answer."""
     own = fault.status is not None and fault.error is not None
     assert answer.whole is not fault.cut
     assert answer.proxy_error == (fault.error if own else None)
@@ -166,7 +163,7 @@ def outcome_of(answer: Answer, fault: Fault, *, is_order: bool) -> str | None:
 
 
 def hold_connections(scene: Scene, answer: Answer, *, cut: bool) -> None:
-    """Hold that a cut answer has one head, and that a peer that is not the API got no credential."""
+    """Hold that a cut answer has one head, and that no other peer got a credential."""
     client = scene.house.gateway.clients[-1]
     if cut:
         assert client.ended == "rst"
@@ -179,7 +176,7 @@ def hold_connections(scene: Scene, answer: Answer, *, cut: bool) -> None:
 async def test_a_call_meets_a_fault_of_the_api(
     lab: Lab, name: str, phase: Phase, way: Way, method: bytes
 ) -> None:
-    """Client, sandbox, token endpoint, probe and log see what `expected` says; then all recovers."""
+    """All see what `expected` says: client, sandbox, token endpoint, probe, log."""
     cause = FAULTS[name].cause
     await play(lab, name, phase, way, method, tls=isinstance(cause, Strike) and cause.is_on_tls)
 
@@ -257,13 +254,10 @@ async def end_all(road: ScriptedServer, how: Act) -> None:
 @pytest.mark.parametrize("end", [Act.FIN, Act.HALF, Act.RST], ids=lambda end: end.name.lower())
 @pytest.mark.parametrize("way", [Way.SHORT, Way.TASK], ids=lambda way: way.name.lower())
 @pytest.mark.parametrize("method", [b"GET", b"POST"], ids=["get", "post"])
-async def test_a_kept_connection_ends_in_the_very_moment_of_use(
+async def test_a_kept_connection_ends_at_the_moment_of_use(
     lab: Lab, method: bytes, way: Way, end: Act
 ) -> None:
-    """However end and call cross each other: a safe call is served.
-
-    An order is placed once if it is said to be, never twice, and never if it was not sent.
-    """
+    """A safe call is served; an order is placed once if so answered, and never if `not_sent`."""
     raw = in_pieces(POST if method == b"POST" else GET, way)
     async with scene_of(lab) as scene:
         house, road = scene.house, scene.road

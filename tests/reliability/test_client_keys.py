@@ -51,10 +51,7 @@ async def erp(proxy: Running) -> dict[str, Any]:
 
 
 async def test_a_key_is_changed_under_load(start: Starter, api: Api, tmp_path: Path) -> None:
-    """Add the next key, switch, see that the old one is no longer used, remove it.
-
-    Every order is placed, and the old key ends on an open connection.
-    """
+    """Add, switch, see the old key unused, remove it: all orders are placed, the old key ends."""
     file = tmp_path / "erp.key"
     write(file, OLD)
     clients = [{"name": "erp", "key_file": str(file)}]

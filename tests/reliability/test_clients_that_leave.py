@@ -26,12 +26,8 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.name.lower())
 @pytest.mark.parametrize("begun", [False, True], ids=["before an answer", "inside the answer"])
 @pytest.mark.parametrize("method", [b"GET", b"POST"], ids=["get", "post"])
-async def test_a_client_leaves(lab: Lab, method: bytes, begun: bool, way: Way) -> None:  # noqa: FBT001 # a table's column
-    """A GET is given up at the API as well.
-
-    An order is followed to its end, and logged with the API's answer; the next client notices
-    nothing.
-    """
+async def test_a_client_disconnects(lab: Lab, method: bytes, begun: bool, way: Way) -> None:  # noqa: FBT001 # a table's column
+    """A GET is cancelled at the API; an order is followed to its end, and its answer logged."""
     is_order = method == b"POST"
     async with scene_of(lab) as scene:
         house, road, let_go = scene.house, scene.road, asyncio.Event()

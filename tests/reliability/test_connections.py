@@ -51,7 +51,7 @@ runpy.run_module("proxy", run_name="__main__", alter_sys=True)
 
 @pytest.fixture(autouse=True)
 def _files() -> None:
-    """Let this process have a socket for each client, and skip where the system does not allow the proxy that many."""
+    """Raise this process's descriptor limit; skip if the system does not allow enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 4096:
         pytest.skip(f"no more than {hard} descriptors may be had here")
@@ -59,10 +59,7 @@ def _files() -> None:
 
 
 async def test_more_clients_than_the_soft_limit_of_descriptors(start: Starter, api: Api) -> None:
-    """Started with 1024 descriptors, `serve` takes what the hard limit allows.
-
-    1,200 clients are connected and served at one time.
-    """
+    """`serve` raises the soft limit of 1024 to the hard one, and serves 1,200 clients at a time."""
     proxy = await start.ready(
         configuration(api.url, limits={"max_connections": CLIENTS + 1}), program=("-c", PROGRAM)
     )
@@ -118,11 +115,7 @@ async def timed(client: Client, raw: bytes) -> tuple[int, str | None, float]:
 
 
 async def test_all_connections_to_the_api_hang(start: Starter, upstream: ScriptedServer) -> None:
-    """Of 200 calls that hang, 100 hold the connections.
-
-    Everybody else is told `not_sent` after the wait for one, the probe is answered at once, and all
-    ends with the hanging.
-    """
+    """100 of 200 hanging calls hold connections; others get `not_sent` in time; probes go on."""
     proxy = await start.ready(
         configuration(
             f"http://127.0.0.1:{upstream.port}",

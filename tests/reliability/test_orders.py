@@ -56,8 +56,8 @@ CUT: Final = "2xx, cut off"
 ALLOWED: Final = {PLACED: {1}, REFUSED: {0}, NOT_SENT: {0}, UNKNOWN: {0, 1}, CUT: {1}}
 
 
-def fate_at_the_api(seed: int, call: Call) -> Plan:
-    """Decide what happens to one arrival of an order: four of ten get away unharmed."""
+def plan_of(seed: int, call: Call) -> Plan:
+    """Decide what happens to one arrival of an order: four of ten are unharmed."""
     dice = dice_of(seed, call)
     point = dice.choices(list(Point), weights=[6, 6, 10, 8, 8, 8, 1, 53])[0]
     status = dice.choices([200, 401, 429, 500, 503], weights=[88, 6, 2, 2, 2])[0]
@@ -65,7 +65,7 @@ def fate_at_the_api(seed: int, call: Call) -> Plan:
 
 
 class Crowd:
-    """The clients. Each keeps its connection as long as it may, and places orders of its own."""
+    """The clients. Each keeps its connection while it may, and places orders."""
 
     def __init__(self, gateway: Gateway, seed: int) -> None:
         self._gateway = gateway
@@ -88,7 +88,7 @@ class Crowd:
             client.close()
 
     async def reach(self, count: int) -> None:
-        """Wait until so many orders have come to an end."""
+        """Wait until so many orders have an outcome."""
         await until(lambda: len(self.fates) >= count, 300)
 
     async def _place(self, client: Client, mark: bytes, number: int) -> str:
@@ -131,12 +131,9 @@ class Crowd:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [20270115])
 async def test_every_order_is_accounted_for(lab: Lab, seed: int) -> None:
-    """Accepted = told so + some of `unknown`; none is accepted twice.
-
-    None that was called `not_sent` or refused has been accepted.
-    """
+    """Accepted are those that were placed, some of `unknown`, no other, and none twice."""
     api = BreakingApi(
-        lambda call: fate_at_the_api(seed, call),
+        lambda call: plan_of(seed, call),
         greet=lambda number: number % 29 != 0,
         largest=LARGEST,
     )
@@ -191,16 +188,13 @@ async def test_every_order_is_accounted_for(lab: Lab, seed: int) -> None:
 
 
 def order_of(number: int) -> bytes:
-    """Return the content of an order unlike all others.
-
-    Every tenth names no product, and is refused.
-    """
+    """Return an order unlike all others; every tenth names no product, and is refused."""
     product = b"" if number % 10 == 0 else b"50795"
     return b'{"productId": "%b", "msisdn": "47%08d", "type": "ADD_PRODUCT"}' % (product, number)
 
 
 async def place_at_sandbox(client: Client, number: int) -> str:
-    """Place an order; return what was told."""
+    """Place an order; return the outcome that the client sees."""
     raw = request(b"POST", ORDERS, content=order_of(number))
     with contextlib.suppress(ConnectionError):  # the answer is there all the same
         await client.send(*([raw[:-20], raw[-20:]] if number % 3 == 0 else [raw]))
@@ -216,7 +210,7 @@ async def place_at_sandbox(client: Client, number: int) -> str:
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_every_order_is_accounted_for_at_the_sandbox(lab: Lab, seed: int) -> None:
-    """Orders meet the faults of the matrix at random, now and then no connection or a token that was ended: what the sandbox placed is what was told, and some of `unknown`."""
+    """Random faults of the matrix, refused connections, revoked tokens: no outcome is wrong."""
     dice = Random(seed)  # noqa: S311 # faults, not secrets
     scripts = [
         fault.cause

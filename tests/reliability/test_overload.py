@@ -94,7 +94,7 @@ async def upstream() -> AsyncIterator[ScriptedServer]:
 
 
 class Crowd:
-    """Everybody that asks too much. Each keeps at it until `leave`."""
+    """The clients that ask too much, until `leave`."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -211,7 +211,7 @@ def asker(client: Client, raw: bytes) -> Callable[[], Coroutine[Any, Any, int]]:
 async def test_a_well_behaved_client_among_hundreds_that_are_not(
     start: Starter, upstream: ScriptedServer
 ) -> None:
-    """It gets every answer, the probe is answered at once, the memory stays within what the limits allow, and who is one too many is told."""
+    """It gets every answer, probes are prompt, memory is bounded, and extra clients get 503."""
     config = configuration(
         f"http://127.0.0.1:{upstream.port}",
         limits={"max_connections": MOST_CLIENTS},
@@ -270,10 +270,7 @@ async def test_a_well_behaved_client_among_hundreds_that_are_not(
 
 
 async def turned_away(address: tuple[str, int]) -> float | None:
-    """Connect; if there is no room, hold what one is told, and return how long it took.
-
-    None: there was room.
-    """
+    """Connect; return the seconds until 503, or None if there was room."""
     began = time.perf_counter()
     client = await Client.connect(address)
     try:

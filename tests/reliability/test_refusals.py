@@ -20,11 +20,8 @@ WAYS: Final = {"whole": [PLACE], "in two pieces": [PLACE[:-9], PLACE[-9:]]}
 REFUSALS: Final = {40101: 401, 40301: 403, 40401: 404, 42901: 429, 42902: 429, 50001: 500}
 
 
-async def test_a_refusal_of_the_api_is_the_clients(start: Starter, api: Api) -> None:
-    """Sent once, passed unchanged, no order placed, no token given up.
-
-    Quota and spike arrest are counted apart, in metrics and status.
-    """
+async def test_a_refusal_of_the_api_is_passed_on(start: Starter, api: Api) -> None:
+    """Sent once, unchanged, no token invalidated; quota and spike arrest are counted apart."""
     proxy = await start.ready(configuration(api.url))
     client = await Client.connect(("127.0.0.1", (await proxy.event("listener.started"))["port"]))
     admin = await Client.connect(("127.0.0.1", (await proxy.event("admin.started"))["port"]))

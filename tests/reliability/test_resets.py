@@ -27,10 +27,7 @@ async def read_on(stream: Stream) -> None:
 
 
 async def send_and_reset(sent: bytes) -> tuple[bytes, float]:
-    """Let a peer send this and reset.
-
-    Return what was read until the loss was known, and how long that took.
-    """
+    """Let a peer send and reset; return what was read, and seconds until the loss was known."""
     loop = asyncio.get_running_loop()
     accepted: asyncio.Future[Stream] = loop.create_future()
 
@@ -60,7 +57,7 @@ async def send_and_reset(sent: bytes) -> tuple[bytes, float]:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /half-a-requ", b"x" * 200_000], ids=["nothing", "a little", "much"]
 )
-def test_a_reset_that_comes_together_with_bytes_is_heard_of(
+def test_a_reset_that_arrives_with_bytes_is_noticed(
     make_loop: Callable[[], asyncio.AbstractEventLoop], sent: bytes
 ) -> None:
     """The bytes are read and the loss is known at once, not when patience ends."""

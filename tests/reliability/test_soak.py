@@ -24,10 +24,7 @@ SECONDS: Final = 4.0
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
-    """Clients leave, connections break, tokens end every two seconds.
-
-    No answer mixed up or cut to look whole, no order twice, nothing left over.
-    """
+    """No answer mixed up or cut to look whole, no order twice, no resource leaked."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         report = runner.run(soak(tmp_path, Length(SECONDS), seed=1))
     show(**report)
@@ -76,7 +73,7 @@ GOOD: Final[dict[str, Any]] = {
     ],
 )
 def test_a_fault_in_the_report_is_a_problem(name: str, value: object) -> None:
-    """Each figure that must not be is told, and a good report has none."""
+    """Each figure out of bounds is one problem, and a good report has none."""
     assert problems(GOOD) == []
     assert len(problems({**GOOD, name: value})) == 1
 

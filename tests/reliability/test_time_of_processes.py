@@ -64,7 +64,7 @@ async def connected(proxy: Running) -> AsyncIterator[Client]:
 
 
 def rejections(api: Api) -> int:
-    """Count the calls that came with a token that was of no use."""
+    """Count the calls that came with an unusable token."""
     return int(api.counter("api_calls_by_status").get("401", 0))
 
 
@@ -90,10 +90,7 @@ def set_clock(tmp_path: Path) -> Callable[[str], None]:
 async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
     start: Starter, api: Api, tmp_path: Path, set_clock: Callable[[str], None]
 ) -> None:
-    """A day forth, two days back.
-
-    Orders go on with the same token and the same connection, and there is no second login.
-    """
+    """A day forward, two days back: the same token and connection, and no second login."""
     environ = {
         "LD_PRELOAD": libfaketime(),
         "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "faketime"),
@@ -117,10 +114,7 @@ async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
 async def test_a_process_that_stood_still_sends_no_token_that_has_ended(
     start: Starter, api: Api
 ) -> None:
-    """Stopped until its token has ended, with orders waiting at its door.
-
-    Each is placed once, with a new token, and none is rejected.
-    """
+    """Stopped until its token ended, with orders waiting: each is placed once, with a new token."""
     api.sandbox.settings.token_lifetime_seconds = SHORT_LIFE
     proxy = await start.ready(configuration(api.url))
     async with connected(proxy) as used, connected(proxy) as new:

@@ -227,11 +227,7 @@ FAULTS: Final[dict[str, Fault]] = {
 
 
 def expected(fault: Fault, phase: Phase) -> Expected:
-    """Return what a cell must come to.
-
-    Law: with a token in force nobody notices; without one the order is not sent, and can be
-    repeated.
-    """
+    """Return a cell's outcome: a token in force serves on; without one the order is not sent."""
     attempts = len(fault.pauses)
     return {
         Phase.COLD: Expected(503, 0, 0, attempts, ready=False),
@@ -246,10 +242,7 @@ def expected(fault: Fault, phase: Phase) -> Expected:
 async def break_login(
     house: House, fault: Fault, lab: Lab, stack: contextlib.AsyncExitStack
 ) -> ScriptedServer:
-    """Let the token endpoint fail until the stack mends it.
-
-    Return a server that must never hear of the password.
-    """
+    """Break the token endpoint until the stack ends; return a server that must get no login."""
     patience = IMPATIENT if fault.silent else 5
     elsewhere = await lab.upstream()
     stack.push_async_callback(house.log_in_at)
@@ -311,7 +304,7 @@ def placed(house: House) -> int:
 
 
 def hold(house: House, fault: Fault, want: Expected, answer: Answer, calls: int) -> None:
-    """Hold what came of the order against what must."""
+    """Compare the outcome of the order with what is expected."""
     seen = Expected(answer.status, len(orders(house)), placed(house), calls, ready=house.ready)
     assert seen == want
     failures = house.events("token.renewal_failed")
@@ -343,10 +336,7 @@ CELLS: Final = [
 async def test_an_order_meets_a_fault_of_the_token_endpoint(
     lab: Lab, house: House, name: str, phase: Phase
 ) -> None:
-    """Each cell comes to what `expected` says; the log says why; the password goes nowhere else.
-
-    Once mended, all is well again.
-    """
+    """As `expected` says, with the reason logged and the password sent nowhere else."""
     fault = FAULTS[name]
     want = expected(fault, phase)
     if phase is not Phase.COLD:
@@ -391,11 +381,7 @@ SILENT: Final = [phase for phase in Phase if phase is not Phase.FRESH]
 
 @pytest.mark.parametrize("phase", SILENT, ids=lambda phase: phase.name.lower())
 async def test_thirty_seconds_of_silence(house: House, phase: Phase) -> None:
-    """One login is under way all the time.
-
-    With a token in force orders go through, without one each is told after ten seconds; then the
-    grant counts.
-    """
+    """One login is under way; without a token in force each order gets 503 after ten seconds."""
     let_go = asyncio.Event()
     if phase is not Phase.COLD:
         await house.opened()

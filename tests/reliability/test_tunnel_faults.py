@@ -42,10 +42,7 @@ def refused(status: int, *fields: str) -> bytes:
 
 
 class Fault(NamedTuple):
-    """What the proxy does with a CONNECT. scheme: how it is spoken to.
-
-    certified: the name that its TLS shows, None without TLS.
-    """
+    """What the proxy does with a CONNECT. certified: the name that it shows; None without TLS."""
 
     script: tuple[Step, ...] = ()
     login: Login | None = None
@@ -122,10 +119,7 @@ def test_the_table_has_each_fault() -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
 async def test_a_tunnel_fails(lab: Lab, row: list[str]) -> None:
-    """A call and a login come to what the table says.
-
-    The API gets no byte, and the proxy none of the order.
-    """
+    """A call and a login fail as the table says; the API gets no byte, the proxy no secret."""
     fault = FAULTS[row[0]]
     gateway = await lab.gateway(upstream__connect_timeout_seconds=fault.seconds)
     async with company_of(fault) as (company, proxy):
