@@ -6,7 +6,7 @@ import random
 import socket
 from typing import Final
 
-#: Below what a system gives to who asks for any port: from 32768 on (Linux), from 49152 on (RFC
+#: Below the ports that a system chooses itself: from 32768 on (Linux), from 49152 on (RFC
 #: 6335, section 6).
 _PORTS: Final = range(10_000, 32_768)
 

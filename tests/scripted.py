@@ -1,15 +1,15 @@
-"""The scripted server of all tests: it keeps every byte that it gets, and answers each request by a script.
+"""The scripted server of all tests: it keeps every byte, and answers each request by a script.
 
     async with ScriptedServer() as server:              # ScriptedServer(tls=context) for TLS
-        server.scripts.append([Act.WHOLE, reply(200)])  # for the next request; `usual` for the others
+        server.scripts.append([Act.WHOLE, reply(200)])  # for the next request; `usual` for others
 
-A script is a sequence of steps, or a function that makes one for a request. It begins with the head of
-the request: a script that needs the whole request says `Act.WHOLE`. Bytes are sent as they stand,
-`asyncio.Event`s are waited for, `Act`, `Drip` and `Flood` do what they say, and a function of the request
-returns the next step, or an awaitable of it, once its turn has come.
+A script is a sequence of steps, or a function that makes one for a request. It begins with the head
+of the request; `Act.WHOLE` waits for its end. Bytes are sent as they stand, an `asyncio.Event` is
+waited for, and `Act`, `Drip` and `Flood` do what they say. A function of the request returns the
+next step, or an awaitable of it, when its turn has come.
 
-h11, which shares no code with the proxy, reads what arrives. Each request has a parser of its own, so
-that a request ends where h11 sees its end. A peer that is no HTTP server is a coroutine in `serving`.
+h11, which shares no code with the proxy, reads what arrives. Each request has a parser of its own,
+so that a request ends where h11 sees its end. `serving` runs any other peer, as a coroutine.
 """
 
 from __future__ import annotations

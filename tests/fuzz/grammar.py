@@ -1,8 +1,7 @@
-"""Messages to search with: nearly all of them almost right.
+"""Messages to search with, nearly all of them almost right.
 
-A message is drawn from the grammar of RFC 9112, with a taste for what has fooled intermediaries;
-then it may be spoiled in up to three places, and cut into the segments that arrive. What is far
-from HTTP is refused by the first line and proves nothing.
+A message is drawn from the grammar of RFC 9112, with an emphasis on what has misled intermediaries.
+Then it may be damaged in up to three places, and is cut into the segments that arrive.
 """
 
 from __future__ import annotations
@@ -235,7 +234,7 @@ def _framed_content(draw: DrawFn) -> tuple[list[bytes], bytes]:
     return fields, content
 
 
-# --- whole messages, spoiled and cut -----------------------------------------------------------
+# --- whole messages, damaged and cut -----------------------------------------------------------
 
 _SNIPPETS: Final = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b"\x0b", b"\xa0", b":", b";", b"0", b"0\r\n\r\n", b"\x7f",
                     b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n", b"%2e", b"/..", b"/", b"\\"]  # fmt: skip

@@ -1,11 +1,8 @@
-"""The way of bytes through the pure parts, without sockets.
-
-What leaves the proxy when this comes in.
+"""The way of bytes through the proxy's pure parts, without sockets: what is sent for what arrives.
 
 It follows the listener and the attempt step by step (read a head, judge it, write a new one, pass
-the content on as it arrives) with their own parts: `guard`, `wire`, `rewrite`, `Body`,
-`UpstreamConnection.read_head`. Only the waiting is replaced: the peer's segments come one by one,
-and after the last the peer has ended its side.
+the content on as it arrives) with their own parts. Only the waiting is replaced: the peer's
+segments arrive one by one, and after the last one the peer has ended its side.
 """
 
 from __future__ import annotations
@@ -50,7 +47,7 @@ _SWITCHING_PROTOCOLS: Final = 101
 _FINAL: Final = 200
 
 T = TypeVar("T")
-_NO_LOOP: Final = cast("asyncio.AbstractEventLoop", None)  # nobody waits
+_NO_LOOP: Final = cast("asyncio.AbstractEventLoop", None)  # nothing is waited for
 
 
 class _Segments:

@@ -1,4 +1,4 @@
-"""What others read: h11 and aiohttp's C parser, each behind one function."""
+"""Other readers of HTTP: h11 and aiohttp's C parser, each behind one function."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ENOUGH: Final = 1 << 20  # bytes; no limit of theirs is what is tested
 
 # RFC 9112 section 7.1.1 allows white space before the semicolon of a chunk extension.
 _BLANK_BEFORE_EXTENSION: Final = re.compile(rb"[0-9A-Fa-f][ \t]+;")
-# Fields about framing mean nothing in a trailer section or in a 1xx answer, so nobody need look at
-# their values.
+# Fields about framing mean nothing in a trailer section or in a 1xx answer, so their values
+# need not be read.
 _FRAMING_FIELD: Final = re.compile(
     rb"^(?:content-length|transfer-encoding):", re.IGNORECASE | re.MULTILINE
 )
@@ -70,7 +70,7 @@ def response_by_h11(data: bytes, method: bytes, *, ended: bool) -> Reading | Non
 def end_to_end(
     fields: Fields, not_end_to_end: frozenset[bytes], *, underscores: bool = False
 ) -> Fields:
-    """Return the fields that neither `Connection` nor the set names, with `_` for `-` if so asked."""
+    """Return the fields that neither `Connection` nor the set names, in the set's spelling."""
     named = {
         option.strip(b" \t").lower()
         for name, value in fields

@@ -1,15 +1,13 @@
-"""The law of request smuggling, searched.
-
-What is accepted is one request, and everybody reads the same one.
+"""Request smuggling, searched: a request that is accepted is the same request for every reader.
 
 *Either a request is refused and nothing whole of it reaches the upstream, or h11 reads from what
 reaches the upstream exactly the one request that it reads from what the client sent*: method,
-target, content and end-to-end fields, and the next request begins at the same byte. aiohttp's C
-parser, whose kinship with Node's makes it the most common of readers, is asked the same.
+target, content and end-to-end fields, and the next request begins at the same byte. The same holds
+for aiohttp's C parser, which is related to that of Node.
 
-h11 reads more leniently than the proxy (folded lines, bare LF, white space): what the proxy refuses
-is nobody's business here, so the law has one direction only. Where h11 is the stricter one,
-`readers.is_h11_stricter` names the case.
+h11 reads more leniently than the proxy (folded lines, bare LF, white space), so the law has one
+direction only: what the proxy refuses is not compared. `readers.is_h11_stricter` names the cases in
+which h11 is the stricter one.
 """
 
 from __future__ import annotations

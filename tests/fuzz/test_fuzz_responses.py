@@ -1,11 +1,8 @@
-"""The same law for answers.
+"""The same for answers: the client gets the one answer that the API gave, or one that is not whole.
 
-What reaches the client is the one answer that the API gave, or is not whole.
-
-*Whatever bytes come from the API, either they are refused or break off, and then nothing that
-reaches the client reads like a whole answer; or h11 reads from them the status and the content that
-it reads from what reaches the client.* As with requests, h11 is the more lenient one, and what the
-proxy refuses (502) is not compared.
+*Whatever bytes the API sends, either they are refused or break off, and nothing that reaches the
+client reads like a whole answer; or h11 reads from them the status and content that it reads from
+what reaches the client.* h11 is the more lenient one: what the proxy refuses (502) is not compared.
 """
 
 from __future__ import annotations

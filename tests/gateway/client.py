@@ -1,13 +1,10 @@
-"""A raw client: what a test gives is what is sent.
+"""A raw client: it sends the bytes of the test, and reads answers with h11.
 
-What comes back is read by h11, which shares no code with the proxy.
+    client = await Client.connect(("127.0.0.1", port))
+    answer = await client.ask(request(b"GET", b"/corporate-accounts/v2/accounts"))
+    assert await client.closed() == "fin"
 
-On TLS each piece is a record of its own, and an end counts as one (`fin`) only with close_notify.
-
-client = await Client.connect(("127.0.0.1", port))
-await client.send(request(b"GET", b"/corporate-accounts/v2/accounts"))
-answer = await client.answer()
-assert await client.closed() == "fin"
+On TLS each piece is a record, and an end counts as `fin` only with close_notify.
 """
 
 from __future__ import annotations
@@ -41,7 +38,7 @@ _GLANCE: Final = 0.002  # seconds between two looks at a condition
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait until the condition holds; raises `TimeoutError` if it does not in time."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 # what the condition looks at tells nobody of a change
+        while not condition():  # noqa: ASYNC110 # the condition gives no notice of a change
             await asyncio.sleep(_GLANCE)
 
 

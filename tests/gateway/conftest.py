@@ -1,10 +1,11 @@
-"""The gateway's parts in the test's own event loop, between a raw client and a scripted upstream, on real sockets.
+"""The gateway's parts in the test's event loop, between a raw client and a scripted upstream.
 
     async def test_x(gateway: Gateway) -> None: ...             # with the default settings
     gateway = await lab.gateway(limits__max_body_bytes=10)      # with others
 
-After each test, `lab` holds the laws that no test may break: everything that left for the upstream is one clean request after the other,
-each with our credential and with no other; no task, socket or unretrieved exception is left; nothing secret came back.
+After each test, `lab` checks what must always hold: all that was sent upstream is one well-formed
+request after the other, each with our credential and no other; no task, socket or unretrieved
+exception is left; no client got a secret.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ if TYPE_CHECKING:
     from tests.gateway.client import Answer
     from tests.scripted import Connection, Received
 
-#: Stands for any credential of a client: it may reach the upstream under no name, and nobody else
-#: either.
+#: Stands for any credential of a client: it may reach no peer under any name.
 SENTINEL: Final = b"credential-of-the-client"
 CLIENT_KEY: Final = "key-of-the-listener"
 _TOKEN: Final = "token-of-the-test-"
@@ -81,7 +81,7 @@ class StubToken:
 class StubTokens:
     """A keeper that has a new token at once. failure: raised instead of waiting.
 
-    gate: who waits, waits for it. stubborn: keeps what is rejected.
+    gate: `get` waits for it. stubborn: keeps what is rejected.
     """
 
     def __init__(self) -> None:
@@ -367,7 +367,7 @@ class Lab:
         return gateway
 
     async def close(self) -> None:
-        """Close all that were built; each tells what it found."""
+        """Close all gateways; each raises what it found."""
         found = await asyncio.gather(
             *[gateway.close() for gateway in self._built], return_exceptions=True
         )

@@ -1,7 +1,4 @@
-"""Answers of the upstream: held to the same grammar as requests.
-
-What breaks it gets the client 502 and not a byte of it.
-"""
+"""Answers of the upstream: the same grammar as for requests; a malformed one becomes a 502."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 #: Stands in every bad answer, and must come back in none.
 MARKER = b"marker-of-the-answer"
 OK = b"HTTP/1.1 200 OK\r\n"
-#: A whole answer that nobody asked for.
+#: A whole answer without a request.
 UNASKED = reply(200, MARKER)
 
 BAD_HEADS = {

@@ -1,7 +1,4 @@
-"""Who may call: programs that use a listed Host and, where one is set, the client key.
-
-Never a web page.
-"""
+"""Which requests are accepted: a listed Host, the client key if one is set, never a web page."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A call from its first byte to its record.
-
-What comes in the middle of it, which end leaves first, what happens at the end of the proxy.
+"""A call from its first byte to its record: deadlines, both ends closing, drain, mistakes of ours.
 
 Each test has one idle connection in the pool, so that the call under test begins at once.
 """

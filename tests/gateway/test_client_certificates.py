@@ -1,4 +1,4 @@
-"""Clients that are known by their certificate, through the listener's own connections over TLS."""
+"""Clients that are known by their certificate, on the listener's own TLS connections."""
 
 from __future__ import annotations
 

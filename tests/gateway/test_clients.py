@@ -1,7 +1,4 @@
-"""Named clients over real sockets.
-
-Who may do what, whose calls wait, what changes at once, and logins that are answered here.
-"""
+"""Named clients over real sockets: rights, rates, changes of both, and logins answered here."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ CLIENTS: Final[list[dict[str, Any]]] = [
     {"name": "batch", "key": BATCH.decode(), "requests_per_second": 0.1},
 ]
 TOKEN, LOGOUT = b"/oauth/v2/token", b"/oauth/v2/logout"
-#: The only content that a login gets, whoever asks.
+#: The only content that a login gets.
 ANSWER: Final = b'{"access_token" : "%b", "expires_in" : "3600"}' % MADE_UP_TOKEN
 
 
@@ -74,7 +71,7 @@ def changed(gateway: Gateway, *clients: dict[str, Any]) -> Settings:
 
 # --- who may do what ---------------------------------------------------------------------------
 
-#: What is shown, and whose it is; None is nobody's.
+#: The fields with keys, and the client that they name; None if none.
 SHOWN: Final[dict[tuple[bytes, ...], str | None]] = {
     (): None,
     (key(b"some-other-key"),): None,
@@ -82,7 +79,7 @@ SHOWN: Final[dict[tuple[bytes, ...], str | None]] = {
     (key(ERP),): "erp",
     (key(SHOP),): "shop",
 }
-#: A call, and who may make it; None is a call that nobody may make.
+#: A call, and the clients that may make it; None if the listener allows it to no client.
 CALLS: Final[dict[tuple[bytes, bytes], set[str] | None]] = {
     (b"GET", ACCOUNTS): {"erp"},
     (b"GET", ORDERS): {"erp", "shop"},

@@ -1,7 +1,4 @@
-"""How a listener closes: who is already connected is served, however far it has come.
-
-Who is not is not let in.
-"""
+"""How a listener closes: connected clients are served, new ones are refused."""
 
 from __future__ import annotations
 
@@ -152,7 +149,7 @@ async def test_half_a_head_is_waited_for(gateway: Gateway) -> None:
 
 
 async def test_an_answer_begun_before_the_drain_keeps_its_connection(gateway: Gateway) -> None:
-    """Its client was not told to close, so it may ask once more, and that answer tells it."""
+    """Its answer did not say `close`, so the client may ask once more; that answer says it."""
     let_go = asyncio.Event()
     gateway.upstream.scripts.append(
         [Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe", let_go, b"re"]

@@ -1,4 +1,4 @@
-"""An answer that comes before the request is whole is heard, also when the API closes the connection behind it."""
+"""Answers that arrive before the request is whole, also if the API closes the connection."""
 
 from __future__ import annotations
 

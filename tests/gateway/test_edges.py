@@ -1,4 +1,4 @@
-"""Requests and answers at the edge of the grammar, and what is said of those that are refused."""
+"""Requests and answers at the edge of the grammar, and the words for those that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields: ours cannot be stripped, doubled or shadowed; hop-by-hop ones end here.
+"""Fields: ours cannot be removed, doubled or shadowed; hop-by-hop fields end here.
 
 All others keep name, value, number and order.
 """
@@ -153,7 +153,7 @@ async def test_fields_keep_name_value_number_and_order(gateway: Gateway) -> None
         b"Content-Type: application/json; charset=utf-8",
         b"Content-Encoding: gzip",
         b"User-Agent: t",
-        b"Via: 1.1 somebody",
+        b"Via: 1.1 other",
         b"X-Forwarded-For: 10.0.0.1",
         b"Idempotency-Key: 7",
         b"Range: bytes=0-1",

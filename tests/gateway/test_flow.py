@@ -1,4 +1,4 @@
-"""The flow of a call: expectations, upgrades, interim and early answers, half-closed clients, answers without content."""
+"""The flow of a call: expectations, upgrades, interim and early answers, half-close, no content."""
 
 from __future__ import annotations
 

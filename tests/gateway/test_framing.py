@@ -1,4 +1,4 @@
-"""Framing of requests: one message has one framing, and whatever could be read as two is refused and ends the connection."""
+"""Framing of requests: ambiguous framing is refused and ends the connection."""
 
 from __future__ import annotations
 

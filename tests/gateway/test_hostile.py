@@ -1,4 +1,4 @@
-"""What a hostile peer can try against everybody else's service: each of these once worked."""
+"""Attacks of a peer on the service of other clients; each of these once worked."""
 
 from __future__ import annotations
 

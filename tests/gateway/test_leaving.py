@@ -1,4 +1,4 @@
-"""Clients that leave: a safe call is given up with them, an order is followed to its end, and nobody else notices anything."""
+"""Clients that disconnect: a safe call is cancelled, an order is followed to its end."""
 
 from __future__ import annotations
 

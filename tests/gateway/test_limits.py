@@ -1,4 +1,4 @@
-"""Limits and slow peers: what is too much is refused, who is too slow is let go, and neither costs another client anything."""
+"""Limits and slow peers: what exceeds them is refused or cut, at no cost to other clients."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Orders with an Idempotency-Key, byte by byte.
-
-Recorded before they leave, answered once, never sent twice.
-"""
+"""Orders with an Idempotency-Key: recorded before they are sent, answered once, sent once."""
 
 from __future__ import annotations
 

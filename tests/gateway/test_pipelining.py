@@ -1,7 +1,4 @@
-"""Several requests on one connection: in one segment, in many, split anywhere.
-
-Each is served in its turn, and none after a refused one.
-"""
+"""Several requests on one connection, in any segments: in order, none after a refused one."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""A reset that comes right behind the last bytes, on the event loop of production.
-
-Both are seen, at once.
+"""A reset right behind the last bytes, on uvloop: both are noticed at once.
 
 libuv stops watching a socket when it reports an error, although bytes may be left to read;
-asyncio's own loop does not. Everything here therefore runs on uvloop, with peers whose bytes and
-reset are in the kernel before the loop looks.
+asyncio's own loop does not. So the peers here have bytes and reset in the kernel before the loop
+looks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which failures are tried again, and which are not.
-
-A 401 that a new token cures, a connection that never carried the request, a safe method.
-"""
+"""Which failures are tried again: a 401 that a new token cures, no byte sent, a safe method."""
 
 from __future__ import annotations
 

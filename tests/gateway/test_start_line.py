@@ -1,7 +1,4 @@
-"""The start line: HTTP/1.1 and HTTP/1.0, seven methods, one spelling.
-
-Everything else is refused in words.
-"""
+"""The start line: HTTP/1.1 and HTTP/1.0, seven methods; all else is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from tests.scripted import Act, reply
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
 
-#: A second request in the same segment, which must share the fate of the first.
+#: A second request in the same segment, which must be refused with the first.
 NEXT = request(b"GET", ACCOUNTS)
 
 

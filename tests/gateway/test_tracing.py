@@ -1,4 +1,4 @@
-"""W3C Trace Context: the proxy is no hop of a trace of its own, so a client's trace reaches the API as it is."""
+"""W3C Trace Context: the proxy adds no hop, so a client's trace reaches the API unchanged."""
 
 from __future__ import annotations
 

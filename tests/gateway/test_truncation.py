@@ -1,4 +1,4 @@
-"""Broken messages: a request that was cut short never looks whole to the upstream, an answer that was cut short never to the client."""
+"""Truncated requests and answers never look whole to the peer that receives them."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ BEGINNINGS = {
 }
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["told", "cut"])
+@pytest.mark.parametrize("is_announced", [True, False], ids=["announced", "cut"])
 @pytest.mark.parametrize("name", BEGINNINGS)
 async def test_a_request_that_ends_too_early_is_never_whole(
-    gateway: Gateway, name: str, *, is_told: bool
+    gateway: Gateway, name: str, *, is_announced: bool
 ) -> None:
     """The client gets 400 if it can still read; the upstream sees its connection break."""
     gateway.cut_short = 1
     client = await gateway.connect()
     await client.send(BEGINNINGS[name])
     await until(lambda: gateway.upstream.requests)
-    if is_told:
+    if is_announced:
         client.half_close()
     else:
         client.cut()

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's: takes spans by OTLP over HTTP, and keeps them for the test."""
+"""An OpenTelemetry collector: receives spans by OTLP over HTTP, and keeps them for the test."""
 
 from __future__ import annotations
 

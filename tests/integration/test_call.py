@@ -1,7 +1,4 @@
-"""One bounded request and its answer.
-
-What each answer comes to, over real sockets, and what is never read.
-"""
+"""One bounded request and its answer over real sockets."""
 
 from __future__ import annotations
 

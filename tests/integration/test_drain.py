@@ -1,10 +1,9 @@
-"""What is lost when a proxy under load is told to stop: nothing that it has accepted.
+"""A proxy that is stopped under load loses nothing that it has accepted.
 
-The command runs as a process of its own, and is told to stop by SIGTERM in the middle of 200
-requests a second: half of them on connections of their own, half on kept-alive ones, some with
-answers that take seconds. Every request is accounted for by the client, by the API, and by the
-access log. `DRAIN_CYCLES=20` does it twenty times (the default is 3); the counts are printed,
-`pytest -s` shows them.
+The command runs as a process and gets SIGTERM in the middle of 200 requests a second: half of them
+on new connections, half on kept-alive ones, some with answers that take seconds. Each request is
+accounted for by the client, by the API, and by the access log. `DRAIN_CYCLES=20` does it twenty
+times (default 3); `pytest -s` shows the counts.
 """
 
 from __future__ import annotations
@@ -187,17 +186,18 @@ class Load:
 
 @pytest.mark.timeout(60 + 10 * CYCLES)
 async def test_nothing_accepted_is_lost(tmp_path: Path) -> None:
-    """Under load, every request on a connection that the proxy had accepted, or was about to, is answered whole, and so is every order.
+    """Under load, each request on a connection that was accepted, or about to be, is answered.
 
-    A kept-alive connection that is quiet has to be closed at some moment, and HTTP/1.1 cannot ask a client first: a request that a client
-    writes in that very moment is lost. It is none as a rule; this is the bound.
+    A quiet kept-alive connection has to be closed at some moment, and HTTP/1.1 cannot ask a client
+    first: a request that is written at that moment is lost. The bound is for these; most runs have
+    none.
     """
     total: Counter[str] = Counter()
     for _ in range(CYCLES):
         async with ScriptedServer() as server:
             total += await one_drain(tmp_path, server)
     table = "".join(f"\n{count:7} {kind}" for kind, count in sorted(total.items()))
-    print(table)  # noqa: T201 # who asks for more cycles wants to see them
+    print(table)  # noqa: T201 # for a person who runs more cycles
     assert total[f"lost on a {NEW}"] == 0
     assert total[f"lost on a {USED}"] <= MOST_LOST_KEPT_ALIVE * CYCLES
     assert total[UNANNOUNCED] == 0

@@ -1,7 +1,4 @@
-"""Pacing between real sockets.
-
-What reaches the API when, who is error_body to come back, and what becomes of the API's own 429s.
-"""
+"""Pacing between real sockets: when calls reach the API, who gets 429, and the API's own 429s."""
 
 from __future__ import annotations
 

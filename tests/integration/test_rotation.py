@@ -1,4 +1,4 @@
-"""New credentials and other changes reach a running proxy, without a restart and without a failed request."""
+"""Changed credentials and settings reach a running proxy without a restart."""
 
 from __future__ import annotations
 
@@ -155,14 +155,14 @@ async def test_what_can_change_does_and_what_cannot_says_so(start: Starter, api:
     (problem,) = (await proxy.event("configuration.refused"))["problems"]
     assert "is not valid YAML" in problem
     assert (await page(url, **{"X-Proxy-Key": "key-number-two"}))[0] == 200
-    _, told = await page(status)
-    assert told["configuration"] == {"refused": [problem], "restart_needed": ["listen.port"]}
+    _, shown = await page(status)
+    assert shown["configuration"] == {"refused": [problem], "restart_needed": ["listen.port"]}
 
     config["log"]["level"] = "error"
     rewrite(start, config)
     async with asyncio.timeout(DEADLINE):
         while (await page(status))[1]["settings"]["log.level"] != "error":
-            pass  # the event that would tell of it is not written any more
+            pass  # the event for it is not written any more
     answered = len(proxy.events("request.completed"))
     assert (await page(url, **{"X-Proxy-Key": "key-number-two"}))[0] == 200
     assert await proxy.stop() == 0

@@ -1,7 +1,4 @@
-"""The commands `sandbox` and `sandbox-control`.
-
-Real processes, signals, exit statuses, and what they say to a person.
-"""
+"""The commands `sandbox` and `sandbox-control`: processes, signals, exit statuses, messages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The sandbox over real sockets.
-
-What a client of api.telenor.no sees of answers, of faults, and of the control API.
-"""
+"""The sandbox over real sockets: answers, faults, and the control API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans at a collector: OpenTelemetry's library, its protocol over a real socket, and its variables."""
+"""Spans at a collector: OpenTelemetry's library, its protocol on a socket, its variables."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def test_other_variables_and_files_are_ignored(
 ) -> None:
     """No proxy variable, no .netrc and no other endpoint counts."""
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password hunter2\n", encoding="ascii")
+    netrc.write_text("machine 127.0.0.1 login user password hunter2\n", encoding="ascii")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "OTEL_EXPORTER_OTLP_ENDPOINT"):

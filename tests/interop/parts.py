@@ -1,11 +1,9 @@
-"""What the interoperability tests are made with.
+"""The parts of the interoperability tests.
 
-The stand-in for the API with a recorder, and a wiretap between client and proxy.
+    client process -> wiretap -> proxy process -> recorder and stand-in for the API
 
-    client process -> wiretap -> proxy process -> recorder and stand-in
-
-The recorder also makes answers of the kinds that gateways give: the list compressed for whoever
-accepts it, another read in chunks.
+The recorder also answers as gateways do: one list compressed if the client accepts it, another in
+chunks.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the clients are asked to do, and which clients there are.
+"""The steps that clients take, and the clients.
 
 Each program in `clients/` is called with PLAN and ANSWERS. PLAN is a file with one step on each
 line, its words separated by tabs:
 
     step  method  URL  file with the content, or -  how
 
-`how` is `none` (no content), `length` (its length is told), `chunked` (it is not), `expect` (as
+`how` is `none` (no content), `length` (with Content-Length), `chunked` (without), `expect` (as
 `length`, with `Expect: 100-continue`), and for curl also `head` and `upload`. The program writes
 the content of each answer to ANSWERS/step and prints step, status and media type, separated by
 tabs. It ends with a status other than 0 when it got no answer.
@@ -79,11 +79,9 @@ _NOT_FOR_ALL: Final = {"chunked", "expect", "upload", "head"}
 class Client:
     """A program of `clients/` and how it is called.
 
-    probe, package: what succeeds where the program has what it needs, and the Debian package to
-    install where not. also: the steps that it takes beyond those that all take. connections: at
-    most so many does it open; 0 is one for each request. says, waits: what it must have said on the
-    wire, in any case, and whether it waits for `100 Continue`, so that the test is about what its
-    name says.
+    probe, package: succeeds where the program runs; the Debian package to install if not. also:
+    steps beyond those that all take. connections: it opens at most so many; 0 is one for each
+    request. says: what it must send. waits: it waits for `100 Continue`.
     """
 
     name: str

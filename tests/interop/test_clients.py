@@ -1,7 +1,4 @@
-"""The proxy and the HTTP stacks that order systems are made with.
-
-Each of them takes all its steps, with nothing set up for it.
-"""
+"""The HTTP stacks of order systems, unconfigured, each take all their steps through the proxy."""
 
 from __future__ import annotations
 

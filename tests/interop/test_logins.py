@@ -1,7 +1,8 @@
-"""Applications that log in by themselves, as Telenor's own demo client does, work with `listen.answer_login` as they are.
+"""Applications that log in by themselves work with `listen.answer_login` as they are.
 
-Each program in `logins/` is called with the base URL and an order. It logs in with a form and Basic, binds the answer strictly, makes two calls
-with the token that it got, and logs out; for each step it prints step, status and media type, separated by tabs.
+Each program in `logins/` is called with the base URL and an order. It logs in with a form and
+Basic, binds the answer strictly, makes two calls with its token, and logs out. For each step it
+prints step, status and media type, separated by tabs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What docs/migration.md shows, run as it stands.
-
-Each stack orders once, with nothing of a login in it, and what stands in between works.
-"""
+"""The examples of docs/migration.md, run as they stand: each stack places one order."""
 
 from __future__ import annotations
 

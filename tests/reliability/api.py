@@ -1,10 +1,11 @@
-"""A stand-in for the API that breaks off at random points, and keeps count of every order that it has accepted.
+"""A stand-in for the API that breaks off at random points and counts the orders that it accepts.
 
-An order counts as accepted once its last byte is here, whatever becomes of the answer: that is what "may have been placed" means. What
-happens to a request is drawn from its own id and the number of its arrival, so that a seed makes the same faults whatever the timing.
+An order is accepted once its last byte has arrived, whatever happens to the answer: that is the
+meaning of "may have been placed". What happens to a request depends on its id and the number of its
+arrival, so that a seed makes the same faults in any timing.
 
-Written for hundreds of thousands of requests: its parser knows what the proxy sends, and nothing else. Whether the proxy sends well-formed
-requests is judged elsewhere, with h11.
+It serves hundreds of thousands of requests, so its parser knows only what the proxy sends; others
+judge with h11 whether that is well-formed.
 """
 
 from __future__ import annotations
@@ -77,9 +78,8 @@ def content_of(mark: bytes, largest: int = 20_000) -> bytes:
 class BreakingApi:
     """The server. accepted: orders by id. arrived: heads of requests by id.
 
-    plan: what happens to a call. login: answers the token endpoint, if there is one here: a status
-    and a content. greet: whether a new connection is let in, by its number; the others are cut at
-    once.
+    plan: what happens to a call. login: status and content for the token endpoint, if there is one.
+    greet: whether a new connection is served, by its number; the others are reset at once.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class BreakingApi:
         self.stop_listening()
         for connection in list(self.open):
             connection.drop()
-        while self.open:  # noqa: ASYNC110 # each leaves by itself, and tells nobody
+        while self.open:  # noqa: ASYNC110 # each is removed without notice
             await asyncio.sleep(0)
 
 

@@ -1,6 +1,6 @@
-"""What can go wrong on the way to the API, when, on which way of the proxy's, and what must come of it.
+"""The faults of the API, when they happen, on which way of a call, and what must follow.
 
-The tables of docs/reliability.md show what stands here; tests/reliability/test_api_faults.py plays it.
+docs/reliability.md shows these tables; tests/reliability/test_api_faults.py plays them.
 """
 
 from __future__ import annotations
@@ -70,11 +70,10 @@ class Strike(NamedTuple):
 class Fault(NamedTuple):
     """One way in which the API fails.
 
-    cause: what keeps connections from coming about, or what happens to a request on one. status: of
-    the answer; None if it is the API's own. error, outcome: as logged, and as the client is told.
-    again: a safe call is sent once more. placed: how often an order is placed. cut: the answer
-    breaks off. silent: it is the patience that ends the call. needs_content: it cannot happen to a
-    call without any.
+    cause: why no connection can be made, or what happens to a request on one. status: of the
+    answer; None if it is the API's own. error, outcome: in the log and the answer. again: a safe
+    call is sent once more. placed: how often an order is placed. cut: the answer breaks off.
+    silent: a timeout ends the call. needs_content: it cannot happen to a call without content.
     """
 
     cause: Steps | Strike
@@ -119,7 +118,7 @@ PLAYED: Final[dict[Phase, tuple[Way, ...]]] = {
     Phase.EXPIRED: (Way.TASK,),
     Phase.RECOVERY: (Way.SHORT, Way.TASK),
 }
-#: Where no connection comes about, none is kept.
+#: Where no connection can be made, none is kept.
 PLAYED_WITHOUT_CONNECTION: Final[dict[Phase, tuple[Way, ...]]] = {
     Phase.COLD: (Way.NEW,),
     Phase.FRESH: (Way.NEW, Way.TASK),
@@ -289,7 +288,7 @@ def expected(fault: Fault, phase: Phase, *, is_order: bool) -> Expected:
         sent=rejected + times,
         placed=fault.placed if is_order else 0,
         logins=LOGINS[phase],
-        ready=True,  # readiness is about tokens: a restart, or less traffic, would not mend the API
+        ready=True,  # readiness is about tokens: a restart, or less traffic, would not repair the API
         level="info" if fault.error is None else "warning",
         error=fault.error,
         outcome=fault.outcome,

@@ -1,14 +1,12 @@
-"""The whole way of a call in one event loop.
-
-Real listener, forwarder, token source and token endpoint, between two scripted servers.
+"""The whole way of a call in one event loop, between a scripted token endpoint and a scripted API.
 
     house.open()                              # the source begins to log in
-    answer = await house.ask(order())         # time passes as long as somebody waits for it, and no call is under way
+    answer = await house.ask(order())         # time passes while the call waits for it
     house.login.usual = [Act.WHOLE, ...]      # what the token endpoint answers from now on
 
-The time is a fake clock's, and moves only while nobody is at work: so fetches and calls take no
-time, and every count is exact. The sockets are real. The laws of `tests.gateway.conftest.Lab` hold
-here as well.
+Listener, forwarder, token source, token endpoint and sockets are real. The time is a fake clock's,
+and moves only while no part is at work: fetches and calls take no time, and counts are exact. The
+checks of `tests.gateway.conftest.Lab` hold here too.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 
 HOUR: Final = 3600.0
 LOGIN_PATH: Final = "/oauth/v2/token"
-#: Each easy to find wherever it must not be.
+#: Each easy to find where it must not be.
 CREDENTIALS: Final = Credentials(
     "made-up-client-id", Secret("made-up-client-secret"), "api1", Secret("made-up-password")
 )
@@ -84,9 +82,8 @@ class Keeper(TokenSource):
 class House:
     """One proxy, its token endpoint (`login`) and its API (`gateway.upstream`).
 
-    lifetime: of the tokens that are granted, seconds. granted: how many there were. ends: when each
-    of them ends, on the clock. calls: fetches begun so far. credentials: what they log in with.
-    logs: every log event.
+    lifetime: of granted tokens, seconds. granted: how many there were. ends: when each ends, on the
+    clock. calls: fetches begun so far. credentials: of the fetches. logs: every log event.
     """
 
     gateway: Gateway
@@ -225,8 +222,8 @@ class House:
             self._task.cancel()
             await asyncio.wait({self._task})
             assert self._task.cancelled(), "the source has ended by itself"
-        told = repr(self._logs).encode()
-        assert not [secret for secret in _SECRETS if secret in told]
+        logged = repr(self._logs).encode()
+        assert not [secret for secret in _SECRETS if secret in logged]
 
 
 @contextlib.asynccontextmanager

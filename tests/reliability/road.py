@@ -1,4 +1,4 @@
-"""The sandbox behind a road that breaks: scripts say where calls are lost, the sandbox what they do.
+"""The sandbox behind a road that breaks: scripts say where calls are lost.
 
     async with scene_of(lab) as scene:
         await scene.house.opened()                                  # logs in at the sandbox directly
@@ -160,10 +160,9 @@ class _Lines(LineWriter):
 
 
 class Scene:
-    """A house whose token endpoint is the sandbox, and whose API is the sandbox behind the road.
+    """A house that logs in at the sandbox, and whose API is the sandbox behind the road.
 
-    login: what a call of the token endpoint waits for, after the sandbox was told to be slow there
-    (fault `token_slow`).
+    login: logins wait for it once the sandbox has the fault `token_slow`.
     """
 
     def __init__(

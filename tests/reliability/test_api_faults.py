@@ -1,11 +1,9 @@
-"""The fault matrix of the API.
+"""The fault matrix of the API: each fault, in each state of the token, on each way of a call.
 
-Each fault of its connection, at each moment of a token's life, on each of the proxy's ways.
-
-What they are and come to stands in `api_faults`. Every cell is played with a real listener,
+`api_faults` holds the faults and what must follow. Each cell is played with a real listener,
 forwarder, token source and token endpoint on real sockets. The sandbox decides what is placed and
-which token is good; between it and the proxy lies a road that breaks. In each cell the fault is
-then mended, and the next order is placed.
+which token is valid; between it and the proxy lies a road that breaks. Then the fault ends, and the
+next order is placed.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ TURNS: Final = 20
 
 GET: Final = request()
 POST: Final = order()
-#: What the log tells of the token in each phase, from the fault's beginning to the answer.
+#: The log's events about the token in each phase, from the fault's beginning to the answer.
 TOLD: Final = {
     Phase.COLD: ["token.renewed"],
     Phase.FRESH: [],

@@ -1,6 +1,4 @@
-"""A client's key is changed under load, by its file alone.
-
-No call is refused, and the old key ends when it is removed.
+"""A client's key is changed under load by its file: no call is refused, and the old key ends.
 
 What the listener makes of each key is in tests/gateway/test_clients.py.
 """

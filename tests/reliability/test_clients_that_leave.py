@@ -1,8 +1,6 @@
-"""Clients that leave, on each of the proxy's ways.
+"""Clients that disconnect, on each way of a call: what reaches the sandbox, and what is logged.
 
-What reaches the sandbox, and what the log says of it in the end.
-
-Where else they may leave is in tests/gateway/test_leaving.py.
+tests/gateway/test_leaving.py has other moments.
 """
 
 from __future__ import annotations
@@ -59,7 +57,7 @@ async def test_a_client_disconnects(lab: Lab, method: bytes, begun: bool, way: W
         assert (line["status"], line["attempts"]) == (201 if is_order else 200 if begun else 499, 1)
         assert scene.counter("orders") == is_order
         # The connection of an order is kept; that of a call that was given up is cut, so that the
-        # API can tell.
+        # API notices.
         await until(lambda: house.gateway.pool.connections == (0, int(is_order)))
         await until(lambda: is_order or not road.open)
         let_go.set()

@@ -1,6 +1,7 @@
-"""How many connections there is room for: of clients, whatever the shell's soft limit is.
+"""How many connections there is room for.
 
-To the API, with the default of 100, when the API hangs.
+Of clients, whatever the shell's soft limit; to the API, with the default of 100, when the API
+hangs.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CONNECT_TIMEOUT, RESPONSE_TIMEOUT = 0.4, 1.8
 #: Of a probe, whatever else is going on.
 HEALTHY: Final = 0.1  # seconds
 
-#: The command, in a process that is told the limit first.
+#: The command, in a process with that limit.
 PROGRAM: Final = f"""
 import resource, runpy
 resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT_LIMIT}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -150,9 +151,9 @@ async def test_all_connections_to_the_api_hang(start: Starter, upstream: Scripte
     assert sorted(seconds for *_, seconds in probes)[len(probes) // 2] < HEALTHY
 
     hung = await asyncio.gather(*hanging)
-    told = [(status, kind) for status, kind, _ in hung]
-    assert told.count((504, "upstream-timeout")) == UPSTREAM_CONNECTIONS
-    assert told.count((503, "upstream-busy")) == HUNG - UPSTREAM_CONNECTIONS
+    found = [(status, kind) for status, kind, _ in hung]
+    assert found.count((504, "upstream-timeout")) == UPSTREAM_CONNECTIONS
+    assert found.count((503, "upstream-busy")) == HUNG - UPSTREAM_CONNECTIONS
     again = await Client.connect(address)
     assert (await timed(again, order()))[0] == 200
     show(

@@ -1,4 +1,4 @@
-"""Refused credentials are not tried until the machine user is locked out.
+"""Refused credentials are not tried so often that the machine user is locked out.
 
 Attempts are counted on the wire over simulated days.
 """
@@ -133,9 +133,9 @@ async def test_an_endpoint_that_is_down_is_tried_four_times_a_minute_at_most(
     await pass_time(house, HOUR)
     assert 120 <= house.calls <= 245
     house.login.usual = house.grant
-    mended = house.clock.now()
+    repaired = house.clock.now()
     await house.until(lambda: house.ready)
-    assert house.clock.now() - mended <= 30
+    assert house.clock.now() - repaired <= 30
 
 
 # --- What ends the waiting ---------------------------------------------------------------------
@@ -192,7 +192,7 @@ async def test_a_changed_secret_or_configuration_is_tried_at_once(
     async def is_tried(calls: int, within: int) -> bool:
         """Let time pass; return whether so many attempts are made within so many seconds."""
         for _ in range(within + 1):
-            for _ in range(2):  # the files first, and then the attempt that comes of them
+            for _ in range(2):  # the files first, and then the attempt that follows
                 await house.clock.settle()
                 await until(lambda: not (rotation._looking.locked() or house.is_fetching))
             if house.calls == calls:

@@ -1,10 +1,7 @@
-"""What becomes of orders when the API breaks off anywhere.
+"""Thousands of orders at an API that breaks off anywhere: each is accounted for, none placed twice.
 
-Each is accounted for, none is placed twice, and "not sent" is true.
-
-Thousands of orders go through the gateway to an API that cuts connections at random points of
-request and answer. In the end its count of what it accepted is held against what each client was
-told. `TELENOR_PROXY_SOAK_ORDERS=10000` places that many (`make soak` does); `pytest -s` shows the
+In the end the API's count of accepted orders is compared with what each client was told.
+`TELENOR_PROXY_SOAK_ORDERS=10000` places that many (`make soak` does); `pytest -s` shows the
 figures.
 """
 
@@ -45,14 +42,14 @@ AT_SANDBOX: Final = 500
 #: Size of an answer's content at the most.
 LARGEST: Final = 4000  # bytes
 
-#: What a client may have been told about its order.
+#: The outcomes that a client may see.
 PLACED: Final = "2xx, whole"
 REFUSED: Final = "an error of the API"
 NOT_SENT: Final = "not_sent"
 UNKNOWN: Final = "unknown"
 CUT: Final = "2xx, cut off"
 
-#: How often an order with that fate may have been accepted.
+#: How often an order with that outcome may have been accepted.
 ALLOWED: Final = {PLACED: {1}, REFUSED: {0}, NOT_SENT: {0}, UNKNOWN: {0, 1}, CUT: {1}}
 
 
@@ -70,7 +67,7 @@ class Crowd:
     def __init__(self, gateway: Gateway, seed: int) -> None:
         self._gateway = gateway
         self._seed = seed
-        self.fates: dict[bytes, str] = {}
+        self.outcomes: dict[bytes, str] = {}
         self.mixed_up: list[bytes] = []
 
     async def work(self, numbers: Iterator[int]) -> None:
@@ -80,7 +77,7 @@ class Crowd:
             mark = b"order-%d" % number
             if client is None:
                 client = await Client.connect(self._gateway.address)
-            self.fates[mark] = await self._place(client, mark, number)
+            self.outcomes[mark] = await self._place(client, mark, number)
             if client.ended is not None:
                 client.close()
                 client = None
@@ -89,7 +86,7 @@ class Crowd:
 
     async def reach(self, count: int) -> None:
         """Wait until so many orders have an outcome."""
-        await until(lambda: len(self.fates) >= count, 300)
+        await until(lambda: len(self.outcomes) >= count, 300)
 
     async def _place(self, client: Client, mark: bytes, number: int) -> str:
         content = b'{"order": "%b", "padding": "%b"}' % (mark, b"x" * (number * 37 % 3000))
@@ -158,27 +155,27 @@ async def test_every_order_is_accounted_for(lab: Lab, seed: int) -> None:
     await until(lambda: len(gateway.records) == NUMBER)
     await api.close()
 
-    told = Counter(crowd.fates.values())
-    accepted = Counter(crowd.fates[mark] for mark in api.accepted)
+    outcomes = Counter(crowd.outcomes.values())
+    accepted = Counter(crowd.outcomes[mark] for mark in api.accepted)
     show(
         orders=NUMBER,
         seconds=round(seconds, 1),
         seed=seed,
         broken_off=dict(api.broken),
-        told=dict(told),
+        outcomes=dict(outcomes),
         accepted=dict(accepted),
         accepted_twice=sum(count > 1 for count in api.accepted.values()),
     )
-    assert len(crowd.fates) == NUMBER
+    assert len(crowd.outcomes) == NUMBER
     assert not crowd.mixed_up
-    assert set(told) == set(ALLOWED), "a kind of outcome has not come up"
+    assert set(outcomes) == set(ALLOWED), "a kind of outcome has not come up"
     wrong = {
-        mark: (fate, api.accepted[mark])
-        for mark, fate in crowd.fates.items()
-        if api.accepted[mark] not in ALLOWED[fate]
+        mark: (outcome, api.accepted[mark])
+        for mark, outcome in crowd.outcomes.items()
+        if api.accepted[mark] not in ALLOWED[outcome]
     }
     assert not wrong
-    assert set(api.accepted) <= set(crowd.fates)
+    assert set(api.accepted) <= set(crowd.outcomes)
     # Sent again only where nothing can have been acted on: after a 401, and not after anything
     # else.
     assert max(api.arrived.values()) <= 2
@@ -217,7 +214,7 @@ async def test_every_order_is_accounted_for_at_the_sandbox(lab: Lab, seed: int) 
         for fault in FAULTS.values()
         if not (isinstance(fault.cause, Strike) or fault.silent or fault.needs_content)
     ]
-    told: dict[int, str] = {}
+    outcomes: dict[int, str] = {}
     async with scene_of(lab, upstream__max_connections=4) as scene:
         await scene.house.opened()
         road = scene.road
@@ -228,25 +225,30 @@ async def test_every_order_is_accounted_for_at_the_sandbox(lab: Lab, seed: int) 
             for number in numbers:
                 if client is None:
                     client = await scene.house.gateway.connect()
-                told[number] = await place_at_sandbox(client, number)
+                outcomes[number] = await place_at_sandbox(client, number)
                 if client.ended is not None:
                     client = None
 
         numbers = iter(range(AT_SANDBOX))
         workers = [asyncio.create_task(work(numbers)) for _ in range(6)]
         for part in range(1, 5):
-            await until(lambda part=part: len(told) >= AT_SANDBOX * part // 5)  # type: ignore[misc] # a loop's variable
+            await until(lambda part=part: len(outcomes) >= AT_SANDBOX * part // 5)  # type: ignore[misc] # a loop's variable
             await road.stop_listening()
             scene.sandbox.revoke()
-            await until(lambda part=part: len(told) >= AT_SANDBOX * part // 5 + 10)  # type: ignore[misc] # as above
+            await until(lambda part=part: len(outcomes) >= AT_SANDBOX * part // 5 + 10)  # type: ignore[misc] # as above
             await road.start()
             await scene.house.clock.advance(60)  # so that a rejected token may be exchanged again
         await asyncio.gather(*workers)
         placed = Counter(int(str(each.body["msisdn"])[2:]) for each in scene.sandbox.orders)
-    show(orders=AT_SANDBOX, seed=seed, told=dict(Counter(told.values())), placed=placed.total())
-    assert len(told) == AT_SANDBOX
-    assert set(told.values()) == set(ALLOWED), "a kind of outcome has not come up"
+    show(
+        orders=AT_SANDBOX,
+        seed=seed,
+        outcomes=dict(Counter(outcomes.values())),
+        placed=placed.total(),
+    )
+    assert len(outcomes) == AT_SANDBOX
+    assert set(outcomes.values()) == set(ALLOWED), "a kind of outcome has not come up"
     assert [
-        number for number, outcome in told.items() if placed[number] not in ALLOWED[outcome]
+        number for number, outcome in outcomes.items() if placed[number] not in ALLOWED[outcome]
     ] == []
-    assert set(placed) <= set(told)
+    assert set(placed) <= set(outcomes)

@@ -1,11 +1,8 @@
-"""Overload of the real process.
+"""Overload of the real process: many slow, greedy and silent peers, and one well-behaved client.
 
-Crowds of slow, greedy and silent peers at once, and what it costs a client that behaves.
-
-500 clients that send their heads drop by drop, 20 that read a 200 MB answer slowly, one that
-pipelines without reading, and 200 calls that the API never answers. Meanwhile one client goes on
-placing orders, and a probe goes on asking for the readiness; the memory of the process is read from
-/proc. `pytest -s` shows the figures.
+500 clients that send their heads byte by byte, 20 that read a 200 MB answer slowly, one that
+pipelines without reading, and 200 calls that the API never answers. Meanwhile one client places
+orders, and a probe asks for readiness. Memory is read from /proc; `pytest -s` shows the figures.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ SLOW_READERS: Final = 20
 HUNG: Final = 200
 #: Room for all of them and a few clients more.
 MOST_CLIENTS: Final = SLOW_HEADS + SLOW_READERS + HUNG + 10
-#: So many more come in the end, when there is hardly any room left. They are told so at once, or
+#: So many more come in the end, when there is hardly any room left. They get 503 at once, or
 #: they wait in vain for this long.
 OVER: Final = 60
 PATIENCE: Final = 2.0  # seconds

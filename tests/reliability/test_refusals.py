@@ -1,4 +1,7 @@
-"""What the API refuses passes as it is, on each of the proxy's ways, and its 429s are counted by code. Pacing is in tests/integration/test_pacing.py."""
+"""Refusals of the API pass unchanged on each way of a call, and its 429s are counted by code.
+
+Pacing is in tests/integration/test_pacing.py.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +52,8 @@ async def test_a_refusal_of_the_api_is_passed_on(start: Starter, api: Api) -> No
     assert api.counter("api_calls") == 2 + len(WAYS) * len(REFUSALS)
     assert {line["attempts"] for line in proxy.events("request.completed")} == {1}
     assert not proxy.events("token.invalidated")
-    told = orjson.loads((await ask(admin, request(b"GET", b"/status"))).content)
-    assert told["throttled"] == {"42901": len(WAYS), "42902": len(WAYS), "other": 0}
+    shown = orjson.loads((await ask(admin, request(b"GET", b"/status"))).content)
+    assert shown["throttled"] == {"42901": len(WAYS), "42902": len(WAYS), "other": 0}
     metrics = bytes((await ask(admin, request(b"GET", b"/metrics"))).content).decode()
     for code in (42901, 42902):
         assert f'telenor_proxy_upstream_throttled_total{{code="{code}"}} {len(WAYS)}.0' in metrics

@@ -1,4 +1,4 @@
-"""A peer that sends something and resets the connection at once is not waited for, on the event loop of the tests and on that of the command."""
+"""A peer that sends and resets at once is noticed at once, on asyncio's and the product's loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.scripted import reset_on_close
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: How long the proxy would bear silence; nobody here is silent.
+#: How long the proxy would wait in silence; no peer here is silent.
 PATIENCE: Final = 10.0  # seconds
 
 

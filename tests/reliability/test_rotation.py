@@ -1,6 +1,4 @@
-"""Credentials and configuration change under a running proxy.
-
-No call fails, no login is made without need, and what cannot change says so.
+"""Credentials and configuration change under load: no call fails, no login is made without need.
 
 How each kind of change is noticed is in tests/integration/test_rotation.py.
 """
@@ -38,7 +36,7 @@ async def test_no_order_fails_whatever_is_changed(start: Starter, api: Api, tmp_
         assert (await proxy.event("configuration.reloaded"))["changed"] == ["oauth.password"]
         assert (await proxy.event("token.renewed", 2))["cause"] == "credentials_changed"
 
-        # The rest is told by SIGHUP, which is sooner than a look at the files.
+        # The rest is announced by SIGHUP, which is sooner than a look at the files.
         rewrite(start, "oauth: [")
         proxy.send(signal.SIGHUP)
         await proxy.event("configuration.refused")

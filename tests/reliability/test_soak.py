@@ -1,7 +1,4 @@
-"""A short soak at every run; `make soak` runs a long one.
-
-What it does and counts is in tests/reliability/soak.py.
-"""
+"""A short soak (tests/reliability/soak.py) in every run; `make soak` runs a long one."""
 
 from __future__ import annotations
 
@@ -29,10 +26,10 @@ def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
         report = runner.run(soak(tmp_path, Length(SECONDS), seed=1))
     show(**report)
     assert problems(report) == []
-    told: Counter[str] = Counter(report["told"])
-    assert told["2xx"] > 0.8 * told.total()
+    outcomes: Counter[str] = Counter(report["outcomes"])
+    assert outcomes["2xx"] > 0.8 * outcomes.total()
     # All that is meant to happen has happened.
-    assert min(told[outcome] for outcome in ("left", "unknown", "cut off")) > 0
+    assert min(outcomes[outcome] for outcome in ("left", "unknown", "cut off")) > 0
     assert report["logins"] >= SECONDS / 2
 
 

@@ -1,6 +1,6 @@
-"""Time is no friend: clocks that are set, hosts that sleep, tokens that end while a call is under way. No expired token is ever sent.
+"""Clocks that are set, hosts that sleep, tokens that end during a call: no expired token is sent.
 
-The API here knows when each token ends, on the same clock, and looks at the token of each request as it arrives.
+The API here knows when each token ends, on the same clock, and checks each request on arrival.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Time and the real process.
-
-Its wall clock is set by a day (libfaketime), and it is stopped for longer than a token lives.
+"""Time and the real process: its wall clock is set by a day, or it is stopped for a token's life.
 
 The sandbox beside it goes by its own clock, and rejects each token that has ended.
 """
@@ -122,7 +120,7 @@ async def test_a_process_that_stood_still_sends_no_token_that_has_ended(
         proxy.send(signal.SIGSTOP)
         try:
             waiting = [asyncio.create_task(place(client)) for client in (used, new)]
-            await asyncio.sleep(SHORT_LIFE + 0.3)  # the token's own time, which nobody can hurry
+            await asyncio.sleep(SHORT_LIFE + 0.3)  # the token's own time
         finally:
             proxy.send(signal.SIGCONT)
         assert [answer.status for answer in await asyncio.gather(*waiting)] == [201, 201]

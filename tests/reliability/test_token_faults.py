@@ -1,12 +1,9 @@
-"""The fault matrix of the token endpoint.
+"""The fault matrix of the token endpoint: each fault, in each state of the token.
 
-What each of its faults means to an order, at each moment of a token's life.
-
-`FAULTS` says what goes wrong and how the proxy takes it, `PHASES` when; what must come of it in
-each cell is computed from the two rows by `expected`, and every cell is played with a real
-listener, forwarder, token source and token endpoint on real sockets. In each cell the fault is then
-mended: the next attempt succeeds, and orders go through again. docs/reliability.md shows both
-tables.
+`FAULTS` says what goes wrong and what the proxy makes of it, `Phase` when. `expected` computes from
+both what an order must meet, and each cell is played with a real listener, forwarder, token source
+and token endpoint on real sockets. Then the fault ends: the next attempt succeeds, and orders are
+placed again. docs/reliability.md shows both tables.
 """
 
 from __future__ import annotations
@@ -40,10 +37,10 @@ REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"
 
 
 class Elsewhere(NamedTuple):
-    """What stands where the token endpoint should be.
+    """What stands in the place of the token endpoint.
 
-    origin: where it is said to be. certificate: what is shown there on TLS. greeting: what is said
-    instead of TLS. black_hole: the kernel answers no connection.
+    origin: the configured one. certificate: shown there on TLS. greeting: sent instead of TLS.
+    black_hole: the kernel answers no connection.
     """
 
     origin: Origin | None = None
@@ -55,10 +52,10 @@ class Elsewhere(NamedTuple):
 class Fault(NamedTuple):
     """One way in which the token endpoint fails.
 
-    steps: what it does instead of an answer; None: nobody listens. reason, code: as logged. pauses:
-    seconds from each failure to the next attempt, as long as an order waits: it gives up when the
-    next attempt lies beyond its ten seconds, and is told to come again after the last of the
-    pauses. silent: it is the patience that ends the call.
+    steps: what it does instead of an answer; None: the port is closed. reason, code: as logged.
+    pauses: seconds from each failure to the next attempt, while an order waits. It gives up when
+    the next attempt lies beyond its ten seconds; its Retry-After is the last pause. silent: a
+    timeout ends the call.
     """
 
     steps: Script | Elsewhere | None
@@ -93,7 +90,7 @@ class Phase(enum.Enum):
 
 
 #: The pauses after refused credentials, and after an answer that asks for more patience than an
-#: order has: one attempt, and it is told.
+#: order has: one attempt, then 503.
 REFUSED: Final = (30,)
 
 GRANT: Final = b'{"access_token": "token-of-the-test-0", "expires_in": 3599}'
@@ -321,7 +318,7 @@ def hold(house: House, fault: Fault, want: Expected, answer: Answer, calls: int)
     assert record.error == (None if want.status == 200 else "destination_unavailable")
 
 
-#: While the token is fresh nobody calls the token endpoint, so one fault of each kind is enough to
+#: While the token is fresh the token endpoint is not called, so one fault of each kind is enough to
 #: show it.
 PLAYED_FRESH: Final = {"nobody listens", "silence", "503", "401"}
 CELLS: Final = [
@@ -349,7 +346,7 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
         await enter(house, phase)
         answer = await house.ask(order())
         hold(house, fault, want, answer, house.calls - before)
-    # Mended, and it recovers by itself.
+    # After the fault it recovers by itself.
     await house.until(lambda: house.source.usable() is not None and not house.report.not_ready())
     if phase is not Phase.FRESH:
         await house.until(
@@ -375,7 +372,7 @@ async def test_a_slow_grant_is_a_grant(house: House) -> None:
     assert (house.calls, placed(house)) == (1, 1)
 
 
-#: What the silence meets; while the token is fresh, nobody calls the token endpoint.
+#: What the silence meets; while the token is fresh, the token endpoint is not called.
 SILENT: Final = [phase for phase in Phase if phase is not Phase.FRESH]
 
 

@@ -1,6 +1,7 @@
-"""Each way in which a tunnel through the company's proxy fails, and what docs/reliability.md says that it comes to.
+"""Each fault of a tunnel through the company's proxy, and its outcome in docs/reliability.md.
 
-A call meets the fault at a real listener, and a login at the token endpoint; the company's proxy is a scripted one on a real socket.
+A call meets the fault at a real listener, and a login at the token endpoint; the company's proxy is
+scripted, on a real socket.
 """
 
 from __future__ import annotations
@@ -130,10 +131,10 @@ async def test_a_tunnel_fails(lab: Lab, row: list[str]) -> None:
         with pytest.raises(TokenError) as raised:
             await endpoint.fetch(CREDENTIALS)
     (record,) = gateway.records
-    told, hop, *received = answer.values(b"proxy-status")[0].decode().split("; ")[1:]
+    error_part, hop, *received = answer.values(b"proxy-status")[0].decode().split("; ")[1:]
     assert hop == f'next-hop="{company.hop}"'
     status = received[0].removeprefix("received-status=") if received else "-"
-    error = told.removeprefix("error=")
+    error = error_part.removeprefix("error=")
     found = (str(answer.status), answer.kind, error, status, raised.value.reason)
     assert record.error == answer.kind
     assert found == tuple(cell.strip("`") for cell in row[1:])
