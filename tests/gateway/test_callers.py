@@ -1,4 +1,7 @@
-"""Which requests are accepted: a listed Host, the client key if one is set, never a web page."""
+"""Which requests are accepted: a listed Host, the client key if one is set, never a web page.
+
+tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
+"""
 
 from __future__ import annotations
 
@@ -92,22 +95,14 @@ async def test_a_star_accepts_every_host_that_is_one(lab: Lab) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        [b"Origin: http://localhost"],
         [b"Origin: null"],
         [b"Origin:"],
-        [b"oRIGIN: https://elsewhere.example"],
         [b"Origin: http://localhost:8080", b"Sec-Fetch-Site: same-origin"],
         [b"Sec-Fetch-Site: cross-site"],
-        [b"Sec-Fetch-Site: same-site"],
-        [b"Sec-Fetch-Site: same-origin"],
         [b"sec-fetch-site: none", b"Sec-Fetch-Site: cross-site"],
-        [b"Sec-Fetch-Site: NONE"],
         [b"Sec-Fetch-Mode: no-cors"],
-        [b"Sec-Fetch-Mode: navigate"],
         [b"Sec-Fetch-Mode: cors", b"Sec-Fetch-Dest: empty"],
-        [b"Sec-Fetch-Mode: cors", b"Sec-Fetch-Mode: cors"],
         [b"Sec-Fetch-Dest: image"],
-        [b"Sec-Fetch-User: ?1"],
         [b"Access-Control-Request-Method: POST"],
     ],
 )
@@ -171,17 +166,13 @@ async def test_no_answer_opens_the_proxy_to_pages(gateway: Gateway) -> None:
     "fields",
     [
         [],
-        [b"X-Proxy-Key:"],
         [b"X-Proxy-Key: wrong"],
         [b"X-Proxy-Key: " + CLIENT_KEY.encode()[:-1]],
-        [b"X-Proxy-Key: " + CLIENT_KEY.encode() + b"x"],
-        [b"X-Proxy-Key: " + CLIENT_KEY.upper().encode()],
         [b"X-Proxy-Key: wrong", b"X-Proxy-Key: " + CLIENT_KEY.encode()],
         [b"X-Proxy-Key: " + CLIENT_KEY.encode()] * 2,
         [b"X-Proxy-Key: " + CLIENT_KEY.encode() + b", " + CLIENT_KEY.encode()],
         [b"X_Proxy_Key: " + CLIENT_KEY.encode()],
         [b"Authorization: Bearer " + CLIENT_KEY.encode()],
-        [b"X-Proxy-Key: \xff\xfe"],
     ],
 )
 async def test_a_wrong_client_key_is_refused(lab: Lab, fields: list[bytes]) -> None:

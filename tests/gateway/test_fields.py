@@ -1,6 +1,8 @@
 """Fields: ours cannot be removed, doubled or shadowed; hop-by-hop fields end here.
 
 All others keep name, value, number and order.
+
+tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
 """
 
 from __future__ import annotations
@@ -36,22 +38,15 @@ def sent(gateway: Gateway) -> list[FieldLine]:
     "fields",
     [
         [b"Authorization: Bearer " + SENTINEL],
-        [b"authorization: Basic " + SENTINEL],
-        [b"AUTHORIZATION:" + SENTINEL],
         [b"aUtHoRiZaTiOn:\t" + SENTINEL + b"\t "],
         [b"Authorization: " + SENTINEL, b"Authorization: " + SENTINEL],
         [b"Authorization: Bearer " + SENTINEL, b"Connection: authorization"],
-        [b"Connection: Authorization, close"],
-        [b"Connection: authorization", b"Connection: keep-alive"],
         [b"Connection: x-request-id, host, authorization, content-length, transfer-encoding"],
         [b"Connection: ,,AUTHORIZATION ,"],
-        [b"Proxy-Authorization: Basic " + SENTINEL],
         [b"proxy-authorization: " + SENTINEL, b"Connection: proxy-authorization"],
         [b"Proxy_Authorization: " + SENTINEL],
         [b"Authorization_: x", b"_Authorization: x"],
-        [b"X_Request_Id: " + SENTINEL],
         [b"Trailer: Authorization"],
-        [b"TE: trailers", b"Connection: te"],
     ],
     ids=lambda fields: b"; ".join(fields).decode(),
 )
@@ -89,35 +84,17 @@ async def test_trailers_are_dropped(gateway: Gateway) -> None:
     "line",
     [
         b"Authorization : " + SENTINEL,
-        b"Authorization\t: " + SENTINEL,
         b" Authorization: " + SENTINEL,
         b"X-A: 1\r\n Authorization: " + SENTINEL,
-        b"X-A: 1\r\n\tfolded",
         b"X-A:\r\n b",
         b"X-A: 1\nAuthorization: " + SENTINEL,
         b"X-A: 1\rAuthorization: " + SENTINEL,
-        b"X-A: 1\r\rX-B: 2",
-        b"X-A: 1\x00",
         b"X-A: \x00",
-        b"X-A: a\x0bb",
-        b"X-A: a\x0cb",
         b"X-A: \x1b[31m",
-        b"X-A: \x7f",
-        b"X-A: \x01",
         b"X-A",
-        b"X-A X-B: 1",
         b": value",
-        b":",
-        b"X-\x00A: 1",
-        b"X-A\x00: 1",
         b"X(A): 1",
-        b'"X-A": 1',
-        b"X-A\xe6: 1",
-        b"X/A: 1",
-        b"X@A: 1",
-        b"{X-A}: 1",
         b"Content-Length : 0",
-        b"Host : localhost",
     ],
 )
 async def test_malformed_field_lines_are_refused(gateway: Gateway, line: bytes) -> None:
@@ -184,15 +161,12 @@ async def test_whitespace_around_a_value_is_not_part_of_it(
         [b"Connection: keep-alive", b"Keep-Alive: timeout=5"],
         [b"Proxy-Connection: keep-alive"],
         [b"TE: trailers"],
-        [b"TE: gzip;q=1.0"],
         [b"Trailer: X-Checksum"],
-        [b"Upgrade: websocket", b"Connection: Upgrade"],
         [
             b"Connection: Upgrade, HTTP2-Settings",
             b"Upgrade: h2c",
             b"HTTP2-Settings: AAMAAABkAAQAAP__",
         ],
-        [b"HTTP2-Settings: AAMAAABkAAQAAP__"],
         [b"Connection: x-hop, X-Other", b"X-Hop: 1", b"x-other: 2", b"X-HOP: 3"],
         [b"Connection:", b"Connection: ,"],
         [b"Expect: 100-continue"],
@@ -294,12 +268,8 @@ async def test_a_sane_request_id_is_used(gateway: Gateway, number: bytes) -> Non
         [b"X-Request-Id:"],
         [b"X-Request-Id: " + SENTINEL, b"X-Request-Id: b"],
         [b"X-Request-Id: a b"],
-        [b"X-Request-Id: a,b"],
         [b"X-Request-Id: " + b"0" * 129],
-        [b'X-Request-Id: "a"'],
         [b"X-Request-Id: <script>"],
-        [b"X-Request-Id: \xe6"],
-        [b"X-Request-Id: -a"],
     ],
     ids=lambda fields: b"; ".join(fields)[:40].decode("latin-1"),
 )

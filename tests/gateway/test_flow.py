@@ -65,15 +65,7 @@ async def test_a_refused_expectation_costs_no_body(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [
-        [b"Expect: something"],
-        [b"Expect:"],
-        [b"Expect: 100-continue, something"],
-        [b"Expect: 100-continue;q=1"],
-        [EXPECT, EXPECT],
-        [EXPECT, b"Expect: something"],
-        [b"Expect: 200-ok"],
-    ],
+    [[b"Expect: something"], [b"Expect:"], [b"Expect: 100-continue, something"], [EXPECT, EXPECT]],
 )
 async def test_other_expectations_cannot_be_met(gateway: Gateway, fields: list[bytes]) -> None:
     """An expectation that is not known gets 417."""

@@ -1,4 +1,7 @@
-"""The start line: HTTP/1.1 and HTTP/1.0, seven methods; all else is refused."""
+"""The start line: HTTP/1.1 and HTTP/1.0, seven methods; all else is refused.
+
+tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +35,11 @@ async def test_seven_methods_are_forwarded(gateway: Gateway, method: bytes) -> N
         (b"TRACE", 405),
         (b"CONNECT", 405),
         (b"get", 501),
-        (b"Post", 501),
-        (b"GETX", 501),
         (b"PROPFIND", 501),
         (b"PRI", 501),
-        (b"trace", 501),
-        (b"M-SEARCH", 501),
         (b"!", 501),
         (b"\x00GET", 400),
-        (b"G(T", 400),
         (b"GET:", 400),
-        (b"P\xd6ST", 400),
         (b"", 400),
     ],
 )
@@ -67,28 +64,14 @@ async def test_connect_opens_no_tunnel(gateway: Gateway, target: bytes) -> None:
     [
         (b"HTTP/0.9", 505),
         (b"HTTP/1.2", 505),
-        (b"HTTP/1.9", 505),
         (b"HTTP/2.0", 505),
-        (b"HTTP/2.1", 505),
         (b"HTTP/3.0", 505),
-        (b"HTTP/0.0", 505),
         (b"HTTP/2", 400),
-        (b"HTTP/1", 400),
-        (b"HTTP/1.", 400),
-        (b"HTTP/.1", 400),
         (b"HTTP/1.10", 400),
-        (b"HTTP/01.1", 400),
-        (b"HTTP/1.1.1", 400),
-        (b"HTTP/1,1", 400),
         (b"HTTP/ 1.1", 400),
-        (b"HTTP/+1.1", 400),
         (b"HTTP/1.1x", 400),
         (b"http/1.1", 400),
-        (b"Http/1.1", 400),
-        (b"HTTPS/1.1", 400),
         (b"XTTP/1.1", 400),
-        (b"SIP/2.0", 400),
-        (b"HTTP1.1", 400),
     ],
 )
 async def test_other_versions_are_refused(gateway: Gateway, version: bytes, status: int) -> None:
@@ -109,25 +92,18 @@ async def test_the_preface_of_http_2_is_refused(gateway: Gateway) -> None:
     "raw",
     [
         b"GET /\r\n",
-        b"GET " + ACCOUNTS + b"\r\n",
-        b"GET " + ACCOUNTS + b"\r\nHost: localhost\r\n\r\n",
-        b"GET\r\n",
         b"\r\nGET /x\r\n",
         b"GET /x\n",
         b"hello\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"\x00",
         b"GET  " + ACCOUNTS + b" HTTP/1.1\r\n",
-        b"GET " + ACCOUNTS + b"  HTTP/1.1\r\n",
         b"GET " + ACCOUNTS + b" HTTP/1.1 \r\n",
-        b" GET " + ACCOUNTS + b" HTTP/1.1\r\n",
         b"GET\t" + ACCOUNTS + b" HTTP/1.1\r\n",
-        b"GET " + ACCOUNTS + b"\tHTTP/1.1\r\n",
         b"GET " + ACCOUNTS + b" x HTTP/1.1\r\n",
         b"GET " + ACCOUNTS + b" HTTP/1.1\n",
         b"GET " + ACCOUNTS + b" HTTP/1.1\rHost: localhost\r\r",
         b"GET " + ACCOUNTS + b"\r\n HTTP/1.1\r\n\r\n",
-        b"\nGET " + ACCOUNTS + b" HTTP/1.1\r\n\r\n",
         b"\r\n\r\n\r\nGET " + ACCOUNTS + b" HTTP/1.1\r\n\r\n",
     ],
 )
