@@ -20,23 +20,13 @@ if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Lab
 
 
-@pytest.mark.parametrize(
-    "host",
-    b"localhost localhost:8080 localhost:1 127.0.0.1 127.0.0.1:65535 [::1] [::1]:8080".split(),
-)
+@pytest.mark.parametrize("host", b"localhost localhost:8080 127.0.0.1:65535 [::1]:8080".split())
 async def test_listed_hosts_are_served(gateway: Gateway, host: bytes) -> None:
     """A listed name is accepted with any port, and the upstream sees its own host instead."""
     assert (await gateway.ask(request(host=host))).status == 200
 
 
-@pytest.mark.parametrize(
-    "host",
-    (
-        b"elsewhere.example localhost.elsewhere.example elsewhere.example:8080 localhost. "
-        b"127.0.0.2 127.1 2130706433 0.0.0.0 [::ffff:127.0.0.1] [::2] [0:0:0:0:0:0:0:1] "
-        b"api.telenor.no -"
-    ).split(),
-)
+@pytest.mark.parametrize("host", b"elsewhere.example localhost. 127.1 [::2] api.telenor.no".split())
 async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> None:
     """A name that is not listed gets 421, so that DNS rebinding does not let a web page in."""
     await gateway.refuses(request(host=host), status=421, kind="host-not-allowed")
@@ -44,52 +34,11 @@ async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "host",
-    [
-        *(
-            b"localhost:x localhost:65536 localhost:123456 localhost:80:80 localhost/ "
-            b"localhost/elsewhere.example localhost? localhost# user@localhost "
-            b"localhost@elsewhere.example http://localhost ::1 [::1 [localhost] localhost%00 *"
-        ).split(),
-        b"",
-        b" ",
-        b"localhost, localhost",
-        b"localhost elsewhere.example",
-        b"localh\xc3\xb6st",
-    ],
+    "host", [b"", b"localhost:x", b"user@localhost", b"localhost, localhost", b"localh\xc3\xb6st"]
 )
 async def test_a_host_that_is_none_is_malformed(gateway: Gateway, host: bytes) -> None:
     """A Host that could be read in two ways gets 400."""
     await gateway.refuses(request(host=host), status=400, kind="malformed-request")
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        [],
-        [b"Host: localhost", b"Host: localhost"],
-        [b"Host: localhost", b"Host: elsewhere.example"],
-        [b"Host: localhost", b"hOST: localhost"],
-    ],
-)
-async def test_a_request_has_exactly_one_host(gateway: Gateway, fields: list[bytes]) -> None:
-    """None, or two even if they are equal, get 400 (RFC 9112 section 3.2)."""
-    await gateway.refuses(request(b"GET", ACCOUNTS, *fields, host=None), status=400)
-
-
-async def test_the_list_of_hosts_can_be_replaced(lab: Lab) -> None:
-    """A configured list replaces the default names."""
-    gateway = await lab.gateway(listen__allowed_hosts="orders.internal,10.0.0.7")
-    assert (await gateway.ask(request(host=b"orders.internal:8080"))).status == 200
-    assert (await gateway.ask(request(host=b"10.0.0.7"))).status == 200
-    await gateway.refuses(request(host=b"localhost"), status=421)
-
-
-async def test_a_star_accepts_every_host_that_is_one(lab: Lab) -> None:
-    """The star switches off the list, not the grammar."""
-    gateway = await lab.gateway(listen__allowed_hosts="*")
-    assert (await gateway.ask(request(host=b"whatever.example"))).status == 200
-    await gateway.refuses(request(host=b"a@b"), status=400)
 
 
 @pytest.mark.parametrize(
@@ -125,27 +74,6 @@ async def test_a_preflight_gets_no_permission(gateway: Gateway) -> None:
     await gateway.refuses(
         request(b"OPTIONS", ACCOUNTS, *fields), status=403, kind="browser-request"
     )
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        [],
-        [b"Sec-Fetch-Mode: cors"],
-        [b"Sec-Fetch-Site: none"],
-        [
-            b"Sec-Fetch-Site: none",
-            b"Sec-Fetch-Mode: navigate",
-            b"Sec-Fetch-User: ?1",
-            b"Sec-Fetch-Dest: document",
-        ],
-        [b"Referer: http://localhost/"],
-        [b"X-Origin: https://elsewhere.example"],
-    ],
-)
-async def test_programs_and_people_are_served(gateway: Gateway, fields: list[bytes]) -> None:
-    """Node's fetch, an address typed by a person, and plain programs pass."""
-    assert (await gateway.ask(request(b"GET", ACCOUNTS, *fields))).status == 200
 
 
 async def test_no_answer_opens_the_proxy_to_pages(gateway: Gateway) -> None:
@@ -200,30 +128,6 @@ async def test_a_key_without_a_configured_one_is_not_forwarded(gateway: Gateway)
     """Without a configured key the field means nothing, and is not forwarded either."""
     assert (await gateway.ask(request(b"GET", ACCOUNTS, b"X-Proxy-Key: abc"))).status == 200
     assert not gateway.upstream.requests[0].values(b"x-proxy-key")
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        b"X-HTTP-Method-Override: DELETE",
-        b"X-Method-Override: TRACE",
-        b"X-Forwarded-Host: elsewhere.example",
-        b"X-Forwarded-For: 127.0.0.1",
-        b"X-Forwarded-Proto: https",
-        b"Forwarded: host=elsewhere.example;proto=https",
-        b"X-Original-URL: /oauth/v2/token",
-        b"X-Rewrite-URL: /oauth/v2/token",
-        b"X-Host: elsewhere.example",
-    ],
-)
-async def test_fields_that_override_change_no_verdict(gateway: Gateway, field: bytes) -> None:
-    """Method, path and Host are judged as they stand in their places, and go on as judged."""
-    assert (await gateway.ask(request(b"GET", ACCOUNTS, field))).status == 200
-    (seen,) = gateway.upstream.requests
-    assert (seen.method, seen.target) == (b"GET", ACCOUNTS)
-    await gateway.refuses(request(b"GET", b"/oauth/v2/token", field), status=403)
-    await gateway.refuses(request(b"TRACE", ACCOUNTS, field), status=405)
-    await gateway.refuses(request(b"GET", ACCOUNTS, field, host=b"elsewhere.example"), status=421)
 
 
 async def test_a_unix_socket_serves_owner_and_group(lab: Lab, tmp_path: Path) -> None:

@@ -35,12 +35,6 @@ async def test_a_refused_request_keeps_its_id(gateway: Gateway, raw: bytes) -> N
     assert gateway.record.detail == answer.problem["detail"]
 
 
-@pytest.mark.parametrize("host", [b"LOCALHOST", b"LocalHost:8080", b"localhost:", b"127.0.0.1:"])
-async def test_a_host_is_compared_without_regard_to_case(gateway: Gateway, host: bytes) -> None:
-    """RFC 9110 section 4.2.3; a port may be empty (RFC 3986 section 3.2.3)."""
-    assert (await gateway.ask(request(host=host))).status == 200
-
-
 async def test_a_refused_host_is_named(gateway: Gateway) -> None:
     """An operator sees in the answer and in the log which name to add."""
     answer = await gateway.refuses(request(host=b"ERP.example:8080"), status=421)

@@ -77,14 +77,6 @@ async def test_the_length_of_a_target_is_limited(gateway: Gateway, size: int, st
         await gateway.refuses(raw + NEXT, status=414, kind="target-too-long")
 
 
-@pytest.mark.parametrize("start", [b"GET /", b"GET", b""])
-async def test_a_start_line_without_end_is_refused_when_it_is_too_long(
-    gateway: Gateway, start: bytes
-) -> None:
-    """A flood without a line end is cut short."""
-    await gateway.refuses(start + b"x" * 20_000, status=414)
-
-
 @pytest.mark.parametrize("expect", [[], [b"Expect: 100-continue"]])
 @pytest.mark.parametrize("method", [b"POST", b"GET"])
 async def test_a_length_over_the_limit_is_refused_at_once(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,36 +36,10 @@ def bearers(gateway: Gateway) -> list[int]:
 CURABLE = {
     "40105": reply(401, b'{"code": 40105, "message": "Invalid access token"}'),
     "40106": EXPIRED,
-    "a string": reply(401, b'{"code": "40105"}'),
-    "errorCode": reply(401, b'{"errorCode": 40106}'),
-    "nested": reply(401, b'{"fault": {"detail": {"errorcode": "40105"}}}'),
     "no body": reply(401),
-    "empty object": reply(401, b"{}"),
-    "no code": reply(401, b'{"message": "Unauthorized"}'),
     "HTML": reply(401, b"<html><h1>401</h1></html>", b"Content-Type: text/html"),
-    "broken JSON": reply(401, b'{"code": 401'),
-    "any bytes": reply(401, bytes(range(256))),
     "invalid_token": reply(401, b"no", b'WWW-Authenticate: Bearer error="invalid_token"'),
-    "invalid_token with parameters": reply(
-        401,
-        b'{"code": 40101}',
-        b'WWW-Authenticate: Bearer realm="x", error="invalid_token", error_description="y"',
-    ),
-    "invalid_token unquoted": reply(
-        401, b'{"code": 40101}', b"www-authenticate: bearer error=invalid_token"
-    ),
-    "invalid_token among others": reply(
-        401,
-        b'{"code": 40101}',
-        b'WWW-Authenticate: Basic realm="x"',
-        b'WWW-Authenticate: Bearer error = "invalid_token"',
-    ),
-    "insufficient_scope, no code": reply(
-        401, b"", b'WWW-Authenticate: Bearer error="insufficient_scope"'
-    ),
     "gzip": reply(401, gzip.compress(b'{"code": 40105}'), b"Content-Encoding: gzip"),
-    "deflate": reply(401, zlib.compress(b'{"code": 40105}'), b"Content-Encoding: deflate"),
-    "unreadable coding": reply(401, b"\x0b\x02\x80", b"Content-Encoding: br"),
     "chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n"
     + chunks(b'{"code": ', b"40105}"),
     "huge": reply(401, b" " * 70_000 + b'{"code": 40101}'),
@@ -136,23 +109,14 @@ async def test_a_401_that_closing_delimits_is_cured_too(gateway: Gateway) -> Non
 
 INCURABLE = {
     "40101": reply(401, b'{"code": 40101, "message": "Invalid resource"}'),
-    "40102": reply(401, b'{"code": 40102}'),
-    "40103": reply(401, b'{"code": "40103"}'),
-    "40104": reply(401, b'{"code": 40104}'),
-    "40107": reply(401, b'{"code": 40107}'),
-    "40108": reply(401, b'{"code": 40108}'),
     "insufficient_scope": reply(
         401, b'{"code": 40104}', b'WWW-Authenticate: Bearer error="insufficient_scope"'
     ),
-    "basic": reply(401, b'{"code": 40107}', b'WWW-Authenticate: Basic realm="invalid_token"'),
     "gzip": reply(401, gzip.compress(b'{"code": 40101}'), b"Content-Encoding: gzip"),
     "chunked": b"HTTP/1.1 401 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(b'{"code": 40101}'),
     "403": reply(403, b'{"code": 40105}'),
-    "400": reply(400, b'{"code": 40105}'),
-    "407": reply(407, b'{"code": 40105}'),
     "429": reply(429, b'{"code": 42901}', b"Retry-After: 5"),
     "500": reply(500, b'{"code": 50001}'),
-    "503": reply(503, b"", b"Retry-After: 1"),
 }
 
 

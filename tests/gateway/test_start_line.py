@@ -21,15 +21,6 @@ NEXT = request(b"GET", ACCOUNTS)
 
 
 @pytest.mark.parametrize(
-    "method", [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"]
-)
-async def test_seven_methods_are_forwarded(gateway: Gateway, method: bytes) -> None:
-    """A method reaches the upstream as it is."""
-    assert (await gateway.ask(request(method), method=method)).status == 200
-    assert gateway.upstream.requests[0].method == method
-
-
-@pytest.mark.parametrize(
     ("method", "status"),
     [
         (b"TRACE", 405),
@@ -48,15 +39,6 @@ async def test_other_methods_are_refused(gateway: Gateway, method: bytes, status
     answer = await gateway.refuses(request(method) + NEXT, status=status)
     assert bool(answer.values(b"allow")) == (status == 405)
     assert not gateway.upstream.connections
-
-
-@pytest.mark.parametrize(
-    "target",
-    [b"localhost:443", b"elsewhere.example:443", b".elsewhere.example:443", b"/", ACCOUNTS, b"*"],
-)
-async def test_connect_opens_no_tunnel(gateway: Gateway, target: bytes) -> None:
-    """CONNECT is refused in every form, and what follows it is not a request."""
-    await gateway.refuses(request(b"CONNECT", target) + NEXT, status=405, kind="method-not-allowed")
 
 
 @pytest.mark.parametrize(
@@ -157,12 +139,6 @@ async def test_close_means_close(gateway: Gateway, version: bytes, connection: b
     ).values(b"connection") == [b"close"]
     assert await client.closed() == "fin"
     assert len(gateway.upstream.requests) == 1
-
-
-async def test_http_1_0_without_a_host_is_served(gateway: Gateway) -> None:
-    """HTTP/1.0 knows no Host; where one comes, it is judged as in HTTP/1.1."""
-    assert (await gateway.ask(request(version=b"1.0", host=None))).status == 200
-    await gateway.refuses(request(version=b"1.0", host=b"elsewhere.example"), status=421)
 
 
 @pytest.mark.parametrize("connection", [b"close", b"keep-alive"])

@@ -150,38 +150,6 @@ async def test_no_spelling_reaches_the_token_endpoint(
     assert not gateway.upstream.connections
 
 
-@pytest.mark.parametrize(
-    "target", [b"/oauthx/v2/token", b"/x/oauth/v2", b"/login/v9", b"/bye-bye", b"/"]
-)
-async def test_neighbours_of_the_token_endpoint_may_be_called(lab: Lab, target: bytes) -> None:
-    """What only looks like the token endpoint's path is a path like any other."""
-    gateway = await lab.gateway(
-        upstream__allowed_paths="/", oauth__token_path="/login/v9/token", oauth__logout_path="/bye"
-    )
-    assert (await gateway.ask(request(b"GET", target))).status == 200
-
-
-@pytest.mark.parametrize(
-    ("prefix", "target", "status"),
-    [
-        ("/corporate-accounts/v2", b"/corporate-accounts/v2", 200),
-        ("/corporate-accounts/v2", b"/corporate-accounts/v2/accounts", 200),
-        ("/corporate-accounts/v2", b"/corporate-accounts/v2?x=1", 200),
-        ("/corporate-accounts/v2", b"/corporate-accounts/v20", 403),
-        ("/corporate-accounts/v2", b"/corporate-accounts/v2;x", 403),
-        ("/corporate-accounts/v2", b"/corporate-accounts/", 403),
-        ("/corporate-accounts/v2/", b"/corporate-accounts/v2", 403),
-        ("/corporate-accounts/,/x", b"/x/y", 200),
-    ],
-)
-async def test_a_prefix_ends_at_a_segment(
-    lab: Lab, prefix: str, target: bytes, status: int
-) -> None:
-    """A prefix without a final slash covers that path and what is below it, no longer name."""
-    gateway = await lab.gateway(upstream__allowed_paths=prefix)
-    assert (await gateway.ask(request(b"GET", target))).status == status
-
-
 @pytest.mark.parametrize("host", [b"localhost", b"localhost:8080", b"127.0.0.1", b"[::1]:1"])
 @pytest.mark.parametrize("scheme", [b"http", b"HTTP"])
 async def test_the_absolute_form_of_our_own_host_is_sent_in_origin_form(

@@ -319,30 +319,6 @@ async def test_the_same_answer_comes_twice(client: Client) -> None:
     assert len(client.sandbox.orders) == 1
 
 
-async def test_concurrent_token_calls_are_seen() -> None:
-    """Two logins that are open at the same time are counted as two; two orders are not logins."""
-    waiting, go_on = asyncio.Semaphore(0), asyncio.Event()
-
-    async def sleep(_: float) -> None:
-        waiting.release()
-        await go_on.wait()
-
-    sandbox = Sandbox()
-    for name in ("token_slow", "api_slow"):
-        sandbox.fault(name, 60)
-    async with running(sandbox, sleep=sleep) as url, aiohttp.ClientSession() as session:
-        calls = [
-            asyncio.create_task(session.post(url + path))
-            for path in (TOKEN, TOKEN, ORDERS, ORDERS, ORDERS)
-        ]
-        for _ in calls:
-            await waiting.acquire()
-        go_on.set()
-        for call in calls:
-            (await call).release()
-    assert sandbox.counters["max_concurrent_token_calls"] == 2
-
-
 async def test_the_end_does_not_wait_for_a_slow_answer() -> None:
     """A sandbox that holds an answer back ends all the same, and the caller is cut off."""
     held = asyncio.Event()
@@ -495,17 +471,6 @@ async def test_it_is_driven_over_the_same_port(client: Client) -> None:
     assert [order["body"] for order in (await _json(answer, body))["orders"]] == [ORDER]
     await client.ask("POST", "/_sandbox/reset")
     assert client.sandbox.orders == []
-
-
-@pytest.mark.parametrize(
-    "fields", [{"Origin": "https://evil.example"}, {"Host": "rebound.example"}]
-)
-async def test_a_web_page_cannot_drive_it(client: Client, fields: dict[str, str]) -> None:
-    """Over a real loopback connection, a browser's call is refused and changes nothing."""
-    client.bearer()
-    answer, _ = await client.ask("POST", "/_sandbox/revoke", headers=fields)
-    assert answer.status == 403
-    assert [token.ended for token in client.sandbox.issued] == [False]
 
 
 @pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")])
