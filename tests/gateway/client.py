@@ -65,6 +65,15 @@ def order(*fields: bytes, content: bytes = ORDER, version: bytes = b"1.1") -> by
     return request(b"POST", ORDERS, *fields, content=content, version=version)
 
 
+def framed(content: bytes, *, chunked: bool) -> bytes:
+    """Return a POST with this content, in two chunks or with its length."""
+    if not chunked:
+        return order(content=content)
+    half = len(content) // 2
+    pieces = [piece for piece in (content[:half], content[half:]) if piece]
+    return request(b"POST", ORDERS, b"Transfer-Encoding: chunked") + chunks(*pieces)
+
+
 def chunks(*pieces: bytes, trailers: bytes = b"") -> bytes:
     """Return a whole chunked body."""
     return (

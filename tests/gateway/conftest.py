@@ -185,6 +185,14 @@ class Gateway:
         self.clients.append(client)
         return client
 
+    async def begin(self, raw: bytes, *, whole: bool = True) -> Client:
+        """Send a request on a new connection; wait until the upstream has it, or its head."""
+        before = len(self.upstream.requests)
+        client = await self.connect()
+        await client.send(raw)
+        await until(lambda: len(self.upstream.whole if whole else self.upstream.requests) > before)
+        return client
+
     async def ask(self, *pieces: bytes, method: bytes = b"GET") -> Answer:
         """Send one request on a new connection, and return the answer."""
         return await (await self.connect()).ask(*pieces, method=method)

@@ -75,9 +75,7 @@ async def test_new_connections_are_refused(gateway: Gateway) -> None:
     """Once the listener has closed, also while requests are in flight."""
     let_go = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, let_go, reply(200)]
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.whole)
+    client = await gateway.begin(order())
     server = gateway.listener._server
     task = closing(gateway)
     await until(lambda: server is not None and not server.sockets)
@@ -173,9 +171,7 @@ async def test_an_answer_begun_before_the_drain_keeps_its_connection(gateway: Ga
 async def test_what_the_grace_period_cuts_short_is_counted(gateway: Gateway) -> None:
     """`close` says how many requests it had to end."""
     gateway.upstream.usual = [Act.WHOLE, asyncio.Event()]
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.whole)
+    client = await gateway.begin(order())
     await kept_alive_quietly(gateway)
     assert await gateway.listener.close(0.01) == 1
     answer = await client.answer()

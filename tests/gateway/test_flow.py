@@ -28,9 +28,7 @@ async def test_an_expected_continue_is_given_here(
     framing, body = (
         (CHUNKED, chunks(ORDER)) if chunked else (b"Content-Length: %d" % len(ORDER), ORDER)
     )
-    client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, expect, framing))
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(request(b"POST", ORDERS, expect, framing), whole=False)
     answering = asyncio.create_task(client.answer())
     await until(lambda: client.received == CONTINUE)
     await client.send(body)

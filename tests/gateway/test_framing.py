@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, framed, order, request
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -169,14 +169,7 @@ async def test_bodies_of_any_size_stream_through(
     gateway: Gateway, size: int, *, chunked: bool
 ) -> None:
     """A body larger than any buffer arrives whole."""
-    content = bytes(range(251)) * (size // 251 + 1)
-    content = content[:size]
-    if chunked:
-        raw = request(b"POST", ORDERS, CHUNKED) + chunks(
-            *[content[i : i + 70_001] for i in range(0, size, 70_001)]
-        )
-    else:
-        raw = order(content=content)
-    assert (await gateway.ask(raw)).status == 200
+    content = (bytes(range(251)) * (size // 251 + 1))[:size]
+    assert (await gateway.ask(framed(content, chunked=chunked))).status == 200
     assert gateway.upstream.requests[0].content == content
     assert gateway.record.bytes_in == size

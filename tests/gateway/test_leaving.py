@@ -39,9 +39,7 @@ async def test_a_safe_call_is_cancelled_when_its_client_disconnects(
 ) -> None:
     """Its answer changes nothing, so the upstream's connection is aborted at once."""
     gateway.upstream.usual = [Act.WHOLE, begun, asyncio.Event()]
-    client = await gateway.connect()
-    await client.send(request(method))
-    await until(lambda: gateway.upstream.whole)
+    client = await gateway.begin(request(method))
     await asyncio.sleep(0.01)
     client.reset()
     await until(lambda: gateway.upstream.connections[0].ended == "rst")
@@ -51,26 +49,28 @@ async def test_a_safe_call_is_cancelled_when_its_client_disconnects(
     await until(lambda: gateway.pool.connections == (0, 0))
 
 
+async def disconnected(gateway: Gateway, raw: bytes, *steps: Step) -> None:
+    """Send a request, and disconnect; only then let the upstream play these steps."""
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, opened, *steps])
+    client = await gateway.begin(raw)
+    client.reset()
+    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
+    opened.set()
+    await until(lambda: gateway.records)
+    assert gateway.record.attempts == 1
+    assert len(gateway.upstream.requests) == 1
+
+
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE"])
 @pytest.mark.parametrize("status", [200, 201, 409, 500])
 async def test_an_order_is_followed_to_its_end_when_its_client_disconnects(
     gateway: Gateway, method: bytes, status: int
 ) -> None:
     """The upstream may have acted: its answer is read and recorded, and the connection is kept."""
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(status, b"x" * 200_000)])
-    client = await gateway.connect()
-    await client.send(request(method, ORDERS, content=b"{}"))
-    await until(lambda: gateway.upstream.whole)
-    client.reset()
-    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
-    opened.set()
-    await until(lambda: gateway.records)
-    assert (gateway.record.status, gateway.record.error, gateway.record.attempts) == (
-        status,
-        "client_left",
-        1,
-    )
+    raw = request(method, ORDERS, content=b"{}")
+    await disconnected(gateway, raw, reply(status, b"x" * 200_000))
+    assert (gateway.record.status, gateway.record.error) == (status, "client_left")
     await until(lambda: gateway.pool.connections == (0, 1))
     assert (await gateway.ask(request())).status == 200
     assert len(gateway.upstream.connections) == 1
@@ -81,17 +81,8 @@ async def test_an_order_is_not_sent_again_once_its_client_has_disconnected(
     gateway: Gateway, code: int, status: int
 ) -> None:
     """A 401 says that nothing was placed, and the client may have repeated its order elsewhere."""
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(401, b'{"code": %d}' % code)])
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.whole)
-    client.reset()
-    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
-    opened.set()
-    await until(lambda: gateway.records)
+    await disconnected(gateway, order(), reply(401, b'{"code": %d}' % code))
     assert (gateway.record.status, gateway.record.error) == (status, "client_left")
-    assert len(gateway.upstream.requests) == 1
 
 
 @pytest.mark.parametrize("fault", [Act.FIN, Act.RST])
@@ -99,17 +90,8 @@ async def test_an_order_that_is_lost_after_its_client_disconnected_is_recorded(
     gateway: Gateway, fault: Act
 ) -> None:
     """The record says that its outcome is unknown."""
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, opened, fault]
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.whole)
-    client.reset()
-    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
-    opened.set()
-    await until(lambda: gateway.records)
+    await disconnected(gateway, order(), fault)
     assert gateway.record.error == "connection_terminated"
-    assert gateway.record.attempts == 1
 
 
 @pytest.mark.parametrize("raw", [request(), order()])

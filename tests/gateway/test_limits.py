@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.http1 import chunked
-from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, chunks, order, request, until
+from tests.gateway.client import (
+    ACCOUNTS,
+    ORDER,
+    ORDERS,
+    Gone,
+    chunks,
+    framed,
+    order,
+    request,
+    until,
+)
 from tests.scripted import Act, Drip, Flood, reply
 
 if TYPE_CHECKING:
@@ -94,12 +104,7 @@ async def test_a_length_over_the_limit_is_refused_at_once(
 async def test_a_body_of_exactly_the_limit_passes(lab: Lab, *, chunked: bool) -> None:
     """The limit is the last size that passes."""
     gateway = await lab.gateway(limits__max_body_bytes=1000)
-    content = b"x" * 1000
-    if chunked:
-        raw = request(b"POST", ORDERS, CHUNKED) + chunks(content[:400], content[400:])
-    else:
-        raw = order(content=content)
-    assert (await gateway.ask(raw)).status == 200
+    assert (await gateway.ask(framed(b"x" * 1000, chunked=chunked))).status == 200
 
 
 @pytest.mark.parametrize(
@@ -216,9 +221,7 @@ async def test_a_call_in_flight_is_not_idle(lab: Lab) -> None:
     )
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, opened, reply(200)]
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(order(), whole=False)
     await asyncio.sleep(0.15)
     opened.set()
     assert (await client.answer()).status == 200
@@ -418,8 +421,6 @@ async def test_a_client_that_disconnects_after_tiny_chunks_is_noticed(lab: Lab) 
     """Its call ends at once, and the next client has the connection."""
     gateway = await lab.gateway(upstream__max_connections=1)
     gateway.cut_short = 1
-    client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, CHUNKED) + TINY)
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(request(b"POST", ORDERS, CHUNKED) + TINY, whole=False)
     client.reset()
     assert (await gateway.ask(request())).status == 200

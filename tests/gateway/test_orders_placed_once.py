@@ -323,9 +323,7 @@ async def test_a_client_that_leaves_changes_nothing(house: House) -> None:
     """Its order is followed to its end, and its answer waits for it."""
     opened = asyncio.Event()
     house.gateway.upstream.usual = [Act.WHOLE, opened, reply(201, PLACED)]
-    client = await house.gateway.connect()
-    await client.send(order(KEY))
-    await until(lambda: house.gateway.upstream.whole)
+    client = await house.gateway.begin(order(KEY))
     client.reset()
     await until(lambda: not house.gateway.listener.connections or _left(house))
     await house.gateway.refuses(order(KEY), status=409, kind="order-in-flight")
@@ -344,9 +342,7 @@ def _left(house: House) -> bool:
 async def test_a_shutdown_in_the_middle_is_unknown(house: House) -> None:
     """What was cut short has a record that says so."""
     house.gateway.upstream.usual = [Act.WHOLE, asyncio.Event()]
-    client = await house.gateway.connect()
-    await client.send(order(KEY))
-    await until(lambda: house.gateway.upstream.whole)
+    client = await house.gateway.begin(order(KEY))
     assert await house.gateway.listener.close(0) == 1
     assert (await client.answer()).problem["outcome"] == "unknown"
     assert await house.states() == [State.UNKNOWN]
@@ -388,9 +384,7 @@ async def guarded_order(lab: Lab) -> tuple[House, Client, asyncio.Event]:
     house = await house_of(lab, guard=60.0)
     opened = asyncio.Event()
     house.gateway.upstream.scripts.append([Act.WHOLE, opened, reply(201, PLACED)])
-    client = await house.gateway.connect()
-    await client.send(order())
-    await until(lambda: house.gateway.upstream.whole)
+    client = await house.gateway.begin(order())
     return house, client, opened
 
 

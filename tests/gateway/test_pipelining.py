@@ -29,9 +29,7 @@ async def test_requests_in_one_segment_are_answered_in_order(gateway: Gateway) -
     """The slow first one keeps the others waiting, not out of order."""
     opened = asyncio.Event()
     gateway.upstream.scripts.append([opened, reply(200, b"/corporate-accounts/0")])
-    client = await gateway.connect()
-    await client.send(b"".join(nth(number) for number in range(20)))
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(b"".join(nth(number) for number in range(20)), whole=False)
     assert len(gateway.upstream.requests) == 1
     opened.set()
     answers = [await client.answer() for _ in range(20)]

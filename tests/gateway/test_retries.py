@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proxy.errors import CredentialsRefused, TokenUnavailable
-from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, framed, order, request, until
 from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
@@ -168,12 +168,7 @@ async def test_only_what_was_kept_is_sent_again(
     gateway = await lab.gateway(limits__max_replay_bytes=100)
     gateway.upstream.scripts.append([Act.WHOLE, EXPIRED])
     content = b"x" * size
-    raw = (
-        request(b"POST", ORDERS, CHUNKED) + chunks(*[content] if size else [])
-        if chunked
-        else order(content=content)
-    )
-    answer = await gateway.ask(raw)
+    answer = await gateway.ask(framed(content, chunked=chunked))
     assert answer.status == (200 if times == 2 else 401)
     assert [bytes(seen.content) for seen in gateway.upstream.requests] == [content] * times
     assert gateway.tokens.rejected == [1]
@@ -246,9 +241,7 @@ async def test_a_body_that_breaks_after_an_early_401_is_never_sent(gateway: Gate
     gateway.cut_short = None
     opened = asyncio.Event()
     gateway.upstream.scripts.append([b"HTTP/1.1 401 X\r\nContent-Length: 2\r\n\r\n{", opened, b"}"])
-    client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, CHUNKED) + b"3\r\nabc\r\n")
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(request(b"POST", ORDERS, CHUNKED) + b"3\r\nabc\r\n", whole=False)
     await asyncio.sleep(0.01)
     await client.send(b"nonsense\r\n3\r\ndef\r\n0\r\n\r\n")
     await asyncio.sleep(0.01)
@@ -309,13 +302,8 @@ async def test_an_order_that_was_not_sent_costs_no_connection(
     gateway.tokens.failure = TokenUnavailable("timeout", "The token endpoint was silent.")
     gateway.tokens.lose()
     client = await gateway.connect()
-    whole = (
-        request(b"POST", ORDERS, b"Transfer-Encoding: chunked") + chunks(ORDER)
-        if chunked
-        else order()
-    )
     for _ in range(2):
-        answer = await client.ask(whole)
+        answer = await client.ask(framed(ORDER, chunked=chunked))
         assert (answer.status, answer.values(b"connection")) == (503, [])
 
 
@@ -437,9 +425,7 @@ async def test_an_order_whose_401_was_not_cured_was_not_placed(gateway: Gateway)
     gateway.upstream.scripts.append(
         [Act.WHOLE, opened, reply(401, b"", b"Connection: close"), Act.FIN]
     )
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(order(), whole=False)
     await gateway.upstream.stop_listening()
     opened.set()
     answer = await client.answer()

@@ -37,9 +37,7 @@ async def test_a_request_that_ends_too_early_is_never_whole(
 ) -> None:
     """The client gets 400 if it can still read; the upstream sees its connection break."""
     gateway.cut_short = 1
-    client = await gateway.connect()
-    await client.send(BEGINNINGS[name])
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(BEGINNINGS[name], whole=False)
     if is_announced:
         client.half_close()
     else:
@@ -59,9 +57,7 @@ async def test_a_request_whose_client_resets_is_never_whole(
     """The upstream sees a broken connection: no last chunk, no end, on TLS no close_notify."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     gateway.cut_short = 1
-    client = await gateway.connect()
-    await client.send(BEGINNINGS[name])
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(BEGINNINGS[name], whole=False)
     client.reset()
     await until(lambda: gateway.upstream.connections[0].ended is not None)
     await until(lambda: gateway.records)

@@ -138,9 +138,25 @@ _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _INTERIM: Final = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
-def _none(strike: Strike, status: int, error: str, *, silent: bool = False) -> Fault:
-    """Give a fault without a connection: nothing is sent."""
-    return Fault(strike, status, error, "not_sent", silent=silent)
+_ALERT: Final = b"\x15\x03\x03\x00\x02\x02\x28"  # fatal, handshake_failure
+_BAD_CERTIFICATE: Final = (502, "tls_certificate_error", "tls")
+_NO_TLS: Final = (502, "tls_protocol_error", "tls")
+_LOST: Final = (502, "connection_terminated", "reset")
+_TOO_SLOW: Final = (504, "connection_timeout", "timeout")
+#: Why no connection can be made: status and error of a call, and the reason of a failed login.
+NO_CONNECTION: Final[dict[str, tuple[Strike, int, str, str]]] = {
+    "nobody listens": (Strike(), 502, "connection_refused", "connect"),
+    "no such name": (Strike(NO_SUCH_NAME), 502, "dns_error", "dns"),
+    "a black hole": (Strike(black_hole=True), *_TOO_SLOW),
+    "a certificate that has expired": (Strike(None, "expired"), *_BAD_CERTIFICATE),
+    "a certificate of another host": (Strike(None, "wrong_host"), *_BAD_CERTIFICATE),
+    "a certificate of an unknown authority": (Strike(None, "untrusted"), *_BAD_CERTIFICATE),
+    "plain HTTP instead of TLS": (Strike(greeting=[_OK + b"\r\n"]), *_NO_TLS),
+    "an alert instead of a handshake": (Strike(greeting=[_ALERT]), *_NO_TLS),
+    "closed in the handshake": (Strike(greeting=[Act.FIN]), *_LOST),
+    "reset in the handshake": (Strike(greeting=[b"\x16\x03", Act.RST]), *_LOST),
+    "silence in the handshake": (Strike(greeting=[b"\x16\x03"]), *_TOO_SLOW),
+}
 
 
 def _lost(*steps: Step, placed: int = 0, again: bool = False, needs_content: bool = False) -> Fault:
@@ -181,32 +197,10 @@ def _harmless(*steps: Step) -> Fault:
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    # No connection.
-    "nobody listens": _none(Strike(), 502, "connection_refused"),
-    "no such name": _none(Strike(origin=NO_SUCH_NAME), 502, "dns_error"),
-    "a black hole": _none(Strike(black_hole=True), 504, "connection_timeout", silent=True),
-    "a certificate that has expired": _none(
-        Strike(context="expired"), 502, "tls_certificate_error"
-    ),
-    "a certificate of another host": _none(
-        Strike(context="wrong_host"), 502, "tls_certificate_error"
-    ),
-    "a certificate of an unknown authority": _none(
-        Strike(context="untrusted"), 502, "tls_certificate_error"
-    ),
-    "plain HTTP instead of TLS": _none(
-        Strike(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), 502, "tls_protocol_error"
-    ),
-    "an alert instead of a handshake": _none(
-        Strike(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), 502, "tls_protocol_error"
-    ),
-    "closed in the handshake": _none(Strike(greeting=[Act.FIN]), 502, "connection_terminated"),
-    "reset in the handshake": _none(
-        Strike(greeting=[b"\x16\x03", Act.RST]), 502, "connection_terminated"
-    ),
-    "silence in the handshake": _none(
-        Strike(greeting=[b"\x16\x03"]), 504, "connection_timeout", silent=True
-    ),
+    **{
+        name: Fault(strike, status, error, "not_sent", silent=status == 504)
+        for name, (strike, status, error, _) in NO_CONNECTION.items()
+    },
     # The API has not got the whole request.
     "closed with the request's head": _lost(Act.FIN, again=True),
     "reset with the request's head": _lost(Act.RST, again=True),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
@@ -18,47 +17,34 @@ import pytest
 from proxy.network import tls
 from proxy.settings import Origin
 from tests.gateway.client import order, request, until
-from tests.reliability.api_faults import NO_SUCH_NAME
+from tests.reliability import api_faults
+from tests.reliability.api_faults import NO_CONNECTION, Strike
 from tests.reliability.road import black_hole
 from tests.scripted import Act, Drip, reply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tests.gateway.client import Answer
     from tests.gateway.conftest import Lab
     from tests.reliability.house import House
-    from tests.scripted import Received, Script, ScriptedServer, Step
+    from tests.scripted import Received, ScriptedServer, Steps
 
 #: The patience with a token endpoint in the rows whose fault is silence. It passes for real, so it
 #: is short.
 IMPATIENT: Final = 0.05  # seconds
+Phase = api_faults.Phase
 REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"}')
-
-
-class Elsewhere(NamedTuple):
-    """What stands in the place of the token endpoint.
-
-    origin: the configured one. certificate: shown there on TLS. greeting: sent instead of TLS.
-    black_hole: the kernel answers no connection.
-    """
-
-    origin: Origin | None = None
-    certificate: str | None = None
-    greeting: Sequence[Step] = ()
-    black_hole: bool = False
 
 
 class Fault(NamedTuple):
     """One way in which the token endpoint fails.
 
-    steps: what it does instead of an answer; None: the port is closed. reason, code: as logged.
+    steps: what it does instead of an answer, or why no connection can be made. reason, code: as logged.
     pauses: seconds from each failure to the next attempt, while an order waits. It gives up when
     the next attempt lies beyond its ten seconds; its Retry-After is the last pause. silent: a
     timeout ends the call.
     """
 
-    steps: Script | Elsewhere | None
+    steps: Steps | Strike
     reason: str
     pauses: tuple[int | float, ...] = (0.5, 1, 2, 4, 8)
     code: str | None = None
@@ -79,16 +65,6 @@ class Expected(NamedTuple):
     ready: bool
 
 
-class Phase(enum.Enum):
-    """When the fault meets the proxy."""
-
-    COLD = "before the first token"
-    FRESH = "while the token is fresh"
-    STALE = "while the token is being renewed ahead"
-    EXPIRED = "after the token has expired"
-    RECOVERY = "after the API rejected the token"
-
-
 #: The pauses after refused credentials, and after an answer that asks for more patience than an
 #: order has: one attempt, then 503.
 REFUSED: Final = (30,)
@@ -96,38 +72,26 @@ REFUSED: Final = (30,)
 GRANT: Final = b'{"access_token": "token-of-the-test-0", "expires_in": 3599}'
 
 
-def grants(content: bytes) -> Sequence[Step]:
+def grants(content: bytes) -> Steps:
     """Answer 200 with this content."""
     return [Act.WHOLE, reply(200, content, b"Content-Type: application/json")]
 
 
-def refuses(status: int, content: bytes = b"", *fields: bytes) -> Sequence[Step]:
+def refuses(status: int, content: bytes = b"", *fields: bytes) -> Steps:
     """Answer with this status."""
     return [Act.WHOLE, reply(status, content, *fields)]
 
 
-def slowed(*fields: bytes) -> Sequence[Step]:
+def slowed(*fields: bytes) -> Steps:
     """Answer 429 with these fields."""
     return refuses(429, b'{"code": 42901}', *fields)
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    # The connection.
-    "nobody listens": Fault(None, "connect"),
-    "no such name": Fault(Elsewhere(NO_SUCH_NAME), "dns"),
-    "a black hole": Fault(Elsewhere(black_hole=True), "timeout", silent=True),
-    "a certificate that has expired": Fault(Elsewhere(certificate="expired"), "tls"),
-    "a certificate of another host": Fault(Elsewhere(certificate="wrong_host"), "tls"),
-    "a certificate of an unknown authority": Fault(Elsewhere(certificate="untrusted"), "tls"),
-    "plain HTTP instead of TLS": Fault(
-        Elsewhere(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), "tls"
-    ),
-    "an alert instead of a handshake": Fault(
-        Elsewhere(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), "tls"
-    ),
-    "closed in the handshake": Fault(Elsewhere(greeting=[Act.FIN]), "reset"),
-    "reset in the handshake": Fault(Elsewhere(greeting=[b"\x16\x03", Act.RST]), "reset"),
-    "silence in the handshake": Fault(Elsewhere(greeting=[b"\x16\x03"]), "timeout", silent=True),
+    **{
+        name: Fault(strike, reason, silent=reason == "timeout")
+        for name, (strike, _, _, reason) in NO_CONNECTION.items()
+    },
     "reset at once": Fault([Act.RST], "reset"),
     "reset after the request": Fault([Act.WHOLE, Act.RST], "reset"),
     "closed without an answer": Fault([Act.WHOLE, Act.FIN], "reset"),
@@ -244,13 +208,12 @@ async def break_login(
     elsewhere = await lab.upstream()
     stack.push_async_callback(house.log_in_at)
     stack.callback(setattr, house.login, "usual", house.grant)
-    if fault.steps is None:
+    if fault.steps == Strike():
         await house.login.stop_listening()
         stack.push_async_callback(house.login.start)
-    elif isinstance(fault.steps, Elsewhere):
+    elif isinstance(fault.steps, Strike):
         elsewhere = await stand_elsewhere(house, fault.steps, patience, lab, stack)
     else:
-        assert not callable(fault.steps)
         there = b"http://127.0.0.1:%d/oauth/v2/token" % elsewhere.port
         house.login.usual = [
             step.replace(b"{elsewhere}", there) if isinstance(step, bytes) else step
@@ -261,13 +224,13 @@ async def break_login(
 
 
 async def stand_elsewhere(
-    house: House, place: Elsewhere, patience: float, lab: Lab, stack: contextlib.AsyncExitStack
+    house: House, place: Strike, patience: float, lab: Lab, stack: contextlib.AsyncExitStack
 ) -> ScriptedServer:
     """Have the proxy log in at another place."""
     server = await lab.upstream(
-        None if place.certificate is None else getattr(lab.certificates, place.certificate)
+        None if place.context is None else getattr(lab.certificates, place.context)
     )
-    server.greeting = place.greeting
+    server.greeting = place.greeting or ()
     if place.black_hole:
         origin = Origin("http", "127.0.0.1", stack.enter_context(black_hole()))
     else:
@@ -357,7 +320,7 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
     assert house.calls - before == want.calls + (phase is not Phase.FRESH)
     assert house.bearers[-1] == b"token-of-the-test-%d" % house.granted
     assert not any(b"oauth" in connection.received for connection in elsewhere.connections)
-    assert isinstance(fault.steps, Elsewhere) or not elsewhere.connections
+    assert isinstance(fault.steps, Strike) or not elsewhere.connections
 
 
 async def test_a_slow_grant_is_a_grant(house: House) -> None:
