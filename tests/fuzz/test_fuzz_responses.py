@@ -39,10 +39,7 @@ _SPACE_BEFORE_COLON: Final = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ 
 def _asked(method: bytes, version: bytes) -> policy.Request:
     head = (
         b"%b / HTTP/%b\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
-        % (
-            method,
-            version,
-        )
+        % (method, version)
     )
     return policy.judge(policy.parse(head, passage.RULES), passage.RULES, ANYBODY)
 

@@ -340,10 +340,7 @@ async def test_a_login_that_ends_early_is_refused(answering: Gateway) -> None:
     assert (await client.answer(b"POST")).status == 400
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [(b"GET", TOKEN), (b"POST", b"/oauth/v1/token")],
-)
+@pytest.mark.parametrize(("method", "path"), [(b"GET", TOKEN), (b"POST", b"/oauth/v1/token")])
 async def test_nothing_else_below_oauth_is_answered(
     answering: Gateway, method: bytes, path: bytes
 ) -> None:

@@ -14,14 +14,7 @@ import yaml
 
 from proxy.watching import LOOK_SECONDS, Watcher
 from tests.clock import FakeClock
-from tests.e2e.process import (
-    ACCOUNTS,
-    CREDENTIALS,
-    DEADLINE,
-    Api,
-    Starter,
-    configuration,
-)
+from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, Api, Starter, configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -297,10 +297,7 @@ async def test_control_shows_state_and_orders(capsys: pytest.CaptureFixture[str]
     ("words", "faults"),
     [
         (("fault", "api_drop"), [{"name": "api_drop", "value": None, "remaining": None}]),
-        (
-            ("fault", "api_error=42901:2"),
-            [{"name": "api_error", "value": "42901", "remaining": 2}],
-        ),
+        (("fault", "api_error=42901:2"), [{"name": "api_error", "value": "42901", "remaining": 2}]),
         (("fault", "api_half:0"), []),
     ],
 )

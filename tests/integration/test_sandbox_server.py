@@ -420,9 +420,7 @@ class Heard(logging.Handler):
         self.event.set()
 
 
-async def test_a_caller_that_disconnects_inside_the_body_places_no_order(
-    client: Client,
-) -> None:
+async def test_a_caller_that_disconnects_inside_the_body_places_no_order(client: Client) -> None:
     """The log says so in one line, without a traceback."""
     logger, heard = logging.getLogger("proxy.sandbox"), Heard()
     logger.addHandler(heard)

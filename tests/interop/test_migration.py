@@ -16,15 +16,7 @@ import trustme
 import yaml
 
 from tests.docs.pages import BLOCKS
-from tests.e2e.process import (
-    ACCOUNTS,
-    DEADLINE,
-    ORDER,
-    ORDERS,
-    Running,
-    Starter,
-    configuration,
-)
+from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Running, Starter, configuration
 from tests.interop.parts import Recorder, run_program
 
 if TYPE_CHECKING:

@@ -15,15 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.gateway.client import ORDER, order, request, until
-from tests.reliability.api_faults import (
-    FAULTS,
-    Expected,
-    Phase,
-    Strike,
-    Way,
-    cells,
-    expected,
-)
+from tests.reliability.api_faults import FAULTS, Expected, Phase, Strike, Way, cells, expected
 from tests.reliability.house import HOUR
 from tests.reliability.road import WHOLE_WAY, black_hole, closing, scene_of
 from tests.scripted import Act

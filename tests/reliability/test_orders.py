@@ -130,9 +130,7 @@ class Crowd:
 async def test_every_order_is_accounted_for(lab: Lab, seed: int) -> None:
     """Accepted are those that were placed, some of `unknown`, no other, and none twice."""
     api = BreakingApi(
-        lambda call: plan_of(seed, call),
-        greet=lambda number: number % 29 != 0,
-        largest=LARGEST,
+        lambda call: plan_of(seed, call), greet=lambda number: number % 29 != 0, largest=LARGEST
     )
     await api.start()
     gateway = await lab.gateway(
