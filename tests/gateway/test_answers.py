@@ -70,11 +70,8 @@ async def test_an_answer_that_is_not_http_gets_502(gateway: Gateway, name: str, 
     gateway.upstream.scripts.append([Act.WHOLE, BAD_HEADS[name]])
     client = await gateway.connect()
     answer = await client.ask(raw)
-    assert (answer.status, answer.kind, answer.proxy_error) == (
-        502,
-        "upstream-answer-unreadable",
-        "http_protocol_error",
-    )
+    assert (answer.status, answer.kind) == (502, "upstream-answer-unreadable")
+    assert answer.proxy_error == "http_protocol_error"
     assert answer.problem["outcome"] == "unknown"
     assert ("may or may not have been placed" in answer.problem["detail"]) == (raw == order())
     assert MARKER not in client.received
@@ -152,11 +149,8 @@ async def test_redirects_are_passed_on(gateway: Gateway, status: int, location: 
     """A redirect is never followed: the credential goes to the configured origin only."""
     gateway.upstream.usual = [Act.WHOLE, reply(status, b"moved", b"Location: " + location)]
     answer = await gateway.ask(order())
-    assert (answer.status, answer.values(b"location"), bytes(answer.content)) == (
-        status,
-        [location],
-        b"moved",
-    )
+    assert (answer.status, answer.values(b"location")) == (status, [location])
+    assert bytes(answer.content) == b"moved"
     assert len(gateway.upstream.requests) == 1
 
 

@@ -362,11 +362,8 @@ async def test_a_mistake_while_judging_costs_one_call(
     with monkeypatch.context() as patch:
         patch.setattr(policy, where, mistake)
         answer = await gateway.ask(order())
-    assert (answer.status, answer.kind, answer.problem["outcome"]) == (
-        500,
-        "internal-error",
-        "not_sent",
-    )
+    assert (answer.status, answer.kind) == (500, "internal-error")
+    assert answer.problem["outcome"] == "not_sent"
     await until(lambda: gateway.records)
     assert (gateway.record.status, gateway.record.error) == (500, "proxy_internal_error")
     assert not gateway.upstream.requests

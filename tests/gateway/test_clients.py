@@ -243,11 +243,8 @@ async def test_a_flow_of_login_calls_and_logout_on_one_connection(answering: Gat
     bearer = b"Authorization: Bearer " + MADE_UP_TOKEN
     assert (await client.ask(request(b"GET", ACCOUNTS, bearer))).status == 200
     bye = await client.ask(request(b"GET", LOGOUT, bearer))
-    assert (bye.status, bytes(bye.content), bye.values(b"content-type")) == (
-        200,
-        b"OK!",
-        [b"text/plain"],
-    )
+    assert (bye.status, bytes(bye.content)) == (200, b"OK!")
+    assert bye.values(b"content-type") == [b"text/plain"]
     assert [received.target for received in answering.upstream.requests] == [ACCOUNTS]
     shown = [
         (record.path, record.status, record.attempts, record.bytes_out)

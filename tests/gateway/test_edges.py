@@ -79,10 +79,8 @@ async def test_options_goes_as_far_as_it_may(gateway: Gateway) -> None:
     assert (await gateway.ask(request(b"OPTIONS", ACCOUNTS, b"Max-Forwards: 3"))).status == 200
     assert gateway.upstream.requests[0].values(b"max-forwards") == [b"2"]
     answer = await gateway.ask(request(b"OPTIONS", ACCOUNTS, b"Max-Forwards: 0"))
-    assert (answer.status, answer.values(b"allow")) == (
-        204,
-        [b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"],
-    )
+    assert answer.status == 204
+    assert answer.values(b"allow") == [b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]
     assert len(gateway.upstream.requests) == 1
     assert (await gateway.ask(request(b"GET", ACCOUNTS, b"Max-Forwards: 0"))).status == 200
     for wrong in (b"x", b"-1", b"1, 2", b""):

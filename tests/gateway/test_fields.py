@@ -230,11 +230,8 @@ async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gat
     assert [
         line for line in answer.fields if line[0].lower() not in ADDED_BACK | {b"content-length"}
     ] == expected
-    assert (answer.status, answer.reason, bytes(answer.content)) == (
-        302,
-        b"Fo\xfcnd  Elsewhere",
-        b"\x1f\x8b\x08",
-    )
+    assert (answer.status, answer.reason) == (302, b"Fo\xfcnd  Elsewhere")
+    assert bytes(answer.content) == b"\x1f\x8b\x08"
     assert len(gateway.upstream.requests) == 1
 
 

@@ -291,11 +291,8 @@ async def test_clients_over_the_limit_get_503_at_once(lab: Lab, limit: int) -> N
         assert (await client.ask(request())).status == 200
     late = await gateway.connect()
     answer = await late.answer()
-    assert (answer.status, answer.kind, answer.problem["outcome"]) == (
-        503,
-        "too-many-connections",
-        "not_sent",
-    )
+    assert (answer.status, answer.kind) == (503, "too-many-connections")
+    assert answer.problem["outcome"] == "not_sent"
     assert answer.values(b"retry-after") == [b"1"]
     assert answer.values(b"connection") == [b"close"]
     assert await late.closed() == "fin"
@@ -352,11 +349,8 @@ async def test_the_wait_for_an_upstream_connection_is_bounded(lab: Lab) -> None:
     first = asyncio.create_task(gateway.ask(order()))
     await until(lambda: gateway.upstream.requests)
     answer = await gateway.ask(order())
-    assert (answer.status, answer.kind, answer.proxy_error) == (
-        503,
-        "upstream-busy",
-        "connection_limit_reached",
-    )
+    assert (answer.status, answer.kind) == (503, "upstream-busy")
+    assert answer.proxy_error == "connection_limit_reached"
     assert answer.problem["outcome"] == "not_sent"
     assert answer.values(b"retry-after") == [b"1"]
     opened.set()

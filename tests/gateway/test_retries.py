@@ -65,11 +65,8 @@ async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
     assert answer.status == 200
     assert (bearers(gateway), gateway.tokens.rejected) == ([1, 2], [1])
     first, second = gateway.upstream.requests
-    assert (first.method, first.target, first.content) == (
-        second.method,
-        second.target,
-        second.content,
-    )
+    assert (first.method, first.target) == (second.method, second.target)
+    assert first.content == second.content
     assert first.fields[:-1] == second.fields[:-1]
     await until(lambda: gateway.records)
     assert (gateway.record.attempts, gateway.record.error) == (2, None)

@@ -143,11 +143,8 @@ async def test_a_call_that_would_wait_too_long_gets_429(gates: Gates) -> None:
     await gate.send(order(), queued=1)
     client = await gate.send(request(), queued=1)
     answer = await client.answer()
-    assert (answer.status, answer.kind, answer.proxy_error) == (
-        429,
-        "too-many-requests",
-        "http_request_denied",
-    )
+    assert (answer.status, answer.kind) == (429, "too-many-requests")
+    assert answer.proxy_error == "http_request_denied"
     assert answer.problem["outcome"] == "not_sent"
     assert answer.values(b"retry-after") == [b"4"]
     assert gate.records[-1][3] == 429

@@ -49,11 +49,8 @@ async def test_a_client_disconnects(lab: Lab, method: bytes, begun: bool, way: W
             let_go.set()
         await until(lambda: len(records) > known)
         line = scene.access_line(records[-1])
-        assert (line["event"], line["level"], line["error"]) == (
-            "request.completed",
-            "info",
-            "client_left",
-        )
+        assert (line["event"], line["level"]) == ("request.completed", "info")
+        assert line["error"] == "client_left"
         assert (line["status"], line["attempts"]) == (201 if is_order else 200 if begun else 499, 1)
         assert scene.counter("orders") == is_order
         # The connection of an order is kept; that of a call that was given up is cut, so that the

@@ -40,12 +40,8 @@ async def test_a_refusal_of_the_api_is_passed_on(start: Starter, api: Api) -> No
         assert (answer.status, answer.proxy_error, answer.whole) == (REFUSALS[code], None, True)
         assert orjson.loads(answer.content)["code"] == code
         line = await proxy.event("request.completed", number)
-        assert (line["level"], line["status"], line["error"], line["outcome"]) == (
-            "info" if code == 40401 else "warning",
-            REFUSALS[code],
-            None,
-            None,
-        )
+        assert line["level"] == ("info" if code == 40401 else "warning")
+        assert (line["status"], line["error"], line["outcome"]) == (REFUSALS[code], None, None)
     assert (await ask(client, PLACE)).status == 201
 
     assert (api.counter("orders"), api.counter("token_calls")) == (2, 1)

@@ -101,11 +101,8 @@ async def test_an_order_whose_token_ended_before_it_was_sent_is_not_sent(lab: La
         await house.until(lambda: first.done() and second.done())
         assert (await first).status == 200
         answer = await second
-        assert (answer.status, answer.kind, answer.problem["outcome"]) == (
-            503,
-            "no-token",
-            "not_sent",
-        )
+        assert (answer.status, answer.kind) == (503, "no-token")
+        assert answer.problem["outcome"] == "not_sent"
         assert len(house.gateway.upstream.requests) == 1
 
 
