@@ -155,7 +155,7 @@ async def test_redirects_are_passed_on(gateway: Gateway, status: int, location: 
 
 
 async def test_calls_at_once_have_connections_of_their_own(gateway: Gateway) -> None:
-    """Each answer goes to who asked."""
+    """Each client gets the answer to its own call."""
     targets = [b"/corporate-accounts/%d" % number for number in range(40)]
     answers = await asyncio.gather(*[gateway.ask(request(b"GET", target)) for target in targets])
     assert [bytes(answer.content) for answer in answers] == targets
@@ -172,7 +172,7 @@ async def test_calls_at_once_have_connections_of_their_own(gateway: Gateway) -> 
 async def test_a_connection_that_should_end_is_not_used_again(
     gateway: Gateway, head: bytes
 ) -> None:
-    """`Connection: close` and HTTP/1.0 are taken at their word."""
+    """After `Connection: close` or an HTTP/1.0 answer."""
     gateway.upstream.usual = [Act.WHOLE, head + b"Content-Length: 2\r\n\r\nok"]
     for _ in range(3):
         assert bytes((await gateway.ask(order())).content) == b"ok"
@@ -195,7 +195,7 @@ async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) ->
     assert (await gateway.ask(request())).status == 200
 
 
-async def test_the_largest_head_that_may_pass_passes(gateway: Gateway) -> None:
+async def test_the_largest_head_passes(gateway: Gateway) -> None:
     """256 fields, nearly 64 KiB: passed on field by field."""
     fields = [b"X-%d: %b" % (number, b"x" * 240) for number in range(255)]
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"ok", *fields)]
@@ -204,7 +204,7 @@ async def test_the_largest_head_that_may_pass_passes(gateway: Gateway) -> None:
 
 
 async def test_an_answer_may_come_byte_by_byte(gateway: Gateway) -> None:
-    """Segments mean nothing."""
+    """Segments have no meaning."""
     gateway.upstream.usual = [
         Act.WHOLE,
         Drip(b"HTTP/1.1 103 X\r\n\r\n" + reply(200, b"hello", b"X-A: 1")),

@@ -36,7 +36,7 @@ async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> Non
 @pytest.mark.parametrize(
     "host", [b"", b"localhost:x", b"user@localhost", b"localhost, localhost", b"localh\xc3\xb6st"]
 )
-async def test_a_host_that_is_none_is_malformed(gateway: Gateway, host: bytes) -> None:
+async def test_a_malformed_host_is_refused(gateway: Gateway, host: bytes) -> None:
     """A Host that could be read in two ways gets 400."""
     await gateway.refuses(request(host=host), status=400, kind="malformed-request")
 
@@ -114,10 +114,10 @@ async def test_a_wrong_client_key_is_refused(lab: Lab, fields: list[bytes]) -> N
 @pytest.mark.parametrize(
     "also", [b"Accept: */*", b"Connection: x-proxy-key", b"X_Proxy_Key: " + CLIENT_KEY.encode()]
 )
-async def test_the_right_client_key_opens_and_stays_here(
+async def test_the_right_client_key_is_accepted_and_removed(
     lab: Lab, name: bytes, also: bytes
 ) -> None:
-    """With the key a client is served, and the upstream sees nothing of it."""
+    """The client is served, and the key is not sent upstream."""
     gateway = await lab.gateway(listen__client_key=CLIENT_KEY)
     answer = await gateway.ask(request(b"GET", ACCOUNTS, name + b": " + CLIENT_KEY.encode(), also))
     assert answer.status == 200

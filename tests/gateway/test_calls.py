@@ -62,8 +62,8 @@ def at_rest(served: ClientConnection) -> bool:
 
 
 @pytest.mark.parametrize("at", range(1, len(reply(200, b"hello"))))
-async def test_an_answer_may_break_anywhere_in_two(gateway: Gateway, at: int) -> None:
-    """Whatever the first piece of an answer is, the call goes on with it, and loses none of it."""
+async def test_an_answer_may_arrive_in_any_two_pieces(gateway: Gateway, at: int) -> None:
+    """The call goes on with each first piece, and loses none of it."""
     await warmed(gateway)
     first, second = asyncio.Event(), asyncio.Event()
     whole = reply(200, b"hello")
@@ -139,8 +139,8 @@ async def test_silence_of_the_api_gets_504(lab: Lab, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("why", ["the client leaves", "the proxy stops"])
-async def test_the_patience_with_the_api_is_one(lab: Lab, why: str) -> None:
-    """Nothing that happens to the client or the proxy makes the API's time for an answer longer."""
+async def test_the_response_timeout_is_never_extended(lab: Lab, why: str) -> None:
+    """Neither a client that disconnects nor a drain gives the API more time to answer."""
     gateway = await lab.gateway(upstream__response_timeout_seconds=60)
     await warmed(gateway)
     gateway.upstream.scripts.append(held(asyncio.Event()))

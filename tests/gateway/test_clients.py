@@ -146,8 +146,8 @@ async def test_changed_rights_hold_for_the_next_request(lab: Lab) -> None:
     ).kind == "client-not-allowed"
 
 
-async def test_no_key_goes_further_or_comes_back(lab: Lab) -> None:
-    """Neither the API, nor an answer, nor a record has a key, right or wrong."""
+async def test_no_key_is_passed_on_or_shown(lab: Lab) -> None:
+    """No key, right or wrong, reaches the API, an answer or a record."""
     gateway = await named(lab)
     for shown in (ERP, b"hunter2-hunter2"):
         answer = await gateway.ask(request(b"GET", ORDERS, key(shown), b"X_Proxy_Key: " + shown))
@@ -178,8 +178,8 @@ async def test_a_client_beyond_its_rate_gets_429_and_the_others_go_on(lab: Lab) 
     assert len(gateway.upstream.requests) == 2
 
 
-async def test_a_call_waits_in_its_own_line_only(lab: Lab) -> None:
-    """While a call of the batch waits for its turn, another client's is answered."""
+async def test_a_call_waits_in_its_clients_queue_only(lab: Lab) -> None:
+    """While a call of the batch waits, another client's is answered."""
     batch = {**CLIENTS[2], "requests_per_second": 2}
     gateway = await named(lab, CLIENTS[0], batch)
     first, second = await gateway.connect(), await gateway.connect()
@@ -206,7 +206,7 @@ async def test_the_record_has_the_client_address(lab: Lab) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SO_PEERCRED is Linux'")
 async def test_on_a_unix_socket_the_address_is_user_and_process(lab: Lab, tmp_path: Path) -> None:
-    """As the kernel says."""
+    """As the kernel gives them (SO_PEERCRED)."""
     gateway = await lab.gateway(listen__unix_socket=tmp_path / "listener")
     await gateway.ask(request(b"GET", ACCOUNTS))
     assert gateway.record.client_address == f"{os.getuid()}:{os.getpid()}"
@@ -341,7 +341,7 @@ async def test_a_login_that_ends_early_is_refused(answering: Gateway) -> None:
 async def test_nothing_else_below_oauth_is_answered(
     answering: Gateway, method: bytes, path: bytes
 ) -> None:
-    """403, as ever."""
+    """Other methods and paths get 403."""
     await answering.refuses(request(method, path), status=403, kind="path-not-allowed")
 
 

@@ -132,7 +132,7 @@ async def test_a_last_answer_may_be_read_slowly(
 
 
 async def test_half_a_head_is_waited_for(gateway: Gateway) -> None:
-    """A client that is in the middle of its request head has the time that it always has."""
+    """A client in the middle of its request head keeps its usual time."""
     data = order()
     client = await gateway.connect()
     await client.send(data[:20])

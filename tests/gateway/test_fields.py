@@ -51,10 +51,10 @@ def sent(gateway: Gateway) -> list[FieldLine]:
     ids=lambda fields: b"; ".join(fields).decode(),
 )
 @pytest.mark.parametrize("make", ["get", "order", "chunked"])
-async def test_exactly_our_credential_leaves(
+async def test_exactly_our_credential_is_sent(
     gateway: Gateway, make: str, fields: list[bytes]
 ) -> None:
-    """Whatever the client says of credentials, one Authorization leaves, ours, written last."""
+    """Whatever the client sends, one Authorization goes upstream: ours, written last."""
     raw = {
         "get": request(b"GET", ACCOUNTS, *fields),
         "order": order(*fields),
@@ -184,7 +184,7 @@ async def test_hop_by_hop_fields_of_a_request_end_here(
 
 
 async def test_hop_by_hop_fields_of_an_answer_end_here(gateway: Gateway) -> None:
-    """The same on the way back, and what would lead the client around the proxy."""
+    """So do fields that would lead the client around the proxy (Alt-Svc)."""
     fields = (
         b"Connection: keep-alive, X-Hop",
         b"Keep-Alive: timeout=5",
@@ -206,7 +206,7 @@ async def test_hop_by_hop_fields_of_an_answer_end_here(gateway: Gateway) -> None
 
 
 async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gateway) -> None:
-    """Cookies, redirects and codings are the client's own business, byte for byte."""
+    """Cookies, redirects and codings reach the client unchanged."""
     fields = [
         b"Set-Cookie: a=1; Path=/",
         b"Server: upstream",
@@ -282,7 +282,7 @@ async def test_any_other_request_id_is_replaced(gateway: Gateway, fields: list[b
 
 @pytest.mark.parametrize("size", [None, 0, 1, 5000])
 async def test_a_length_is_neither_added_nor_lost(gateway: Gateway, size: int | None) -> None:
-    """A request without a body says what the client said of it."""
+    """Content-Length goes upstream exactly if the client sent it."""
     content = None if size is None else b"x" * size
     assert (await gateway.ask(request(b"POST", ORDERS, content=content))).status == 200
     (seen,) = gateway.upstream.requests

@@ -129,7 +129,7 @@ async def test_interim_answers_are_passed_on(gateway: Gateway) -> None:
 
 
 async def test_interim_answers_do_not_end_the_expectation(gateway: Gateway) -> None:
-    """A 100 of ours and one of the upstream's do not become two."""
+    """The client gets one `100 Continue`, not the proxy's and the upstream's."""
     gateway.upstream.usual = [CONTINUE, EARLY_HINTS, Act.WHOLE, CONTINUE, reply(200)]
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, EXPECT, b"Content-Length: %d" % len(ORDER)))
@@ -142,7 +142,7 @@ async def test_interim_answers_do_not_end_the_expectation(gateway: Gateway) -> N
 
 @pytest.mark.parametrize("count", [16, 17])
 async def test_interim_answers_are_counted(gateway: Gateway, count: int) -> None:
-    """Sixteen are patience enough."""
+    """Sixteen are passed on; the seventeenth makes the answer malformed."""
     gateway.upstream.usual = [Act.WHOLE, b"HTTP/1.1 102 Processing\r\n\r\n" * count, reply(200)]
     assert (await gateway.ask(request())).status == (200 if count == 16 else 502)
 
@@ -221,8 +221,10 @@ async def test_the_body_may_end_while_the_early_answer_goes_on(gateway: Gateway)
         pytest.param("ends", marks=pytest.mark.plain_tcp("TLS does not end one direction only")),
     ],
 )
-async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: str) -> None:
-    """A client that stops sending because it has its answer gets the rest of that answer."""
+async def test_an_answer_that_has_begun_is_completed_after_a_broken_body(
+    lab: Lab, fault: str
+) -> None:
+    """A client may stop sending because it has its answer: it gets the rest."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.1)
     gateway.cut_short = 1
     opened = asyncio.Event()
@@ -281,7 +283,7 @@ async def test_a_half_closed_client_gets_all_of_a_large_answer(gateway: Gateway)
 
 @pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_all_requests_of_a_half_closed_client_are_answered(gateway: Gateway) -> None:
-    """What was pipelined before the end of the client's side is served in its turn."""
+    """Requests that were pipelined before the half-close are served in order."""
     client = await gateway.connect()
     await client.send(request() + order() + request())
     client.half_close()
@@ -355,8 +357,8 @@ async def test_an_answer_without_a_length_is_chunked(gateway: Gateway, head: byt
 
 
 @pytest.mark.parametrize("content", [b"", b"hello"])
-async def test_http_1_0_of_the_upstream_is_understood(gateway: Gateway, content: bytes) -> None:
-    """An old upstream is served from, one call for each connection."""
+async def test_an_http_1_0_upstream_is_served_from(gateway: Gateway, content: bytes) -> None:
+    """One call for each connection."""
     gateway.upstream.usual = [
         Act.WHOLE,
         b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content),

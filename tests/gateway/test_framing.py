@@ -57,7 +57,7 @@ async def test_ambiguous_framing_is_refused(
 
 @pytest.mark.parametrize("spelling", [b"chunked", b"Chunked", b"CHUNKED", b" \tchunked\t "])
 async def test_chunked_is_written_anew(gateway: Gateway, spelling: bytes) -> None:
-    """A chunked request stays chunked, in our own spelling and our own chunks."""
+    """A chunked request stays chunked, with our spelling and our chunks."""
     raw = request(b"POST", ORDERS, b"transfer-encoding:" + spelling) + chunks(b"hello, ", b"world")
     assert (await gateway.ask(raw)).status == 200
     (seen,) = gateway.upstream.requests
@@ -69,10 +69,10 @@ async def test_chunked_is_written_anew(gateway: Gateway, spelling: bytes) -> Non
     "fields",
     [[b"Transfer_Encoding: chunked"], [b"Content_Length: 99"], [b"X-Transfer-Encoding: chunked"]],
 )
-async def test_what_only_looks_like_framing_frames_nothing(
+async def test_lookalikes_of_framing_fields_frame_nothing(
     gateway: Gateway, fields: list[bytes]
 ) -> None:
-    """Lookalikes do not move the end of a request, neither here nor upstream."""
+    """They do not move the end of a request, neither here nor upstream."""
     client = await gateway.connect()
     await client.send(order(*fields) + NEXT)
     assert [(await client.answer()).status for _ in range(2)] == [200, 200]

@@ -26,7 +26,7 @@ def nth(number: int) -> bytes:
 
 
 async def test_requests_in_one_segment_are_answered_in_order(gateway: Gateway) -> None:
-    """The slow first one keeps the others waiting, not out of order."""
+    """A slow first request delays the others, and keeps their order."""
     opened = asyncio.Event()
     gateway.upstream.scripts.append([opened, reply(200, b"/corporate-accounts/0")])
     client = await gateway.begin(b"".join(nth(number) for number in range(20)), whole=False)
@@ -80,7 +80,7 @@ async def test_a_split_at_any_byte_changes_nothing(gateway: Gateway, first: int)
 
 
 async def test_one_byte_at_a_time_changes_nothing(gateway: Gateway) -> None:
-    """The slowest of senders is understood."""
+    """The same requests arrive."""
     client = await gateway.connect()
     await client.send(*[SPLIT[at : at + 1] for at in range(len(SPLIT))])
     assert [(await client.answer()).status for _ in range(3)] == [200] * 3

@@ -98,10 +98,10 @@ async def called(
         b"nonsense\r\n\r\n",
     ],
 )
-def test_a_client_that_resets_right_behind_its_bytes_is_gone(
+def test_a_client_that_resets_right_behind_its_bytes_is_noticed(
     certificates: Certificates, variant: Variant, raw: bytes
 ) -> None:
-    """Its connection is not kept until some deadline."""
+    """Its connection is closed at once, not at a deadline."""
 
     async def main(lab: Lab) -> None:
         gateway = await lab.gateway()
@@ -145,7 +145,7 @@ def test_an_upstream_that_resets_right_behind_half_a_head(
 def test_an_upstream_that_resets_right_behind_half_a_body(
     certificates: Certificates, variant: Variant, data: bytes, raw: bytes
 ) -> None:
-    """The client gets what there is, and sees it break at once."""
+    """The client gets the part that arrived, and a broken connection, at once."""
 
     async def main(lab: Lab) -> None:
         with listening() as server:

@@ -55,10 +55,10 @@ CURABLE = {
     ids=["get", "order", "chunked"],
 )
 @pytest.mark.parametrize("name", CURABLE)
-async def test_a_401_that_a_new_token_cures_costs_the_client_nothing(
+async def test_a_401_that_a_new_token_cures_is_not_seen_by_the_client(
     gateway: Gateway, name: str, raw: bytes
 ) -> None:
-    """The token is invalidated, renewed, and the request sent once more, body and all."""
+    """The token is invalidated and renewed, and the request sent once more with its body."""
     gateway.upstream.scripts.append([Act.WHOLE, CURABLE[name]])
     client = await gateway.connect()
     answer = await client.ask(raw)
@@ -98,7 +98,7 @@ async def test_a_401_is_cured_for_every_method(gateway: Gateway, method: bytes) 
 
 
 async def test_a_401_that_closing_delimits_is_cured_too(gateway: Gateway) -> None:
-    """The body is read to its end, whatever the end is."""
+    """Its body is read to the end of the connection."""
     gateway.upstream.scripts.append([Act.WHOLE, b'HTTP/1.1 401 X\r\n\r\n{"code": 40105}', Act.FIN])
     assert (await gateway.ask(order())).status == 200
     assert bearers(gateway) == [1, 2]
@@ -122,7 +122,7 @@ INCURABLE = {
 async def test_other_refusals_go_to_the_client_unchanged(
     gateway: Gateway, name: str, raw: bytes
 ) -> None:
-    """What a new token does not cure is the client's answer, and costs no renewal."""
+    """A refusal that no new token cures makes no renewal."""
     gateway.upstream.usual = [Act.WHOLE, INCURABLE[name]]
     client = await gateway.connect()
     answer = await client.ask(raw)
@@ -138,7 +138,7 @@ async def test_other_refusals_go_to_the_client_unchanged(
 
 @pytest.mark.parametrize("second", [EXPIRED, reply(401), reply(401, b'{"code": 40101}')])
 async def test_a_second_401_goes_to_the_client(gateway: Gateway, second: bytes) -> None:
-    """Once is enough: the second 401 is the answer, as it is."""
+    """The request is sent twice at most."""
     gateway.upstream.usual = [Act.WHOLE, second]
     gateway.upstream.scripts.append([Act.WHOLE, EXPIRED])
     answer = await gateway.ask(order())
@@ -234,7 +234,7 @@ async def test_a_body_that_grows_while_a_token_is_awaited_is_never_sent_in_part(
 
 
 async def test_a_body_that_breaks_after_an_early_401_is_never_sent(gateway: Gateway) -> None:
-    """A fault in the body is not forgotten between two sendings."""
+    """A fault in the body counts for the second sending too."""
     gateway.cut_short = None
     opened = asyncio.Event()
     gateway.upstream.scripts.append([b"HTTP/1.1 401 X\r\nContent-Length: 2\r\n\r\n{", opened, b"}"])
@@ -249,7 +249,7 @@ async def test_a_body_that_breaks_after_an_early_401_is_never_sent(gateway: Gate
 
 
 async def test_a_kept_expectation_is_answered_once(gateway: Gateway) -> None:
-    """A client that waits for `100 Continue` gets one, although its request goes out twice."""
+    """The client gets one `100 Continue`, although its request is sent twice."""
     gateway.cut_short = 1
     gateway.upstream.scripts.append([EXPIRED])
     client = await gateway.connect()
@@ -295,7 +295,7 @@ async def test_without_a_token_nothing_is_sent(
 async def test_an_order_that_was_not_sent_costs_no_connection(
     gateway: Gateway, *, chunked: bool
 ) -> None:
-    """It is here as a whole, so the client may go on behind it."""
+    """Its content has been read, so the connection goes on."""
     gateway.tokens.failure = TokenUnavailable("timeout", "The token endpoint was silent.")
     gateway.tokens.lose()
     client = await gateway.connect()
@@ -372,7 +372,7 @@ async def test_an_answer_that_has_begun_forbids_another_try(gateway: Gateway, be
 
 
 async def test_the_upstream_s_time_does_not_run_while_the_client_sends(lab: Lab) -> None:
-    """Until the request is whole it is not the upstream's turn."""
+    """The response timeout begins when the request is whole."""
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, b"Content-Length: 10") + b"01234")
@@ -381,7 +381,7 @@ async def test_the_upstream_s_time_does_not_run_while_the_client_sends(lab: Lab)
 
 
 async def test_an_order_rejected_and_then_lost_is_of_unknown_outcome(gateway: Gateway) -> None:
-    """After a cured 401 the second sending is a sending like any other."""
+    """After a cured 401 the second sending may have been acted on."""
     gateway.upstream.scripts.extend([[Act.WHOLE, EXPIRED], [Act.WHOLE, Act.FIN]])
     answer = await gateway.ask(order())
     assert (answer.status, answer.problem["outcome"]) == (502, "unknown")

@@ -95,7 +95,7 @@ async def test_a_malformed_request_line_is_refused_at_once(gateway: Gateway, raw
     assert not gateway.upstream.connections
 
 
-async def test_one_empty_line_before_a_request_is_forgiven(gateway: Gateway) -> None:
+async def test_one_empty_line_before_a_request_is_ignored(gateway: Gateway) -> None:
     """Old clients send a CRLF after a body; it belongs to no request (RFC 9112 section 2.2)."""
     client = await gateway.connect()
     await client.send(order() + b"\r\n" + request() + b"\r\n", request())
@@ -173,7 +173,7 @@ async def test_http_1_0_gets_no_interim_answers(gateway: Gateway) -> None:
 
 
 async def test_http_1_0_has_no_transfer_coding(gateway: Gateway) -> None:
-    """Transfer-Encoding in HTTP/1.0 is the raw material of smuggling (RFC 9112 section 6.1)."""
+    """A chunked request in HTTP/1.0 is refused (RFC 9112 section 6.1)."""
     raw = request(b"POST", ORDERS, b"Transfer-Encoding: chunked", version=b"1.0") + chunks(b"abc")
     await gateway.refuses(raw, status=400)
 

@@ -33,8 +33,8 @@ async def test_a_trace_goes_on_at_the_api(gateway: Gateway, make: str) -> None:
     assert answer.values(b"traceresponse") == [PARENT]
 
 
-async def test_none_is_begun(gateway: Gateway) -> None:
-    """A call without a trace gets none: an invented one would belong to nothing."""
+async def test_no_trace_is_begun(gateway: Gateway) -> None:
+    """A call without a trace gets none."""
     await gateway.ask(order())
     (seen,) = gateway.upstream.requests
     assert not seen.values(b"traceparent")

@@ -152,7 +152,7 @@ async def test_an_end_before_the_head_raises_gone(sent: bytes) -> None:
 
 @pytest.mark.parametrize("sent", [b"", CONTINUE, b"HTTP/1.1 200 OK\r\nX: "])
 async def test_silence_before_the_head_is_a_timeout(sent: bytes) -> None:
-    """Within the time for everything."""
+    """The deadline is for the whole call."""
     with pytest.raises(TimeoutError):
         await ask(ScriptedServer(sent), seconds=0.1)
 
@@ -165,7 +165,7 @@ async def test_silence_inside_the_content_keeps_what_arrived() -> None:
 
 
 async def test_the_fields_are_found_by_lower_case_name() -> None:
-    """Of several with one name the first; bytes beyond ASCII are no error."""
+    """The first of several with one name; bytes beyond ASCII are no error."""
     answer = await ask(answering(reply(200, b"", b"X-A: 1", b"x-a: 2", b"X-B: \xc3\xbf")))
     assert answer.fields() == {"content-length": "0", "x-a": "1", "x-b": "\xc3\xbf"}
 
@@ -190,10 +190,10 @@ async def test_no_connection_is_left(sent: bytes) -> None:
         (TimeoutError, TimeoutError),
     ],
 )
-async def test_what_the_dialer_raises_comes_out_as_it_is(
+async def test_errors_of_the_dialer_are_raised(
     fails: Callable[[], Exception], kind: type[Exception]
 ) -> None:
-    """No connection, no call."""
+    """Unchanged."""
 
     class Failing(Dialer):
         async def dial(

@@ -181,8 +181,8 @@ async def test_a_replay_waits_and_is_not_refused(gates: Gates) -> None:
     await gate.arrived(2)
 
 
-async def test_the_token_of_the_moment_is_sent(gates: Gates) -> None:
-    """A token that ends while a call stands in line is not sent; the call takes the next one."""
+async def test_a_queued_call_takes_the_current_token(gates: Gates) -> None:
+    """A token that ends while a call is queued is not sent."""
     gate = await gates(rate=10)
     await gate.send(order(), queued=0)
     client = await gate.send(order(), queued=1)
@@ -243,7 +243,7 @@ async def test_a_429_of_the_api_passes_unchanged(
 
 
 async def test_a_429_to_head_is_counted_too(gates: Gates) -> None:
-    """Where there is no body to look at, there is no code."""
+    """It has no content that could name a code."""
     gate = await gates()
     gate.upstream.scripts.append([Act.WHOLE, b"HTTP/1.1 429 X\r\nContent-Length: 15\r\n\r\n"])
     answer = await gate.ask(request(b"HEAD"), b"HEAD")

@@ -117,14 +117,14 @@ async def test_a_whole_session() -> None:
     ]
 
 
-async def test_ctrl_c_ends_it_well() -> None:
-    """SIGINT is the usual way to stop it: exit status 0 and no traceback."""
+async def test_ctrl_c_ends_it() -> None:
+    """SIGINT: exit status 0 and no traceback."""
     async with started() as (process, _):
         assert await ended(process, signal.SIGINT) == (0, "", "")
 
 
 async def test_faults_and_settings_from_the_start() -> None:
-    """What the options switch on is on, in their order, when the first call comes."""
+    """Options take effect before the first call, in their order."""
     words = (
         "--fault",
         "api_error=42901:2",
@@ -164,7 +164,7 @@ async def test_tls_with_an_authority_of_its_own() -> None:
         assert not Path(ca_file).parent.exists()  # as above
 
 
-def test_without_the_extra_tls_is_refused_in_words(
+def test_without_the_extra_tls_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where trustme is not installed, --tls ends with exit status 1 and says what to install."""
@@ -183,7 +183,7 @@ def test_nothing_else_needs_the_extra() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
-def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 1, and what to do about it."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -194,10 +194,10 @@ def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> N
 # 192.0.2.0/24 is reserved for documentation (RFC 5737): no host has it. No name under .invalid
 # exists (RFC 6761).
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
-def test_an_address_of_another_host_is_said_in_words(
+def test_an_address_of_another_host_is_refused(
     capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
-    """An address that this host does not have is refused with a reason, and with exit status 1."""
+    """Exit status 1, and the reason."""
     assert command.run(sandbox_arguments("--host", host, "--port", "0")) == 1
     said = re.search(
         rf"cannot listen on {host} port 0 \((.+)\)\. Give an address", capsys.readouterr().err
@@ -323,7 +323,7 @@ async def test_control_sets_revokes_and_resets() -> None:
 
 
 async def test_control_ignores_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy for the way out is no way to a program on this host."""
+    """No proxy leads to a program on this host."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert await control(Sandbox(), "state") == 0
 
@@ -341,7 +341,7 @@ async def test_control_ignores_a_proxy_of_the_environment(monkeypatch: pytest.Mo
     ],
 )
 def test_wrong_control_arguments_are_refused(words: tuple[str, ...]) -> None:
-    """What cannot be meant ends with 2 before anything is sent."""
+    """Exit status 2, before anything is sent."""
     with pytest.raises(SystemExit, match="2"):
         control_arguments(*words)
 
@@ -364,7 +364,7 @@ def test_wrong_control_arguments_are_refused(words: tuple[str, ...]) -> None:
 async def test_control_of_something_else(
     capsys: pytest.CaptureFixture[str], answer: bytes, message: str
 ) -> None:
-    """Where another program listens, the command says so in words and ends with 1."""
+    """Another program on the port is reported, with exit status 1."""
     async with ScriptedServer(Act.WHOLE, answer, Act.FIN) as other:
         arguments = control_arguments("--url", f"http://127.0.0.1:{other.port}", "state")
         assert await asyncio.to_thread(command.control, arguments) == 1

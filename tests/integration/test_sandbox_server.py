@@ -122,7 +122,7 @@ async def _json(answer: aiohttp.ClientResponse, body: bytes) -> Any:
 
 
 async def test_heads_are_plain(client: Client) -> None:
-    """No answer carries a banner, and one without content has no content type."""
+    """No Server field, and no Content-Type without content."""
     client.sandbox.settings.error_shape = "empty"
     answer, body = await client.ask("GET", "/nothing")
     assert (answer.status, body, answer.headers["Content-Length"]) == (404, b"", "0")
@@ -130,7 +130,7 @@ async def test_heads_are_plain(client: Client) -> None:
 
 
 async def test_the_query_is_not_part_of_the_path(client: Client) -> None:
-    """A query changes nothing about which call it is."""
+    """A call with a query is the same call."""
     answer, _ = await client.ask("POST", f"{ORDERS}?trace=1", json=ORDER, headers=client.bearer())
     assert answer.status == 201
 
@@ -235,7 +235,7 @@ async def test_a_fault_breaks_calls_until_it_is_switched_off(client: Client, nam
 async def test_unusable_token_answers(
     client: Client, name: str, content_type: str | None, body: bytes
 ) -> None:
-    """The 200 that holds no token arrives exactly as unusable as it was meant."""
+    """The 200 without a token arrives as it was configured."""
     client.sandbox.fault(name)
     answer, got = await client.log_in()
     assert (answer.status, answer.headers.get("Content-Type"), got) == (200, content_type, body)
@@ -260,8 +260,8 @@ async def test_a_redirect_leads_where_it_is_counted(client: Client) -> None:
     assert answer.headers["Location"] == "https://elsewhere.example/token"
 
 
-async def test_a_slow_answer_comes_after_the_deed() -> None:
-    """While the answer to an order is held back, the order is placed already."""
+async def test_an_order_is_placed_before_its_slow_answer() -> None:
+    """While the answer is held back, the order is placed already."""
     held, go_on = asyncio.Event(), asyncio.Event()
 
     async def sleep(_: float) -> None:
@@ -286,7 +286,7 @@ async def test_a_slow_answer_comes_after_the_deed() -> None:
 async def test_a_fault_of_orders_meets_orders_only(
     client: Client, method_and_path: tuple[str, str]
 ) -> None:
-    """A look-up, or another POST, does not use the fault up that waits for an order."""
+    """A look-up, or another POST, does not use it up."""
     client.sandbox.fault("order_drop_after", count=1)
     answer, _ = await client.ask(*method_and_path, headers=client.bearer())
     assert answer.status == 404
@@ -376,7 +376,7 @@ async def test_a_half_answer_has_a_whole_head(client: Client) -> None:
     ],
 )
 async def test_odd_targets_are_not_repaired(client: Client, target: str) -> None:
-    """A target in another spelling than the known one is not found, and its call is no login."""
+    """A target in another spelling is not found, and its call is no login."""
     answer = await _raw(
         client.url,
         f"OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),

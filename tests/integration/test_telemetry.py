@@ -60,7 +60,7 @@ async def test_a_call_is_a_span(collector: Collector) -> None:
 
 
 async def test_a_failed_call_is_an_error(collector: Collector) -> None:
-    """So that it is found by its status."""
+    """Its span has the status ERROR."""
     failed = RECORD._replace(status=502, error="connection_terminated", outcome="unknown")
     assert await export(collector.url, failed, RECORD) == 2
     assert [span.status.code for span in collector.spans()] == [
@@ -88,7 +88,7 @@ async def test_a_trace_that_is_not_recorded_gets_no_span(collector: Collector) -
 
 
 async def test_a_base_url_may_have_a_path(collector: Collector) -> None:
-    """As those of hosted collectors do."""
+    """Those of hosted collectors have one."""
     for base in ("/otlp", "/otlp/"):
         assert await export(f"{collector.url}{base}", RECORD) == 1
     assert [path for path, _, _ in collector.requests] == ["/otlp/v1/traces"] * 2
@@ -158,7 +158,7 @@ async def test_no_collector_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_a_collector_that_comes_back_gets_spans(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch that failed is gone, and the next one holds nothing of it."""
+    """The failed batch is dropped, and the next one is sent."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     exporter = SpanExporter(collector.url)
     collector.status = 503

@@ -119,7 +119,7 @@ def _check(client: Client, recorder: Recorder, seen: dict[str, tuple[int, str, b
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-async def test_a_client_works_as_it_comes(
+async def test_an_unconfigured_client_works(
     client: Client, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
     """It orders, lists, uploads, gets an error and a refusal, and keeps its connection."""

@@ -66,7 +66,7 @@ async def proxy(starter: Starter, recorder: Recorder) -> Running:
 
 
 @pytest.mark.parametrize("application", APPLICATIONS, ids=lambda application: application.name)
-async def test_an_application_that_logs_in_works_as_it_is(
+async def test_an_unchanged_application_that_logs_in_works(
     application: Application, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
     """The API sees its calls with the proxy's token, and no login but the proxy's."""

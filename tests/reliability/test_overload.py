@@ -36,7 +36,7 @@ MOST_CLIENTS: Final = SLOW_HEADS + SLOW_READERS + HUNG + 10
 #: they wait in vain for this long.
 OVER: Final = 60
 PATIENCE: Final = 2.0  # seconds
-#: Their calls under way hold a connection to the API each; so whoever expects that many allows for
+#: Each of their calls holds a connection to the API; a client that expects that many allows for
 #: them.
 UPSTREAM_CONNECTIONS: Final = 250
 

@@ -76,7 +76,7 @@ def test_a_fault_in_the_report_is_a_problem(name: str, value: object) -> None:
 
 
 def test_the_slope_is_that_of_the_second_half() -> None:
-    """What memory does while it warms up does not count; a leak of ten bytes a request does."""
+    """Growth while memory warms up does not count; a leak of ten bytes a request does."""
     warming = [(number * 100, number * 1_000_000) for number in range(10)]
     leaking = [(1000 + number * 100, 10_000_000 + number * 1000) for number in range(10)]
     assert slope([*warming, *leaking]) == pytest.approx(10)

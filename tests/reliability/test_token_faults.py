@@ -324,7 +324,7 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
 
 
 async def test_a_slow_grant_is_a_grant(house: House) -> None:
-    """An answer that comes byte by byte, but in time, is as good as any."""
+    """An answer that arrives byte by byte, but in time, counts."""
     house.login.usual = lambda seen: [
         step if isinstance(step, Act) else Drip(step)
         for step in house.grant(seen)
