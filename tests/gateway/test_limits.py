@@ -240,7 +240,7 @@ async def test_a_client_that_does_not_read_is_cut(lab: Lab, method: bytes) -> No
     await until(lambda: gateway.upstream.requests)
     assert (await gateway.ask(order())).status == 200
     await until(lambda: len(gateway.records) == 2)
-    assert gateway.records[-1].error == "client_slow"
+    assert {record.error for record in gateway.records} == {None, "client_slow"}
     await until(lambda: gateway.upstream.connections[0].ended)
     answer = await client.answer()
     assert not answer.whole
