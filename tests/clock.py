@@ -27,7 +27,7 @@ _EPOCH: Final = 1_800_000_000.0
 _IDLE_TURNS: Final = 3
 #: Turns when the event loop does not show whether anything is ready (uvloop).
 _BLIND_TURNS: Final = 200
-#: Nobody needs so many turns at one instant: some task spins.
+#: No task needs so many turns at one instant; one that does spins.
 _MOST_TURNS: Final = 20_000
 
 
@@ -51,7 +51,7 @@ class FakeClock:
         return self.now() + self._wall_offset
 
     async def wait(self, event: asyncio.Event, timeout: float | None) -> bool:  # noqa: ASYNC109 # the wait is the timeout
-        """Wait until the event is set (True) or `advance` has moved that many seconds past (False)."""
+        """Wait until the event is set (True), or that many seconds have passed (False)."""
         number = next(self._numbers)
         try:
             with contextlib.suppress(TimeoutError):
@@ -67,7 +67,7 @@ class FakeClock:
         return event.is_set()
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass: due waits end in order, each instant's consequences run to rest before the next one comes."""
+        """Let time pass: due waits end in order, and their consequences run in between."""
         if seconds < 0:
             raise ValueError("time does not run backwards; see step_wall")
         target = self._awake + seconds
@@ -98,7 +98,7 @@ class FakeClock:
         )
 
     def next_due(self) -> float | None:
-        """Seconds until the earliest wait ends by itself; None when nobody waits for a time."""
+        """Seconds until the earliest wait ends by itself; None if nothing waits for a time."""
         deadline = self._earliest()
         return None if deadline is None else deadline - self._awake
 

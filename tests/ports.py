@@ -6,16 +6,13 @@ import random
 import socket
 from typing import Final
 
-#: Below what a system gives to who asks for any port: from 32768 on (Linux), from 49152 on (RFC
+#: Below the ports that a system chooses itself: from 32768 on (Linux), from 49152 on (RFC
 #: 6335, section 6).
 _PORTS: Final = range(10_000, 32_768)
 
 
 def free_port() -> int:
-    """Return a port that is free, for a program that cannot say which one it took.
-
-    A port that the system chose and this test gave back could be another's a moment later.
-    """
+    """Return a port that is free, for a program that cannot report its own."""
     while True:
         port = random.choice(_PORTS)  # noqa: S311 # no secret
         with socket.socket() as probe:
@@ -27,10 +24,7 @@ def free_port() -> int:
 
 
 def held_port() -> socket.socket:
-    """Return a socket that keeps a port and does not listen on it: connections there are refused.
-
-    A server that sets SO_REUSEADDR, as asyncio's do, can listen on the port all the same.
-    """
+    """Return a socket that keeps a port closed; a server with SO_REUSEADDR can listen there."""
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))

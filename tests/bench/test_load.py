@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import threading
+import asyncio
 from http.client import HTTPMessage
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from bench import load
+from tests.scripted import Act, ScriptedServer
 
 WRK = """Running 1s test @ http://127.0.0.1:8080/
   1 threads and 32 connections
@@ -71,29 +70,10 @@ def test_an_unexpected_answer_is_an_error(answer: load.Answer, size: int | None)
         answer.checked(size)
 
 
-class Server:
-    """Answers each connection with the same bytes, in pieces, and closes it."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self._pieces = pieces
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listening.getsockname()[1])
-        self._thread = threading.Thread(target=self._serve)
-
-    def _serve(self) -> None:
-        connection, _ = self._listening.accept()
-        with connection:
-            connection.recv(65536)
-            for piece in self._pieces:
-                connection.sendall(piece)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-        self._listening.close()
+async def called(pieces: list[bytes]) -> load.Answer:
+    """Call a server that sends these pieces and closes the connection."""
+    async with ScriptedServer(Act.WHOLE, *pieces, Act.FIN) as server:
+        return await asyncio.to_thread(load.call, server.port, "/")
 
 
 @pytest.mark.parametrize(
@@ -105,10 +85,9 @@ class Server:
     ],
     ids=["at once", "in pieces", "chunked"],
 )
-def test_an_answer_is_read_to_its_end(pieces: list[bytes], size: int) -> None:
-    """In one piece, in several, and in chunks."""
-    with Server(pieces) as server:
-        answer = load.call(server.port, "/")
+async def test_an_answer_is_read_to_its_end(pieces: list[bytes], size: int) -> None:
+    """Head and body are told apart however they come."""
+    answer = await called(pieces)
     assert (answer.status, answer.size) == (200, size)
 
 
@@ -117,7 +96,7 @@ def test_an_answer_is_read_to_its_end(pieces: list[bytes], size: int) -> None:
     [[], [WHOLE[:-1]], [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n"]],
     ids=["none", "cut", "cut chunk"],
 )
-def test_an_answer_that_is_cut_off_is_an_error(pieces: list[bytes]) -> None:
-    """No answer, a short body and a missing last chunk raise `Refused`."""
-    with Server(pieces) as server, pytest.raises(load.Refused):
-        load.call(server.port, "/")
+async def test_an_answer_that_is_cut_off_is_an_error(pieces: list[bytes]) -> None:
+    """Less than was promised is not taken for an answer."""
+    with pytest.raises(load.Refused):
+        await called(pieces)

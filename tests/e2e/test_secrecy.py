@@ -28,7 +28,8 @@ from tests.e2e.process import (
     order,
     serving_api,
 )
-from tests.integration.test_token_endpoint import ScriptedServer, reply
+from tests.integration.test_token_endpoint import answering
+from tests.scripted import reply
 
 if TYPE_CHECKING:
     import aiohttp
@@ -168,7 +169,7 @@ async def test_a_credential_that_comes_back_as_an_error_code_goes_nowhere(
     """A server may repeat one where its code should be; one of letters alone looks like a word."""
     value = "SentinelOfLettersAlone"
     body = json.dumps({"error": value, "errorCode": value}).encode()
-    async with ScriptedServer(reply("401 Unauthorized", body)).listening() as server:
+    async with answering(reply(401, body)) as server:
         settings = configuration(f"http://127.0.0.1:{server.port}", log={"level": "debug"})
         settings["oauth"] = {**settings["oauth"], credential: value, "wait_seconds": 1}
         proxy = await start("serve", settings, environ=DEBUG)

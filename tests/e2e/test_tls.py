@@ -10,7 +10,8 @@ import aiohttp
 import trustme
 
 from tests.e2e.process import ORDER, ORDERS, call, configuration
-from tests.network.house import ScriptedProxy, serving
+from tests.network.house import ScriptedProxy
+from tests.scripted import serving
 
 if TYPE_CHECKING:
     from pathlib import Path

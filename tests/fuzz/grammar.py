@@ -1,8 +1,7 @@
-"""Messages to search with: nearly all of them almost right.
+"""Messages to search with, nearly all of them almost right.
 
-A message is drawn from the grammar of RFC 9112, with a taste for what has fooled intermediaries;
-then it may be spoiled in up to three places, and cut into the segments that arrive. What is far
-from HTTP is refused by the first line and proves nothing.
+A message is drawn from the grammar of RFC 9112, with an emphasis on what has misled intermediaries.
+Then it may be damaged in up to three places, and is cut into the segments that arrive.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -160,30 +159,16 @@ _CONTENT: Final = st.one_of(
         [b"", b"0\r\n\r\n", b"\r\n\r\n", b"GET /stolen HTTP/1.1\r\nHost: x\r\n\r\n", b"{}" * 20]
     ),
 )
-_USUAL_FORMS: Final[list[Callable[[int], bytes]]] = [
-    lambda n: b"%x" % n,
-    lambda n: b"%X" % n,
-    lambda n: b"000%x" % n,
-    lambda n: b"%x;ext" % n,
-    lambda n: b"%x;a=b;c" % n,
-    lambda n: b'%x;q="\xff\t"' % n,
-]
-_ODD_FORMS: Final[list[Callable[[int], bytes]]] = [
-    lambda n: b"%x ;e" % n,
-    lambda n: b"%x " % n,
-    lambda n: b" %x" % n,
-    lambda n: b"+%x" % n,
-    lambda n: b"0x%x" % n,
-    lambda n: b"%x\n" % n,
-    lambda n: b"%x;\n" % n,
-    lambda n: b"%x;\r" % n,
-    lambda n: b"%x\r" % n,
-    lambda n: b"%x" % (n + 1),
-    lambda n: b"%x" % max(0, n - 1),
-    lambda n: b"1%015x" % n,
-    lambda n: b"",
-]
-_SIZE_FORMS: Final = st.sampled_from(_weighted(_USUAL_FORMS, _ODD_FORMS, 16))
+#: How a chunk's size is written: the form, and what is added to the size.
+_SIZE_FORMS: Final = st.sampled_from(
+    _weighted(
+        [(form, 0) for form in (b"%x", b"%X", b"000%x", b"%x;ext", b"%x;a=b;c", b'%x;q="\xff\t"')],
+        [(b"%x ;e", 0), (b"%x ", 0), (b" %x", 0), (b"+%x", 0), (b"0x%x", 0), (b"%x\n", 0),
+         (b"%x;\n", 0), (b"%x;\r", 0), (b"%x\r", 0), (b"%x", 1), (b"%x", -1), (b"1%015x", 0),
+         (b"", 0)],
+        16,
+    )
+)  # fmt: skip
 _TRAILERS: Final = _mostly(
     [
         b"",
@@ -210,16 +195,15 @@ _SECOND_FRAMINGS: Final = [
 def _chunked(draw: DrawFn) -> bytes:
     out = b""
     for piece in [*draw(st.lists(_CONTENT.filter(bool), max_size=3)), b""]:
-        out += draw(_SIZE_FORMS)(len(piece)) + b"\r\n" + piece + (b"\r\n" if piece else b"")
+        form, more = draw(_SIZE_FORMS)
+        size = form and form % max(0, len(piece) + more)
+        out += size + b"\r\n" + piece + (b"\r\n" if piece else b"")
     return out + draw(_TRAILERS) + b"\r\n"
 
 
 @st.composite
 def _framed_content(draw: DrawFn) -> tuple[list[bytes], bytes]:
-    """Draw the framing field, if any, and the framed content.
-
-    Now and then with a second framing field that may contradict.
-    """
+    """Draw framing fields and content; at times a second field, which may contradict the first."""
     kind = draw(st.sampled_from(["none", "length", "chunked"]))
     if kind == "none":
         return [], b""
@@ -238,14 +222,14 @@ def _framed_content(draw: DrawFn) -> tuple[list[bytes], bytes]:
     return fields, content
 
 
-# --- whole messages, spoiled and cut -----------------------------------------------------------
+# --- whole messages, damaged and cut -----------------------------------------------------------
 
 _SNIPPETS: Final = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b"\x0b", b"\xa0", b":", b";", b"0", b"0\r\n\r\n", b"\x7f",
                     b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n", b"%2e", b"/..", b"/", b"\\"]  # fmt: skip
 
 
 @st.composite
-def _spoiled(draw: DrawFn, data: bytes) -> bytes:
+def _damaged(draw: DrawFn, data: bytes) -> bytes:
     for _ in range(max(0, draw(st.integers(-3, 3)))):
         at = draw(st.integers(0, len(data)))
         lines = data.split(b"\r\n")
@@ -296,9 +280,9 @@ def _request(draw: DrawFn) -> bytes:
 
 @st.composite
 def requests(draw: DrawFn) -> Traffic:
-    """Draw what a client sends on one connection: one request or some, perhaps spoiled."""
+    """Draw what a client sends on one connection: one to three requests, perhaps damaged."""
     data = b"".join(draw(st.lists(_request(), min_size=1, max_size=3)))
-    return draw(_cut(draw(_spoiled(data))))
+    return draw(_cut(draw(_damaged(data))))
 
 
 _STATUS_LINES: Final = _mostly(
@@ -336,10 +320,10 @@ _INTERIM: Final = _mostly(
 
 @st.composite
 def answers(draw: DrawFn) -> Traffic:
-    """Draw what the API sends after one request, perhaps spoiled, before it ends its side."""
+    """Draw what the API sends after one request, perhaps damaged, before it ends its side."""
     framing, content = draw(_framed_content())
     if not framing:
         content = draw(_CONTENT)  # until the end of the connection
     fields = draw(st.permutations([*framing, *draw(_ANSWER_FIELDS)]))
     data = draw(_INTERIM) + b"\r\n".join([draw(_STATUS_LINES), *fields, b"", b""]) + content
-    return draw(_cut(draw(_spoiled(data))))
+    return draw(_cut(draw(_damaged(data))))

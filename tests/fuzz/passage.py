@@ -1,11 +1,8 @@
-"""The way of bytes through the pure parts, without sockets.
-
-What leaves the proxy when this comes in.
+"""The way of bytes through the proxy's pure parts, without sockets: what is sent for what arrives.
 
 It follows the listener and the attempt step by step (read a head, judge it, write a new one, pass
-the content on as it arrives) with their own parts: `guard`, `wire`, `rewrite`, `Body`,
-`UpstreamConnection.read_head`. Only the waiting is replaced: the peer's segments come one by one,
-and after the last the peer has ended its side.
+the content on as it arrives) with their own parts. Only the waiting is replaced: the peer's
+segments arrive one by one, and after the last one the peer has ended its side.
 """
 
 from __future__ import annotations
@@ -50,7 +47,7 @@ _SWITCHING_PROTOCOLS: Final = 101
 _FINAL: Final = 200
 
 T = TypeVar("T")
-_NO_LOOP: Final = cast("asyncio.AbstractEventLoop", None)  # nobody waits
+_NO_LOOP: Final = cast("asyncio.AbstractEventLoop", None)  # nothing is waited for
 
 
 class _Segments:
@@ -68,7 +65,7 @@ class _Segments:
         self.buffer += self.segments.popleft()
 
     def left(self) -> int:
-        """How many bytes nobody has taken yet."""
+        """How many bytes have not been read yet."""
         return len(self.buffer) + sum(map(len, self.segments))
 
 
@@ -89,20 +86,14 @@ class Api(_Segments, UpstreamConnection):
 
 
 class Sent(NamedTuple):
-    """What reached the upstream of one request.
-
-    `whole`: the request was, and so the connection goes on.
-    """
+    """What reached the upstream of one request. whole: all of it, so the connection goes on."""
 
     out: bytes
     whole: bool
 
 
 class Given(NamedTuple):
-    """What reached the client of one answer.
-
-    `head`: of the final answer, if there was a good one.
-    """
+    """What reached the client of one answer. head: of the final answer, if it was well-formed."""
 
     out: bytes
     whole: bool
@@ -121,7 +112,7 @@ def run(coroutine: Coroutine[object, object, T]) -> T:
 
 
 def _no_deadline() -> None:
-    """Nobody waits."""
+    """Set no deadline: nothing is waited for."""
 
 
 async def forward_one(client: Client) -> Sent:

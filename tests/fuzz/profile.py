@@ -1,8 +1,8 @@
 """How long the property tests search.
 
-Normally each law is tried on three hundred messages, the same ones at every run, so that a red
-build is red for everybody. `TELENOR_PROXY_FUZZ_EXAMPLES=20000` searches that many new ones for each
-law; what it finds belongs into a unit test.
+Each law is tried on three hundred messages, the same ones in every run, so that a failure can be
+repeated. `TELENOR_PROXY_FUZZ_EXAMPLES=20000` searches that many new ones for each law; what it
+finds belongs into a unit test.
 """
 
 from __future__ import annotations

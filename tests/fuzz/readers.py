@@ -1,4 +1,4 @@
-"""What others read: h11 and aiohttp's C parser, each behind one function."""
+"""Other readers of HTTP: h11 and aiohttp's C parser, each behind one function."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ENOUGH: Final = 1 << 20  # bytes; no limit of theirs is what is tested
 
 # RFC 9112 section 7.1.1 allows white space before the semicolon of a chunk extension.
 _BLANK_BEFORE_EXTENSION: Final = re.compile(rb"[0-9A-Fa-f][ \t]+;")
-# Fields about framing mean nothing in a trailer section or in a 1xx answer, so nobody need look at
-# their values.
+# Fields about framing mean nothing in a trailer section or in a 1xx answer, so their values
+# need not be read.
 _FRAMING_FIELD: Final = re.compile(
     rb"^(?:content-length|transfer-encoding):", re.IGNORECASE | re.MULTILINE
 )
@@ -34,10 +34,7 @@ class Reading(NamedTuple):
 
 
 def request_by_h11(data: bytes) -> Reading | None:
-    """Read the first request of the bytes; None if they hold no whole one.
-
-    Raises `h11.RemoteProtocolError`.
-    """
+    """Read the first whole request, or None. Raises `h11.RemoteProtocolError`."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_ENOUGH)
     connection.receive_data(data)
     request = connection.next_event()
@@ -51,10 +48,7 @@ def request_by_h11(data: bytes) -> Reading | None:
 
 
 def response_by_h11(data: bytes, method: bytes, *, ended: bool) -> Reading | None:
-    """Read the answer to `method`; None if the bytes hold no whole one.
-
-    Raises `h11.RemoteProtocolError`.
-    """
+    """Read the answer to `method` if it is whole. Raises `h11.RemoteProtocolError`."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_ENOUGH)
     connection.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"x")]))
     connection.send(h11.EndOfMessage())
@@ -73,11 +67,26 @@ def response_by_h11(data: bytes, method: bytes, *, ended: bool) -> Reading | Non
     return Reading(first, response.headers.raw_items(), content, len(connection.trailing_data[0]))
 
 
-def is_h11_stricter(data: bytes) -> bool:
-    """Whether h11 may refuse what is well-formed.
+def end_to_end(
+    fields: Fields, not_end_to_end: frozenset[bytes], *, underscores: bool = False
+) -> Fields:
+    """Return the fields that neither `Connection` nor the set names, in the set's spelling."""
+    named = {
+        option.strip(b" \t").lower()
+        for name, value in fields
+        if name.lower() == b"connection"
+        for option in value.split(b",")
+    }
+    dash = b"-" if underscores else b"_"
+    return [
+        (name, value)
+        for name, value in fields
+        if name.lower() not in named and name.lower().replace(b"_", dash) not in not_end_to_end
+    ]
 
-    It knows two things that RFC 9112 allows, and that change no reading.
-    """
+
+def is_h11_stricter(data: bytes) -> bool:
+    """Whether h11 may refuse this although RFC 9112 allows it; neither case changes a reading."""
     head, _, rest = data.partition(b"\r\n\r\n")
     is_interim = head[:10] in {b"HTTP/1.0 1", b"HTTP/1.1 1"}
     looked_at = data if is_interim else rest
@@ -98,10 +107,7 @@ def _content_by_h11(connection: h11.Connection) -> bytes | None:
 
 
 def requests_by_aiohttp(data: bytes) -> list[Reading]:
-    """Read the whole requests at the front of the bytes; none if it refuses them.
-
-    It does not say where they end.
-    """
+    """Read the whole requests at the front of the bytes; none if aiohttp refuses them."""
     loop = asyncio.new_event_loop()
     try:
         parser = HttpRequestParser(

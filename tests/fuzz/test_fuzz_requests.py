@@ -1,15 +1,13 @@
-"""The law of request smuggling, searched.
-
-What is accepted is one request, and everybody reads the same one.
+"""Request smuggling, searched: a request that is accepted is the same request for every reader.
 
 *Either a request is refused and nothing whole of it reaches the upstream, or h11 reads from what
 reaches the upstream exactly the one request that it reads from what the client sent*: method,
-target, content and end-to-end fields, and the next request begins at the same byte. aiohttp's C
-parser, whose kinship with Node's makes it the most common of readers, is asked the same.
+target, content and end-to-end fields, and the next request begins at the same byte. The same holds
+for aiohttp's C parser, which is related to that of Node.
 
-h11 reads more leniently than the proxy (folded lines, bare LF, white space): what the proxy refuses
-is nobody's business here, so the law has one direction only. Where h11 is the stricter one,
-`readers.is_h11_stricter` names the case.
+h11 reads more leniently than the proxy (folded lines, bare LF, white space), so the law has one
+direction only: what the proxy refuses is not compared. `readers.is_h11_stricter` names the cases in
+which h11 is the stricter one.
 """
 
 from __future__ import annotations
@@ -31,30 +29,17 @@ if TYPE_CHECKING:
 
 #: Fields that never leave as they came, written down a second time: this file does not ask
 #: `rewrite` what is right.
-_NOT_END_TO_END: Final = {
-    b"authorization",
-    b"connection",
-    b"content-length",
-    b"expect",
-    b"host",
-    b"http2-settings",
-    b"keep-alive",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-proxy-key",
-    b"x-request-id",
-}
+_NOT_END_TO_END: Final = frozenset(
+    (
+        b"authorization connection content-length expect host http2-settings keep-alive "
+        b"proxy-authorization proxy-connection te trailer transfer-encoding upgrade x-proxy-key "
+        b"x-request-id"
+    ).split()
+)
 
 
 def _requests(traffic: Traffic) -> Iterator[tuple[bytes, passage.Sent, int]]:
-    """Each request of the connection.
-
-    The bytes from its beginning on, what reached the upstream, and how many bytes were left.
-    """
+    """Yield per request: the bytes from its start, what was sent, how many bytes are left."""
     client = passage.Client(traffic.segments())
     while client.left():
         rest = traffic.data[len(traffic.data) - client.left() :]
@@ -72,20 +57,6 @@ def _read_as_client_sent_it(rest: bytes) -> Reading | None:
         if readers.is_h11_stricter(rest):
             return None
         raise
-
-
-def _end_to_end(fields: Fields) -> Fields:
-    named = {
-        option.strip(b" \t").lower()
-        for name, value in fields
-        if name.lower() == b"connection"
-        for option in value.split(b",")
-    }
-    return [
-        (name, value)
-        for name, value in fields
-        if name.lower() not in named and name.lower().replace(b"_", b"-") not in _NOT_END_TO_END
-    ]
 
 
 def _repeats_a_singleton(fields: Fields) -> bool:
@@ -109,10 +80,7 @@ def _origin_form(target: bytes) -> bytes:
 @SEARCH
 @given(grammar.requests())
 def test_both_sides_read_the_same_request(traffic: Traffic) -> None:
-    """What h11 reads from the upstream's side is what it reads from the client's.
-
-    Method, target, content, end-to-end fields, and the end.
-    """
+    """The same method, target, content, fields and end are read by h11 on both sides."""
     for rest, sent, left in _requests(traffic):
         if not sent.whole:
             continue
@@ -125,13 +93,17 @@ def test_both_sides_read_the_same_request(traffic: Traffic) -> None:
         assert client.left == left
         assert upstream.first == (client.first[0], _origin_form(client.first[1]))
         assert upstream.content == client.content
-        assert _end_to_end(upstream.fields) == _end_to_end(client.fields)
+        there, here = (
+            readers.end_to_end(side.fields, _NOT_END_TO_END, underscores=True)
+            for side in (upstream, client)
+        )
+        assert there == here
 
 
 @SEARCH
 @given(grammar.requests())
-def test_what_is_not_a_whole_request_never_looks_like_one(traffic: Traffic) -> None:
-    """Of a request that is refused or breaks off, h11 never reads the end at the upstream's side."""
+def test_a_refused_or_broken_request_never_looks_whole(traffic: Traffic) -> None:
+    """Its end is never read by h11 at the upstream's side."""
     for _, sent, _ in _requests(traffic):
         if sent.out and not sent.whole:
             assert readers.request_by_h11(sent.out) is None
@@ -140,10 +112,7 @@ def test_what_is_not_a_whole_request_never_looks_like_one(traffic: Traffic) -> N
 @SEARCH
 @given(grammar.requests())
 def test_exactly_one_credential_leaves_and_it_is_ours(traffic: Traffic) -> None:
-    """Whatever the client sends, what leaves has one `Authorization`, ours and last.
-
-    One `Host`, ours and first; one request id; nothing hop-by-hop.
-    """
+    """One `Authorization`, ours and last; one `Host`, ours and first; nothing hop-by-hop."""
     for _, sent, _ in _requests(traffic):
         if not sent.out:
             continue
@@ -163,7 +132,7 @@ def test_exactly_one_credential_leaves_and_it_is_ours(traffic: Traffic) -> None:
 @SEARCH
 @given(grammar.requests())
 def test_segments_change_nothing(traffic: Traffic) -> None:
-    """However the bytes are cut into segments, the same requests are forwarded, with the same content."""
+    """Segmentation changes neither which requests are forwarded nor their content."""
     at_once = list(_requests(traffic._replace(cuts=())))
     in_pieces = list(_requests(traffic))
     bytewise = list(_requests(traffic._replace(cuts=tuple(range(len(traffic.data))))))
@@ -179,7 +148,7 @@ def test_segments_change_nothing(traffic: Traffic) -> None:
 @SEARCH
 @given(grammar.requests())
 def test_another_reader_reads_the_same_request(traffic: Traffic) -> None:
-    """At the upstream's side aiohttp's C parser the very request that h11 reads there, and at the client's side no other one."""
+    """The C parser of aiohttp reads upstream what h11 reads, and no other client's request."""
     for rest, sent, left in _requests(traffic):
         if not sent.whole:
             continue

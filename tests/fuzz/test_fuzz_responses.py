@@ -1,11 +1,8 @@
-"""The same law for answers.
+"""The same for answers: the client gets the one answer that the API gave, or one that is not whole.
 
-What reaches the client is the one answer that the API gave, or is not whole.
-
-*Whatever bytes come from the API, either they are refused or break off, and then nothing that
-reaches the client reads like a whole answer; or h11 reads from them the status and the content that
-it reads from what reaches the client.* As with requests, h11 is the more lenient one, and what the
-proxy refuses (502) is not compared.
+*Whatever bytes the API sends, either they are refused or break off, and nothing that reaches the
+client reads like a whole answer; or h11 reads from them the status and content that it reads from
+what reaches the client.* h11 is the more lenient one: what the proxy refuses (502) is not compared.
 """
 
 from __future__ import annotations
@@ -25,35 +22,24 @@ from tests.fuzz.profile import SEARCH
 
 if TYPE_CHECKING:
     from tests.fuzz.grammar import Traffic
-    from tests.fuzz.readers import Fields, Reading
+    from tests.fuzz.readers import Reading
 
 _METHODS: Final = st.sampled_from([b"GET", b"GET", b"POST", b"HEAD"])
 _VERSIONS: Final = st.sampled_from([b"1.1", b"1.1", b"1.0"])
 #: Fields that do not come back as they came, written down a second time.
-_NOT_END_TO_END: Final = {
-    b"alt-svc",
-    b"access-control-allow-origin",
-    b"connection",
-    b"content-length",
-    b"keep-alive",
-    b"proxy-authenticate",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-request-id",
-}
+_NOT_END_TO_END: Final = frozenset(
+    (
+        b"alt-svc access-control-allow-origin connection content-length keep-alive "
+        b"proxy-authenticate proxy-connection te trailer transfer-encoding upgrade x-request-id"
+    ).split()
+)
 _SPACE_BEFORE_COLON: Final = re.compile(rb"(?m)^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+:")
 
 
 def _asked(method: bytes, version: bytes) -> policy.Request:
     head = (
         b"%b / HTTP/%b\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
-        % (
-            method,
-            version,
-        )
+        % (method, version)
     )
     return policy.judge(policy.parse(head, passage.RULES), passage.RULES, ANYBODY)
 
@@ -66,10 +52,7 @@ def _given(traffic: Traffic, request: policy.Request) -> tuple[passage.Given, in
 
 
 def _without_space_before_colons(data: bytes) -> bytes:
-    """Return the bytes of an answer as RFC 9112 section 5.1 has a proxy read them.
-
-    H11 refuses such heads.
-    """
+    """Return an answer as a proxy has to read it (RFC 9112 section 5.1); h11 refuses it."""
     heads = b""
     while True:
         head, end, data = data.partition(b"\r\n\r\n")
@@ -87,20 +70,6 @@ def _read_as_api_sent_it(data: bytes, method: bytes) -> Reading | None:
         raise
 
 
-def _end_to_end(fields: Fields) -> Fields:
-    named = {
-        option.strip(b" \t").lower()
-        for name, value in fields
-        if name.lower() == b"connection"
-        for option in value.split(b",")
-    }
-    return [
-        (name, value)
-        for name, value in fields
-        if name.lower() not in named and name.lower() not in _NOT_END_TO_END
-    ]
-
-
 @SEARCH
 @example(
     grammar.Traffic(
@@ -113,7 +82,7 @@ def _end_to_end(fields: Fields) -> Fields:
 def test_the_client_reads_the_answer_that_the_api_gave(
     traffic: Traffic, method: bytes, version: bytes
 ) -> None:
-    """Status, reason, content and end-to-end fields are the same on both sides, and the answer ends at the same byte."""
+    """Status, reason, content, end-to-end fields and the end are the same on both sides."""
     answer, left = _given(traffic, _asked(method, version))
     if not answer.whole:
         return
@@ -125,16 +94,15 @@ def test_the_client_reads_the_answer_that_the_api_gave(
         return
     assert (client.first, client.content) == (api.first, api.content)
     assert left == api.left
-    assert _end_to_end(client.fields) == _end_to_end(api.fields)
+    assert readers.end_to_end(client.fields, _NOT_END_TO_END) == readers.end_to_end(
+        api.fields, _NOT_END_TO_END
+    )
 
 
 @SEARCH
 @given(grammar.answers(), _METHODS)
 def test_a_broken_answer_never_looks_whole(traffic: Traffic, method: bytes) -> None:
-    """Once an answer has begun, failure is an abort.
-
-    No HTTP/1.1 client reads a whole answer from one that broke off.
-    """
+    """Once an answer has begun, failure is an abort: no client reads a whole answer."""
     answer, _ = _given(traffic, _asked(method, b"1.1"))
     if answer.whole or not answer.out:
         return
@@ -145,7 +113,7 @@ def test_a_broken_answer_never_looks_whole(traffic: Traffic, method: bytes) -> N
 @SEARCH
 @given(grammar.answers(), _METHODS, _VERSIONS)
 def test_segments_change_nothing(traffic: Traffic, method: bytes, version: bytes) -> None:
-    """However the API's bytes are cut into segments, the client reads the same."""
+    """The segments in which the API's bytes arrive change nothing for the client."""
     request = _asked(method, version)
     at_once, left = _given(traffic._replace(cuts=()), request)
     for cuts in (traffic.cuts, tuple(range(len(traffic.data)))):

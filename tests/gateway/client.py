@@ -1,13 +1,10 @@
-"""A raw client: what a test gives is what is sent.
+"""A raw client: it sends the bytes of the test, and reads answers with h11.
 
-What comes back is read by h11, which shares no code with the proxy.
+    client = await Client.connect(("127.0.0.1", port))
+    answer = await client.ask(request(b"GET", b"/corporate-accounts/v2/accounts"))
+    assert await client.closed() == "fin"
 
-On TLS each piece is a record of its own, and an end counts as one (`fin`) only with close_notify.
-
-client = await Client.connect(("127.0.0.1", port))
-await client.send(request(b"GET", b"/corporate-accounts/v2/accounts"))
-answer = await client.answer()
-assert await client.closed() == "fin"
+On TLS each piece is a record, and an end counts as `fin` only with close_notify.
 """
 
 from __future__ import annotations
@@ -16,33 +13,32 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import h11
 import orjson
 
+from tests.scripted import MAX_HEAD, reset_on_close
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.gateway.upstream import FieldLine
+    from tests.scripted import FieldLine
 
 ACCOUNTS: Final = b"/corporate-accounts/v2/accounts"
 ORDERS: Final = b"/corporate-mobile-subscriptions/v2/orders"
 ORDER: Final = b'{"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}'
 
-_MAX_HEAD: Final = 1 << 20  # bytes of an answer's head
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 #: How long anything may take that should happen at once; only a failing test waits for its end.
 PATIENCE: Final = 10.0  # seconds
 _GLANCE: Final = 0.002  # seconds between two looks at a condition
 
 
 async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait until the condition holds; raise `TimeoutError` if it does not come about."""
+    """Wait until the condition holds; raises `TimeoutError` if it does not in time."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 # what the condition looks at tells nobody of a change
+        while not condition():  # noqa: ASYNC110 # the condition gives no notice of a change
             await asyncio.sleep(_GLANCE)
 
 
@@ -54,10 +50,7 @@ def request(
     version: bytes = b"1.1",
     host: bytes | None = b"localhost",
 ) -> bytes:
-    """Return one request; with content, a Content-Length is added.
-
-    `fields` are lines without their end.
-    """
+    """Return one request, with Content-Length if it has content; `fields` are lines without end."""
     lines = [b"%b %b HTTP/%b" % (method, target, version)]
     if host is not None:
         lines.append(b"Host: " + host)
@@ -72,6 +65,15 @@ def order(*fields: bytes, content: bytes = ORDER, version: bytes = b"1.1") -> by
     return request(b"POST", ORDERS, *fields, content=content, version=version)
 
 
+def framed(content: bytes, *, chunked: bool) -> bytes:
+    """Return a POST with this content, in two chunks or with its length."""
+    if not chunked:
+        return order(content=content)
+    half = len(content) // 2
+    pieces = [piece for piece in (content[:half], content[half:]) if piece]
+    return request(b"POST", ORDERS, b"Transfer-Encoding: chunked") + chunks(*pieces)
+
+
 def chunks(*pieces: bytes, trailers: bytes = b"") -> bytes:
     """Return a whole chunked body."""
     return (
@@ -83,10 +85,7 @@ def chunks(*pieces: bytes, trailers: bytes = b"") -> bytes:
 
 
 class Gone(AssertionError):
-    """The connection ended before the head of an answer.
-
-    `how` is `fin` or `rst`, `data` what had come.
-    """
+    """The connection ended before an answer's head. how: `fin` or `rst`. data: what had arrived."""
 
     def __init__(self, how: str, data: bytes) -> None:
         super().__init__(f"no answer: {how} after {data[:80]!r}")
@@ -96,10 +95,7 @@ class Gone(AssertionError):
 
 @dataclass(slots=True)
 class Answer:
-    """A final answer. whole: its end was seen, and could be told from a broken connection.
-
-    interim: the 1xx before it.
-    """
+    """A final answer. whole: it ended, unlike a broken connection. interim: the 1xx before it."""
 
     status: int
     reason: bytes
@@ -168,17 +164,14 @@ class Tls:
         return self._to_wire.read()
 
     def take(self, data: bytes) -> None:
-        """Take what came in; nothing, if that is the end."""
+        """Take what arrived; nothing means the end of the connection."""
         if data:
             self._from_wire.write(data)
         else:
             self._from_wire.write_eof()
 
     def decrypted(self) -> bytes | None:
-        """Return what it means; None if it is not whole yet, nothing after close_notify.
-
-        Raises `ssl.SSLError` of an end without.
-        """
+        """Return plain bytes; None if not whole, b"" after close_notify. Raises `ssl.SSLError`."""
         try:
             return self._object.read(65536)
         except ssl.SSLWantReadError:
@@ -196,18 +189,12 @@ class Tls:
 
 
 class Client:
-    """One connection. received: all that came.
-
-    ended: `fin` or `rst` once the proxy has ended it.
-    """
+    """One connection. received: all bytes. ended: `fin` or `rst` once the proxy has ended it."""
 
     def __init__(
         self, raw: socket.socket, tls: Tls | None = None, early: bytes | None = None
     ) -> None:
-        """Take a connected socket.
-
-        early: is sent after the TLS handshake, which begins when this client first sends or reads.
-        """
+        """Take a connected socket. early: sent after the TLS handshake, at first use."""
         self.received = bytearray()
         self.ended: str | None = None
         self._buffer = bytearray()
@@ -223,10 +210,7 @@ class Client:
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
     ) -> Client:
-        """Connect to a host and port, or to the path of a Unix socket.
-
-        receive_buffer: of the kernel's, for a client that reads slowly.
-        """
+        """Connect to a host and port, or to a Unix socket's path. receive_buffer: the kernel's."""
         raw = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         raw.setblocking(False)
         if not isinstance(address, str):
@@ -248,12 +232,17 @@ class Client:
         return data if self._tls is None else self._tls.encrypted(data)
 
     async def send(self, *pieces: bytes) -> None:
-        """Send the pieces, each as a segment of its own."""
+        """Send each piece as a segment."""
         await self._begin()
         for piece in pieces:
             await asyncio.get_running_loop().sock_sendall(self._raw, self._on_wire(piece))
             if len(pieces) > 1:
                 await asyncio.sleep(_GLANCE)
+
+    async def ask(self, *pieces: bytes, method: bytes = b"GET") -> Answer:
+        """Send the pieces, and return the next final answer."""
+        await self.send(*pieces)
+        return await self.answer(method)
 
     async def _begin(self) -> None:
         """Shake hands, if that has not happened yet."""
@@ -269,11 +258,8 @@ class Client:
         self.reset()
 
     async def answer(self, method: bytes = b"GET") -> Answer:
-        """Return the next final answer, whole or broken.
-
-        Raises `Gone` if not even its head comes.
-        """
-        parser = h11.Connection(h11.CLIENT, _MAX_HEAD)
+        """Return the next final answer, whole or broken. Raises `Gone` if no head comes."""
+        parser = h11.Connection(h11.CLIENT, MAX_HEAD)
         parser.send(h11.Request(method=method, target="/", headers=[("Host", "localhost")]))
         parser.send(h11.EndOfMessage())
         interim: list[tuple[int, list[FieldLine]]] = []
@@ -300,10 +286,7 @@ class Client:
         return answer
 
     async def _next_event(self, parser: h11.Connection) -> object:
-        """Return what h11 reads next.
-
-        None when the connection has ended before the end of the answer.
-        """
+        """Return what h11 reads next; None if the connection ends before the answer does."""
         while (event := parser.next_event()) is h11.NEED_DATA:
             if data := await self._read():
                 parser.receive_data(data)
@@ -318,10 +301,7 @@ class Client:
         return event
 
     async def rest(self) -> bytes:
-        """Return all that still comes until the proxy ends the connection.
-
-        `ended` then says how.
-        """
+        """Return all that arrives until the proxy ends the connection; `ended` then says how."""
         while await self._read():
             pass
         data = bytes(self._buffer)
@@ -329,10 +309,7 @@ class Client:
         return data
 
     async def closed(self) -> str | None:
-        """Wait for the end of the connection, before which nothing more may come.
-
-        Say how it ended.
-        """
+        """Wait for the end, before which nothing more may arrive; return how it ended."""
         rest = await self.rest()
         assert not rest, f"more came: {rest[:80]!r}"
         return self.ended
@@ -363,10 +340,7 @@ class Client:
         return data
 
     def half_close(self) -> None:
-        """End our side, and go on reading.
-
-        On TLS, where there is no such thing: tell the end, as the peer reads it.
-        """
+        """End our side and go on reading; on TLS, which has no half-close, send close_notify."""
         if self._tls is None:
             self._raw.shutdown(socket.SHUT_WR)
         else:
@@ -378,7 +352,7 @@ class Client:
 
     def reset(self) -> None:
         """Break the connection off."""
-        self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        reset_on_close(self._raw)
         self._raw.close()
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
-"""The gateway's parts in the test's own event loop, between a raw client and a scripted upstream, on real sockets.
+"""The gateway's parts in the test's event loop, between a raw client and a scripted upstream.
 
     async def test_x(gateway: Gateway) -> None: ...             # with the default settings
     gateway = await lab.gateway(limits__max_body_bytes=10)      # with others
 
-After each test, `lab` holds the laws that no test may break: everything that left for the upstream is one clean request after the other,
-each with our credential and with no other; no task, socket or unretrieved exception is left; nothing secret came back.
+After each test, `lab` checks what must always hold: all that was sent upstream is one well-formed
+request after the other, each with our credential and no other; no task, socket or unretrieved
+exception is left; no client got a secret.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from proxy.network.dialer import Dialer
 from proxy.network.tls import client_context, server_context
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.gateway.client import Client, until
-from tests.gateway.upstream import ScriptedUpstream
 from tests.gateway.variants import PLAIN, Variant, variants
+from tests.scripted import ScriptedServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -43,10 +44,9 @@ if TYPE_CHECKING:
     from proxy.records import Record
     from proxy.settings import Settings
     from tests.gateway.client import Answer
-    from tests.gateway.upstream import Connection, Received
+    from tests.scripted import Connection, Received
 
-#: Stands for any credential of a client: it may reach the upstream under no name, and nobody else
-#: either.
+#: Stands for any credential of a client: it may reach no peer under any name.
 SENTINEL: Final = b"credential-of-the-client"
 CLIENT_KEY: Final = "key-of-the-listener"
 _TOKEN: Final = "token-of-the-test-"
@@ -81,7 +81,7 @@ class StubToken:
 class StubTokens:
     """A keeper that has a new token at once. failure: raised instead of waiting.
 
-    gate: who waits, waits for it. stubborn: keeps what is rejected.
+    gate: `get` waits for it. stubborn: keeps what is rejected.
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class Issues(Protocol):
 
 
 class Certificates:
-    """What the upstream and the listener may show on TLS, and the file that says whom their clients trust."""
+    """What upstream and listener show on TLS, and the CA file that their clients trust."""
 
     def __init__(self, folder: Path) -> None:
         ours, theirs = trustme.CA(), trustme.CA()
@@ -168,7 +168,7 @@ class Gateway:
     """
 
     settings: Settings
-    upstream: ScriptedUpstream
+    upstream: ScriptedServer
     tokens: Any
     pool: Pool
     listener: Listener
@@ -185,23 +185,25 @@ class Gateway:
         self.clients.append(client)
         return client
 
-    async def ask(self, *pieces: bytes, method: bytes = b"GET") -> Answer:
-        """Send one request on a connection of its own, and return the answer."""
+    async def begin(self, raw: bytes, *, whole: bool = True) -> Client:
+        """Send a request on a new connection; wait until the upstream has it, or its head."""
+        before = len(self.upstream.requests)
         client = await self.connect()
-        await client.send(*pieces)
-        return await client.answer(method)
+        await client.send(raw)
+        await until(lambda: len(self.upstream.whole if whole else self.upstream.requests) > before)
+        return client
+
+    async def ask(self, *pieces: bytes, method: bytes = b"GET") -> Answer:
+        """Send one request on a new connection, and return the answer."""
+        return await (await self.connect()).ask(*pieces, method=method)
 
     async def refuses(
         self, *pieces: bytes, status: int, kind: str | None = None, method: bytes = b"GET"
     ) -> Answer:
-        """Hold that this is refused.
-
-        One answer of the proxy's own, the end of the connection, and no whole request upstream.
-        """
+        """Hold that the proxy refuses this itself, closes, and sends no whole request upstream."""
         before = len(self.upstream.whole)
         client = await self.connect()
-        await client.send(*pieces)
-        answer = await client.answer(method)
+        answer = await client.ask(*pieces, method=method)
         assert answer.status == status, answer
         assert answer.whole
         assert answer.values(b"connection") == [b"close"]
@@ -302,11 +304,11 @@ class Lab:
         self.certificates = certificates
         self.variant = variant
         self._built: list[Gateway] = []
-        self._upstreams: list[ScriptedUpstream] = []
+        self._upstreams: list[ScriptedServer] = []
 
-    async def upstream(self, tls: ssl.SSLContext | None = None) -> ScriptedUpstream:
-        """Start an upstream by itself, whose requests nobody audits. tls: what it shows."""
-        upstream = ScriptedUpstream(tls)
+    async def upstream(self, tls: ssl.SSLContext | None = None) -> ScriptedServer:
+        """Start an upstream whose requests are not audited. tls: what it shows."""
+        upstream = ScriptedServer(tls=tls)
         self._upstreams.append(upstream)
         await upstream.start()
         return upstream
@@ -373,7 +375,7 @@ class Lab:
         return gateway
 
     async def close(self) -> None:
-        """Close all that were built; each tells what it found."""
+        """Close all gateways; each raises what it found."""
         found = await asyncio.gather(
             *[gateway.close() for gateway in self._built], return_exceptions=True
         )
@@ -402,10 +404,7 @@ def _text(value: object) -> str:
 
 
 def _is_noise(context: dict[str, Any]) -> bool:
-    """Whether this is only what aiofastnet 1.2 says of a peer that ends a TLS handshake.
-
-    `create_connection` raises it all the same.
-    """
+    """Whether aiofastnet 1.2 logs what it raises too: the peer ended the TLS handshake."""
     return (
         context["message"] == "SSL handshake failed"
         and context.get("exception") is ConnectionResetError

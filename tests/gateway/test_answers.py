@@ -1,7 +1,4 @@
-"""Answers of the upstream: held to the same grammar as requests.
-
-What breaks it gets the client 502 and not a byte of it.
-"""
+"""Answers of the upstream: the same grammar as for requests; a malformed one becomes a 502."""
 
 from __future__ import annotations
 
@@ -11,73 +8,47 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, order, request, until
-from tests.gateway.upstream import Act, Drip, reply
+from tests.scripted import Act, Drip, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Step
+    from tests.scripted import Step
 
 #: Stands in every bad answer, and must come back in none.
 MARKER = b"marker-of-the-answer"
 OK = b"HTTP/1.1 200 OK\r\n"
-#: A whole answer that nobody asked for.
+#: A whole answer without a request.
 UNASKED = reply(200, MARKER)
 
 BAD_HEADS = {
     "words": MARKER + b"\r\n\r\n",
     "empty lines": b"\r\n\r\n" + MARKER,
-    "one byte": b"\x00",
     "TLS": b"\x15\x03\x01\x00\x02\x02\x0a",
     "SSH": b"SSH-2.0-" + MARKER + b"\r\n",
     "ICY": b"ICY 200 OK\r\n\r\n",
     "HTTP/2 frame": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + MARKER,
     "HTTP/0.9": b"<html>" + MARKER,
     "version 2.0": b"HTTP/2.0 200 OK\r\n\r\n" + MARKER,
-    "version 1.2": b"HTTP/1.2 200 OK\r\n\r\n" + MARKER,
-    "version 0.9": b"HTTP/0.9 200 OK\r\n\r\n" + MARKER,
-    "lower-case": b"http/1.1 200 OK\r\n\r\n" + MARKER,
     "leading space": b" HTTP/1.1 200 OK\r\n\r\n" + MARKER,
-    "leading line": b"\r\nHTTP/1.1 200 OK\r\n\r\n" + MARKER,
-    "two spaces": b"HTTP/1.1  200 OK\r\n\r\n" + MARKER,
     "no status": b"HTTP/1.1 OK\r\n\r\n" + MARKER,
-    "short status": b"HTTP/1.1 20 OK\r\n\r\n" + MARKER,
     "long status": b"HTTP/1.1 2000 OK\r\n\r\n" + MARKER,
     "status 600": b"HTTP/1.1 600 X\r\n\r\n" + MARKER,
-    "status 000": b"HTTP/1.1 000 X\r\n\r\n" + MARKER,
-    "status -20": b"HTTP/1.1 -20 X\r\n\r\n" + MARKER,
     "NUL in the reason": b"HTTP/1.1 200 O\x00K\r\n\r\n" + MARKER,
-    "escape in the reason": b"HTTP/1.1 200 \x1b[31m\r\n\r\n" + MARKER,
     "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 20\n\n" + MARKER,
     "bare CR": b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n" + MARKER,
-    "LF in a field": OK + b"X: a\nY: b\r\n\r\n" + MARKER,
-    "NUL in a field": OK + b"X: \x00" + MARKER + b"\r\n\r\n",
     "escape in a field": OK + b"X: \x1b" + MARKER + b"\r\n\r\n",
-    "DEL in a field": OK + b"X: \x7f" + MARKER + b"\r\n\r\n",
-    "NUL in a name": OK + b"X\x00: 1\r\n\r\n" + MARKER,
     "space in a name": OK + b"X Y: 1\r\n\r\n" + MARKER,
     "folded": OK + b"X: a\r\n " + MARKER + b"\r\n\r\n",
     "no colon": OK + MARKER + b"\r\n\r\n",
-    "no name": OK + b": " + MARKER + b"\r\n\r\n",
     "two lengths": OK + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\n" + MARKER,
-    "one length twice": OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\n" + MARKER,
     "a list of lengths": OK + b"Content-Length: 3, 3\r\n\r\n" + MARKER,
-    "no number": OK + b"Content-Length: 3x\r\n\r\n" + MARKER,
     "a sign": OK + b"Content-Length: +3\r\n\r\n" + MARKER,
-    "a huge length": OK + b"Content-Length: 99999999999999999999\r\n\r\n" + MARKER,
     "length and coding": OK
     + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n"
     + MARKER,
-    "coding and length": OK
-    + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\n"
-    + MARKER,
-    "other coding": OK + b"Transfer-Encoding: gzip\r\n\r\n" + MARKER,
     "two codings": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + MARKER,
-    "chunked twice": OK
-    + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
-    + MARKER,
-    "identity": OK + b"Transfer-Encoding: identity\r\n\r\n" + MARKER,
     "coding in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n" + MARKER,
     "bad chunk at once": OK + b"Transfer-Encoding: chunked\r\n\r\n" + MARKER + b"\r\n",
     "204 with both": b"HTTP/1.1 204 X\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -94,26 +65,18 @@ BAD_HEADS = {
 
 @pytest.mark.parametrize("raw", [request(), order()], ids=["get", "order"])
 @pytest.mark.parametrize("name", BAD_HEADS)
-async def test_what_is_no_http_is_not_echoed(gateway: Gateway, name: str, raw: bytes) -> None:
-    """502 at once, in our words alone.
-
-    The request was sent once, its connection is cut, and the client's goes on.
-    """
+async def test_an_answer_that_is_not_http_gets_502(gateway: Gateway, name: str, raw: bytes) -> None:
+    """502 in our words alone; sent once; the upstream's connection is cut, the client's goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, BAD_HEADS[name]])
     client = await gateway.connect()
-    await client.send(raw)
-    answer = await client.answer()
-    assert (answer.status, answer.kind, answer.proxy_error) == (
-        502,
-        "upstream-answer-unreadable",
-        "http_protocol_error",
-    )
+    answer = await client.ask(raw)
+    assert (answer.status, answer.kind) == (502, "upstream-answer-unreadable")
+    assert answer.proxy_error == "http_protocol_error"
     assert answer.problem["outcome"] == "unknown"
     assert ("may or may not have been placed" in answer.problem["detail"]) == (raw == order())
     assert MARKER not in client.received
     assert len(gateway.upstream.requests) == 1
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
     assert len(gateway.upstream.connections) == 2
 
 
@@ -134,10 +97,10 @@ async def test_what_is_no_http_is_not_echoed(gateway: Gateway, name: str, raw: b
     ids=["answer", "answer and end", "408", "a byte", "interim", "end", "cut", "reset", "drip"],
 )
 @pytest.mark.parametrize("seen", [True, False])
-async def test_what_an_idle_connection_says_answers_nobody(
+async def test_bytes_on_an_idle_connection_answer_no_request(
     lab: Lab, steps: Sequence[Step], *, seen: bool, tls: bool
 ) -> None:
-    """Bytes that nobody asked for, or the end, make a pooled connection useless, whether the loop has seen them yet or only the kernel."""
+    """Unrequested bytes, or the end, make a pooled connection useless, read already or not."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     assert (await gateway.ask(request())).status == 200
     assert gateway.pool.connections == (0, 1)
@@ -145,9 +108,7 @@ async def test_what_an_idle_connection_says_answers_nobody(
     if seen:
         await until(lambda: not any(connection.is_quiet() for connection in gateway.pool._open))
         await asyncio.sleep(0.005)
-    client = await gateway.connect()
-    await client.send(order())
-    answer = await client.answer()
+    answer = await gateway.ask(order())
     assert (answer.status, bytes(answer.content)) == (200, ORDERS)
     assert len(gateway.upstream.whole) == 2
     assert [len(connection.requests) for connection in gateway.upstream.connections] == [1, 1]
@@ -158,7 +119,7 @@ async def test_what_an_idle_connection_says_answers_nobody(
 async def test_a_byte_more_than_an_answer_ends_its_connection(
     gateway: Gateway, method: bytes, extra: bytes
 ) -> None:
-    """What follows an answer in the same segment is nobody's."""
+    """Bytes that follow an answer in the same segment belong to no answer."""
     head = OK + b"Content-Length: 5\r\n\r\n"
     gateway.upstream.scripts.append(
         [Act.WHOLE, head + (b"" if method == b"HEAD" else b"hello") + extra]
@@ -170,15 +131,13 @@ async def test_a_byte_more_than_an_answer_ends_its_connection(
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_content_where_none_may_be_is_nobody_s(gateway: Gateway, status: int) -> None:
-    """A body behind 204 or 304 is not the next answer."""
+async def test_content_behind_204_or_304_is_no_answer(gateway: Gateway, status: int) -> None:
+    """A body behind 204 or 304 is not read as the next answer."""
     head = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(UNASKED))
     gateway.upstream.scripts.append([Act.WHOLE, head + UNASKED])
     client = await gateway.connect()
-    await client.send(request())
-    assert (await client.answer()).status == status
-    await client.send(request())
-    assert bytes((await client.answer()).content) == ACCOUNTS
+    assert (await client.ask(request())).status == status
+    assert bytes((await client.ask(request())).content) == ACCOUNTS
     assert len(gateway.upstream.connections) == 2
 
 
@@ -186,33 +145,17 @@ async def test_content_where_none_may_be_is_nobody_s(gateway: Gateway, status: i
 @pytest.mark.parametrize(
     "location", [b"https://elsewhere.example/", b"/oauth/v2/token", b"//elsewhere.example/x", b"?a"]
 )
-async def test_redirects_are_the_client_s_business(
-    gateway: Gateway, status: int, location: bytes
-) -> None:
-    """A redirect is passed on and never followed.
-
-    The credential goes to the configured origin only.
-    """
+async def test_redirects_are_passed_on(gateway: Gateway, status: int, location: bytes) -> None:
+    """A redirect is never followed: the credential goes to the configured origin only."""
     gateway.upstream.usual = [Act.WHOLE, reply(status, b"moved", b"Location: " + location)]
     answer = await gateway.ask(order())
-    assert (answer.status, answer.values(b"location"), bytes(answer.content)) == (
-        status,
-        [location],
-        b"moved",
-    )
+    assert (answer.status, answer.values(b"location")) == (status, [location])
+    assert bytes(answer.content) == b"moved"
     assert len(gateway.upstream.requests) == 1
 
 
-async def test_a_connection_serves_one_call_after_the_other(gateway: Gateway) -> None:
-    """Calls of different clients share a connection in turn, never at once."""
-    for _ in range(5):
-        assert (await gateway.ask(request())).status == 200
-        assert (await gateway.ask(order())).status == 200
-    assert len(gateway.upstream.connections) == 1
-
-
 async def test_calls_at_once_have_connections_of_their_own(gateway: Gateway) -> None:
-    """Each answer goes to who asked."""
+    """Each client gets the answer to its own call."""
     targets = [b"/corporate-accounts/%d" % number for number in range(40)]
     answers = await asyncio.gather(*[gateway.ask(request(b"GET", target)) for target in targets])
     assert [bytes(answer.content) for answer in answers] == targets
@@ -229,7 +172,7 @@ async def test_calls_at_once_have_connections_of_their_own(gateway: Gateway) -> 
 async def test_a_connection_that_should_end_is_not_used_again(
     gateway: Gateway, head: bytes
 ) -> None:
-    """`Connection: close` and HTTP/1.0 are taken at their word."""
+    """After `Connection: close` or an HTTP/1.0 answer."""
     gateway.upstream.usual = [Act.WHOLE, head + b"Content-Length: 2\r\n\r\nok"]
     for _ in range(3):
         assert bytes((await gateway.ask(order())).content) == b"ok"
@@ -239,7 +182,7 @@ async def test_a_connection_that_should_end_is_not_used_again(
 
 @pytest.mark.parametrize("tls", [False, True])
 async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) -> None:
-    """A pooled connection that nobody uses ends after its time, in order."""
+    """An idle pooled connection is closed in order after its time."""
     gateway = await lab.gateway(
         tls=lab.certificates.good if tls else None, upstream__idle_timeout_seconds=0.1
     )
@@ -252,7 +195,7 @@ async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) ->
     assert (await gateway.ask(request())).status == 200
 
 
-async def test_the_largest_head_that_may_pass_passes(gateway: Gateway) -> None:
+async def test_the_largest_head_passes(gateway: Gateway) -> None:
     """256 fields, nearly 64 KiB: passed on field by field."""
     fields = [b"X-%d: %b" % (number, b"x" * 240) for number in range(255)]
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"ok", *fields)]
@@ -261,7 +204,7 @@ async def test_the_largest_head_that_may_pass_passes(gateway: Gateway) -> None:
 
 
 async def test_an_answer_may_come_byte_by_byte(gateway: Gateway) -> None:
-    """Segments mean nothing."""
+    """Segments have no meaning."""
     gateway.upstream.usual = [
         Act.WHOLE,
         Drip(b"HTTP/1.1 103 X\r\n\r\n" + reply(200, b"hello", b"X-A: 1")),

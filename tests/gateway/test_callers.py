@@ -1,6 +1,6 @@
-"""Who may call: programs that use a listed Host and, where one is set, the client key.
+"""Which requests are accepted: a listed Host, the client key if one is set, never a web page.
 
-Never a web page.
+tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 from tests.gateway.client import ACCOUNTS, order, request
 from tests.gateway.conftest import CLIENT_KEY
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,77 +20,23 @@ if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Lab
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        b"localhost",
-        b"localhost:8080",
-        b"localhost:1",
-        b"127.0.0.1",
-        b"127.0.0.1:65535",
-        b"[::1]",
-        b"[::1]:8080",
-    ],
-)
+@pytest.mark.parametrize("host", b"localhost localhost:8080 127.0.0.1:65535 [::1]:8080".split())
 async def test_listed_hosts_are_served(gateway: Gateway, host: bytes) -> None:
     """A listed name is accepted with any port, and the upstream sees its own host instead."""
     assert (await gateway.ask(request(host=host))).status == 200
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        b"elsewhere.example",
-        b"localhost.elsewhere.example",
-        b"elsewhere.example:8080",
-        b"localhost.",
-        b"127.0.0.2",
-        b"127.1",
-        b"2130706433",
-        b"0.0.0.0",
-        b"[::ffff:127.0.0.1]",
-        b"[::2]",
-        b"[0:0:0:0:0:0:0:1]",
-        b"api.telenor.no",
-        b"-",
-    ],
-)
+@pytest.mark.parametrize("host", b"elsewhere.example localhost. 127.1 [::2] api.telenor.no".split())
 async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> None:
-    """A name that is not listed, spelled the same, gets 421.
-
-    A page that rebinds its own name to this address stays outside.
-    """
+    """A name that is not listed gets 421, so that DNS rebinding does not let a web page in."""
     await gateway.refuses(request(host=host), status=421, kind="host-not-allowed")
     assert not gateway.upstream.connections
 
 
 @pytest.mark.parametrize(
-    "host",
-    [
-        b"",
-        b" ",
-        b"localhost:x",
-        b"localhost:65536",
-        b"localhost:123456",
-        b"localhost:80:80",
-        b"localhost/",
-        b"localhost/elsewhere.example",
-        b"localhost?",
-        b"localhost#",
-        b"user@localhost",
-        b"localhost@elsewhere.example",
-        b"localhost, localhost",
-        b"localhost elsewhere.example",
-        b"http://localhost",
-        b"::1",
-        b"[::1",
-        b"[localhost]",
-        b"localh\xc3\xb6st",
-        b"localhost%00",
-        b"*",
-    ],
+    "host", [b"", b"localhost:x", b"user@localhost", b"localhost, localhost", b"localh\xc3\xb6st"]
 )
-async def test_a_host_that_is_none_is_malformed(gateway: Gateway, host: bytes) -> None:
+async def test_a_malformed_host_is_refused(gateway: Gateway, host: bytes) -> None:
     """A Host that could be read in two ways gets 400."""
     await gateway.refuses(request(host=host), status=400, kind="malformed-request")
 
@@ -98,57 +44,20 @@ async def test_a_host_that_is_none_is_malformed(gateway: Gateway, host: bytes) -
 @pytest.mark.parametrize(
     "fields",
     [
-        [],
-        [b"Host: localhost", b"Host: localhost"],
-        [b"Host: localhost", b"Host: elsewhere.example"],
-        [b"Host: localhost", b"hOST: localhost"],
-    ],
-)
-async def test_a_request_has_exactly_one_host(gateway: Gateway, fields: list[bytes]) -> None:
-    """None, or two even if they are equal, get 400 (RFC 9112 section 3.2)."""
-    await gateway.refuses(request(b"GET", ACCOUNTS, *fields, host=None), status=400)
-
-
-async def test_the_list_of_hosts_can_be_replaced(lab: Lab) -> None:
-    """What is set replaces the default names."""
-    gateway = await lab.gateway(listen__allowed_hosts="orders.internal,10.0.0.7")
-    assert (await gateway.ask(request(host=b"orders.internal:8080"))).status == 200
-    assert (await gateway.ask(request(host=b"10.0.0.7"))).status == 200
-    await gateway.refuses(request(host=b"localhost"), status=421)
-
-
-async def test_a_star_accepts_every_host_that_is_one(lab: Lab) -> None:
-    """The star switches off the list, not the grammar."""
-    gateway = await lab.gateway(listen__allowed_hosts="*")
-    assert (await gateway.ask(request(host=b"whatever.example"))).status == 200
-    await gateway.refuses(request(host=b"a@b"), status=400)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        [b"Origin: http://localhost"],
         [b"Origin: null"],
         [b"Origin:"],
-        [b"oRIGIN: https://elsewhere.example"],
         [b"Origin: http://localhost:8080", b"Sec-Fetch-Site: same-origin"],
         [b"Sec-Fetch-Site: cross-site"],
-        [b"Sec-Fetch-Site: same-site"],
-        [b"Sec-Fetch-Site: same-origin"],
         [b"sec-fetch-site: none", b"Sec-Fetch-Site: cross-site"],
-        [b"Sec-Fetch-Site: NONE"],
         [b"Sec-Fetch-Mode: no-cors"],
-        [b"Sec-Fetch-Mode: navigate"],
         [b"Sec-Fetch-Mode: cors", b"Sec-Fetch-Dest: empty"],
-        [b"Sec-Fetch-Mode: cors", b"Sec-Fetch-Mode: cors"],
         [b"Sec-Fetch-Dest: image"],
-        [b"Sec-Fetch-User: ?1"],
         [b"Access-Control-Request-Method: POST"],
     ],
 )
 @pytest.mark.parametrize("make", [request, order], ids=["get", "order"])
 async def test_web_pages_are_kept_out(gateway: Gateway, make: object, fields: list[bytes]) -> None:
-    """What only a browser says of a page's request gets 403, whoever the page is."""
+    """Fields that only a browser sends for a page's request get 403, whatever the page."""
     raw = request(b"GET", ACCOUNTS, *fields) if make is request else order(*fields)
     answer = await gateway.refuses(raw, status=403, kind="browser-request")
     assert not [name for name, _ in answer.fields if name.lower().startswith(b"access-control")]
@@ -165,27 +74,6 @@ async def test_a_preflight_gets_no_permission(gateway: Gateway) -> None:
     await gateway.refuses(
         request(b"OPTIONS", ACCOUNTS, *fields), status=403, kind="browser-request"
     )
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        [],
-        [b"Sec-Fetch-Mode: cors"],
-        [b"Sec-Fetch-Site: none"],
-        [
-            b"Sec-Fetch-Site: none",
-            b"Sec-Fetch-Mode: navigate",
-            b"Sec-Fetch-User: ?1",
-            b"Sec-Fetch-Dest: document",
-        ],
-        [b"Referer: http://localhost/"],
-        [b"X-Origin: https://elsewhere.example"],
-    ],
-)
-async def test_programs_and_people_are_served(gateway: Gateway, fields: list[bytes]) -> None:
-    """Node's fetch, an address typed by a person, and plain programs pass."""
-    assert (await gateway.ask(request(b"GET", ACCOUNTS, *fields))).status == 200
 
 
 async def test_no_answer_opens_the_proxy_to_pages(gateway: Gateway) -> None:
@@ -206,17 +94,13 @@ async def test_no_answer_opens_the_proxy_to_pages(gateway: Gateway) -> None:
     "fields",
     [
         [],
-        [b"X-Proxy-Key:"],
         [b"X-Proxy-Key: wrong"],
         [b"X-Proxy-Key: " + CLIENT_KEY.encode()[:-1]],
-        [b"X-Proxy-Key: " + CLIENT_KEY.encode() + b"x"],
-        [b"X-Proxy-Key: " + CLIENT_KEY.upper().encode()],
         [b"X-Proxy-Key: wrong", b"X-Proxy-Key: " + CLIENT_KEY.encode()],
         [b"X-Proxy-Key: " + CLIENT_KEY.encode()] * 2,
         [b"X-Proxy-Key: " + CLIENT_KEY.encode() + b", " + CLIENT_KEY.encode()],
         [b"X_Proxy_Key: " + CLIENT_KEY.encode()],
         [b"Authorization: Bearer " + CLIENT_KEY.encode()],
-        [b"X-Proxy-Key: \xff\xfe"],
     ],
 )
 async def test_a_wrong_client_key_is_refused(lab: Lab, fields: list[bytes]) -> None:
@@ -230,44 +114,20 @@ async def test_a_wrong_client_key_is_refused(lab: Lab, fields: list[bytes]) -> N
 @pytest.mark.parametrize(
     "also", [b"Accept: */*", b"Connection: x-proxy-key", b"X_Proxy_Key: " + CLIENT_KEY.encode()]
 )
-async def test_the_right_client_key_opens_and_stays_here(
+async def test_the_right_client_key_is_accepted_and_removed(
     lab: Lab, name: bytes, also: bytes
 ) -> None:
-    """With the key a client is served, and the upstream sees nothing of it."""
+    """The client is served, and the key is not sent upstream."""
     gateway = await lab.gateway(listen__client_key=CLIENT_KEY)
     answer = await gateway.ask(request(b"GET", ACCOUNTS, name + b": " + CLIENT_KEY.encode(), also))
     assert answer.status == 200
     assert CLIENT_KEY.encode() not in gateway.upstream.connections[0].received
 
 
-async def test_a_key_that_nobody_asked_for_stays_here(gateway: Gateway) -> None:
-    """Without a set key the field means nothing, and goes nowhere either."""
+async def test_a_key_without_a_configured_one_is_not_forwarded(gateway: Gateway) -> None:
+    """Without a configured key the field means nothing, and is not forwarded either."""
     assert (await gateway.ask(request(b"GET", ACCOUNTS, b"X-Proxy-Key: abc"))).status == 200
     assert not gateway.upstream.requests[0].values(b"x-proxy-key")
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        b"X-HTTP-Method-Override: DELETE",
-        b"X-Method-Override: TRACE",
-        b"X-Forwarded-Host: elsewhere.example",
-        b"X-Forwarded-For: 127.0.0.1",
-        b"X-Forwarded-Proto: https",
-        b"Forwarded: host=elsewhere.example;proto=https",
-        b"X-Original-URL: /oauth/v2/token",
-        b"X-Rewrite-URL: /oauth/v2/token",
-        b"X-Host: elsewhere.example",
-    ],
-)
-async def test_fields_that_override_change_no_verdict(gateway: Gateway, field: bytes) -> None:
-    """Method, path and Host are judged as they stand in their places, and go on as judged."""
-    assert (await gateway.ask(request(b"GET", ACCOUNTS, field))).status == 200
-    (seen,) = gateway.upstream.requests
-    assert (seen.method, seen.target) == (b"GET", ACCOUNTS)
-    await gateway.refuses(request(b"GET", b"/oauth/v2/token", field), status=403)
-    await gateway.refuses(request(b"TRACE", ACCOUNTS, field), status=405)
-    await gateway.refuses(request(b"GET", ACCOUNTS, field, host=b"elsewhere.example"), status=421)
 
 
 async def test_a_unix_socket_serves_owner_and_group(lab: Lab, tmp_path: Path) -> None:
@@ -282,10 +142,7 @@ async def test_a_unix_socket_serves_owner_and_group(lab: Lab, tmp_path: Path) ->
 
 
 async def test_a_stale_unix_socket_is_replaced(lab: Lab, tmp_path: Path) -> None:
-    """The socket that an earlier run left behind is no hindrance.
-
-    One that somebody serves is not taken.
-    """
+    """A socket file left by an earlier run is replaced; one that is served is not."""
     path = tmp_path / "proxy.sock"
     first = await lab.gateway(listen__unix_socket=path)
     with pytest.raises(OSError, match="in use"):

@@ -1,4 +1,4 @@
-"""Clients that are known by their certificate, through the listener's own connections over TLS."""
+"""Clients that are known by their certificate, on the listener's own TLS connections."""
 
 from __future__ import annotations
 
@@ -101,13 +101,10 @@ async def door(lab: Lab, tmp_path: Path) -> AsyncIterator[Door]:
         (["*.internal"], [], None),
     ],
 )
-async def test_the_certificate_or_the_key_says_who_calls(
+async def test_the_key_or_the_certificate_names_the_client(
     door: Door, names: list[str], fields: list[bytes], client: str | None
 ) -> None:
-    """The key where there is one, else the one client that has a name of the certificate.
-
-    Anybody else gets 403.
-    """
+    """The key decides if there is one, else the one client with the certificate's name; or 403."""
     answer = await door.ask(request(b"GET", ORDERS, b"Connection: close", *fields), *names)
     status = 200 if client else 403
     assert answer.startswith(b"HTTP/1.1 %d " % status)

@@ -1,4 +1,4 @@
-"""An answer that comes before the request is whole is heard, also when the API closes the connection behind it."""
+"""Answers that arrive before the request is whole, also if the API closes the connection."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from tests.gateway.client import ORDERS, Gone, chunks, request, until
 from tests.gateway.conftest import Gateway, Lab  # noqa: TC001 # resolved by pytest's fixtures
-from tests.gateway.upstream import Act, Drip, reply
+from tests.scripted import Act, Drip, reply
 
 TOO_LARGE = reply(413, b'{"code": 41301}', b"Connection: close")
 
 
 async def upload(gateway: Gateway, size: int, *, chunked: bool = False) -> int:
-    """Upload so many bytes on a connection of its own; return the status of the answer."""
+    """Upload so many bytes on a new connection; return the status of the answer, or 0."""
     client = await gateway.connect()
     content = b"x" * size
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
@@ -39,13 +39,10 @@ async def upload(gateway: Gateway, size: int, *, chunked: bool = False) -> int:
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("size", [70_000, 3_000_000])
 @pytest.mark.parametrize("end", [Act.FIN, Act.RST])
-async def test_an_early_refusal_is_heard(
+async def test_an_early_refusal_reaches_the_client(
     lab: Lab, size: int, end: Act, *, chunked: bool, tls: bool
 ) -> None:
-    """The API answers 413 before it has read the upload, and closes.
-
-    The client gets that 413, each time.
-    """
+    """The API answers 413 before it has read the upload and closes: the client gets the 413."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     gateway.cut_short = None
     gateway.upstream.usual = [TOO_LARGE, end]
@@ -59,17 +56,14 @@ async def test_an_early_refusal_is_heard(
 
 @pytest.mark.parametrize("size", [1, 7, len(TOO_LARGE) - 1])
 async def test_an_early_refusal_may_come_in_pieces(gateway: Gateway, size: int) -> None:
-    """Nothing is written while an answer is arriving, so that none of it is lost to a failing write."""
+    """Nothing is written while an answer arrives, so that no failing write loses the rest of it."""
     gateway.cut_short = None
     gateway.upstream.usual = [Drip(TOO_LARGE, size), Act.RST]
     assert [await upload(gateway, 1_000_000) for _ in range(3)] == [413] * 3
 
 
 async def test_a_request_that_was_not_sent_whole_ends_its_connection(lab: Lab) -> None:
-    """After an early refusal the connection to the API holds half a request.
-
-    The next call gets another one.
-    """
+    """It holds half a request after an early refusal; the next call gets another one."""
     gateway = await lab.gateway(upstream__max_connections=1)
     gateway.cut_short = None
     gateway.upstream.scripts.append([reply(413, b"early")])

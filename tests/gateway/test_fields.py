@@ -1,6 +1,8 @@
-"""Fields: ours cannot be stripped, doubled or shadowed; hop-by-hop ones end here.
+"""Fields: ours cannot be removed, doubled or shadowed; hop-by-hop fields end here.
 
 All others keep name, value, number and order.
+
+tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request
 from tests.gateway.conftest import SENTINEL
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
-    from tests.gateway.upstream import FieldLine
+    from tests.scripted import FieldLine
 
 #: What the proxy itself may add to a request, by lower-case name.
 ADDED = {b"host", b"x-request-id", b"authorization"}
@@ -36,30 +38,23 @@ def sent(gateway: Gateway) -> list[FieldLine]:
     "fields",
     [
         [b"Authorization: Bearer " + SENTINEL],
-        [b"authorization: Basic " + SENTINEL],
-        [b"AUTHORIZATION:" + SENTINEL],
         [b"aUtHoRiZaTiOn:\t" + SENTINEL + b"\t "],
         [b"Authorization: " + SENTINEL, b"Authorization: " + SENTINEL],
         [b"Authorization: Bearer " + SENTINEL, b"Connection: authorization"],
-        [b"Connection: Authorization, close"],
-        [b"Connection: authorization", b"Connection: keep-alive"],
         [b"Connection: x-request-id, host, authorization, content-length, transfer-encoding"],
         [b"Connection: ,,AUTHORIZATION ,"],
-        [b"Proxy-Authorization: Basic " + SENTINEL],
         [b"proxy-authorization: " + SENTINEL, b"Connection: proxy-authorization"],
         [b"Proxy_Authorization: " + SENTINEL],
         [b"Authorization_: x", b"_Authorization: x"],
-        [b"X_Request_Id: " + SENTINEL],
         [b"Trailer: Authorization"],
-        [b"TE: trailers", b"Connection: te"],
     ],
     ids=lambda fields: b"; ".join(fields).decode(),
 )
 @pytest.mark.parametrize("make", ["get", "order", "chunked"])
-async def test_exactly_our_credential_leaves(
+async def test_exactly_our_credential_is_sent(
     gateway: Gateway, make: str, fields: list[bytes]
 ) -> None:
-    """Whatever the client says of credentials, one Authorization leaves, ours, written last."""
+    """Whatever the client sends, one Authorization goes upstream: ours, written last."""
     raw = {
         "get": request(b"GET", ACCOUNTS, *fields),
         "order": order(*fields),
@@ -71,11 +66,8 @@ async def test_exactly_our_credential_leaves(
     assert bytes(seen.content) == (b"" if make == "get" else ORDER)
 
 
-async def test_a_trailer_becomes_no_field_of_anything(gateway: Gateway) -> None:
-    """Trailers are checked and dropped.
-
-    They reach neither this request nor the next one on the connection.
-    """
+async def test_trailers_are_dropped(gateway: Gateway) -> None:
+    """They reach neither this request nor the next one on the connection."""
     client = await gateway.connect()
     trailers = b"Authorization: " + SENTINEL + b"\r\nX-Trailer: 1\r\nContent-Length: 5\r\n"
     await client.send(
@@ -92,39 +84,21 @@ async def test_a_trailer_becomes_no_field_of_anything(gateway: Gateway) -> None:
     "line",
     [
         b"Authorization : " + SENTINEL,
-        b"Authorization\t: " + SENTINEL,
         b" Authorization: " + SENTINEL,
         b"X-A: 1\r\n Authorization: " + SENTINEL,
-        b"X-A: 1\r\n\tfolded",
         b"X-A:\r\n b",
         b"X-A: 1\nAuthorization: " + SENTINEL,
         b"X-A: 1\rAuthorization: " + SENTINEL,
-        b"X-A: 1\r\rX-B: 2",
-        b"X-A: 1\x00",
         b"X-A: \x00",
-        b"X-A: a\x0bb",
-        b"X-A: a\x0cb",
         b"X-A: \x1b[31m",
-        b"X-A: \x7f",
-        b"X-A: \x01",
         b"X-A",
-        b"X-A X-B: 1",
         b": value",
-        b":",
-        b"X-\x00A: 1",
-        b"X-A\x00: 1",
         b"X(A): 1",
-        b'"X-A": 1',
-        b"X-A\xe6: 1",
-        b"X/A: 1",
-        b"X@A: 1",
-        b"{X-A}: 1",
         b"Content-Length : 0",
-        b"Host : localhost",
     ],
 )
-async def test_what_is_no_field_line_is_refused(gateway: Gateway, line: bytes) -> None:
-    """Folding, whitespace before the colon, bare CR or LF, NUL and control characters get 400, wherever they stand."""
+async def test_malformed_field_lines_are_refused(gateway: Gateway, line: bytes) -> None:
+    """Folding, space before the colon, bare CR or LF, NUL and control characters get 400."""
     for lines in ([line], [b"Accept: */*", line], [line, b"Accept: */*"]):
         await gateway.refuses(
             request(b"GET", ACCOUNTS, *lines), status=400, kind="malformed-request"
@@ -139,7 +113,7 @@ async def test_a_first_line_that_is_folded_is_refused(gateway: Gateway) -> None:
 
 
 async def test_fields_keep_name_value_number_and_order(gateway: Gateway) -> None:
-    """Repeated fields stay repeated, empty ones empty, names as they are spelled, and bytes outside ASCII intact."""
+    """Repeated and empty fields, spelling, and bytes outside ASCII reach the API unchanged."""
     fields = [
         b"Accept: a/b",
         b"X-Empty:",
@@ -156,7 +130,7 @@ async def test_fields_keep_name_value_number_and_order(gateway: Gateway) -> None
         b"Content-Type: application/json; charset=utf-8",
         b"Content-Encoding: gzip",
         b"User-Agent: t",
-        b"Via: 1.1 somebody",
+        b"Via: 1.1 other",
         b"X-Forwarded-For: 10.0.0.1",
         b"Idempotency-Key: 7",
         b"Range: bytes=0-1",
@@ -187,15 +161,12 @@ async def test_whitespace_around_a_value_is_not_part_of_it(
         [b"Connection: keep-alive", b"Keep-Alive: timeout=5"],
         [b"Proxy-Connection: keep-alive"],
         [b"TE: trailers"],
-        [b"TE: gzip;q=1.0"],
         [b"Trailer: X-Checksum"],
-        [b"Upgrade: websocket", b"Connection: Upgrade"],
         [
             b"Connection: Upgrade, HTTP2-Settings",
             b"Upgrade: h2c",
             b"HTTP2-Settings: AAMAAABkAAQAAP__",
         ],
-        [b"HTTP2-Settings: AAMAAABkAAQAAP__"],
         [b"Connection: x-hop, X-Other", b"X-Hop: 1", b"x-other: 2", b"X-HOP: 3"],
         [b"Connection:", b"Connection: ,"],
         [b"Expect: 100-continue"],
@@ -205,7 +176,7 @@ async def test_whitespace_around_a_value_is_not_part_of_it(
 async def test_hop_by_hop_fields_of_a_request_end_here(
     gateway: Gateway, fields: list[bytes]
 ) -> None:
-    """The fixed ones and those that `Connection` names stay on their hop (RFC 9110 section 7.6.1)."""
+    """The fixed ones and those that `Connection` names are removed (RFC 9110 section 7.6.1)."""
     assert (
         await gateway.ask(request(b"GET", ACCOUNTS, b"X-Kept: 1", *fields, b"X-Too: 2"))
     ).status == 200
@@ -213,7 +184,7 @@ async def test_hop_by_hop_fields_of_a_request_end_here(
 
 
 async def test_hop_by_hop_fields_of_an_answer_end_here(gateway: Gateway) -> None:
-    """The same on the way back, and what would lead the client around the proxy."""
+    """So do fields that would lead the client around the proxy (Alt-Svc)."""
     fields = (
         b"Connection: keep-alive, X-Hop",
         b"Keep-Alive: timeout=5",
@@ -235,7 +206,7 @@ async def test_hop_by_hop_fields_of_an_answer_end_here(gateway: Gateway) -> None
 
 
 async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gateway) -> None:
-    """Cookies, redirects and codings are the client's own business, byte for byte."""
+    """Cookies, redirects and codings reach the client unchanged."""
     fields = [
         b"Set-Cookie: a=1; Path=/",
         b"Server: upstream",
@@ -259,11 +230,8 @@ async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gat
     assert [
         line for line in answer.fields if line[0].lower() not in ADDED_BACK | {b"content-length"}
     ] == expected
-    assert (answer.status, answer.reason, bytes(answer.content)) == (
-        302,
-        b"Fo\xfcnd  Elsewhere",
-        b"\x1f\x8b\x08",
-    )
+    assert (answer.status, answer.reason) == (302, b"Fo\xfcnd  Elsewhere")
+    assert bytes(answer.content) == b"\x1f\x8b\x08"
     assert len(gateway.upstream.requests) == 1
 
 
@@ -271,11 +239,8 @@ async def test_fields_of_an_answer_keep_name_value_number_and_order(gateway: Gat
     "status",
     [200, 201, 202, 204, 206, 299, 300, 301, 304, 307, 400, 403, 404, 409, 422, 429, 500, 503, 599],
 )
-async def test_nothing_is_added_besides_what_is_named(gateway: Gateway, status: int) -> None:
-    """A plain request gains the fields that are ours and no other.
-
-    An answer gains its request id.
-    """
+async def test_no_other_field_is_added(gateway: Gateway, status: int) -> None:
+    """A request gains the fields that are ours and no other, an answer its request id."""
     gateway.upstream.usual = [Act.WHOLE, reply(status)]
     answer = await gateway.ask(request(b"DELETE"))
     assert answer.status == status
@@ -300,20 +265,13 @@ async def test_a_sane_request_id_is_used(gateway: Gateway, number: bytes) -> Non
         [b"X-Request-Id:"],
         [b"X-Request-Id: " + SENTINEL, b"X-Request-Id: b"],
         [b"X-Request-Id: a b"],
-        [b"X-Request-Id: a,b"],
         [b"X-Request-Id: " + b"0" * 129],
-        [b'X-Request-Id: "a"'],
         [b"X-Request-Id: <script>"],
-        [b"X-Request-Id: \xe6"],
-        [b"X-Request-Id: -a"],
     ],
     ids=lambda fields: b"; ".join(fields)[:40].decode("latin-1"),
 )
 async def test_any_other_request_id_is_replaced(gateway: Gateway, fields: list[bytes]) -> None:
-    """None, two, or one that could break a log.
-
-    A new one is made, and it is the same on both sides.
-    """
+    """If there is none, two, or one that could break a log, both sides see the same new one."""
     answer = await gateway.ask(request(b"GET", ACCOUNTS, *fields))
     (number,) = answer.values(b"x-request-id")
     assert gateway.upstream.requests[0].values(b"x-request-id") == [number]
@@ -324,7 +282,7 @@ async def test_any_other_request_id_is_replaced(gateway: Gateway, fields: list[b
 
 @pytest.mark.parametrize("size", [None, 0, 1, 5000])
 async def test_a_length_is_neither_added_nor_lost(gateway: Gateway, size: int | None) -> None:
-    """A request without a body says what the client said of it."""
+    """Content-Length goes upstream exactly if the client sent it."""
     content = None if size is None else b"x" * size
     assert (await gateway.ask(request(b"POST", ORDERS, content=content))).status == 200
     (seen,) = gateway.upstream.requests

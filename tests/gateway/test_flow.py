@@ -1,4 +1,4 @@
-"""The flow of a call: expectations, upgrades, interim and early answers, half-closed clients, answers without content."""
+"""The flow of a call: expectations, upgrades, interim and early answers, half-close, no content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Lab
@@ -24,24 +24,18 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 async def test_an_expected_continue_is_given_here(
     gateway: Gateway, expect: bytes, *, chunked: bool
 ) -> None:
-    """A client such as curl waits for `100 Continue` before a large body.
-
-    It gets one, and the upstream sees no Expect.
-    """
+    """A client such as curl waits for `100 Continue`: the proxy answers, Expect ends here."""
     framing, body = (
         (CHUNKED, chunks(ORDER)) if chunked else (b"Content-Length: %d" % len(ORDER), ORDER)
     )
-    client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, expect, framing))
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(request(b"POST", ORDERS, expect, framing), whole=False)
     answering = asyncio.create_task(client.answer())
     await until(lambda: client.received == CONTINUE)
     await client.send(body)
     answer = await answering
     assert (answer.status, answer.interim) == (200, [(100, [])])
     assert bytes(gateway.upstream.requests[0].content) == ORDER
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
 
 
 @pytest.mark.parametrize(
@@ -53,32 +47,23 @@ async def test_an_expected_continue_is_given_here(
         request(b"POST", ORDERS, EXPECT, b"Content-Length: 0"),
     ],
 )
-async def test_nobody_is_told_to_continue_who_did_not_wait(gateway: Gateway, raw: bytes) -> None:
-    """A client that has sent its body already, or has none, gets no `100 Continue` (RFC 9110 section 10.1.1)."""
+async def test_a_client_that_does_not_wait_gets_no_continue(gateway: Gateway, raw: bytes) -> None:
+    """Its content has been sent already, or there is none (RFC 9110 section 10.1.1)."""
     answer = await gateway.ask(raw)
     assert (answer.status, answer.interim) == (200, [])
 
 
 async def test_a_refused_expectation_costs_no_body(gateway: Gateway) -> None:
-    """A request that is refused is refused before its client is told to send the body."""
+    """A refusal comes instead of `100 Continue`."""
     client = await gateway.connect()
-    await client.send(request(b"POST", b"/oauth/v2/token", EXPECT, b"Content-Length: 1000"))
-    answer = await client.answer()
+    answer = await client.ask(request(b"POST", b"/oauth/v2/token", EXPECT, b"Content-Length: 1000"))
     assert (answer.status, answer.interim) == (403, [])
     assert await client.closed() == "fin"
 
 
 @pytest.mark.parametrize(
     "fields",
-    [
-        [b"Expect: something"],
-        [b"Expect:"],
-        [b"Expect: 100-continue, something"],
-        [b"Expect: 100-continue;q=1"],
-        [EXPECT, EXPECT],
-        [EXPECT, b"Expect: something"],
-        [b"Expect: 200-ok"],
-    ],
+    [[b"Expect: something"], [b"Expect:"], [b"Expect: 100-continue, something"], [EXPECT, EXPECT]],
 )
 async def test_other_expectations_cannot_be_met(gateway: Gateway, fields: list[bytes]) -> None:
     """An expectation that is not known gets 417."""
@@ -86,12 +71,11 @@ async def test_other_expectations_cannot_be_met(gateway: Gateway, fields: list[b
 
 
 async def test_an_early_refusal_comes_before_the_body(gateway: Gateway) -> None:
-    """When the upstream answers before the body, the client gets that answer, and the connection ends: nobody knows what it will send."""
+    """The client gets the upstream's early answer, and the connection ends before its body."""
     gateway.cut_short = 1
     gateway.upstream.usual = [reply(413, b"too much")]
     client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, EXPECT, b"Content-Length: 1000"))
-    answer = await client.answer()
+    answer = await client.ask(request(b"POST", ORDERS, EXPECT, b"Content-Length: 1000"))
     assert (answer.status, bytes(answer.content)) == (413, b"too much")
     assert answer.values(b"connection") == [b"close"]
     assert await client.closed() == "fin"
@@ -114,7 +98,7 @@ async def test_an_early_refusal_comes_before_the_body(gateway: Gateway) -> None:
     ],
 )
 async def test_an_upgrade_is_ignored(gateway: Gateway, fields: list[bytes]) -> None:
-    """An offer to upgrade is not taken, and what is pipelined behind it is not lost."""
+    """An offer to upgrade is not taken, and no pipelined request behind it is lost."""
     client = await gateway.connect()
     await client.send(request(b"GET", ACCOUNTS, *fields) + order(*fields) + request())
     assert [(await client.answer()).status for _ in range(3)] == [200, 200, 200]
@@ -123,10 +107,7 @@ async def test_an_upgrade_is_ignored(gateway: Gateway, fields: list[bytes]) -> N
 
 
 async def test_interim_answers_are_passed_on(gateway: Gateway) -> None:
-    """1xx answers reach an HTTP/1.1 client as they come, without hop-by-hop fields.
-
-    `100 Continue` is not one of them.
-    """
+    """1xx but `100 Continue` reach HTTP/1.1 clients at once, without hop-by-hop fields."""
     opened = asyncio.Event()
     gateway.upstream.usual = [
         Act.WHOLE,
@@ -144,12 +125,11 @@ async def test_interim_answers_are_passed_on(gateway: Gateway) -> None:
     answer = await answering
     assert (answer.status, bytes(answer.content)) == (200, b"done")
     assert answer.interim == [(103, [(b"Link", b"</x>; rel=preload")]), (102, [])]
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
 
 
 async def test_interim_answers_do_not_end_the_expectation(gateway: Gateway) -> None:
-    """A 100 of ours and one of the upstream's do not become two."""
+    """The client gets one `100 Continue`, not the proxy's and the upstream's."""
     gateway.upstream.usual = [CONTINUE, EARLY_HINTS, Act.WHOLE, CONTINUE, reply(200)]
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, EXPECT, b"Content-Length: %d" % len(ORDER)))
@@ -162,14 +142,14 @@ async def test_interim_answers_do_not_end_the_expectation(gateway: Gateway) -> N
 
 @pytest.mark.parametrize("count", [16, 17])
 async def test_interim_answers_are_counted(gateway: Gateway, count: int) -> None:
-    """Sixteen are patience enough."""
+    """Sixteen are passed on; the seventeenth makes the answer malformed."""
     gateway.upstream.usual = [Act.WHOLE, b"HTTP/1.1 102 Processing\r\n\r\n" * count, reply(200)]
     assert (await gateway.ask(request())).status == (200 if count == 16 else 502)
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 async def test_an_unasked_switch_of_protocols_is_an_error(gateway: Gateway, method: bytes) -> None:
-    """101 to a request that offered nothing gets the client 502, and the upstream's connection is cut."""
+    """101 without an offer gets the client 502, and the upstream's connection is cut."""
     gateway.upstream.usual = [
         Act.WHOLE,
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nxyz",
@@ -185,10 +165,7 @@ async def test_an_unasked_switch_of_protocols_is_an_error(gateway: Gateway, meth
 async def test_an_early_answer_reaches_a_client_that_still_sends(
     gateway: Gateway, status: int, *, chunked: bool
 ) -> None:
-    """The upstream may answer in the middle of a body.
-
-    The client gets the answer whole, then the connection ends in order.
-    """
+    """The client gets the answer whole, then the connection ends in order."""
     gateway.cut_short = 1
     gateway.tokens.stubborn = True
     gateway.upstream.usual = [reply(status, b"early")]
@@ -208,15 +185,13 @@ async def test_an_early_answer_reaches_a_client_that_still_sends(
 async def test_an_early_answer_reaches_a_client_that_sends_without_looking(
     gateway: Gateway,
 ) -> None:
-    """A client that writes its whole body before it reads gets the answer all the same.
-
-    What it sends is taken and dropped.
-    """
+    """A client that writes its whole body before it reads gets the answer; its body is dropped."""
     gateway.cut_short = 1
     gateway.upstream.usual = [Act.DEAF, reply(403, b"no")]
     client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, b"Content-Length: 8000000"), b"x" * 4_000_000)
-    answer = await client.answer()
+    answer = await client.ask(
+        request(b"POST", ORDERS, b"Content-Length: 8000000"), b"x" * 4_000_000
+    )
     assert (answer.status, bytes(answer.content)) == (403, b"no")
     client.half_close()
     assert await client.closed() == "fin"
@@ -246,8 +221,10 @@ async def test_the_body_may_end_while_the_early_answer_goes_on(gateway: Gateway)
         pytest.param("ends", marks=pytest.mark.plain_tcp("TLS does not end one direction only")),
     ],
 )
-async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: str) -> None:
-    """A client that stops sending because it has its answer gets the rest of that answer."""
+async def test_an_answer_that_has_begun_is_completed_after_a_broken_body(
+    lab: Lab, fault: str
+) -> None:
+    """A client may stop sending because it has its answer: it gets the rest."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.1)
     gateway.cut_short = 1
     opened = asyncio.Event()
@@ -277,7 +254,7 @@ async def test_an_answer_that_has_begun_outlives_a_broken_body(lab: Lab, fault: 
 )
 @pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_a_half_closed_client_is_answered(gateway: Gateway, raw: bytes) -> None:
-    """A client that ends its side after the request has asked, and gets its answer however slow the upstream is."""
+    """A client that ends its side after the request gets its answer, even from a slow upstream."""
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, opened, reply(200, b"late")]
     client = await gateway.connect()
@@ -306,7 +283,7 @@ async def test_a_half_closed_client_gets_all_of_a_large_answer(gateway: Gateway)
 
 @pytest.mark.plain_tcp("TLS does not end one direction only")
 async def test_all_requests_of_a_half_closed_client_are_answered(gateway: Gateway) -> None:
-    """What was pipelined before the end of the client's side is served in its turn."""
+    """Requests that were pipelined before the half-close are served in order."""
     client = await gateway.connect()
     await client.send(request() + order() + request())
     client.half_close()
@@ -326,11 +303,10 @@ async def test_all_requests_of_a_half_closed_client_are_answered(gateway: Gatewa
 async def test_an_answer_to_head_has_no_content(
     gateway: Gateway, head: bytes, framing: list[bytes]
 ) -> None:
-    """HEAD keeps the length of what it does not carry, sends no body, and the connection goes on."""
+    """HEAD keeps Content-Length, has no content, and the connection goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, head])
     client = await gateway.connect()
-    await client.send(request(b"HEAD") + request())
-    answer = await client.answer(b"HEAD")
+    answer = await client.ask(request(b"HEAD") + request(), method=b"HEAD")
     assert answer.values(b"content-length") == framing
     assert not answer.values(b"transfer-encoding")
     assert bytes((await client.answer()).content) == ACCOUNTS
@@ -353,8 +329,7 @@ async def test_204_and_304_have_no_content(
     """They end with their heads, and both connections go on."""
     gateway.upstream.scripts.append([Act.WHOLE, head])
     client = await gateway.connect()
-    await client.send(request(method) + request())
-    answer = await client.answer(method)
+    answer = await client.ask(request(method) + request(), method=method)
     assert answer.values(b"x-a") == [b"1"]
     assert answer.values(b"content-length") == length
     assert not answer.values(b"transfer-encoding")
@@ -371,11 +346,10 @@ async def test_204_and_304_have_no_content(
     ],
 )
 async def test_an_answer_without_a_length_is_chunked(gateway: Gateway, head: bytes) -> None:
-    """What the upstream ends by closing, an HTTP/1.1 client gets in chunks, and its connection goes on."""
+    """An answer that closing ends reaches an HTTP/1.1 client in chunks; its connection goes on."""
     gateway.upstream.scripts.append([Act.WHOLE, head, b"hello", b"world", Act.FIN])
     client = await gateway.connect()
-    await client.send(request() + request())
-    answer = await client.answer()
+    answer = await client.ask(request() + request())
     assert bytes(answer.content) == b"helloworld"
     assert answer.values(b"transfer-encoding") == [b"chunked"]
     assert bytes((await client.answer()).content) == ACCOUNTS
@@ -383,8 +357,8 @@ async def test_an_answer_without_a_length_is_chunked(gateway: Gateway, head: byt
 
 
 @pytest.mark.parametrize("content", [b"", b"hello"])
-async def test_http_1_0_of_the_upstream_is_understood(gateway: Gateway, content: bytes) -> None:
-    """An old upstream is served from, one call for each connection."""
+async def test_an_http_1_0_upstream_is_served_from(gateway: Gateway, content: bytes) -> None:
+    """One call for each connection."""
     gateway.upstream.usual = [
         Act.WHOLE,
         b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content),

@@ -1,4 +1,7 @@
-"""Framing of requests: one message has one framing, and whatever could be read as two is refused and ends the connection."""
+"""Framing of requests: ambiguous framing is refused and ends the connection.
+
+tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request
+from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, framed, order, request
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -21,53 +24,20 @@ NEXT = request(b"GET", b"/corporate-accounts/next")
     [
         [b"Content-Length: 5", CHUNKED],
         [CHUNKED, b"Content-Length: 5"],
-        [b"Content-Length: 0", CHUNKED],
         [b"Content-Length: 5", b"Content-Length: 5"],
-        [b"Content-Length: 5", b"Content-Length: 6"],
-        [b"Content-Length: 5", b"content-length: 5"],
         [b"Content-Length: 5, 5"],
-        [b"Content-Length: 5, 6"],
-        [b"Content-Length:"],
         [b"Content-Length: +5"],
-        [b"Content-Length: -5"],
-        [b"Content-Length: 0x5"],
-        [b"Content-Length: 5.0"],
-        [b"Content-Length: 5e0"],
-        [b"Content-Length: 5 5"],
         [b'Content-Length: "5"'],
-        [b"Content-Length: five"],
-        [b"Content-Length: 5;"],
-        [b"Content-Length: 5\x0b"],
-        [b"Content-Length: \xb2"],
         [b"Content-Length: 0000000000000000005"],
-        [b"Content-Length: 18446744073709551621"],
         [b"Content-Length: 9" + b"9" * 40],
-        [b"Transfer-Encoding: identity"],
         [b"Transfer-Encoding: gzip"],
         [b"Transfer-Encoding: gzip, chunked"],
-        [b"Transfer-Encoding: chunked, gzip"],
-        [b"Transfer-Encoding: chunked, chunked"],
-        [b"Transfer-Encoding: chunked, identity"],
-        [b"Transfer-Encoding: identity, chunked"],
-        [b"Transfer-Encoding: ,chunked"],
         [b"Transfer-Encoding: chunked,"],
-        [b"Transfer-Encoding:"],
-        [b"Transfer-Encoding: xchunked"],
-        [b"Transfer-Encoding: chunkedx"],
-        [b'Transfer-Encoding: "chunked"'],
         [b"Transfer-Encoding: chunked;q=1"],
-        [b"Transfer-Encoding: chunked \x0b"],
         [b"Transfer-Encoding: \x00chunked"],
         [b"Transfer-Encoding : chunked"],
-        [b"Transfer-Encoding\t: chunked"],
-        [b" Transfer-Encoding: chunked"],
         [b"Transfer-Encoding:\r\n chunked"],
-        [b"X: 1\r\n\tTransfer-Encoding: chunked"],
         [b"X: 1\nTransfer-Encoding: chunked"],
-        [b"X: 1\rTransfer-Encoding: chunked"],
-        [CHUNKED, CHUNKED],
-        [CHUNKED, b"Transfer-Encoding: identity"],
-        [b"Transfer-Encoding: identity", CHUNKED],
         [b"Transfer-Encoding: cow", CHUNKED],
     ],
     ids=lambda fields: b"; ".join(fields)[:60].decode("latin-1"),
@@ -76,10 +46,7 @@ NEXT = request(b"GET", b"/corporate-accounts/next")
 async def test_ambiguous_framing_is_refused(
     gateway: Gateway, method: bytes, fields: list[bytes]
 ) -> None:
-    """Two lengths, a length and a coding, or a coding that is not exactly `chunked`.
-
-    400, closed, and what follows is not read as a request.
-    """
+    """400 and the end of the connection; what follows is not read as a request."""
     await gateway.refuses(
         request(method, ORDERS, *fields) + chunks(b"hello") + NEXT,
         status=400,
@@ -90,7 +57,7 @@ async def test_ambiguous_framing_is_refused(
 
 @pytest.mark.parametrize("spelling", [b"chunked", b"Chunked", b"CHUNKED", b" \tchunked\t "])
 async def test_chunked_is_written_anew(gateway: Gateway, spelling: bytes) -> None:
-    """A chunked request stays chunked, in our own spelling and our own chunks."""
+    """A chunked request stays chunked, with our spelling and our chunks."""
     raw = request(b"POST", ORDERS, b"transfer-encoding:" + spelling) + chunks(b"hello, ", b"world")
     assert (await gateway.ask(raw)).status == 200
     (seen,) = gateway.upstream.requests
@@ -102,10 +69,10 @@ async def test_chunked_is_written_anew(gateway: Gateway, spelling: bytes) -> Non
     "fields",
     [[b"Transfer_Encoding: chunked"], [b"Content_Length: 99"], [b"X-Transfer-Encoding: chunked"]],
 )
-async def test_what_only_looks_like_framing_frames_nothing(
+async def test_lookalikes_of_framing_fields_frame_nothing(
     gateway: Gateway, fields: list[bytes]
 ) -> None:
-    """Lookalikes do not move the end of a request, neither here nor upstream."""
+    """They do not move the end of a request, neither here nor upstream."""
     client = await gateway.connect()
     await client.send(order(*fields) + NEXT)
     assert [(await client.answer()).status for _ in range(2)] == [200, 200]
@@ -133,7 +100,7 @@ GOOD_CHUNKS = {
 
 @pytest.mark.parametrize("name", GOOD_CHUNKS)
 async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str) -> None:
-    """Extensions and trailers are dropped, content is kept, and the next request begins where the body ends."""
+    """Extensions and trailers are dropped, content is kept, and the next request is served."""
     body, content = GOOD_CHUNKS[name]
     client = await gateway.connect()
     await client.send(request(b"POST", ORDERS, CHUNKED) + body + NEXT)
@@ -148,32 +115,12 @@ async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str)
     "body",
     [
         b"5\nhello\r\n0\r\n\r\n",
-        b"5\r\nhello\n0\r\n\r\n",
-        b"5\r\nhello\r\n0\n\r\n",
-        b"5\r\nhello\r\n0\r\n\n",
         b"5\rhello\r\n0\r\n\r\n",
-        b"5\r\nhello\r0\r\n\r\n",
-        b"5\r\nhello0\r\n\r\n",
         b"5\r\nhello!\r\n0\r\n\r\n",
         b"5\r\nhell\r\n0\r\n\r\n",
-        b"5\r\nhello\r\n\r\n0\r\n\r\n",
-        b"\r\n5\r\nhello\r\n0\r\n\r\n",
-        b"0x5\r\nhello\r\n0\r\n\r\n",
         b"+5\r\nhello\r\n0\r\n\r\n",
-        b"-5\r\nhello\r\n0\r\n\r\n",
-        b" 5\r\nhello\r\n0\r\n\r\n",
-        b"5 \r\nhello\r\n0\r\n\r\n",
-        b"5 5\r\nhello\r\n0\r\n\r\n",
-        b"5h\r\nhello\r\n0\r\n\r\n",
         b"5_\r\nhello\r\n0\r\n\r\n",
-        b"g\r\nhello\r\n0\r\n\r\n",
-        b"\r\n\r\n",
-        b";a\r\n\r\n",
-        b"5;\x00\r\nhello\r\n0\r\n\r\n",
         b"5;a\nb\r\nhello\r\n0\r\n\r\n",
-        b"5;a\rb\r\nhello\r\n0\r\n\r\n",
-        b"1000000000000005\r\nhello\r\n0\r\n\r\n",
-        b"10000000000000005\r\nhello\r\n0\r\n\r\n",
         b"ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
         b"5;" + b"x" * 2000 + b"\r\nhello\r\n0\r\n\r\n",
         b"1;"
@@ -182,22 +129,15 @@ async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str)
         + (b"a\r\n1;" + b"x" * 1000 + b"\r\n") * 20
         + b"a\r\n0\r\n\r\n",
         b"5" * 2000,
-        b"5\r\nhello\r\n0\r\nX-A\r\n\r\n",
-        b"5\r\nhello\r\n0\r\nX-A : 1\r\n\r\n",
         b"5\r\nhello\r\n0\r\n X-A: 1\r\n\r\n",
         b"5\r\nhello\r\n0\r\nX-A: 1\n\r\n",
-        b"5\r\nhello\r\n0\r\nX-A: 1\r\n folded\r\n\r\n",
-        b"5\r\nhello\r\n0\r\nX-A: \x00\r\n\r\n",
         b"5\r\nhello\r\n0\r\nX-A: " + b"1" * 9000 + b"\r\n\r\n",
         b"5\r\nhello\r\n0\r\n" + b"X-A: 1\r\n" * 2000 + b"\r\n",
     ],
     ids=lambda body: body[:40].decode("latin-1"),
 )
 async def test_chunks_outside_the_grammar_are_refused(gateway: Gateway, body: bytes) -> None:
-    """A body that stops being chunks gets 400, closed.
-
-    The upstream never sees it whole, whatever of it had gone out.
-    """
+    """400 and the end; the upstream never sees the request whole, however much of it was sent."""
     gateway.cut_short = None
     raw = request(b"POST", ORDERS, CHUNKED)
     await gateway.refuses(raw + body + NEXT, status=400, kind="malformed-request")
@@ -210,14 +150,13 @@ async def test_chunks_outside_the_grammar_are_refused(gateway: Gateway, body: by
 async def test_bodies_are_forwarded_whatever_the_method(
     gateway: Gateway, method: bytes, *, chunked: bool
 ) -> None:
-    """A body on GET or DELETE has no meaning of its own, but it is framed, and the next request begins after it."""
+    """A body on GET or DELETE is framed like any other, and the next request begins after it."""
     client = await gateway.connect()
     if chunked:
         raw = request(method, ACCOUNTS, CHUNKED) + chunks(b"GET /smuggled HTTP/1.1\r\n\r\n")
     else:
         raw = request(method, ACCOUNTS, content=b"GET /smuggled HTTP/1.1\r\n\r\n")
-    await client.send(raw + NEXT)
-    assert (await client.answer(method)).status == 200
+    assert (await client.ask(raw + NEXT, method=method)).status == 200
     assert (await client.answer()).status == 200
     first, second = gateway.upstream.requests
     assert (first.method, bytes(first.content)) == (method, b"GET /smuggled HTTP/1.1\r\n\r\n")
@@ -230,14 +169,7 @@ async def test_bodies_of_any_size_stream_through(
     gateway: Gateway, size: int, *, chunked: bool
 ) -> None:
     """A body larger than any buffer arrives whole."""
-    content = bytes(range(251)) * (size // 251 + 1)
-    content = content[:size]
-    if chunked:
-        raw = request(b"POST", ORDERS, CHUNKED) + chunks(
-            *[content[i : i + 70_001] for i in range(0, size, 70_001)]
-        )
-    else:
-        raw = order(content=content)
-    assert (await gateway.ask(raw)).status == 200
+    content = (bytes(range(251)) * (size // 251 + 1))[:size]
+    assert (await gateway.ask(framed(content, chunked=chunked))).status == 200
     assert gateway.upstream.requests[0].content == content
     assert gateway.record.bytes_in == size

@@ -1,22 +1,21 @@
-"""What a hostile peer can try against everybody else's service: each of these once worked."""
+"""Attacks of a peer on the service of other clients; each of these once worked."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.gateway.client import ORDERS, order, request, until
-from tests.gateway.upstream import reply
+from tests.scripted import reply
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Lab
 
 
-async def test_silent_uploads_give_way_to_whoever_waits(lab: Lab) -> None:
-    """Clients that announce a body and send none keep connections to the API only as long as nobody else needs them."""
+async def test_silent_uploads_give_way_to_waiting_calls(lab: Lab) -> None:
+    """Clients that announce a body and send none hold connections only while no call waits."""
     gateway = await lab.gateway(upstream__max_connections=2, upstream__connect_timeout_seconds=10)
     gateway.cut_short = 2
     silent = [await gateway.connect() for _ in range(2)]
@@ -29,7 +28,7 @@ async def test_silent_uploads_give_way_to_whoever_waits(lab: Lab) -> None:
         client.close()
 
 
-async def test_a_trickle_of_empty_lines_is_no_life(lab: Lab) -> None:
+async def test_empty_lines_do_not_extend_the_idle_timeout(lab: Lab) -> None:
     """The time that a client may be idle does not begin anew with each empty line."""
     gateway = await lab.gateway(limits__idle_timeout_seconds=0.3)
     client = await gateway.connect()
@@ -49,39 +48,21 @@ async def test_a_trickle_of_empty_lines_is_no_life(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(("padding", "sendings"), [(10, 2), (5000, 1)])
-async def test_only_the_beginning_of_a_challenge_is_looked_at(
+async def test_only_the_beginning_of_a_challenge_is_searched(
     gateway: Gateway, padding: int, sendings: int
 ) -> None:
-    """`WWW-Authenticate` is searched up to a bound.
-
-    All of a long one would take the event loop a second.
-    """
+    """Searching all of a long `WWW-Authenticate` would block the event loop for a second."""
     challenge = b'WWW-Authenticate: Bearer realm="%b", error="invalid_token"' % (b"x" * padding)
     gateway.upstream.scripts.append([reply(401, b'{"code": 40101}', challenge)])
     await gateway.ask(order())
     assert len(gateway.upstream.requests) == sendings
 
 
-async def test_a_greeting_is_nobodys_answer(lab: Lab) -> None:
-    """An API that speaks as soon as it is connected to has answered nothing.
-
-    The call goes elsewhere, or fails unsent.
-    """
-
-    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: 8\r\n\r\nGREETING")
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-            await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        gateway = await lab.gateway(url=f"http://127.0.0.1:{port}")
-        answers = [await gateway.ask(order()) for _ in range(5)]
-    finally:
-        server.close()
+async def test_a_greeting_is_no_answer(lab: Lab) -> None:
+    """An API that sends bytes before a request has answered nothing: the order fails unsent."""
+    gateway = await lab.gateway()
+    gateway.upstream.greeting = [b"HTTP/1.1 201 Created\r\nContent-Length: 8\r\n\r\nGREETING"]
+    answers = [await gateway.ask(order()) for _ in range(5)]
     assert all(
         b"GREETING" not in answer.content
         for answer in answers

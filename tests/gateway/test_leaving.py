@@ -1,4 +1,4 @@
-"""Clients that leave: a safe call is given up with them, an order is followed to its end, and nobody else notices anything."""
+"""Clients that disconnect: a safe call is cancelled, an order is followed to its end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, Drip, Flood, reply
+from tests.scripted import Act, Drip, Flood, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Received, Script, Step
+    from tests.scripted import Received, Script, Step
 
 CHUNKED = b"Transfer-Encoding: chunked"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
@@ -34,14 +34,12 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
         (b"OPTIONS", HEAD + b"hello"),
     ],
 )
-async def test_a_safe_call_is_given_up_with_its_client(
+async def test_a_safe_call_is_cancelled_when_its_client_disconnects(
     gateway: Gateway, method: bytes, begun: bytes
 ) -> None:
-    """When nobody waits for an answer that changes nothing, the upstream's connection is cut at once."""
+    """Its answer changes nothing, so the upstream's connection is aborted at once."""
     gateway.upstream.usual = [Act.WHOLE, begun, asyncio.Event()]
-    client = await gateway.connect()
-    await client.send(request(method))
-    await until(lambda: gateway.upstream.whole)
+    client = await gateway.begin(request(method))
     await asyncio.sleep(0.01)
     client.reset()
     await until(lambda: gateway.upstream.connections[0].ended == "rst")
@@ -51,94 +49,56 @@ async def test_a_safe_call_is_given_up_with_its_client(
     await until(lambda: gateway.pool.connections == (0, 0))
 
 
-@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE"])
-@pytest.mark.parametrize("status", [200, 201, 409, 500])
-async def test_an_order_is_followed_to_its_end(
-    gateway: Gateway, method: bytes, status: int
-) -> None:
-    """The upstream may have begun to act.
-
-    Its answer is read and recorded, and the connection goes on.
-    """
+async def disconnected(gateway: Gateway, raw: bytes, *steps: Step) -> None:
+    """Send a request, and disconnect; only then let the upstream play these steps."""
     opened = asyncio.Event()
-    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(status, b"x" * 200_000)])
-    client = await gateway.connect()
-    await client.send(request(method, ORDERS, content=b"{}"))
-    await until(lambda: gateway.upstream.whole)
+    gateway.upstream.scripts.append([Act.WHOLE, opened, *steps])
+    client = await gateway.begin(raw)
     client.reset()
     await until(lambda: next(iter(gateway.listener._service.clients)).lost)
     opened.set()
     await until(lambda: gateway.records)
-    assert (gateway.record.status, gateway.record.error, gateway.record.attempts) == (
-        status,
-        "client_left",
-        1,
-    )
+    assert gateway.record.attempts == 1
+    assert len(gateway.upstream.requests) == 1
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE"])
+@pytest.mark.parametrize("status", [200, 201, 409, 500])
+async def test_an_order_is_followed_to_its_end_when_its_client_disconnects(
+    gateway: Gateway, method: bytes, status: int
+) -> None:
+    """The upstream may have acted: its answer is read and recorded, and the connection is kept."""
+    raw = request(method, ORDERS, content=b"{}")
+    await disconnected(gateway, raw, reply(status, b"x" * 200_000))
+    assert (gateway.record.status, gateway.record.error) == (status, "client_left")
     await until(lambda: gateway.pool.connections == (0, 1))
     assert (await gateway.ask(request())).status == 200
     assert len(gateway.upstream.connections) == 1
 
 
-async def test_an_order_whose_answer_is_under_way_is_read_to_the_end(gateway: Gateway) -> None:
-    """A client that leaves in the middle of its answer changes nothing for the order."""
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, HEAD + b"hello", opened, b"world"]
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.whole)
-    await asyncio.sleep(0.01)
-    client.reset()
-    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
-    opened.set()
-    await until(lambda: gateway.records)
-    assert (gateway.record.status, gateway.record.error) == (200, "client_left")
-    assert gateway.pool.connections == (0, 1)
-
-
 @pytest.mark.parametrize(("code", "status"), [(40105, 499), (40101, 401)])
-async def test_an_order_is_not_sent_again_for_a_client_that_has_left(
+async def test_an_order_is_not_sent_again_once_its_client_has_disconnected(
     gateway: Gateway, code: int, status: int
 ) -> None:
-    """A 401 says that nothing was placed.
-
-    A client that has left may have asked somebody else by now, so nothing is.
-    """
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(401, b'{"code": %d}' % code)])
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.whole)
-    client.reset()
-    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
-    opened.set()
-    await until(lambda: gateway.records)
+    """A 401 says that nothing was placed, and the client may have repeated its order elsewhere."""
+    await disconnected(gateway, order(), reply(401, b'{"code": %d}' % code))
     assert (gateway.record.status, gateway.record.error) == (status, "client_left")
-    assert len(gateway.upstream.requests) == 1
 
 
 @pytest.mark.parametrize("fault", [Act.FIN, Act.RST])
-async def test_an_order_that_is_lost_after_its_client_is_recorded(
+async def test_an_order_that_is_lost_after_its_client_disconnected_is_recorded(
     gateway: Gateway, fault: Act
 ) -> None:
-    """Even if nobody is told, the record says that its outcome is not known."""
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, opened, fault]
-    client = await gateway.connect()
-    await client.send(order())
-    await until(lambda: gateway.upstream.whole)
-    client.reset()
-    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
-    opened.set()
-    await until(lambda: gateway.records)
+    """The record says that its outcome is unknown."""
+    await disconnected(gateway, order(), fault)
     assert gateway.record.error == "connection_terminated"
-    assert gateway.record.attempts == 1
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
-async def test_who_waits_for_a_token_and_leaves_disturbs_nobody(
+async def test_a_client_that_disconnects_while_waiting_for_a_token_is_not_served(
     gateway: Gateway, raw: bytes
 ) -> None:
-    """Its request is not sent, and the others get their token."""
+    """Its request is not sent, and the other clients get their token."""
     gateway.tokens.lose()
     gateway.tokens.gate = asyncio.Event()
     staying = asyncio.create_task(gateway.ask(order()))
@@ -156,8 +116,10 @@ async def test_who_waits_for_a_token_and_leaves_disturbs_nobody(
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
-async def test_who_waits_for_a_connection_and_leaves_disturbs_nobody(lab: Lab, raw: bytes) -> None:
-    """Its place in the line is given up, its request is not sent, and who comes behind it is served."""
+async def test_a_client_that_disconnects_while_waiting_for_a_connection_is_not_served(
+    lab: Lab, raw: bytes
+) -> None:
+    """Its place in the queue is given up, and the request behind it is served."""
     gateway = await lab.gateway(upstream__max_connections=1)
     opened = asyncio.Event()
     gateway.upstream.scripts.append([Act.WHOLE, opened, reply(200)])
@@ -177,8 +139,8 @@ async def test_who_waits_for_a_connection_and_leaves_disturbs_nobody(lab: Lab, r
     assert [seen.method for seen in gateway.upstream.requests] == [b"POST", b"POST"]
 
 
-async def test_a_turn_that_comes_to_who_is_leaving_is_passed_on(lab: Lab) -> None:
-    """A connection that becomes free in the very turn of the loop in which the first in line leaves goes to the second."""
+async def test_a_permit_granted_to_a_cancelled_waiter_is_passed_on(lab: Lab) -> None:
+    """A connection that becomes free as the first in line is cancelled goes to the second."""
     gateway = await lab.gateway(upstream__max_connections=1)
     held = await gateway.pool.acquire()
     for _ in range(3):
@@ -199,10 +161,10 @@ async def test_a_turn_that_comes_to_who_is_leaving_is_passed_on(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_who_leaves_while_a_connection_is_made_leaves_nothing_behind(
+async def test_a_client_that_disconnects_while_a_connection_is_made_leaks_nothing(
     lab: Lab, *, tls: bool
 ) -> None:
-    """A connection that nobody waits for any more is closed, or kept for the next call."""
+    """The connection is closed, or kept for the next call."""
     gateway = await lab.gateway(
         tls=lab.certificates.good if tls else None, upstream__max_connections=3
     )
@@ -216,8 +178,8 @@ async def test_who_leaves_while_a_connection_is_made_leaves_nothing_behind(
     assert (await gateway.ask(order())).status == 200
 
 
-async def test_a_client_that_is_gone_is_not_answered_with_an_error(gateway: Gateway) -> None:
-    """Who sends nonsense, or half of something, and resets at once, leaves no trace."""
+async def test_a_client_that_sends_nonsense_and_resets_leaks_nothing(gateway: Gateway) -> None:
+    """Its connection ends, and the next client is served."""
     nonsense = [
         b"x",
         b"GET / HTTP/1.1\r\n\r\n",
@@ -262,10 +224,10 @@ def moody(dice: random.Random) -> Script:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("tls", [False, True])
-async def test_two_hundred_clients_that_leave_anywhere_leak_nothing(
+async def test_two_hundred_clients_that_disconnect_anywhere_leak_nothing(
     lab: Lab, seed: int, *, tls: bool
 ) -> None:
-    """Wherever a client leaves, every permit of the pool, every task and every socket comes back, and the next client is served."""
+    """Every permit, task and socket is released, and the next client is served."""
     dice = random.Random(seed)  # noqa: S311 # no secret depends on it
     gateway = await lab.gateway(
         tls=lab.certificates.good if tls else None,

@@ -1,7 +1,4 @@
-"""Orders with an Idempotency-Key, byte by byte.
-
-Recorded before they leave, answered once, never sent twice.
-"""
+"""Orders with an Idempotency-Key: recorded before they are sent, answered once, sent once."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from proxy.orders.memory import MemoryStore
 from proxy.orders.states import State
 from proxy.orders.store import StoreAway
 from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from proxy.orders.states import Answer, OrderRecord
@@ -30,7 +27,7 @@ PLACED = b'{"orderId": "1"}'
 
 
 class Watched(MemoryStore):
-    """A store that notes each step, and what the API and the client had received by then."""
+    """A store that notes at each step what had been sent to the API and to the client by then."""
 
     def __init__(self) -> None:
         super().__init__("aa", SystemClock().now)
@@ -100,10 +97,7 @@ async def house(lab: Lab) -> House:
 
 
 async def test_it_is_recorded_before_its_first_byte_leaves(house: House) -> None:
-    """Nothing has arrived at the API when the record is made.
-
-    Its answer is recorded before the client has a byte of it.
-    """
+    """The record precedes the first byte to the API, its answer the first byte to the client."""
     answer = await house.gateway.ask(order(KEY))
     assert (answer.status, bytes(answer.content)) == (201, PLACED)
     assert [step for step, _, _ in house.store.steps] == ["reserve", "sent", "answered"]
@@ -114,13 +108,12 @@ async def test_it_is_recorded_before_its_first_byte_leaves(house: House) -> None
     assert received.values(b"idempotency-key") == [b"k-1"]
 
 
-async def test_the_same_again_gets_the_same_answer(house: House) -> None:
-    """With the first one's id and its own, and nothing is sent; the connection goes on."""
+async def test_a_repetition_gets_the_same_answer(house: House) -> None:
+    """With the first request's id and its own; nothing is sent, and the connection goes on."""
     first = await house.gateway.ask(order(KEY, b"X-Request-Id: first"))
     client = await house.gateway.connect()
     for spelling in (KEY, b'Idempotency-Key: "k-1"'):
-        await client.send(order(spelling, b"X-Request-Id: second"))
-        answer = await client.answer()
+        answer = await client.ask(order(spelling, b"X-Request-Id: second"))
         assert (answer.status, answer.content) == (first.status, first.content)
         assert answer.values(b"content-type") == [b"application/json"]
         assert answer.values(b"idempotency-replayed") == [b"true"]
@@ -131,8 +124,8 @@ async def test_the_same_again_gets_the_same_answer(house: House) -> None:
     assert (house.gateway.records[-1].status, house.gateway.records[-1].attempts) == (201, 0)
 
 
-async def test_other_calls_are_not_concerned(house: House) -> None:
-    """A safe call with the field, and an order without it, pass as ever."""
+async def test_other_calls_are_not_recorded(house: House) -> None:
+    """A safe call with the field, and an order without it."""
     for asked in (request(b"GET", ORDERS, KEY), order()):
         assert (await house.gateway.ask(asked)).status == 201
     assert house.store.steps == []
@@ -140,7 +133,7 @@ async def test_other_calls_are_not_concerned(house: House) -> None:
 
 @pytest.mark.parametrize("status", [204, 299, 303, 400, 404, 409])
 async def test_every_final_answer_is_replayed(house: House, status: int) -> None:
-    """As it was, whatever its status."""
+    """Whatever its status."""
     content = b"" if status == 204 else b"words"
     house.gateway.upstream.usual = [Act.WHOLE, reply(status, content, b"A: b", b"Connection: A")]
     for _ in range(2):
@@ -151,7 +144,7 @@ async def test_every_final_answer_is_replayed(house: House, status: int) -> None
 
 
 async def test_two_at_the_same_moment(house: House) -> None:
-    """One is sent; the other one gets 409 and when to come back."""
+    """One is sent; the other gets 409 and Retry-After."""
     opened = asyncio.Event()
     house.gateway.upstream.usual = [Act.WHOLE, opened, reply(201, PLACED)]
     first = asyncio.create_task(house.gateway.ask(order(KEY)))
@@ -174,7 +167,7 @@ async def test_another_order_under_the_same_key(house: House) -> None:
 @pytest.mark.parametrize(
     "fields", [[b"Idempotency-Key:"], [KEY, KEY], [b"Idempotency-Key: a b"], [KEY + b"x" * 256]]
 )
-async def test_a_key_that_is_none(house: House, fields: list[bytes]) -> None:
+async def test_a_malformed_key_is_refused(house: House, fields: list[bytes]) -> None:
     """400, before its content has arrived, and nothing is sent."""
     head = order(*fields, b"Expect: 100-continue")[: -len(ORDER)]
     answer = await house.gateway.refuses(head, status=400, kind="order-key")
@@ -188,7 +181,7 @@ async def test_a_key_that_is_none(house: House, fields: list[bytes]) -> None:
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("size", [0, 1, 1000, 65_536, 65_537, 300_000])
 async def test_its_content_arrives_whole(lab: Lab, size: int, is_chunked: bool) -> None:  # noqa: FBT001 # a parameter
-    """Held in memory or in a file, sent in one piece or several, it is what the client sent."""
+    """Held in memory or in a file, sent in one piece or several."""
     house = await house_of(lab, limits__max_replay_bytes=1000)
     content = bytes(index * 7 % 251 for index in range(size))
     asked = (
@@ -205,7 +198,7 @@ async def test_its_content_arrives_whole(lab: Lab, size: int, is_chunked: bool) 
 
 
 async def test_it_is_held_until_it_is_whole(house: House) -> None:
-    """A client that goes in the middle of its content has placed nothing, and leaves no record."""
+    """A client that disconnects inside its content has placed nothing, and leaves no record."""
     client = await house.gateway.connect()
     await client.send(order(KEY)[:-10])
     await until(lambda: house.gateway.listener.in_flight)
@@ -238,8 +231,8 @@ async def test_bounds_of_its_content(lab: Lab) -> None:
 # --- Not sent, or unknown ----------------------------------------------------------------------
 
 
-async def test_what_was_not_sent_leaves_no_record(house: House) -> None:
-    """No token, no connection, or a client that left before: the next one is sent."""
+async def test_an_order_that_was_not_sent_leaves_no_record(house: House) -> None:
+    """No token, no connection, or a client that disconnected: the next one is sent."""
     tokens = house.gateway.tokens
     tokens.lose()
     tokens.failure = TokenUnavailable("timeout", "It took too long. Wait.")
@@ -259,7 +252,7 @@ async def test_what_was_not_sent_leaves_no_record(house: House) -> None:
 
 
 async def test_an_api_that_cannot_be_reached(house: House) -> None:
-    """502 `not_sent`: the record is dropped although it was there."""
+    """502 `not_sent`, and the record is removed."""
     await house.gateway.upstream.stop_listening()
     answer = await house.gateway.ask(order(KEY))
     assert (answer.status, answer.problem["outcome"]) == (502, "not_sent")
@@ -278,7 +271,7 @@ async def test_an_api_that_cannot_be_reached(house: House) -> None:
     ],
 )
 async def test_an_answer_that_broke_off_is_unknown(house: House, script: Any) -> None:
-    """502 `unknown`, then 409 with the first id, and it is sent no more until it is forgotten."""
+    """502 `unknown`, then 409 with the first id until the record is forgotten."""
     house.gateway.upstream.scripts.append(script)
     answer = await house.gateway.ask(order(KEY, b"X-Request-Id: first"))
     assert (answer.status, answer.problem["outcome"]) == (502, "unknown")
@@ -293,10 +286,7 @@ async def test_an_answer_that_broke_off_is_unknown(house: House, script: Any) ->
 
 
 async def test_a_5xx_of_the_api_is_unknown(house: House) -> None:
-    """The client gets it as it is.
-
-    Unless its code says that the gateway did not pass the order on.
-    """
+    """Unless its code says that the gateway did not pass the order on."""
     house.gateway.upstream.scripts.append([Act.WHOLE, reply(500, b'{"code": "50001"}')])
     assert (await house.gateway.ask(order(KEY))).content == b'{"code": "50001"}'
     await house.gateway.refuses(order(KEY), status=409, kind="order-unknown")
@@ -315,8 +305,8 @@ async def test_an_order_that_was_not_accepted_may_be_sent_again(house: House, st
     assert (await house.gateway.ask(order(KEY))).status == 201
 
 
-async def test_a_token_that_is_rejected_is_cured_inside_of_one_order(house: House) -> None:
-    """Sent twice by the proxy itself, as ever, and one record."""
+async def test_a_401_is_cured_within_one_order(house: House) -> None:
+    """The proxy sends it twice, with one record."""
     house.gateway.upstream.scripts.append([Act.WHOLE, reply(401, b'{"code": "40106"}')])
     assert (await house.gateway.ask(order(KEY))).status == 201
     assert len(house.gateway.upstream.requests) == 2
@@ -328,7 +318,7 @@ async def test_a_token_that_is_rejected_is_cured_inside_of_one_order(house: Hous
 
 
 async def test_a_large_answer_is_streamed_and_not_replayed(house: House) -> None:
-    """The client gets all of it; a repetition hears of its status."""
+    """The client gets all of it; a repetition gets 409, which names its status."""
     content = b"x" * 200_000
     house.gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
     assert (await house.gateway.ask(order(KEY))).content == content
@@ -336,13 +326,11 @@ async def test_a_large_answer_is_streamed_and_not_replayed(house: House) -> None
     assert "200" in answer.problem["detail"]
 
 
-async def test_a_client_that_leaves_changes_nothing(house: House) -> None:
-    """Its order is followed to its end, and its answer waits for it."""
+async def test_an_order_is_completed_after_its_client_disconnects(house: House) -> None:
+    """Its answer is kept for the repetition."""
     opened = asyncio.Event()
     house.gateway.upstream.usual = [Act.WHOLE, opened, reply(201, PLACED)]
-    client = await house.gateway.connect()
-    await client.send(order(KEY))
-    await until(lambda: house.gateway.upstream.whole)
+    client = await house.gateway.begin(order(KEY))
     client.reset()
     await until(lambda: not house.gateway.listener.connections or _left(house))
     await house.gateway.refuses(order(KEY), status=409, kind="order-in-flight")
@@ -359,11 +347,9 @@ def _left(house: House) -> bool:
 
 
 async def test_a_shutdown_in_the_middle_is_unknown(house: House) -> None:
-    """What was cut short has a record that says so."""
+    """The record of an order that was cut short says so."""
     house.gateway.upstream.usual = [Act.WHOLE, asyncio.Event()]
-    client = await house.gateway.connect()
-    await client.send(order(KEY))
-    await until(lambda: house.gateway.upstream.whole)
+    client = await house.gateway.begin(order(KEY))
     assert await house.gateway.listener.close(0) == 1
     assert (await client.answer()).problem["outcome"] == "unknown"
     assert await house.states() == [State.UNKNOWN]
@@ -383,8 +369,8 @@ async def test_what_cannot_be_recorded_is_not_sent(house: House) -> None:
     assert (await house.gateway.ask(order())).status == 201
 
 
-async def test_a_client_that_leaves_while_its_order_is_recorded(house: House) -> None:
-    """Nothing is sent, and nothing is left of it."""
+async def test_a_client_that_disconnects_while_its_order_is_recorded(house: House) -> None:
+    """Nothing is sent, and no record is left."""
     house.store.gate = asyncio.Event()
     client = await house.gateway.connect()
     await client.send(order(KEY))
@@ -401,21 +387,16 @@ async def test_a_client_that_leaves_while_its_order_is_recorded(house: House) ->
 
 
 async def guarded_order(lab: Lab) -> tuple[House, Client, asyncio.Event]:
-    """Send an order without a key under the guard.
-
-    The API has it whole, and answers when the event is set.
-    """
+    """Send an order without a key under the guard; the API answers when the event is set."""
     house = await house_of(lab, guard=60.0)
     opened = asyncio.Event()
     house.gateway.upstream.scripts.append([Act.WHOLE, opened, reply(201, PLACED)])
-    client = await house.gateway.connect()
-    await client.send(order())
-    await until(lambda: house.gateway.upstream.whole)
+    client = await house.gateway.begin(order())
     return house, client, opened
 
 
 async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
-    """Without a key: 409 while it is under way, then the answer; the next one is sent."""
+    """A repetition gets 409, then the missed answer; the one after that is a new order."""
     house, client, opened = await guarded_order(lab)
     client.reset()
     await until(lambda: house.store.steps)
@@ -431,10 +412,7 @@ async def test_the_guard_gives_a_missed_answer_once(lab: Lab) -> None:
 
 
 async def test_the_guard_knows_a_client_that_gave_up(lab: Lab) -> None:
-    """It closes its connection, which looks like the end of its sending side.
-
-    Its answer waits for it.
-    """
+    """A closed connection looks like a half-closed one; the answer is kept for the repetition."""
     house, client, opened = await guarded_order(lab)
     client.close()
     await until(lambda: [step for step, _, _ in house.store.steps] == ["reserve", "sent"])
@@ -448,8 +426,8 @@ async def test_the_guard_knows_a_client_that_gave_up(lab: Lab) -> None:
     assert len(house.gateway.upstream.requests) == 1
 
 
-async def test_the_guard_leaves_answered_orders_alone(lab: Lab) -> None:
-    """Two identical orders of clients that stayed are two orders."""
+async def test_the_guard_ignores_answered_orders(lab: Lab) -> None:
+    """Two identical orders whose clients got their answers are two orders."""
     house = await house_of(lab, guard=60.0)
     for _ in range(3):
         assert (await house.gateway.ask(order())).status == 201

@@ -1,7 +1,4 @@
-"""Several requests on one connection: in one segment, in many, split anywhere.
-
-Each is served in its turn, and none after a refused one.
-"""
+"""Several requests on one connection, in any segments: in order, none after a refused one."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, echo, reply
+from tests.scripted import Act, echo, reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.gateway.conftest import Gateway
-    from tests.gateway.upstream import Received, Step
+    from tests.scripted import Received, Step
 
 CHUNKED = b"Transfer-Encoding: chunked"
 
@@ -29,12 +26,10 @@ def nth(number: int) -> bytes:
 
 
 async def test_requests_in_one_segment_are_answered_in_order(gateway: Gateway) -> None:
-    """The slow first one keeps the others waiting, not out of order."""
+    """A slow first request delays the others, and keeps their order."""
     opened = asyncio.Event()
     gateway.upstream.scripts.append([opened, reply(200, b"/corporate-accounts/0")])
-    client = await gateway.connect()
-    await client.send(b"".join(nth(number) for number in range(20)))
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(b"".join(nth(number) for number in range(20)), whole=False)
     assert len(gateway.upstream.requests) == 1
     opened.set()
     answers = [await client.answer() for _ in range(20)]
@@ -44,7 +39,7 @@ async def test_requests_in_one_segment_are_answered_in_order(gateway: Gateway) -
     assert len(gateway.upstream.connections) == 1
 
 
-async def test_requests_with_bodies_in_one_segment_are_told_apart(gateway: Gateway) -> None:
+async def test_requests_with_bodies_in_one_segment_are_separated(gateway: Gateway) -> None:
     """A body ends where its framing says, and the next request begins with the byte after it."""
     client = await gateway.connect()
     chunked = request(b"POST", ORDERS, CHUNKED) + chunks(b"GET / HTTP/1.1\r\n\r\n", ORDER)
@@ -70,7 +65,7 @@ SPLIT = (
 
 @pytest.mark.parametrize("first", range(0, len(SPLIT), 40))
 async def test_a_split_at_any_byte_changes_nothing(gateway: Gateway, first: int) -> None:
-    """Wherever a segment ends, the same requests arrive."""
+    """The same requests arrive, whatever the end of the segment."""
 
     async def ask(at: int) -> None:
         client = await gateway.connect()
@@ -85,7 +80,7 @@ async def test_a_split_at_any_byte_changes_nothing(gateway: Gateway, first: int)
 
 
 async def test_one_byte_at_a_time_changes_nothing(gateway: Gateway) -> None:
-    """The slowest of senders is understood."""
+    """The same requests arrive."""
     client = await gateway.connect()
     await client.send(*[SPLIT[at : at + 1] for at in range(len(SPLIT))])
     assert [(await client.answer()).status for _ in range(3)] == [200] * 3
@@ -114,23 +109,17 @@ async def test_one_byte_at_a_time_changes_nothing(gateway: Gateway) -> None:
 async def test_nothing_after_a_refused_request_is_served(
     gateway: Gateway, bad: bytes, status: int
 ) -> None:
-    """What stood before a refused request is answered.
-
-    The refusal is the last answer, and its body is nobody's request.
-    """
+    """Requests before it are answered; the refusal is the last answer, its body is no request."""
     client = await gateway.connect()
-    await client.send(nth(1) + bad + nth(2))
-    assert (await client.answer()).status == 200
+    assert (await client.ask(nth(1) + bad + nth(2))).status == 200
     assert (await client.answer()).status == status
     assert await client.closed() == "fin"
     assert [seen.target for seen in gateway.upstream.requests] == [b"/corporate-accounts/1"]
+    assert [record.status for record in gateway.records] == [200, status]
 
 
 async def test_a_flood_of_requests_is_bounded(gateway: Gateway) -> None:
-    """Requests that wait for a slow first one stay in the client's kernel, not in our memory.
-
-    In the end all are served.
-    """
+    """Requests behind a slow one stay in the client's kernel, not in our memory."""
     opened = asyncio.Event()
 
     def script(seen: Received) -> Sequence[Step]:
@@ -156,6 +145,5 @@ async def test_a_connection_goes_on_after_a_failed_call(gateway: Gateway) -> Non
     """A 502 to a whole request leaves the connection in order; the next request is served."""
     gateway.upstream.scripts.append([Act.WHOLE, b"garbage\r\n\r\n"])
     client = await gateway.connect()
-    await client.send(order() + nth(1))
-    assert (await client.answer()).status == 502
+    assert (await client.ask(order() + nth(1))).status == 502
     assert (await client.answer()).status == 200

@@ -1,10 +1,8 @@
-"""A reset that comes right behind the last bytes, on the event loop of production.
-
-Both are seen, at once.
+"""A reset right behind the last bytes, on uvloop: both are noticed at once.
 
 libuv stops watching a socket when it reports an error, although bytes may be left to read;
-asyncio's own loop does not. Everything here therefore runs on uvloop, with peers whose bytes and
-reset are in the kernel before the loop looks.
+asyncio's own loop does not. So the peers here have bytes and reset in the kernel before the loop
+looks.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 def on_uvloop(
     certificates: Certificates, variant: Variant, main: Callable[[Lab], Coroutine[Any, Any, None]]
 ) -> None:
-    """Run it on the loop that the product uses; close what it built, however it ends."""
+    """Run it on the product's event loop, and close what it built."""
 
     async def run() -> None:
         lab = Lab(certificates, variant)
@@ -83,8 +81,7 @@ async def called(
     """Make one call to an upstream that answers with this data and resets."""
     client = await gateway.connect()
     answering = asyncio.create_task(answer_once(server, data))
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await client.ask(raw)
     await answering
     return client, answer
 
@@ -101,10 +98,10 @@ async def called(
         b"nonsense\r\n\r\n",
     ],
 )
-def test_a_client_that_resets_right_behind_its_bytes_is_gone(
+def test_a_client_that_resets_right_behind_its_bytes_is_noticed(
     certificates: Certificates, variant: Variant, raw: bytes
 ) -> None:
-    """Its connection is not kept until some deadline."""
+    """Its connection is closed at once, not at a deadline."""
 
     async def main(lab: Lab) -> None:
         gateway = await lab.gateway()
@@ -148,7 +145,7 @@ def test_an_upstream_that_resets_right_behind_half_a_head(
 def test_an_upstream_that_resets_right_behind_half_a_body(
     certificates: Certificates, variant: Variant, data: bytes, raw: bytes
 ) -> None:
-    """The client gets what there is, and sees it break at once."""
+    """The client gets the part that arrived, and a broken connection, at once."""
 
     async def main(lab: Lab) -> None:
         with listening() as server:
@@ -164,10 +161,7 @@ def test_an_upstream_that_resets_right_behind_half_a_body(
 def test_a_whole_answer_right_before_a_reset_is_whole(
     certificates: Certificates, variant: Variant
 ) -> None:
-    """A server that answers without reading all of the request resets behind its answer.
-
-    The answer counts.
-    """
+    """A server that answers without reading all of the request resets afterwards."""
 
     async def main(lab: Lab) -> None:
         content = b"x" * 100_000

@@ -1,6 +1,8 @@
 """The request target: forwarded byte for byte or not at all.
 
 No spelling leads past the allow-list or to the token and logout endpoints.
+
+tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
 """
 
 from __future__ import annotations
@@ -16,25 +18,17 @@ if TYPE_CHECKING:
 
 FAITHFUL = [
     ACCOUNTS,
-    b"/corporate-mobile-subscriptions/v1/4799885577/user-references",
-    b"/corporate-accounts/",
-    b"/corporate-accounts/?",
     b"/corporate-accounts/?a=1&a=2&&=",
     b"/corporate-accounts//v2///accounts//",
     b"/corporate-accounts/a;b=c;d/e;",
-    b"/corporate-accounts/%7Eb/%7eb/~b",
     b"/corporate-accounts/%e6%97%A5?q=%E6%97%a5",
     b"/corporate-accounts/a%20b+c?q=a+b%2Bc%20d&e=%26",
-    b"/corporate-accounts/!$&'()*+,;=:@-._~",
     b'/corporate-accounts/"<>[]^`{|}',
     b"/corporate-accounts/a?b?c=/../d&e=//f&g=./..",
     b"/corporate-accounts/?q=%2e%2e%2f%5c%09",
     b"/corporate-accounts/.../.a/a./..a/a..",
-    b"/corporate-accounts/100%25",
     b"/corporate-accounts/%25zz",
-    b"/corporate-accounts/?q=%2525",
     b"/corporate-accounts/?next=http://localhost/oauth/v2/token",
-    b"/corporate-accounts/oauth/v2/token",
     b"/corporate-accounts/" + b"x" * (8192 - 20),
 ]
 
@@ -50,67 +44,32 @@ async def test_what_is_judged_is_what_is_sent(gateway: Gateway, target: bytes) -
 @pytest.mark.parametrize(
     "target",
     [
-        b"/corporate-accounts/..",
-        b"/corporate-accounts/.",
         b"/corporate-accounts/../oauth/v2/token",
-        b"/corporate-accounts/./v2",
-        b"/corporate-accounts/v2/../../oauth/v2/token",
         b"/corporate-accounts/..?x",
-        b"/corporate-accounts/..;/oauth",
         b"/corporate-accounts/..;a=b/oauth",
-        b"/corporate-accounts/.;/v2",
         b"/corporate-accounts/%2e%2e/oauth/v2/token",
-        b"/corporate-accounts/%2E%2e",
-        b"/corporate-accounts/.%2e/oauth",
-        b"/corporate-accounts/%2e",
         b"/corporate-accounts/a%2eb",
         b"/corporate-accounts/..%2foauth%2fv2%2ftoken",
-        b"/corporate-accounts/a%2Fb",
         b"/corporate-accounts/..\\oauth",
-        b"/corporate-accounts\\..\\oauth",
-        b"/corporate-accounts/a%5Cb",
-        b"/corporate-accounts/..%5coauth",
         b"/corporate-accounts/%252e%252e/oauth",
-        b"/corporate-accounts/%25%32%65",
-        b"/corporate-accounts/%252fx",
-        b"/corporate-accounts/a%2541",
         b"/corporate-accounts/%c0%ae%c0%ae/oauth",
-        b"/corporate-accounts/..%c0%afoauth",
-        b"/corporate-accounts/..%C1%9Coauth",
-        b"/corporate-accounts/..%e0%80%afoauth",
-        b"/corporate-accounts/%E0%80%AE%e0%80%ae/oauth",
-        b"/corporate-accounts/%f0%80%80%af",
-        b"/corporate-accounts/%00",
         b"/corporate-accounts/%0d%0aX-Injected:%201",
-        b"/corporate-accounts/%0A",
-        b"/corporate-accounts/%1f",
         b"/corporate-accounts/%7F",
-        b"/corporate-accounts/v2#fragment",
         b"/corporate-accounts/v2?a#b",
-        b"//corporate-accounts/v2",
         b"//localhost/corporate-accounts/v2",
-        b"///corporate-accounts/v2",
         b"corporate-accounts/v2",
-        b"?/corporate-accounts/",
         b"*",
-        b".",
         b"http://elsewhere.example/corporate-accounts/v2",
-        b"http://localhost:8080/corporate-accounts/v2",
         b"http://localhost@elsewhere.example/corporate-accounts/",
-        b"http://user@localhost/corporate-accounts/",
         b"http:/corporate-accounts/v2",
-        b"http:///corporate-accounts/v2",
         b"https://localhost/corporate-accounts/v2",
-        b"ftp://localhost/corporate-accounts/v2",
-        b"localhost:443",
-        b"http://localhost//corporate-accounts/v2",
         b"http://localhost/corporate-accounts/../oauth/v2/token",
     ],
 )
 async def test_a_target_that_could_mean_two_things_is_refused(
     gateway: Gateway, target: bytes
 ) -> None:
-    """Nothing is repaired: dot segments, encoded separators, fragments and other hosts get 400, and nothing goes upstream."""
+    """Dot segments, encoded separators, fragments and other hosts get 400; nothing is repaired."""
     await gateway.refuses(request(b"GET", target), status=400, kind="ambiguous-target")
     assert not gateway.upstream.connections
 
@@ -119,17 +78,11 @@ async def test_a_target_that_could_mean_two_things_is_refused(
     "target",
     [
         b"/corporate-accounts/%",
-        b"/corporate-accounts/%4",
         b"/corporate-accounts/%zz",
-        b"/corporate-accounts/%%32e",
-        b"/corporate-accounts/?q=%",
         b"/corporate-accounts/?q=%00",
         b"/corporate-accounts/\x00",
-        b"/corporate-accounts/\x7f",
-        b"/corporate-accounts/\x1b",
         b"/corporate-accounts/\xc3\xa6",
         b"/corporate-accounts/a b",
-        b"/corporate-accounts/\ta",
         b"",
     ],
 )
@@ -143,27 +96,15 @@ async def test_a_target_outside_the_grammar_is_refused(gateway: Gateway, target:
     "target",
     [
         b"/",
-        b"/x",
         b"/corporate-accounts",
         b"/corporate-accountsX/v2",
-        b"/corporate-account/v2",
         b"/CORPORATE-ACCOUNTS/v2/accounts",
-        b"/Corporate-accounts/v2",
         b"/%63orporate-accounts/v2",
-        b"/corporate%2Daccounts/v2",
-        b"/x/corporate-accounts/v2",
         b"/;/corporate-accounts/v2",
         b"/?/corporate-accounts/",
         b"/status",
-        b"/metrics",
         b"/oauth/v2/token",
-        b"/oauth/v2/logout",
-        b"/OAUTH/v2/token",
-        b"/oauth",
-        b"/oauth;x/v2/token",
         b"/%6fauth/v2/token",
-        b"/oauth%3B/v2/token",
-        b"/oauth/v2/token?/corporate-accounts/",
         b"http://localhost/oauth/v2/token",
     ],
 )
@@ -178,29 +119,19 @@ async def test_only_listed_prefixes_may_be_called(gateway: Gateway, target: byte
 OURS = [
     b"/oauth/v2/token",
     b"/oauth/v2/logout",
-    b"/oauth/",
     b"/oauth",
-    b"/oauth?x",
-    b"/oauth/anything/else",
     b"/OAuth/V2/Token",
     b"/oauth//v2//token",
-    b"/oauth/v2/token/",
     b"/oauth/v2/token?grant_type=password",
-    b"/oauth;jsessionid=1/v2/token",
     b"/oauth%3bx/v2/token",
-    b"/%6Fauth/v2/token",
     b"/%6f%61%75%74%68/v2/token",
-    b"/oauth%20/v2/token",
-    b"/oauth./v2/token",
     b"/;/oauth/v2/token",
-    b"/%3B/oauth/v2/token",
     b"/login/v9/token",
     b"/LOGIN/v9/token",
     b"/login/v9/%74oken",
     b"/login//v9;a/token;b",
     b"/login/v9/token/more",
     b"/bye",
-    b"/bye/",
     b"/%62ye",
     b"/bye;x?y",
 ]
@@ -219,44 +150,12 @@ async def test_no_spelling_reaches_the_token_endpoint(
     assert not gateway.upstream.connections
 
 
-@pytest.mark.parametrize(
-    "target", [b"/oauthx/v2/token", b"/x/oauth/v2", b"/login/v9", b"/bye-bye", b"/"]
-)
-async def test_neighbours_of_the_token_endpoint_may_be_called(lab: Lab, target: bytes) -> None:
-    """What only looks like the token endpoint's path is a path like any other."""
-    gateway = await lab.gateway(
-        upstream__allowed_paths="/", oauth__token_path="/login/v9/token", oauth__logout_path="/bye"
-    )
-    assert (await gateway.ask(request(b"GET", target))).status == 200
-
-
-@pytest.mark.parametrize(
-    ("prefix", "target", "status"),
-    [
-        ("/corporate-accounts/v2", b"/corporate-accounts/v2", 200),
-        ("/corporate-accounts/v2", b"/corporate-accounts/v2/accounts", 200),
-        ("/corporate-accounts/v2", b"/corporate-accounts/v2?x=1", 200),
-        ("/corporate-accounts/v2", b"/corporate-accounts/v20", 403),
-        ("/corporate-accounts/v2", b"/corporate-accounts/v2;x", 403),
-        ("/corporate-accounts/v2", b"/corporate-accounts/", 403),
-        ("/corporate-accounts/v2/", b"/corporate-accounts/v2", 403),
-        ("/corporate-accounts/,/x", b"/x/y", 200),
-    ],
-)
-async def test_a_prefix_ends_at_a_segment(
-    lab: Lab, prefix: str, target: bytes, status: int
-) -> None:
-    """A prefix without a slash at its end covers that path and what lies below, and no longer name."""
-    gateway = await lab.gateway(upstream__allowed_paths=prefix)
-    assert (await gateway.ask(request(b"GET", target))).status == status
-
-
 @pytest.mark.parametrize("host", [b"localhost", b"localhost:8080", b"127.0.0.1", b"[::1]:1"])
 @pytest.mark.parametrize("scheme", [b"http", b"HTTP"])
 async def test_the_absolute_form_of_our_own_host_is_sent_in_origin_form(
     gateway: Gateway, scheme: bytes, host: bytes
 ) -> None:
-    """An absolute form that names the very Host of the request is a path after all (RFC 9112 section 3.2.2)."""
+    """An absolute form that names the request's Host is a path (RFC 9112 section 3.2.2)."""
     target = ORDERS + b"?a=%7E"
     answer = await gateway.ask(request(b"GET", scheme + b"://" + host + target, host=host))
     assert answer.status == 200

@@ -1,4 +1,4 @@
-"""W3C Trace Context: the proxy is no hop of a trace of its own, so a client's trace reaches the API as it is."""
+"""W3C Trace Context: the proxy adds no hop, so a client's trace reaches the API unchanged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, order, request
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -24,10 +24,7 @@ LINES = [tuple(line.split(b": ", 1)) for line in FIELDS]
 
 @pytest.mark.parametrize("make", ["get", "order"])
 async def test_a_trace_goes_on_at_the_api(gateway: Gateway, make: str) -> None:
-    """Trace fields are forwarded untouched, in their order.
-
-    What the API says of the trace comes back.
-    """
+    """Trace fields are forwarded unchanged, in order, and the API's come back."""
     gateway.upstream.scripts.append([Act.WHOLE, reply(200, b"{}", b"traceresponse: " + PARENT)])
     raw = request(b"GET", ACCOUNTS, *FIELDS) if make == "get" else order(*FIELDS)
     answer = await gateway.ask(raw)
@@ -36,8 +33,8 @@ async def test_a_trace_goes_on_at_the_api(gateway: Gateway, make: str) -> None:
     assert answer.values(b"traceresponse") == [PARENT]
 
 
-async def test_none_is_begun(gateway: Gateway) -> None:
-    """A call without a trace gets none: an invented one would belong to nothing."""
+async def test_no_trace_is_begun(gateway: Gateway) -> None:
+    """A call without a trace gets none."""
     await gateway.ask(order())
     (seen,) = gateway.upstream.requests
     assert not seen.values(b"traceparent")

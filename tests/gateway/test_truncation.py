@@ -1,4 +1,4 @@
-"""Broken messages: a request that was cut short never looks whole to the upstream, an answer that was cut short never to the client."""
+"""Truncated requests and answers never look whole to the peer that receives them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
-from tests.gateway.upstream import Act, Drip, Flood, reply
+from tests.scripted import Act, Drip, Flood, reply
 
 if TYPE_CHECKING:
     from tests.gateway.client import Answer, Client
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Step
+    from tests.scripted import Step
 
 CHUNKED = b"Transfer-Encoding: chunked"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -30,17 +30,15 @@ BEGINNINGS = {
 }
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["told", "cut"])
+@pytest.mark.parametrize("is_announced", [True, False], ids=["announced", "cut"])
 @pytest.mark.parametrize("name", BEGINNINGS)
 async def test_a_request_that_ends_too_early_is_never_whole(
-    gateway: Gateway, name: str, *, is_told: bool
+    gateway: Gateway, name: str, *, is_announced: bool
 ) -> None:
-    """A client that ends its side inside its body, on TLS with close_notify or without, gets 400 where it can still read it; the upstream sees the connection break."""
+    """The client gets 400 if it can still read; the upstream sees its connection break."""
     gateway.cut_short = 1
-    client = await gateway.connect()
-    await client.send(BEGINNINGS[name])
-    await until(lambda: gateway.upstream.requests)
-    if is_told:
+    client = await gateway.begin(BEGINNINGS[name], whole=False)
+    if is_announced:
         client.half_close()
     else:
         client.cut()
@@ -53,18 +51,13 @@ async def test_a_request_that_ends_too_early_is_never_whole(
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_request_whose_client_breaks_off_is_never_whole(
+async def test_a_request_whose_client_resets_is_never_whole(
     lab: Lab, name: str, *, tls: bool
 ) -> None:
-    """A client that resets inside its body makes the upstream see a broken connection.
-
-    No last chunk, no end, on TLS no close_notify.
-    """
+    """The upstream sees a broken connection: no last chunk, no end, on TLS no close_notify."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     gateway.cut_short = 1
-    client = await gateway.connect()
-    await client.send(BEGINNINGS[name])
-    await until(lambda: gateway.upstream.requests)
+    client = await gateway.begin(BEGINNINGS[name], whole=False)
     client.reset()
     await until(lambda: gateway.upstream.connections[0].ended is not None)
     await until(lambda: gateway.records)
@@ -76,11 +69,8 @@ async def test_a_request_whose_client_breaks_off_is_never_whole(
 @pytest.mark.parametrize(
     "raw", [b"G", b"GET /corporate-accounts/", order()[:50], request()[:-2], request()[:-1]]
 )
-async def test_half_a_head_is_nothing(gateway: Gateway, raw: bytes) -> None:
-    """A head that ends too early is answered with 400 where somebody still listens.
-
-    Nothing goes upstream.
-    """
+async def test_half_a_head_is_not_forwarded(gateway: Gateway, raw: bytes) -> None:
+    """A head that ends early gets 400 if the client can still read."""
     client = await gateway.connect()
     await client.send(raw)
     client.half_close()
@@ -109,7 +99,7 @@ HALVES = {
 async def broken_after_its_head(
     gateway: Gateway, client: Client, raw: bytes, opened: asyncio.Event
 ) -> Answer:
-    """Send the request, let the answer break once its beginning is there, and return what came of it."""
+    """Send the request, let the answer break once it has begun, and return it."""
     await client.send(raw)
     answering = asyncio.create_task(client.answer())
     await until(lambda: client.received.endswith(b"abc") or client.received.endswith(b"abc\r\n"))
@@ -126,10 +116,7 @@ async def broken_after_its_head(
 async def test_an_answer_that_breaks_never_looks_whole(
     gateway: Gateway, name: str, end: Act, version: bytes
 ) -> None:
-    """However it was framed, and whatever ends it.
-
-    The client sees a broken connection, in HTTP/1.0 as well.
-    """
+    """For any framing and any end, the client sees a broken connection, in HTTP/1.0 too."""
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, HALVES[name], opened, end]
     client = await gateway.connect()
@@ -170,10 +157,7 @@ async def test_an_answer_that_breaks_on_tls_never_looks_whole(
 async def test_an_answer_without_a_length_needs_an_orderly_end(
     lab: Lab, version: bytes, end: Act, *, tls: bool, whole: bool
 ) -> None:
-    """What closing delimits is whole only after FIN, on TLS only after close_notify.
-
-    Nobody in between can shorten an answer.
-    """
+    """Whole only after FIN, on TLS after close_notify: a middlebox cannot shorten an answer."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, OK + b"\r\nabc", opened, end]
@@ -182,8 +166,7 @@ async def test_an_answer_without_a_length_needs_an_orderly_end(
     assert answer.whole == whole
     if whole and version == b"1.1":
         assert answer.values(b"transfer-encoding") == [b"chunked"]
-        await client.send(request())
-        assert (await client.answer()).whole
+        assert (await client.ask(request())).whole
     elif not whole:
         assert client.ended == "rst"
 
@@ -191,15 +174,16 @@ async def test_an_answer_without_a_length_needs_an_orderly_end(
 @pytest.mark.parametrize("size", [3, 300_000])
 @pytest.mark.parametrize("end", [Act.FIN, Act.CUT, Act.RST])
 @pytest.mark.parametrize("tls", [False, True])
-async def test_a_cut_after_the_end_is_no_cut(lab: Lab, end: Act, size: int, *, tls: bool) -> None:
-    """An answer whose framing says that it is whole stays whole, however the connection ends behind it; and that end is seen."""
+async def test_an_end_after_a_whole_answer_is_noticed(
+    lab: Lab, end: Act, size: int, *, tls: bool
+) -> None:
+    """The answer stays whole, however the connection ends behind it."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * size), opened, end]
     client = await gateway.connect()
     for _ in range(3):
-        await client.send(request())
-        answer = await client.answer()
+        answer = await client.ask(request())
         assert (answer.status, bytes(answer.content), answer.whole) == (200, b"x" * size, True)
         opened.set()
         await until(lambda: gateway.pool.connections == (0, 0))
@@ -209,10 +193,10 @@ async def test_a_cut_after_the_end_is_no_cut(lab: Lab, end: Act, size: int, *, t
 @pytest.mark.parametrize(
     "nonsense", [b"x\r\n", b"\n", b"3\nabc\r\n", b"-1\r\n", b"0\r\nX A: 1\r\n\r\n", b"0\r\n\n"]
 )
-async def test_chunks_that_turn_into_nonsense_break_the_answer(
+async def test_malformed_chunks_break_the_answer(
     gateway: Gateway, version: bytes, nonsense: bytes
 ) -> None:
-    """The upstream's chunks are held to the same grammar; what breaks it breaks the answer."""
+    """The upstream's chunks must follow the same grammar."""
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, HALVES["after a chunk"], opened, nonsense]
     client = await gateway.connect()
@@ -224,19 +208,18 @@ async def test_chunks_that_turn_into_nonsense_break_the_answer(
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 @pytest.mark.parametrize("name", [*HALVES, "closing"])
 async def test_an_answer_that_stalls_is_cut(lab: Lab, name: str, version: bytes) -> None:
-    """Silence inside an answer, longer than is allowed, breaks it too."""
+    """Silence beyond the response timeout breaks an answer too."""
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.1)
     gateway.upstream.usual = [Act.WHOLE, HALVES.get(name, OK + b"\r\nabc")]
     client = await gateway.connect()
-    await client.send(order(version=version))
-    answer = await client.answer()
+    answer = await client.ask(order(version=version))
     assert (answer.status, answer.whole, client.ended) == (200, False, "rst")
     await until(lambda: gateway.records)
     assert gateway.record.error == "http_response_timeout"
 
 
-async def test_a_slow_answer_is_no_stall(lab: Lab) -> None:
-    """Byte by byte is slow, not silent: the deadline is for silence."""
+async def test_a_slow_answer_is_passed_on(lab: Lab) -> None:
+    """The response timeout is for silence."""
     gateway = await lab.gateway(upstream__response_timeout_seconds=0.5)
     whole = OK + CHUNKED + b"\r\n\r\n" + chunks(b"a" * 200, b"b" * 200)
     gateway.upstream.usual = [Act.WHOLE, Drip(whole)]
@@ -247,7 +230,7 @@ async def test_a_slow_answer_is_no_stall(lab: Lab) -> None:
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("framing", ["length", "chunked", "closing"])
 async def test_a_large_answer_arrives_whole(lab: Lab, framing: str, *, tls: bool) -> None:
-    """Megabytes stream through, to the last byte."""
+    """Several megabytes, in each framing."""
     gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
     piece = bytes(range(256)) * 256
     scripts: dict[str, list[Step]] = {

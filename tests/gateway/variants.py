@@ -1,12 +1,10 @@
-"""What this room's tests run on.
-
-The listener plain or on TLS, aiofastnet's transports or asyncio's, either event loop.
+"""What these tests run on: listener plain or TLS, either transport, either event loop.
 
     pytest tests/gateway --listener tls --transport asyncio --loop uvloop
 
 Without options each test runs once on plain TCP with aiofastnet, and the modules in `EVERYWHERE` on
-each of `OTHERS` as well. `make test-variants` runs all tests on the others. A test that can hold on
-plain TCP only says why: `@pytest.mark.plain_tcp("reason")`.
+each of `OTHERS` too. `make test-variants` runs all tests on the others. A test that holds on plain
+TCP only gives the reason: `@pytest.mark.plain_tcp("reason")`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's: takes spans by OTLP over HTTP, and keeps them for the test."""
+"""An OpenTelemetry collector: receives spans by OTLP over HTTP, and keeps them for the test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Collector:
-    """What came, and what it answers."""
+    """What it received, and the status that it answers."""
 
     status: int = 200
     url: str = ""
@@ -33,7 +33,7 @@ class Collector:
         return web.Response(status=self.status)
 
     def messages(self) -> list[ExportTraceServiceRequest]:
-        """Give what came, decoded."""
+        """Return what it received, decoded."""
         return [ExportTraceServiceRequest.FromString(content) for _, _, content in self.requests]
 
     def spans(self) -> list[Span]:

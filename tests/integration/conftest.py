@@ -1,4 +1,4 @@
-"""Fixtures of the tests of parts together: those of the end-to-end tests."""
+"""Fixtures of the end-to-end tests, which serve here too."""
 
 from tests.e2e.conftest import api, start
 

@@ -1,7 +1,4 @@
-"""One bounded request and its answer.
-
-What each answer comes to, over real sockets, and what is never read.
-"""
+"""One bounded request and its answer over real sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +16,9 @@ from proxy.network.call import CallAnswer, End
 from proxy.network.dialer import Dialer
 from proxy.network.stream import Gone
 from proxy.settings import Origin
-from tests.integration.test_token_endpoint import ScriptedServer, reply, silent_after
+from tests.gateway.client import until
+from tests.integration.test_token_endpoint import answering
+from tests.scripted import Act, Flood, ScriptedServer, reply
 
 REQUEST = b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -29,23 +28,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def dialer_to(server: ScriptedServer) -> Dialer:
+    """Make a dialer that leads to the server."""
+    return Dialer(Origin("http", "127.0.0.1", server.port), None)
+
+
 async def ask(
     server: ScriptedServer, *, seconds: float = 5, most_content: int = 1000
 ) -> CallAnswer:
     """Ask that server once."""
-    async with server.listening():
-        dialer = Dialer(Origin("http", "127.0.0.1", server.port), None)
-        return await call.ask(dialer, REQUEST, seconds=seconds, most_content=most_content)
+    async with server:
+        return await call.ask(
+            dialer_to(server), REQUEST, seconds=seconds, most_content=most_content
+        )
 
 
 @pytest.mark.parametrize(
     ("sent", "content", "end"),
     [
-        pytest.param(reply("200 OK", b"abc"), b"abc", End.WHOLE, id="length"),
-        pytest.param(
-            reply("200 OK", b"abc") + b"more", b"abc", End.WHOLE, id="more-than-its-length"
-        ),
-        pytest.param(reply("200 OK"), b"", End.WHOLE, id="nothing"),
+        pytest.param(reply(200, b"abc"), b"abc", End.WHOLE, id="length"),
+        pytest.param(reply(200, b"abc") + b"more", b"abc", End.WHOLE, id="more-than-its-length"),
+        pytest.param(reply(200), b"", End.WHOLE, id="nothing"),
         pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", End.WHOLE, id="204"),
         pytest.param(b"HTTP/1.0 200 OK\r\n\r\nabc", b"abc", End.WHOLE, id="until-close"),
         pytest.param(
@@ -54,9 +57,9 @@ async def ask(
             End.WHOLE,
             id="chunked",
         ),
-        pytest.param(CONTINUE + reply("200 OK", b"abc"), b"abc", End.WHOLE, id="after-100"),
-        pytest.param(HINTS * 16 + reply("200 OK", b"abc"), b"abc", End.WHOLE, id="after-sixteen"),
-        pytest.param(reply("200 OK", b"x" * 1000), b"x" * 1000, End.WHOLE, id="as-long-as-allowed"),
+        pytest.param(CONTINUE + reply(200, b"abc"), b"abc", End.WHOLE, id="after-100"),
+        pytest.param(HINTS * 16 + reply(200, b"abc"), b"abc", End.WHOLE, id="after-sixteen"),
+        pytest.param(reply(200, b"x" * 1000), b"x" * 1000, End.WHOLE, id="as-long-as-allowed"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", b"abc", End.CUT, id="cut"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
@@ -71,13 +74,13 @@ async def ask(
             id="two-framings",
         ),
         pytest.param(
-            reply("200 OK", b"abc", "Set-Cookie: a=" + "b" * 9_000),
+            reply(200, b"abc", b"Set-Cookie: a=" + b"b" * 9_000),
             b"abc",
             End.WHOLE,
             id="large-cookie",
         ),
         pytest.param(
-            reply("200 OK", b"abc", "X: " + "b" * 65_000),
+            reply(200, b"abc", b"X: " + b"b" * 65_000),
             b"abc",
             End.WHOLE,
             id="as-large-a-head-as-allowed",
@@ -85,17 +88,14 @@ async def ask(
     ],
 )
 async def test_an_answer_is_read_as_it_is_framed(sent: bytes, content: bytes, end: End) -> None:
-    """Content by length, in chunks or up to the end.
-
-    How it ended is told, and what came before that is kept.
-    """
-    answer = await ask(ScriptedServer(sent))
+    """Content by length, in chunks or up to the end; a broken answer keeps what arrived of it."""
+    answer = await ask(answering(sent))
     assert (answer.content, answer.end) == (content, end)
 
 
 async def test_content_beyond_the_bound_is_not_read() -> None:
-    """One byte more than allowed ends the call, and what came so far is not much more."""
-    answer = await ask(ScriptedServer(reply("200 OK", b"x" * 1_000_000)))
+    """One byte more than allowed ends the call, and little more than that has been read."""
+    answer = await ask(answering(reply(200, b"x" * 1_000_000)))
     assert answer.end is End.TOO_LONG
     assert 1000 < len(answer.content) < 400_000
 
@@ -104,34 +104,27 @@ async def test_content_beyond_the_bound_is_not_read() -> None:
     ("sent", "words"),
     [
         pytest.param(b"SSH-2.0-OpenSSH_9.9\r\n", "does not begin", id="no-http"),
-        pytest.param(
-            HINTS * 17 + reply("200 OK", b"abc"), "no end of interim", id="seventeen-hints"
-        ),
+        pytest.param(HINTS * 17 + reply(200, b"abc"), "no end of interim", id="seventeen-hints"),
         pytest.param(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
             "switches protocols",
             id="101",
         ),
+        pytest.param(reply(200, b"", b"X: " + b"b" * 66_000), "larger than", id="too-large-a-head"),
         pytest.param(
-            reply("200 OK", b"", "X: " + "b" * 66_000), "larger than", id="too-large-a-head"
-        ),
-        pytest.param(
-            reply("200 OK", b"", *["X: y"] * 257), "more than 256 fields", id="too-many-fields"
+            reply(200, b"", *[b"X: y"] * 257), "more than 256 fields", id="too-many-fields"
         ),
         pytest.param(b"HTTP/1.1 200 OK\nX: y\n\n", "bare CR or LF", id="bare-line-feeds"),
     ],
 )
-async def test_what_is_no_answer_is_malformed(sent: bytes, words: str) -> None:
-    """Other protocols, no end of interim answers, a head beyond the bounds."""
+async def test_a_malformed_answer_raises(sent: bytes, words: str) -> None:
+    """Other protocols, endless interim answers, a head beyond the bounds."""
     with pytest.raises(grammar.Malformed, match=words):
-        await ask(ScriptedServer(sent))
+        await ask(answering(sent))
 
 
 async def test_interim_answers_without_end_cost_nothing() -> None:
-    """A server that sends nothing else ends the call at the seventeenth.
-
-    The event loop goes on, and memory does not grow.
-    """
+    """The call ends at the seventeenth; the loop is not blocked, and memory does not grow."""
     longest = 0.0
 
     async def watch() -> None:
@@ -141,68 +134,52 @@ async def test_interim_answers_without_end_cost_nothing() -> None:
             await asyncio.sleep(0.01)
             longest = max(longest, time.perf_counter() - began)
 
-    async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            for _ in range(2_000):
-                writer.write(CONTINUE * 5_000)
-                await writer.drain()
-
     watching = asyncio.create_task(watch())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(grammar.Malformed, match="no end of interim"):
-        await ask(ScriptedServer(flood))
+        await ask(ScriptedServer(Flood(CONTINUE * 5_000, 2_000)))
     watching.cancel()
     assert longest < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 2", CONTINUE, CONTINUE + b"HTTP/1.1 200 OK\r\n"])
-async def test_an_end_before_the_head_is_an_end(sent: bytes) -> None:
-    """Whatever came before it."""
+async def test_an_end_before_the_head_raises_gone(sent: bytes) -> None:
+    """Whatever arrived before it."""
     with pytest.raises(Gone):
-        await ask(ScriptedServer(sent))
+        await ask(answering(sent))
 
 
 @pytest.mark.parametrize("sent", [b"", CONTINUE, b"HTTP/1.1 200 OK\r\nX: "])
 async def test_silence_before_the_head_is_a_timeout(sent: bytes) -> None:
-    """Within the time for everything."""
-    async with silent_after(sent) as server:
-        with pytest.raises(TimeoutError):
-            await ask(server, seconds=0.1)
+    """The deadline is for the whole call."""
+    with pytest.raises(TimeoutError):
+        await ask(ScriptedServer(sent), seconds=0.1)
 
 
-async def test_silence_inside_the_content_is_told() -> None:
-    """The head counts, and what came of the content."""
-    async with silent_after(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\nabc") as server:
-        answer = await ask(server, seconds=0.2)
+async def test_silence_inside_the_content_keeps_what_arrived() -> None:
+    """The head counts, and the part of the content that arrived."""
+    head = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\n"
+    answer = await ask(ScriptedServer(head, b"abc"), seconds=0.2)
     assert (answer.head.status, answer.content, answer.end) == (401, b"abc", End.TIMEOUT)
 
 
 async def test_the_fields_are_found_by_lower_case_name() -> None:
-    """Of several with one name the first; bytes beyond ASCII are no error."""
-    answer = await ask(ScriptedServer(reply("200 OK", b"", "X-A: 1", "x-a: 2", "X-B: \xff")))
+    """The first of several with one name; bytes beyond ASCII are no error."""
+    answer = await ask(answering(reply(200, b"", b"X-A: 1", b"x-a: 2", b"X-B: \xc3\xbf")))
     assert answer.fields() == {"content-length": "0", "x-a": "1", "x-b": "\xc3\xbf"}
 
 
 @pytest.mark.parametrize(
-    "sent", [reply("200 OK", b"abc"), b"", b"junk\r\n\r\n", reply("200 OK", b"x" * 2000)]
+    "sent", [reply(200, b"abc"), b"", b"junk\r\n\r\n", reply(200, b"x" * 2000)]
 )
 async def test_no_connection_is_left(sent: bytes) -> None:
-    """Whatever comes of a call, its connection ends with it, though the server would keep it."""
-    ended = asyncio.Event()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(sent)
-        if not sent:
-            writer.close()
-        with contextlib.suppress(ConnectionError):
-            await reader.read()
-        ended.set()
-
-    with contextlib.suppress(Gone, grammar.Malformed):
-        await ask(ScriptedServer(answer))
-    async with asyncio.timeout(5):
-        await ended.wait()
+    """Its connection ends with the call, though the server would keep it."""
+    server = ScriptedServer(sent, *([] if sent else [Act.FIN]))
+    async with server:
+        with contextlib.suppress(Gone, grammar.Malformed):
+            await call.ask(dialer_to(server), REQUEST, seconds=5, most_content=1000)
+        await until(lambda: server.connections[0].ended)
 
 
 @pytest.mark.parametrize(
@@ -213,10 +190,10 @@ async def test_no_connection_is_left(sent: bytes) -> None:
         (TimeoutError, TimeoutError),
     ],
 )
-async def test_what_the_dialer_raises_comes_out_as_it_is(
+async def test_errors_of_the_dialer_are_raised(
     fails: Callable[[], Exception], kind: type[Exception]
 ) -> None:
-    """No connection, no call."""
+    """Unchanged."""
 
     class Failing(Dialer):
         async def dial(

@@ -1,13 +1,11 @@
-"""Pacing between real sockets.
-
-What reaches the API when, who is told to come back, and what becomes of the API's own 429s.
-"""
+"""Pacing between real sockets: when calls reach the API, who gets 429, and the API's own 429s."""
 
 from __future__ import annotations
 
 import gzip
 import json
-from typing import TYPE_CHECKING, Any
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import aiohttp
 import pytest
@@ -25,10 +23,10 @@ from tests.clock import FakeClock
 from tests.e2e.process import ACCOUNTS, Starter, configuration, serving_api
 from tests.gateway.client import Client, order, request, until
 from tests.gateway.conftest import StubTokens
-from tests.gateway.upstream import Act, ScriptedUpstream, reply
+from tests.scripted import Act, ScriptedServer, reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from proxy.records import Record
@@ -38,12 +36,9 @@ EXPIRED = b'{"code": 40106}'
 
 
 class Gate:
-    """A proxy that paces, in front of a scripted API.
+    """A pacing proxy in front of a scripted API; its clock stands still until the test moves it."""
 
-    Its time stands still until the test moves it; the sockets' does not.
-    """
-
-    def __init__(self, upstream: ScriptedUpstream, rate: float, max_wait: float) -> None:
+    def __init__(self, upstream: ScriptedServer, rate: float, max_wait: float) -> None:
         names = ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
         environ = {f"TELENOR_PROXY_OAUTH__{name}": "made-up" for name in names}
         environ["TELENOR_PROXY_UPSTREAM__URL"] = f"http://127.0.0.1:{upstream.port}"
@@ -79,7 +74,7 @@ class Gate:
         return self
 
     async def send(self, data: bytes, *, queued: int) -> Client:
-        """Send a request on a connection of its own, and wait until so many stand in line, or one more has reached the API."""
+        """Send a request on a new connection; wait until it is queued or at the API."""
         client = await Client.connect(self._address)
         self.clients.append(client)
         before = len(self.upstream.whole)
@@ -90,7 +85,7 @@ class Gate:
         return client
 
     async def ask(self, data: bytes, method: bytes = b"GET") -> Answer:
-        """Send a request on a connection of its own; give the answer."""
+        """Send a request on a new connection; return the answer."""
         client = await Client.connect(self._address)
         self.clients.append(client)
         await client.send(data)
@@ -108,42 +103,30 @@ class Gate:
         for client in self.clients:
             client.close()
         await self._pool.close()
-        await self.upstream.close()
 
 
-class Gates:
-    """Opens them, and closes them after the test."""
-
-    def __init__(self) -> None:
-        self._open: list[Gate] = []
-
-    async def __call__(self, rate: float = 10.0, max_wait: float = 10.0) -> Gate:
-        """Open one."""
-        upstream = ScriptedUpstream()
-        await upstream.start()
-        gate = await Gate(upstream, rate, max_wait).open()
-        self._open.append(gate)
-        return gate
-
-    async def close(self) -> None:
-        """Close them."""
-        for gate in self._open:
-            await gate.close()
+Gates: TypeAlias = "Callable[..., Awaitable[Gate]]"
 
 
 @pytest.fixture
 async def gates() -> AsyncIterator[Gates]:
-    """Open gates."""
-    gates = Gates()
-    yield gates
-    await gates.close()
+    """Open gates, and close them after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(rate: float = 10.0, max_wait: float = 10.0) -> Gate:
+            upstream = await stack.enter_async_context(ScriptedServer())
+            gate = await Gate(upstream, rate, max_wait).open()
+            stack.push_async_callback(gate.close)
+            return gate
+
+        yield opened
 
 
 # --- the line ----------------------------------------------------------------------------------
 
 
 async def test_a_burst_reaches_the_api_spread_out(gates: Gates) -> None:
-    """Orders that come together reach the API one interval apart, in the order of coming, and all are answered."""
+    """Orders that arrive together reach the API in order, one interval apart."""
     gate = await gates(rate=10)
     clients = [await gate.send(order(content=b"%d" % number), queued=number) for number in range(4)]
     for count in range(1, 5):
@@ -153,32 +136,25 @@ async def test_a_burst_reaches_the_api_spread_out(gates: Gates) -> None:
     assert [(await client.answer()).status for client in clients] == [200] * 4
 
 
-async def test_who_would_wait_too_long_is_told_when_to_come_back(gates: Gates) -> None:
-    """429 with `Retry-After` and `not_sent`, at once.
-
-    The API sees nothing of it, and the connection's next request is served.
-    """
+async def test_a_call_that_would_wait_too_long_gets_429(gates: Gates) -> None:
+    """With Retry-After and `not_sent`, at once; the connection's next request is served."""
     gate = await gates(rate=0.5, max_wait=3)
     await gate.send(order(), queued=0)
     await gate.send(order(), queued=1)
     client = await gate.send(request(), queued=1)
     answer = await client.answer()
-    assert (answer.status, answer.kind, answer.proxy_error) == (
-        429,
-        "too-many-requests",
-        "http_request_denied",
-    )
+    assert (answer.status, answer.kind) == (429, "too-many-requests")
+    assert answer.proxy_error == "http_request_denied"
     assert answer.problem["outcome"] == "not_sent"
     assert answer.values(b"retry-after") == [b"4"]
     assert gate.records[-1][3] == 429
     await gate.clock.advance(4)
-    await client.send(request())
-    assert (await client.answer()).status == 200
+    assert (await client.ask(request())).status == 200
     await gate.arrived(3)
 
 
-async def test_a_client_that_leaves_makes_room(gates: Gates) -> None:
-    """A client that leaves while it stands in line is never sent, and whoever stands behind it moves up."""
+async def test_a_client_that_disconnects_makes_room(gates: Gates) -> None:
+    """A client that disconnects in the queue is not sent, and the next one moves up."""
     gate = await gates(rate=10)
     await gate.send(order(content=b"first"), queued=0)
     leaving = await gate.send(order(content=b"leaving"), queued=1)
@@ -193,8 +169,8 @@ async def test_a_client_that_leaves_makes_room(gates: Gates) -> None:
     ]
 
 
-async def test_a_replay_takes_a_turn_and_is_not_refused(gates: Gates) -> None:
-    """An order that is sent again with a new token keeps the distance like any other, also where a new one would be refused."""
+async def test_a_replay_waits_and_is_not_refused(gates: Gates) -> None:
+    """An order sent again with a new token keeps the distance, even beyond the longest wait."""
     gate = await gates(rate=0.5, max_wait=1)
     gate.upstream.scripts.append([Act.WHOLE, reply(401, EXPIRED)])
     client = await gate.send(order(), queued=1)
@@ -205,8 +181,8 @@ async def test_a_replay_takes_a_turn_and_is_not_refused(gates: Gates) -> None:
     await gate.arrived(2)
 
 
-async def test_the_token_of_the_moment_is_sent(gates: Gates) -> None:
-    """A token that ends while a call stands in line is not sent; the call takes the next one."""
+async def test_a_queued_call_takes_the_current_token(gates: Gates) -> None:
+    """A token that ends while a call is queued is not sent."""
     gate = await gates(rate=10)
     await gate.send(order(), queued=0)
     client = await gate.send(order(), queued=1)
@@ -220,7 +196,7 @@ async def test_the_token_of_the_moment_is_sent(gates: Gates) -> None:
 # --- the API's own 429s ------------------------------------------------------------------------
 
 
-def told(code: object) -> bytes:
+def error_body(code: object) -> bytes:
     """Make an error body."""
     return json.dumps({"errorCode": code, "message": "too fast"}).encode()
 
@@ -228,14 +204,14 @@ def told(code: object) -> bytes:
 @pytest.mark.parametrize(
     ("content", "fields", "label"),
     [
-        (told(42901), (), "42901"),
-        (told("42902"), (b"Retry-After: 7",), "42902"),
-        (told(42999), (), "other"),
-        (told(40105), (), "other"),
+        (error_body(42901), (), "42901"),
+        (error_body("42902"), (b"Retry-After: 7",), "42902"),
+        (error_body(42999), (), "other"),
+        (error_body(40105), (), "other"),
         (b"<html>Too many</html>", (), "other"),
         (b"", (), "other"),
-        (gzip.compress(told(42901), mtime=0), (b"Content-Encoding: gzip",), "42901"),
-        (told(42901) + b" " * 100_000, (), "other"),
+        (gzip.compress(error_body(42901), mtime=0), (b"Content-Encoding: gzip",), "42901"),
+        (error_body(42901) + b" " * 100_000, (), "other"),
     ],
     ids=[
         "quota",
@@ -251,10 +227,7 @@ def told(code: object) -> bytes:
 async def test_a_429_of_the_api_passes_unchanged(
     gates: Gates, content: bytes, fields: tuple[bytes, ...], label: str
 ) -> None:
-    """It is the client's business.
-
-    Byte for byte, counted by its code, sent once, and the token stays in force.
-    """
+    """Byte for byte, sent once, counted by its code; the token stays in force."""
     gate = await gates()
     gate.upstream.scripts.append([Act.WHOLE, reply(429, content, *fields)])
     answer = await gate.ask(order())
@@ -270,7 +243,7 @@ async def test_a_429_of_the_api_passes_unchanged(
 
 
 async def test_a_429_to_head_is_counted_too(gates: Gates) -> None:
-    """Where there is no body to look at, there is no code."""
+    """It has no content that could name a code."""
     gate = await gates()
     gate.upstream.scripts.append([Act.WHOLE, b"HTTP/1.1 429 X\r\nContent-Length: 15\r\n\r\n"])
     answer = await gate.ask(request(b"HEAD"), b"HEAD")
@@ -281,11 +254,8 @@ async def test_a_429_to_head_is_counted_too(gates: Gates) -> None:
 # --- the whole of it ---------------------------------------------------------------------------
 
 
-async def test_the_command_paces_and_tells(tmp_path: Path) -> None:
-    """`serve` with a rate holds to it.
-
-    Metrics and status say what the API throttled and what the proxy did.
-    """
+async def test_the_command_paces_and_reports(tmp_path: Path) -> None:
+    """`serve` holds to its rate; metrics and status count what the API throttled."""
     start = Starter(tmp_path)
     async with serving_api() as api:
         try:

@@ -1,7 +1,4 @@
-"""The commands `sandbox` and `sandbox-control`.
-
-Real processes, signals, exit statuses, and what they say to a person.
-"""
+"""The commands `sandbox` and `sandbox-control`: processes, signals, exit statuses, messages."""
 
 from __future__ import annotations
 
@@ -26,6 +23,7 @@ from proxy.sandbox import command
 from proxy.sandbox.messages import Call
 from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
+from tests.scripted import Act, ScriptedServer
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -87,10 +85,7 @@ def said(welcome: str, name: str) -> str:
 
 
 async def test_a_whole_session() -> None:
-    """It says where it is and who may log in; an order goes through and is seen.
-
-    SIGTERM ends it with 0; its log holds no secret.
-    """
+    """It prints URL and credentials, takes an order, ends by SIGTERM, and logs no secret."""
     async with started() as (process, welcome), aiohttp.ClientSession() as session:
         url = said(welcome, "The sandbox stands in for api.telenor.no on")
         basic = aiohttp.encode_basic_auth(
@@ -122,14 +117,14 @@ async def test_a_whole_session() -> None:
     ]
 
 
-async def test_ctrl_c_ends_it_well() -> None:
-    """SIGINT is the usual way to stop it: exit status 0 and no traceback."""
+async def test_ctrl_c_ends_it() -> None:
+    """SIGINT: exit status 0 and no traceback."""
     async with started() as (process, _):
         assert await ended(process, signal.SIGINT) == (0, "", "")
 
 
 async def test_faults_and_settings_from_the_start() -> None:
-    """What the options switch on is on, in their order, when the first call comes."""
+    """Options take effect before the first call, in their order."""
     words = (
         "--fault",
         "api_error=42901:2",
@@ -150,10 +145,7 @@ async def test_faults_and_settings_from_the_start() -> None:
 
 
 async def test_tls_with_an_authority_of_its_own() -> None:
-    """With --tls, whoever trusts the file that it names can connect and drive it; nobody else can.
-
-    The file goes when it ends.
-    """
+    """--tls names a CA file, which clients need to connect and which is removed at the end."""
     async with started("--tls") as (process, welcome), aiohttp.ClientSession() as session:
         ca_file = said(welcome, "Its CA certificate, until it ends:")
         page = said(welcome, "State and counters:")
@@ -172,7 +164,7 @@ async def test_tls_with_an_authority_of_its_own() -> None:
         assert not Path(ca_file).parent.exists()  # as above
 
 
-def test_without_the_extra_tls_is_refused_in_words(
+def test_without_the_extra_tls_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where trustme is not installed, --tls ends with exit status 1 and says what to install."""
@@ -183,7 +175,7 @@ def test_without_the_extra_tls_is_refused_in_words(
 
 
 def test_nothing_else_needs_the_extra() -> None:
-    """The proxy, check, the demo and the sandbox without --tls run where neither trustme nor cryptography is installed."""
+    """proxy, check, demo and sandbox without --tls run without trustme and cryptography."""
     code = (
         "import sys; sys.modules.update(trustme=None, cryptography=None); "
         "import proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.sandbox.command, proxy.sandbox.server"
@@ -191,11 +183,8 @@ def test_nothing_else_needs_the_extra() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
-def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """It does not start beside another program on its port.
-
-    Exit status 1, and what to do about it.
-    """
+def test_a_port_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 1, and what to do about it."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert command.run(sandbox_arguments("--port", str(port))) == 1
@@ -205,10 +194,10 @@ def test_a_port_in_use_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> N
 # 192.0.2.0/24 is reserved for documentation (RFC 5737): no host has it. No name under .invalid
 # exists (RFC 6761).
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
-def test_an_address_of_another_host_is_said_in_words(
+def test_an_address_of_another_host_is_refused(
     capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
-    """An address that this host does not have is refused with a reason, and with exit status 1."""
+    """Exit status 1, and the reason."""
     assert command.run(sandbox_arguments("--host", host, "--port", "0")) == 1
     said = re.search(
         rf"cannot listen on {host} port 0 \((.+)\)\. Give an address", capsys.readouterr().err
@@ -218,7 +207,7 @@ def test_an_address_of_another_host_is_said_in_words(
 
 
 async def test_a_wider_address_comes_with_a_warning() -> None:
-    """On all interfaces it says that everybody can drive it, and shows a URL that works from here."""
+    """On all interfaces it warns that anybody can drive it, and shows a URL that works here."""
     async with started("--host", "0.0.0.0") as (_, welcome), aiohttp.ClientSession() as session:
         assert "there is no password" in welcome
         async with session.get(said(welcome, "State and counters:")) as answer:
@@ -261,13 +250,13 @@ def test_wrong_options_are_refused(
 def test_a_fault_on_the_command_line(
     word: str, name: str, value: object, remaining: int | None
 ) -> None:
-    """Name, value and count are told apart, also where the value holds colons."""
+    """Name, value and count are separated, also if the value holds colons."""
     (fault,) = sandbox_arguments("--fault", word).fault
     assert fault.shown() == {"name": name, "value": value, "remaining": remaining}
 
 
 def test_the_help_lists_faults_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever asks for help sees every name that can be used."""
+    """--help shows every name that can be used."""
     with pytest.raises(SystemExit, match="0"):
         sandbox_arguments("--help")
     shown = capsys.readouterr().out
@@ -308,10 +297,7 @@ async def test_control_shows_state_and_orders(capsys: pytest.CaptureFixture[str]
     ("words", "faults"),
     [
         (("fault", "api_drop"), [{"name": "api_drop", "value": None, "remaining": None}]),
-        (
-            ("fault", "api_error=42901:2"),
-            [{"name": "api_error", "value": "42901", "remaining": 2}],
-        ),
+        (("fault", "api_error=42901:2"), [{"name": "api_error", "value": "42901", "remaining": 2}]),
         (("fault", "api_half:0"), []),
     ],
 )
@@ -337,7 +323,7 @@ async def test_control_sets_revokes_and_resets() -> None:
 
 
 async def test_control_ignores_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy for the way out is no way to a program on this host."""
+    """No proxy leads to a program on this host."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert await control(Sandbox(), "state") == 0
 
@@ -355,7 +341,7 @@ async def test_control_ignores_a_proxy_of_the_environment(monkeypatch: pytest.Mo
     ],
 )
 def test_wrong_control_arguments_are_refused(words: tuple[str, ...]) -> None:
-    """What cannot be meant ends with 2 before anything is sent."""
+    """Exit status 2, before anything is sent."""
     with pytest.raises(SystemExit, match="2"):
         control_arguments(*words)
 
@@ -378,24 +364,15 @@ def test_wrong_control_arguments_are_refused(words: tuple[str, ...]) -> None:
 async def test_control_of_something_else(
     capsys: pytest.CaptureFixture[str], answer: bytes, message: str
 ) -> None:
-    """Where another program listens, the command says so in words and ends with 1."""
-
-    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
-        await writer.wait_closed()
-
-    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as other:
-        url = f"http://127.0.0.1:{other.sockets[0].getsockname()[1]}"
-        assert (
-            await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1
-        )
+    """Another program on the port is reported, with exit status 1."""
+    async with ScriptedServer(Act.WHOLE, answer, Act.FIN) as other:
+        arguments = control_arguments("--url", f"http://127.0.0.1:{other.port}", "state")
+        assert await asyncio.to_thread(command.control, arguments) == 1
     assert message in capsys.readouterr().err
 
 
 async def test_control_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nobody listens, the command says so in words and ends with 1."""
+    """Without a sandbox on the port, the command says so and ends with 1."""
     async with running(Sandbox()) as url:
         pass
     assert await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1

@@ -1,4 +1,4 @@
-"""Spans at a collector: OpenTelemetry's library, its protocol over a real socket, and its variables."""
+"""Spans at a collector: OpenTelemetry's library, its protocol on a socket, its variables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 def traced(trace: str) -> Record:
-    """Give the record of a request that came with that `traceparent`."""
+    """Return the record of a request with that `traceparent`."""
     return RECORD._replace(trace=trace)
 
 
@@ -66,10 +66,7 @@ async def export(endpoint: str, *records: Record) -> dict[str, int]:
 
 
 async def test_a_call_is_a_span(collector: Collector) -> None:
-    """With its name, its times, its attributes, what it is part of, and who says it.
-
-    At the path of the protocol.
-    """
+    """Its name, times, attributes, parent and service, sent to the protocol's path."""
     assert await export(collector.url, RECORD) == {"exported": 1}
     ((path, fields, _),) = collector.requests
     assert (path, fields["content-type"]) == ("/v1/traces", "application/x-protobuf")
@@ -83,14 +80,12 @@ async def test_a_call_is_a_span(collector: Collector) -> None:
     assert span.status.code == Status.STATUS_CODE_UNSET
     assert (len(span.trace_id), len(span.span_id), span.parent_span_id) == (16, 8, b"")
     resource = collector.resource()
-    assert (resource["service.name"], resource["service.version"]) == (
-        "telenor-proxy",
-        proxy.__version__,
-    )
+    assert resource["service.name"] == "telenor-proxy"
+    assert resource["service.version"] == proxy.__version__
 
 
 async def test_a_failed_call_is_an_error(collector: Collector) -> None:
-    """So that it is found by its status."""
+    """Its span has the status ERROR."""
     failed = RECORD._replace(status=502, error="connection_terminated", outcome="unknown")
     assert await export(collector.url, failed, RECORD) == {"exported": 2}
     assert [span.status.code for span in collector.spans()] == [
@@ -100,10 +95,7 @@ async def test_a_failed_call_is_an_error(collector: Collector) -> None:
 
 
 async def test_a_span_belongs_to_the_clients_trace(collector: Collector) -> None:
-    """With `traceparent` (W3C Trace Context) the span is a child of the client's.
-
-    Without, or with a broken one, it begins a trace.
-    """
+    """A child of the client's span (W3C `traceparent`); a new trace without a valid one."""
     records = traced(f"00-{TRACE}-{PARENT}-01"), RECORD, traced("nonsense")
     assert await export(collector.url, *records) == {"exported": 3}
     child, *roots = collector.spans()
@@ -113,13 +105,13 @@ async def test_a_span_belongs_to_the_clients_trace(collector: Collector) -> None
 
 
 async def test_a_trace_that_is_not_recorded_gets_no_span(collector: Collector) -> None:
-    """The client has decided that (flag `sampled` 0), and a batch without spans is sent to nobody."""
+    """The client decides (flag `sampled` 0), and an empty batch is not sent."""
     assert await export(collector.url, traced(f"00-{TRACE}-{PARENT}-00")) == {}
     assert collector.requests == []
 
 
 async def test_a_base_url_may_have_a_path(collector: Collector) -> None:
-    """As those of hosted collectors do."""
+    """Those of hosted collectors have one."""
     for base in ("/otlp", "/otlp/"):
         assert await export(f"{collector.url}{base}", RECORD) == {"exported": 1}
     assert [path for path, _, _ in collector.requests] == ["/otlp/v1/traces"] * 2
@@ -144,12 +136,12 @@ async def test_opentelemetrys_variables_are_heeded(
     assert await export(collector.url, RECORD) == {}
 
 
-async def test_other_variables_and_files_are_not(
+async def test_other_variables_and_files_are_ignored(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A company's proxy gets no spans, a .netrc gives no password, and the endpoint is the setting's."""
+    """No proxy variable, no .netrc and no other endpoint counts."""
     netrc = tmp_path / "netrc"
-    netrc.write_text("machine 127.0.0.1 login somebody password hunter2\n", encoding="ascii")
+    netrc.write_text("machine 127.0.0.1 login user password hunter2\n", encoding="ascii")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "OTEL_EXPORTER_OTLP_ENDPOINT"):
@@ -165,7 +157,7 @@ async def test_a_refusal_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing is taken, nothing is raised, and the library keeps what it has to say of it to itself."""
+    """Nothing is raised, and the library logs nothing."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     caplog.set_level(logging.DEBUG)
     collector.status = status
@@ -178,7 +170,7 @@ async def test_a_refusal_is_a_failure(
 
 
 async def test_no_collector_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody listens, and where somebody listens and says nothing."""
+    """If no collector listens, and if one accepts and stays silent."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

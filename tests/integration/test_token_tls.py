@@ -1,9 +1,7 @@
-"""TLS to the token endpoint: the password goes to nobody who cannot prove to be the right one."""
+"""TLS to the token endpoint: the password goes to no server that cannot prove its identity."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import ssl
 from typing import TYPE_CHECKING
 
@@ -11,32 +9,24 @@ import pytest
 import trustme
 
 from proxy.errors import TokenUnavailable
-from tests.integration.test_token_endpoint import (
-    CREDENTIALS,
-    GRANT,
-    ScriptedServer,
-    endpoint,
-    reply,
-)
+from tests.integration.test_token_endpoint import CREDENTIALS, GRANT, answering, endpoint
+from tests.scripted import ScriptedServer, reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Give a certificate authority of our own."""
+    """Make a certificate authority."""
     return trustme.CA()
 
 
-@contextlib.asynccontextmanager
-async def listening(certificate: trustme.LeafCert) -> AsyncIterator[ScriptedServer]:
-    """Give a server with that certificate, which would grant a token."""
+def showing(certificate: trustme.LeafCert) -> ScriptedServer:
+    """Make a server with that certificate, which grants a token."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(tls)
-    async with ScriptedServer(reply("200 OK", GRANT)).listening(tls) as server:
-        yield server
+    return answering(reply(200, GRANT), tls)
 
 
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
@@ -46,14 +36,17 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
     return tls
 
 
-async def test_a_trusted_certificate_gets_the_credentials(authority: trustme.CA) -> None:
-    """With a certificate for its host from a trusted authority, the token endpoint is used."""
-    async with (
-        listening(authority.issue_cert("127.0.0.1")) as server,
-        endpoint(server.port, scheme="https", tls=trusting(authority)) as opened,
-    ):
+async def test_a_trusted_certificate_gets_the_credentials(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token endpoint is used, and SSLKEYLOGFILE makes no key readable to others."""
+    log = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(log))
+    async with showing(authority.issue_cert("127.0.0.1")) as server:
+        opened = endpoint(server.port, scheme="https", tls=trusting(authority))
         assert (await opened.fetch(CREDENTIALS)).lifetime == 3599
-    assert len(server.heard) == 1
+    assert len(server.requests) == 1
+    assert not log.exists()
 
 
 @pytest.mark.parametrize(
@@ -71,49 +64,25 @@ async def test_an_untrusted_certificate_gets_nothing(
     trusted: bool,  # noqa: FBT001 # a table's column
     words: str,
 ) -> None:
-    """With a certificate from an unknown authority, or for another host, not a byte of the request is sent."""
+    """A certificate of an unknown authority, or of another host, gets no byte of the request."""
     tls = trusting(authority if trusted else trustme.CA())
-    async with (
-        listening(authority.issue_cert(host)) as server,
-        endpoint(server.port, scheme="https", tls=tls) as opened,
-    ):
+    async with showing(authority.issue_cert(host)) as server:
         with pytest.raises(TokenUnavailable) as raised:
-            await opened.fetch(CREDENTIALS)
+            await endpoint(server.port, scheme="https", tls=tls).fetch(CREDENTIALS)
     assert raised.value.reason == "tls"
     assert words in raised.value.detail
     assert "upstream.ca_file" in raised.value.detail
     assert raised.value.__context__ is None
-    assert server.heard == []
+    assert server.requests == []
 
 
 async def test_a_server_without_tls_gets_nothing(authority: trustme.CA) -> None:
-    """When a plain server answers at an https origin, that is told, and the request is not sent in the clear."""
-    heard = bytearray()
-
-    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.extend(await reader.read(65_536))
-        writer.write(reply("400 Bad Request"))
-        writer.close()
-
-    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        async with endpoint(port, scheme="https", tls=trusting(authority)) as opened:
-            with pytest.raises(TokenUnavailable) as raised:
-                await opened.fetch(CREDENTIALS)
+    """A plain server at an https origin is reported; the request is not sent in the clear."""
+    async with ScriptedServer() as server:
+        server.greeting = [reply(400)]
+        with pytest.raises(TokenUnavailable) as raised:
+            await endpoint(server.port, scheme="https", tls=trusting(authority)).fetch(CREDENTIALS)
     assert raised.value.reason == "tls"
-    assert heard[0] == 0x16  # a TLS handshake record (RFC 8446, section 5.1)
-    assert b"oauth" not in heard
-
-
-async def test_no_key_is_written_to_a_file(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SSLKEYLOGFILE in the environment does not make the connection readable to others."""
-    log = tmp_path / "keys"
-    monkeypatch.setenv("SSLKEYLOGFILE", str(log))
-    async with (
-        listening(authority.issue_cert("127.0.0.1")) as server,
-        endpoint(server.port, scheme="https", tls=trusting(authority)) as opened,
-    ):
-        await opened.fetch(CREDENTIALS)
-    assert not log.exists()
+    (connection,) = server.connections
+    assert connection.received[0] == 0x16  # a TLS handshake record (RFC 8446, section 5.1)
+    assert b"oauth" not in connection.received

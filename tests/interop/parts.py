@@ -1,30 +1,32 @@
-"""What the interoperability tests are made with.
+"""The parts of the interoperability tests.
 
-The stand-in for the API with a recorder, and a wiretap between client and proxy.
+    client process -> wiretap -> proxy process -> recorder and stand-in for the API
 
-    client process -> wiretap -> proxy process -> recorder and stand-in
-
-The recorder also makes answers of the kinds that gateways give: the list compressed for whoever
-accepts it, another read in chunks.
+The recorder also answers as gateways do: one list compressed if the client accepts it, another in
+chunks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import pytest
 from aiohttp import web
 
 from proxy.sandbox.server import create_app
 from proxy.sandbox.state import Sandbox
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, clean_environment
+from tests.scripted import serving
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -38,10 +40,7 @@ _PIECE: Final = 65536  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A call as it reached the API, and what the API answered.
-
-    Names of fields are in lower case; content is without its codings.
-    """
+    """A call as it reached the API, and its answer. Names are in lower case, content decoded."""
 
     method: str
     target: str
@@ -106,7 +105,7 @@ class Recorder:
 
 @dataclass
 class Wiretap:
-    """Passes bytes between clients and the proxy, counts the connections, and keeps what was said on them, in both directions."""
+    """Passes bytes between clients and the proxy; counts connections, and keeps bytes both ways."""
 
     connections: int = 0
     asked: bytearray = field(default_factory=bytearray)
@@ -115,30 +114,19 @@ class Wiretap:
     @asynccontextmanager
     async def between(self, port: int) -> AsyncIterator[str]:
         """Listen on loopback and pass on to the proxy at that port; gives the URL for clients."""
-        tasks: list[asyncio.Task[None]] = []
 
-        def accepted(reader: StreamReader, writer: StreamWriter) -> None:
-            tasks.append(asyncio.create_task(self._serve(port, reader, writer)))
+        async def serve(client: StreamReader, to_client: StreamWriter) -> None:
+            self.connections += 1
+            proxy, to_proxy = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                await asyncio.gather(
+                    _pass(client, to_proxy, self.asked), _pass(proxy, to_client, self.answered)
+                )
+            finally:
+                to_proxy.close()
 
-        server = await asyncio.start_server(accepted, "127.0.0.1", 0)
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        finally:
-            server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _serve(self, port: int, client: StreamReader, to_client: StreamWriter) -> None:
-        self.connections += 1
-        proxy, to_proxy = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            await asyncio.gather(
-                _pass(client, to_proxy, self.asked), _pass(proxy, to_client, self.answered)
-            )
-        finally:
-            to_client.close()
-            to_proxy.close()
+        async with serving(serve) as wiretap:
+            yield f"http://127.0.0.1:{wiretap}"
 
 
 async def _pass(source: StreamReader, target: StreamWriter, kept: bytearray) -> None:
@@ -154,10 +142,7 @@ async def _pass(source: StreamReader, target: StreamWriter, kept: bytearray) -> 
 
 
 async def run_program(words: list[str], directory: Path) -> tuple[int | None, str, str]:
-    """Run a program that knows nothing of this machine's user and proxies.
-
-    Give its exit status, output and errors.
-    """
+    """Run a program without this user's environment; return exit status, output and errors."""
     process = await asyncio.create_subprocess_exec(
         *words,
         stdin=DEVNULL,
@@ -174,3 +159,13 @@ async def run_program(words: list[str], directory: Path) -> tuple[int | None, st
             process.kill()
             await process.wait()
     return process.returncode, output.decode(), errors.decode()
+
+
+async def need(name: str, probe: Sequence[str], package: str, directory: Path) -> None:
+    """Skip the test where a program is missing; CI has them all. probe: succeeds where it runs."""
+    if shutil.which(probe[0]) is not None and (await run_program([*probe], directory))[0] == 0:
+        return
+    reason = f"{name} is not installed here; on Debian: apt-get install {package}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)

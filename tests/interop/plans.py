@@ -1,11 +1,11 @@
-"""What the clients are asked to do, and which clients there are.
+"""The steps that clients take, and the clients.
 
 Each program in `clients/` is called with PLAN and ANSWERS. PLAN is a file with one step on each
 line, its words separated by tabs:
 
     step  method  URL  file with the content, or -  how
 
-`how` is `none` (no content), `length` (its length is told), `chunked` (it is not), `expect` (as
+`how` is `none` (no content), `length` (with Content-Length), `chunked` (without), `expect` (as
 `length`, with `Expect: 100-continue`), and for curl also `head` and `upload`. The program writes
 the content of each answer to ANSWERS/step and prints step, status and media type, separated by
 tabs. It ends with a status other than 0 when it got no answer.
@@ -47,10 +47,7 @@ CONTENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request, and the status that it gets; `ours` when the proxy itself gives it.
-
-    content: a name of CONTENTS.
-    """
+    """One request and its status. ours: the proxy answers. content: a name of CONTENTS."""
 
     name: str
     method: str
@@ -82,11 +79,9 @@ _NOT_FOR_ALL: Final = {"chunked", "expect", "upload", "head"}
 class Client:
     """A program of `clients/` and how it is called.
 
-    probe, package: what succeeds where the program has what it needs, and the Debian package to
-    install where not. also: the steps that it takes beyond those that all take. connections: at
-    most so many does it open; 0 is one for each request. says, waits: what it must have said on the
-    wire, in any case, and whether it waits for `100 Continue`, so that the test is about what its
-    name says.
+    probe, package: succeeds where the program runs; the Debian package to install if not. also:
+    steps beyond those that all take. connections: it opens at most so many; 0 is one for each
+    request. says: what it must send. waits: it waits for `100 Continue`.
     """
 
     name: str
@@ -125,6 +120,19 @@ _JDK: Final = ("javac", "--version"), "default-jdk-headless"
 _NODE: Final = ("node", "--eval", "fetch"), "nodejs"
 _PHP_STREAMS: Final = ("php", "php_streams.php"), ("php", "--version"), "php-cli"
 
+
+def _full(
+    name: str,
+    command: tuple[str, ...],
+    needs: tuple[tuple[str, ...], str],
+    *says: bytes,
+    waits: bool = False,
+) -> Client:
+    """Make a client that speaks HTTP/1.1 in full, and keeps its connection."""
+    says = (_CHUNKED, _EXPECT, *says)
+    return Client(name, command, *needs, _FULL, _KEPT, says, waits)
+
+
 CURL: Final = Client(
     "curl",
     *_CURL,
@@ -160,73 +168,50 @@ CLIENTS: Final = (
     Client(
         "wget", ("bash", "wget.sh"), ("wget", "--version"), "wget", says=(b"User-Agent: Wget/",)
     ),
-    Client(
+    _full(
         "python-http.client",
         (sys.executable, "python_http_client.py"),
-        (sys.executable, "--version"),
-        "python3",
-        also=_FULL,
-        connections=_KEPT,
-        says=(_CHUNKED, _EXPECT),
+        ((sys.executable, "--version"), "python3"),
     ),
-    Client(
+    _full(
         "python-requests",
         (sys.executable, "python_requests.py"),
-        (sys.executable, "-c", "import requests"),
-        "python3-requests",
-        also=_FULL,
-        connections=_KEPT,
-        says=(_CHUNKED, _EXPECT, b"User-Agent: python-requests/"),
+        ((sys.executable, "-c", "import requests"), "python3-requests"),
+        b"User-Agent: python-requests/",
     ),
-    Client(
+    _full(
         "perl-http-tiny",
         ("perl", "perl_http_tiny.pl"),
-        ("perl", "-MHTTP::Tiny", "-e1"),
-        "perl",
-        also=_FULL,
-        connections=_KEPT,
-        says=(_CHUNKED, _EXPECT, b"User-Agent: HTTP-Tiny/"),
+        (("perl", "-MHTTP::Tiny", "-e1"), "perl"),
+        b"User-Agent: HTTP-Tiny/",
     ),
-    Client(
+    _full(
         "perl-lwp",
         ("perl", "perl_lwp.pl"),
-        ("perl", "-MLWP::UserAgent", "-e1"),
-        "libwww-perl",
-        also=_FULL,
-        connections=_KEPT,
-        says=(_CHUNKED, _EXPECT, b"TE: deflate,gzip"),
+        (("perl", "-MLWP::UserAgent", "-e1"), "libwww-perl"),
+        b"TE: deflate,gzip",
         waits=True,
     ),
-    Client(
+    _full(
         "java-url-connection",
         (*_JAVA, "UrlConnection.java"),
-        *_JDK,
-        also=_FULL,
-        connections=_KEPT,
-        says=(_CHUNKED, b"Expect: 100-Continue\r\n", b"User-Agent: Java/"),
+        _JDK,
+        b"User-Agent: Java/",
         waits=True,
     ),
-    Client(
+    _full(
         "java-http-client",
         (*_JAVA, "HttpClientH2c.java"),
-        *_JDK,
-        also=_FULL,
-        connections=_KEPT,
-        says=(
-            b"Transfer-encoding: chunked",
-            b"Expect: 100-Continue\r\n",
-            b"Upgrade: h2c",
-            b"HTTP2-Settings: ",
-        ),
+        _JDK,
+        *(b"Upgrade: h2c", b"HTTP2-Settings: "),
         waits=True,
     ),
-    Client(
-        "node-http",
-        ("node", "node_http.mjs"),
-        *_NODE,
-        also=_FULL,
-        connections=_KEPT,
-        says=(_CHUNKED, _EXPECT),
+    _full("node-http", ("node", "node_http.mjs"), _NODE, waits=True),
+    _full(
+        "php-curl",
+        ("php", "php_curl.php"),
+        (("php", "--re", "curl"), "php-curl"),
+        b"Accept-Encoding: deflate, gzip",
         waits=True,
     ),
     Client(
@@ -238,16 +223,6 @@ CLIENTS: Final = (
         # again.
         connections=2 * _KEPT,
         says=(_CHUNKED.lower(), b"sec-fetch-mode: cors"),
-    ),
-    Client(
-        "php-curl",
-        ("php", "php_curl.php"),
-        ("php", "--re", "curl"),
-        "php-curl",
-        also=_FULL,
-        connections=_KEPT,
-        says=(_CHUNKED, _EXPECT, b"Accept-Encoding: deflate, gzip"),
-        waits=True,
     ),
     Client(
         "php-streams",

@@ -1,21 +1,16 @@
-"""The proxy and the HTTP stacks that order systems are made with.
-
-Each of them takes all its steps, with nothing set up for it.
-"""
+"""The HTTP stacks of order systems, unconfigured, each take all their steps through the proxy."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.process import ORDERS, Running, Starter, configuration
-from tests.interop.parts import Recorder, Wiretap, run_program
+from tests.interop.parts import Recorder, Wiretap, need, run_program
 from tests.interop.plans import CLIENTS, CONTENTS, CURL, MAX_BODY_BYTES, Client, Step, plan
 
 if TYPE_CHECKING:
@@ -60,20 +55,6 @@ async def proxy(starter: Starter, running_recorder: Recorder) -> Running:
     return await starter.ready(configuration(running_recorder.url, limits=_LIMITS))
 
 
-async def _need(client: Client, directory: Path) -> None:
-    """Skip the test where the client's program is missing; CI has them all."""
-    present = (
-        shutil.which(client.probe[0]) is not None
-        and (await run_program([*client.probe], directory))[0] == 0
-    )
-    if present:
-        return
-    reason = f"{client.name} is not installed here; on Debian: apt-get install {client.package}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 async def _take_steps(
     client: Client, url: str, directory: Path
 ) -> dict[str, tuple[int, str, bytes]]:
@@ -98,7 +79,7 @@ def _digest(content: bytes) -> str:
 
 
 def _check_forwarded(step: Step, call: Recorded, seen: tuple[int, str, bytes]) -> None:
-    """See that the call reached the API as it was sent, with our credential alone, and the answer came back as it was given."""
+    """Hold that the call reached the API as sent, with our credential, and its answer came back."""
     assert (call.method, call.target) == (step.method, step.path)
     assert _digest(call.content) == _digest(CONTENTS.get(step.content, b""))
     assert len(call.all("authorization")) == 1
@@ -138,11 +119,11 @@ def _check(client: Client, recorder: Recorder, seen: dict[str, tuple[int, str, b
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-async def test_a_client_works_as_it_comes(
+async def test_an_unconfigured_client_works(
     client: Client, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
-    """It orders, reads a list, sends large content, gets an error and a refusal, and keeps its connection if it can keep one."""
-    await _need(client, tmp_path)
+    """It orders, lists, uploads, gets an error and a refusal, and keeps its connection."""
+    await need(client.name, client.probe, client.package, tmp_path)
     before = len(proxy.events("request.completed"))
     wiretap = Wiretap()
     async with wiretap.between((await proxy.event("listener.started"))["port"]) as url:
@@ -165,7 +146,7 @@ async def test_curl_works_on_a_unix_socket(
     recorder: Recorder, starter: Starter, tmp_path: Path
 ) -> None:
     """Through a listener that is a Unix socket, curl takes the same steps."""
-    await _need(CURL, tmp_path)
+    await need(CURL.name, CURL.probe, CURL.package, tmp_path)
     path = starter.directory / "listener"
     listen = {"unix_socket": str(path), "port": None}
     await starter.ready(configuration(recorder.url, listen=listen, limits=_LIMITS))

@@ -1,27 +1,23 @@
-"""Applications that log in by themselves, as Telenor's own demo client does, work with `listen.answer_login` as they are.
+"""Applications that log in by themselves work with `listen.answer_login` as they are.
 
-Each program in `logins/` is called with the base URL and an order. It logs in with a form and Basic, binds the answer strictly, makes two calls
-with the token that it got, and logs out; for each step it prints step, status and media type, separated by tabs.
+Each program in `logins/` is called with the base URL and an order. It logs in with a form and
+Basic, binds the answer strictly, makes two calls with its token, and logs out. For each step it
+prints step, status and media type, separated by tabs.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import aiohttp
 import pytest
 
 from proxy.clients.login import MADE_UP_TOKEN
 from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Running, Starter, configuration
-from tests.interop.parts import Recorder, Wiretap, run_program
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from tests.interop.parts import Recorder, Wiretap, need, run_program
 
 _PROGRAMS: Final = Path(__file__).parent / "logins"
 _STEPS: Final = [
@@ -33,10 +29,7 @@ _STEPS: Final = [
 
 
 class Application(NamedTuple):
-    """A program of `logins/`.
-
-    probe, package: what succeeds where it can run, and the Debian package to install where not.
-    """
+    """A program of `logins/`. probe: succeeds where it runs. package: Debian's, to install."""
 
     name: str
     command: tuple[str, ...]
@@ -67,42 +60,17 @@ APPLICATIONS: Final = (
 
 
 @pytest.fixture
-async def recorder() -> AsyncIterator[Recorder]:
-    """Run the stand-in for the API and its recorder."""
-    async with Recorder().running() as recorder:
-        yield recorder
-
-
-@pytest.fixture
-async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
-    """Start proxies, which end with the test."""
-    async with Starter(tmp_path) as starter:
-        yield starter
-
-
-@pytest.fixture
 async def proxy(starter: Starter, recorder: Recorder) -> Running:
     """Run a proxy that answers logins."""
     return await starter.ready(configuration(recorder.url, listen={"answer_login": True}))
 
 
-async def _need(application: Application, directory: Path) -> None:
-    """Skip the test where the program's language is missing; CI has them all."""
-    found = shutil.which(application.probe[0]) is not None
-    if found and (await run_program([*application.probe], directory))[0] == 0:
-        return
-    reason = f"{application.name} is not installed here; on Debian: apt-get install {application.package}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.mark.parametrize("application", APPLICATIONS, ids=lambda application: application.name)
-async def test_an_application_that_logs_in_works_as_it_is(
+async def test_an_unchanged_application_that_logs_in_works(
     application: Application, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
-    """Each step goes well, the API sees the calls alone, with the proxy's token, and its token endpoint sees the proxy alone."""
-    await _need(application, tmp_path)
+    """The API sees its calls with the proxy's token, and no login but the proxy's."""
+    await need(application.name, application.probe, application.package, tmp_path)
     *launcher, program = application.command
     wiretap = Wiretap()
     async with wiretap.between((await proxy.event("listener.started"))["port"]) as url:
@@ -134,13 +102,10 @@ def _check_calls(recorder: Recorder) -> None:
     assert len(recorder.sandbox.orders) == 1
 
 
-async def test_everybody_gets_the_same_answer_and_it_is_counted(
+async def test_every_login_gets_the_same_answer_and_is_counted(
     recorder: Recorder, proxy: Running
 ) -> None:
-    """Whatever is sent, even nothing that is a login, gets the very same bytes.
-
-    Metrics count them by what was asked.
-    """
+    """Whatever is sent, even no login, gets the same bytes; metrics count what was asked."""
     sent: tuple[dict[str, str] | bytes | None, ...] = (
         None,
         {"grant_type": "nonsense"},

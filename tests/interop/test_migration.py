@@ -1,7 +1,4 @@
-"""What docs/migration.md shows, run as it stands.
-
-Each stack orders once, with nothing of a login in it, and what stands in between works.
-"""
+"""The examples of docs/migration.md, run as they stand: each stack places one order."""
 
 from __future__ import annotations
 
@@ -19,15 +16,7 @@ import trustme
 import yaml
 
 from tests.docs.pages import BLOCKS
-from tests.e2e.process import (
-    ACCOUNTS,
-    DEADLINE,
-    ORDER,
-    ORDERS,
-    Running,
-    Starter,
-    configuration,
-)
+from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Running, Starter, configuration
 from tests.interop.parts import Recorder, run_program
 
 if TYPE_CHECKING:
@@ -58,10 +47,7 @@ PERL: Final = 'use strict;\nuse warnings;\nuse HTTP::Tiny;\nmy (undef, $order) =
 
 
 class Stack(NamedTuple):
-    """What a language's example is run with. having: a word that is in the block to run.
-
-    probe: succeeds where it can be run.
-    """
+    """How a language's example runs. having: a word of its block. probe: succeeds if it can."""
 
     launcher: tuple[str, ...]
     file: str
@@ -107,20 +93,6 @@ async def run(*words: str, place: Path) -> tuple[int | None, str]:
 
 
 @pytest.fixture
-async def recorder() -> AsyncIterator[Recorder]:
-    """Run the stand-in for the API and its recorder."""
-    async with Recorder().running() as recorder:
-        yield recorder
-
-
-@pytest.fixture
-async def starter(tmp_path: Path) -> AsyncIterator[Starter]:
-    """Start proxies, which end with the test."""
-    async with Starter(tmp_path) as starter:
-        yield starter
-
-
-@pytest.fixture
 async def proxy(starter: Starter, recorder: Recorder) -> Running:
     """Run the proxy."""
     return await starter.ready(configuration(recorder.url))
@@ -139,10 +111,7 @@ def ordered_once(recorder: Recorder) -> None:
 async def placed(
     language: str, url: str, place: Path, *, named: bool = False
 ) -> tuple[int | None, str]:
-    """Have a stack place an order with the page's code, as a named client if asked.
-
-    Give its exit status and what it said.
-    """
+    """Place an order with the page's code, as a named client or not; return status and output."""
     stack = STACKS[language]
     if shutil.which(stack.probe[0]) is None or (await run(*stack.probe, place=place))[0] != 0:
         pytest.skip(f"{language} is not installed here")
@@ -161,7 +130,7 @@ async def placed(
 async def test_a_stack_orders_without_a_login(
     language: str, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
-    """The code of the page, with the order and the address of the test's proxy, places one order."""
+    """The page's code, with the test's order and address, places one order."""
     status, said = await placed(language, await proxy.url(), tmp_path)
     assert status == 0, said
     assert said.split() == ["201"]
@@ -172,7 +141,7 @@ async def test_a_stack_orders_without_a_login(
 async def test_a_stack_orders_as_a_named_client(
     language: str, recorder: Recorder, starter: Starter, tmp_path: Path, http: aiohttp.ClientSession
 ) -> None:
-    """With the page's clients and the page's line for the key, the order is the named client's, and so is the use of its key."""
+    """With the page's line for the key, the order and the key's use count for the client."""
     config = configuration(recorder.url, **yaml.safe_load(shown("yaml", "allowed_methods")))
     config["listen"]["port"] = 0
     for client in config["listen"]["clients"]:  # type: ignore[attr-defined]
@@ -195,7 +164,7 @@ async def test_a_stack_orders_as_a_named_client(
 async def test_a_script_reads_the_outcome(
     recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
-    """Where the API breaks off after it was asked, the Perl of the page says that the outcome is unknown."""
+    """If the API breaks off after the request, the page's Perl says that the outcome is unknown."""
     recorder.sandbox.fault("api_drop", None, 1)
     status, said = await placed("perl", await proxy.url(), tmp_path)
     assert status == 0, said
@@ -203,7 +172,7 @@ async def test_a_script_reads_the_outcome(
 
 
 def test_the_configuration_of_dotnet_is_xml() -> None:
-    """The base URL is the listener, and the expression of the bypass matches its host and not another."""
+    """The base URL is the listener's, and the bypass expression matches its host and no other."""
     root = ET.fromstring(shown("xml", "TelenorBaseUrl"))  # noqa: S314 # a page of the repository
     (setting,) = root.iterfind("appSettings/add")
     assert setting.attrib == {"key": "TelenorBaseUrl", "value": LISTENER}
@@ -215,7 +184,7 @@ def test_the_configuration_of_dotnet_is_xml() -> None:
 async def test_a_proxy_setting_is_enough(
     recorder: Recorder, starter: Starter, tmp_path: Path
 ) -> None:
-    """With the page's configuration, the page's command, which uses the proxy as a proxy, reaches the API."""
+    """The page's command, which uses the proxy as a forward proxy, reaches the API."""
     text = shown("yaml", "api.telenor.no")
     config = configuration(recorder.url, **yaml.safe_load(text))
     url = await (await starter.ready(config)).url()
@@ -262,7 +231,7 @@ async def test_an_application_that_speaks_https_only(
 async def test_a_login_that_means_nothing(
     recorder: Recorder, starter: Starter, http: aiohttp.ClientSession
 ) -> None:
-    """With the page's configuration, an application that logs in by itself gets a token, and orders with it; the API gets the proxy's."""
+    """An application that logs in gets a token and orders with it; the API gets the proxy's."""
     config = configuration(recorder.url, **yaml.safe_load(shown("yaml", "answer_login")))
     config["listen"]["port"] = 0
     base = await (await starter.ready(config)).url("")

@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trustme
 
 from proxy.network.stream import Stream
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 API: Final = "api.example"
 PROXY: Final = "proxy.example"
@@ -42,31 +37,6 @@ class Authority:
         return context
 
 
-@contextlib.asynccontextmanager
-async def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Serve each connection with a function; gives the port."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def work() -> None:
-            try:
-                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                    await serve(reader, writer)
-            finally:
-                writer.close()
-
-        tasks.add(asyncio.create_task(work()))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 class Api:
     """An API that answers each request in the same way, and keeps what it was sent."""
 
@@ -83,11 +53,7 @@ class Api:
 
 
 class ScriptedProxy:
-    """A company's proxy.
-
-    Without a script it opens tunnels to `port`, whatever it is asked for; `heads` holds what it was
-    asked.
-    """
+    """A company's proxy. Without a script it opens each tunnel to `port`; heads: of the requests."""
 
     def __init__(self, port: int = 0, *script: bytes | float | None) -> None:
         self.port = port
@@ -99,10 +65,7 @@ class ScriptedProxy:
         self.seen = bytearray()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one CONNECT and follow the script.
-
-        Bytes are sent, a number is waited for, None ends it with a reset.
-        """
+        """Follow the script: bytes are sent, numbers are seconds to wait, None is a reset."""
         self.heads.append(await reader.readuntil(b"\r\n\r\n"))
         for step in self.script:
             if step is None:

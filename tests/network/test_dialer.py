@@ -27,9 +27,9 @@ from tests.network.house import (
     Authority,
     Caller,
     ScriptedProxy,
-    serving,
 )
 from tests.ports import free_port
+from tests.scripted import serving
 
 if TYPE_CHECKING:
     import socket

@@ -19,9 +19,10 @@ from proxy.network.egress import CompanyProxy, Login
 from proxy.secret import Secret
 from proxy.settings.kinds import Origin
 from tests.deploy.tools import needs, until_async
-from tests.network.house import ANSWER, Api, Authority, Caller, serving
+from tests.network.house import ANSWER, Api, Authority, Caller
 from tests.network.test_activation import listens
 from tests.ports import free_port
+from tests.scripted import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,29 +1,27 @@
-"""A stand-in for the API that breaks off at random points, and keeps count of every order that it has accepted.
+"""A stand-in for the API that breaks off at random points and counts the orders that it accepts.
 
-An order counts as accepted once its last byte is here, whatever becomes of the answer: that is what "may have been placed" means. What
-happens to a request is drawn from its own id and the number of its arrival, so that a seed makes the same faults whatever the timing.
+An order is accepted once its last byte has arrived, whatever happens to the answer: that is the
+meaning of "may have been placed". What happens to a request depends on its id and the number of its
+arrival, so that a seed makes the same faults in any timing.
 
-Written for hundreds of thousands of requests: its parser knows what the proxy sends, and nothing else. Whether the proxy sends well-formed
-requests is judged elsewhere, with h11.
+It serves hundreds of thousands of requests, so its parser knows only what the proxy sends; others
+judge with h11 whether that is well-formed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-import socket
-import struct
 import zlib
 from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from tests.scripted import HAND_OVER, reset
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
-#: A reset throws away what the peer has not read yet; this long the kernel has to hand it over.
-_HAND_OVER: Final = 0.005  # seconds
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -49,10 +47,7 @@ class Framing(enum.Enum):
 
 
 class Plan(NamedTuple):
-    """What happens to one request. status: other than 200 accepts nothing.
-
-    reset: breaks off by a reset, else in order.
-    """
+    """What happens to one request. status: only 200 accepts it. reset: or close in order."""
 
     point: Point = Point.NEVER
     reset: bool = True
@@ -75,10 +70,7 @@ class Call(NamedTuple):
 
 
 def content_of(mark: bytes, largest: int = 20_000) -> bytes:
-    """Return the content that answers the request with this mark.
-
-    Of a size of its own, and unlike that of any other.
-    """
+    """Return the content that answers this mark: of its own size, unlike that of any other."""
     size = zlib.crc32(mark) % largest + len(mark)
     return (mark * (size // len(mark) + 1))[:size]
 
@@ -86,9 +78,8 @@ def content_of(mark: bytes, largest: int = 20_000) -> bytes:
 class BreakingApi:
     """The server. accepted: orders by id. arrived: heads of requests by id.
 
-    plan: what happens to a call. login: answers the token endpoint, if there is one here: a status
-    and a content. greet: whether a new connection is let in, by its number; the others are cut at
-    once.
+    plan: what happens to a call. login: status and content for the token endpoint, if there is one.
+    greet: whether a new connection is served, by its number; the others are reset at once.
     """
 
     def __init__(
@@ -129,7 +120,7 @@ class BreakingApi:
         self.stop_listening()
         for connection in list(self.open):
             connection.drop()
-        while self.open:  # noqa: ASYNC110 # each leaves by itself, and tells nobody
+        while self.open:  # noqa: ASYNC110 # each is removed without notice
             await asyncio.sleep(0)
 
 
@@ -251,18 +242,15 @@ class _Connection(asyncio.Protocol):
         self._api.broken[plan.point.name] += 1
         self._ended = True
         if plan.reset:
-            asyncio.get_running_loop().call_later(_HAND_OVER, self.drop)
+            asyncio.get_running_loop().call_later(HAND_OVER, self.drop)
         else:
             self._transport.close()
 
     def drop(self) -> None:
         """Reset the connection."""
-        raw = self._transport.get_extra_info("socket")
-        if raw is not None and not self._transport.is_closing():
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._transport.abort()
+        reset(self._transport)
 
 
 def dice_of(seed: int, call: Call) -> Random:
-    """Return the dice of one arrival of one request."""
+    """Return the random numbers of one arrival of one request."""
     return Random(f"{seed} {call.id.decode()} {call.number}")  # noqa: S311 # faults, not secrets

@@ -1,6 +1,6 @@
-"""What can go wrong on the way to the API, when, on which way of the proxy's, and what must come of it.
+"""The faults of the API, when they happen, on which way of a call, and what must follow.
 
-The tables of docs/reliability.md show what stands here; tests/reliability/test_api_faults.py plays it.
+docs/reliability.md shows these tables; tests/reliability/test_api_faults.py plays them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.settings import Origin
-from tests.gateway.upstream import Drip
 from tests.reliability.road import (
-    Do,
     body,
+    byte_by_byte,
     closing,
     in_chunks,
     until_body,
@@ -23,11 +22,12 @@ from tests.reliability.road import (
     until_last_chunk,
     whole,
 )
+from tests.scripted import Act
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.reliability.road import Script, Step
+    from tests.scripted import Step, Steps
 
 
 #: A name that the system refuses without asking a name server, which may take longer than any
@@ -54,14 +54,11 @@ class Way(enum.Enum):
 
 
 class Strike(NamedTuple):
-    """How connections no longer come about. origin: where the API is said to be.
-
-    context: what it shows on TLS. greeting: what it says instead of TLS.
-    """
+    """Why no connection can be made. origin: of the API. context, greeting: shown on TLS."""
 
     origin: Origin | None = None
     context: str | None = None
-    greeting: Script | None = None
+    greeting: Steps | None = None
     black_hole: bool = False
 
     @property
@@ -73,14 +70,13 @@ class Strike(NamedTuple):
 class Fault(NamedTuple):
     """One way in which the API fails.
 
-    cause: what keeps connections from coming about, or what happens to a request on one. status: of
-    the answer; None if it is the API's own. error, outcome: as logged, and as the client is told.
-    again: a safe call is sent once more. placed: how often an order is placed. cut: the answer
-    breaks off. silent: it is the patience that ends the call. needs_content: it cannot happen to a
-    call without any.
+    cause: why no connection can be made, or what happens to a request on one. status: of the
+    answer; None if it is the API's own. error, outcome: in the log and the answer. again: a safe
+    call is sent once more. placed: how often an order is placed. cut: the answer breaks off.
+    silent: a timeout ends the call. needs_content: it cannot happen to a call without content.
     """
 
-    cause: Script | Strike
+    cause: Steps | Strike
     status: int | None
     error: str | None = None
     outcome: str | None = None
@@ -122,7 +118,7 @@ PLAYED: Final[dict[Phase, tuple[Way, ...]]] = {
     Phase.EXPIRED: (Way.TASK,),
     Phase.RECOVERY: (Way.SHORT, Way.TASK),
 }
-#: Where no connection comes about, none is kept.
+#: Where no connection can be made, none is kept.
 PLAYED_WITHOUT_CONNECTION: Final[dict[Phase, tuple[Way, ...]]] = {
     Phase.COLD: (Way.NEW,),
     Phase.FRESH: (Way.NEW, Way.TASK),
@@ -142,9 +138,25 @@ _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _INTERIM: Final = b"HTTP/1.1 102 Processing\r\n\r\n"
 
 
-def _none(strike: Strike, status: int, error: str, *, silent: bool = False) -> Fault:
-    """Give a fault without a connection: nothing is sent."""
-    return Fault(strike, status, error, "not_sent", silent=silent)
+_ALERT: Final = b"\x15\x03\x03\x00\x02\x02\x28"  # fatal, handshake_failure
+_BAD_CERTIFICATE: Final = (502, "tls_certificate_error", "tls")
+_NO_TLS: Final = (502, "tls_protocol_error", "tls")
+_LOST: Final = (502, "connection_terminated", "reset")
+_TOO_SLOW: Final = (504, "connection_timeout", "timeout")
+#: Why no connection can be made: status and error of a call, and the reason of a failed login.
+NO_CONNECTION: Final[dict[str, tuple[Strike, int, str, str]]] = {
+    "nobody listens": (Strike(), 502, "connection_refused", "connect"),
+    "no such name": (Strike(NO_SUCH_NAME), 502, "dns_error", "dns"),
+    "a black hole": (Strike(black_hole=True), *_TOO_SLOW),
+    "a certificate that has expired": (Strike(None, "expired"), *_BAD_CERTIFICATE),
+    "a certificate of another host": (Strike(None, "wrong_host"), *_BAD_CERTIFICATE),
+    "a certificate of an unknown authority": (Strike(None, "untrusted"), *_BAD_CERTIFICATE),
+    "plain HTTP instead of TLS": (Strike(greeting=[_OK + b"\r\n"]), *_NO_TLS),
+    "an alert instead of a handshake": (Strike(greeting=[_ALERT]), *_NO_TLS),
+    "closed in the handshake": (Strike(greeting=[Act.FIN]), *_LOST),
+    "reset in the handshake": (Strike(greeting=[b"\x16\x03", Act.RST]), *_LOST),
+    "silence in the handshake": (Strike(greeting=[b"\x16\x03"]), *_TOO_SLOW),
+}
 
 
 def _lost(*steps: Step, placed: int = 0, again: bool = False, needs_content: bool = False) -> Fault:
@@ -162,7 +174,7 @@ def _lost(*steps: Step, placed: int = 0, again: bool = False, needs_content: boo
 
 def _nonsense(answer: bytes) -> Fault:
     """Give one in which the API acts, and answers like this."""
-    return Fault((Do.WHOLE, Do.ACT, answer), 502, "http_protocol_error", "unknown", placed=1)
+    return Fault((Act.WHOLE, Act.ASK, answer), 502, "http_protocol_error", "unknown", placed=1)
 
 
 def _silent(*steps: Step, placed: int) -> Fault:
@@ -171,72 +183,49 @@ def _silent(*steps: Step, placed: int) -> Fault:
 
 
 def _cut(*steps: Step) -> Fault:
-    """Give one in which the API acts, and its answer breaks off after the head.
-
-    By the last step, or in silence.
-    """
-    silent = steps[-1] not in {Do.FIN, Do.RST}
+    """Give one in which the answer breaks off after its head, by the last step or in silence."""
+    silent = steps[-1] not in {Act.FIN, Act.RST}
     error = "http_response_timeout" if silent else "connection_terminated"
     return Fault(
-        (Do.WHOLE, Do.ACT, *steps), None, error, "unknown", placed=1, cut=True, silent=silent
+        (Act.WHOLE, Act.ASK, *steps), None, error, "unknown", placed=1, cut=True, silent=silent
     )
 
 
 def _harmless(*steps: Step) -> Fault:
     """Give one that is unusual, but no fault."""
-    return Fault((Do.WHOLE, Do.ACT, *steps), None, placed=1)
+    return Fault((Act.WHOLE, Act.ASK, *steps), None, placed=1)
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    # No connection.
-    "nobody listens": _none(Strike(), 502, "connection_refused"),
-    "no such name": _none(Strike(origin=NO_SUCH_NAME), 502, "dns_error"),
-    "a black hole": _none(Strike(black_hole=True), 504, "connection_timeout", silent=True),
-    "a certificate that has expired": _none(
-        Strike(context="expired"), 502, "tls_certificate_error"
-    ),
-    "a certificate of another host": _none(
-        Strike(context="wrong_host"), 502, "tls_certificate_error"
-    ),
-    "a certificate of an unknown authority": _none(
-        Strike(context="untrusted"), 502, "tls_certificate_error"
-    ),
-    "plain HTTP instead of TLS": _none(
-        Strike(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), 502, "tls_protocol_error"
-    ),
-    "an alert instead of a handshake": _none(
-        Strike(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), 502, "tls_protocol_error"
-    ),
-    "closed in the handshake": _none(Strike(greeting=[Do.FIN]), 502, "connection_terminated"),
-    "reset in the handshake": _none(
-        Strike(greeting=[b"\x16\x03", Do.RST]), 502, "connection_terminated"
-    ),
-    "silence in the handshake": _none(
-        Strike(greeting=[b"\x16\x03"]), 504, "connection_timeout", silent=True
-    ),
+    **{
+        name: Fault(strike, status, error, "not_sent", silent=status == 504)
+        for name, (strike, status, error, _) in NO_CONNECTION.items()
+    },
     # The API has not got the whole request.
-    "closed with the request's head": _lost(Do.FIN, again=True),
-    "reset with the request's head": _lost(Do.RST, again=True),
-    "closed inside the request's body": _lost(Do.HALF_BODY, Do.FIN, needs_content=True),
-    "reset inside the request's body": _lost(Do.HALF_BODY, Do.RST, needs_content=True),
+    "closed with the request's head": _lost(Act.FIN, again=True),
+    "reset with the request's head": _lost(Act.RST, again=True),
+    "closed inside the request's body": _lost(Act.HALF_BODY, Act.FIN, needs_content=True),
+    "reset inside the request's body": _lost(Act.HALF_BODY, Act.RST, needs_content=True),
     # It has got it, and not acted on it.
-    "closed with the whole request": _lost(Do.WHOLE, Do.FIN, again=True),
-    "reset with the whole request": _lost(Do.WHOLE, Do.RST, again=True),
+    "closed with the whole request": _lost(Act.WHOLE, Act.FIN, again=True),
+    "reset with the whole request": _lost(Act.WHOLE, Act.RST, again=True),
     # It has acted on it.
-    "closed instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.FIN, placed=1, again=True),
-    "half-closed instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.HALF, placed=1, again=True),
-    "reset instead of an answer": _lost(Do.WHOLE, Do.ACT, Do.RST, placed=1, again=True),
-    "closed after an interim answer": _lost(Do.WHOLE, Do.ACT, _INTERIM, Do.FIN, placed=1),
+    "closed instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.FIN, placed=1, again=True),
+    "half-closed instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.HALF, placed=1, again=True),
+    "reset instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.RST, placed=1, again=True),
+    "closed after an interim answer": _lost(Act.WHOLE, Act.ASK, _INTERIM, Act.FIN, placed=1),
     "closed inside the status line": _lost(
-        Do.WHOLE, Do.ACT, until_half_of_status_line, Do.FIN, placed=1
+        Act.WHOLE, Act.ASK, until_half_of_status_line, Act.FIN, placed=1
     ),
     "reset inside the status line": _lost(
-        Do.WHOLE, Do.ACT, until_half_of_status_line, Do.RST, placed=1
+        Act.WHOLE, Act.ASK, until_half_of_status_line, Act.RST, placed=1
     ),
     "closed inside the answer's head": _lost(
-        Do.WHOLE, Do.ACT, until_half_of_head, Do.FIN, placed=1
+        Act.WHOLE, Act.ASK, until_half_of_head, Act.FIN, placed=1
     ),
-    "reset inside the answer's head": _lost(Do.WHOLE, Do.ACT, until_half_of_head, Do.RST, placed=1),
+    "reset inside the answer's head": _lost(
+        Act.WHOLE, Act.ASK, until_half_of_head, Act.RST, placed=1
+    ),
     "garbage": _nonsense(bytes(range(256)) + b"\r\n\r\n"),
     "another protocol": _nonsense(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "an answer of two lengths": _nonsense(
@@ -245,31 +234,31 @@ FAULTS: Final[dict[str, Fault]] = {
     "an answer that switches protocols": _nonsense(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
     # Silence.
     "silence from the request's head on": _silent(placed=0),
-    "silence after the whole request": _silent(Do.WHOLE, placed=0),
-    "silence instead of an answer": _silent(Do.WHOLE, Do.ACT, placed=1),
-    "silence after an interim answer": _silent(Do.WHOLE, Do.ACT, _INTERIM, placed=1),
+    "silence after the whole request": _silent(Act.WHOLE, placed=0),
+    "silence instead of an answer": _silent(Act.WHOLE, Act.ASK, placed=1),
+    "silence after an interim answer": _silent(Act.WHOLE, Act.ASK, _INTERIM, placed=1),
     "silence inside the status line": _silent(
-        Do.WHOLE, Do.ACT, until_half_of_status_line, placed=1
+        Act.WHOLE, Act.ASK, until_half_of_status_line, placed=1
     ),
-    "silence inside the answer's head": _silent(Do.WHOLE, Do.ACT, until_half_of_head, placed=1),
+    "silence inside the answer's head": _silent(Act.WHOLE, Act.ASK, until_half_of_head, placed=1),
     # The answer breaks off.
-    "closed after the answer's head": _cut(until_body, Do.FIN),
-    "reset after the answer's head": _cut(until_body, Do.RST),
-    "closed inside the answer's body": _cut(until_half_of_body, Do.FIN),
-    "reset inside the answer's body": _cut(until_half_of_body, Do.RST),
-    "closed inside a chunk": _cut(until_half_of_chunk, Do.FIN),
-    "closed before the last chunk": _cut(until_last_chunk, Do.FIN),
+    "closed after the answer's head": _cut(until_body, Act.FIN),
+    "reset after the answer's head": _cut(until_body, Act.RST),
+    "closed inside the answer's body": _cut(until_half_of_body, Act.FIN),
+    "reset inside the answer's body": _cut(until_half_of_body, Act.RST),
+    "closed inside a chunk": _cut(until_half_of_chunk, Act.FIN),
+    "closed before the last chunk": _cut(until_last_chunk, Act.FIN),
     "silence after the answer's head": _cut(until_body),
     "silence inside the answer's body": _cut(until_half_of_body),
     "silence before the last chunk": _cut(until_last_chunk),
     # Nothing is wrong with these.
-    "an answer byte by byte": _harmless(Drip(b"")),
+    "an answer byte by byte": _harmless(byte_by_byte),
     "an answer in two pieces": _harmless(until_body, body),
     "an answer in chunks": _harmless(in_chunks),
     "an interim answer before it": _harmless(_INTERIM, whole),
-    "closed after its answer, as announced": _harmless(closing, Do.FIN),
-    "closed after its answer, unannounced": _harmless(whole, Do.FIN),
-    "reset after its answer": _harmless(whole, Do.RST),
+    "closed after its answer, as announced": _harmless(closing, Act.FIN),
+    "closed after its answer, unannounced": _harmless(whole, Act.FIN),
+    "reset after its answer": _harmless(whole, Act.RST),
 }
 
 
@@ -284,11 +273,7 @@ def cells() -> Iterator[tuple[str, Phase, Way, bytes]]:
 
 
 def expected(fault: Fault, phase: Phase, *, is_order: bool) -> Expected:
-    """Return what a cell must come to.
-
-    Law: an order is sent once, and once more only where the API rejected its token; whether it may
-    have been placed is told.
-    """
+    """Return a cell's outcome: an order is sent once, and again only after a 401 for its token."""
     rejected = phase is Phase.RECOVERY
     times = 2 if fault.again and not is_order else int(fault.connects)
     own = 201 if is_order else 200
@@ -297,7 +282,7 @@ def expected(fault: Fault, phase: Phase, *, is_order: bool) -> Expected:
         sent=rejected + times,
         placed=fault.placed if is_order else 0,
         logins=LOGINS[phase],
-        ready=True,  # readiness is about tokens: a restart, or less traffic, would not mend the API
+        ready=True,  # readiness is about tokens: a restart, or less traffic, would not repair the API
         level="info" if fault.error is None else "warning",
         error=fault.error,
         outcome=fault.outcome,

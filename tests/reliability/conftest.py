@@ -1,4 +1,4 @@
-"""The gateway's and the end-to-end tests' fixtures serve here too.
+"""Fixtures of the gateway's and the end-to-end tests, which serve here too.
 
 Sockets, tasks and credentials are audited after each test.
 """

@@ -1,7 +1,4 @@
-"""`telenor-proxy`, in a process that tells how it stands when SIGUSR1 asks.
-
-For the soak, and for nothing else.
-"""
+"""`telenor-proxy` in a process that reports its resources on SIGUSR1, for the soak."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Mallinfo(ctypes.Structure):
-    """What mallinfo2(3) of the GNU C library tells."""
+    """The result of mallinfo2(3) of the GNU C library."""
 
     _fields_ = [
         (name, ctypes.c_size_t)
@@ -43,23 +40,23 @@ class _Mallinfo(ctypes.Structure):
 
 
 def _allocated() -> int:
-    """Return the bytes of the C library's allocator that are in use; 0 where it does not tell."""
+    """Return the bytes in use of the C library's allocator; 0 if it cannot say."""
     try:
         mallinfo = ctypes.CDLL(None).mallinfo2
     except AttributeError:  # another library, or an old one
         return 0
     mallinfo.restype = _Mallinfo
-    told = mallinfo()
-    return int(told.uordblks) + int(told.hblkhd)
+    found = mallinfo()
+    return int(found.uordblks) + int(found.hblkhd)
 
 
-def _tell(_signal: int, _frame: FrameType | None) -> None:
+def _report(_signal: int, _frame: FrameType | None) -> None:
     gc.collect()
     counts = {
         "event": "soak.counts",
         "blocks": sys.getallocatedblocks(),
         "allocated": _allocated(),
-        # From within, for a hardened process shows this to nobody else. One of them is the
+        # From within, for a hardened process shows this to no other. One of them is the
         # listing's own.
         "descriptors": len(list(Path("/proc/self/fd").iterdir())) - 1,
         # Python runs this between two steps of the event loop's thread, so the set does not change
@@ -70,5 +67,5 @@ def _tell(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR1, _tell)
+    signal.signal(signal.SIGUSR1, _report)
     sys.exit(cli.main())

@@ -1,4 +1,4 @@
-"""What a proof counted, for people: `pytest -s` shows it, and docs/reliability.md quotes it."""
+"""Figures of a test for people: `pytest -s` shows them, and docs/reliability.md quotes them."""
 
 from __future__ import annotations
 

@@ -1,14 +1,12 @@
-"""The whole way of a call in one event loop.
-
-Real listener, forwarder, token source and token endpoint, between two scripted servers.
+"""The whole way of a call in one event loop, between a scripted token endpoint and a scripted API.
 
     house.open()                              # the source begins to log in
-    answer = await house.ask(order())         # time passes as long as somebody waits for it, and no call is under way
+    answer = await house.ask(order())         # time passes while the call waits for it
     house.login.usual = [Act.WHOLE, ...]      # what the token endpoint answers from now on
 
-The time is a fake clock's, and moves only while nobody is at work: so fetches and calls take no
-time, and every count is exact. The sockets are real. The laws of `tests.gateway.conftest.Lab` hold
-here as well.
+Listener, forwarder, token source, token endpoint and sockets are real. The time is a fake clock's,
+and moves only while no part is at work: fetches and calls take no time, and counts are exact. The
+checks of `tests.gateway.conftest.Lab` hold here too.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials
 from tests.clock import FakeClock
 from tests.gateway.client import PATIENCE, until
-from tests.gateway.upstream import Act, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     import ssl
@@ -40,11 +38,11 @@ if TYPE_CHECKING:
     from proxy.tokens.values import AccessToken, Grant
     from tests.gateway.client import Answer
     from tests.gateway.conftest import Gateway, Lab
-    from tests.gateway.upstream import Received, ScriptedUpstream, Step
+    from tests.scripted import Received, ScriptedServer, Step
 
 HOUR: Final = 3600.0
 LOGIN_PATH: Final = "/oauth/v2/token"
-#: Each easy to find wherever it must not be.
+#: Each easy to find where it must not be.
 CREDENTIALS: Final = Credentials(
     "made-up-client-id", Secret("made-up-client-secret"), "api1", Secret("made-up-password")
 )
@@ -68,7 +66,7 @@ class Keeper(TokenSource):
         self.waiting = 0
 
     async def get(self) -> AccessToken:
-        """Count who waits."""
+        """Count the callers that wait."""
         self.waiting += 1
         try:
             return await super().get()
@@ -84,15 +82,14 @@ class Keeper(TokenSource):
 class House:
     """One proxy, its token endpoint (`login`) and its API (`gateway.upstream`).
 
-    lifetime: of the tokens that are granted, seconds. granted: how many there were. ends: when each
-    of them ends, on the clock. calls: fetches begun so far. credentials: what they log in with.
-    logs: every log event.
+    lifetime: of granted tokens, seconds. granted: how many there were. ends: when each ends, on the
+    clock. calls: fetches begun so far. credentials: of the fetches. logs: every log event.
     """
 
     gateway: Gateway
     endpoint: TokenEndpoint
 
-    def __init__(self, lab: Lab, login: ScriptedUpstream, logs: list[Any]) -> None:
+    def __init__(self, lab: Lab, login: ScriptedServer, logs: list[Any]) -> None:
         self.clock = FakeClock()
         self.login = login
         self._logs = logs
@@ -139,10 +136,7 @@ class House:
         timeout_seconds: float = 5,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """From now on, log in there (None: at `login`), with that patience.
-
-        No connection is held between two logins.
-        """
+        """From now on, log in there (None: at `login`), with that timeout."""
         self.endpoint = self._make_endpoint(timeout_seconds, origin, tls)
 
     async def fetch(self) -> Grant:
@@ -197,10 +191,7 @@ class House:
         return [entry for entry in self.logs if entry["event"] == name]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Let time pass until the condition holds.
-
-        From one deadline to the next, and none while a fetch or a call is on its way.
-        """
+        """Let time pass, but not during a fetch or a call, until the condition holds."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 await self.clock.settle()
@@ -231,8 +222,8 @@ class House:
             self._task.cancel()
             await asyncio.wait({self._task})
             assert self._task.cancelled(), "the source has ended by itself"
-        told = repr(self._logs).encode()
-        assert not [secret for secret in _SECRETS if secret in told]
+        logged = repr(self._logs).encode()
+        assert not [secret for secret in _SECRETS if secret in logged]
 
 
 @contextlib.asynccontextmanager

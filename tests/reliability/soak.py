@@ -1,12 +1,13 @@
-"""The soak: much traffic for a long time, with clients that leave, an API that breaks off and a token that ends every two seconds.
+"""The soak: long traffic with clients that disconnect, an API that breaks off, and tokens of 2 s.
 
-    python -m tests.reliability.soak --seconds 600          # or --requests 1000000; `make soak` does it
+    python -m tests.reliability.soak --seconds 600          # or --requests 1000000; `make soak`
 
-Every request has a mark, and its answer is made of that mark, so each answer is known byte for byte. The report, JSON on standard output,
-says what was asked and told, what was mixed up, placed twice or cut so that it looked whole (never!), and how memory, file descriptors and
-tasks of the process stand afterwards compared with before. The exit status is 1 if anything is wrong.
+Every request has a mark, and its answer is made of that mark, so each answer is known byte for
+byte. The report, JSON on standard output, counts requests and outcomes; what was mixed up, placed
+twice, or cut so that it looked whole (never!); and memory, file descriptors and tasks of the
+process before and after. The exit status is 1 if anything is wrong.
 
-Clients and API are in this process, on uvloop; the proxy is a process of its own.
+Clients and API are in this process, on uvloop; the proxy is another process.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ import itertools
 import platform
 import resource
 import signal
-import socket
 import statistics
-import struct
 import sys
 import tempfile
 import time
@@ -35,6 +34,7 @@ import uvloop
 
 from tests.e2e.process import ORDERS, clean_environment, configuration
 from tests.reliability.api import BreakingApi, Call, Framing, Plan, Point, content_of, dice_of
+from tests.scripted import reset as reset_connection
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -49,7 +49,7 @@ LARGEST: Final = 20_000  # bytes of an answer
 #: Before the memory is first looked at: pools, caches and the allocator have reached their size by
 #: then.
 WARM_UP: Final = 3.0  # seconds
-#: No answer takes so long; who gets none has found a fault.
+#: No answer takes so long; a client that gets none has found a fault.
 PATIENCE: Final = 30.0  # seconds
 #: The idle connections of clients and pool are gone by then.
 IDLE: Final = 0.5  # seconds
@@ -65,7 +65,6 @@ MOST_GROWTH: Final = {
     "tasks": 0,
 }
 
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 _ACCOUNTS: Final = b"/corporate-accounts/v2/accounts"
 
 
@@ -153,10 +152,7 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer | None:
 
 
 class Tally:
-    """What became of the requests. told: by outcome.
-
-    orders: what each client was told about its own, by number; 0 is nothing.
-    """
+    """What happened to the requests. orders: by number, the outcome that its client was given."""
 
     OUTCOMES: Final = (
         "nothing",
@@ -170,14 +166,14 @@ class Tally:
     )
 
     def __init__(self) -> None:
-        self.told: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
         self.mixed_up = 0
         self.looked_whole = 0
         self.orders = bytearray()
 
     def note(self, number: int, outcome: str, *, is_order: bool) -> None:
-        """Note what came of a request."""
-        self.told[outcome] += 1
+        """Note the outcome of a request."""
+        self.outcomes[outcome] += 1
         if is_order:
             if number >= len(self.orders):
                 self.orders += bytes(number + 1024 - len(self.orders))
@@ -198,10 +194,7 @@ class Tally:
 
 
 class Client:
-    """One client.
-
-    It keeps its connection as long as it may, and now and then leaves in the middle of something.
-    """
+    """One client. It keeps its connection while it may, and sometimes disconnects during a call."""
 
     def __init__(self, port: int, seed: int, tally: Tally) -> None:
         self._port = port
@@ -265,10 +258,7 @@ class Client:
             return
         writer = self._connection[1]
         if reset:
-            raw: socket.socket | None = writer.get_extra_info("socket")
-            if raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            writer.transport.abort()
+            reset_connection(writer.transport)
         else:
             writer.close()
         self._connection = None
@@ -278,11 +268,11 @@ class Client:
 
 
 class Standing(NamedTuple):
-    """How the process stands when nothing is asked of it.
+    """The resources of the idle process.
 
     memory: resident, bytes. It grows until the allocator's free lists have found their size, so it
     proves no leak. blocks: of Python's allocator, in use. allocated: bytes of the C library's, in
-    use; 0 if it does not tell. descriptors: files and sockets. tasks: of its event loop.
+    use; 0 if it cannot say. descriptors: files and sockets. tasks: of its event loop.
     """
 
     memory: int
@@ -293,10 +283,7 @@ class Standing(NamedTuple):
 
 
 class Proxy:
-    """The proxy's process. completed: access lines so far.
-
-    events: of the other log events, how many by name.
-    """
+    """The proxy's process. completed: access lines so far. events: other events, by name."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -355,7 +342,7 @@ class Proxy:
         return int(fields[1]) * resource.getpagesize()
 
     async def at_rest(self) -> Standing:
-        """Look at it again and again for as long as its idle connections may last and a little longer; return the least that was seen."""
+        """Measure until idle connections are gone; return the smallest figures."""
         seen = []
         for _ in range(20):
             known = len(self._counts)
@@ -409,17 +396,14 @@ async def drive(
     working = asyncio.gather(*[client.work(shared) for client in clients])
     samples = []
     while not working.done():
-        samples.append((tally.told.total(), proxy.memory))
+        samples.append((tally.outcomes.total(), proxy.memory))
         await asyncio.wait({working}, timeout=1)
     await working
     return samples
 
 
 def slope(samples: Sequence[tuple[int, int]]) -> float:
-    """Return by how many bytes a request the memory grew in the second half.
-
-    0 if there is too little to tell.
-    """
+    """Return bytes per request by which memory grew in the second half; 0 with too few samples."""
     later = samples[len(samples) // 2 :]
     if len(later) < 3:
         return 0.0
@@ -429,10 +413,7 @@ def slope(samples: Sequence[tuple[int, int]]) -> float:
 
 
 def judge_orders(tally: Tally, api: BreakingApi) -> tuple[dict[str, int], int]:
-    """Hold what was accepted against what was told.
-
-    Return how many were accepted of each outcome, and how many of it contradict it.
-    """
+    """Compare accepted orders with their outcomes; return both, and the contradictions."""
     accepted: Counter[str] = Counter()
     wrong = 0
     for number, outcome in enumerate(map(Tally.OUTCOMES.__getitem__, tally.orders)):
@@ -442,7 +423,7 @@ def judge_orders(tally: Tally, api: BreakingApi) -> tuple[dict[str, int], int]:
     return {outcome: count for outcome, count in accepted.items() if count}, wrong
 
 
-#: How often an order may have been accepted about which the client was told that.
+#: How often an order with that outcome may have been accepted.
 _ALLOWED: Final = {
     "nothing": {0},
     "2xx": {1},
@@ -469,7 +450,7 @@ async def soak(directory: Path, length: Length, seed: int) -> dict[str, Any]:
     try:
         await drive(proxy, seed, tally, Length(WARM_UP).numbers(0))
         before = await proxy.at_rest()
-        warm = tally.told.total()
+        warm = tally.outcomes.total()
         began = time.monotonic()
         samples = await drive(proxy, seed + 1, tally, length.numbers(warm))
         seconds = time.monotonic() - began
@@ -479,18 +460,18 @@ async def soak(directory: Path, length: Length, seed: int) -> dict[str, Any]:
         await proxy.kill()
         await api.close()
     accepted, wrong = judge_orders(tally, api)
-    asked = tally.told.total()
+    asked = tally.outcomes.total()
     return {
         "seconds": round(seconds, 1),
         "requests": asked - warm,
         "requests_a_second": round((asked - warm) / seconds),
         "seed": seed,
         "python": platform.python_version(),
-        "told": dict(tally.told),
+        "outcomes": dict(tally.outcomes),
         "api_broke_off": sum(api.broken.values()),
         "mixed_up": tally.mixed_up,
         "cut_but_looked_whole": tally.looked_whole,
-        "no_answer": tally.told["no answer"],
+        "no_answer": tally.outcomes["no answer"],
         "orders_accepted": accepted,
         "orders_accepted_twice": sum(count > 1 for count in api.accepted.values()),
         "orders_that_contradict": wrong,

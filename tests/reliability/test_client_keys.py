@@ -1,14 +1,10 @@
-"""A client's key is changed under load, by its file alone.
-
-No call is refused, and the old key ends when it is removed.
+"""A client's key is changed under load by its file: no call is refused, and the old key ends.
 
 What the listener makes of each key is in tests/gateway/test_clients.py.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
@@ -16,17 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from tests.e2e.process import DEADLINE, ORDERS, Api, Running, Starter, configuration
-from tests.gateway.client import ORDER, Client, request, until
+from tests.gateway.client import ORDER, Client, request
 from tests.reliability.figures import show
+from tests.reliability.ordering import Orders
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-#: Clients that place orders all the time: on kept connections, and on a new one each time.
-KEPT, NEW = 3, 2
-#: Between two orders of a client. There is always one under way or about to be.
-PAUSE: Final = 0.01  # seconds
 #: A changed file is taken up within so many seconds.
 TAKEN_UP: Final = 3.0
 OLD, NEXT = "old-key-of-the-erp", "next-key-of-the-erp"
@@ -45,44 +37,6 @@ def order(key: str) -> bytes:
     return request(b"POST", ORDERS.encode(), b"X-Proxy-Key: " + key.encode(), content=ORDER)
 
 
-class Orders:
-    """Orders that are placed all the time. key: the one that the next order shows.
-
-    statuses: of the answers.
-    """
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.key = OLD
-        self.statuses: Counter[int] = Counter()
-        self._address = address
-        self._over = asyncio.Event()
-
-    @contextlib.asynccontextmanager
-    async def placed(self) -> AsyncIterator[None]:
-        """Place them for the time of the block."""
-        async with asyncio.TaskGroup() as clients:
-            for number in range(KEPT + NEW):
-                clients.create_task(self._on_and_on(kept=number < KEPT))
-            yield
-            self._over.set()
-
-    async def _on_and_on(self, *, kept: bool) -> None:
-        client = await Client.connect(self._address)
-        while not self._over.is_set():
-            await client.send(order(self.key))
-            self.statuses[(await client.answer(b"POST")).status] += 1
-            await asyncio.sleep(PAUSE)
-            if not kept:
-                client.close()
-                client = await Client.connect(self._address)
-        client.close()
-
-    async def more(self) -> None:
-        """Wait until every client has had some more answers."""
-        so_far = self.statuses.total()
-        await until(lambda: self.statuses.total() >= so_far + 5 * (KEPT + NEW))
-
-
 async def erp(proxy: Running) -> dict[str, Any]:
     """Give what `/status` says of the client."""
     timeout = aiohttp.ClientTimeout(total=DEADLINE)
@@ -95,25 +49,21 @@ async def erp(proxy: Running) -> dict[str, Any]:
 
 
 async def test_a_key_is_changed_under_load(start: Starter, api: Api, tmp_path: Path) -> None:
-    """Add the next key, switch, see that the old one is no longer used, remove it.
-
-    Every order is placed, and the old key ends on an open connection.
-    """
+    """Add, switch, see the old key unused, remove it: all orders are placed, the old key ends."""
     file = tmp_path / "erp.key"
     write(file, OLD)
     clients = [{"name": "erp", "key_file": str(file)}]
     proxy = await start.ready(configuration(api.url, listen={"clients": clients}))
     address = ("127.0.0.1", (await proxy.event("listener.started"))["port"])
-    orders = Orders(address)
+    orders = Orders(address[1], order(OLD))
     left_behind = await Client.connect(address)
-    await left_behind.send(order(OLD))
-    assert (await left_behind.answer(b"POST")).status == 201
+    assert (await left_behind.ask(order(OLD), method=b"POST")).status == 201
     async with orders.placed():
         await orders.more()
         changed = write(file, OLD, NEXT)
         await proxy.event("configuration.reloaded")
         assert time.monotonic() - changed < TAKEN_UP
-        orders.key = NEXT
+        orders.raw = order(NEXT)
         await orders.more()
         used = [key["last_used_at"] for key in (await erp(proxy))["keys"]]
         await orders.more()
@@ -123,8 +73,7 @@ async def test_a_key_is_changed_under_load(start: Starter, api: Api, tmp_path: P
         changed = write(file, NEXT)
         await proxy.event("configuration.reloaded", 2)
         assert time.monotonic() - changed < TAKEN_UP
-        await left_behind.send(order(OLD))
-        assert (await left_behind.answer(b"POST")).status == 403
+        assert (await left_behind.ask(order(OLD), method=b"POST")).status == 403
         await orders.more()
     left_behind.close()
     await proxy.event("request.completed", orders.statuses.total() + 2)

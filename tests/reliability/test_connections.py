@@ -1,6 +1,7 @@
-"""How many connections there is room for: of clients, whatever the shell's soft limit is.
+"""How many connections there is room for.
 
-To the API, with the default of 100, when the API hangs.
+Of clients, whatever the shell's soft limit; to the API, with the default of 100, when the API
+hangs.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import pytest
 
 from tests.e2e.process import ACCOUNTS, Api, Starter, configuration
 from tests.gateway.client import Client, order, request, until
-from tests.gateway.upstream import Act, ScriptedUpstream, reply
 from tests.reliability.figures import show
+from tests.scripted import Act, ScriptedServer, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from tests.gateway.upstream import Received, Step
+    from tests.scripted import Received, Step
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
 
@@ -41,7 +42,7 @@ CONNECT_TIMEOUT, RESPONSE_TIMEOUT = 0.4, 1.8
 #: Of a probe, whatever else is going on.
 HEALTHY: Final = 0.1  # seconds
 
-#: The command, in a process that is told the limit first.
+#: The command, in a process with that limit.
 PROGRAM: Final = f"""
 import resource, runpy
 resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT_LIMIT}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -51,7 +52,7 @@ runpy.run_module("proxy", run_name="__main__", alter_sys=True)
 
 @pytest.fixture(autouse=True)
 def _files() -> None:
-    """Let this process have a socket for each client, and skip where the system does not allow the proxy that many."""
+    """Raise this process's descriptor limit; skip if the system does not allow enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 4096:
         pytest.skip(f"no more than {hard} descriptors may be had here")
@@ -59,10 +60,7 @@ def _files() -> None:
 
 
 async def test_more_clients_than_the_soft_limit_of_descriptors(start: Starter, api: Api) -> None:
-    """Started with 1024 descriptors, `serve` takes what the hard limit allows.
-
-    1,200 clients are connected and served at one time.
-    """
+    """`serve` raises the soft limit of 1024 to the hard one, and serves 1,200 clients at a time."""
     proxy = await start.ready(
         configuration(api.url, limits={"max_connections": CLIENTS + 1}), program=("-c", PROGRAM)
     )
@@ -78,8 +76,12 @@ async def test_more_clients_than_the_soft_limit_of_descriptors(start: Starter, a
     assert statuses == [200] * CLIENTS
     assert not any(client.ended for client in clients)
     admin = await Client.connect(("127.0.0.1", (await proxy.event("admin.started"))["port"]))
-    await admin.send(request(b"GET", b"/status"))
-    assert orjson.loads((await admin.answer()).content)["clients"]["connections"] == CLIENTS
+    assert (
+        orjson.loads((await admin.ask(request(b"GET", b"/status"))).content)["clients"][
+            "connections"
+        ]
+        == CLIENTS
+    )
     for client in [*clients, admin]:
         client.close()
     assert await proxy.stop() == 0
@@ -99,29 +101,22 @@ def api_script(seen: Received) -> Sequence[Step]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
+async def upstream() -> AsyncIterator[ScriptedServer]:
     """Run the API."""
-    made = ScriptedUpstream()
-    made.usual = api_script
-    await made.start()
-    yield made
-    await made.close()
+    async with ScriptedServer() as made:
+        made.usual = api_script
+        yield made
 
 
 async def timed(client: Client, raw: bytes) -> tuple[int, str | None, float]:
     """Ask; return the status, the problem if it is one of the proxy's own, and how long it took."""
     began = time.perf_counter()
-    await client.send(raw)
-    answer = await client.answer()
+    answer = await client.ask(raw)
     return answer.status, answer.proxy_error and answer.kind, time.perf_counter() - began
 
 
-async def test_all_connections_to_the_api_hang(start: Starter, upstream: ScriptedUpstream) -> None:
-    """Of 200 calls that hang, 100 hold the connections.
-
-    Everybody else is told `not_sent` after the wait for one, the probe is answered at once, and all
-    ends with the hanging.
-    """
+async def test_all_connections_to_the_api_hang(start: Starter, upstream: ScriptedServer) -> None:
+    """100 of 200 hanging calls hold connections; others get `not_sent` in time; probes go on."""
     proxy = await start.ready(
         configuration(
             f"http://127.0.0.1:{upstream.port}",
@@ -144,8 +139,7 @@ async def test_all_connections_to_the_api_hang(start: Starter, upstream: Scripte
 
     good = await Client.connect(address)
     began = time.perf_counter()
-    await good.send(order())
-    busy = await good.answer()
+    busy = await good.ask(order())
     waited = time.perf_counter() - began
     assert (busy.status, busy.kind, busy.problem["outcome"]) == (503, "upstream-busy", "not_sent")
     assert "upstream.max_connections" in busy.problem["detail"]
@@ -157,9 +151,9 @@ async def test_all_connections_to_the_api_hang(start: Starter, upstream: Scripte
     assert sorted(seconds for *_, seconds in probes)[len(probes) // 2] < HEALTHY
 
     hung = await asyncio.gather(*hanging)
-    told = [(status, kind) for status, kind, _ in hung]
-    assert told.count((504, "upstream-timeout")) == UPSTREAM_CONNECTIONS
-    assert told.count((503, "upstream-busy")) == HUNG - UPSTREAM_CONNECTIONS
+    found = [(status, kind) for status, kind, _ in hung]
+    assert found.count((504, "upstream-timeout")) == UPSTREAM_CONNECTIONS
+    assert found.count((503, "upstream-busy")) == HUNG - UPSTREAM_CONNECTIONS
     again = await Client.connect(address)
     assert (await timed(again, order()))[0] == 200
     show(

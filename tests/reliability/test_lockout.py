@@ -1,4 +1,4 @@
-"""Refused credentials are not tried until the machine user is locked out.
+"""Refused credentials are not tried so often that the machine user is locked out.
 
 Attempts are counted on the wire over simulated days.
 """
@@ -19,18 +19,18 @@ from proxy.rotation import Configuration, Rotation
 from proxy.tokens.timing import REFUSED_PAUSES
 from proxy.tokens.values import Credentials
 from tests.gateway.client import order, until
-from tests.gateway.upstream import Act, reply
 from tests.integration.test_rotation import Mount
 from tests.reliability.figures import show
 from tests.reliability.house import HOUR
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from proxy.settings import Settings
-    from tests.gateway.upstream import Received, Script, Step
     from tests.reliability.house import House
+    from tests.scripted import Received, Script, Step
 
 DAY: Final = 24 * HOUR
 #: What `policy.REFUSED_PAUSES` comes to, and what docs/reliability.md promises.
@@ -65,10 +65,7 @@ async def pass_time(house: House, seconds: float) -> None:
 
 
 async def pass_day(house: House, *, ask_every: float = DAY) -> list[BaseException]:
-    """Let a day pass, in which somebody wants a token now and then.
-
-    Return what they got instead.
-    """
+    """Let a day pass with calls for a token now and then; return the errors that they got."""
     asking = []
     for _ in range(int(DAY / ask_every)):
         asking.append(asyncio.create_task(house.source.get()))
@@ -81,7 +78,7 @@ async def pass_day(house: House, *, ask_every: float = DAY) -> list[BaseExceptio
 async def test_refused_credentials_are_tried_300_times_a_day_at_most(
     house: House, ask_every: float
 ) -> None:
-    """15 attempts in the first hour, 12 in each later one, whoever asks for a token and however often."""
+    """15 attempts in the first hour, 12 in each later one, however often a token is asked for."""
     house.login.usual = WRONG
     house.open()
     errors = await pass_day(house, ask_every=ask_every)
@@ -95,7 +92,7 @@ async def test_refused_credentials_are_tried_300_times_a_day_at_most(
 
 
 async def test_faults_between_refusals_hasten_nothing(house: House) -> None:
-    """An endpoint that is down at every other attempt does not bring the quick pace of passing faults back."""
+    """Passing faults between refusals do not bring their own quick pace back."""
     answers = [WRONG, DOWN]
 
     def script(_: Received) -> Sequence[Step]:
@@ -115,10 +112,7 @@ async def test_faults_between_refusals_hasten_nothing(house: House) -> None:
 
 
 async def test_a_password_that_is_changed_while_the_token_lives(house: House) -> None:
-    """The token in force serves until it ends.
-
-    The attempts to renew it keep to the slow pace from the first refusal on.
-    """
+    """The token serves until it ends; attempts keep the slow pace from the first refusal on."""
     await house.opened()
     house.login.usual = WRONG
     await house.clock.advance(HOUR - 300)
@@ -133,18 +127,15 @@ async def test_a_password_that_is_changed_while_the_token_lives(house: House) ->
 async def test_an_endpoint_that_is_down_is_tried_four_times_a_minute_at_most(
     house: House, steps: Script
 ) -> None:
-    """Passing faults are tried every 15 to 30 s.
-
-    An hour of them costs 245 attempts at most, and half a minute at most once it is over.
-    """
+    """Every 15 to 30 s: at most 245 attempts an hour, and recovery within half a minute."""
     house.login.usual = steps
     house.open()
     await pass_time(house, HOUR)
     assert 120 <= house.calls <= 245
     house.login.usual = house.grant
-    mended = house.clock.now()
+    repaired = house.clock.now()
     await house.until(lambda: house.ready)
-    assert house.clock.now() - mended <= 30
+    assert house.clock.now() - repaired <= 30
 
 
 # --- What ends the waiting ---------------------------------------------------------------------
@@ -162,7 +153,7 @@ def judge(seen: Received) -> Sequence[Step]:
 
 @contextlib.asynccontextmanager
 async def kept_up_to_date(house: House, file: Path) -> AsyncIterator[Rotation]:
-    """Let the house follow its configuration file, and the secret file that it names, as the command does."""
+    """Let the house follow its configuration and secret files, as the command does."""
 
     def load() -> Settings:
         return settings.load(file, {})
@@ -193,22 +184,15 @@ async def kept_up_to_date(house: House, file: Path) -> AsyncIterator[Rotation]:
 async def test_a_changed_secret_or_configuration_is_tried_at_once(
     house: House, tmp_path: Path
 ) -> None:
-    """Refused, so that the next attempt lies half a minute ahead.
-
-    Changed credentials are tried within two seconds, and nothing else that changes hastens
-    anything.
-    """
+    """Changed credentials are tried within two seconds of the change; no other change is."""
     mount, file = Mount(tmp_path / "secrets", "wrong"), tmp_path / "config.yaml"
     oauth = {"client_id": "another-client-id", "username": "api1", "password": "made-up-password"}
     config: dict[str, dict[str, Any]] = {"oauth": {**oauth, "client_secret_file": str(mount.path)}}
 
     async def is_tried(calls: int, within: int) -> bool:
-        """Let time pass until so many attempts have been made.
-
-        Say whether they were within so many seconds.
-        """
+        """Let time pass; return whether so many attempts are made within so many seconds."""
         for _ in range(within + 1):
-            for _ in range(2):  # the files first, and then the attempt that comes of them
+            for _ in range(2):  # the files first, and then the attempt that follows
                 await house.clock.settle()
                 await until(lambda: not (rotation._looking.locked() or house.is_fetching))
             if house.calls == calls:

@@ -1,11 +1,8 @@
-"""Overload of the real process.
+"""Overload of the real process: many slow, greedy and silent peers, and one well-behaved client.
 
-Crowds of slow, greedy and silent peers at once, and what it costs a client that behaves.
-
-500 clients that send their heads drop by drop, 20 that read a 200 MB answer slowly, one that
-pipelines without reading, and 200 calls that the API never answers. Meanwhile one client goes on
-placing orders, and a probe goes on asking for the readiness; the memory of the process is read from
-/proc. `pytest -s` shows the figures.
+500 clients that send their heads byte by byte, 20 that read a 200 MB answer slowly, one that
+pipelines without reading, and 200 calls that the API never answers. Meanwhile one client places
+orders, and a probe asks for readiness. Memory is read from /proc; `pytest -s` shows the figures.
 """
 
 from __future__ import annotations
@@ -22,24 +19,24 @@ import pytest
 
 from tests.e2e.process import Running, Starter, configuration
 from tests.gateway.client import Client, order, request, until
-from tests.gateway.upstream import Act, Flood, ScriptedUpstream, reply
 from tests.reliability.figures import show
+from tests.scripted import Act, Flood, ScriptedServer, reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from tests.gateway.upstream import Received, Step
+    from tests.scripted import Received, Step
 
 SLOW_HEADS: Final = 500
 SLOW_READERS: Final = 20
 HUNG: Final = 200
 #: Room for all of them and a few clients more.
 MOST_CLIENTS: Final = SLOW_HEADS + SLOW_READERS + HUNG + 10
-#: So many more come in the end, when there is hardly any room left. They are told so at once, or
+#: So many more come in the end, when there is hardly any room left. They get 503 at once, or
 #: they wait in vain for this long.
 OVER: Final = 60
 PATIENCE: Final = 2.0  # seconds
-#: Their calls under way hold a connection to the API each; so whoever expects that many allows for
+#: Each of their calls holds a connection to the API; a client that expects that many allows for
 #: them.
 UPSTREAM_CONNECTIONS: Final = 250
 
@@ -86,17 +83,15 @@ def api_script(seen: Received) -> Sequence[Step]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedUpstream]:
+async def upstream() -> AsyncIterator[ScriptedServer]:
     """Run the API."""
-    made = ScriptedUpstream()
-    made.usual = api_script
-    await made.start()
-    yield made
-    await made.close()
+    async with ScriptedServer() as made:
+        made.usual = api_script
+        yield made
 
 
 class Crowd:
-    """Everybody that asks too much. Each keeps at it until `leave`."""
+    """The clients that ask too much, until `leave`."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -203,8 +198,7 @@ def asker(client: Client, raw: bytes) -> Callable[[], Coroutine[Any, Any, int]]:
     """Return what makes one call on this connection, and gives its status."""
 
     async def ask() -> int:
-        await client.send(raw)
-        answer = await client.answer()
+        answer = await client.ask(raw)
         assert answer.whole
         return answer.status
 
@@ -212,9 +206,9 @@ def asker(client: Client, raw: bytes) -> Callable[[], Coroutine[Any, Any, int]]:
 
 
 async def test_a_well_behaved_client_among_hundreds_that_are_not(
-    start: Starter, upstream: ScriptedUpstream
+    start: Starter, upstream: ScriptedServer
 ) -> None:
-    """It gets every answer, the probe is answered at once, the memory stays within what the limits allow, and who is one too many is told."""
+    """It gets every answer, probes are prompt, memory is bounded, and extra clients get 503."""
     config = configuration(
         f"http://127.0.0.1:{upstream.port}",
         limits={"max_connections": MOST_CLIENTS},
@@ -273,10 +267,7 @@ async def test_a_well_behaved_client_among_hundreds_that_are_not(
 
 
 async def turned_away(address: tuple[str, int]) -> float | None:
-    """Connect; if there is no room, hold what one is told, and return how long it took.
-
-    None: there was room.
-    """
+    """Connect; return the seconds until 503, or None if there was room."""
     began = time.perf_counter()
     client = await Client.connect(address)
     try:

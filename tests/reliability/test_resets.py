@@ -1,10 +1,9 @@
-"""A peer that sends something and resets the connection at once is not waited for, on the event loop of the tests and on that of the command."""
+"""A peer that sends and resets at once is noticed at once, on asyncio's and the product's loop."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 import aiofastnet
@@ -12,12 +11,12 @@ import pytest
 
 from proxy.app import new_event_loop
 from proxy.network.stream import Gone, Stream
+from tests.scripted import reset_on_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
-#: How long the proxy would bear silence; nobody here is silent.
+#: How long the proxy would wait in silence; no peer here is silent.
 PATIENCE: Final = 10.0  # seconds
 
 
@@ -28,10 +27,7 @@ async def read_on(stream: Stream) -> None:
 
 
 async def send_and_reset(sent: bytes) -> tuple[bytes, float]:
-    """Let a peer send this and reset.
-
-    Return what was read until the loss was known, and how long that took.
-    """
+    """Let a peer send and reset; return what was read, and seconds until the loss was known."""
     loop = asyncio.get_running_loop()
     accepted: asyncio.Future[Stream] = loop.create_future()
 
@@ -45,7 +41,7 @@ async def send_and_reset(sent: bytes) -> tuple[bytes, float]:
     stream = await accepted
     # Both in one turn of the loop, so that it sees them at once.
     peer.sendall(sent)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    reset_on_close(peer)
     peer.close()
     began = loop.time()
     with pytest.raises(Gone):
@@ -61,7 +57,7 @@ async def send_and_reset(sent: bytes) -> tuple[bytes, float]:
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /half-a-requ", b"x" * 200_000], ids=["nothing", "a little", "much"]
 )
-def test_a_reset_that_comes_together_with_bytes_is_heard_of(
+def test_a_reset_that_arrives_with_bytes_is_noticed(
     make_loop: Callable[[], asyncio.AbstractEventLoop], sent: bytes
 ) -> None:
     """The bytes are read and the loss is known at once, not when patience ends."""

@@ -1,7 +1,4 @@
-"""A short soak at every run; `make soak` runs a long one.
-
-What it does and counts is in tests/reliability/soak.py.
-"""
+"""A short soak (tests/reliability/soak.py) in every run; `make soak` runs a long one."""
 
 from __future__ import annotations
 
@@ -24,18 +21,15 @@ SECONDS: Final = 4.0
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_a_short_soak_loses_nothing(tmp_path: Path) -> None:
-    """Clients leave, connections break, tokens end every two seconds.
-
-    No answer mixed up or cut to look whole, no order twice, nothing left over.
-    """
+    """No answer mixed up or cut to look whole, no order twice, no resource leaked."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         report = runner.run(soak(tmp_path, Length(SECONDS), seed=1))
     show(**report)
     assert problems(report) == []
-    told: Counter[str] = Counter(report["told"])
-    assert told["2xx"] > 0.8 * told.total()
+    outcomes: Counter[str] = Counter(report["outcomes"])
+    assert outcomes["2xx"] > 0.8 * outcomes.total()
     # All that is meant to happen has happened.
-    assert min(told[outcome] for outcome in ("left", "unknown", "cut off")) > 0
+    assert min(outcomes[outcome] for outcome in ("left", "unknown", "cut off")) > 0
     assert report["logins"] >= SECONDS / 2
 
 
@@ -76,13 +70,13 @@ GOOD: Final[dict[str, Any]] = {
     ],
 )
 def test_a_fault_in_the_report_is_a_problem(name: str, value: object) -> None:
-    """Each figure that must not be is told, and a good report has none."""
+    """Each figure out of bounds is one problem, and a good report has none."""
     assert problems(GOOD) == []
     assert len(problems({**GOOD, name: value})) == 1
 
 
 def test_the_slope_is_that_of_the_second_half() -> None:
-    """What memory does while it warms up does not count; a leak of ten bytes a request does."""
+    """Growth while memory warms up does not count; a leak of ten bytes a request does."""
     warming = [(number * 100, number * 1_000_000) for number in range(10)]
     leaking = [(1000 + number * 100, 10_000_000 + number * 1000) for number in range(10)]
     assert slope([*warming, *leaking]) == pytest.approx(10)

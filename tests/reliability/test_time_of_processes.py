@@ -1,6 +1,4 @@
-"""Time and the real process.
-
-Its wall clock is set by a day (libfaketime), and it is stopped for longer than a token lives.
+"""Time and the real process: its wall clock is set by a day, or it is stopped for a token's life.
 
 The sandbox beside it goes by its own clock, and rejects each token that has ended.
 """
@@ -64,7 +62,7 @@ async def connected(proxy: Running) -> AsyncIterator[Client]:
 
 
 def rejections(api: Api) -> int:
-    """Count the calls that came with a token that was of no use."""
+    """Count the calls that came with an unusable token."""
     return int(api.counter("api_calls_by_status").get("401", 0))
 
 
@@ -90,10 +88,7 @@ def set_clock(tmp_path: Path) -> Callable[[str], None]:
 async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
     start: Starter, api: Api, tmp_path: Path, set_clock: Callable[[str], None]
 ) -> None:
-    """A day forth, two days back.
-
-    Orders go on with the same token and the same connection, and there is no second login.
-    """
+    """A day forward, two days back: the same token and connection, and no second login."""
     environ = {
         "LD_PRELOAD": libfaketime(),
         "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "faketime"),
@@ -117,10 +112,7 @@ async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
 async def test_a_process_that_stood_still_sends_no_token_that_has_ended(
     start: Starter, api: Api
 ) -> None:
-    """Stopped until its token has ended, with orders waiting at its door.
-
-    Each is placed once, with a new token, and none is rejected.
-    """
+    """Stopped until its token ended, with orders waiting: each is placed once, with a new token."""
     api.sandbox.settings.token_lifetime_seconds = SHORT_LIFE
     proxy = await start.ready(configuration(api.url))
     async with connected(proxy) as used, connected(proxy) as new:
@@ -128,7 +120,7 @@ async def test_a_process_that_stood_still_sends_no_token_that_has_ended(
         proxy.send(signal.SIGSTOP)
         try:
             waiting = [asyncio.create_task(place(client)) for client in (used, new)]
-            await asyncio.sleep(SHORT_LIFE + 0.3)  # the token's own time, which nobody can hurry
+            await asyncio.sleep(SHORT_LIFE + 0.3)  # the token's own time
         finally:
             proxy.send(signal.SIGCONT)
         assert [answer.status for answer in await asyncio.gather(*waiting)] == [201, 201]

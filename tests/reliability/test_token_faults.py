@@ -1,19 +1,15 @@
-"""The fault matrix of the token endpoint.
+"""The fault matrix of the token endpoint: each fault, in each state of the token.
 
-What each of its faults means to an order, at each moment of a token's life.
-
-`FAULTS` says what goes wrong and how the proxy takes it, `PHASES` when; what must come of it in
-each cell is computed from the two rows by `expected`, and every cell is played with a real
-listener, forwarder, token source and token endpoint on real sockets. In each cell the fault is then
-mended: the next attempt succeeds, and orders go through again. docs/reliability.md shows both
-tables.
+`FAULTS` says what goes wrong and what the proxy makes of it, `Phase` when. `expected` computes from
+both what an order must meet, and each cell is played with a real listener, forwarder, token source
+and token endpoint on real sockets. Then the fault ends: the next attempt succeeds, and orders are
+placed again. docs/reliability.md shows both tables.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
@@ -21,47 +17,34 @@ import pytest
 from proxy.network import tls
 from proxy.settings import Origin
 from tests.gateway.client import order, request, until
-from tests.gateway.upstream import Act, Drip, reply
-from tests.reliability.api_faults import NO_SUCH_NAME
+from tests.reliability import api_faults
+from tests.reliability.api_faults import NO_CONNECTION, Strike
 from tests.reliability.road import black_hole
+from tests.scripted import Act, Drip, reply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tests.gateway.client import Answer
     from tests.gateway.conftest import Lab
-    from tests.gateway.upstream import Received, Script, ScriptedUpstream, Step
     from tests.reliability.house import House
+    from tests.scripted import Received, ScriptedServer, Steps
 
 #: The patience with a token endpoint in the rows whose fault is silence. It passes for real, so it
 #: is short.
 IMPATIENT: Final = 0.05  # seconds
+Phase = api_faults.Phase
 REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"}')
-
-
-class Elsewhere(NamedTuple):
-    """What stands where the token endpoint should be.
-
-    origin: where it is said to be. certificate: what is shown there on TLS. greeting: what is said
-    instead of TLS. black_hole: the kernel answers no connection.
-    """
-
-    origin: Origin | None = None
-    certificate: str | None = None
-    greeting: Sequence[Step] = ()
-    black_hole: bool = False
 
 
 class Fault(NamedTuple):
     """One way in which the token endpoint fails.
 
-    steps: what it does instead of an answer; None: nobody listens. reason, code: as logged. pauses:
-    seconds from each failure to the next attempt, as long as an order waits: it gives up when the
-    next attempt lies beyond its ten seconds, and is told to come again after the last of the
-    pauses. silent: it is the patience that ends the call.
+    steps: what it does instead of an answer, or why no connection can be made. reason, code: as logged.
+    pauses: seconds from each failure to the next attempt, while an order waits. It gives up when
+    the next attempt lies beyond its ten seconds; its Retry-After is the last pause. silent: a
+    timeout ends the call.
     """
 
-    steps: Script | Elsewhere | None
+    steps: Steps | Strike
     reason: str
     pauses: tuple[int | float, ...] = (0.5, 1, 2, 4, 8)
     code: str | None = None
@@ -82,55 +65,33 @@ class Expected(NamedTuple):
     ready: bool
 
 
-class Phase(enum.Enum):
-    """When the fault meets the proxy."""
-
-    COLD = "before the first token"
-    FRESH = "while the token is fresh"
-    STALE = "while the token is being renewed ahead"
-    EXPIRED = "after the token has expired"
-    RECOVERY = "after the API rejected the token"
-
-
 #: The pauses after refused credentials, and after an answer that asks for more patience than an
-#: order has: one attempt, and it is told.
+#: order has: one attempt, then 503.
 REFUSED: Final = (30,)
 
 GRANT: Final = b'{"access_token": "token-of-the-test-0", "expires_in": 3599}'
 
 
-def grants(content: bytes) -> Sequence[Step]:
+def grants(content: bytes) -> Steps:
     """Answer 200 with this content."""
     return [Act.WHOLE, reply(200, content, b"Content-Type: application/json")]
 
 
-def refuses(status: int, content: bytes = b"", *fields: bytes) -> Sequence[Step]:
+def refuses(status: int, content: bytes = b"", *fields: bytes) -> Steps:
     """Answer with this status."""
     return [Act.WHOLE, reply(status, content, *fields)]
 
 
-def slowed(*fields: bytes) -> Sequence[Step]:
+def slowed(*fields: bytes) -> Steps:
     """Answer 429 with these fields."""
     return refuses(429, b'{"code": 42901}', *fields)
 
 
 FAULTS: Final[dict[str, Fault]] = {
-    # The connection.
-    "nobody listens": Fault(None, "connect"),
-    "no such name": Fault(Elsewhere(NO_SUCH_NAME), "dns"),
-    "a black hole": Fault(Elsewhere(black_hole=True), "timeout", silent=True),
-    "a certificate that has expired": Fault(Elsewhere(certificate="expired"), "tls"),
-    "a certificate of another host": Fault(Elsewhere(certificate="wrong_host"), "tls"),
-    "a certificate of an unknown authority": Fault(Elsewhere(certificate="untrusted"), "tls"),
-    "plain HTTP instead of TLS": Fault(
-        Elsewhere(greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n"]), "tls"
-    ),
-    "an alert instead of a handshake": Fault(
-        Elsewhere(greeting=[b"\x15\x03\x03\x00\x02\x02\x28"]), "tls"
-    ),
-    "closed in the handshake": Fault(Elsewhere(greeting=[Act.FIN]), "reset"),
-    "reset in the handshake": Fault(Elsewhere(greeting=[b"\x16\x03", Act.RST]), "reset"),
-    "silence in the handshake": Fault(Elsewhere(greeting=[b"\x16\x03"]), "timeout", silent=True),
+    **{
+        name: Fault(strike, reason, silent=reason == "timeout")
+        for name, (strike, _, _, reason) in NO_CONNECTION.items()
+    },
     "reset at once": Fault([Act.RST], "reset"),
     "reset after the request": Fault([Act.WHOLE, Act.RST], "reset"),
     "closed without an answer": Fault([Act.WHOLE, Act.FIN], "reset"),
@@ -227,11 +188,7 @@ FAULTS: Final[dict[str, Fault]] = {
 
 
 def expected(fault: Fault, phase: Phase) -> Expected:
-    """Return what a cell must come to.
-
-    Law: with a token in force nobody notices; without one the order is not sent, and can be
-    repeated.
-    """
+    """Return a cell's outcome: a token in force serves on; without one the order is not sent."""
     attempts = len(fault.pauses)
     return {
         Phase.COLD: Expected(503, 0, 0, attempts, ready=False),
@@ -245,22 +202,18 @@ def expected(fault: Fault, phase: Phase) -> Expected:
 
 async def break_login(
     house: House, fault: Fault, lab: Lab, stack: contextlib.AsyncExitStack
-) -> ScriptedUpstream:
-    """Let the token endpoint fail until the stack mends it.
-
-    Return a server that must never hear of the password.
-    """
+) -> ScriptedServer:
+    """Break the token endpoint until the stack ends; return a server that must get no login."""
     patience = IMPATIENT if fault.silent else 5
     elsewhere = await lab.upstream()
     stack.push_async_callback(house.log_in_at)
     stack.callback(setattr, house.login, "usual", house.grant)
-    if fault.steps is None:
+    if fault.steps == Strike():
         await house.login.stop_listening()
         stack.push_async_callback(house.login.start)
-    elif isinstance(fault.steps, Elsewhere):
+    elif isinstance(fault.steps, Strike):
         elsewhere = await stand_elsewhere(house, fault.steps, patience, lab, stack)
     else:
-        assert not callable(fault.steps)
         there = b"http://127.0.0.1:%d/oauth/v2/token" % elsewhere.port
         house.login.usual = [
             step.replace(b"{elsewhere}", there) if isinstance(step, bytes) else step
@@ -271,13 +224,13 @@ async def break_login(
 
 
 async def stand_elsewhere(
-    house: House, place: Elsewhere, patience: float, lab: Lab, stack: contextlib.AsyncExitStack
-) -> ScriptedUpstream:
+    house: House, place: Strike, patience: float, lab: Lab, stack: contextlib.AsyncExitStack
+) -> ScriptedServer:
     """Have the proxy log in at another place."""
     server = await lab.upstream(
-        None if place.certificate is None else getattr(lab.certificates, place.certificate)
+        None if place.context is None else getattr(lab.certificates, place.context)
     )
-    server.greeting = place.greeting
+    server.greeting = place.greeting or ()
     if place.black_hole:
         origin = Origin("http", "127.0.0.1", stack.enter_context(black_hole()))
     else:
@@ -311,7 +264,7 @@ def placed(house: House) -> int:
 
 
 def hold(house: House, fault: Fault, want: Expected, answer: Answer, calls: int) -> None:
-    """Hold what came of the order against what must."""
+    """Compare the outcome of the order with what is expected."""
     seen = Expected(answer.status, len(orders(house)), placed(house), calls, ready=house.ready)
     assert seen == want
     failures = house.events("token.renewal_failed")
@@ -328,7 +281,7 @@ def hold(house: House, fault: Fault, want: Expected, answer: Answer, calls: int)
     assert record.error == (None if want.status == 200 else "destination_unavailable")
 
 
-#: While the token is fresh nobody calls the token endpoint, so one fault of each kind is enough to
+#: While the token is fresh the token endpoint is not called, so one fault of each kind is enough to
 #: show it.
 PLAYED_FRESH: Final = {"nobody listens", "silence", "503", "401"}
 CELLS: Final = [
@@ -343,10 +296,7 @@ CELLS: Final = [
 async def test_an_order_meets_a_fault_of_the_token_endpoint(
     lab: Lab, house: House, name: str, phase: Phase
 ) -> None:
-    """Each cell comes to what `expected` says; the log says why; the password goes nowhere else.
-
-    Once mended, all is well again.
-    """
+    """As `expected` says, with the reason logged and the password sent nowhere else."""
     fault = FAULTS[name]
     want = expected(fault, phase)
     if phase is not Phase.COLD:
@@ -359,7 +309,7 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
         await enter(house, phase)
         answer = await house.ask(order())
         hold(house, fault, want, answer, house.calls - before)
-    # Mended, and it recovers by itself.
+    # After the fault it recovers by itself.
     await house.until(lambda: house.source.usable() is not None and not house.report.not_ready())
     if phase is not Phase.FRESH:
         await house.until(
@@ -370,11 +320,11 @@ async def test_an_order_meets_a_fault_of_the_token_endpoint(
     assert house.calls - before == want.calls + (phase is not Phase.FRESH)
     assert house.bearers[-1] == b"token-of-the-test-%d" % house.granted
     assert not any(b"oauth" in connection.received for connection in elsewhere.connections)
-    assert isinstance(fault.steps, Elsewhere) or not elsewhere.connections
+    assert isinstance(fault.steps, Strike) or not elsewhere.connections
 
 
 async def test_a_slow_grant_is_a_grant(house: House) -> None:
-    """An answer that comes byte by byte, but in time, is as good as any."""
+    """An answer that arrives byte by byte, but in time, counts."""
     house.login.usual = lambda seen: [
         step if isinstance(step, Act) else Drip(step)
         for step in house.grant(seen)
@@ -385,17 +335,13 @@ async def test_a_slow_grant_is_a_grant(house: House) -> None:
     assert (house.calls, placed(house)) == (1, 1)
 
 
-#: What the silence meets; while the token is fresh, nobody calls the token endpoint.
+#: What the silence meets; while the token is fresh, the token endpoint is not called.
 SILENT: Final = [phase for phase in Phase if phase is not Phase.FRESH]
 
 
 @pytest.mark.parametrize("phase", SILENT, ids=lambda phase: phase.name.lower())
 async def test_thirty_seconds_of_silence(house: House, phase: Phase) -> None:
-    """One login is under way all the time.
-
-    With a token in force orders go through, without one each is told after ten seconds; then the
-    grant counts.
-    """
+    """One login is under way; without a token in force each order gets 503 after ten seconds."""
     let_go = asyncio.Event()
     if phase is not Phase.COLD:
         await house.opened()
@@ -420,11 +366,8 @@ async def test_thirty_seconds_of_silence(house: House, phase: Phase) -> None:
         if phase is Phase.STALE:
             assert answer.status == 200
         else:
-            assert (answer.status, answer.kind, answer.problem["outcome"]) == (
-                503,
-                "no-token",
-                "not_sent",
-            )
+            assert (answer.status, answer.kind) == (503, "no-token")
+            assert answer.problem["outcome"] == "not_sent"
             assert "has not answered yet" in answer.problem["detail"]
         assert house.ready is (phase is Phase.STALE)
     assert house.calls - before == 1

@@ -1,6 +1,6 @@
-"""Crowds at the token: however many calls want one, or come back without one, the token endpoint hears of it once.
+"""Many calls that want a token, or come back without one: the token endpoint gets one login.
 
-Counted on the wire, at a real token endpoint behind the real listener. What the source does by itself is in tests/unit/test_tokens_source.py.
+Logins are counted at a real token endpoint behind the real listener.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from tests.clock import FakeClock
 from tests.gateway.client import order, request, until
-from tests.gateway.upstream import Act, reply
 from tests.reliability.figures import show
 from tests.reliability.house import CREDENTIALS, HOUR, LOGIN_PATH, house_of
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.tokens.values import Grant
     from tests.gateway.conftest import Lab
-    from tests.gateway.upstream import Received, Step
     from tests.reliability.house import House
+    from tests.scripted import Received, Step
 
 #: The default of `limits.max_connections`.
 CROWD: Final = 1000
@@ -52,10 +52,7 @@ def rejects(*numbers: int) -> Callable[[Received], Sequence[Step]]:
 
 
 async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: House) -> None:
-    """As many clients as may connect send an order before there is a token.
-
-    One login, and each order arrives once.
-    """
+    """One login, and each order arrives once."""
     let_go = asyncio.Event()
     house.login.usual = lambda seen: [Act.WHOLE, let_go, *house.grant(seen)[1:]]
     house.open()
@@ -75,10 +72,7 @@ async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: Hous
 
 @pytest.mark.parametrize("kept", [False, True], ids=["new connections", "kept connections"])
 async def test_two_hundred_rejections_of_one_token_make_one_login(lab: Lab, *, kept: bool) -> None:
-    """Two hundred calls under way, on either way, come back with 401 for the same token.
-
-    One login, and each is sent once more.
-    """
+    """Each of the two hundred calls with a 401 is sent once more."""
     async with house_of(lab, upstream__max_connections=CROWD_OF_REJECTED) as house:
         await house.opened()
         if kept:
@@ -114,10 +108,7 @@ async def keep_connections(house: House, count: int) -> None:
 
 
 async def test_a_late_rejection_makes_no_login(house: House) -> None:
-    """A 401 for a token that was replaced while the call was under way.
-
-    The call is sent again with the one in force, without a login.
-    """
+    """A 401 for a token that was replaced meanwhile: the call is sent with the new one."""
     await house.opened()
     let_go = asyncio.Event()
     house.gateway.upstream.scripts.append([Act.WHOLE, let_go, REJECTED])
@@ -135,10 +126,7 @@ async def test_a_late_rejection_makes_no_login(house: House) -> None:
 async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_most(
     house: House,
 ) -> None:
-    """With a 401 to each of twenty calls a second, for ten minutes.
-
-    Logins are 5 s apart at least, and every 401 reaches its client.
-    """
+    """Twenty 401s a second for ten minutes: logins are 5 s apart, and clients get every 401."""
     await house.opened()
     house.gateway.upstream.usual = rejects()
     client = await house.gateway.connect()
@@ -165,7 +153,7 @@ async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_mo
 
 
 class Sidecar:
-    """The token keeping of one proxy of two, with the calls that it makes in a fight over the machine user's session."""
+    """One of two proxies that fight over the machine user's session."""
 
     def __init__(
         self, url: str, clock: FakeClock, sandbox: Sandbox, random: Callable[[], float]
@@ -197,7 +185,7 @@ class Sidecar:
             self.is_fetching = False
 
     def call(self) -> None:
-        """Make one call of the API with the token in force, as the forwarder would, if there is one."""
+        """Make one call of the API with the token in force, if there is one."""
         token = self.source.usable()
         if token is None:
             return
@@ -210,11 +198,7 @@ class Sidecar:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None:
-    """Each login ends the other's token, and both are called every second.
-
-    In an hour they log in some 60 times each, neither is left out, and log, metric and status say
-    so.
-    """
+    """Some 60 logins an hour each, both are served, and log, metric and status report it."""
     clock = FakeClock()
     sandbox = Sandbox(
         SandboxCredentials(
@@ -247,7 +231,7 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
     show(logins_in_an_hour=logins, calls_served_of_3600_each=served, contentions=counted)
     assert max(logins) <= 70
     assert sum(logins) == sandbox.shown()["counters"]["token_calls"]  # type: ignore[index]
-    # Whoever logs in last is served until the other does: between them hardly a second is lost.
+    # The one that logged in last is served until the other does: between them hardly a second is lost.
     assert sum(served) >= 0.95 * HOUR
     assert min(served) >= 0.05 * HOUR
     assert all(each.source.status().contended for each in both)

@@ -1,6 +1,7 @@
-"""Each way in which a tunnel through the company's proxy fails, and what docs/reliability.md says that it comes to.
+"""Each fault of a tunnel through the company's proxy, and its outcome in docs/reliability.md.
 
-A call meets the fault at a real listener, and a login at the token endpoint; the company's proxy is a scripted one on a real socket.
+A call meets the fault at a real listener, and a login at the token endpoint; the company's proxy is
+scripted, on a real socket.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from proxy.settings import Origin
 from proxy.tokens.endpoint import TokenEndpoint
 from tests.docs.pages import PAGES, rows, section
 from tests.gateway.client import ORDER, order
-from tests.network.house import ESTABLISHED, Authority, ScriptedProxy, serving
+from tests.network.house import ESTABLISHED, Authority, ScriptedProxy
 from tests.reliability.house import CREDENTIALS, LOGIN_PATH
 from tests.reliability.road import black_hole
+from tests.scripted import serving
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,10 +43,7 @@ def refused(status: int, *fields: str) -> bytes:
 
 
 class Fault(NamedTuple):
-    """What the proxy does with a CONNECT. scheme: how it is spoken to.
-
-    certified: the name that its TLS shows, None without TLS.
-    """
+    """What the proxy does with a CONNECT. certified: the name that it shows; None without TLS."""
 
     script: tuple[Step, ...] = ()
     login: Login | None = None
@@ -121,10 +120,7 @@ def test_the_table_has_each_fault() -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
 async def test_a_tunnel_fails(lab: Lab, row: list[str]) -> None:
-    """A call and a login come to what the table says.
-
-    The API gets no byte, and the proxy none of the order.
-    """
+    """A call and a login fail as the table says; the API gets no byte, the proxy no secret."""
     fault = FAULTS[row[0]]
     gateway = await lab.gateway(upstream__connect_timeout_seconds=fault.seconds)
     async with company_of(fault) as (company, proxy):
@@ -135,10 +131,10 @@ async def test_a_tunnel_fails(lab: Lab, row: list[str]) -> None:
         with pytest.raises(TokenError) as raised:
             await endpoint.fetch(CREDENTIALS)
     (record,) = gateway.records
-    told, hop, *received = answer.values(b"proxy-status")[0].decode().split("; ")[1:]
+    error_part, hop, *received = answer.values(b"proxy-status")[0].decode().split("; ")[1:]
     assert hop == f'next-hop="{company.hop}"'
     status = received[0].removeprefix("received-status=") if received else "-"
-    error = told.removeprefix("error=")
+    error = error_part.removeprefix("error=")
     found = (str(answer.status), answer.kind, error, status, raised.value.reason)
     assert record.error == answer.kind
     assert found == tuple(cell.strip("`") for cell in row[1:])

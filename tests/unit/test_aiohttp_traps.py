@@ -15,8 +15,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.scripted import ScriptedServer
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tests.scripted import Step
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -187,26 +191,17 @@ async def test_bad_content_is_accepted(coding: bytes, content: bytes, read: byte
 
 @contextlib.asynccontextmanager
 async def api(*answers: bytes) -> AsyncIterator[str]:
-    """Answer each connection's first request with all of these in turn; give the URL."""
-    tasks: set[asyncio.Task[None]] = set()
+    """Answer the first request with all of these, one after the other; gives the URL."""
+    async with ScriptedServer() as server:
+        server.usual = ()
+        server.scripts.append([answers[0], *_late(answers[1:])])
+        yield f"http://127.0.0.1:{server.port}/"
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer):
-            await reader.readuntil(b"\r\n\r\n")
-            for answer in answers:
-                writer.write(answer)
-                await asyncio.sleep(MOMENT)
-            await reader.read()
 
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(serve(reader, writer)))
-
-    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    finally:
-        server.close()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def _late(answers: tuple[bytes, ...]) -> Iterator[Step]:
+    for answer in answers:
+        yield lambda _: asyncio.sleep(MOMENT)
+        yield answer
 
 
 async def texts(url: str, *, calls: int = 1, pause: float = 0.0) -> list[Any]:

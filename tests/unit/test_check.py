@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 import threading
@@ -24,13 +23,14 @@ from proxy.secret import Secret
 from proxy.settings import Settings, load
 from proxy.tokens.values import Grant
 from tests.network.house import ScriptedProxy
-from tests.network.house import serving as serving_raw
 from tests.ports import held_port
+from tests.scripted import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    import asyncio
+    from collections.abc import AsyncIterator, Callable
 
-    Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    from tests.scripted import Serve
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = "0.5"  # seconds
@@ -171,20 +171,6 @@ async def serving_tls(
         yield settings(url, upstream__ca_file=str(ca_file))
 
 
-@asynccontextmanager
-async def serving(serve: Serve) -> AsyncIterator[int]:
-    """Serve each connection in some way; give the port."""
-
-    async def and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        finally:
-            writer.close()
-
-    async with await asyncio.start_server(and_close, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1]
-
-
 async def test_every_step_has_a_finding(tmp_path: Path) -> None:
     """Each step says what it found, the last one when the token is renewed."""
     async with serving_tls(lambda ours: ours.issue_cert("127.0.0.1"), tmp_path) as given:
@@ -247,7 +233,7 @@ async def test_the_way_through_a_companys_proxy_has_its_steps(tmp_path: Path) ->
     proxy = ScriptedProxy()
     async with (
         serving_tls(lambda ours: ours.issue_cert("127.0.0.1"), tmp_path) as given,
-        serving_raw(proxy.serve) as port,
+        serving(proxy.serve) as port,
     ):
         proxy.port = given.upstream.origin.port
         upstream = replace(given.upstream, proxy_url=f"http://127.0.0.1:{port}")
@@ -260,7 +246,7 @@ async def test_the_way_through_a_companys_proxy_has_its_steps(tmp_path: Path) ->
 
 async def test_a_tunnel_that_is_refused_ends_the_check() -> None:
     """The text gives the proxy's status and says whom to ask."""
-    async with serving_raw(ScriptedProxy(0, b"HTTP/1.1 403 Forbidden\r\n\r\n").serve) as port:
+    async with serving(ScriptedProxy(0, b"HTTP/1.1 403 Forbidden\r\n\r\n").serve) as port:
         step, text = await failure(settings(upstream__proxy_url=f"http://127.0.0.1:{port}"))
     assert step == "tunnel"
     assert "does not allow connections to the API (status 403). Ask its administrators" in text

@@ -17,7 +17,7 @@ class Token:
 
 
 def said(step: str, answer: requests.Response) -> requests.Response:
-    """Tell of an answer."""
+    """Print an answer."""
     sys.stdout.write(f"{step}\t{answer.status_code}\t{answer.headers.get('Content-Type')}\n")
     return answer
 
