@@ -170,7 +170,7 @@ def _ends_of_files(settings: Settings, now: float) -> Iterator[Finding]:
     listen = settings.listen
     if listen.tls_certificate_file is not None:
         # The settings have judged the file.
-        with contextlib.suppress(OSError, ValueError, IndexError):
+        with contextlib.suppress(OSError, ValueError):
             end = certificates.end_of_leaf(listen.tls_certificate_file)
             subject = "listen.tls_certificate_file: the certificate"
             expired = failed(_FILES, listener_tls.EXPIRED)

@@ -11,8 +11,9 @@ Laws
 
 A pipe that polls as writable takes PIPE_BUF bytes without blocking (pipe(7)), so the event loop
 writes pieces of that size itself: a thread for each turn of it took half of a call's CPU time
-(perf, Linux 6.18). It is a thread, and not O_NONBLOCK, because that flag belongs to the open file
-description, which other processes share; a daemon, so that a hanging `write` ends with the process.
+(perf, Linux 6.18). A thread writes what has to wait, and not O_NONBLOCK, because that flag belongs
+to the open file description, which other processes share; it is a daemon, so that a hanging `write`
+ends with the process.
 """
 
 from __future__ import annotations

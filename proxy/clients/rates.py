@@ -1,6 +1,8 @@
 """Each client's own line, in front of the line of all calls.
 
-A client with `requests_per_second` waits behind its own calls only. Laws
+A client with `requests_per_second` waits behind its own calls only.
+
+Laws
 1. A call waits in its client's line first, and enters the line of all calls when it may start
    there: the total stays under `pacing`.
 2. The waits in both together are at most `pacing.max_wait_seconds`, also where

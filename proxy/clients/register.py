@@ -1,6 +1,8 @@
 """Who calls, by key or certificate, and what this client may do; when each key was last used.
 
-It knows no socket and no event loop; clock and random bytes come in from outside. Laws
+It knows no socket and no event loop; clock and random bytes come in from outside.
+
+Laws
 1. A request is judged by the register in force when it comes, whatever connection it comes on: a
    removed key ends its right at once.
 2. How long the judgement takes says nothing about a key. What a client shows is hashed first, with
@@ -109,9 +111,8 @@ class Register:
         keys: dict[bytes, _Key] = {}
         certificates: dict[str, Client] = {}
         positions: dict[str, list[_Key]] = {}
-        self._is_open = True
+        clients = tuple(clients)
         for declared in clients:
-            self._is_open = False
             client = Client(declared)
             if declared.certificate is not None:
                 certificates[declared.certificate.lower()] = client
@@ -124,6 +125,7 @@ class Register:
             if declared.name:
                 positions[declared.name] = [keys[digest] for digest in digests]
         self._keys, self._certificates, self._positions = keys, certificates, positions
+        self._is_open = not clients
 
     def identify(self, keys: Sequence[bytes], names: Sequence[str] = ()) -> Client | None:
         """Return who calls; None for a client that may not.

@@ -2,7 +2,6 @@
 
     bytes -> listener -> client -> policy (may it pass?)
           -> forwarder (token, retries) -> attempt (out and back) -> pool -> bytes
-                           wire (the grammar)     rewrite (fields, injection)   body, stream (bytes)
 
 Nothing here knows where a token comes from.
 """

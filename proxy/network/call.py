@@ -1,6 +1,8 @@
 """One bounded request and its answer, on a connection of its own.
 
-For what the proxy asks itself: seldom and small. Calls of clients go another way. Laws
+For what the proxy asks itself: seldom and small. Calls of clients go another way.
+
+Laws
 1. Everything, from the name's resolution to the last byte, takes no longer than the given time.
 2. Interim answers, head and content are bounded; what comes beyond that is not read.
 3. No redirect is followed, no cookie kept, no authentication tried.
@@ -35,6 +37,9 @@ class End(enum.Enum):
     CUT = "cut"
     MALFORMED = "malformed"
     TIMEOUT = "timeout"
+
+
+_ENDS: Final = {TimeoutError: End.TIMEOUT, grammar.Malformed: End.MALFORMED}
 
 
 class CallAnswer(NamedTuple):
@@ -90,9 +95,6 @@ async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: i
         elif hasattr(connection, "transport"):  # it was connected
             connection.transport.abort()  # the request was whole, so no reset is needed
     return CallAnswer(head, bytes(content), end)
-
-
-_ENDS: Final = {TimeoutError: End.TIMEOUT, grammar.Malformed: End.MALFORMED}
 
 
 async def _final_head(connection: Stream) -> grammar.ResponseHead:

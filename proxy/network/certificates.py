@@ -27,7 +27,11 @@ GOOD: Final = "good"
 
 
 def not_after(der: bytes) -> float:
-    """Return when a certificate ends, in seconds since the epoch. Raises `ValueError`."""
+    """Return when a certificate ends, in seconds since the epoch. Raises `ValueError`.
+
+    For certificates of this machine's files only: an issuer's name made for it could mislead the
+    pattern.
+    """
     found = _VALIDITY.search(der)
     if found is None:
         raise ValueError("it is no certificate")

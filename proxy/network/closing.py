@@ -106,7 +106,7 @@ async def _accept_all(sockets: Sequence[socket.socket], file: SocketFile | None)
         await asyncio.sleep(HANDSHAKE_SECONDS)
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + MOST_SECONDS
-    while any(map(is_readable, sockets)) and loop.time() < give_up_at:  # noqa: ASYNC110
+    while any(map(is_readable, sockets)) and loop.time() < give_up_at:  # noqa: ASYNC110 # the loop accepts
         await asyncio.sleep(0)
 
 

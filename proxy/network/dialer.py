@@ -10,9 +10,9 @@ Laws
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
+import ssl
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -20,11 +20,10 @@ import aiohappyeyeballs
 import structlog
 
 from proxy import faults
-from proxy.network import certificates, transport, tunnel
+from proxy.network import transport, tunnel
 from proxy.network.stream import Gone, Stream
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from proxy.network.egress import CompanyProxy
@@ -100,8 +99,7 @@ class Dialer:
     def _note_end_of_certificate(self, made: asyncio.BaseTransport) -> None:
         encryption = made.get_extra_info("ssl_object") if self.tls is not None else None
         if encryption is not None:
-            with contextlib.suppress(ValueError):  # OpenSSL takes it, but it cannot be read here
-                self.not_after = certificates.not_after(encryption.getpeercert(binary_form=True))
+            self.not_after = ssl.cert_time_to_seconds(encryption.getpeercert()["notAfter"])
 
     async def _open_tunnel(
         self, company: CompanyProxy, until: float | None, timing: Timing

@@ -112,7 +112,9 @@ class ListenerTls:
 
     def _why_unusable(self) -> str:
         fault = catalogue.why_no_pair(self._certificate, self._key)
-        if fault is None:
+        if fault is None and self._client_ca is not None:
             return "listen.tls_client_ca_file: the file holds no whole certificate. Write it anew."
+        if fault is None:  # it was being written, and is whole by now
+            return "listen.tls_certificate_file: certificate or key was not whole. Write both anew."
         (path, *_), words = fault
         return f"{path}: {words}."

@@ -1,6 +1,8 @@
 """The messages by which a company's proxy opens a tunnel (CONNECT, RFC 9110 section 9.3.6).
 
-Pure. Laws
+Pure.
+
+Laws
 1. The proxy gets one line and three fields: where to connect, its own credentials, and the user
    agent. Nothing of a call, a token or a form.
 2. Only a 2xx opens a tunnel, and only if no byte stands behind its head: such bytes would be taken

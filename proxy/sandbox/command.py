@@ -231,10 +231,10 @@ def control(args: argparse.Namespace) -> int:
     method, page, content = _control_request(args)
     url = urlsplit(args.url)
     connect: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
-    if url.scheme == "https":
-        context = ssl.create_default_context(cafile=args.ca_file)
-        connect = functools.partial(http.client.HTTPSConnection, context=context)
     try:
+        if url.scheme == "https":
+            context = ssl.create_default_context(cafile=args.ca_file)
+            connect = functools.partial(http.client.HTTPSConnection, context=context)
         with contextlib.closing(connect(url.netloc, timeout=_CONTROL_TIMEOUT_SECONDS)) as sandbox:
             sandbox.request(method, f"{url.path}{PREFIX}{page}", content)
             answer = sandbox.getresponse()

@@ -210,19 +210,26 @@ def _about_pair(certificate: Path, key: Path | None) -> str | None:
                 "is not the key of the certificate in listen.tls_certificate_file."
                 " Set both to the files of one pair"
             )
-        if key is None:
-            return "holds no private key. Set listen.tls_key_file to the file that does"
-        try:
-            KEY_FILE.take(str(key))
-        except ValueError as fault:
-            return str(fault)
-        return (
-            "cannot be used with listen.tls_certificate_file: one of the two is incomplete."
-            " Write them anew"
-        )
+        return _about_key(certificate, key)
     except OSError as error:
         return f"names a file that {files.unreadable(error)}"
     return None
+
+
+def _about_key(certificate: Path, key: Path | None) -> str:
+    """Say why OpenSSL takes no key from these files, or only a part of one."""
+    if key is None and b"PRIVATE KEY-----" not in certificate.read_bytes():
+        return "holds no private key. Set listen.tls_key_file to the file that does"
+    try:
+        KEY_FILE.take(str(key or certificate))
+    except ValueError as fault:
+        return str(fault)
+    if key is None:
+        return "is incomplete, its certificate or its key. Write the file anew"
+    return (
+        "cannot be used with listen.tls_certificate_file: one of the two is incomplete."
+        " Write them anew"
+    )
 
 
 def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:

@@ -49,7 +49,10 @@ _DEEPER: Final = (
 _MEANINGS: Final = (
     (
         r"mapping values are not allowed",
-        "a colon with a space is in a value, or missing above. Put a value with a colon in quotes",
+        (
+            "a colon and a space stand in a value, or the line above lacks its colon."
+            " Put a value with a colon in quotes"
+        ),
     ),
     (r"found a tab", _TAB),
     (
@@ -78,7 +81,10 @@ _MEANINGS: Final = (
     ),
     (
         r"(did not find )?expected ','",
-        "a bracket or a brace is opened and never closed. Close it, or put the value in quotes",
+        (
+            "a bracket or a brace is not closed, or a comma is missing."
+            " Correct that, or put the value in quotes"
+        ),
     ),
     (
         r"did not find expected node content|expected the node content",

@@ -137,7 +137,7 @@ class UpstreamSettings(Section):
     url: str = setting(
         URL,
         "https://api.telenor.no",
-        "Scheme, host and optional port of the API; `http` only for loopback hosts.",
+        "Scheme, host and optional port of the API; `http` for loopback hosts, or as the next says.",
     )
     allow_plaintext: bool = setting(
         TRUTH, False, "Accept `http` for any host: credentials, token and orders go unencrypted."
@@ -147,7 +147,7 @@ class UpstreamSettings(Section):
     )
     proxy_url: str | None = optional(
         PROXY_URL,
-        "URL with port of the company's proxy, or `environment` for HTTPS_PROXY and the like.",
+        "`http` or `https` URL of the company's proxy, or `environment` (HTTPS_PROXY and others).",
     )
     proxy_username: str | None = optional(
         CLIENT_ID, "User name for the company's proxy (Basic).", changes=True
@@ -309,7 +309,7 @@ class OrdersSettings(Section):
     guard_seconds: float = setting(
         number(_DAY, may_be_zero=True),
         0.0,
-        "How long an order without `Idempotency-Key` is not sent again if its answer was missed.",
+        "How long an identical order without `Idempotency-Key` is not sent again, its answer missed.",
     )
 
     @property
@@ -363,5 +363,5 @@ class TelemetrySettings(Section):
 
     otlp_endpoint: str | None = optional(
         COLLECTOR_URL,
-        "Base URL of a collector for OTLP over HTTP, such as `http://127.0.0.1:4318`.",
+        "Base URL of a collector, such as `http://127.0.0.1:4318`; OTLP over HTTP, extra `otel`.",
     )

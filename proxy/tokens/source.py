@@ -1,7 +1,8 @@
 """Which access token is in force, and when the next one is fetched.
 
-The only mutable credential state. Laws
+The only mutable credential state.
 
+Laws
 1. One fetch at a time, made by `run` alone. A waiter that is cancelled cancels nothing else.
 2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and only if an
    attempt is due in that time.

@@ -111,9 +111,10 @@ class TokenFailure:
 class TokenStatus:
     """What operators see. Counts are since the start; instants are seconds since the epoch.
 
-    expires_in_seconds: None without a token, 0 after its end. last_failure: of no earlier fetch
-    than the last success. next_attempt_in_seconds: 0 while a fetch is under way. contended: another
-    login seems to end this proxy's tokens. contended_since: when that was first seen.
+    expires_in_seconds: None without a token, 0 after its end. last_failure: None
+    once a later fetch has succeeded. next_attempt_in_seconds: 0 while a fetch is under way.
+    contended: another login seems to end this proxy's tokens. contended_since: when that was first
+    seen, None unless `contended`.
     """
 
     state: TokenState

@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -58,6 +59,8 @@ class Prometheus:
         """Ask its API; give the data of the answer, or None if it is not there yet."""
         try:
             async with self._http.get(f"{self._url}/api/v1/{path}", params=words) as answer:
+                if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                    return None  # it is starting
                 content = await answer.json()
         except aiohttp.ClientConnectionError:
             return None

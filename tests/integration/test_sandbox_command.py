@@ -371,11 +371,17 @@ async def test_control_of_something_else(
     assert message in capsys.readouterr().err
 
 
-async def test_control_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a sandbox on the port, the command says so and ends with 1."""
+@pytest.mark.parametrize("ca_file", [None, "/nonexistent", __file__])
+async def test_control_of_nothing(capsys: pytest.CaptureFixture[str], ca_file: str | None) -> None:
+    """Without a sandbox, or without a usable CA file, the command says so and ends with 1."""
     async with running(Sandbox()) as url:
         pass
-    assert await asyncio.to_thread(command.control, control_arguments("--url", url, "state")) == 1
+    if ca_file is not None:
+        url = url.replace("http:", "https:")
+    arguments = control_arguments(
+        "--url", url, *(["--ca-file", ca_file] if ca_file else []), "state"
+    )
+    assert await asyncio.to_thread(command.control, arguments) == 1
     assert f"no sandbox answers on {url}" in capsys.readouterr().err
 
 

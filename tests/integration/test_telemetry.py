@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace.export import SpanExportResult
 from structlog.testing import capture_logs
 
 import proxy
@@ -54,6 +55,24 @@ class Stage:
         async with asyncio.timeout(20):
             while self.counts != counts:  # noqa: ASYNC110 # another thread counts
                 await asyncio.sleep(0.005)
+
+
+class Raising:
+    """An exporter that raises; the queue drops seven spans meanwhile."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.breaks = True
+
+    def export(self, _: object) -> SpanExportResult:
+        """Fail, or take them."""
+        if self.breaks:
+            self.stage.spans._exporter.dropped += 7
+            raise ValueError("hunter2")
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Do nothing."""
 
 
 async def export(endpoint: str, *records: Record) -> dict[str, int]:
@@ -206,6 +225,22 @@ async def test_a_collector_that_takes_nothing_is_logged_once(
     }
     ids = [values(span.attributes)["telenor_proxy.request_id"] for span in collector.spans()]
     assert ids == ["id-1", "id-2"]  # nothing of a batch that failed
+
+
+async def test_an_exporter_that_raises_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log says so, without the exception's text; spans dropped meanwhile count as lost."""
+    stage = Stage("http://127.0.0.1:9")
+    monkeypatch.setattr(stage.spans._exporter, "_exporter", raising := Raising(stage))
+    with capture_logs() as logs:
+        async with stage.spans.running():
+            stage.spans(RECORD)
+            await stage.until(failed=1)
+            raising.breaks = False
+            stage.spans(RECORD)
+            await stage.until(failed=1, exported=1)
+    assert [event["event"] for event in logs] == ["traces.export_failed", "traces.export_restored"]
+    assert "hunter2" not in str(logs)
+    assert logs[1]["lost"] == 8
 
 
 async def test_the_queue_is_bounded_and_what_does_not_fit_is_counted() -> None:

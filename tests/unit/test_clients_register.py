@@ -14,7 +14,7 @@ from proxy.secret import Secret
 from proxy.settings import ClientSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PEPPER: Final = bytes(range(32))
 ERP_OLD, ERP_NEW, SHOP = "erp-key-of-2026", "erp-key-of-2027", "shop-key-of-2027"
@@ -145,6 +145,20 @@ def test_without_clients_anybody_may_call(wall: Wall) -> None:
         assert made.identify(keys, names) is ANYBODY
     assert ANYBODY.name is None
     assert ANYBODY.may(b"DELETE", b"/anything")
+
+
+def test_clients_that_cannot_be_read_leave_the_register_closed(wall: Wall) -> None:
+    """A failure on the way changes nothing."""
+    register = registered(wall, ClientSettings(name="a", keys=secrets(SHOP)))
+
+    def broken() -> Iterator[ClientSettings]:
+        yield ClientSettings(name="b")
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 # its own
+        register.follow(broken())
+    assert register.identify([]) is None
+    assert register.identify([SHOP.encode("ascii")]) is not None
 
 
 def test_a_single_key_makes_a_client_without_a_name(wall: Wall) -> None:

@@ -75,10 +75,10 @@ TAB = ("a tab stands", "Write spaces")
 SIGN = ("a value begins with a character", "Put the value in quotes")
 ANCHOR = ("a value begins with & or *", "Put the value in quotes")
 TAG = ("a value begins with an exclamation", "Put the value in quotes")
-COLON = ("a colon with a space", "Put a value with a colon in quotes")
+COLON = ("a colon and a space stand", "Put a value with a colon in quotes")
 DEEPER = ("the line is indented deeper", "Indent the lines")
 MARGIN = ("a line is not indented", "Indent the lines")
-BRACKET = ("a bracket or a brace is opened", "Close it")
+BRACKET = ("a bracket or a brace is not closed, or a comma is missing", "Correct that")
 #: A text, line and column of the fault, and the beginnings of the reason and of what to do.
 SYNTAX = [
     ("listen:\n\tport: 1\n", 2, 1, *TAB),
@@ -97,6 +97,7 @@ SYNTAX = [
     ("oauth:\n  password: 'wo'rd", 2, 17, *MARGIN),
     ("a: [b, c\nd: e", 2, 2, *BRACKET),
     ("a: {b: c", 2, 1, *BRACKET),
+    ('a: ["b" "c"]', 1, 9, *BRACKET),
     ("oauth:\n  password: 'word", 2, 18, "a quote is opened", "Close it"),
     ('oauth:\n  password: "\\word"', 2, 14, "a backslash", "Use single quotes"),
     ("listen:\n  allowed_hosts: - a", 2, 18, "a list begins", "Put each entry"),

@@ -10,6 +10,7 @@ import trustme
 
 from proxy.errors import ConfigError
 from proxy.settings import judge, load
+from proxy.settings.catalogue import why_no_pair
 from tests.unit.made import CREDENTIALS, OAUTH, settings
 from tests.unit.made import problems as environment_problems
 
@@ -113,6 +114,10 @@ def pem(tmp_path: Path) -> Callable[[str], str]:
     both = (tmp_path / "one.key").read_bytes() + (tmp_path / "one.crt").read_bytes()
     (tmp_path / "both.pem").write_bytes(both)
     (tmp_path / "half.key").write_bytes((tmp_path / "one.key").read_bytes()[:60])
+    for name, kind in (("half", "PRIVATE"), ("locked", "ENCRYPTED PRIVATE")):
+        key = f"-----BEGIN {kind} KEY-----\nAAAA\n-----END {kind} KEY-----\n"
+        pem = (tmp_path / "one.crt").read_bytes() + key.encode("ascii")
+        (tmp_path / f"{name}.pem").write_bytes(pem)
     (tmp_path / "locked.key").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     (tmp_path / "none").write_text("nothing")
     return lambda name: str(tmp_path / name)
@@ -144,6 +149,7 @@ def test_certificate_and_key_are_taken(pem: Callable[[str], str]) -> None:
         ({"key": "none", **ONE}, "key_file: names a file without a private key"),
         ({"key": "missing", **ONE}, "key_file: names a file that does not exist"),
         ({"key": ".", **ONE}, "key_file: names a file that cannot be read"),
+        ({"certificate": "locked.pem"}, "certificate_file: names a private key that a"),
         ({"certificate": "none"}, "certificate_file: names a file without a certificate"),
         (
             {"certificate": "both.pem", "client_ca": "one.key"},
@@ -157,6 +163,12 @@ def test_what_cannot_be_used_for_tls_is_refused(
     """Before anything listens, with the setting to change."""
     (line,) = problems(listen={f"tls_{name}_file": pem(file) for name, file in files.items()})
     assert line.startswith(f"listen.tls_{start}")
+
+
+def test_a_half_written_file_with_both_is_called_incomplete(pem: Callable[[str], str]) -> None:
+    """As it may be in the moment of a reload."""
+    _, words = why_no_pair(Path(pem("half.pem")), None) or ("", "")
+    assert words.startswith("is incomplete")
 
 
 def test_no_tls_is_spoken_on_a_unix_socket(pem: Callable[[str], str]) -> None:
