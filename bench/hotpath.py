@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from proxy.records import Record
 
 REQUEST: Final = (
-    b"POST /corporate-mobile-subscriptions/v2/orders HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: erp/1.0\r\n"
+    b"POST /corporate-mobile-subscriptions/v2/orders HTTP/1.1\r\nHost: "
+    b"127.0.0.1:8080\r\nUser-Agent: erp/1.0\r\n"
     b"Accept: application/json\r\nContent-Type: application/json\r\nContent-Length: 73\r\n\r\n"
     b'{"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}    '
 )
 RESPONSE: Final = (
-    b"HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 08:00:00 GMT\r\nContent-Type: application/json\r\nContent-Length: 86\r\n"
+    b"HTTP/1.1 200 OK\r\nDate: Tue, 24 Nov 2026 08:00:00 GMT\r\nContent-Type: "
+    b"application/json\r\nContent-Length: 86\r\n"
     b"Connection: keep-alive\r\n\r\n" + b"x" * 86
 )
 

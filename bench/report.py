@@ -109,7 +109,8 @@ def conditions(results: Document) -> str:
         *([f"Not installed: {', '.join(absent)}."] if absent else []),
         (
             f"{OURS} at revision {made['revision']}, with Python {made['python']}, "
-            f"OpenSSL {made['openssl']}, uvloop {made['uvloop']} and aiofastnet {made['aiofastnet']}."
+            f"OpenSSL {made['openssl']}, uvloop {made['uvloop']} and aiofastnet "
+            f"{made['aiofastnet']}."
         ),
         (
             f"Clients: wrk {made['wrk']}; the API: {made['api']}; the systems on core "

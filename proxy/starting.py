@@ -73,8 +73,8 @@ def whom_it_is_open_to(listen: ListenSettings) -> str:
     """Say what an open listener means, and how to close it."""
     reached = " or ".join(host for host in listen.host if not is_loopback(host))
     return (
-        f"Whoever reaches {reached} over the network can place orders in your company's name: no "
-        "client key is asked for. Set listen.client_key, or listen.host to 127.0.0.1."
+        f"Any client that reaches {reached} over the network can place orders in your company's "
+        "name: no client key is asked for. Set listen.client_key, or listen.host to 127.0.0.1."
     )
 
 

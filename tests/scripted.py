@@ -150,7 +150,10 @@ Script: TypeAlias = Steps | Callable[[Received], Steps]
 def reply(
     status: int = 200, content: bytes = b"", *fields: bytes, reason: bytes = b"Some Reason"
 ) -> bytes:
-    """Return a whole answer, with Content-Length if allowed; `fields` are lines without their end."""
+    """Return a whole answer, with Content-Length if allowed.
+
+    `fields` are lines without their end.
+    """
     length = [] if status < 200 or status == 204 else [b"Content-Length: %d" % len(content)]
     return b"\r\n".join([b"HTTP/1.1 %d %b" % (status, reason), *fields, *length, b"", content])
 
@@ -163,7 +166,8 @@ def echo(request: Received) -> Steps:
 class Connection:
     """One accepted connection.
 
-    problem: h11's reason to refuse what came. ended: `fin` or `rst`, by the peer; None if not ended.
+    problem: h11's reason to refuse what came. ended: `fin` or `rst`, by the peer; None if not
+    ended.
     """
 
     def __init__(

@@ -182,7 +182,9 @@ def _welcome(sandbox: Sandbox, host: str, url: str, ca_file: Path | None) -> str
             f"For the proxy:  upstream.url: {url}  upstream.ca_file: {ca_file}",
         ]
     if not is_loopback(host):
-        lines.append("Whoever reaches this address can drive the sandbox: there is no password.")
+        lines.append(
+            "Any client that reaches this address can control the sandbox: there is no password."
+        )
     return "\n".join([*lines, "Stop it with Ctrl-C."])
 
 

@@ -137,7 +137,8 @@ class UpstreamSettings(Section):
     url: str = setting(
         URL,
         "https://api.telenor.no",
-        "Scheme, host and optional port of the API; `http` for loopback hosts, or as the next says.",
+        "Scheme, host and optional port of the API; `http` for loopback hosts, or as the next "
+        "says.",
     )
     allow_plaintext: bool = setting(
         TRUTH, False, "Accept `http` for any host: credentials, token and orders go unencrypted."
@@ -309,7 +310,8 @@ class OrdersSettings(Section):
     guard_seconds: float = setting(
         number(_DAY, may_be_zero=True),
         0.0,
-        "How long an identical order without `Idempotency-Key` is not sent again, its answer missed.",
+        "How long an identical order without `Idempotency-Key` is not sent again, its answer "
+        "missed.",
     )
 
     @property

@@ -4,8 +4,8 @@ A span says what the access line says of a call, and holds no more: no field, no
 no token. Sampling, the collector's headers and certificate, and the name of the service follow
 OpenTelemetry's standard variables (OTEL_...), which the library reads itself.
 
-A span takes 15 to 30 µs of the event loop; the library's batch processor queues it, and exports in a thread of
-its own. What does not fit into the queue is dropped and counted.
+A span takes 15 to 30 µs of the event loop; the library's batch processor queues it, and exports in
+a thread of its own. What does not fit into the queue is dropped and counted.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
     "40105": GatewayCode(
         401,
         "invalid access token",
-        "The proxy renews the token by itself; if it comes often, look for another program that logs"
+        "The proxy renews the token by itself; if it comes often, look for another program that "
+        "logs"
         " in with the same machine user.",
     ),
     "40106": GatewayCode(

@@ -1,4 +1,6 @@
-"""From an error body to its code, and from a code to words: which credential, and where it is found.
+"""From an error body to its code, and from a code to words.
+
+Which credential, and where it is found.
 
 Pure, and never raises: an error about an error would hide the first one. The codes are those of
 Telenor's developer pages; the JSON around them is published nowhere, so it is read by likely names,

@@ -4,8 +4,8 @@ The only mutable credential state.
 
 Laws
 1. One fetch at a time, made by `run` alone. A waiter that is cancelled cancels nothing else.
-2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and only if an
-   attempt is due in that time.
+2. A fresh or stale token is handed out at once. Without one a request waits, bounded, and only if
+   an attempt is due in that time.
 3. A failed renewal never replaces or removes a token.
 4. `invalidate` compares and swaps: it acts only on the token in force, and seldom.
 5. No demand hastens an attempt that a refusal or a fault has put off; only new credentials do, and

@@ -58,7 +58,8 @@ _CREDENTIALS: Final = {
     "oauth__password": "made-up-password",
 }
 _NEVER_UPSTREAM: Final = frozenset(
-    b"connection keep-alive proxy-connection te trailer upgrade http2-settings expect proxy-authorization x-proxy-key".split()
+    b"connection keep-alive proxy-connection te trailer upgrade http2-settings expect "
+    b"proxy-authorization x-proxy-key".split()
 )
 _NEVER_BACK: Final = frozenset(
     b"keep-alive proxy-connection te trailer upgrade alt-svc proxy-authenticate".split()

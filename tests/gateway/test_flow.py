@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 CHUNKED = b"Transfer-Encoding: chunked"
 EXPECT = b"Expect: 100-continue"
-EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nAlt-Svc: h3\r\nConnection: x\r\nX: 1\r\n\r\n"
+EARLY_HINTS = (
+    b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nAlt-Svc: h3\r\nConnection: "
+    b"x\r\nX: 1\r\n\r\n"
+)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 

@@ -52,7 +52,8 @@ async def ask(
         pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", End.WHOLE, id="204"),
         pytest.param(b"HTTP/1.0 200 OK\r\n\r\nabc", b"abc", End.WHOLE, id="until-close"),
         pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX: y\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX: "
+            b"y\r\n\r\n",
             b"abc",
             End.WHOLE,
             id="chunked",

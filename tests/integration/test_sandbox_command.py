@@ -178,7 +178,8 @@ def test_nothing_else_needs_the_extra() -> None:
     """proxy, check, demo and sandbox without --tls run without trustme and cryptography."""
     code = (
         "import sys; sys.modules.update(trustme=None, cryptography=None); "
-        "import proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.sandbox.command, proxy.sandbox.server"
+        "import proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.sandbox.command, "
+        "proxy.sandbox.server"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
@@ -266,7 +267,10 @@ def test_the_help_lists_faults_and_settings(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_command_line_starts_fast() -> None:
     """Reading the arguments of these commands imports neither the server nor its libraries."""
-    code = "import sys, proxy.sandbox.command; print([m for m in ('aiohttp', 'trustme') if m in sys.modules])"
+    code = (
+        "import sys, proxy.sandbox.command; print([m for m in ('aiohttp', 'trustme') if m in "
+        "sys.modules])"
+    )
 
     async def imported() -> bytes:
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE)

@@ -140,7 +140,8 @@ async def test_an_order_keeps_what_was_sent(client: Client) -> None:
     body = orjson.dumps(ORDER)
     head = (
         f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: r-1\r\n"
-        f"Authorization: {client.bearer()['Authorization']}\r\nauthorization: Basic x\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Authorization: {client.bearer()['Authorization']}\r\nauthorization: Basic "
+        f"x\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     assert (await _raw(client.url, head.encode() + body)).startswith(b"HTTP/1.1 201 ")
     order = client.sandbox.orders[0]
@@ -311,7 +312,10 @@ async def test_the_same_answer_comes_twice(client: Client) -> None:
     client.sandbox.fault("order_answered_twice", count=1)
     body = orjson.dumps(ORDER)
     bearer = client.bearer()["Authorization"]
-    head = f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\nConnection: close\r\n"
+    head = (
+        f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\nConnection: "
+        "close\r\n"
+    )
     raw = await _raw(client.url, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     first, again = raw[: len(raw) // 2], raw[len(raw) // 2 :]
     assert first.startswith(b"HTTP/1.1 201 Created\r\n")
@@ -427,7 +431,10 @@ async def test_a_caller_that_disconnects_inside_the_body_places_no_order(client:
     bearer = client.bearer()["Authorization"]
     host, _, port = client.url.removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
-    head = f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\nContent-Length: 99\r\n\r\n"
+    head = (
+        f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
+        f"{bearer}\r\nContent-Length: 99\r\n\r\n"
+    )
     writer.write(head.encode() + b'{"productId"')
     await writer.drain()
     # The next call is answered after the server has seen the first one's head: both came in before

@@ -244,7 +244,10 @@ async def test_an_exporter_that_raises_is_a_failure(monkeypatch: pytest.MonkeyPa
 
 
 async def test_the_queue_is_bounded_and_what_does_not_fit_is_counted() -> None:
-    """With a collector that hangs, one batch is under way and the queue is kept; the end is soon."""
+    """With a collector that hangs, one batch is under way and the queue is kept.
+
+    The end is soon.
+    """
     assert LAST_SECONDS <= 2
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stage = Stage(f"http://127.0.0.1:{silent.getsockname()[1]}")

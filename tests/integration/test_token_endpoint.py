@@ -107,7 +107,7 @@ async def test_the_request_is_exactly_a_password_grant() -> None:
 
 
 async def test_special_characters_arrive_as_they_are() -> None:
-    """The form and Basic carry any character of the credentials as UTF-8, and decode to the same."""
+    """Form and Basic carry any character of the credentials as UTF-8, and decode to the same."""
     special = "&+=%/ ø\"'~*€\n#?;"
     credentials = Credentials(
         "id" + special, Secret(special), special, Secret(special), scope=special

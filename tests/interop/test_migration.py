@@ -43,7 +43,10 @@ class Main {
 PHP: Final = (
     '<?php\n[, , $order] = $argv;\n$proxyKey = "key-of-the-erp";\n%s\necho $status, "\\n";\n'
 )
-PERL: Final = 'use strict;\nuse warnings;\nuse HTTP::Tiny;\nmy (undef, $order) = @ARGV;\nmy $proxy_key = "key-of-the-erp";\n%s\nprint "$answer->{status}\\n";\n'
+PERL: Final = (
+    "use strict;\nuse warnings;\nuse HTTP::Tiny;\nmy (undef, $order) = @ARGV;\nmy "
+    '$proxy_key = "key-of-the-erp";\n%s\nprint "$answer->{status}\\n";\n'
+)
 
 
 class Stack(NamedTuple):

@@ -53,7 +53,10 @@ class Api:
 
 
 class ScriptedProxy:
-    """A company's proxy. Without a script it opens each tunnel to `port`; heads: of the requests."""
+    """A company's proxy.
+
+    Without a script it opens each tunnel to `port`; heads: of the requests.
+    """
 
     def __init__(self, port: int = 0, *script: bytes | float | None) -> None:
         self.port = port

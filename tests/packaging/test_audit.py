@@ -23,7 +23,10 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="the comman
 
 
 class Osv:
-    """Knows of these faults, by package, and keeps what it was asked about: `(package, version)`."""
+    """Knows of these faults, by package, and keeps what it was asked about.
+
+    `(package, version)`.
+    """
 
     def __init__(self) -> None:
         self.faults: dict[str, dict[str, Any]] = {}

@@ -145,9 +145,9 @@ _LOST: Final = (502, "connection_terminated", "reset")
 _TOO_SLOW: Final = (504, "connection_timeout", "timeout")
 #: Why no connection can be made: status and error of a call, and the reason of a failed login.
 NO_CONNECTION: Final[dict[str, tuple[Strike, int, str, str]]] = {
-    "nobody listens": (Strike(), 502, "connection_refused", "connect"),
+    "connection refused": (Strike(), 502, "connection_refused", "connect"),
     "no such name": (Strike(NO_SUCH_NAME), 502, "dns_error", "dns"),
-    "a black hole": (Strike(black_hole=True), *_TOO_SLOW),
+    "no answer to SYN": (Strike(black_hole=True), *_TOO_SLOW),
     "a certificate that has expired": (Strike(None, "expired"), *_BAD_CERTIFICATE),
     "a certificate of another host": (Strike(None, "wrong_host"), *_BAD_CERTIFICATE),
     "a certificate of an unknown authority": (Strike(None, "untrusted"), *_BAD_CERTIFICATE),
@@ -282,7 +282,8 @@ def expected(fault: Fault, phase: Phase, *, is_order: bool) -> Expected:
         sent=rejected + times,
         placed=fault.placed if is_order else 0,
         logins=LOGINS[phase],
-        ready=True,  # readiness is about tokens: a restart, or less traffic, would not repair the API
+        # readiness is about tokens: a restart, or less traffic, would not repair the API
+        ready=True,
         level="info" if fault.error is None else "warning",
         error=fault.error,
         outcome=fault.outcome,

@@ -128,7 +128,10 @@ def road_to(sandbox_url: str) -> ScriptedServer:
 
 @contextlib.contextmanager
 def black_hole(port: int = 0) -> Iterator[int]:
-    """Listen with a full queue, so that the kernel answers no further connection. port: 0 for any."""
+    """Listen with a full queue, so that the kernel answers no further connection.
+
+    port: 0 for any.
+    """
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.socket())
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

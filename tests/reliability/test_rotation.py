@@ -22,7 +22,10 @@ PLACE: Final = request(b"POST", ORDERS.encode(), b"Content-Type: application/jso
 
 
 async def test_no_order_fails_whatever_is_changed(start: Starter, api: Api, tmp_path: Path) -> None:
-    """Passwords, a broken file, a restart that is needed: orders are placed, logins have a reason."""
+    """Passwords, a broken file, a restart that is needed.
+
+    Orders are placed, logins have a reason.
+    """
     mount = Mount(tmp_path / "secrets", CREDENTIALS.password)
     config = configuration(api.url)
     config["oauth"] |= {"password": None, "password_file": str(mount.path)}

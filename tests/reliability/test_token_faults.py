@@ -38,9 +38,9 @@ REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"
 class Fault(NamedTuple):
     """One way in which the token endpoint fails.
 
-    steps: what it does instead of an answer, or why no connection can be made. reason, code: as logged.
-    pauses: seconds from each failure to the next attempt, while an order waits. It gives up when
-    the next attempt lies beyond its ten seconds; its Retry-After is the last pause. silent: a
+    steps: what it does instead of an answer, or why no connection can be made. reason, code: as
+    logged. pauses: seconds from each failure to the next attempt, while an order waits. It gives up
+    when the next attempt lies beyond its ten seconds; its Retry-After is the last pause. silent: a
     timeout ends the call.
     """
 
@@ -104,7 +104,7 @@ FAULTS: Final[dict[str, Fault]] = {
         [Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-"], "timeout", silent=True
     ),
     "silence inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9]], "timeout", silent=True),
-    "drop by drop, without end": Fault(
+    "byte by byte, without end": Fault(
         [Act.WHOLE, b"HTTP/1.1 200 OK\r\n\r\n", Drip(b" " * 1_000_000)], "timeout", silent=True
     ),
     # What is no answer of a token endpoint.
@@ -283,7 +283,7 @@ def hold(house: House, fault: Fault, want: Expected, answer: Answer, calls: int)
 
 #: While the token is fresh the token endpoint is not called, so one fault of each kind is enough to
 #: show it.
-PLAYED_FRESH: Final = {"nobody listens", "silence", "503", "401"}
+PLAYED_FRESH: Final = {"connection refused", "silence", "503", "401"}
 CELLS: Final = [
     pytest.param(name, phase, id=f"{name}-{phase.name.lower()}")
     for name in FAULTS

@@ -231,7 +231,8 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
     show(logins_in_an_hour=logins, calls_served_of_3600_each=served, contentions=counted)
     assert max(logins) <= 70
     assert sum(logins) == sandbox.shown()["counters"]["token_calls"]  # type: ignore[index]
-    # The one that logged in last is served until the other does: between them hardly a second is lost.
+    # The one that logged in last is served until the other does: between them hardly a second is
+    # lost.
     assert sum(served) >= 0.95 * HOUR
     assert min(served) >= 0.05 * HOUR
     assert all(each.source.status().contended for each in both)

@@ -60,8 +60,8 @@ BASIC: Final = 'Proxy-Authenticate: Basic realm="proxy"'
 #: By its name in the table.
 FAULTS: Final = {
     "no such name": Fault(host="no*such*name"),
-    "nobody listens": Fault(is_closed=True),
-    "a black hole": Fault(is_full=True, seconds=IMPATIENT),
+    "connection refused": Fault(is_closed=True),
+    "no answer to SYN": Fault(is_full=True, seconds=IMPATIENT),
     "a certificate of another host, on `https://`": Fault(
         scheme="https", certified="other.example"
     ),

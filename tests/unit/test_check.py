@@ -110,7 +110,7 @@ def test_good_settings_give_no_warning(file: Path | None, source: str) -> None:
             "listener",
             {"listen__host": "0.0.0.0"},
             {},
-            ["Whoever reaches 0.0.0.0 over the network can place orders"],
+            ["Any client that reaches 0.0.0.0 over the network can place orders"],
         ),
         ("listener", {"listen__host": "0.0.0.0", "listen__client_key": "made-up-key"}, {}, []),
         (

@@ -1,7 +1,7 @@
 // Asks `status` again and again and shows the answer. Whatever comes from there goes in as text, never as markup.
 
 const PERIOD = 2000; // milliseconds, as for the rest
-const PERIOD_HIDDEN = 15000; // nobody looks, but the tab's icon should not lie
+const PERIOD_HIDDEN = 15000; // the page is hidden, but the tab's icon stays current
 const LONGEST_PERIOD = 15000; // while there is no answer
 const PATIENCE = 5000;
 /** One lost answer is no news. */
@@ -265,10 +265,10 @@ function aboutSending({ refused, attempts, outcome, method }) {
 
 function showNotes(status) {
   const urgent = endings(status, say, true);
-  const told = [...urgent, ...notes(status, say)];
-  byId("notes").hidden = told.length === 0;
-  renew("notes", told, () =>
-    told.map((text, place) => {
+  const shown = [...urgent, ...notes(status, say)];
+  byId("notes").hidden = shown.length === 0;
+  renew("notes", shown, () =>
+    shown.map((text, place) => {
       const sign = document.createElementNS("http://www.w3.org/2000/svg", "svg");
       sign.setAttribute("class", "sign");
       sign.setAttribute("aria-hidden", "true");

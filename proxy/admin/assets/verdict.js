@@ -105,12 +105,12 @@ function nextAttempt(status, say) {
 /** Since when it is so, and for how many calls. It stands apart from the sentence: it changes with each call. */
 function facts(status, say) {
   const { since, failed, calls } = status?.headline ?? { since: null, failed: 0, calls: 0 };
-  const told = [
+  const sentences = [
     since !== null && say.t("fact.since", { since: say.since(since, status.now) }),
     calls > 0 && say.t("fact.calls", { n: calls, failed }),
     calls === 0 && failed > 0 && say.t("fact.turned_away", { n: failed }),
   ];
-  return told.filter(Boolean).join(" ");
+  return sentences.filter(Boolean).join(" ");
 }
 
 /** Names the settings that are wrong. What is wrong with them stands, in English, behind the name. */
@@ -160,7 +160,7 @@ function view(level, title, sentences, steps) {
 }
 
 /**
- * Levels: ok; busy (it will be well by itself); warn (working in part); bad; off (it does not run, or nobody knows).
+ * Levels: ok; busy (it will be well by itself); warn (working in part); bad; off (it does not run, or its state is unknown).
  * silent: the proxy does not answer any more; `status` is then the last one, or null.
  */
 function verdict(status, say, silent = false, now = status?.now) {
