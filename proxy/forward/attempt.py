@@ -258,8 +258,8 @@ class Attempt:
             self._fail(
                 Failed(
                     ProblemKind.WRITE_TIMEOUT,
-                    "The API stopped taking the request before it was whole. An order may or may "
-                    "not have been placed: look it up before sending it again.",
+                    "The API stopped taking the request before it was whole."
+                    + self._exchange.advice,
                     outcome=UNKNOWN,
                 )
             )

@@ -28,7 +28,7 @@ import structlog
 
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
-from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
+from proxy.errors import NOT_SENT, Failed, Problem, Refused
 from proxy.forward import local, policy, rewrite
 from proxy.forward.attempt import ClientDisconnected, ClientSlow
 from proxy.forward.connection import QUIET_SECONDS, ClientConnection
@@ -41,20 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from proxy.clients.login import LoginAnswer
-    from proxy.errors import Outcome
     from proxy.records import Record
     from proxy.settings import Settings
 
 #: Connections over the limit that are answered at one time; more are cut without an answer.
 MAX_TURNED_AWAY: Final = 100
-
-_SHUT_DOWN: Final = {
-    NOT_SENT: "The proxy shut down before it could send the request. Send it again.",
-    UNKNOWN: (
-        "The proxy shut down before the answer came. An order may or may not have been "
-        "placed: look it up before sending it again."
-    ),
-}
 
 log = structlog.get_logger("proxy.forward")
 
@@ -297,8 +288,12 @@ class Service:
         if client.lost:
             exchange.error = "client_left"
             return
-        outcome: Outcome = UNKNOWN if exchange.attempts else NOT_SENT
-        self._give_up(exchange, Failed(ProblemKind.DRAINING, _SHUT_DOWN[outcome], outcome=outcome))
+        outcome = exchange.outcome_so_far
+        if outcome == NOT_SENT:
+            detail = "The proxy shut down before it could send the request. Send it again."
+        else:
+            detail = "The proxy shut down before the answer came." + exchange.advice
+        self._give_up(exchange, Failed(ProblemKind.DRAINING, detail, outcome=outcome))
         client.close()
 
     def _crashed(self, exchange: Exchange) -> None:
@@ -307,7 +302,7 @@ class Service:
             ProblemKind.INTERNAL,
             "The proxy made a mistake. Report it to the project, with the event request.crashed "
             "of the log.",
-            outcome=UNKNOWN if exchange.attempts else NOT_SENT,
+            outcome=exchange.outcome_so_far,
         )
         exchange.keep_alive = False
         if hasattr(exchange, "request"):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from proxy.errors import Refused
+from proxy.errors import NOT_SENT, UNKNOWN, Refused
 from proxy.records import Record
 
 if TYPE_CHECKING:
-    from proxy.errors import Problem
+    from proxy.errors import Outcome, Problem
     from proxy.forward.policy import Request
     from proxy.network.message import Body
     from proxy.network.stream import Stream
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 #: NGINX's status for a client that disconnected before its answer; it never goes over the wire.
 CLIENT_DISCONNECTED: Final = 499
+
+_MAY_BE_PLACED: Final = (
+    " An order may or may not have been placed: look it up before sending it again."
+)
+_HARMLESS: Final = " Send it again: that does no harm."
 
 
 class Exchange:
@@ -93,6 +98,17 @@ class Exchange:
             kept += piece
         else:
             self.kept = bytearray(kept + piece)
+
+    @property
+    def outcome_so_far(self) -> Outcome:
+        """Whether the API may have acted on the call, if it ends now."""
+        sent = self.committed or (self.attempts > 0 and self.request.is_safe)
+        return UNKNOWN if sent else NOT_SENT
+
+    @property
+    def advice(self) -> str:
+        """What to do about an unknown outcome, as a sentence to append."""
+        return _HARMLESS if self.request.is_safe else _MAY_BE_PLACED
 
     def fail(self, problem: Problem) -> None:
         """Note why there is no answer of the API's, or no whole one."""

@@ -40,11 +40,6 @@ _ERRORS: Final = 400
 _UNAUTHORIZED: Final = 401
 _TOO_MANY_REQUESTS: Final = 429
 
-_MAY_BE_PLACED: Final = (
-    " An order may or may not have been placed: look it up before sending it again."
-)
-_HARMLESS: Final = " Send it again: that does no harm."
-
 
 class Token(Protocol):
     """An access token, as the forwarder sees it."""
@@ -242,11 +237,7 @@ class Forwarder(Generic[T]):
                 ProblemKind.ANSWER_TIMEOUT,
                 f"The API was silent for {silence:g} s (upstream.response_timeout_seconds).",
             )
-        return Failed(
-            kind,
-            what + (_HARMLESS if exchange.request.is_safe else _MAY_BE_PLACED),
-            outcome=UNKNOWN,
-        )
+        return Failed(kind, what + exchange.advice, outcome=UNKNOWN)
 
     async def _in_turn(self, rates: Rates, exchange: Exchange, *, again: bool) -> T:
         """Wait for a permit; return the token that is in force by then.

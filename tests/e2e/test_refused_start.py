@@ -21,7 +21,7 @@ BROKEN = f"oauth:\n  password: {CREDENTIALS.password}: {CREDENTIALS.client_secre
     ("text", "says"),
     [
         (None, [r"listen\.port: must be", r"admin\.port: must be", r"log\.level: must be one of"]),
-        (BROKEN, [r"config-0\.yaml, line 2, column \d+: is not valid YAML: a colon with a space"]),
+        (BROKEN, [r"config-0\.yaml, line 2, column \d+: is not valid YAML: a colon and a space"]),
     ],
     ids=["several problems", "broken YAML"],
 )

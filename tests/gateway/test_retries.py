@@ -416,6 +416,23 @@ async def test_a_request_that_was_sent_before_is_not_called_unsent(gateway: Gate
     assert answer.problem["outcome"] == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("raw", "outcome"), [(order(), "not_sent"), (request(), "unknown")], ids=["order", "get"]
+)
+async def test_a_shutdown_after_a_401_names_the_right_outcome(
+    gateway: Gateway, raw: bytes, outcome: str
+) -> None:
+    """The API refused the order, so it was not placed; a GET does no harm when sent again."""
+    gateway.tokens.gate = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, reply(401, b"")])
+    client = await gateway.begin(raw, whole=False)
+    await until(lambda: gateway.tokens.waiting)
+    assert await gateway.listener.close(0) == 1
+    answer = await client.answer()
+    assert (answer.kind, answer.problem["outcome"]) == ("draining", outcome)
+    assert "look it up" not in answer.problem["detail"]
+
+
 async def test_an_order_whose_401_was_not_cured_was_not_placed(gateway: Gateway) -> None:
     """If no new connection can be made after a 401, nothing was acted on."""
     opened = asyncio.Event()
