@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 Outcome = Literal["not_sent", "unknown"]
 
-#: Nothing that could have an effect left the proxy: the request is safe to send again.
+#: Nothing that could have an effect left the proxy: the request is safe to send again. So it is for
+#: every failure before an attempt (token, permit, connection), and after a 401.
 NOT_SENT: Final = "not_sent"
-#: The upstream may have acted on the request.
+#: The upstream may have acted on the request: every failure from the first byte of an attempt on.
 UNKNOWN: Final = "unknown"
 
 

@@ -5,9 +5,9 @@
 After a 401 it may begin again, once, with a new token.
 
 Laws
-1. Only a token that the keeper vouches for is sent, and only to the configured origin.
-2. An order is sent again only if the API cannot have acted on it: nothing was written, or it
-   answered 401, which the gateway decides before the order reaches a system behind it.
+1. Only a token that the token source calls usable is sent, and only to the configured origin.
+2. An order is sent again only after a 401, which the gateway decides before the order reaches a
+   system behind it. A kept connection that has ended is skipped before anything is written.
 3. Once an answer has begun, failure is an abort: no clean end, no second head. This raises, and the
    listener cuts the connection.
 4. A connection to the API is kept after a whole answer to a whole request, and aborted in every

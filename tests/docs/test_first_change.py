@@ -23,12 +23,15 @@ def patch(heading: str) -> str:
 
 @pytest.mark.parametrize("heading", CHANGES.values())
 def test_the_diffs_apply(heading: str) -> None:
-    """Git can apply each diff; if not, make the change anew and put `git diff -U1` there."""
+    """Git can apply each diff to the repository."""
     command = ["git", "apply", "--check", "-"]
     done = subprocess.run(
         command, input=patch(heading), text=True, capture_output=True, cwd=ROOT, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"""{done.stderr}
+        Commit your own change, make the page's change anew (`git apply --reject` does most of it),
+        and put its `git diff -U1` on the page, without the lines before `---`.
+    """
 
 
 @pytest.mark.parametrize(("change", "heading"), CHANGES.items())
