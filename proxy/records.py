@@ -46,8 +46,8 @@ class Record(NamedTuple):
     def fields(self) -> dict[str, object]:
         """Return what is said of the request, by name, in the order of the log.
 
-        Durations are in milliseconds, to two decimals; `trace_id` is there only if there is a
-        trace.
+        Durations are in milliseconds, to two decimals. `detail` and `trace_id` are there only if
+        the record has them.
         """
         (
             request_id,

@@ -150,10 +150,10 @@ class Attempt:
         """
         exchange, connection = self._exchange, self.connection
         try:
-            head = await read_response_head(connection, self._patience)
+            head = await read_response_head(connection, self._api_timeout)
             while head.status < _FINAL:
                 self._pass_on(head)
-                head = await read_response_head(connection, self._patience)
+                head = await read_response_head(connection, self._api_timeout)
         except Gone:
             if connection.buffer or self._interim:
                 raise
@@ -173,7 +173,7 @@ class Attempt:
             self._heads.set()
         return head
 
-    def _patience(self) -> float | None:
+    def _api_timeout(self) -> float | None:
         """Return how long the API may be silent; None, without limit, while content is uploaded.
 
         The end of the upload sets the deadline of the wait that is going on then.
@@ -225,7 +225,7 @@ class Attempt:
             exchange.client.write(rewrite.CONTINUE)
         while not exchange.body.done:
             try:
-                piece = self._accept(await self._patiently(exchange.body.read))
+                piece = self._accept(await self._until_wanted(exchange.body.read))
             except (Gone, TimeoutError, grammar.Malformed, Refused) as error:
                 self._fail(client_fault(error, exchange, self._bounds))
                 return
@@ -290,7 +290,7 @@ class Attempt:
         if self._answer is None:
             self.connection.fail(error)
 
-    async def _patiently(self, wait: Callable[[float], Coroutine[object, object, R]]) -> R:
+    async def _until_wanted(self, wait: Callable[[float], Coroutine[object, object, R]]) -> R:
         """Wait for the client until its timeout, or until another call needs the connection."""
         left = self._bounds.body_timeout
         while True:
@@ -360,7 +360,7 @@ class Attempt:
 
     async def _wait_for_client(self) -> None:
         try:
-            await self._patiently(self._exchange.client.drain)
+            await self._until_wanted(self._exchange.client.drain)
         except TimeoutError:
             raise ClientSlow from None
         except Gone:

@@ -30,7 +30,7 @@ from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, Failed, Problem, Refused
 from proxy.forward import local, policy, rewrite
-from proxy.forward.attempt import ClientDisconnected, ClientSlow
+from proxy.forward.attempt import Bounds, ClientDisconnected, ClientSlow
 from proxy.forward.connection import QUIET_SECONDS, ClientConnection
 from proxy.forward.exchange import Exchange
 from proxy.network.message import Body
@@ -74,7 +74,7 @@ class Service:
         self._head_timeout = limits.request_head_timeout_seconds
         self._idle_timeout = limits.idle_timeout_seconds
         self._write_timeout = limits.body_timeout_seconds
-        self._limits = limits
+        self._bounds = Bounds.of(settings)
         self._max_connections = limits.max_connections
         self._forwarder = forwarder
         self._observe = observe
@@ -83,11 +83,8 @@ class Service:
         self._finished: list[tuple[Exchange, float]] = []
         self.clients: set[ClientConnection] = set()
         self.turned_away: set[ClientConnection] = set()
-        self._ids = (
-            b"%b-%x" % (prefix, number)
-            for prefix in [secrets.token_hex(6).encode()]
-            for number in itertools.count(1)
-        )
+        prefix = secrets.token_hex(6).encode()
+        self._ids = (b"%b-%x" % (prefix, number) for number in itertools.count(1))
 
     def judge_by(self, settings: Settings) -> None:
         """Judge requests by these settings from now on."""
@@ -141,7 +138,9 @@ class Service:
         """Serve a client to its end."""
         try:
             while client.has_next() or await client.next_begins(self._idle_timeout):
-                if not await self._answer(client) or client.lost:
+                exchange = await self._answer(client)
+                if not _goes_on(client, exchange):
+                    await self._finish(client, exchange)
                     break
                 if client.clogged:
                     await client.drain(self._write_timeout)
@@ -155,8 +154,8 @@ class Service:
             if not client.lost and not (_is_cancelled() and client.transport.is_closing()):
                 client.abort()
 
-    async def _answer(self, client: ClientConnection) -> bool:
-        """Serve one request; return whether the connection can go on behind it."""
+    async def _answer(self, client: ClientConnection) -> Exchange:
+        """Serve one request; return what became of it."""
         exchange = Exchange(client, next(self._ids), time.perf_counter())
         exchange.client_address = client.address
         noted = True
@@ -165,7 +164,7 @@ class Service:
             if data is None:
                 noted = False
                 client.close()
-                return False
+                return exchange
             self._judge(client, exchange, data)
             if exchange.request.login is not None:
                 await self._answer_login(exchange, exchange.request.login)
@@ -194,7 +193,7 @@ class Service:
             client.exchange = None
             if noted:
                 self._note(exchange)
-        return _goes_on(client, exchange) or await self._finish(client, exchange)
+        return exchange
 
     def _head(self, client: ClientConnection) -> bytes:
         """Return the request's head if all of it is there, else b"". Raises `Refused`."""
@@ -251,7 +250,7 @@ class Service:
 
     async def _answer_login(self, exchange: Exchange, login: LoginAnswer) -> None:
         """Answer an application's own login, and have it counted."""
-        await local.answer_login(exchange, login, self._limits)
+        await local.answer_login(exchange, login, self._bounds)
         if self._roster.on_login is not None:
             self._roster.on_login(login.asked)
 
@@ -312,19 +311,15 @@ class Service:
         exchange.status = problem.kind.status
         exchange.client.write(rewrite.problem(problem, exchange.request_id))
 
-    async def _finish(self, client: ClientConnection, exchange: Exchange) -> bool:
-        """Close a connection after its last answer, or linger if the client may be sending.
-
-        Return false: it does not go on.
-        """
+    async def _finish(self, client: ClientConnection, exchange: Exchange) -> None:
+        """Close a connection after its last answer; linger first if the client may be sending."""
         if client.lost or client.transport.is_closing():
-            return False
+            return
         body = getattr(exchange, "body", None)
         if body is not None and body.done and not exchange.request.keep_alive and client.is_quiet():
             client.close()
         else:
             await client.linger()
-        return False
 
     async def _turn_away(self, client: ClientConnection) -> None:
         """Tell a client that there is no room."""

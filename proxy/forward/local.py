@@ -12,18 +12,16 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from proxy.errors import Refused
 from proxy.forward import rewrite
-from proxy.forward.attempt import ClientDisconnected
+from proxy.forward.attempt import client_fault, too_large
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
-from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
     from proxy.clients.login import LoginAnswer
+    from proxy.forward.attempt import Bounds
     from proxy.forward.exchange import Exchange
     from proxy.network.message import Body
-    from proxy.settings import LimitsSettings
 
 
 def answer_options(exchange: Exchange) -> None:
@@ -39,14 +37,14 @@ def answer_options(exchange: Exchange) -> None:
     )
 
 
-async def answer_login(exchange: Exchange, answer: LoginAnswer, limits: LimitsSettings) -> None:
+async def answer_login(exchange: Exchange, answer: LoginAnswer, bounds: Bounds) -> None:
     """Answer an application's own login, once its content is whole.
 
     Raises `Refused`, `ClientDisconnected`.
     """
     if exchange.request.expects and not exchange.client.buffer:
         exchange.client.write(rewrite.CONTINUE)
-    await _drop(exchange, limits)
+    await _drop(exchange, bounds)
     exchange.status = 200
     exchange.answered = True
     exchange.bytes_out = len(answer.content)
@@ -60,38 +58,16 @@ async def answer_login(exchange: Exchange, answer: LoginAnswer, limits: LimitsSe
     )
 
 
-async def _drop(exchange: Exchange, limits: LimitsSettings) -> None:
+async def _drop(exchange: Exchange, bounds: Bounds) -> None:
     """Read the request's content to its end, and drop it."""
     body = exchange.body
     while not body.done:
         try:
-            await body.read(limits.body_timeout_seconds)
-        except grammar.Malformed as error:
-            raise Refused(
-                ProblemKind.MALFORMED,
-                f"The body is refused because {error}. Correct the client: nothing is repaired "
-                "here.",
-            ) from None
-        except TimeoutError:
-            raise Refused(
-                ProblemKind.CLIENT_SILENT,
-                f"No byte of the body came for {limits.body_timeout_seconds:g} s "
-                "(limits.body_timeout_seconds). Check the client.",
-            ) from None
-        except Gone:
-            if exchange.client.lost:
-                raise ClientDisconnected from None
-            raise Refused(
-                ProblemKind.MALFORMED,
-                "The body ended before it was whole. Check that the client sends as much as it "
-                "announces.",
-            ) from None
-        if body.size > limits.max_body_bytes:
-            raise Refused(
-                ProblemKind.CONTENT_TOO_LARGE,
-                f"The body is larger than {limits.max_body_bytes} bytes. Send less, or raise "
-                "limits.max_body_bytes.",
-            )
+            await body.read(bounds.body_timeout)
+        except (grammar.Malformed, TimeoutError, Gone) as error:
+            raise client_fault(error, exchange, bounds) from None
+        if body.size > bounds.max_body:
+            raise too_large(bounds)
 
 
 def take_what_is_there(body: Body) -> None:

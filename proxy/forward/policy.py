@@ -20,7 +20,7 @@ from proxy.clients import login, register
 from proxy.errors import Refused
 from proxy.forward import targets
 from proxy.http1 import grammar
-from proxy.http1.fields import NOT_FORWARDED, WHO_CALLS
+from proxy.http1.fields import BROWSER_MARKS, NOT_FORWARDED
 from proxy.problems import ProblemKind
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:/+=@-]{0,127}")
 # add is not ours to judge.
 _TRACE: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-_FETCH_METADATA: Final = sorted(key for key in WHO_CALLS if key.startswith(b"sec-fetch-"))
+_FETCH_METADATA: Final = sorted(key for key in BROWSER_MARKS if key.startswith(b"sec-fetch-"))
 _NO_LOGIN_NEEDED: Final = (
     "The proxy logs in by itself, and no client may. Take the login out of the application."
 )
@@ -223,8 +223,8 @@ def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) 
     if method not in METHODS:
         raise _method_refused(method)
     host = _judge_host(found.get(b"host", []), minor, rules.hosts)
-    if not WHO_CALLS.isdisjoint(found):
-        _judge_caller(found)
+    if not BROWSER_MARKS.isdisjoint(found):
+        _refuse_web_pages(found)
     if who is None:
         raise register.unknown()
     target = targets.in_origin_form(target, host)
@@ -338,7 +338,7 @@ def _allowed_host(host: bytes, allowed: frozenset[bytes] | None) -> bytes:
     return lower
 
 
-def _judge_caller(found: grammar.Known) -> None:
+def _refuse_web_pages(found: grammar.Known) -> None:
     """Refuse requests of web pages.
 
     Browsers mark them with Origin or with W3C Fetch Metadata Request Headers.

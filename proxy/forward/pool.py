@@ -56,7 +56,7 @@ class UpstreamConnection(Stream):
         self,
         loop: asyncio.AbstractEventLoop,
         forget: Callable[[UpstreamConnection], None],
-        is_wanted: Callable[[], bool] = bool,
+        is_wanted: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(loop)
         self.is_wanted = is_wanted

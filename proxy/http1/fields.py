@@ -41,8 +41,8 @@ NOT_FORWARDED: Final = HOP_BY_HOP | {
     b"http2-settings",
 }
 
-#: The client's fields that say who calls; they are judged and passed on.
-WHO_CALLS: Final = frozenset(
+#: The fields by which browsers mark what a web page sends; they are judged, and passed on.
+BROWSER_MARKS: Final = frozenset(
     {
         b"access-control-request-method",
         b"origin",
@@ -71,7 +71,7 @@ NOT_RETURNED: Final = HOP_BY_HOP | {
 }
 
 #: Whose values decide something, in either direction.
-DECIDING: Final = WHO_CALLS | {
+DECIDING: Final = BROWSER_MARKS | {
     b"connection",
     b"content-encoding",
     b"content-length",
