@@ -65,8 +65,8 @@ def unknown() -> Refused:
     """Return what a request of no known client gets."""
     return Refused(
         ProblemKind.CLIENT_KEY,
-        "The client key is missing or wrong, and no certificate says who calls. Send a key of"
-        " listen.client_key or listen.clients, once, in X-Proxy-Key.",
+        "The client key is missing or wrong; without a key, a client's certificate counts. Send a"
+        " key of listen.client_key or listen.clients, once, in X-Proxy-Key.",
     )
 
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
+import structlog
+
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
 from proxy.forward import placing, rewrite
 from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientDisconnected
@@ -39,6 +41,13 @@ if TYPE_CHECKING:
 _ERRORS: Final = 400
 _UNAUTHORIZED: Final = 401
 _TOO_MANY_REQUESTS: Final = 429
+
+_KEY_IGNORED: Final = (
+    "A client sends Idempotency-Key, which has no effect here without orders.store: an order that "
+    "is sent again is placed again. Set orders.store, or leave the field out."
+)
+
+log = structlog.get_logger("proxy.forward")
 
 
 class Token(Protocol):
@@ -106,6 +115,7 @@ class Forwarder(Generic[T]):
         desk: Desk | None = None,
     ) -> None:
         self._desk = desk
+        self._has_warned = False
         self._tokens = tokens
         self._pool = pool
         self._error_code = error_code
@@ -122,6 +132,9 @@ class Forwarder(Generic[T]):
         With a store of orders, placing.py goes around it.
         """
         desk, request = self._desk, exchange.request
+        if desk is None and request.order_keys and not self._has_warned:
+            self._has_warned = True
+            log.warning("orders.key_ignored", detail=_KEY_IGNORED)
         if desk is None or not desk.concerns(request.method, request.order_keys):
             return self._forward(exchange)
         return placing.place(exchange, desk, self._bounds, self._forward)

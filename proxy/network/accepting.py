@@ -4,7 +4,7 @@ Laws
 1. A client's connection never takes a descriptor that is kept for the admin listener, the API and
    files: it is closed instead.
 2. When the system has none left, accepting pauses; it never spins. Both are logged once a minute at
-   most.
+   most, and so are failed TLS handshakes.
 
 aiofastnet's own server lacks both: out of descriptors, it calls a method that sockets do not have,
 and is called again at once.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ssl
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -23,7 +24,6 @@ from proxy.network import transport
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Callable, Sequence
 
 #: Connections taken in one turn of the event loop, so that a storm of them does not hold up calls.
@@ -59,7 +59,7 @@ class Accepting:
         self._ceiling = ceiling
         self._beginning: set[asyncio.Task[None]] = set()
         self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._reported_at: float | None = None
+        self._reported_at: dict[str, float] = {}
         for listening in self._sockets:
             listening.setblocking(False)
             listening.listen(transport.BACKLOG)
@@ -94,7 +94,7 @@ class Accepting:
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_MOST_PER_TURN):
             try:
-                connected, _ = listening.accept()
+                connected, address = listening.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -105,20 +105,22 @@ class Accepting:
                 continue
             if self._ceiling is not None and connected.fileno() >= self._ceiling:
                 connected.close()
-                self._report()
+                self._report_descriptors()
                 continue
-            task = self._loop.create_task(self._begin(connected))
+            task = self._loop.create_task(self._begin(connected, address))
             self._beginning.add(task)
             task.add_done_callback(self._beginning.discard)
 
-    async def _begin(self, connected: socket.socket) -> None:
-        """Put a protocol on a connection; drop it silently if its TLS handshake fails."""
+    async def _begin(self, connected: socket.socket, address: tuple[str, int]) -> None:
+        """Put a protocol on a connection; drop it if it ends in its TLS handshake."""
         try:
             connected.setblocking(False)
             await transport.accept(
                 self._factory, connected, tls=self.tls, handshake_seconds=HANDSHAKE_SECONDS
             )
         except BaseException as error:
+            if isinstance(error, ssl.SSLError):
+                self._report_handshake(address[0], error)
             connected.close()
             if not isinstance(error, OSError):  # TLS errors and timeouts are some
                 raise
@@ -126,17 +128,36 @@ class Accepting:
     def _pause(self, listening: socket.socket) -> None:
         self._loop.remove_reader(listening)
         self._retries[listening] = self._loop.call_later(RETRY_SECONDS, self._resume, listening)
-        self._report()
+        self._report_descriptors()
 
-    def _report(self) -> None:
-        now = self._loop.time()
-        if self._reported_at is not None and now - self._reported_at < REPORT_SECONDS:
-            return
-        self._reported_at = now
+    def _report_handshake(self, address: str, error: ssl.SSLError) -> None:
         with contextlib.suppress(Exception):  # accepting goes on without a log
-            log.warning(
-                "listener.out_of_descriptors",
-                detail="Clients are turned away without an answer: the process has too many files"
-                " and connections open. Let clients keep or close their connections, or raise the"
-                " hard limit (ulimit -Hn; systemd: LimitNOFILE=; Docker: --ulimit nofile=).",
-            )
+            if self._is_due("handshake"):
+                log.warning(
+                    "listener.handshake_failed",
+                    reason=error.reason or type(error).__name__,  # OpenSSL's name for it
+                    client_address=address,
+                    detail="A client was turned away in its TLS handshake. HTTP_REQUEST: use https:// in"
+                    " its URL. PEER_DID_NOT_RETURN_A_CERTIFICATE: give it the certificate that"
+                    " listen.tls_client_ca_file asks for. ALERT_UNKNOWN_CA: let it trust this"
+                    " listener's certificate.",
+                )
+
+    def _report_descriptors(self) -> None:
+        with contextlib.suppress(Exception):  # as above
+            if self._is_due("descriptors"):
+                log.warning(
+                    "listener.out_of_descriptors",
+                    detail="Clients are turned away without an answer: the process has too many"
+                    " files and connections open. Let clients keep or close their connections, or"
+                    " raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; Docker: --ulimit"
+                    " nofile=).",
+                )
+
+    def _is_due(self, what: str) -> bool:
+        """Whether this was not logged in the last minute."""
+        now = self._loop.time()
+        if now - self._reported_at.get(what, -REPORT_SECONDS) < REPORT_SECONDS:
+            return False
+        self._reported_at[what] = now
+        return True

@@ -57,7 +57,9 @@ def listing(settings: Settings, owner: str, where: str, *, unknown: bool, as_jso
         return Said([str(error)], is_failure=True)
     if as_json:
         return Said([json.dumps(order) for order in orders])
-    return Said(list(showing.table(orders)) or ["No orders."])
+    return Said(
+        list(showing.table(orders)) or ["No orders to look up." if unknown else "No orders."]
+    )
 
 
 def forget(settings: Settings, owner: str, where: str, order_id: str) -> Said:

@@ -281,7 +281,8 @@ def _refusal(what: Again, found: OrderRecord) -> Problem:
     refused = Refused(
         ProblemKind.ORDER_UNKNOWN,
         f"It is not known whether request {first} placed this order: the API may have acted on it. "
-        f"Look it up at Telenor. Then `telenor-proxy orders forget {found.id}` lets it be sent.",
+        f"Look it up at Telenor. Then `telenor-proxy orders forget {found.id}`, "
+        "with the proxy's --config, lets it be sent.",
     )
     refused.outcome = UNKNOWN
     return refused

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _NO_CLIENT: Final = (
     "orders.store: needs the Python package redis, which is not installed. "
-    "Install telenor-proxy[redis], or choose memory or a file."
+    "Install requirements/redis.txt (the extra `redis`), or choose memory or a file."
 )
 
 

@@ -40,7 +40,7 @@ _MAX_PORT: Final = 65535
 _CONTROL_TIMEOUT_SECONDS: Final = 10
 _NO_TRUSTME: Final = (
     "--tls makes a certificate with trustme, which is not installed. "
-    "Install the extra (telenor-proxy[sandbox]), or leave --tls away."
+    "Install requirements/sandbox.txt (the extra `sandbox`), or leave --tls away."
 )
 #: Both commands write a fault and a setting in the same way.
 _FAULT_SYNOPSIS: Final = "NAME[=VALUE][:COUNT]"

@@ -25,7 +25,7 @@ def create(endpoint: str, clock: Clock, count: Callable[[str, int], None]) -> Sp
     except ImportError:
         raise StartError(
             "telemetry.otlp_endpoint: OpenTelemetry is not installed. "
-            "Install the extra (telenor-proxy[otel]), or remove the setting."
+            "Install requirements/otel.txt (the extra `otel`), or remove the setting."
         ) from None
     try:
         return Spans(endpoint, clock, count)

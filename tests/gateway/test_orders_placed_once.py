@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.clock import SystemClock
 from proxy.errors import TokenUnavailable
@@ -442,3 +443,15 @@ async def test_the_guard_stops_an_order_of_unknown_outcome(lab: Lab) -> None:
     assert (await house.gateway.ask(order())).problem["outcome"] == "unknown"
     await house.gateway.refuses(order(), status=409, kind="order-unknown")
     assert (await house.gateway.ask(order(content=b"{}"))).status == 201
+
+
+async def test_a_key_without_a_store_is_warned_of_once(gateway: Gateway) -> None:
+    """The field goes to the API as it came; without one there is no warning."""
+    with capture_logs() as logged:
+        assert (await gateway.ask(order())).status == 200
+        before = len(logged)
+        for _ in range(2):
+            assert (await gateway.ask(order(b"Idempotency-Key: 7"))).status == 200
+    (warning,) = (event for event in logged if event["event"] == "orders.key_ignored")
+    assert logged.index(warning) >= before
+    assert "orders.store" in warning["detail"]

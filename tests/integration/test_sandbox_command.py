@@ -171,7 +171,7 @@ def test_without_the_extra_tls_is_refused(
     monkeypatch.setitem(sys.modules, "trustme", None)
     monkeypatch.delitem(sys.modules, "proxy.sandbox.certificate", raising=False)
     assert command.run(sandbox_arguments("--tls", "--port", "0")) == 1
-    assert "Install the extra (telenor-proxy[sandbox])" in capsys.readouterr().err
+    assert "Install requirements/sandbox.txt" in capsys.readouterr().err
 
 
 def test_nothing_else_needs_the_extra() -> None:

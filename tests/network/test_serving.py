@@ -9,6 +9,7 @@ import ssl
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.network import accepting, closing, serving, transport
 from tests.network.house import Authority
@@ -45,6 +46,15 @@ class Greeting(asyncio.Protocol):
         made = cast("asyncio.Transport", transport)
         made.write(b"hello")
         made.close()
+
+
+async def plain(port: int) -> None:
+    """Speak HTTP to a port of TLS."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    with contextlib.suppress(OSError):
+        await reader.read()
+    writer.close()
 
 
 @contextlib.asynccontextmanager
@@ -223,3 +233,20 @@ async def test_a_closed_server_accepts_no_client() -> None:
         port = port_of(server)
         await server.renew(None)
     assert not await greeted("127.0.0.1", port)
+
+
+async def test_a_failed_tls_handshake_is_logged_once_a_minute() -> None:
+    """With OpenSSL's reason and where the client is; one that only connects is not a fault."""
+    with capture_logs() as logged:
+        async with listening("127.0.0.1", tls=Authority().server("localhost")) as server:
+            port = server.sockets[0].getsockname()[1]
+            with socket.create_connection(("127.0.0.1", port)):
+                pass
+            for _ in range(2):
+                await plain(port)
+            async with asyncio.timeout(5):
+                while not logged:  # noqa: ASYNC110 # the event loop logs
+                    await asyncio.sleep(0.01)
+    (event,) = logged
+    assert (event["event"], event["log_level"]) == ("listener.handshake_failed", "warning")
+    assert (event["reason"], event["client_address"]) == ("HTTP_REQUEST", "127.0.0.1")

@@ -21,7 +21,7 @@ def test_without_the_extra_it_does_not_start(monkeypatch: pytest.MonkeyPatch) ->
     """The error says what to install."""
     monkeypatch.delitem(sys.modules, "proxy.telemetry.spans")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(StartError, match=r"^telemetry\.otlp_endpoint: .*telenor-proxy\[otel\]"):
+    with pytest.raises(StartError, match=r"^telemetry\.otlp_endpoint: .*requirements/otel\.txt"):
         telemetry.create(ENDPOINT, FakeClock(), lambda _result, _number: None)
 
 
