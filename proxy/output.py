@@ -208,9 +208,8 @@ class LineWriter:
             except OSError as error:
                 reason = os.strerror(error.errno) if error.errno else UNNAMED
                 self._torn = self._torn or self._within or len(rest) < len(data)
-                ends_torn = len(rest) > len(
-                    data
-                )  # the line break in front is none of the lost lines'
+                # The line break in front is none of the lost lines'.
+                ends_torn = len(rest) > len(data)
                 self._lose(bytes(rest).count(b"\n") - ends_torn, reason)
                 return
         self._torn = self._within = False

@@ -110,9 +110,8 @@ class Attempt:
         Raises what a client can do wrong in its body (`Refused`, `ClientDisconnected`).
         """
         exchange = self._exchange
-        if (
-            exchange.client.lost
-        ):  # while something was waited for: nothing has begun, and nothing does
+        # It was lost while something was waited for: nothing has begun, and nothing does.
+        if exchange.client.lost:
             raise ClientDisconnected
         if exchange.order is not None and not exchange.order.is_sent:
             raise RuntimeError("an order would leave without a record")
@@ -215,7 +214,7 @@ class Attempt:
     def _framed(self, content: bytes | bytearray, *, last: bool) -> bytes:
         if self._exchange.body.framing != grammar.CHUNKED:
             return bytes(content)
-        return (rewrite.chunk(content) if content else b"") + (rewrite.LAST_CHUNK if last else b"")
+        return _chunked(content, last=last)
 
     async def _send_rest(self, heads: asyncio.Event) -> None:
         """Upload the rest of the content. heads: set when a head of an answer was read."""
@@ -251,9 +250,8 @@ class Attempt:
         try:
             await self.connection.drain(self._bounds.response_timeout)
         except Gone:
-            return (
-                False  # the wait for the answer learns it too, and knows how much of one there is
-            )
+            # The wait for the answer learns it too, and knows how much of one there is.
+            return False
         except TimeoutError:
             self._fail(
                 Failed(
@@ -338,9 +336,7 @@ class Attempt:
         exchange.answered = True
         while True:
             if chunked:
-                out += (rewrite.chunk(piece) if piece else b"") + (
-                    rewrite.LAST_CHUNK if answer.done else b""
-                )
+                out += _chunked(piece, last=answer.done)
             else:
                 out += piece
             if looks and len(self.seen) < MAX_PEEK:
@@ -377,6 +373,11 @@ class Attempt:
             self._upload.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._upload
+
+
+def _chunked(piece: bytes | bytearray, *, last: bool) -> bytes:
+    """Return the piece, if it is not empty, as one chunk; after the last one, the content's end."""
+    return (rewrite.chunk(piece) if piece else b"") + (rewrite.LAST_CHUNK if last else b"")
 
 
 def _says_length(head: grammar.ResponseHead) -> bool:

@@ -100,9 +100,8 @@ class Service:
             self.turned_away.add(client)
             client.task = self._loop.create_task(self._turn_away(client))
         else:
-            self._loop.call_soon(
-                client.abort
-            )  # aiofastnet goes on with the connection behind this call
+            # Not at once: aiofastnet goes on with the connection behind this call.
+            self._loop.call_soon(client.abort)
 
     def drain(self) -> None:
         """From now on every answer ends its connection, and says so."""

@@ -343,9 +343,8 @@ class Stream(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is queued and close in order."""
-        if (
-            self.transport.is_closing()
-        ):  # asyncio's TLS transport fails of everything once it is closed twice
+        # asyncio's TLS transport fails of everything once it is closed twice.
+        if self.transport.is_closing():
             return
         self.transport.close()
         if self.transport.get_extra_info("ssl_object") is not None:
