@@ -55,11 +55,13 @@ async def test_a_name_that_is_not_found_names_its_step(monkeypatch: pytest.Monke
 
 async def test_giving_up_in_the_handshake_names_its_step() -> None:
     """The API accepts and stays silent, until the proxy waits no longer."""
-    begun = asyncio.Event()
+    begun, over = asyncio.Event(), asyncio.Event()
 
-    async def stay_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         begun.set()
+        await over.wait()
+        writer.close()
 
     server = await asyncio.start_server(stay_silent, "127.0.0.1", 0)
     async with server:
@@ -71,6 +73,7 @@ async def test_giving_up_in_the_handshake_names_its_step() -> None:
             dialling.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await dialling
+        over.set()
     (event,) = logged
     assert (event["event"], event["reason"]) == ("upstream.connect_failed", "CancelledError")
     assert event.keys() & TIMINGS == TIMINGS
