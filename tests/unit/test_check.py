@@ -259,9 +259,17 @@ async def test_a_missing_host_or_closed_port_ends_the_check() -> None:
     assert "no-such-host.invalid" in text
     with held_port() as held:
         port = held.getsockname()[1]
-        step, text = await failure(settings(f"http://127.0.0.1:{port}"))
+        step, text = await failure(settings(f"http://localhost:{port}"))
     assert step == "connection"
-    assert f"127.0.0.1 port {port} refused the connection" in text
+    assert text.startswith(f"localhost port {port} refused the connection")
+
+
+async def test_http_to_a_port_that_speaks_tls_is_recognized(tmp_path: Path) -> None:
+    """The text names the scheme to use."""
+    async with serving_tls(lambda ours: ours.issue_cert("127.0.0.1"), tmp_path) as given:
+        step, text = await failure(settings(given.upstream.url.replace("https", "http")))
+    assert step == "access token"
+    assert text.endswith("If that port speaks TLS, use https in upstream.url.")
 
 
 async def test_a_resolver_that_hangs_is_not_waited_for() -> None:
