@@ -281,7 +281,7 @@ async def test_a_resolver_that_hangs_is_not_waited_for() -> None:
         return []
 
     given = settings(upstream__connect_timeout_seconds="0.05")
-    (found,) = [each async for each in check.look_up(given.upstream.origin, given, hang)]
+    (found,) = await check.look_up(given.upstream.origin, given, hang)
     let_go.set()
     assert found.mark is Mark.FAILED
     assert "did not answer within 0.05 s" in found.text
@@ -290,8 +290,8 @@ async def test_a_resolver_that_hangs_is_not_waited_for() -> None:
 async def test_many_addresses_are_shortened() -> None:
     """Only the first ones are shown."""
     entries = [(None, None, None, "", (f"192.0.2.{number}", 0)) for number in range(1, 9)]
-    steps = check.look_up(settings().upstream.origin, settings(), lambda *_, **__: entries)
-    (found,) = [each async for each in steps]
+    origin = settings().upstream.origin
+    (found,) = await check.look_up(origin, settings(), lambda *_, **__: entries)
     assert found.text == "api.telenor.no is at 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, ..."
 
 
