@@ -254,7 +254,7 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.__init__", "_keeper"},  # also what client keys are hashed with
+        "app": {"Proxy.__init__"},  # also what client keys are hashed with
         "cli": {"_store"},  # what a command is called among those that use a store
         "orders.checking": {"look"},  # the same
         "forward.client": {"Service.__init__"},  # the prefix of request ids
