@@ -1,8 +1,8 @@
 """The manifests for Kubernetes: their schemas, and the rules for each pod with the proxy."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import kubernetes_validate  # type: ignore[import-untyped] # it has no types
 import pytest
@@ -12,10 +12,6 @@ import proxy
 from proxy import cli
 from proxy.settings import ENVIRONMENT_PREFIX, Settings, load
 from tests.deploy.tools import DEPLOY, kubectl, ran, read_yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 Object = dict[str, Any]
 

@@ -1,11 +1,12 @@
 """The unit for systemd: it fits the proxy's settings, and the proxy runs in a real systemd."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
 
 import aiohttp
 import pytest
@@ -18,11 +19,6 @@ from tests.deploy.manager import UNIT, Systemd
 from tests.deploy.tools import needs, ran, until_async
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, Api, serving_api
 from tests.ports import free_port
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
 #: Of 100, for `systemd-analyze security`: what remains is the network and a socket to systemd.
 MOST_EXPOSURE: Final = 11

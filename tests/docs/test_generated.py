@@ -1,7 +1,5 @@
 """What is made by a script is as the script would make it now."""
 
-from __future__ import annotations
-
 import json
 
 from bench import report

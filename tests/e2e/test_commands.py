@@ -1,14 +1,15 @@
 """The commands that ask and end: `--version`, `healthcheck`, `status`, `check`."""
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from proxy.cli import main
+from tests.e2e.conftest import Standing
 from tests.e2e.process import (
     ACCOUNTS,
     ORDERS,
@@ -22,13 +23,6 @@ from tests.e2e.process import (
     serving_api,
 )
 from tests.ports import free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import aiohttp
-
-    from tests.e2e.conftest import Standing
 
 #: Imports that take long, and that no question whether a proxy is ready needs.
 HEAVY = {

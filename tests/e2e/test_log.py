@@ -1,7 +1,5 @@
 """The log that `serve` writes: its events and their fields, its formats, its levels."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

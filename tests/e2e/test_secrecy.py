@@ -1,15 +1,13 @@
 """No secret is in anything that `serve` writes or answers, nor in a dump of its memory."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib
 import json
 import sys
-from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
+import aiohttp
 import pytest
 
 from tests.e2e.process import (
@@ -28,10 +26,6 @@ from tests.e2e.process import (
 )
 from tests.integration.test_token_endpoint import answering
 from tests.scripted import reply
-
-if TYPE_CHECKING:
-    import aiohttp
-
 
 CLIENT_KEY = "SentinelClientKey005"
 WRONG_KEY = "SentinelWrongKey0006"

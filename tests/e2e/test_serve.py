@@ -1,11 +1,9 @@
 """`serve` end to end: orders, ended tokens, and the ways to configure and reach it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+import aiohttp
 import pytest
 
+from tests.e2e.conftest import Standing
 from tests.e2e.process import (
     CREDENTIALS,
     ORDER,
@@ -16,11 +14,6 @@ from tests.e2e.process import (
     configuration,
     order,
 )
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from tests.e2e.conftest import Standing
 
 
 async def test_an_order_arrives_once_with_our_authorization(

@@ -1,11 +1,9 @@
 """How `serve` ends: requests in flight, new clients, probes, and the exit status."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -22,9 +20,6 @@ from tests.e2e.process import (
     configuration,
     order,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 @asynccontextmanager

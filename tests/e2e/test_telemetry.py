@@ -1,9 +1,8 @@
 """Spans of a whole proxy: they reach a collector, hold no secret, and cannot harm calls."""
 
-from __future__ import annotations
+from collections.abc import AsyncIterator
 
-from typing import TYPE_CHECKING
-
+import aiohttp
 import pytest
 
 from tests.e2e.process import (
@@ -17,11 +16,6 @@ from tests.e2e.process import (
     order,
 )
 from tests.integration.collector import Collector, collecting, values
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import aiohttp
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

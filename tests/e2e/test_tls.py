@@ -1,22 +1,15 @@
 """The listener over TLS, and the way out through a company's proxy, end to end."""
 
-from __future__ import annotations
-
 import signal
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import trustme
 
-from tests.e2e.process import ORDER, ORDERS, call, configuration
+from tests.e2e.process import ORDER, ORDERS, Api, Starter, call, configuration
 from tests.network.house import ScriptedProxy
 from tests.scripted import serving
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.e2e.process import Api, Starter
 
 BASIC = b"Proxy-Authorization: Basic bWU6bWFkZS11cC1wYXNzd29yZA==\r\n"
 

@@ -1,7 +1,5 @@
 """Every message in the code says what happened and what to do next."""
 
-from __future__ import annotations
-
 import builtins
 import re
 from typing import Final

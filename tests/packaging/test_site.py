@@ -1,26 +1,20 @@
 """The site of the documentation, as `make site` builds it."""
 
-from __future__ import annotations
-
 import functools
 import re
 import shutil
 import threading
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import pytest
 
 from tests.docs.pages import PAGES, anchors
 from tests.packaging.repository import ROOT, files, make, read
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.page.browser import Tab
+from tests.page.browser import Tab
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="the command is make's")
 

@@ -1,7 +1,5 @@
 """GitHub's workflows: their rights and their actions, and that what they run exists."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -3,19 +3,15 @@
 Imports for types count, too: they make one module depend on another.
 """
 
-from __future__ import annotations
-
 import ast
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 import proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PACKAGE: Final = Path(proxy.__file__).parent
 MODULES: Final = {

@@ -1,15 +1,15 @@
 """`check`: what each step finds on the way to an access token, and its words."""
 
-from __future__ import annotations
-
+import asyncio
 import re
 import ssl
 import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trustme
@@ -24,13 +24,7 @@ from proxy.settings import Settings, load
 from proxy.tokens.values import Grant
 from tests.network.house import ScriptedProxy
 from tests.ports import held_port
-from tests.scripted import serving
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator, Callable
-
-    from tests.scripted import Serve
+from tests.scripted import Serve, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = "0.5"  # seconds

@@ -1,13 +1,13 @@
 """One event a line on standard output: complete, in order, and without a credential."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
 import os
 import re
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import structlog
@@ -16,10 +16,6 @@ from proxy import logs
 from proxy.problems import ProblemKind
 from proxy.records import Record
 from proxy.settings import LogSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 #: The example of W3C Trace Context section 3.2.
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
