@@ -221,9 +221,9 @@ class AccessLog:
             warns = record.error in _KEPT_OUT
         else:
             warns = record.error not in _CLIENTS_OWN
-        level = "warning" if warns else "info"
         if self._least > (logging.WARNING if warns else logging.INFO):
             return
+        level = "warning" if warns else "info"
         if self._write is None:
             getattr(self._log, level)(_COMPLETED, **record.fields())
             return
