@@ -155,7 +155,9 @@ _PANEL: Final = 40  # for its title
 _STYLE: Final = """
     svg { --ground: #ffffff; --ink: #1f2328; --quiet: #59636e; --ours: #0969da; --others: #afb8c1; }
     @media (prefers-color-scheme: dark) {
-      svg { --ground: #0d1117; --ink: #f0f6fc; --quiet: #9198a1; --ours: #4493f8; --others: #4b535d; }
+      svg {
+        --ground: #0d1117; --ink: #f0f6fc; --quiet: #9198a1; --ours: #4493f8; --others: #4b535d;
+      }
     }
     text { font: 13px system-ui, sans-serif; fill: var(--ink); }
     .title { font-size: 17px; font-weight: 600; }

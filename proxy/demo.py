@@ -108,7 +108,7 @@ Place an order. Your program sends no token; the proxy adds one:
 Read something:
   curl -i {listener}{_ACCOUNTS}
 
-End all access tokens, then place the order once more: the proxy gets a new token and sends the order again:
+End all access tokens, then place the order once more: the proxy logs in and sends it again:
   curl -X POST {sandbox_url}{PREFIX}revoke
 
 Switch on a fault: the next order is placed, and its answer is lost. Place it and see the outcome:
@@ -120,6 +120,6 @@ Look:
   {sandbox_url}{PREFIX}placed  how often each of them was placed
   {admin}/  the status page; also /status, /readiness and /metrics
 
-A token lives for {_TOKEN_LIFETIME} s here, so that you see `token.renewed` go by below. Ctrl+C ends it all.
+A token lives for {_TOKEN_LIFETIME} s here, so you see `token.renewed` below. Ctrl+C ends it all.
 
 """

@@ -60,7 +60,7 @@ class Fault:
             COMPANY_PROXY if self.kind.is_company_proxy and self.received_status is None else peer
         )
         text = f"{self.happened} {self.step}".format(who=subject.name, setting=subject.setting)
-        return text[0].upper() + text[1:] if self.happened.startswith("{who}") else text
+        return "T" + text[1:] if text.startswith("the ") else text  # a host's name stays as it is
 
 
 #: Every reason that there is.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import sys
 import time
@@ -59,7 +58,7 @@ class Redactor:
 
 def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
     """Set up logging; return the writer, whose `write_out` must be called last."""
-    writer = LineWriter(_standard_output())
+    writer = LineWriter(sys.stdout.fileno())
     level = _level(settings)
     render = _Renderer(redactor, console=_is_console(settings))
     structlog.configure(
@@ -70,11 +69,6 @@ def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
     )
     logging.basicConfig(handlers=[_Handler(redactor)], level=level, force=True)
     return writer
-
-
-def _standard_output() -> int:
-    # Without one (`>&-`), its number would soon be that of a socket.
-    return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
 
 
 def set_level(settings: LogSettings) -> None:
@@ -90,7 +84,7 @@ class _Renderer:
     def __init__(self, redactor: Redactor, *, console: bool) -> None:
         self._redact = redactor
         self._console = console
-        self._colors = console and sys.stdout is not None and sys.stdout.isatty()
+        self._colors = console and sys.stdout.isatty()
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> bytes:
         ordered: dict[str, Any] = {
@@ -105,9 +99,7 @@ class _Renderer:
             return _console_line(ordered, colors=self._colors)
         try:
             return orjson.dumps(ordered, default=str)
-        except (
-            TypeError
-        ):  # text that is no UTF-8, a number beyond 64 bits, or an object that cannot be shown
+        except TypeError:  # no UTF-8, a number beyond 64 bits, or what cannot be shown
             return orjson.dumps({_plain(name): _plain(value) for name, value in ordered.items()})
 
 
@@ -148,10 +140,8 @@ def _console_line(event: Mapping[str, Any], *, colors: bool) -> bytes:
     if colors:
         level = f"\x1b[{_COLORS.get(level.rstrip(), '0')}m{level}\x1b[0m"
     words = " ".join((text, *(f"{name}={_value(value)}" for name, value in rest.items())))
-    line = f"{time_of_day} {level} {words}"
-    if exception is not None:
-        line += f"\n{str(exception).rstrip()}"
-    return line.encode("utf-8", "backslashreplace")
+    below = "" if exception is None else f"\n{str(exception).rstrip()}"
+    return f"{time_of_day} {level} {words}{below}".encode("utf-8", "backslashreplace")
 
 
 _COMPLETED: Final = "request.completed"
@@ -210,8 +200,7 @@ def _exception(exc_info: object) -> str | None:
 class AccessLog:
     """The event `request.completed`, one line a request.
 
-    JSON is rendered here, without structlog's processors, which would be the largest cost of
-    logging.
+    JSON is rendered here: structlog's processors would be the largest cost of logging.
     """
 
     def __init__(self, writer: LineWriter, settings: LogSettings) -> None:
@@ -264,5 +253,4 @@ def _level(settings: LogSettings) -> int:
 
 
 def _is_console(settings: LogSettings) -> bool:
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return settings.format == "console" or (settings.format == "auto" and is_terminal)
+    return settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MOST_ANSWER_BYTES: Final = 1_048_576
 
 _NETWORK: Final = "Check upstream.url, the network and the firewall."
+_SCHEME: Final = " If that port speaks TLS, use https in upstream.url."
 
 _log = structlog.get_logger("proxy.tokens")
 
@@ -119,21 +120,21 @@ class TokenEndpoint:
 
     def _broken(self, end: call.End) -> TokenUnavailable:
         """Say why an answer is not whole."""
+        step = _NETWORK if self._dialer.origin.is_tls else _NETWORK + _SCHEME
         if end is call.End.TIMEOUT:
             return TokenUnavailable(
                 "timeout",
                 f"The token endpoint did not answer within {self._timeout_seconds:g} seconds."
-                f" {_NETWORK}",
+                f" {step}",
             )
         if end is call.End.MALFORMED:
             return TokenUnavailable(
                 "malformed",
-                "What answered is no token endpoint: it did not speak HTTP/1.1 as it must."
-                f" {_NETWORK}",
+                f"What answered is no token endpoint: it did not speak HTTP/1.1 as it must. {step}",
             )
         return TokenUnavailable(
             "reset",
-            f"The connection to the token endpoint broke before the answer was there. {_NETWORK}",
+            f"The connection to the token endpoint broke before the answer was there. {step}",
         )
 
 

@@ -1,7 +1,5 @@
 """Telenor's error codes and the reasons of failed renewals on the troubleshooting page."""
 
-from __future__ import annotations
-
 import pytest
 
 from proxy.tokens import codes, diagnosis

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from tests.gateway.client import ORDERS, Gone, chunks, request, until
-from tests.gateway.conftest import Gateway, Lab  # noqa: TC001 # resolved by pytest's fixtures
+from tests.gateway.conftest import Gateway, Lab  # resolved by pytest's fixtures
 from tests.scripted import Act, Drip, reply
 
 TOO_LARGE = reply(413, b'{"code": 41301}', b"Connection: close")

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, order, request, until
-from tests.gateway.conftest import Gateway, Lab  # noqa: TC001 # resolved by pytest's fixtures
+from tests.gateway.conftest import Gateway, Lab  # resolved by pytest's fixtures
 from tests.scripted import Act, reply
 
 MINE = b"X-Request-Id: order-4711"

@@ -45,7 +45,8 @@ HEALTHY: Final = 0.1  # seconds
 #: The command, in a process with that limit.
 PROGRAM: Final = f"""
 import resource, runpy
-resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT_LIMIT}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, ({SOFT_LIMIT}, hard))
 runpy.run_module("proxy", run_name="__main__", alter_sys=True)
 """
 
