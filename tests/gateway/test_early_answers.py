@@ -43,7 +43,7 @@ async def test_an_early_refusal_reaches_the_client(
     lab: Lab, size: int, end: Act, *, chunked: bool, tls: bool
 ) -> None:
     """The API answers 413 before it has read the upload and closes: the client gets the 413."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway = await lab.gateway(tls=tls)
     gateway.cut_short = None
     gateway.upstream.usual = [TOO_LARGE, end]
     statuses = await asyncio.gather(*(upload(gateway, size, chunked=chunked) for _ in range(6)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, order, request, until
@@ -43,19 +41,6 @@ async def test_a_refused_host_is_named(gateway: Gateway) -> None:
     assert "erp.example:8080" in gateway.record.detail
 
 
-@pytest.mark.parametrize("cuts", [(), (2,), (1, 3), (2, 4), (4,), (1, 2, 3, 4, 5)])
-@pytest.mark.parametrize("lines", [1, 2, 5])
-async def test_empty_lines_before_a_request_are_ignored(
-    gateway: Gateway, lines: int, cuts: tuple[int, ...]
-) -> None:
-    """The verdict does not depend on the segments (RFC 9112 section 2.2)."""
-    raw = b"\r\n" * lines + order()
-    edges = [0, *cuts, len(raw)]
-    assert (
-        await gateway.ask(*[raw[start:end] for start, end in itertools.pairwise(edges)])
-    ).status == 200
-
-
 async def test_tls_on_the_plain_port_is_named(gateway: Gateway) -> None:
     """The client cannot read the answer, but the record says what to change."""
     client = await gateway.connect()
@@ -85,19 +70,6 @@ async def test_options_goes_as_far_as_it_may(gateway: Gateway) -> None:
     assert (await gateway.ask(request(b"GET", ACCOUNTS, b"Max-Forwards: 0"))).status == 200
     for wrong in (b"x", b"-1", b"1, 2", b""):
         await gateway.refuses(request(b"OPTIONS", ACCOUNTS, b"Max-Forwards: " + wrong), status=400)
-
-
-@pytest.mark.parametrize("fields", [(b"Content-Length: 5",), (b"Transfer-Encoding: chunked",)])
-async def test_a_204_that_claims_content_ends_its_connection(
-    gateway: Gateway, fields: tuple[bytes, ...]
-) -> None:
-    """What follows may be its content, so no other call uses it (RFC 9112 section 6.3)."""
-    gateway.upstream.scripts.append(
-        [Act.WHOLE, b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % fields[0]]
-    )
-    assert (await gateway.ask(order())).status == 204
-    assert (await gateway.ask(order())).status == 200
-    assert len(gateway.upstream.connections) == 2
 
 
 async def test_white_space_before_a_colon_of_the_api_is_removed(gateway: Gateway) -> None:

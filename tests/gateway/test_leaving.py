@@ -165,9 +165,7 @@ async def test_a_client_that_disconnects_while_a_connection_is_made_leaks_nothin
     lab: Lab, *, tls: bool
 ) -> None:
     """The connection is closed, or kept for the next call."""
-    gateway = await lab.gateway(
-        tls=lab.certificates.good if tls else None, upstream__max_connections=3
-    )
+    gateway = await lab.gateway(tls=tls, upstream__max_connections=3)
     for turns in range(40):
         client = await gateway.connect()
         await client.send(request())
@@ -230,7 +228,7 @@ async def test_two_hundred_clients_that_disconnect_anywhere_leak_nothing(
     """Every permit, task and socket is released, and the next client is served."""
     dice = random.Random(seed)  # noqa: S311 # no secret depends on it
     gateway = await lab.gateway(
-        tls=lab.certificates.good if tls else None,
+        tls=tls,
         upstream__max_connections=5,
         upstream__response_timeout_seconds=5,
     )

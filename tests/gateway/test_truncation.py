@@ -55,7 +55,7 @@ async def test_a_request_whose_client_resets_is_never_whole(
     lab: Lab, name: str, *, tls: bool
 ) -> None:
     """The upstream sees a broken connection: no last chunk, no end, on TLS no close_notify."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway = await lab.gateway(tls=tls)
     gateway.cut_short = 1
     client = await gateway.begin(BEGINNINGS[name], whole=False)
     client.reset()
@@ -133,7 +133,7 @@ async def test_an_answer_that_breaks_on_tls_never_looks_whole(
     lab: Lab, name: str, end: Act, version: bytes
 ) -> None:
     """The same where TLS is closed, cut without close_notify, or reset."""
-    gateway = await lab.gateway(tls=lab.certificates.good)
+    gateway = await lab.gateway(tls=True)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, HALVES[name], opened, end]
     client = await gateway.connect()
@@ -158,7 +158,7 @@ async def test_an_answer_without_a_length_needs_an_orderly_end(
     lab: Lab, version: bytes, end: Act, *, tls: bool, whole: bool
 ) -> None:
     """Whole only after FIN, on TLS after close_notify: a middlebox cannot shorten an answer."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway = await lab.gateway(tls=tls)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, OK + b"\r\nabc", opened, end]
     client = await gateway.connect()
@@ -178,7 +178,7 @@ async def test_an_end_after_a_whole_answer_is_noticed(
     lab: Lab, end: Act, size: int, *, tls: bool
 ) -> None:
     """The answer stays whole, however the connection ends behind it."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway = await lab.gateway(tls=tls)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * size), opened, end]
     client = await gateway.connect()
@@ -231,7 +231,7 @@ async def test_a_slow_answer_is_passed_on(lab: Lab) -> None:
 @pytest.mark.parametrize("framing", ["length", "chunked", "closing"])
 async def test_a_large_answer_arrives_whole(lab: Lab, framing: str, *, tls: bool) -> None:
     """Several megabytes, in each framing."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway = await lab.gateway(tls=tls)
     piece = bytes(range(256)) * 256
     scripts: dict[str, list[Step]] = {
         "length": [
