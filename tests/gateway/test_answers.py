@@ -166,7 +166,7 @@ async def test_a_connection_that_should_end_is_not_used_again(
 @pytest.mark.parametrize("tls", [False, True])
 async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) -> None:
     """An idle pooled connection is closed in order after its time."""
-    gateway = await lab.gateway(tls=tls, upstream__idle_timeout_seconds=0.1)
+    gateway = await lab.gateway(tls=tls, upstream__idle_timeout_seconds=0.5)
     await asyncio.gather(*[gateway.ask(request()) for _ in range(5)])
     assert gateway.pool.connections[1] >= 1
     await until(lambda: gateway.pool.connections == (0, 0))

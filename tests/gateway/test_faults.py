@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.gateway.client import ACCOUNTS, order, request, until
+from tests.gateway.client import ACCOUNTS, order, request
 from tests.ports import held_port
 from tests.scripted import Act, reply
 
@@ -32,8 +32,7 @@ async def failed(gateway: Gateway, method: bytes) -> Answer:
     answer = await gateway.ask(request(method, ACCOUNTS, content=content), method=method)
     assert answer.whole
     assert answer.values(b"content-type") == [b"application/problem+json"]
-    await until(lambda: gateway.records)
-    record = gateway.records[-1]
+    record = await gateway.noted()
     assert (record.status, record.error) == (answer.status, answer.proxy_error)
     assert not record.refused
     return answer
