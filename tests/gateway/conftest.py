@@ -299,11 +299,12 @@ class Lab:
         tokens: Any = None,
         url: str | None = None,
         desk: Desk | None = None,
+        shown: ssl.SSLContext | None = None,
         **changes: object,
     ) -> Gateway:
         """Build one. tls: to the upstream. url: of an upstream that is not ours.
 
-        desk: remembers orders. changes: settings, as `section__key=value`.
+        desk: remembers orders. shown: to clients. changes: settings, as `section__key=value`.
         """
         upstream = await self.upstream(self.certificates.good if tls else None)
         if url is None:
@@ -338,7 +339,6 @@ class Lab:
             address = str(chosen.listen.unix_socket)
             await listener.start_unix(address)
         else:
-            shown = None
             if self.variant.listener == "tls":
                 shown, trust = self.certificates.listener, client_context(self.certificates.ca_file)
             port = await listener.listen(await serving.bind(["127.0.0.1"], 0), shown)

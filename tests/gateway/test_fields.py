@@ -92,6 +92,7 @@ async def test_fields_keep_name_value_number_and_order(gateway: Gateway) -> None
         b"!#$%&'*+-.^_`|~09AZaz: a  \t b",
         b"Content-Encoding: gzip",
         b"Via: 1.1 other",
+        b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         b'If-None-Match: "x"',
     ]
     gateway.upstream.usual = [
