@@ -20,38 +20,30 @@ from tests.scripted import Act, reply
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from proxy.forward.connection import ClientConnection
     from proxy.records import Record
-    from tests.gateway.client import Client
     from tests.gateway.conftest import Gateway, Lab
 
 
-async def warmed(gateway: Gateway) -> None:
-    """Leave one idle connection in the pool, and nothing else."""
+@pytest.fixture
+async def gateway(gateway: Gateway) -> Gateway:
+    """Build a gateway with one idle connection in the pool, and nothing else."""
     client = await gateway.connect()
     assert (await client.ask(request())).status == 200
     client.close()
     await until(lambda: not gateway.listener.connections)
     await until(lambda: gateway.pool.connections == (0, 1))
     gateway.records.clear()
-
-
-async def begin(gateway: Gateway, raw: bytes) -> tuple[Client, ClientConnection]:
-    """Send a request on a new connection, and wait until it is upstream."""
-    client = await gateway.begin(raw)
-    served = await gateway.served()
-    assert served.exchange is not None
-    return client, served
+    return gateway
 
 
 @pytest.mark.parametrize("at", range(1, len(reply(200, b"hello"))))
 async def test_an_answer_may_arrive_in_any_two_pieces(gateway: Gateway, at: int) -> None:
     """The call goes on with each first piece, and loses none of it."""
-    await warmed(gateway)
     first, second = asyncio.Event(), asyncio.Event()
     whole = reply(200, b"hello")
     gateway.upstream.scripts.append([Act.WHOLE, first, whole[:at], second, whole[at:]])
-    client, served = await begin(gateway, order())
+    client = await gateway.begin(order())
+    served = await gateway.served()
     first.set()
     second.set()
     assert bytes((await client.answer()).content) == b"hello"
@@ -59,9 +51,6 @@ async def test_an_answer_may_arrive_in_any_two_pieces(gateway: Gateway, at: int)
     assert (await client.ask(order())).status == 200
     assert [record.status for record in gateway.records] == [200, 200]
     assert len(gateway.upstream.connections) == 1
-
-
-# What happens in one turn of the event loop.
 
 
 @pytest.mark.parametrize("raw", [request(), order()])
@@ -73,9 +62,9 @@ async def test_client_and_api_close_in_the_same_turn(
     gateway: Gateway, raw: bytes, answer: bytes, *, client_first: bool
 ) -> None:
     """In either order: one record, and the pool loses no connection."""
-    await warmed(gateway)
     gateway.upstream.hold()
-    client, served = await begin(gateway, raw)
+    client = await gateway.begin(raw)
+    served = await gateway.served()
     (connection,) = gateway.pool._open
     transports = [served.transport, connection.transport]
     for transport in transports if client_first else reversed(transports):
@@ -92,7 +81,6 @@ async def test_client_and_api_close_in_the_same_turn(
 async def test_a_connection_serves_two_clients_one_after_the_other(lab: Lab) -> None:
     """With one connection to the API, a hundred clients at once are each given their own answer."""
     gateway = await lab.gateway(upstream__max_connections=1)
-    await warmed(gateway)
 
     async def ask(number: int) -> None:
         target = b"%b/%d" % (ACCOUNTS, number)
@@ -104,16 +92,12 @@ async def test_a_connection_serves_two_clients_one_after_the_other(lab: Lab) -> 
     assert len({record.request_id for record in gateway.records}) == 100
 
 
-# Deadlines.
-
-
 @pytest.mark.parametrize("why", ["the client leaves", "the proxy stops"])
-async def test_the_response_timeout_is_never_extended(lab: Lab, why: str) -> None:
+async def test_the_response_timeout_is_never_extended(gateway: Gateway, why: str) -> None:
     """Neither a client that disconnects nor a drain gives the API more time to answer."""
-    gateway = await lab.gateway(upstream__response_timeout_seconds=60)
-    await warmed(gateway)
     gateway.upstream.hold()
-    client, served = await begin(gateway, order())
+    client = await gateway.begin(order())
+    served = await gateway.served()
     (connection,) = gateway.pool._open
     deadline = connection._readable._deadline
     assert deadline is not None
@@ -133,7 +117,6 @@ async def test_the_response_timeout_is_never_extended(lab: Lab, why: str) -> Non
 async def test_a_client_that_reads_no_answers_is_cut(lab: Lab) -> None:
     """It is cut after the body timeout, not the idle one, and recorded as slow."""
     gateway = await lab.gateway(limits__body_timeout_seconds=0.2, limits__idle_timeout_seconds=60)
-    await warmed(gateway)
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * 60_000)]
     client = await gateway.connect(receive_buffer=4096)
     served = await gateway.served()
@@ -147,16 +130,12 @@ async def test_a_client_that_reads_no_answers_is_cut(lab: Lab) -> None:
     assert gateway.records[-1].error == "client_slow"
 
 
-# The end of the proxy.
-
-
 @pytest.mark.parametrize("how", ["drain", "close"])
 @pytest.mark.parametrize("raw", [request(), order(), order(version=b"1.0")])
 async def test_a_call_in_flight_is_finished(gateway: Gateway, raw: bytes, how: str) -> None:
     """A call in flight is answered within the grace period, with `Connection: close`."""
-    await warmed(gateway)
     opened = gateway.upstream.hold(reply(200))
-    client, _ = await begin(gateway, raw)
+    client = await gateway.begin(raw)
     gateway.listener.drain()
     closing = asyncio.create_task(gateway.listener.close(5)) if how == "close" else None
     opened.set()
@@ -169,9 +148,8 @@ async def test_a_call_in_flight_is_finished(gateway: Gateway, raw: bytes, how: s
 @pytest.mark.parametrize("raw", [request(), order()])
 async def test_a_call_beyond_the_grace_period_gets_503(gateway: Gateway, raw: bytes) -> None:
     """The answer says that the outcome is unknown, and no reset overtakes it."""
-    await warmed(gateway)
     gateway.upstream.hold()
-    client, _ = await begin(gateway, raw)
+    client = await gateway.begin(raw)
     assert await gateway.listener.close(0) == 1
     answer = await client.answer()
     assert (answer.kind, answer.problem["outcome"]) == ("draining", "unknown")
@@ -182,9 +160,8 @@ async def test_a_call_beyond_the_grace_period_gets_503(gateway: Gateway, raw: by
 
 async def test_closing_again_without_grace_ends_all_calls(gateway: Gateway) -> None:
     """A close that is cancelled and begun anew leaves no call, record or connection behind."""
-    await warmed(gateway)
     gateway.upstream.hold()
-    client, _ = await begin(gateway, order())
+    client = await gateway.begin(order())
     closing = asyncio.create_task(gateway.listener.close(60))
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -211,9 +188,6 @@ async def test_each_request_is_judged_by_the_rules_in_force(gateway: Gateway) ->
         client = await gateway.connect()
 
 
-# Mistakes of ours.
-
-
 @pytest.fixture
 async def forgiving() -> AsyncIterator[list[object]]:
     """Keep mistakes that a test provokes from the checks of logs and of the event loop."""
@@ -238,7 +212,6 @@ async def test_a_mistake_while_forwarding_costs_one_call(
     gateway: Gateway, raw: bytes, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client gets 500, a record is made, and no connection to the API is lost."""
-    await warmed(gateway)
     monkeypatch.setattr(rewrite, where, mistake)
     answer = await gateway.ask(raw)
     assert (answer.kind, answer.problem["outcome"]) == ("internal-error", "unknown")
@@ -249,7 +222,6 @@ async def test_a_mistake_while_forwarding_costs_one_call(
 @pytest.mark.usefixtures("forgiving")
 async def test_a_mistake_while_reporting_costs_one_record(gateway: Gateway) -> None:
     """An observer that raises keeps no other call out of the log."""
-    await warmed(gateway)
     observed: list[Record] = []
 
     def observe(record: Record) -> None:
@@ -285,5 +257,5 @@ async def test_a_mistake_while_judging_costs_one_call(
     assert answer.problem["outcome"] == "not_sent"
     record = await gateway.noted()
     assert (record.status, record.error) == (500, "proxy_internal_error")
-    assert not gateway.upstream.requests
+    assert len(gateway.upstream.requests) == 1
     assert (await gateway.ask(order())).status == 200

@@ -57,14 +57,6 @@ async def test_a_head_without_end_is_refused_when_it_is_too_large(gateway: Gatew
     await gateway.refuses(raw, status=431)
 
 
-@pytest.mark.parametrize(("count", "status"), [(127, 200), (128, 431), (2000, 431)])
-async def test_the_number_of_fields_is_limited(gateway: Gateway, count: int, status: int) -> None:
-    """With Host, 128 fields pass; the rest of a flood of them is not forwarded."""
-    raw = request(b"GET", ACCOUNTS, *[b"X-%d: %d" % (number, number) for number in range(count)])
-    assert (await gateway.ask(raw)).status == status
-    assert len(gateway.upstream.requests) == (status == 200)
-
-
 @pytest.mark.parametrize("expect", [[], [b"Expect: 100-continue"]])
 @pytest.mark.parametrize("method", [b"POST", b"GET"])
 async def test_a_length_over_the_limit_is_refused_at_once(

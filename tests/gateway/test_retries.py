@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from tests.scripted import Script
 
 CHUNKED = b"Transfer-Encoding: chunked"
-SAFE = [b"GET", b"HEAD", b"OPTIONS"]
-UNSAFE = [b"POST", b"PUT", b"PATCH", b"DELETE"]
+METHODS = [b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT", b"PATCH", b"DELETE"]
 EXPIRED = reply(401, b'{"code": 40106, "message": "Access token expired"}')
 
 
@@ -82,7 +81,7 @@ async def test_a_401_to_head_without_a_challenge_renews_nothing(gateway: Gateway
     assert len(gateway.upstream.requests) == 1
 
 
-@pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
+@pytest.mark.parametrize("method", METHODS)
 async def test_a_401_is_cured_for_every_method(gateway: Gateway, method: bytes) -> None:
     """The gateway judges the token before it passes an order on, so it may be sent again."""
     refusal = EXPIRED
@@ -294,22 +293,6 @@ async def test_a_request_waits_for_a_token(gateway: Gateway) -> None:
     gateway.tokens.gate.set()
     assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 5
     assert all(record.token_seconds > 0 for record in gateway.records)
-
-
-@pytest.mark.parametrize("end", [Act.FIN, Act.RST])
-@pytest.mark.parametrize("method", [*SAFE, *UNSAFE])
-@pytest.mark.parametrize("seen", [True, False])
-async def test_a_stale_connection_costs_no_order(
-    gateway: Gateway, method: bytes, end: Act, *, seen: bool
-) -> None:
-    """A pooled connection that has closed is replaced, and the request is sent once."""
-    assert (await gateway.ask(request())).status == 200
-    await gateway.upstream.connections[0].start([end])
-    if seen:
-        await until(lambda: gateway.pool.connections == (0, 0))
-    assert (await gateway.ask(request(method, ACCOUNTS), method=method)).status == 200
-    assert [request.method for request in gateway.upstream.requests] == [b"GET", method]
-    assert gateway.records[-1].attempts == 1
 
 
 async def test_many_stale_connections_cost_no_order(gateway: Gateway) -> None:
