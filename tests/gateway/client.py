@@ -300,6 +300,11 @@ class Client:
                 return None
         return event
 
+    async def saw(self, data: bytes) -> None:
+        """Read until these bytes have arrived, which `answer` still returns."""
+        while data not in self.received:
+            assert await self._read(), f"{self.ended} before {data!r}"
+
     async def rest(self) -> bytes:
         """Return all that arrives until the proxy ends the connection; `ended` then says how."""
         while await self._read():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.conftest import Gateway, Lab
 
-GRACE: Final = 5.0  # seconds; nothing here takes them
+GRACE: Final = 30.0  # seconds; nothing here takes them
 
 
 def connected(gateway: Gateway, data: bytes = b"") -> Client:

@@ -99,10 +99,9 @@ async def broken(gateway: Gateway, raw: bytes, begun: bytes, *rest: Step) -> tup
     gateway.upstream.scripts.append([Act.WHOLE, begun, opened, *rest])
     client = await gateway.connect()
     await client.send(raw)
-    answering = asyncio.create_task(client.answer())
-    await until(lambda: client.received.endswith((b"abc", b"abc\r\n")))
+    await client.saw(b"abc")
     opened.set()
-    answer = await answering
+    answer = await client.answer()
     assert (answer.status, bytes(answer.content)) == (200, b"abc")
     await gateway.noted()
     return client, answer
