@@ -181,9 +181,7 @@ class Tls:
 
     def end(self) -> bytes:
         """Return close_notify."""
-        with contextlib.suppress(
-            ssl.SSLError
-        ):  # the peer's own has not come, or not all that came was read
+        with contextlib.suppress(ssl.SSLError):  # the peer's has not come, or not all is read
             self._object.unwrap()
         return self._to_wire.read()
 

@@ -182,3 +182,41 @@ async def test_the_largest_head_passes(gateway: Gateway) -> None:
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"ok", *fields)]
     answer = await gateway.ask(request())
     assert [b"%b: %b" % line for line in answer.fields[:255]] == fields
+
+
+async def test_white_space_before_a_colon_of_the_api_is_removed(gateway: Gateway) -> None:
+    """A proxy removes it (RFC 9112 section 5.1): the answer is passed on, and its length counts."""
+    gateway.upstream.scripts.append(
+        [Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\nX-A : b\r\n\r\nok"]
+    )
+    answer = await gateway.ask(order())
+    assert (answer.status, bytes(answer.content), answer.values(b"x-a")) == (200, b"ok", [b"b"])
+
+
+async def test_the_apis_code_is_noted(gateway: Gateway) -> None:
+    """The code that an error of the API names is in the record, and the answer is unchanged."""
+    gateway.upstream.scripts.append([Act.WHOLE, reply(403, b'{"code": "40301"}')])
+    answer = await gateway.ask(order())
+    assert (answer.status, bytes(answer.content)) == (403, b'{"code": "40301"}')
+    assert (await gateway.noted()).code == "40301"
+
+
+async def test_a_connection_ends_at_its_age(lab: Lab) -> None:
+    """A busy connection is renewed after its call, so that a changed address is noticed."""
+    gateway = await lab.gateway(upstream__max_age_seconds=0.2)
+    client = await gateway.connect()
+    now, age = gateway.pool._now, [0.0]
+    gateway.pool._now = lambda: now() + age[0]
+    for step in (0.0, 0.1, 0.2, 0.0):
+        age[0] += step
+        assert (await client.ask(request())).status == 200
+    assert len(gateway.upstream.connections) == 2
+
+
+async def test_a_greeting_is_no_answer(lab: Lab) -> None:
+    """An API that sends bytes before a request has answered nothing: the order fails unsent."""
+    gateway = await lab.gateway()
+    gateway.upstream.greeting = [b"HTTP/1.1 201 Created\r\nContent-Length: 8\r\n\r\nGREETING"]
+    for _ in range(5):
+        answer = await gateway.ask(order())
+        assert answer.problem["outcome"] != "not_sent" or b"GREETING" not in answer.content

@@ -358,3 +358,29 @@ async def test_a_client_that_disconnects_after_tiny_chunks_is_noticed(lab: Lab) 
     client = await gateway.begin(request(b"POST", ORDERS, CHUNKED) + TINY, whole=False)
     client.reset()
     assert (await gateway.ask(request())).status == 200
+
+
+async def test_silent_uploads_give_way_to_waiting_calls(lab: Lab) -> None:
+    """Clients that announce a body and send none hold connections only while no call waits."""
+    gateway = await lab.gateway(upstream__max_connections=2, upstream__connect_timeout_seconds=10)
+    gateway.cut_short = 2
+    raw = request(b"POST", ORDERS, b"Content-Length: 5")
+    silent = [await gateway.begin(raw, whole=False) for _ in range(2)]
+    assert (await gateway.ask(request())).status == 200
+    assert (await silent[0].answer()).status == 408
+
+
+async def test_empty_lines_do_not_extend_the_idle_timeout(lab: Lab) -> None:
+    """The time that a client may be idle does not begin anew with each empty line."""
+    gateway = await lab.gateway(limits__idle_timeout_seconds=0.3)
+    client = await gateway.connect()
+
+    async def trickle() -> None:
+        while client.ended is None:
+            await client.send(b"\r\n")
+            await asyncio.sleep(0.05)
+
+    trickling = asyncio.create_task(trickle())
+    await client.closed()
+    await trickling
+    assert not gateway.records

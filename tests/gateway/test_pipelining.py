@@ -143,3 +143,11 @@ async def test_a_connection_goes_on_after_a_failed_call(
     assert (await client.ask(raw + nth(1))).status == status
     assert (await client.answer()).status == 200
     assert len(gateway.upstream.requests) == 2
+
+
+async def test_a_pipelined_request_behind_the_last_one_costs_no_answer(gateway: Gateway) -> None:
+    """The last answer is not lost in a reset (RFC 9112 section 9.6)."""
+    client = await gateway.connect()
+    assert (await client.ask(order(b"Connection: close") + order() * 200)).status == 200
+    assert await client.closed() == "fin"
+    assert len(gateway.upstream.requests) == 1

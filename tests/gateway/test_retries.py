@@ -401,3 +401,14 @@ async def test_an_order_whose_401_was_not_cured_was_not_placed(gateway: Gateway)
     answer = await client.answer()
     assert (answer.status, answer.proxy_error) == (502, "connection_refused")
     assert answer.problem["outcome"] == "not_sent"
+
+
+@pytest.mark.parametrize(("padding", "sendings"), [(10, 2), (5000, 1)])
+async def test_only_the_beginning_of_a_challenge_is_searched(
+    gateway: Gateway, padding: int, sendings: int
+) -> None:
+    """Searching all of a long `WWW-Authenticate` would block the event loop for a second."""
+    challenge = b'WWW-Authenticate: Bearer realm="%b", error="invalid_token"' % (b"x" * padding)
+    gateway.upstream.scripts.append([reply(401, b'{"code": 40101}', challenge)])
+    await gateway.ask(order())
+    assert len(gateway.upstream.requests) == sendings

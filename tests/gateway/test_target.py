@@ -148,3 +148,55 @@ async def test_nonsense_costs_no_other_client(gateway: Gateway) -> None:
     answers = await asyncio.gather(gateway.ask(request()), *nonsense)
     assert [answer.status for answer in answers] == [200, 400, 400, 400, 400]
     assert len(gateway.upstream.requests) == 1
+
+
+MINE = b"X-Request-Id: order-4711"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        request(b"GET", b"/nowhere", MINE),
+        request(b"GET", ACCOUNTS, MINE, host=b"elsewhere.example"),
+        request(b"TRACE", ACCOUNTS, MINE),
+        request(b"GET", ACCOUNTS + b"/..", MINE),
+        request(b"POST", ORDERS, MINE, b"Expect: x"),
+        request(b"POST", ORDERS, MINE, b"Content-Length: 1", b"Transfer-Encoding: chunked"),
+    ],
+)
+async def test_a_refused_request_keeps_its_id(gateway: Gateway, raw: bytes) -> None:
+    """The client's id is in the answer, its `instance` and the record, if the head can be read."""
+    answer = await gateway.ask(raw)
+    assert answer.status >= 400
+    assert answer.values(b"x-request-id") == [b"order-4711"]
+    assert answer.problem["instance"] == "order-4711"
+    assert (await gateway.noted()).request_id == "order-4711"
+    assert gateway.record.detail == answer.problem["detail"]
+
+
+async def test_a_refused_host_is_named(gateway: Gateway) -> None:
+    """An operator sees in the answer and in the log which name to add."""
+    answer = await gateway.refuses(request(host=b"ERP.example:8080"), status=421)
+    assert "erp.example:8080" in answer.problem["detail"]
+    assert "erp.example:8080" in str(gateway.record.detail)
+
+
+async def test_tls_on_the_plain_port_is_named(gateway: Gateway) -> None:
+    """The client cannot read the answer, but the record says what to change."""
+    client = await gateway.connect()
+    await client.send(bytes.fromhex("1603010200010001fc0303") + b"\x00" * 50)
+    await client.answer()
+    assert "speaks TLS" in str((await gateway.noted()).detail)
+
+
+async def test_options_goes_as_far_as_it_may(gateway: Gateway) -> None:
+    """`Max-Forwards` is counted down; at 0 the proxy answers (RFC 9110 section 7.6.2)."""
+    assert (await gateway.ask(request(b"OPTIONS", ACCOUNTS, b"Max-Forwards: 3"))).status == 200
+    assert gateway.upstream.requests[0].values(b"max-forwards") == [b"2"]
+    answer = await gateway.ask(request(b"OPTIONS", ACCOUNTS, b"Max-Forwards: 0"))
+    assert answer.status == 204
+    assert answer.values(b"allow") == [b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"]
+    assert len(gateway.upstream.requests) == 1
+    assert (await gateway.ask(request(b"GET", ACCOUNTS, b"Max-Forwards: 0"))).status == 200
+    for wrong in (b"x", b"-1", b"1, 2", b""):
+        await gateway.refuses(request(b"OPTIONS", ACCOUNTS, b"Max-Forwards: " + wrong), status=400)

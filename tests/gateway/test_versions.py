@@ -83,3 +83,10 @@ async def test_requests_of_both_versions_share_a_connection(gateway: Gateway) ->
     answers = [await client.answer() for _ in range(3)]
     assert [answer.values(b"connection") for answer in answers] == [[b"keep-alive"], [], [b"close"]]
     assert await client.closed() == "fin"
+
+
+async def test_http_1_0_needs_a_length_for_content(gateway: Gateway) -> None:
+    """Its body would end with the connection, and be lost: 411."""
+    raw = request(b"POST", ORDERS, version=b"1.0") + b"{}"
+    await gateway.refuses(raw, status=411, kind="length-required")
+    assert not gateway.upstream.requests
