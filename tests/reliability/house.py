@@ -109,7 +109,7 @@ class House:
     async def build(self, **changes: Any) -> None:
         """Build the parts; `changes` are settings, as `section__key=value`."""
         self.gateway = await self._lab.gateway(tokens=self.source, **changes)
-        self.endpoint = self._make_endpoint(5, None, None)
+        await self.log_in_at()
         self.report = Report(
             self.gateway.settings,
             self.clock,
@@ -120,15 +120,6 @@ class House:
             upstream=dict,
         )
 
-    def _make_endpoint(
-        self, timeout_seconds: float, origin: str | Origin | None, tls: ssl.SSLContext | None
-    ) -> TokenEndpoint:
-        there = origin or f"http://127.0.0.1:{self.login.port}"
-        there = Origin.parse(there) if isinstance(there, str) else there
-        return TokenEndpoint(
-            Dialer(there, tls), LOGIN_PATH, "/oauth/v2/logout", timeout_seconds=timeout_seconds
-        )
-
     async def log_in_at(
         self,
         origin: str | Origin | None = None,
@@ -137,7 +128,11 @@ class House:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """From now on, log in there (None: at `login`), with that timeout."""
-        self.endpoint = self._make_endpoint(timeout_seconds, origin, tls)
+        there = origin or f"http://127.0.0.1:{self.login.port}"
+        there = Origin.parse(there) if isinstance(there, str) else there
+        self.endpoint = TokenEndpoint(
+            Dialer(there, tls), LOGIN_PATH, "/oauth/v2/logout", timeout_seconds=timeout_seconds
+        )
 
     async def fetch(self) -> Grant:
         """Log in once, and count it."""
