@@ -40,8 +40,7 @@ def decoded(content: bytes, coding: bytes | None, limit: int) -> Decoded | None:
     found = Decoded(content, whole=True)
     for name in reversed(names):
         read = _READERS.get(name)
-        result = None if read is None else read(found.content, limit)
-        if result is None:
+        if read is None or (result := read(found.content, limit)) is None:
             return None
         whole = found.whole and result.whole and len(result.content) <= limit
         found = Decoded(result.content[:limit], whole)
@@ -67,8 +66,7 @@ def _inflate(content: bytes, limit: int) -> Decoded | None:
 
 def _deflate(content: bytes, limit: int) -> Decoded | None:
     """Read zlib, which `deflate` means (RFC 9110, section 8.4.1.2), or bare DEFLATE."""
-    found = _inflate(content, limit)
-    if found is not None:
+    if (found := _inflate(content, limit)) is not None:
         return found
     reader = zlib.decompressobj(_RAW)
     try:
@@ -82,14 +80,11 @@ def _deflate(content: bytes, limit: int) -> Decoded | None:
 
 def _brotli(content: bytes, limit: int) -> Decoded | None:
     reader = brotli.Decompressor()
-    found = bytearray()
     try:
-        found += reader.process(content, output_buffer_limit=limit + 1)
-        while not reader.can_accept_more_data() and len(found) <= limit:
-            found += reader.process(b"", output_buffer_limit=limit + 1 - len(found))
+        found = reader.process(content, output_buffer_limit=limit + 1)
     except brotli.error:
         return None
-    return Decoded(bytes(found), whole=reader.is_finished())
+    return Decoded(found, whole=reader.is_finished())
 
 
 _NO_CODINGS: Final = frozenset({b"", b"identity", b"none"})
