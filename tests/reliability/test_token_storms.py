@@ -40,17 +40,6 @@ CROWD_OF_REJECTED: Final = 200
 REJECTED: Final = reply(401, b'{"code": 40105}')
 
 
-def rejects(*numbers: int) -> Callable[[Received], Sequence[Step]]:
-    """Return a script of an API that rejects these tokens; without any, all of them."""
-    bad = {b"Bearer token-of-the-test-%d" % number for number in numbers}
-
-    def script(seen: Received) -> Sequence[Step]:
-        rejected = not bad or seen.values(b"authorization")[0] in bad
-        return [Act.WHOLE, REJECTED if rejected else reply(200, seen.target)]
-
-    return script
-
-
 async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: House) -> None:
     """One login, and each order arrives once."""
     let_go = asyncio.Event()
@@ -128,7 +117,7 @@ async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_mo
 ) -> None:
     """Twenty 401s a second for ten minutes: logins are 5 s apart, and clients get every 401."""
     await house.opened()
-    house.gateway.upstream.usual = rejects()
+    house.gateway.upstream.usual = [Act.WHOLE, REJECTED]
     client = await house.gateway.connect()
     statuses = set()
     for _ in range(600):
@@ -147,9 +136,8 @@ async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_mo
         shortest_pause=min(pauses),
     )
     assert min(pauses) >= 5
-    assert (
-        len(logins) <= 3 + 600 // 60 + 4
-    )  # slowed down to one a minute, once it is seen to be of no use
+    # Slowed down to one a minute, once it is seen to be of no use.
+    assert len(logins) <= 3 + 600 // 60 + 4
 
 
 class Sidecar:
@@ -227,7 +215,8 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
     logins = [each.logins for each in both]
     served = [each.served for each in both]
     contentions = [entry for entry in logs if entry["event"] == "token.contended"]
-    counted = [contentions_of(each.metrics) for each in both]
+    name = "telenor_proxy_token_contentions_total"
+    counted = [each.metrics.registry.get_sample_value(name) or 0 for each in both]
     show(logins_in_an_hour=logins, calls_served_of_3600_each=served, contentions=counted)
     assert max(logins) <= 70
     assert sum(logins) == sandbox.shown()["counters"]["token_calls"]  # type: ignore[index]
@@ -239,10 +228,3 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
     assert min(counted) > 0
     assert sum(counted) == len(contentions)
     assert all("another program" in entry["detail"] for entry in contentions)
-
-
-def contentions_of(metrics: Metrics) -> int:
-    """Return what a scrape reads."""
-    value = metrics.registry.get_sample_value("telenor_proxy_token_contentions_total")
-    assert value is not None
-    return int(value)

@@ -15,44 +15,13 @@ HOUR = 3600.0
 DATE, LATER = "Thu, 01 Jan 2026 00:00:30", "Thu, 01 Jan 2026 00:02:00 GMT"
 
 
-@pytest.mark.parametrize(
-    ("expires_in", "seconds"),
-    [
-        (3599, 3599.0),
-        ("3600", 3600.0),
-        (" 3600 ", 3600.0),
-        (1800.5, 1800.5),
-        ("+60", 60.0),
-        ("60.5", 60.5),
-        (1, 1.0),
-        (86_400, 86_400.0),
-    ],
-)
-def test_a_sensible_lifetime_is_believed(expires_in: object, seconds: float) -> None:
+@pytest.mark.parametrize("expires_in", [3599, "3600", " 3600 ", 1800.5, "+60", "60.5", 1, 86_400])
+def test_a_sensible_lifetime_is_believed(expires_in: float | str) -> None:
     """As a number or a string of digits, without a note."""
-    assert timing.lifetime_of(expires_in) == (seconds, None)
+    assert timing.lifetime_of(expires_in) == (float(expires_in), None)
 
 
-USELESS: tuple[object, ...] = (
-    None,
-    "",
-    "soon",
-    "3_600",
-    "1e3",
-    "NaN",
-    "-1",
-    "٣٦٠٠",
-    True,
-    False,
-    0,
-    -1,
-    0.5,
-    -math.inf,
-    math.nan,
-    [],
-    {},
-    [3600],
-)
+USELESS = (None, "", "soon", "1e3", "-1", "٣٦٠٠", True, 0, 0.5, math.nan, -math.inf, [3600])
 ABSURD = (86_401, 3_599_000, "3600000", math.inf, 10**400, "9" * 40)
 
 
