@@ -125,19 +125,13 @@ def _codes_in(content: bytes, coding: bytes | None) -> Iterator[str]:
         if len(view) > MOST_ERROR_BYTES:
             continue
         value = read_json(view)
-        code = code_in(value)
-        if code is not None:
+        if (code := code_in(value)) is not None:
             yield code
-        if value is None:
-            yield from _codes_in_text(view)
-
-
-def _codes_in_text(text: bytes) -> Iterator[str]:
-    for pattern in (_NAMED, _LEADING):
-        for match in islice(pattern.finditer(text), _MOST_VALUES):
-            code = match[1].decode("ascii").rstrip(".-")
-            if code in _IN_TEXT:
-                yield code
+        for pattern in (_NAMED, _LEADING) if value is None else ():
+            for match in islice(pattern.finditer(view), _MOST_VALUES):
+                code = match[1].decode("ascii").rstrip(".-")
+                if code in _IN_TEXT:
+                    yield code
 
 
 def error_code_of(

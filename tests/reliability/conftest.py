@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.conftest import api, start
+from tests.e2e.conftest import api, http, start
 from tests.gateway.conftest import certificates, lab, variant
 from tests.reliability.house import House, house_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.gateway.conftest import Lab
 
-__all__ = ["api", "certificates", "house", "lab", "start", "variant"]
+__all__ = ["api", "certificates", "house", "http", "lab", "start", "variant"]
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from tests.scripted import Act, reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from proxy.tokens.values import Grant
     from tests.gateway.conftest import Lab
     from tests.reliability.house import House
     from tests.scripted import Received, Step
@@ -141,36 +140,25 @@ async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_mo
 
 
 class Sidecar:
-    """One of two proxies that fight over the machine user's session."""
+    """One of two proxies that fight over the machine user's session. served: its good calls."""
 
     def __init__(
         self, url: str, clock: FakeClock, sandbox: Sandbox, random: Callable[[], float]
     ) -> None:
-        self._endpoint = TokenEndpoint(
+        endpoint = TokenEndpoint(
             Dialer(Origin.parse(url), None), LOGIN_PATH, "/logout", timeout_seconds=5
         )
         self._sandbox = sandbox
         self.metrics = Metrics()
-        self.logins = 0
         self.served = 0
-        self.rejected = 0
-        self.is_fetching = False
         self.source = TokenSource(
-            self._fetch,
+            lambda: endpoint.fetch(CREDENTIALS),
             clock=clock,
             random=random,
             refresh_ahead_seconds=300,
             wait_seconds=10,
             observe=self.metrics.on_token,
         )
-
-    async def _fetch(self) -> Grant:
-        self.logins += 1
-        self.is_fetching = True
-        try:
-            return await self._endpoint.fetch(CREDENTIALS)
-        finally:
-            self.is_fetching = False
 
     def call(self) -> None:
         """Make one call of the API with the token in force, if there is one."""
@@ -180,7 +168,6 @@ class Sidecar:
         if self._sandbox.token_state(token.reveal()) == "valid":
             self.served += 1
         else:
-            self.rejected += 1
             self.source.invalidate(token)
 
 
@@ -205,14 +192,14 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
         with capture_logs() as logs:
             for _ in range(int(HOUR)):
                 await clock.advance(1)
-                await until(lambda: not any(each.is_fetching for each in both))
+                await until(lambda: not any(each.source._fetching for each in both))
                 await clock.settle()
                 for each in both:
                     each.call()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    logins = [each.logins for each in both]
+    logins = [each.source.status().renewals for each in both]
     served = [each.served for each in both]
     contentions = [entry for entry in logs if entry["event"] == "token.contended"]
     name = "telenor_proxy_token_contentions_total"
