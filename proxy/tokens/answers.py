@@ -15,7 +15,7 @@ from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.secret import Secret
 from proxy.tokens import timing
 from proxy.tokens.codes import quotable
-from proxy.tokens.diagnosis import code_in, concerns_credentials, diagnose, error_code, read_json
+from proxy.tokens.diagnosis import CREDENTIAL_CODES, code_in, diagnose, error_code, read_json
 from proxy.tokens.values import Grant
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _failure(answer: EndpointAnswer, found: str | None, credentials: Iterable[st
     code = quotable(found, credentials)
     cited = str(status) if code is None else f"{status}, code {code}"
     said = diagnose(found, status)
-    if status in _REFUSALS or (_is_success(status) and concerns_credentials(found)):
+    if status in _REFUSALS or (_is_success(status) and found in CREDENTIAL_CODES):
         return CredentialsRefused(
             "refused",
             f"The token endpoint refused the credentials with {cited}: {said.meaning}."

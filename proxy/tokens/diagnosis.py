@@ -121,7 +121,7 @@ def _codes_in(content: bytes, coding: bytes | None) -> Iterator[str]:
     searched for the codes of the table: a proxy in between may answer with XML.
     """
     plain = decoded(content, coding, MOST_ERROR_BYTES)
-    for view in (content,) if plain is None else dict.fromkeys((plain.content, content)):
+    for view in (content,) if plain is None else dict.fromkeys((plain[0], content)):
         if len(view) > MOST_ERROR_BYTES:
             continue
         value = read_json(view)
@@ -302,7 +302,7 @@ _BY_STATUS: Final[dict[int, Diagnosis]] = {
 
 #: Codes that are about the credentials or their rights, wherever they stand: trying them again soon
 #: is of no use.
-_CREDENTIAL_CODES: Final = frozenset(
+CREDENTIAL_CODES: Final = frozenset(
     {"1", "5", "6", "8", "9", "20", "21", "22", "23", "40103", "40107", "40108", "40301"}
     | {"invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope"}
 )
@@ -314,11 +314,6 @@ def diagnose(code: str | None, status: int = HTTPStatus.UNAUTHORIZED) -> Diagnos
     if theirs and code == _TWO_MEANINGS:
         return _THEIR_FAULT
     return _KNOWN.get(code or "") or _BY_STATUS.get(status, _THEIR_FAULT if theirs else _UNEXPECTED)
-
-
-def concerns_credentials(code: str | None) -> bool:
-    """Whether a code means that the credentials are refused, whatever the status says."""
-    return code in _CREDENTIAL_CODES
 
 
 # --- Credentials that cannot be right ----------------------------------------------------------

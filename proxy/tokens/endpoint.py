@@ -150,6 +150,6 @@ def _plain(answer: call.CallAnswer) -> EndpointAnswer:
     coding = fields.get("content-encoding", "").encode("latin-1")
     plain = decoded(content, coding, MOST_ANSWER_BYTES)
     if plain is not None:
-        content, whole = plain.content, whole and plain.whole
+        content, whole = plain[0], whole and plain[1]
         fields.pop("content-encoding", None)
     return EndpointAnswer(answer.head.status, fields, content, whole)
