@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e.conftest import api, start
+from tests.e2e.conftest import api, http, start
 from tests.gateway.conftest import certificates, lab, variant
 from tests.reliability.house import House, house_of
 from tests.scripted import Act, Flood, ScriptedServer, reply
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.gateway.conftest import Lab
     from tests.scripted import Received, Steps
 
-__all__ = ["api", "certificates", "house", "lab", "start", "variant"]
+__all__ = ["api", "certificates", "house", "http", "lab", "start", "variant"]
 
 #: A call of the first is never answered; that of the second with 200 MB.
 HANGS: Final = b"/corporate-accounts/hangs"

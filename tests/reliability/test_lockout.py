@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.scripted import Received, Script, Step
 
 DAY: Final = 24 * HOUR
-#: What `policy.REFUSED_PAUSES` comes to, and what docs/reliability.md promises.
+#: What `timing.REFUSED_PAUSES` comes to, and what docs/reliability.md promises.
 FIRST_HOUR: Final = 15
 LATER_HOUR: Final = 12
 
