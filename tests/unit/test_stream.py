@@ -432,20 +432,6 @@ async def test_unread_bytes_are_bounded() -> None:
         assert received == total
 
 
-async def test_the_mark_can_be_set() -> None:
-    """For each stream."""
-    stream = Stream(asyncio.get_running_loop(), high_water=10)
-    async with connected(stream) as peer:
-        peer.send(b"x" * 10)
-        await stream.more(5)
-        await turns()
-        assert not stream.transport.is_reading()
-        stream.take(10)
-        peer.send(b"y")
-        await stream.more(5)
-        assert stream.buffer == b"y"
-
-
 async def test_a_writer_waits_for_a_slow_peer() -> None:
     """Only past the write limit."""
     stream = Stream(asyncio.get_running_loop())
