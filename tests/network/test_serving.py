@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.network import accepting, closing, serving, transport
+from proxy.network import closing, serving, transport
 from tests.network.house import Authority
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ async def test_a_client_that_is_silent_in_its_handshake_is_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Within the time that it has for that; it holds no connection for longer."""
-    monkeypatch.setattr(accepting, "HANDSHAKE_SECONDS", 0.1)
+    monkeypatch.setattr(serving, "HANDSHAKE_SECONDS", 0.1)
     async with listening("127.0.0.1", tls=Authority().server("api.example")) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
         with contextlib.suppress(ConnectionResetError):
@@ -215,8 +215,7 @@ async def test_who_was_accepted_is_a_connection_once_it_has_closed(
     await server.start(authority.server("api.example") if is_tls else None)
     raw = socket.create_connection(("127.0.0.1", port_of(server)))
     raw.setblocking(False)
-    assert server._accepting is not None
-    while not server._accepting._beginning:  # noqa: ASYNC110 # it is for one turn of the loop
+    while not server._beginning:  # noqa: ASYNC110 # it is for one turn of the loop
         await asyncio.sleep(0)
     stopping = asyncio.create_task(closing.stop_listening(server))
     context, name = (authority.client(), "api.example") if is_tls else (None, None)

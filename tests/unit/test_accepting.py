@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.network.accepting import RETRY_SECONDS, Accepting
+from proxy.network.serving import RETRY_SECONDS, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    Accept = Callable[..., Accepting]
+    Accept = Callable[..., Awaitable[Server]]
 
 DEADLINE = 10.0  # seconds
 pytestmark = pytest.mark.skipif(
@@ -59,17 +59,17 @@ def listening() -> Iterator[Exhausted]:
 
 
 @pytest.fixture
-def accept(listening: Exhausted) -> Iterator[Accept]:
+async def accept(listening: Exhausted) -> AsyncIterator[Accept]:
     """Give a function that starts to accept."""
-    started: list[Accepting] = []
+    server = Server(Greeting, [listening])
 
-    def start(ceiling: int | None = None) -> Accepting:
-        started.append(Accepting([listening], Greeting, None, ceiling))
-        return started[0]
+    async def start(ceiling: int | None = None) -> Server:
+        server.ceiling = ceiling
+        await server.start()
+        return server
 
     yield start
-    for each in started:
-        each.close()
+    server.close()
 
 
 async def greeted(address: tuple[str, int]) -> bytes:
@@ -86,7 +86,7 @@ async def greeted(address: tuple[str, int]) -> bytes:
 
 async def test_clients_are_served(listening: Exhausted, accept: Accept) -> None:
     """Many at once; none after the listener is closed."""
-    accepting = accept()
+    accepting = await accept()
     assert [each.getsockname() for each in accepting.sockets] == [listening.getsockname()]
     address = listening.getsockname()
     assert await asyncio.gather(*(greeted(address) for _ in range(200))) == [b"hello"] * 200
@@ -100,7 +100,7 @@ async def test_clients_are_served(listening: Exhausted, accept: Accept) -> None:
 async def test_a_client_beyond_the_ceiling_is_closed(listening: Exhausted, accept: Accept) -> None:
     """It gets no answer; one log line covers them all."""
     with capture_logs() as logged:
-        accept(ceiling=0)
+        await accept(ceiling=0)
         for _ in range(50):
             assert await greeted(listening.getsockname()) == b""
     assert [each["event"] for each in logged] == ["listener.out_of_descriptors"]
@@ -113,7 +113,7 @@ async def test_a_connection_that_has_gone_stops_nothing(
     """An error of one connection (Linux, accept(2)) is skipped without a log line."""
     listening.left, listening.number = 3, errno.ECONNABORTED
     with capture_logs() as logged:
-        accept()
+        await accept()
         assert await greeted(listening.getsockname()) == b"hello"
     assert logged == []
 
@@ -127,7 +127,7 @@ async def test_without_descriptors_accepting_pauses(
     listening.left, listening.number = pauses, number
     loop = asyncio.get_running_loop()
     with capture_logs() as logged:
-        accept()
+        await accept()
         began = loop.time()
         assert await greeted(listening.getsockname()) == b"hello"
     assert loop.time() - began >= pauses * RETRY_SECONDS * 0.9
@@ -138,7 +138,7 @@ async def test_without_descriptors_accepting_pauses(
 async def test_a_pause_ends_with_the_listener(listening: Exhausted, accept: Accept) -> None:
     """A listener closed during a pause stays closed."""
     listening.left = 1_000_000
-    accepting = accept()
+    accepting = await accept()
     with socket.create_connection(listening.getsockname()), capture_logs():
         while not listening.accepts:  # noqa: ASYNC110 # the event loop calls `accept`
             await asyncio.sleep(0)
