@@ -96,8 +96,10 @@ class Server:
         if sys.platform == "win32":  # its event loop has no add_reader
             # Both accept from the system's one queue until the old one is closed.
             begun = [
-                await transport.serve_bound(self._factory, listening.dup(), tls=context)
-                for listening in self.sockets
+                await self._loop.create_server(
+                    self._factory, sock=each.dup(), ssl=context, backlog=transport.BACKLOG
+                )
+                for each in self.sockets
             ]
             old, self._windows = self._windows, begun
             for server in old:
