@@ -106,10 +106,8 @@ class Dialer:
                 raw = await reach(company.origin, timing)
                 timing.next("tunnel")
                 await transport.connect(lambda: stream, raw, tls=company.tls, server_hostname=name)
-                stream.write(tunnel.request(self.origin, login))
-                has_login = login is not None
-                while not tunnel.is_open(stream.buffer, company.hop, has_login=has_login):
-                    await stream.more(None)
+                request = tunnel.request(self.origin, login)
+                await tunnel.opened(stream, request, company.hop, has_login=login is not None)
         except BaseException as error:
             if hasattr(stream, "transport"):  # it was connected
                 stream.transport.abort()
