@@ -147,7 +147,7 @@ class _Draft:
     def _fault(self, path: str, fault: ValueError, words: str) -> None:
         """Note a problem, or a file that does not exist here."""
         if self.offline and isinstance(fault, files.MissingFileError):
-            self.missing.append(files.clean(f"{path}: {words}."))
+            self.missing.append(files.writable(f"{path}: {words}."))
             self.faulty |= {path, path.partition("[")[0]}
         else:
             self._problem(path, words)
@@ -156,7 +156,7 @@ class _Draft:
         source = self.sources.get(path.partition("[")[0])
         end = "" if words.endswith("?") else "."
         where = f"{path} ({source})" if source else path
-        self.problems.append(files.clean(f"{where}: {words}{end}"))
+        self.problems.append(files.writable(f"{where}: {words}{end}"))
         self.faulty |= {path, path.partition("[")[0]}
 
     def _take_document(self, document: Mapping[Any, object]) -> None:

@@ -132,7 +132,7 @@ def test_a_ca_file_holds_certificates(tmp_path: Path) -> None:
     (tmp_path / "broken").write_text(broken)
     name = "TELENOR_PROXY_UPSTREAM__CA_FILE"
     assert load(None, CREDENTIALS | {name: str(tmp_path / "good")}).upstream.ca_file
-    missing = f"names a file that does not exist: of its path only {tmp_path} is there. Check the"
+    missing = f"the file does not exist: of its path only {tmp_path} is there. Check the"
     empty = "names a file without a certificate in PEM form"
     for file, start in (("key", empty), ("empty", empty), ("broken", empty), ("missing", missing)):
         (line,) = problems(CREDENTIALS | {name: str(tmp_path / file)})
