@@ -55,21 +55,21 @@ _BRACKET: Final = (
 _MARGIN: Final = "the first line is indented, or text follows the end. Begin sections at the margin"
 _UNEQUAL: Final = "a line is not indented like the others, or text follows a quote. Indent equally"
 
-#: How the complaints of PyYAML begin, with libyaml and without it, and what they mean to the author
-#: of the file. The first that fits counts.
+#: How the complaints of PyYAML begin, with libyaml and without it, behind "did not find the", and
+#: what they mean to the author of the file. The first that fits counts.
 _MEANINGS: Final = (
     (r"mapping values are not allowed", _COLON),
     (r"found a tab", _TAB),
     (r"found (character|undefined alias)|could not determine a constructor", _SIGN),
-    (r"(did not find )?expected (alphabetic|'>')", _SIGN),
+    (r"expected (alphabetic|'>')", _SIGN),
     (r"found unexpected end of stream", "a quote is opened and never closed. Close it there"),
     (r"found unknown escape", "a backslash in double quotes begins an escape. Use single quotes"),
     (r"(block )?sequence entries", "a list begins on the line of its name. Begin it on the next"),
-    (r"(did not find )?expected ','", _BRACKET),
-    (r"(did not find )?expected (the )?node", "a value is missing. Add it, or close what is open"),
+    (r"expected ','", _BRACKET),
+    (r"expected (the )?node", "a value is missing. Add it, or close what is open"),
     (r"but found another document", "a line of three dashes begins a second document. Remove it"),
-    (r"(did not find )?expected '?<document", _MARGIN),
-    (r"did not find expected [^c]|expected <block end>", _UNEQUAL),
+    (r"expected '?<document", _MARGIN),
+    (r"expected (?!c)", _UNEQUAL),
 )
 
 
@@ -93,6 +93,7 @@ def explained(error: yaml.YAMLError, text: str) -> str:
 
 
 def _meaning(complaint: str, mark: yaml.Mark, every: list[str]) -> str:
+    complaint = re.sub(r"^did not find (the )?", "", complaint)
     fitting = (words for begins, words in _MEANINGS if re.match(begins, complaint))
     meaning = next(fitting, _ANYTHING)
     if meaning is _COLON and _is_deeper(mark, every):
