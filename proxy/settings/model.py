@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 
 from proxy.secret import Secret
 from proxy.settings.kinds import (
+    TRUTH,
     Origin,
     Section,
     choice,
@@ -43,7 +44,6 @@ from proxy.settings.values import (
     SECRET,
     SOCKET_NAME,
     STORE,
-    TRUTH,
     URL,
     ClientSettings,
 )

@@ -124,7 +124,7 @@ def test_a_wrong_key_of_a_file_is_named_by_its_position(tmp_path: Path) -> None:
         ),
         (
             {"name": "a", "certificate": "erp.example"},
-            ["[0].certificate: needs listen.tls_client_ca_file, so that clients are asked for a "],
+            ["[0].certificate: needs listen.tls_client_ca_file as well, "],
         ),
         (
             {"name": "a", "certificate": "*"},

@@ -178,8 +178,8 @@ IMPOSSIBLE = [
     ("oauth.scope", "'a\"'", NAMES),
 ]
 
-SAME = "the same address as the listener's. Give one of them another port."
-LOGIN = "is the proxy's own business. Remove the entry."
+SAME = "the same address as the listener's. Set another port."
+LOGIN = "is the proxy's own. Remove the entry."
 CONTRADICTIONS = [
     (
         "listen: {unix_socket: a, port: 81}",
