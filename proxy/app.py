@@ -354,15 +354,16 @@ class Proxy:
         self._rotation.on_hangup()
 
     async def _start(self, runner: web.AppRunner) -> None:
-        listen, admin = self._settings.listen, self._settings.admin
         await runner.setup()
-        admin_port = await opening.open_admin(runner, admin, self._handed)
         context = None if self._tls is None else self._tls.context
-        where = await opening.open_listener(self._listener, listen, self._handed, context)
-        starting.tell(listen, self._configuration.file, transport.foundations())
+        admin_port, where = await opening.open_both(
+            runner, self._listener, self._settings, self._handed, context
+        )
+        starting.tell(self._settings.listen, self._configuration.file, transport.foundations())
         starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
-        log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
+        hosts = starting.hosts(self._settings.admin.host)
+        log.info("admin.started", host=hosts, port=admin_port)
         scheme = "http" if self._tls is None else "https"
         log.info(
             "listener.started", upstream=str(self._settings.upstream.origin), scheme=scheme, **where

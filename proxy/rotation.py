@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -24,7 +24,7 @@ import structlog
 from proxy import starting
 from proxy.errors import ConfigError
 from proxy.settings import files
-from proxy.settings.catalogue import CHANGEABLE, SECRETS
+from proxy.settings.catalogue import CHANGEABLE, SECRETS, SETTINGS, split
 from proxy.threads import in_daemon_thread
 from proxy.watching import Watcher
 
@@ -89,8 +89,8 @@ class Rotation:
         self._observe = observe
         self._done = done
         self._at_hangup = at_hangup
-        self._read = settings  # as it was read last, if that one could be used
-        self._authorities = self._read_authorities = _fingerprint(settings.upstream.ca_file)
+        self._authorities = _fingerprint(settings.upstream.ca_file)
+        self._read = settings, self._authorities  # as read last, if that could be used
         self._hung_up = asyncio.Event()
         self._looking = asyncio.Lock()
 
@@ -100,7 +100,8 @@ class Rotation:
 
     def files(self) -> set[Path]:
         """Return the files whose change matters."""
-        named = {self._configuration.file, self._read.upstream.ca_file, *self._read.secret_files()}
+        read, _ = self._read
+        named = {self._configuration.file, read.upstream.ca_file, *read.secret_files()}
         return {path for path in named if path is not None and files.is_lasting(path)}
 
     async def run(self) -> None:
@@ -125,7 +126,7 @@ class Rotation:
         """
         async with self._looking:
             try:
-                found, authorities = await in_daemon_thread(self._read_anew)
+                found = await in_daemon_thread(self._read_anew)
             except ConfigError as error:
                 self._refuse(error.problems, asked=asked)
                 return False
@@ -136,12 +137,8 @@ class Rotation:
                     "in force stays. Report it to the project, with this line.",
                 )
                 return False
-            if (
-                (found, authorities) != (self._read, self._read_authorities)
-                or asked
-                or self.refused
-            ):
-                changed = self._take(found, authorities)
+            if found != self._read or asked or self.refused:
+                changed = self._take(*found)
                 if not _CREDENTIALS.isdisjoint(changed):
                     self._renew("credentials_changed")
                 elif asked:
@@ -166,12 +163,12 @@ class Rotation:
     def _take(self, found: Settings, authorities: str | None) -> list[str]:
         """Put in force what can change at run time; return the paths of what did."""
         self.refused = []
-        self._read, self._read_authorities = found, authorities
-        changed = differences(self.in_force, found)
-        fixed = [path for path in changed if path not in CHANGEABLE]
+        self._read = found, authorities
+        every = differences(self.in_force, found)
+        changed = [path for path in every if path in CHANGEABLE]
+        fixed = [path for path in every if path not in CHANGEABLE]
         if authorities != self._authorities and _AUTHORITIES not in fixed:
             fixed.append(_AUTHORITIES)
-        changed = [path for path in changed if path in CHANGEABLE]
         self.restart_needed = fixed
         if changed:
             self.in_force = merged(self.in_force, found, changed)
@@ -194,23 +191,16 @@ class Rotation:
 
 def differences(old: Settings, new: Settings) -> list[str]:
     """Return the paths of the settings that are not the same."""
-    return [
-        f"{section.name}.{key.name}"
-        for section in fields(old)
-        for key in fields(getattr(old, section.name))
-        if getattr(getattr(old, section.name), key.name)
-        != getattr(getattr(new, section.name), key.name)
-    ]
+    return [path for path in SETTINGS if old.value_of(path) != new.value_of(path)]
 
 
 def merged(old: Settings, new: Settings, paths: Collection[str]) -> Settings:
     """Return the old settings with these of the new ones."""
-    sections = {}
-    for section in fields(old):
-        mine, theirs = getattr(old, section.name), getattr(new, section.name)
-        taken = [key.name for key in fields(mine) if f"{section.name}.{key.name}" in paths]
-        sections[section.name] = replace(mine, **{key: getattr(theirs, key) for key in taken})
-    return replace(old, **sections)
+    sections: dict[str, dict[str, object]] = {}
+    for section, key in map(split, paths):
+        sections.setdefault(section, {})[key] = getattr(getattr(new, section), key)
+    changed = {name: replace(getattr(old, name), **taken) for name, taken in sections.items()}
+    return replace(old, **changed)
 
 
 def _fingerprint(path: Path | None) -> str | None:

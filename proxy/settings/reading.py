@@ -74,9 +74,7 @@ def examine(path: Path | None, environ: Mapping[str, str], *, offline: bool = Fa
     settings = draft.judged()
     of_file = "" if path is None else files.writable(path)
     origins = {
-        name: draft.sources.get(name, of_file).removeprefix("read ").removeprefix("from ")
-        if name in draft.values
-        else "default"
+        name: draft.sources.get(name, of_file) if name in draft.values else "default"
         for name in SETTINGS
     }
     return Reading(settings, origins, draft.missing)
@@ -155,7 +153,7 @@ class _Draft:
     def _problem(self, path: str, words: str) -> None:
         source = self.sources.get(path.partition("[")[0])
         end = "" if words.endswith("?") else "."
-        where = f"{path} ({source})" if source else path
+        where = f"{path} (from {source})" if source else path
         self.problems.append(files.writable(f"{where}: {words}{end}"))
         self.faulty |= {path, path.partition("[")[0]}
 
@@ -204,7 +202,7 @@ class _Draft:
             if not given.get(partner):
                 self.values.pop(partner, None)
             self.values[path] = SETTINGS[path].kind.from_text(text)
-            self.sources[path] = f"from {environment_name(path)}"
+            self.sources[path] = environment_name(path)
         in_kubernetes = "KUBERNETES_SERVICE_HOST" in environ
         for name in sorted(environ.keys() - PATH_OF_VARIABLE.keys() - {CONFIG_VARIABLE}):
             is_link = in_kubernetes and _SERVICE_LINK.fullmatch(f"{name}={environ[name]}")
@@ -221,14 +219,14 @@ class _Draft:
             elif isinstance(name, str) and name and "\0" not in name:
                 try:
                     self.values[path] = files.read_secret(Path(name))
-                    self.sources[path] = f"read from {file_path}"
+                    self.sources[path] = file_path
                 except ValueError as error:
                     self._fault(file_path, error, str(error))
             if path not in self.values:
                 self.faulty.add(path)
                 if self.offline:
                     self.values[path] = f"{STAND_IN}-{path}"
-                    self.sources[path] = f"read from {file_path}"
+                    self.sources[path] = file_path
 
     def _value(self, path: str, setting: Setting) -> object:
         if path not in self.values:

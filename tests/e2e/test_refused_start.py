@@ -48,6 +48,21 @@ async def test_a_missing_file_ends_it_with_78(start: Starter) -> None:
     assert "nowhere.yaml: the file does not exist" in ended.errors
 
 
+async def test_both_ports_that_are_in_use_are_named(start: Starter, api: Api) -> None:
+    """One line has them, so that one attempt is enough to learn of both."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as admin,
+        socket.create_server(("127.0.0.1", 0)) as listen,
+    ):
+        taken = {"admin": admin.getsockname()[1], "listen": listen.getsockname()[1]}
+        ports: dict[str, dict[str, object]] = {name: {"port": taken[name]} for name in taken}
+        ended = await start.run("serve", config=configuration(api.url, **ports))
+    assert (ended.status, ended.output) == (1, "")
+    for name, port in taken.items():
+        says = f"{name}.port: port {port} on 127.0.0.1 is in use by another process."
+        assert ended.errors.count(says) == 1
+
+
 @pytest.mark.parametrize(
     ("section", "setting", "says"),
     [

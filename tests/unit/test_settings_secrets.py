@@ -213,7 +213,7 @@ def test_a_secret_that_cannot_work_is_refused(
         file = config.with_name("secret")
         file.write_bytes(value.encode())
         from_file = without(path) | {variable(f"{path}_file"): str(file)}
-        assert problems(None, from_file) == [f"{path} (read from {path}_file): {words}"]
+        assert problems(None, from_file) == [f"{path} (from {path}_file): {words}"]
 
 
 TEXT = "PATH: must be text that is not empty. Put it in quotes."
