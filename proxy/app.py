@@ -48,7 +48,7 @@ from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials
-from proxy.watching import Watcher
+from proxy.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -376,7 +376,7 @@ class Proxy:
     async def _watch_certificate(self) -> None:
         """Take up a changed certificate of the listener."""
         if self._tls is not None:
-            await Watcher(self._tls.files, self._look_at_certificate, self._clock).run()
+            await watch(self._tls.files, self._look_at_certificate, self._clock)
 
     async def _look_at_certificate(self) -> bool:
         return self._tls is None or await self._tls.look(self._listener.renew)

@@ -26,7 +26,7 @@ from proxy.errors import ConfigError
 from proxy.settings import files
 from proxy.settings.catalogue import CHANGEABLE, SECRETS, SETTINGS, split
 from proxy.threads import in_daemon_thread
-from proxy.watching import Watcher
+from proxy.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -109,7 +109,7 @@ class Rotation:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_hangups())
             if self.files():
-                tasks.create_task(Watcher(self.files, self.look, self._clock).run())
+                tasks.create_task(watch(self.files, self.look, self._clock))
 
     async def _follow_hangups(self) -> None:
         while await self._hung_up.wait():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations, product
 from operator import attrgetter
 from pathlib import Path
-from typing import Final, NamedTuple, get_type_hints
+from typing import Final, get_type_hints
 
 from proxy.secret import Secret
 from proxy.settings import files, model
@@ -274,20 +274,16 @@ _NAME: Final = re.compile(
 _INVISIBLE: Final = re.compile(r"[\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]")
 
 
-class Doubt(NamedTuple):
-    """The path of a setting, and whole sentences: what is doubtful, and what to do."""
+def doubts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what is visibly wrong with the credentials and keys in force.
 
-    path: str
-    text: str
-
-
-def doubts(settings: Settings) -> Iterator[Doubt]:
-    """Yield what is visibly wrong with the credentials and keys in force."""
+    The path of the setting, and whole sentences: what is doubtful, and what to do.
+    """
     held = [(path, _text(value)) for path, value in settings.secrets()]
     for path, value in held:
         words = _about(value)
         if words is not None:
-            yield Doubt(path, f"{path} {words}.")
+            yield path, f"{path} {words}."
     values = [(path, value) for path, value in held if path.startswith("oauth.")]
     for path, value in values:
         if path != "oauth.username" and _MACHINE_USER.fullmatch(value):
@@ -295,14 +291,14 @@ def doubts(settings: Settings) -> Iterator[Doubt]:
                 f"{path} looks like the name of a machine user, which belongs in oauth.username."
                 " Check whether the two are swapped."
             )
-            yield Doubt(path, text)
+            yield path, text
     for (one, first), (other, second) in combinations(values, 2):
         if first == second:
             text = (
                 f"{one} and {other} have the same value, which no application has."
                 " Compare both with what Telenor gave you."
             )
-            yield Doubt(one, text)
+            yield one, text
 
 
 def _text(value: str | Secret) -> str:

@@ -114,7 +114,7 @@ def whole_number(least: int, greatest: int) -> Kind[int]:
     return Kind(
         expected=f"a whole number from {least} to {greatest}",
         schema={"maximum": greatest, "minimum": least, "type": "integer"},
-        fits=lambda value: _is_number(value, int) and least <= value <= greatest,
+        fits=lambda value: type(value) is int and least <= value <= greatest,
         convert=int,
         parse=int,
         unquoted=_DIGITS,
@@ -128,7 +128,7 @@ def number(greatest: float, *, may_be_zero: bool = False) -> Kind[float]:
         expected=f"a number {words} to {greatest:g}",
         schema={least: 0, "maximum": greatest, "type": "number"},
         fits=lambda value: (
-            _is_number(value, int, float) and 0 <= value <= greatest and (may_be_zero or value != 0)
+            type(value) in {int, float} and 0 <= value <= greatest and (may_be_zero or value != 0)
         ),
         convert=float,
         parse=float,
@@ -163,12 +163,9 @@ def text(
 def secret(check: Callable[[str], object]) -> Kind[Secret]:
     """Make the kind of an exact text that is never shown once it was taken."""
     open_text = text(check, exact=True)
-    return Kind(
-        expected=open_text.expected,
-        schema={"format": "password", **open_text.schema, "writeOnly": True},
-        fits=open_text.fits,
-        convert=lambda value: Secret(open_text.convert(value)),
-    )
+    schema = {"format": "password", **open_text.schema, "writeOnly": True}
+    fits, convert = open_text.fits, open_text.convert
+    return Kind(open_text.expected, schema, fits, lambda value: Secret(convert(value)))
 
 
 def choice(words: tuple[T, ...]) -> Kind[T]:
@@ -201,11 +198,23 @@ def file_name(*checks: Callable[[Path], object]) -> Kind[Path]:
 
 def list_of(entry: Kind[T]) -> Kind[tuple[T, ...]]:
     """Make the kind of a list with at least one entry; in the environment JSON, or with commas."""
+
+    def convert(values: Iterable[object]) -> tuple[T, ...]:
+        taken, faults = [], {}
+        for index, value in enumerate(values):
+            try:
+                taken.append(entry.take(value))
+            except ValueError as fault:
+                faults[f"[{index}]"] = fault
+        if faults:
+            raise EntriesError(faults)
+        return tuple(taken)
+
     return Kind(
         expected="a list with at least one entry",
         schema={"items": entry.schema, "minItems": 1, "type": "array"},
         fits=lambda value: isinstance(value, list) and len(value) > 0,
-        convert=lambda values: _entries(entry, values),
+        convert=convert,
         parse=_list_from_text,
         unquoted="Put each entry on a line of its own, after a dash",
     )
@@ -245,22 +254,6 @@ def one_or_list_of(entry: Kind[str], same: Callable[[str], object]) -> Kind[tupl
         parse=parse,
         plain=lambda held: held[0] if len(held) == 1 else list(held),
     )
-
-
-def _is_number(value: object, *types: type) -> bool:
-    return isinstance(value, types) and not isinstance(value, bool)
-
-
-def _entries(kind: Kind[T], values: Iterable[object]) -> tuple[T, ...]:
-    taken, faults = [], {}
-    for index, value in enumerate(values):
-        try:
-            taken.append(kind.take(value))
-        except ValueError as fault:
-            faults[f"[{index}]"] = fault
-    if faults:
-        raise EntriesError(faults)
-    return tuple(taken)
 
 
 def _list_from_text(text: str) -> list[object]:

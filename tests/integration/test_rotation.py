@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import yaml
 
-from proxy.watching import LOOK_SECONDS, Watcher
+from proxy.watching import LOOK_SECONDS, watch
 from tests.clock import FakeClock
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, Api, Starter, configuration
 
@@ -92,7 +92,7 @@ async def test_a_change_is_noticed(tmp_path: Path, kind: str) -> None:
         return True
 
     clock = FakeClock()
-    watching = asyncio.create_task(Watcher(lambda: {secret.path}, changed, clock).run())
+    watching = asyncio.create_task(watch(lambda: {secret.path}, changed, clock))
     try:
         async with asyncio.timeout(DEADLINE):
             assert await noticed.get() == "one"

@@ -14,7 +14,7 @@ import trustme
 from proxy.rotation import Configuration, Rotation, differences, merged
 from proxy.settings import Settings, load
 from proxy.settings.catalogue import CHANGEABLE
-from proxy.watching import LOOK_SECONDS, Watcher
+from proxy.watching import LOOK_SECONDS, watch
 from tests.clock import FakeClock
 from tests.settings_table import ROWS
 from tests.unit.made import settings
@@ -263,7 +263,6 @@ class Watch:
         self.files = self.named_next = set(files)
         self.calls = 0
         self.satisfied = True
-        self.watcher = Watcher(lambda: self.files, self._changed, self.clock)
 
     async def _changed(self) -> bool:
         self.calls += 1
@@ -273,7 +272,7 @@ class Watch:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Let it watch."""
-        task = asyncio.create_task(self.watcher.run())
+        task = asyncio.create_task(watch(lambda: self.files, self._changed, self.clock))
         try:
             yield
         finally:
