@@ -117,13 +117,3 @@ def test_names_that_are_not_utf8_can_be_shown(tmp_path: Path) -> None:
     assert "\\xe6\\xf8.yaml: the file does not exist" in problems({}, Path(missing))[0]
     environ = OTHERS | {FILE: missing, "TELENOR_PROXY_LOG__LEVEL": "\udce6"}
     assert all(problem.encode("utf-8") for problem in problems(environ))
-
-
-def test_only_what_can_change_is_watched(tmp_path: Path) -> None:
-    """A pipe is never read again."""
-    file, fifo = tmp_path / "file", tmp_path / "fifo"
-    assert files.is_lasting(file)
-    file.write_text("")
-    os.mkfifo(fifo)
-    assert files.is_lasting(file)
-    assert not files.is_lasting(fifo)
