@@ -144,11 +144,8 @@ def _check_ca_file(path: Path) -> None:
         "names a certificate in DER form, where PEM is needed. Write it anew with"
         " `openssl x509 -inform der -in FILE -out FILE.pem`, and set this to the new file",
     )
-    must(
-        context.cert_store_stats()["x509"],
-        "names a file without a certificate in PEM form."
-        ' Check that it holds "-----BEGIN CERTIFICATE-----"',
-    )
+    words = "names a file without a certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+    must(context.cert_store_stats()["x509"], words)
 
 
 def _check_key_file(path: Path) -> None:
@@ -159,11 +156,8 @@ def _check_key_file(path: Path) -> None:
         "names a private key that a passphrase protects. Write it without one, with"
         " `openssl pkey -in KEY -out NEW`, and let only the proxy's user read it",
     )
-    must(
-        b"PRIVATE KEY-----" in content,
-        "names a file without a private key in PEM form."
-        ' Check that it holds "-----BEGIN PRIVATE KEY-----"',
-    )
+    words = "names a file without a private key in PEM form (-----BEGIN PRIVATE KEY-----)"
+    must(b"PRIVATE KEY-----" in content, words)
 
 
 # --- Kinds -------------------------------------------------------------------------------------
@@ -176,7 +170,7 @@ BIND_HOSTS: Final = kinds.one_or_list_of(
     kinds.text(
         that(
             lambda host: is_host(host) or is_ipv6(host),
-            "must be a host name or an address alone, without scheme, port or brackets",
+            "must be a host name or an address without scheme, port or brackets",
         )
     ),
     same=lambda host: ipaddress.IPv6Address(host) if is_ipv6(host) else host.lower(),
@@ -196,8 +190,7 @@ ALLOWED_PATHS: Final = kinds.list_of(
         _check_path,
         that(
             lambda path: not is_below(path.lower(), "/oauth"),
-            "can never be called: everything below /oauth/ is the proxy's own business."
-            " Remove the entry",
+            "can never be called, since /oauth/ is the proxy's own. Remove the entry",
         ),
     )
 )
@@ -206,7 +199,7 @@ FILE_NAME: Final = kinds.file_name()
 SOCKET_NAME: Final = kinds.file_name(
     that(
         lambda path: len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH,
-        f"must be at most {_LONGEST_SOCKET_PATH} bytes long, the system's limit for socket paths",
+        f"must be at most {_LONGEST_SOCKET_PATH} bytes long, as the system's socket paths",
     )
 )
 CA_FILE: Final = kinds.file_name(_check_ca_file)
@@ -214,34 +207,25 @@ KEY_FILE: Final = kinds.file_name(_check_key_file)
 
 LINE: Final = kinds.text(_check_controls, exact=True)
 CLIENT_ID: Final = kinds.text(
-    that(
-        lambda text: ":" not in text,
-        'must not contain ":", which separates it from the secret (RFC 7617, section 2)',
-    ),
+    that(lambda text: ":" not in text, 'must not contain ":" (RFC 7617, section 2)'),
     _check_controls,
     exact=True,
 )
 SCOPE: Final = kinds.text(
-    that(
-        _SCOPE.fullmatch, "must be scope names with one space between them (RFC 6749, section 3.3)"
-    )
+    that(_SCOPE.fullmatch, "must be names with one space between them (RFC 6749, section 3.3)")
 )
 SECRET: Final = kinds.secret(_check_controls)
 CLIENT_KEY: Final = kinds.secret(
     that(
         lambda key: len(key) >= _SHORTEST_CLIENT_KEY and _VISIBLE.fullmatch(key),
-        f"must be at least {_SHORTEST_CLIENT_KEY} visible ASCII characters without spaces,"
-        " so that it fits in a header field",
+        f"must be at least {_SHORTEST_CLIENT_KEY} visible ASCII characters without spaces",
     )
 )
 
 # --- Clients by name ---------------------------------------------------------------------------
 
 _CLIENT_NAME: Final = kinds.text(
-    that(
-        re.compile(r"[a-z0-9-]{1,64}").fullmatch,
-        "must be 1 to 64 of the letters a-z, the digits and the hyphen",
-    )
+    that(re.compile(r"[a-z0-9-]{1,64}").fullmatch, "must be 1 to 64 of a-z, 0-9 and the hyphen")
 )
 _DNS_NAME: Final = kinds.text(
     that(is_host, "must be a DNS name or an address, as the client's certificate has it"),

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 SENTINEL = "Zq7hunter2"
 MISSING = "is missing. Give every client a name."
 NO_IDENTITY = "has no key, key_file or certificate. Give it one, or remove it."
-VISIBLE = (
-    "must be at least 8 visible ASCII characters without spaces, so that it fits in a header field."
-)
-LETTERS = "must be 1 to 64 of the letters a-z, the digits and the hyphen."
+VISIBLE = "must be at least 8 visible ASCII characters without spaces."
+LETTERS = "must be 1 to 64 of a-z, 0-9 and the hyphen."
 METHODS = "must be one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS."
 OUTSIDE = "is outside of upstream.allowed_paths. Remove the entry, or add it there."
 TWICE = "belongs to [0] too. Give each client its own."

@@ -66,7 +66,7 @@ def test_hosts_come_from_the_environment() -> None:
         (
             ["a:1", 5],
             [
-                "[0]: must be a host name or an address alone, without scheme, port or brackets.",
+                "[0]: must be a host name or an address without scheme, port or brackets.",
                 "[1]: must be text that is not empty, not 5. Put it in quotes.",
             ],
         ),

@@ -142,12 +142,12 @@ WRONG_TYPES = [
     ("log.format", "xml", 'must be one of auto, json, console, not "xml".'),
 ]
 
-ALONE = "must be a host name or an address alone, without scheme, port or brackets."
+ALONE = "must be a host name or an address without scheme, port or brackets."
 STAR = 'must be a host name or an address without scheme, port or path, or "*" alone for all.'
 VISIBLE = 'must begin with "/" and hold visible ASCII characters only.'
 PLAIN = 'must be a plain path, without "?", "#", "%", "\\", "//" and dot segments.'
-OWN = "can never be called: everything below /oauth/ is the proxy's own business. Remove the entry."
-NAMES = "must be scope names with one space between them (RFC 6749, section 3.3)."
+OWN = "can never be called, since /oauth/ is the proxy's own. Remove the entry."
+NAMES = "must be names with one space between them (RFC 6749, section 3.3)."
 IMPOSSIBLE = [
     ("listen.host", "'a:80'", ALONE),
     ("listen.host", "'[::1]'", ALONE),
@@ -156,7 +156,7 @@ IMPOSSIBLE = [
     (
         "listen.unix_socket",
         "a" * 108,
-        "must be at most 107 bytes long, the system's limit for socket paths.",
+        "must be at most 107 bytes long, as the system's socket paths.",
     ),
     *(
         ("listen.allowed_hosts[0]", f"['{host}']", STAR)

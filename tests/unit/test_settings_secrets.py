@@ -171,14 +171,12 @@ def test_missing_credentials_are_reported_with_where_to_find_them() -> None:
 
 
 CONTROL = "must be one line of UTF-8 text without control characters."
-COLON = 'must not contain ":", which separates it from the secret (RFC 7617, section 2).'
+COLON = 'must not contain ":" (RFC 7617, section 2).'
 ONE_LINE = (
     "must be one line, but a line break stands after 10 characters. "
     "Remove it and what stands behind it."
 )
-VISIBLE = (
-    "must be at least 8 visible ASCII characters without spaces, so that it fits in a header field."
-)
+VISIBLE = "must be at least 8 visible ASCII characters without spaces."
 
 
 @pytest.mark.parametrize(
