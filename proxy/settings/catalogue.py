@@ -193,10 +193,7 @@ def why_no_pair(certificate: Path, key: Path | None) -> Contradiction | None:
         context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
         if "KEY_VALUES_MISMATCH" in str(error.reason):
-            words = (
-                "is not the key of the certificate in listen.tls_certificate_file."
-                " Set both to the files of one pair"
-            )
+            words = "is not the key of listen.tls_certificate_file. Set both to files of one pair"
         else:
             words = _about_key(certificate, key)
     except OSError as error:
@@ -217,10 +214,7 @@ def _about_key(certificate: Path, key: Path | None) -> str:
         return str(fault)
     if key is None:
         return "is incomplete, its certificate or its key. Write the file anew"
-    return (
-        "cannot be used with listen.tls_certificate_file: one of the two is incomplete."
-        " Write them anew"
-    )
+    return "cannot be used with listen.tls_certificate_file: one is incomplete. Write them anew"
 
 
 def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:
@@ -287,18 +281,11 @@ def doubts(settings: Settings) -> Iterator[tuple[str, str]]:
     values = [(path, value) for path, value in held if path.startswith("oauth.")]
     for path, value in values:
         if path != "oauth.username" and _MACHINE_USER.fullmatch(value):
-            text = (
-                f"{path} looks like the name of a machine user, which belongs in oauth.username."
-                " Check whether the two are swapped."
-            )
-            yield path, text
+            text = "looks like the name of a machine user, which belongs in oauth.username"
+            yield path, f"{path} {text}. Check whether the two are swapped."
     for (one, first), (other, second) in combinations(values, 2):
         if first == second:
-            text = (
-                f"{one} and {other} have the same value, which no application has."
-                " Compare both with what Telenor gave you."
-            )
-            yield one, text
+            yield one, f"{one} and {other} have the same value. Compare both with Telenor's pages."
 
 
 def _text(value: str | Secret) -> str:
@@ -308,20 +295,11 @@ def _text(value: str | Secret) -> str:
 def _about(value: str) -> str | None:
     """Say what does not look like a part of a value; None if all does."""
     if _NAME.match(value):
-        return (
-            "begins with a name and = or a colon, as a line of another file does."
-            " Remove that from the value"
-        )
+        return "begins with a name and = or a colon, as a line of a file does. Remove that"
     if len(value) > 1 and value[0] + value[-1] in _QUOTES:
-        return (
-            "has quotes that are a part of the value: neither a file that holds a secret nor"
-            " docker's --env-file needs any. Remove them"
-        )
+        return "has quotes that are a part of the value, as in docker's --env-file. Remove them"
     if value != value.strip(" "):
         return "begins or ends with a space, which is sent as it is. Remove it"
     if _INVISIBLE.search(value):
-        return (
-            "holds a character that cannot be seen, such as a no-break space from a web page."
-            " Write it anew by hand"
-        )
+        return "holds a character that cannot be seen, such as a no-break space. Type it by hand"
     return None

@@ -173,11 +173,7 @@ class _Draft:
             if value is not None:
                 self.values[path] = value
         elif key in SECTIONS:
-            words = (
-                "is not a setting, but a section of its own."
-                " Begin it at the margin, with its settings indented below it"
-            )
-            self._problem(path, words)
+            self._problem(path, "is a section of its own. Begin it at the margin, not indented")
         elif isinstance(key, str) and ":" in key:
             path = f"{section}.{files.printable(key.partition(':')[0])}"
             self._problem(path, "needs a space after the colon")
@@ -268,10 +264,7 @@ def _unknown(meant: Sequence[str]) -> str:
     """Say that a name is none of the settings, and which ones were probably meant."""
     if meant:
         return f"is not a setting. Did you mean {' or '.join(meant)}?"
-    return (
-        "is not a setting. Remove it, or look its name up in the table of settings"
-        " (docs/reference.md)"
-    )
+    return "is not a setting. Remove it, or look its name up in docs/reference.md"
 
 
 def _missing(path: str) -> str:

@@ -17,7 +17,7 @@ from tests.unit.made import CREDENTIALS, problems, variable
 
 P = "TELENOR_PROXY_"
 
-REMOVE = " Remove it, or look its name up in the table of settings (docs/reference.md)."
+REMOVE = " Remove it, or look its name up in docs/reference.md."
 #: The settings that a text can set by itself.
 SAMPLES = [path for path, row in ROWS.items() if row.sample is not None]
 

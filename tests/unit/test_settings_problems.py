@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 P = "TELENOR_PROXY_"
-UNKNOWN = (
-    "is not a setting. Remove it, or look its name up in the table of settings (docs/reference.md)."
-)
+UNKNOWN = "is not a setting. Remove it, or look its name up in docs/reference.md."
 BACK = (
     "leads back to the proxy itself, by {0}.host and {0}.port. Set it to the API "
     "(https://api.telenor.no), or {0}.port to another port."
@@ -86,10 +84,7 @@ UNKNOWN_KEYS = [
     (
         "listen:\n  port: 1\n  admin:\n    port: 2",
         "listen.admin",
-        (
-            "is not a setting, but a section of its own. Begin it at the margin, with its settings "
-            "indented below it."
-        ),
+        "is a section of its own. Begin it at the margin, not indented.",
     ),
     ("listen: {port:81}", "listen.port", "needs a space after the colon."),
     ("listen: 8080", "listen", INDENTED),
