@@ -4,7 +4,7 @@ start: listener and admin listener bound -> token task -> ready with the first t
 stop:  readiness off -> (delay) -> listener closed -> requests in flight finish
        -> token task ends -> logout -> admin listener closed
 
-What of the settings can change at run time goes through `apply`; everything else is built once.
+What of the settings can change at run time goes through `_follow`; everything else is built once.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ class Proxy:
             settings,
             self._configuration,
             clock,
-            apply=self._apply,
+            follow=self._follow,
             renew=self._source.renew_now,
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
@@ -227,7 +227,7 @@ class Proxy:
         )
         self._authorities_end = certificates.end_of_file(upstream.ca_file)
         self._report = self._make_report()
-        metrics.name_clients(self._roster.names)
+        metrics.follow(self._roster.names)
         gauges.expose(
             metrics,
             self._source,
@@ -300,19 +300,19 @@ class Proxy:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
 
-    def _apply(self, changed: Settings) -> None:
+    def _follow(self, changed: Settings) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._secrets = _secrets(changed)
         self._redactor.learn(self._secrets)
-        self._metrics.name_clients(client.name for client in changed.listen.clients)
+        self._metrics.follow(client.name for client in changed.listen.clients)
         with contextlib.suppress(ConfigError):  # the way out stays as it is
             self._company_proxy = egress.company_proxy(
                 changed.upstream, self._configuration.environ
             )
-        self._listener.judge_by(changed)
-        logs.set_level(changed.log)
-        self._access_log.set_level(changed.log)
+        self._listener.follow(changed)
+        logs.follow(changed.log)
+        self._access_log.follow(changed.log)
         self._report.settings = changed
 
     async def run(self) -> int:

@@ -61,7 +61,7 @@ class Configuration(NamedTuple):
 class Rotation:
     """Keeps the settings in force up to date while `run` runs.
 
-    apply: takes the new settings in force. renew: has the credentials tried at once, for a cause.
+    follow: takes the new settings in force. renew: has the credentials tried at once, for a cause.
     observe: takes whether a configuration was accepted. at_hangup: awaited first at SIGHUP. done:
     called when a SIGHUP is followed. refused: why the configuration read last cannot be used.
     restart_needed: its settings that wait for a restart.
@@ -73,7 +73,7 @@ class Rotation:
         configuration: Configuration,
         clock: Clock,
         *,
-        apply: Callable[[Settings], None],
+        follow: Callable[[Settings], None],
         renew: Callable[[Cause], None],
         observe: Callable[[bool], None],
         done: Callable[[], None] = lambda: None,
@@ -84,7 +84,7 @@ class Rotation:
         self.restart_needed: list[str] = []
         self._configuration = configuration
         self._clock = clock
-        self._apply = apply
+        self._follow = follow
         self._renew = renew
         self._observe = observe
         self._done = done
@@ -172,7 +172,7 @@ class Rotation:
         self.restart_needed = fixed
         if changed:
             self.in_force = merged(self.in_force, found, changed)
-            self._apply(self.in_force)
+            self._follow(self.in_force)
         if not _SECRETS.isdisjoint(changed):
             starting.warn_of_doubts(self.in_force)
         if not _KEYS.isdisjoint(changed):

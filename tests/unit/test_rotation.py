@@ -16,6 +16,7 @@ from proxy.settings import Settings, load
 from proxy.settings.catalogue import CHANGEABLE
 from proxy.watching import LOOK_SECONDS, watch
 from tests.clock import FakeClock
+from tests.mount import Mount
 from tests.settings_table import ROWS
 from tests.unit.made import settings
 
@@ -52,7 +53,7 @@ class Desk:
             self.read(),
             Configuration(self.file, self.read),
             FakeClock(),
-            apply=self.applied.append,
+            follow=self.applied.append,
             renew=self.renewals.append,
             observe=self.results.append,
         )
@@ -243,7 +244,7 @@ async def test_a_mistake_of_our_own_changes_nothing(tmp_path: Path) -> None:
         settings(),
         Configuration(None, fail),
         FakeClock(),
-        apply=lambda _: pytest.fail("applied"),
+        follow=lambda _: pytest.fail("applied"),
         renew=lambda _: pytest.fail("renewed"),
         observe=lambda _: pytest.fail("observed"),
     )
@@ -336,16 +337,11 @@ async def test_what_goes_on_changing_is_waited_for(secret: Path) -> None:
 
 async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
     """Kubernetes replaces only the link to the directory."""
-    for version in ("1", "2"):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "password").write_text(version)
-    (tmp_path / "..data").symlink_to("1")
-    (tmp_path / "password").symlink_to("..data/password")
-    watch = Watch(tmp_path / "password")
-    async with watch.running():
-        await watch.calls_after()
-        (tmp_path / "..data_tmp").symlink_to("2")
-        (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+    secret = Mount(tmp_path, "1")
+    watched = Watch(secret.path)
+    async with watched.running():
+        await watched.calls_after()
+        secret.put("2")
         assert await watch.calls_after(LOOK_SECONDS * 2) == 1
         assert await watch.calls_after(LOOK_SECONDS * 5) == 0
 
