@@ -172,7 +172,7 @@ async def kept_up_to_date(house: House, file: Path) -> AsyncIterator[Rotation]:
         renew=house.source.renew_now,
         observe=lambda _: None,
     )
-    apply(rotation.in_force)
+    follow(rotation.in_force)
     task = asyncio.create_task(rotation.run())
     try:
         yield rotation

@@ -11,10 +11,11 @@ import pytest
 import structlog
 import trustme
 
+from proxy import watching
 from proxy.rotation import Configuration, Rotation, differences, merged
 from proxy.settings import Settings, load
 from proxy.settings.catalogue import CHANGEABLE
-from proxy.watching import LOOK_SECONDS, watch
+from proxy.watching import LOOK_SECONDS
 from tests.clock import FakeClock
 from tests.mount import Mount
 from tests.settings_table import ROWS
@@ -273,7 +274,7 @@ class Watch:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Let it watch."""
-        task = asyncio.create_task(watch(lambda: self.files, self._changed, self.clock))
+        task = asyncio.create_task(watching.watch(lambda: self.files, self._changed, self.clock))
         try:
             yield
         finally:
@@ -338,9 +339,9 @@ async def test_what_goes_on_changing_is_waited_for(secret: Path) -> None:
 async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
     """Kubernetes replaces only the link to the directory."""
     secret = Mount(tmp_path, "1")
-    watched = Watch(secret.path)
-    async with watched.running():
-        await watched.calls_after()
+    watch = Watch(secret.path)
+    async with watch.running():
+        await watch.calls_after()
         secret.put("2")
         assert await watch.calls_after(LOOK_SECONDS * 2) == 1
         assert await watch.calls_after(LOOK_SECONDS * 5) == 0
