@@ -29,11 +29,6 @@ except ImportError:  # PyYAML was built without libyaml
 
 # --- What is wrong with a YAML text ------------------------------------------------------------
 
-#: What YAML takes as text (YAML 1.2, section 5.1, `c-printable`).
-_UNPRINTABLE: Final = re.compile(
-    r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
-
 _TAB: Final = "a tab stands where only spaces may indent. Write spaces"
 _QUOTES: Final = "Put the value in quotes"
 _ANYTHING: Final = (
@@ -84,11 +79,12 @@ def explained(error: yaml.YAMLError, text: str) -> str:
     """Say where in the text the fault is, if that is known, and what it is; no full stop."""
     if isinstance(error, NotConfiguration):
         return str(error)
-    marks = error if isinstance(error, yaml.MarkedYAMLError) else yaml.MarkedYAMLError()
-    mark = marks.problem_mark or marks.context_mark
-    if mark is None:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, text.index(chr(error.character))) + 1
+        return f", line {line}: holds a control character. Remove it"
+    if not isinstance(error, yaml.MarkedYAMLError) or (mark := error.problem_mark) is None:
         return f": is not valid YAML: {_ANYTHING}"
-    meaning = _meaning(str(marks.problem or ""), mark, lines(text))
+    meaning = _meaning(str(error.problem), mark, lines(text))
     return f", line {mark.line + 1}, column {mark.column + 1}: is not valid YAML: {meaning}"
 
 
@@ -218,10 +214,6 @@ class _Loader(_SafeLoader):
 
 
 def _load(text: str) -> object:
-    found = _UNPRINTABLE.search(text)
-    if found is not None:
-        line = text.count("\n", 0, found.start()) + 1
-        raise NotConfiguration(line, "holds a control character. Remove it")
     _check_depth(text)
     loader = _Loader(text)
     loader.lines = lines(text)

@@ -12,7 +12,7 @@ import structlog
 import trustme
 
 from proxy import watching
-from proxy.rotation import Configuration, Rotation, differences, merged
+from proxy.rotation import Configuration, Rotation, differences
 from proxy.settings import Settings, load
 from proxy.settings.catalogue import CHANGEABLE
 from proxy.watching import LOOK_SECONDS
@@ -98,21 +98,6 @@ def waiting(*paths: str) -> dict[str, object]:
 
 
 # --- what changed ------------------------------------------------------------------------------
-
-
-def test_merged_takes_the_named_settings_only() -> None:
-    """Differences are named by their paths, those of secrets included."""
-    old = settings(listen={"client_key": "sentinel-key"})
-    new = settings(
-        oauth={"password": "another", "wait_seconds": 3.0}, log={"level": "error", "format": "json"}
-    )
-    key, *others = differences(old, new)
-    assert key == "listen.client_key"
-    assert others == ["oauth.password", "oauth.wait_seconds", "log.level", "log.format"]
-    assert differences(old, old) == []
-    both = merged(old, new, {"oauth.password", "log.level"})
-    assert differences(old, both) == ["oauth.password", "log.level"]
-    assert differences(both, new) == [key, "oauth.wait_seconds", "log.format"]
 
 
 def test_what_can_change_at_run_time_is_what_is_promised() -> None:
