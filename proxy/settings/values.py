@@ -349,17 +349,13 @@ def _read_keys(path: Path) -> list[Secret]:
 
 def _repeated(clients: Sequence[ClientSettings]) -> Iterator[tuple[str, int]]:
     """Yield each place of what an earlier client has too, and the index of that client."""
-    owned: list[tuple[int, str, str | Secret]] = [
-        (index, what, value)
-        for index, client in enumerate(clients)
-        for what, value in (("name", client.name), ("certificate", client.certificate))
-        if value
-    ]
-    owned += [(index, "key", key) for index, client in enumerate(clients) for key in client.keys]
-    for (first, *one), (index, *other) in combinations(owned, 2):
-        if one == other and first != index:
-            is_file = other[0] == "key" and clients[index].key_file
-            yield f"[{index}].{'key_file' if is_file else other[0]}", first
+    for (first, one), (index, other) in combinations(enumerate(clients), 2):
+        if one.name and one.name == other.name:
+            yield f"[{index}].name", first
+        if one.certificate and one.certificate == other.certificate:
+            yield f"[{index}].certificate", first
+        if any(key in one.keys for key in other.keys):
+            yield f"[{index}].{'key_file' if other.key_file else 'key'}", first
 
 
 CLIENTS: Final[kinds.Kind[tuple[ClientSettings, ...]]] = kinds.Kind(
