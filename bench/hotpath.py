@@ -139,7 +139,7 @@ class Rig:
             roster.usage(record)
 
         roster = Roster(settings, SystemClock(), bytes(32))
-        metrics.name_clients(roster.names)
+        metrics.follow(roster.names)
         forwarder = Forwarder(
             settings,
             Tokens(),

@@ -4,7 +4,7 @@ start: listener and admin listener bound -> token task -> ready with the first t
 stop:  readiness off -> (delay) -> listener closed -> requests in flight finish
        -> token task ends -> logout -> admin listener closed
 
-What of the settings can change at run time goes through `apply`; everything else is built once.
+What of the settings can change at run time goes through `_follow`; everything else is built once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials
-from proxy.watching import Watcher
+from proxy.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -204,7 +204,7 @@ class Proxy:
             settings,
             self._configuration,
             clock,
-            apply=self._apply,
+            follow=self._follow,
             renew=self._source.renew_now,
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
@@ -212,7 +212,7 @@ class Proxy:
         )
         self._authorities_end = certificates.end_of_file(upstream.ca_file)
         self._report = self._make_report()
-        metrics.name_clients(self._roster.names)
+        metrics.follow(self._roster.names)
         state = self._source, self._listener, self._pool, self._roster.rates
         gauges.expose(metrics, *state, writer, self._keeper, self._ends)
 
@@ -276,19 +276,19 @@ class Proxy:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
 
-    def _apply(self, changed: Settings) -> None:
+    def _follow(self, changed: Settings) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._secrets = _secrets(changed)
         self._redactor.learn(self._secrets)
-        self._metrics.name_clients(client.name for client in changed.listen.clients)
+        self._metrics.follow(client.name for client in changed.listen.clients)
         with contextlib.suppress(ConfigError):  # the way out stays as it is
             self._company_proxy = egress.company_proxy(
                 changed.upstream, self._configuration.environ
             )
-        self._listener.judge_by(changed)
-        logs.set_level(changed.log)
-        self._access_log.set_level(changed.log)
+        self._listener.follow(changed)
+        logs.follow(changed.log)
+        self._access_log.follow(changed.log)
         self._report.settings = changed
 
     async def run(self) -> int:
@@ -333,22 +333,22 @@ class Proxy:
         if self._settings.upstream.keep_warm:
             yield self._pool.keep_warm()
         if self._tls is not None:
-            yield Watcher(self._tls.files, self._look_at_certificate, self._clock).run()
+            yield watch(self._tls.files, self._look_at_certificate, self._clock)
 
     def _on_hangup(self) -> None:
         self._notifier.reloading()
         self._rotation.on_hangup()
 
     async def _start(self, runner: web.AppRunner) -> None:
-        listen, admin = self._settings.listen, self._settings.admin
         await runner.setup()
         context, scheme = (None, "http") if self._tls is None else (self._tls.context, "https")
-        admin_port = await opening.open_admin(runner, admin, self._handed)
-        where = await opening.open_listener(self._listener, listen, self._handed, context)
-        starting.tell(listen, self._configuration.file, transport.foundations())
+        admin_port, where = await opening.open_both(
+            runner, self._listener, self._settings, self._handed, context
+        )
+        starting.tell(self._settings.listen, self._configuration.file, transport.foundations())
         starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
-        log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
+        log.info("admin.started", host=starting.hosts(self._settings.admin.host), port=admin_port)
         origin = str(self._settings.upstream.origin)
         log.info("listener.started", upstream=origin, scheme=scheme, **where)
 

@@ -35,7 +35,7 @@ _CLIENTS_OWN: Final = frozenset({"client_left", "client_slow"})
 _TELLING: Final = frozenset({401, 403, 429})
 _SERVER_ERRORS: Final = 500
 
-__all__ = ["AccessLog", "LineWriter", "Redactor", "configure", "set_level", "timestamp"]
+__all__ = ["AccessLog", "LineWriter", "Redactor", "configure", "follow", "timestamp"]
 
 
 class Redactor:
@@ -65,13 +65,13 @@ def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
         processors=[render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(writer),  # type: ignore[arg-type] # it asks for a file, and uses write and flush
-        cache_logger_on_first_use=False,  # `set_level` is for loggers that are in use already
+        cache_logger_on_first_use=False,  # `follow` is for loggers that are in use already
     )
     logging.basicConfig(handlers=[_Handler(redactor)], level=level, force=True)
     return writer
 
 
-def set_level(settings: LogSettings) -> None:
+def follow(settings: LogSettings) -> None:
     """Change how severe an event must be to be written."""
     level = _level(settings)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
@@ -206,9 +206,9 @@ class AccessLog:
     def __init__(self, writer: LineWriter, settings: LogSettings) -> None:
         self._log = structlog.get_logger("proxy.access")
         self._write = writer.write if not _is_console(settings) else None
-        self.set_level(settings)
+        self.follow(settings)
 
-    def set_level(self, settings: LogSettings) -> None:
+    def follow(self, settings: LogSettings) -> None:
         """Change which lines are written."""
         self._least = _level(settings)
 

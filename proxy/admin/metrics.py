@@ -189,7 +189,7 @@ class Metrics:
         """Count a call that had to wait, to keep to a rate."""
         self._held_back.observe(seconds)
 
-    def name_clients(self, names: Iterable[str]) -> None:
+    def follow(self, names: Iterable[str]) -> None:
         """Count for these clients by name from now on."""
         self._calls.name(names)
 

@@ -86,7 +86,7 @@ class Service:
         prefix = secrets.token_hex(6).encode()
         self._ids = (b"%b-%x" % (prefix, number) for number in itertools.count(1))
 
-    def judge_by(self, settings: Settings) -> None:
+    def follow(self, settings: Settings) -> None:
         """Judge requests by these settings from now on."""
         self._roster.follow(settings)
         self._rules = policy.Rules.of(settings)

@@ -189,10 +189,10 @@ def test_the_level_can_be_changed(stdout: IO[str]) -> None:
     log, library = structlog.get_logger(), logging.getLogger("some.library")
     log.info("before")
     library.info("before")
-    logs.set_level(settings("info"))
+    logs.follow(settings("info"))
     log.info("after")
     library.info("after")
-    logs.set_level(settings("error"))
+    logs.follow(settings("error"))
     log.info("again")
     assert [event["event"] for event in lines(stdout)] == ["after", "library"]
 
