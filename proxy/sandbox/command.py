@@ -76,28 +76,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _port(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"the port must be a number from 0 to {_MAX_PORT}")
+        raise UsageError(f"the port must be a number from 0 to {_MAX_PORT}")
     return int(text)
 
 
 def _fault(text: str) -> ActiveFault:
     parts = _FAULT_ARGUMENT.fullmatch(text)
     if parts is None:
-        raise argparse.ArgumentTypeError("write NAME, NAME=VALUE, NAME:COUNT or NAME=VALUE:COUNT")
-    try:
-        return make_fault(
-            parts["name"], parts["value"], int(parts["count"]) if parts["count"] else None
-        )
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise UsageError("write NAME, NAME=VALUE, NAME:COUNT or NAME=VALUE:COUNT")
+    count = parts["count"] and int(parts["count"])
+    return make_fault(parts["name"], parts["value"], count)
 
 
 def _setting(text: str) -> tuple[str, object]:
     name, _, value = text.partition("=")
-    try:
-        return name, read_setting(name, value)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return name, read_setting(name, value)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,18 +110,22 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: str | None) -> int:
     # aiohttp is slow to import: `run` pays for it, not every use of the command line.
-    from proxy.sandbox.server import running  # noqa: PLC0415 # see above
+    from proxy.sandbox.server import make_certificate, running  # noqa: PLC0415 # see above
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Windows has no signal handlers in its loop; there KeyboardInterrupt ends the run.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        context, ca_file = (None, None) if tls_directory is None else _make_tls(host, tls_directory)
-    except ImportError:
-        _complain(_NO_TRUSTME)
-        return 1
+    context, ca_file = None, None
+    if tls_directory is not None:
+        try:
+            context, authority = make_certificate(host)
+        except ImportError:
+            _complain(_NO_TRUSTME)
+            return 1
+        ca_file = Path(tls_directory, "ca.pem")
+        ca_file.write_bytes(authority)
     async with contextlib.AsyncExitStack() as stack:
         try:
             url = await stack.enter_async_context(running(sandbox, host, port, context, log=_log))
@@ -138,15 +135,6 @@ async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: str | No
         _say(_welcome(sandbox, host, url, ca_file))
         await stop.wait()
     return 0
-
-
-def _make_tls(host: str, directory: str) -> tuple[ssl.SSLContext, Path]:
-    from proxy.sandbox.certificate import make_certificate  # noqa: PLC0415 # with the extra only
-
-    context, authority = make_certificate(host)
-    ca_file = Path(directory, "ca.pem")
-    ca_file.write_bytes(authority)
-    return context, ca_file
 
 
 def _why_not_listening(host: str, port: int, error: OSError) -> str:
@@ -224,7 +212,7 @@ def add_control_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _url(text: str) -> str:
     if urlsplit(text).scheme not in {"http", "https"}:
-        raise argparse.ArgumentTypeError("the URL must begin with http:// or https://")
+        raise UsageError("the URL must begin with http:// or https://")
     return text.rstrip("/")
 
 
@@ -258,9 +246,8 @@ def _control_request(args: argparse.Namespace) -> tuple[str, str, str | None]:
     """Return method, page and JSON content for the control API."""
     match args.action:
         case "fault":
-            name, value, count = args.fault.kind.name, args.fault.value, args.fault.remaining
-            content = {"name": name, "value": value, "count": count}
-            return "POST", "faults", json.dumps(content)
+            name, value, count = args.fault.name, args.fault.value, args.fault.remaining
+            return "POST", "faults", json.dumps({"name": name, "value": value, "count": count})
         case "set":
             return "PATCH", "settings", json.dumps(dict([args.setting]))
         case "reset" | "revoke":

@@ -6,8 +6,8 @@ Never: decisions about what to answer.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
+import ssl
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
@@ -19,12 +19,10 @@ from proxy.sandbox.gateway import place_of, reply
 from proxy.sandbox.messages import Call, Delivery, Reply
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aiohttp.typedefs import Handler
 
-    from proxy.sandbox.messages import SandboxAnswer
     from proxy.sandbox.state import Sandbox
 
     Log = Callable[[str], None]
@@ -91,7 +89,7 @@ def _fields(request: web.Request) -> tuple[tuple[str, str], ...]:
 
 
 def _local_address(request: web.Request) -> str | None:
-    name = None if request.transport is None else request.transport.get_extra_info("sockname")
+    name = request.get_extra_info("sockname")
     return name[0] if isinstance(name, tuple) else None
 
 
@@ -103,50 +101,30 @@ async def _plain_head(_: web.BaseRequest, response: web.StreamResponse) -> None:
 
 
 async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
+    """Return the response, of which as much has been sent as its delivery says."""
+    answer = made.answer
+    response = web.Response(
+        status=answer.status, body=answer.body, content_type=answer.content_type
+    )
+    response.headers.extend(answer.fields)
     match made.delivery:
-        case Delivery.WHOLE:
-            status, body, kind = made.answer.status, made.answer.body, made.answer.content_type
-            whole = web.Response(status=status, body=body, content_type=kind)
-            whole.headers.extend(made.answer.fields)
-            return whole
         case Delivery.TWICE:
-            return await _twice(request, made.answer)
-        case Delivery.HALF:
-            half = await _head(request, made.answer)
-            await half.write(made.answer.body[: len(made.answer.body) // 2])
+            await response.prepare(request)
+            await response.write_eof()
+            fields = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+            head = f"HTTP/1.1 {response.status} {response.reason}\r\n{fields}\r\n"
             if request.transport is not None:
-                request.transport.close()
-            return half
+                request.transport.write(head.encode() + answer.body)
+        case Delivery.HALF:
+            await response.prepare(request)
+            await response.write(answer.body[: len(answer.body) // 2])
+            request.protocol.force_close()
         case Delivery.SILENT:
             # aiohttp has no event for a client that disconnects while it is being answered.
             while request.transport is not None:  # noqa: ASYNC110 # see above
                 await asyncio.sleep(_LEFT_SECONDS)
         case Delivery.NONE:
-            if request.transport is not None:
-                request.transport.abort()
-    return web.Response()  # there is no connection to write it to
-
-
-async def _head(request: web.Request, answer: SandboxAnswer) -> web.StreamResponse:
-    """Send the head of the whole answer."""
-    response = web.StreamResponse(status=answer.status)
-    response.headers.extend(answer.fields)
-    if answer.content_type is not None:
-        response.content_type = answer.content_type
-    response.content_length = len(answer.body)
-    await response.prepare(request)
-    return response
-
-
-async def _twice(request: web.Request, answer: SandboxAnswer) -> web.StreamResponse:
-    """Send the whole answer, then the same bytes again, which answer nothing that was asked."""
-    response = await _head(request, answer)
-    await response.write(answer.body)
-    await response.write_eof()
-    if request.transport is not None:
-        head = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
-        again = f"HTTP/1.1 {response.status} {response.reason}\r\n{head}\r\n".encode() + answer.body
-        request.transport.write(again)
+            request.protocol.force_close()
     return response
 
 
@@ -188,11 +166,20 @@ async def running(
 
 def _reachable(host: str) -> str:
     """Write the host as in a URL; the loopback address if it means all interfaces."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host or "127.0.0.1"
-    is_ipv4 = isinstance(address, ipaddress.IPv4Address)
-    if address.is_unspecified:
-        return "127.0.0.1" if is_ipv4 else "[::1]"
-    return str(address) if is_ipv4 else f"[{address}]"
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # not bound
+    return f"[{host}]" if ":" in host else host
+
+
+def make_certificate(host: str) -> tuple[ssl.SSLContext, bytes]:
+    """Make a context that serves TLS for loopback names and `host`, and its authority's PEM.
+
+    The authority exists for this one run; private keys are never kept on disk. Raises ImportError
+    without the extra `sandbox`.
+    """
+    import trustme  # noqa: PLC0415 # with the extra only
+
+    authority = trustme.CA(organization_name="telenor-proxy sandbox")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    names = dict.fromkeys(("localhost", "127.0.0.1", "::1", host or "localhost"))
+    authority.issue_cert(*names).configure_cert(context)
+    return context, authority.cert_pem.bytes()

@@ -52,10 +52,7 @@ def _optional_number(value: object) -> float | None:
 
 
 def _switch(value: object) -> bool:
-    switched = _SWITCH.get(str(value).lower())
-    if switched is None:
-        raise UsageError(f"the value must be one of {', '.join(_SWITCH)}")
-    return switched
+    return _SWITCH[_one_of(_SWITCH)(str(value).lower())]
 
 
 def _one_of(names: Collection[str]) -> Callable[[object], str]:

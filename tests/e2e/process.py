@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import yaml
 
-from proxy.sandbox.certificate import make_certificate
-from proxy.sandbox.server import running
+from proxy.sandbox.server import make_certificate, running
 from proxy.sandbox.state import Sandbox, SandboxCredentials
 
 if TYPE_CHECKING:

@@ -169,7 +169,6 @@ def test_without_the_extra_tls_is_refused(
 ) -> None:
     """Where trustme is not installed, --tls ends with exit status 1 and says what to install."""
     monkeypatch.setitem(sys.modules, "trustme", None)
-    monkeypatch.delitem(sys.modules, "proxy.sandbox.certificate", raising=False)
     assert command.run(sandbox_arguments("--tls", "--port", "0")) == 1
     assert "Install requirements/sandbox.txt" in capsys.readouterr().err
 
@@ -253,7 +252,7 @@ def test_a_fault_on_the_command_line(
 ) -> None:
     """Name, value and count are separated, also if the value holds colons."""
     (fault,) = sandbox_arguments("--fault", word).fault
-    assert fault.shown() == {"name": name, "value": value, "remaining": remaining}
+    assert (fault.name, fault.value, fault.remaining) == (name, value, remaining)
 
 
 def test_the_help_lists_faults_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -317,7 +316,7 @@ async def test_control_switches_faults(
 async def test_control_sets_revokes_and_resets() -> None:
     """A setting is changed, tokens are ended, and a reset brings everything else back."""
     sandbox = Sandbox()
-    sandbox.log_in("api1")
+    sandbox.log_in()
     assert await control(sandbox, "set", "single_session=true") == 0
     assert sandbox.settings.single_session is True
     assert await control(sandbox, "revoke") == 0

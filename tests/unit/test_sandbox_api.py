@@ -45,7 +45,7 @@ def ask(
     authorization: str | None = "valid",
 ) -> SandboxAnswer:
     """Call the API, with a fresh token unless another Authorization is given."""
-    value = f"Bearer {sandbox.log_in('api1')[0]}" if authorization == "valid" else authorization
+    value = f"Bearer {sandbox.log_in()[0]}" if authorization == "valid" else authorization
     fields = () if value is None else (("Authorization", value),)
     raw = body if isinstance(body, bytes) else b"" if body is None else orjson.dumps(body)
     plain, _, query = path.partition("?")
@@ -79,7 +79,7 @@ def test_an_expired_token_has_another_code_than_an_unknown_one(sandbox: Sandbox)
     """An expired token gets 40106, a revoked one 40105."""
     sandbox.settings.token_lifetime_seconds = 0
     assert ask(sandbox, "GET", SUBSCRIPTIONS).code == 40106
-    token, _ = sandbox.log_in("api1")
+    token, _ = sandbox.log_in()
     sandbox.revoke()
     assert ask(sandbox, "GET", SUBSCRIPTIONS, authorization=f"Bearer {token}").code == 40105
 

@@ -29,7 +29,7 @@ def content(made: SandboxAnswer) -> Any:
 def test_the_state_shows_settings_faults_and_counters_but_no_secret() -> None:
     """One JSON object without tokens and credentials."""
     sandbox = Sandbox()
-    token, _ = sandbox.log_in("api1")
+    token, _ = sandbox.log_in()
     made = ask(sandbox, "GET", "state")
     shown = content(made)
     assert (made.status, shown.keys()) == (200, {"settings", "faults", "counters"})
@@ -98,7 +98,7 @@ def test_settings_revoke_and_reset() -> None:
     shown = content(ask(sandbox, "PATCH", "settings", change))["settings"]
     assert change.items() <= shown.items()
     assert sandbox.settings.single_session is True
-    sandbox.log_in("api1")
+    sandbox.log_in()
     sandbox.place_order({}, Call("POST", "/"))
     assert content(ask(sandbox, "POST", "revoke")) == {"revoked": 1}
     assert content(ask(sandbox, "POST", "reset"))["counters"]["orders"] == 0
@@ -156,7 +156,7 @@ def test_no_web_page_can_drive_it(
 ) -> None:
     """Neither by a browser's request nor by DNS rebinding."""
     sandbox = Sandbox()
-    sandbox.log_in("api1")
+    sandbox.log_in()
     made = control(sandbox, Call("POST", "/_sandbox/revoke", fields), address)
     assert made.status == status
     assert all(token.ended for token in sandbox.issued) == (status == 200)

@@ -11,7 +11,7 @@ from proxy.sandbox.settings import SandboxSettings, read_setting
 
 def names(faults: Faults, calls: int) -> list[list[str]]:
     """Return the faults that meet the next calls of the API."""
-    return [[fault.kind.name for fault in faults.take("api")] for _ in range(calls)]
+    return [[fault.name for fault in faults.take("api")] for _ in range(calls)]
 
 
 def switched(*wanted: tuple[str, int | None]) -> Faults:
@@ -27,7 +27,7 @@ def test_every_fault_works_without_a_value(name: str) -> None:
     """Its default breaks something at the place in its name."""
     fault = make_fault(name)
     assert fault.effect != Effect(acts=True)
-    assert name.startswith(f"{fault.kind.place}_")
+    assert name.startswith(f"{fault.place}_")
 
 
 @pytest.mark.parametrize(
