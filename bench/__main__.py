@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench import measure, processes, report, systems
-from bench.contest import Bench
 from bench.scenarios import SCENARIOS
+from bench.traffic import Bench, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.contest import Scenario
+    from bench.scenarios import Scenario
     from bench.systems import System
 
 OUTPUT: Final = measure.ROOT / ".cache" / "bench" / "results.json"
@@ -99,12 +99,7 @@ def raise_limits() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def say(text: str) -> None:
-    """Print progress on standard error; the tables are on standard output."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> report.Document:
+def measured(given: argparse.Namespace, known: Sequence[System]) -> report.Document:
     """Measure, and return the results."""
     chosen = choose(known, given.systems)
     wanted = [
@@ -120,7 +115,7 @@ def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> re
         house = systems.House(Path(directory), systems.Cores(given.proxy_cores, given.load_cores))
         for scenario in wanted:
             say(f"{scenario.name}: {scenario.title}")
-            found = run(scenario, Bench(house, chosen, given.rounds, given.seconds, wrk, say))
+            found = run(scenario, Bench(house, chosen, given.rounds, given.seconds))
             results["scenarios"].append(found)
             print(report.section(found), flush=True)
     return results
@@ -135,19 +130,16 @@ def main(words: Sequence[str]) -> int:
         names = ", ".join(system.name for system in known)
         say(f"No such system: {', '.join(sorted(unknown))}. There are {names}.")
         return 2
-    wrk = processes.program("wrk")
-    if sys.platform != "linux" or wrk is None or processes.program("nginx") is None:
+    if sys.platform != "linux" or not all(map(processes.program, ("wrk", "nginx"))):
         say("The benchmark needs Linux, wrk and NGINX. On Debian: apt-get install wrk nginx-light")
         return 1
-    try:
-        os.sched_setaffinity(0, processes.numbers(given.load_cores))
-    except (OSError, ValueError):
+    if not processes.move_to(given.load_cores):
         say("The proxy needs one core and the load another: --proxy-cores, --load-cores")
         return 1
     raise_limits()
     if os.getloadavg()[0] > QUIET:
         say(f"The machine is busy (load {os.getloadavg()[0]:.2f}): the figures will not be good.")
-    results = measured(given, known, wrk)
+    results = measured(given, known)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(report.as_json(results), encoding="utf-8")
     print(report.conditions(results))

@@ -73,17 +73,7 @@ def parse_summary(output: str) -> Load:
     raise Refused(f"wrk gave no summary: {output[-500:]}")
 
 
-def wrk_command(
-    program: str, script: Path, url: str, connections: int, seconds: int, headers: Sequence[str]
-) -> list[str]:
-    """Return the command line: one thread, since there is one core for it."""
-    fields = [word for header in headers for word in ("--header", header)]
-    load = ["--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
-    return [program, *load, *fields, "--timeout", "10s", "--script", str(script), url]
-
-
 def wrk(
-    program: str,
     directory: Path,
     url: str,
     *,
@@ -92,16 +82,18 @@ def wrk(
     headers: Sequence[str] = (),
     script: str | None = None,
 ) -> Load:
-    """Run wrk on the cores of this process.
+    """Run wrk on the cores of this process, with one thread, since there is one core for it.
 
     script: which one of `bench/wrk` makes the requests; without one they are all alike.
     """
     parts = ["common", *([script] if script else [])]
     file = directory / f"{parts[-1]}.lua"
     file.write_text("\n".join((SCRIPTS / f"{part}.lua").read_text("utf-8") for part in parts))
-    command = wrk_command(program, file, url, connections, seconds, headers)
+    command = ["wrk", "--threads", "1", "--connections", str(connections)]
+    command += ["--duration", f"{seconds}s", "--timeout", "10s", "--script", str(file)]
+    command += [word for header in headers for word in ("--header", header)]
     ran = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=seconds + PATIENCE
+        [*command, url], check=False, capture_output=True, text=True, timeout=seconds + PATIENCE
     )
     return parse_summary(ran.stdout + ran.stderr)
 

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bench.contest import Metric, Scenario
 from bench.load import NEW_ORDERS
-from bench.traffic import Shape, many, memory, single
+from bench.traffic import Bench, Shape, many, memory, single
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Metric(NamedTuple):
+    """One figure. unit: as it is shown; digits: how many after the point."""
+
+    key: str
+    title: str
+    unit: str
+    digits: int = 0
+
+
+class Scenario(NamedTuple):
+    """One thing to measure. shows: a sentence; headline: the figure that ratios are made of."""
+
+    name: str
+    title: str
+    shows: str
+    metrics: tuple[Metric, ...]
+    headline: str
+    run: Callable[[Bench], None]
+
 
 _REQUESTS: Final = (
     Metric("cpu_us", "CPU per request", "µs", 1),

@@ -9,29 +9,20 @@ import grp
 import os
 import pwd
 import sys
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trustme
 
-from bench.processes import (
-    Probe,
-    Running,
-    fill,
-    free_ports,
-    program,
-    spawn,
-    until_done,
-    version_of,
-    write,
-)
+from bench.processes import Probe, Running, fill, free_ports, program, version_of, write
 from bench.report import OURS, RELAY
 from proxy import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 TOKEN: Final = "abcdefghijklmnopqrstuvwxyz0123456789"  # noqa: S105 # made up
 #: A peer is ready when it refuses a path that is not allowed: that asks nothing of the API.
@@ -68,14 +59,10 @@ class House:
             "USER": user.pw_name,
             "GROUP": grp.getgrgid(user.pw_gid).gr_name,
         }
-        self._directories = 0
 
     def new_directory(self, name: str) -> Path:
         """Make a directory for one start of a program."""
-        self._directories += 1
-        directory = self.directory / f"{self._directories}-{name.replace(' ', '-')}"
-        directory.mkdir()
-        return directory
+        return Path(mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=self.directory))
 
     @contextmanager
     def api(self) -> Iterator[None]:
@@ -84,8 +71,7 @@ class House:
         values = self.values | {"DIRECTORY": str(directory), "PORT": str(self.api_port)}
         write(["api.conf"], values, directory)
         command = [str(program("nginx")), *_nginx(directory, "api.conf")]
-        process = spawn(command, self.cores.load, directory, {})
-        with until_done(Running("the API", process, directory, self.api_port), None):
+        with Running("the API", command, self.cores.load, directory, self.api_port).started():
             yield
 
 
@@ -107,9 +93,8 @@ class System:
     headers: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    @contextmanager
-    def started(self, house: House) -> Iterator[Running]:
-        """Start it on its core and wait until it is ready; end it afterwards."""
+    def started(self, house: House) -> AbstractContextManager[Running]:
+        """Return it as a program that starts on its core when the context is entered."""
         port, admin_port = free_ports(2)
         directory = house.new_directory(self.name)
         values = house.values | {
@@ -119,12 +104,16 @@ class System:
             "UPSTREAM_PORT": str(house.api_port),
         }
         write(self.files, values, directory)
-        command = [str(self.program), *self.arguments(values)]
-        environ = {name: fill(value, values) for name, value in self.environment.items()}
-        process = spawn(command, house.cores.proxy, directory, environ)
-        running = Running(self.name, process, directory, port, admin_port)
-        with until_done(running, self.probe):
-            yield running
+        return Running(
+            self.name,
+            [str(self.program), *self.arguments(values)],
+            house.cores.proxy,
+            directory,
+            port,
+            admin_port,
+            {name: fill(value, values) for name, value in self.environment.items()},
+            self.probe,
+        ).started()
 
 
 def _nginx(directory: Path | str, configuration: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from http.client import HTTPMessage
-from pathlib import Path
 
 import pytest
 
@@ -38,16 +37,6 @@ def test_a_load_that_got_no_answer_is_an_error(output: str) -> None:
     """`Refused` is raised."""
     with pytest.raises(load.Refused):
         load.parse_summary(output)
-
-
-def test_wrk_is_called_with_one_thread_and_all_fields() -> None:
-    """The command line has the load, each field, the script and the URL, which comes last."""
-    command = load.wrk_command("wrk", Path("x.lua"), "http://127.0.0.1:1/", 32, 3, ["A: 1", "B: 2"])
-    assert command == [
-        *("wrk", "--threads", "1", "--connections", "32", "--duration", "3s"),
-        *("--header", "A: 1", "--header", "B: 2", "--timeout", "10s", "--script", "x.lua"),
-        "http://127.0.0.1:1/",
-    ]
 
 
 @pytest.mark.parametrize("script", ["orders", "keyed"])

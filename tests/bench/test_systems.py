@@ -14,9 +14,7 @@ from bench.scenarios import SCENARIOS
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEMPLATES = sorted(
-    path for path in processes.PEERS.iterdir() if path.suffix != ".py" and path.is_file()
-)
+TEMPLATES = sorted(processes.PEERS.iterdir())
 
 
 @pytest.fixture
@@ -73,18 +71,9 @@ def test_a_program_that_is_not_there_is_absent() -> None:
     assert processes.version_of(None, "--version", "(.*)") == ""
 
 
-@pytest.mark.parametrize(
-    ("cores", "found"), [("0", {0}), ("1-3", {1, 2, 3}), ("0,2", {0, 2}), ("0,4-5", {0, 4, 5})]
-)
-def test_cores_are_read_as_taskset_reads_them(cores: str, found: set[int]) -> None:
-    """Single ones, ranges, and lists of both."""
-    assert processes.numbers(cores) == found
-
-
-def test_cores_that_are_none_are_a_mistake() -> None:
+def test_cores_that_are_none_are_refused() -> None:
     """Words are not cores."""
-    with pytest.raises(ValueError, match="all"):
-        processes.numbers("all")
+    assert not processes.move_to("all")
 
 
 def test_ports_differ() -> None:
