@@ -82,15 +82,6 @@ def test_how_often_each_order_was_placed_is_shown() -> None:
     assert rows[0]["idempotency_keys"] == ["k-1", "k-2"]
 
 
-def test_a_fault_is_switched_on_and_off() -> None:
-    """A count of 0 ends it."""
-    sandbox = Sandbox()
-    on = content(ask(sandbox, "POST", "faults", {"name": "api_error", "value": 42901, "count": 2}))
-    assert on == {"faults": [{"name": "api_error", "value": 42901, "remaining": 2}]}
-    off = content(ask(sandbox, "POST", "faults", {"name": "api_error", "count": 0}))
-    assert off == {"faults": []}
-
-
 def test_settings_revoke_and_reset() -> None:
     """Settings are shown as changed, revoked tokens counted, and a reset empties the memory."""
     sandbox = Sandbox()

@@ -6,6 +6,7 @@ import pytest
 
 from proxy.sandbox.faults import FAULTS, Effect, Faults, make_fault
 from proxy.sandbox.messages import UsageError
+from proxy.sandbox.published import GATEWAY_ERRORS, LOGOUT_ERRORS, TOKEN_ERRORS, PublishedError
 from proxy.sandbox.settings import SandboxSettings, read_setting
 
 
@@ -61,23 +62,22 @@ def test_wrong_faults_are_refused_in_words(name: object, value: object, words: s
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "status", "code"),
+    ("name", "table"),
     [
-        ("token_error", 2, 400, 2),
-        ("token_error", "500/2", 500, 2),
-        ("token_error", "22", 401, 22),
-        ("logout_error", "500/2", 500, 2),
-        ("api_error", 42901, 429, 42901),
-        ("api_error", "404/4042000", 404, 4042000),
+        ("token_error", TOKEN_ERRORS),
+        ("logout_error", LOGOUT_ERRORS),
+        ("api_error", GATEWAY_ERRORS),
+        ("api_error_after", GATEWAY_ERRORS),
     ],
 )
-def test_an_error_is_named_by_code_or_by_status_and_code(
-    name: str, value: object, status: int, code: int
+def test_every_published_error_can_be_switched_on(
+    name: str, table: tuple[PublishedError, ...]
 ) -> None:
-    """Both, where one code has two statuses."""
-    error = make_fault(name, value).effect.error
-    assert error is not None
-    assert (error.status, error.code) == (status, code)
+    """By code, which means the first one of two, and by status and code."""
+    for error in table:
+        assert make_fault(name, error.name).effect.error == error
+        by_code = make_fault(name, error.code).effect.error
+        assert by_code == next(each for each in table if each.code == error.code)
 
 
 def test_a_counted_fault_ends() -> None:
