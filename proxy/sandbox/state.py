@@ -34,6 +34,12 @@ KEPT: Final = 10_000
 _FIRST_ACCOUNT: Final = 90_000_000
 #: 160 bits, as RFC 6749 section 10.10 recommends against guessing.
 _TOKEN_BYTES: Final = 20
+#: Names for the control API: plain counters, and calls by place.
+_COUNTERS: Final = (
+    *("max_concurrent_token_calls", "tokens_issued", "redirects_followed"),
+    *("orders", "repeated_orders", "accounts"),
+)
+_CALLS: Final[dict[str, Place]] = {"token_calls": "token", "logouts": "logout", "api_calls": "api"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,20 +290,11 @@ class Sandbox:
 
     def shown(self) -> dict[str, object]:
         """Return the state for the control API. Tokens are counted, never shown."""
-        token, logout, api = (self._by_outcome[place] for place in ("token", "logout", "api"))
-        names = ("redirects_followed", "orders", "repeated_orders", "accounts")
-        counters: dict[str, object] = {
-            "token_calls": token.total(),
-            "token_calls_by_status": dict(token),
-            "max_concurrent_token_calls": self.counters["max_concurrent_token_calls"],
-            "tokens_issued": self.counters["tokens_issued"],
-            "tokens_valid": len(self._valid()),
-            "logouts": logout.total(),
-            "logouts_by_status": dict(logout),
-            "api_calls": api.total(),
-            "api_calls_by_status": dict(api),
-            **{name: self.counters[name] for name in names},
-        }
+        counters: dict[str, object] = {name: self.counters[name] for name in _COUNTERS}
+        counters["tokens_valid"] = len(self._valid())
+        for name, place in _CALLS.items():
+            counters[name] = self._by_outcome[place].total()
+            counters[f"{name}_by_status"] = dict(self._by_outcome[place])
         settings, faults = asdict(self.settings), self.faults.shown()
         return {"settings": settings, "faults": faults, "counters": counters}
 
