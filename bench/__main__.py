@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench import measure, processes, report, systems
-from bench.scenarios import SCENARIOS
-from bench.traffic import Bench, say
+from bench.scenarios import SCENARIOS, Bench, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from bench import report
 from bench.processes import Running, free_ports, program
+from bench.scenarios import Bench, Shape, drive
 from bench.systems import Cores, House, known
-from bench.traffic import Bench, Shape, drive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

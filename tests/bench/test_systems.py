@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from bench import load, processes, systems
-from bench.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,11 +78,3 @@ def test_cores_that_are_none_are_refused() -> None:
 def test_ports_differ() -> None:
     """Each port is another one."""
     assert len(set(processes.free_ports(5))) == 5
-
-
-def test_scenarios_have_names_of_their_own() -> None:
-    """Names are unique, and ratios are made of one of the figures."""
-    assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
-    for scenario in SCENARIOS:
-        assert scenario.headline in {metric.key for metric in scenario.metrics}
-        assert scenario.shows.endswith(".")

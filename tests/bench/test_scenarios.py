@@ -1,12 +1,12 @@
-"""Turns are fair, and findings are in order."""
+"""The scenarios: turns are fair, and findings are in order."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bench.report import OURS, RELAY
+from bench.scenarios import SCENARIOS, Bench
 from bench.systems import System
-from bench.traffic import Bench
 
 
 def system(name: str) -> System:
@@ -40,3 +40,11 @@ def test_findings_stand_in_the_order_of_the_systems() -> None:
 def test_the_relay_is_no_proxy() -> None:
     """The relay is left out where it could not do the work."""
     assert bench().proxies == [A, B]
+
+
+def test_scenarios_have_names_of_their_own() -> None:
+    """Names are unique, and ratios are made of one of the figures."""
+    assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
+    for scenario in SCENARIOS:
+        assert scenario.headline in {metric.key for metric in scenario.metrics}
+        assert scenario.shows.endswith(".")
