@@ -11,18 +11,18 @@ import argparse
 import dataclasses
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from bench import report
-from bench.processes import Running, free_ports, program
+from bench.processes import program
 from bench.scenarios import Bench, Shape, drive
-from bench.systems import Cores, House, known
+from bench.systems import Cores, House, System, known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from bench.processes import Running
 
 #: By name: what `orders.store` is; empty for none.
 STORES: Final = {
@@ -33,20 +33,11 @@ STORES: Final = {
 }
 
 
-@contextmanager
-def redis(house: House) -> Iterator[Running | None]:
-    """Run a Redis that keeps what it is given; None if none is installed."""
+def redis() -> System:
+    """Return a Redis that keeps what it is given."""
     path = program("redis-server") or program("valkey-server")
-    if path is None:
-        yield None
-        return
-    (port,) = free_ports(1)
-    directory = house.new_directory("redis")
-    options = {"bind": "127.0.0.1", "port": str(port), "dir": str(directory), "save": ""}
-    options |= {"appendonly": "yes", "maxmemory-policy": "noeviction"}
-    command = [path, *(part for name, value in options.items() for part in (f"--{name}", value))]
-    with Running("Redis", command, house.cores.load, directory, port).started() as server:
-        yield server
+    words = "--bind 127.0.0.1 --port @PORT@ --dir @DIRECTORY@ --save '' --appendonly yes"
+    return System("Redis", path, "", (), f"{words} --maxmemory-policy noeviction", probe=None)
 
 
 def compare(bench: Bench, server: Running | None, connections: int) -> None:
@@ -77,7 +68,9 @@ def main() -> None:
     ours = next(system for system in known() if system.name == report.OURS)
     with tempfile.TemporaryDirectory(prefix="placed-") as name:
         house = House(Path(name), Cores("0", "1"))
-        with house.api(), redis(house) as server:
+        store = redis()
+        running = store.started(house, cores=house.cores.load) if store.program else nullcontext()
+        with house.api(), running as server:
             port = 0 if server is None else server.port
             systems = [
                 dataclasses.replace(

@@ -138,13 +138,6 @@ def environment() -> dict[str, str]:
     }
 
 
-def write(files: Sequence[str], values: Mapping[str, str], directory: Path) -> None:
-    """Fill templates of `bench/peers` in, and write them into a directory."""
-    for name in files:
-        text = fill((PEERS / name).read_text(encoding="utf-8"), values)
-        (directory / name).write_text(text, encoding="utf-8")
-
-
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Replace each `@NAME@` by its value; KeyError for a name without one."""
     return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], template)

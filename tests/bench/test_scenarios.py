@@ -11,7 +11,7 @@ from bench.systems import System
 
 def system(name: str) -> System:
     """Make a system that is never started."""
-    return System(name, "/bin/true", "1", (), lambda _: [])
+    return System(name, "/bin/true", "1", (), "")
 
 
 A, B, C = system(OURS), system("B"), system(RELAY)
