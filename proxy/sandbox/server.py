@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Above the proxy's own default limit of 10 MiB, so that it is not the sandbox that refuses.
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+#: Every byte is a character of it, so that no field fails here.
+_BYTES: Final = "latin-1"
 #: So often does a call that is never answered look whether its caller is still there.
 _LEFT_SECONDS: Final = 0.05
 #: A slow fault must not hold up the end of the sandbox.
@@ -43,10 +45,8 @@ class _NoRequestBytes(logging.Filter):
         """Rewrite the record in place; it is never held back."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError | ConnectionError):
-            record.msg, record.args = (
-                "the sandbox got a broken request: %s",
-                (type(error).__name__,),
-            )
+            record.msg = "the sandbox got a broken request: %s"
+            record.args = (type(error).__name__,)
             record.exc_info = record.exc_text = None
         return True
 
@@ -66,7 +66,10 @@ def create_app(
     async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 # the name is aiohttp's
         path, _, query = request.raw_path.partition("?")
         with sandbox.token_call() if place_of(path) == "token" else nullcontext():
-            call = Call(request.method, path, _fields(request), await request.read(), query)
+            fields = (
+                (name.decode(_BYTES), text.decode(_BYTES)) for name, text in request.raw_headers
+            )
+            call = Call(request.method, path, tuple(fields), await request.read(), query)
             if path.startswith(PREFIX):
                 made = Reply(control(sandbox, call, _local_address(request)))
             else:
@@ -80,12 +83,6 @@ def create_app(
     app = web.Application(middlewares=[handle], client_max_size=_MAX_BODY_BYTES)
     app.on_response_prepare.append(_plain_head)
     return app
-
-
-def _fields(request: web.Request) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers
-    )
 
 
 def _local_address(request: web.Request) -> str | None:
