@@ -12,6 +12,7 @@ import os
 import shlex
 import socket
 import sys
+from dataclasses import asdict
 from typing import Final
 
 import structlog
@@ -55,7 +56,11 @@ def run(port: int | None) -> int:
 
 async def _run(sandbox: Sandbox, given: int | None) -> int:
     port, admin_port, sandbox_port = choose_ports(given)
-    async with running(sandbox, _HOST, sandbox_port, log=_log_call) as sandbox_url:
+
+    def log_call(line: str) -> None:
+        log.info("sandbox.answered", call=line)
+
+    async with running(sandbox, _HOST, sandbox_port, log=log_call) as sandbox_url:
         settings = load(None, _environment(sandbox, sandbox_url, port, admin_port))
         redactor = logs.Redactor()
         writer = logs.configure(settings.log, redactor)
@@ -67,10 +72,6 @@ async def _run(sandbox: Sandbox, given: int | None) -> int:
             return await proxy.run()
         finally:
             writer.write_out()
-
-
-def _log_call(line: str) -> None:
-    log.info("sandbox.answered", call=line)
 
 
 def choose_ports(given: int | None) -> tuple[int, int, int]:
@@ -101,16 +102,13 @@ def choose_ports(given: int | None) -> tuple[int, int, int]:
 
 def _environment(sandbox: Sandbox, sandbox_url: str, port: int, admin_port: int) -> dict[str, str]:
     """Write the settings as environment variables; the real ones are never read."""
-    credentials = sandbox.credentials
+    credentials = asdict(sandbox.credentials).items()
     return {
         "TELENOR_PROXY_LISTEN__PORT": str(port),
         "TELENOR_PROXY_ADMIN__PORT": str(admin_port),
         "TELENOR_PROXY_UPSTREAM__URL": sandbox_url,
-        "TELENOR_PROXY_OAUTH__CLIENT_ID": credentials.client_id,
-        "TELENOR_PROXY_OAUTH__CLIENT_SECRET": credentials.client_secret,
-        "TELENOR_PROXY_OAUTH__USERNAME": credentials.username,
-        "TELENOR_PROXY_OAUTH__PASSWORD": credentials.password,
         "TELENOR_PROXY_LOG__FORMAT": "console",
+        **{f"TELENOR_PROXY_OAUTH__{name.upper()}": value for name, value in credentials},
     }
 
 
