@@ -101,20 +101,14 @@ async def test_a_whole_session() -> None:
     ]
 
 
-async def test_ctrl_c_ends_it() -> None:
-    """SIGINT: exit status 0 and no traceback."""
-    async with started() as (process, _):
-        assert await ended(process, signal.SIGINT) == (0, "", "")
-
-
 async def test_faults_and_settings_from_the_start() -> None:
-    """Options take effect before the first call, in their order."""
+    """Options take effect before the first call, in their order; SIGINT ends it with 0."""
     words = ["--fault", "api_error=42901:2", "--fault", "api_drop"]
     words += ["--set", "token_lifetime_seconds=5"]
     async with started(*words) as (process, welcome), aiohttp.ClientSession() as session:
         async with session.get(said(welcome, "State and counters:")) as answer:
             state = await answer.json()
-        assert (await ended(process, signal.SIGTERM))[0] == 0
+        assert await ended(process, signal.SIGINT) == (0, "GET /_sandbox/state 200\n", "")
     assert state["settings"]["token_lifetime_seconds"] == 5
     assert state["faults"] == [
         {"name": "api_error", "value": "42901", "remaining": 2},
@@ -259,46 +253,28 @@ async def control(sandbox: Sandbox, *words: str) -> int:
         return await control_of(url, *words)
 
 
-async def test_control_shows_state_and_orders(capsys: pytest.CaptureFixture[str]) -> None:
-    """State and orders are printed as JSON."""
-    sandbox = Sandbox()
-    sandbox.place_order(ORDER, Call("POST", ORDERS))
-    assert await control(sandbox, "state") == 0
-    counters = json.loads(capsys.readouterr().out)["counters"]
-    assert (counters["orders"], counters["api_calls"]) == (1, 0)
-    assert await control(sandbox, "orders") == 0
-    assert json.loads(capsys.readouterr().out)["orders"][0]["body"] == ORDER
-    assert await control(sandbox, "placed") == 0
-    assert json.loads(capsys.readouterr().out)["placed"][0]["times"] == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "faults"),
-    [
-        (("fault", "api_drop"), [{"name": "api_drop", "value": None, "remaining": None}]),
-        (("fault", "api_error=42901:2"), [{"name": "api_error", "value": "42901", "remaining": 2}]),
-        (("fault", "api_half:0"), []),
-    ],
-)
-async def test_control_switches_faults(
-    words: tuple[str, ...], faults: list[dict[str, Any]]
-) -> None:
-    """A fault is switched on with value and count, and off with a count of 0."""
-    sandbox = Sandbox()
-    assert await control(sandbox, *words) == 0
-    assert sandbox.faults.shown() == faults
-
-
-async def test_control_sets_revokes_and_resets() -> None:
-    """A setting is changed, tokens are ended, and a reset brings everything else back."""
+async def test_control_prints_what_the_sandbox_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON, for each action."""
     sandbox = Sandbox()
     sandbox.log_in()
-    assert await control(sandbox, "set", "single_session=true") == 0
-    assert sandbox.settings.single_session is True
-    assert await control(sandbox, "revoke") == 0
-    assert [token.ended for token in sandbox.issued] == [True]
-    assert await control(sandbox, "reset") == 0
-    assert sandbox.settings.single_session is False
+    sandbox.place_order(ORDER, Call("POST", ORDERS))
+
+    async def printed(*words: str) -> Any:
+        assert await control(sandbox, *words) == 0
+        return json.loads(capsys.readouterr().out)
+
+    counters = (await printed("state"))["counters"]
+    assert (counters["orders"], counters["api_calls"]) == (1, 0)
+    assert (await printed("orders"))["orders"][0]["body"] == ORDER
+    assert (await printed("placed"))["placed"][0]["times"] == 1
+    on = {"name": "api_error", "value": "42901", "remaining": 2}
+    assert await printed("fault", "api_error=42901:2") == {"faults": [on]}
+    assert await printed("fault", "api_error:0") == {"faults": []}
+    assert (await printed("set", "single_session=true"))["settings"]["single_session"] is True
+    assert await printed("revoke") == {"revoked": 1}
+    assert sandbox.issued[0].ended
+    shown = await printed("reset")
+    assert (shown["settings"]["single_session"], shown["counters"]["orders"]) == (False, 0)
 
 
 async def test_control_ignores_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

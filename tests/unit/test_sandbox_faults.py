@@ -80,14 +80,6 @@ def test_every_published_error_can_be_switched_on(
         assert by_code == next(each for each in table if each.code == error.code)
 
 
-def test_a_counted_fault_ends() -> None:
-    """After so many calls of its own place."""
-    faults = switched(("api_drop", 2))
-    assert faults.take("token") == []
-    assert names(faults, 3) == [["api_drop"], ["api_drop"], []]
-    assert faults.shown() == []
-
-
 def test_a_fault_without_count_stays_until_it_is_switched_off() -> None:
     """A count of 0 ends it; setting it again replaces it."""
     faults = switched(("api_drop", None))
@@ -102,9 +94,11 @@ def test_a_fault_without_count_stays_until_it_is_switched_off() -> None:
 def test_counted_faults_make_a_sequence_before_the_lasting_ones() -> None:
     """In the order in which they were set, then the newest lasting one; delays come on top."""
     faults = switched(("api_half", None), ("api_drop", 1), ("api_error", 2), ("api_status", None))
+    assert faults.take("token") == []
     assert names(faults, 4) == [["api_drop"], ["api_error"], ["api_error"], ["api_status"]]
     delayed = switched(("api_drop", 1), ("api_slow", 2))
     assert names(delayed, 3) == [["api_slow", "api_drop"], ["api_slow"], []]
+    assert delayed.shown() == []
     for count in (-1, True, "3", 1.5):
         with pytest.raises(UsageError, match="api_drop: the count must be a whole number"):
             make_fault("api_drop", None, count)

@@ -10,7 +10,7 @@ from proxy.sandbox.messages import Call
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, KEPT, Sandbox
 
 ORDER = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}
-CALL = Call("POST", "/", (("X-Request-Id", "r-1"), ("Authorization", "a"), ("authorization", "b")))
+CALL = Call("POST", "/")
 
 
 class Time:
@@ -95,19 +95,6 @@ def test_secrets_have_no_repr(sandbox: Sandbox) -> None:
     assert DEFAULT_CREDENTIALS.username in shown
     for secret in (token, DEFAULT_CREDENTIALS.password, DEFAULT_CREDENTIALS.client_secret):
         assert secret not in shown
-
-
-def test_the_same_order_twice_is_two_orders(sandbox: Sandbox) -> None:
-    """The second says so; an order keeps its request id and the names of its fields."""
-    first = sandbox.place_order(ORDER, CALL)
-    other = sandbox.place_order({**ORDER, "productId": "1"}, CALL)
-    second = sandbox.place_order(dict(reversed(ORDER.items())), CALL)
-    assert [order.count for order in (first, other, second)] == [1, 1, 2]
-    assert [order.id for order in sandbox.orders] == [first.id, other.id, second.id]
-    shown = counters(sandbox)
-    assert (shown["orders"], shown["repeated_orders"]) == (3, 1)
-    assert (first.request_id, first.authorization_fields) == ("r-1", 2)
-    assert first.field_names == ("x-request-id", "authorization", "authorization")
 
 
 def test_orders_and_accounts_have_a_delay(sandbox: Sandbox, time: Time) -> None:
