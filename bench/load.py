@@ -19,6 +19,8 @@ SCRIPTS: Final = Path(__file__).with_name("wrk")
 ORDERS: Final = "/corporate-mobile-subscriptions/v2/orders"
 #: Each answer of it is different.
 NEW_ORDERS: Final = f"{ORDERS}/new"
+#: As many as an order system with a busy pool has.
+CONNECTIONS: Final = 32
 #: The size of the API's answer to an order.
 ORDER_BYTES: Final = 86
 #: Seconds. On loopback nothing that works takes so long.
@@ -73,25 +75,31 @@ def parse_summary(output: str) -> Load:
     raise Refused(f"wrk gave no summary: {output[-500:]}")
 
 
-def wrk(
-    directory: Path,
-    url: str,
-    *,
-    connections: int,
-    seconds: int,
-    headers: Sequence[str] = (),
-    script: str | None = None,
-) -> Load:
+class Shape(NamedTuple):
+    """The requests of a load.
+
+    script: which one of `bench/wrk` makes them; without one they are all alike. relay: whether the
+    raw relay can pass them on.
+    """
+
+    path: str = ORDERS
+    connections: int = CONNECTIONS
+    headers: tuple[str, ...] = ()
+    script: str | None = None
+    relay: bool = True
+
+
+def wrk(directory: Path, url: str, shape: Shape, seconds: int, headers: Sequence[str]) -> Load:
     """Run wrk on the cores of this process, with one thread, since there is one core for it.
 
-    script: which one of `bench/wrk` makes the requests; without one they are all alike.
+    headers: besides those of the shape.
     """
-    parts = ["common", *([script] if script else [])]
+    parts = ["common", *([shape.script] if shape.script else [])]
     file = directory / f"{parts[-1]}.lua"
     file.write_text("\n".join((SCRIPTS / f"{part}.lua").read_text("utf-8") for part in parts))
-    command = ["wrk", "--threads", "1", "--connections", str(connections)]
+    command = ["wrk", "--threads", "1", "--connections", str(shape.connections)]
     command += ["--duration", f"{seconds}s", "--timeout", "10s", "--script", str(file)]
-    command += [word for header in headers for word in ("--header", header)]
+    command += [word for header in (*shape.headers, *headers) for word in ("--header", header)]
     ran = subprocess.run(
         [*command, url], check=False, capture_output=True, text=True, timeout=seconds + PATIENCE
     )

@@ -16,9 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from bench import report
+from bench import load, report
 from bench.processes import program
-from bench.scenarios import Bench, Shape, drive
+from bench.scenarios import Bench, drive
 from bench.systems import Cores, House, System, known
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def redis() -> System:
 
 def compare(bench: Bench, server: Running | None, connections: int) -> None:
     """Measure all stores in turns, and print a row of medians for each."""
-    shape = Shape(connections=connections, script="keyed")
+    shape = load.Shape(connections=connections, script="keyed")
     for system in bench.turns(bench.systems):
         store = server if system.name == "Redis" else None
         with system.started(bench.house) as proxy:  # anew, since memory holds 100,000 orders

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from bench.processes import Running
     from bench.systems import House, System
 
-#: As many as an order system with a busy pool has.
-CONNECTIONS: Final = 32
 IDLE_CONNECTIONS: Final = 1000
 #: Before each load: a pool may have closed its idle connections since.
 WARM_UP: Final = 1  # second
@@ -76,16 +74,6 @@ class Bench:
         return {name: dict(self._samples[name]) for name in names if name in self._samples}
 
 
-class Shape(NamedTuple):
-    """The requests of a scenario, see `load.wrk`. relay: whether the raw relay can pass them on."""
-
-    path: str = load.ORDERS
-    connections: int = CONNECTIONS
-    headers: tuple[str, ...] = ()
-    script: str | None = None
-    relay: bool = True
-
-
 def probe(system: System, running: Running) -> None:
     """Make one call, and check that credential, answer and request id are there."""
     answer = load.call(running.port, load.ORDERS, system.headers).checked(load.ORDER_BYTES)
@@ -93,7 +81,7 @@ def probe(system: System, running: Running) -> None:
         raise load.Refused("no request id comes back")
 
 
-def many(shape: Shape) -> Callable[[Bench], None]:
+def many(shape: load.Shape) -> Callable[[Bench], None]:
     """Return a scenario of many requests of one shape, to systems that run beside each other."""
 
     def run(bench: Bench) -> None:
@@ -110,18 +98,17 @@ def many(shape: Shape) -> Callable[[Bench], None]:
 
 
 def drive(
-    bench: Bench, system: System, running: Running, shape: Shape, store: Running | None = None
+    bench: Bench, system: System, running: Running, shape: load.Shape, store: Running | None = None
 ) -> dict[str, float]:
     """Load a system, after a second that fills its caches, and return what that has cost.
 
     store: a program whose processor time is shown besides.
     """
     url = f"http://127.0.0.1:{running.port}{shape.path}"
-    headers = (*shape.headers, *system.headers)
     processes, others = running.family(), [] if store is None else store.family()
-    wrk(bench, url, WARM_UP, shape, headers)
+    load.wrk(bench.house.directory, url, shape, WARM_UP, system.headers)
     before, others_before = measure.cpu(processes), measure.cpu(others)
-    seen = wrk(bench, url, bench.seconds, shape, headers)
+    seen = load.wrk(bench.house.directory, url, shape, bench.seconds, system.headers)
     used, others_used = measure.cpu(processes) - before, measure.cpu(others) - others_before
     if seen.errors:
         raise load.Refused(f"{system.name}: {seen.errors} of the calls failed")
@@ -135,26 +122,14 @@ def drive(
     return figures | ({"store_us": others_used.seconds * 1e6 / seen.requests} if store else {})
 
 
-def wrk(bench: Bench, url: str, seconds: int, shape: Shape, headers: tuple[str, ...]) -> load.Load:
-    """Send requests of that shape."""
-    return load.wrk(
-        bench.house.directory,
-        url,
-        connections=shape.connections,
-        seconds=seconds,
-        headers=headers,
-        script=shape.script,
-    )
-
-
 def single(bench: Bench) -> None:
     """Measure one connection, to each system and to the API without a proxy."""
-    shape = Shape(connections=1)
+    shape = load.Shape(connections=1)
     many(shape)(bench)
     with bench.house.api():
         url = f"https://127.0.0.1:{bench.house.api_port}{shape.path}"
         for _ in range(bench.rounds):
-            seen = wrk(bench, url, bench.seconds, shape, (CREDENTIAL,))
+            seen = load.wrk(bench.house.directory, url, shape, bench.seconds, (CREDENTIAL,))
             bench.add(NO_PROXY, per_second=seen.per_second, p50_us=seen.p50, p99_us=seen.p99)
 
 
@@ -221,7 +196,7 @@ SCENARIOS: Final = (
         "each answer with another head and body.",
         _REQUESTS,
         "cpu_us",
-        many(Shape(path=load.NEW_ORDERS, script="orders", relay=False)),
+        many(load.Shape(path=load.NEW_ORDERS, script="orders", relay=False)),
     ),
     Scenario(
         "close",
@@ -231,7 +206,7 @@ SCENARIOS: Final = (
         _REQUESTS,
         "cpu_us",
         many(
-            Shape(
+            load.Shape(
                 path=load.NEW_ORDERS, script="orders", headers=("Connection: close",), relay=False
             )
         ),
@@ -243,7 +218,7 @@ SCENARIOS: Final = (
         "and again: what load generators send, and no order system.",
         _REQUESTS,
         "cpu_us",
-        many(Shape()),
+        many(load.Shape()),
     ),
     Scenario(
         "single",
