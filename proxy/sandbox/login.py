@@ -59,7 +59,7 @@ def token(sandbox: Sandbox, call: Call) -> SandboxAnswer:
     if expires_in is not None:
         content["expires_in"] = expires_in
     if sandbox.settings.token_answer == MINIMAL:
-        # Two strings, with a space before each colon, as the real endpoint was seen to write them.
+        # With a space before each colon, as the real endpoint was seen to write it.
         written = ", ".join(f'"{name}" : "{each}"' for name, each in content.items())
         return SandboxAnswer(200, f"{{{written}}}".encode(), JSON_TYPE, NO_STORE)
     return json_answer(200, content | {"token_type": "Bearer"}, NO_STORE)

@@ -56,7 +56,7 @@ _logger.addFilter(_NoRequestBytes())
 
 
 def create_app(
-    sandbox: Sandbox, *, log: Log | None = None, sleep: Sleep = asyncio.sleep
+    sandbox: Sandbox, *, log: Log = lambda _: None, sleep: Sleep = asyncio.sleep
 ) -> web.Application:
     """Build the aiohttp application. log: takes a line per call. sleep: waits for slow faults."""
 
@@ -74,8 +74,7 @@ def create_app(
                 made = Reply(control(sandbox, call, _local_address(request)))
             else:
                 made = reply(sandbox, call)
-            if log is not None:
-                log(_line(call, made))
+            log(_line(call, made))
             if made.delay_seconds:
                 await sleep(made.delay_seconds)
             return await _deliver(request, made)
@@ -141,7 +140,7 @@ async def running(
     port: int = 0,
     ssl_context: ssl.SSLContext | None = None,
     *,
-    log: Log | None = None,
+    log: Log = lambda _: None,
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[str]:
     """Serve the sandbox while in the context; gives its base URL. Port 0: any. Raises OSError."""
