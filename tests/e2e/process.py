@@ -19,8 +19,7 @@ from typing import Any, NamedTuple, Self
 import aiohttp
 import yaml
 
-from proxy.sandbox.certificate import make_certificate
-from proxy.sandbox.server import running
+from proxy.sandbox.server import make_certificate, running
 from proxy.sandbox.state import Sandbox, SandboxCredentials
 
 #: Seconds. What takes longer is broken; what works takes a fraction of it, even on a busy machine.
