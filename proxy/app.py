@@ -228,15 +228,16 @@ class Proxy:
         self._authorities_end = certificates.end_of_file(upstream.ca_file)
         self._report = self._make_report()
         metrics.name_clients(self._roster.names)
-        gauges.expose(
-            metrics,
-            self._source,
-            self._listener,
-            self._pool,
-            self._roster.rates,
-            writer,
-            self._keeper,
-            self._ends,
+        metrics.expose(
+            lambda: gauges.families(
+                self._source,
+                self._listener,
+                self._pool,
+                self._roster.rates,
+                writer,
+                self._keeper,
+                self._ends,
+            )
         )
 
     def _make_report(self) -> Report:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from prometheus_client import Histogram
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from proxy.errors import UNKNOWN
@@ -48,6 +48,9 @@ _CLASSES: Final = (2, 3, 4, 5, 0)
 _NO_CLIENT: Final = "none"
 
 T = TypeVar("T")
+F = TypeVar("F", CounterMetricFamily, GaugeMetricFamily)
+#: Names of labels, and a value for each tuple of their values, or for each value of the only one.
+Labelled: TypeAlias = "tuple[list[str], Mapping[Any, float]]"
 
 
 def _from_zero(names: Iterable[T] = ()) -> defaultdict[T, int]:
@@ -180,10 +183,21 @@ class CallCounts(Collector):
 def _counter(
     name: str, text: str, labels: list[str], counts: Mapping[Any, int]
 ) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, number in counts.items():
-        family.add_metric([values] if isinstance(values, str) else values, number)
+    return _filled(CounterMetricFamily(name, text, labels=labels), counts)
+
+
+def _filled(family: F, values: Mapping[Any, float]) -> F:
+    for labels, value in values.items():
+        family.add_metric([labels] if isinstance(labels, str) else labels, value)
     return family
+
+
+def gauge(name: str, text: str, value: float | Labelled) -> GaugeMetricFamily:
+    """Return a gauge with this value, or with one for each series."""
+    if not isinstance(value, tuple):
+        return GaugeMetricFamily(name, text, value)
+    labels, values = value
+    return _filled(GaugeMetricFamily(name, text, labels=labels), values)
 
 
 def _known_status(status: int) -> str:

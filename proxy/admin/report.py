@@ -14,13 +14,15 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import proxy
-from proxy.admin.calls import Calls
-from proxy.admin.counts import CHANGING
+from proxy.admin.calls import Calls, HeadlineState
+from proxy.admin.counts import CHANGING, gauge
 from proxy.admin.headline import Headline, Since, judge
 from proxy.errors import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client import Metric
 
     from proxy.admin.history import History
     from proxy.admin.metrics import Metrics
@@ -59,28 +61,20 @@ class Report:
         history: History,
         *,
         token_status: Callable[[], TokenStatus],
-        clients: Callable[[], Mapping[str, object]],
-        upstream: Callable[[], dict[str, int]],
-        configuration: Callable[[], dict[str, list[str]]] = dict,
         log: Callable[[], dict[str, object]] = dict,
-        limits: Callable[[], dict[str, object]] = dict,
-        certificates: Callable[[], list[dict[str, object]]] = list,
         orders: Callable[[], dict[str, object]] | None = None,
+        **parts: Callable[[], object],
     ) -> None:
-        """All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
+        """All functions give JSON and are asked for each status; `parts` are others of its keys."""
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
         self._history = history
         self._token_status = token_status
-        self._clients = clients
-        self._upstream = upstream
-        self._configuration = configuration
         self._log = log
-        self._limits = limits
-        self._calls = Calls(clock)
-        self._certificates = certificates
         self._stored = orders
+        self._parts = parts
+        self._calls = Calls(clock)
         self._started_at = clock.wall()
         self._failed: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
@@ -97,7 +91,7 @@ class Report:
         # noticed.
         self.credentials_watched = False
         self._credentials_refused = False
-        metrics.report(self.headline, credentials_refused=lambda: self._credentials_refused)
+        metrics.expose(self._families)
 
     def __call__(self, record: Record) -> None:
         """Count a finished request, and remember it if the proxy could not serve it."""
@@ -172,6 +166,19 @@ class Report:
             log_lost=cast("str | None", log.get("reason")),
         )
 
+    def _families(self) -> Iterator[Metric]:
+        """Yield what alerts need; of a sentence that is not of a closed list only the title."""
+        headline = self.headline()
+        text = "1 for the state that the status page shows: working, impaired or not_working."
+        states = {state.value: state is headline.state for state in HeadlineState}
+        yield gauge("telenor_proxy_working", text, (["state"], states))
+        text = "1, labelled with the status page's sentence."
+        sentence = headline.text if headline.is_closed else f"{headline.title}."
+        shown = {(headline.state.value, sentence): 1}
+        yield gauge("telenor_proxy_headline", text, (["state", "text"], shown))
+        text = "1 from a refusal of the credentials to the next token."
+        yield gauge("telenor_proxy_credentials_refused", text, self._credentials_refused)
+
     def started(self) -> bool:
         """Whether there has been a token."""
         return self._token_status().generation > 0
@@ -236,19 +243,15 @@ class Report:
             "problem": problem,
             "credentials_watched": self.credentials_watched,
             "token": dataclasses.asdict(self._token_status()),
-            "clients": {"by_name": [], **self._clients()},
-            "upstream": self._upstream(),
             "throttled": self._metrics.throttled_by_code(),
             "requests": self._metrics.requests(),
             "unknown_orders": self._unknown_orders(),
             "unknown_orders_counted": self._orders_counted,
             "last_failures": failures[::-1],
-            "configuration": self._configuration(),
             "log": self._log(),
-            "limits": self._limits(),
-            "certificates": self._certificates(),
             "orders": None if self._stored is None else self._stored(),
             "settings": self.settings.effective(),
+            **{name: give() for name, give in self._parts.items()},
         }
         if history:
             shown["history"] = self._history.series(self._clock.now())

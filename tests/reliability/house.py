@@ -116,8 +116,6 @@ class House:
             Metrics(),
             History(self.clock.now()),
             token_status=self.source.status,
-            clients=dict,
-            upstream=dict,
         )
 
     def _make_endpoint(

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy import faults, tokens
+from proxy.admin.counts import gauge
 from proxy.admin.metrics import Metrics
 from proxy.forward.policy import METHODS, SAFE_METHODS
 from proxy.problems import ProblemKind
@@ -86,7 +87,7 @@ def everything() -> Metrics:
         metrics.on_token(TokenEvent("renewal_failed", cause, reason="timeout"))
     metrics.on_token(TokenEvent("invalidated"))
     metrics.on_token(TokenEvent("contended"))
-    metrics.gauge("telenor_proxy_requests_in_flight", "Requests being served.", lambda: 3)
+    metrics.expose(lambda: [gauge("telenor_proxy_requests_in_flight", "Requests.", 3)])
     return metrics
 
 
@@ -333,8 +334,7 @@ def test_a_gauge_is_read_at_each_scrape() -> None:
     """One name may have a value for each label."""
     metrics = Metrics()
     state = {"in_use": 1.0, "idle": 2.0}
-    metrics.gauge("telenor_proxy_x", "Text.", lambda: state["in_use"], state="in_use")
-    metrics.gauge("telenor_proxy_x", "Text.", lambda: state["idle"], state="idle")
+    metrics.expose(lambda: [gauge("telenor_proxy_x", "Text.", (["state"], state))])
     assert value(metrics, "telenor_proxy_x", state="in_use") == 1
     state["in_use"] = 5
     assert value(metrics, "telenor_proxy_x", state="in_use") == 5

@@ -51,7 +51,6 @@ class Proxy:
             Metrics(),
             History(self.clock.now()),
             token_status=lambda: self.token,
-            clients=lambda: {"connections": 2, "in_flight": 1},
             upstream=lambda: {"in_use": 1, "idle": 3},
         )
 
@@ -125,7 +124,6 @@ def test_the_status_is_complete(proxy: Proxy) -> None:
     assert shown["started_at"] == shown["now"] == proxy.clock.wall()
     assert shown["token"]["state"] == "fresh"
     assert shown["token"]["expires_in_seconds"] == 100.5
-    assert shown["clients"] == {"connections": 2, "in_flight": 1, "by_name": []}
     assert shown["upstream"] == {"in_use": 1, "idle": 3}
     assert shown["last_failures"] == []
     assert shown["settings"]["listen.port"] == 8080
@@ -281,29 +279,6 @@ def test_the_list_is_bounded_and_the_count_is_not(proxy: Proxy) -> None:
     assert len(shown["unknown_orders"]) == ORDERS_KEPT
     assert shown["unknown_orders"][0]["request_id"] == f"o-{ORDERS_KEPT + 6}"
     assert shown["unknown_orders_counted"] == ORDERS_KEPT + 7
-
-
-# --- parts of others ---------------------------------------------------------------------------
-
-
-def test_other_parts_are_in_the_status(proxy: Proxy) -> None:
-    """Lost lines of the log, what limits connections, and the clients."""
-    caller = {"name": "erp", "calls": 2, "refused": 1, "last_call_at": 5.0, "keys": []}
-    report = Report(
-        proxy.report.settings,
-        proxy.clock,
-        Metrics(),
-        History(proxy.clock.now()),
-        token_status=lambda: EMPTY,
-        clients=lambda: {"connections": 0, "in_flight": 0, "by_name": [caller]},
-        upstream=dict,
-        log=lambda: {"lost": 3},
-        limits=lambda: {"detail": None},
-    )
-    shown: Any = report.status()
-    assert shown["log"] == {"lost": 3}
-    assert shown["limits"] == {"detail": None}
-    assert shown["clients"]["by_name"] == [caller]
 
 
 def test_fetches_of_a_token_are_in_the_history(proxy: Proxy) -> None:
