@@ -125,7 +125,8 @@ class CallFault(NamedTuple):
 class CallFinding(NamedTuple):
     """What is wrong with the calls: `failed` of `calls` (0 of those kept out while others pass).
 
-    since: seconds since the epoch.
+    since: seconds since the epoch. caller: of the last one, if the proxy itself refused it: the
+    client's name or address.
     """
 
     state: HeadlineState
@@ -134,29 +135,33 @@ class CallFinding(NamedTuple):
     since: float
     failed: int
     calls: int
+    caller: str | None = None
 
 
 class _Row:
     """Calls of one kind in a row. since: wall clock; at: of the last one's end, on `Clock.now`."""
 
-    __slots__ = ("at", "calls", "fault", "since")
+    __slots__ = ("at", "caller", "calls", "fault", "since")
 
     def __init__(self) -> None:
         self.calls = 0
         self.since = 0.0
         self.at = 0.0
         self.fault = CallFault(0, "")
+        self.caller: str | None = None
 
-    def add(self, fault: CallFault, clock: Clock) -> None:
+    def add(self, fault: CallFault, clock: Clock, caller: str | None = None) -> None:
         if not self.calls:
             self.since = clock.wall()
         self.calls += 1
         self.at = clock.now()
         self.fault = fault
+        self.caller = caller
 
     def impaired(self, extent: Extent, fault: CallFault | None = None) -> CallFinding:
+        found, calls = fault or self.fault, self.calls
         return CallFinding(
-            HeadlineState.IMPAIRED, extent, fault or self.fault, self.since, self.calls, self.calls
+            HeadlineState.IMPAIRED, extent, found, self.since, calls, calls, self.caller
         )
 
 
@@ -198,8 +203,7 @@ class Calls:
             return
         # The word of a client's own rate is the same as that of pacing.
         if record.refused or record.error == ProblemKind.PACED.proxy_error:
-            kind = record.error if record.refused else ProblemKind.PACED.type
-            self._refuse(CallFault(record.status, "", kind), now)
+            self._refuse(record, now)
             return
         fault = _fault(record)
         failed = record.error == ProblemKind.NO_TOKEN.word if fault is None else not fault.mild
@@ -218,12 +222,15 @@ class Calls:
         self._refused = _Row()
         self._window.append((now, fault, self._clock.wall()))
 
-    def _refuse(self, fault: CallFault, now: float) -> None:
-        self._refused.add(fault, self._clock)
-        row = self._kept_out.get(fault.error or "")
+    def _refuse(self, record: Record, now: float) -> None:
+        kind = record.error if record.refused else ProblemKind.PACED.type
+        fault = CallFault(record.status, "", kind)
+        caller = record.client or record.client_address
+        self._refused.add(fault, self._clock, caller)
+        row = self._kept_out.get(kind or "")
         if row is not None:
             row.calls = 0 if now - row.at > WELL_SECONDS else row.calls
-            row.add(fault, self._clock)
+            row.add(fault, self._clock, caller)
 
     def _recover(self) -> None:
         if self._hard or self._content.calls >= ROW or self._refused.calls >= ROW:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import proxy
 from proxy.admin.calls import Calls, HeadlineState
 from proxy.admin.counts import CHANGING, gauge
-from proxy.admin.headline import Headline, Since, judge
+from proxy.admin.headline import Headline, Known, judge
 from proxy.errors import UNKNOWN
 
 if TYPE_CHECKING:
@@ -80,13 +80,10 @@ class Report:
         self._refused: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
         self._orders: deque[dict[str, Any]] = deque(maxlen=ORDERS_KEPT)
         self._orders_counted = 0
-        self._draining_since: float | None = None
-        # Since when renewals fail, and whether another login ended this proxy's tokens at the last
-        # look.
-        self._token_failing_since: float | None = None
-        self._token_stopped_since: float | None = None
+        self._known = Known()
+        self._token_well: float | None = None
+        #: Whether another login ended this proxy's tokens at the last look.
         self._contended = False
-        self._token_well_since: float | None = None
         # Set while the credentials' files are watched; the page then says that a change of them is
         # noticed.
         self.credentials_watched = False
@@ -111,60 +108,47 @@ class Report:
     @property
     def draining(self) -> bool:
         """Whether the proxy is about to end."""
-        return self._draining_since is not None
+        return self._known.draining is not None
 
     @draining.setter
     def draining(self, is_so: bool) -> None:
-        self._draining_since = self._clock.wall() if is_so else None
+        self._known.draining = self._clock.wall() if is_so else None
 
     def on_token(self, event: TokenEvent) -> None:
         """Note a fetch of a token."""
-        now, wall = self._clock.now(), self._clock.wall()
+        now, wall, known = self._clock.now(), self._clock.wall(), self._known
         if event.name == "renewed":
             self._history.renewed(now)
             self._credentials_refused = False
-            self._token_stopped_since = None
-            if self._token_failing_since is not None:
-                self._token_failing_since, self._token_well_since = None, wall
+            if known.token_failing is not None:
+                self._token_well = wall
+            known.token_failing = known.token_stopped = None
         elif event.name == "renewal_failed":
             self._history.renewal_failed(now)
             self._credentials_refused = self._credentials_refused or event.reason == _REFUSED
-            if self._token_failing_since is None:
-                self._token_failing_since = wall
+            known.token_failing = known.token_failing or wall
             self._note_stop(self._token_status())
 
     def _note_stop(self, token: TokenStatus) -> None:
         """Note the moment from which no token is left while renewals fail."""
-        is_failing = self._token_failing_since is not None and not token.state.is_usable
-        if is_failing and self._token_stopped_since is None:
-            self._token_stopped_since = self._clock.wall()
+        known = self._known
+        if known.token_failing is not None and not token.state.is_usable:
+            known.token_stopped = known.token_stopped or self._clock.wall()
 
     def headline(self) -> Headline:
         """Return one sentence on whether it works."""
-        token = self._token_status()
+        token, known, calls, log = self._token_status(), self._known, self._calls, self._log()
         if self._contended and not token.contended:
-            self._token_well_since = self._clock.wall()
+            self._token_well = self._clock.wall()
         self._contended = token.contended
-        well = [at for at in (self._calls.well_since, self._token_well_since) if at is not None]
         self._note_stop(token)
-        log = self._log()
-        since = Since(
-            self._token_failing_since,
-            self._token_stopped_since,
-            self._calls.failing_since,
-            self._draining_since,
-            max(well, default=None),
-            cast("float | None", log.get("since")),
-        )
-        finding = self._calls.find(self._clock.now())
-        return judge(
-            token,
-            finding,
-            since,
-            draining=self.draining,
-            any_good=self._calls.any_good,
-            log_lost=cast("str | None", log.get("reason")),
-        )
+        known.calls_failing, known.any_good = calls.failing_since, calls.any_good
+        known.well = max(filter(None, (calls.well_since, self._token_well)), default=None)
+        known.log_lost = cast("float | None", log.get("since"))
+        known.log_reason = cast("str | None", log.get("reason"))
+        known.scope = self.settings.oauth.scope
+        known.pace = self.settings.pacing.requests_per_second
+        return judge(token, calls.find(self._clock.now()), known)
 
     def _families(self) -> Iterator[Metric]:
         """Yield what alerts need; of a sentence that is not of a closed list only the title."""

@@ -102,11 +102,19 @@ async def test_whether_a_failed_call_may_have_been_placed(
 
 
 async def test_a_failed_call_says_who_called_and_why(tab: Tab, stage: Stage) -> None:
-    """The client's name or address, and the proxy's own sentence as a note."""
+    """The client's name or address, the host of a network fault, the proxy's own sentence."""
     stage.call(503, error="connection_limit_reached", detail="All 100 connections are in use.")
     stage.call(502, error="dns_error", client_address="10.0.0.7")
-    stage.call(502, error="dns_error", client="erp", client_address="10.0.0.8")
+    stage.call(502, error="company-proxy-denied", client="erp", client_address="10.0.0.8")
+    proxied = ENVIRONMENT | {"TELENOR_PROXY_UPSTREAM__PROXY_URL": "http://proxy.example:3128"}
+    stage.report.settings = load(None, proxied)
     await show(tab, stage)
+    hosts = each("#failures-rows small:not(.caller):nth-of-type(2)", "textContent")
+    assert await tab.evaluate(hosts) == [
+        "host: proxy.example:3128",
+        "host: api.telenor.no",
+        "host: api.telenor.no",
+    ]
     callers = each("#failures-rows small.caller", "textContent")
     assert await tab.evaluate(callers) == ["erp", "10.0.0.7"]
     notes = each("#failures-rows span[title]", "title")

@@ -144,7 +144,8 @@ STATES: dict[str, dict[str, Any]] = {
     "token endpoint out of reach": status(**unreachable()),
     "contended": status(contended=True),
     "an application without its key, beside one that works": called(
-        *[(200, {}), (403, {"error": "client-key", "refused": True})] * 3
+        *[(200, {}), (403, {"error": "client-key", "refused": True, "client_address": "10.0.0.7"})]
+        * 3
     ),
     "the log loses lines": status(stage={"log": {"lost": 3, "reason": FULL}}),
     "draining": DRAINING,

@@ -93,7 +93,7 @@ PURE: Final = {
     "clients.register": {"hashlib"},
     "clients.usage": {"dataclasses"},
     "admin.calls": {"enum"},
-    "admin.headline": set[str](),
+    "admin.headline": {"dataclasses"},
     "tokens.values": {"dataclasses", "enum"},
     "tokens.codes": {"re"},
     "tokens.coding": {"brotli", "zlib"},
