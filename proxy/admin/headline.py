@@ -9,7 +9,6 @@ them, so that the sentence stays the same while the state does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.admin.calls import HeadlineState
@@ -17,7 +16,7 @@ from proxy.problems import ProblemKind
 from proxy.tokens import codes
 
 if TYPE_CHECKING:
-    from proxy.admin.calls import CallFault, CallFinding, Extent
+    from proxy.admin.calls import CallFault, CallFinding, Extent, Known
     from proxy.tokens.values import TokenFailure, TokenStatus
 
 
@@ -58,29 +57,6 @@ class Headline(NamedTuple):
         shown = self._asdict() | {"state": str(self.state), "text": self.text}
         del shown["is_closed"]
         return shown
-
-
-@dataclass(slots=True)
-class Known:
-    """What a headline is made of beside the token's status and the finding.
-
-    Times are in seconds since the epoch; None: it is not so, or was never otherwise. token_failing:
-    since when renewals fail. token_stopped: they fail and no token is left. calls_failing: calls
-    fail, none well. well: since when all is well again. any_good: whether a call has succeeded
-    since the start. log_lost: since when lines of the log are being lost; log_reason: why. scope,
-    pace: `oauth.scope` and `pacing.requests_per_second`.
-    """
-
-    token_failing: float | None = None
-    token_stopped: float | None = None
-    calls_failing: float | None = None
-    draining: float | None = None
-    well: float | None = None
-    any_good: bool = False
-    log_lost: float | None = None
-    log_reason: str | None = None
-    scope: str | None = None
-    pace: float | None = None
 
 
 _WORKING: Final = "Working"

@@ -11,16 +11,16 @@ import dataclasses
 import platform
 from collections import deque
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import proxy
-from proxy.admin.calls import Calls, HeadlineState
+from proxy.admin.calls import Calls, HeadlineState, Known
 from proxy.admin.counts import CHANGING, gauge
-from proxy.admin.headline import Headline, Known, judge
+from proxy.admin.headline import Headline, judge
 from proxy.errors import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -61,8 +61,8 @@ class Report:
         history: History,
         *,
         token_status: Callable[[], TokenStatus],
-        log: Callable[[], dict[str, object]] = dict,
-        orders: Callable[[], dict[str, object]] | None = None,
+        log: Callable[[], Mapping[str, Any]] = dict,
+        orders: Callable[[], Mapping[str, Any]] | None = None,
         **parts: Callable[[], object],
     ) -> None:
         """All functions give JSON and are asked for each status; `parts` are others of its keys."""
@@ -74,14 +74,13 @@ class Report:
         self._log = log
         self._stored = orders
         self._parts = parts
-        self._calls = Calls(clock)
         self._started_at = clock.wall()
         self._failed: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
         self._orders: deque[dict[str, Any]] = deque(maxlen=ORDERS_KEPT)
         self._orders_counted = 0
         self._known = Known()
-        self._token_well: float | None = None
+        self._calls = Calls(clock, self._known)
         #: Whether another login ended this proxy's tokens at the last look.
         self._contended = False
         # Set while the credentials' files are watched; the page then says that a change of them is
@@ -121,7 +120,7 @@ class Report:
             self._history.renewed(now)
             self._credentials_refused = False
             if known.token_failing is not None:
-                self._token_well = wall
+                known.well = wall
             known.token_failing = known.token_stopped = None
         elif event.name == "renewal_failed":
             self._history.renewal_failed(now)
@@ -137,18 +136,15 @@ class Report:
 
     def headline(self) -> Headline:
         """Return one sentence on whether it works."""
-        token, known, calls, log = self._token_status(), self._known, self._calls, self._log()
+        token, known, log = self._token_status(), self._known, self._log()
         if self._contended and not token.contended:
-            self._token_well = self._clock.wall()
+            known.well = self._clock.wall()
         self._contended = token.contended
         self._note_stop(token)
-        known.calls_failing, known.any_good = calls.failing_since, calls.any_good
-        known.well = max(filter(None, (calls.well_since, self._token_well)), default=None)
-        known.log_lost = cast("float | None", log.get("since"))
-        known.log_reason = cast("str | None", log.get("reason"))
+        known.log_lost, known.log_reason = log.get("since"), log.get("reason")
         known.scope = self.settings.oauth.scope
         known.pace = self.settings.pacing.requests_per_second
-        return judge(token, calls.find(self._clock.now()), known)
+        return judge(token, self._calls.find(self._clock.now()), known)
 
     def _families(self) -> Iterator[Metric]:
         """Yield what alerts need; of a sentence that is not of a closed list only the title."""
@@ -185,7 +181,7 @@ class Report:
         orders = list(reversed(self._orders))
         if self._stored is not None:
             known = {order["request_id"] for order in orders}
-            records = cast("list[dict[str, Any]]", self._stored()["records"])
+            records = self._stored()["records"]
             orders += [
                 {name: record.get(name) for name in ("at", *_OF_ORDER)}
                 for record in records
@@ -199,20 +195,9 @@ class Report:
         return None if away is None else f"Orders with an Idempotency-Key are refused. {away}"
 
     def status(self, *, history: bool = False) -> dict[str, object]:
-        """Return everything for operators, JSON-serialisable.
+        """Return everything for operators, JSON-serialisable; docs/operation.md explains the keys.
 
-        headline: see `Headline`. unknown_orders: calls on which the API may have acted, newest
-        first, at most `ORDERS_KEPT`; `unknown_orders_counted` is how many there were since the
-        start. throttled: answers 429 of the API by the code that it gave. configuration: what is
-        wrong with the configuration as it was read last (`refused`), and which of its settings wait
-        for a restart (`restart_needed`). `settings` are those in force. clients.by_name: for each
-        named client its calls, refusals, last call and the use of its keys. log: how many lines
-        could not be written (`lost`), and why none can be now (`reason`; None if they can). limits:
-        how many connections fit into the descriptors that the process may have (see
-        `descriptors.status`). certificates: those that are known, as a list of `{what, not_after,
-        standing}`; in seconds since the epoch, and `good`, `soon` (14 days), `urgent` (3 days) or
-        `ended`. history: see `History.series`; only if asked for, because it is most of the whole.
-        orders: what is remembered of orders, see `Keeper.status`; None without a store.
+        history: see `History.series`; only if asked for, because it is most of the whole.
         """
         problem = self.not_ready()
         failures = sorted([*self._failed, *self._refused], key=itemgetter("at"))

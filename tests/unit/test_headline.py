@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from proxy.admin import calls as module
-from proxy.admin.calls import FAULTS, Calls, HeadlineState
-from proxy.admin.headline import CAUSES, Headline, Known, judge
+from proxy.admin.calls import FAULTS, Calls, HeadlineState, Known
+from proxy.admin.headline import CAUSES, Headline, judge
 from proxy.problems import ProblemKind
 from proxy.records import Record
 from proxy.tokens import codes
@@ -48,7 +48,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.calls = Calls(self.clock)
+        self.known = Known()
+        self.calls = Calls(self.clock, self.known)
         self.began = self.clock.wall()
 
     def get(self, *records: Record, times: int = 1, apart: float = 1.0) -> Desk:
@@ -65,13 +66,8 @@ class Desk:
 
     def headline(self, token: TokenStatus = FRESH, **known: Any) -> Headline:
         """Judge now."""
-        calls = self.calls
-        usual = {
-            "calls_failing": calls.failing_since,
-            "well": calls.well_since,
-            "any_good": calls.any_good,
-        }
-        return judge(token, calls.find(self.clock.now()), Known(**(usual | known)))
+        found = dataclasses.replace(self.known, **known)
+        return judge(token, self.calls.find(self.clock.now()), found)
 
     @property
     def state(self) -> HeadlineState:
