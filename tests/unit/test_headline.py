@@ -12,27 +12,18 @@ from proxy.admin import calls as module
 from proxy.admin.calls import FAULTS, Calls, HeadlineState, Known
 from proxy.admin.headline import CAUSES, Headline, judge
 from proxy.problems import ProblemKind
-from proxy.records import Record
 from proxy.tokens import codes
-from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
+from proxy.tokens.values import TokenFailure, TokenState
 from tests.clock import FakeClock
+from tests.unit.made import FRESH
+from tests.unit.made import RECORD as GOOD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GOOD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1)
-FRESH = TokenStatus(
-    state=TokenState.FRESH,
-    generation=1,
-    expires_in_seconds=3000.0,
-    last_renewed_at=1.0,
-    last_failure=None,
-    next_attempt_in_seconds=2700.0,
-    renewals=1,
-    failures=0,
-    invalidations=0,
-    contended=False,
-)
+    from proxy.records import Record
+    from proxy.tokens.values import TokenStatus
+
 IMPAIRED, NOT_WORKING = HeadlineState.IMPAIRED, HeadlineState.NOT_WORKING
 WORKING = HeadlineState.WORKING
 FAILURE = TokenFailure("refused", "20", "The username is wrong. Look there.", refused=True, at=7.0)

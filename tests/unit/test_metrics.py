@@ -14,13 +14,12 @@ from proxy.admin.counts import gauge
 from proxy.admin.metrics import Metrics
 from proxy.forward.policy import METHODS, SAFE_METHODS
 from proxy.problems import ProblemKind
-from proxy.records import Record
 from proxy.tokens.values import Cause, TokenEvent
+from tests.unit.made import RECORD
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1)
 ERRORS = {"TokenUnavailable", "CredentialsRefused"}
 LABELS = (
     "asked cause client code error le method python reason result state status status_class version"

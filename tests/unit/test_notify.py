@@ -7,29 +7,32 @@ import contextlib
 import os
 import socket
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.notify import Notifier, words
-from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
+from proxy.tokens.values import TokenFailure, TokenState
 from tests.clock import FakeClock
+from tests.unit.made import EMPTY as FETCHING
+from tests.unit.made import FRESH as READY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from proxy.tokens.values import TokenStatus
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="systemd's sockets are Unix sockets"
 )
 
 PID = 4711
-FETCHING = TokenStatus(TokenState.EMPTY, 0, None, None, None, 0.0, 0, 0, 0, contended=False)
-READY = TokenStatus(TokenState.FRESH, 1, 3599.0, 1.0, None, 3299.0, 1, 0, 0, contended=False)
 WRONG = TokenFailure("refused", "20", "The password is wrong.\nGet a new one.", True, 1.0)
 PASSWORD = "The password is wrong. Get a new one."
-REFUSED = TokenStatus(TokenState.EMPTY, 0, None, None, WRONG, 30.0, 0, 1, 0, contended=False)
-AGEING = TokenStatus(TokenState.STALE, 1, 200.0, 1.0, WRONG, 30.0, 1, 1, 0, contended=False)
+REFUSED = replace(FETCHING, last_failure=WRONG, failures=1)
+AGEING = replace(READY, state=TokenState.STALE, last_failure=WRONG, failures=1)
 
 
 class Manager:

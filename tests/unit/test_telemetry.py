@@ -9,11 +9,10 @@ import pytest
 
 from proxy import telemetry
 from proxy.errors import StartError
-from proxy.records import Record
 from proxy.telemetry.spans import Spans, attributes, is_error
 from tests.clock import FakeClock
+from tests.unit.made import RECORD
 
-RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1)
 ENDPOINT = "http://collector:4318"
 
 
