@@ -121,6 +121,19 @@ async def test_a_failed_call_says_who_called_and_why(tab: Tab, stage: Stage) -> 
     assert await tab.evaluate(notes) == ["All 100 connections are in use."]
 
 
+async def test_the_token_has_a_card(tab: Tab, stage: Stage) -> None:
+    """Its state, when the next attempt is, and how often the API rejected it."""
+    empty = {"state": TokenState.EMPTY, "expires_in_seconds": None, "invalidations": 1}
+    stage.token_is(last_failure=refused(), next_attempt_in_seconds=25.0, **empty)
+    await show(tab, stage)
+    assert await tab.text("#token-left-words") == "no usable token"
+    assert (await tab.text("#again")).startswith("next attempt in 0:2")
+    assert await tab.text("#token-invalidations") == "1"
+    stage.token_is(last_failure=None, next_attempt_in_seconds=0.0)
+    await show(tab, stage)
+    assert await tab.text("#token-next") == "under way"
+
+
 async def test_data_stays_text(tab: Tab, stage: Stage) -> None:
     """Markup in what the proxy reports is shown as text."""
     hostile = "<img src=x onerror=\"document.title='hit'\">"
