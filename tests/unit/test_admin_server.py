@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.admin import page
 from proxy.admin.server import create_app
 from proxy.tokens.values import TokenFailure, TokenState
 from tests.page.staged import Stage
@@ -94,7 +95,8 @@ async def test_each_path_has_its_media_type(client: Client, stage: Stage) -> Non
         assert "telenor_proxy_working" in await answer.text()
     async with client.get("/") as answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-        assert (await answer.text()).lower().startswith("<!doctype html>")
+        assert answer.headers["Content-Security-Policy"] == page.POLICY
+        assert await answer.read() == page.CONTENT
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nowhere"])

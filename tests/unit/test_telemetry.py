@@ -9,7 +9,7 @@ import pytest
 
 from proxy import telemetry
 from proxy.errors import StartError
-from proxy.telemetry.spans import Spans, attributes, is_error
+from proxy.telemetry.spans import attributes, is_error
 from tests.clock import FakeClock
 from tests.unit.made import RECORD
 
@@ -30,12 +30,6 @@ def test_a_variable_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPat
     with pytest.raises(StartError, match=r"^telemetry: .*OTEL_") as caught:
         telemetry.create(ENDPOINT, FakeClock(), lambda _result, _number: None)
     assert "hunter2" not in str(caught.value)
-
-
-def test_a_handover_is_made() -> None:
-    """Nothing is sent yet."""
-    made = telemetry.create(ENDPOINT, FakeClock(), lambda _result, _number: None)
-    assert isinstance(made, Spans)
 
 
 # --- What a span says --------------------------------------------------------------------------
