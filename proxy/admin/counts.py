@@ -41,8 +41,8 @@ _USUAL_STATUSES: Final = ("400", "401", "403", "404", "429", "500", "502", "503"
 #: Methods that may change something at the API, so that it matters whether it acted on a call of
 #: which no answer came.
 CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
-#: What order systems call with. Other methods get their series with the first such request.
 _CLASSES: Final = (2, 3, 4, 5, 0)
+#: What order systems call with. Other methods get their series with the first such request.
 _USUAL_REQUESTS: Final = dict.fromkeys(itertools.product(("GET", *CHANGING), _CLASSES), 0)
 #: Stands for clients without a name. One that is called so is counted with them.
 _NO_CLIENT: Final = "none"
