@@ -241,7 +241,7 @@ class Proxy:
         )
 
     def _make_report(self) -> Report:
-        report = Report(
+        return Report(
             self._settings,
             self._clock,
             self._metrics,
@@ -261,11 +261,10 @@ class Proxy:
             limits=lambda: descriptors.status(self._settings, self._most_files),
             certificates=self._certificates,
             orders=None if self._keeper is None else self._keeper.status,
+            credentials_watched=lambda: bool(
+                self._rotation.files() - {self._settings.upstream.ca_file}
+            ),
         )
-        report.credentials_watched = bool(
-            self._rotation.files() - {self._settings.upstream.ca_file}
-        )
-        return report
 
     def _certificates(self) -> list[dict[str, object]]:
         """Return the certificates whose end is known, for `/status`."""

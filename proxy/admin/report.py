@@ -83,9 +83,6 @@ class Report:
         self._calls = Calls(clock, self._known)
         #: Whether another login ended this proxy's tokens at the last look.
         self._contended = False
-        # Set while the credentials' files are watched; the page then says that a change of them is
-        # noticed.
-        self.credentials_watched = False
         self._credentials_refused = False
         metrics.expose(self._families)
 
@@ -210,7 +207,6 @@ class Report:
             "ready": problem is None,
             "draining": self.draining,
             "problem": problem,
-            "credentials_watched": self.credentials_watched,
             "token": dataclasses.asdict(self._token_status()),
             "throttled": self._metrics.throttled_by_code(),
             "requests": self._metrics.requests(),

@@ -65,6 +65,7 @@ class Stage:
     log: dict[str, object] = field(default_factory=dict)
     limits: dict[str, object] = field(default_factory=dict)
     certificates: list[dict[str, object]] = field(default_factory=list)
+    watched: bool = False
     orders: Callable[[], dict[str, object]] | None = None
     url: str = ""
 
@@ -83,6 +84,7 @@ class Stage:
             log=lambda: self.log,
             limits=lambda: self.limits,
             certificates=lambda: self.certificates,
+            credentials_watched=lambda: self.watched,
             orders=self.orders,
         )
         self.clock.suspend(UPTIME)
