@@ -91,7 +91,10 @@ _FAILS: Final[dict[Extent, str]] = {
     "kept_out": "The proxy itself turns calls of an application away",
 }
 
-_SEE_APP: Final = "See that the app has the Mobile Subscription Order API (developer portal)"
+_SEE_RIGHTS: Final = (
+    "See that the app has the Mobile Subscription Order API (developer portal), and which rights "
+    "the machine user has (Min Bedrift, under APIs)."
+)
 _ASK_TELENOR: Final = (
     f"{codes.LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
 )
@@ -101,14 +104,8 @@ BY_STATUS: Final[dict[int, tuple[str, str]]] = {
         "the call is not as the API wants it",
         "Correct the request in the application that sends it; the API's answer to it says more.",
     ),
-    401: (
-        "it does not accept the call's token or rights",
-        f"{_SEE_APP}, and which rights the machine user has (Min Bedrift, under APIs).",
-    ),
-    403: (
-        "the call is not allowed",
-        f"{_SEE_APP}, and which rights the machine user has (Min Bedrift, under APIs).",
-    ),
+    401: ("it does not accept the call's token or rights", _SEE_RIGHTS),
+    403: ("the call is not allowed", _SEE_RIGHTS),
     404: (
         "path, method or resource not found",
         "Compare the method and the path of the call with Telenor's reference.",
@@ -117,48 +114,49 @@ BY_STATUS: Final[dict[int, tuple[str, str]]] = {
     500: ("an error on Telenor's side", _ASK_TELENOR),
 }
 
-#: By the name of the step, the errors after which it helps, each with its clause.
-_CLAUSES: Final = {
-    "dns": {"dns_error": "the API's host name could not be resolved"},
-    "network": {
-        "connection_refused": "the API's host refused the connection",
-        "destination_ip_unroutable": "there is no route to the API's host",
-        "tls_protocol_error": "no secure connection to the API can be made",
-    },
-    "tls": {"tls_certificate_error": "the API's certificate is not trusted"},
-    "firewall": {"connection_timeout": "the API does not accept a connection in time"},
-    "theirs": {
-        "connection_terminated": "the API's connection breaks off",
-        "http_response_timeout": "the API does not answer in time",
-        "connection_write_timeout": "the API does not take the request in time",
-    },
-    "in_between": {"http_protocol_error": "the API's answer is not valid HTTP"},
-    "busy": {"connection_limit_reached": "all connections to the API are in use"},
-    "full": {"proxy_internal_response": "the proxy has no room for one more client"},
-    "report": {"proxy_internal_error": "the proxy made a mistake"},
-    "company_proxy": {
-        "company-proxy-not-found": "the company's proxy was not found by its name",
-        "company-proxy-unreachable": "there is no connection to the company's proxy",
-        "company-proxy-tls": "there is no secure connection to the company's proxy",
-        "company-proxy-answer-unreadable": "the company's proxy gives no readable answer",
-        "company-proxy-timeout": "the company's proxy does not answer in time",
-    },
-    "company_proxy_ca": {
-        "company-proxy-not-trusted": "the certificate of the company's proxy is not trusted",
-    },
-    "company_proxy_allow": {
-        "company-proxy-broke-off": "the connection to the company's proxy breaks off",
-        "company-proxy-denied": "the company's proxy does not allow connections to the API",
-    },
-    "company_proxy_login": {
-        "company-proxy-login": "the company's proxy asks for a login, or refuses the one it got",
-    },
-    "company_proxy_reach": {
-        "company-proxy-failed": "the company's proxy cannot connect to the API",
-    },
-}
+#: The name of the step that helps after an error, and what happened.
 _BY_ERROR: Final = {
-    error: (clause, step) for step, clauses in _CLAUSES.items() for error, clause in clauses.items()
+    "dns_error": ("dns", "the API's host name could not be resolved"),
+    "connection_refused": ("network", "the API's host refused the connection"),
+    "destination_ip_unroutable": ("network", "there is no route to the API's host"),
+    "tls_protocol_error": ("network", "no secure connection to the API can be made"),
+    "tls_certificate_error": ("tls", "the API's certificate is not trusted"),
+    "connection_timeout": ("firewall", "the API does not accept a connection in time"),
+    "connection_terminated": ("theirs", "the API's connection breaks off"),
+    "http_response_timeout": ("theirs", "the API does not answer in time"),
+    "connection_write_timeout": ("theirs", "the API does not take the request in time"),
+    "http_protocol_error": ("in_between", "the API's answer is not valid HTTP"),
+    "connection_limit_reached": ("busy", "all connections to the API are in use"),
+    "proxy_internal_response": ("full", "the proxy has no room for one more client"),
+    "proxy_internal_error": ("report", "the proxy made a mistake"),
+    "company-proxy-not-found": ("company_proxy", "the company's proxy was not found by its name"),
+    "company-proxy-unreachable": ("company_proxy", "there is no connection to the company's proxy"),
+    "company-proxy-tls": ("company_proxy", "there is no secure connection to the company's proxy"),
+    "company-proxy-answer-unreadable": (
+        "company_proxy",
+        "the company's proxy gives no readable answer",
+    ),
+    "company-proxy-timeout": ("company_proxy", "the company's proxy does not answer in time"),
+    "company-proxy-not-trusted": (
+        "company_proxy_ca",
+        "the certificate of the company's proxy is not trusted",
+    ),
+    "company-proxy-broke-off": (
+        "company_proxy_allow",
+        "the connection to the company's proxy breaks off",
+    ),
+    "company-proxy-denied": (
+        "company_proxy_allow",
+        "the company's proxy does not allow connections to the API",
+    ),
+    "company-proxy-login": (
+        "company_proxy_login",
+        "the company's proxy asks for a login, or refuses the one it got",
+    ),
+    "company-proxy-failed": (
+        "company_proxy_reach",
+        "the company's proxy cannot connect to the API",
+    ),
 }
 _STEPS: Final = {
     "dns": "Check upstream.url and the name server.",
@@ -382,7 +380,7 @@ def _about_answer(fault: CallFault, known: Known) -> tuple[str, str, str, str]:
 
 def _about_error(error: str) -> tuple[str, str, str, str]:
     if error in _BY_ERROR:
-        clause, step = _BY_ERROR[error]
+        step, clause = _BY_ERROR[error]
         return error, step, clause, _STEPS[step]
     step = "paced" if error == ProblemKind.PACED.type else error if error in _STEPS else "refused"
     title = _KINDS.get(error, "the request is not allowed")
