@@ -214,10 +214,10 @@ class Proxy:
         self._report = self._make_report()
         metrics.follow(self._roster.names)
         state = self._source, self._listener, self._pool, self._roster.rates
-        gauges.expose(metrics, *state, writer, self._keeper, self._ends)
+        metrics.expose(lambda: gauges.families(*state, writer, self._keeper, self._ends))
 
     def _make_report(self) -> Report:
-        report = Report(
+        return Report(
             self._settings,
             self._clock,
             self._metrics,
@@ -237,10 +237,10 @@ class Proxy:
             limits=lambda: descriptors.status(self._settings, self._most_files),
             certificates=self._certificates,
             orders=None if self._keeper is None else self._keeper.status,
+            credentials_watched=lambda: bool(
+                self._rotation.files() - {self._settings.upstream.ca_file}
+            ),
         )
-        watched = self._rotation.files() - {self._settings.upstream.ca_file}
-        report.credentials_watched = bool(watched)
-        return report
 
     def _certificates(self) -> list[dict[str, object]]:
         """Return the certificates whose end is known, for `/status`."""

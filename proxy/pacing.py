@@ -56,12 +56,12 @@ class Pacer:
         self._first = asyncio.Lock()  # held by the first in line; asyncio's lock is fair
         self._changed = asyncio.Event()
 
-    def wait(self) -> float:
+    def delay(self) -> float:
         """Return how many seconds a call that arrived now would wait; 0 if it may start at once."""
         return max(0.0, self._next - self._clock.now()) + self.queued / self.rate
 
     def take(self) -> None:
-        """Let a call start now. Only while `wait` is 0."""
+        """Let a call start now. Only while `delay` is 0."""
         now = self._clock.now()
         planned = self._next if now - self._next <= LATE_TIMER else now
         self._next = planned + 1 / self.rate
@@ -80,7 +80,7 @@ class Pacer:
         another line, which count.
         """
         arrived = self._clock.now()
-        wait = self.wait()
+        wait = self.delay()
         if wait > max(self.max_wait - waited, LATE_TIMER) and not again:
             raise self.refusal(wait)
         self.queued += 1

@@ -49,21 +49,7 @@ class Record(NamedTuple):
         Durations are in milliseconds, to two decimals. `detail` and `trace_id` are there only if
         the record has them.
         """
-        (
-            request_id,
-            method,
-            path,
-            status,
-            seconds,
-            bytes_in,
-            bytes_out,
-            upstream,
-            _,
-            attempts,
-            error,
-            _,
-        ) = self[:12]
-        outcome, trace, code, client, client_address, detail = self[12:]
+        request_id, method, path, status, seconds, bytes_in, bytes_out, upstream = self[:8]
         # An integer division costs a third of `round`.
         fields: dict[str, object] = {
             "request_id": request_id,
@@ -74,15 +60,15 @@ class Record(NamedTuple):
             "bytes_in": bytes_in,
             "bytes_out": bytes_out,
             "upstream_ms": None if upstream is None else int(upstream * 100_000 + 0.5) / 100,
-            "attempts": attempts,
-            "error": error,
-            "outcome": outcome,
-            "code": code,
-            "client": client,
-            "client_address": client_address,
+            "attempts": self.attempts,
+            "error": self.error,
+            "outcome": self.outcome,
+            "code": self.code,
+            "client": self.client,
+            "client_address": self.client_address,
         }
-        if detail is not None:
-            fields["detail"] = detail
-        if trace is not None:
-            fields["trace_id"] = trace.split("-")[1]
+        if self.detail is not None:
+            fields["detail"] = self.detail
+        if self.trace is not None:
+            fields["trace_id"] = self.trace.split("-")[1]
         return fields

@@ -78,9 +78,12 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _share(headline: dict[str, Any]) -> str:
-    if not headline["calls"]:
-        return f" {headline['failed']} calls were turned away." if headline["failed"] else ""
-    return f" {headline['failed']} of the last {headline['calls']} calls failed."
+    failed, calls, caller = headline["failed"], headline["calls"], headline["caller"]
+    last = "" if caller is None else f" The last one came from {caller}."
+    if not calls:
+        return f" {failed} calls were turned away.{last}" if failed else ""
+    share = "One call" if calls == 1 else f"{failed} of the last {calls} calls"
+    return f" {share} failed.{last}"
 
 
 def _token(token: dict[str, Any]) -> str:

@@ -31,7 +31,9 @@ What says nothing about the API does not count: clients that disconnected, calls
 from __future__ import annotations
 
 import enum
+import math
 from collections import Counter, deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from proxy.problems import ProblemKind
@@ -101,6 +103,29 @@ class HeadlineState(enum.StrEnum):
 Extent = Literal["all", "some", "last", "content", "refused", "kept_out"]
 
 
+@dataclass(slots=True)
+class Known:
+    """What a headline is made of beside the token's status and the finding.
+
+    Times are in seconds since the epoch; None: it is not so, or was never otherwise. token_failing:
+    since when renewals fail. token_stopped: they fail and no token is left. calls_failing: calls
+    fail, none well. well: since when all is well again. any_good: whether a call has succeeded
+    since the start. log_lost: since when lines of the log are being lost; log_reason: why. scope,
+    pace: `oauth.scope` and `pacing.requests_per_second`.
+    """
+
+    token_failing: float | None = None
+    token_stopped: float | None = None
+    calls_failing: float | None = None
+    draining: float | None = None
+    well: float | None = None
+    any_good: bool = False
+    log_lost: float | None = None
+    log_reason: str | None = None
+    scope: str | None = None
+    pace: float | None = None
+
+
 class CallFault(NamedTuple):
     """How a call failed.
 
@@ -125,7 +150,8 @@ class CallFault(NamedTuple):
 class CallFinding(NamedTuple):
     """What is wrong with the calls: `failed` of `calls` (0 of those kept out while others pass).
 
-    since: seconds since the epoch.
+    since: seconds since the epoch. caller: of the last one, if the proxy itself refused it: the
+    client's name or address.
     """
 
     state: HeadlineState
@@ -134,37 +160,43 @@ class CallFinding(NamedTuple):
     since: float
     failed: int
     calls: int
+    caller: str | None = None
 
 
+_NO_FAULT: Final = CallFault(0, "")
+
+
+@dataclass(slots=True)
 class _Row:
     """Calls of one kind in a row. since: wall clock; at: of the last one's end, on `Clock.now`."""
 
-    __slots__ = ("at", "calls", "fault", "since")
+    calls: int = 0
+    since: float = 0.0
+    at: float = 0.0
+    fault: CallFault = _NO_FAULT
+    caller: str | None = None
 
-    def __init__(self) -> None:
-        self.calls = 0
-        self.since = 0.0
-        self.at = 0.0
-        self.fault = CallFault(0, "")
-
-    def add(self, fault: CallFault, clock: Clock) -> None:
+    def add(self, fault: CallFault, clock: Clock, caller: str | None = None) -> None:
         if not self.calls:
             self.since = clock.wall()
         self.calls += 1
         self.at = clock.now()
         self.fault = fault
+        self.caller = caller
 
     def impaired(self, extent: Extent, fault: CallFault | None = None) -> CallFinding:
+        found, calls = fault or self.fault, self.calls
         return CallFinding(
-            HeadlineState.IMPAIRED, extent, fault or self.fault, self.since, self.calls, self.calls
+            HeadlineState.IMPAIRED, extent, found, self.since, calls, calls, self.caller
         )
 
 
 class Calls:
     """Watches the calls. Call it with each `Record`; `find` judges."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, known: Known) -> None:
         self._clock = clock
+        self._known = known
         #: When each ended, and how it failed; None for a good one.
         self._window: deque[tuple[float, CallFault | None, float]] = deque(maxlen=WINDOW)
         self._faults = _Row()
@@ -174,43 +206,31 @@ class Calls:
         #: By the kind of refusal; good calls do not end these rows.
         self._kept_out = {kind: _Row() for kind in KEPT_OUT}
         #: When a call last went through to the API's own logic, and when one last succeeded.
-        self._through_at: float | None = None
-        self._good_at: float | None = None
-        #: When the first call after the last good one failed, seconds since the epoch; also for
-        #: want of a token.
-        self.failing_since: float | None = None
-        #: Since when all is well again, seconds since the epoch; None if it never was otherwise.
-        self.well_since: float | None = None
-
-    @property
-    def any_good(self) -> bool:
-        """Whether a call has succeeded yet."""
-        return self._good_at is not None
+        self._through_at = self._good_at = -math.inf
 
     def observe(self, record: Record, now: float) -> None:
         """Note a finished request."""
         if record.error is None and record.status < _BAD_REQUEST:
             self._window.append((now, None, 0.0))
             self._through_at = self._good_at = now
-            self.failing_since = None
+            self._known.any_good, self._known.calls_failing = True, None
             if self._faults.calls or self._content.calls or self._refused.calls:
                 self._recover()
             return
         # The word of a client's own rate is the same as that of pacing.
         if record.refused or record.error == ProblemKind.PACED.proxy_error:
-            kind = record.error if record.refused else ProblemKind.PACED.type
-            self._refuse(CallFault(record.status, "", kind), now)
+            self._refuse(record, now)
             return
         fault = _fault(record)
         failed = record.error == ProblemKind.NO_TOKEN.word if fault is None else not fault.mild
-        if failed and self.failing_since is None:
-            self.failing_since = self._clock.wall()
+        if failed and self._known.calls_failing is None:
+            self._known.calls_failing = self._clock.wall()
         if fault is not None:
             self._faults.add(fault, self._clock)
             self._hard += not fault.mild
         elif record.error is None:
             self._through_at = now
-            self.failing_since = None
+            self._known.calls_failing = None
             self._faults, self._hard = _Row(), 0
             self._content.add(CallFault(record.status, codes.label(record.code)), self._clock)
         else:
@@ -218,16 +238,19 @@ class Calls:
         self._refused = _Row()
         self._window.append((now, fault, self._clock.wall()))
 
-    def _refuse(self, fault: CallFault, now: float) -> None:
-        self._refused.add(fault, self._clock)
-        row = self._kept_out.get(fault.error or "")
+    def _refuse(self, record: Record, now: float) -> None:
+        kind = record.error if record.refused else ProblemKind.PACED.type
+        fault = CallFault(record.status, "", kind)
+        caller = record.client or record.client_address
+        self._refused.add(fault, self._clock, caller)
+        row = self._kept_out.get(kind or "")
         if row is not None:
             row.calls = 0 if now - row.at > WELL_SECONDS else row.calls
-            row.add(fault, self._clock)
+            row.add(fault, self._clock, caller)
 
     def _recover(self) -> None:
         if self._hard or self._content.calls >= ROW or self._refused.calls >= ROW:
-            self.well_since = self._clock.wall()
+            self._known.well = self._clock.wall()
         self._faults, self._content, self._refused = _Row(), _Row(), _Row()
         self._hard = 0
 
@@ -246,11 +269,11 @@ class Calls:
         row = self._faults
         if not row.calls:
             return None
-        idle = _longer_than(QUIET_SECONDS, self._through_at, now)
+        is_quiet = now - self._through_at >= QUIET_SECONDS
         is_down = (
-            (self._hard >= ROW and (idle or self._hard >= LONG_ROW))
-            or (row.fault.error in LASTING and idle)
-            or (row.calls >= ROW and _longer_than(WINDOW_SECONDS, self._through_at, now))
+            (self._hard >= ROW and (is_quiet or self._hard >= LONG_ROW))
+            or (row.fault.error in LASTING and is_quiet)
+            or (row.calls >= ROW and now - self._through_at >= WINDOW_SECONDS)
             or row.calls >= VERY_LONG_ROW
         )
         if not is_down:
@@ -281,18 +304,15 @@ class Calls:
         return _most([fault for fault in row if not fault.mild] or row)
 
     def _content_only(self, now: float) -> CallFinding | None:
-        row = self._content
-        if row.calls < ROW or not _longer_than(WINDOW_SECONDS, self._good_at, now):
-            return None
-        return row.impaired("content")
+        stands = self._content.calls >= ROW and now - self._good_at >= WINDOW_SECONDS
+        return self._content.impaired("content") if stands else None
 
     def _refused_only(self, now: float) -> CallFinding | None:
         row = self._refused
-        ended = self._window[-1][0] if self._window else None
+        forwarded_at = self._window[-1][0] if self._window else -math.inf
         is_recent = row.calls >= ROW and now - row.at <= WINDOW_SECONDS
-        if not (is_recent and _longer_than(WINDOW_SECONDS, ended, now)):
-            return None
-        return row.impaired("refused")
+        stands = is_recent and now - forwarded_at >= WINDOW_SECONDS
+        return row.impaired("refused") if stands else None
 
     def _kept_out_beside(self, now: float) -> CallFinding | None:
         recent = (row for row in self._kept_out.values() if now - row.at <= WELL_SECONDS)
@@ -316,7 +336,3 @@ def _fault(record: Record) -> CallFault | None:
 def _most(faults: list[CallFault]) -> CallFault:
     """Return the most frequent one; of equals the last."""
     return Counter(reversed(faults)).most_common(1)[0][0]
-
-
-def _longer_than(seconds: float, at: float | None, now: float) -> bool:
-    return at is None or now - at >= seconds

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from prometheus_client import Histogram
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from proxy.errors import UNKNOWN
@@ -41,13 +41,28 @@ _USUAL_STATUSES: Final = ("400", "401", "403", "404", "429", "500", "502", "503"
 #: Methods that may change something at the API, so that it matters whether it acted on a call of
 #: which no answer came.
 CHANGING: Final = ("POST", "PUT", "PATCH", "DELETE")
-#: What order systems call with. Other methods get their series with the first such request.
-_METHODS: Final = ("GET", *CHANGING)
 _CLASSES: Final = (2, 3, 4, 5, 0)
+#: What order systems call with. Other methods get their series with the first such request.
+_USUAL_REQUESTS: Final = dict.fromkeys(itertools.product(("GET", *CHANGING), _CLASSES), 0)
 #: Stands for clients without a name. One that is called so is counted with them.
 _NO_CLIENT: Final = "none"
 
+_TEXTS: Final = {
+    "telenor_proxy_requests": "Requests by method and status class.",
+    "telenor_proxy_client_requests": "Requests by client, `none` for one without a name, and "
+    "status class.",
+    "telenor_proxy_refused_requests": "Requests that the proxy's own rules turned down.",
+    "telenor_proxy_failed_requests": "Requests that could not be forwarded or answered whole.",
+    "telenor_proxy_unknown_outcomes": "Failed requests on which the API may have acted, of methods "
+    "that change something.",
+    "telenor_proxy_upstream_errors": "Answers 4xx and 5xx of the API by status and by the code "
+    "that they gave.",
+}
+
 T = TypeVar("T")
+F = TypeVar("F", CounterMetricFamily, GaugeMetricFamily)
+#: Names of labels, and a value for each tuple of their values, or for each value of the only one.
+Labelled: TypeAlias = "tuple[list[str], Mapping[Any, float]]"
 
 
 def _from_zero(names: Iterable[T] = ()) -> defaultdict[T, int]:
@@ -74,13 +89,8 @@ class CallCounts(Collector):
             "From sending a request upstream to the head of its answer.",
         )
         self._refused = _from_zero(kind.type for kind in ProblemKind if kind.is_refusal)
-        self._failed = _from_zero(
-            [
-                *(kind.word for kind in ProblemKind if not kind.is_refusal),
-                "client_left",
-                "client_slow",
-            ]
-        )
+        failures = [kind.word for kind in ProblemKind if not kind.is_refusal]
+        self._failed = _from_zero([*failures, "client_left", "client_slow"])
         self._unknown: defaultdict[str | None, int] = _from_zero(CHANGING)
         self._answers = _from_zero(
             [
@@ -124,52 +134,27 @@ class CallCounts(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""
-        requests = dict.fromkeys(itertools.product(_METHODS, _CLASSES), 0) | self._requests
-        yield _counter(
-            "telenor_proxy_requests",
-            "Requests by method and status class.",
-            ["method", "status_class"],
-            {
-                (method or "unknown", _status_class(status)): number
-                for (method, status), number in requests.items()
-            },
-        )
-        yield _counter(
-            "telenor_proxy_client_requests",
-            "Requests by client, `none` for one without a name, and status class.",
-            ["client", "status_class"],
-            {
-                (client, _status_class(status)): number
-                for client, classes in self._clients.items()
-                for status, number in classes.items()
-            },
-        )
+        requests = {
+            (method or "unknown", _status_class(status)): number
+            for (method, status), number in (_USUAL_REQUESTS | self._requests).items()
+        }
+        clients = {
+            (client, _status_class(status)): number
+            for client, classes in self._clients.items()
+            for status, number in classes.items()
+        }
+        counted: dict[str, Labelled] = {
+            "telenor_proxy_requests": (["method", "status_class"], requests),
+            "telenor_proxy_client_requests": (["client", "status_class"], clients),
+            "telenor_proxy_refused_requests": (["reason"], self._refused),
+            "telenor_proxy_failed_requests": (["error"], self._failed),
+            "telenor_proxy_unknown_outcomes": (["method"], self._unknown),
+            "telenor_proxy_upstream_errors": (["status", "code"], self._answers),
+        }
+        for name, (labels, counts) in counted.items():
+            yield _filled(CounterMetricFamily(name, _TEXTS[name], labels=labels), counts)
         yield from self._duration.collect()
         yield from self._upstream.collect()
-        yield _counter(
-            "telenor_proxy_refused_requests",
-            "Requests that the proxy's own rules turned down.",
-            ["reason"],
-            self._refused,
-        )
-        yield _counter(
-            "telenor_proxy_failed_requests",
-            "Requests that could not be forwarded or answered whole.",
-            ["error"],
-            self._failed,
-        )
-        yield _counter(
-            "telenor_proxy_unknown_outcomes",
-            "Failed requests on which the API may have acted, of methods that change something.",
-            ["method"],
-            self._unknown,
-        )
-        yield _counter(
-            "telenor_proxy_upstream_errors",
-            "Answers 4xx and 5xx of the API by status and by the code that they gave.",
-            ["status", "code"],
-            self._answers,
-        )
         yield CounterMetricFamily(
             "telenor_proxy_replays",
             "Requests that were sent upstream more than once.",
@@ -177,13 +162,18 @@ class CallCounts(Collector):
         )
 
 
-def _counter(
-    name: str, text: str, labels: list[str], counts: Mapping[Any, int]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, number in counts.items():
-        family.add_metric([values] if isinstance(values, str) else values, number)
+def _filled(family: F, values: Mapping[Any, float]) -> F:
+    for labels, value in values.items():
+        family.add_metric([labels] if isinstance(labels, str) else labels, value)
     return family
+
+
+def gauge(name: str, text: str, value: float | Labelled) -> GaugeMetricFamily:
+    """Return a gauge with this value, or with one for each series."""
+    if not isinstance(value, tuple):
+        return GaugeMetricFamily(name, text, value)
+    labels, values = value
+    return _filled(GaugeMetricFamily(name, text, labels=labels), values)
 
 
 def _known_status(status: int) -> str:

@@ -16,7 +16,7 @@ from proxy.problems import ProblemKind
 from proxy.tokens import codes
 
 if TYPE_CHECKING:
-    from proxy.admin.calls import CallFault, CallFinding, Extent
+    from proxy.admin.calls import CallFault, CallFinding, Extent, Known
     from proxy.tokens.values import TokenFailure, TokenStatus
 
 
@@ -27,7 +27,8 @@ class Headline(NamedTuple):
     since: seconds since the epoch; None if it was never otherwise since the start. cause: one of a
     closed list (`CAUSES`). why, todo: names of the clause in `what` and of the step, for a page in
     another language: a code, a status, or a word. status, code, error: of the calls that it is
-    about. failed, calls: so many of so many calls. is_closed: `text` is one of a closed list.
+    about. failed, calls: so many of so many calls. caller: of the last call that the proxy itself
+    refused, the client's name or address. is_closed: `text` is one of a closed list.
     """
 
     state: HeadlineState
@@ -43,6 +44,7 @@ class Headline(NamedTuple):
     error: str | None = None
     failed: int = 0
     calls: int = 0
+    caller: str | None = None
     is_closed: bool = True
 
     @property
@@ -55,21 +57,6 @@ class Headline(NamedTuple):
         shown = self._asdict() | {"state": str(self.state), "text": self.text}
         del shown["is_closed"]
         return shown
-
-
-class Since(NamedTuple):
-    """Since when, in seconds since the epoch. None: it is not so, or was never otherwise.
-
-    token_failing: renewals fail. token_stopped: they fail and no token is left. calls_failing:
-    calls fail, none well. log_lost: lines of the log are being lost.
-    """
-
-    token_failing: float | None = None
-    token_stopped: float | None = None
-    calls_failing: float | None = None
-    draining: float | None = None
-    well: float | None = None
-    log_lost: float | None = None
 
 
 _WORKING: Final = "Working"
@@ -104,7 +91,10 @@ _FAILS: Final[dict[Extent, str]] = {
     "kept_out": "The proxy itself turns calls of an application away",
 }
 
-_SEE_APP: Final = "See that the app has the Mobile Subscription Order API (developer portal)"
+_SEE_RIGHTS: Final = (
+    "See that the app has the Mobile Subscription Order API (developer portal), and which rights "
+    "the machine user has (Min Bedrift, under APIs)."
+)
 _ASK_TELENOR: Final = (
     f"{codes.LOOK_UP} Contact Telenor if it lasts, and name the time and the request id."
 )
@@ -114,64 +104,59 @@ BY_STATUS: Final[dict[int, tuple[str, str]]] = {
         "the call is not as the API wants it",
         "Correct the request in the application that sends it; the API's answer to it says more.",
     ),
-    401: (
-        "it does not accept the call's token or rights",
-        f"{_SEE_APP}, and which rights the machine user has (Min Bedrift, under APIs).",
-    ),
-    403: (
-        "the call is not allowed",
-        f"{_SEE_APP}, and which rights the machine user has (Min Bedrift, under APIs).",
-    ),
+    401: ("it does not accept the call's token or rights", _SEE_RIGHTS),
+    403: ("the call is not allowed", _SEE_RIGHTS),
     404: (
         "path, method or resource not found",
         "Compare the method and the path of the call with Telenor's reference.",
     ),
-    429: ("too many calls in a short time", "Send fewer calls: set pacing.requests_per_second."),
+    429: ("too many calls in a short time", ""),
     500: ("an error on Telenor's side", _ASK_TELENOR),
 }
 
-#: By the name of the step, the errors after which it helps, each with its clause.
-_CLAUSES: Final = {
-    "dns": {"dns_error": "the API's host name could not be resolved"},
-    "network": {
-        "connection_refused": "the API's host refused the connection",
-        "destination_ip_unroutable": "there is no route to the API's host",
-        "tls_protocol_error": "no secure connection to the API can be made",
-    },
-    "tls": {"tls_certificate_error": "the API's certificate is not trusted"},
-    "firewall": {"connection_timeout": "the API does not accept a connection in time"},
-    "theirs": {
-        "connection_terminated": "the API's connection breaks off",
-        "http_response_timeout": "the API does not answer in time",
-        "connection_write_timeout": "the API does not take the request in time",
-    },
-    "in_between": {"http_protocol_error": "the API's answer is not valid HTTP"},
-    "busy": {"connection_limit_reached": "all connections to the API are in use"},
-    "full": {"proxy_internal_response": "the proxy has no room for one more client"},
-    "report": {"proxy_internal_error": "the proxy made a mistake"},
-    "company_proxy": {
-        "company-proxy-not-found": "the company's proxy was not found by its name",
-        "company-proxy-unreachable": "there is no connection to the company's proxy",
-        "company-proxy-tls": "there is no secure connection to the company's proxy",
-        "company-proxy-answer-unreadable": "the company's proxy gives no readable answer",
-        "company-proxy-timeout": "the company's proxy does not answer in time",
-    },
-    "company_proxy_ca": {
-        "company-proxy-not-trusted": "the certificate of the company's proxy is not trusted",
-    },
-    "company_proxy_allow": {
-        "company-proxy-broke-off": "the connection to the company's proxy breaks off",
-        "company-proxy-denied": "the company's proxy does not allow connections to the API",
-    },
-    "company_proxy_login": {
-        "company-proxy-login": "the company's proxy asks for a login, or refuses the one it got",
-    },
-    "company_proxy_reach": {
-        "company-proxy-failed": "the company's proxy cannot connect to the API",
-    },
-}
+#: The name of the step that helps after an error, and what happened.
 _BY_ERROR: Final = {
-    error: (clause, step) for step, clauses in _CLAUSES.items() for error, clause in clauses.items()
+    "dns_error": ("dns", "the API's host name could not be resolved"),
+    "connection_refused": ("network", "the API's host refused the connection"),
+    "destination_ip_unroutable": ("network", "there is no route to the API's host"),
+    "tls_protocol_error": ("network", "no secure connection to the API can be made"),
+    "tls_certificate_error": ("tls", "the API's certificate is not trusted"),
+    "connection_timeout": ("firewall", "the API does not accept a connection in time"),
+    "connection_terminated": ("theirs", "the API's connection breaks off"),
+    "http_response_timeout": ("theirs", "the API does not answer in time"),
+    "connection_write_timeout": ("theirs", "the API does not take the request in time"),
+    "http_protocol_error": ("in_between", "the API's answer is not valid HTTP"),
+    "connection_limit_reached": ("busy", "all connections to the API are in use"),
+    "proxy_internal_response": ("full", "the proxy has no room for one more client"),
+    "proxy_internal_error": ("report", "the proxy made a mistake"),
+    "company-proxy-not-found": ("company_proxy", "the company's proxy was not found by its name"),
+    "company-proxy-unreachable": ("company_proxy", "there is no connection to the company's proxy"),
+    "company-proxy-tls": ("company_proxy", "there is no secure connection to the company's proxy"),
+    "company-proxy-answer-unreadable": (
+        "company_proxy",
+        "the company's proxy gives no readable answer",
+    ),
+    "company-proxy-timeout": ("company_proxy", "the company's proxy does not answer in time"),
+    "company-proxy-not-trusted": (
+        "company_proxy_ca",
+        "the certificate of the company's proxy is not trusted",
+    ),
+    "company-proxy-broke-off": (
+        "company_proxy_allow",
+        "the connection to the company's proxy breaks off",
+    ),
+    "company-proxy-denied": (
+        "company_proxy_allow",
+        "the company's proxy does not allow connections to the API",
+    ),
+    "company-proxy-login": (
+        "company_proxy_login",
+        "the company's proxy asks for a login, or refuses the one it got",
+    ),
+    "company-proxy-failed": (
+        "company_proxy_reach",
+        "the company's proxy cannot connect to the API",
+    ),
 }
 _STEPS: Final = {
     "dns": "Check upstream.url and the name server.",
@@ -218,10 +203,20 @@ _STEPS: Final = {
         "of upstream.url."
     ),
     "paced": (
-        "Raise pacing.requests_per_second or the client's requests_per_second, or have the "
-        "applications send fewer calls."
+        "Raise pacing.requests_per_second ({pace}) or the client's requests_per_second, or have "
+        "the applications send fewer calls."
     ),
+    "pace": ("Send fewer calls, or spread them: set pacing.requests_per_second, to 5 for a start."),
+    "slower": (
+        "Send fewer calls, or spread them further: lower pacing.requests_per_second, which is "
+        "{pace}."
+    ),
+    "scope": "Remove oauth.scope, or set the one that Telenor named.",
+    "no_scope": "Ask Telenor which scope the app needs, and set oauth.scope to it.",
 }
+#: The code for a wrong scope, and the status for too many calls: their steps depend on settings.
+_WRONG_SCOPE: Final = "40301"
+_TOO_MANY: Final = 429
 _KINDS: Final = {kind.type: kind.title for kind in ProblemKind}
 
 _DRAINING: Final = Headline(
@@ -239,6 +234,14 @@ _CONTENDED: Final = Headline(
     "with the same machine user.",
     "Find the other program that logs in with this machine user and stop it, or give each a "
     "machine user of its own, or let them share one proxy.",
+)
+_LOG_LOST: Final = Headline(
+    HeadlineState.IMPAIRED,
+    "log_lost",
+    "Working, but the log loses lines",
+    "",
+    "Make room on its disk, or restart the program that reads it; "
+    "orders to look up stay on the status page.",
 )
 _GOOD: Final = Headline(
     HeadlineState.WORKING,
@@ -266,105 +269,78 @@ _FETCHING: Final = Headline(
 )
 
 
-def judge(
-    token: TokenStatus,
-    finding: CallFinding | None,
-    since: Since,
-    *,
-    draining: bool,
-    any_good: bool,
-    log_lost: str | None = None,
-) -> Headline:
+def judge(token: TokenStatus, finding: CallFinding | None, known: Known) -> Headline:
     """Return the headline.
 
     The order is that of what keeps calls from Telenor: a shutdown, a missing token, another program
-    that ends tokens, what the calls get. finding: see `Calls.find`. any_good: whether a call has
-    succeeded since the start. log_lost: why log lines are being lost; None while none is.
+    that ends tokens, what the calls get. finding: see `Calls.find`.
     """
-    if draining:
-        return _DRAINING._replace(since=since.draining)
-    usable, failure = token.state.is_usable, token.last_failure
-    if not usable and failure is not None:
-        return _token_failed(failure, since, usable=False)
+    if known.draining is not None:
+        return _DRAINING._replace(since=known.draining)
+    if not token.state.is_usable and token.last_failure is not None:
+        return _token_failed(token.last_failure, known)
     if token.contended:
         return _CONTENDED._replace(since=token.contended_since)
-    if not usable:
+    if not token.state.is_usable:
         return _STARTING if token.generation == 0 else _FETCHING
-    return _with_token(failure, finding, since, any_good=any_good, log_lost=log_lost)
+    return _with_token(token.last_failure, finding, known)
 
 
 def _with_token(
-    failure: TokenFailure | None,
-    finding: CallFinding | None,
-    since: Since,
-    *,
-    any_good: bool,
-    log_lost: str | None,
+    failure: TokenFailure | None, finding: CallFinding | None, known: Known
 ) -> Headline:
     if finding is not None and (finding.state is HeadlineState.NOT_WORKING or failure is None):
-        return _calls(finding)
+        return _calls(finding, known)
     if failure is not None:
-        return _token_failed(failure, since, usable=True)
-    good = (_GOOD if any_good else _NO_CALLS)._replace(since=since.well)
-    return good if log_lost is None else _log_lost(log_lost, since)
+        return _renewal_failed(failure, known)
+    if known.log_reason is not None:
+        what = f"Standard output cannot be written: {known.log_reason}. Calls go on."
+        return _LOG_LOST._replace(what=what, since=known.log_lost)
+    return (_GOOD if known.any_good else _NO_CALLS)._replace(since=known.well)
 
 
-def _log_lost(reason: str, since: Since) -> Headline:
+def _token_failed(failure: TokenFailure, known: Known) -> Headline:
+    # The token in force let calls through until its end, or they failed before it.
+    times = filter(None, (known.token_stopped, known.calls_failing))
+    return _renewal_failed(failure, known)._replace(
+        state=HeadlineState.NOT_WORKING,
+        cause="token_failed",
+        title=_NOT_WORKING,
+        what=failure.detail,
+        since=min(times, default=known.token_failing or failure.at),
+    )
+
+
+def _renewal_failed(failure: TokenFailure, known: Known) -> Headline:
     return Headline(
         HeadlineState.IMPAIRED,
-        "log_lost",
-        "Working, but the log loses lines",
-        f"Standard output cannot be written: {reason}. Calls go on.",
-        "Make room on its disk, or restart the program that reads it; "
-        "orders to look up stay on the status page.",
-        since.log_lost,
-    )
-
-
-def _token_failed(failure: TokenFailure, since: Since, *, usable: bool) -> Headline:
-    """Return the headline for failed renewals. usable: the token in force still serves."""
-    is_closed = codes.label(failure.code) != codes.OTHER
-    began = failure.at if since.token_failing is None else since.token_failing
-    if usable:
-        return Headline(
-            HeadlineState.IMPAIRED,
-            "renewal_failed",
-            "Working, but the token cannot be renewed",
-            f"{failure.detail} Calls go on with the present token until it ends.",
-            since=began,
-            code=failure.code,
-            is_closed=is_closed,
-        )
-    # The token in force let calls through until its end, or they failed before it.
-    began = min(filter(None, (since.token_stopped, since.calls_failing)), default=began)
-    return Headline(
-        HeadlineState.NOT_WORKING,
-        "token_failed",
-        _NOT_WORKING,
-        failure.detail,
-        since=began,
+        "renewal_failed",
+        "Working, but the token cannot be renewed",
+        f"{failure.detail} Calls go on with the present token until it ends.",
+        since=known.token_failing or failure.at,
         code=failure.code,
-        is_closed=is_closed,
+        is_closed=codes.label(failure.code) != codes.OTHER,
     )
 
 
-def _calls(finding: CallFinding) -> Headline:
+def _calls(finding: CallFinding, known: Known) -> Headline:
     fault, extent = finding.fault, finding.extent
     if fault.error is None:
         cause = f"answers.{extent}"
-        why, todo, clause, step = _about_answer(fault)
+        why, todo, clause, step = _about_answer(fault, known)
         what = f"{_ANSWERS[extent]} {_named(fault)}: {clause}."
     else:
         cause = f"fails.{extent}"
         why, todo, clause, step = _about_error(fault.error)
         status = f" ({fault.status}):" if extent == "kept_out" else ""
         what = f"{_FAILS[extent]}{status} {clause}."
+    pace = "not set" if known.pace is None else f"{known.pace:g}"
     return Headline(
         finding.state,
         cause,
         _TITLES[finding.state],
         what,
-        step,
+        step.format(pace=pace),
         finding.since,
         why,
         todo,
@@ -373,6 +349,7 @@ def _calls(finding: CallFinding) -> Headline:
         fault.error,
         finding.failed,
         finding.calls,
+        finding.caller,
     )
 
 
@@ -383,19 +360,27 @@ def _named(fault: CallFault) -> str:
     return f"{fault.status}, {code}"
 
 
-def _about_answer(fault: CallFault) -> tuple[str, str, str, str]:
+def _about_answer(fault: CallFault, known: Known) -> tuple[str, str, str, str]:
     """Return names of clause and step, the clause and the step."""
-    known = codes.look_up(fault.code)
-    if known is not None:
-        name = next(code for code, entry in codes.GATEWAY.items() if entry is known)
-        return name, name, known.meaning, known.step
-    status = 500 if fault.status >= 500 else fault.status if fault.status in BY_STATUS else 400  # noqa: PLR2004 # 5xx
-    return str(status), str(status), *BY_STATUS[status]
+    code = codes.look_up(fault.code)
+    if code is not None:
+        name = next(name for name, entry in codes.GATEWAY.items() if entry is code)
+        clause, step = code.meaning, code.step
+    else:
+        status = 500 if fault.status >= 500 else fault.status if fault.status in BY_STATUS else 400  # noqa: PLR2004 # 5xx
+        name = str(status)
+        clause, step = BY_STATUS[status]
+    todo = name
+    if name == _WRONG_SCOPE:
+        todo = "no_scope" if known.scope is None else "scope"
+    elif fault.status == _TOO_MANY:
+        todo = "pace" if known.pace is None else "slower"
+    return name, todo, clause, _STEPS.get(todo, step)
 
 
 def _about_error(error: str) -> tuple[str, str, str, str]:
     if error in _BY_ERROR:
-        clause, step = _BY_ERROR[error]
+        step, clause = _BY_ERROR[error]
         return error, step, clause, _STEPS[step]
     step = "paced" if error == ProblemKind.PACED.type else error if error in _STEPS else "refused"
     title = _KINDS.get(error, "the request is not allowed")

@@ -20,13 +20,11 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 import proxy
 from proxy import faults
-from proxy.admin.calls import HeadlineState
 from proxy.admin.counts import CallCounts, histogram
 from proxy.tokens.values import Cause
 
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from proxy.admin.headline import Headline
     from proxy.records import Record
     from proxy.tokens.values import TokenEvent
 
@@ -68,28 +65,6 @@ class _AtScrape(Collector):
         return self._make()
 
 
-def _headline_families(headline: Headline) -> list[Metric]:
-    """Return a gauge for each state, and the sentence, so that an alert can show it.
-
-    Of a sentence that is not of a closed list only the title.
-    """
-    states = GaugeMetricFamily(
-        "telenor_proxy_working",
-        "1 for the state that the status page shows: working, impaired or not_working.",
-        labels=["state"],
-    )
-    for state in HeadlineState:
-        states.add_metric([state.value], float(state is headline.state))
-    sentence = GaugeMetricFamily(
-        "telenor_proxy_headline",
-        "1, labelled with the status page's sentence.",
-        labels=["state", "text"],
-    )
-    text = headline.text if headline.is_closed else f"{headline.title}."
-    sentence.add_metric([headline.state.value, text], 1.0)
-    return [states, sentence]
-
-
 class Metrics:
     """All of the proxy's metrics, in a registry of their own. Call it with each `Record`."""
 
@@ -97,6 +72,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._calls = CallCounts()
         registry.register(self._calls)
+        self.follow = self._calls.name
+        self.requests = self._calls.by_status_class
         self._token_wait = histogram(
             "telenor_proxy_token_wait_seconds",
             "Time that requests waited for a token, of those that had to.",
@@ -107,11 +84,12 @@ class Metrics:
             "Answers 429 of the API by the code that it gave.",
             code=_THROTTLING_CODES,
         )
-        self._held_back = histogram(
+        #: Takes the seconds that a call had to wait, to keep to a rate.
+        self.held_back = histogram(
             "telenor_proxy_pacing_wait_seconds",
             "Time that calls were held back to keep to the set rate, of those that were.",
             registry,
-        )
+        ).observe
         self._logins = self._counter(
             "telenor_proxy_answered_logins",
             "Logins and logouts of applications that were answered here, by what was asked.",
@@ -158,14 +136,11 @@ class Metrics:
         self._store_faults = self._counter(
             "telenor_proxy_order_store_faults", "Times that the store of orders could not be used."
         )
-        self._gauges: dict[str, Gauge] = {}
-        self.gauge(
-            "telenor_proxy_build_info",
-            "1, labelled with versions.",
-            lambda: 1,
-            version=proxy.__version__,
-            python=platform.python_version(),
+        versions = {"version": proxy.__version__, "python": platform.python_version()}
+        build = Gauge(
+            "telenor_proxy_build_info", "1, labelled with versions.", versions, registry=registry
         )
+        build.labels(**versions).set(1)
         ProcessCollector(namespace="telenor_proxy", registry=registry)
 
     def _counter(self, name: str, text: str, **labels: tuple[str, ...]) -> Counter:
@@ -184,14 +159,6 @@ class Metrics:
     def throttled(self, code: str | None) -> None:
         """Count a 429 of the API."""
         self._throttled.labels(code if code in _THROTTLING_CODES else "other").inc()
-
-    def held_back(self, seconds: float) -> None:
-        """Count a call that had to wait, to keep to a rate."""
-        self._held_back.observe(seconds)
-
-    def follow(self, names: Iterable[str]) -> None:
-        """Count for these clients by name from now on."""
-        self._calls.name(names)
 
     def answered_login(self, asked: str) -> None:
         """Count a login (`token`) or a `logout` of an application that was answered here."""
@@ -226,10 +193,6 @@ class Metrics:
             case "contended":
                 self._contentions.inc()
 
-    def requests(self) -> dict[str, int]:
-        """Return how many requests have ended in each status class."""
-        return self._calls.by_status_class()
-
     def throttled_by_code(self) -> dict[str, int]:
         """Return how many answers 429 of the API there were, by code."""
         return {
@@ -238,27 +201,9 @@ class Metrics:
             for sample in metric.samples
         }
 
-    def gauge(self, name: str, text: str, value: Callable[[], float], **labels: str) -> None:
-        """Expose a value that is computed at each scrape."""
-        gauge = self._gauges.get(name)
-        if gauge is None:
-            gauge = self._gauges[name] = Gauge(name, text, list(labels), registry=self.registry)
-        (gauge.labels(**labels) if labels else gauge).set_function(value)
-
-    def counter(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Expose a count that is kept elsewhere; `name` without `_total`."""
-        self.registry.register(_AtScrape(lambda: [CounterMetricFamily(name, text, value=value())]))
-
-    def report(
-        self, headline: Callable[[], Headline], *, credentials_refused: Callable[[], bool]
-    ) -> None:
-        """Expose what the report says at each scrape."""
-        self.registry.register(_AtScrape(lambda: _headline_families(headline())))
-        self.gauge(
-            "telenor_proxy_credentials_refused",
-            "1 from a refusal of the credentials to the next token.",
-            lambda: float(credentials_refused()),
-        )
+    def expose(self, make: Callable[[], Iterable[Metric]]) -> None:
+        """Expose families that are made at each scrape."""
+        self.registry.register(_AtScrape(make))
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -12,34 +12,9 @@ import json
 from importlib.resources import files
 from typing import Final
 
-_ASSETS: Final = files("proxy.admin") / "assets"
-#: In this order they make one script: each uses only what stands above it.
-_SCRIPTS: Final = ("words.js", "verdict.js", "charts.js", "page.js")
-
 
 def _read(name: str) -> str:
-    return (_ASSETS / name).read_text("utf-8")
-
-
-def _words() -> str:
-    """Return the words as JSON that cannot end its element."""
-    text = json.dumps(json.loads(_read("words.json")), ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c")
-
-
-_STYLE: Final = _read("page.css")
-_SCRIPT: Final = "".join(map(_read, _SCRIPTS))
-
-
-def _document() -> bytes:
-    html = _read("page.html")
-    for place, content in (
-        ("/* style */", _STYLE),
-        ("/* words */", _words()),
-        ("/* script */", _SCRIPT),
-    ):
-        html = html.replace(place, content, 1)
-    return html.encode()
+    return (files("proxy.admin") / "assets" / name).read_text("utf-8")
 
 
 def _source(content: str) -> str:
@@ -47,24 +22,25 @@ def _source(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode('ascii')}'"
 
 
-def _policy() -> str:
-    directives = {
-        "default-src": "'none'",
-        "style-src": _source(_STYLE),
-        "script-src": _source(_SCRIPT),
-        "connect-src": "'self'",
-        "img-src": "data:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
-        # Strings never become markup or code, whatever a later change of the script does.
-        "require-trusted-types-for": "'script'",
-        "trusted-types": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in directives.items())
-
+_STYLE: Final = _read("page.css")
+#: In this order they make one script: each uses only what stands above it.
+_SCRIPT: Final = "".join(map(_read, ("words.js", "verdict.js", "charts.js", "page.js")))
+_WORDS: Final = json.dumps(
+    json.loads(_read("words.json")), ensure_ascii=False, separators=(",", ":")
+).replace("<", "\\u003c")  # so that it cannot end its element
 
 #: The document, UTF-8.
-CONTENT: Final = _document()
-#: Its `Content-Security-Policy`.
-POLICY: Final = _policy()
+CONTENT: Final = (
+    _read("page.html")
+    .replace("/* style */", _STYLE, 1)
+    .replace("/* words */", _WORDS, 1)
+    .replace("/* script */", _SCRIPT, 1)
+    .encode()
+)
+#: Its `Content-Security-Policy`. With trusted types strings never become markup or code, whatever a
+#: later change of the script does.
+POLICY: Final = (
+    f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SCRIPT)}; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)

@@ -11,16 +11,18 @@ import dataclasses
 import platform
 from collections import deque
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import proxy
-from proxy.admin.calls import Calls
-from proxy.admin.counts import CHANGING
-from proxy.admin.headline import Headline, Since, judge
+from proxy.admin.calls import Calls, HeadlineState, Known
+from proxy.admin.counts import CHANGING, gauge
+from proxy.admin.headline import Headline, judge
 from proxy.errors import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client import Metric
 
     from proxy.admin.history import History
     from proxy.admin.metrics import Metrics
@@ -59,45 +61,30 @@ class Report:
         history: History,
         *,
         token_status: Callable[[], TokenStatus],
-        clients: Callable[[], Mapping[str, object]],
-        upstream: Callable[[], dict[str, int]],
-        configuration: Callable[[], dict[str, list[str]]] = dict,
-        log: Callable[[], dict[str, object]] = dict,
-        limits: Callable[[], dict[str, object]] = dict,
-        certificates: Callable[[], list[dict[str, object]]] = list,
-        orders: Callable[[], dict[str, object]] | None = None,
+        log: Callable[[], Mapping[str, Any]] = dict,
+        orders: Callable[[], Mapping[str, Any]] | None = None,
+        **parts: Callable[[], object],
     ) -> None:
-        """All functions give JSON and are asked for each status; `clients` may have a `by_name`."""
+        """All functions give JSON and are asked for each status; `parts` are others of its keys."""
         self.settings = settings
         self._clock = clock
         self._metrics = metrics
         self._history = history
         self._token_status = token_status
-        self._clients = clients
-        self._upstream = upstream
-        self._configuration = configuration
         self._log = log
-        self._limits = limits
-        self._calls = Calls(clock)
-        self._certificates = certificates
         self._stored = orders
+        self._parts = parts
         self._started_at = clock.wall()
         self._failed: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
         self._orders: deque[dict[str, Any]] = deque(maxlen=ORDERS_KEPT)
         self._orders_counted = 0
-        self._draining_since: float | None = None
-        # Since when renewals fail, and whether another login ended this proxy's tokens at the last
-        # look.
-        self._token_failing_since: float | None = None
-        self._token_stopped_since: float | None = None
+        self._known = Known()
+        self._calls = Calls(clock, self._known)
+        #: Whether another login ended this proxy's tokens at the last look.
         self._contended = False
-        self._token_well_since: float | None = None
-        # Set while the credentials' files are watched; the page then says that a change of them is
-        # noticed.
-        self.credentials_watched = False
         self._credentials_refused = False
-        metrics.report(self.headline, credentials_refused=lambda: self._credentials_refused)
+        metrics.expose(self._families)
 
     def __call__(self, record: Record) -> None:
         """Count a finished request, and remember it if the proxy could not serve it."""
@@ -117,60 +104,57 @@ class Report:
     @property
     def draining(self) -> bool:
         """Whether the proxy is about to end."""
-        return self._draining_since is not None
+        return self._known.draining is not None
 
     @draining.setter
     def draining(self, is_so: bool) -> None:
-        self._draining_since = self._clock.wall() if is_so else None
+        self._known.draining = self._clock.wall() if is_so else None
 
     def on_token(self, event: TokenEvent) -> None:
         """Note a fetch of a token."""
-        now, wall = self._clock.now(), self._clock.wall()
+        now, wall, known = self._clock.now(), self._clock.wall(), self._known
         if event.name == "renewed":
             self._history.renewed(now)
             self._credentials_refused = False
-            self._token_stopped_since = None
-            if self._token_failing_since is not None:
-                self._token_failing_since, self._token_well_since = None, wall
+            if known.token_failing is not None:
+                known.well = wall
+            known.token_failing = known.token_stopped = None
         elif event.name == "renewal_failed":
             self._history.renewal_failed(now)
             self._credentials_refused = self._credentials_refused or event.reason == _REFUSED
-            if self._token_failing_since is None:
-                self._token_failing_since = wall
+            known.token_failing = known.token_failing or wall
             self._note_stop(self._token_status())
 
     def _note_stop(self, token: TokenStatus) -> None:
         """Note the moment from which no token is left while renewals fail."""
-        is_failing = self._token_failing_since is not None and not token.state.is_usable
-        if is_failing and self._token_stopped_since is None:
-            self._token_stopped_since = self._clock.wall()
+        known = self._known
+        if known.token_failing is not None and not token.state.is_usable:
+            known.token_stopped = known.token_stopped or self._clock.wall()
 
     def headline(self) -> Headline:
         """Return one sentence on whether it works."""
-        token = self._token_status()
+        token, known, log = self._token_status(), self._known, self._log()
         if self._contended and not token.contended:
-            self._token_well_since = self._clock.wall()
+            known.well = self._clock.wall()
         self._contended = token.contended
-        well = [at for at in (self._calls.well_since, self._token_well_since) if at is not None]
         self._note_stop(token)
-        log = self._log()
-        since = Since(
-            self._token_failing_since,
-            self._token_stopped_since,
-            self._calls.failing_since,
-            self._draining_since,
-            max(well, default=None),
-            cast("float | None", log.get("since")),
-        )
-        finding = self._calls.find(self._clock.now())
-        return judge(
-            token,
-            finding,
-            since,
-            draining=self.draining,
-            any_good=self._calls.any_good,
-            log_lost=cast("str | None", log.get("reason")),
-        )
+        known.log_lost, known.log_reason = log.get("since"), log.get("reason")
+        known.scope = self.settings.oauth.scope
+        known.pace = self.settings.pacing.requests_per_second
+        return judge(token, self._calls.find(self._clock.now()), known)
+
+    def _families(self) -> Iterator[Metric]:
+        """Yield what alerts need; of a sentence that is not of a closed list only the title."""
+        headline = self.headline()
+        text = "1 for the state that the status page shows: working, impaired or not_working."
+        states = {state.value: state is headline.state for state in HeadlineState}
+        yield gauge("telenor_proxy_working", text, (["state"], states))
+        text = "1, labelled with the status page's sentence."
+        sentence = headline.text if headline.is_closed else f"{headline.title}."
+        shown = {(headline.state.value, sentence): 1}
+        yield gauge("telenor_proxy_headline", text, (["state", "text"], shown))
+        text = "1 from a refusal of the credentials to the next token."
+        yield gauge("telenor_proxy_credentials_refused", text, self._credentials_refused)
 
     def started(self) -> bool:
         """Whether there has been a token."""
@@ -194,7 +178,7 @@ class Report:
         orders = list(reversed(self._orders))
         if self._stored is not None:
             known = {order["request_id"] for order in orders}
-            records = cast("list[dict[str, Any]]", self._stored()["records"])
+            records = self._stored()["records"]
             orders += [
                 {name: record.get(name) for name in ("at", *_OF_ORDER)}
                 for record in records
@@ -208,20 +192,9 @@ class Report:
         return None if away is None else f"Orders with an Idempotency-Key are refused. {away}"
 
     def status(self, *, history: bool = False) -> dict[str, object]:
-        """Return everything for operators, JSON-serialisable.
+        """Return everything for operators, JSON-serialisable; docs/operation.md explains the keys.
 
-        headline: see `Headline`. unknown_orders: calls on which the API may have acted, newest
-        first, at most `ORDERS_KEPT`; `unknown_orders_counted` is how many there were since the
-        start. throttled: answers 429 of the API by the code that it gave. configuration: what is
-        wrong with the configuration as it was read last (`refused`), and which of its settings wait
-        for a restart (`restart_needed`). `settings` are those in force. clients.by_name: for each
-        named client its calls, refusals, last call and the use of its keys. log: how many lines
-        could not be written (`lost`), and why none can be now (`reason`; None if they can). limits:
-        how many connections fit into the descriptors that the process may have (see
-        `descriptors.status`). certificates: those that are known, as a list of `{what, not_after,
-        standing}`; in seconds since the epoch, and `good`, `soon` (14 days), `urgent` (3 days) or
-        `ended`. history: see `History.series`; only if asked for, because it is most of the whole.
-        orders: what is remembered of orders, see `Keeper.status`; None without a store.
+        history: see `History.series`; only if asked for, because it is most of the whole.
         """
         problem = self.not_ready()
         failures = sorted([*self._failed, *self._refused], key=itemgetter("at"))
@@ -234,21 +207,16 @@ class Report:
             "ready": problem is None,
             "draining": self.draining,
             "problem": problem,
-            "credentials_watched": self.credentials_watched,
             "token": dataclasses.asdict(self._token_status()),
-            "clients": {"by_name": [], **self._clients()},
-            "upstream": self._upstream(),
             "throttled": self._metrics.throttled_by_code(),
             "requests": self._metrics.requests(),
             "unknown_orders": self._unknown_orders(),
             "unknown_orders_counted": self._orders_counted,
             "last_failures": failures[::-1],
-            "configuration": self._configuration(),
             "log": self._log(),
-            "limits": self._limits(),
-            "certificates": self._certificates(),
             "orders": None if self._stored is None else self._stored(),
             "settings": self.settings.effective(),
+            **{name: give() for name, give in self._parts.items()},
         }
         if history:
             shown["history"] = self._history.series(self._clock.now())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import HttpVersion11, web
 
@@ -17,6 +17,8 @@ from proxy.admin import orders, page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from proxy.admin.report import Report
 
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 _FIELDS: Final = {
@@ -36,32 +38,8 @@ _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
 logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
 
 
-class Readout(Protocol):
-    """What the admin listener shows."""
-
-    def started(self) -> bool:
-        """Whether there has been a token."""
-        ...
-
-    def not_ready(self) -> str | None:
-        """Why requests cannot be served now, in words; None if they can."""
-        ...
-
-    def remark(self) -> str | None:
-        """Return what is not served although requests are; None if there is nothing."""
-        ...
-
-    def status(self, *, history: bool = False) -> dict[str, object]:
-        """Everything for operators, JSON-serialisable; the last hour by minutes if asked for."""
-        ...
-
-    def metrics(self) -> bytes:
-        """Prometheus' text format."""
-        ...
-
-
 def create_app(
-    report: Readout, *, local: bool = False, book: orders.Orders | None = None
+    report: Report, *, local: bool = False, book: orders.Orders | None = None
 ) -> web.Application:
     """Build the application.
 

@@ -82,7 +82,7 @@ class Rates:
     def take(self, name: str | None) -> bool:
         """Let a call of this client start now if it need not wait; return whether it may."""
         line, total = self._lines.get(name), self._total
-        if (line is not None and line.wait() > 0) or (total is not None and total.wait() > 0):
+        if (line is not None and line.delay() > 0) or (total is not None and total.delay() > 0):
             return False
         for passed in (line, total):
             if passed is not None:
@@ -96,8 +96,8 @@ class Rates:
         """
         line, total, waited = self._lines.get(name), self._total, 0.0
         if line is not None and not again:
-            if total is not None and total.wait() > self._max_wait:
-                raise total.refusal(total.wait())  # before it counts as one of its client's
+            if total is not None and total.delay() > self._max_wait:
+                raise total.refusal(total.delay())  # before it counts as one of its client's
             arrived = self._clock.now()
             await line.turn()
             waited = self._clock.now() - arrived

@@ -19,7 +19,7 @@ class GatewayCode(NamedTuple):
     """A code of the gateway before the API.
 
     status: of the answers that carry it. meaning: Telenor's words, as a clause without a full stop.
-    step: what the operator does next, as one sentence.
+    step: what the operator does next, as one sentence; "" where settings decide about that.
     """
 
     status: int
@@ -73,22 +73,11 @@ GATEWAY: Final = {
     ),
     "40107": GatewayCode(401, "Basic authentication not allowed", _STRIPPED),
     "40108": GatewayCode(401, "invalid client id or secret for Basic authentication", _STRIPPED),
-    "40301": GatewayCode(
-        403,
-        "invalid scope",
-        "If oauth.scope is set, remove it or set the one that Telenor named; if not, ask Telenor"
-        " which scope the app needs.",
-    ),
+    "40301": GatewayCode(403, "invalid scope", ""),
     "40401": GatewayCode(404, "path or method not found", _COMPARE_PATH),
     "4042000": GatewayCode(404, "path or method not found on the back-end server", _COMPARE_PATH),
-    "42901": GatewayCode(
-        429,
-        "rate-limit quota violation",
-        "Send fewer calls, and set pacing.requests_per_second below the quota.",
-    ),
-    "42902": GatewayCode(
-        429, "spike-arrest violation", "Spread the calls: set pacing.requests_per_second."
-    ),
+    "42901": GatewayCode(429, "rate-limit quota violation", ""),
+    "42902": GatewayCode(429, "spike-arrest violation", ""),
     "50001": GatewayCode(500, "internal error", f"{LOOK_UP} {_ASK_TELENOR}"),
     "50002": GatewayCode(500, "failed to validate acr", _ASK_TELENOR),
     "50003": GatewayCode(500, "failed to validate subscription", _ASK_TELENOR),

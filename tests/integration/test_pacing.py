@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
-import aiohttp
 import pytest
 
 from proxy.admin.metrics import Metrics
@@ -17,17 +17,18 @@ from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
 from proxy.network.dialer import Dialer
 from proxy.pacing import Pacer
-from proxy.settings import load
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.clock import FakeClock
-from tests.e2e.process import ACCOUNTS, Starter, configuration, serving_api
+from tests.e2e.process import ACCOUNTS, Api, Starter, call, configuration
 from tests.gateway.client import Client, order, request, until
 from tests.gateway.conftest import StubTokens
 from tests.scripted import Act, ScriptedServer, reply
+from tests.unit.made import settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
+
+    import aiohttp
 
     from proxy.records import Record
     from tests.gateway.client import Answer
@@ -35,48 +36,33 @@ if TYPE_CHECKING:
 EXPIRED = b'{"code": 40106}'
 
 
+@dataclass
 class Gate:
     """A pacing proxy in front of a scripted API; its clock stands still until the test moves it."""
 
-    def __init__(self, upstream: ScriptedServer, rate: float, max_wait: float) -> None:
-        names = ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
-        environ = {f"TELENOR_PROXY_OAUTH__{name}": "made-up" for name in names}
-        environ["TELENOR_PROXY_UPSTREAM__URL"] = f"http://127.0.0.1:{upstream.port}"
-        settings = load(None, environ)
-        self.upstream = upstream
-        self.clock = FakeClock()
-        self.metrics = Metrics()
-        self.pacer = Pacer(rate, max_wait, self.clock)
-        self.tokens = StubTokens()
-        self.records: list[Record] = []
-        self.clients: list[Client] = []
-        self._pool = Pool(
-            Dialer(settings.upstream.origin, None),
-            max_connections=9,
-            connect_timeout=5,
-            idle_timeout=30,
-        )
-        forwarder = Forwarder(
-            settings,
-            self.tokens,
-            self._pool,
-            error_code=error_code_of,
-            is_token_rejected=rejected_token,
-            rates=Rates(self.pacer, max_wait, self.clock),
-            on_throttled=self.metrics.throttled,
-        )
-        self.listener = Listener(settings, forwarder, self.records.append)
-        self._address = ("127.0.0.1", 0)
+    upstream: ScriptedServer
+    clock: FakeClock
+    pacer: Pacer
+    metrics: Metrics = field(default_factory=Metrics)
+    tokens: StubTokens = field(default_factory=StubTokens)
+    records: list[Record] = field(default_factory=list)
+    port: int = 0
+    clients: list[Client] = field(default_factory=list)
 
-    async def open(self) -> Gate:
-        """Listen."""
-        self._address = ("127.0.0.1", await self.listener.start("127.0.0.1", 0))
-        return self
+    async def connect(self) -> Client:
+        """Return a new client."""
+        client = await Client.connect(("127.0.0.1", self.port))
+        self.clients.append(client)
+        return client
+
+    def leave(self) -> None:
+        """Close all clients."""
+        for client in self.clients:
+            client.close()
 
     async def send(self, data: bytes, *, queued: int) -> Client:
         """Send a request on a new connection; wait until it is queued or at the API."""
-        client = await Client.connect(self._address)
-        self.clients.append(client)
+        client = await self.connect()
         before = len(self.upstream.whole)
         await client.send(data)
         await until(
@@ -86,23 +72,13 @@ class Gate:
 
     async def ask(self, data: bytes, method: bytes = b"GET") -> Answer:
         """Send a request on a new connection; return the answer."""
-        client = await Client.connect(self._address)
-        self.clients.append(client)
-        await client.send(data)
-        return await client.answer(method)
+        return await (await self.connect()).ask(data, method=method)
 
     async def arrived(self, count: int) -> None:
         """Wait until so many requests have reached the API, and hold that there are no more."""
         await until(lambda: len(self.upstream.whole) >= count)
         await self.clock.settle()
         assert len(self.upstream.whole) == count
-
-    async def close(self) -> None:
-        """End everything."""
-        await self.listener.close(0)
-        for client in self.clients:
-            client.close()
-        await self._pool.close()
 
 
 Gates: TypeAlias = "Callable[..., Awaitable[Gate]]"
@@ -115,8 +91,25 @@ async def gates() -> AsyncIterator[Gates]:
 
         async def opened(rate: float = 10.0, max_wait: float = 10.0) -> Gate:
             upstream = await stack.enter_async_context(ScriptedServer())
-            gate = await Gate(upstream, rate, max_wait).open()
-            stack.push_async_callback(gate.close)
+            chosen = settings(upstream={"url": f"http://127.0.0.1:{upstream.port}"})
+            clock = FakeClock()
+            gate = Gate(upstream, clock, Pacer(rate, max_wait, clock))
+            dialer = Dialer(chosen.upstream.origin, None)
+            pool = Pool(dialer, max_connections=9, connect_timeout=5, idle_timeout=30)
+            stack.push_async_callback(pool.close)
+            forwarder = Forwarder(
+                chosen,
+                gate.tokens,
+                pool,
+                error_code=error_code_of,
+                is_token_rejected=rejected_token,
+                rates=Rates(gate.pacer, max_wait, clock),
+                on_throttled=gate.metrics.throttled,
+            )
+            listener = Listener(chosen, forwarder, gate.records.append)
+            gate.port = await listener.start("127.0.0.1", 0)
+            stack.callback(gate.leave)
+            stack.push_async_callback(listener.close, 0)
             return gate
 
         yield opened
@@ -254,34 +247,18 @@ async def test_a_429_to_head_is_counted_too(gates: Gates) -> None:
 # --- the whole of it ---------------------------------------------------------------------------
 
 
-async def test_the_command_paces_and_reports(tmp_path: Path) -> None:
+async def test_the_command_paces_and_reports(
+    api: Api, start: Starter, http: aiohttp.ClientSession
+) -> None:
     """`serve` holds to its rate; metrics and status count what the API throttled."""
-    start = Starter(tmp_path)
-    async with serving_api() as api:
-        try:
-            api.sandbox.fault("api_error", "42902")
-            proxy = await start.ready(
-                configuration(api.url, pacing={"requests_per_second": 0.01, "max_wait_seconds": 1})
-            )
-            assert await status_and_wait(await proxy.url(ACCOUNTS)) == (429, None)
-            assert await status_and_wait(await proxy.url(ACCOUNTS)) == (429, 100)
-            status: dict[str, Any] = json.loads(await text(await proxy.admin_url("/status")))
-            assert status["throttled"] == {"42901": 0, "42902": 1, "other": 0}
-            metrics = await text(await proxy.admin_url("/metrics"))
-            assert 'telenor_proxy_upstream_throttled_total{code="42902"} 1.0' in metrics
-            assert "telenor_proxy_pacing_queued 0.0" in metrics
-        finally:
-            await start.close()
-
-
-async def status_and_wait(url: str) -> tuple[int, int | None]:
-    """Ask for a page; give the status, and for how long one should wait."""
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
-        wait = answer.headers.get("Retry-After")
-        return answer.status, None if wait is None else int(wait)
-
-
-async def text(url: str) -> str:
-    """Give a page."""
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
-        return await answer.text()
+    api.sandbox.fault("api_error", "42902")
+    pacing = {"requests_per_second": 0.01, "max_wait_seconds": 1}
+    proxy = await start.ready(configuration(api.url, pacing=pacing))
+    for wait in (None, "100"):
+        answer = await call(http, await proxy.url(ACCOUNTS))
+        assert (answer.status, answer.fields.get("Retry-After")) == (429, wait)
+    status = (await call(http, await proxy.admin_url("/status"))).json()
+    assert status["throttled"] == {"42901": 0, "42902": 1, "other": 0}
+    metrics = (await call(http, await proxy.admin_url("/metrics"))).text
+    assert 'telenor_proxy_upstream_throttled_total{code="42902"} 1.0' in metrics
+    assert "telenor_proxy_pacing_queued 0.0" in metrics

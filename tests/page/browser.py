@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -60,37 +60,22 @@ class Chromium:
             [program, *_OPTIONS, f"--user-data-dir={profile}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self.endpoint = self._read_endpoint()
-        # Its further output is read and dropped, or a full pipe would stop it.
-        self._reader = threading.Thread(target=self._drop, daemon=True)
-        self._reader.start()
-
-    def _read_endpoint(self) -> str:
-        assert self._process.stderr is not None
-        said = []
-        for line in self._process.stderr:
-            if line.startswith("DevTools listening on "):
-                return line.split()[-1]
-            said.append(line)
-        raise AssertionError(f"Chromium did not start:\n{''.join(said)}")
-
-    def _drop(self) -> None:
-        assert self._process.stderr is not None
-        for _ in self._process.stderr:
-            pass
+        # Port and path, once it listens.
+        told, deadline = profile / "DevToolsActivePort", time.monotonic() + DEADLINE
+        while not (told.exists() and "/" in told.read_text("ascii")):
+            assert time.monotonic() < deadline, "Chromium did not start"
+            time.sleep(0.02)
+        port, path = told.read_text("ascii").split()
+        self.endpoint = f"ws://127.0.0.1:{port}{path}"
 
     def close(self) -> None:
         """End it and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.join()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
 
 
 class Tab:

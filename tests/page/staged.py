@@ -20,7 +20,7 @@ from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
 from tests.clock import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 #: 2027-01-15 09:12:20 UTC, 10:12:20 in Oslo.
 NOON = 1_800_004_340.0
@@ -57,12 +57,16 @@ class Stage:
 
     clock: FakeClock = field(default_factory=lambda: FakeClock(wall=NOON - UPTIME))
     token: TokenStatus = TOKEN
-    clients: dict[str, Any] = field(default_factory=lambda: {"connections": 4, "in_flight": 1})
+    clients: dict[str, Any] = field(
+        default_factory=lambda: {"connections": 4, "in_flight": 1, "by_name": []}
+    )
     upstream: dict[str, int] = field(default_factory=lambda: {"in_use": 1, "idle": 5})
     configuration: dict[str, list[str]] = field(default_factory=dict)
     log: dict[str, object] = field(default_factory=dict)
     limits: dict[str, object] = field(default_factory=dict)
     certificates: list[dict[str, object]] = field(default_factory=list)
+    watched: bool = False
+    orders: Callable[[], dict[str, object]] | None = None
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -80,6 +84,8 @@ class Stage:
             log=lambda: self.log,
             limits=lambda: self.limits,
             certificates=lambda: self.certificates,
+            credentials_watched=lambda: self.watched,
+            orders=self.orders,
         )
         self.clock.suspend(UPTIME)
 

@@ -102,15 +102,36 @@ async def test_whether_a_failed_call_may_have_been_placed(
 
 
 async def test_a_failed_call_says_who_called_and_why(tab: Tab, stage: Stage) -> None:
-    """The client's name or address, and the proxy's own sentence as a note."""
+    """The client's name or address, the host of a network fault, the proxy's own sentence."""
     stage.call(503, error="connection_limit_reached", detail="All 100 connections are in use.")
     stage.call(502, error="dns_error", client_address="10.0.0.7")
-    stage.call(502, error="dns_error", client="erp", client_address="10.0.0.8")
+    stage.call(502, error="company-proxy-denied", client="erp", client_address="10.0.0.8")
+    proxied = ENVIRONMENT | {"TELENOR_PROXY_UPSTREAM__PROXY_URL": "http://proxy.example:3128"}
+    stage.report.settings = load(None, proxied)
     await show(tab, stage)
+    hosts = each("#failures-rows small:not(.caller):nth-of-type(2)", "textContent")
+    assert await tab.evaluate(hosts) == [
+        "host: proxy.example:3128",
+        "host: api.telenor.no",
+        "host: api.telenor.no",
+    ]
     callers = each("#failures-rows small.caller", "textContent")
     assert await tab.evaluate(callers) == ["erp", "10.0.0.7"]
     notes = each("#failures-rows span[title]", "title")
     assert await tab.evaluate(notes) == ["All 100 connections are in use."]
+
+
+async def test_the_token_has_a_card(tab: Tab, stage: Stage) -> None:
+    """Its state, when the next attempt is, and how often the API rejected it."""
+    empty = {"state": TokenState.EMPTY, "expires_in_seconds": None, "invalidations": 1}
+    stage.token_is(last_failure=refused(), next_attempt_in_seconds=25.0, **empty)
+    await show(tab, stage)
+    assert await tab.text("#token-left-words") == "no usable token"
+    assert (await tab.text("#again")).startswith("next attempt in 0:2")
+    assert await tab.text("#token-invalidations") == "1"
+    stage.token_is(last_failure=None, next_attempt_in_seconds=0.0)
+    await show(tab, stage)
+    assert await tab.text("#token-next") == "under way"
 
 
 async def test_data_stays_text(tab: Tab, stage: Stage) -> None:

@@ -7,16 +7,11 @@ import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 
 import proxy.admin
 from proxy.admin import page
-
-if TYPE_CHECKING:
-    from tests.page.staged import Stage
 
 ASSETS = Path(proxy.admin.__file__).parent / "assets"
 STYLE = (ASSETS / "page.css").read_text("utf-8")
@@ -106,26 +101,6 @@ def test_it_has_the_structure_that_screen_readers_use() -> None:
 def test_it_is_small() -> None:
     """It is fetched over port forwards and phone networks."""
     assert len(page.CONTENT) < 104_000
-
-
-async def test_it_is_served_to_get_and_head(stage: Stage) -> None:
-    """As HTML, not stored, with its own policy; other answers have a stricter one."""
-    async with aiohttp.ClientSession() as session:
-        async with session.get(stage.url) as answer:
-            assert answer.status == 200
-            assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-            assert answer.headers["Cache-Control"] == "no-store"
-            assert answer.headers["Content-Security-Policy"] == page.POLICY
-            assert await answer.read() == page.CONTENT
-        async with session.head(stage.url) as answer:
-            assert answer.status == 200
-            assert answer.headers["Content-Security-Policy"] == page.POLICY
-            assert await answer.read() == b""
-        async with session.get(f"{stage.url}status") as answer:
-            assert (
-                answer.headers["Content-Security-Policy"]
-                == "default-src 'none'; frame-ancestors 'none'"
-            )
 
 
 # --- Colours -----------------------------------------------------------------------------------

@@ -64,48 +64,6 @@ async def test_working(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientS
     quiet(tab, url)
 
 
-async def test_renewing(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession) -> None:
-    """While a rejected token is fetched anew calls wait, and then all works."""
-    proxy = await start.ready(configuration(api.url))
-    url = await proxy.admin_url("/")
-    api.sandbox.revoke()
-    api.sandbox.fault("token_slow", 60, 1)
-    waiting = asyncio.create_task(call(http, await proxy.url(ACCOUNTS)))
-    await api.waiting.wait()
-    said = await opened(tab, url, NORWEGIAN, "Venter på et token")
-    assert said.strip() == "Et nytt tilgangstoken hentes. Kall venter på det."
-    said = await opened(tab, url, ENGLISH, "Waiting for a token")
-    assert said.strip() == "A new access token is being fetched. Calls wait for it."
-    assert await tab.text("#token-next") == "under way"
-    api.let_go.set()
-    assert (await waiting).status == 200
-    await tab.look("document.getElementById('headline').textContent === 'Working'")
-    assert await tab.text("#token-invalidations") == "1"
-    quiet(tab, url)
-
-
-async def test_refused(tab: Tab, api: Api, start: Starter) -> None:
-    """Reason, time, advice, and when the next attempt is."""
-    api.sandbox.fault("token_error", "20")
-    proxy = await start("serve", configuration(api.url))
-    await proxy.event("token.renewal_failed")
-    url = await proxy.admin_url("/")
-    said = await opened(tab, url, ENGLISH, "Not working")
-    assert said.startswith("The token endpoint refused the credentials with ")
-    assert "401, code 20: username or password of the machine user is wrong." in said
-    assert " Next attempt at " in said
-    assert said.endswith(", or as soon as the credentials change.")
-    assert (await tab.text("#again")).startswith("next attempt in 0:2")
-    assert await tab.text("#token-left-words") == "no usable token"
-    said = await opened(tab, url, NORWEGIAN, "Virker ikke")
-    assert said.startswith("Telenor avviste brukernavnet eller passordet kl. ")
-    assert "(kode 20). Siden " in said
-    assert " Sjekk maskinbrukeren i Min Bedrift, under APIs" in said
-    assert " Neste forsøk kl. " in said
-    assert said.endswith(", eller så snart påloggingsopplysningene endres.")
-    quiet(tab, url)
-
-
 async def test_draining(tab: Tab, api: Api, start: Starter, http: aiohttp.ClientSession) -> None:
     """While calls finish, and after the end, which is no alarm."""
     proxy = await start.ready(configuration(api.url))

@@ -79,7 +79,6 @@ async def spoken(tab: Tab, expression: str, language: str) -> Any:
 def status(
     *,
     draining: bool = False,
-    watched: bool = False,
     listen: Mapping[str, str] | None = None,
     stage: Mapping[str, Any] | None = None,
     **token: Any,
@@ -87,7 +86,6 @@ def status(
     """Return the status of a proxy on such a stage, with such settings and such a token."""
     made = Stage(**(stage or {}))
     made.report.draining = draining
-    made.report.credentials_watched = watched
     made.report.settings = load(None, ENVIRONMENT | variables(listen or {}))
     made.token_is(**token)
     return made.report.status()
@@ -98,28 +96,27 @@ def variables(listen: Mapping[str, str]) -> dict[str, str]:
     return {f"TELENOR_PROXY_LISTEN__{name.upper()}": value for name, value in listen.items()}
 
 
-def called(*records: tuple[int, dict[str, Any]], apart: float = 10) -> dict[str, object]:
-    """Give the status of a proxy whose last calls ended like that; the last one ended just now."""
+def called(*records: tuple[int, dict[str, Any]]) -> dict[str, object]:
+    """Give the status of a proxy whose last calls ended like that, ten seconds apart, until now."""
     stage = Stage()
-    stage.clock.suspend(-apart * len(records))
+    stage.clock.suspend(-10 * len(records))
     for status_code, changes in records:
-        stage.clock.suspend(apart)
+        stage.clock.suspend(10)
         stage.call(status_code, **changes)
     return stage.report.status()
 
 
 def troubled(status_code: int, calls: int, **changes: Any) -> dict[str, object]:
-    """Give the status of a proxy whose last calls failed, ten seconds apart."""
+    """Give the status of a proxy whose last calls failed."""
     return called(*[(status_code, changes)] * calls)
 
 
-def unreachable(*, retry: float = 12.0) -> dict[str, Any]:
-    """Give the token's state when its endpoint cannot be reached."""
-    words = "English words for the log."
-    failure = TokenFailure("connect", None, words, refused=False, at=NOON - 8)
-    return {**NONE, "last_failure": failure, "next_attempt_in_seconds": retry}
-
-
+#: The token's state when its endpoint cannot be reached.
+UNREACHABLE: dict[str, Any] = {
+    **NONE,
+    "last_failure": TokenFailure("connect", None, "English.", refused=False, at=NOON - 8),
+    "next_attempt_in_seconds": 12.0,
+}
 #: The words of the verdicts and notes below, by name.
 EXPECTED = yaml.safe_load(Path(__file__).with_name("verdicts.yaml").read_text("utf-8"))
 FULL = "No space left on device"
@@ -134,17 +131,20 @@ STATES: dict[str, dict[str, Any]] = {
     "one slow call": troubled(504, 1, error="http_response_timeout"),
     "starting": status(**NONE, generation=0, next_attempt_in_seconds=0.0),
     "rejected": status(**NONE, next_attempt_in_seconds=0.0),
-    "refused": status(**NONE, watched=True, last_failure=refused(), next_attempt_in_seconds=100.0),
+    "refused": status(
+        stage={"watched": True}, **NONE, last_failure=refused(), next_attempt_in_seconds=100.0
+    ),
     "refused on another day": status(
         **NONE, last_failure=refused(at=NOON - 86_400), next_attempt_in_seconds=100.0
     ),
     "refused while the old token lasts": status(
         last_failure=refused(), next_attempt_in_seconds=40.0, expires_in_seconds=280.0
     ),
-    "token endpoint out of reach": status(**unreachable()),
+    "token endpoint out of reach": status(**UNREACHABLE),
     "contended": status(contended=True),
     "an application without its key, beside one that works": called(
-        *[(200, {}), (403, {"error": "client-key", "refused": True})] * 3
+        *[(200, {}), (403, {"error": "client-key", "refused": True, "client_address": "10.0.0.7"})]
+        * 3
     ),
     "the log loses lines": status(stage={"log": {"lost": 3, "reason": FULL}}),
     "draining": DRAINING,
@@ -256,7 +256,7 @@ async def test_a_bad_token_matters_more_than_bad_calls(tab: Tab) -> None:
     stage = Stage()
     for _ in range(3):
         stage.call(502, error="dns_error")
-    stage.token_is(**unreachable())
+    stage.token_is(**UNREACHABLE)
     (verdict,) = await judge(tab, [stage.report.status()], "nb")
     assert "hente et tilgangstoken" in verdict["sentence"]
 

@@ -116,8 +116,6 @@ class House:
             Metrics(),
             History(self.clock.now()),
             token_status=self.source.status,
-            clients=dict,
-            upstream=dict,
         )
 
     async def log_in_at(

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from proxy.errors import ConfigError
+from proxy.records import Record
 from proxy.settings import ENVIRONMENT_PREFIX, Settings, judge, load
+from proxy.tokens.values import TokenState, TokenStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: A call that went well.
+RECORD: Final = Record(
+    "id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1
+)
+#: The token's status before the first fetch, and with a token in force.
+EMPTY: Final = TokenStatus(TokenState.EMPTY, 0, None, None, None, 0.0, 0, 0, 0, contended=False)
+FRESH: Final = TokenStatus(TokenState.FRESH, 1, 3599.0, 1.0, None, 3299.0, 1, 0, 0, contended=False)
 OAUTH: Final = {"client_id": "c", "client_secret": "s", "username": "u", "password": "p"}
 #: The credentials in the environment.
 CREDENTIALS: Final = {

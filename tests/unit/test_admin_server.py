@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.admin import page
 from proxy.admin.server import create_app
+from proxy.tokens.values import TokenFailure, TokenState
+from tests.page.staged import Stage
 
 if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
@@ -19,47 +23,16 @@ if TYPE_CHECKING:
 PATHS = ["/startup", "/readiness", "/liveness", "/metrics", "/status", "/"]
 
 
-class FakeReport:
-    """What a report says, set by the test."""
-
-    def __init__(self) -> None:
-        self.has_started = True
-        self.problem: str | None = None
-        self.remarked: str | None = None
-
-    def started(self) -> bool:
-        """Whether there has been a token."""
-        return self.has_started
-
-    def not_ready(self) -> str | None:
-        """Why not."""
-        return self.problem
-
-    def remark(self) -> str | None:
-        """Name what is refused while ready."""
-        return self.remarked
-
-    def status(self, *, history: bool = False) -> dict[str, object]:
-        """Return the status."""
-        token = {"state": "fresh", "expires_in_seconds": 1.5}
-        found = {"ready": self.problem is None, "token": token}
-        return found | {"history": {}} if history else found
-
-    def metrics(self) -> bytes:
-        """Return the metrics."""
-        return b"telenor_proxy_x 1.0\n"
+@pytest.fixture
+def stage() -> Stage:
+    """Give the state of a proxy that works."""
+    return Stage()
 
 
 @pytest.fixture
-def report() -> FakeReport:
-    """Give a report without problems."""
-    return FakeReport()
-
-
-@pytest.fixture
-async def client(aiohttp_client: AiohttpClient, report: FakeReport) -> Client:
+async def client(aiohttp_client: AiohttpClient, stage: Stage) -> Client:
     """Give a client of the admin listener."""
-    return await aiohttp_client(create_app(report))
+    return await aiohttp_client(create_app(stage.report))
 
 
 async def raw(client: Client, request: bytes) -> bytes:
@@ -72,49 +45,58 @@ async def raw(client: Client, request: bytes) -> bytes:
     return answer
 
 
-async def test_probes_are_ok_when_all_is_well(client: Client, report: FakeReport) -> None:
+async def test_probes_are_ok_when_all_is_well(client: Client, stage: Stage) -> None:
     """200 and `ok`; startup is 503 until there has been a token."""
     for path in ("/startup", "/readiness", "/liveness"):
         async with client.get(path) as answer:
             assert answer.status == 200
             assert answer.content_type == "application/json"
             assert await answer.json() == {"ok": True}
-    report.has_started = False
+    stage.token_is(generation=0)
     async with client.get("/startup") as answer:
         assert answer.status == 503
         assert await answer.json() == {"ok": False, "detail": "There has been no access token yet."}
 
 
-async def test_readiness_says_why_not(client: Client, report: FakeReport) -> None:
-    """503 with the reason, a remark with 200; the other probes stay 200."""
-    report.remarked = "Orders with an Idempotency-Key are refused."
-    async with client.get("/readiness") as answer:
-        assert answer.status == 200
-        assert await answer.json() == {"ok": True, "detail": report.remarked}
-    report.problem = "Set a new password in «Min Bedrift»."
+async def test_readiness_says_why_not(client: Client, stage: Stage) -> None:
+    """503 with the reason; the other probes stay 200."""
+    problem = "Set a new password in «Min Bedrift»."
+    failure = TokenFailure("refused", "20", problem, refused=True, at=1.0)
+    stage.token_is(state=TokenState.EXPIRED, last_failure=failure, next_attempt_in_seconds=None)
     async with client.get("/readiness") as answer:
         assert answer.status == 503
-        assert await answer.json() == {"ok": False, "detail": report.problem}
+        assert await answer.json() == {"ok": False, "detail": problem}
     for path in ("/liveness", "/startup"):
         async with client.get(path) as answer:
             assert answer.status == 200
 
 
-async def test_each_path_has_its_media_type(client: Client, report: FakeReport) -> None:
+async def test_orders_that_are_refused_are_a_remark(aiohttp_client: AiohttpClient) -> None:
+    """With 200: calls without the field are served."""
+    stage = Stage(orders=lambda: {"records": [], "away": "It is full."})
+    client = await aiohttp_client(create_app(stage.report))
+    async with client.get("/readiness") as answer:
+        assert answer.status == 200
+        detail = "Orders with an Idempotency-Key are refused. It is full."
+        assert await answer.json() == {"ok": True, "detail": detail}
+
+
+async def test_each_path_has_its_media_type(client: Client, stage: Stage) -> None:
     """The status with its history on request, Prometheus' metrics, and the page."""
     async with client.get("/status") as answer:
         assert answer.content_type == "application/json"
-        assert await answer.json() == report.status()
+        assert (await answer.json())["token"] == dataclasses.asdict(stage.token)
     async with client.get("/status?history=1") as answer:
-        assert await answer.json() == report.status(history=True)
+        assert "history" in await answer.json()
     async with client.get("/status?history=0") as answer:
         assert "history" not in await answer.json()
     async with client.get("/metrics") as answer:
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-        assert await answer.read() == b"telenor_proxy_x 1.0\n"
+        assert "telenor_proxy_working" in await answer.text()
     async with client.get("/") as answer:
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-        assert (await answer.text()).lower().startswith("<!doctype html>")
+        assert answer.headers["Content-Security-Policy"] == page.POLICY
+        assert await answer.read() == page.CONTENT
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nowhere"])
@@ -167,12 +149,12 @@ async def test_a_rebound_name_gets_nothing(
     aiohttp_client: AiohttpClient, status: int, hosts: str
 ) -> None:
     """A web page whose name resolves to loopback cannot read the status; a pod accepts any name."""
-    local = await aiohttp_client(create_app(FakeReport(), local=True))
+    local = await aiohttp_client(create_app(Stage().report, local=True))
     for host in hosts.split():
         async with local.get("/status", headers={"Host": host}) as response:
             assert response.status == status, host
             assert (b"fresh" in await response.read()) == (status == 200)
-    pod = await aiohttp_client(create_app(FakeReport()))
+    pod = await aiohttp_client(create_app(Stage().report))
     async with pod.get("/readiness", headers={"Host": "telenor-proxy.monitoring.svc"}) as response:
         assert response.status == 200
 
@@ -180,7 +162,7 @@ async def test_a_rebound_name_gets_nothing(
 @pytest.mark.parametrize("fields", [b"", b"Host: localhost\r\nHost: localhost\r\n", b"Host:\r\n"])
 async def test_a_request_has_one_host(aiohttp_client: AiohttpClient, fields: bytes) -> None:
     """A missing, second or empty `Host` is refused, and never answered with 500."""
-    client = await aiohttp_client(create_app(FakeReport(), local=True))
+    client = await aiohttp_client(create_app(Stage().report, local=True))
     answer = await raw(client, b"GET /status HTTP/1.1\r\n" + fields + b"Connection: close\r\n\r\n")
     assert answer.split()[1] in {b"400", b"421"}
 
@@ -190,7 +172,7 @@ async def test_http_1_0_needs_no_host(
 ) -> None:
     """Health checks send none, and the name of this machine does not matter then."""
     monkeypatch.setattr("socket.getfqdn", lambda: "somewhere.example")
-    client = await aiohttp_client(create_app(FakeReport(), local=True))
+    client = await aiohttp_client(create_app(Stage().report, local=True))
     head, _, body = (await raw(client, b"GET /readiness HTTP/1.0\r\n\r\n")).partition(b"\r\n\r\n")
     assert head.split(b" ")[1] == b"200"
     assert body == b'{"ok":true}'

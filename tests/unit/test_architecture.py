@@ -88,7 +88,7 @@ PURE: Final = {
     "clients.login": set[str](),
     "clients.register": {"hashlib"},
     "clients.usage": {"dataclasses"},
-    "admin.calls": {"enum"},
+    "admin.calls": {"dataclasses", "enum", "math"},
     "admin.headline": set[str](),
     "tokens.values": {"dataclasses", "enum"},
     "tokens.codes": {"re"},

@@ -7,35 +7,39 @@ import contextlib
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from proxy.notify import Notifier, words
-from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
+from proxy.tokens.values import TokenFailure, TokenState
 from tests.clock import FakeClock
+from tests.unit.made import EMPTY as FETCHING
+from tests.unit.made import FRESH as READY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from proxy.tokens.values import TokenStatus
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="systemd's sockets are Unix sockets"
 )
 
 PID = 4711
-FETCHING = TokenStatus(TokenState.EMPTY, 0, None, None, None, 0.0, 0, 0, 0, contended=False)
-READY = TokenStatus(TokenState.FRESH, 1, 3599.0, 1.0, None, 3299.0, 1, 0, 0, contended=False)
 WRONG = TokenFailure("refused", "20", "The password is wrong.\nGet a new one.", True, 1.0)
 PASSWORD = "The password is wrong. Get a new one."
-REFUSED = TokenStatus(TokenState.EMPTY, 0, None, None, WRONG, 30.0, 0, 1, 0, contended=False)
-AGEING = TokenStatus(TokenState.STALE, 1, 200.0, 1.0, WRONG, 30.0, 1, 1, 0, contended=False)
+REFUSED = replace(FETCHING, last_failure=WRONG, failures=1)
+AGEING = replace(READY, state=TokenState.STALE, last_failure=WRONG, failures=1)
 
 
 class Manager:
     """Stands for systemd: a socket that keeps its messages."""
 
     def __init__(self, address: str) -> None:
+        self.address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(address)
@@ -54,15 +58,9 @@ class Manager:
 
 
 @pytest.fixture
-def address(tmp_path: Path) -> str:
-    """Give a path for the socket."""
-    return str(tmp_path / "notify")
-
-
-@pytest.fixture
-def manager(address: str) -> Iterator[Manager]:
-    """Listen there."""
-    manager = Manager(address)
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """Listen on a path."""
+    manager = Manager(str(tmp_path / "notify"))
     yield manager
     manager.close()
 
@@ -70,23 +68,20 @@ def manager(address: str) -> Iterator[Manager]:
 class Service:
     """A notifier at work, on a clock and a token that the test moves."""
 
-    def __init__(self, environ: dict[str, str], status: TokenStatus) -> None:
+    def __init__(self, status: TokenStatus, address: str | None, **environ: str) -> None:
         self.clock = FakeClock()
         self.status = status
+        environ |= {} if address is None else {"NOTIFY_SOCKET": address}
         self.notifier = Notifier(environ, PID)
         self.task = asyncio.create_task(self.notifier.run(self.clock, lambda: self.status))
 
+    async def __aenter__(self) -> Self:
+        await self.clock.settle()
+        return self
 
-@contextlib.asynccontextmanager
-async def service(status: TokenStatus, **environ: str) -> AsyncIterator[Service]:
-    """Run one."""
-    running = Service(environ, status)
-    try:
-        await running.clock.settle()
-        yield running
-    finally:
-        running.task.cancel()
-        await asyncio.wait({running.task})
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
 
 
 @pytest.mark.parametrize(
@@ -95,10 +90,10 @@ async def service(status: TokenStatus, **environ: str) -> AsyncIterator[Service]
     ids=["a token", "a refusal"],
 )
 async def test_a_start_ends_with_the_first_attempt(
-    manager: Manager, address: str, status: TokenStatus, said: str
+    manager: Manager, status: TokenStatus, said: str
 ) -> None:
     """With a token, or when the first attempt has failed; not before."""
-    async with service(FETCHING, NOTIFY_SOCKET=address) as proxy:
+    async with Service(FETCHING, manager.address) as proxy:
         await proxy.clock.advance(3600)
         assert manager.received() == ["STATUS=Fetching an access token."]
         proxy.status = status
@@ -106,9 +101,9 @@ async def test_a_start_ends_with_the_first_attempt(
         assert manager.received() == [f"READY=1\nSTATUS={said}"]
 
 
-async def test_what_did_not_change_is_not_said_again(manager: Manager, address: str) -> None:
+async def test_what_did_not_change_is_not_said_again(manager: Manager) -> None:
     """Without a change and a watchdog nothing is sent."""
-    async with service(READY, NOTIFY_SOCKET=address) as proxy:
+    async with Service(READY, manager.address) as proxy:
         assert manager.received() == ["READY=1\nSTATUS=Ready."]
         await proxy.clock.advance(3600)
         assert manager.received() == []
@@ -119,25 +114,17 @@ async def test_what_did_not_change_is_not_said_again(manager: Manager, address: 
 
 @pytest.mark.parametrize("status", [FETCHING, READY], ids=["starting", "running"])
 async def test_signs_of_life_come_twice_in_the_time_allowed(
-    manager: Manager, address: str, status: TokenStatus
+    manager: Manager, status: TokenStatus
 ) -> None:
-    """Also before the start has ended."""
-    environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(PID)}
-    async with service(status, **environ) as proxy:
+    """Also before the start has ended; from the event loop, so none while that stands still."""
+    environ = {"WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(PID)}
+    async with Service(status, manager.address, **environ) as proxy:
         assert "WATCHDOG=1" in manager.received()
         for _ in range(5):
             await proxy.clock.advance(1)
             assert "WATCHDOG=1" in manager.received()
-
-
-async def test_a_loop_that_stands_still_gives_no_sign(manager: Manager, address: str) -> None:
-    """The messages come from the event loop."""
-    async with service(READY, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000") as proxy:
-        manager.received()
         proxy.clock.suspend(10)
         assert manager.received() == []
-        await proxy.clock.advance(1)
-        assert manager.received() == ["WATCHDOG=1"]
 
 
 @pytest.mark.parametrize(
@@ -151,17 +138,17 @@ async def test_a_loop_that_stands_still_gives_no_sign(manager: Manager, address:
     ids=["none", "zero", "no number", "another process's"],
 )
 async def test_without_a_watchdog_there_are_no_signs(
-    manager: Manager, address: str, environ: dict[str, str]
+    manager: Manager, environ: dict[str, str]
 ) -> None:
     """Or with another process's."""
-    async with service(READY, NOTIFY_SOCKET=address, **environ) as proxy:
+    async with Service(READY, manager.address, **environ) as proxy:
         await proxy.clock.advance(60)
         assert manager.received() == ["READY=1\nSTATUS=Ready."]
 
 
-async def test_it_says_that_it_ends_and_lives_on(manager: Manager, address: str) -> None:
+async def test_it_says_that_it_ends_and_lives_on(manager: Manager) -> None:
     """At once; the watchdog is served while calls finish."""
-    async with service(READY, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000") as proxy:
+    async with Service(READY, manager.address, WATCHDOG_USEC="2000000") as proxy:
         manager.received()
         proxy.notifier.stopping()
         assert manager.received() == ["STOPPING=1\nSTATUS=Finishing the calls in flight."]
@@ -170,9 +157,10 @@ async def test_it_says_that_it_ends_and_lives_on(manager: Manager, address: str)
         assert manager.received() == ["WATCHDOG=1"]
 
 
-async def test_what_was_not_taken_is_said_again(address: str) -> None:
+async def test_what_was_not_taken_is_said_again(tmp_path: Path) -> None:
     """A manager that is away learns the state when it is back."""
-    async with service(READY, NOTIFY_SOCKET=address) as proxy:
+    address = str(tmp_path / "late")
+    async with Service(READY, address) as proxy:
         await proxy.clock.advance(1)
         manager = Manager(address)
         await proxy.clock.advance(0.1)
@@ -181,9 +169,9 @@ async def test_what_was_not_taken_is_said_again(address: str) -> None:
         proxy.notifier.stopping()
 
 
-async def test_a_full_socket_blocks_nothing(manager: Manager, address: str) -> None:
+async def test_a_full_socket_blocks_nothing(manager: Manager) -> None:
     """A manager that does not read is not waited for."""
-    async with service(READY, NOTIFY_SOCKET=address, WATCHDOG_USEC="2000000") as proxy:
+    async with Service(READY, manager.address, WATCHDOG_USEC="2000000") as proxy:
         async with asyncio.timeout(10):
             await proxy.clock.advance(3000)
         assert 0 < len(manager.received()) < 3000
@@ -194,7 +182,7 @@ async def test_the_socket_may_be_abstract() -> None:
     """A name with @ is no file; systemd's user instances use such names."""
     name = f"telenor-proxy-test-{os.getpid()}"
     manager = Manager(f"\0{name}")
-    async with service(READY, NOTIFY_SOCKET=f"@{name}"):
+    async with Service(READY, f"@{name}"):
         assert manager.received() == ["READY=1\nSTATUS=Ready."]
     manager.close()
 
@@ -202,7 +190,7 @@ async def test_the_socket_may_be_abstract() -> None:
 @pytest.mark.parametrize("name", [None, "", "vsock:2:1234", "relative"])
 async def test_without_a_socket_it_does_nothing(name: str | None) -> None:
     """Without a socket, or with one of another kind, the notifier ends at once."""
-    async with service(READY, **({} if name is None else {"NOTIFY_SOCKET": name})) as proxy:
+    async with Service(READY, name) as proxy:
         assert proxy.task.done()
         assert proxy.task.exception() is None
         proxy.notifier.stopping()
@@ -222,9 +210,9 @@ def test_the_words_are_one_line(status: TokenStatus, said: str) -> None:
     assert words(status) == said
 
 
-def test_a_reload_has_its_time(address: str, manager: Manager) -> None:
+def test_a_reload_has_its_time(manager: Manager) -> None:
     """Systemd orders RELOADING=1 and READY=1 by CLOCK_MONOTONIC."""
-    notifier = Notifier({"NOTIFY_SOCKET": address}, PID)
+    notifier = Notifier({"NOTIFY_SOCKET": manager.address}, PID)
     notifier.reloading()
     notifier.reloaded()
     begun, ended = manager.received()

@@ -18,6 +18,7 @@ HEADLINE = {
     "since": 1_800_000_000.0,
     "failed": 45,
     "calls": 45,
+    "caller": None,
 }
 TOKEN: dict[str, Any] = {
     "state": "fresh",
@@ -51,13 +52,21 @@ def asked(*, as_json: bool = False, **changes: Any) -> int:
 
 
 def test_not_working_is_1_with_the_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    """The page's sentence, since when, how many calls, and the token."""
-    assert asked() == 1
-    assert capsys.readouterr().out.splitlines() == [
-        HEADLINE["text"],
-        "Since 2027-01-15 08:00:00 UTC. 45 of the last 45 calls failed.",
-        "Token: valid, expires in 2537 s.",
-    ]
+    """The page's sentence, since when, how many calls of whom, and the token."""
+    for changes, share in (
+        ({}, "45 of the last 45 calls failed."),
+        ({"failed": 1, "calls": 1}, "One call failed."),
+        (
+            {"failed": 3, "calls": 0, "caller": "erp"},
+            "3 calls were turned away. The last one came from erp.",
+        ),
+    ):
+        assert asked(headline=HEADLINE | changes) == 1
+        assert capsys.readouterr().out.splitlines() == [
+            HEADLINE["text"],
+            f"Since 2027-01-15 08:00:00 UTC. {share}",
+            "Token: valid, expires in 2537 s.",
+        ]
 
 
 @pytest.mark.parametrize(("state", "status"), [("working", 0), ("impaired", 1), ("not_working", 1)])

@@ -9,11 +9,10 @@ import pytest
 
 from proxy import telemetry
 from proxy.errors import StartError
-from proxy.records import Record
-from proxy.telemetry.spans import Spans, attributes, is_error
+from proxy.telemetry.spans import attributes, is_error
 from tests.clock import FakeClock
+from tests.unit.made import RECORD
 
-RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.2, upstream_seconds=0.1, attempts=1)
 ENDPOINT = "http://collector:4318"
 
 
@@ -31,12 +30,6 @@ def test_a_variable_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPat
     with pytest.raises(StartError, match=r"^telemetry: .*OTEL_") as caught:
         telemetry.create(ENDPOINT, FakeClock(), lambda _result, _number: None)
     assert "hunter2" not in str(caught.value)
-
-
-def test_a_handover_is_made() -> None:
-    """Nothing is sent yet."""
-    made = telemetry.create(ENDPOINT, FakeClock(), lambda _result, _number: None)
-    assert isinstance(made, Spans)
 
 
 # --- What a span says --------------------------------------------------------------------------

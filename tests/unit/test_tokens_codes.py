@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,8 +21,7 @@ def test_a_code_has_a_meaning_and_a_next_step(code: str) -> None:
     _, meaning, step = known
     assert not meaning.endswith(".")
     assert len(meaning) <= 80
-    assert step[0].isupper()
-    assert step.endswith(".")
+    assert re.fullmatch(r"[A-Z].*\.|", step)  # of some the settings decide
 
 
 @pytest.mark.parametrize(

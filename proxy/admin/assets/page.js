@@ -332,13 +332,14 @@ function showCallers({ clients: { by_name: callers }, now: instant }) {
   );
 }
 
-function showFailures({ last_failures: failures, now: instant }) {
+function showFailures({ last_failures: failures, now: instant, settings }) {
   byId("failures-none").hidden = failures.length > 0;
   byId("failures-table").hidden = failures.length === 0;
   renew("failures-rows", [failures, dayOf(instant)], () =>
     failures.map((failure) => {
       const [sent, className] = aboutSending(failure);
       const caller = callerOf(failure);
+      const host = hostOf(failure, settings);
       return make(
         "tr",
         {},
@@ -358,6 +359,7 @@ function showFailures({ last_failures: failures, now: instant }) {
           {},
           make("span", { text: say.sentence(errorWords(failure, say)), ...(failure.detail !== null && { title: failure.detail }) }),
           make("small", { text: sent, className }),
+          ...(host === null ? [] : [make("small", { text: say.t("failures.host", { host }) })]),
           ...(caller === null ? [] : [make("small", { text: caller, className: "caller" })]),
           make("code", { className: "narrow", text: failure.request_id }),
         ),

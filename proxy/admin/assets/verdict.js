@@ -57,6 +57,14 @@ function errorWords({ error }, say) {
   return say.has(`error.${error}`) ? say.t(`error.${error}`) : say.t("error.other", { error });
 }
 
+/** The host that a call failed to reach or to understand: the API's, or the company's proxy's; null for other failures. */
+function hostOf({ error, refused }, settings) {
+  const known = /^(company-proxy-|dns_error|connection_|destination_ip_|tls_|http_protocol|http_response)/;
+  const kind = known.exec(refused ? "" : error)?.[0];
+  const url = settings[kind === "company-proxy-" ? "upstream.proxy_url" : "upstream.url"];
+  return kind === undefined ? null : (/^\w+:\/\/([^/]+)/.exec(url)?.[1] ?? null);
+}
+
 /** A failed fetch of a token in the reader's language: [sentences, step]. */
 function aboutToken(status, say) {
   const { last_failure: failure, expires_in_seconds: left } = status.token;
@@ -72,11 +80,14 @@ function aboutToken(status, say) {
 }
 
 /** What the calls get in the reader's language: [sentence, step]. */
-function aboutCalls({ cause, status, code, error, why, todo }, say) {
+function aboutCalls({ headline, settings }, say) {
+  const { cause, status, code, error, why, todo } = headline;
   const key = code === "other" ? "answer.other" : "answer.code";
   const answer = code === null ? String(status) : say.t(key, { status: String(status), code });
+  const rate = settings["pacing.requests_per_second"];
+  const pace = rate === null ? say.t("settings.not_set") : say.count(rate);
   const clause = error === null ? say.t(`meaning.${why}`) : errorWords({ error }, say);
-  return [say.t(`what.${cause}`, { answer, status: String(status), why: clause }), say.t(`step.${todo}`)];
+  return [say.t(`what.${cause}`, { answer, status: String(status), why: clause }), say.t(`step.${todo}`, { pace })];
 }
 
 /** The headline in the reader's language: [title, what, step]. What this page has no words for stays English. */
@@ -87,7 +98,7 @@ function written(status, say) {
   const title = say.t(say.has(`title.${cause}`) ? `title.${cause}` : `title.${state}`);
   if (cause === "token_failed" || cause === "renewal_failed") return [title, ...aboutToken(status, say)];
   if (!say.has(`what.${cause}`)) return [headline.title, headline.what, headline.step];
-  if (headline.status !== null) return [title, ...aboutCalls(headline, say)];
+  if (headline.status !== null) return [title, ...aboutCalls(status, say)];
   return [title, say.t(`what.${cause}`, { reason: status.log?.reason }), say.has(`step.${cause}`) ? say.t(`step.${cause}`) : ""];
 }
 
@@ -104,11 +115,12 @@ function nextAttempt(status, say) {
 
 /** Since when it is so, and for how many calls. It stands apart from the sentence: it changes with each call. */
 function facts(status, say) {
-  const { since, failed, calls } = status?.headline ?? { since: null, failed: 0, calls: 0 };
+  const { since, failed, calls, caller } = status?.headline ?? { since: null, failed: 0, calls: 0, caller: null };
   const sentences = [
     since !== null && say.t("fact.since", { since: say.since(since, status.now) }),
     calls > 0 && say.t("fact.calls", { n: calls, failed }),
     calls === 0 && failed > 0 && say.t("fact.turned_away", { n: failed }),
+    caller !== null && say.t("fact.caller", { caller }),
   ];
   return sentences.filter(Boolean).join(" ");
 }
