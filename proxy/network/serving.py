@@ -177,10 +177,10 @@ class Server:
                     "listener.handshake_failed",
                     reason=error.reason or type(error).__name__,  # OpenSSL's name for it
                     client_address=address,
-                    detail="A client was turned away in its TLS handshake. HTTP_REQUEST: use https:// in"
-                    " its URL. PEER_DID_NOT_RETURN_A_CERTIFICATE: give it the certificate that"
-                    " listen.tls_client_ca_file asks for. ALERT_UNKNOWN_CA: let it trust this"
-                    " listener's certificate.",
+                    detail="A client was turned away in its TLS handshake. HTTP_REQUEST: use"
+                    " https:// in its URL. PEER_DID_NOT_RETURN_A_CERTIFICATE: give it the"
+                    " certificate that listen.tls_client_ca_file asks for. ALERT_UNKNOWN_CA: let"
+                    " it trust this listener's certificate.",
                 )
 
     def _report_descriptors(self) -> None:

@@ -90,7 +90,8 @@ class Client:
     def order_head(self, length: int) -> str:
         """Write the head of an order whose connection closes, with a second Authorization field."""
         return (
-            f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: r-1\r\n"
+            f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            "X-Request-Id: r-1\r\n"
             f"Authorization: {self.bearer()['Authorization']}\r\nauthorization: Basic x\r\n"
             f"Content-Length: {length}\r\n\r\n"
         )

@@ -193,7 +193,7 @@ async def test_no_more_than_a_mebibyte_is_read() -> None:
 
 
 async def test_a_compressed_answer_is_read_within_the_same_bounds() -> None:
-    """A grant or a code is found in it; what would be huge, breaks off or is unknown is no grant."""
+    """A grant or a code is found in it; what is huge, breaks off or is unknown is no grant."""
     field = b"Content-Encoding: gzip"
     grant = await fetch(answering(reply(200, gzip.compress(GRANT), field)))
     assert grant.secret.reveal() == "s3cr3t"
