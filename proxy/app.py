@@ -257,7 +257,7 @@ class Proxy:
                 "restart_needed": self._rotation.restart_needed,
             },
             log=self._writer.status,
-            limits=lambda: descriptors.status(self._settings, self._most_files),
+            limits=lambda: descriptors.share(self._settings, self._most_files)._asdict(),
             certificates=self._certificates,
             orders=None if self._keeper is None else self._keeper.status,
         )
@@ -361,7 +361,7 @@ class Proxy:
         where = await opening.open_listener(self._listener, listen, self._handed, context)
         starting.tell(listen, self._configuration.file, transport.foundations())
         starting.warn_of_doubts(self._settings)
-        starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
+        starting.warn_if_short(descriptors.share(self._settings, descriptors.limit()).detail)
         log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
         scheme = "http" if self._tls is None else "https"
         log.info(

@@ -218,7 +218,7 @@ class Report:
         named client its calls, refusals, last call and the use of its keys. log: how many lines
         could not be written (`lost`), and why none can be now (`reason`; None if they can). limits:
         how many connections fit into the descriptors that the process may have (see
-        `descriptors.status`). certificates: those that are known, as a list of `{what, not_after,
+        `descriptors.share`). certificates: those that are known, as a list of `{what, not_after,
         standing}`; in seconds since the epoch, and `good`, `soon` (14 days), `urgent` (3 days) or
         `ended`. history: see `History.series`; only if asked for, because it is most of the whole.
         orders: what is remembered of orders, see `Keeper.status`; None without a store.
