@@ -234,7 +234,7 @@ class Proxy:
                 "restart_needed": self._rotation.restart_needed,
             },
             log=self._writer.status,
-            limits=lambda: descriptors.status(self._settings, self._most_files),
+            limits=lambda: descriptors.share(self._settings, self._most_files)._asdict(),
             certificates=self._certificates,
             orders=None if self._keeper is None else self._keeper.status,
             credentials_watched=lambda: bool(
@@ -347,7 +347,7 @@ class Proxy:
         )
         starting.tell(self._settings.listen, self._configuration.file, transport.foundations())
         starting.warn_of_doubts(self._settings)
-        starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
+        starting.warn_if_short(descriptors.share(self._settings, descriptors.limit()).detail)
         log.info("admin.started", host=starting.hosts(self._settings.admin.host), port=admin_port)
         origin = str(self._settings.upstream.origin)
         log.info("listener.started", upstream=origin, scheme=scheme, **where)

@@ -24,15 +24,16 @@ _PASSING_PART: Final = 8
 
 
 class Share(NamedTuple):
-    """What fits. limit: open files, None without a limit. clients, upstream: connections at once.
+    """What fits, as `/status` shows it.
 
-    is_short: fewer than the settings allow.
+    descriptors: open files, None without a limit. clients, upstream: connections at once. detail:
+    that these are fewer than the settings allow, and what to do; None if they are not.
     """
 
-    limit: int | None
+    descriptors: int | None
     clients: int
     upstream: int
-    is_short: bool
+    detail: str | None = None
 
 
 def limit() -> int | None:
@@ -57,13 +58,20 @@ def share(settings: Settings, most: int | None) -> Share:
     """Share `most` descriptors (as of `limit`) between clients and the API."""
     clients, upstream = settings.limits.max_connections, settings.upstream.max_connections
     if most is None:
-        return Share(None, clients, upstream, is_short=False)
+        return Share(None, clients, upstream)
     free = most - _own(most) - min(PASSING, most // _PASSING_PART)
     if clients + upstream <= free:
-        return Share(most, clients, upstream, is_short=False)
+        return Share(most, clients, upstream)
     # A client has one call at a time: more connections to the API than clients would never be used.
-    upstream = max(1, min(upstream, free // 2))
-    return Share(most, max(1, min(clients, free - upstream)), upstream, is_short=True)
+    fewer = max(1, min(upstream, free // 2))
+    served = max(1, min(clients, free - fewer))
+    detail = (
+        f"The process may have {most} files open at once, too few for limits.max_connections "
+        f"({clients}) and upstream.max_connections ({upstream}): it serves {served} clients at "
+        f"once, with {fewer} connections to the API. Raise the hard limit (ulimit -Hn; systemd: "
+        "LimitNOFILE=; Docker: --ulimit nofile=), or lower the two settings."
+    )
+    return Share(most, served, fewer, detail)
 
 
 def fitted(settings: Settings, most: int | None) -> Settings:
@@ -73,31 +81,6 @@ def fitted(settings: Settings, most: int | None) -> Settings:
         settings,
         limits=dataclasses.replace(settings.limits, max_connections=fits.clients),
         upstream=dataclasses.replace(settings.upstream, max_connections=fits.upstream),
-    )
-
-
-def status(settings: Settings, most: int | None) -> dict[str, object]:
-    """Return what `/status` shows; `descriptors` is None without a limit, `detail` if all fits."""
-    fits = share(settings, most)
-    return {
-        "descriptors": fits.limit,
-        "clients": fits.clients,
-        "upstream": fits.upstream,
-        "detail": why_short(settings, most),
-    }
-
-
-def why_short(settings: Settings, most: int | None) -> str | None:
-    """Say that not all connections fit that the settings allow, and what to do; None if they do."""
-    fits = share(settings, most)
-    if not fits.is_short:
-        return None
-    return (
-        f"The process may have {fits.limit} files open at once, too few for limits.max_connections "
-        f"({settings.limits.max_connections}) and upstream.max_connections "
-        f"({settings.upstream.max_connections}): it serves {fits.clients} clients at once, with "
-        f"{fits.upstream} connections to the API. Raise the hard limit (ulimit -Hn; systemd: "
-        "LimitNOFILE=; Docker: --ulimit nofile=), or lower the two settings."
     )
 
 

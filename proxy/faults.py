@@ -16,14 +16,13 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from proxy.errors import NOT_SENT, CredentialsRefused, Failed, TokenError, TokenUnavailable
 from proxy.problems import ProblemKind
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """The other end of a connection, for sentences. setting: the one that says where it is."""
 
     name: str

@@ -94,7 +94,7 @@ def read(
     yield from _read_credentials(settings)
     if settings.listen.is_open:
         yield warning("listener", starting.whom_it_is_open_to(settings.listen))
-    if short := descriptors.why_short(settings, descriptors.limit()):
+    if short := descriptors.share(settings, descriptors.limit()).detail:
         yield warning("limits", short)
     yield _read_destination(settings)
     if settings.upstream.proxy_url is None:

@@ -62,7 +62,7 @@ def warn_of_doubts(settings: Settings) -> None:
 
 
 def warn_if_short(why: str | None) -> None:
-    """Log a warning if too few connections fit. why: of `descriptors.why_short`."""
+    """Log a warning if too few connections fit. why: of `descriptors.share`."""
     if why is not None:
         log.warning("descriptors.short", detail=why)
 

@@ -28,9 +28,8 @@ _CHUNK_LINE: Final = re.compile(
 )
 
 MAX_CHUNK_LINE: Final = 1024  # bytes of one chunk-size line, extensions included
-MAX_EXTENSIONS: Final = (
-    16384  # bytes in one body, as Go's net/http bounds them since CVE-2023-39326
-)
+# bytes in one body, as Go's net/http bounds them since CVE-2023-39326
+MAX_EXTENSIONS: Final = 16384
 # of one `decode`, three to a chunk: about a millisecond, so that tiny chunks do not delay other
 # connections
 MAX_STEPS: Final = 1024

@@ -116,8 +116,7 @@ def parse_request(head: bytes) -> RequestHead:
     if match is None:
         raise _malformed(head, _REQUEST_LINE, _fault_of_request_line)
     method, target, version, fields = match.groups()
-    passing, known, count = _sort(fields, OF_REQUESTS)
-    options = members(known[b"connection"]) if b"connection" in known else []
+    passing, known, count, options = _sort(fields, OF_REQUESTS)
     return RequestHead(method, target, _MINOR.get(version, -1), passing, known, count, options)
 
 
@@ -127,16 +126,14 @@ def parse_response(head: bytes) -> ResponseHead:
     if match is None:
         raise _malformed(head, _STATUS_LINE, _fault_of_status_line)
     minor, status, reason, fields = match.groups()
-    passing, known, count = _sort(fields, OF_RESPONSES)
-    options = members(known[b"connection"]) if b"connection" in known else []
+    passing, known, count, options = _sort(fields, OF_RESPONSES)
     return ResponseHead(int(minor), int(status), reason or b"", passing, known, count, options)
 
 
-def _sort(fields: bytes, treatments: dict[bytes, int]) -> tuple[list[bytes], Known, int]:
-    """Sort the field lines of a matched head.
-
-    Those that pass, and the values of those that decide something.
-    """
+def _sort(
+    fields: bytes, treatments: dict[bytes, int]
+) -> tuple[list[bytes], Known, int, list[bytes]]:
+    """Return `passing`, `known`, `field_count` and `options` of a matched head's fields."""
     found = _FIELD.findall(fields)
     passing: list[bytes] = []
     known: Known = {}
@@ -153,7 +150,8 @@ def _sort(fields: bytes, treatments: dict[bytes, int]) -> tuple[list[bytes], Kno
                 known[name] = [value.rstrip(b" \t")]
         if not treatment & STOPS:
             passing.append(line)
-    return passing, known, len(found)
+    options = members(known[b"connection"]) if b"connection" in known else []
+    return passing, known, len(found), options
 
 
 def _malformed(
@@ -199,37 +197,27 @@ def check_line_ends(data: bytes | bytearray) -> None:
 
 
 def request_framing(head: RequestHead) -> int:
-    """Return how the request's content is framed.
-
-    Its length, or `CHUNKED` (RFC 9112 section 6.3).
-    """
+    """Return the length of the request's content, or `CHUNKED` (RFC 9112 section 6.3)."""
     return _framing(head.known, head.minor, 0)
 
 
 def response_framing(head: ResponseHead, method: bytes) -> int:
-    """Return how the content of the answer to `method` is framed.
-
-    Its length, `CHUNKED` or `UNTIL_CLOSE` (RFC 9112 section 6.3).
-    """
+    """Return the length of the answer to `method`, `CHUNKED` or `UNTIL_CLOSE` (RFC 9112, 6.3)."""
     framing = _framing(head.known, head.minor, UNTIL_CLOSE)
     return 0 if method == b"HEAD" or head.status in {NO_CONTENT, NOT_MODIFIED} else framing
 
 
 def _framing(known: Known, minor: int, unsaid: int) -> int:
-    """Return how the fields say that the content is framed; `unsaid` if they do not."""
     if b"transfer-encoding" in known:
         if b"content-length" in known:
             raise Malformed("it has both Transfer-Encoding and Content-Length")
         if minor == 0:
             raise Malformed("it has Transfer-Encoding in HTTP/1.0")
-        return _chunked(known[b"transfer-encoding"])
+        codings = known[b"transfer-encoding"]
+        if len(codings) != 1 or codings[0].lower() != b"chunked":
+            raise Malformed("its Transfer-Encoding is not just `chunked`")
+        return CHUNKED
     return _length(known[b"content-length"]) if b"content-length" in known else unsaid
-
-
-def _chunked(codings: list[bytes]) -> int:
-    if len(codings) != 1 or codings[0].lower() != b"chunked":
-        raise Malformed("its Transfer-Encoding is not just `chunked`")
-    return CHUNKED
 
 
 def _length(lengths: list[bytes]) -> int:

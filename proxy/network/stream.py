@@ -107,7 +107,8 @@ class Wait:
             future.set_result(False)
 
     def close(self) -> None:
-        """Cancel the timer."""
+        """Let the waiting coroutine go on, and cancel the timer."""
+        self.wake()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -191,8 +192,6 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 # any reason
         """Wake the coroutines that wait, and stop the timers."""
         self.lost = True
-        self._readable.wake()
-        self._writable.wake()
         self._readable.close()
         self._writable.close()
 
@@ -257,7 +256,7 @@ class Stream(asyncio.Protocol):
         return bool(self._poll.poll(0))
 
     def _end(self) -> BaseException:
-        return Gone() if self.fault is None else self.fault
+        return self.fault or Gone()
 
     def resume_reading(self) -> None:
         """Let more come in, if there was too much."""

@@ -111,10 +111,6 @@ def run(coroutine: Coroutine[object, object, T]) -> T:
     raise AssertionError("it waits")
 
 
-def _no_deadline() -> None:
-    """Set no deadline: nothing is waited for."""
-
-
 async def forward_one(client: Client) -> Sent:
     """Take one request off the client's stream; return what goes upstream."""
     out = b""
@@ -153,7 +149,7 @@ async def answer_one(api: Api, request: policy.Request) -> Given:
     """Take one answer off the API's stream; return what goes to the client."""
     out, head, keep_alive = b"", None, True
     try:
-        while (first := await read_response_head(api, _no_deadline)).status < _FINAL:
+        while (first := await read_response_head(api, lambda: None)).status < _FINAL:
             if first.status == _SWITCHING_PROTOCOLS:
                 return Given(out, whole=False, head=None, keep_alive=False)
             if request.minor == 1 and first.status != _CONTINUE:

@@ -23,6 +23,7 @@ from aiohttp import web
 from proxy.sandbox.server import create_app
 from proxy.sandbox.state import Sandbox
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, clean_environment
+from tests.network.house import pass_on
 from tests.scripted import serving
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ SUBSCRIPTIONS: Final = "/corporate-mobile-subscriptions/v2/mobile-subscriptions"
 #: With so many accounts the list has some 200 kB: more than one read of any of these clients.
 _ACCOUNTS_LISTED: Final = 2000
 _TOKEN_PATH: Final = "/oauth/v2/token"
-_PIECE: Final = 65536  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +121,13 @@ class Wiretap:
             proxy, to_proxy = await asyncio.open_connection("127.0.0.1", port)
             try:
                 await asyncio.gather(
-                    _pass(client, to_proxy, self.asked), _pass(proxy, to_client, self.answered)
+                    pass_on(client, to_proxy, self.asked), pass_on(proxy, to_client, self.answered)
                 )
             finally:
                 to_proxy.close()
 
         async with serving(serve) as wiretap:
             yield f"http://127.0.0.1:{wiretap}"
-
-
-async def _pass(source: StreamReader, target: StreamWriter, kept: bytearray) -> None:
-    """Pass bytes on until the source has ended its side, then end that side of the target."""
-    try:
-        while piece := await source.read(_PIECE):
-            kept += piece
-            target.write(piece)
-            await target.drain()
-        target.write_eof()
-    except OSError:  # one of the two has reset its connection: so has the other now
-        target.transport.abort()
 
 
 async def run_program(words: list[str], directory: Path) -> tuple[int | None, str, str]:

@@ -96,10 +96,8 @@ def ordered_once(recorder: Recorder) -> None:
     assert len(recorder.sandbox.orders) == 1
 
 
-async def placed(
-    language: str, url: str, place: Path, *, named: bool = False
-) -> tuple[int | None, str]:
-    """Place an order with the page's code, as a named client or not; return status and output."""
+async def placed(language: str, url: str, place: Path, *, named: bool = False) -> list[str]:
+    """Place an order with the page's code, as a named client or not; return the lines it prints."""
     stack = STACKS[language]
     code = shown(language, stack.having)
     assert "get_token" not in code
@@ -110,7 +108,8 @@ async def placed(
     program = place / stack.file
     program.write_text(stack.frame % code.replace(LISTENER, url), encoding="utf-8")
     status, output, errors = await PROGRAMS[stack.runner].run(program, url, CONTENT, place=place)
-    return status, output + errors
+    assert status == 0, output + errors
+    return output.splitlines()
 
 
 @pytest.mark.parametrize("language", STACKS)
@@ -118,9 +117,7 @@ async def test_a_stack_orders_without_a_login(
     language: str, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
     """The page's code, with the test's order and address, places one order."""
-    status, said = await placed(language, await proxy.url(), tmp_path)
-    assert status == 0, said
-    assert said.split() == ["201"]
+    assert await placed(language, await proxy.url(), tmp_path) == ["201"]
     ordered_once(recorder)
 
 
@@ -136,9 +133,7 @@ async def test_a_stack_orders_as_a_named_client(
         file.write_text(f"key-of-the-{client['name']}\n", encoding="utf-8")
         client["key_file"] = str(file)
     proxy = await starter.ready(config)
-    status, said = await placed(language, await proxy.url(), tmp_path, named=True)
-    assert status == 0, said
-    assert said.split() == ["201"]
+    assert await placed(language, await proxy.url(), tmp_path, named=True) == ["201"]
     ordered_once(recorder)
     await proxy.event("request.completed")
     async with http.get(await proxy.admin_url("/status")) as answer:
@@ -153,9 +148,8 @@ async def test_a_script_reads_the_outcome(
 ) -> None:
     """If the API breaks off after the request, the page's Perl says that the outcome is unknown."""
     recorder.sandbox.fault("api_drop", None, 1)
-    status, said = await placed("perl", await proxy.url(), tmp_path)
-    assert status == 0, said
-    assert said.splitlines() == ["status 502, outcome unknown", "502"]
+    lines = await placed("perl", await proxy.url(), tmp_path)
+    assert lines == ["status 502, outcome unknown", "502"]
 
 
 def test_the_configuration_of_dotnet_is_xml() -> None:

@@ -83,22 +83,29 @@ class ScriptedProxy:
     async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inside, outside = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(ESTABLISHED)
+        try:
+            await asyncio.gather(
+                pass_on(reader, outside, self.seen), pass_on(inside, writer, bytearray())
+            )
+        finally:
+            outside.close()
 
-        async def pass_on(
-            source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, keep: bool
-        ) -> None:
-            try:
-                while data := await source.read(65536):
-                    if keep:
-                        self.seen += data
-                    sink.write(data)
-                    await sink.drain()
-            finally:
-                sink.close()
 
-        await asyncio.gather(
-            pass_on(reader, outside, keep=True), pass_on(inside, writer, keep=False)
-        )
+async def pass_on(
+    source: asyncio.StreamReader, target: asyncio.StreamWriter, kept: bytearray
+) -> None:
+    """Pass bytes on until the source has ended its side, then end that side of the target."""
+    try:
+        while piece := await source.read(65536):
+            kept += piece
+            target.write(piece)
+            await target.drain()
+        if target.can_write_eof():
+            target.write_eof()
+        else:
+            target.close()
+    except OSError:  # one of the two has reset its connection: so has the other now
+        target.transport.abort()
 
 
 class Caller(Stream):

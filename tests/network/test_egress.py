@@ -20,8 +20,8 @@ HTTP = Origin.parse("http://api.example:8080")
 
 
 def chosen(
-    url: str | None, environ: dict[str, str] | None = None, username: str | None = None
-) -> CompanyProxy | None:
+    url: str, environ: dict[str, str] | None = None, username: str | None = None
+) -> CompanyProxy:
     """Return the proxy that these settings and variables lead through."""
     upstream = UpstreamSettings(
         url="https://api.example",
@@ -29,24 +29,25 @@ def chosen(
         proxy_username=username,
         proxy_password=None if username is None else Secret("made-up-password"),
     )
-    return company_proxy(upstream, environ or {})
+    found = company_proxy(upstream, environ or {})
+    assert found is not None
+    return found
 
 
 def test_without_a_setting_the_way_is_straight() -> None:
     """The variables count only where the setting says so."""
-    assert chosen(None, {"HTTPS_PROXY": "http://proxy.example:3128"}) is None
+    environ = {"HTTPS_PROXY": "http://proxy.example:3128"}
+    assert company_proxy(UpstreamSettings(url="https://api.example"), environ) is None
 
 
 def test_the_setting_names_the_proxy() -> None:
     """With its own credentials; a proxy on https has a TLS context, which verifies."""
     plain = chosen("http://proxy.example:3128", username="me")
-    assert plain is not None
     assert (plain.hop, plain.tls) == ("proxy.example:3128", None)
     assert plain.login is not None
     assert plain.login.field_value() == b"Basic bWU6bWFkZS11cC1wYXNzd29yZA=="
     assert "made-up-password" not in repr(plain)
     secure = chosen("https://[2001:db8::1]:8443")
-    assert secure is not None
     assert secure.hop == "[2001:db8::1]:8443"
     assert secure.tls is not None
     assert secure.tls.check_hostname
@@ -84,12 +85,10 @@ def test_credentials_in_a_variable_are_used_and_not_shown() -> None:
     """They are percent-decoded; the settings' own go before them."""
     environ = {"HTTPS_PROXY": "http://m%C3%A9:s%40sa%3Ame@proxy.example:3128"}
     found = chosen("environment", environ)
-    assert found is not None
     assert found.login is not None
     assert (found.login.username, found.login.password.reveal()) == ("mé", "s@sa:me")
     assert "s@sa" not in repr(found)
     own = chosen("environment", environ, username="me")
-    assert own is not None
     assert own.login is not None
     assert own.login.username == "me"
 
