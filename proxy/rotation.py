@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -58,39 +58,30 @@ class Configuration(NamedTuple):
     environ: Mapping[str, str] = MappingProxyType({})
 
 
+@dataclass(eq=False)
 class Rotation:
     """Keeps the settings in force up to date while `run` runs.
 
     follow: takes the new settings in force. renew: has the credentials tried at once, for a cause.
-    observe: takes whether a configuration was accepted. at_hangup: awaited first at SIGHUP. done:
-    called when a SIGHUP is followed. refused: why the configuration read last cannot be used.
+    observe: takes whether a configuration was accepted. done: called when a SIGHUP is followed.
+    at_hangup: awaited first at SIGHUP. refused: why the configuration read last cannot be used.
     restart_needed: its settings that wait for a restart.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        configuration: Configuration,
-        clock: Clock,
-        *,
-        follow: Callable[[Settings], None],
-        renew: Callable[[Cause], None],
-        observe: Callable[[bool], None],
-        done: Callable[[], None] = lambda: None,
-        at_hangup: Callable[[], Awaitable[object]] | None = None,
-    ) -> None:
-        self.in_force = settings
+    in_force: Settings
+    configuration: Configuration
+    clock: Clock
+    follow: Callable[[Settings], None]
+    renew: Callable[[Cause], None]
+    observe: Callable[[bool], None]
+    done: Callable[[], None] = lambda: None
+    at_hangup: Callable[[], Awaitable[object]] | None = None
+
+    def __post_init__(self) -> None:
         self.refused: list[str] = []
         self.restart_needed: list[str] = []
-        self._configuration = configuration
-        self._clock = clock
-        self._follow = follow
-        self._renew = renew
-        self._observe = observe
-        self._done = done
-        self._at_hangup = at_hangup
-        self._authorities = _fingerprint(settings.upstream.ca_file)
-        self._read = settings, self._authorities  # as read last, if that could be used
+        self._authorities = _fingerprint(self.in_force.upstream.ca_file)
+        self._read = self.in_force, self._authorities  # as read last, if that could be used
         self._hung_up = asyncio.Event()
         self._looking = asyncio.Lock()
 
@@ -101,7 +92,7 @@ class Rotation:
     def files(self) -> set[Path]:
         """Return the files whose change matters."""
         read, _ = self._read
-        named = {self._configuration.file, read.upstream.ca_file, *read.secret_files()}
+        named = {self.configuration.file, read.upstream.ca_file, *read.secret_files()}
         return {path for path in named if path is not None and files.is_lasting(path)}
 
     async def run(self) -> None:
@@ -109,15 +100,15 @@ class Rotation:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_hangups())
             if self.files():
-                tasks.create_task(watch(self.files, self.look, self._clock))
+                tasks.create_task(watch(self.files, self.look, self.clock))
 
     async def _follow_hangups(self) -> None:
         while await self._hung_up.wait():
             self._hung_up.clear()
-            if self._at_hangup is not None:
-                await self._at_hangup()
+            if self.at_hangup is not None:
+                await self.at_hangup()
             await self.look(asked=True)
-            self._done()
+            self.done()
 
     async def look(self, *, asked: bool = False) -> bool:
         """Read the configuration and take up what changed; return whether it could be used.
@@ -140,19 +131,19 @@ class Rotation:
             if found != self._read or asked or self.refused:
                 changed = self._take(*found)
                 if not _CREDENTIALS.isdisjoint(changed):
-                    self._renew("credentials_changed")
+                    self.renew("credentials_changed")
                 elif asked:
-                    self._renew("asked")
+                    self.renew("asked")
             return True
 
     def _read_anew(self) -> tuple[Settings, str | None]:
-        settings = self._configuration.read()
+        settings = self.configuration.read()
         return settings, _fingerprint(settings.upstream.ca_file)
 
     def _refuse(self, problems: list[str], *, asked: bool) -> None:
         if asked or problems != self.refused:
             self.refused = problems
-            self._observe(False)
+            self.observe(False)
             log.error(
                 "configuration.refused",
                 problems=problems,
@@ -172,12 +163,12 @@ class Rotation:
         self.restart_needed = fixed
         if changed:
             self.in_force = merged(self.in_force, found, changed)
-            self._follow(self.in_force)
+            self.follow(self.in_force)
         if not _SECRETS.isdisjoint(changed):
             starting.warn_of_doubts(self.in_force)
         if not _KEYS.isdisjoint(changed):
             starting.warn_if_open(self.in_force.listen)
-        self._observe(True)
+        self.observe(True)
         log.info("configuration.reloaded", changed=changed)
         if fixed:
             log.warning(

@@ -9,7 +9,6 @@ import errno
 import os
 import platform
 import socket
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -34,9 +33,7 @@ def hosts(of: tuple[str, ...]) -> str | list[str]:
 
 
 def tell(
-    listen: ListenSettings,
-    configuration: Path | None,
-    foundations: Mapping[str, str] = MappingProxyType({}),
+    listen: ListenSettings, configuration: Path | None, foundations: Mapping[str, str]
 ) -> None:
     """Log the start. configuration: the file, if any. foundations: what it runs on, by name."""
     file = None if configuration is None else writable(configuration)

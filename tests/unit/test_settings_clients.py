@@ -88,53 +88,42 @@ def test_a_wrong_key_of_a_file_is_named_by_its_position(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("client", "starts"),
     [
-        (5, ["[0]: must be a client: a name, and what else is set for it, indented equally."]),
-        ({"key": None}, [f"[0].name: {MISSING}", f"[0]: {NO_IDENTITY}"]),
-        ({"name": "a", "key": None}, [f"[0]: {NO_IDENTITY}"]),
-        ({"name": None}, [f"[0].name: {MISSING}"]),
-        *(
-            ({"name": n}, [f"[0].name: {LETTERS}"])
-            for n in ("A", "a b", "a_b", "å", "a" * 65, "a\n")
-        ),
-        ({"name": ""}, ["[0].name: must be text that is not empty."]),
-        ({"name": 7}, ["[0].name: must be text that is not empty. Put it in quotes."]),
-        ({"name": "a", "key": "Zq7"}, [f"[0].key: {VISIBLE}"]),
-        ({"name": "a", "kye": 1}, ["[0].kye: is not a setting of a client. Use one of name, key,"]),
-        (
-            {"name": "a", "key_file": "x"},
-            ["[0].key: is given together with key_file. Keep one of them."],
-        ),
+        (5, [": must be a client: a name, and what else is set for it, indented equally."]),
+        ({"key": None}, [f".name: {MISSING}", f": {NO_IDENTITY}"]),
+        ({"name": "a", "key": None}, [f": {NO_IDENTITY}"]),
+        ({"name": None}, [f".name: {MISSING}"]),
+        *(({"name": n}, [f".name: {LETTERS}"]) for n in ("A", "a b", "a_b", "å", "a" * 65, "a\n")),
+        ({"name": ""}, [".name: must be text that is not empty."]),
+        ({"name": 7}, [".name: must be text that is not empty. Put it in quotes."]),
+        ({"name": "a", "key": "Zq7"}, [f".key: {VISIBLE}"]),
+        ({"name": "a", "kye": 1}, [".kye: is not a setting of a client. Use one of name, key,"]),
+        ({"name": "a", "key_file": "x"}, [".key: is given together with key_file. Keep one"]),
         (
             {"name": "a", "allowed_methods": ["GET", "CONNECT", "brew"]},
-            [f"[0].allowed_methods[1]: {METHODS}", f"[0].allowed_methods[2]: {METHODS}"],
+            [f".allowed_methods[1]: {METHODS}", f".allowed_methods[2]: {METHODS}"],
         ),
-        (
-            {"name": "a", "allowed_methods": []},
-            ["[0].allowed_methods: must be a list with at least one entry."],
-        ),
+        ({"name": "a", "allowed_methods": []}, [".allowed_methods: must be a list with at least"]),
         (
             {"name": "a", "allowed_paths": ["/corporate-accounts/", "/x/", "/"]},
-            [f"[0].allowed_paths[1]: {OUTSIDE}", f"[0].allowed_paths[2]: {OUTSIDE}"],
+            [f".allowed_paths[1]: {OUTSIDE}", f".allowed_paths[2]: {OUTSIDE}"],
         ),
         (
             {"name": "a", "requests_per_second": 0},
-            ["[0].requests_per_second: must be a number above 0 and up to 100000."],
+            [".requests_per_second: must be a number above 0 and"],
         ),
         (
             {"name": "a", "certificate": "erp.example"},
-            ["[0].certificate: needs listen.tls_client_ca_file as well, "],
+            [".certificate: needs listen.tls_client_ca_file"],
         ),
-        (
-            {"name": "a", "certificate": "*"},
-            ["[0].certificate: must be a DNS name or an address, as the client's certificate has"],
-        ),
+        ({"name": "a", "certificate": "*"}, [".certificate: must be a DNS name or an address"]),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_refused(client: object, starts: list[str]) -> None:
     """Each fault has its place."""
     found = problems({"key": SENTINEL} | client if isinstance(client, dict) else client)
     assert len(found) == len(starts)
-    assert all(line.startswith(start) for line, start in zip(found, starts, strict=True)), found
+    pairs = zip(found, starts, strict=True)
+    assert all(line.startswith(f"[0]{start}") for line, start in pairs), found
 
 
 def test_all_problems_come_at_once() -> None:

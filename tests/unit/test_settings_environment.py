@@ -64,8 +64,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("a", ("a",)),
-        ("a,b", ("a", "b")),
-        (" a , b ", ("a", "b")),
+        (" a , b,c ", ("a", "b", "c")),
         ("[::1]", ("[::1]",)),
         ("[::1],a", ("[::1]", "a")),
         ('["a"]', ("a",)),
@@ -99,10 +98,8 @@ def test_booleans_have_three_spellings() -> None:
     ("name", "text", "why"),
     [
         ("LISTEN__PORT", "http", 'must be a whole number from 0 to 65535, not "http".'),
-        ("LISTEN__PORT", "80.0", 'must be a whole number from 0 to 65535, not "80.0".'),
         ("LISTEN__PORT", "9" * 5000, "must be a whole number from 0 to 65535."),
         ("OAUTH__WAIT_SECONDS", "10s", 'must be a number above 0 and up to 3600, not "10s".'),
-        ("OAUTH__LOGOUT_ON_SHUTDOWN", "on", 'must be true or false, not "on".'),
         ("LOG__LEVEL", "loud", 'must be one of debug, info, warning, error, not "loud".'),
         ("LOG__LEVEL", "x" * 50, "must be one of debug, info, warning, error."),
     ],
@@ -259,9 +256,8 @@ def test_the_effective_settings_are_json_without_credentials(tmp_path: Path) -> 
     assert not [value for value in CREDENTIALS.values() if value in json.dumps(effective)]
 
 
-@pytest.mark.parametrize("level", ["DEBUG", "Info", "warning", "eRRor"])
-def test_words_of_the_log_may_be_written_in_any_case(level: str) -> None:
+def test_words_of_the_log_may_be_written_in_any_case() -> None:
     """Level and format."""
-    words = {variable("log.level"): level, variable("log.format"): "JSON"}
+    words = {variable("log.level"): "eRRor", variable("log.format"): "JSON"}
     log = load(None, CREDENTIALS | words).log
-    assert (log.level, log.format) == (level.lower(), "json")
+    assert (log.level, log.format) == ("error", "json")

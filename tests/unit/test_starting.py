@@ -25,8 +25,8 @@ def test_what_runs_is_logged() -> None:
     }
     started["python"] = platform.python_version()
     with capture_logs() as logs:
-        starting.tell(ListenSettings(), None)
-        starting.tell(ListenSettings(host=("0.0.0.0",)), Path("config.yaml"))
+        starting.tell(ListenSettings(), None, {})
+        starting.tell(ListenSettings(host=("0.0.0.0",)), Path("config.yaml"), {})
     *both, warning = logs
     assert both == [started | {"configuration": file} for file in (None, "config.yaml")]
     assert (warning["event"], warning["log_level"]) == ("listener.open_to_network", "warning")
