@@ -120,7 +120,8 @@ async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
             while request.transport is not None:  # noqa: ASYNC110 # see above
                 await asyncio.sleep(_LEFT_SECONDS)
         case Delivery.NONE:
-            request.protocol.force_close()
+            if request.transport is not None:
+                request.transport.abort()  # over TLS, too, without a word
     return response
 
 

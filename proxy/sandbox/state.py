@@ -1,7 +1,6 @@
 """Everything in the sandbox that changes: tokens, orders, accounts, counters, settings, faults.
 
-The one place with mutable state. Never: HTTP, sockets, waiting. Clock and randomness come in from
-outside.
+The one place with mutable state. Never: HTTP, sockets, waiting. The clock comes in from outside.
 """
 
 from __future__ import annotations
@@ -109,13 +108,11 @@ class Sandbox:
         *,
         settings: SandboxSettings | None = None,
         now: Callable[[], float] = time.monotonic,
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.credentials = credentials
         self.settings = settings or SandboxSettings()
         self._initial = replace(self.settings)
         self._now = now
-        self._random_bytes = random_bytes
         self._tokens: dict[str, IssuedToken] = {}
         self._token_calls_now = 0
         self._forget()
@@ -162,7 +159,7 @@ class Sandbox:
                 token.ended = True
         # Plain Base64, since `+`, `/` and `=` are characters of RFC 6750's b64token that a client
         # must not trip over.
-        value = base64.b64encode(self._random_bytes(_TOKEN_BYTES)).decode()
+        value = base64.b64encode(secrets.token_bytes(_TOKEN_BYTES)).decode()
         lifetime = self.settings.token_lifetime_seconds
         self._tokens[value] = IssuedToken(value, self._now() + lifetime)
         _keep_newest(self._tokens)
