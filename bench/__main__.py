@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench import measure, processes, report, systems
-from bench.contest import Bench
-from bench.scenarios import SCENARIOS
+from bench.scenarios import SCENARIOS, Bench, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.contest import Scenario
     from bench.systems import System
 
 OUTPUT: Final = measure.ROOT / ".cache" / "bench" / "results.json"
@@ -80,36 +78,9 @@ def conditions(given: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def run(scenario: Scenario, bench: Bench) -> report.Document:
-    """Run one scenario; return what it found, as it stands in the JSON."""
-    scenario.run(bench)
-    return {
-        "name": scenario.name,
-        "title": scenario.title,
-        "shows": scenario.shows,
-        "headline": scenario.headline,
-        "metrics": [metric._asdict() for metric in scenario.metrics],
-        "samples": bench.findings(),
-    }
-
-
-def raise_limits() -> None:
-    """Raise the limit of open files: a thousand connections take more than two thousand."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def say(text: str) -> None:
-    """Print progress on standard error; the tables are on standard output."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> report.Document:
+def measured(given: argparse.Namespace, known: Sequence[System]) -> report.Document:
     """Measure, and return the results."""
     chosen = choose(known, given.systems)
-    wanted = [
-        scenario for scenario in SCENARIOS if scenario.name in (given.scenarios or [scenario.name])
-    ]
     results: report.Document = {
         "conditions": conditions(given),
         "systems": {system.name: system.version for system in chosen},
@@ -118,9 +89,15 @@ def measured(given: argparse.Namespace, known: Sequence[System], wrk: str) -> re
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         house = systems.House(Path(directory), systems.Cores(given.proxy_cores, given.load_cores))
-        for scenario in wanted:
+        for scenario in SCENARIOS:
+            if scenario.name not in (given.scenarios or [scenario.name]):
+                continue
             say(f"{scenario.name}: {scenario.title}")
-            found = run(scenario, Bench(house, chosen, given.rounds, given.seconds, wrk, say))
+            bench = Bench(house, chosen, given.rounds, given.seconds)
+            scenario.run(bench)
+            found = scenario._asdict() | {"samples": bench.findings()}
+            found["metrics"] = [metric._asdict() for metric in scenario.metrics]
+            del found["run"]
             results["scenarios"].append(found)
             print(report.section(found), flush=True)
     return results
@@ -135,19 +112,18 @@ def main(words: Sequence[str]) -> int:
         names = ", ".join(system.name for system in known)
         say(f"No such system: {', '.join(sorted(unknown))}. There are {names}.")
         return 2
-    wrk = processes.program("wrk")
-    if sys.platform != "linux" or wrk is None or processes.program("nginx") is None:
+    if sys.platform != "linux" or not all(map(processes.program, ("wrk", "nginx"))):
         say("The benchmark needs Linux, wrk and NGINX. On Debian: apt-get install wrk nginx-light")
         return 1
-    try:
-        os.sched_setaffinity(0, processes.numbers(given.load_cores))
-    except (OSError, ValueError):
+    if not processes.move_to(given.load_cores):
         say("The proxy needs one core and the load another: --proxy-cores, --load-cores")
         return 1
-    raise_limits()
+    # A thousand connections take more than two thousand open files.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if os.getloadavg()[0] > QUIET:
         say(f"The machine is busy (load {os.getloadavg()[0]:.2f}): the figures will not be good.")
-    results = measured(given, known, wrk)
+    results = measured(given, known)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(report.as_json(results), encoding="utf-8")
     print(report.conditions(results))

@@ -1,9 +1,7 @@
 """Drives the way of a request through listener, forwarder and upstream without a kernel.
 
-Transports that only pass bytes on.
-
-It is what the proxy's own code costs, free of sockets, TLS and other processes; the counting test
-and `--time` are built on it.
+Its transports only pass bytes on. So it is what the proxy's own code costs, free of sockets, TLS
+and other processes; a test counts calls with it, and as a program it measures them.
 """
 
 from __future__ import annotations
@@ -46,29 +44,22 @@ RESPONSE: Final = (
 )
 
 
-class Token:
-    """A token that never ends."""
+class Tokens:
+    """Always has a token, itself, which never ends."""
 
     def reveal(self) -> str:
         """Return made-up characters."""
         return "abcdefghijklmnopqrstuvwxyz0123456789"
 
-
-class Tokens:
-    """Always has one."""
-
-    def __init__(self) -> None:
-        self._token = Token()
-
-    def usable(self) -> Token:
+    def usable(self) -> Tokens:
         """Return it."""
-        return self._token
+        return self
 
-    async def get(self) -> Token:
+    async def get(self) -> Tokens:
         """Return it."""
-        return self._token
+        return self
 
-    def invalidate(self, rejected: Token) -> bool:
+    def invalidate(self, rejected: Tokens) -> bool:
         """Never asked."""
         raise NotImplementedError(rejected)
 
@@ -139,7 +130,7 @@ class Rig:
             roster.usage(record)
 
         roster = Roster(settings, SystemClock(), bytes(32))
-        metrics.name_clients(roster.names)
+        metrics.follow(roster.names)
         forwarder = Forwarder(
             settings,
             Tokens(),

@@ -19,6 +19,8 @@ SCRIPTS: Final = Path(__file__).with_name("wrk")
 ORDERS: Final = "/corporate-mobile-subscriptions/v2/orders"
 #: Each answer of it is different.
 NEW_ORDERS: Final = f"{ORDERS}/new"
+#: As many as an order system with a busy pool has.
+CONNECTIONS: Final = 32
 #: The size of the API's answer to an order.
 ORDER_BYTES: Final = 86
 #: Seconds. On loopback nothing that works takes so long.
@@ -73,35 +75,33 @@ def parse_summary(output: str) -> Load:
     raise Refused(f"wrk gave no summary: {output[-500:]}")
 
 
-def wrk_command(
-    program: str, script: Path, url: str, connections: int, seconds: int, headers: Sequence[str]
-) -> list[str]:
-    """Return the command line: one thread, since there is one core for it."""
-    fields = [word for header in headers for word in ("--header", header)]
-    load = ["--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
-    return [program, *load, *fields, "--timeout", "10s", "--script", str(script), url]
+class Shape(NamedTuple):
+    """The requests of a load.
 
-
-def wrk(
-    program: str,
-    directory: Path,
-    url: str,
-    *,
-    connections: int,
-    seconds: int,
-    headers: Sequence[str] = (),
-    script: str | None = None,
-) -> Load:
-    """Run wrk on the cores of this process.
-
-    script: which one of `bench/wrk` makes the requests; without one they are all alike.
+    script: which one of `bench/wrk` makes them; without one they are all alike. relay: whether the
+    raw relay can pass them on.
     """
-    parts = ["common", *([script] if script else [])]
+
+    path: str = ORDERS
+    connections: int = CONNECTIONS
+    headers: tuple[str, ...] = ()
+    script: str | None = None
+    relay: bool = True
+
+
+def wrk(directory: Path, url: str, shape: Shape, seconds: int, headers: Sequence[str]) -> Load:
+    """Run wrk on the cores of this process, with one thread, since there is one core for it.
+
+    headers: besides those of the shape.
+    """
+    parts = ["common", *([shape.script] if shape.script else [])]
     file = directory / f"{parts[-1]}.lua"
     file.write_text("\n".join((SCRIPTS / f"{part}.lua").read_text("utf-8") for part in parts))
-    command = wrk_command(program, file, url, connections, seconds, headers)
+    command = ["wrk", "--threads", "1", "--connections", str(shape.connections)]
+    command += ["--duration", f"{seconds}s", "--timeout", "10s", "--script", str(file)]
+    command += [word for header in (*shape.headers, *headers) for word in ("--header", header)]
     ran = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=seconds + PATIENCE
+        [*command, url], check=False, capture_output=True, text=True, timeout=seconds + PATIENCE
     )
     return parse_summary(ran.stdout + ran.stderr)
 

@@ -5,6 +5,7 @@ Reads `/proc` and clocks; it starts nothing but `git`, and never touches what it
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 import re
@@ -31,11 +32,7 @@ class Cpu(NamedTuple):
 
     def __sub__(self, earlier: Cpu) -> Cpu:
         """Return what was used since."""
-        return Cpu(
-            self.seconds - earlier.seconds,
-            self.kernel_ticks - earlier.kernel_ticks,
-            self.ticks - earlier.ticks,
-        )
+        return Cpu(*map(operator.sub, self, earlier))
 
     @property
     def kernel_share(self) -> float:
@@ -43,25 +40,18 @@ class Cpu(NamedTuple):
         return self.kernel_ticks / self.ticks if self.ticks else 0.0
 
 
-def parse_stat(text: str) -> tuple[int, int, int]:
-    """Return parent, user ticks and kernel ticks from `/proc/PID/stat`, whatever the name is."""
+def parse_stat(text: str) -> tuple[int, int]:
+    """Return user ticks and kernel ticks from `/proc/PID/stat`, whatever the name is."""
     fields = text.rpartition(")")[2].split()
-    return int(fields[1]), int(fields[11]), int(fields[12])
+    return int(fields[11]), int(fields[12])
 
 
 def family(process: int) -> list[int]:
     """Return a process and its living descendants."""
-    children: dict[int, list[int]] = {}
-    for directory in _PROC.iterdir():
-        if directory.name.isdecimal():
-            try:
-                parent = parse_stat((directory / "stat").read_text())[0]
-            except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
-                continue
-            children.setdefault(parent, []).append(int(directory.name))
     found = [process]
     for member in found:
-        found += children.get(member, [])
+        for children in (_PROC / str(member) / "task").glob("*/children"):
+            found += map(int, children.read_text().split())
     return found
 
 
@@ -70,8 +60,7 @@ def cpu(processes: list[int]) -> Cpu:
     clocks = [~process << _CLOCK_SHIFT | _CLOCK_SCHED for process in processes]
     seconds = sum(map(time.clock_gettime_ns, clocks)) / 1e9
     stats = [parse_stat((_PROC / str(process) / "stat").read_text()) for process in processes]
-    kernel = sum(stat[2] for stat in stats)
-    return Cpu(seconds, kernel, kernel + sum(stat[1] for stat in stats))
+    return Cpu(seconds, sum(kernel for _, kernel in stats), sum(map(sum, stats)))
 
 
 def resident(processes: list[int]) -> int:

@@ -1,6 +1,4 @@
-"""`python -m bench.placed`.
-
-What an order costs that is remembered, next to the same order through a proxy without a store.
+"""`python -m bench.placed`: the cost of a remembered order, next to a proxy without a store.
 
 Measured in turns; a ratio is that within a round, and the median of those is shown. Every order has
 a key of its own, which the proxy without a store passes on. A Redis runs on the load's core, with
@@ -11,19 +9,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import statistics
+import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from statistics import median
+from typing import TYPE_CHECKING, Final
 
-from bench import load, measure
-from bench.processes import Running, free_ports, program, spawn, until_done
-from bench.report import OURS
-from bench.systems import Cores, House, known
+from bench import load, report
+from bench.processes import program
+from bench.scenarios import Bench, drive
+from bench.systems import Cores, House, System, known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from bench.processes import Running
 
 #: By name: what `orders.store` is; empty for none.
 STORES: Final = {
@@ -32,93 +31,30 @@ STORES: Final = {
     "SQLite": "@DIRECTORY@/orders.db",
     "Redis": "redis://127.0.0.1:{port}/0",
 }
-_WARM_UP: Final = 1  # second
-_CORES: Final = Cores("0", "1")
 
 
-class Sample(NamedTuple):
-    """One measurement. cpu, store_cpu: of the proxy, of a Redis, in us an order; p50, p99: us."""
-
-    cpu: float
-    store_cpu: float
-    per_second: float
-    p50: float
-    p99: float
-
-
-@contextmanager
-def redis(house: House) -> Iterator[Running | None]:
-    """Run a Redis that keeps what it is given; None if none is installed."""
+def redis() -> System:
+    """Return a Redis that keeps what it is given."""
     path = program("redis-server") or program("valkey-server")
-    if path is None:
-        yield None
-        return
-    (port,) = free_ports(1)
-    directory = house.new_directory("redis")
-    options = {"bind": "127.0.0.1", "port": str(port), "dir": str(directory), "save": ""}
-    options |= {"appendonly": "yes", "maxmemory-policy": "noeviction"}
-    command = [path, *(part for name, value in options.items() for part in (f"--{name}", value))]
-    process = spawn(command, house.cores.load, directory, {})
-    with until_done(Running("Redis", process, directory, port), None) as running:
-        yield running
+    words = "--bind 127.0.0.1 --port @PORT@ --dir @DIRECTORY@ --save '' --appendonly yes"
+    return System("Redis", path, "", (), f"{words} --maxmemory-policy noeviction", probe=None)
 
 
-def drive(
-    house: House, running: Running, store: Running | None, connections: int, seconds: int
-) -> Sample:
-    """Send orders for so many seconds, after a warm-up."""
-    url = f"http://127.0.0.1:{running.port}{load.ORDERS}"
-    processes = running.family()
-    stores = [] if store is None else store.family()
-
-    def send(duration: int) -> load.Load:
-        return load.wrk(
-            str(program("wrk")),
-            house.directory,
-            url,
-            connections=connections,
-            seconds=duration,
-            script="keyed",
-        )
-
-    send(_WARM_UP)
-    before, store_before = measure.cpu(processes), measure.cpu(stores)
-    seen = send(seconds)
-    used, store_used = measure.cpu(processes) - before, measure.cpu(stores) - store_before
-    if seen.errors:
-        raise load.Refused(f"{seen.errors} orders were not placed")
-    each = 1e6 / seen.requests
-    return Sample(
-        used.seconds * each, store_used.seconds * each, seen.per_second, seen.p50, seen.p99
-    )
-
-
-def compare(
-    house: House, server: Running | None, connections: int, rounds: int, seconds: int
-) -> None:
+def compare(bench: Bench, server: Running | None, connections: int) -> None:
     """Measure all stores in turns, and print a row of medians for each."""
-    ours = next(system for system in known() if system.name == OURS)
-    names = [name for name in STORES if name != "Redis" or server is not None]
-    samples: dict[str, list[Sample]] = {name: [] for name in names}
-    for turn in range(rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            used = server if name == "Redis" else None
-            store = STORES[name].format(port=0 if used is None else used.port)
-            environment = {"TELENOR_PROXY_ORDERS__STORE": store} if store else {}
-            system = dataclasses.replace(ours, environment=environment)
-            with system.started(house) as running:  # anew, since memory holds 100,000 orders
-                samples[name].append(drive(house, running, used, connections, seconds))
-    for name, found in samples.items():
-        pairs = list(zip(found, samples["none"], strict=True))
-        cpu, store_cpu, per_second, p50, p99 = map(statistics.median, zip(*found, strict=True))
-        more = statistics.median(one.cpu / base.cpu for one, base in pairs)
-        longer = statistics.median(one.p50 / base.p50 for one, base in pairs)
-        print(
-            f"| {connections} | {name} | {cpu:.0f} | {store_cpu:.0f} | {per_second:,.0f} "
-            f"| {p50:,.0f} | {p99:,.0f} | {more:.2f} | {longer:.2f} |",
-            flush=True,
-        )
+    shape = load.Shape(connections=connections, script="keyed")
+    for system in bench.turns(bench.systems):
+        store = server if system.name == "Redis" else None
+        with system.started(bench.house) as proxy:  # anew, since memory holds 100,000 orders
+            bench.add(system.name, **drive(bench, system, proxy, shape, store))
+    found = bench.findings()
+    for name, figures in found.items():
+        keys = ("cpu_us", "store_us", "per_second", "p50_us", "p99_us")
+        cells = [f"{median(figures.get(key, [0])):,.0f}" for key in keys]
+        cells += [
+            f"{report.ratio(figures[key], found['none'][key]):.2f}" for key in ("cpu_us", "p50_us")
+        ]
+        print(f"| {connections} | {name} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -126,15 +62,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.placed", description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=int, default=4, help="of load for each figure")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
     if program("wrk") is None:
-        raise SystemExit("wrk is not installed")
+        sys.exit("wrk is not installed")
+    ours = next(system for system in known() if system.name == report.OURS)
     with tempfile.TemporaryDirectory(prefix="placed-") as name:
-        house = House(Path(name), _CORES)
-        with house.api(), redis(house) as server:
+        house = House(Path(name), Cores("0", "1"))
+        store = redis()
+        running = store.started(house, cores=house.cores.load) if store.program else nullcontext()
+        with house.api(), running as server:
+            port = 0 if server is None else server.port
+            systems = [
+                dataclasses.replace(
+                    ours,
+                    name=name,
+                    environment={"TELENOR_PROXY_ORDERS__STORE": store.format(port=port)},
+                )
+                for name, store in STORES.items()
+                if name != "Redis" or server is not None
+            ]
             print("clients, store, CPU of proxy and Redis in us, orders/s, p50, p99, ratios")
             for connections in (1, 10, 100):
-                compare(house, server, connections, arguments.rounds, arguments.seconds)
+                bench = Bench(house, systems, given.rounds, given.seconds)
+                compare(bench, server, connections)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import shutil
 import socket
 import subprocess
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -49,73 +49,68 @@ class NotStartedError(Exception):
 
 @dataclass
 class Running:
-    """A program that has been started. admin_port: 0 if it has none."""
+    """A program that runs on some cores; its output goes to files in its directory.
+
+    admin_port: 0 if it has none. probe: its answer when it is ready; without one it is enough that
+    it accepts a connection.
+    """
 
     name: str
-    process: subprocess.Popen[bytes]
+    command: Sequence[str]
+    cores: str
     directory: Path
     port: int
     admin_port: int = 0
+    environ: Mapping[str, str] = field(default_factory=dict)
+    probe: Probe | None = None
+
+    @contextmanager
+    def started(self) -> Iterator[Running]:
+        """Start it, wait until it is ready, and end it in any case; raises `NotStartedError`."""
+        output, errors = self.directory / "output", self.directory / "errors"
+        with output.open("wb") as stdout, errors.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [str(program("taskset")), "-c", self.cores, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=measure.ROOT,
+                env={**environment(), **self.environ},
+            )
+        try:
+            self._wait()
+            yield self
+        finally:
+            self._process.terminate()
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def family(self) -> list[int]:
         """Return its processes."""
-        return measure.family(self.process.pid)
+        return measure.family(self._process.pid)
 
-    def is_ready(self, probe: Probe | None) -> bool:
-        """Ask once. Without a probe it is enough that it accepts a connection."""
+    def _is_ready(self) -> bool:
         try:
-            if probe is None:
+            if self.probe is None:
                 socket.create_connection(("127.0.0.1", self.port)).close()
                 return True
-            port = self.admin_port if probe.admin else self.port
-            return call(port, probe.path).status == probe.status
+            port = self.admin_port if self.probe.admin else self.port
+            return call(port, self.probe.path).status == self.probe.status
         except (OSError, Refused):
             return False
 
-    def wait(self, probe: Probe | None) -> None:
-        """Wait until it is ready; `NotStartedError` with the end of what it wrote."""
+    def _wait(self) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not self.is_ready(probe):
-            ended = self.process.poll() is not None
+        while not self._is_ready():
+            ended = self._process.poll() is not None
             if ended or time.monotonic() > deadline:
                 last = (self.directory / "errors").read_text(errors="replace")[-_LAST_WORDS:]
                 what = "has ended" if ended else "does not become ready"
                 raise NotStartedError(f"{self.name} {what}\n{last}")
             time.sleep(_POLL)
-
-    def end(self) -> None:
-        """End it, by force if it takes too long."""
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-@contextmanager
-def until_done(running: Running, probe: Probe | None) -> Iterator[Running]:
-    """Wait until a program is ready; end it afterwards in any case."""
-    try:
-        running.wait(probe)
-        yield running
-    finally:
-        running.end()
-
-
-def spawn(
-    command: Sequence[str], cores: str, directory: Path, environ: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """Start a program on some cores; its output goes to files in its directory."""
-    with (directory / "output").open("wb") as output, (directory / "errors").open("wb") as errors:
-        return subprocess.Popen(
-            [str(program("taskset")), "-c", cores, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=errors,
-            cwd=measure.ROOT,
-            env={**environment(), **environ},
-        )
 
 
 def program(name: str) -> str | None:
@@ -143,13 +138,6 @@ def environment() -> dict[str, str]:
     }
 
 
-def write(files: Sequence[str], values: Mapping[str, str], directory: Path) -> None:
-    """Fill templates of `bench/peers` in, and write them into a directory."""
-    for name in files:
-        text = fill((PEERS / name).read_text(encoding="utf-8"), values)
-        (directory / name).write_text(text, encoding="utf-8")
-
-
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Replace each `@NAME@` by its value; KeyError for a name without one."""
     return re.sub(r"@([A-Z_]+)@", lambda match: values[match[1]], template)
@@ -157,17 +145,12 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 def free_ports(count: int) -> list[int]:
     """Return free ports of loopback."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(each.getsockname()[1]) for each in sockets]
 
 
-def numbers(cores: str) -> set[int]:
-    """Return the cores of a list as taskset reads it (`0`, `1-3`, `0,2`); else ValueError."""
-    found: set[int] = set()
-    for part in cores.split(","):
-        first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
+def move_to(cores: str) -> bool:
+    """Run this process and what it starts on these cores, as taskset reads them; or say False."""
+    command = [str(program("taskset")), "--cpu-list", "--pid", cores, str(os.getpid())]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0

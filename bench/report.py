@@ -10,6 +10,7 @@ import json
 import re
 import textwrap
 from html import escape
+from itertools import count
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,71 +58,52 @@ def spread(samples: Sequence[float], digits: int) -> str:
     return f"{shown} ({number(min(samples), digits)} to {number(max(samples), digits)})"
 
 
-def head(scenario: Document) -> list[str]:
-    """Return the names of the columns."""
-    titles = {metric["key"]: metric["title"] for metric in scenario["metrics"]}
-    columns = [f"{metric['title']}, {metric['unit']}" for metric in scenario["metrics"]]
-    return ["", *columns, f"{titles[scenario['headline']]}, {OURS} = 1"]
-
-
-def body(scenario: Document) -> list[list[str]]:
-    """Return the cells, a row for each system, in the order in which they were measured."""
-    headline = scenario["headline"]
+def _row(scenario: Document, name: str, figures: Mapping[str, list[float]]) -> list[str]:
+    headline, cells = scenario["headline"], [name]
+    for metric in scenario["metrics"]:
+        values, digits = figures.get(metric["key"]), metric["digits"]
+        if not values:
+            cells.append(ABSENT)
+        elif metric["key"] == headline:
+            cells.append(spread(values, digits))
+        else:
+            cells.append(number(median(values), digits))
     base = scenario["samples"].get(OURS, {}).get(headline, [])
-    lines = []
-    for name, figures in scenario["samples"].items():
-        cells = [name]
-        for metric in scenario["metrics"]:
-            key, digits = metric["key"], metric["digits"]
-            values = figures.get(key)
-            if not values:
-                cells.append(ABSENT)
-            elif key == headline:
-                cells.append(spread(values, digits))
-            else:
-                cells.append(number(median(values), digits))
-        relative = ratio(figures.get(headline, []), base)
-        lines.append([*cells, ABSENT if relative is None else number(relative, 2)])
-    return lines
+    relative = ratio(figures.get(headline, []), base)
+    return [*cells, ABSENT if relative is None else number(relative, 2)]
 
 
 def section(scenario: Document) -> str:
     """Return a scenario in Markdown: its title, what it shows, and its table."""
-    columns = head(scenario)
-    rows = [columns, ["---", *(["---:"] * (len(columns) - 1))], *body(scenario)]
-    parts = [f"### {scenario['title']}", "", _wrapped(scenario["shows"]), ""]
-    parts += [*(f"| {' | '.join(cells)} |" for cells in rows), ""]
-    return "\n".join(parts)
+    titles = {metric["key"]: metric["title"] for metric in scenario["metrics"]}
+    columns = [f"{metric['title']}, {metric['unit']}" for metric in scenario["metrics"]]
+    columns = ["", *columns, f"{titles[scenario['headline']]}, {OURS} = 1"]
+    rows = [columns, ["---", *(["---:"] * (len(columns) - 1))]]
+    rows += [_row(scenario, *system) for system in scenario["samples"].items()]
+    table = [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join([f"### {scenario['title']}", "", _wrapped(scenario["shows"]), "", *table, ""])
 
 
 def conditions(results: Document) -> str:
     """Return in sentences what the figures were measured with."""
     made = results["conditions"]
     names = ", ".join(f"{name} {version}".strip() for name, version in results["systems"].items())
-    absent = results["absent"]
-    kind = "virtual cores" if made["virtual"] else "cores"
-    sentences = [
-        (
-            f"Measured on {made['began']} with {made['cores']} {kind} ({made['cpu']}) and "
-            f"{made['memory_gib']} GiB of memory, {made['system']}, Linux {made['kernel']}."
-        ),
-        f"Systems: {names}.",
-        *([f"Not installed: {', '.join(absent)}."] if absent else []),
-        (
-            f"{OURS} at revision {made['revision']}, with Python {made['python']}, "
-            f"OpenSSL {made['openssl']}, uvloop {made['uvloop']} and aiofastnet "
-            f"{made['aiofastnet']}."
-        ),
-        (
-            f"Clients: wrk {made['wrk']}; the API: {made['api']}; the systems on core "
-            f"{made['proxy_cores']}, clients and API on core {made['load_cores']}."
-        ),
-        (
-            f"{_count(made['rounds'], 'round')} of {_count(made['seconds'], 'second')} each; "
-            f"load average before: {made['load_before']}."
-        ),
-    ]
-    return _wrapped(" ".join(sentences))
+    absent = ", ".join(results["absent"])
+    return _wrapped(
+        f"Measured on {made['began']} with {made['cores']} {_kind(made)}s ({made['cpu']}) and "
+        f"{made['memory_gib']} GiB of memory, {made['system']}, Linux {made['kernel']}. "
+        f"Systems: {names}. {f'Not installed: {absent}. ' if absent else ''}"
+        f"{OURS} at revision {made['revision']}, with Python {made['python']}, "
+        f"OpenSSL {made['openssl']}, uvloop {made['uvloop']} and aiofastnet {made['aiofastnet']}. "
+        f"Clients: wrk {made['wrk']}; the API: {made['api']}; the systems on core "
+        f"{made['proxy_cores']}, clients and API on core {made['load_cores']}. "
+        f"{_count(made['rounds'], 'round')} of {_count(made['seconds'], 'second')} each; "
+        f"load average before: {made['load_before']}."
+    )
+
+
+def _kind(made: Document) -> str:
+    return "virtual core" if made["virtual"] else "core"
 
 
 def _count(number_of: int, what: str) -> str:
@@ -155,7 +137,9 @@ _PANEL: Final = 40  # for its title
 _STYLE: Final = """
     svg { --ground: #ffffff; --ink: #1f2328; --quiet: #59636e; --ours: #0969da; --others: #afb8c1; }
     @media (prefers-color-scheme: dark) {
-      svg { --ground: #0d1117; --ink: #f0f6fc; --quiet: #9198a1; --ours: #4493f8; --others: #4b535d; }
+      svg {
+        --ground: #0d1117; --ink: #f0f6fc; --quiet: #9198a1; --ours: #4493f8; --others: #4b535d;
+      }
     }
     text { font: 13px system-ui, sans-serif; fill: var(--ink); }
     .title { font-size: 17px; font-weight: 600; }
@@ -173,22 +157,17 @@ def plot(results: Document) -> str:
     drawn: list[str] = []
     sentences = []
     y = _TITLE
-    for name, key, title in PANELS:
-        if name in found:
-            metric = next(metric for metric in found[name]["metrics"] if metric["key"] == key)
-            samples = found[name]["samples"].items()
-            values = {
-                system: median(figures[key]) for system, figures in samples if figures.get(key)
-            }
-            panel, height = _panel(values, metric, title, y)
-            drawn += panel
-            y += height
-            each = ", ".join(f"{system} {value:.1f}" for system, value in values.items())
-            sentences.append(f"{title}, in {metric['unit']}: {each}.")
+    for name, key, title in (panel for panel in PANELS if panel[0] in found):
+        metric = next(metric for metric in found[name]["metrics"] if metric["key"] == key)
+        samples = found[name]["samples"].items()
+        values = {system: median(figures[key]) for system, figures in samples if figures.get(key)}
+        drawn += _panel(values, metric, title, y)
+        y += _PANEL - 8 + _STEP * len(values)
+        each = ", ".join(f"{system} {value:.1f}" for system, value in values.items())
+        sentences.append(f"{title}, in {metric['unit']}: {each}.")
     made = results["conditions"]
-    kind = "virtual core" if made["virtual"] else "core"
     ground = (
-        f"One {kind} of {made['cpu']}; TLS 1.3 to the API; "
+        f"One {_kind(made)} of {made['cpu']}; TLS 1.3 to the API; "
         f"medians of {_count(made['rounds'], 'round')}; {made['began'][:10]}"
     )
     height = y + 16
@@ -208,14 +187,11 @@ def plot(results: Document) -> str:
     ])  # fmt: skip
 
 
-def _panel(
-    values: Mapping[str, float], metric: Document, title: str, top: int
-) -> tuple[list[str], int]:
-    """Return the lines of one panel, and its height."""
+def _panel(values: Mapping[str, float], metric: Document, title: str, top: int) -> list[str]:
+    """Return the lines of one panel."""
     heading = escape(f"{title}, {metric['unit']}")
     lines = [f'  <text class="panel" x="24" y="{top + 24}">{heading}</text>']
-    y = top + _PANEL - 8
-    for name, value in values.items():
+    for y, (name, value) in zip(count(top + _PANEL - 8, _STEP), values.items(), strict=False):
         width = max(1.0, value / max(values.values()) * _LONGEST)
         middle = y + _BAR - 3
         place, shown = f'x="{_LABELS}" y="{y}"', number(value, metric["digits"])
@@ -225,5 +201,4 @@ def _panel(
             f'  <rect class="{kind}" {place} width="{width:.1f}" height="{_BAR}" rx="2"/>',
             f'  <text x="{_LABELS + width + 8:.1f}" y="{middle}">{shown}</text>',
         ]
-        y += _STEP
-    return lines, y - top
+    return lines

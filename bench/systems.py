@@ -8,30 +8,22 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trustme
 
-from bench.processes import (
-    Probe,
-    Running,
-    fill,
-    free_ports,
-    program,
-    spawn,
-    until_done,
-    version_of,
-    write,
-)
+from bench.processes import PEERS, Probe, Running, fill, free_ports, program, version_of
 from bench.report import OURS, RELAY
 from proxy import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
 TOKEN: Final = "abcdefghijklmnopqrstuvwxyz0123456789"  # noqa: S105 # made up
 #: A peer is ready when it refuses a path that is not allowed: that asks nothing of the API.
@@ -68,25 +60,15 @@ class House:
             "USER": user.pw_name,
             "GROUP": grp.getgrgid(user.pw_gid).gr_name,
         }
-        self._directories = 0
 
     def new_directory(self, name: str) -> Path:
         """Make a directory for one start of a program."""
-        self._directories += 1
-        directory = self.directory / f"{self._directories}-{name.replace(' ', '-')}"
-        directory.mkdir()
-        return directory
+        return Path(mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=self.directory))
 
-    @contextmanager
-    def api(self) -> Iterator[None]:
-        """Run the API."""
-        directory = self.new_directory("api")
-        values = self.values | {"DIRECTORY": str(directory), "PORT": str(self.api_port)}
-        write(["api.conf"], values, directory)
-        command = [str(program("nginx")), *_nginx(directory, "api.conf")]
-        process = spawn(command, self.cores.load, directory, {})
-        with until_done(Running("the API", process, directory, self.api_port), None):
-            yield
+    def api(self) -> AbstractContextManager[Running]:
+        """Run the API while in the context."""
+        system = _nginx("the API", "api.conf", probe=None)
+        return system.started(self, self.api_port, self.cores.load)
 
 
 @dataclass(frozen=True)
@@ -94,23 +76,25 @@ class System:
     """One of those that are compared.
 
     program: its path, None if it is not installed. files: its templates in `bench/peers`.
-    arguments: makes its command line from the values that the templates get. headers: what clients
-    have to send besides. environment: may hold `@NAME@` as well.
+    arguments: words of its command line. headers: what clients have to send besides. environment:
+    may hold `@NAME@` of the templates, as `arguments` may.
     """
 
     name: str
     program: str | None
     version: str
     files: tuple[str, ...]
-    arguments: Callable[[Mapping[str, str]], Sequence[str]]
+    arguments: str
     probe: Probe | None = REFUSES
     headers: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    @contextmanager
-    def started(self, house: House) -> Iterator[Running]:
-        """Start it on its core and wait until it is ready; end it afterwards."""
-        port, admin_port = free_ports(2)
+    def started(
+        self, house: House, port: int | None = None, cores: str | None = None
+    ) -> AbstractContextManager[Running]:
+        """Run it while in the context, by default on any port and on the core of proxies."""
+        free_port, admin_port = free_ports(2)
+        port = port or free_port
         directory = house.new_directory(self.name)
         values = house.values | {
             "DIRECTORY": str(directory),
@@ -118,17 +102,23 @@ class System:
             "ADMIN_PORT": str(admin_port),
             "UPSTREAM_PORT": str(house.api_port),
         }
-        write(self.files, values, directory)
-        command = [str(self.program), *self.arguments(values)]
-        environ = {name: fill(value, values) for name, value in self.environment.items()}
-        process = spawn(command, house.cores.proxy, directory, environ)
-        running = Running(self.name, process, directory, port, admin_port)
-        with until_done(running, self.probe):
-            yield running
+        for name in self.files:
+            (directory / name).write_text(fill((PEERS / name).read_text("utf-8"), values), "utf-8")
+        return Running(
+            self.name,
+            [str(self.program), *(fill(word, values) for word in shlex.split(self.arguments))],
+            cores or house.cores.proxy,
+            directory,
+            port,
+            admin_port,
+            {name: fill(value, values) for name, value in self.environment.items()},
+            self.probe,
+        ).started()
 
 
-def _nginx(directory: Path | str, configuration: str) -> list[str]:
-    return ["-e", "stderr", "-p", str(directory), "-c", f"{directory}/{configuration}"]
+def _nginx(name: str, file: str, probe: Probe | None) -> System:
+    words = f"-e stderr -p @DIRECTORY@ -c @DIRECTORY@/{file}"
+    return System(name, program("nginx"), nginx_version(), (file,), words, probe)
 
 
 def nginx_version() -> str:
@@ -138,16 +128,14 @@ def nginx_version() -> str:
 
 def known() -> list[System]:
     """Return all systems in the order in which they are shown, absent ones too."""
-    envoy, nginx = program("envoy"), program("nginx")
+    envoy = program("envoy")
     return [
         System(
             OURS,
             sys.executable,
             __version__,
             ("telenor-proxy.yaml",),
-            lambda values: [
-                *("-m", "proxy", "serve", "--config", f"{values['DIRECTORY']}/telenor-proxy.yaml")
-            ],
+            "-m proxy serve --config @DIRECTORY@/telenor-proxy.yaml",
             probe=READY,
         ),
         System(
@@ -155,26 +143,15 @@ def known() -> list[System]:
             envoy,
             version_of(envoy, "--version", r"/(\d+\.\d+\.\d+)[/-]"),
             ("envoy.yaml", "envoy-secret.yaml"),
-            lambda values: [
-                *("-c", f"{values['DIRECTORY']}/envoy.yaml"),
-                *("--concurrency", "1", "--disable-hot-restart", "-l", "error"),
-            ],
+            "-c @DIRECTORY@/envoy.yaml --concurrency 1 --disable-hot-restart -l error",
         ),
-        System(
-            "NGINX",
-            nginx,
-            nginx_version(),
-            ("nginx.conf",),
-            lambda values: _nginx(values["DIRECTORY"], "nginx.conf"),
-        ),
+        _nginx("NGINX", "nginx.conf", REFUSES),
         System(
             RELAY,
             sys.executable,
             "",
             (),
-            lambda values: [
-                *("-m", "bench.relay", values["PORT"], values["UPSTREAM_PORT"], values["CA_FILE"])
-            ],
+            "-m bench.relay @PORT@ @UPSTREAM_PORT@ @CA_FILE@",
             probe=None,
             headers=(f"Authorization: Bearer {TOKEN}",),
         ),

@@ -4,7 +4,7 @@ start: listener and admin listener bound -> token task -> ready with the first t
 stop:  readiness off -> (delay) -> listener closed -> requests in flight finish
        -> token task ends -> logout -> admin listener closed
 
-What of the settings can change at run time goes through `apply`; everything else is built once.
+What of the settings can change at run time goes through `_follow`; everything else is built once.
 """
 
 from __future__ import annotations
@@ -48,15 +48,13 @@ from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from proxy.tokens.values import Credentials
-from proxy.watching import Watcher
+from proxy.watching import watch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Iterator
 
-    from proxy.clock import Clock
     from proxy.records import Record
-    from proxy.settings import OAuthSettings, PacingSettings, Settings
-    from proxy.telemetry.spans import Spans
+    from proxy.settings import OAuthSettings, Settings
     from proxy.tokens.values import TokenEvent
 
 log = structlog.get_logger("proxy.app")
@@ -107,37 +105,11 @@ def _credentials(oauth: OAuthSettings) -> Credentials:
     )
 
 
-def _pacer(pacing: PacingSettings, clock: Clock, metrics: Metrics) -> Pacer | None:
-    if pacing.requests_per_second is None:
-        return None
-    return Pacer(pacing.requests_per_second, pacing.max_wait_seconds, clock, metrics.held_back)
-
-
-def _keeper(settings: Settings, clock: Clock, metrics: Metrics) -> Keeper | None:
-    """Open the store of orders, if there is one. Raises `ConfigError`."""
-    if settings.orders.store is None:
-        return None
-    store = open_store(settings.orders, os.urandom(8).hex(), clock)
-    return Keeper(store, clock, metrics.order)
-
-
-def _desk(settings: Settings, keeper: Keeper) -> Desk:
-    orders = settings.orders
-    return Desk(
-        keeper, remember_seconds=orders.remember_seconds, guard_seconds=orders.guard_seconds
-    )
-
-
-def _spans(settings: Settings, clock: Clock, metrics: Metrics) -> Spans | None:
-    collector = settings.telemetry.otlp_endpoint
-    return None if collector is None else telemetry.create(collector, clock, metrics.spans)
-
-
 class Proxy:
     """All parts of one proxy. Build it and `run` it in an event loop.
 
     Without a `configuration` the settings never change. handed: sockets that systemd has opened.
-    Raises `ConfigError`, `StartError`.
+    Raises `ConfigError`.
     """
 
     def __init__(
@@ -149,7 +121,8 @@ class Proxy:
         notifier: Notifier | None = None,
         handed: HandedOver = NOTHING,
     ) -> None:
-        upstream, oauth = settings.upstream, settings.oauth
+        upstream, oauth, orders = settings.upstream, settings.oauth, settings.orders
+        pacing, collector = settings.pacing, settings.telemetry.otlp_endpoint
         self._settings = settings
         self._handed = handed
         self._writer = writer
@@ -164,8 +137,20 @@ class Proxy:
         self._secrets = _secrets(settings)
         self._access_log = logs.AccessLog(writer, settings.log)
         self._company_proxy = egress.company_proxy(upstream, self._configuration.environ)
-        self._keeper = _keeper(settings, clock, metrics)
-        self._spans = _spans(settings, clock, metrics)
+        self._keeper = desk = total = self._spans = None
+        if orders.store is not None:
+            store = open_store(orders, os.urandom(8).hex(), clock)
+            self._keeper = Keeper(store, clock, metrics.order)
+            desk = Desk(
+                self._keeper,
+                remember_seconds=orders.remember_seconds,
+                guard_seconds=orders.guard_seconds,
+            )
+        if pacing.requests_per_second is not None:
+            rate, longest = pacing.requests_per_second, pacing.max_wait_seconds
+            total = Pacer(rate, longest, clock, metrics.held_back)
+        if collector is not None:
+            self._spans = telemetry.create(collector, clock, metrics.spans)
         # The way to the API, through the company's proxy as it is at each connection.
         self._dialer = Dialer(
             upstream.origin,
@@ -200,7 +185,7 @@ class Proxy:
             settings,
             clock,
             secrets.token_bytes(32),  # BLAKE2b takes a key of up to 64 bytes
-            total=_pacer(settings.pacing, clock, metrics),
+            total=total,
             on_held_back=metrics.held_back,
             on_login=metrics.answered_login,
         )
@@ -212,14 +197,14 @@ class Proxy:
             is_token_rejected=rejected_token,
             rates=self._roster.rates,
             on_throttled=metrics.throttled,
-            desk=None if self._keeper is None else _desk(settings, self._keeper),
+            desk=desk,
         )
         self._listener = Listener(fitted, forwarder, self._on_record, self._roster)
         self._rotation = Rotation(
             settings,
             self._configuration,
             clock,
-            apply=self._apply,
+            follow=self._follow,
             renew=self._source.renew_now,
             observe=metrics.reloaded,
             done=self._notifier.reloaded,
@@ -227,18 +212,9 @@ class Proxy:
         )
         self._authorities_end = certificates.end_of_file(upstream.ca_file)
         self._report = self._make_report()
-        metrics.name_clients(self._roster.names)
-        metrics.expose(
-            lambda: gauges.families(
-                self._source,
-                self._listener,
-                self._pool,
-                self._roster.rates,
-                writer,
-                self._keeper,
-                self._ends,
-            )
-        )
+        metrics.follow(self._roster.names)
+        state = self._source, self._listener, self._pool, self._roster.rates
+        metrics.expose(lambda: gauges.families(*state, writer, self._keeper, self._ends))
 
     def _make_report(self) -> Report:
         return Report(
@@ -268,10 +244,10 @@ class Proxy:
 
     def _certificates(self) -> list[dict[str, object]]:
         """Return the certificates whose end is known, for `/status`."""
-        now = self._clock.wall()
+        ends, now = self._ends().items(), self._clock.wall()
         return [
             {"what": what, "not_after": end, "standing": certificates.standing(end, now)}
-            for what, end in self._ends().items()
+            for what, end in ends
             if end is not None
         ]
 
@@ -300,19 +276,19 @@ class Proxy:
         """Return the code that an error of the API names, unless it is a credential in force."""
         return error_code_of(content, coding, self._secrets)
 
-    def _apply(self, changed: Settings) -> None:
+    def _follow(self, changed: Settings) -> None:
         """Let all that can change at run time follow the changed settings."""
         self._credentials = _credentials(changed.oauth)
         self._secrets = _secrets(changed)
         self._redactor.learn(self._secrets)
-        self._metrics.name_clients(client.name for client in changed.listen.clients)
+        self._metrics.follow(client.name for client in changed.listen.clients)
         with contextlib.suppress(ConfigError):  # the way out stays as it is
             self._company_proxy = egress.company_proxy(
                 changed.upstream, self._configuration.environ
             )
-        self._listener.judge_by(changed)
-        logs.set_level(changed.log)
-        self._access_log.set_level(changed.log)
+        self._listener.follow(changed)
+        logs.follow(changed.log)
+        self._access_log.follow(changed.log)
         self._report.settings = changed
 
     async def run(self) -> int:
@@ -323,20 +299,23 @@ class Proxy:
             access_log=None,
             shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
         )
+        status = self._source.status
         with self._signals.handled(self._on_hangup):
             try:
                 await self._start(runner)
                 async with (
                     _running(self._source.run()) as keeping,
-                    _running(self._notifier.run(self._clock, self._source.status)),
-                    contextlib.nullcontext() if self._keeper is None else _keeping(self._keeper),
-                    contextlib.nullcontext() if self._spans is None else self._spans.running(),
+                    _running(self._notifier.run(self._clock, status)),
+                    contextlib.AsyncExitStack() as optional,
                 ):
-                    async with (
-                        _running(self._rotation.run()),
-                        _running(self._warm()),
-                        _running(self._watch_certificate()),
-                    ):
+                    if self._keeper is not None:
+                        optional.push_async_callback(self._keeper.close)
+                        await optional.enter_async_context(_running(self._keeper.run()))
+                    if self._spans is not None:
+                        await optional.enter_async_context(self._spans.running())
+                    async with contextlib.AsyncExitStack() as until_drained:
+                        for work in self._until_drained():
+                            await until_drained.enter_async_context(_running(work))
                         gc.collect()
                         gc.freeze()  # the collector need not look again at what exists now
                         await self._serve(keeping)
@@ -349,33 +328,29 @@ class Proxy:
                 await self._pool.close()
                 await runner.cleanup()
 
+    def _until_drained(self) -> Iterator[Coroutine[object, object, None]]:
+        yield self._rotation.run()
+        if self._settings.upstream.keep_warm:
+            yield self._pool.keep_warm()
+        if self._tls is not None:
+            yield watch(self._tls.files, self._look_at_certificate, self._clock)
+
     def _on_hangup(self) -> None:
         self._notifier.reloading()
         self._rotation.on_hangup()
 
     async def _start(self, runner: web.AppRunner) -> None:
-        listen, admin = self._settings.listen, self._settings.admin
         await runner.setup()
-        admin_port = await opening.open_admin(runner, admin, self._handed)
-        context = None if self._tls is None else self._tls.context
-        where = await opening.open_listener(self._listener, listen, self._handed, context)
-        starting.tell(listen, self._configuration.file, transport.foundations())
+        context, scheme = (None, "http") if self._tls is None else (self._tls.context, "https")
+        admin_port, where = await opening.open_both(
+            runner, self._listener, self._settings, self._handed, context
+        )
+        starting.tell(self._settings.listen, self._configuration.file, transport.foundations())
         starting.warn_of_doubts(self._settings)
         starting.warn_if_short(descriptors.why_short(self._settings, descriptors.limit()))
-        log.info("admin.started", host=starting.hosts(admin.host), port=admin_port)
-        scheme = "http" if self._tls is None else "https"
-        log.info(
-            "listener.started", upstream=str(self._settings.upstream.origin), scheme=scheme, **where
-        )
-
-    async def _warm(self) -> None:
-        if self._settings.upstream.keep_warm:
-            await self._pool.keep_warm()
-
-    async def _watch_certificate(self) -> None:
-        """Take up a changed certificate of the listener."""
-        if self._tls is not None:
-            await Watcher(self._tls.files, self._look_at_certificate, self._clock).run()
+        log.info("admin.started", host=starting.hosts(self._settings.admin.host), port=admin_port)
+        origin = str(self._settings.upstream.origin)
+        log.info("listener.started", upstream=origin, scheme=scheme, **where)
 
     async def _look_at_certificate(self) -> bool:
         return self._tls is None or await self._tls.look(self._listener.renew)
@@ -422,13 +397,3 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
     finally:
         task.cancel()
         await asyncio.wait({task})
-
-
-@contextlib.asynccontextmanager
-async def _keeping(keeper: Keeper) -> AsyncIterator[None]:
-    """Look after the store of orders beside what is in the context, and close it with that."""
-    try:
-        async with _running(keeper.run()):
-            yield
-    finally:
-        await keeper.close()

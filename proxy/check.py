@@ -10,14 +10,12 @@ log out: two logins may share a token, so that could end the token of a proxy th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import json
 import logging
 import socket
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import structlog
 
@@ -35,14 +33,14 @@ from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.values import Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from proxy.network.egress import CompanyProxy
     from proxy.settings import OAuthSettings, Origin, Reading, Settings
     from proxy.tokens.values import Grant
 
-    Step = Callable[[Settings], AsyncIterator[Finding]]
+    Step = Callable[[Settings], Awaitable[list[Finding]]]
     Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
 
 _WOULD_WORK: Final = "An access token was fetched: `telenor-proxy serve` will get one as well."
@@ -50,12 +48,12 @@ _NOT_TRIED: Final = "The configuration can be used. Network and credentials were
 _WOULD_FAIL: Final = "The proxy would not work. Fix what failed, and check again."
 _NO_ORDERS: Final = "Orders cannot be remembered. Fix what failed, and check again."
 
+_ORDERS: Final = "orders"
 #: Addresses of a name that are shown; more say nothing new.
 _MOST_ADDRESSES: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What is asked of a check.
 
     offline: judge the configuration only. as_json: print an object a line. settings: print every
@@ -73,17 +71,11 @@ def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options
     environ, file: where the settings come from; file is None if the environment alone configures
     it.
     """
-    with _without_log():
-        return asyncio.run(_run(reading, environ, file, options))
-
-
-@contextlib.contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep the log events of the parts that are tried from standing between the findings."""
     before = structlog.get_config()
+    # Log events of the parts that are tried would stand between the findings.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        yield
+        return asyncio.run(_run(reading, environ, file, options))
     finally:
         structlog.configure(**before)
 
@@ -93,8 +85,8 @@ async def _run(
 ) -> int:
     failure = None
     async for finding in _findings(reading, environ, file, options):
+        _print(finding, as_json=options.as_json)
         failure = finding.step if finding.mark is Mark.FAILED else failure
-        _print(finding, options)
     if not options.as_json:
         passed = _NOT_TRIED if options.offline else _WOULD_WORK
         _say(passed if failure is None else _NO_ORDERS if failure == _ORDERS else _WOULD_FAIL)
@@ -104,15 +96,14 @@ async def _run(
 def tell_problems(problems: Iterable[str]) -> None:
     """Print what is wrong with a configuration as JSON, an object a line."""
     for problem in problems:
-        _print(failed("configuration", problem), Options(as_json=True))
+        _print(failed("configuration", problem), as_json=True)
 
 
 async def _findings(
     reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options
 ) -> AsyncIterator[Finding]:
-    if options.settings:
-        for finding in effective(reading):
-            yield finding
+    for finding in effective(reading) if options.settings else ():
+        yield finding
     if not options.offline:
         async for finding in examine(reading.settings, environ, file):
             yield finding
@@ -125,16 +116,13 @@ async def _findings(
         yield warning(_ORDERS, doubt)
 
 
-def _print(finding: Finding, options: Options) -> None:
-    if options.as_json:
+def _print(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
         said = {"step": finding.step, "mark": finding.mark.value[0].lower(), "text": finding.text}
         _say(json.dumps(said | dict(finding.more), ensure_ascii=False))
     else:
-        _say(finding.line(signs=_can_show_signs(sys.stdout.encoding)))
-
-
-def _can_show_signs(encoding: str | None) -> bool:
-    return (encoding or "").lower().replace("-", "").replace("_", "") == "utf8"
+        encoding = (sys.stdout.encoding or "").lower().replace("_", "-")
+        _say(finding.line(signs=encoding in {"utf-8", "utf8"}))
 
 
 def _say(line: str) -> None:
@@ -157,7 +145,7 @@ async def examine(
         yield failed("company proxy", error.problems[0])
         return
     for step in _steps(settings, company):
-        async for finding in step(settings):
+        for finding in await step(settings):
             yield finding
             if finding.mark is Mark.FAILED:
                 return
@@ -165,7 +153,7 @@ async def examine(
 
 def _steps(settings: Settings, company: CompanyProxy | None) -> Iterator[Step]:
     """Yield the steps of the way; with a company's proxy, name and connection are that proxy's."""
-    through = company.origin if company is not None else settings.upstream.origin
+    through = settings.upstream.origin if company is None else company.origin
     way = Dialer(settings.upstream.origin, None, lambda: company)
     yield functools.partial(look_up, through)
     yield functools.partial(_connect, through)
@@ -196,86 +184,67 @@ _BEHIND_A_PROXY: Final = (
 
 async def look_up(
     origin: Origin, settings: Settings, resolve: Resolve = socket.getaddrinfo
-) -> AsyncIterator[Finding]:
+) -> list[Finding]:
     """Find the addresses of a host: the upstream's, or that of the company's proxy."""
     host, seconds = origin.host, settings.upstream.connect_timeout_seconds
     try:
         async with asyncio.timeout(seconds):
-            addresses = await _addresses(host, resolve)
+            # In a thread: a lookup cannot be cancelled, and may take minutes.
+            found = await in_daemon_thread(
+                lambda: list(resolve(host, None, type=socket.SOCK_STREAM))
+            )
     except TimeoutError:
-        yield failed(
-            "name",
-            f"The name server did not answer within {seconds:g} s. "
-            "Check that this machine can look up such names.",
-        )
-        return
+        text = f"The name server did not answer within {seconds:g} s. "
+        return [failed("name", f"{text}Check that this machine can look up such names.")]
     except (OSError, UnicodeError) as error:
         text = faults.explain(error).said_of(_peer(settings, origin))
-        yield failed("name", text + (_BEHIND_A_PROXY if host == _API_HOST else ""))
-        return
+        return [failed("name", text + (_BEHIND_A_PROXY if host == _API_HOST else ""))]
+    addresses = [str(entry[4][0]) for entry in found]
     if host in addresses:
-        yield ok("name", f"{host} is an address, so there is no name to look up.")
-        return
+        return [ok("name", f"{host} is an address, so there is no name to look up.")]
     more = ", ..." if len(addresses) > _MOST_ADDRESSES else ""
-    yield ok("name", f"{host} is at {', '.join(addresses[:_MOST_ADDRESSES])}{more}")
+    return [ok("name", f"{host} is at {', '.join(addresses[:_MOST_ADDRESSES])}{more}")]
 
 
-async def _addresses(host: str, resolve: Resolve) -> list[str]:
-    """Ask the system's resolver in a thread: a lookup cannot be cancelled, and may take minutes."""
-
-    def ask() -> list[str]:
-        return [str(entry[4][0]) for entry in resolve(host, None, type=socket.SOCK_STREAM)]
-
-    return await in_daemon_thread(ask)
-
-
-async def _connect(origin: Origin, settings: Settings) -> AsyncIterator[Finding]:
+async def _connect(origin: Origin, settings: Settings) -> list[Finding]:
     try:
         async with asyncio.timeout(settings.upstream.connect_timeout_seconds):
             raw = await reach(origin, Timing())
     except (OSError, UnicodeError) as error:
-        yield failed("connection", faults.explain(error).said_of(_peer(settings, origin)))
-        return
+        return [failed("connection", faults.explain(error).said_of(_peer(settings, origin)))]
     with raw:
-        peer = raw.getpeername()[0]
-    yield ok("connection", f"{peer} port {origin.port} accepts connections.")
+        text = f"{raw.getpeername()[0]} port {origin.port} accepts connections."
+    return [ok("connection", text)]
 
 
-async def _open_tunnel(way: Dialer, settings: Settings) -> AsyncIterator[Finding]:
+async def _open_tunnel(way: Dialer, settings: Settings) -> list[Finding]:
     """Open a tunnel through the company's proxy, and close it."""
     look = _Look()
     try:
         await way.dial(lambda: look, settings.upstream.connect_timeout_seconds)
     except (OSError, UnicodeError) as error:
-        yield failed("tunnel", faults.explain(error).said_of(faults.API))
-        return
+        return [failed("tunnel", faults.explain(error).said_of(faults.API))]
     look.transport.abort()
-    yield ok("tunnel", f"The company's proxy connects to {way.origin}.")
+    return [ok("tunnel", f"The company's proxy connects to {way.origin}.")]
 
 
-async def _shake_hands(way: Dialer, settings: Settings) -> AsyncIterator[Finding]:
+async def _shake_hands(way: Dialer, settings: Settings) -> list[Finding]:
     look, seconds = _Look(), settings.upstream.connect_timeout_seconds
     dialer = Dialer(way.origin, tls.client_context(settings.upstream.ca_file), way.through)
     try:
         await dialer.dial(lambda: look, seconds)
     except TimeoutError:
-        yield failed(
-            "certificate",
-            f"The TLS handshake was not over within {seconds:g} s. "
-            "Ask whether a firewall in between looks into it.",
-        )
-        return
+        text = f"The TLS handshake was not over within {seconds:g} s. "
+        return [failed("certificate", f"{text}Ask whether a firewall in between looks into it.")]
     except (OSError, UnicodeError) as error:
-        yield failed("certificate", faults.explain(error).said_of(_peer(settings, way.origin)))
-        return
+        return [failed("certificate", faults.explain(error).said_of(_peer(settings, way.origin)))]
     encryption = look.transport.get_extra_info("ssl_object")
     certificate, version = encryption.getpeercert(), encryption.version()
     look.transport.abort()
     text = f"{version}, and the certificate is trusted; it was issued by {issuer_of(certificate)}."
     if dialer.not_after is None:  # it cannot be read here
-        yield ok("certificate", text)
-    else:
-        yield end_of_api(text, dialer.not_after, SystemClock().wall())
+        return [ok("certificate", text)]
+    return [end_of_api(text, dialer.not_after, SystemClock().wall())]
 
 
 class _Look(asyncio.Protocol):
@@ -287,14 +256,13 @@ class _Look(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
 
-# --- The token ---------------------------------------------------------------------------------
+# --- The token, and the store of orders --------------------------------------------------------
 
 
-async def _fetch(way: Dialer, settings: Settings) -> AsyncIterator[Finding]:
+async def _fetch(way: Dialer, settings: Settings) -> list[Finding]:
     if copied := [path for path in examples(settings) if path.startswith("oauth.")]:
         text = f"No login was tried with the example's values. Replace {', '.join(copied)} first."
-        yield failed("access token", text)
-        return
+        return [failed("access token", text)]
     origin, oauth = settings.upstream.origin, settings.oauth
     context = tls.client_context(settings.upstream.ca_file) if origin.is_tls else None
     endpoint = TokenEndpoint(
@@ -309,10 +277,8 @@ async def _fetch(way: Dialer, settings: Settings) -> AsyncIterator[Finding]:
     try:
         grant = await endpoint.fetch(credentials)
     except TokenError as error:
-        yield failed("access token", why_no_token(error))
-        return
-    yield ok("access token", "Telenor accepts the four credentials.")
-    yield lifetime(grant, oauth)
+        return [failed("access token", why_no_token(error))]
+    return [ok("access token", "Telenor accepts the four credentials."), lifetime(grant, oauth)]
 
 
 def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
@@ -324,21 +290,16 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
     )
 
 
-# --- The store of orders -----------------------------------------------------------------------
-
-_ORDERS: Final = "orders"
-
-
-async def _open_orders(settings: Settings) -> AsyncIterator[Finding]:
+async def _open_orders(settings: Settings) -> list[Finding]:
     """Look at what `orders.store` names, if it is set; warn of orders with an unknown outcome."""
     try:
         seen = await checking.look(settings.orders)
     except (ConfigError, StoreAway) as error:
-        yield failed(_ORDERS, str(error))
-        return
-    if seen is not None:
-        more = (("held", seen.held), ("unknown", seen.unknown), ("version", seen.version))
-        yield (warning if seen.unknown else ok)(_ORDERS, seen.text, *more)
+        return [failed(_ORDERS, str(error))]
+    if seen is None:
+        return []
+    more = (("held", seen.held), ("unknown", seen.unknown), ("version", seen.version))
+    return [(warning if seen.unknown else ok)(_ORDERS, seen.text, *more)]
 
 
 # --- Words for what failed: pure ---------------------------------------------------------------

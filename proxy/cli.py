@@ -130,8 +130,8 @@ def command_line(command: str = "sandbox") -> argparse.ArgumentParser:
         control.set_defaults(command=sandbox_command.control)
 
     demo = commands.add_parser("demo", help="sandbox and proxy in one go, no credentials needed")
-    text = "where the proxy listens (default: %(default)s; 0: any free port)"
-    demo.add_argument("--port", type=_port, default=8080, help=text)
+    text = "where the proxy listens (default: 8080, or a free port if it is in use; 0: a free port)"
+    demo.add_argument("--port", type=_port, help=text)
     demo.set_defaults(command=_demo)
     return parser
 

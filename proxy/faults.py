@@ -39,20 +39,22 @@ COMPANY_PROXY: Final = Peer("the company's proxy", "upstream.proxy_url")
 class Fault:
     """What went wrong.
 
-    reason: a short fixed word for logs and metrics. kind: what the listener answers. happened,
-    step: sentences with `{who}` and `{setting}` for the peer: what happened, and what to do.
-    next_hop: `host:port` of the company's proxy, if the fault is on the way through it (RFC 9209
-    section 2.1.2). received_status: what that proxy answered, if it did. is_refusal: it means it,
-    so that trying again soon is no use.
+    happened, step: sentences with `{who}` and `{setting}` for the peer: what happened, and what to
+    do. kind: what the listener answers. next_hop: `host:port` of the company's proxy, if the fault
+    is on the way through it (RFC 9209 section 2.1.2). received_status: what that proxy answered, if
+    it did.
     """
 
-    reason: str
     happened: str
     step: str
     kind: ProblemKind
     next_hop: str | None = None
     received_status: int | None = None
-    is_refusal: bool = False
+
+    @property
+    def reason(self) -> str:
+        """A short fixed word for logs and metrics."""
+        return _reason(self.kind)
 
     def said_of(self, peer: Peer) -> str:
         """Return the sentences, said of this peer."""
@@ -60,16 +62,33 @@ class Fault:
             COMPANY_PROXY if self.kind.is_company_proxy and self.received_status is None else peer
         )
         text = f"{self.happened} {self.step}".format(who=subject.name, setting=subject.setting)
-        return text[0].upper() + text[1:] if self.happened.startswith("{who}") else text
+        return "T" + text[1:] if text.startswith("the ") else text  # a host's name stays as it is
+
+
+_OF_COMPANY_PROXY: Final = "COMPANY_PROXY_"
+_REASONS: Final = {
+    "DNS": "dns",
+    "CONNECT_TIMEOUT": "timeout",
+    "REFUSED": "connect",
+    "UNROUTABLE": "connect",
+    "TERMINATED": "reset",
+    "TLS": "tls",
+    "CERTIFICATE": "tls",
+    "ANSWER": "malformed",
+    "LOGIN": "login",
+    "DENIED": "denied",
+    "FAILED": "failed",
+}
+
+
+def _reason(kind: ProblemKind) -> str:
+    _, prefix, name = kind.name.rpartition(_OF_COMPANY_PROXY)
+    return prefix.lower() + _REASONS[name]
 
 
 #: Every reason that there is.
 REASONS: Final = frozenset(
-    {
-        *("timeout", "dns", "connect", "reset", "tls"),
-        *(f"company_proxy_{word}" for word in ("timeout", "dns", "connect", "reset", "tls")),
-        *(f"company_proxy_{word}" for word in ("malformed", "login", "denied", "failed")),
-    }
+    _reason(kind) for kind in ProblemKind if kind.name.removeprefix(_OF_COMPANY_PROXY) in _REASONS
 )
 
 
@@ -83,72 +102,51 @@ class TunnelError(OSError):
 
 # --- What the system says ----------------------------------------------------------------------
 
-_TIMEOUT: Final = Fault(
-    "timeout",
-    "{who} did not accept a connection in time.",
-    "Ask whether a firewall drops what goes there, and have it let through.",
-    ProblemKind.CONNECT_TIMEOUT,
-)
-_NO_NAME_SERVER: Final = Fault(
-    "dns",
-    "The name server did not answer for the host name of {who}.",
-    "Check that this machine can look up such names.",
-    ProblemKind.DNS,
-)
 _NO_SUCH_NAME: Final = Fault(
-    "dns",
     "The host name of {who} could not be resolved.",
     "Check how {setting} is spelled, and the name server.",
     ProblemKind.DNS,
 )
-_REFUSED: Final = Fault(
-    "connect",
-    "{who} refused the connection.",
-    "Check the port in {setting}, and that the firewall allows it.",
-    ProblemKind.REFUSED,
-)
-_BROKE_OFF: Final = Fault(
-    "reset",
-    "The connection to {who} broke off before it was ready.",
-    "Ask whether a firewall in between allows known hosts only, and have this one added.",
-    ProblemKind.TERMINATED,
-)
-_NO_TLS: Final = Fault(
-    "tls",
-    "What answers in place of {who} speaks no TLS that is safe today (1.2 or later).",
-    "Check scheme and port of {setting}.",
-    ProblemKind.TLS,
-)
-_NO_DESCRIPTORS: Final = Fault(
-    "connect",
-    "The proxy has no file descriptors left for a connection to {who}.",
-    "Raise its limit (ulimit -n), or lower limits.max_connections.",
-    ProblemKind.UNROUTABLE,
+_NO_NAME_SERVER: Final = replace(
+    _NO_SUCH_NAME,
+    happened="The name server did not answer for the host name of {who}.",
+    step="Check that this machine can look up such names.",
 )
 _UNROUTABLE: Final = Fault(
-    "connect",
-    "There is no way to {who}.",
+    "There is no way to {who}: %s.",
     "Check the network, the firewall and {setting}.",
     ProblemKind.UNROUTABLE,
 )
-#: The first that fits counts: the later ones are the more general.
-_OF_THE_SYSTEM: Final[tuple[tuple[type[BaseException], Fault], ...]] = (
-    (TimeoutError, _TIMEOUT),
-    (ssl.SSLError, _NO_TLS),
-    (socket.gaierror, _NO_SUCH_NAME),
-    # A name that cannot even be asked for, with an empty label or one too long: the idna codec says
-    # so.
-    (UnicodeError, _NO_SUCH_NAME),
-    (ConnectionRefusedError, _REFUSED),
-    (ConnectionError, _BROKE_OFF),
+_NO_DESCRIPTORS: Final = replace(
+    _UNROUTABLE,
+    happened="The proxy has no file descriptors left for a connection to {who}.",
+    step="Raise its limit (ulimit -n), or lower limits.max_connections.",
 )
-
-#: Verdicts of OpenSSL (X509_V_ERR_... of x509_vfy.h): the chain ends at an authority that is not
-#: among the trusted ones.
-_UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
-_NOT_YET_VALID: Final = 9
-_EXPIRED: Final = 10
-_WRONG_NAME: Final = frozenset({62, 64})
+#: The first that fits counts: the later ones are the more general.
+_OF_THE_SYSTEM: Final[dict[type[BaseException], Fault]] = {
+    TimeoutError: Fault(
+        "{who} did not accept a connection in time.",
+        "Ask whether a firewall drops what goes there, and have it let through.",
+        ProblemKind.CONNECT_TIMEOUT,
+    ),
+    ssl.SSLError: Fault(
+        "What answers in place of {who} speaks no TLS that is safe today (1.2 or later).",
+        "Check scheme and port of {setting}.",
+        ProblemKind.TLS,
+    ),
+    socket.gaierror: _NO_SUCH_NAME,
+    UnicodeError: _NO_SUCH_NAME,  # the idna codec's: an empty label, or one too long
+    ConnectionRefusedError: Fault(
+        "{who} refused the connection.",
+        "Check the port in {setting}, and that the firewall allows it.",
+        ProblemKind.REFUSED,
+    ),
+    ConnectionError: Fault(
+        "The connection to {who} broke off before it was ready.",
+        "Ask whether a firewall in between allows known hosts only, and have this one added.",
+        ProblemKind.TERMINATED,
+    ),
+}
 
 
 def explain(error: OSError | UnicodeError) -> Fault:
@@ -160,7 +158,7 @@ def explain(error: OSError | UnicodeError) -> Fault:
     if isinstance(error, socket.gaierror) and error.errno == getattr(socket, "EAI_AGAIN", None):
         return _NO_NAME_SERVER
     number = error.errno if isinstance(error, OSError) else None
-    for kind, fault in _OF_THE_SYSTEM:
+    for kind, fault in _OF_THE_SYSTEM.items():
         # With a number it is the kernel that gave up, before our time was over.
         if isinstance(error, kind) and not (kind is TimeoutError and number):
             return fault
@@ -170,33 +168,31 @@ def explain(error: OSError | UnicodeError) -> Fault:
     answer = (
         ProblemKind.CONNECT_TIMEOUT if isinstance(error, TimeoutError) else ProblemKind.UNROUTABLE
     )
-    return replace(_UNROUTABLE, kind=answer, happened=f"There is no way to {{who}}: {reason}.")
+    return replace(_UNROUTABLE, kind=answer, happened=_UNROUTABLE.happened % reason)
 
 
-#: Why a certificate is not trusted, and what to do first.
+_UNKNOWN_ISSUER: Final = (
+    "it comes from an authority that is not known here",
+    "Ask your network's administrators who it is",
+)
+_WRONG_NAME: Final = (
+    "it is not for the host in {setting}",
+    "Check {setting} and the name server: something else answers there",
+)
+#: Why a certificate is not trusted, and what to do first, by OpenSSL's verdict (X509_V_ERR_... of
+#: x509_vfy.h): issuer not among the trusted ones, name or address of another host, validity.
 _VERDICTS: Final = {
-    **dict.fromkeys(
-        _UNKNOWN_ISSUER,
-        (
-            "it comes from an authority that is not known here",
-            "Ask your network's administrators who it is",
-        ),
-    ),
-    _EXPIRED: ("it has expired", "Check the clock of this machine, and ask who must renew it"),
-    _NOT_YET_VALID: ("it is not valid yet", "Check the clock of this machine"),
-    **dict.fromkeys(
-        _WRONG_NAME,
-        (
-            "it is not for the host in {setting}",
-            "Check {setting} and the name server: something else answers there",
-        ),
-    ),
+    **dict.fromkeys((2, 18, 19, 20, 21), _UNKNOWN_ISSUER),
+    **dict.fromkeys((62, 64), _WRONG_NAME),
+    10: ("it has expired", "Check the clock of this machine, and ask who must renew it"),
+    9: ("it is not valid yet", "Check the clock of this machine"),
 }
 _OTHER_STEP: Final = "Ask your network's administrators what answers in its place"
 _INSPECTION: Final = (
     "If a proxy in between inspects TLS, put its CA certificate into the file that "
     "upstream.ca_file names, which replaces the system's authorities."
 )
+_BRACES: Final = str.maketrans({"{": "(", "}": ")"})
 
 
 def _distrust(error: ssl.SSLCertVerificationError) -> Fault:
@@ -204,31 +200,26 @@ def _distrust(error: ssl.SSLCertVerificationError) -> Fault:
     verdict = str(getattr(error, "verify_message", "unverified")).translate(_BRACES)
     why, step = _VERDICTS.get(getattr(error, "verify_code", 0), (verdict, _OTHER_STEP))
     happened = f"The certificate of {{who}} is not trusted: {why}."
-    return Fault("tls", happened, f"{step}. {_INSPECTION}", ProblemKind.CERTIFICATE)
-
-
-_BRACES: Final = str.maketrans({"{": "(", "}": ")"})
+    return Fault(happened, f"{step}. {_INSPECTION}", ProblemKind.CERTIFICATE)
 
 
 # --- The company's proxy -----------------------------------------------------------------------
 
-#: What a fault on the way to the company's proxy is, by what it would be on the way to the API.
-_OF_THE_PROXY: Final = {
-    ProblemKind.DNS: ProblemKind.COMPANY_PROXY_DNS,
-    ProblemKind.REFUSED: ProblemKind.COMPANY_PROXY_REFUSED,
-    ProblemKind.UNROUTABLE: ProblemKind.COMPANY_PROXY_UNROUTABLE,
-    ProblemKind.CONNECT_TIMEOUT: ProblemKind.COMPANY_PROXY_TIMEOUT,
-    ProblemKind.CERTIFICATE: ProblemKind.COMPANY_PROXY_CERTIFICATE,
-    ProblemKind.TLS: ProblemKind.COMPANY_PROXY_TLS,
-    ProblemKind.TERMINATED: ProblemKind.COMPANY_PROXY_TERMINATED,
-}
-
-_UNREADABLE_STEP: Final = (
-    "Check that {setting} leads to an HTTP proxy that allows CONNECT, and ask its administrators."
-)
 _DENIED, _SERVER_ERROR = 403, range(500, 600)
 #: tinyproxy answers credentials that are wrong with 401.
 _LOGIN: Final = frozenset({401, 407})
+_ASK: Final = "leads to an HTTP proxy that allows CONNECT, and ask its administrators."
+_SET_LOGIN: Final = (
+    "Set upstream.proxy_username and upstream.proxy_password_file; its administrators have them."
+)
+_CHECK_LOGIN: Final = (
+    "Check upstream.proxy_username and upstream.proxy_password, and ask its administrators whether "
+    "they still hold."
+)
+_HELPER: Final = (
+    "Run a helper on this machine that speaks NTLM or Kerberos with it, and set "
+    "upstream.proxy_url to that (docs/network.md)."
+)
 
 
 def to_company_proxy(error: OSError | UnicodeError, hop: str) -> TunnelError:
@@ -236,10 +227,8 @@ def to_company_proxy(error: OSError | UnicodeError, hop: str) -> TunnelError:
     if isinstance(error, TunnelError):
         return error
     fault = explain(error)
-    kind = _OF_THE_PROXY[fault.kind]
-    return TunnelError(
-        replace(fault, reason=f"company_proxy_{fault.reason}", kind=kind, next_hop=hop)
-    )
+    kind = ProblemKind[_OF_COMPANY_PROXY + fault.kind.name]
+    return TunnelError(replace(fault, kind=kind, next_hop=hop))
 
 
 def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> TunnelError:
@@ -247,59 +236,38 @@ def no_tunnel(status: int, hop: str, *, has_login: bool, takes_basic: bool) -> T
 
     has_login: whether credentials were sent. takes_basic: whether a 407 offers the scheme Basic.
     """
-    reason, kind = "company_proxy_failed", ProblemKind.COMPANY_PROXY_FAILED
+    kind = ProblemKind.COMPANY_PROXY_FAILED
     if status in _LOGIN:
-        reason, kind = "company_proxy_login", ProblemKind.COMPANY_PROXY_LOGIN
-        happened, step = _login(status, has_login=has_login, takes_basic=takes_basic)
+        kind = ProblemKind.COMPANY_PROXY_LOGIN
+        if not takes_basic:
+            happened, step = "takes no Basic login", _HELPER
+        elif has_login:
+            happened, step = "refused the credentials", _CHECK_LOGIN
+        else:
+            happened, step = "asks for a login", _SET_LOGIN
+        happened += " for connections to {who}"
     elif status == _DENIED:
-        reason, kind = "company_proxy_denied", ProblemKind.COMPANY_PROXY_DENIED
-        happened = "The company's proxy does not allow connections to {who} (status 403)."
+        kind = ProblemKind.COMPANY_PROXY_DENIED
+        happened = "does not allow connections to {who}"
         step = "Ask its administrators to allow CONNECT to the host and port of {setting}."
     elif status in _SERVER_ERROR:
-        happened = f"The company's proxy could not connect to {{who}} (status {status})."
+        happened = "could not connect to {who}"
         step = (
             "Ask its administrators whether it can resolve and reach the host and port of "
             "{setting}."
         )
     else:
-        happened = f"The company's proxy opened no tunnel to {{who}} (status {status})."
-        step = (
-            "Check that upstream.proxy_url leads to an HTTP proxy that allows CONNECT, and ask "
-            "its administrators."
-        )
-    is_refusal = status == _DENIED or status in _LOGIN
-    return TunnelError(Fault(reason, happened, step, kind, hop, status, is_refusal))
-
-
-_HELPER: Final = (
-    "Run a helper on this machine that speaks NTLM or Kerberos with it, and set "
-    "upstream.proxy_url to that (docs/network.md)."
-)
-
-
-def _login(status: int, *, has_login: bool, takes_basic: bool) -> tuple[str, str]:
-    where = f"for connections to {{who}} (status {status})."
-    if not takes_basic:
-        return f"The company's proxy takes no Basic login {where}", _HELPER
-    if has_login:
-        happened = f"The company's proxy refused the credentials {where}"
-        step = (
-            "Check upstream.proxy_username and upstream.proxy_password, "
-            "and ask its administrators whether they still hold."
-        )
-        return happened, step
-    step = (
-        "Set upstream.proxy_username and upstream.proxy_password_file; "
-        "its administrators have them."
-    )
-    return f"The company's proxy asks for a login {where}", step
+        happened = "opened no tunnel to {who}"
+        step = f"Check that upstream.proxy_url {_ASK}"
+    happened = f"The company's proxy {happened} (status {status})."
+    return TunnelError(Fault(happened, step, kind, hop, status))
 
 
 def unreadable(why: str, hop: str) -> TunnelError:
     """Return that the answer to CONNECT cannot be read. why: a clause in our own words."""
     happened = f"{{who}} gave no readable answer: {why}."
-    reason, kind = "company_proxy_malformed", ProblemKind.COMPANY_PROXY_ANSWER
-    return TunnelError(Fault(reason, happened, _UNREADABLE_STEP, kind, hop))
+    step = f"Check that {{setting}} {_ASK}"
+    return TunnelError(Fault(happened, step, ProblemKind.COMPANY_PROXY_ANSWER, hop))
 
 
 # --- As the parts of the proxy raise it --------------------------------------------------------
@@ -319,5 +287,6 @@ def token_failure(error: OSError | UnicodeError) -> TokenError:
     What the company's proxy refuses is `CredentialsRefused`: a soon retry may lock its account too.
     """
     fault = explain(error)
-    kind = CredentialsRefused if fault.is_refusal else TokenUnavailable
+    is_refusal = fault.kind in {ProblemKind.COMPANY_PROXY_LOGIN, ProblemKind.COMPANY_PROXY_DENIED}
+    kind = CredentialsRefused if is_refusal else TokenUnavailable
     return kind(fault.reason, fault.said_of(TOKEN_ENDPOINT))

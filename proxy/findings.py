@@ -117,8 +117,8 @@ def _read_credentials(settings: Settings) -> Iterator[Finding]:
             f"Still an example: {', '.join(copied)}. "
             "Put the values there that Telenor gave to your company.",
         )
-    for doubtful in doubts(settings):
-        yield warning("credentials", doubtful.text)
+    for _, doubtful in doubts(settings):
+        yield warning("credentials", doubtful)
     if (doubt := looks_like_person(settings.oauth.username)) is not None:
         yield warning("credentials", doubt)
 

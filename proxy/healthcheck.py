@@ -34,13 +34,9 @@ def _ask(admin: AdminSettings) -> str | None:
         return str(error)
     if status == b"200":
         return None
-    return _detail(content) or inquiry.stranger(admin)
-
-
-def _detail(content: bytes) -> str | None:
     import json  # noqa: PLC0415 # only needed when something is wrong
 
     try:
         return str(json.loads(content)["detail"])
     except (ValueError, KeyError, TypeError):
-        return None
+        return inquiry.stranger(admin)

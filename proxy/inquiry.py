@@ -19,8 +19,7 @@ class Unanswered(Exception):
     """Nothing answers; the text says where, and what to check."""
 
 
-def where(admin: AdminSettings) -> str:
-    """Name the admin listener for a person."""
+def _where(admin: AdminSettings) -> str:
     return f"{host(admin)} port {admin.port}"
 
 
@@ -41,7 +40,7 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
                 answer += data
     except OSError:
         raise Unanswered(
-            f"nothing answers at the admin listener, {where(admin)}. "
+            f"nothing answers at the admin listener, {_where(admin)}. "
             "Check that the proxy runs, and with the same admin.host and admin.port."
         ) from None
     head, _, content = bytes(answer).partition(b"\r\n\r\n")
@@ -50,7 +49,7 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
 
 def stranger(admin: AdminSettings) -> str:
     """Return that another program answers there."""
-    return f"what answers on {where(admin)} is no telenor-proxy. Check admin.host and admin.port."
+    return f"what answers on {_where(admin)} is no telenor-proxy. Check admin.host and admin.port."
 
 
 def host(admin: AdminSettings) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import sys
 import time
@@ -36,7 +35,7 @@ _CLIENTS_OWN: Final = frozenset({"client_left", "client_slow"})
 _TELLING: Final = frozenset({401, 403, 429})
 _SERVER_ERRORS: Final = 500
 
-__all__ = ["AccessLog", "LineWriter", "Redactor", "configure", "set_level", "timestamp"]
+__all__ = ["AccessLog", "LineWriter", "Redactor", "configure", "follow", "timestamp"]
 
 
 class Redactor:
@@ -59,25 +58,20 @@ class Redactor:
 
 def configure(settings: LogSettings, redactor: Redactor) -> LineWriter:
     """Set up logging; return the writer, whose `write_out` must be called last."""
-    writer = LineWriter(_standard_output())
+    writer = LineWriter(sys.stdout.fileno())
     level = _level(settings)
     render = _Renderer(redactor, console=_is_console(settings))
     structlog.configure(
         processors=[render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.BytesLoggerFactory(writer),  # type: ignore[arg-type] # it asks for a file, and uses write and flush
-        cache_logger_on_first_use=False,  # `set_level` is for loggers that are in use already
+        cache_logger_on_first_use=False,  # `follow` is for loggers that are in use already
     )
     logging.basicConfig(handlers=[_Handler(redactor)], level=level, force=True)
     return writer
 
 
-def _standard_output() -> int:
-    # Without one (`>&-`), its number would soon be that of a socket.
-    return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else sys.stdout.fileno()
-
-
-def set_level(settings: LogSettings) -> None:
+def follow(settings: LogSettings) -> None:
     """Change how severe an event must be to be written."""
     level = _level(settings)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
@@ -90,7 +84,7 @@ class _Renderer:
     def __init__(self, redactor: Redactor, *, console: bool) -> None:
         self._redact = redactor
         self._console = console
-        self._colors = console and sys.stdout is not None and sys.stdout.isatty()
+        self._colors = console and sys.stdout.isatty()
 
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> bytes:
         ordered: dict[str, Any] = {
@@ -105,9 +99,7 @@ class _Renderer:
             return _console_line(ordered, colors=self._colors)
         try:
             return orjson.dumps(ordered, default=str)
-        except (
-            TypeError
-        ):  # text that is no UTF-8, a number beyond 64 bits, or an object that cannot be shown
+        except TypeError:  # no UTF-8, a number beyond 64 bits, or what cannot be shown
             return orjson.dumps({_plain(name): _plain(value) for name, value in ordered.items()})
 
 
@@ -148,10 +140,8 @@ def _console_line(event: Mapping[str, Any], *, colors: bool) -> bytes:
     if colors:
         level = f"\x1b[{_COLORS.get(level.rstrip(), '0')}m{level}\x1b[0m"
     words = " ".join((text, *(f"{name}={_value(value)}" for name, value in rest.items())))
-    line = f"{time_of_day} {level} {words}"
-    if exception is not None:
-        line += f"\n{str(exception).rstrip()}"
-    return line.encode("utf-8", "backslashreplace")
+    below = "" if exception is None else f"\n{str(exception).rstrip()}"
+    return f"{time_of_day} {level} {words}{below}".encode("utf-8", "backslashreplace")
 
 
 _COMPLETED: Final = "request.completed"
@@ -210,16 +200,15 @@ def _exception(exc_info: object) -> str | None:
 class AccessLog:
     """The event `request.completed`, one line a request.
 
-    JSON is rendered here, without structlog's processors, which would be the largest cost of
-    logging.
+    JSON is rendered here: structlog's processors would be the largest cost of logging.
     """
 
     def __init__(self, writer: LineWriter, settings: LogSettings) -> None:
         self._log = structlog.get_logger("proxy.access")
         self._write = writer.write if not _is_console(settings) else None
-        self.set_level(settings)
+        self.follow(settings)
 
-    def set_level(self, settings: LogSettings) -> None:
+    def follow(self, settings: LogSettings) -> None:
         """Change which lines are written."""
         self._least = _level(settings)
 
@@ -264,5 +253,4 @@ def _level(settings: LogSettings) -> int:
 
 
 def _is_console(settings: LogSettings) -> bool:
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return settings.format == "console" or (settings.format == "auto" and is_terminal)
+    return settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())

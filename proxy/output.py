@@ -91,10 +91,8 @@ class LineWriter:
         self._complained_at = self._restored_at = -TELL_SECONDS
         self._complaining: threading.Thread | None = None
         self._thread: threading.Thread | None = None
-        # An event is set once all before it is written; it ends the thread if nothing comes after
-        # it.
+        # An event is set once all before it is written.
         self._chunks: queue.SimpleQueue[bytes | threading.Event] = queue.SimpleQueue()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._torn = False  # the last thing written was a part of a line
         self._within = False  # what is queued begins in the middle of a line
         self._poll, self._piece = _how_to_ask(descriptor)
@@ -116,8 +114,7 @@ class LineWriter:
             first = len(self._lines) == 1
         if first:
             try:
-                self._loop = asyncio.get_running_loop()
-                self._loop.call_soon(self._hand_over)
+                asyncio.get_running_loop().call_soon(self._hand_over)
             except RuntimeError:
                 self._hand_over()
 
@@ -128,17 +125,12 @@ class LineWriter:
         """Wait until all lines are written; return whether they were, in `seconds`. Call last."""
         self._hand_over()
         done = threading.Event()
-        with self._lock:
-            if self._thread is None:
-                done.set()
-            else:
-                self._chunks.put(done)
-        written = done.wait(seconds)
+        self._chunks.put(done)
+        written = self._thread is None or done.wait(seconds)
         if not written:
             self._lose(0, LATE)
-        complaining = self._complaining
-        if complaining is not None:
-            complaining.join(_RETRY_SECONDS)
+        if self._complaining is not None:
+            self._complaining.join(_RETRY_SECONDS)
         return written
 
     def _hand_over(self) -> None:
@@ -178,24 +170,12 @@ class LineWriter:
     def _run(self) -> None:
         while True:
             item = self._chunks.get()
-            pieces = []
-            with contextlib.suppress(queue.Empty):
-                while not isinstance(item, threading.Event):
-                    pieces.append(item)
-                    item = self._chunks.get_nowait()
-            if pieces:
-                data = b"".join(pieces)
-                self._put_out(data)
-                with self._lock:
-                    self._queued -= len(data)
             if isinstance(item, threading.Event):
-                with self._lock:
-                    ended = self._chunks.empty()
-                    if ended:
-                        self._thread = None
                 item.set()
-                if ended:
-                    return
+                continue
+            self._put_out(item)
+            with self._lock:
+                self._queued -= len(item)
 
     def _put_out(self, data: bytes) -> None:
         # After a part of a line, the next one begins on a line of its own.
@@ -236,8 +216,7 @@ class LineWriter:
             self._complaining.start()
 
     def _note_restored(self) -> None:
-        """Log from the event loop how many lines are missing."""
-        loop = self._loop
+        """Log how many lines are missing."""
         with self._lock:
             now = self._now()
             if now - self._restored_at < TELL_SECONDS:
@@ -245,9 +224,13 @@ class LineWriter:
             self._restored_at = now
             self._reason = self._since = None
             missing, self._lost_when_logged = self._lost - self._lost_when_logged, self._lost
-        with contextlib.suppress(RuntimeError):  # the event loop has ended
-            if loop is not None and missing:
-                loop.call_soon_threadsafe(_log_restored, missing)
+        if missing:
+            log.warning(
+                "log.restored",
+                lost=missing,
+                detail=f"{missing} lines before this one could not be written to standard output, "
+                "and are lost. See that its reader keeps up, and that its disk has room.",
+            )
 
 
 def _how_to_ask(descriptor: int) -> tuple[select.poll | None, int]:
@@ -273,15 +256,6 @@ def complaint(reason: str) -> str:
     return (
         f"telenor-proxy: log lines are lost, because standard output cannot be written: {reason}. "
         "See that its reader keeps up, and that its disk has room."
-    )
-
-
-def _log_restored(lost: int) -> None:
-    log.warning(
-        "log.restored",
-        lost=lost,
-        detail=f"{lost} lines before this one could not be written to standard output, and are "
-        "lost. See that its reader keeps up, and that its disk has room.",
     )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -24,9 +24,9 @@ import structlog
 from proxy import starting
 from proxy.errors import ConfigError
 from proxy.settings import files
-from proxy.settings.catalogue import CHANGEABLE, SECRETS
+from proxy.settings.catalogue import CHANGEABLE, SECRETS, SETTINGS, split
 from proxy.threads import in_daemon_thread
-from proxy.watching import Watcher
+from proxy.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -61,7 +61,7 @@ class Configuration(NamedTuple):
 class Rotation:
     """Keeps the settings in force up to date while `run` runs.
 
-    apply: takes the new settings in force. renew: has the credentials tried at once, for a cause.
+    follow: takes the new settings in force. renew: has the credentials tried at once, for a cause.
     observe: takes whether a configuration was accepted. at_hangup: awaited first at SIGHUP. done:
     called when a SIGHUP is followed. refused: why the configuration read last cannot be used.
     restart_needed: its settings that wait for a restart.
@@ -73,7 +73,7 @@ class Rotation:
         configuration: Configuration,
         clock: Clock,
         *,
-        apply: Callable[[Settings], None],
+        follow: Callable[[Settings], None],
         renew: Callable[[Cause], None],
         observe: Callable[[bool], None],
         done: Callable[[], None] = lambda: None,
@@ -84,13 +84,13 @@ class Rotation:
         self.restart_needed: list[str] = []
         self._configuration = configuration
         self._clock = clock
-        self._apply = apply
+        self._follow = follow
         self._renew = renew
         self._observe = observe
         self._done = done
         self._at_hangup = at_hangup
-        self._read = settings  # as it was read last, if that one could be used
-        self._authorities = self._read_authorities = _fingerprint(settings.upstream.ca_file)
+        self._authorities = _fingerprint(settings.upstream.ca_file)
+        self._read = settings, self._authorities  # as read last, if that could be used
         self._hung_up = asyncio.Event()
         self._looking = asyncio.Lock()
 
@@ -100,7 +100,8 @@ class Rotation:
 
     def files(self) -> set[Path]:
         """Return the files whose change matters."""
-        named = {self._configuration.file, self._read.upstream.ca_file, *self._read.secret_files()}
+        read, _ = self._read
+        named = {self._configuration.file, read.upstream.ca_file, *read.secret_files()}
         return {path for path in named if path is not None and files.is_lasting(path)}
 
     async def run(self) -> None:
@@ -108,7 +109,7 @@ class Rotation:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_hangups())
             if self.files():
-                tasks.create_task(Watcher(self.files, self.look, self._clock).run())
+                tasks.create_task(watch(self.files, self.look, self._clock))
 
     async def _follow_hangups(self) -> None:
         while await self._hung_up.wait():
@@ -125,7 +126,7 @@ class Rotation:
         """
         async with self._looking:
             try:
-                found, authorities = await in_daemon_thread(self._read_anew)
+                found = await in_daemon_thread(self._read_anew)
             except ConfigError as error:
                 self._refuse(error.problems, asked=asked)
                 return False
@@ -136,12 +137,8 @@ class Rotation:
                     "in force stays. Report it to the project, with this line.",
                 )
                 return False
-            if (
-                (found, authorities) != (self._read, self._read_authorities)
-                or asked
-                or self.refused
-            ):
-                changed = self._take(found, authorities)
+            if found != self._read or asked or self.refused:
+                changed = self._take(*found)
                 if not _CREDENTIALS.isdisjoint(changed):
                     self._renew("credentials_changed")
                 elif asked:
@@ -166,16 +163,16 @@ class Rotation:
     def _take(self, found: Settings, authorities: str | None) -> list[str]:
         """Put in force what can change at run time; return the paths of what did."""
         self.refused = []
-        self._read, self._read_authorities = found, authorities
-        changed = differences(self.in_force, found)
-        fixed = [path for path in changed if path not in CHANGEABLE]
+        self._read = found, authorities
+        every = differences(self.in_force, found)
+        changed = [path for path in every if path in CHANGEABLE]
+        fixed = [path for path in every if path not in CHANGEABLE]
         if authorities != self._authorities and _AUTHORITIES not in fixed:
             fixed.append(_AUTHORITIES)
-        changed = [path for path in changed if path in CHANGEABLE]
         self.restart_needed = fixed
         if changed:
             self.in_force = merged(self.in_force, found, changed)
-            self._apply(self.in_force)
+            self._follow(self.in_force)
         if not _SECRETS.isdisjoint(changed):
             starting.warn_of_doubts(self.in_force)
         if not _KEYS.isdisjoint(changed):
@@ -194,23 +191,16 @@ class Rotation:
 
 def differences(old: Settings, new: Settings) -> list[str]:
     """Return the paths of the settings that are not the same."""
-    return [
-        f"{section.name}.{key.name}"
-        for section in fields(old)
-        for key in fields(getattr(old, section.name))
-        if getattr(getattr(old, section.name), key.name)
-        != getattr(getattr(new, section.name), key.name)
-    ]
+    return [path for path in SETTINGS if old.value_of(path) != new.value_of(path)]
 
 
 def merged(old: Settings, new: Settings, paths: Collection[str]) -> Settings:
     """Return the old settings with these of the new ones."""
-    sections = {}
-    for section in fields(old):
-        mine, theirs = getattr(old, section.name), getattr(new, section.name)
-        taken = [key.name for key in fields(mine) if f"{section.name}.{key.name}" in paths]
-        sections[section.name] = replace(mine, **{key: getattr(theirs, key) for key in taken})
-    return replace(old, **sections)
+    sections: dict[str, dict[str, object]] = {}
+    for section, key in map(split, paths):
+        sections.setdefault(section, {})[key] = getattr(getattr(new, section), key)
+    changed = {name: replace(getattr(old, name), **taken) for name, taken in sections.items()}
+    return replace(old, **changed)
 
 
 def _fingerprint(path: Path | None) -> str | None:

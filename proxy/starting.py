@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("proxy.starting")
 
-_HERE: Final = "127.0.0.1 for this machine alone"
-
 
 def hosts(of: tuple[str, ...]) -> str | list[str]:
     """Return a listener's hosts for the log: one alone, or a list."""
@@ -78,8 +76,9 @@ def whom_it_is_open_to(listen: ListenSettings) -> str:
     )
 
 
-def why_not_bound(section: str, host: str, port: int, error: OSError) -> str:
+def why_not_bound(section: str, at: tuple[str, ...], port: int, error: OSError) -> str:
     """Say why a listener could not be bound; `section` is that of its settings."""
+    host = " or ".join(at)
     if error.errno == errno.EADDRINUSE:
         return (
             f"{section}.port: port {port} on {host} is in use by another process. Stop that one, "
@@ -87,21 +86,15 @@ def why_not_bound(section: str, host: str, port: int, error: OSError) -> str:
         )
     if error.errno == errno.EACCES:
         return f"{section}.port: this user may not listen on port {port}. Choose one above 1023."
-    where = f"{section}.host: cannot listen on {host}"
+    do = "Set it to an address of this machine"
     if error.errno == errno.EADDRNOTAVAIL:
-        return (
-            f"{where}: it is no address of this machine. Set it to one that is, to 0.0.0.0 for "
-            f"all of them, or to {_HERE}."
-        )
-    if isinstance(error, socket.gaierror) or not error.errno:
-        return (
-            f"{where}: the name is not known here. Set it to an address of this machine, or to "
-            f"{_HERE}."
-        )
-    return (
-        f"{where}, port {port}: {os.strerror(error.errno)}. Set it to an address of this machine, "
-        f"or to {_HERE}."
-    )
+        why, do = ": it is no address of this machine", "Set it to one that is, to 0.0.0.0 for all"
+    elif isinstance(error, socket.gaierror) or not error.errno:
+        why = ": the name is not known here"
+    else:
+        why = f", port {port}: {os.strerror(error.errno)}"
+    here = "127.0.0.1 for this machine alone"
+    return f"{section}.host: cannot listen on {host}{why}. {do}, or to {here}."
 
 
 #: What to do about a socket that could not be made, where there is something better to say than to

@@ -24,38 +24,24 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 1.0
 
 
-class Watcher:
-    """Awaits `changed` once at the beginning and whenever the files have changed, while `run` runs.
+async def watch(
+    files: Callable[[], Collection[Path]], changed: Callable[[], Awaitable[bool]], clock: Clock
+) -> None:
+    """Await `changed` at the beginning and whenever the files have changed, until cancelled.
 
     files: which ones; asked again at each look. changed: if it returns false, it is awaited again
     at the next look.
     """
-
-    def __init__(
-        self,
-        files: Callable[[], Collection[Path]],
-        changed: Callable[[], Awaitable[bool]],
-        clock: Clock,
-    ) -> None:
-        self._files = files
-        self._changed = changed
-        self._clock = clock
-
-    async def run(self) -> None:
-        """Watch; until cancelled."""
-        taken: dict[Path, object] | None = None
-        before = marks = self._look()
-        while True:
-            # What changed since the last look may not be written whole yet, or not all that changes
-            # together.
-            if marks != taken and marks == before:
-                taken = marks if await self._changed() else None
-            before = marks
-            await self._clock.wait(asyncio.Event(), LOOK_SECONDS)
-            marks = self._look()
-
-    def _look(self) -> dict[Path, object]:
-        return {path: _mark(path) for path in self._files()}
+    taken: dict[Path, object] | None = None
+    before = marks = {path: _mark(path) for path in files()}
+    while True:
+        # What changed since the last look may not be written whole yet, or not all that changes
+        # together.
+        if marks != taken and marks == before:
+            taken = marks if await changed() else None
+        before = marks
+        await clock.wait(asyncio.Event(), LOOK_SECONDS)
+        marks = {path: _mark(path) for path in files()}
 
 
 def _mark(path: Path) -> object:

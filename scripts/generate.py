@@ -18,8 +18,8 @@ from proxy.settings.kinds import Section, Setting
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 _PROMETHEUS_RULE: Final = """\
-# The alerts of deploy/prometheus/rules.yaml for the Prometheus operator; `make generate` writes this
-# file. Your Prometheus may want a label here to find it (its ruleSelector).
+# The alerts of deploy/prometheus/rules.yaml for the Prometheus operator, written by `make
+# generate`. Your Prometheus may want a label here to find it (its ruleSelector).
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:

@@ -9,8 +9,6 @@ It moves the time of whoever waits through `proxy.clock.Clock`, and nothing else
 beside it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools

@@ -1,17 +1,11 @@
 """What holds for all tests: none of them fails because a machine is slow."""
 
-from __future__ import annotations
-
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
+import pytest
 from hypothesis import settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import pytest
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

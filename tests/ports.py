@@ -1,7 +1,5 @@
 """Ports that no other test takes, while tests and their programs run at the same time."""
 
-from __future__ import annotations
-
 import random
 import socket
 from typing import Final

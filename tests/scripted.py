@@ -358,6 +358,12 @@ class ScriptedServer:
         """The connections that are open."""
         return [connection for connection in self.connections if connection.is_open]
 
+    def hold(self, *steps: Step) -> asyncio.Event:
+        """Let the next script take these steps, after the whole request, once the event is set."""
+        opened = asyncio.Event()
+        self.scripts.append([Act.WHOLE, opened, *steps])
+        return opened
+
     async def start(self) -> None:
         """Listen on the server's port of 127.0.0.1."""
         self._server = await asyncio.start_server(

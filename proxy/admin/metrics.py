@@ -72,7 +72,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._calls = CallCounts()
         registry.register(self._calls)
-        self.name_clients = self._calls.name
+        self.follow = self._calls.name
         self.requests = self._calls.by_status_class
         self._token_wait = histogram(
             "telenor_proxy_token_wait_seconds",

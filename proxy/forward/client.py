@@ -86,7 +86,7 @@ class Service:
         prefix = secrets.token_hex(6).encode()
         self._ids = (b"%b-%x" % (prefix, number) for number in itertools.count(1))
 
-    def judge_by(self, settings: Settings) -> None:
+    def follow(self, settings: Settings) -> None:
         """Judge requests by these settings from now on."""
         self._roster.follow(settings)
         self._rules = policy.Rules.of(settings)
@@ -157,6 +157,7 @@ class Service:
         """Serve one request; return what became of it."""
         exchange = Exchange(client, next(self._ids), time.perf_counter())
         exchange.client_address = client.address
+        data: bytes | None = b""
         noted = True
         try:
             data = self._head(client) or await self._read_head(client)
@@ -172,7 +173,7 @@ class Service:
             else:
                 await self._forwarder.forward(exchange)
         except Problem as error:
-            if client.buffer.startswith(b"HEAD ") and exchange.method is None:
+            if exchange.method is None and (data or client.buffer).startswith(b"HEAD "):
                 exchange.method = b"HEAD"  # it gets no content, however early it is refused
             self._give_up(exchange, error)
         except (ClientDisconnected, ClientSlow) as error:
@@ -229,8 +230,6 @@ class Service:
     def _judge(self, client: ClientConnection, exchange: Exchange, data: bytes) -> None:
         """Judge the request, and fill in the exchange. Raises `Refused`."""
         exchange.started = time.perf_counter()
-        if data.startswith(b"HEAD "):
-            exchange.method = b"HEAD"
         rules = self._rules
         head = policy.parse(data, rules)
         exchange.request_id = policy.request_id(head) or exchange.request_id
@@ -265,7 +264,7 @@ class Service:
             return
         exchange.status = error.kind.status
         minor = 1
-        if exchange.refused:
+        if exchange.refused or not exchange.admitted:
             exchange.keep_alive = False
         else:
             minor = exchange.request.minor
@@ -303,19 +302,14 @@ class Service:
             outcome=exchange.outcome_so_far,
         )
         exchange.keep_alive = False
-        if hasattr(exchange, "request"):
-            self._give_up(exchange, problem)
-            return
-        exchange.fail(problem)
-        exchange.status = problem.kind.status
-        exchange.client.write(rewrite.problem(problem, exchange.request_id))
+        self._give_up(exchange, problem)
 
     async def _finish(self, client: ClientConnection, exchange: Exchange) -> None:
         """Close a connection after its last answer; linger first if the client may be sending."""
         if client.lost or client.transport.is_closing():
             return
-        body = getattr(exchange, "body", None)
-        if body is not None and body.done and not exchange.request.keep_alive and client.is_quiet():
+        ended = exchange.admitted and exchange.body.done and not exchange.request.keep_alive
+        if ended and client.is_quiet():
             client.close()
         else:
             await client.linger()

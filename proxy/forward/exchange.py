@@ -33,19 +33,20 @@ class Exchange:
 
     request_id: as sent upstream and returned. started: when the whole head was there, on
     `time.perf_counter`. method and path: None until they are known to be harmless in a log.
-    request, body: set once the request may pass. client_name: of the client that calls, as the
-    register says; client_address: where it calls from. status: of the answer, 0 while there is
-    none. bytes_out: content bytes sent to the client. attempts: how often the request was sent.
-    upstream_seconds: from sending (the last time) to the head of the answer. token_seconds: waited
-    for a token. error: a word for what went wrong, or None; detail: the same as a sentence.
-    refused: by the proxy's own rules. outcome: of a call that failed. code: the API's own error
-    code. kept: the request's content so far, for sending it again; None when it is too much for
-    that. committed: the API may have begun to act on it, so it is followed to its end even if the
-    client disconnects. held: the content of an order that is remembered, whole. order: its record;
-    see `proxy.orders.desk`. answered: the head of the final answer is out. keep_alive: the client's
-    connection may go on afterwards.
+    admitted: the request may pass; request and body are set only then. client_name: of the client
+    that calls, as the register says; client_address: where it calls from. status: of the answer, 0
+    while there is none. bytes_out: content bytes sent to the client. attempts: how often the
+    request was sent. upstream_seconds: from sending (the last time) to the head of the answer.
+    token_seconds: waited for a token. error: a word for what went wrong, or None; detail: the same
+    as a sentence. refused: by the proxy's own rules. outcome: of a call that failed. code: the
+    API's own error code. kept: the request's content so far, for sending it again; None when it is
+    too much for that. committed: the API may have begun to act on it, so it is followed to its end
+    even if the client disconnects. held: the content of an order that is remembered, whole. order:
+    its record; see `proxy.orders.desk`. answered: the head of the final answer is out. keep_alive:
+    the client's connection may go on afterwards.
     """
 
+    admitted = False
     request: Request
     body: Body
     method: bytes | None = None
@@ -79,6 +80,7 @@ class Exchange:
 
     def admit(self, request: Request, body: Body, *, keep_alive: bool) -> None:
         """Note that the request may pass."""
+        self.admitted = True
         self.request = request
         self.body = body
         self.path = request.path
@@ -120,14 +122,13 @@ class Exchange:
 
     def record(self, ended: float) -> Record:
         """Return what is said of the call. ended: on `time.perf_counter`."""
-        body = getattr(self, "body", None)
         return Record(
             self.request_id.decode("ascii"),
             None if self.method is None else self.method.decode("ascii"),
             self.path,
             self.status or (CLIENT_DISCONNECTED if self.error == "client_left" else 0),
             ended - self.started,
-            0 if body is None else body.size,
+            self.body.size if self.admitted else 0,
             self.bytes_out,
             self.upstream_seconds,
             self.token_seconds,

@@ -147,23 +147,26 @@ class Forwarder(Generic[T]):
         it to.
         """
         token = self._tokens.usable()
-        resent = replayed = False
+        after_close = after_401 = False
         while True:
-            connection, token = await self._prepare(exchange, token, resent=resent)
+            connection, token = await self._prepare(exchange, token, after_close=after_close)
             attempt = Attempt(exchange, connection, self._bounds)
             head = None
             try:
                 attempt.send(self._host, self._credential_line(token))
                 head = await attempt.receive()
                 if head is None:
-                    resent = self._may_resend(exchange, resent=resent)
+                    # Only a safe call is sent again, and only once.
+                    if after_close or not exchange.request.is_safe or exchange.kept is None:
+                        raise Gone  # noqa: TRY301 # explained below
+                    after_close = True
                     continue
                 if (
                     head.status == _UNAUTHORIZED
-                    and not replayed
-                    and await self._may_replay(exchange, head, attempt, token)
+                    and not after_401
+                    and await self._may_resend_after_401(exchange, head, attempt, token)
                 ):
-                    replayed = True
+                    after_401 = True
                     # A 401 is the gateway's: nothing has come of the first sending. The wait for
                     # another token keeps no connection.
                     exchange.committed, token = False, None
@@ -183,7 +186,7 @@ class Forwarder(Generic[T]):
                 self._give_back(attempt.connection, attempt)
 
     async def _prepare(
-        self, exchange: Exchange, token: T | None, *, resent: bool
+        self, exchange: Exchange, token: T | None, *, after_close: bool
     ) -> tuple[UpstreamConnection, T]:
         """Wait for what an attempt needs: a token, a permit, a connection.
 
@@ -196,18 +199,20 @@ class Forwarder(Generic[T]):
                 token = await self._in_turn(self._rates, exchange, again=again)
         if exchange.order is not None:
             await exchange.order.sent()
-        connection = None if resent else self._pool.reuse()
+        connection = None if after_close else self._pool.reuse()
         if connection is None:
-            connection, token = await self._acquire(exchange, resent=resent)
+            connection, token = await self._acquire(exchange, after_close=after_close)
         return connection, token
 
-    async def _acquire(self, exchange: Exchange, *, resent: bool) -> tuple[UpstreamConnection, T]:
+    async def _acquire(
+        self, exchange: Exchange, *, after_close: bool
+    ) -> tuple[UpstreamConnection, T]:
         """Wait for a connection; return it with the token that is in force by then."""
         while True:
             try:
-                connection = await self._pool.acquire(fresh=resent)
+                connection = await self._pool.acquire(fresh=after_close)
             except Failed as error:
-                if resent:
+                if after_close:
                     # There is no connection now, but the first sending may have been acted on.
                     error.outcome = UNKNOWN
                 raise
@@ -222,16 +227,6 @@ class Forwarder(Generic[T]):
             self._pool.release(connection, reusable=attempt.is_reusable)
         else:
             self._pool.discard(connection)
-
-    @staticmethod
-    def _may_resend(exchange: Exchange, *, resent: bool) -> bool:
-        """Whether a call that got no byte of an answer is sent again. Raises `Gone` if it is not.
-
-        Only a safe call is, and only once.
-        """
-        if resent or not exchange.request.is_safe or exchange.kept is None:
-            raise Gone
-        return True
 
     def _explained(
         self, fault: grammar.Malformed | Gone | TimeoutError, exchange: Exchange
@@ -286,7 +281,7 @@ class Forwarder(Generic[T]):
             )
         return self._credential[1]
 
-    async def _may_replay(
+    async def _may_resend_after_401(
         self, exchange: Exchange, head: grammar.ResponseHead, attempt: Attempt, token: T
     ) -> bool:
         """Whether a call that was answered with 401 is sent again.

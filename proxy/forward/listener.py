@@ -39,7 +39,7 @@ class Listener:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._service = Service(settings, forwarder, observe, roster)
-        self.judge_by = self._service.judge_by
+        self.follow = self._service.follow
         self._server: serving.Server | None = None
         self._more_servers: list[serving.Server] = []
         self._file: SocketFile | None = None

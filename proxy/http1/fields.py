@@ -79,6 +79,7 @@ DECIDING: Final = BROWSER_MARKS | {
     b"host",
     b"idempotency-key",
     b"max-forwards",
+    b"proxy-authenticate",
     b"traceparent",
     b"transfer-encoding",
     b"www-authenticate",

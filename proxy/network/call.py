@@ -99,7 +99,7 @@ async def ask(dialer: Dialer, request: bytes, *, seconds: float, most_content: i
 
 async def _final_head(connection: Stream) -> grammar.ResponseHead:
     for _ in range(MAX_INTERIM + 1):
-        head = await read_response_head(connection, _no_limit)
+        head = await read_response_head(connection, lambda: None)
         if head.status >= _FINAL:
             return head
         if head.status == _SWITCHING_PROTOCOLS:
@@ -113,7 +113,3 @@ async def _read(body: Body, content: bytearray, most: int) -> End:
         if len(content) > most:
             return End.TOO_LONG
     return End.WHOLE
-
-
-def _no_limit() -> None:
-    """Wait as long as the whole call may take."""

@@ -13,7 +13,6 @@ import asyncio
 import os
 import socket
 import ssl
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import aiohappyeyeballs
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from proxy.settings import Origin
 
 _HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
-_ONE_READ: Final = 65536  # bytes
-
 
 log = structlog.get_logger("proxy.network")
 
@@ -72,23 +69,19 @@ class Dialer:
         until = None if seconds is None else asyncio.get_running_loop().time() + seconds
         name = host if self.tls is not None else None
         try:
-            if company is None:
-                async with asyncio.timeout_at(until):
-                    way: socket.socket | Stream = await reach(self.origin, timing)
-            else:
-                way = await self._open_tunnel(company, until, timing)
-            if isinstance(way, Stream):
-                peer = way.transport.get_extra_info("peername")
-            else:
-                peer = way.getpeername()
-            timing.next("tls")
+            way = None if company is None else await self._open_tunnel(company, until, timing)
             async with asyncio.timeout_at(until):
-                if isinstance(way, Stream):
-                    made = await transport.upgrade(
-                        way.transport, factory(), tls=self.tls, server_hostname=name
-                    )
+                if way is None:
+                    raw = await reach(self.origin, timing)
+                    peer = raw.getpeername()
+                    timing.next("tls")
+                    made = await transport.connect(factory, raw, tls=self.tls, server_hostname=name)
                 else:
-                    made = await transport.connect(factory, way, tls=self.tls, server_hostname=name)
+                    peer = way.get_extra_info("peername")
+                    timing.next("tls")
+                    made = await transport.upgrade(
+                        way, factory(), tls=self.tls, server_hostname=name
+                    )
         except BaseException as error:  # cancelled: the caller's deadline has passed
             reason = _reason(error)
             log.debug("upstream.connect_failed", host=host, reason=reason, **timing.so_far())
@@ -103,55 +96,27 @@ class Dialer:
 
     async def _open_tunnel(
         self, company: CompanyProxy, until: float | None, timing: Timing
-    ) -> socket.socket | Stream:
-        """Return what leads through a proxy: a stream if it speaks TLS. Raises `TunnelError`."""
+    ) -> asyncio.Transport:
+        """Return the connection that leads through a proxy. Raises `TunnelError`."""
         login = None if company.login is None else company.login.field_value()
-        request = tunnel.request(self.origin, login)
-        is_open = partial(tunnel.is_open, hop=company.hop, has_login=login is not None)
+        name = company.origin.host if company.tls is not None else None
+        stream = Stream(asyncio.get_running_loop())
         try:
             async with asyncio.timeout_at(until):
                 raw = await reach(company.origin, timing)
                 timing.next("tunnel")
-                if company.tls is None:
-                    await _ask(raw, request, is_open)
-                    return raw
-                return await _ask_on_tls(raw, company, request, is_open)
-        except Gone:
-            raise faults.to_company_proxy(ConnectionResetError(), company.hop) from None
-        except (OSError, UnicodeError) as error:
-            raise faults.to_company_proxy(error, company.hop) from None
-
-
-async def _ask(raw: socket.socket, request: bytes, is_open: Callable[[bytearray], bool]) -> None:
-    loop = asyncio.get_running_loop()
-    try:
-        await loop.sock_sendall(raw, request)
-        received = bytearray()
-        while not is_open(received):
-            data = await loop.sock_recv(raw, _ONE_READ)
-            if not data:
-                raise Gone  # noqa: TRY301 # it ended before its answer did
-            received += data
-    except BaseException:
-        raw.close()
-        raise
-
-
-async def _ask_on_tls(
-    raw: socket.socket, company: CompanyProxy, request: bytes, is_open: Callable[[bytearray], bool]
-) -> Stream:
-    stream = Stream(asyncio.get_running_loop())
-    await transport.connect(
-        lambda: stream, raw, tls=company.tls, server_hostname=company.origin.host
-    )
-    try:
-        stream.write(request)
-        while not is_open(stream.buffer):
-            await stream.more(None)
-    except BaseException:
-        stream.abort()
-        raise
-    return stream
+                await transport.connect(lambda: stream, raw, tls=company.tls, server_hostname=name)
+                request = tunnel.request(self.origin, login)
+                await tunnel.opened(stream, request, company.hop, has_login=login is not None)
+        except BaseException as error:
+            if hasattr(stream, "transport"):  # it was connected
+                stream.transport.abort()
+            if isinstance(error, Gone):
+                error = ConnectionResetError()
+            if isinstance(error, (OSError, UnicodeError)):
+                raise faults.to_company_proxy(error, company.hop) from None
+            raise
+        return stream.transport
 
 
 async def reach(origin: Origin, timing: Timing) -> socket.socket:

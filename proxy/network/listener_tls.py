@@ -55,7 +55,7 @@ class ListenerTls:
         self.clients_not_after = certificates.end_of_file(client_ca)
 
     def files(self) -> Collection[Path]:
-        """Return the files whose change matters, for a `Watcher`."""
+        """Return the files whose change matters, for `watching.watch`."""
         named = (self._certificate, self._key, self._client_ca)
         return [path for path in named if path is not None]
 

@@ -1,30 +1,48 @@
-"""Listening sockets, bound on several hosts and both families or handed over, and their TLS.
+"""Listening sockets: bound on several hosts and both families or handed over; takes clients in.
 
 Laws
 1. `localhost` is every loopback family that there is, `::` takes IPv4 as well, and a host that
    leads to several addresses gets them all.
 2. A renewed TLS context counts for connections that are accepted from then on; the sockets stay.
+3. A client's connection never takes a descriptor that is kept for the admin listener, the API and
+   files: it is closed instead.
+4. When the system has none left, accepting pauses; it never spins. Both are logged once a minute at
+   most, and so are failed TLS handshakes.
+
+aiofastnet's own server lacks the last two: out of descriptors, it calls a method that sockets do
+not have, and is called again at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
+import ssl
 import sys
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from proxy import descriptors
 from proxy.network import transport
-from proxy.network.accepting import Accepting
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable, Sequence
 
     Address = tuple[socket.AddressFamily, str]
 
+#: Connections taken in one turn of the event loop, so that a storm of them does not hold up calls.
+_MOST_PER_TURN: Final = 64
+#: Seconds until accepting is tried again (asyncio takes 1).
+RETRY_SECONDS: Final = 0.5
+#: Seconds between two log events.
+REPORT_SECONDS: Final = 60.0
+#: Seconds that a client has for its TLS handshake (asyncio: 60), as for a request's head.
+HANDSHAKE_SECONDS: Final = 15.0
+_NO_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 #: Attempts to find a port that is free on all hosts, where the system chooses it.
 _TRIES: Final = 8
 #: Turns of the event loop in which asyncio's server, on Windows, makes a connection.
@@ -35,11 +53,14 @@ _EVERY_IPV4: Final = "0.0.0.0"  # noqa: S104 # what `::` means where there is no
 #: A family, or an address of it, that this machine does not have.
 _MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
+log = structlog.get_logger("proxy.network")
+
 
 class Server:
-    """Accepts connections on sockets that it owns.
+    """Accepts connections on sockets that it owns. Built inside a running event loop.
 
     is_shared: others hold the same sockets open, so clients wait in the kernel once it is closed.
+    ceiling: see `descriptors.ceiling`.
     """
 
     def __init__(
@@ -49,52 +70,137 @@ class Server:
         *,
         is_shared: bool = False,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._factory = factory
-        self._accepting: Accepting | None = None
-        self._servers: list[asyncio.Server] = []
+        self._tls: ssl.SSLContext | None = None
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._retries: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._reported_at: dict[str, float] = {}
+        self._windows: list[asyncio.Server] = []
         self.sockets: Sequence[socket.socket] = tuple(sockets)
         self.is_shared = is_shared
+        self.ceiling = descriptors.ceiling(descriptors.limit())
 
     async def start(self, context: ssl.SSLContext | None = None) -> None:
         """Accept from now on; with a context, on TLS. Raises `OSError`."""
         await self.renew(context)
+        if sys.platform != "win32":
+            for listening in self.sockets:
+                listening.setblocking(False)
+                listening.listen(transport.BACKLOG)
+                self._resume(listening)
 
     async def renew(self, context: ssl.SSLContext | None) -> None:
         """Accept with another context from now on. Raises `OSError`, and goes on as before then."""
-        if sys.platform == "win32":  # its event loop has no add_reader for `Accepting`
-            await self._replace(context)
-        elif self._accepting is None:
-            ceiling = descriptors.ceiling(descriptors.limit())
-            self._accepting = Accepting(self.sockets, self._factory, context, ceiling)
-        else:
-            self._accepting.tls = context
-
-    async def _replace(self, context: ssl.SSLContext | None) -> None:
-        # Both accept from the system's one queue until the old one is closed.
-        begun = [
-            await transport.serve_bound(self._factory, listening.dup(), tls=context)
-            for listening in self.sockets
-        ]
-        old, self._servers = self._servers, begun
-        for server in old:
-            server.close()
-
-    async def settled(self, seconds: float) -> None:
-        """Wait until all accepted ones are connections, for so long at most. Once it is closed."""
-        if self._accepting is not None:
-            await self._accepting.settled(seconds)
-        for _ in range(_ACCEPTING_TURNS if self._servers else 0):
-            await asyncio.sleep(0)
+        self._tls = context
+        if sys.platform == "win32":  # its event loop has no add_reader
+            # Both accept from the system's one queue until the old one is closed.
+            begun = [
+                await self._loop.create_server(
+                    self._factory, sock=each.dup(), ssl=context, backlog=transport.BACKLOG
+                )
+                for each in self.sockets
+            ]
+            old, self._windows = self._windows, begun
+            for server in old:
+                server.close()
 
     def close(self) -> None:
-        """Accept no more."""
-        if self._accepting is not None:
-            self._accepting.close()
-        for server in self._servers:
+        """Accept no more. Connections stay as they are."""
+        for server in self._windows:
             server.close()
         sockets, self.sockets = self.sockets, ()
         for listening in sockets:
+            retry = self._retries.pop(listening, None)
+            if retry is not None:
+                retry.cancel()
+            if sys.platform != "win32":
+                self._loop.remove_reader(listening)
             listening.close()
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until all accepted ones are connections, or end their handshakes after so long."""
+        if self._beginning:
+            _, unfinished = await asyncio.wait(self._beginning, timeout=seconds)
+            for task in unfinished:
+                task.cancel()
+        for _ in range(_ACCEPTING_TURNS if self._windows else 0):
+            await asyncio.sleep(0)
+
+    def _resume(self, listening: socket.socket) -> None:
+        self._retries.pop(listening, None)
+        self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(_MOST_PER_TURN):
+            try:
+                connected, address = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                # Other errors are of one connection, which was lost meanwhile (Linux, accept(2)).
+                if error.errno in _NO_RESOURCES:
+                    self._pause(listening)
+                    return
+                continue
+            if self.ceiling is not None and connected.fileno() >= self.ceiling:
+                connected.close()
+                self._report_descriptors()
+                continue
+            task = self._loop.create_task(self._begin(connected, address))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
+
+    async def _begin(self, connected: socket.socket, address: tuple[str, int]) -> None:
+        """Put a protocol on a connection; drop it if it ends in its TLS handshake."""
+        try:
+            connected.setblocking(False)
+            await transport.accept(
+                self._factory, connected, tls=self._tls, handshake_seconds=HANDSHAKE_SECONDS
+            )
+        except BaseException as error:
+            if isinstance(error, ssl.SSLError):
+                self._report_handshake(address[0], error)
+            connected.close()
+            if not isinstance(error, OSError):  # TLS errors and timeouts are some
+                raise
+
+    def _pause(self, listening: socket.socket) -> None:
+        self._loop.remove_reader(listening)
+        self._retries[listening] = self._loop.call_later(RETRY_SECONDS, self._resume, listening)
+        self._report_descriptors()
+
+    def _report_handshake(self, address: str, error: ssl.SSLError) -> None:
+        with contextlib.suppress(Exception):  # accepting goes on without a log
+            if self._is_due("handshake"):
+                log.warning(
+                    "listener.handshake_failed",
+                    reason=error.reason or type(error).__name__,  # OpenSSL's name for it
+                    client_address=address,
+                    detail="A client was turned away in its TLS handshake. HTTP_REQUEST: use https:// in"
+                    " its URL. PEER_DID_NOT_RETURN_A_CERTIFICATE: give it the certificate that"
+                    " listen.tls_client_ca_file asks for. ALERT_UNKNOWN_CA: let it trust this"
+                    " listener's certificate.",
+                )
+
+    def _report_descriptors(self) -> None:
+        with contextlib.suppress(Exception):  # as above
+            if self._is_due("descriptors"):
+                log.warning(
+                    "listener.out_of_descriptors",
+                    detail="Clients are turned away without an answer: the process has too many"
+                    " files and connections open. Let clients keep or close their connections, or"
+                    " raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; Docker: --ulimit"
+                    " nofile=).",
+                )
+
+    def _is_due(self, what: str) -> bool:
+        """Whether this was not logged in the last minute."""
+        now = self._loop.time()
+        if now - self._reported_at.get(what, -REPORT_SECONDS) < REPORT_SECONDS:
+            return False
+        self._reported_at[what] = now
+        return True
 
 
 async def bind(hosts: Sequence[str], port: int) -> list[socket.socket]:

@@ -5,7 +5,7 @@ What comes in is buffered, what goes out is flow-controlled, every wait has a de
 Laws
 1. At most one coroutine waits to read and one to write. Each wait ends with bytes, with `Gone`, or
    with `TimeoutError`.
-2. Memory is bounded: past `high_water` unread bytes the transport stops reading, past asyncio's
+2. Memory is bounded: past `HIGH_WATER` unread bytes the transport stops reading, past asyncio's
    write limit `drain` waits.
 3. The end of what the peer sends (`ended`) and the loss of the connection (`lost`) are two things:
    a client that has only closed its sending side still gets its answer.
@@ -38,8 +38,6 @@ HIGH_WATER: Final = 65536  # bytes
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, 0 seconds
 #: What a socket raises that its transport has closed; ValueError is uvloop's.
 _CLOSED: Final = (OSError, ValueError)
-
-
 #: Seconds that a peer has for its close_notify. Without a bound of ours the transports wait for 30.
 CLOSE_NOTIFY_SECONDS: Final = 0.5
 
@@ -63,18 +61,10 @@ class Wait:
         self._timer_at = 0.0
         self._deadline: float | None = None
 
-    @property
-    def is_waited_for(self) -> bool:
-        """Whether a coroutine waits."""
-        return self._future is not None and not self._future.done()
-
     def begin(self, seconds: float | None) -> asyncio.Future[bool]:
-        """Return a future that is false when `wake` came, true after so many seconds.
+        """Return a future: false when `wake` came, true after so many seconds (None: never).
 
-        None waits for ever.
-
-        It never fails: a failure that no coroutine collects, because its task was cancelled
-        meanwhile, would be logged.
+        It never fails: a failure that a cancelled task does not collect would be logged.
         """
         self._future = future = self._loop.create_future()
         if seconds is None:
@@ -138,7 +128,6 @@ class Stream(asyncio.Protocol):
         "clogged",
         "ended",
         "fault",
-        "high_water",
         "lost",
         "postpone",
         "transport",
@@ -150,13 +139,12 @@ class Stream(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, high_water: int = HIGH_WATER) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.buffer = bytearray()
         self.ended = False
         self.lost = False
         self.fault: BaseException | None = None
-        self.high_water = high_water
         self._reading_paused = False
         self._socket: socket.socket | None = None
         # Whether bytes have come, those of a TLS handshake too, since the connection last proved to
@@ -181,7 +169,7 @@ class Stream(asyncio.Protocol):
         self.buffer += data
         self._unproven = True
         self._readable.wake()
-        if len(self.buffer) >= self.high_water and not self._reading_paused:
+        if len(self.buffer) >= HIGH_WATER and not self._reading_paused:
             # Not from in here: aiofastnet 1.2 forgets what it has decrypted by then, and finds it
             # again only when more comes.
             self._reading_paused = True
@@ -220,23 +208,9 @@ class Stream(asyncio.Protocol):
     # What the owner calls.
 
     def __repr__(self) -> str:
-        """Show the state, and nothing of what was sent or received."""
-        words = [
-            "lost" if self.lost else "ended" if self.ended else "open",
-            f"{len(self.buffer)} bytes unread",
-        ]
-        flags = {
-            "reading paused": self._reading_paused,
-            "clogged": self.clogged,
-            "failed": self.fault is not None,
-        }
-        words += [word for word, is_set in flags.items() if is_set]
-        words += [
-            f"waits to {word}"
-            for word, wait in (("read", self._readable), ("write", self._writable))
-            if wait.is_waited_for
-        ]
-        return f"<{type(self).__name__} {', '.join(words)}>"
+        """Show the state, and nothing of what was received."""
+        state = "lost" if self.lost else "ended" if self.ended else "open"
+        return f"<{type(self).__name__} {state}, {len(self.buffer)} bytes unread>"
 
     async def more(self, seconds: float | None) -> None:
         """Wait for more input than there is.

@@ -121,14 +121,3 @@ async def accept(
     own = loop.connect_accepted_socket
     make = partial(aiofastnet.connect_accepted_socket, loop) if _Choice.fast else own
     await make(factory, accepted, ssl=tls, ssl_handshake_timeout=longest)
-
-
-async def serve_bound(
-    factory: Callable[[], asyncio.Protocol],
-    bound: socket.socket,
-    *,
-    tls: ssl.SSLContext | None = None,
-) -> asyncio.Server:
-    """Accept on a bound socket, which the server then owns, on Windows. Raises `OSError`."""
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(factory, sock=bound, backlog=BACKLOG, ssl=tls)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 DEFAULT_HOST: Final = "127.0.0.1"
 #: Next to the proxy's 8080.
 DEFAULT_PORT: Final = 8081
-_MAX_PORT: Final = 65535
 #: Everything the control API does is instant; a sandbox that has not answered by then is not one.
 _CONTROL_TIMEOUT_SECONDS: Final = 10
 _NO_TRUSTME: Final = (
@@ -53,51 +52,38 @@ _FAULT_ARGUMENT: Final = re.compile(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `sandbox`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    faults, settings = (
-        "\n".join(f"  {name}" for name in names)
-        for names in (FAULTS, SandboxSettings.__dataclass_fields__)
-    )
-    parser.epilog = f"faults:\n{faults}\n\nsettings:\n{settings}"
+    parser.epilog = "\n  ".join(["faults:", *FAULTS])
+    parser.epilog += "\n  ".join(["\n\nsettings:", *SandboxSettings.__dataclass_fields__])
     text = "address to listen on (default: %(default)s, this host only)"
     parser.add_argument("--host", default=DEFAULT_HOST, help=text)
     text = "port to listen on (default: %(default)s; 0: any free one)"
     parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help=text)
     text = "serve https, with a certificate made for this run"
     parser.add_argument("--tls", action="store_true", help=text)
-    text = (
-        "switch a fault on from the start, for COUNT calls or until reset; "
-        "can be given several times"
-    )
     many = functools.partial(parser.add_argument, action="append", default=[])
+    text = "start with this fault, for COUNT calls or until reset; can be given several times"
     many("--fault", type=_fault, metavar=_FAULT_SYNOPSIS, help=text)
     text = "start with this setting; can be given several times"
     many("--set", type=_setting, metavar=_SETTING_SYNOPSIS, help=text)
 
 
 def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > _MAX_PORT:
-        raise argparse.ArgumentTypeError(f"the port must be a number from 0 to {_MAX_PORT}")
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:  # noqa: PLR2004 # named in the message
+        raise UsageError("the port must be a number from 0 to 65535")
     return int(text)
 
 
 def _fault(text: str) -> ActiveFault:
     parts = _FAULT_ARGUMENT.fullmatch(text)
     if parts is None:
-        raise argparse.ArgumentTypeError("write NAME, NAME=VALUE, NAME:COUNT or NAME=VALUE:COUNT")
-    try:
-        return make_fault(
-            parts["name"], parts["value"], int(parts["count"]) if parts["count"] else None
-        )
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise UsageError("write NAME, NAME=VALUE, NAME:COUNT or NAME=VALUE:COUNT")
+    count = parts["count"] and int(parts["count"])
+    return make_fault(parts["name"], parts["value"], count)
 
 
 def _setting(text: str) -> tuple[str, object]:
     name, _, value = text.partition("=")
-    try:
-        return name, read_setting(name, value)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return name, read_setting(name, value)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -105,62 +91,46 @@ def run(args: argparse.Namespace) -> int:
     sandbox = Sandbox(settings=SandboxSettings(**dict(args.set)))
     for fault in args.fault:
         sandbox.faults.set(fault)
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        tempfile.TemporaryDirectory(prefix="telenor-sandbox-")
-        if args.tls
-        else contextlib.nullcontext() as directory,
-    ):
-        return asyncio.run(_serve(sandbox, args.host, args.port, directory))
+    with contextlib.suppress(KeyboardInterrupt):
+        return asyncio.run(_serve(sandbox, args.host, args.port, tls=args.tls))
     return 0
 
 
-async def _serve(sandbox: Sandbox, host: str, port: int, tls_directory: str | None) -> int:
+async def _serve(sandbox: Sandbox, host: str, port: int, *, tls: bool) -> int:
     # aiohttp is slow to import: `run` pays for it, not every use of the command line.
-    from proxy.sandbox.server import running  # noqa: PLC0415 # see above
+    from proxy.sandbox.server import make_certificate, running  # noqa: PLC0415 # see above
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Windows has no signal handlers in its loop; there KeyboardInterrupt ends the run.
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        context, ca_file = (None, None) if tls_directory is None else _make_tls(host, tls_directory)
-    except ImportError:
-        _complain(_NO_TRUSTME)
-        return 1
     async with contextlib.AsyncExitStack() as stack:
+        context, ca_file = None, None
+        if tls:
+            try:
+                context, authority = make_certificate(host)
+            except ImportError:
+                return _complain(_NO_TRUSTME)
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="telenor-sandbox-"))
+            ca_file = Path(directory, "ca.pem")
+            ca_file.write_bytes(authority)
         try:
             url = await stack.enter_async_context(running(sandbox, host, port, context, log=_log))
         except OSError as error:
-            _complain(_why_not_listening(host, port, error))
-            return 1
+            return _complain(_why_not_listening(host, port, error))
         _say(_welcome(sandbox, host, url, ca_file))
         await stop.wait()
     return 0
 
 
-def _make_tls(host: str, directory: str) -> tuple[ssl.SSLContext, Path]:
-    from proxy.sandbox.certificate import make_certificate  # noqa: PLC0415 # with the extra only
-
-    context, authority = make_certificate(host)
-    ca_file = Path(directory, "ca.pem")
-    ca_file.write_bytes(authority)
-    return context, ca_file
-
-
 def _why_not_listening(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} on {host} is in use. "
-            "Stop the other program, or choose another port with --port."
-        )
+        advice = "Stop the other program, or choose another port with --port."
+        return f"port {port} on {host} is in use. {advice}"
     # asyncio from 3.13 on gives a sentence only, a failed look-up of a name has a text of its own.
-    reason = error.strerror or error
-    return (
-        f"cannot listen on {host} port {port} ({reason}). "
-        "Give an address of this machine with --host."
-    )
+    reason = f"cannot listen on {host} port {port} ({error.strerror or error})"
+    return f"{reason}. Give an address of this machine with --host."
 
 
 def _welcome(sandbox: Sandbox, host: str, url: str, ca_file: Path | None) -> str:
@@ -199,8 +169,10 @@ def _log(line: str) -> None:
         _say(line)
 
 
-def _complain(text: str) -> None:
+def _complain(text: str) -> int:
+    """Return the exit status, too."""
     sys.stderr.write(f"telenor-proxy sandbox: {text}\n")
+    return 1
 
 
 def add_control_arguments(parser: argparse.ArgumentParser) -> None:
@@ -224,7 +196,7 @@ def add_control_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _url(text: str) -> str:
     if urlsplit(text).scheme not in {"http", "https"}:
-        raise argparse.ArgumentTypeError("the URL must begin with http:// or https://")
+        raise UsageError("the URL must begin with http:// or https://")
     return text.rstrip("/")
 
 
@@ -242,31 +214,22 @@ def control(args: argparse.Namespace) -> int:
             answer = sandbox.getresponse()
             body = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        _complain(
-            f"no sandbox answers on {args.url} ({error}). "
-            "Check that it runs, and --url and --ca-file."
-        )
-        return 1
-    if answer.status == http.HTTPStatus.OK:
-        _say(body.decode(errors="replace").rstrip())
-        return 0
-    _complain(_refusal(body))
-    return 1
+        what = f"no sandbox answers on {args.url} ({error})"
+        return _complain(f"{what}. Check that it runs, and --url and --ca-file.")
+    if answer.status != http.HTTPStatus.OK:
+        return _complain(_refusal(body))
+    _say(body.decode(errors="replace").rstrip())
+    return 0
 
 
 def _control_request(args: argparse.Namespace) -> tuple[str, str, str | None]:
     """Return method, page and JSON content for the control API."""
-    match args.action:
-        case "fault":
-            name, value, count = args.fault.kind.name, args.fault.value, args.fault.remaining
-            content = {"name": name, "value": value, "count": count}
-            return "POST", "faults", json.dumps(content)
-        case "set":
-            return "PATCH", "settings", json.dumps(dict([args.setting]))
-        case "reset" | "revoke":
-            return "POST", args.action, None
-        case _:
-            return "GET", args.action, None
+    if args.action == "fault":
+        name, value, count = args.fault.name, args.fault.value, args.fault.remaining
+        return "POST", "faults", json.dumps({"name": name, "value": value, "count": count})
+    if args.action == "set":
+        return "PATCH", "settings", json.dumps(dict([args.setting]))
+    return "POST" if args.action in {"reset", "revoke"} else "GET", args.action, None
 
 
 def _refusal(body: bytes) -> str:

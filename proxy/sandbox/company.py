@@ -45,22 +45,7 @@ _SUBSCRIPTION_TYPE: Final = {"id": "50001", "name": "Sandbox Bedrift"}
 #: The number of Telenor's own example order, and the next one.
 _MSISDNS: Final = ("4799885577", "4799885578")
 
-#: Published members of an account. One that was never given is null here, which is a guess.
-_ACCOUNT_MEMBERS: Final = (
-    "accountReference1",
-    "accountReference2",
-    "accountReference3",
-    "personalPayer",
-    "invoice",
-)
-
 
 def subscriptions() -> dict[str, dict[str, Any]]:
     """Make the subscriptions that the company begins with, by MSISDN."""
     return {number: {"msisdn": number, "type": _SUBSCRIPTION_TYPE} for number in _MSISDNS}
-
-
-def account_content(account_id: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Put an account into its published shape, without other members that it was created with."""
-    given = {name: body.get(name) for name in _ACCOUNT_MEMBERS}
-    return {"id": account_id, **given, "owner": OWNER, "status": "OPEN"}

@@ -8,12 +8,12 @@ a loopback address (DNS rebinding). Never: sockets; a token or a credential in a
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import orjson
 
-from proxy.sandbox.faults import REDIRECTED_PATH, make_fault
+from proxy.sandbox.faults import REDIRECTED_PATH
 from proxy.sandbox.messages import SandboxAnswer, UsageError
 from proxy.sandbox.published import JSON_TYPE
 
@@ -38,28 +38,25 @@ def control(sandbox: Sandbox, call: Call, local_address: str | None) -> SandboxA
     if call.path == REDIRECTED_PATH:
         sandbox.counters["redirects_followed"] += 1
         return _problem(404, "you followed a redirect of the token endpoint; nothing is here")
-    methods = _ENDPOINTS.get(call.path)
-    if methods is None:
-        return _problem(404, f"no such page; known: {', '.join(_ENDPOINTS)}")
-    if call.method not in methods:
-        allowed = ", ".join(methods)
-        return _problem(405, f"use {allowed}", (("Allow", allowed),))
+    if call.path not in _PAGES:
+        return _problem(404, f"no such page; known: {', '.join(_PAGES)}")
+    method, page = _PAGES[call.path]
+    if call.method != method:
+        return _problem(405, f"use {method}", ("Allow", method))
     try:
-        return _pretty(200, methods[call.method](sandbox, call))
+        return _pretty(200, page(sandbox, call))
     except UsageError as error:
         return _problem(400, str(error))
 
 
-def _pretty(
-    status: int, content: object, fields: tuple[tuple[str, str], ...] = ()
-) -> SandboxAnswer:
+def _pretty(status: int, content: object, *fields: tuple[str, str]) -> SandboxAnswer:
     # Read by people, with curl.
     body = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     return SandboxAnswer(status, body, JSON_TYPE, (("Cache-Control", "no-store"), *fields))
 
 
-def _problem(status: int, words: str, fields: tuple[tuple[str, str], ...] = ()) -> SandboxAnswer:
-    return _pretty(status, {"error": words}, fields)
+def _problem(status: int, words: str, *fields: tuple[str, str]) -> SandboxAnswer:
+    return _pretty(status, {"error": words}, *fields)
 
 
 def _browser(call: Call, local_address: str | None) -> str | None:
@@ -91,44 +88,18 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def _json_object(call: Call) -> dict[str, Any]:
-    try:
-        content = orjson.loads(call.body)
-    except orjson.JSONDecodeError:
-        content = None
-    if not isinstance(content, dict):
-        raise UsageError("the body must be a JSON object")
-    return content
-
-
-def _state(sandbox: Sandbox, _: Call) -> object:
-    return sandbox.shown()
-
-
-def _orders(sandbox: Sandbox, _: Call) -> object:
-    return {"orders": sandbox.orders_shown()}
-
-
-def _placed(sandbox: Sandbox, _: Call) -> object:
-    return {"placed": sandbox.placed_shown()}
-
-
 def _faults(sandbox: Sandbox, call: Call) -> object:
-    wanted = _json_object(call)
+    wanted = call.json_object()
     unknown = wanted.keys() - {"name", "value", "count"}
     if unknown:
         raise UsageError(f"unknown member {min(unknown)!r}; known: name, value, count")
-    sandbox.faults.set(make_fault(wanted.get("name"), wanted.get("value"), wanted.get("count")))
+    sandbox.fault(wanted.get("name"), wanted.get("value"), wanted.get("count"))
     return {"faults": sandbox.faults.shown()}
 
 
 def _settings(sandbox: Sandbox, call: Call) -> object:
-    sandbox.settings.change(_json_object(call))
+    sandbox.settings.change(call.json_object())
     return {"settings": sandbox.shown()["settings"]}
-
-
-def _revoke(sandbox: Sandbox, _: Call) -> object:
-    return {"revoked": sandbox.revoke()}
 
 
 def _reset(sandbox: Sandbox, _: Call) -> object:
@@ -136,12 +107,13 @@ def _reset(sandbox: Sandbox, _: Call) -> object:
     return sandbox.shown()
 
 
-_ENDPOINTS: Final[dict[str, dict[str, Callable[[Sandbox, Call], object]]]] = {
-    f"{PREFIX}state": {"GET": _state},
-    f"{PREFIX}orders": {"GET": _orders},
-    f"{PREFIX}placed": {"GET": _placed},
-    f"{PREFIX}faults": {"POST": _faults},
-    f"{PREFIX}settings": {"PATCH": _settings},
-    f"{PREFIX}revoke": {"POST": _revoke},
-    f"{PREFIX}reset": {"POST": _reset},
+#: By path: the only method, and what makes the content of the answer.
+_PAGES: Final[dict[str, tuple[str, Callable[[Sandbox, Call], object]]]] = {
+    f"{PREFIX}state": ("GET", lambda sandbox, _: sandbox.shown()),
+    f"{PREFIX}orders": ("GET", lambda sandbox, _: {"orders": sandbox.orders_shown()}),
+    f"{PREFIX}placed": ("GET", lambda sandbox, _: {"placed": sandbox.placed_shown()}),
+    f"{PREFIX}faults": ("POST", _faults),
+    f"{PREFIX}settings": ("PATCH", _settings),
+    f"{PREFIX}revoke": ("POST", lambda sandbox, _: {"revoked": sandbox.revoke()}),
+    f"{PREFIX}reset": ("POST", _reset),
 }

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 #: Where a call belongs, for counting.
 Place = Literal["token", "logout", "api"]
-#: Where a fault waits: `order` is the calls of `api` that place an order.
-FaultPlace = Literal["token", "logout", "api", "order"]
 
 #: Here the sandbox counts followed redirects: a client must not post its password anywhere
 #: but to the token endpoint.
@@ -62,12 +60,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """One row. effect: makes it from a value, by default `default`; raises UsageError."""
+    """One row. effect: fixed, or made from a value, by default `default`; raises UsageError."""
 
-    name: str
-    place: FaultPlace
-    default: str | None
-    effect: Callable[[object], Effect]
+    effect: Effect | Callable[[object], Effect]
+    default: str | None = None
 
 
 def _error(table: Sequence[PublishedError], value: object, *, acts: bool = False) -> Effect:
@@ -93,72 +89,50 @@ def _redirect(value: object) -> Effect:
     return Effect(answer=SandboxAnswer(307, fields=(("Location", location),)))
 
 
-def _fixed(effect: Effect, value: object) -> Effect:
-    if value is not None:
-        raise UsageError("this fault takes no value")
-    return effect
+def _token_answer(body: bytes, content_type: str | None = JSON_TYPE) -> FaultKind:
+    return FaultKind(Effect(answer=SandboxAnswer(200, body, content_type)))
 
 
-def _token_answer(body: bytes, content_type: str | None = JSON_TYPE) -> Callable[[object], Effect]:
-    return partial(_fixed, Effect(answer=SandboxAnswer(200, body, content_type)))
-
-
-_DROPPED: Final = partial(_fixed, Effect(delivery=Delivery.NONE))
-_DROPPED_AFTER: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.NONE))
-_HALF: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.HALF))
-_SILENT: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.SILENT))
-_ANSWERED_TWICE: Final = partial(_fixed, Effect(acts=True, delivery=Delivery.TWICE))
-_PLACED_TWICE: Final = partial(_fixed, Effect(acts=True, times=2))
-
+_DROPPED: Final = FaultKind(Effect(delivery=Delivery.NONE))
+_DROPPED_AFTER: Final = FaultKind(Effect(acts=True, delivery=Delivery.NONE))
+_HALF: Final = FaultKind(Effect(acts=True, delivery=Delivery.HALF))
 #: A field injection into a client that copies the token into a header unchecked; RFC 6750 section
 #: 2.1 allows none of these characters.
 _ILLEGAL_TOKEN: Final = json_answer(
     200, {"access_token": "illegal\r\nX-Injected: ø", "expires_in": 3599, "token_type": "Bearer"}
 )
 
-FAULTS: Final[dict[str, FaultKind]] = {
-    kind.name: kind
-    for kind in (
-        FaultKind("token_error", "token", "20", partial(_error, TOKEN_ERRORS)),
-        FaultKind("token_status", "token", "503", _status),
-        FaultKind("token_slow", "token", "5", _slow),
-        FaultKind("token_empty", "token", None, _token_answer(b"", None)),
-        FaultKind(
-            "token_html",
-            "token",
-            None,
-            _token_answer(b"<html><body>Please wait</body></html>\n", "text/html"),
-        ),
-        FaultKind("token_broken_json", "token", None, _token_answer(b'{"access_token": "cut o')),
-        FaultKind(
-            "token_missing",
-            "token",
-            None,
-            _token_answer(b'{"expires_in": 3599, "token_type": "Bearer"}'),
-        ),
-        FaultKind("token_illegal", "token", None, partial(_fixed, Effect(answer=_ILLEGAL_TOKEN))),
-        FaultKind("token_redirect", "token", REDIRECTED_PATH, _redirect),
-        FaultKind("token_drop", "token", None, _DROPPED),
-        FaultKind("token_drop_after", "token", None, _DROPPED_AFTER),
-        FaultKind("token_half", "token", None, _HALF),
-        FaultKind("logout_error", "logout", "2", partial(_error, LOGOUT_ERRORS)),
-        FaultKind("logout_slow", "logout", "5", _slow),
-        FaultKind("logout_drop", "logout", None, _DROPPED),
-        FaultKind("api_error", "api", "40105", partial(_error, GATEWAY_ERRORS)),
-        FaultKind("api_error_after", "api", "40105", partial(_error, GATEWAY_ERRORS, acts=True)),
-        FaultKind("api_status", "api", "503", _status),
-        FaultKind("api_slow", "api", "5", _slow),
-        FaultKind("api_drop", "api", None, _DROPPED),
-        FaultKind("api_drop_after", "api", None, _DROPPED_AFTER),
-        FaultKind("api_half", "api", None, _HALF),
-        FaultKind("order_slow", "order", "5", _slow),
-        FaultKind("order_silent", "order", None, _SILENT),
-        FaultKind("order_drop", "order", None, _DROPPED),
-        FaultKind("order_drop_after", "order", None, _DROPPED_AFTER),
-        FaultKind("order_half", "order", None, _HALF),
-        FaultKind("order_answered_twice", "order", None, _ANSWERED_TWICE),
-        FaultKind("order_placed_twice", "order", None, _PLACED_TWICE),
-    )
+#: By name, which begins with the place: `order` is the calls of `api` that place an order.
+FAULTS: Final = {
+    "token_error": FaultKind(partial(_error, TOKEN_ERRORS), "20"),
+    "token_status": FaultKind(_status, "503"),
+    "token_slow": FaultKind(_slow, "5"),
+    "token_empty": _token_answer(b"", None),
+    "token_html": _token_answer(b"<html><body>Please wait</body></html>\n", "text/html"),
+    "token_broken_json": _token_answer(b'{"access_token": "cut o'),
+    "token_missing": _token_answer(b'{"expires_in": 3599, "token_type": "Bearer"}'),
+    "token_illegal": FaultKind(Effect(answer=_ILLEGAL_TOKEN)),
+    "token_redirect": FaultKind(_redirect, REDIRECTED_PATH),
+    "token_drop": _DROPPED,
+    "token_drop_after": _DROPPED_AFTER,
+    "token_half": _HALF,
+    "logout_error": FaultKind(partial(_error, LOGOUT_ERRORS), "2"),
+    "logout_slow": FaultKind(_slow, "5"),
+    "logout_drop": _DROPPED,
+    "api_error": FaultKind(partial(_error, GATEWAY_ERRORS), "40105"),
+    "api_error_after": FaultKind(partial(_error, GATEWAY_ERRORS, acts=True), "40105"),
+    "api_status": FaultKind(_status, "503"),
+    "api_slow": FaultKind(_slow, "5"),
+    "api_drop": _DROPPED,
+    "api_drop_after": _DROPPED_AFTER,
+    "api_half": _HALF,
+    "order_slow": FaultKind(_slow, "5"),
+    "order_silent": FaultKind(Effect(acts=True, delivery=Delivery.SILENT)),
+    "order_drop": _DROPPED,
+    "order_drop_after": _DROPPED_AFTER,
+    "order_half": _HALF,
+    "order_answered_twice": FaultKind(Effect(acts=True, delivery=Delivery.TWICE)),
+    "order_placed_twice": FaultKind(Effect(acts=True, times=2)),
 }
 
 
@@ -166,28 +140,33 @@ FAULTS: Final[dict[str, FaultKind]] = {
 class ActiveFault:
     """A fault that is switched on for `remaining` calls; None: until it is switched off."""
 
-    kind: FaultKind
+    name: str
     value: object
     effect: Effect
     remaining: int | None
 
-    def shown(self) -> dict[str, object]:
-        """For the control API."""
-        return {"name": self.kind.name, "value": self.value, "remaining": self.remaining}
+    @property
+    def place(self) -> str:
+        """Which calls it meets: those of `token`, `logout`, `api` or `order`."""
+        return self.name.partition("_")[0]
 
 
 def make_fault(name: object, value: object = None, count: object = None) -> ActiveFault:
     """Make a fault from outside input. Raises UsageError, which says what there is."""
-    kind = FAULTS.get(name) if isinstance(name, str) else None
-    if kind is None:
+    if not isinstance(name, str) or name not in FAULTS:
         raise UsageError(f"unknown fault {name!r}; known: {', '.join(FAULTS)}")
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
-        raise UsageError(f"{kind.name}: the count must be a whole number, 0 or more")
+        raise UsageError(f"{name}: the count must be a whole number, 0 or more")
+    kind = FAULTS[name]
+    if isinstance(kind.effect, Effect):
+        if value is not None:
+            raise UsageError(f"{name}: this fault takes no value")
+        return ActiveFault(name, None, kind.effect, count)
     used = kind.default if value is None else value
     try:
-        return ActiveFault(kind, used, kind.effect(used), count)
+        return ActiveFault(name, used, kind.effect(used), count)
     except UsageError as error:
-        raise UsageError(f"{kind.name}: {error}") from None
+        raise UsageError(f"{name}: {error}") from None
 
 
 class Faults:
@@ -198,21 +177,20 @@ class Faults:
 
     def set(self, fault: ActiveFault) -> None:
         """Switch it on, instead of one of the same name; a count of 0 only switches that off."""
-        self._active.pop(fault.kind.name, None)
+        self._active.pop(fault.name, None)
         if fault.remaining != 0:
-            self._active[fault.kind.name] = fault
-
-    def clear(self) -> None:
-        """Switch all of them off."""
-        self._active.clear()
+            self._active[fault.name] = fault
 
     def shown(self) -> list[dict[str, object]]:
         """For the control API."""
-        return [fault.shown() for fault in self._active.values()]
+        return [
+            {"name": fault.name, "value": fault.value, "remaining": fault.remaining}
+            for fault in self._active.values()
+        ]
 
-    def take(self, *places: FaultPlace) -> list[ActiveFault]:
+    def take(self, *places: str) -> list[ActiveFault]:
         """Take what meets the next call of these places: at most one fault, and the delays."""
-        here = [fault for fault in self._active.values() if fault.kind.place in places]
+        here = [fault for fault in self._active.values() if fault.place in places]
         delays = [fault for fault in here if fault.effect.delay_seconds is not None]
         others = [fault for fault in here if fault.effect.delay_seconds is None]
         counted = [fault for fault in others if fault.remaining is not None]
@@ -221,5 +199,5 @@ class Faults:
             if fault.remaining is not None:
                 fault.remaining -= 1
                 if fault.remaining == 0:
-                    del self._active[fault.kind.name]
+                    del self._active[fault.name]
         return taken

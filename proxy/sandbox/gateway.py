@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from proxy.sandbox.backend import ORDER_PATHS, api
+from proxy.sandbox.backend import ORDERS, api
 from proxy.sandbox.login import LOGOUT_PATH, TOKEN_PATH, logout, token
-from proxy.sandbox.messages import Delivery, Reply, SandboxAnswer
-from proxy.sandbox.published import error_answer
+from proxy.sandbox.messages import Delivery, Reply, SandboxAnswer, UsageError
+from proxy.sandbox.published import SandboxRefusal, error_answer, plain_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.sandbox.faults import FaultPlace, Place
+    from proxy.sandbox.faults import Place
     from proxy.sandbox.messages import Call
     from proxy.sandbox.state import Sandbox
 
@@ -42,19 +42,16 @@ def place_of(path: str) -> Place:
     return "logout" if path == LOGOUT_PATH else "api"
 
 
-def _fault_places(place: Place, call: Call) -> tuple[FaultPlace, ...]:
-    return ("api", "order") if call.method == "POST" and call.path in ORDER_PATHS else (place,)
-
-
 def reply(sandbox: Sandbox, call: Call) -> Reply:
     """Carry the call out, or not, as the faults say, and count it."""
     place = place_of(call.path)
-    faults = sandbox.faults.take(*_fault_places(place, call))
+    is_order = call.method == "POST" and call.path in ORDERS
+    faults = sandbox.faults.take(place, *(["order"] if is_order else []))
     effects = [fault.effect for fault in faults]
     answer = _NOTHING
     if all(effect.acts for effect in effects):
         for _ in range(max((effect.times for effect in effects), default=1)):
-            answer = _ENDPOINTS[place](sandbox, call)
+            answer = _carry_out(place, sandbox, call)
     for effect in effects:
         if effect.error is not None:
             answer = error_answer(effect.error, sandbox.settings.error_shape)
@@ -65,10 +62,20 @@ def reply(sandbox: Sandbox, call: Call) -> Reply:
         delivery=next(
             (e.delivery for e in effects if e.delivery is not Delivery.WHOLE), Delivery.WHOLE
         ),
-        faults=tuple(fault.kind.name for fault in faults),
+        faults=tuple(fault.name for fault in faults),
     )
     sandbox.record(place, made)
     return made
+
+
+def _carry_out(place: Place, sandbox: Sandbox, call: Call) -> SandboxAnswer:
+    try:
+        return _ENDPOINTS[place](sandbox, call)
+    except SandboxRefusal as refusal:
+        error, note = refusal.error, refusal.note
+    except UsageError as wrong:
+        error, note = plain_error(400, str(wrong)), ""
+    return error_answer(error, sandbox.settings.error_shape, note)
 
 
 def _with_fields(sandbox: Sandbox, place: Place, answer: SandboxAnswer) -> SandboxAnswer:
@@ -78,11 +85,7 @@ def _with_fields(sandbox: Sandbox, place: Place, answer: SandboxAnswer) -> Sandb
     if answer.status in _RETRY_LATER and seconds is not None:
         added.append(("Retry-After", f"{seconds:.0f}"))
     if answer.status == _UNAUTHORIZED and sandbox.settings.www_authenticate:
-        added.append(("WWW-Authenticate", _challenge(place, answer.code)))
+        scheme = "Basic" if place == "token" else "Bearer"
+        error = ', error="invalid_token"' if answer.code in _INVALID_TOKEN else ""
+        added.append(("WWW-Authenticate", f'{scheme} realm="sandbox"{error}'))
     return replace(answer, fields=(*answer.fields, *added))
-
-
-def _challenge(place: Place, code: int | None) -> str:
-    if place == "token":
-        return 'Basic realm="sandbox"'
-    return 'Bearer realm="sandbox"' + (', error="invalid_token"' if code in _INVALID_TOKEN else "")

@@ -7,31 +7,25 @@ in which order it checks; here: Authorization field, client, form, grant type, u
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from proxy.sandbox.messages import SandboxAnswer
 from proxy.sandbox.published import (
+    GATEWAY_ERRORS,
     JSON_TYPE,
-    LOGOUT_NO_BEARER,
-    LOGOUT_WRONG_TOKEN,
-    NO_BASIC,
-    NO_GRANT_TYPE,
+    LOGOUT_ERRORS,
     NO_STORE,
-    NO_SUCH_PATH,
-    UNKNOWN_CLIENT,
-    WRONG_SCOPE,
-    WRONG_SECRET,
-    WRONG_USER,
-    error_answer,
+    TOKEN_ERRORS,
+    SandboxRefusal,
     json_answer,
 )
 from proxy.sandbox.settings import EXPIRES_IN, MINIMAL
 
 if TYPE_CHECKING:
     from proxy.sandbox.messages import Call
-    from proxy.sandbox.published import PublishedError
     from proxy.sandbox.state import Sandbox
 
 TOKEN_PATH: Final = "/oauth/v2/token"  # noqa: S105 # a path
@@ -39,102 +33,70 @@ LOGOUT_PATH: Final = "/oauth/v2/logout"
 
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_NOT_A_FORM: Final = f"the Content-Type is not {_FORM_TYPE}"
-_UNREADABLE_FORM: Final = "the form is not UTF-8, badly percent-encoded, or names a parameter twice"
 
 
 def token(sandbox: Sandbox, call: Call) -> SandboxAnswer:
-    """Answer a call of the token endpoint."""
-    refusal = _refusal(sandbox, call)
-    if refusal is not None:
-        error, note = refusal
-        return error_answer(error, sandbox.settings.error_shape, note)
-    value, seconds = sandbox.log_in(sandbox.credentials.username)
-    expires_in = EXPIRES_IN[sandbox.settings.expires_in](seconds)
-    if sandbox.settings.token_answer == MINIMAL:
-        return _minimal(value, expires_in)
-    content = {"access_token": value, "expires_in": expires_in, "token_type": "Bearer"}
-    return json_answer(
-        200, {name: each for name, each in content.items() if each is not None}, NO_STORE
-    )
-
-
-def _minimal(value: str, expires_in: object) -> SandboxAnswer:
-    """Write two strings, with a space before each colon, as the real endpoint was seen to do."""
-    members = {"access_token": value} | (
-        {} if expires_in is None else {"expires_in": str(expires_in)}
-    )
-    written = ", ".join(f'"{name}" : "{each}"' for name, each in members.items())
-    return SandboxAnswer(200, f"{{{written}}}".encode(), JSON_TYPE, NO_STORE)
-
-
-def _refusal(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | None:
-    """Which error answers the call, and why; None for a good login."""
+    """Answer a call of the token endpoint. Raises SandboxRefusal."""
     if call.method != "POST":
-        return NO_SUCH_PATH, "the token endpoint takes POST only"
-    return _wrong_client(sandbox, call) or _wrong_login(sandbox, call)
-
-
-def _wrong_client(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | None:
-    client = _basic_credentials(call)
-    if client is None:
-        return (
-            NO_BASIC,
-            "there must be one Authorization header: Basic and Base64 of client_id:client_secret",
-        )
-    if client[0] != sandbox.credentials.client_id:
-        return UNKNOWN_CLIENT, "the client_id is not the sandbox's"
-    if client[1] != sandbox.credentials.client_secret:
-        return WRONG_SECRET, "the client_secret is not the sandbox's"
-    return None
-
-
-def _wrong_login(sandbox: Sandbox, call: Call) -> tuple[PublishedError, str] | None:
-    if (call.first("Content-Type") or "").partition(";")[0].strip().lower() != _FORM_TYPE:
-        return NO_GRANT_TYPE, _NOT_A_FORM
-    form = _form(call.body)
-    if form is None:
-        return NO_GRANT_TYPE, _UNREADABLE_FORM
+        raise SandboxRefusal(GATEWAY_ERRORS, "404/40401", "the token endpoint takes POST only")
     known = sandbox.credentials
-    unknown_scopes = set(form.get("scope", "").split()) - set(
-        sandbox.settings.allowed_scopes.split()
+    client_id, client_secret = _basic_credentials(call)
+    _require(
+        (client_id == known.client_id, "401/1", "the client_id is not the sandbox's"),
+        (client_secret == known.client_secret, "401/22", "the client_secret is not the sandbox's"),
     )
-    checks = (
-        (form.get("grant_type") == "password", NO_GRANT_TYPE, "grant_type is not password"),
-        (form.get("username") == known.username, WRONG_USER, "the username is not the sandbox's"),
-        (form.get("password") == known.password, WRONG_USER, "the password is not the sandbox's"),
-        (not unknown_scopes, WRONG_SCOPE, "the scope is not among the setting allowed_scopes"),
+    form, allowed = _form(call), sandbox.settings.allowed_scopes.split()
+    scopes = set(form.get("scope", "").split())
+    _require(
+        (form.get("grant_type") == "password", "400/2", "grant_type is not password"),
+        (form.get("username") == known.username, "401/20", "the username is not the sandbox's"),
+        (form.get("password") == known.password, "401/20", "the password is not the sandbox's"),
+        (scopes <= set(allowed), "403/8", "the scope is not among the setting allowed_scopes"),
     )
-    return next(((error, note) for good, error, note in checks if not good), None)
+    value, seconds = sandbox.log_in()
+    content: dict[str, object] = {"access_token": value}
+    expires_in = EXPIRES_IN[sandbox.settings.expires_in](seconds)
+    if expires_in is not None:
+        content["expires_in"] = expires_in
+    if sandbox.settings.token_answer == MINIMAL:
+        # With a space before each colon, as the real endpoint was seen to write it.
+        written = ", ".join(f'"{name}" : "{each}"' for name, each in content.items())
+        return SandboxAnswer(200, f"{{{written}}}".encode(), JSON_TYPE, NO_STORE)
+    return json_answer(200, content | {"token_type": "Bearer"}, NO_STORE)
 
 
-def _basic_credentials(call: Call) -> tuple[str, str] | None:
-    """Return client id and secret (RFC 7617 section 2) of the only Authorization field, or None."""
+def _require(*rules: tuple[bool, str, str]) -> None:
+    """Refuse the login by the first rule that does not hold, with its error and note."""
+    for holds, error, note in rules:
+        if not holds:
+            raise SandboxRefusal(TOKEN_ERRORS, error, note)
+
+
+def _basic_credentials(call: Call) -> tuple[str, str]:
+    """Return client id and secret (RFC 7617 section 2) of the only Authorization field."""
     values = call.all("Authorization")
-    if len(values) != 1:
-        return None
-    scheme, _, encoded = values[0].partition(" ")
+    scheme, _, encoded = (values[0] if len(values) == 1 else "").partition(" ")
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode()
     except ValueError:
-        return None
+        decoded = ""
     client_id, colon, client_secret = decoded.partition(":")
-    return (client_id, client_secret) if scheme.lower() == "basic" and colon else None
+    words = "there must be one Authorization header: Basic and Base64 of client_id:client_secret"
+    _require((scheme.lower() == "basic" and bool(colon), "401/6", words))
+    return client_id, client_secret
 
 
-def _form(body: bytes) -> dict[str, str] | None:
-    """Read the form; None when it is not one. RFC 6749 section 3.2 forbids a parameter twice."""
-    try:
-        text = body.decode()
-        pairs = (
-            parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict")
-            if text
-            else []
-        )
-    except ValueError:
-        return None
-    form = dict(pairs)
-    return None if _BROKEN_ESCAPE.search(text) or len(form) < len(pairs) else form
+def _form(call: Call) -> dict[str, str]:
+    """Read the form. RFC 6749 section 3.2 forbids a parameter twice."""
+    kind = (call.first("Content-Type") or "").partition(";")[0].strip().lower()
+    _require((kind == _FORM_TYPE, "400/2", f"the Content-Type is not {_FORM_TYPE}"))
+    with contextlib.suppress(ValueError):
+        text = call.body.decode()
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), errors="strict")
+        if not _BROKEN_ESCAPE.search(text) and len(dict(pairs)) == len(pairs):
+            return dict(pairs)
+    words = "the form is not UTF-8, badly percent-encoded, or names a parameter twice"
+    raise SandboxRefusal(TOKEN_ERRORS, "400/2", words)
 
 
 def bearer_token(call: Call) -> str | None:
@@ -144,14 +106,13 @@ def bearer_token(call: Call) -> str | None:
 
 
 def logout(sandbox: Sandbox, call: Call) -> SandboxAnswer:
-    """Answer a call of logout: the token it carries is ended."""
-    value = bearer_token(call)
-    shape = sandbox.settings.error_shape
+    """Answer a call of logout: the token it carries is ended. Raises SandboxRefusal."""
     if call.method != "GET":
-        return error_answer(NO_SUCH_PATH, shape, "logout takes GET only")
+        raise SandboxRefusal(GATEWAY_ERRORS, "404/40401", "logout takes GET only")
+    value = bearer_token(call)
     if value is None:
-        return error_answer(LOGOUT_NO_BEARER, shape)
+        raise SandboxRefusal(LOGOUT_ERRORS, "401/6")
     if sandbox.token_state(value) != "valid":
-        return error_answer(LOGOUT_WRONG_TOKEN, shape)
+        raise SandboxRefusal(LOGOUT_ERRORS, "401/2")
     sandbox.log_out(value)
     return SandboxAnswer(200, b"OK!", "text/plain")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
+
+import orjson
 
 
-class UsageError(ValueError):
-    """The sandbox does not have what was asked for; the message says what exists."""
+class UsageError(argparse.ArgumentTypeError):
+    """The sandbox does not have what was asked for; the message says what exists.
+
+    argparse shows the message of its own type as it is.
+    """
 
 
 class Delivery(Enum):
@@ -37,6 +44,16 @@ class Call:
     def first(self, name: str) -> str | None:
         """Return the first value of the field, or None."""
         return next(iter(self.all(name)), None)
+
+    def json_object(self) -> dict[str, Any]:
+        """Read the body. Raises UsageError if it is no JSON object."""
+        try:
+            content = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            content = None
+        if not isinstance(content, dict):
+            raise UsageError("the body must be a JSON object")
+        return content
 
 
 @dataclass(frozen=True, slots=True)

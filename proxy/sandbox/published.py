@@ -15,7 +15,7 @@ import orjson
 from proxy.sandbox.messages import SandboxAnswer, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 JSON_TYPE: Final = "application/json"
 #: RFC 6749 section 5.1: whatever holds a token must not be cached.
@@ -95,20 +95,13 @@ def find_error(table: Sequence[PublishedError], wanted: object) -> PublishedErro
     raise UsageError(f"no such error code; known: {', '.join(error.name for error in table)}")
 
 
-NO_GRANT_TYPE: Final = find_error(TOKEN_ERRORS, "400/2")
-UNKNOWN_CLIENT: Final = find_error(TOKEN_ERRORS, "401/1")
-NO_BASIC: Final = find_error(TOKEN_ERRORS, "401/6")
-WRONG_USER: Final = find_error(TOKEN_ERRORS, "401/20")
-WRONG_SECRET: Final = find_error(TOKEN_ERRORS, "401/22")
-WRONG_SCOPE: Final = find_error(TOKEN_ERRORS, "403/8")
-LOGOUT_WRONG_TOKEN: Final = find_error(LOGOUT_ERRORS, "401/2")
-LOGOUT_NO_BEARER: Final = find_error(LOGOUT_ERRORS, "401/6")
-NO_AUTHORIZATION: Final = find_error(GATEWAY_ERRORS, "401/40102")
-UNKNOWN_TOKEN: Final = find_error(GATEWAY_ERRORS, "401/40105")
-EXPIRED_TOKEN: Final = find_error(GATEWAY_ERRORS, "401/40106")
-BASIC_NOT_ALLOWED: Final = find_error(GATEWAY_ERRORS, "401/40107")
-NO_SUCH_PATH: Final = find_error(GATEWAY_ERRORS, "404/40401")
-NO_SUCH_RESOURCE: Final = find_error(GATEWAY_ERRORS, "404/4042000")
+class SandboxRefusal(Exception):
+    """Ends a call with the error of that name. note: why, for the sandbox's own log."""
+
+    def __init__(self, table: Sequence[PublishedError], name: str, note: str = "") -> None:
+        super().__init__(name)
+        self.error = find_error(table, name)
+        self.note = note
 
 
 def plain_error(status: int, words: str = "") -> PublishedError:
@@ -117,51 +110,46 @@ def plain_error(status: int, words: str = "") -> PublishedError:
     return PublishedError(status, None, words or HTTPStatus(status).phrase, oauth)
 
 
-def _json(content: dict[str, object]) -> tuple[str, bytes]:
-    return JSON_TYPE, orjson.dumps(
-        {key: value for key, value in content.items() if value is not None}
-    )
+def _contents(error: PublishedError) -> dict[str, dict[str, object] | str]:
+    """Return JSON or HTML by shape, each named by the field that holds the code.
 
-
-def _text(error: PublishedError) -> str | None:
-    return None if error.code is None else str(error.code)
-
-
-def _html(error: PublishedError) -> tuple[str, bytes]:
-    heading = f"{error.status} {HTTPStatus(error.status).phrase}"
-    page = f"<html><head><title>{heading}</title></head><body><h1>{heading}</h1></body></html>\n"
-    return "text/html", page.encode()
-
-
-#: The shapes that clients have to be ready for, by the name of the field that holds the code.
-#: `oauth`, `html` and `empty` name none.
-SHAPES: Final[dict[str, Callable[[PublishedError], tuple[str | None, bytes]]]] = {
-    "code-number": lambda error: _json({"code": error.code, "message": error.words}),
-    "code-string": lambda error: _json({"code": _text(error), "message": error.words}),
-    "errorCode": lambda error: _json({"errorCode": _text(error), "errorMessage": error.words}),
-    "error": lambda error: _json({"error": _text(error), "message": error.words}),
-    "oauth": lambda error: _json({"error": error.oauth, "error_description": error.words}),
-    "gateway": lambda error: _json(
-        {
+    Clients have to be ready for all of them. `oauth`, `html` and `empty` name no code.
+    """
+    code, words = None if error.code is None else str(error.code), error.words
+    phrase = HTTPStatus(error.status).phrase
+    heading = f"{error.status} {phrase}"
+    title = f"<h1>{heading}</h1>"
+    return {
+        "code-number": {"code": error.code, "message": words},
+        "code-string": {"code": code, "message": words},
+        "errorCode": {"errorCode": code, "errorMessage": words},
+        "error": {"error": code, "message": words},
+        "oauth": {"error": error.oauth, "error_description": words},
+        "gateway": {
             "httpStatus": error.status,
-            "httpMessage": HTTPStatus(error.status).phrase,
-            "description": error.words,
+            "httpMessage": phrase,
+            "description": words,
             "errorCode": error.code,
             "resourceId": "sandbox",
             "origin": "sandbox",
-        }
-    ),
-    "fault": lambda error: _json(
-        {"fault": {"faultstring": error.words, "detail": {"errorcode": _text(error)}}}
-    ),
-    "html": _html,
-    "empty": lambda _error: (None, b""),
-}
+        },
+        "fault": {"fault": {"faultstring": words, "detail": {"errorcode": code}}},
+        "html": f"<html><head><title>{heading}</title></head><body>{title}</body></html>\n",
+        "empty": "",
+    }
+
+
+SHAPES: Final = tuple(_contents(TOKEN_ERRORS[0]))
 
 
 def error_answer(error: PublishedError, shape: str, note: str = "") -> SandboxAnswer:
     """Put the error into an answer, in the shape of that name."""
-    content_type, body = SHAPES[shape](error)
+    content = _contents(error)[shape]
+    if isinstance(content, str):
+        content_type, body = "text/html" if content else None, content.encode()
+    else:
+        given = {name: value for name, value in content.items() if value is not None}
+        content_type, body = JSON_TYPE, orjson.dumps(given)
     return SandboxAnswer(error.status, body, content_type, code=error.code, note=note)
 
 

@@ -6,8 +6,8 @@ Never: decisions about what to answer.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
+import ssl
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
@@ -19,12 +19,10 @@ from proxy.sandbox.gateway import place_of, reply
 from proxy.sandbox.messages import Call, Delivery, Reply
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aiohttp.typedefs import Handler
 
-    from proxy.sandbox.messages import SandboxAnswer
     from proxy.sandbox.state import Sandbox
 
     Log = Callable[[str], None]
@@ -32,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Above the proxy's own default limit of 10 MiB, so that it is not the sandbox that refuses.
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+#: Every byte is a character of it, so that no field fails here.
+_BYTES: Final = "latin-1"
 #: So often does a call that is never answered look whether its caller is still there.
 _LEFT_SECONDS: Final = 0.05
 #: A slow fault must not hold up the end of the sandbox.
@@ -45,10 +45,8 @@ class _NoRequestBytes(logging.Filter):
         """Rewrite the record in place; it is never held back."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError | ConnectionError):
-            record.msg, record.args = (
-                "the sandbox got a broken request: %s",
-                (type(error).__name__,),
-            )
+            record.msg = "the sandbox got a broken request: %s"
+            record.args = (type(error).__name__,)
             record.exc_info = record.exc_text = None
         return True
 
@@ -58,7 +56,7 @@ _logger.addFilter(_NoRequestBytes())
 
 
 def create_app(
-    sandbox: Sandbox, *, log: Log | None = None, sleep: Sleep = asyncio.sleep
+    sandbox: Sandbox, *, log: Log = lambda _: None, sleep: Sleep = asyncio.sleep
 ) -> web.Application:
     """Build the aiohttp application. log: takes a line per call. sleep: waits for slow faults."""
 
@@ -68,13 +66,15 @@ def create_app(
     async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 # the name is aiohttp's
         path, _, query = request.raw_path.partition("?")
         with sandbox.token_call() if place_of(path) == "token" else nullcontext():
-            call = Call(request.method, path, _fields(request), await request.read(), query)
+            fields = (
+                (name.decode(_BYTES), text.decode(_BYTES)) for name, text in request.raw_headers
+            )
+            call = Call(request.method, path, tuple(fields), await request.read(), query)
             if path.startswith(PREFIX):
                 made = Reply(control(sandbox, call, _local_address(request)))
             else:
                 made = reply(sandbox, call)
-            if log is not None:
-                log(_line(call, made))
+            log(_line(call, made))
             if made.delay_seconds:
                 await sleep(made.delay_seconds)
             return await _deliver(request, made)
@@ -84,14 +84,8 @@ def create_app(
     return app
 
 
-def _fields(request: web.Request) -> tuple[tuple[str, str], ...]:
-    return tuple(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers
-    )
-
-
 def _local_address(request: web.Request) -> str | None:
-    name = None if request.transport is None else request.transport.get_extra_info("sockname")
+    name = request.get_extra_info("sockname")
     return name[0] if isinstance(name, tuple) else None
 
 
@@ -103,50 +97,30 @@ async def _plain_head(_: web.BaseRequest, response: web.StreamResponse) -> None:
 
 
 async def _deliver(request: web.Request, made: Reply) -> web.StreamResponse:
+    """Return the response, of which as much has been sent as its delivery says."""
+    answer = made.answer
+    response = web.Response(
+        status=answer.status, body=answer.body, content_type=answer.content_type
+    )
+    response.headers.extend(answer.fields)
     match made.delivery:
-        case Delivery.WHOLE:
-            status, body, kind = made.answer.status, made.answer.body, made.answer.content_type
-            whole = web.Response(status=status, body=body, content_type=kind)
-            whole.headers.extend(made.answer.fields)
-            return whole
         case Delivery.TWICE:
-            return await _twice(request, made.answer)
-        case Delivery.HALF:
-            half = await _head(request, made.answer)
-            await half.write(made.answer.body[: len(made.answer.body) // 2])
+            await response.prepare(request)
+            await response.write_eof()
+            fields = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+            head = f"HTTP/1.1 {response.status} {response.reason}\r\n{fields}\r\n"
             if request.transport is not None:
-                request.transport.close()
-            return half
+                request.transport.write(head.encode() + answer.body)
+        case Delivery.HALF:
+            await response.prepare(request)
+            await response.write(answer.body[: len(answer.body) // 2])
+            request.protocol.force_close()
         case Delivery.SILENT:
             # aiohttp has no event for a client that disconnects while it is being answered.
             while request.transport is not None:  # noqa: ASYNC110 # see above
                 await asyncio.sleep(_LEFT_SECONDS)
         case Delivery.NONE:
-            if request.transport is not None:
-                request.transport.abort()
-    return web.Response()  # there is no connection to write it to
-
-
-async def _head(request: web.Request, answer: SandboxAnswer) -> web.StreamResponse:
-    """Send the head of the whole answer."""
-    response = web.StreamResponse(status=answer.status)
-    response.headers.extend(answer.fields)
-    if answer.content_type is not None:
-        response.content_type = answer.content_type
-    response.content_length = len(answer.body)
-    await response.prepare(request)
-    return response
-
-
-async def _twice(request: web.Request, answer: SandboxAnswer) -> web.StreamResponse:
-    """Send the whole answer, then the same bytes again, which answer nothing that was asked."""
-    response = await _head(request, answer)
-    await response.write(answer.body)
-    await response.write_eof()
-    if request.transport is not None:
-        head = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
-        again = f"HTTP/1.1 {response.status} {response.reason}\r\n{head}\r\n".encode() + answer.body
-        request.transport.write(again)
+            request.protocol.force_close()
     return response
 
 
@@ -166,7 +140,7 @@ async def running(
     port: int = 0,
     ssl_context: ssl.SSLContext | None = None,
     *,
-    log: Log | None = None,
+    log: Log = lambda _: None,
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[str]:
     """Serve the sandbox while in the context; gives its base URL. Port 0: any. Raises OSError."""
@@ -188,11 +162,20 @@ async def running(
 
 def _reachable(host: str) -> str:
     """Write the host as in a URL; the loopback address if it means all interfaces."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host or "127.0.0.1"
-    is_ipv4 = isinstance(address, ipaddress.IPv4Address)
-    if address.is_unspecified:
-        return "127.0.0.1" if is_ipv4 else "[::1]"
-    return str(address) if is_ipv4 else f"[{address}]"
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # not bound
+    return f"[{host}]" if ":" in host else host
+
+
+def make_certificate(host: str) -> tuple[ssl.SSLContext, bytes]:
+    """Make a context that serves TLS for loopback names and `host`, and its authority's PEM.
+
+    The authority exists for this one run; private keys are never kept on disk. Raises ImportError
+    without the extra `sandbox`.
+    """
+    import trustme  # noqa: PLC0415 # with the extra only
+
+    authority = trustme.CA(organization_name="telenor-proxy sandbox")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    names = dict.fromkeys(("localhost", "127.0.0.1", "::1", host or "localhost"))
+    authority.issue_cert(*names).configure_cert(context)
+    return context, authority.cert_pem.bytes()

@@ -16,24 +16,19 @@ _SWITCH: Final = {"true": True, "on": True, "false": False, "off": False}
 #: About 31 years: more means nothing to a test, and every sum of such numbers fits the 64 bits of a
 #: JSON integer.
 _MAX_SECONDS: Final = 10**9
-#: A client that trusts this number keeps its token for about 31 million years.
-ABSURD_SECONDS: Final = 10**15
 
 #: What the token endpoint writes under `expires_in`, from the token's true lifetime. `missing`
-#: leaves the member out.
+#: leaves the member out. A client that trusts `absurd` keeps its token for some 31 million years.
 EXPIRES_IN: Final[dict[str, Callable[[float], object]]] = {
     "number": lambda seconds: seconds,
     "string": str,
     "missing": lambda _seconds: None,
-    "absurd": lambda _seconds: ABSURD_SECONDS,
+    "absurd": lambda _seconds: 10**15,
     "negative": lambda _seconds: -1,
     "words": lambda _seconds: "soon",
 }
-
-#: The members of a login's answer. `minimal` is what the real endpoint was seen to give: two
-#: strings, and no `token_type`.
+#: What the real token endpoint was seen to give: two strings, and no `token_type`.
 MINIMAL: Final = "minimal"
-TOKEN_ANSWERS: Final = ("full", MINIMAL)
 
 
 def read_number(value: object) -> float:
@@ -52,10 +47,7 @@ def _optional_number(value: object) -> float | None:
 
 
 def _switch(value: object) -> bool:
-    switched = _SWITCH.get(str(value).lower())
-    if switched is None:
-        raise UsageError(f"the value must be one of {', '.join(_SWITCH)}")
-    return switched
+    return _SWITCH[_one_of(_SWITCH)(str(value).lower())]
 
 
 def _one_of(names: Collection[str]) -> Callable[[object], str]:
@@ -79,7 +71,7 @@ class SandboxSettings:
 
     token_lifetime_seconds: float = field(default=3599, metadata={"read": read_number})
     expires_in: str = field(default="number", metadata={"read": _one_of(EXPIRES_IN)})
-    token_answer: str = field(default="full", metadata={"read": _one_of(TOKEN_ANSWERS)})
+    token_answer: str = field(default="full", metadata={"read": _one_of(("full", MINIMAL))})
     allowed_scopes: str = field(default="orders accounts", metadata={"read": _words})
     single_session: bool = field(default=False, metadata={"read": _switch})
     shared_token: bool = field(default=False, metadata={"read": _switch})

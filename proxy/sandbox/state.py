@@ -1,6 +1,4 @@
-"""Everything in the sandbox that changes.
-
-Tokens, orders, accounts, counters, and the settings and faults that are switched.
+"""Everything in the sandbox that changes: tokens, orders, accounts, counters, settings, faults.
 
 The one place with mutable state. Never: HTTP, sockets, waiting. Clock and randomness come in from
 outside.
@@ -12,9 +10,9 @@ import base64
 import math
 import secrets
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
@@ -36,13 +34,12 @@ KEPT: Final = 10_000
 _FIRST_ACCOUNT: Final = 90_000_000
 #: 160 bits, as RFC 6749 section 10.10 recommends against guessing.
 _TOKEN_BYTES: Final = 20
-
-_SHOWN_OF_ORDER: Final = (
-    *("id", "status", "path", "body", "count", "request_id", "idempotency_key"),
-    *("authorization_fields", "field_names"),
+#: Names for the control API: plain counters, and calls by place.
+_COUNTERS: Final = (
+    *("max_concurrent_token_calls", "tokens_issued", "redirects_followed"),
+    *("orders", "repeated_orders", "accounts"),
 )
-
-SandboxTokenState = Literal["valid", "expired", "unknown"]
+_CALLS: Final[dict[str, Place]] = {"token_calls": "token", "logouts": "logout", "api_calls": "api"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +67,8 @@ class IssuedToken:
     """A token that was issued. ended: by logout, by revocation, or by a newer login."""
 
     value: str = field(repr=False)
-    username: str
     expires_at: float
     ended: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TokenCall:
-    """One call of the token endpoint: its outcome (see `Reply`), and the code of a refusal."""
-
-    outcome: str
-    code: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +113,6 @@ class Sandbox:
     ) -> None:
         self.credentials = credentials
         self.settings = settings or SandboxSettings()
-        self.faults = Faults()
         self._initial = replace(self.settings)
         self._now = now
         self._random_bytes = random_bytes
@@ -134,20 +121,18 @@ class Sandbox:
         self._forget()
 
     def _forget(self) -> None:
+        self.faults = Faults()
         self._orders: dict[str, SandboxOrder] = {}
-        self._accounts: dict[str, Account] = {}
+        self.accounts: dict[str, Account] = {}
         self._placed: Counter[tuple[str, bytes]] = Counter()
         self.subscriptions = company.subscriptions()
         self._changed_at = dict.fromkeys(self.subscriptions, self._now())
-        self.token_calls: deque[TokenCall] = deque(maxlen=KEPT)
         self.counters: Counter[str] = Counter()
         self._by_outcome: defaultdict[Place, Counter[str]] = defaultdict(Counter)
 
     def reset(self) -> None:
         """Go back to the start: settings, faults, orders, accounts, counters. Tokens stay valid."""
-        for each in fields(SandboxSettings):
-            setattr(self.settings, each.name, getattr(self._initial, each.name))
-        self.faults.clear()
+        self.settings.change(asdict(self._initial))
         self._forget()
 
     # Tokens
@@ -157,7 +142,7 @@ class Sandbox:
         """The tokens given out, oldest first."""
         return list(self._tokens.values())
 
-    def token_state(self, value: str) -> SandboxTokenState:
+    def token_state(self, value: str) -> Literal["valid", "expired", "unknown"]:
         """Return what the gateway thinks of an access token; one that was ended is unknown."""
         token = self._tokens.get(value)
         if token is None or token.ended:
@@ -165,13 +150,11 @@ class Sandbox:
         return "valid" if self._now() < token.expires_at else "expired"
 
     def _valid(self) -> list[IssuedToken]:
-        return [
-            token for token in self._tokens.values() if self.token_state(token.value) == "valid"
-        ]
+        return [token for token in self.issued if self.token_state(token.value) == "valid"]
 
-    def log_in(self, username: str) -> tuple[str, float]:
+    def log_in(self) -> tuple[str, float]:
         """Issue a token; return its value and its lifetime in seconds, whole if it is shared."""
-        earlier = [token for token in self._valid() if token.username == username]
+        earlier = self._valid()
         if self.settings.shared_token and earlier:
             return earlier[-1].value, int(earlier[-1].expires_at - self._now())
         if self.settings.single_session:
@@ -181,7 +164,7 @@ class Sandbox:
         # must not trip over.
         value = base64.b64encode(self._random_bytes(_TOKEN_BYTES)).decode()
         lifetime = self.settings.token_lifetime_seconds
-        self._tokens[value] = IssuedToken(value, username, self._now() + lifetime)
+        self._tokens[value] = IssuedToken(value, self._now() + lifetime)
         _keep_newest(self._tokens)
         self.counters["tokens_issued"] += 1
         return value, lifetime
@@ -192,10 +175,10 @@ class Sandbox:
 
     def revoke(self) -> int:
         """End all tokens; says how many of them were valid."""
-        valid = self._valid()
+        valid = len(self._valid())
         for token in self._tokens.values():
             token.ended = True
-        return len(valid)
+        return valid
 
     # Orders
 
@@ -258,11 +241,8 @@ class Sandbox:
             number
             for number, changed_at in newest.items()
             if changed_at >= earliest
-            and (product_id is None or number in having or self._has_type(number, product_id))
+            and (number in having or product_id in {None, self.subscriptions[number]["type"]["id"]})
         ]
-
-    def _has_type(self, number: str, product_id: str) -> bool:
-        return bool(self.subscriptions[number]["type"]["id"] == product_id)
 
     def change_subscription(self, number: str, changes: Mapping[str, str]) -> dict[str, Any] | None:
         """Change a subscription's references; None when there is no such subscription."""
@@ -279,29 +259,17 @@ class Sandbox:
         self.counters["accounts"] += 1
         visible_at = self._now() + self.settings.account_delay_seconds
         account = Account(f"{_FIRST_ACCOUNT + self.counters['accounts']}", body, visible_at)
-        self._accounts[account.id] = account
-        _keep_newest(self._accounts)
+        self.accounts[account.id] = account
+        _keep_newest(self.accounts)
         return account
-
-    def change_account(self, account_id: str, changes: Mapping[str, Any]) -> Account | None:
-        """Change an account's members; None when there is no such account."""
-        account = self._accounts.get(account_id)
-        if account is None:
-            return None
-        self._accounts[account_id] = replace(account, body={**account.body, **changes})
-        return self._accounts[account_id]
-
-    def remove_account(self, account_id: str) -> bool:
-        """Remove an account; False when there is no such account."""
-        return self._accounts.pop(account_id, None) is not None
 
     def visible_accounts(self) -> list[Account]:
         """List the accounts that can be seen by now."""
-        return [account for account in self._accounts.values() if account.visible_at <= self._now()]
+        return [account for account in self.accounts.values() if account.visible_at <= self._now()]
 
     # Faults, counting, and what the control API shows
 
-    def fault(self, name: str, value: object = None, count: int | None = None) -> None:
+    def fault(self, name: object, value: object = None, count: object = None) -> None:
         """Switch a fault on for `count` calls (None: until reset; 0: off). Raises UsageError."""
         self.faults.set(make_fault(name, value, count))
 
@@ -319,35 +287,23 @@ class Sandbox:
     def record(self, place: Place, reply: Reply) -> None:
         """Count an answer."""
         self._by_outcome[place][reply.outcome] += 1
-        if place == "token":
-            self.token_calls.append(TokenCall(reply.outcome, reply.answer.code))
 
     def shown(self) -> dict[str, object]:
         """Return the state for the control API. Tokens are counted, never shown."""
-        token, logout, api = (self._by_outcome[place] for place in ("token", "logout", "api"))
-        counters: dict[str, object] = {
-            "token_calls": token.total(),
-            "token_calls_by_status": dict(token),
-            "max_concurrent_token_calls": self.counters["max_concurrent_token_calls"],
-            "tokens_issued": self.counters["tokens_issued"],
-            "tokens_valid": len(self._valid()),
-            "redirects_followed": self.counters["redirects_followed"],
-            "logouts": logout.total(),
-            "logouts_by_status": dict(logout),
-            "api_calls": api.total(),
-            "api_calls_by_status": dict(api),
-            **{name: self.counters[name] for name in ("orders", "repeated_orders", "accounts")},
-        }
-        return {
-            "settings": asdict(self.settings),
-            "faults": self.faults.shown(),
-            "counters": counters,
-        }
+        counters: dict[str, object] = {name: self.counters[name] for name in _COUNTERS}
+        counters["tokens_valid"] = len(self._valid())
+        for name, place in _CALLS.items():
+            counters[name] = self._by_outcome[place].total()
+            counters[f"{name}_by_status"] = dict(self._by_outcome[place])
+        settings, faults = asdict(self.settings), self.faults.shown()
+        return {"settings": settings, "faults": faults, "counters": counters}
 
     def orders_shown(self) -> list[dict[str, object]]:
         """Return the orders for the control API."""
-        shown = ({**asdict(order), "status": self.order_status(order)} for order in self.orders)
-        return [{name: order[name] for name in _SHOWN_OF_ORDER} for order in shown]
+        shown = [asdict(order) | {"status": self.order_status(order)} for order in self.orders]
+        for order in shown:
+            del order["placed_at"]
+        return shown
 
     def placed_shown(self) -> list[dict[str, object]]:
         """Count how often each order was placed: a row for each content, the oldest first."""

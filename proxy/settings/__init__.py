@@ -15,7 +15,6 @@ from proxy.settings.catalogue import ENVIRONMENT_PREFIX, Settings
 from proxy.settings.kinds import Origin
 from proxy.settings.model import (
     AdminSettings,
-    LimitsSettings,
     ListenSettings,
     LogSettings,
     OAuthSettings,
@@ -31,7 +30,6 @@ __all__ = [
     "WHERE_TO_FIND",
     "AdminSettings",
     "ClientSettings",
-    "LimitsSettings",
     "ListenSettings",
     "LogSettings",
     "OAuthSettings",

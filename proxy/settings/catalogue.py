@@ -8,9 +8,10 @@ is ever shown.
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
+from operator import attrgetter
 from pathlib import Path
-from typing import Final, NamedTuple, get_type_hints
+from typing import Final, get_type_hints
 
 from proxy.secret import Secret
 from proxy.settings import files, model
@@ -37,14 +38,9 @@ class Settings:
 
     def effective(self) -> dict[str, object]:
         """Every setting by its path, for JSON; of credentials and keys, whether they are set."""
-        effective: dict[str, object] = {}
-        for path, declared in SETTINGS.items():
-            value = self.value_of(path)
-            if path in SECRETS:
-                effective[path] = "not set" if value is None else "set"
-            else:
-                effective[path] = declared.shown(value)
-        return effective
+        shown = {path: declared.shown(self.value_of(path)) for path, declared in SETTINGS.items()}
+        held = {path: "not set" if shown[path] is None else "set" for path in SECRETS}
+        return shown | held
 
     def secrets(self) -> Iterator[tuple[str, str | Secret]]:
         """Yield the path and the value of each credential and key that is set."""
@@ -64,8 +60,8 @@ class Settings:
 
     def value_of(self, path: str) -> object:
         """Return the value of the setting with this path."""
-        section, key = split(path)
-        return getattr(getattr(self, section), key)
+        value: object = attrgetter(path)(self)
+        return value
 
 
 SECTIONS: Final[Mapping[str, type[Section]]] = get_type_hints(Settings)
@@ -104,9 +100,15 @@ PATH_OF_VARIABLE: Final[Mapping[str, str]] = {environment_name(path): path for p
 #: The paths concerned, and the words for the first of them.
 Contradiction = tuple[tuple[str, ...], str]
 
-_ADDRESSES: Final = (
-    *("admin.port", "admin.host", "listen.port", "listen.host"),
-    "listen.unix_socket",
+#: Settings that mean nothing without another one.
+_NEEDS: Final = (
+    ("listen.tls_key_file", "listen.tls_certificate_file"),
+    ("listen.tls_client_ca_file", "listen.tls_certificate_file"),
+    ("upstream.proxy_username", "upstream.proxy_url"),
+    ("upstream.proxy_username", "upstream.proxy_password"),
+    ("upstream.proxy_password", "upstream.proxy_url"),
+    ("upstream.proxy_password", "upstream.proxy_username"),
+    ("orders.guard_seconds", "orders.store"),
 )
 
 
@@ -115,17 +117,22 @@ def contradictions(settings: Settings, given: Collection[str]) -> Iterator[Contr
 
     given: the paths of the settings that were set, be it to their default.
     """
-    listen, admin, upstream = settings.listen, settings.admin, settings.upstream
+    listen, admin = settings.listen, settings.admin
+    upstream, orders = settings.upstream, settings.orders
+    for path, needed in _NEEDS:
+        if settings.value_of(path) and settings.value_of(needed) is None:
+            yield (path, needed), f"needs {needed} as well. Set that, or remove this"
     if listen.unix_socket is not None:
         address = [path for path in ("listen.host", "listen.port") if path in given]
         if address:
             words = f"cannot be used together with {' and '.join(address)}. Remove one or the other"
             yield ("listen.unix_socket", *address), words
     elif listen.port and listen.port == admin.port and _overlap(listen.host, admin.host):
-        words = (
-            f"is {admin.port}, the same address as the listener's. Give one of them another port"
+        words = f"is {admin.port}, the same address as the listener's. Set another port"
+        yield (
+            ("admin.port", "admin.host", "listen.port", "listen.host", "listen.unix_socket"),
+            words,
         )
-        yield _ADDRESSES, words
     if not (upstream.origin.is_tls or upstream.origin.is_loopback or upstream.allow_plaintext):
         words = (
             "would send the credentials and the token unencrypted. Use https, or set"
@@ -134,71 +141,51 @@ def contradictions(settings: Settings, given: Collection[str]) -> Iterator[Contr
         yield ("upstream.url", "upstream.allow_plaintext"), words
     yield from _loops(settings)
     yield from _own_paths(settings)
-    yield from _about_tls(listen)
     yield from _about_clients(settings, given)
-    yield from _about_proxy(upstream)
-    yield from _about_orders(settings.orders)
-
-
-def _needs(path: str, needed: str) -> Contradiction:
-    return (path, needed), f"needs {needed} as well. Set that, or remove this"
+    yield from _about_certificate(listen)
+    if orders.store_password is not None and orders.store_kind != "redis":
+        words = "needs the URL of a Valkey or Redis in orders.store. Set that, or remove this"
+        yield ("orders.store_password", "orders.store"), words
 
 
 def _loops(settings: Settings) -> Iterator[Contradiction]:
     """Find ways that lead back to the proxy itself."""
-    upstream, has_socket = settings.upstream, settings.listen.unix_socket is not None
+    upstream = settings.upstream
     targets = [
         ("upstream.url", upstream.origin, "Set it to the API (https://api.telenor.no)"),
         ("upstream.proxy_url", upstream.proxy_origin, "Set it to the company's proxy"),
     ]
-    for path, origin, advice in targets:
-        for name, ours in (("listen", settings.listen), ("admin", settings.admin)):
-            if origin is None or (name == "listen" and has_socket):
-                continue
-            if any(_leads_to(origin, host, ours.port) for host in ours.host):
-                words = (
-                    f"leads back to the proxy itself, by {name}.host and {name}.port."
-                    f" {advice}, or {name}.port to another port"
-                )
-                yield (path, f"{name}.host", f"{name}.port", "listen.unix_socket"), words
+    listeners: dict[str, model.ListenSettings | model.AdminSettings] = {"admin": settings.admin}
+    if settings.listen.unix_socket is None:
+        listeners["listen"] = settings.listen
+    for (path, origin, advice), (name, ours) in product(targets, listeners.items()):
+        if origin is not None and any(_leads_to(origin, host, ours.port) for host in ours.host):
+            words = (
+                f"leads back to the proxy itself, by {name}.host and {name}.port."
+                f" {advice}, or {name}.port to another port"
+            )
+            yield (path, f"{name}.host", f"{name}.port", "listen.unix_socket"), words
 
 
 def _own_paths(settings: Settings) -> Iterator[Contradiction]:
-    own = {path: settings.value_of(path) for path in ("oauth.token_path", "oauth.logout_path")}
     for index, entry in enumerate(settings.upstream.allowed_paths):
-        for name, path in own.items():
-            if is_below(entry, str(path)):
-                words = (
-                    f"can never be called, since {name} is the proxy's own business."
-                    " Remove the entry"
-                )
+        for name in ("oauth.token_path", "oauth.logout_path"):
+            if is_below(entry, str(settings.value_of(name))):
+                words = f"can never be called, since {name} is the proxy's own. Remove the entry"
                 yield (f"upstream.allowed_paths[{index}]", "upstream.allowed_paths", name), words
 
 
-def _about_tls(listen: model.ListenSettings) -> Iterator[Contradiction]:
-    certificate, key = listen.tls_certificate_file, listen.tls_key_file
-    if certificate is None:
-        for path in ("listen.tls_key_file", "listen.tls_client_ca_file"):
-            if getattr(listen, split(path)[1]) is not None:
-                yield _needs(path, "listen.tls_certificate_file")
-    elif listen.unix_socket is not None:
-        words = (
-            "cannot be used together with listen.unix_socket, on which no TLS is spoken."
-            " Remove one of them"
-        )
-        yield ("listen.tls_certificate_file", "listen.unix_socket"), words
-    elif (fault := why_no_pair(certificate, key)) is not None:
-        yield fault
+def _about_certificate(listen: model.ListenSettings) -> Iterator[Contradiction]:
+    if listen.tls_certificate_file is not None:
+        if listen.unix_socket is not None:
+            words = "cannot be used together with listen.unix_socket, which has no TLS. Remove one"
+            yield ("listen.tls_certificate_file", "listen.unix_socket"), words
+        elif fault := why_no_pair(listen.tls_certificate_file, listen.tls_key_file):
+            yield fault
 
 
 def why_no_pair(certificate: Path, key: Path | None) -> Contradiction | None:
     """Return why the listener's certificate and key cannot be used together; None if they can."""
-    paths = ("listen.tls_certificate_file", "listen.tls_key_file")
-    words = _about_pair(certificate, key)
-    return None if words is None else (paths if key is None else paths[::-1], words)
-
-
-def _about_pair(certificate: Path, key: Path | None) -> str | None:
     import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the files need it here
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -206,14 +193,15 @@ def _about_pair(certificate: Path, key: Path | None) -> str | None:
         context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
         if "KEY_VALUES_MISMATCH" in str(error.reason):
-            return (
-                "is not the key of the certificate in listen.tls_certificate_file."
-                " Set both to the files of one pair"
-            )
-        return _about_key(certificate, key)
+            words = "is not the key of listen.tls_certificate_file. Set both to files of one pair"
+        else:
+            words = _about_key(certificate, key)
     except OSError as error:
-        return f"names a file that {files.unreadable(error)}"
-    return None
+        words = f"names a file that {files.unreadable(error)}"
+    else:
+        return None
+    paths = ("listen.tls_certificate_file", "listen.tls_key_file")
+    return paths if key is None else paths[::-1], words
 
 
 def _about_key(certificate: Path, key: Path | None) -> str:
@@ -226,10 +214,7 @@ def _about_key(certificate: Path, key: Path | None) -> str:
         return str(fault)
     if key is None:
         return "is incomplete, its certificate or its key. Write the file anew"
-    return (
-        "cannot be used with listen.tls_certificate_file: one of the two is incomplete."
-        " Write them anew"
-    )
+    return "cannot be used with listen.tls_certificate_file: one is incomplete. Write them anew"
 
 
 def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contradiction]:
@@ -240,38 +225,12 @@ def _about_clients(settings: Settings, given: Collection[str]) -> Iterator[Contr
     for index, client in enumerate(listen.clients):
         place = f"listen.clients[{index}]"
         if client.certificate is not None and listen.tls_client_ca_file is None:
-            words = (
-                "needs listen.tls_client_ca_file, so that clients are asked for a certificate."
-                " Set that as well"
-            )
+            words = "needs listen.tls_client_ca_file as well, to ask clients for one. Set that"
             yield (f"{place}.certificate", "listen.tls_client_ca_file"), words
         for position, path in enumerate(client.allowed_paths or ()):
             if not path.startswith(allowed):
                 words = "is outside of upstream.allowed_paths. Remove the entry, or add it there"
                 yield (f"{place}.allowed_paths[{position}]", "upstream.allowed_paths"), words
-
-
-def _about_proxy(upstream: model.UpstreamSettings) -> Iterator[Contradiction]:
-    username, password = "upstream.proxy_username", "upstream.proxy_password"
-    for path, other in ((username, password), (password, username)):
-        has_it, has_other = (
-            getattr(upstream, split(name)[1]) is not None for name in (path, other)
-        )
-        if has_it and upstream.proxy_url is None:
-            yield _needs(path, "upstream.proxy_url")
-        elif has_it and not has_other:
-            yield (path, other), f"needs {other} as well. Set both, or none"
-
-
-def _about_orders(orders: model.OrdersSettings) -> Iterator[Contradiction]:
-    if orders.guard_seconds and orders.store is None:
-        words = (
-            "needs orders.store, where orders are remembered. Set that as well, such as to memory"
-        )
-        yield ("orders.guard_seconds", "orders.store"), words
-    if orders.store_password is not None and orders.store_kind != "redis":
-        words = "needs the URL of a Valkey or Redis in orders.store. Set that, or remove this"
-        yield ("orders.store_password", "orders.store"), words
 
 
 def _leads_to(origin: Origin, host: str, port: int) -> bool:
@@ -309,35 +268,24 @@ _NAME: Final = re.compile(
 _INVISIBLE: Final = re.compile(r"[\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]")
 
 
-class Doubt(NamedTuple):
-    """The path of a setting, and whole sentences: what is doubtful, and what to do."""
+def doubts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield what is visibly wrong with the credentials and keys in force.
 
-    path: str
-    text: str
-
-
-def doubts(settings: Settings) -> Iterator[Doubt]:
-    """Yield what is visibly wrong with the credentials and keys in force."""
+    The path of the setting, and whole sentences: what is doubtful, and what to do.
+    """
     held = [(path, _text(value)) for path, value in settings.secrets()]
     for path, value in held:
         words = _about(value)
         if words is not None:
-            yield Doubt(path, f"{path} {words}.")
+            yield path, f"{path} {words}."
     values = [(path, value) for path, value in held if path.startswith("oauth.")]
     for path, value in values:
         if path != "oauth.username" and _MACHINE_USER.fullmatch(value):
-            text = (
-                f"{path} looks like the name of a machine user, which belongs in oauth.username."
-                " Check whether the two are swapped."
-            )
-            yield Doubt(path, text)
+            text = "looks like the name of a machine user, which belongs in oauth.username"
+            yield path, f"{path} {text}. Check whether the two are swapped."
     for (one, first), (other, second) in combinations(values, 2):
         if first == second:
-            text = (
-                f"{one} and {other} have the same value, which no application has."
-                " Compare both with what Telenor gave you."
-            )
-            yield Doubt(one, text)
+            yield one, f"{one} and {other} have the same value. Compare both with Telenor's pages."
 
 
 def _text(value: str | Secret) -> str:
@@ -347,20 +295,11 @@ def _text(value: str | Secret) -> str:
 def _about(value: str) -> str | None:
     """Say what does not look like a part of a value; None if all does."""
     if _NAME.match(value):
-        return (
-            "begins with a name and = or a colon, as a line of another file does."
-            " Remove that from the value"
-        )
+        return "begins with a name and = or a colon, as a line of a file does. Remove that"
     if len(value) > 1 and value[0] + value[-1] in _QUOTES:
-        return (
-            "has quotes that are a part of the value: neither a file that holds a secret nor"
-            " docker's --env-file needs any. Remove them"
-        )
+        return "has quotes that are a part of the value, as in docker's --env-file. Remove them"
     if value != value.strip(" "):
         return "begins or ends with a space, which is sent as it is. Remove it"
     if _INVISIBLE.search(value):
-        return (
-            "holds a character that cannot be seen, such as a no-break space from a web page."
-            " Write it anew by hand"
-        )
+        return "holds a character that cannot be seen, such as a no-break space. Type it by hand"
     return None

@@ -29,87 +29,42 @@ except ImportError:  # PyYAML was built without libyaml
 
 # --- What is wrong with a YAML text ------------------------------------------------------------
 
-#: What YAML takes as text (YAML 1.2, section 5.1, `c-printable`).
-_UNPRINTABLE: Final = re.compile(
-    r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
-
 _TAB: Final = "a tab stands where only spaces may indent. Write spaces"
+_QUOTES: Final = "Put the value in quotes"
 _ANYTHING: Final = (
     "something is out of place. Look for a tab in the indentation, a missing space after a colon,"
     " or a value with special characters that needs quotes"
+)
+_COLON: Final = (
+    "a colon and a space stand in a value, or the line above lacks its colon."
+    " Put a value with a colon in quotes"
 )
 _DEEPER: Final = (
     "the line is indented deeper than the one above it, which has a value already."
     " Indent the lines of a section equally"
 )
+_SIGN: Final = f"a value begins with a character of YAML's own (@ % ` & * !). {_QUOTES}"
+_BRACKET: Final = (
+    f"a bracket or a brace is not closed, or a comma is missing. Correct that, or {_QUOTES.lower()}"
+)
+_MARGIN: Final = "the first line is indented, or text follows the end. Begin sections at the margin"
+_UNEQUAL: Final = "a line is not indented like the others, or text follows a quote. Indent equally"
 
-#: How the complaints of PyYAML begin, with libyaml and without it, and what they mean to the author
-#: of the file. The first that fits counts.
+#: How the complaints of PyYAML begin, with libyaml and without it, behind "did not find the", and
+#: what they mean to the author of the file. The first that fits counts.
 _MEANINGS: Final = (
-    (
-        r"mapping values are not allowed",
-        (
-            "a colon and a space stand in a value, or the line above lacks its colon."
-            " Put a value with a colon in quotes"
-        ),
-    ),
+    (r"mapping values are not allowed", _COLON),
     (r"found a tab", _TAB),
-    (
-        r"found character",
-        "a value begins with a character of YAML's own (@, %, `). Put the value in quotes",
-    ),
-    (
-        r"found undefined alias|did not find expected alphabetic|expected alphabetic",
-        "a value begins with & or *, which YAML takes for a reference. Put the value in quotes",
-    ),
-    (
-        r"could not determine a constructor|(did not find the )?expected '>'",
-        "a value begins with an exclamation mark, a type in YAML. Put the value in quotes",
-    ),
-    (
-        r"found unexpected end of stream",
-        "a quote is opened and never closed. Close it, on the same line",
-    ),
-    (
-        r"found unknown escape",
-        "a backslash in double quotes begins an escape that YAML does not know. Use single quotes",
-    ),
-    (
-        r"(block )?sequence entries are not allowed",
-        "a list begins on the line of its name. Put each entry on a line of its own, after a dash",
-    ),
-    (
-        r"(did not find )?expected ','",
-        (
-            "a bracket or a brace is not closed, or a comma is missing."
-            " Correct that, or put the value in quotes"
-        ),
-    ),
-    (
-        r"did not find expected node content|expected the node content",
-        "a value is missing, or a bracket stands in its place. Close what is open, or use quotes",
-    ),
-    (
-        r"did not find expected comment|expected chomping",
-        "text stands behind | or >. Put the whole value in quotes",
-    ),
-    (
-        r"but found another document",
-        "a line of three dashes begins a second document. Keep one of them",
-    ),
-    (
-        r"found unhashable key",
-        "a list or a group stands where a name belongs. Write the name alone, then a colon",
-    ),
-    (
-        r"(did not find )?expected '?<document",
-        "the first line is indented, or text follows the end. Begin every section at the margin",
-    ),
-    (
-        r"did not find expected|expected <block end>",
-        "a line is not indented like the others, or text follows a quote. Indent the lines equally",
-    ),
+    (r"found (character|undefined alias)|could not determine a constructor", _SIGN),
+    (r"expected (alphabetic|'>')", _SIGN),
+    (r"found unexpected end of stream", "a quote is opened and never closed. Close it there"),
+    (r"found unknown escape", "a backslash in double quotes begins an escape. Use single quotes"),
+    (r"(block )?sequence entries", "a list begins on the line of its name. Begin it on the next"),
+    (r"expected ','", _BRACKET),
+    (r"expected (the )?node", "a value is missing. Add it, or close what is open"),
+    (r"but found another document", "a line of three dashes begins a second document. Remove it"),
+    (r"expected '?<document", _MARGIN),
+    (r"expected (?!c)", _UNEQUAL),
 )
 
 
@@ -117,31 +72,31 @@ class NotConfiguration(yaml.YAMLError):
     """What is refused here and not by PyYAML: the line, and words that may be shown."""
 
     def __init__(self, line: int, words: str) -> None:
-        super().__init__()
-        self.line = line
-        self.words = words
+        super().__init__(f", line {line}: {words}")
 
 
 def explained(error: yaml.YAMLError, text: str) -> str:
     """Say where in the text the fault is, if that is known, and what it is; no full stop."""
     if isinstance(error, NotConfiguration):
-        return f", line {error.line}: {error.words}"
-    marks = error if isinstance(error, yaml.MarkedYAMLError) else yaml.MarkedYAMLError()
-    mark = marks.problem_mark or marks.context_mark
-    if mark is None:
+        return str(error)
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, text.index(chr(error.character))) + 1
+        return f", line {line}: holds a control character. Remove it"
+    if not isinstance(error, yaml.MarkedYAMLError) or (mark := error.problem_mark) is None:
         return f": is not valid YAML: {_ANYTHING}"
-    meaning = _meaning(str(marks.problem or ""), mark, lines(text))
+    meaning = _meaning(str(error.problem), mark, lines(text))
     return f", line {mark.line + 1}, column {mark.column + 1}: is not valid YAML: {meaning}"
 
 
 def _meaning(complaint: str, mark: yaml.Mark, every: list[str]) -> str:
-    if complaint.startswith("mapping values are not allowed") and _is_deeper(mark, every):
-        return _DEEPER
-    here = every[mark.line] if mark.line < len(every) else ""
-    if complaint.startswith("found character") and here[mark.column : mark.column + 1] == "\t":
-        return _TAB
+    complaint = re.sub(r"^did not find (the )?", "", complaint)
     fitting = (words for begins, words in _MEANINGS if re.match(begins, complaint))
-    return next(fitting, _ANYTHING)
+    meaning = next(fitting, _ANYTHING)
+    if meaning is _COLON and _is_deeper(mark, every):
+        return _DEEPER
+    if meaning is _SIGN and every[mark.line][mark.column :].startswith("\t"):
+        return _TAB
+    return meaning
 
 
 def _is_deeper(mark: yaml.Mark, every: list[str]) -> bool:
@@ -259,10 +214,6 @@ class _Loader(_SafeLoader):
 
 
 def _load(text: str) -> object:
-    found = _UNPRINTABLE.search(text)
-    if found is not None:
-        line = text.count("\n", 0, found.start()) + 1
-        raise NotConfiguration(line, "holds a control character. Remove it")
     _check_depth(text)
     loader = _Loader(text)
     loader.lines = lines(text)
@@ -287,14 +238,9 @@ def _check_depth(text: str) -> None:
 # --- Texts that may be shown -------------------------------------------------------------------
 
 
-def writable(path: Path) -> str:
-    """Return a path as text that can be written as UTF-8."""
-    return clean(str(path))
-
-
-def clean(text: str) -> str:
-    """Return a text with backslash escapes for bytes that are not UTF-8 (PEP 383)."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def writable(text: Path | str) -> str:
+    """Return a path or a text with backslash escapes for bytes that are not UTF-8 (PEP 383)."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def printable(key: object) -> str:
@@ -321,18 +267,9 @@ def read_pem(path: Path) -> bytes:
 
     Raises ValueError, whose words stand behind the setting's path.
     """
-    try:
-        if not is_lasting(path):
-            raise ValueError("names a pipe or a device. Set it to a file that stays")
-        content = _read_bytes(path, _LARGEST_PEM_FILE)
-    except FileNotFoundError:
-        raise MissingFileError(f"names a file that does not exist: {how_far(path)}") from None
-    except OSError as error:
-        raise ValueError(f"names a file that {unreadable(error)}") from None
-    if len(content) > _LARGEST_PEM_FILE:
-        words = f"names a file that is larger than {_LARGEST_PEM_FILE} bytes. Check the path"
-        raise ValueError(words)
-    return content
+    if not is_lasting(path):
+        raise ValueError("names a pipe or a device. Set it to a file that stays")
+    return _read(path, _LARGEST_PEM_FILE)
 
 
 def is_lasting(path: Path) -> bool:
@@ -367,25 +304,28 @@ def unreadable(error: OSError) -> str:
 
 
 def _read_text(path: Path, largest: int) -> str:
+    try:
+        return _read(path, largest).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("the file is not UTF-8 text. Save it as UTF-8") from None
+
+
+def _read(path: Path, largest: int) -> bytes:
     """Read a whole small file. Raises ValueError, without its name and content."""
     try:
         content = _read_bytes(path, largest)
-        if len(content) <= largest:
-            return content.decode("utf-8-sig")
-        fault = f"the file is larger than {largest} bytes. Check the path"
     except FileNotFoundError:
         raise MissingFileError(f"the file does not exist: {how_far(path)}") from None
     except TimeoutError:
-        seconds = _ASKED * _ASKED_FOR_MS / 1000
-        fault = (
-            f"the pipe did not end within {seconds:g} s."
+        raise ValueError(
+            f"the pipe did not end within {_ASKED * _ASKED_FOR_MS / 1000:g} s."
             " Write the whole content into it and close it, or set this to a file"
-        )
+        ) from None
     except OSError as error:
-        fault = f"the file {unreadable(error)}"
-    except UnicodeDecodeError:
-        fault = "the file is not UTF-8 text. Save it as UTF-8"
-    raise ValueError(fault)
+        raise ValueError(f"the file {unreadable(error)}") from None
+    if len(content) > largest:
+        raise ValueError(f"the file is larger than {largest} bytes. Check the path")
+    return content
 
 
 def _read_bytes(path: Path, largest: int) -> bytes:

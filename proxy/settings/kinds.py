@@ -66,6 +66,17 @@ class Kind(Generic[T]):
             return text
 
 
+def must(holds: object, words: str) -> None:
+    """Raise ValueError with these words unless a condition holds."""
+    if not holds:
+        raise ValueError(words)
+
+
+def that(holds: Callable[[Any], object], words: str) -> Callable[[Any], None]:
+    """Make a check that raises ValueError with these words unless a condition holds."""
+    return lambda value: must(holds(value), words)
+
+
 class UnlikeError(ValueError):
     """A value that is not of the kind; `reading` has the words, which depend on its place."""
 
@@ -88,16 +99,14 @@ class EntriesError(ValueError):
         self.rest = rest
 
 
-def truth() -> Kind[bool]:
-    """Make the kind of what is true or false."""
-    return Kind(
-        expected="true or false",
-        schema={"type": "boolean"},
-        fits=lambda value: isinstance(value, bool),
-        convert=bool,
-        parse=lambda text: _BOOLEANS.get(text.strip().lower(), text),
-        unquoted="Write it without quotes",
-    )
+TRUTH: Final = Kind(
+    expected="true or false",
+    schema={"type": "boolean"},
+    fits=lambda value: isinstance(value, bool),
+    convert=bool,
+    parse=lambda text: _BOOLEANS.get(text.strip().lower(), text),
+    unquoted="Write it without quotes",
+)
 
 
 def whole_number(least: int, greatest: int) -> Kind[int]:
@@ -105,7 +114,7 @@ def whole_number(least: int, greatest: int) -> Kind[int]:
     return Kind(
         expected=f"a whole number from {least} to {greatest}",
         schema={"maximum": greatest, "minimum": least, "type": "integer"},
-        fits=lambda value: _is_number(value, int) and least <= value <= greatest,
+        fits=lambda value: type(value) is int and least <= value <= greatest,
         convert=int,
         parse=int,
         unquoted=_DIGITS,
@@ -119,7 +128,7 @@ def number(greatest: float, *, may_be_zero: bool = False) -> Kind[float]:
         expected=f"a number {words} to {greatest:g}",
         schema={least: 0, "maximum": greatest, "type": "number"},
         fits=lambda value: (
-            _is_number(value, int, float) and 0 <= value <= greatest and (may_be_zero or value != 0)
+            type(value) in {int, float} and 0 <= value <= greatest and (may_be_zero or value != 0)
         ),
         convert=float,
         parse=float,
@@ -127,17 +136,21 @@ def number(greatest: float, *, may_be_zero: bool = False) -> Kind[float]:
     )
 
 
-def text(check: Callable[[str], str], *, exact: bool = False) -> Kind[str]:
-    """Make the kind of a text that is not empty. check: returns it, or raises ValueError.
+def text(
+    *checks: Callable[[str], object], exact: bool = False, to: Callable[[str], str] = str
+) -> Kind[str]:
+    """Make the kind of a text that is not empty. checks: each may raise ValueError.
 
-    exact: a text that YAML has cut or joined is refused.
+    exact: a text that YAML has cut or joined is refused. to: makes of it what the setting holds.
     """
 
     def convert(value: str) -> str:
         if exact and isinstance(value, AlteredText):
             words = f"{value.why}. Put the whole value in quotes, on one line"
             raise ValueError(words)
-        return check(str(value))
+        for check in checks:
+            check(value)
+        return to(str(value))
 
     return Kind(
         expected="text that is not empty",
@@ -147,35 +160,33 @@ def text(check: Callable[[str], str], *, exact: bool = False) -> Kind[str]:
     )
 
 
-def secret(check: Callable[[str], str]) -> Kind[Secret]:
+def secret(check: Callable[[str], object]) -> Kind[Secret]:
     """Make the kind of an exact text that is never shown once it was taken."""
     open_text = text(check, exact=True)
-    return Kind(
-        expected=open_text.expected,
-        schema={"format": "password", **open_text.schema, "writeOnly": True},
-        fits=open_text.fits,
-        convert=lambda value: Secret(open_text.convert(value)),
-    )
+    schema = {"format": "password", **open_text.schema, "writeOnly": True}
+    fits, convert = open_text.fits, open_text.convert
+    return Kind(open_text.expected, schema, fits, lambda value: Secret(convert(value)))
 
 
 def choice(words: tuple[T, ...]) -> Kind[T]:
     """Make the kind of one of these words, in upper or lower case."""
-    by_text = {str(word): word for word in words}
+    by_text = {str(word).lower(): word for word in words}
     return Kind(
-        expected=f"one of {', '.join(by_text)}",
+        expected=f"one of {', '.join(map(str, words))}",
         schema={"enum": list(words), "type": "string"},
         fits=lambda value: isinstance(value, str) and value.lower() in by_text,
         convert=lambda value: by_text[value.lower()],
     )
 
 
-def file_name(check: Callable[[Path], Path] = Path) -> Kind[Path]:
-    """Make the kind of the path of a file. check: returns it, or raises ValueError."""
+def file_name(*checks: Callable[[Path], object]) -> Kind[Path]:
+    """Make the kind of the path of a file. checks: each may raise ValueError."""
 
     def convert(name: str) -> Path:
-        if not name or "\0" in name:
-            raise ValueError("must be the path of a file")
-        return check(Path(name))
+        must(name and "\0" not in name, "must be the path of a file")
+        for check in checks:
+            check(Path(name))
+        return Path(name)
 
     return Kind(
         expected="the path of a file, as text",
@@ -187,11 +198,23 @@ def file_name(check: Callable[[Path], Path] = Path) -> Kind[Path]:
 
 def list_of(entry: Kind[T]) -> Kind[tuple[T, ...]]:
     """Make the kind of a list with at least one entry; in the environment JSON, or with commas."""
+
+    def convert(values: Iterable[object]) -> tuple[T, ...]:
+        taken, faults = [], {}
+        for index, value in enumerate(values):
+            try:
+                taken.append(entry.take(value))
+            except ValueError as fault:
+                faults[f"[{index}]"] = fault
+        if faults:
+            raise EntriesError(faults)
+        return tuple(taken)
+
     return Kind(
         expected="a list with at least one entry",
         schema={"items": entry.schema, "minItems": 1, "type": "array"},
         fits=lambda value: isinstance(value, list) and len(value) > 0,
-        convert=lambda values: _entries(entry, values),
+        convert=convert,
         parse=_list_from_text,
         unquoted="Put each entry on a line of its own, after a dash",
     )
@@ -231,22 +254,6 @@ def one_or_list_of(entry: Kind[str], same: Callable[[str], object]) -> Kind[tupl
         parse=parse,
         plain=lambda held: held[0] if len(held) == 1 else list(held),
     )
-
-
-def _is_number(value: object, *types: type) -> bool:
-    return isinstance(value, types) and not isinstance(value, bool)
-
-
-def _entries(kind: Kind[T], values: Iterable[object]) -> tuple[T, ...]:
-    taken, faults = [], {}
-    for index, value in enumerate(values):
-        try:
-            taken.append(kind.take(value))
-        except ValueError as fault:
-            faults[f"[{index}]"] = fault
-    if faults:
-        raise EntriesError(faults)
-    return tuple(taken)
 
 
 def _list_from_text(text: str) -> list[object]:
@@ -290,27 +297,24 @@ class Setting:
 
 def setting(kind: Kind[T], default: T, description: str, *, changes: bool = False) -> T:
     """Declare a setting with a default."""
-    return cast("T", _declared(Setting(kind, default, description, changes)))
+    declared = Setting(kind, default, description, changes)
+    return field(default=default, metadata={"setting": declared})
 
 
 def optional(kind: Kind[T], description: str, *, changes: bool = False) -> T | None:
     """Declare a setting that is None when it is left out."""
-    return cast("T | None", _declared(Setting(kind, None, description, changes)))
+    return setting(cast("Kind[T | None]", kind), None, description, changes=changes)
 
 
 def required(kind: Kind[T], description: str, *, changes: bool = False) -> T:
     """Declare a setting that must be given."""
-    return cast("T", _declared(Setting(kind, MISSING, description, changes)))
+    return setting(kind, cast("T", MISSING), description, changes=changes)
 
 
 def holding(what: str, *, changes: bool = False) -> Path | None:
     """Declare the file that holds a secret; its name is that of the secret and `_file`."""
     description = f"File that holds {what}, relative to the working directory."
     return optional(file_name(), description, changes=changes)
-
-
-def _declared(declared: Setting) -> Any:  # noqa: ANN401 # in objects it is what the kind makes
-    return field(default=declared.default, metadata={"setting": declared})
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,12 +345,6 @@ _LONGEST_HOST: Final = 253
 _LABEL: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _AUTHORITY: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _OWN_PORTS: Final = {"http": 80, "https": 443}
-
-
-def must(holds: object, words: str) -> None:
-    """Raise ValueError with these words unless a condition holds."""
-    if not holds:
-        raise ValueError(words)
 
 
 def is_ipv6(text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 
 from proxy.secret import Secret
 from proxy.settings.kinds import (
+    TRUTH,
     Origin,
     Section,
     choice,
@@ -43,13 +44,13 @@ from proxy.settings.values import (
     SECRET,
     SOCKET_NAME,
     STORE,
-    TRUTH,
     URL,
     ClientSettings,
 )
 
 #: Seconds. No access token is known to live longer than a day, and no connection has to.
 _DAY: Final = 86_400.0
+_UP_TO_A_DAY: Final = number(_DAY, may_be_zero=True)
 #: Seconds. An application that has not repeated an order within a month does not repeat it.
 _MONTH: Final = 31 * _DAY
 #: The value of `upstream.proxy_url` that stands for HTTPS_PROXY, ALL_PROXY and NO_PROXY.
@@ -64,14 +65,10 @@ class ListenSettings(Section):
     """The listener: where clients connect, and who may."""
 
     host: tuple[str, ...] = setting(
-        BIND_HOSTS,
-        ("127.0.0.1",),
-        "Host name or address that clients connect to, or a list of them.",
+        BIND_HOSTS, ("127.0.0.1",), "Name or address that clients connect to, or a list of them."
     )
     port: int = setting(
-        PORT,
-        8080,
-        "Port that clients connect to; 0 takes a free one, logged in `listener.started`.",
+        PORT, 8080, "Port for clients; 0 takes a free one, logged in `listener.started`."
     )
     unix_socket: Path | None = optional(
         SOCKET_NAME, "Path of a Unix socket to listen on, instead of host and port."
@@ -86,10 +83,7 @@ class ListenSettings(Section):
     )
     client_key_file: Path | None = holding("the client key", changes=True)
     clients: tuple[ClientSettings, ...] = setting(
-        CLIENTS,
-        (),
-        "Clients by name, each with a key or a certificate, and its paths, methods and rate.",
-        changes=True,
+        CLIENTS, (), "Clients by name, with key or certificate, paths, methods, rate.", changes=True
     )
     tls_certificate_file: Path | None = optional(
         CA_FILE, "PEM chain with which the listener speaks TLS, 1.2 or newer."
@@ -98,8 +92,7 @@ class ListenSettings(Section):
         KEY_FILE, "PEM file that holds the private key of that certificate."
     )
     tls_client_ca_file: Path | None = optional(
-        CA_FILE,
-        "PEM bundle of authorities; clients must show a certificate that one of them issued.",
+        CA_FILE, "PEM bundle of authorities; clients must show a certificate of one of them."
     )
     answer_login: bool = setting(
         TRUTH,
@@ -137,8 +130,7 @@ class UpstreamSettings(Section):
     url: str = setting(
         URL,
         "https://api.telenor.no",
-        "Scheme, host and optional port of the API; `http` for loopback hosts, or as the next "
-        "says.",
+        "Scheme, host and port of the API; `http` for loopback hosts, or as the next says.",
     )
     allow_plaintext: bool = setting(
         TRUTH, False, "Accept `http` for any host: credentials, token and orders go unencrypted."
@@ -148,7 +140,7 @@ class UpstreamSettings(Section):
     )
     proxy_url: str | None = optional(
         PROXY_URL,
-        "`http` or `https` URL of the company's proxy, or `environment` (HTTPS_PROXY and others).",
+        "`http(s)` URL of the company's proxy, or `environment` (HTTPS_PROXY and others).",
     )
     proxy_username: str | None = optional(
         CLIENT_ID, "User name for the company's proxy (Basic).", changes=True
@@ -179,17 +171,13 @@ class UpstreamSettings(Section):
         SECONDS, 30.0, "An unused pooled connection is closed after this long."
     )
     max_age_seconds: float = setting(
-        number(_DAY, may_be_zero=True),
-        300.0,
-        "A connection of this age is closed, so that a changed address is noticed; 0: never.",
+        _UP_TO_A_DAY, 300.0, "A connection this old is closed, to notice a new address; 0: never."
     )
     keep_warm: bool = setting(
         TRUTH, True, "Keep an idle connection open, so that the next call waits for no handshake."
     )
     transport: _Transport = setting(
-        choice(get_args(_Transport)),
-        "fast",
-        "`fast` (aiofastnet), or `asyncio` for the event loop's own transports.",
+        choice(get_args(_Transport)), "fast", "`fast` for aiofastnet, `asyncio` for asyncio's own."
     )
 
     @property
@@ -231,9 +219,7 @@ class OAuthSettings(Section):
     password_file: Path | None = holding("the machine user's password", changes=True)
     scope: str | None = optional(SCOPE, "Scope to ask for, if not the default.", changes=True)
     refresh_ahead_seconds: float = setting(
-        number(_DAY, may_be_zero=True),
-        300.0,
-        "Renew the token this long before it expires, or at half of a short life.",
+        _UP_TO_A_DAY, 300.0, "Renew the token this long before its end, or at half a short life."
     )
     wait_seconds: float = setting(
         SECONDS, 10.0, "Longest time that a request waits for a usable token; then 503."
@@ -254,9 +240,7 @@ class LimitsSettings(Section):
         whole_number(1, 1 << 40), 10_485_760, "Larger request bodies get 413."
     )
     max_replay_bytes: int = setting(
-        whole_number(0, 1 << 30),
-        1_048_576,
-        "Request bodies up to this size are kept, to be sent again after a 401; 0: none.",
+        whole_number(0, 1 << 30), 1_048_576, "Largest body that is sent again after a 401; 0: none."
     )
     max_header_bytes: int = setting(
         whole_number(256, 1 << 20), 32_768, "Larger request heads get 431."
@@ -277,9 +261,7 @@ class LimitsSettings(Section):
         SECONDS, 75.0, "An idle client connection is closed after this long."
     )
     body_timeout_seconds: float = setting(
-        SECONDS,
-        30.0,
-        "Longest silence of a client in its request body (408), or while it reads no answer (cut).",
+        SECONDS, 30.0, "Longest silence of a client in its body (408), or reading no answer (cut)."
     )
 
 
@@ -308,10 +290,9 @@ class OrdersSettings(Section):
         number(_MONTH), 86_400.0, "An order is remembered for this many seconds."
     )
     guard_seconds: float = setting(
-        number(_DAY, may_be_zero=True),
+        _UP_TO_A_DAY,
         0.0,
-        "How long an identical order without `Idempotency-Key` is not sent again, its answer "
-        "missed.",
+        "Without `Idempotency-Key`: how long an order whose answer was missed is not sent again.",
     )
 
     @property
@@ -364,6 +345,5 @@ class TelemetrySettings(Section):
     """Spans for an OpenTelemetry collector; needs the extra `otel`."""
 
     otlp_endpoint: str | None = optional(
-        COLLECTOR_URL,
-        "Base URL of a collector, such as `http://127.0.0.1:4318`; OTLP over HTTP, extra `otel`.",
+        COLLECTOR_URL, "Base URL of an OTLP collector over HTTP, such as `http://127.0.0.1:4318`."
     )

@@ -74,9 +74,7 @@ def examine(path: Path | None, environ: Mapping[str, str], *, offline: bool = Fa
     settings = draft.judged()
     of_file = "" if path is None else files.writable(path)
     origins = {
-        name: draft.sources.get(name, of_file).removeprefix("read ").removeprefix("from ")
-        if name in draft.values
-        else "default"
+        name: draft.sources.get(name, of_file) if name in draft.values else "default"
         for name in SETTINGS
     }
     return Reading(settings, origins, draft.missing)
@@ -144,55 +142,44 @@ class _Draft:
         declared = section.settings().items()
         return section(**{key: self._value(f"{name}.{key}", setting) for key, setting in declared})
 
-    def _fault(self, path: str, fault: ValueError, words: str) -> None:
-        """Note a problem, or a file that does not exist here."""
+    def _problem(self, path: str, words: str, fault: ValueError | None = None) -> None:
+        """Note a problem, or by its fault a file that does not exist here and need not."""
+        setting = path.partition("[")[0]
+        self.faulty |= {path, setting}
         if self.offline and isinstance(fault, files.MissingFileError):
-            self.missing.append(files.clean(f"{path}: {words}."))
-            self.faulty |= {path, path.partition("[")[0]}
-        else:
-            self._problem(path, words)
-
-    def _problem(self, path: str, words: str) -> None:
-        source = self.sources.get(path.partition("[")[0])
-        end = "" if words.endswith("?") else "."
-        where = f"{path} ({source})" if source else path
-        self.problems.append(files.clean(f"{where}: {words}{end}"))
-        self.faulty |= {path, path.partition("[")[0]}
+            self.missing.append(files.writable(f"{path}: {words}."))
+            return
+        where = f"{path} (from {self.sources[setting]})" if setting in self.sources else path
+        self.problems.append(files.writable(f"{where}: {words}{'' if words[-1] == '?' else '.'}"))
 
     def _take_document(self, document: Mapping[Any, object]) -> None:
         for section, content in document.items():
-            words = None
             if section in SETTINGS:
                 words = "must be split at the dot: the section first, the rest indented below it"
+                self._problem(section, words)
             elif section not in SECTIONS:
                 name = files.printable(section)
                 self._problem(name, _unknown(_meant(name, SECTIONS)))
             elif isinstance(content, dict):
-                self._take_section(section, content)
+                for key, value in content.items():
+                    self._take_key(section, key, value)
             elif content is not None:
                 words = "must be a group of settings, each on a line of its own and indented"
-            if words is not None:
                 self._problem(section, words)
 
-    def _take_section(self, section: str, content: dict[object, object]) -> None:
-        for key, value in content.items():
-            path = f"{section}.{key}"
-            if path in SETTINGS:
-                if value is not None:
-                    self.values[path] = value
-                continue
-            if key in SECTIONS:
-                words = (
-                    "is not a setting, but a section of its own."
-                    " Begin it at the margin, with its settings indented below it"
-                )
-            elif isinstance(key, str) and ":" in key:
-                path = f"{section}.{files.printable(key.partition(':')[0])}"
-                words = "needs a space after the colon"
-            else:
-                path = f"{section}.{files.printable(key)}"
-                words = _unknown(_meant(path))
-            self._problem(path, words)
+    def _take_key(self, section: str, key: object, value: object) -> None:
+        path = f"{section}.{key}"
+        if path in SETTINGS:
+            if value is not None:
+                self.values[path] = value
+        elif key in SECTIONS:
+            self._problem(path, "is a section of its own. Begin it at the margin, not indented")
+        elif isinstance(key, str) and ":" in key:
+            path = f"{section}.{files.printable(key.partition(':')[0])}"
+            self._problem(path, "needs a space after the colon")
+        else:
+            path = f"{section}.{files.printable(key)}"
+            self._problem(path, _unknown(_meant(path)))
 
     def _take_environment(self, environ: Mapping[str, str]) -> None:
         given = {path: environ[name] for name, path in PATH_OF_VARIABLE.items() if name in environ}
@@ -204,7 +191,7 @@ class _Draft:
             if not given.get(partner):
                 self.values.pop(partner, None)
             self.values[path] = SETTINGS[path].kind.from_text(text)
-            self.sources[path] = f"from {environment_name(path)}"
+            self.sources[path] = environment_name(path)
         in_kubernetes = "KUBERNETES_SERVICE_HOST" in environ
         for name in sorted(environ.keys() - PATH_OF_VARIABLE.keys() - {CONFIG_VARIABLE}):
             is_link = in_kubernetes and _SERVICE_LINK.fullmatch(f"{name}={environ[name]}")
@@ -218,17 +205,17 @@ class _Draft:
             name = self.values[file_path]
             if path in self.values:
                 self._problem(path, f"is given together with {file_path}. Keep one of them")
-            elif isinstance(name, str) and name and "\0" not in name:
+                continue
+            if isinstance(name, str) and name and "\0" not in name:
                 try:
                     self.values[path] = files.read_secret(Path(name))
-                    self.sources[path] = f"read from {file_path}"
                 except ValueError as error:
-                    self._fault(file_path, error, str(error))
+                    self._problem(file_path, str(error), error)
             if path not in self.values:
                 self.faulty.add(path)
                 if self.offline:
                     self.values[path] = f"{STAND_IN}-{path}"
-                    self.sources[path] = f"read from {file_path}"
+            self.sources[path] = file_path
 
     def _value(self, path: str, setting: Setting) -> object:
         if path not in self.values:
@@ -250,7 +237,7 @@ class _Draft:
         may_show = path.removesuffix("_file") not in SECRETS and not setting.kind.holds_secrets
         for place, fault in faults.items():
             words = _wrong(fault, may_show=may_show, in_file=path not in self.sources)
-            self._fault(place, fault, words)
+            self._problem(place, words, fault)
         return rest
 
 
@@ -267,8 +254,8 @@ WHERE_TO_FIND: Final[Mapping[str, str]] = {
     " mobile phone.",
 }
 
-#: How alike a setting of another section must be to be proposed: `true` is not `store`.
-_ALIKE: Final = 0.7
+#: How alike a name must be to be proposed, and one of another section: `true` is not `store`.
+_ALIKE, _ALIKE_ELSEWHERE = 0.6, 0.7
 #: Characters. A longer value is not repeated in a message.
 _LONGEST_SHOWN: Final = 40
 
@@ -277,10 +264,7 @@ def _unknown(meant: Sequence[str]) -> str:
     """Say that a name is none of the settings, and which ones were probably meant."""
     if meant:
         return f"is not a setting. Did you mean {' or '.join(meant)}?"
-    return (
-        "is not a setting. Remove it, or look its name up in the table of settings"
-        " (docs/reference.md)"
-    )
+    return "is not a setting. Remove it, or look its name up in docs/reference.md"
 
 
 def _missing(path: str) -> str:
@@ -320,17 +304,20 @@ def _meant(name: str, sections: Collection[str] = ()) -> list[str]:
     from difflib import get_close_matches  # noqa: PLC0415 # 1 ms, for a misspelled name only
 
     plain = name.lower().replace("-", "_")
+    section, _, key = plain.rpartition(".")
     if plain in SETTINGS:
         return [plain]
-    section, _, key = plain.rpartition(".")
     if same_key := [path for path in SETTINGS if split(path)[1] == key]:
         return same_key
-    if near := get_close_matches(plain, sections, n=1):
-        return near
     everywhere = {split(path)[1]: path for path in SETTINGS}
     siblings = {split(path)[1]: path for path in SETTINGS if split(path)[0] == section}
-    if near := get_close_matches(key, siblings, n=1):
-        return [siblings[near[0]]]
-    if not siblings and (near := get_close_matches(plain, SETTINGS, n=1)):
-        return near
-    return [everywhere[key] for key in get_close_matches(key, everywhere, n=1, cutoff=_ALIKE)]
+    whole = {} if siblings else {path: path for path in SETTINGS}
+    for given, known, cutoff in (
+        (plain, {section: section for section in sections}, _ALIKE),
+        (key, siblings, _ALIKE),
+        (plain, whole, _ALIKE),
+        (key, everywhere, _ALIKE_ELSEWHERE),
+    ):
+        if near := get_close_matches(given, known, n=1, cutoff=cutoff):
+            return [known[near[0]]]
+    return []

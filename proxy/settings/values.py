@@ -11,13 +11,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 from proxy.secret import Secret
 from proxy.settings import files, kinds
-from proxy.settings.kinds import Origin, Setting, is_host, is_ipv6, must, optional, setting
+from proxy.settings.kinds import Origin, Setting, is_host, is_ipv6, must, optional, setting, that
 
 #: Seconds. A timeout longer than an hour was most likely meant as milliseconds.
 LONGEST_WAIT: Final = 3600.0
@@ -41,16 +42,11 @@ METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # --- Checks ------------------------------------------------------------------------------------
 
 
-def _check_url(url: str) -> str:
-    Origin.parse(url)
-    return url
-
-
 def _is_http(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
-def _check_collector(url: str) -> str:
+def _check_collector(url: str) -> None:
     must(_is_http(url), "must begin with http:// or https://")
     scheme, _, rest = url.partition("://")
     authority, _, path = rest.partition("/")
@@ -64,13 +60,12 @@ def _check_collector(url: str) -> str:
         _check_path(f"/{path}")
     is_whole = f"/{path}".rstrip("/").endswith("/v1/traces")
     must(not is_whole, "must be without /v1/traces, which is added to it")
-    return url
 
 
-def _check_proxy_url(url: str) -> str:
+def _check_proxy_url(url: str) -> None:
     """Check the URL of a company's proxy. Its port must be named: they have no common one."""
     if url.lower() == "environment":
-        return "environment"
+        return
     must(_is_http(url), 'must begin with http:// or https://, or be the word "environment"')
     must(
         "@" not in url,
@@ -79,19 +74,16 @@ def _check_proxy_url(url: str) -> str:
     )
     example = f"{Origin.parse(url).scheme}://proxy.example:3128"
     must(re.search(r":[0-9]+/?\Z", url), f"must end with the proxy's port, such as {example}")
-    return url
 
 
-def _check_store(store: str) -> str:
+def _check_store(store: str) -> None:
     """Check where orders are remembered. Whether a file can be written shows when it is opened."""
-    if store.lower() == "memory":
-        return "memory"
     scheme, separator, rest = store.partition("://")
     if not separator:
         is_url = store.partition(":")[0].lower() in _STORE_SCHEMES
         must(not is_url, f"must have // behind the scheme, such as {_STORE_EXAMPLE}")
         must("\0" not in store and not store.endswith("/"), "must be the path of a file")
-        return store
+        return
     must(
         scheme.lower() in _STORE_SCHEMES,
         f'must be the word "memory", the path of a file, or a URL with {", ".join(_STORE_SCHEMES)}',
@@ -109,38 +101,20 @@ def _check_store(store: str) -> str:
     words = f"must be host, port and the number of a database, such as {_STORE_EXAMPLE}"
     must((not at or _VISIBLE.fullmatch(user)) and re.fullmatch(r"[0-9]{0,5}", database), words)
     Origin.parse(f"http://{authority}")
-    return store
 
 
-def _check_bind_host(host: str) -> str:
-    words = "must be a host name or an address alone, without scheme, port or brackets"
-    must(is_host(host) or is_ipv6(host), words)
-    return host
-
-
-def _check_allowed_host(host: str) -> str:
+def _check_allowed_host(host: str) -> None:
     must(not is_ipv6(host), "must have the IPv6 address in brackets")
     in_brackets = host[:1] == "[" and host[-1:] == "]" and is_ipv6(host[1:-1])
     words = 'must be a host name or an address without scheme, port or path, or "*" alone for all'
     must(host == "*" or is_host(host) or in_brackets, words)
-    return host
 
 
-def _check_path(path: str) -> str:
+def _check_path(path: str) -> None:
     words = 'must begin with "/" and hold visible ASCII characters only'
     must(path.startswith("/") and _VISIBLE.fullmatch(path), words)
     words = 'must be a plain path, without "?", "#", "%", "\\", "//" and dot segments'
     must(not re.search(r"[?#%\\]|//|/\.\.?(?:/|\Z)", path), words)
-    return path
-
-
-def _check_allowed_path(path: str) -> str:
-    words = (
-        "can never be called: everything below /oauth/ is the proxy's own business."
-        " Remove the entry"
-    )
-    must(not is_below(_check_path(path).lower(), "/oauth"), words)
-    return path
 
 
 def is_below(path: str, root: str) -> bool:
@@ -148,13 +122,7 @@ def is_below(path: str, root: str) -> bool:
     return f"{path}/".startswith(f"{root.rstrip('/')}/")
 
 
-def _check_scope(scope: str) -> str:
-    words = "must be scope names with one space between them (RFC 6749, section 3.3)"
-    must(_SCOPE.fullmatch(scope), words)
-    return scope
-
-
-def _check_controls(text: str) -> str:
+def _check_controls(text: str) -> None:
     first, newline, _ = text.partition("\n")
     must(
         not newline,
@@ -162,68 +130,25 @@ def _check_controls(text: str) -> str:
         " Remove it and what stands behind it",
     )
     must(not _CONTROL.search(text), "must be one line of UTF-8 text without control characters")
-    return text
 
 
-def _check_client_id(text: str) -> str:
-    words = 'must not contain ":", which separates it from the secret (RFC 7617, section 2)'
-    must(":" not in text, words)
-    return _check_controls(text)
-
-
-def _check_client_key(key: str) -> str:
-    words = (
-        f"must be at least {_SHORTEST_CLIENT_KEY} visible ASCII characters without spaces,"
-        " so that it fits in a header field"
-    )
-    must(len(key) >= _SHORTEST_CLIENT_KEY and _VISIBLE.fullmatch(key), words)
-    return key
-
-
-def _check_client_name(name: str) -> str:
-    words = "must be 1 to 64 of the letters a-z, the digits and the hyphen"
-    must(re.fullmatch(r"[a-z0-9-]{1,64}", name), words)
-    return name
-
-
-def _check_dns_name(name: str) -> str:
-    must(is_host(name), "must be a DNS name or an address, as the client's certificate has it")
-    return name.lower()
-
-
-def _check_method(method: str) -> str:
-    must(method.upper() in METHODS, f"must be one of {', '.join(METHODS)}")
-    return method.upper()
-
-
-def _check_socket(path: Path) -> Path:
-    most = _LONGEST_SOCKET_PATH
-    words = f"must be at most {most} bytes long, the system's limit for socket paths"
-    must(len(os.fsencode(path)) <= most, words)
-    return path
-
-
-def _check_ca_file(path: Path) -> Path:
+def _check_ca_file(path: Path) -> None:
     import ssl  # noqa: PLC0415 # costs 10 ms, and only those who set the file need it here
 
     content = files.read_pem(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with contextlib.suppress(OSError):  # an SSLError is one
         context.load_verify_locations(cafile=path)
-        if context.cert_store_stats()["x509"]:
-            return path
     must(
         not _DER_CERTIFICATE.match(content),
         "names a certificate in DER form, where PEM is needed. Write it anew with"
         " `openssl x509 -inform der -in FILE -out FILE.pem`, and set this to the new file",
     )
-    raise ValueError(
-        "names a file without a certificate in PEM form."
-        ' Check that it holds "-----BEGIN CERTIFICATE-----"'
-    )
+    words = "names a file without a certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+    must(context.cert_store_stats()["x509"], words)
 
 
-def _check_key_file(path: Path) -> Path:
+def _check_key_file(path: Path) -> None:
     content = files.read_pem(path)
     marks = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
     must(
@@ -231,45 +156,81 @@ def _check_key_file(path: Path) -> Path:
         "names a private key that a passphrase protects. Write it without one, with"
         " `openssl pkey -in KEY -out NEW`, and let only the proxy's user read it",
     )
-    must(
-        b"PRIVATE KEY-----" in content,
-        "names a file without a private key in PEM form."
-        ' Check that it holds "-----BEGIN PRIVATE KEY-----"',
-    )
-    return path
+    words = "names a file without a private key in PEM form (-----BEGIN PRIVATE KEY-----)"
+    must(b"PRIVATE KEY-----" in content, words)
 
 
 # --- Kinds -------------------------------------------------------------------------------------
 
-TRUTH: Final = kinds.truth()
 SECONDS: Final = kinds.number(LONGEST_WAIT)
 CONNECTIONS: Final = kinds.whole_number(1, 1_000_000)
 PORT: Final = kinds.whole_number(0, 65535)
 
 BIND_HOSTS: Final = kinds.one_or_list_of(
-    kinds.text(_check_bind_host),
+    kinds.text(
+        that(
+            lambda host: is_host(host) or is_ipv6(host),
+            "must be a host name or an address without scheme, port or brackets",
+        )
+    ),
     same=lambda host: ipaddress.IPv6Address(host) if is_ipv6(host) else host.lower(),
 )
 ALLOWED_HOSTS: Final = kinds.list_of(kinds.text(_check_allowed_host))
-URL: Final = kinds.text(_check_url)
-PROXY_URL: Final = kinds.text(_check_proxy_url)
-STORE: Final = kinds.text(_check_store)
+URL: Final = kinds.text(Origin.parse)
+PROXY_URL: Final = kinds.text(
+    _check_proxy_url, to=lambda url: "environment" if url.lower() == "environment" else url
+)
+STORE: Final = kinds.text(
+    _check_store, to=lambda store: "memory" if store.lower() == "memory" else store
+)
 COLLECTOR_URL: Final = kinds.text(_check_collector)
 OWN_PATH: Final = kinds.text(_check_path)
-ALLOWED_PATHS: Final = kinds.list_of(kinds.text(_check_allowed_path))
+ALLOWED_PATHS: Final = kinds.list_of(
+    kinds.text(
+        _check_path,
+        that(
+            lambda path: not is_below(path.lower(), "/oauth"),
+            "can never be called, since /oauth/ is the proxy's own. Remove the entry",
+        ),
+    )
+)
 
 FILE_NAME: Final = kinds.file_name()
-SOCKET_NAME: Final = kinds.file_name(_check_socket)
+SOCKET_NAME: Final = kinds.file_name(
+    that(
+        lambda path: len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH,
+        f"must be at most {_LONGEST_SOCKET_PATH} bytes long, as the system's socket paths",
+    )
+)
 CA_FILE: Final = kinds.file_name(_check_ca_file)
 KEY_FILE: Final = kinds.file_name(_check_key_file)
 
 LINE: Final = kinds.text(_check_controls, exact=True)
-CLIENT_ID: Final = kinds.text(_check_client_id, exact=True)
-SCOPE: Final = kinds.text(_check_scope)
+CLIENT_ID: Final = kinds.text(
+    that(lambda text: ":" not in text, 'must not contain ":" (RFC 7617, section 2)'),
+    _check_controls,
+    exact=True,
+)
+SCOPE: Final = kinds.text(
+    that(_SCOPE.fullmatch, "must be names with one space between them (RFC 6749, section 3.3)")
+)
 SECRET: Final = kinds.secret(_check_controls)
-CLIENT_KEY: Final = kinds.secret(_check_client_key)
+CLIENT_KEY: Final = kinds.secret(
+    that(
+        lambda key: len(key) >= _SHORTEST_CLIENT_KEY and _VISIBLE.fullmatch(key),
+        f"must be at least {_SHORTEST_CLIENT_KEY} visible ASCII characters without spaces",
+    )
+)
 
 # --- Clients by name ---------------------------------------------------------------------------
+
+_CLIENT_NAME: Final = kinds.text(
+    that(re.compile(r"[a-z0-9-]{1,64}").fullmatch, "must be 1 to 64 of a-z, 0-9 and the hyphen")
+)
+_DNS_NAME: Final = kinds.text(
+    that(is_host, "must be a DNS name or an address, as the client's certificate has it"),
+    to=str.lower,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,11 +240,7 @@ class ClientSettings:
     allowed_paths, allowed_methods: None for what `upstream.allowed_paths` and the listener allow.
     """
 
-    name: str = setting(
-        kinds.text(_check_client_name),
-        "",
-        "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen.",
-    )
+    name: str = setting(_CLIENT_NAME, "", "Name of the client: 1 to 64 of a-z, 0-9 and the hyphen.")
     keys: tuple[Secret, ...] = field(
         default=(),
         metadata={"setting": Setting(CLIENT_KEY, None, "The client sends it in `X-Proxy-Key`.")},
@@ -292,13 +249,13 @@ class ClientSettings:
         FILE_NAME, "File that holds one or several such keys, one a line, all of them valid."
     )
     certificate: str | None = optional(
-        kinds.text(_check_dns_name), "DNS name, or else the CN, of its client certificate."
+        _DNS_NAME, "DNS name, or else the CN, of its client certificate."
     )
     allowed_paths: tuple[str, ...] | None = optional(
         ALLOWED_PATHS, "Path prefixes that it may call, within `upstream.allowed_paths`."
     )
     allowed_methods: tuple[str, ...] | None = optional(
-        kinds.list_of(kinds.text(_check_method)), "Methods that it may use."
+        kinds.list_of(kinds.choice(METHODS)), "Methods that it may use."
     )
     requests_per_second: float | None = optional(
         kinds.number(100_000.0), "Requests a second that it may make."
@@ -353,7 +310,16 @@ def _take_one(value: object) -> tuple[ClientSettings, dict[str, ValueError]]:
         words = "must be a client: a name, and what else is set for it, indented equally"
         return ClientSettings(), {"": ValueError(words)}
     given = {key: content for key, content in value.items() if content is not None}
-    held, faults = _take_settings(given)
+    held: dict[str, Any] = {}
+    faults: dict[str, ValueError] = {}
+    for key, content in given.items():
+        try:
+            must(key in _KEYS, f"is not a setting of a client. Use one of {', '.join(_KEYS)}")
+            held[key] = _KEYS[key].kind.take(content)
+        except kinds.EntriesError as error:
+            faults |= {f".{key}{place}": fault for place, fault in error.faults.items()}
+        except ValueError as error:
+            faults[f".{files.printable(key)}"] = error
     if "name" not in given:
         faults[".name"] = ValueError("is missing. Give every client a name")
     if given.keys().isdisjoint(_IDENTITIES):
@@ -367,22 +333,6 @@ def _take_one(value: object) -> tuple[ClientSettings, dict[str, ValueError]]:
         except ValueError as error:
             faults[".key_file"] = error
     return ClientSettings(keys=tuple(keys), **held), faults
-
-
-def _take_settings(given: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, ValueError]]:
-    held, faults = {}, {}
-    for key, content in given.items():
-        if key not in _KEYS:
-            words = f"is not a setting of a client. Use one of {', '.join(_KEYS)}"
-            faults[f".{files.printable(key)}"] = ValueError(words)
-            continue
-        try:
-            held[key] = _KEYS[key].kind.take(content)
-        except kinds.EntriesError as error:
-            faults |= {f".{key}{place}": fault for place, fault in error.faults.items()}
-        except ValueError as error:
-            faults[f".{key}"] = error
-    return held, faults
 
 
 def _read_keys(path: Path) -> list[Secret]:
@@ -399,19 +349,13 @@ def _read_keys(path: Path) -> list[Secret]:
 
 def _repeated(clients: Sequence[ClientSettings]) -> Iterator[tuple[str, int]]:
     """Yield each place of what an earlier client has too, and the index of that client."""
-    owned: list[tuple[int, str, object]] = []
-    for index, client in enumerate(clients):
-        keys = [("key", key) for key in client.keys]
-        for what, value in ("name", client.name), *keys, ("certificate", client.certificate):
-            if not value:
-                continue
-            same = (at for at, of, theirs in owned if (of, theirs) == (what, value) and at != index)
-            if (first := next(same, None)) is not None:
-                yield (
-                    f"[{index}].{'key_file' if what == 'key' and client.key_file else what}",
-                    first,
-                )
-            owned.append((index, what, value))
+    for (first, one), (index, other) in combinations(enumerate(clients), 2):
+        if one.name and one.name == other.name:
+            yield f"[{index}].name", first
+        if one.certificate and one.certificate == other.certificate:
+            yield f"[{index}].certificate", first
+        if any(key in one.keys for key in other.keys):
+            yield f"[{index}].{'key_file' if other.key_file else 'key'}", first
 
 
 CLIENTS: Final[kinds.Kind[tuple[ClientSettings, ...]]] = kinds.Kind(

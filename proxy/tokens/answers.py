@@ -15,7 +15,7 @@ from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.secret import Secret
 from proxy.tokens import timing
 from proxy.tokens.codes import quotable
-from proxy.tokens.diagnosis import code_in, concerns_credentials, diagnose, error_code, read_json
+from proxy.tokens.diagnosis import CREDENTIAL_CODES, code_in, diagnose, error_code, read_json
 from proxy.tokens.values import Grant
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant
             "A telenor-proxy answered the login, this one or another: upstream.url leads back to"
             " it. Set upstream.url to Telenor's API, https://api.telenor.no.",
         )
-    if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
-        raise _failure(answer, credentials)
+    if not _is_success(answer.status):
+        raise _failure(answer, error_code(answer.body), credentials)
     content = read_json(answer.body) if answer.whole else None
     if not isinstance(content, dict):
         raise TokenUnavailable(
@@ -68,27 +68,27 @@ def read_grant(answer: EndpointAnswer, credentials: Iterable[str] = ()) -> Grant
         )
     token = content.get("access_token")
     if not isinstance(token, str) or not token:
-        raise _error_in_success(answer, code_in(content), credentials)
+        raise _failure(answer, code_in(content), credentials)
     if len(token) > _MOST_TOKEN_CHARS or not _B64TOKEN.fullmatch(token):
         raise TokenUnavailable(
             "illegal_token",
             "The token endpoint gave an access token that cannot be sent in a header field"
             " (RFC 6750). Contact Telenor if it lasts.",
         )
-    if not _is_bearer(content.get("token_type")):
+    # Optional with this API. Apigee, which Telenor seems to use, writes "BearerToken".
+    kind = content.get("token_type")
+    if isinstance(kind, str) and kind and not kind.lower().startswith("bearer"):
         raise TokenUnavailable(
             "wrong_token_type",
             "The token endpoint gave a token that is no bearer token; the proxy can use no other."
             " Contact Telenor if it lasts.",
         )
-    seconds, note = timing.lifetime(content.get("expires_in"))
+    seconds, note = timing.lifetime_of(content.get("expires_in"))
     return Grant(Secret(token), seconds, note)
 
 
-def _is_bearer(token_type: object) -> bool:
-    # Optional with this API. Apigee, which Telenor seems to use, writes "BearerToken".
-    is_named = isinstance(token_type, str) and token_type
-    return not is_named or str(token_type).lower().startswith("bearer")
+def _is_success(status: int) -> bool:
+    return HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
 
 
 def _what_came(answer: EndpointAnswer) -> str:
@@ -101,28 +101,28 @@ def _what_came(answer: EndpointAnswer) -> str:
     return "a web page" if answer.body.lstrip().startswith(b"<") else "something else"
 
 
-def _error_in_success(
-    answer: EndpointAnswer, found: str | None, credentials: Iterable[str]
-) -> TokenError:
-    if concerns_credentials(found):
-        return _refused(answer, found, credentials)
+def _failure(answer: EndpointAnswer, found: str | None, credentials: Iterable[str]) -> TokenError:
+    """Return what an answer without a token means. found: the error code in its body."""
+    status, asked = answer.status, timing.asked_wait(answer.fields)
     code = quotable(found, credentials)
-    said = "" if code is None else f", but the error code {code} ({diagnose(found).meaning})"
-    return TokenUnavailable(
-        "no_token",
-        f"The token endpoint answered {answer.status} without an access token{said}."
-        " Contact Telenor if it lasts.",
-        code=code,
-    )
-
-
-def _failure(answer: EndpointAnswer, credentials: Iterable[str]) -> TokenError:
-    status = answer.status
-    found = error_code(answer.body)
-    if status in _REFUSALS:
-        return _refused(answer, found, credentials)
-    code = quotable(found, credentials)
-    asked = timing.retry_after(answer.fields)
+    cited = str(status) if code is None else f"{status}, code {code}"
+    said = diagnose(found, status)
+    if status in _REFUSALS or (_is_success(status) and found in CREDENTIAL_CODES):
+        return CredentialsRefused(
+            "refused",
+            f"The token endpoint refused the credentials with {cited}: {said.meaning}."
+            f" {said.advice}",
+            code=code,
+            retry_after=asked,
+        )
+    if _is_success(status):
+        named = "" if code is None else f", but the error code {code} ({diagnose(found).meaning})"
+        return TokenUnavailable(
+            "no_token",
+            f"The token endpoint answered {status} without an access token{named}."
+            " Contact Telenor if it lasts.",
+            code=code,
+        )
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return TokenUnavailable(
             "redirected",
@@ -132,32 +132,12 @@ def _failure(answer: EndpointAnswer, credentials: Iterable[str]) -> TokenError:
             code=code,
             retry_after=asked,
         )
-    said = diagnose(found, status)
     return TokenUnavailable(
         "rate_limited" if status == HTTPStatus.TOO_MANY_REQUESTS else f"http_{status}",
-        f"The token endpoint answered {_cited(status, code)}: {said.meaning}.{_patience(asked)}"
-        f" {said.advice}",
+        f"The token endpoint answered {cited}: {said.meaning}.{_patience(asked)} {said.advice}",
         code=code,
         retry_after=asked,
     )
-
-
-def _refused(
-    answer: EndpointAnswer, found: str | None, credentials: Iterable[str]
-) -> CredentialsRefused:
-    said = diagnose(found, answer.status)
-    code = quotable(found, credentials)
-    return CredentialsRefused(
-        "refused",
-        f"The token endpoint refused the credentials with {_cited(answer.status, code)}:"
-        f" {said.meaning}. {said.advice}",
-        code=code,
-        retry_after=timing.retry_after(answer.fields),
-    )
-
-
-def _cited(status: int, code: str | None) -> str:
-    return str(status) if code is None else f"{status}, code {code}"
 
 
 def _patience(asked: float | None) -> str:

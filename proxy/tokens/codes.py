@@ -40,7 +40,7 @@ _STRIPPED: Final = (
 )
 
 #: Telenor's codes in answers to calls. They are stated for the Info API, on the same gateway.
-GATEWAY: Final[dict[str, GatewayCode]] = {
+GATEWAY: Final = {
     "40001": GatewayCode(
         400,
         "missing or invalid end-user id",
@@ -62,9 +62,8 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
     "40105": GatewayCode(
         401,
         "invalid access token",
-        "The proxy renews the token by itself; if it comes often, look for another program that "
-        "logs"
-        " in with the same machine user.",
+        "The proxy renews the token by itself; if it comes often, look for another program that"
+        " logs in with the same machine user.",
     ),
     "40106": GatewayCode(
         401,
@@ -86,11 +85,6 @@ GATEWAY: Final[dict[str, GatewayCode]] = {
 
 #: The codes with which a new access token helps, and only these.
 CURABLE: Final = frozenset({"40105", "40106"})
-#: The same in the words of RFC 6750, section 3.1, and of Apigee, whatever stands before the last
-#: dot.
-_CURABLE_WORDS: Final = frozenset(
-    {"invalid_token", "invalid_access_token", "access_token_expired", "access_token_not_approved"}
-)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -135,7 +129,8 @@ APIGEE: Final = frozenset(
     steps.raisefault.RaiseFault
 """)
 
-#: What Apigee's words mean in Telenor's codes, as far as both say the same.
+#: What the words of RFC 6750, section 3.1, and of Apigee (there after the last dot) mean in
+#: Telenor's codes, as far as both say the same.
 _SAME_AS: Final = {
     "access_token_expired": "40106",
     "access_token_not_approved": "40105",
@@ -162,24 +157,17 @@ _SHORT_NUMBER: Final = re.compile(r"[0-9]{1,7}", re.ASCII)
 
 def look_up(code: str | None) -> GatewayCode | None:
     """Return what is known of a gateway's code, or of the word of Apigee's that says the same."""
-    if code is None:
-        return None
-    found = GATEWAY.get(code)
-    if found is None and code in KNOWN:
-        found = GATEWAY.get(_SAME_AS.get(_last_word(code), ""))
-    return found
+    return GATEWAY.get(_number(code)) if code in KNOWN else None
 
 
 def label(code: str | None) -> str:
     """Return the code as the label of a metric: one of `KNOWN`, `OTHER`, or "" for none."""
-    if code is None:
-        return ""
-    return code if code in KNOWN else OTHER
+    return "" if code is None else code if code in KNOWN else OTHER
 
 
 def concerns_token(code: str | None) -> bool:
     """Whether the code of a 401 means that the token is not valid, so that a new one helps."""
-    return code is not None and (code in CURABLE or _last_word(code) in _CURABLE_WORDS)
+    return code is not None and _number(code) in CURABLE
 
 
 def quotable(code: str | None, credentials: Iterable[str] = ()) -> str | None:
@@ -193,5 +181,5 @@ def quotable(code: str | None, credentials: Iterable[str] = ()) -> str | None:
     return None if any(credential and credential in code for credential in credentials) else code
 
 
-def _last_word(code: str) -> str:
-    return code.rpartition(".")[2]
+def _number(code: str) -> str:
+    return _SAME_AS.get(code.rpartition(".")[2], code)

@@ -6,7 +6,7 @@ Pure. What passes through to clients is never decoded.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import brotli  # type: ignore[import-untyped] # it has no types
 
@@ -24,31 +24,26 @@ _GZIP_OR_ZLIB: Final = 47
 _RAW: Final = -15
 
 
-class Decoded(NamedTuple):
-    """Content without its codings. whole: it was neither cut nor longer than asked for."""
+def decoded(content: bytes, coding: bytes | None, limit: int) -> tuple[bytes, bool] | None:
+    """Undo the codings that `Content-Encoding` names, up to `limit` bytes, if that is possible.
 
-    content: bytes
-    whole: bool
-
-
-def decoded(content: bytes, coding: bytes | None, limit: int) -> Decoded | None:
-    """Undo the codings that `Content-Encoding` names, up to `limit` bytes, if that is possible."""
+    Returns the content, and whether it is whole: neither cut nor longer than the limit.
+    """
     names = [name.strip().lower() for name in (coding or b"").split(b",")]
     names = [name for name in names if name not in _NO_CODINGS]
     if len(names) > _MOST_CODINGS:
         return None
-    found = Decoded(content, whole=True)
+    whole = True
     for name in reversed(names):
         read = _READERS.get(name)
-        result = None if read is None else read(found.content, limit)
-        if result is None:
+        if read is None or (result := read(content, limit)) is None:
             return None
-        whole = found.whole and result.whole and len(result.content) <= limit
-        found = Decoded(result.content[:limit], whole)
-    return found
+        whole = whole and result[1] and len(result[0]) <= limit
+        content = result[0][:limit]
+    return content, whole
 
 
-def _inflate(content: bytes, limit: int) -> Decoded | None:
+def _inflate(content: bytes, limit: int) -> tuple[bytes, bool] | None:
     """Read gzip or the zlib format: some servers name the one and send the other."""
     found = bytearray()
     for _ in range(_MOST_MEMBERS):
@@ -59,16 +54,15 @@ def _inflate(content: bytes, limit: int) -> Decoded | None:
             return None
         content = reader.unused_data
         if not reader.eof or len(found) > limit:
-            return Decoded(bytes(found), whole=False)
+            break
         if not content.startswith(_GZIP_MAGIC):
-            return Decoded(bytes(found), whole=True)
-    return Decoded(bytes(found), whole=False)
+            return bytes(found), True
+    return bytes(found), False
 
 
-def _deflate(content: bytes, limit: int) -> Decoded | None:
+def _deflate(content: bytes, limit: int) -> tuple[bytes, bool] | None:
     """Read zlib, which `deflate` means (RFC 9110, section 8.4.1.2), or bare DEFLATE."""
-    found = _inflate(content, limit)
-    if found is not None:
+    if (found := _inflate(content, limit)) is not None:
         return found
     reader = zlib.decompressobj(_RAW)
     try:
@@ -77,23 +71,20 @@ def _deflate(content: bytes, limit: int) -> Decoded | None:
         return None
     if reader.eof and reader.unused_data:  # it has no header, so it must fit exactly
         return None
-    return Decoded(raw, whole=reader.eof)
+    return raw, reader.eof
 
 
-def _brotli(content: bytes, limit: int) -> Decoded | None:
+def _brotli(content: bytes, limit: int) -> tuple[bytes, bool] | None:
     reader = brotli.Decompressor()
-    found = bytearray()
     try:
-        found += reader.process(content, output_buffer_limit=limit + 1)
-        while not reader.can_accept_more_data() and len(found) <= limit:
-            found += reader.process(b"", output_buffer_limit=limit + 1 - len(found))
+        found = reader.process(content, output_buffer_limit=limit + 1)
     except brotli.error:
         return None
-    return Decoded(bytes(found), whole=reader.is_finished())
+    return found, reader.is_finished()
 
 
 _NO_CODINGS: Final = frozenset({b"", b"identity", b"none"})
-_READERS: Final[dict[bytes, Callable[[bytes, int], Decoded | None]]] = {
+_READERS: Final[dict[bytes, Callable[[bytes, int], tuple[bytes, bool] | None]]] = {
     b"gzip": _inflate,
     b"x-gzip": _inflate,
     b"deflate": _deflate,

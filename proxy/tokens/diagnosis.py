@@ -1,6 +1,4 @@
-"""From an error body to its code, and from a code to words.
-
-Which credential, and where it is found.
+"""From an error body to its code, and from a code to words: which credential, and where it is.
 
 Pure, and never raises: an error about an error would hide the first one. The codes are those of
 Telenor's developer pages; the JSON around them is published nowhere, so it is read by likely names,
@@ -67,8 +65,7 @@ def code_in(value: object) -> str | None:
     A documented code is preferred to any other, the outer to the inner. A bare echo of the HTTP
     status (`"code": 401`, `"error": "Unauthorized"`) names no code.
     """
-    codes: list[str] = []
-    errors: list[str] = []
+    found: list[tuple[bool, bool, str]] = []
     queue = deque([("", value)])
     for _ in range(_MOST_VALUES):
         if not queue:
@@ -78,12 +75,9 @@ def code_in(value: object) -> str | None:
             queue.extend((_plain(key), inner) for key, inner in islice(item.items(), _MOST_VALUES))
         elif isinstance(item, list):
             queue.extend((name, inner) for inner in islice(item, _MOST_VALUES))
-        elif name in _CODE_KEYS or name in _ERROR_KEYS:
-            code = _as_code(item)
-            if code is not None:
-                (codes if name in _CODE_KEYS else errors).append(code)
-    found = codes + errors
-    return next((code for code in found if code in _KNOWN), found[0] if found else None)
+        elif name in _CODE_KEYS | _ERROR_KEYS and (code := _as_code(item)) is not None:
+            found.append((code not in _KNOWN, name in _ERROR_KEYS, code))
+    return min(found, key=lambda each: each[:2])[-1] if found else None
 
 
 def _plain(name: str) -> str:
@@ -126,27 +120,18 @@ def _codes_in(content: bytes, coding: bytes | None) -> Iterator[str]:
     The coding may not have been applied, so the content is also read as it came. What is no JSON is
     searched for the codes of the table: a proxy in between may answer with XML.
     """
-    views = [content]
     plain = decoded(content, coding, MOST_ERROR_BYTES)
-    if plain is not None and plain.content is not content:
-        views.insert(0, plain.content)
-    for view in views:
+    for view in (content,) if plain is None else dict.fromkeys((plain[0], content)):
         if len(view) > MOST_ERROR_BYTES:
             continue
         value = read_json(view)
-        code = code_in(value)
-        if code is not None:
+        if (code := code_in(value)) is not None:
             yield code
-        if value is None:
-            yield from _codes_in_text(view)
-
-
-def _codes_in_text(text: bytes) -> Iterator[str]:
-    for pattern in (_NAMED, _LEADING):
-        for match in islice(pattern.finditer(text), _MOST_VALUES):
-            code = match[1].decode("ascii").rstrip(".-")
-            if code in _IN_TEXT:
-                yield code
+        for pattern in (_NAMED, _LEADING) if value is None else ():
+            for match in islice(pattern.finditer(view), _MOST_VALUES):
+                code = match[1].decode("ascii").rstrip(".-")
+                if code in _IN_TEXT:
+                    yield code
 
 
 def error_code_of(
@@ -200,128 +185,94 @@ def rejected_token(
 
 _APP: Final = "the app's page in the developer portal (developer.telenor.no, under Dashboard)"
 _USER: Final = "Min Bedrift, under APIs"
-_BY_WHOM: Final = (
-    "where an administrator of the company finds the username, and can have a new password sent to"
-    " a mobile phone"
-)
+_APP_PAIR: Final = "oauth.client_id and oauth.client_secret"
+_USER_PAIR: Final = "oauth.username and oauth.password"
+_COMPARE_APP: Final = f"Compare {_APP_PAIR} with {_APP}."
+_RENEWS: Final = "The proxy fetches a new one by itself."
 
 
 class Diagnosis(NamedTuple):
     """What a code means for the person who runs the proxy.
 
-    meaning: a clause without a full stop. concerns: the settings that it is about, most likely
-    first; empty when no setting can help. advice: what to do, as whole sentences.
+    meaning: a clause without a full stop. advice: what to do, as whole sentences.
     """
 
     meaning: str
-    concerns: tuple[str, ...]
     advice: str
 
 
-def _app(meaning: str, *concerns: str) -> Diagnosis:
-    return Diagnosis(meaning, concerns, f"Compare {' and '.join(concerns)} with {_APP}.")
-
-
-def _user(meaning: str, *concerns: str) -> Diagnosis:
-    advice = f"Compare {' and '.join(concerns)} with {_USER}, {_BY_WHOM}."
-    return Diagnosis(meaning, concerns, advice)
-
-
-_ID: Final = "oauth.client_id"
-_SECRET: Final = "oauth.client_secret"  # noqa: S105 # the name of a setting
-_USERNAME: Final = "oauth.username"
-_PASSWORD: Final = "oauth.password"  # noqa: S105 # the name of a setting
-
-_WRONG_APP: Final = _app("client_id and client_secret do not belong together", _ID, _SECRET)
-_WRONG_USER: Final = _user(
-    "username or password of the machine user is wrong", _USERNAME, _PASSWORD
-)
-_WRONG_PAIR: Final = Diagnosis(
-    "the machine user and the app do not belong together",
-    (_USERNAME, _ID),
-    "Use two of the same company and of the same environment, test or production: "
-    f"the username is found in {_USER}; the client_id on {_APP}.",
-)
-_NO_GRANT: Final = Diagnosis(
-    "the app may not log in with a machine user (password grant)",
-    (_ID,),
-    f"See that the app has the Mobile Subscription Order API, on {_APP}; if it has, ask Telenor to"
-    " allow the password grant.",
-)
-_WRONG_SCOPE: Final = Diagnosis(
-    "the scope is unknown, or not granted to the app",
-    ("oauth.scope",),
-    "If oauth.scope is set, remove it or set the scope that Telenor named; if not, ask Telenor"
-    " which scope the app needs.",
-)
-_BAD_HEADER: Final = Diagnosis(
-    "the Authorization header is missing or malformed",
-    (_ID, _SECRET),
-    f"Something between the proxy and Telenor may strip it; otherwise compare {_ID} and {_SECRET}"
-    f" with {_APP}.",
-)
-_BAD_REQUEST: Final = Diagnosis(
-    "the grant_type is missing or invalid",
-    ("oauth.token_path",),
-    "Set oauth.token_path to the one in Telenor's reference; something between the proxy and"
-    " Telenor may also drop the form.",
-)
-_OTHER_FLOW: Final = Diagnosis(
-    "the answer is about a way to log in that the proxy does not use",
-    ("oauth.token_path",),
-    "Set oauth.token_path to the one in Telenor's reference.",
-)
-_WRONG_PATH: Final = Diagnosis(
-    "there is no token endpoint at this address",
-    ("oauth.token_path", "upstream.url"),
-    "Compare oauth.token_path and upstream.url with Telenor's reference.",
-)
-_TOO_MANY: Final = Diagnosis(
-    "too many calls in a short time",
-    (),
-    "Count the proxies and other programs that log in with this app, and let them share one proxy.",
-)
-_THEIR_FAULT: Final = Diagnosis(
-    "an internal error on Telenor's side", (), "Contact Telenor if it lasts."
-)
-
-_RENEWS: Final = "The proxy fetches a new one by itself."
-
 #: Codes of the token endpoint, of the gateway before it, and of RFC 6749.
-_KNOWN: Final[dict[str, Diagnosis]] = {
-    "1": _app("the client_id is unknown", _ID),
-    "5": Diagnosis(
-        "the app may not create access tokens",
-        (_ID,),
-        f"See that the app is approved and has the Mobile Subscription Order API, on {_APP}.",
-    ),
-    "9": _app("the client data is invalid", _ID, _SECRET),
-    "16": Diagnosis(
-        "the app is set up wrongly on Telenor's side", (), "Contact Telenor and name the app."
-    ),
-    "23": _WRONG_PAIR,
-    "40103": Diagnosis(
-        "the app has no API product",
-        (_ID,),
-        f"Add the Mobile Subscription Order API to the app, on {_APP}.",
-    ),
-    "40104": Diagnosis(
-        "the machine user may not act for this number",
-        (_USERNAME,),
-        f"See which rights the machine user has, in {_USER}.",
-    ),
-    "40105": Diagnosis("the access token is invalid", (), _RENEWS),
-    "40106": Diagnosis("the access token has expired", (), _RENEWS),
-    "50001": _THEIR_FAULT,
-    **dict.fromkeys(("2", "invalid_request"), _BAD_REQUEST),
-    **dict.fromkeys(("4", "7", "12", "15"), _OTHER_FLOW),
-    **dict.fromkeys(("6", "40102", "40107"), _BAD_HEADER),
-    **dict.fromkeys(("8", "40301", "invalid_scope"), _WRONG_SCOPE),
-    **dict.fromkeys(("20", "invalid_grant"), _WRONG_USER),
-    **dict.fromkeys(("21", "unauthorized_client", "unsupported_grant_type"), _NO_GRANT),
-    **dict.fromkeys(("22", "40108", "invalid_client"), _WRONG_APP),
-    **dict.fromkeys(("40101", "40401", "4042000"), _WRONG_PATH),
-    **dict.fromkeys(("42901", "42902"), _TOO_MANY),
+_KNOWN: Final = {
+    code: said
+    for row, said in {
+        "1": Diagnosis("the client_id is unknown", f"Compare oauth.client_id with {_APP}."),
+        "2 invalid_request": Diagnosis(
+            "the grant_type is missing or invalid",
+            "Set oauth.token_path to the one in Telenor's reference; something between the proxy"
+            " and Telenor may also drop the form.",
+        ),
+        "4 7 12 15": Diagnosis(
+            "the answer is about a way to log in that the proxy does not use",
+            "Set oauth.token_path to the one in Telenor's reference.",
+        ),
+        "5": Diagnosis(
+            "the app may not create access tokens",
+            f"See that the app is approved and has the Mobile Subscription Order API, on {_APP}.",
+        ),
+        "6 40102 40107": Diagnosis(
+            "the Authorization header is missing or malformed",
+            "Something between the proxy and Telenor may strip it; otherwise compare"
+            f" {_APP_PAIR} with {_APP}.",
+        ),
+        "8 40301 invalid_scope": Diagnosis(
+            "the scope is unknown, or not granted to the app",
+            "If oauth.scope is set, remove it or set the scope that Telenor named; if not, ask"
+            " Telenor which scope the app needs.",
+        ),
+        "9": Diagnosis("the client data is invalid", _COMPARE_APP),
+        "16": Diagnosis(
+            "the app is set up wrongly on Telenor's side", "Contact Telenor and name the app."
+        ),
+        "20 invalid_grant": Diagnosis(
+            "username or password of the machine user is wrong",
+            f"Compare {_USER_PAIR} with {_USER}, where an administrator of the company finds the"
+            " username, and can have a new password sent to a mobile phone.",
+        ),
+        "21 unauthorized_client unsupported_grant_type": Diagnosis(
+            "the app may not log in with a machine user (password grant)",
+            f"See that the app has the Mobile Subscription Order API, on {_APP}; if it has, ask"
+            " Telenor to allow the password grant.",
+        ),
+        "22 40108 invalid_client": Diagnosis(
+            "client_id and client_secret do not belong together", _COMPARE_APP
+        ),
+        "23": Diagnosis(
+            "the machine user and the app do not belong together",
+            "Use two of the same company and of the same environment, test or production: "
+            f"the username is found in {_USER}; the client_id on {_APP}.",
+        ),
+        "40101 40401 4042000": Diagnosis(
+            "there is no token endpoint at this address",
+            "Compare oauth.token_path and upstream.url with Telenor's reference.",
+        ),
+        "40103": Diagnosis(
+            "the app has no API product",
+            f"Add the Mobile Subscription Order API to the app, on {_APP}.",
+        ),
+        "40104": Diagnosis(
+            "the machine user may not act for this number",
+            f"See which rights the machine user has, in {_USER}.",
+        ),
+        "40105": Diagnosis("the access token is invalid", _RENEWS),
+        "40106": Diagnosis("the access token has expired", _RENEWS),
+        "42901 42902": Diagnosis(
+            "too many calls in a short time",
+            "Count the proxies and other programs that log in with this app, and let them share"
+            " one proxy.",
+        ),
+        "50001": Diagnosis("an internal error on Telenor's side", "Contact Telenor if it lasts."),
+    }.items()
+    for code in row.split()
 }
 
 #: The one number with two meanings: in a 400 it is about the request, in a 500 an internal error.
@@ -329,30 +280,29 @@ _TWO_MEANINGS: Final = "2"
 
 _NO_REASON: Final = Diagnosis(
     "no reason was given that the proxy knows",
-    (_ID, _SECRET, _USERNAME, _PASSWORD),
-    f"Compare {_ID} and {_SECRET} with {_APP}, and {_USERNAME} and {_PASSWORD} with {_USER}."
+    f"Compare {_APP_PAIR} with {_APP}, and {_USER_PAIR} with {_USER}."
     " A person's login (Telenor ID, formerly Connect ID, or Min Bedrift) does not work here.",
 )
 _UNEXPECTED: Final = Diagnosis(
     "this is no answer that a token endpoint gives",
-    ("upstream.url", "oauth.token_path"),
     "Compare upstream.url and oauth.token_path with Telenor's reference; something between the"
     " proxy and Telenor may also answer in its place.",
 )
+_THEIR_FAULT: Final = _KNOWN["50001"]
 
 #: For an answer without a code that is known.
 _BY_STATUS: Final[dict[int, Diagnosis]] = {
     HTTPStatus.BAD_REQUEST: _NO_REASON,
     HTTPStatus.UNAUTHORIZED: _NO_REASON,
     HTTPStatus.FORBIDDEN: _NO_REASON,
-    HTTPStatus.NOT_FOUND: _WRONG_PATH,
-    HTTPStatus.METHOD_NOT_ALLOWED: _WRONG_PATH,
-    HTTPStatus.TOO_MANY_REQUESTS: _TOO_MANY,
+    HTTPStatus.NOT_FOUND: _KNOWN["40401"],
+    HTTPStatus.METHOD_NOT_ALLOWED: _KNOWN["40401"],
+    HTTPStatus.TOO_MANY_REQUESTS: _KNOWN["42901"],
 }
 
 #: Codes that are about the credentials or their rights, wherever they stand: trying them again soon
 #: is of no use.
-_CREDENTIAL_CODES: Final = frozenset(
+CREDENTIAL_CODES: Final = frozenset(
     {"1", "5", "6", "8", "9", "20", "21", "22", "23", "40103", "40107", "40108", "40301"}
     | {"invalid_client", "invalid_grant", "unauthorized_client", "invalid_scope"}
 )
@@ -364,11 +314,6 @@ def diagnose(code: str | None, status: int = HTTPStatus.UNAUTHORIZED) -> Diagnos
     if theirs and code == _TWO_MEANINGS:
         return _THEIR_FAULT
     return _KNOWN.get(code or "") or _BY_STATUS.get(status, _THEIR_FAULT if theirs else _UNEXPECTED)
-
-
-def concerns_credentials(code: str | None) -> bool:
-    """Whether a code means that the credentials are refused, whatever the status says."""
-    return code in _CREDENTIAL_CODES
 
 
 # --- Credentials that cannot be right ----------------------------------------------------------

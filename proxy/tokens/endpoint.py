@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MOST_ANSWER_BYTES: Final = 1_048_576
 
 _NETWORK: Final = "Check upstream.url, the network and the firewall."
+_SCHEME: Final = " If that port speaks TLS, use https in upstream.url."
 
 _log = structlog.get_logger("proxy.tokens")
 
@@ -59,12 +60,24 @@ class TokenEndpoint:
 
     async def fetch(self, credentials: Credentials) -> Grant:
         """Log in once. Raises `CredentialsRefused` or `TokenUnavailable`."""
-        form = _form(credentials)
+        client_id, client_secret, username, password = values = (
+            credentials.client_id,
+            credentials.client_secret.reveal(),
+            credentials.username,
+            credentials.password.reveal(),
+        )
+        # Telenor's examples do not form-encode these two, as RFC 6749, section 2.3.1, asks for.
+        basic = base64.b64encode(f"{client_id}:{client_secret}".encode())
+        pairs = {"grant_type": "password", "username": username, "password": password}
+        if credentials.scope is not None:
+            pairs["scope"] = credentials.scope
+        # With %20 for a space: some servers decode no +.
+        form = urlencode(pairs, quote_via=quote, safe="").encode("ascii")
         request = (
-            b"%bAuthorization: %b\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            b"%bAuthorization: Basic %b\r\nContent-Type: application/x-www-form-urlencoded\r\n"
             b"Content-Length: %d\r\n\r\n%b"
-        ) % (self._login + self._fields, _basic(credentials), len(form), form)
-        return read_grant(await self._ask(request), _values(credentials))
+        ) % (self._login + self._fields, basic, len(form), form)
+        return read_grant(await self._ask(request), credentials=values)
 
     async def logout(self, token: AccessToken) -> bool:
         """End a token's life; False when that failed, which does no harm: it ends by itself."""
@@ -81,59 +94,53 @@ class TokenEndpoint:
         An error status counts even if its body does not come whole: a refusal that was taken for a
         timeout would be tried again at once.
         """
-        failure: TokenError | None = None
-        answer: call.CallAnswer | None = None
         now = asyncio.get_running_loop().time
         began = now()
         try:
             answer = await call.ask(
                 self._dialer, request, seconds=self._timeout_seconds, most_content=MOST_ANSWER_BYTES
             )
-        except (OSError, UnicodeError, Gone, grammar.Malformed) as error:
-            failure = self._why_no_head(error)
+        except Gone:
+            failure: TokenError = self._broken(call.End.CUT)
+        except grammar.Malformed:
+            failure = self._broken(call.End.MALFORMED)
+        except (OSError, UnicodeError) as error:
+            # With a number it is the kernel that gave up, before our time was over.
+            is_ours = isinstance(error, TimeoutError) and error.errno is None
+            failure = self._broken(call.End.TIMEOUT) if is_ours else faults.token_failure(error)
+        else:
+            _log.debug(
+                "token.endpoint_answered",
+                status=answer.head.status,
+                end=answer.end.name.lower(),
+                ms=round((now() - began) * 1000, 1),
+            )
+            # One that is too long is judged by `read_grant`.
+            is_judged = answer.end in {call.End.WHOLE, call.End.TOO_LONG}
+            if is_judged or answer.head.status >= HTTPStatus.MULTIPLE_CHOICES:
+                return _plain(answer)
+            failure = self._broken(answer.end)
         # Raised here and not above, so that the foreign exception, whose traceback holds the
         # request, is not its context.
-        if answer is None:
-            raise failure or self._broken(call.End.CUT)
-        _log.debug(
-            "token.endpoint_answered",
-            status=answer.head.status,
-            end=answer.end.name.lower(),
-            ms=round((now() - began) * 1000, 1),
-        )
-        # One that is too long is judged by `read_grant`.
-        is_judged = answer.end in {call.End.WHOLE, call.End.TOO_LONG}
-        if answer.head.status < HTTPStatus.MULTIPLE_CHOICES and not is_judged:
-            raise self._broken(answer.end)
-        return _plain(answer)
-
-    def _why_no_head(self, error: OSError | UnicodeError | Gone | grammar.Malformed) -> TokenError:
-        if isinstance(error, Gone):
-            return self._broken(call.End.CUT)
-        if isinstance(error, grammar.Malformed):
-            return self._broken(call.End.MALFORMED)
-        # With a number it is the kernel that gave up, before our time was over.
-        if isinstance(error, TimeoutError) and error.errno is None:
-            return self._broken(call.End.TIMEOUT)
-        return faults.token_failure(error)
+        raise failure
 
     def _broken(self, end: call.End) -> TokenUnavailable:
         """Say why an answer is not whole."""
+        step = _NETWORK if self._dialer.origin.is_tls else _NETWORK + _SCHEME
         if end is call.End.TIMEOUT:
             return TokenUnavailable(
                 "timeout",
                 f"The token endpoint did not answer within {self._timeout_seconds:g} seconds."
-                f" {_NETWORK}",
+                f" {step}",
             )
         if end is call.End.MALFORMED:
             return TokenUnavailable(
                 "malformed",
-                "What answered is no token endpoint: it did not speak HTTP/1.1 as it must."
-                f" {_NETWORK}",
+                f"What answered is no token endpoint: it did not speak HTTP/1.1 as it must. {step}",
             )
         return TokenUnavailable(
             "reset",
-            f"The connection to the token endpoint broke before the answer was there. {_NETWORK}",
+            f"The connection to the token endpoint broke before the answer was there. {step}",
         )
 
 
@@ -144,37 +151,6 @@ def _plain(answer: call.CallAnswer) -> EndpointAnswer:
     coding = fields.get("content-encoding", "").encode("latin-1")
     plain = decoded(content, coding, MOST_ANSWER_BYTES)
     if plain is not None:
-        content, whole = plain.content, whole and plain.whole
+        content, whole = plain[0], whole and plain[1]
         fields.pop("content-encoding", None)
     return EndpointAnswer(answer.head.status, fields, content, whole)
-
-
-# --- The request -------------------------------------------------------------------------------
-
-
-def _values(credentials: Credentials) -> tuple[str, ...]:
-    """Return the credentials that no error may repeat."""
-    return (
-        credentials.client_id,
-        credentials.client_secret.reveal(),
-        credentials.username,
-        credentials.password.reveal(),
-    )
-
-
-def _basic(credentials: Credentials) -> bytes:
-    # Telenor's examples do not form-encode the two first, as RFC 6749, section 2.3.1, asks for.
-    pair = f"{credentials.client_id}:{credentials.client_secret.reveal()}"
-    return b"Basic " + base64.b64encode(pair.encode())
-
-
-def _form(credentials: Credentials) -> bytes:
-    """Encode the form, with %20 for a space: some servers decode no +."""
-    pairs = {
-        "grant_type": "password",
-        "username": credentials.username,
-        "password": credentials.password.reveal(),
-    }
-    if credentials.scope is not None:
-        pairs["scope"] = credentials.scope
-    return urlencode(pairs, quote_via=quote, safe="").encode("ascii")

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 _LONGEST_SLEEP: Final = 10.0
 #: A timer may end this little before its time; the attempt is then made.
 _PUNCTUAL: Final = 0.001
-#: The smallest `Retry-After` that makes sense to a client.
-_SHORTEST_RETRY_AFTER: Final = 1
 
 _log = structlog.get_logger("proxy.tokens")
 
@@ -91,13 +89,12 @@ class TokenSource:
         self._forced_interval = 0.0
         self._contended_since: float | None = None
 
-        self._renewals = 0
         self._failures = 0
         self._invalidations = 0
 
         # Ends the sleep of `run`.
         self._wake = asyncio.Event()
-        # Set, and replaced by a new one, when those who wait in `get` should look again.
+        # Ends the waits in `get`; each attempt sets it and replaces it by a new one.
         self._news = asyncio.Event()
 
     # --- For requests ---------------------------------------------------------------------------
@@ -138,9 +135,7 @@ class TokenSource:
             return False
         self._losses = 1 if self._is_quiet(now) else self._losses + 1
         self._lost_at = now
-        self._forced_interval = timing.forced_interval(self._losses)
-        if self._losses >= timing.SLOWED_FROM:
-            self._forced_interval = timing.spread(self._forced_interval, self._random())
+        self._forced_interval = timing.forced_interval(self._losses, self._random())
         if self._losses == timing.CONTENDED_FROM:
             self._contended_since = self._clock.wall()
         self._current = None
@@ -167,7 +162,7 @@ class TokenSource:
             last_renewed_at=self._last_renewed_at,
             last_failure=self._failure,
             next_attempt_in_seconds=self._next_attempt_in(now),
-            renewals=self._renewals,
+            renewals=self._generation,
             failures=self._failures,
             invalidations=self._invalidations,
             contended=is_contended,
@@ -199,16 +194,18 @@ class TokenSource:
         started = self._clock.now()
         try:
             grant = await self._ask()
-            token = self._next_token(grant, started)
+            self._install(grant, started)
         except TokenError as error:
             self._put_off(error)
             # A log that cannot be written (a closed pipe) must not end the renewals.
             with contextlib.suppress(Exception):
                 self._report_failed(error, cause)
         else:
-            self._install(token)
             with contextlib.suppress(Exception):
                 self._report_renewed(grant, cause, self._clock.now() - started)
+        # Those who wait in `get` look again.
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def _ask(self) -> Grant:
         self._fetching = True
@@ -221,7 +218,7 @@ class TokenSource:
         finally:
             self._fetching = False
 
-    def _next_token(self, grant: Grant, started: float) -> AccessToken:
+    def _install(self, grant: Grant, started: float) -> None:
         token = AccessToken(
             secret=grant.secret,
             generation=self._generation + 1,
@@ -236,17 +233,12 @@ class TokenSource:
                 "The access token had expired when it arrived: it lives too short, or the host was"
                 " suspended meanwhile. Contact Telenor if it lasts.",
             )
-        return token
-
-    def _install(self, token: AccessToken) -> None:
         self._current = token
         self._generation = token.generation
         self._last_renewed_at = self._clock.wall()
-        self._renewals += 1
         self._failure = None
         self._faults = self._refusals = 0
         self._put_off_until = -math.inf
-        self._spread_news()
 
     def _put_off(self, error: TokenError) -> None:
         """Note the failure and set the time of the next attempt; a token in force stays."""
@@ -258,12 +250,9 @@ class TokenSource:
         if self._demanded is None:
             self._refusals += refused
             self._faults += not refused
-            # Once refused, the slow pace holds until a success: a fault may hide a refusal.
-            fault = timing.backoff(self._faults, self._random()) if self._faults else 0.0
-            refusal = timing.refused_pause(self._refusals) if self._refusals else 0.0
-            pause = timing.no_sooner_than(max(fault, refusal), error.retry_after)
-            self._put_off_until = now + pause
-        self._spread_news()
+            self._put_off_until = now + timing.pause(
+                self._faults, self._refusals, error.retry_after, self._random()
+            )
 
     # --- Judgements on the state ----------------------------------------------------------------
 
@@ -289,7 +278,7 @@ class TokenSource:
         """Say why a request gets no token; a new exception each, since tracebacks grow on it."""
         failure = self._failure
         pause = self._next_attempt_in(now)
-        seconds = max(_SHORTEST_RETRY_AFTER, math.ceil(pause))
+        seconds = max(1, math.ceil(pause))  # 0 makes no sense to a client
         if failure is None:
             words = "The token endpoint has not answered yet. Try again in a moment."
             return TokenUnavailable("pending", words, retry_after=seconds)
@@ -305,10 +294,6 @@ class TokenSource:
         return self._losses >= timing.CONTENDED_FROM and not self._is_quiet(now)
 
     # --- Reporting ------------------------------------------------------------------------------
-
-    def _spread_news(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
 
     def _report_renewed(self, grant: Grant, cause: Cause, seconds: float) -> None:
         self._observe(TokenEvent("renewed", cause, seconds=seconds))

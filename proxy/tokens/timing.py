@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,31 +32,25 @@ SAFETY_SHARE: Final = 0.1
 _NUMBER: Final = re.compile(r"\s*([+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?)\s*", re.ASCII)
 
 
-class Lifetime(NamedTuple):
-    """How long a token is taken to live; note: why, if that is not what the answer said."""
+def lifetime_of(expires_in: object) -> tuple[float, str | None]:
+    """Judge the `expires_in` of an answer: a number, a string, missing (None) or nonsense.
 
-    seconds: float
-    note: str | None = None
-
-
-def lifetime(expires_in: object) -> Lifetime:
-    """Judge the `expires_in` of an answer: a number, a string, missing (None) or nonsense."""
+    Returns how long the token is taken to live, and why, if that is not what the answer said.
+    """
     seconds = _number(expires_in)
     if seconds is None or math.isnan(seconds) or seconds < SHORTEST_LIFETIME:
         said = "no" if expires_in is None else "an unusable"
-        return Lifetime(
-            DEFAULT_LIFETIME,
+        return DEFAULT_LIFETIME, (
             f"The token endpoint gave {said} expires_in; the token is taken to live for"
-            f" {DEFAULT_LIFETIME:.0f} seconds. Contact Telenor if it lasts.",
+            f" {DEFAULT_LIFETIME:.0f} seconds. Contact Telenor if it lasts."
         )
     if seconds > LONGEST_LIFETIME:
-        return Lifetime(
-            LONGEST_LIFETIME,
+        return LONGEST_LIFETIME, (
             "The token endpoint gave an expires_in of more than a day, perhaps in milliseconds; the"
             f" token is taken to live for {LONGEST_LIFETIME:.0f} seconds at most."
-            " Contact Telenor if it lasts.",
+            " Contact Telenor if it lasts."
         )
-    return Lifetime(seconds)
+    return seconds, None
 
 
 def _number(value: object) -> float | None:
@@ -105,27 +99,21 @@ REFUSED_PAUSES: Final = (30.0, 60.0, 120.0, 300.0)
 _MOST_DOUBLINGS: Final = 16
 
 
-def backoff(failures: int, jitter: float) -> float:
-    """Seconds until the next attempt, after that many passing failures in a row (1 or more).
+def pause(faults: int, refusals: int, retry_after: float | None, jitter: float) -> float:
+    """Seconds until the next attempt, after so many faults and refusals since the last success.
 
-    jitter: from 0 to 1, at random. The pause lies between half of a ceiling, which doubles, and the
-    whole of it ("equal jitter"): many proxies that failed together do not come back together.
+    Once refused, the slow pace holds until a success: a fault may hide a refusal. `retry_after`
+    lengthens the pause, within reason. jitter: from 0 to 1, at random. After faults the pause lies
+    between half of a ceiling, which doubles, and the whole of it ("equal jitter"): many proxies
+    that failed together do not come back together.
     """
-    ceiling = min(LONGEST_BACKOFF, math.ldexp(FIRST_BACKOFF, min(failures, _MOST_DOUBLINGS)))
-    return ceiling / 2 * (1 + jitter)
+    ceiling = min(LONGEST_BACKOFF, math.ldexp(FIRST_BACKOFF, min(faults, _MOST_DOUBLINGS)))
+    fault = ceiling / 2 * (1 + jitter) if faults else 0.0
+    refusal = REFUSED_PAUSES[min(refusals, len(REFUSED_PAUSES)) - 1] if refusals else 0.0
+    return max(fault, refusal, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
 
 
-def refused_pause(refusals: int) -> float:
-    """Seconds until the next attempt, after that many refusals in a row (1 or more)."""
-    return REFUSED_PAUSES[min(refusals, len(REFUSED_PAUSES)) - 1]
-
-
-def no_sooner_than(pause: float, retry_after: float | None) -> float:
-    """Lengthen a pause to what the token endpoint asked for, within reason."""
-    return max(pause, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
-
-
-def retry_after(fields: Mapping[str, str]) -> float | None:
+def asked_wait(fields: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` asks for (RFC 9110, section 10.2.3), if it can be read.
 
     fields: by lower-case name. A date is measured from the answer's own `Date`: this host's clock
@@ -163,12 +151,13 @@ FORCED_SPREAD: Final = 0.5
 QUIET_SECONDS: Final = 300.0
 
 
-def forced_interval(losses: int) -> float:
-    """Seconds from the last forced renewal to the next one allowed, after that many in a row."""
-    doublings = min(max(0, losses - SLOWED_FROM + 1), _MOST_DOUBLINGS)
-    return min(LONGEST_FORCED_INTERVAL, math.ldexp(FORCED_INTERVAL, doublings))
+def forced_interval(losses: int, jitter: float) -> float:
+    """Seconds until the next forced renewal is allowed, after that many in a row.
 
-
-def spread(interval: float, jitter: float) -> float:
-    """Lengthen an interval, so that two proxies fall out of step. jitter: from 0 to 1."""
+    jitter: from 0 to 1, at random.
+    """
+    if losses < SLOWED_FROM:
+        return FORCED_INTERVAL
+    doublings = min(losses - SLOWED_FROM + 1, _MOST_DOUBLINGS)
+    interval = min(LONGEST_FORCED_INTERVAL, math.ldexp(FORCED_INTERVAL, doublings))
     return interval * (1 + FORCED_SPREAD * jitter)

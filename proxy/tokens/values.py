@@ -1,7 +1,4 @@
-"""The frozen values of tokens. No `str`, `repr` or `format` shows a secret in here.
-
-`AccessToken.reveal` is the one way to the token's characters, to inject it and for logout.
-"""
+"""The frozen values of tokens. No `str`, `repr` or `format` shows a secret in here."""
 
 from __future__ import annotations
 
@@ -92,7 +89,7 @@ class AccessToken:
         return TokenState.STALE if now < self.usable_until else TokenState.EXPIRED
 
     def reveal(self) -> str:
-        """Give the token's characters: only for the field that carries it."""
+        """Give the token's characters: only for the field that carries it, also at logout."""
         return self.secret.reveal()
 
 

@@ -9,14 +9,11 @@ import pytest
 import yaml
 
 from bench import load, processes, systems
-from bench.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEMPLATES = sorted(
-    path for path in processes.PEERS.iterdir() if path.suffix != ".py" and path.is_file()
-)
+TEMPLATES = sorted(processes.PEERS.iterdir())
 
 
 @pytest.fixture
@@ -73,28 +70,11 @@ def test_a_program_that_is_not_there_is_absent() -> None:
     assert processes.version_of(None, "--version", "(.*)") == ""
 
 
-@pytest.mark.parametrize(
-    ("cores", "found"), [("0", {0}), ("1-3", {1, 2, 3}), ("0,2", {0, 2}), ("0,4-5", {0, 4, 5})]
-)
-def test_cores_are_read_as_taskset_reads_them(cores: str, found: set[int]) -> None:
-    """Single ones, ranges, and lists of both."""
-    assert processes.numbers(cores) == found
-
-
-def test_cores_that_are_none_are_a_mistake() -> None:
+def test_cores_that_are_none_are_refused() -> None:
     """Words are not cores."""
-    with pytest.raises(ValueError, match="all"):
-        processes.numbers("all")
+    assert not processes.move_to("all")
 
 
 def test_ports_differ() -> None:
     """Each port is another one."""
     assert len(set(processes.free_ports(5))) == 5
-
-
-def test_scenarios_have_names_of_their_own() -> None:
-    """Names are unique, and ratios are made of one of the figures."""
-    assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
-    for scenario in SCENARIOS:
-        assert scenario.headline in {metric.key for metric in scenario.metrics}
-        assert scenario.shows.endswith(".")

@@ -1,7 +1,5 @@
 """Reads the dashboard for Grafana: its panels, and what each of them asks Prometheus for."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, Final, NamedTuple
 

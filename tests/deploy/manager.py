@@ -4,8 +4,6 @@ It needs root and a cgroup2 file system. It shares the network with the test, an
 /opt and /etc. Ending it ends all that it started.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -13,11 +11,9 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 UNIT: Final = ROOT / "deploy" / "systemd" / "telenor-proxy.service"

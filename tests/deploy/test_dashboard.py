@@ -1,7 +1,5 @@
 """The dashboard for Grafana, as JSON; test_live_queries runs its queries."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from typing import Any

@@ -1,15 +1,15 @@
 """A real Prometheus scrapes a real proxy, and finds what dashboard and alerts ask for."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 import re
 import signal
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import aiohttp
 import pytest
@@ -30,10 +30,6 @@ from tests.e2e.process import (
     serving_api,
 )
 from tests.ports import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 pytestmark = needs("prometheus", "prometheus")
 

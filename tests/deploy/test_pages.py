@@ -1,7 +1,5 @@
 """The pages of `deploy/`: their commands and files work."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,9 +1,8 @@
 """The alert rules, judged by promtool: each fires when it should, and only then."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -11,9 +10,6 @@ import yaml
 from proxy.settings import AdminSettings
 from tests.deploy.tools import DEPLOY, ROOT, judged, needs, ran, read_yaml
 from tests.docs.pages import TROUBLESHOOTING, section, subsections
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DIRECTORY: Final = DEPLOY / "prometheus"
 RULES: Final = DIRECTORY / "rules.yaml"

@@ -1,15 +1,15 @@
 """Windows, judged elsewhere: wheels, imports, and a run on what it has."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re
 import signal
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 import pytest
@@ -21,10 +21,6 @@ from proxy.settings import Settings, load
 from tests.deploy.tools import DEPLOY, ROOT, ran
 from tests.docs.pages import PAGES
 from tests.e2e.process import ORDERS, Starter, configuration, order, serving_api
-
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
 
 PAGE: Final = PAGES["deploy/windows/README.md"]
 SERVICE: Final = DEPLOY / "windows" / "telenor-proxy.xml"

@@ -1,14 +1,10 @@
 """Reads the documentation: pages, sections, tables, code, links."""
 
-from __future__ import annotations
-
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 #: Every page that people read, by its path from the root.

@@ -1,7 +1,5 @@
 """The proxy's own answers on the pages."""
 
-from __future__ import annotations
-
 import json
 import re
 

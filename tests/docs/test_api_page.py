@@ -1,7 +1,5 @@
 """The table of Telenor's documented calls is true of the proxy and of the sandbox."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """The architecture page names modules, dependencies and directories that exist."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import tomllib

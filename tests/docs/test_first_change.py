@@ -1,7 +1,5 @@
 """The changes that docs/first-change.md walks through can be made as it shows them."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 

@@ -1,7 +1,5 @@
 """Links lead to files and headings that exist."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.docs.pages import PAGES, ROOT, anchors, inline, links

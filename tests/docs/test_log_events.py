@@ -1,7 +1,5 @@
 """The events of the log on the operation page."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import defaultdict

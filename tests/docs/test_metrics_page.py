@@ -1,22 +1,16 @@
 """The metrics on the operation page."""
 
-from __future__ import annotations
-
 import re
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.docs.pages import FIRST_CHANGE, OPERATION, PAGES, names, rows, section
 from tests.e2e.process import ACCOUNTS, ORDERS, Api, Starter, call, configuration, order
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import aiohttp
 
 TABLE = {
     names(row[0])[0]: (row[1], set(names(row[2]))) for row in rows(section(OPERATION, "Metrics"))

@@ -1,24 +1,19 @@
 """The page about a company's network, followed: TLS, CONNECT with a password, squid."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import re
 import shutil
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
 
 from tests.deploy.tools import needs, ran, until_async
 from tests.docs.pages import PAGES, blocks
+from tests.e2e.process import Starter
 from tests.network.test_activation import listens
 from tests.network.test_real_proxies import open_to_all
 from tests.ports import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.e2e.process import Starter
 
 PAGE: Final = "docs/network.md"
 SECTION: Final = (

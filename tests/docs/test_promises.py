@@ -1,7 +1,5 @@
 """Every promise of the security page names the files whose tests hold it."""
 
-from __future__ import annotations
-
 from tests.docs.pages import ROOT, SECURITY, names, rows
 
 _, _, _REST = SECURITY.partition("<!-- promises:begin -->")

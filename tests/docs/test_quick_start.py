@@ -1,12 +1,10 @@
 """The README's first minutes, as it promises them."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 import shlex
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,9 +15,6 @@ from proxy.settings import load
 from tests.docs.pages import BLOCKS, PAGES
 from tests.docs.test_snippets import REQUIRED
 from tests.e2e.process import DEADLINE, Starter
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def http_blocks() -> Iterator[bytes]:

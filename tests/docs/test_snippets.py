@@ -1,9 +1,9 @@
 """What the pages show to be copied works when it is copied."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -14,10 +14,6 @@ from proxy.settings.catalogue import PATH_OF_VARIABLE, SECTIONS, SETTINGS, envir
 from tests.docs.pages import BLOCKS, PAGES, Block, inline
 from tests.docs.test_log_events import EVENTS
 from tests.e2e.process import CREDENTIALS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 #: Of CONTRIBUTING.md and the Makefile, not of the product.
 #: Read by tests and proofs, not by the proxy.

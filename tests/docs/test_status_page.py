@@ -1,16 +1,10 @@
 """`/status` on the operation page."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.docs.pages import OPERATION, names, rows, section
+from tests.e2e.conftest import Standing
 from tests.e2e.process import call
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import Standing
 
 TABLE = rows(section(OPERATION, "Status page"))
 

@@ -3,31 +3,24 @@
 Nothing sleeps: each line of the log wakes a test that waits for an event.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
 import re
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
+import aiohttp
 import yaml
 
-from proxy.sandbox.certificate import make_certificate
-from proxy.sandbox.server import running
+from proxy.sandbox.server import make_certificate, running
 from proxy.sandbox.state import Sandbox, SandboxCredentials
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Mapping, Sequence
-    from pathlib import Path
-
-    import aiohttp
 
 #: Seconds. What takes longer is broken; what works takes a fraction of it, even on a busy machine.
 DEADLINE = 20.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import re
 import shlex
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from proxy.cli import main
+from proxy.demo import choose_ports
 from tests.e2e.process import DEADLINE, Starter
 
 if TYPE_CHECKING:
@@ -69,15 +72,50 @@ async def test_the_printed_commands_work(start: Starter) -> None:
     assert not demo.errors
 
 
-async def test_another_port_is_taken_if_one_is_in_use(start: Starter) -> None:
+async def test_another_port_is_taken_if_the_usual_one_is_in_use(start: Starter) -> None:
     """The demo says so, prints the free port in all commands, and SIGTERM ends it with 0."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # another program has it
+            stack.enter_context(socket.create_server(("127.0.0.1", 8080)))
+        demo = await start(["demo"])
+        said = await demo.text(
+            r"listens on http://127\.0\.0\.1:(\d+) \(port 8080 is in use by another program\)"
+        )
+        assert said[1] != "8080"
+        await demo.text(rf"listener\.started +.*port={said[1]}")
+        assert "127.0.0.1:8080/" not in demo.output
+        assert await demo.stop() == 0
+
+
+def test_a_given_port_that_is_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit status 1, as `serve` ends, and a message; nothing is started."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        demo = await start(["demo", "--port", str(port)])
-        said = await demo.text(
-            rf"listens on http://127\.0\.0\.1:(\d+) \(port {port} is in use by another program\)"
-        )
-        assert said[1] != str(port)
-        await demo.text(rf"listener\.started +.*port={said[1]}")
-        assert f"127.0.0.1:{port}/" not in demo.output
-        assert await demo.stop() == 0
+        assert main(["demo", "--port", str(port)]) == 1
+    said, message = capsys.readouterr()
+    assert not said
+    assert message.startswith(f"telenor-proxy: cannot listen on 127.0.0.1 port {port} (")
+
+
+def test_ports_of_the_demo_differ() -> None:
+    """Also if the given one is the usual one of another listener."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("proxy.demo.SANDBOX_PORT", port)
+        ports = choose_ports(port)
+    assert (ports[0], len(set(ports))) == (port, 3)
+
+
+async def test_all_faults_are_shown_by_the_printed_command(start: Starter) -> None:
+    """It works as typed, where `telenor-proxy` is not on the path too."""
+    demo = await start(["demo", "--port", "0"])
+    words = shlex.split((await demo.text(r"(?m)^  (.* sandbox --help)$"))[1])
+    command = await asyncio.create_subprocess_exec(
+        *words, stdout=asyncio.subprocess.PIPE, cwd=tempfile.gettempdir(), env={}
+    )
+    async with asyncio.timeout(DEADLINE):
+        said, _ = await command.communicate()
+    assert command.returncode == 0
+    assert b"order_drop_after" in said
+    assert await demo.stop() == 0

@@ -1,7 +1,5 @@
 """The log that `serve` writes: its events and their fields, its formats, its levels."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -71,15 +69,6 @@ async def test_every_event_has_its_fields(
     assert refusal.items() >= expected.items()
 
 
-async def test_console_lines_are_for_people(start: Starter, api: Api) -> None:
-    """With `log.format: console` each event is a line of words, without colours in a pipe."""
-    proxy = await start("serve", configuration(api.url, log={"format": "console"}))
-    line = (await proxy.text(r"(?m)^.*token\.renewed.*$"))[0]
-    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info +token\.renewed .*expires_in=3599.*", line)
-    assert "\x1b" not in proxy.output
-    assert await proxy.stop() == 0
-
-
 async def test_on_a_terminal_the_log_is_for_people(start: Starter, api: Api) -> None:
     """With `log.format: auto` a terminal gets lines of words."""
     ours, theirs = os.openpty()
@@ -94,48 +83,6 @@ async def test_on_a_terminal_the_log_is_for_people(start: Starter, api: Api) -> 
         assert not seen.lstrip().startswith(b"{")
     finally:
         os.close(ours)
-
-
-#: What `log.level: debug` adds where the token endpoint and the API answer.
-_DETAILS = {("debug", "token.endpoint_answered"), ("debug", "upstream.connected")}
-
-
-@pytest.mark.parametrize(
-    ("level", "least"), [("debug", "info"), ("warning", "warning"), ("error", "error")]
-)
-async def test_lesser_events_are_left_out(start: Starter, api: Api, level: str, least: str) -> None:
-    """`log.level` leaves out what is less severe and nothing else."""
-    port = free_port()
-    path = start.directory / "listener"
-    listen = {"port": None, "unix_socket": str(path)}
-    config = configuration(api.url, listen=listen, admin={"port": port}, log={"level": level})
-    proxy = await start("serve", config)
-    assert (await start.run("healthcheck", "--wait", "15", config=config)).status == 0
-    reader, writer = await asyncio.open_unix_connection(str(path))
-    api.sandbox.fault("api_error", 40105, 1)
-    api.sandbox.fault("api_drop_after", None, 1)
-    head = f"POST {ACCOUNTS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
-    writer.write(f"{head}Connection: close\r\n\r\n".encode())
-    assert (await reader.read()).startswith(b"HTTP/1.1 502 ")
-    writer.close()
-    assert await proxy.stop() == 0
-    severity = ["info", "warning", "error"]
-    expected = [
-        ("info", "proxy.started"),
-        ("info", "admin.started"),
-        ("info", "listener.started"),
-        ("info", "token.renewed"),
-        ("warning", "token.invalidated"),
-        ("info", "token.renewed"),
-        ("warning", "request.completed"),
-        ("info", "shutdown.started"),
-        ("info", "shutdown.completed"),
-    ]
-    events = [(event["level"], event["event"]) for event in proxy.events()]
-    details = {event for event in events if event[0] == "debug"}
-    assert details == (_DETAILS if level == "debug" else set())
-    shown = [event for event in events if event not in details]
-    assert shown == [each for each in expected if severity.index(each[0]) >= severity.index(least)]
 
 
 def full_pipe() -> tuple[int, int]:

@@ -48,23 +48,26 @@ async def test_a_missing_file_ends_it_with_78(start: Starter) -> None:
     assert "nowhere.yaml: the file does not exist" in ended.errors
 
 
-@pytest.mark.parametrize(
-    ("section", "setting", "says"),
-    [
-        ("listen", "port", "port {} on 127.0.0.1 is in use by another process."),
-        ("admin", "port", "port {} on 127.0.0.1 is in use by another process."),
-        ("listen", "unix_socket", "the socket could not be made: No such file or directory"),
-    ],
-)
-async def test_an_address_that_cannot_be_used_ends_it_with_1(
-    start: Starter, api: Api, section: str, setting: str, says: str
-) -> None:
-    """The message has the setting's path; nothing listens, and no token is fetched."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        settings = {"port": port} if setting == "port" else {"port": None, setting: "no/where"}
-        ended = await start.run("serve", config=configuration(api.url, **{section: settings}))
-    assert (ended.status, ended.output) == (1, "")
-    assert ended.errors.startswith(f"telenor-proxy: {section}.{setting}: {says.format(port)}")
-    assert len(ended.errors.splitlines()) == 1
+async def test_both_ports_that_are_in_use_are_named(start: Starter, api: Api) -> None:
+    """In one line, each with its setting's path; nothing listens, and no token is fetched."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as admin,
+        socket.create_server(("127.0.0.1", 0)) as listen,
+    ):
+        taken = {"admin": admin.getsockname()[1], "listen": listen.getsockname()[1]}
+        ports: dict[str, dict[str, object]] = {name: {"port": taken[name]} for name in taken}
+        ended = await start.run("serve", config=configuration(api.url, **ports))
+    assert (ended.status, ended.output, len(ended.errors.splitlines())) == (1, "", 1)
+    for name, port in taken.items():
+        says = f" {name}.port: port {port} on 127.0.0.1 is in use by another process."
+        assert ended.errors.count(says) == 1
     assert api.counter("token_calls") == 0
+
+
+async def test_a_socket_that_cannot_be_made_ends_it_with_1(start: Starter, api: Api) -> None:
+    """The message has the setting's path and the system's reason."""
+    listen = {"port": None, "unix_socket": "no/where"}
+    ended = await start.run("serve", config=configuration(api.url, listen=listen))
+    assert (ended.status, ended.output) == (1, "")
+    says = "listen.unix_socket: the socket could not be made: No such file or directory"
+    assert ended.errors.startswith(f"telenor-proxy: {says}")

@@ -1,18 +1,11 @@
 """`serve` end to end: orders, ended tokens, and the ways to configure and reach it."""
 
-from __future__ import annotations
-
-import asyncio
-import stat
-from typing import TYPE_CHECKING
-
 import aiohttp
 import pytest
 
+from tests.e2e.conftest import Standing
 from tests.e2e.process import (
-    ACCOUNTS,
     CREDENTIALS,
-    DEADLINE,
     ORDER,
     ORDERS,
     Api,
@@ -21,9 +14,6 @@ from tests.e2e.process import (
     configuration,
     order,
 )
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import Standing
 
 
 async def test_an_order_arrives_once_with_our_authorization(
@@ -42,52 +32,30 @@ async def test_an_order_arrives_once_with_our_authorization(
     assert arrived.authorization_fields == 1
     assert arrived.request_id == "order-4711"
     assert tls_api.counter("api_calls_by_status") == {"201": 1}
+    for page in ("/startup", "/readiness", "/liveness"):
+        assert (await call(http, await proxy.admin_url(page))).status == 200, page
     assert await proxy.stop() == 0
 
 
-async def test_many_orders_that_meet_an_ended_token_cost_one_renewal(
-    start: Starter, api: Api, http: aiohttp.ClientSession
-) -> None:
-    """After a revocation each of them is sent again and placed once."""
-    proxy = await start.ready(configuration(api.url))
-    api.sandbox.revoke()
-    url = await proxy.url(ORDERS)
-    answers = await asyncio.gather(*(order(http, url) for _ in range(20)))
-    assert {answer.status for answer in answers} == {201}
-    assert api.counter("orders") == 20
-    assert api.counter("token_calls") == 2
-    assert api.counter("max_concurrent_token_calls") == 1
-    await proxy.event("request.completed", 20)
-    assert 2 in {event["attempts"] for event in proxy.events("request.completed")}
-    assert (await proxy.event("token.renewed", 2))["cause"] == "rejected"
-
-
+@pytest.mark.parametrize(
+    ("fault", "status", "outcome", "times"),
+    [
+        ("order_drop", 502, "unknown", 0),
+        ("order_drop_after", 502, "unknown", 1),
+        ("order_silent", 504, "unknown", 1),
+        ("order_placed_twice", 201, None, 2),
+    ],
+)
 @pytest.mark.asyncio(loop_scope="session")
-async def test_an_order_that_may_have_been_placed_is_not_sent_again(standing: Standing) -> None:
-    """When the API breaks off, the outcome is unknown and no second order is placed."""
-    proxy, api, http = standing
-    api.sandbox.fault("api_drop_after")
-    answer = await order(http, await proxy.url(ORDERS))
-    assert answer.status == 502
-    assert answer.fields["Content-Type"] == "application/problem+json"
-    assert answer.fields["Proxy-Status"].startswith("telenor-proxy; error=")
-    assert answer.json()["outcome"] == "unknown"
-    assert api.counter("orders") == 1
-
-
-async def test_it_recovers_from_a_fault_of_the_token_endpoint(
-    start: Starter, api: Api, http: aiohttp.ClientSession
+async def test_the_sandbox_counts_what_the_proxy_cannot_know(
+    standing: Standing, fault: str, status: int, outcome: str | None, times: int
 ) -> None:
-    """A passing fault at the start is logged and tried again, and then orders pass."""
-    api.sandbox.fault("token_status", 503, 1)
-    proxy = await start("serve", configuration(api.url))
-    failure = await proxy.event("token.renewal_failed")
-    assert failure["reason"] == "http_503"
-    assert failure["next_attempt_in"] <= 1
-    await proxy.event("token.renewed")
-    assert (await order(http, await proxy.url(ORDERS))).status == 201
-    for page in ("/startup", "/readiness", "/liveness"):
-        assert (await call(http, await proxy.admin_url(page))).status == 200, page
+    """The proxy says that it does not know; the sandbox says how often the order was placed."""
+    proxy, api, http = standing
+    api.sandbox.fault(fault, count=1)
+    answer = await order(http, await proxy.url(ORDERS))
+    assert (answer.status, answer.json().get("outcome")) == (status, outcome)
+    assert [row["times"] for row in api.sandbox.placed_shown()] == ([times] if times else [])
 
 
 async def test_wrong_credentials_do_not_end_it(
@@ -131,48 +99,3 @@ async def test_the_environment_alone_configures_it(
     proxy = await start("serve", environ=environ)
     await proxy.event("token.renewed")
     assert (await order(http, await proxy.url(ORDERS))).status == 201
-
-
-async def test_a_unix_socket_is_for_owner_and_group(start: Starter, api: Api) -> None:
-    """Its mode is 0660; a socket of a killed run is replaced, one in use is not."""
-    path = start.directory / "listener"
-    listen = {"unix_socket": str(path), "port": None}
-    config = configuration(api.url, listen=listen)
-    killed = await start.ready(config)
-    await killed.close()
-    assert path.is_socket()
-    proxy = await start.ready(config)
-    assert (await proxy.event("listener.started"))["unix_socket"] == str(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o660
-    second = await start.run("serve", config=config)
-    assert second.status == 1
-    says = "listen.unix_socket: the socket could not be made: Address already in use."
-    assert second.errors.startswith(f"telenor-proxy: {says}")
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http:
-        assert (await order(http, f"http://localhost{ORDERS}")).status == 201
-    assert await proxy.stop() == 0
-    assert len(api.sandbox.orders) == 1
-
-
-@pytest.mark.asyncio(loop_scope="session")
-async def test_free_ports_are_logged(standing: Standing) -> None:
-    """Port 0 takes a free port, for both listeners, and each event says which."""
-    events = ("listener.started", "admin.started")
-    ports = {(await standing.proxy.event(event))["port"] for event in events}
-    assert len(ports) == 2
-    assert 0 not in ports
-    assert (await call(standing.http, await standing.proxy.url(ACCOUNTS))).status == 200
-
-
-@pytest.mark.asyncio(loop_scope="session")
-async def test_a_client_that_ends_its_side_gets_a_whole_answer(standing: Standing) -> None:
-    """A client that half-closes after its request is answered, without a reset."""
-    port = (await standing.proxy.event("listener.started"))["port"]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {ACCOUNTS} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    writer.write_eof()
-    async with asyncio.timeout(DEADLINE):
-        answer = await reader.read()
-    writer.close()
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.endswith(b"\r\n\r\n[]")

@@ -1,24 +1,13 @@
-"""The listener over TLS, and the way out through a company's proxy, end to end."""
-
-from __future__ import annotations
+"""The listener over TLS, end to end."""
 
 import signal
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import trustme
 
-from tests.e2e.process import ORDER, ORDERS, call, configuration
-from tests.network.house import ScriptedProxy
-from tests.scripted import serving
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.e2e.process import Api, Starter
-
-BASIC = b"Proxy-Authorization: Basic bWU6bWFkZS11cC1wYXNzd29yZA==\r\n"
+from tests.e2e.process import ORDER, ORDERS, Api, Starter, call, configuration
 
 
 def write(authority: trustme.CA, folder: Path) -> dict[str, str]:
@@ -38,32 +27,6 @@ async def placed(http: aiohttp.ClientSession, port: int, authority: trustme.CA) 
     authority.configure_trust(context)
     url = f"https://localhost:{port}{ORDERS}"
     return (await call(http, url, "POST", json=ORDER, ssl=context)).status
-
-
-async def test_an_order_goes_the_whole_way(
-    start: Starter, tls_api: Api, http: aiohttp.ClientSession, tmp_path: Path
-) -> None:
-    """TLS, CONNECT with a password, TLS: login and order both go through the tunnel."""
-    authority, company = trustme.CA(), ScriptedProxy()
-    company.port = int(tls_api.url.rpartition(":")[2])
-    async with serving(company.serve) as proxy_port:
-        upstream = {
-            "ca_file": str(tls_api.ca_file),
-            "proxy_url": f"http://127.0.0.1:{proxy_port}",
-            "proxy_username": "me",
-            "proxy_password": "made-up-password",
-        }
-        running = await start.ready(
-            configuration(tls_api.url, listen=write(authority, tmp_path), upstream=upstream)
-        )
-        started = await running.event("listener.started")
-        assert started["scheme"] == "https"
-        assert await placed(http, started["port"], authority) == 201
-        assert len(company.heads) >= 2
-        assert all(BASIC in head for head in company.heads)
-        assert b"Bearer" not in company.seen
-        assert "made-up-password" not in running.output
-        await running.stop()
 
 
 async def test_a_changed_certificate_is_taken_up_at_sighup(

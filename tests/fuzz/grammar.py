@@ -49,9 +49,11 @@ _METHODS: Final = _mostly(
     20,
 )
 _SEGMENTS: Final = _mostly(
-    [b"a", b"orders", b"4711", b"~x", b"%7E", b"%C3%B8", b"v1.0", b"a;b=c", b"a,b", b"!$&'()*+=:@", b'"<>^`{|}', b""],
-    [b".", b"..", b"...", b"..;x", b".;", b"%2e%2e", b"%2E", b"a%2Fb", b"%5c", b"a\\b", b"%252e", b"%25", b"%", b"%zz", b"%00",
-     b"oauth", b"%6fauth", b"%C0%AE", b"..%3B", b"%0d%0a", b"#f", b"\xff", b"a b", b"\t"],
+    [b"a", b"orders", b"4711", b"~x", b"%7E", b"%C3%B8", b"v1.0", b"a;b=c", b"a,b",
+     b"!$&'()*+=:@", b'"<>^`{|}', b""],
+    [b".", b"..", b"...", b"..;x", b".;", b"%2e%2e", b"%2E", b"a%2Fb", b"%5c", b"a\\b", b"%252e",
+     b"%25", b"%", b"%zz", b"%00", b"oauth", b"%6fauth", b"%C0%AE", b"..%3B", b"%0d%0a", b"#f",
+     b"\xff", b"a b", b"\t"],
     16,
 )  # fmt: skip
 _QUERIES: Final = _mostly(
@@ -60,11 +62,15 @@ _QUERIES: Final = _mostly(
     12,
 )
 _PREFIXES: Final = _mostly(
-    [b"/"], [b"//", b"", b"*", b"/\\", b"http://localhost/", b"HTTP://localhost/", b"http://evil.example/", b"localhost:80", b"https://localhost/"], 12
+    [b"/"],
+    [b"//", b"", b"*", b"/\\", b"http://localhost/", b"HTTP://localhost/", b"http://evil.example/",
+     b"localhost:80", b"https://localhost/"],
+    12,
 )  # fmt: skip
 _VERSIONS: Final = _mostly(
     [b" HTTP/1.1", b" HTTP/1.1", b" HTTP/1.1", b" HTTP/1.0"],
-    [b" HTTP/1.2", b" HTTP/2.0", b" HTTP/0.9", b" http/1.1", b"", b" ", b"  HTTP/1.1", b" HTTP/1.1 ", b"\tHTTP/1.1", b" HTTP/1.10", b" HTTP/01.1"],
+    [b" HTTP/1.2", b" HTTP/2.0", b" HTTP/0.9", b" http/1.1", b"", b" ", b"  HTTP/1.1",
+     b" HTTP/1.1 ", b"\tHTTP/1.1", b" HTTP/1.10", b" HTTP/01.1"],
     20,
 )  # fmt: skip
 
@@ -224,8 +230,11 @@ def _framed_content(draw: DrawFn) -> tuple[list[bytes], bytes]:
 
 # --- whole messages, damaged and cut -----------------------------------------------------------
 
-_SNIPPETS: Final = [b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b"\x0b", b"\xa0", b":", b";", b"0", b"0\r\n\r\n", b"\x7f",
-                    b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n", b"%2e", b"/..", b"/", b"\\"]  # fmt: skip
+_SNIPPETS: Final = [
+    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b"\x0b", b"\xa0", b":", b";", b"0",
+    b"0\r\n\r\n", b"\x7f", b"Content-Length: 1\r\n", b"Transfer-Encoding: chunked\r\n", b"%2e",
+    b"/..", b"/", b"\\",
+]  # fmt: skip
 
 
 @st.composite
@@ -286,10 +295,12 @@ def requests(draw: DrawFn) -> Traffic:
 
 
 _STATUS_LINES: Final = _mostly(
-    [b"HTTP/1.1 200 OK", b"HTTP/1.1 201 Created", b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 401 ",
-     b"HTTP/1.1 404 \xc3\xb8", b"HTTP/1.1 500", b"HTTP/1.0 200 OK", b"HTTP/1.1 299 a b\tc"],
-    [b"HTTP/2.0 200 OK", b"HTTP/1.2 200 OK", b"HTTP/1.1 99 x", b"HTTP/1.1 600 x", b"HTTP/1.1  200 OK", b"HTTP/1.1 200\tOK", b"HTTP/1.1 2000", b"http/1.1 200 OK",
-     b"ICY 200 OK", b"HTTP/1.1 101 Switching Protocols", b"HTTP/1.1 200 \x00", b"HTTP/1.1 +20 OK", b""],
+    [b"HTTP/1.1 200 OK", b"HTTP/1.1 201 Created", b"HTTP/1.1 204 No Content",
+     b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 401 ", b"HTTP/1.1 404 \xc3\xb8", b"HTTP/1.1 500",
+     b"HTTP/1.0 200 OK", b"HTTP/1.1 299 a b\tc"],
+    [b"HTTP/2.0 200 OK", b"HTTP/1.2 200 OK", b"HTTP/1.1 99 x", b"HTTP/1.1 600 x",
+     b"HTTP/1.1  200 OK", b"HTTP/1.1 200\tOK", b"HTTP/1.1 2000", b"http/1.1 200 OK", b"ICY 200 OK",
+     b"HTTP/1.1 101 Switching Protocols", b"HTTP/1.1 200 \x00", b"HTTP/1.1 +20 OK", b""],
     20,
 )  # fmt: skip
 _ANSWER_FIELDS: Final = st.lists(

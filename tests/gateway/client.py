@@ -181,9 +181,7 @@ class Tls:
 
     def end(self) -> bytes:
         """Return close_notify."""
-        with contextlib.suppress(
-            ssl.SSLError
-        ):  # the peer's own has not come, or not all that came was read
+        with contextlib.suppress(ssl.SSLError):  # the peer's has not come, or not all is read
             self._object.unwrap()
         return self._to_wire.read()
 
@@ -299,6 +297,11 @@ class Client:
             else:
                 return None
         return event
+
+    async def saw(self, data: bytes) -> None:
+        """Read until these bytes have arrived, which `answer` still returns."""
+        while data not in self.received:
+            assert await self._read(), f"{self.ended} before {data!r}"
 
     async def rest(self) -> bytes:
         """Return all that arrives until the proxy ends the connection; `ended` then says how."""

@@ -11,12 +11,13 @@ exception is left; no client got a secret.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 import trustme
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from proxy.errors import TokenError
+    from proxy.forward.connection import ClientConnection
     from proxy.orders.desk import Desk
     from proxy.records import Record
     from proxy.settings import Settings
@@ -80,10 +82,7 @@ class StubToken:
 
 
 class StubTokens:
-    """A keeper that has a new token at once. failure: raised instead of waiting.
-
-    gate: `get` waits for it. stubborn: keeps what is rejected.
-    """
+    """A keeper with a new token at once. failure: raised. gate: waited for. stubborn: keeps all."""
 
     def __init__(self) -> None:
         self.issued = 0
@@ -126,20 +125,9 @@ class StubTokens:
     def invalidate(self, rejected: StubToken) -> bool:
         """Compare and swap."""
         self.rejected.append(rejected.number)
-        if self.stubborn:
-            return False
-        if self._current is rejected:
+        if not self.stubborn and self._current is rejected:
             self._current = None
-        return True
-
-
-class Issues(Protocol):
-    """What the audit asks of a keeper of tokens."""
-
-    @property
-    def issued(self) -> int:
-        """How many it has issued, numbered from 1."""
-        ...
+        return not self.stubborn
 
 
 class Certificates:
@@ -152,9 +140,8 @@ class Certificates:
         self.good = _context(ours.issue_cert("localhost", "127.0.0.1"))
         self.wrong_host = _context(ours.issue_cert("elsewhere.example"))
         self.untrusted = _context(theirs.issue_cert("localhost", "127.0.0.1"))
-        self.expired = _context(
-            ours.issue_cert("127.0.0.1", not_before=_date(2001), not_after=_date(2002))
-        )
+        long_ago = datetime(2002, 1, 1, tzinfo=UTC)
+        self.expired = _context(ours.issue_cert("127.0.0.1", not_after=long_ago))
         pair = folder / "listener.pem"
         ours.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(pair))
         self.listener = server_context(pair, None, None)
@@ -165,7 +152,7 @@ class Gateway:
     """One proxy in front of one upstream.
 
     cut_short: how many requests the test means to begin upstream and not to end; None if any number
-    may be. secrets: what no client may see.
+    may be. trust: what clients trust, where the listener speaks TLS.
     """
 
     settings: Settings
@@ -175,7 +162,6 @@ class Gateway:
     listener: Listener
     records: list[Record]
     address: tuple[str, int] | str
-    #: What clients trust, where the listener speaks TLS.
     trust: ssl.SSLContext | None
     cut_short: int | None = 0
     clients: list[Client] = field(default_factory=list)
@@ -211,10 +197,8 @@ class Gateway:
         assert answer.proxy_error is not None
         if method != b"HEAD":
             assert kind is None or answer.kind == kind, answer.kind
-        if (
-            self.trust is not None
-        ):  # TLS cannot end one side only: the proxy waits for the client's end
-            client.half_close()
+        if self.trust is not None:
+            client.half_close()  # TLS cannot end one side only: the proxy waits for the client's
         assert await client.closed() == "fin"
         assert len(self.upstream.whole) == before
         return answer
@@ -224,6 +208,17 @@ class Gateway:
         """What was noted of the only request."""
         (record,) = self.records
         return record
+
+    async def noted(self) -> Record:
+        """Wait for the record of the latest request."""
+        await until(lambda: self.records)
+        return self.records[-1]
+
+    async def served(self) -> ClientConnection:
+        """Wait for the proxy's side of the only client connection."""
+        await until(lambda: self.listener.connections)
+        (served,) = self.listener._service.clients
+        return served
 
     @property
     def free_permits(self) -> int:
@@ -240,29 +235,19 @@ class Gateway:
         await until(
             lambda: not self.listener.connections and not self.listener._service.turned_away, _GRACE
         )
-        if (
-            self.listener._server is not None
-        ):  # a drain would wait for clients that there are not, hundreds of times
+        if self.listener._server is not None:  # a drain would wait for clients that are not there
             self.listener._server.close()
         await self.pool.close()
         await until(lambda: not self.pool._open, _GRACE)
-        assert self.free_permits == self.settings.upstream.max_connections, (
-            "a permit of the pool was lost"
-        )
-        self._audit_upstream()
+        assert self.free_permits == self.settings.upstream.max_connections, "a lost permit"
+        unfinished = sum(map(self._audit_connection, self.upstream.connections))
+        assert self.cut_short in {None, unfinished}, f"{unfinished} requests have no end"
         self._audit_clients()
 
-    def _audit_upstream(self) -> None:
-        unfinished = 0
-        for connection in self.upstream.connections:
-            assert connection.problem is None, connection.problem
-            assert SENTINEL not in connection.received
-            unfinished += self._audit_connection(connection)
-        assert self.cut_short is None or unfinished == self.cut_short, (
-            f"{unfinished} requests have no end"
-        )
-
-    def _audit_connection(self, connection: Connection) -> int:
+    def _audit_connection(self, connection: Connection) -> bool:
+        """Check all that was received; return whether the last request has no end."""
+        assert connection.problem is None, connection.problem
+        assert SENTINEL not in connection.received
         requests = connection.requests
         assert all(request.whole for request in requests[:-1])
         unfinished = bool(requests) and not requests[-1].whole
@@ -274,12 +259,8 @@ class Gateway:
     def _audit_request(self, request: Received) -> None:
         names = [name.lower() for name, _ in request.fields]
         assert request.version == b"1.1"
-        assert (
-            names.count(b"host")
-            == names.count(b"x-request-id")
-            == names.count(b"authorization")
-            == 1
-        )
+        for name in (b"host", b"x-request-id", b"authorization"):
+            assert names.count(name) == 1
         assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
         assert request.values(b"transfer-encoding") in ([], [b"chunked"])
         assert request.values(b"host") == [self.settings.upstream.origin.host_header]
@@ -299,45 +280,37 @@ class Gateway:
 
 
 class Lab:
-    """Builds gateways, and closes them after the test."""
+    """Builds gateways; `close` closes them, and raises what one of them found."""
 
     def __init__(self, certificates: Certificates, variant: Variant = PLAIN) -> None:
         self.certificates = certificates
         self.variant = variant
-        self._built: list[Gateway] = []
-        self._upstreams: list[ScriptedServer] = []
+        self._stack = contextlib.AsyncExitStack()
+        self.close = self._stack.aclose
 
     async def upstream(self, tls: ssl.SSLContext | None = None) -> ScriptedServer:
         """Start an upstream whose requests are not audited. tls: what it shows."""
-        upstream = ScriptedServer(tls=tls)
-        self._upstreams.append(upstream)
-        await upstream.start()
-        return upstream
+        return await self._stack.enter_async_context(ScriptedServer(tls=tls))
 
     async def gateway(
         self,
         *,
-        tls: ssl.SSLContext | None = None,
-        tokens: Issues | None = None,
+        tls: bool = False,
+        tokens: Any = None,
         url: str | None = None,
         desk: Desk | None = None,
+        shown: ssl.SSLContext | None = None,
         **changes: object,
     ) -> Gateway:
-        """Build one. tls: what the upstream shows. url: of an upstream that is not ours.
+        """Build one. tls: to the upstream. url: of an upstream that is not ours.
 
-        desk: remembers orders. changes: settings, as `section__key=value`.
+        desk: remembers orders. shown: to clients. changes: settings, as `section__key=value`.
         """
-        upstream = await self.upstream(tls)
+        upstream = await self.upstream(self.certificates.good if tls else None)
         if url is None:
             url = f"{'https' if tls else 'http'}://127.0.0.1:{upstream.port}"
-        values = {
-            **_CREDENTIALS,
-            "upstream__url": url,
-            "upstream__ca_file": self.certificates.ca_file,
-            **changes,
-        }
-        chosen = settings.load(
-            None, {f"TELENOR_PROXY_{name.upper()}": _text(value) for name, value in values.items()}
+        chosen = chosen_settings(
+            **{"upstream__url": url, "upstream__ca_file": self.certificates.ca_file, **changes}
         )
         origin = chosen.upstream.origin
         pool = Pool(
@@ -347,7 +320,7 @@ class Lab:
             idle_timeout=chosen.upstream.idle_timeout_seconds,
             max_age=chosen.upstream.max_age_seconds,
         )
-        keeper: Any = StubTokens() if tokens is None else tokens
+        keeper = tokens or StubTokens()
         records: list[Record] = []
         roster = Roster(chosen, SystemClock(), bytes(32))
         forwarder = Forwarder(
@@ -366,25 +339,13 @@ class Lab:
             address = str(chosen.listen.unix_socket)
             await listener.start_unix(address)
         else:
-            shown = None
             if self.variant.listener == "tls":
                 shown, trust = self.certificates.listener, client_context(self.certificates.ca_file)
             port = await listener.listen(await serving.bind(["127.0.0.1"], 0), shown)
             address = ("127.0.0.1", port)
         gateway = Gateway(chosen, upstream, keeper, pool, listener, records, address, trust)
-        self._built.append(gateway)
+        self._stack.push_async_callback(gateway.close)
         return gateway
-
-    async def close(self) -> None:
-        """Close all gateways; each raises what it found."""
-        found = await asyncio.gather(
-            *[gateway.close() for gateway in self._built], return_exceptions=True
-        )
-        for upstream in self._upstreams:
-            await upstream.close()
-        for fault in found:
-            if fault is not None:
-                raise fault
 
 
 def _context(certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -394,8 +355,12 @@ def _context(certificate: trustme.LeafCert) -> ssl.SSLContext:
     return context
 
 
-def _date(year: int) -> datetime:
-    return datetime(year, 1, 1, tzinfo=UTC)
+def chosen_settings(**values: object) -> Settings:
+    """Return made-up credentials and these settings, given as `section__key=value`."""
+    given = {**_CREDENTIALS, **values}
+    return settings.load(
+        None, {f"TELENOR_PROXY_{name.upper()}": _text(value) for name, value in given.items()}
+    )
 
 
 def _text(value: object) -> str:
@@ -414,9 +379,8 @@ def _is_noise(context: dict[str, Any]) -> bool:
 
 def _sockets() -> int:
     """Count the sockets that this process has open; 0 where the system does not say."""
-    folder = Path("/proc/self/fd")
     count = 0
-    for entry in folder.iterdir() if folder.exists() else ():
+    for entry in Path("/proc/self/fd").glob("*"):
         try:
             count += str(entry.readlink()).startswith("socket:")
         except OSError:  # closed meanwhile: the listing's own

@@ -246,15 +246,15 @@ async def test_each_request_is_judged_by_the_rules_in_force(lab: Lab) -> None:
     client = await gateway.connect()
     for _ in range(3):
         assert (await client.ask(raw)).status == 200
-    gateway.listener.judge_by(
+    gateway.listener.follow(
         changed(gateway, upstream__allowed_paths="/corporate-mobile-subscriptions/")
     )
     assert (await client.ask(raw)).status == 403
-    gateway.listener.judge_by(changed(gateway, listen__client_key=CLIENT_KEY))
+    gateway.listener.follow(changed(gateway, listen__client_key=CLIENT_KEY))
     assert (await gateway.ask(raw)).status == 403
-    gateway.listener.judge_by(changed(gateway, listen__allowed_hosts="elsewhere.example"))
+    gateway.listener.follow(changed(gateway, listen__allowed_hosts="elsewhere.example"))
     assert (await gateway.ask(raw)).status == 421
-    gateway.listener.judge_by(gateway.settings)
+    gateway.listener.follow(gateway.settings)
     assert (await gateway.ask(raw)).status == 200
 
 

@@ -123,9 +123,7 @@ async def test_a_removed_key_ends_its_right_on_an_open_connection(lab: Lab) -> N
     old, other = await gateway.connect(), await gateway.connect()
     for client, shown in ((old, ERP), (other, SHOP)):
         assert (await client.ask(request(b"GET", ORDERS, key(shown)))).status == 200
-    gateway.listener.judge_by(
-        changed(gateway, {"name": "erp", "key": ERP_NEXT.decode()}, CLIENTS[1])
-    )
+    gateway.listener.follow(changed(gateway, {"name": "erp", "key": ERP_NEXT.decode()}, CLIENTS[1]))
     refused = await old.ask(request(b"GET", ORDERS, key(ERP)))
     assert (refused.status, refused.kind) == (403, "client-key")
     assert await old.closed() == "fin"
@@ -140,7 +138,7 @@ async def test_changed_rights_hold_for_the_next_request(lab: Lab) -> None:
     assert (
         await client.ask(request(b"POST", ORDERS, key(ERP), content=ORDER), method=b"POST")
     ).status == 200
-    gateway.listener.judge_by(changed(gateway, {**CLIENTS[0], "allowed_methods": ["GET"]}))
+    gateway.listener.follow(changed(gateway, {**CLIENTS[0], "allowed_methods": ["GET"]}))
     assert (
         await client.ask(request(b"POST", ORDERS, key(ERP), content=ORDER), method=b"POST")
     ).kind == "client-not-allowed"

@@ -20,54 +20,31 @@ NEXT = request(b"GET", b"/corporate-accounts/next")
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "version"),
     [
-        [b"Content-Length: 5", CHUNKED],
-        [CHUNKED, b"Content-Length: 5"],
-        [b"Content-Length: 5", b"Content-Length: 5"],
-        [b"Content-Length: 5, 5"],
-        [b"Content-Length: +5"],
-        [b'Content-Length: "5"'],
-        [b"Content-Length: 0000000000000000005"],
-        [b"Content-Length: 9" + b"9" * 40],
-        [b"Transfer-Encoding: gzip"],
-        [b"Transfer-Encoding: gzip, chunked"],
-        [b"Transfer-Encoding: chunked,"],
-        [b"Transfer-Encoding: chunked;q=1"],
-        [b"Transfer-Encoding: \x00chunked"],
-        [b"Transfer-Encoding : chunked"],
-        [b"Transfer-Encoding:\r\n chunked"],
-        [b"X: 1\nTransfer-Encoding: chunked"],
-        [b"Transfer-Encoding: cow", CHUNKED],
+        ([b"Content-Length: 5", CHUNKED], b"1.1"),
+        ([b"Content-Length: 5", b"Content-Length: 5"], b"1.1"),
+        ([b"Content-Length: +5"], b"1.1"),
+        ([b"Transfer-Encoding: gzip, chunked"], b"1.1"),
+        ([b"Transfer-Encoding : chunked"], b"1.1"),
+        ([b"X: 1\nTransfer-Encoding: chunked"], b"1.1"),
+        ([CHUNKED], b"1.0"),
     ],
-    ids=lambda fields: b"; ".join(fields)[:60].decode("latin-1"),
+    ids=lambda value: value.decode() if isinstance(value, bytes) else b"; ".join(value).decode(),
 )
 @pytest.mark.parametrize("method", [b"POST", b"GET"])
 async def test_ambiguous_framing_is_refused(
-    gateway: Gateway, method: bytes, fields: list[bytes]
+    gateway: Gateway, method: bytes, fields: list[bytes], version: bytes
 ) -> None:
     """400 and the end of the connection; what follows is not read as a request."""
-    await gateway.refuses(
-        request(method, ORDERS, *fields) + chunks(b"hello") + NEXT,
-        status=400,
-        kind="malformed-request",
-    )
+    raw = request(method, ORDERS, *fields, version=version) + chunks(b"hello") + NEXT
+    await gateway.refuses(raw, status=400, kind="malformed-request")
     assert not gateway.upstream.connections
-
-
-@pytest.mark.parametrize("spelling", [b"chunked", b"Chunked", b"CHUNKED", b" \tchunked\t "])
-async def test_chunked_is_written_anew(gateway: Gateway, spelling: bytes) -> None:
-    """A chunked request stays chunked, with our spelling and our chunks."""
-    raw = request(b"POST", ORDERS, b"transfer-encoding:" + spelling) + chunks(b"hello, ", b"world")
-    assert (await gateway.ask(raw)).status == 200
-    (seen,) = gateway.upstream.requests
-    assert seen.values(b"transfer-encoding") == [b"chunked"]
-    assert bytes(seen.content) == b"hello, world"
 
 
 @pytest.mark.parametrize(
     "fields",
-    [[b"Transfer_Encoding: chunked"], [b"Content_Length: 99"], [b"X-Transfer-Encoding: chunked"]],
+    [[b"Transfer_Encoding: chunked", b"X-Transfer-Encoding: chunked"], [b"Content_Length: 99"]],
 )
 async def test_lookalikes_of_framing_fields_frame_nothing(
     gateway: Gateway, fields: list[bytes]
@@ -82,31 +59,15 @@ async def test_lookalikes_of_framing_fields_frame_nothing(
     assert not first.values(b"content_length")
 
 
-GOOD_CHUNKS = {
-    "none": (b"0\r\n\r\n", b""),
-    "one": (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
-    "leading zeros": (b"0005\r\nhello\r\n000\r\n\r\n", b"hello"),
-    "both cases": (b"a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", b"0123456789" * 2),
-    "fifteen digits": (b"000000000000005\r\nhello\r\n0\r\n\r\n", b"hello"),
-    "extensions": (b"5;a=b;c\r\nhello\r\n0;last\r\n\r\n", b"hello"),
-    "whitespace": (b"5 ;a\r\nhello\r\n0\t;x\r\n\r\n", b"hello"),
-    "quoted extension": (b'5;a="b;c"\r\nhello\r\n0\r\n\r\n', b"hello"),
-    "line ends as data": (b"4\r\n\r\n\r\n\r\n0\r\n\r\n", b"\r\n\r\n"),
-    "a last chunk as data": (b"5\r\n0\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n"),
-    "trailers": (b"5\r\nhello\r\n0\r\nX-A: 1\r\nX-B:\r\n\r\n", b"hello"),
-    "any bytes": (b"4\r\n\x00\xff\n\r\r\n0\r\n\r\n", b"\x00\xff\n\r"),
-}
-
-
-@pytest.mark.parametrize("name", GOOD_CHUNKS)
-async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str) -> None:
+async def test_chunks_are_written_anew(gateway: Gateway) -> None:
     """Extensions and trailers are dropped, content is kept, and the next request is served."""
-    body, content = GOOD_CHUNKS[name]
+    body = b'5 ;a=b;c="d"\r\n0\r\n\r\n\r\n0004\r\n\x00\xff\n\r\r\n0;e\r\nX-A: 1\r\n\r\n'
     client = await gateway.connect()
-    await client.send(request(b"POST", ORDERS, CHUNKED) + body + NEXT)
+    await client.send(request(b"POST", ORDERS, b"transfer-encoding: CHUNKED\t") + body + NEXT)
     assert [(await client.answer()).status for _ in range(2)] == [200, 200]
     first, second = gateway.upstream.requests
-    assert bytes(first.content) == content
+    assert first.values(b"transfer-encoding") == [b"chunked"]
+    assert bytes(first.content) == b"0\r\n\r\n\x00\xff\n\r"
     assert second.target == b"/corporate-accounts/next"
     assert b"a=b" not in gateway.upstream.connections[0].received
 
@@ -115,23 +76,11 @@ async def test_chunks_within_the_grammar_are_served(gateway: Gateway, name: str)
     "body",
     [
         b"5\nhello\r\n0\r\n\r\n",
-        b"5\rhello\r\n0\r\n\r\n",
         b"5\r\nhello!\r\n0\r\n\r\n",
-        b"5\r\nhell\r\n0\r\n\r\n",
         b"+5\r\nhello\r\n0\r\n\r\n",
-        b"5_\r\nhello\r\n0\r\n\r\n",
-        b"5;a\nb\r\nhello\r\n0\r\n\r\n",
-        b"ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
         b"5;" + b"x" * 2000 + b"\r\nhello\r\n0\r\n\r\n",
-        b"1;"
-        + b"x" * 1000
-        + b"\r\n"
-        + (b"a\r\n1;" + b"x" * 1000 + b"\r\n") * 20
-        + b"a\r\n0\r\n\r\n",
         b"5" * 2000,
         b"5\r\nhello\r\n0\r\n X-A: 1\r\n\r\n",
-        b"5\r\nhello\r\n0\r\nX-A: 1\n\r\n",
-        b"5\r\nhello\r\n0\r\nX-A: " + b"1" * 9000 + b"\r\n\r\n",
         b"5\r\nhello\r\n0\r\n" + b"X-A: 1\r\n" * 2000 + b"\r\n",
     ],
     ids=lambda body: body[:40].decode("latin-1"),
@@ -152,14 +101,14 @@ async def test_bodies_are_forwarded_whatever_the_method(
 ) -> None:
     """A body on GET or DELETE is framed like any other, and the next request begins after it."""
     client = await gateway.connect()
+    content = b"GET /smuggled HTTP/1.1\r\n\r\n"
+    raw = request(method, ACCOUNTS, content=content)
     if chunked:
-        raw = request(method, ACCOUNTS, CHUNKED) + chunks(b"GET /smuggled HTTP/1.1\r\n\r\n")
-    else:
-        raw = request(method, ACCOUNTS, content=b"GET /smuggled HTTP/1.1\r\n\r\n")
+        raw = request(method, ACCOUNTS, CHUNKED) + chunks(content)
     assert (await client.ask(raw + NEXT, method=method)).status == 200
     assert (await client.answer()).status == 200
     first, second = gateway.upstream.requests
-    assert (first.method, bytes(first.content)) == (method, b"GET /smuggled HTTP/1.1\r\n\r\n")
+    assert (first.method, bytes(first.content)) == (method, content)
     assert second.target == b"/corporate-accounts/next"
 
 

@@ -43,33 +43,35 @@ async def test_a_safe_call_is_cancelled_when_its_client_disconnects(
     await asyncio.sleep(0.01)
     client.reset()
     await until(lambda: gateway.upstream.connections[0].ended == "rst")
-    await until(lambda: gateway.records)
-    assert gateway.record.error == "client_left"
-    assert gateway.record.status == (200 if begun.startswith(HEAD) else 499)
+    record = await gateway.noted()
+    assert record.error == "client_left"
+    assert record.status == (200 if begun.startswith(HEAD) else 499)
     await until(lambda: gateway.pool.connections == (0, 0))
 
 
-async def disconnected(gateway: Gateway, raw: bytes, *steps: Step) -> None:
+async def disconnected(gateway: Gateway, raw: bytes, *steps: Step, begun: bytes = b"") -> None:
     """Send a request, and disconnect; only then let the upstream play these steps."""
     opened = asyncio.Event()
-    gateway.upstream.scripts.append([Act.WHOLE, opened, *steps])
+    gateway.upstream.scripts.append([Act.WHOLE, begun, opened, *steps])
     client = await gateway.begin(raw)
+    served = await gateway.served()
     client.reset()
-    await until(lambda: next(iter(gateway.listener._service.clients)).lost)
+    await until(lambda: served.lost)
     opened.set()
-    await until(lambda: gateway.records)
-    assert gateway.record.attempts == 1
+    assert (await gateway.noted()).attempts == 1
     assert len(gateway.upstream.requests) == 1
 
 
 @pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH", b"DELETE"])
-@pytest.mark.parametrize("status", [200, 201, 409, 500])
+@pytest.mark.parametrize("status", [201, 409])
+@pytest.mark.parametrize("at", [0, 9, 1000])
 async def test_an_order_is_followed_to_its_end_when_its_client_disconnects(
-    gateway: Gateway, method: bytes, status: int
+    gateway: Gateway, method: bytes, status: int, at: int
 ) -> None:
-    """The upstream may have acted: its answer is read and recorded, and the connection is kept."""
+    """The upstream may have acted: its answer, begun or not, is read and recorded, and the connection is kept."""
     raw = request(method, ORDERS, content=b"{}")
-    await disconnected(gateway, raw, reply(status, b"x" * 200_000))
+    answer = reply(status, b"x" * 200_000)
+    await disconnected(gateway, raw, answer[at:], begun=answer[:at])
     assert (gateway.record.status, gateway.record.error) == (status, "client_left")
     await until(lambda: gateway.pool.connections == (0, 1))
     assert (await gateway.ask(request())).status == 200
@@ -121,8 +123,7 @@ async def test_a_client_that_disconnects_while_waiting_for_a_connection_is_not_s
 ) -> None:
     """Its place in the queue is given up, and the request behind it is served."""
     gateway = await lab.gateway(upstream__max_connections=1)
-    opened = asyncio.Event()
-    gateway.upstream.scripts.append([Act.WHOLE, opened, reply(200)])
+    opened = gateway.upstream.hold(reply(200))
     first = asyncio.create_task(gateway.ask(order()))
     await until(lambda: gateway.upstream.requests)
     leaving = [await gateway.connect() for _ in range(10)]
@@ -143,16 +144,11 @@ async def test_a_permit_granted_to_a_cancelled_waiter_is_passed_on(lab: Lab) -> 
     """A connection that becomes free as the first in line is cancelled goes to the second."""
     gateway = await lab.gateway(upstream__max_connections=1)
     held = await gateway.pool.acquire()
-    for _ in range(3):
+    for cancelled_first in (True, False) * 3:
         leaving, staying = (asyncio.create_task(gateway.pool.acquire()) for _ in range(2))
         await asyncio.sleep(0)
-        leaving.cancel()
-        gateway.pool.discard(held)
-        held = await asyncio.wait_for(staying, 5)
-        assert leaving.cancelled()
-    for _ in range(3):
-        leaving, staying = (asyncio.create_task(gateway.pool.acquire()) for _ in range(2))
-        await asyncio.sleep(0)
+        if cancelled_first:
+            leaving.cancel()
         gateway.pool.discard(held)
         leaving.cancel()
         held = await asyncio.wait_for(staying, 5)
@@ -165,9 +161,7 @@ async def test_a_client_that_disconnects_while_a_connection_is_made_leaks_nothin
     lab: Lab, *, tls: bool
 ) -> None:
     """The connection is closed, or kept for the next call."""
-    gateway = await lab.gateway(
-        tls=lab.certificates.good if tls else None, upstream__max_connections=3
-    )
+    gateway = await lab.gateway(tls=tls, upstream__max_connections=3)
     for turns in range(40):
         client = await gateway.connect()
         await client.send(request())
@@ -178,38 +172,16 @@ async def test_a_client_that_disconnects_while_a_connection_is_made_leaks_nothin
     assert (await gateway.ask(order())).status == 200
 
 
-async def test_a_client_that_sends_nonsense_and_resets_leaks_nothing(gateway: Gateway) -> None:
-    """Its connection ends, and the next client is served."""
-    nonsense = [
-        b"x",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"\r\n",
-        order()[:-5],
-        b"GET /oauth/v2/token HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50,
-    ]
-    gateway.cut_short = None
-    for raw in nonsense * 5:
-        client = await gateway.connect()
-        await client.send(raw)
-        client.reset()
-    await until(lambda: not gateway.listener.connections)
-    assert (await gateway.ask(request())).status == 200
-
-
 def moody(dice: random.Random) -> Script:
     """Return a script that answers now so, now so."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     def script(seen: Received) -> Sequence[Step]:
         moods: list[Sequence[Step]] = [
             [Act.WHOLE, reply(200, seen.target)],
             [Act.WHOLE, Drip(reply(200, b"x" * 50), 7)],
             [Act.WHOLE, b"HTTP/1.1 103 X\r\n\r\n", reply(200, b"x" * 300_000)],
-            [
-                Act.WHOLE,
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Flood(b"1000\r\n" + b"x" * 4096 + b"\r\n", 60),
-                b"0\r\n\r\n",
-            ],
+            [Act.WHOLE, chunked, Flood(chunks(b"x" * 4096)[:-5], 60), b"0\r\n\r\n"],
             [Act.WHOLE, reply(401)],
             [Act.WHOLE, reply(200, b"bye", b"Connection: close"), Act.FIN],
             [reply(413, b"early")],
@@ -230,7 +202,7 @@ async def test_two_hundred_clients_that_disconnect_anywhere_leak_nothing(
     """Every permit, task and socket is released, and the next client is served."""
     dice = random.Random(seed)  # noqa: S311 # no secret depends on it
     gateway = await lab.gateway(
-        tls=lab.certificates.good if tls else None,
+        tls=tls,
         upstream__max_connections=5,
         upstream__response_timeout_seconds=5,
     )
@@ -243,7 +215,8 @@ async def test_two_hundred_clients_that_disconnect_anywhere_leak_nothing(
         request(b"POST", ORDERS, CHUNKED) + chunks(b"hello", b"world"),
         request() * 3,
         order(content=b"x" * 100_000),
-        request(b"GET", b"/nowhere"),
+        request(b"GET", b"/nowhere") * 50,
+        b"GET / HTTP/1.1\r\n\r\n",
     ]
 
     async def come_and_go() -> None:

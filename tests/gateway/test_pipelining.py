@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
-from tests.scripted import Act, echo, reply
+from tests.scripted import Act, reply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.gateway.conftest import Gateway
-    from tests.scripted import Received, Step
+    from tests.gateway.conftest import Gateway, Lab
 
 CHUNKED = b"Transfer-Encoding: chunked"
 
@@ -94,7 +91,6 @@ async def test_one_byte_at_a_time_changes_nothing(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     ("bad", "status"),
     [
-        (request(b"GET", b"/oauth/v2/token"), 403),
         (request(b"POST", b"/oauth/v2/token", content=nth(9)), 403),
         (request(b"POST", b"/nowhere", CHUNKED) + chunks(nth(9)), 403),
         (request(b"POST", ACCOUNTS, host=b"elsewhere.example", content=nth(9)), 421),
@@ -120,17 +116,11 @@ async def test_nothing_after_a_refused_request_is_served(
 
 async def test_a_flood_of_requests_is_bounded(gateway: Gateway) -> None:
     """Requests behind a slow one stay in the client's kernel, not in our memory."""
-    opened = asyncio.Event()
-
-    def script(seen: Received) -> Sequence[Step]:
-        return [opened, *echo(seen)]
-
-    gateway.upstream.usual = script
+    opened = gateway.upstream.hold(reply(200))
     client = await gateway.connect()
-    flood = nth(1) * 20_000
-    sending = asyncio.create_task(client.send(flood))
+    sending = asyncio.create_task(client.send(nth(1) * 20_000))
     await until(lambda: gateway.upstream.requests)
-    (served,) = gateway.listener._service.clients
+    served = await gateway.served()
     await until(lambda: served._reading_paused)
     assert len(served.buffer) < 400_000
     assert len(gateway.upstream.requests) == 1
@@ -141,9 +131,23 @@ async def test_a_flood_of_requests_is_bounded(gateway: Gateway) -> None:
     sending.cancel()
 
 
-async def test_a_connection_goes_on_after_a_failed_call(gateway: Gateway) -> None:
-    """A 502 to a whole request leaves the connection in order; the next request is served."""
-    gateway.upstream.scripts.append([Act.WHOLE, b"garbage\r\n\r\n"])
+@pytest.mark.parametrize("raw", [nth(0), order()])
+@pytest.mark.parametrize(("answer", "status"), [(b"garbage\r\n\r\n", 502), (b"", 504)])
+async def test_a_connection_goes_on_after_a_failed_call(
+    lab: Lab, raw: bytes, answer: bytes, status: int
+) -> None:
+    """After a 502 or 504 to a whole request, which is not sent again, the next one is served."""
+    gateway = await lab.gateway(upstream__response_timeout_seconds=1)
+    gateway.upstream.scripts.append([Act.WHOLE, answer])
     client = await gateway.connect()
-    assert (await client.ask(order() + nth(1))).status == 502
+    assert (await client.ask(raw + nth(1))).status == status
     assert (await client.answer()).status == 200
+    assert len(gateway.upstream.requests) == 2
+
+
+async def test_a_pipelined_request_behind_the_last_one_costs_no_answer(gateway: Gateway) -> None:
+    """The last answer is not lost in a reset (RFC 9112 section 9.6)."""
+    client = await gateway.connect()
+    assert (await client.ask(order(b"Connection: close") + order() * 200)).status == 200
+    assert await client.closed() == "fin"
+    assert len(gateway.upstream.requests) == 1

@@ -38,10 +38,7 @@ async def test_a_request_that_ends_too_early_is_never_whole(
     """The client gets 400 if it can still read; the upstream sees its connection break."""
     gateway.cut_short = 1
     client = await gateway.begin(BEGINNINGS[name], whole=False)
-    if is_announced:
-        client.half_close()
-    else:
-        client.cut()
+    (client.half_close if is_announced else client.cut)()
     if gateway.trust is None:
         answer = await client.answer()
         assert (answer.status, answer.kind) == (400, "malformed-request")
@@ -55,13 +52,13 @@ async def test_a_request_whose_client_resets_is_never_whole(
     lab: Lab, name: str, *, tls: bool
 ) -> None:
     """The upstream sees a broken connection: no last chunk, no end, on TLS no close_notify."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway = await lab.gateway(tls=tls)
     gateway.cut_short = 1
     client = await gateway.begin(BEGINNINGS[name], whole=False)
     client.reset()
     await until(lambda: gateway.upstream.connections[0].ended is not None)
-    await until(lambda: gateway.records)
-    assert (gateway.record.status, gateway.record.error) == (499, "client_left")
+    record = await gateway.noted()
+    assert (record.status, record.error) == (499, "client_left")
     if not tls:
         assert gateway.upstream.connections[0].ended == "rst"
 
@@ -96,50 +93,40 @@ HALVES = {
 }
 
 
-async def broken_after_its_head(
-    gateway: Gateway, client: Client, raw: bytes, opened: asyncio.Event
-) -> Answer:
-    """Send the request, let the answer break once it has begun, and return it."""
+async def broken(gateway: Gateway, raw: bytes, begun: bytes, *rest: Step) -> tuple[Client, Answer]:
+    """Send the request; once the answer has begun, let the upstream take the other steps."""
+    opened = asyncio.Event()
+    gateway.upstream.scripts.append([Act.WHOLE, begun, opened, *rest])
+    client = await gateway.connect()
     await client.send(raw)
-    answering = asyncio.create_task(client.answer())
-    await until(lambda: client.received.endswith(b"abc") or client.received.endswith(b"abc\r\n"))
+    await client.saw(b"abc")
     opened.set()
-    answer = await answering
+    answer = await client.answer()
     assert (answer.status, bytes(answer.content)) == (200, b"abc")
-    await until(lambda: gateway.records)
-    return answer
+    await gateway.noted()
+    return client, answer
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-@pytest.mark.parametrize("end", [Act.FIN, Act.RST])
+@pytest.mark.parametrize(
+    ("tls", "end"),
+    [
+        (False, Act.FIN),
+        (False, Act.RST),
+        (True, Act.FIN),
+        (True, Act.CUT),
+        (True, Act.RST),
+    ],
+)
 @pytest.mark.parametrize("name", HALVES)
 async def test_an_answer_that_breaks_never_looks_whole(
-    gateway: Gateway, name: str, end: Act, version: bytes
+    lab: Lab, name: str, end: Act, version: bytes, *, tls: bool
 ) -> None:
     """For any framing and any end, the client sees a broken connection, in HTTP/1.0 too."""
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, HALVES[name], opened, end]
-    client = await gateway.connect()
-    answer = await broken_after_its_head(gateway, client, order(version=version), opened)
-    assert not answer.whole
-    assert client.ended == "rst"
+    gateway = await lab.gateway(tls=tls)
+    client, answer = await broken(gateway, order(version=version), HALVES[name], end)
+    assert (answer.whole, client.ended) == (False, "rst")
     assert (gateway.record.status, gateway.record.error) == (200, "connection_terminated")
-
-
-@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
-@pytest.mark.parametrize("end", [Act.FIN, Act.CUT, Act.RST])
-@pytest.mark.parametrize("name", HALVES)
-async def test_an_answer_that_breaks_on_tls_never_looks_whole(
-    lab: Lab, name: str, end: Act, version: bytes
-) -> None:
-    """The same where TLS is closed, cut without close_notify, or reset."""
-    gateway = await lab.gateway(tls=lab.certificates.good)
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, HALVES[name], opened, end]
-    client = await gateway.connect()
-    answer = await broken_after_its_head(gateway, client, request(version=version), opened)
-    assert not answer.whole
-    assert client.ended == "rst"
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
@@ -158,11 +145,8 @@ async def test_an_answer_without_a_length_needs_an_orderly_end(
     lab: Lab, version: bytes, end: Act, *, tls: bool, whole: bool
 ) -> None:
     """Whole only after FIN, on TLS after close_notify: a middlebox cannot shorten an answer."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, OK + b"\r\nabc", opened, end]
-    client = await gateway.connect()
-    answer = await broken_after_its_head(gateway, client, request(version=version), opened)
+    gateway = await lab.gateway(tls=tls)
+    client, answer = await broken(gateway, request(version=version), OK + b"\r\nabc", end)
     assert answer.whole == whole
     if whole and version == b"1.1":
         assert answer.values(b"transfer-encoding") == [b"chunked"]
@@ -178,7 +162,7 @@ async def test_an_end_after_a_whole_answer_is_noticed(
     lab: Lab, end: Act, size: int, *, tls: bool
 ) -> None:
     """The answer stays whole, however the connection ends behind it."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway = await lab.gateway(tls=tls)
     opened = asyncio.Event()
     gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * size), opened, end]
     client = await gateway.connect()
@@ -197,10 +181,8 @@ async def test_malformed_chunks_break_the_answer(
     gateway: Gateway, version: bytes, nonsense: bytes
 ) -> None:
     """The upstream's chunks must follow the same grammar."""
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, HALVES["after a chunk"], opened, nonsense]
-    client = await gateway.connect()
-    answer = await broken_after_its_head(gateway, client, request(version=version), opened)
+    begun = HALVES["after a chunk"]
+    _, answer = await broken(gateway, request(version=version), begun, nonsense)
     assert not answer.whole
     assert gateway.record.error == "http_protocol_error"
 
@@ -214,8 +196,7 @@ async def test_an_answer_that_stalls_is_cut(lab: Lab, name: str, version: bytes)
     client = await gateway.connect()
     answer = await client.ask(order(version=version))
     assert (answer.status, answer.whole, client.ended) == (200, False, "rst")
-    await until(lambda: gateway.records)
-    assert gateway.record.error == "http_response_timeout"
+    assert (await gateway.noted()).error == "http_response_timeout"
 
 
 async def test_a_slow_answer_is_passed_on(lab: Lab) -> None:
@@ -231,23 +212,16 @@ async def test_a_slow_answer_is_passed_on(lab: Lab) -> None:
 @pytest.mark.parametrize("framing", ["length", "chunked", "closing"])
 async def test_a_large_answer_arrives_whole(lab: Lab, framing: str, *, tls: bool) -> None:
     """Several megabytes, in each framing."""
-    gateway = await lab.gateway(tls=lab.certificates.good if tls else None)
+    gateway = await lab.gateway(tls=tls)
     piece = bytes(range(256)) * 256
+    length = b"Content-Length: %d\r\n\r\n" % (len(piece) * 50)
+    chunk = b"10000\r\n" + piece + b"\r\n"
     scripts: dict[str, list[Step]] = {
-        "length": [
-            Act.WHOLE,
-            OK + b"Content-Length: %d\r\n\r\n" % (len(piece) * 50),
-            Flood(piece, 50),
-        ],
-        "chunked": [
-            Act.WHOLE,
-            OK + CHUNKED + b"\r\n\r\n",
-            Flood(b"10000\r\n" + piece + b"\r\n", 50),
-            b"0\r\n\r\n",
-        ],
-        "closing": [Act.WHOLE, OK + b"\r\n", Flood(piece, 50), Act.FIN],
+        "length": [OK + length, Flood(piece, 50)],
+        "chunked": [OK + CHUNKED + b"\r\n\r\n", Flood(chunk, 50), b"0\r\n\r\n"],
+        "closing": [OK + b"\r\n", Flood(piece, 50), Act.FIN],
     }
-    gateway.upstream.usual = scripts[framing]
+    gateway.upstream.usual = [Act.WHOLE, *scripts[framing]]
     answer = await gateway.ask(request())
     assert answer.whole
     assert answer.content == piece * 50

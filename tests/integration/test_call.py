@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import resource
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -33,61 +33,35 @@ def dialer_to(server: ScriptedServer) -> Dialer:
     return Dialer(Origin("http", "127.0.0.1", server.port), None)
 
 
-async def ask(
-    server: ScriptedServer, *, seconds: float = 5, most_content: int = 1000
-) -> CallAnswer:
-    """Ask that server once."""
+async def ask(server: ScriptedServer, seconds: float = 5) -> CallAnswer:
+    """Ask that server once, for up to 1,000 bytes."""
     async with server:
-        return await call.ask(
-            dialer_to(server), REQUEST, seconds=seconds, most_content=most_content
-        )
+        return await call.ask(dialer_to(server), REQUEST, seconds=seconds, most_content=1000)
 
 
-@pytest.mark.parametrize(
-    ("sent", "content", "end"),
-    [
-        pytest.param(reply(200, b"abc"), b"abc", End.WHOLE, id="length"),
-        pytest.param(reply(200, b"abc") + b"more", b"abc", End.WHOLE, id="more-than-its-length"),
-        pytest.param(reply(200), b"", End.WHOLE, id="nothing"),
-        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", b"", End.WHOLE, id="204"),
-        pytest.param(b"HTTP/1.0 200 OK\r\n\r\nabc", b"abc", End.WHOLE, id="until-close"),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX: "
-            b"y\r\n\r\n",
-            b"abc",
-            End.WHOLE,
-            id="chunked",
-        ),
-        pytest.param(CONTINUE + reply(200, b"abc"), b"abc", End.WHOLE, id="after-100"),
-        pytest.param(HINTS * 16 + reply(200, b"abc"), b"abc", End.WHOLE, id="after-sixteen"),
-        pytest.param(reply(200, b"x" * 1000), b"x" * 1000, End.WHOLE, id="as-long-as-allowed"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", b"abc", End.CUT, id="cut"),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
-            b"",
-            End.MALFORMED,
-            id="broken-chunk",
-        ),
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            b"",
-            End.MALFORMED,
-            id="two-framings",
-        ),
-        pytest.param(
-            reply(200, b"abc", b"Set-Cookie: a=" + b"b" * 9_000),
-            b"abc",
-            End.WHOLE,
-            id="large-cookie",
-        ),
-        pytest.param(
-            reply(200, b"abc", b"X: " + b"b" * 65_000),
-            b"abc",
-            End.WHOLE,
-            id="as-large-a-head-as-allowed",
-        ),
-    ],
-)
+OK: Final = b"HTTP/1.1 200 OK\r\n"
+CHUNKED: Final = OK + b"Transfer-Encoding: chunked\r\n"
+ABC: Final = reply(200, b"abc")
+#: What is sent, the content that is read, and how it ended.
+ANSWERS: Final = {
+    "length": (ABC, b"abc", End.WHOLE),
+    "more-than-its-length": (ABC + b"more", b"abc", End.WHOLE),
+    "nothing": (reply(200), b"", End.WHOLE),
+    "204": (b"HTTP/1.1 204 No Content\r\n\r\n", b"", End.WHOLE),
+    "until-close": (b"HTTP/1.0 200 OK\r\n\r\nabc", b"abc", End.WHOLE),
+    "chunked": (CHUNKED + b"\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX: y\r\n\r\n", b"abc", End.WHOLE),
+    "after-100": (CONTINUE + ABC, b"abc", End.WHOLE),
+    "after-sixteen": (HINTS * 16 + ABC, b"abc", End.WHOLE),
+    "as-long-as-allowed": (reply(200, b"x" * 1000), b"x" * 1000, End.WHOLE),
+    "cut": (OK + b"Content-Length: 9\r\n\r\nabc", b"abc", End.CUT),
+    "broken-chunk": (CHUNKED + b"\r\nZZ\r\n", b"", End.MALFORMED),
+    "two-framings": (CHUNKED + b"Content-Length: 1\r\n\r\n", b"", End.MALFORMED),
+    "large-cookie": (reply(200, b"abc", b"Set-Cookie: a=" + b"b" * 9_000), b"abc", End.WHOLE),
+    "largest-head": (reply(200, b"abc", b"X: " + b"b" * 65_000), b"abc", End.WHOLE),
+}
+
+
+@pytest.mark.parametrize(("sent", "content", "end"), ANSWERS.values(), ids=ANSWERS)
 async def test_an_answer_is_read_as_it_is_framed(sent: bytes, content: bytes, end: End) -> None:
     """Content by length, in chunks or up to the end; a broken answer keeps what arrived of it."""
     answer = await ask(answering(sent))
@@ -102,23 +76,17 @@ async def test_content_beyond_the_bound_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "words"),
-    [
-        pytest.param(b"SSH-2.0-OpenSSH_9.9\r\n", "does not begin", id="no-http"),
-        pytest.param(HINTS * 17 + reply(200, b"abc"), "no end of interim", id="seventeen-hints"),
-        pytest.param(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-            "switches protocols",
-            id="101",
-        ),
-        pytest.param(reply(200, b"", b"X: " + b"b" * 66_000), "larger than", id="too-large-a-head"),
-        pytest.param(
-            reply(200, b"", *[b"X: y"] * 257), "more than 256 fields", id="too-many-fields"
-        ),
-        pytest.param(b"HTTP/1.1 200 OK\nX: y\n\n", "bare CR or LF", id="bare-line-feeds"),
-    ],
+    ("words", "sent"),
+    {
+        "does not begin": b"SSH-2.0-OpenSSH_9.9\r\n",
+        "no end of interim": HINTS * 17 + ABC,
+        "switches protocols": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        "larger than": reply(200, b"", b"X: " + b"b" * 66_000),
+        "more than 256 fields": reply(200, b"", *[b"X: y"] * 257),
+        "bare CR or LF": b"HTTP/1.1 200 OK\nX: y\n\n",
+    }.items(),
 )
-async def test_a_malformed_answer_raises(sent: bytes, words: str) -> None:
+async def test_a_malformed_answer_raises(words: str, sent: bytes) -> None:
     """Other protocols, endless interim answers, a head beyond the bounds."""
     with pytest.raises(grammar.Malformed, match=words):
         await ask(answering(sent))
@@ -183,26 +151,17 @@ async def test_no_connection_is_left(sent: bytes) -> None:
         await until(lambda: server.connections[0].ended)
 
 
-@pytest.mark.parametrize(
-    ("fails", "kind"),
-    [
-        (lambda: OSError("no way"), OSError),
-        (lambda: UnicodeError("no name"), UnicodeError),
-        (TimeoutError, TimeoutError),
-    ],
-)
-async def test_errors_of_the_dialer_are_raised(
-    fails: Callable[[], Exception], kind: type[Exception]
-) -> None:
+@pytest.mark.parametrize("error", [OSError("no way"), UnicodeError("no name"), TimeoutError()])
+async def test_errors_of_the_dialer_are_raised(error: Exception) -> None:
     """Unchanged."""
 
     class Failing(Dialer):
         async def dial(
             self, factory: Callable[[], asyncio.Protocol], seconds: float | None = None
         ) -> None:
-            raise fails()
+            raise error
 
-    with pytest.raises(kind):
-        await call.ask(
-            Failing(Origin("http", "127.0.0.1", 1), None), REQUEST, seconds=1, most_content=1
-        )
+    failing = Failing(Origin("http", "127.0.0.1", 1), None)
+    with pytest.raises(type(error)) as raised:
+        await call.ask(failing, REQUEST, seconds=1, most_content=1)
+    assert raised.value is error

@@ -13,13 +13,14 @@ import contextlib
 import os
 import random
 import signal
+import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.e2e.process import DEADLINE, Starter, configuration
-from tests.gateway.client import until
+from tests.gateway.client import ORDERS, Client, Gone, request, until
 from tests.scripted import Act, ScriptedServer, reply
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tests.scripted import Received, Steps
 
 CYCLES: Final = int(os.environ.get("DRAIN_CYCLES", "3"))
-PATH: Final = b"/corporate-mobile-subscriptions/v2/orders"
 #: Seconds that the API takes for the slow answers.
 SLOW: Final = 2.0
 NEW_CONNECTIONS_PER_SECOND: Final = 100
@@ -54,14 +54,14 @@ class Api:
         self.orders: Counter[bytes] = Counter()
         self.slow = 0
 
-    def answer(self, request: Received) -> Steps:
+    def answer(self, seen: Received) -> Steps:
         """Be token endpoint and API: the script of the server."""
-        if request.target.startswith(b"/oauth"):
+        if seen.target.startswith(b"/oauth"):
             return [Act.WHOLE, reply(200, b'{"access_token": "made-up", "expires_in": 3600}')]
         return [Act.WHOLE, self._take]
 
-    async def _take(self, request: Received) -> bytes:
-        body = bytes(request.content)
+    async def _take(self, seen: Received) -> bytes:
+        body = bytes(seen.content)
         self.orders[body] += 1
         if body.startswith(b"slow"):
             self.slow += 1
@@ -70,41 +70,14 @@ class Api:
         return reply(200, body, b"Content-Type: application/json")
 
 
-class Lost(Exception):
-    """A request was sent on an open connection, and no whole answer came back."""
-
-
-class Connection:
-    """One client's connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    @property
-    def ended(self) -> bool:
-        """Whether the proxy has closed it, as far as one can see here."""
-        return self._reader.at_eof()
-
-    async def order(self, body: bytes) -> bool:
-        """Place an order; return whether the answer announced the end. Raises `Lost`."""
-        try:
-            head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-            self._writer.write(head % (PATH, len(body)) + body)
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            answer = await self._reader.readexactly(
-                int(head.partition(b"Content-Length: ")[2].split()[0])
-            )
-        except (ConnectionError, asyncio.IncompleteReadError) as error:
-            raise Lost(str(error)) from None
-        assert (head[:12], answer) == (b"HTTP/1.1 200", body)
-        return b"\r\nConnection: close\r\n" in head
-
-    async def close(self) -> None:
-        """Close it."""
-        self._writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self._writer.wait_closed()
+def ended(client: Client) -> bool:
+    """Whether the proxy has closed the connection, as far as one can see here."""
+    try:
+        return not client._raw.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
 
 
 class Load:
@@ -133,50 +106,54 @@ class Load:
     def _start(self, work: Coroutine[None, None, None]) -> None:
         self._tasks.add(asyncio.create_task(work))
 
-    async def _connect(self) -> Connection | None:
+    async def _connect(self) -> Client | None:
         try:
-            return Connection(*await asyncio.open_connection("127.0.0.1", self._port))
+            return await Client.connect(("127.0.0.1", self._port))
         except ConnectionError:
             self.counts["refused to connect"] += 1
             return None
 
     async def _ask_once(self) -> None:
-        connection = await self._connect()
-        if connection is not None:
-            await self._order(connection, NEW)
-            await connection.close()
+        client = await self._connect()
+        if client is not None:
+            await self._order(client, NEW)
+            client.close()
 
     async def _keep_asking(self, every: float, stop: asyncio.Event) -> None:
-        connection = None
+        client = None
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._random.uniform(0, 2 * every)):
                     await stop.wait()
-            if connection is not None and connection.ended:
+            if client is not None and ended(client):
                 self.counts["found a kept-alive connection closed before asking"] += 1
-                await connection.close()
-                connection = None
-            kind = NEW if connection is None else USED
-            connection = connection or await self._connect()
-            if connection is None:
+                client.close()
+                client = None
+            kind = NEW if client is None else USED
+            client = client or await self._connect()
+            if client is None:
                 return
-            if not await self._order(connection, kind):
-                await connection.close()
-                connection = None
-        if connection is not None:
-            await connection.close()
+            if not await self._order(client, kind):
+                client.close()
+                client = None
+        if client is not None:
+            client.close()
 
-    async def _order(self, connection: Connection, kind: str) -> bool:
+    async def _order(self, client: Client, kind: str) -> bool:
         """Place an order, at times a slow one; return whether the connection may be reused."""
         self._numbers += 1
         slow = self._random.random() < 0.1
         body = b"%b %d" % (b"slow" if slow else b"fast", self._numbers)
         stopping = self.stopping
         try:
-            ends = await connection.order(body)
-        except Lost:
+            answer = await client.ask(request(b"POST", ORDERS, content=body), method=b"POST")
+        except (Gone, ConnectionError):
+            answer = None
+        if answer is None or not answer.whole:
             self.counts[f"lost on a {kind}"] += 1
             return False
+        assert (answer.status, bytes(answer.content)) == (OK, body)
+        ends = answer.values(b"connection") == [b"close"]
         self.answered.add(body)
         self.counts[f"answered{' after SIGTERM' if stopping else ''}"] += 1
         if stopping and not ends:

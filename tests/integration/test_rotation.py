@@ -3,61 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import pytest
 import yaml
 
-from proxy.watching import LOOK_SECONDS, Watcher
-from tests.clock import FakeClock
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, Api, Starter, configuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 NEW_PASSWORD = "Sentinel&Password 0005"
-
-
-class Mount:
-    """A secret mounted by Kubernetes: `password` leads through `..data`, which is replaced."""
-
-    def __init__(self, directory: Path, content: str) -> None:
-        self._directory = directory
-        self._version = 0
-        self.path = directory / "password"
-        self.put(content)
-        self.path.symlink_to("..data/password")
-
-    def put(self, content: str) -> None:
-        """Replace the content."""
-        self._version += 1
-        version = self._directory / f"..version-{self._version}"
-        version.mkdir(parents=True)
-        (version / "password").write_text(content)
-        link = self._directory / "..data_tmp"
-        link.symlink_to(version.name)
-        link.replace(self._directory / "..data")
-
-
-class File:
-    """A secret in a plain file: written in place, or replaced by another file."""
-
-    def __init__(self, directory: Path, content: str, *, in_place: bool) -> None:
-        self._in_place = in_place
-        self.path = directory / "password"
-        directory.mkdir(parents=True)
-        self.path.write_text(content)
-
-    def put(self, content: str) -> None:
-        """Replace the content."""
-        target = self.path if self._in_place else self.path.with_name("password.new")
-        target.write_text(content)
-        target.replace(self.path)
 
 
 def rewrite(start: Starter, config: Mapping[str, object] | str) -> None:
@@ -71,39 +29,6 @@ async def page(url: str, **fields: str) -> tuple[int, Any]:
     """Ask for a page; give its status, and its content if that is JSON."""
     async with aiohttp.ClientSession() as http, http.get(url, headers=fields) as answer:
         return answer.status, await answer.json() if "json" in answer.content_type else None
-
-
-# --- noticing ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["written", "replaced", "mounted"])
-async def test_a_change_is_noticed(tmp_path: Path, kind: str) -> None:
-    """A secret that is written, replaced or mounted is noticed, and read whole."""
-    directory = tmp_path / "secrets"
-    secret = (
-        Mount(directory, "one")
-        if kind == "mounted"
-        else File(directory, "one", in_place=kind == "written")
-    )
-    noticed: asyncio.Queue[str] = asyncio.Queue()
-
-    async def changed() -> bool:
-        noticed.put_nowait(secret.path.read_text())
-        return True
-
-    clock = FakeClock()
-    watching = asyncio.create_task(Watcher(lambda: {secret.path}, changed, clock).run())
-    try:
-        async with asyncio.timeout(DEADLINE):
-            assert await noticed.get() == "one"
-            for content in ("two", "three"):
-                secret.put(content)
-                await clock.advance(LOOK_SECONDS * 2)
-                assert await noticed.get() == content
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
 
 
 # --- credentials -------------------------------------------------------------------------------

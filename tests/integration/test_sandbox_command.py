@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
@@ -19,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from proxy.sandbox import command
+from proxy import cli
 from proxy.sandbox.messages import Call
 from proxy.sandbox.server import running
-from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
+from proxy.sandbox.state import Sandbox
 from tests.scripted import Act, ScriptedServer
 
 if TYPE_CHECKING:
@@ -31,35 +30,20 @@ if TYPE_CHECKING:
 
 ORDERS = "/corporate-mobile-subscriptions/v2/orders"
 ORDER = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}
-#: What the command line does, without the command line.
-MAIN = """
-import argparse, sys
-from proxy.sandbox.command import add_arguments, run
-parser = argparse.ArgumentParser()
-add_arguments(parser)
-sys.exit(run(parser.parse_args()))
-"""
 
 
-def sandbox_arguments(*words: str) -> argparse.Namespace:
-    """Read the words that stand after `sandbox`."""
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return parser.parse_args(words)
-
-
-def control_arguments(*words: str) -> argparse.Namespace:
-    """Read the words that stand after `sandbox-control`."""
-    parser = argparse.ArgumentParser()
-    command.add_control_arguments(parser)
-    return parser.parse_args(words)
+async def control_of(url: str, *words: str) -> int:
+    """Run `sandbox-control`, in a thread as if in another process; return its status."""
+    return await asyncio.to_thread(cli.main, ["sandbox-control", "--url", url, *words])
 
 
 @asynccontextmanager
 async def started(*words: str) -> AsyncIterator[tuple[Process, str]]:
     """Run the sandbox as a process; gives it and what it says at its start."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", MAIN, "--port", "0", *words, stdout=PIPE, stderr=PIPE
+        *(sys.executable, "-m", "proxy", "sandbox", "--port", "0", *words),
+        stdout=PIPE,
+        stderr=PIPE,
     )
     assert process.stdout is not None
     try:
@@ -117,26 +101,14 @@ async def test_a_whole_session() -> None:
     ]
 
 
-async def test_ctrl_c_ends_it() -> None:
-    """SIGINT: exit status 0 and no traceback."""
-    async with started() as (process, _):
-        assert await ended(process, signal.SIGINT) == (0, "", "")
-
-
 async def test_faults_and_settings_from_the_start() -> None:
-    """Options take effect before the first call, in their order."""
-    words = (
-        "--fault",
-        "api_error=42901:2",
-        "--fault",
-        "api_drop",
-        "--set",
-        "token_lifetime_seconds=5",
-    )
+    """Options take effect before the first call, in their order; SIGINT ends it with 0."""
+    words = ["--fault", "api_error=42901:2", "--fault", "api_drop"]
+    words += ["--set", "token_lifetime_seconds=5"]
     async with started(*words) as (process, welcome), aiohttp.ClientSession() as session:
         async with session.get(said(welcome, "State and counters:")) as answer:
             state = await answer.json()
-        assert (await ended(process, signal.SIGTERM))[0] == 0
+        assert await ended(process, signal.SIGINT) == (0, "GET /_sandbox/state 200\n", "")
     assert state["settings"]["token_lifetime_seconds"] == 5
     assert state["faults"] == [
         {"name": "api_error", "value": "42901", "remaining": 2},
@@ -158,8 +130,7 @@ async def test_tls_with_an_authority_of_its_own() -> None:
                 assert answer.status == 200
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await session.get(page)
-        arguments = control_arguments("--url", url, "--ca-file", ca_file, "state")
-        assert await asyncio.to_thread(command.control, arguments) == 0
+        assert await control_of(url, "--ca-file", ca_file, "state") == 0
         assert (await ended(process, signal.SIGTERM))[0] == 0
         assert not Path(ca_file).parent.exists()  # as above
 
@@ -169,18 +140,24 @@ def test_without_the_extra_tls_is_refused(
 ) -> None:
     """Where trustme is not installed, --tls ends with exit status 1 and says what to install."""
     monkeypatch.setitem(sys.modules, "trustme", None)
-    monkeypatch.delitem(sys.modules, "proxy.sandbox.certificate", raising=False)
-    assert command.run(sandbox_arguments("--tls", "--port", "0")) == 1
+    assert cli.main(["sandbox", "--tls", "--port", "0"]) == 1
     assert "Install requirements/sandbox.txt" in capsys.readouterr().err
 
 
-def test_nothing_else_needs_the_extra() -> None:
-    """proxy, check, demo and sandbox without --tls run without trustme and cryptography."""
-    code = (
-        "import sys; sys.modules.update(trustme=None, cryptography=None); "
-        "import proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.sandbox.command, "
-        "proxy.sandbox.server"
-    )
+@pytest.mark.parametrize(
+    ("absent", "modules"),
+    [
+        (
+            "'trustme', 'cryptography'",
+            "proxy.app, proxy.check, proxy.cli, proxy.demo, proxy.sandbox.server",
+        ),
+        ("'trustme', 'aiohttp'", "proxy.sandbox.command"),
+    ],
+    ids=["the extra", "slow imports"],
+)
+def test_modules_are_imported_where_they_are_needed(absent: str, modules: str) -> None:
+    """Only --tls needs the extra; to read the arguments, no library of the server is imported."""
+    code = f"import sys; sys.modules.update(dict.fromkeys([{absent}])); import {modules}"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
@@ -188,7 +165,7 @@ def test_a_port_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit status 1, and what to do about it."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert command.run(sandbox_arguments("--port", str(port))) == 1
+        assert cli.main(["sandbox", "--port", str(port)]) == 1
     assert f"port {port} on 127.0.0.1 is in use" in capsys.readouterr().err
 
 
@@ -199,7 +176,7 @@ def test_an_address_of_another_host_is_refused(
     capsys: pytest.CaptureFixture[str], host: str
 ) -> None:
     """Exit status 1, and the reason."""
-    assert command.run(sandbox_arguments("--host", host, "--port", "0")) == 1
+    assert cli.main(["sandbox", "--host", host, "--port", "0"]) == 1
     said = re.search(
         rf"cannot listen on {host} port 0 \((.+)\)\. Give an address", capsys.readouterr().err
     )
@@ -220,21 +197,26 @@ async def test_a_wider_address_comes_with_a_warning() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--port", "65536"), "from 0 to 65535"),
-        (("--port", "-1"), "from 0 to 65535"),
-        (("--fault", "api_dorp"), "unknown fault 'api_dorp'; known: token_error, "),
-        (("--fault", "api_error=1"), "no such error code; known: 400/40001, "),
-        (("--fault", "api_drop:"), "write NAME, NAME=VALUE"),
-        (("--set", "lifetime=5"), "unknown setting 'lifetime'; known: "),
-        (("--set", "expires_in"), "the value must be one of number, "),
+        ("sandbox --port 65536", "from 0 to 65535"),
+        ("sandbox --port -1", "from 0 to 65535"),
+        ("sandbox --fault api_dorp", "unknown fault 'api_dorp'; known: token_error, "),
+        ("sandbox --fault api_error=1", "no such error code; known: 400/40001, "),
+        ("sandbox --fault api_drop:", "write NAME, NAME=VALUE"),
+        ("sandbox --set lifetime=5", "unknown setting 'lifetime'; known: "),
+        ("sandbox --set expires_in", "the value must be one of number, "),
+        ("sandbox-control --url ftp://x state", "must begin with http:// or https://"),
+        ("sandbox-control fault api_dorp", "unknown fault 'api_dorp'; known: token_error, "),
+        ("sandbox-control set single_session", "the value must be one of true, "),
+        ("sandbox-control dance", "invalid choice: 'dance'"),
+        ("sandbox-control", "ACTION"),
     ],
 )
-def test_wrong_options_are_refused(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+def test_wrong_arguments_are_refused(
+    capsys: pytest.CaptureFixture[str], words: str, message: str
 ) -> None:
-    """A wrong option ends the command with 2 and says what would be right."""
+    """Exit status 2, before anything is sent, and what would be right."""
     with pytest.raises(SystemExit, match="2"):
-        sandbox_arguments(*words)
+        cli.main(words.split())
     assert message in capsys.readouterr().err
 
 
@@ -252,102 +234,53 @@ def test_a_fault_on_the_command_line(
     word: str, name: str, value: object, remaining: int | None
 ) -> None:
     """Name, value and count are separated, also if the value holds colons."""
-    (fault,) = sandbox_arguments("--fault", word).fault
-    assert fault.shown() == {"name": name, "value": value, "remaining": remaining}
+    (fault,) = cli.command_line().parse_args(["sandbox", "--fault", word]).fault
+    assert (fault.name, fault.value, fault.remaining) == (name, value, remaining)
 
 
 def test_the_help_lists_faults_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
     """--help shows every name that can be used."""
     with pytest.raises(SystemExit, match="0"):
-        sandbox_arguments("--help")
+        cli.main(["sandbox", "--help"])
     shown = capsys.readouterr().out
     assert "  api_drop_after\n" in shown
     assert "  token_lifetime_seconds\n" in shown
 
 
-def test_the_command_line_starts_fast() -> None:
-    """Reading the arguments of these commands imports neither the server nor its libraries."""
-    code = (
-        "import sys, proxy.sandbox.command; print([m for m in ('aiohttp', 'trustme') if m in "
-        "sys.modules])"
-    )
-
-    async def imported() -> bytes:
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE)
-        return (await process.communicate())[0]
-
-    assert asyncio.run(imported()) == b"[]\n"
-
-
 async def control(sandbox: Sandbox, *words: str) -> int:
-    """Drive a sandbox that runs here, from a thread as if from another process."""
+    """Drive a sandbox that runs here."""
     async with running(sandbox) as url:
-        return await asyncio.to_thread(command.control, control_arguments("--url", url, *words))
+        return await control_of(url, *words)
 
 
-async def test_control_shows_state_and_orders(capsys: pytest.CaptureFixture[str]) -> None:
-    """State and orders are printed as JSON."""
+async def test_control_prints_what_the_sandbox_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON, for each action."""
     sandbox = Sandbox()
+    sandbox.log_in()
     sandbox.place_order(ORDER, Call("POST", ORDERS))
-    assert await control(sandbox, "state") == 0
-    assert json.loads(capsys.readouterr().out)["counters"]["orders"] == 1
-    assert await control(sandbox, "orders") == 0
-    assert json.loads(capsys.readouterr().out)["orders"][0]["body"] == ORDER
-    assert await control(sandbox, "placed") == 0
-    assert json.loads(capsys.readouterr().out)["placed"][0]["times"] == 1
 
+    async def printed(*words: str) -> Any:
+        assert await control(sandbox, *words) == 0
+        return json.loads(capsys.readouterr().out)
 
-@pytest.mark.parametrize(
-    ("words", "faults"),
-    [
-        (("fault", "api_drop"), [{"name": "api_drop", "value": None, "remaining": None}]),
-        (("fault", "api_error=42901:2"), [{"name": "api_error", "value": "42901", "remaining": 2}]),
-        (("fault", "api_half:0"), []),
-    ],
-)
-async def test_control_switches_faults(
-    words: tuple[str, ...], faults: list[dict[str, Any]]
-) -> None:
-    """A fault is switched on with value and count, and off with a count of 0."""
-    sandbox = Sandbox()
-    assert await control(sandbox, *words) == 0
-    assert sandbox.faults.shown() == faults
-
-
-async def test_control_sets_revokes_and_resets() -> None:
-    """A setting is changed, tokens are ended, and a reset brings everything else back."""
-    sandbox = Sandbox()
-    sandbox.log_in("api1")
-    assert await control(sandbox, "set", "single_session=true") == 0
-    assert sandbox.settings.single_session is True
-    assert await control(sandbox, "revoke") == 0
-    assert [token.ended for token in sandbox.issued] == [True]
-    assert await control(sandbox, "reset") == 0
-    assert sandbox.settings.single_session is False
+    counters = (await printed("state"))["counters"]
+    assert (counters["orders"], counters["api_calls"]) == (1, 0)
+    assert (await printed("orders"))["orders"][0]["body"] == ORDER
+    assert (await printed("placed"))["placed"][0]["times"] == 1
+    on = {"name": "api_error", "value": "42901", "remaining": 2}
+    assert await printed("fault", "api_error=42901:2") == {"faults": [on]}
+    assert await printed("fault", "api_error:0") == {"faults": []}
+    assert (await printed("set", "single_session=true"))["settings"]["single_session"] is True
+    assert await printed("revoke") == {"revoked": 1}
+    assert sandbox.issued[0].ended
+    shown = await printed("reset")
+    assert (shown["settings"]["single_session"], shown["counters"]["orders"]) == (False, 0)
 
 
 async def test_control_ignores_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No proxy leads to a program on this host."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert await control(Sandbox(), "state") == 0
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("--url", "ftp://x", "state"),
-        ("fault", "api_dorp"),
-        ("fault", "api_error=1"),
-        ("set", "lifetime=5"),
-        ("set", "single_session"),
-        ("dance",),
-        (),
-    ],
-)
-def test_wrong_control_arguments_are_refused(words: tuple[str, ...]) -> None:
-    """Exit status 2, before anything is sent."""
-    with pytest.raises(SystemExit, match="2"):
-        control_arguments(*words)
 
 
 @pytest.mark.parametrize(
@@ -370,8 +303,7 @@ async def test_control_of_something_else(
 ) -> None:
     """Another program on the port is reported, with exit status 1."""
     async with ScriptedServer(Act.WHOLE, answer, Act.FIN) as other:
-        arguments = control_arguments("--url", f"http://127.0.0.1:{other.port}", "state")
-        assert await asyncio.to_thread(command.control, arguments) == 1
+        assert await control_of(f"http://127.0.0.1:{other.port}", "state") == 1
     assert message in capsys.readouterr().err
 
 
@@ -382,22 +314,6 @@ async def test_control_of_nothing(capsys: pytest.CaptureFixture[str], ca_file: s
         pass
     if ca_file is not None:
         url = url.replace("http:", "https:")
-    arguments = control_arguments(
-        "--url", url, *(["--ca-file", ca_file] if ca_file else []), "state"
-    )
-    assert await asyncio.to_thread(command.control, arguments) == 1
+    words = ["--ca-file", ca_file] if ca_file else []
+    assert await control_of(url, *words, "state") == 1
     assert f"no sandbox answers on {url}" in capsys.readouterr().err
-
-
-async def test_a_broken_request_does_not_reach_the_output() -> None:
-    """A credential in a request that is not HTTP is printed nowhere."""
-    async with started() as (process, welcome):
-        port = said(welcome, "The sandbox stands in for api.telenor.no on").rpartition(":")[2]
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
-        writer.write(b"GET / HTTP/1.1\r\nAuthorization Bearer s3cret\r\n\r\n")
-        assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
-        writer.close()
-        await writer.wait_closed()
-        status, out, err = await ended(process, signal.SIGTERM)
-    assert (status, out, err) == (0, "", "the sandbox got a broken request: BadHttpMessage\n")
-    assert DEFAULT_CREDENTIALS.password in welcome

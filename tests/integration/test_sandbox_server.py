@@ -34,117 +34,96 @@ FORM = {
 class Client:
     """A client of the sandbox, with everything that a test watches."""
 
-    def __init__(self, sandbox: Sandbox, session: aiohttp.ClientSession) -> None:
-        self.sandbox = sandbox
+    def __init__(self) -> None:
+        self.sandbox = Sandbox()
         self.lines: list[str] = []
         self.slept: list[float] = []
-        self._session = session
+        self.held, self.let_go = asyncio.Event(), asyncio.Event()
+        self.let_go.set()
         self.url = ""
+        self.session = aiohttp.ClientSession()
 
     async def sleep(self, seconds: float) -> None:
-        """Note what the sandbox wanted to wait."""
+        """Note what the sandbox wanted to wait, and wait for `let_go`, which is set at first."""
         self.slept.append(seconds)
+        self.held.set()
+        await self.let_go.wait()
 
-    async def ask(
-        self, method: str, path: str, **options: Any
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """Serve the sandbox."""
+        async with running(self.sandbox, log=self.lines.append, sleep=self.sleep) as self.url:
+            yield
+
+    async def ask(self, method: str, path: str, **options: Any) -> aiohttp.ClientResponse:
         """Make one call; the whole answer is read."""
-        async with self._session.request(
-            method, self.url + path, allow_redirects=False, **options
-        ) as answer:
-            return answer, await answer.read()
+        url = self.url + path
+        answer = await self.session.request(method, url, allow_redirects=False, **options)
+        await answer.read()
+        return answer
 
-    async def log_in(self) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Call the token endpoint as one should."""
-        return await self.ask("POST", TOKEN, data=FORM, headers={"Authorization": BASIC})
+    async def log_in(self, **form: str) -> aiohttp.ClientResponse:
+        """Call the token endpoint."""
+        return await self.ask("POST", TOKEN, data=FORM | form, headers={"Authorization": BASIC})
 
-    async def order(self) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def order(self) -> aiohttp.ClientResponse:
         """Place an order with a token that is valid."""
         return await self.ask("POST", ORDERS, json=ORDER, headers=self.bearer())
 
-    async def log_out(self) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def log_out(self) -> aiohttp.ClientResponse:
         """Log out a token that is valid."""
         return await self.ask("GET", LOGOUT, headers=self.bearer())
 
     def bearer(self) -> dict[str, str]:
         """Get a token without the token endpoint."""
-        return {"Authorization": f"Bearer {self.sandbox.log_in('api1')[0]}"}
+        return {"Authorization": f"Bearer {self.sandbox.log_in()[0]}"}
 
+    async def raw(self, head: str, body: bytes = b"") -> bytes:
+        """Send bytes, and read what comes back until the connection ends."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.url.rpartition(":")[2])
+        writer.write(head.encode() + body)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
 
-@asynccontextmanager
-async def client_of(sandbox: Sandbox) -> AsyncIterator[Client]:
-    """Serve a sandbox that never really sleeps, and connect to it."""
-    async with aiohttp.ClientSession() as session:
-        made = Client(sandbox, session)
-        async with running(sandbox, log=made.lines.append, sleep=made.sleep) as made.url:
-            yield made
+    def order_head(self, length: int) -> str:
+        """Write the head of an order whose connection closes, with a second Authorization field."""
+        return (
+            f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: r-1\r\n"
+            f"Authorization: {self.bearer()['Authorization']}\r\nauthorization: Basic x\r\n"
+            f"Content-Length: {length}\r\n\r\n"
+        )
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    """Give a client of a fresh sandbox."""
-    async with client_of(Sandbox()) as made:
+    """Give a client of a fresh sandbox that does not really sleep."""
+    made = Client()
+    async with made.session, made.served():
         yield made
-
-
-async def test_login_order_logout(client: Client) -> None:
-    """Log in, place an order, see it completed, log out, be refused."""
-    client.sandbox.settings.order_delay_seconds = 0
-    answer, body = await client.log_in()
-    token = (await _json(answer, body))["access_token"]
-    bearer = {"Authorization": f"Bearer {token}"}
-    answer, body = await client.ask("POST", ORDERS, json=ORDER, headers=bearer)
-    order_id = (await _json(answer, body))["orderId"]
-    answer, body = await client.ask("GET", f"{ORDERS}/{order_id}", headers=bearer)
-    assert (await _json(answer, body))["status"] == "COMPLETED"
-    answer, body = await client.ask("GET", LOGOUT, headers=bearer)
-    assert (answer.status, answer.content_type, body) == (200, "text/plain", b"OK!")
-    answer, body = await client.ask("POST", ORDERS, json=ORDER, headers=bearer)
-    assert (answer.status, (await _json(answer, body))["code"]) == (401, 40105)
-    assert len(client.sandbox.orders) == 1
-
-
-async def _raw(url: str, request: bytes) -> bytes:
-    """Send bytes and read what comes back until the connection ends."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(request)
-    answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
-async def _json(answer: aiohttp.ClientResponse, body: bytes) -> Any:
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.headers["Content-Length"] == str(len(body))
-    return await answer.json()
 
 
 async def test_heads_are_plain(client: Client) -> None:
     """No Server field, and no Content-Type without content."""
     client.sandbox.settings.error_shape = "empty"
-    answer, body = await client.ask("GET", "/nothing")
-    assert (answer.status, body, answer.headers["Content-Length"]) == (404, b"", "0")
+    answer = await client.ask("GET", "/nothing")
+    assert (answer.status, await answer.read()) == (404, b"")
+    assert answer.headers["Content-Length"] == "0"
     assert answer.headers.keys() == {"Content-Length", "Date"}
 
 
-async def test_the_query_is_not_part_of_the_path(client: Client) -> None:
-    """A call with a query is the same call."""
-    answer, _ = await client.ask("POST", f"{ORDERS}?trace=1", json=ORDER, headers=client.bearer())
-    assert answer.status == 201
-
-
-async def test_an_order_keeps_what_was_sent(client: Client) -> None:
-    """Two Authorization fields count as two, and the request id is kept."""
+@pytest.mark.parametrize("times", [1, 2])
+async def test_an_order_keeps_what_was_sent(client: Client, times: int) -> None:
+    """Field lines as they came; a second answer has the same bytes as the first."""
+    if times > 1:
+        client.sandbox.fault("order_answered_twice", count=1)
     body = orjson.dumps(ORDER)
-    head = (
-        f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: r-1\r\n"
-        f"Authorization: {client.bearer()['Authorization']}\r\nauthorization: Basic "
-        f"x\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    assert (await _raw(client.url, head.encode() + body)).startswith(b"HTTP/1.1 201 ")
-    order = client.sandbox.orders[0]
+    answer = await client.raw(client.order_head(len(body)), body)
+    assert answer.startswith(b"HTTP/1.1 201 Created\r\n")
+    assert answer == answer[: len(answer) // times] * times
+    assert answer.count(b"sandbox-order-1") == times
+    (order,) = client.sandbox.orders
     assert (order.authorization_fields, order.request_id, order.body) == (2, "r-1", ORDER)
 
 
@@ -194,7 +173,7 @@ async def _status(client: Client, place: str, patience: float = _LONG) -> int | 
     call = {"token": client.log_in, "logout": client.log_out}.get(place, client.order)
     try:
         async with asyncio.timeout(patience):
-            return (await call())[0].status
+            return (await call()).status
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, TimeoutError):
         return None
 
@@ -212,7 +191,7 @@ def _done(sandbox: Sandbox, place: str) -> int:
 async def test_a_fault_breaks_calls_until_it_is_switched_off(client: Client, name: str) -> None:
     """It does what its name says, with the call carried out or not; without it calls work again."""
     # No count: aiohttp's client sends a GET again by itself when a connection breaks.
-    place = FAULTS[name].place
+    place = name.partition("_")[0]
     sandbox = client.sandbox
     sandbox.fault(name)
     patience = _SHORT if name == "order_silent" else _LONG
@@ -224,6 +203,9 @@ async def test_a_fault_breaks_calls_until_it_is_switched_off(client: Client, nam
     assert client.slept == ([5] if name.endswith("_slow") else [])
 
 
+ILLEGAL = r'{"access_token":"illegal\r\nX-Injected: ø","expires_in":3599,"token_type":"Bearer"}'
+
+
 @pytest.mark.parametrize(
     ("name", "content_type", "body"),
     [
@@ -231,54 +213,51 @@ async def test_a_fault_breaks_calls_until_it_is_switched_off(client: Client, nam
         ("token_html", "text/html", b"<html><body>Please wait</body></html>\n"),
         ("token_broken_json", "application/json", b'{"access_token": "cut o'),
         ("token_missing", "application/json", b'{"expires_in": 3599, "token_type": "Bearer"}'),
+        ("token_illegal", "application/json", ILLEGAL.encode()),
     ],
 )
 async def test_unusable_token_answers(
     client: Client, name: str, content_type: str | None, body: bytes
 ) -> None:
-    """The 200 without a token arrives as it was configured."""
+    """A 200 without a token, or with characters that no header may hold."""
     client.sandbox.fault(name)
-    answer, got = await client.log_in()
-    assert (answer.status, answer.headers.get("Content-Type"), got) == (200, content_type, body)
-
-
-async def test_an_illegal_token_reaches_the_caller(client: Client) -> None:
-    """The token with characters that no header may hold arrives in good JSON."""
-    client.sandbox.fault("token_illegal")
-    answer, body = await client.log_in()
-    assert "\r\n" in (await _json(answer, body))["access_token"]
+    answer = await client.log_in()
+    got = (answer.status, answer.headers.get("Content-Type"), await answer.read())
+    assert got == (200, content_type, body)
 
 
 async def test_a_redirect_leads_where_it_is_counted(client: Client) -> None:
     """To a page that counts, with the same method, or to the fault's value."""
-    client.sandbox.fault("token_redirect")
-    answer, _ = await client.log_in()
-    assert (answer.status, answer.headers["Location"]) == (307, "/_sandbox/redirected")
-    await client.ask("POST", answer.headers["Location"])
+    for value, location in (None, "/_sandbox/redirected"), ("https://elsewhere.example/x", None):
+        client.sandbox.fault("token_redirect", value)
+        answer = await client.log_in()
+        assert (answer.status, answer.headers["Location"]) == (307, location or value)
+    await client.ask("POST", "/_sandbox/redirected")
     assert client.sandbox.counters["redirects_followed"] == 1
-    client.sandbox.fault("token_redirect", "https://elsewhere.example/token")
-    answer, _ = await client.log_in()
-    assert answer.headers["Location"] == "https://elsewhere.example/token"
 
 
-async def test_an_order_is_placed_before_its_slow_answer() -> None:
+async def test_an_order_is_placed_before_its_slow_answer(client: Client) -> None:
     """While the answer is held back, the order is placed already."""
-    held, go_on = asyncio.Event(), asyncio.Event()
+    client.sandbox.fault("api_slow", 60)
+    client.let_go.clear()
+    order = asyncio.create_task(client.order())
+    await client.held.wait()
+    assert (len(client.sandbox.orders), order.done()) == (1, False)
+    client.let_go.set()
+    assert (await order).status == 201
 
-    async def sleep(_: float) -> None:
-        held.set()
-        await go_on.wait()
 
-    sandbox = Sandbox()
-    sandbox.fault("api_slow", 60)
-    headers = {"Authorization": f"Bearer {sandbox.log_in('api1')[0]}"}
-    async with running(sandbox, sleep=sleep) as url, aiohttp.ClientSession() as session:
-        order = asyncio.create_task(session.post(url + ORDERS, json=ORDER, headers=headers))
-        await held.wait()
-        assert (len(sandbox.orders), order.done()) == (1, False)
-        go_on.set()
-        async with await order as answer:
-            assert answer.status == 201
+async def test_the_end_does_not_wait_for_a_slow_answer() -> None:
+    """A sandbox that holds an answer back ends all the same, and the caller is cut off."""
+    client = Client()
+    client.sandbox.fault("api_slow", 60)
+    client.let_go.clear()
+    async with client.session:
+        async with client.served():
+            call = asyncio.create_task(client.order())
+            await client.held.wait()
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await call
 
 
 @pytest.mark.parametrize(
@@ -289,7 +268,7 @@ async def test_a_fault_of_orders_meets_orders_only(
 ) -> None:
     """A look-up, or another POST, does not use it up."""
     client.sandbox.fault("order_drop_after", count=1)
-    answer, _ = await client.ask(*method_and_path, headers=client.bearer())
+    answer = await client.ask(*method_and_path, headers=client.bearer())
     assert answer.status == 404
     assert await _status(client, "order") is None
     assert await _status(client, "order") == 201
@@ -307,46 +286,10 @@ async def test_an_order_without_an_answer_lasts_as_long_as_its_caller(client: Cl
     assert still_there == set()
 
 
-async def test_the_same_answer_comes_twice(client: Client) -> None:
-    """The same bytes follow the answer, as if the client had asked twice on one connection."""
-    client.sandbox.fault("order_answered_twice", count=1)
-    body = orjson.dumps(ORDER)
-    bearer = client.bearer()["Authorization"]
-    head = (
-        f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\nConnection: "
-        "close\r\n"
-    )
-    raw = await _raw(client.url, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-    first, again = raw[: len(raw) // 2], raw[len(raw) // 2 :]
-    assert first.startswith(b"HTTP/1.1 201 Created\r\n")
-    assert first == again
-    assert len(client.sandbox.orders) == 1
-
-
-async def test_the_end_does_not_wait_for_a_slow_answer() -> None:
-    """A sandbox that holds an answer back ends all the same, and the caller is cut off."""
-    held = asyncio.Event()
-
-    async def sleep(_: float) -> None:
-        held.set()
-        await asyncio.Event().wait()
-
-    sandbox = Sandbox()
-    sandbox.fault("api_slow", 60)
-    async with aiohttp.ClientSession() as session:
-        async with running(sandbox, sleep=sleep) as url:
-            call = asyncio.create_task(session.post(url + ORDERS))
-            await held.wait()
-        with pytest.raises(aiohttp.ServerDisconnectedError):
-            await call
-
-
 async def test_the_log_has_one_line_per_call_and_no_secret(client: Client) -> None:
     """Method, path, status, code, fault, reason; no credential, token, query or body."""
     await client.log_in()
-    await client.ask(
-        "POST", TOKEN, data=FORM | {"password": "guess"}, headers={"Authorization": BASIC}
-    )
+    await client.log_in(password="guess")
     client.sandbox.fault("api_drop_after", count=1)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await client.order()
@@ -362,9 +305,8 @@ async def test_the_log_has_one_line_per_call_and_no_secret(client: Client) -> No
 async def test_a_half_answer_has_a_whole_head(client: Client) -> None:
     """The head promises the full length, half of the content comes, and the connection ends."""
     client.sandbox.fault("api_half")
-    head, _, body = (
-        await _raw(client.url, b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    ).partition(b"\r\n\r\n")
+    answer = await client.raw("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
     promised = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
     assert head.startswith(b"HTTP/1.1 404 ")
     assert len(body) == int(promised.removeprefix(b"Content-Length: ")) // 2
@@ -381,108 +323,56 @@ async def test_a_half_answer_has_a_whole_head(client: Client) -> None:
 )
 async def test_odd_targets_are_not_repaired(client: Client, target: str) -> None:
     """A target in another spelling is not found, and its call is no login."""
-    answer = await _raw(
-        client.url,
-        f"OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),
-    )
+    head = f"OPTIONS {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = await client.raw(head)
     assert answer.startswith(b"HTTP/1.1 404 ")
-    assert list(client.sandbox.token_calls) == []
+    counters: Any = client.sandbox.shown()["counters"]
+    assert counters["token_calls"] == 0
 
 
 @pytest.mark.parametrize(
-    "request_bytes",
+    "request_head",
     [
-        pytest.param(b"GET / HTTP/1.1\r\nAuthorization Bearer s3cret\r\n\r\n", id="no colon"),
-        pytest.param(
-            b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\ns3cret\r\n",
-            id="no chunk",
-        ),
+        "GET / HTTP/1.1\r\nAuthorization Bearer s3cret\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\ns3cret\r\n",
     ],
+    ids=["no colon", "no chunk"],
 )
 async def test_a_malformed_request_is_refused_without_quoting_it(
-    client: Client, caplog: pytest.LogCaptureFixture, request_bytes: bytes
+    client: Client, caplog: pytest.LogCaptureFixture, request_head: str
 ) -> None:
     """400; its bytes, which may be a credential, are not logged."""
     with caplog.at_level(logging.DEBUG):
-        answer = await _raw(client.url, request_bytes)
+        answer = await client.raw(request_head)
     assert b" 400 " in answer.partition(b"\r\n")[0]
     assert "a broken request" in caplog.text
     assert "s3cret" not in caplog.text
 
 
-class Heard(logging.Handler):
-    """Keeps the newest record as text and says when there is one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.event = asyncio.Event()
-        self.text = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take a record."""
-        self.text = self.format(record)
-        self.event.set()
-
-
-async def test_a_caller_that_disconnects_inside_the_body_places_no_order(client: Client) -> None:
+async def test_a_caller_that_disconnects_inside_the_body_places_no_order(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     """The log says so in one line, without a traceback."""
-    logger, heard = logging.getLogger("proxy.sandbox"), Heard()
-    logger.addHandler(heard)
-    bearer = client.bearer()["Authorization"]
-    host, _, port = client.url.removeprefix("http://").partition(":")
-    _, writer = await asyncio.open_connection(host, int(port))
-    head = (
-        f"POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
-        f"{bearer}\r\nContent-Length: 99\r\n\r\n"
-    )
-    writer.write(head.encode() + b'{"productId"')
+    _, writer = await asyncio.open_connection("127.0.0.1", client.url.rpartition(":")[2])
+    writer.write(client.order_head(99).encode() + b'{"productId"')
     await writer.drain()
     # The next call is answered after the server has seen the first one's head: both came in before
     # it.
     await client.ask("GET", "/nothing")
     writer.close()
     await writer.wait_closed()
-    await heard.event.wait()
-    logger.removeHandler(heard)
-    assert heard.text == "the sandbox got a broken request: ConnectionResetError"
-    assert client.sandbox.orders == []
+    while not caplog.records:  # noqa: ASYNC110 # a log has no event
+        await asyncio.sleep(0)
+    (record,) = caplog.records
+    assert record.getMessage() == "the sandbox got a broken request: ConnectionResetError"
+    assert (record.exc_info, client.sandbox.orders) == (None, [])
 
 
 async def test_large_orders_pass(client: Client) -> None:
     """An order of 10 MiB, the largest that the proxy lets through, is not refused for its size."""
     large = io.BytesIO(orjson.dumps(ORDER | {"note": "x" * 10 * 1024 * 1024}))
-    answer, _ = await client.ask("POST", ORDERS, data=large, headers=client.bearer())
+    answer = await client.ask("POST", ORDERS, data=large, headers=client.bearer())
     assert answer.status == 201
-
-
-async def test_it_is_driven_over_the_same_port(client: Client) -> None:
-    """The control API works while the sandbox runs, and counts as no call of the API."""
-    for method, page, content in (
-        ("PATCH", "settings", {"retry_after_seconds": 7}),
-        ("POST", "faults", {"name": "api_error", "value": 42901, "count": 1}),
-        ("POST", "revoke", None),
-    ):
-        answer, _ = await client.ask(method, f"/_sandbox/{page}", json=content)
-        assert answer.status == 200
-    answer, _ = await client.order()
-    assert (answer.status, answer.headers["Retry-After"]) == (429, "7")
-    await client.order()
-    answer, body = await client.ask("GET", "/_sandbox/state")
-    counters = (await _json(answer, body))["counters"]
-    assert (counters["api_calls_by_status"], counters["orders"]) == ({"429": 1, "201": 1}, 1)
-    answer, body = await client.ask("GET", "/_sandbox/orders")
-    assert [order["body"] for order in (await _json(answer, body))["orders"]] == [ORDER]
-    await client.ask("POST", "/_sandbox/reset")
-    assert client.sandbox.orders == []
-
-
-@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")])
-async def test_the_base_url_can_be_used(host: str, shown: str) -> None:
-    """The URL that is given out leads to the sandbox, also when it listens on all interfaces."""
-    async with running(Sandbox(), host) as url, aiohttp.ClientSession() as session:
-        assert url.startswith(f"http://{shown}:")
-        async with session.get(f"{url}/_sandbox/state") as answer:
-            assert answer.status == 200
 
 
 @pytest.mark.parametrize(
@@ -490,6 +380,7 @@ async def test_the_base_url_can_be_used(host: str, shown: str) -> None:
     [
         ("::1", "[::1]"),
         ("::", "[::1]"),
+        ("192.0.2.1", "192.0.2.1"),
         ("0.0.0.0", "127.0.0.1"),
         ("", "127.0.0.1"),
         ("a.example", "a.example"),
@@ -498,11 +389,3 @@ async def test_the_base_url_can_be_used(host: str, shown: str) -> None:
 def test_every_host_has_a_form_for_urls(host: str, shown: str) -> None:
     """IPv6 addresses are bracketed, and an unspecified address becomes the loopback one."""
     assert _reachable(host) == shown
-
-
-async def test_a_port_in_use_is_an_os_error(client: Client) -> None:
-    """Two sandboxes cannot have one port; the second one says so and leaves nothing behind."""
-    port = int(client.url.rpartition(":")[2])
-    with pytest.raises(OSError, match="address already in use"):
-        async with running(Sandbox(), port=port):
-            pass

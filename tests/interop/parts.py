@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -26,7 +27,7 @@ from tests.scripted import serving
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -161,11 +162,37 @@ async def run_program(words: list[str], directory: Path) -> tuple[int | None, st
     return process.returncode, output.decode(), errors.decode()
 
 
-async def need(name: str, probe: Sequence[str], package: str, directory: Path) -> None:
-    """Skip the test where a program is missing; CI has them all. probe: succeeds where it runs."""
-    if shutil.which(probe[0]) is not None and (await run_program([*probe], directory))[0] == 0:
-        return
-    reason = f"{name} is not installed here; on Debian: apt-get install {package}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+class Program(NamedTuple):
+    """What runs a file. probe: succeeds where it is installed. package: Debian's, to install it."""
+
+    launcher: tuple[str, ...]
+    probe: tuple[str, ...]
+    package: str
+
+    async def run(self, file: Path, *words: str, place: Path) -> tuple[int | None, str, str]:
+        """Run a file there, as `run_program`; skip the test if it is missing; CI has them all."""
+        is_there = shutil.which(self.probe[0]) is not None
+        if not is_there or (await run_program([*self.probe], place))[0] != 0:
+            reason = f"{self.package} is not installed here; on Debian: apt-get install it"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        return await run_program([*self.launcher, str(file), *words], place)
+
+
+_JAVA: Final = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # it starts faster so
+_PHP: Final = ("php",)
+_PERL: Final = ("perl",)
+_PYTHON: Final = (sys.executable,)
+PROGRAMS: Final = {
+    "curl": Program(("bash",), ("curl", "--version"), "curl"),
+    "wget": Program(("bash",), ("wget", "--version"), "wget"),
+    "python": Program(_PYTHON, (*_PYTHON, "--version"), "python3"),
+    "requests": Program(_PYTHON, (*_PYTHON, "-c", "import requests"), "python3-requests"),
+    "perl": Program(_PERL, (*_PERL, "-MHTTP::Tiny", "-MJSON::PP", "-e1"), "perl"),
+    "lwp": Program(_PERL, (*_PERL, "-MLWP::UserAgent", "-e1"), "libwww-perl"),
+    "java": Program(_JAVA, ("javac", "--version"), "default-jdk-headless"),
+    "node": Program(("node",), ("node", "--eval", "fetch"), "nodejs"),
+    "php": Program(_PHP, (*_PHP, "--version"), "php-cli"),
+    "php-curl": Program(_PHP, (*_PHP, "--re", "curl"), "php-curl"),
+}

@@ -14,18 +14,17 @@ tabs. It ends with a status other than 0 when it got no answer.
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.e2e.process import ACCOUNTS, ORDER, ORDERS
-from tests.interop.parts import SUBSCRIPTIONS
+from tests.interop.parts import PROGRAMS, SUBSCRIPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PROGRAMS: Final = Path(__file__).parent / "clients"
+_CLIENTS: Final = Path(__file__).parent / "clients"
 #: `limits.max_body_bytes` of the proxy under test. Contents on both sides of it are far larger than
 #: what fits into the buffers of a socket.
 MAX_BODY_BYTES: Final = 4_000_000
@@ -75,36 +74,6 @@ STEPS: Final = (
 _NOT_FOR_ALL: Final = {"chunked", "expect", "upload", "head"}
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A program of `clients/` and how it is called.
-
-    probe, package: succeeds where the program runs; the Debian package to install if not. also:
-    steps beyond those that all take. connections: it opens at most so many; 0 is one for each
-    request. says: what it must send. waits: it waits for `100 Continue`.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    probe: tuple[str, ...]
-    package: str
-    also: frozenset[str] = frozenset()
-    connections: int = 0
-    says: tuple[bytes, ...] = ()
-    waits: bool = False
-    options: tuple[str, ...] = ()
-
-    @property
-    def steps(self) -> list[Step]:
-        """The steps that it takes, in order."""
-        return [step for step in STEPS if step.name not in _NOT_FOR_ALL - self.also]
-
-    def call(self, plan: Path, answers: Path) -> list[str]:
-        """Return the words that start it."""
-        *launcher, program = self.command
-        return [*launcher, str(_PROGRAMS / program), str(plan), str(answers), *self.options]
-
-
 #: Connections of a client that keeps its own: each refusal ends one, and one of the two refusals is
 #: not the last step.
 _KEPT: Final = 2
@@ -114,123 +83,113 @@ _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 _EXPECT: Final = b"Expect: 100-continue\r\n"
 _HTTP10: Final = b" HTTP/1.0\r\n"
 
-_CURL: Final = ("bash", "curl.sh"), ("curl", "--version"), "curl"
-_JAVA: Final = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # it starts faster so
-_JDK: Final = ("javac", "--version"), "default-jdk-headless"
-_NODE: Final = ("node", "--eval", "fetch"), "nodejs"
-_PHP_STREAMS: Final = ("php", "php_streams.php"), ("php", "--version"), "php-cli"
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program of `clients/` and how it is called; by default it speaks HTTP/1.1 in full.
+
+    runner: of PROGRAMS. also: steps beyond those that all take. connections: it opens at most so
+    many; 0 is one for each request. says: what it must send. waits: it waits for `100 Continue`.
+    """
+
+    name: str
+    runner: str
+    file: str
+    says: tuple[bytes, ...] = ()
+    waits: bool = False
+    also: frozenset[str] = _FULL
+    connections: int = _KEPT
+    options: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps that it takes, in order."""
+        return [step for step in STEPS if step.name not in _NOT_FOR_ALL - self.also]
+
+    async def run(self, plan: Path, answers: Path, place: Path) -> tuple[int | None, str, str]:
+        """Run it, as `Program.run`."""
+        words = (str(plan), str(answers), *self.options)
+        return await PROGRAMS[self.runner].run(_CLIENTS / self.file, *words, place=place)
 
 
-def _full(
-    name: str,
-    command: tuple[str, ...],
-    needs: tuple[tuple[str, ...], str],
-    *says: bytes,
-    waits: bool = False,
+def _plain(
+    name: str, runner: str, file: str, *says: bytes, kept: int = 0, options: tuple[str, ...] = ()
 ) -> Client:
-    """Make a client that speaks HTTP/1.1 in full, and keeps its connection."""
-    says = (_CHUNKED, _EXPECT, *says)
-    return Client(name, command, *needs, _FULL, _KEPT, says, waits)
+    """Make a client that takes only the steps that all take."""
+    return Client(name, runner, file, says, also=frozenset(), connections=kept, options=options)
 
 
+_CURL_ALSO: Final = frozenset({"upload", "head"})
+_SAYS: Final = (_CHUNKED, _EXPECT)
 CURL: Final = Client(
-    "curl",
-    *_CURL,
-    also=_FULL | {"upload", "head"},
-    connections=_KEPT,
-    says=(_CHUNKED, _EXPECT, b"User-Agent: curl/"),
-    waits=True,
+    "curl", "curl", "curl.sh", (*_SAYS, b"User-Agent: curl/"), waits=True, also=_FULL | _CURL_ALSO
 )
 CLIENTS: Final = (
     CURL,
-    Client(
-        "curl-http1.0",
-        *_CURL,
-        also=frozenset({"upload", "head"}),
+    replace(
+        CURL,
+        name="curl-http1.0",
         says=(_HTTP10,),
+        waits=False,
+        also=_CURL_ALSO,
+        connections=0,
         options=("--http1.0",),
     ),
-    Client(
+    _plain(
         "curl-http1.0-keep-alive",
-        *_CURL,
+        *("curl", "curl.sh", _HTTP10, b"Connection: keep-alive\r\n"),
         # Twice the API answers in chunks, and what HTTP/1.0 gets then ends with the connection.
-        connections=_KEPT + 2,
-        says=(_HTTP10, b"Connection: keep-alive\r\n"),
+        kept=_KEPT + 2,
         options=("--http1.0", "--header", "Connection: keep-alive"),
     ),
-    Client(
+    _plain(
         "curl-compressed",
-        *_CURL,
-        connections=_KEPT,
-        says=(b"Accept-Encoding: deflate, gzip",),
+        *("curl", "curl.sh", b"Accept-Encoding: deflate, gzip"),
+        kept=_KEPT,
         options=("--compressed",),
     ),
+    _plain("wget", "wget", "wget.sh", b"User-Agent: Wget/"),
+    Client("python-http.client", "python", "python_http_client.py", _SAYS),
     Client(
-        "wget", ("bash", "wget.sh"), ("wget", "--version"), "wget", says=(b"User-Agent: Wget/",)
-    ),
-    _full(
-        "python-http.client",
-        (sys.executable, "python_http_client.py"),
-        ((sys.executable, "--version"), "python3"),
-    ),
-    _full(
         "python-requests",
-        (sys.executable, "python_requests.py"),
-        ((sys.executable, "-c", "import requests"), "python3-requests"),
-        b"User-Agent: python-requests/",
+        *("requests", "python_requests.py", (*_SAYS, b"User-Agent: python-requests/")),
     ),
-    _full(
-        "perl-http-tiny",
-        ("perl", "perl_http_tiny.pl"),
-        (("perl", "-MHTTP::Tiny", "-e1"), "perl"),
-        b"User-Agent: HTTP-Tiny/",
-    ),
-    _full(
-        "perl-lwp",
-        ("perl", "perl_lwp.pl"),
-        (("perl", "-MLWP::UserAgent", "-e1"), "libwww-perl"),
-        b"TE: deflate,gzip",
-        waits=True,
-    ),
-    _full(
+    Client("perl-http-tiny", "perl", "perl_http_tiny.pl", (*_SAYS, b"User-Agent: HTTP-Tiny/")),
+    Client("perl-lwp", "lwp", "perl_lwp.pl", (*_SAYS, b"TE: deflate,gzip"), waits=True),
+    Client(
         "java-url-connection",
-        (*_JAVA, "UrlConnection.java"),
-        _JDK,
-        b"User-Agent: Java/",
+        "java",
+        "UrlConnection.java",
+        (*_SAYS, b"User-Agent: Java/"),
         waits=True,
     ),
-    _full(
+    Client(
         "java-http-client",
-        (*_JAVA, "HttpClientH2c.java"),
-        _JDK,
-        *(b"Upgrade: h2c", b"HTTP2-Settings: "),
+        *("java", "HttpClientH2c.java", (*_SAYS, b"Upgrade: h2c", b"HTTP2-Settings: ")),
         waits=True,
     ),
-    _full("node-http", ("node", "node_http.mjs"), _NODE, waits=True),
-    _full(
+    Client("node-http", "node", "node_http.mjs", _SAYS, waits=True),
+    Client(
         "php-curl",
-        ("php", "php_curl.php"),
-        (("php", "--re", "curl"), "php-curl"),
-        b"Accept-Encoding: deflate, gzip",
+        "php-curl",
+        "php_curl.php",
+        (*_SAYS, b"Accept-Encoding: deflate, gzip"),
         waits=True,
     ),
     Client(
         "node-fetch",
-        ("node", "node_fetch.mjs"),
-        *_NODE,
+        *("node", "node_fetch.mjs", (_CHUNKED.lower(), b"sec-fetch-mode: cors")),
         also=frozenset({"chunked"}),
         # It keeps two, used in turns: when an answer has been read, its connection is not yet free
         # again.
         connections=2 * _KEPT,
-        says=(_CHUNKED.lower(), b"sec-fetch-mode: cors"),
     ),
-    Client(
+    _plain(
         "php-streams",
-        *_PHP_STREAMS,
-        says=(b" HTTP/1.1\r\n", b"Connection: close\r\n"),
+        *("php", "php_streams.php", b" HTTP/1.1\r\n", b"Connection: close\r\n"),
         options=("1.1",),
     ),
-    Client("php-streams-http1.0", *_PHP_STREAMS, says=(_HTTP10,), options=("1.0",)),
+    _plain("php-streams-http1.0", "php", "php_streams.php", _HTTP10, options=("1.0",)),
 )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.process import ORDERS, Running, Starter, configuration
-from tests.interop.parts import Recorder, Wiretap, need, run_program
+from tests.interop.parts import Recorder, Wiretap
 from tests.interop.plans import CLIENTS, CONTENTS, CURL, MAX_BODY_BYTES, Client, Step, plan
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ async def _take_steps(
     """Let the client take its steps; give status, media type and content of what it saw."""
     answers = directory / "answers"
     answers.mkdir()
-    status, output, errors = await run_program(
-        client.call(plan(client.steps, url, directory), answers), directory
-    )
+    steps = plan(client.steps, url, directory)
+    status, output, errors = await client.run(steps, answers, directory)
     assert status == 0, f"{output}{errors}"
     seen = {}
     for line in output.splitlines():
@@ -123,7 +123,6 @@ async def test_an_unconfigured_client_works(
     client: Client, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
     """It orders, lists, uploads, gets an error and a refusal, and keeps its connection."""
-    await need(client.name, client.probe, client.package, tmp_path)
     before = len(proxy.events("request.completed"))
     wiretap = Wiretap()
     async with wiretap.between((await proxy.event("listener.started"))["port"]) as url:
@@ -146,16 +145,8 @@ async def test_curl_works_on_a_unix_socket(
     recorder: Recorder, starter: Starter, tmp_path: Path
 ) -> None:
     """Through a listener that is a Unix socket, curl takes the same steps."""
-    await need(CURL.name, CURL.probe, CURL.package, tmp_path)
     path = starter.directory / "listener"
     listen = {"unix_socket": str(path), "port": None}
     await starter.ready(configuration(recorder.url, listen=listen, limits=_LIMITS))
-    client = Client(
-        "curl-unix-socket",
-        CURL.command,
-        CURL.probe,
-        CURL.package,
-        CURL.also,
-        options=("--unix-socket", str(path)),
-    )
+    client = replace(CURL, options=("--unix-socket", str(path)))
     _check(client, recorder, await _take_steps(client, "http://localhost", tmp_path))

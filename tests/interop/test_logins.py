@@ -8,18 +8,17 @@ prints step, status and media type, separated by tabs.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import aiohttp
 import pytest
 
 from proxy.clients.login import MADE_UP_TOKEN
 from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Running, Starter, configuration
-from tests.interop.parts import Recorder, Wiretap, need, run_program
+from tests.interop.parts import PROGRAMS, Recorder, Wiretap
 
-_PROGRAMS: Final = Path(__file__).parent / "logins"
+_LOGINS: Final = Path(__file__).parent / "logins"
 _STEPS: Final = [
     ("login", 200, "application/json"),
     ("list", 200, "application/json"),
@@ -28,35 +27,15 @@ _STEPS: Final = [
 ]
 
 
-class Application(NamedTuple):
-    """A program of `logins/`. probe: succeeds where it runs. package: Debian's, to install."""
-
-    name: str
-    command: tuple[str, ...]
-    probe: tuple[str, ...]
-    package: str
-
-
-APPLICATIONS: Final = (
-    Application("curl", ("bash", "login.sh"), ("curl", "--version"), "curl"),
-    Application(
-        "java",
-        ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "Login.java"),
-        ("javac", "--version"),
-        "default-jdk-headless",
-    ),
-    Application("node", ("node", "login.mjs"), ("node", "--eval", "fetch"), "nodejs"),
-    Application(
-        "perl", ("perl", "login.pl"), ("perl", "-MHTTP::Tiny", "-MJSON::PP", "-e1"), "perl"
-    ),
-    Application("php", ("php", "login.php"), ("php", "--re", "curl"), "php-curl"),
-    Application(
-        "python",
-        (sys.executable, "login.py"),
-        (sys.executable, "-c", "import requests"),
-        "python3-requests",
-    ),
-)
+#: Each program of `logins/`, by what runs it.
+APPLICATIONS: Final = {
+    "curl": "login.sh",
+    "java": "Login.java",
+    "node": "login.mjs",
+    "perl": "login.pl",
+    "php-curl": "login.php",
+    "requests": "login.py",
+}
 
 
 @pytest.fixture
@@ -65,17 +44,16 @@ async def proxy(starter: Starter, recorder: Recorder) -> Running:
     return await starter.ready(configuration(recorder.url, listen={"answer_login": True}))
 
 
-@pytest.mark.parametrize("application", APPLICATIONS, ids=lambda application: application.name)
+@pytest.mark.parametrize("runner", APPLICATIONS)
 async def test_an_unchanged_application_that_logs_in_works(
-    application: Application, recorder: Recorder, proxy: Running, tmp_path: Path
+    runner: str, recorder: Recorder, proxy: Running, tmp_path: Path
 ) -> None:
     """The API sees its calls with the proxy's token, and no login but the proxy's."""
-    await need(application.name, application.probe, application.package, tmp_path)
-    *launcher, program = application.command
+    file = _LOGINS / APPLICATIONS[runner]
     wiretap = Wiretap()
     async with wiretap.between((await proxy.event("listener.started"))["port"]) as url:
-        words = [*launcher, str(_PROGRAMS / program), url, json.dumps(ORDER)]
-        status, output, errors = await run_program(words, tmp_path)
+        ran = await PROGRAMS[runner].run(file, url, json.dumps(ORDER), place=tmp_path)
+    status, output, errors = ran
     assert status == 0, f"{output}{errors}"
     seen = [tuple(line.split("\t")) for line in output.splitlines()]
     assert [(step, int(number), kind.partition(";")[0]) for step, number, kind in seen] == _STEPS

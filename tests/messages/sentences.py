@@ -1,17 +1,13 @@
 """Finds in the package's code the texts of errors, answers and warnings."""
 
-from __future__ import annotations
-
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import proxy
 from proxy import faults
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PACKAGE: Final = Path(proxy.__file__).parent
 MODULES: Final = {

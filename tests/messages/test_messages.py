@@ -1,7 +1,5 @@
 """Every message in the code says what happened and what to do next."""
 
-from __future__ import annotations
-
 import builtins
 import re
 from typing import Final
@@ -17,8 +15,9 @@ SHORTEST, LONGEST = 20, 500
 
 #: Verbs that a step begins with. A new one may be added; a message without any may not.
 _STEPS: Final = (
-    "add|ask|begin|call|check|choose|close|compare|contact|correct|count|create|encode|find|fix|give|have|indent|install|keep|let|look|lower"
-    "|put|raise|remove|replace|report|restart|run|save|see|send|set|shorten|stop|take|try|turn|use|wait|write"
+    "add|ask|begin|call|check|choose|close|compare|contact|correct|count|create|encode|find|fix"
+    "|give|have|indent|install|keep|let|look|lower|put|raise|remove|replace|report|restart|run"
+    "|save|see|send|set|shorten|stop|take|try|turn|use|wait|write"
 )
 _STEP: Final = re.compile(rf"(?:^|[.;:,] |\b(?:or|and|otherwise) )(?:{_STEPS})\b", re.IGNORECASE)
 _BY_ITSELF: Final = re.compile(r"by itself\.$")

@@ -62,8 +62,6 @@ class ScriptedProxy:
         self.port = port
         self.script = script
         self.heads: list[bytes] = []
-        #: The answer that opens a tunnel, in the pieces in which it is sent.
-        self.opening = [ESTABLISHED]
         #: All that came through tunnels, as the proxy sees it.
         self.seen = bytearray()
 
@@ -84,9 +82,7 @@ class ScriptedProxy:
 
     async def _open(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inside, outside = await asyncio.open_connection("127.0.0.1", self.port)
-        for piece in self.opening:
-            writer.write(piece)
-            await asyncio.sleep(0)
+        writer.write(ESTABLISHED)
 
         async def pass_on(
             source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, keep: bool

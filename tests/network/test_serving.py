@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from typing import TYPE_CHECKING, cast
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.network import accepting, closing, serving, transport
+from proxy.network import closing, serving, transport
 from tests.network.house import Authority
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ async def plain(port: int) -> None:
 
 @contextlib.asynccontextmanager
 async def listening(
-    *hosts: str, port: int = 0, tls: ssl.SSLContext | None = None
+    *hosts: str, port: int = 0, tls: ssl.SSLContext | None = None, bound: Exhausted | None = None
 ) -> AsyncIterator[serving.Server]:
-    """Serve on these hosts."""
-    server = serving.Server(Greeting, await serving.bind(hosts, port))
+    """Serve on these hosts, or on a bound socket."""
+    server = serving.Server(Greeting, [bound] if bound else await serving.bind(hosts, port))
     await server.start(tls)
     try:
         yield server
@@ -190,7 +191,7 @@ async def test_a_client_that_is_silent_in_its_handshake_is_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Within the time that it has for that; it holds no connection for longer."""
-    monkeypatch.setattr(accepting, "HANDSHAKE_SECONDS", 0.1)
+    monkeypatch.setattr(serving, "HANDSHAKE_SECONDS", 0.1)
     async with listening("127.0.0.1", tls=Authority().server("api.example")) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
         with contextlib.suppress(ConnectionResetError):
@@ -215,8 +216,7 @@ async def test_who_was_accepted_is_a_connection_once_it_has_closed(
     await server.start(authority.server("api.example") if is_tls else None)
     raw = socket.create_connection(("127.0.0.1", port_of(server)))
     raw.setblocking(False)
-    assert server._accepting is not None
-    while not server._accepting._beginning:  # noqa: ASYNC110 # it is for one turn of the loop
+    while not server._beginning:  # noqa: ASYNC110 # it is for one turn of the loop
         await asyncio.sleep(0)
     stopping = asyncio.create_task(closing.stop_listening(server))
     context, name = (authority.client(), "api.example") if is_tls else (None, None)
@@ -228,10 +228,14 @@ async def test_who_was_accepted_is_a_connection_once_it_has_closed(
 
 
 async def test_a_closed_server_accepts_no_client() -> None:
-    """Its sockets are closed, also those of a renewal."""
+    """Its sockets are closed, once and again, also those of a renewal."""
     async with listening("127.0.0.1") as server:
         port = port_of(server)
         await server.renew(None)
+        many = await asyncio.gather(*(greeted("127.0.0.1", port) for _ in range(200)))
+        assert all(many)
+        server.close()
+    assert server.sockets == ()
     assert not await greeted("127.0.0.1", port)
 
 
@@ -250,3 +254,74 @@ async def test_a_failed_tls_handshake_is_logged_once_a_minute() -> None:
     (event,) = logged
     assert (event["event"], event["log_level"]) == ("listener.handshake_failed", "warning")
     assert (event["reason"], event["client_address"]) == ("HTTP_REQUEST", "127.0.0.1")
+
+
+# --- Descriptors -------------------------------------------------------------------------------
+
+
+class Exhausted(socket.socket):
+    """A listening socket whose first `left` calls of `accept` fail, and the number of calls."""
+
+    left = 0
+    accepts = 0
+    number = errno.EMFILE
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """Fail while `left` lasts, as the kernel does; then accept."""
+        self.accepts += 1
+        if self.left:
+            self.left -= 1
+            raise OSError(self.number, "")
+        return super().accept()
+
+
+@pytest.fixture
+def exhausted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Exhausted]:
+    """Give a bound socket; accepting is tried again soon."""
+    monkeypatch.setattr(serving, "RETRY_SECONDS", 0.1)
+    with Exhausted() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+async def test_a_client_beyond_the_ceiling_is_closed() -> None:
+    """It gets no answer; one log line covers them all."""
+    async with listening("127.0.0.1") as server:
+        server.ceiling = 0
+        with capture_logs() as logged:
+            for _ in range(50):
+                assert not await greeted("127.0.0.1", port_of(server))
+    assert [each["event"] for each in logged] == ["listener.out_of_descriptors"]
+    assert "ulimit" in logged[0]["detail"]
+
+
+async def test_a_connection_that_has_gone_stops_nothing(exhausted: Exhausted) -> None:
+    """An error of one connection (Linux, accept(2)) is skipped without a log line."""
+    exhausted.left, exhausted.number = 3, errno.ECONNABORTED
+    with capture_logs() as logged:
+        async with listening(bound=exhausted) as server:
+            assert await greeted("127.0.0.1", port_of(server))
+    assert logged == []
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+async def test_without_descriptors_accepting_pauses(exhausted: Exhausted, number: int) -> None:
+    """After each pause it tries again; it logs once."""
+    exhausted.left, exhausted.number = 2, number
+    began = asyncio.get_running_loop().time()
+    with capture_logs() as logged:
+        async with listening(bound=exhausted) as server:
+            assert await greeted("127.0.0.1", port_of(server))
+    assert asyncio.get_running_loop().time() - began >= 2 * serving.RETRY_SECONDS * 0.9
+    assert exhausted.accepts <= 4
+    assert [each["event"] for each in logged] == ["listener.out_of_descriptors"]
+
+
+async def test_a_pause_ends_with_the_listener(exhausted: Exhausted) -> None:
+    """A listener closed during a pause stays closed."""
+    exhausted.left = 1_000_000
+    async with listening(bound=exhausted) as server:
+        with socket.create_connection(exhausted.getsockname()), capture_logs():
+            while not exhausted.accepts:  # noqa: ASYNC110 # the event loop calls `accept`
+                await asyncio.sleep(0)
+    assert server._retries == {}

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from proxy.faults import TunnelError
-from proxy.network import tunnel
+from proxy import faults
+from proxy.network import message, tunnel
+from proxy.network.stream import Stream
 from proxy.settings import Origin
 
 HOP = "proxy.example:3128"
 OK = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
-def outcome(received: bytes, *, has_login: bool = False) -> str:
+class Written(Stream):
+    """A connection on which nothing is sent."""
+
+    def write(self, data: bytes) -> None:
+        """Send nothing."""
+
+
+async def fault_of(received: bytes) -> faults.Fault | None:
+    """Return the fault of such an answer; None if it opens a tunnel. Raises `TimeoutError`."""
+    stream = Written(asyncio.get_running_loop())
+    stream.transport = asyncio.Transport()  # knows nothing, and says so
+    stream.data_received(received)
+    try:
+        async with asyncio.timeout(0):
+            await tunnel.opened(stream, b"", HOP, has_login=False)
+    except faults.TunnelError as error:
+        return error.fault
+    return None
+
+
+async def outcome(received: bytes) -> str:
     """Return what an answer means: `open`, `more`, or the reason of the fault."""
     try:
-        return "open" if tunnel.is_open(bytearray(received), HOP, has_login=has_login) else "more"
-    except TunnelError as error:
-        return error.fault.reason
+        fault = await fault_of(received)
+    except TimeoutError:
+        return "more"
+    return "open" if fault is None else fault.reason
 
 
 def test_the_request_names_target_and_agent() -> None:
@@ -62,8 +86,11 @@ def test_an_address_of_ipv6_goes_in_brackets() -> None:
         (b"HTTP/2 200\r\n\r\n", "company_proxy_malformed"),
         (b"HTTP/1.1 abc\r\n\r\n", "company_proxy_malformed"),
         (b"HTTP/1.1 200 OK\r\nno field\r\n\r\n", "company_proxy_malformed"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * tunnel.MAX_HEAD, "company_proxy_malformed"),
-        (b"HTTP/1.1 200 OK\r\nX: %b\r\n\r\n" % (b"x" * tunnel.MAX_HEAD), "company_proxy_malformed"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * message.MAX_HEAD, "company_proxy_malformed"),
+        (
+            b"HTTP/1.1 200 OK\r\nX: %b\r\n\r\n" % (b"x" * message.MAX_HEAD),
+            "company_proxy_malformed",
+        ),
         (b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\n\r\nbody", "company_proxy_login"),
         (b"HTTP/1.1 403 Forbidden\r\n\r\n", "company_proxy_denied"),
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "company_proxy_failed"),
@@ -71,19 +98,19 @@ def test_an_address_of_ipv6_goes_in_brackets() -> None:
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "company_proxy_failed"),
     ],
 )
-def test_only_a_success_opens_a_tunnel(received: bytes, means: str) -> None:
+async def test_only_a_success_opens_a_tunnel(received: bytes, means: str) -> None:
     """Any 2xx whose head is whole, and behind which nothing stands."""
-    assert outcome(received) == means
+    assert await outcome(received) == means
 
 
 @pytest.mark.parametrize(
     "received", [OK, b"HTTP/1.1 407 No\r\n\r\n", b"HTTP/1.1 100 Wait\r\n\r\n" + OK]
 )
-def test_an_answer_may_come_in_pieces(received: bytes) -> None:
+async def test_an_answer_may_come_in_pieces(received: bytes) -> None:
     """Before its end there is no verdict."""
     for size in range(len(received)):
-        assert outcome(received[:size]) == "more"
-    assert outcome(received) != "more"
+        assert await outcome(received[:size]) == "more"
+    assert await outcome(received) != "more"
 
 
 @pytest.mark.parametrize(
@@ -97,10 +124,10 @@ def test_an_answer_may_come_in_pieces(received: bytes) -> None:
         (['Digest realm="basic"'], "takes no Basic login"),
     ],
 )
-def test_a_proxy_that_takes_no_basic_login(challenges: list[str], says: str) -> None:
+async def test_a_proxy_that_takes_no_basic_login(challenges: list[str], says: str) -> None:
     """For NTLM or Kerberos another password does not help, so the words differ."""
     fields = "".join(f"Proxy-Authenticate: {value}\r\n" for value in challenges)
     answer = f"HTTP/1.1 407 Proxy Authentication Required\r\n{fields}\r\n".encode()
-    with pytest.raises(TunnelError) as raised:
-        tunnel.is_open(bytearray(answer), HOP, has_login=False)
-    assert says in raised.value.fault.happened
+    fault = await fault_of(answer)
+    assert fault is not None
+    assert says in fault.happened

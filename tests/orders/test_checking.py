@@ -19,7 +19,8 @@ from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
 from proxy.settings import examine
 from tests.orders.made import record
-from tests.orders.servers import RedisServer, free_port, needs_redis
+from tests.orders.servers import RedisServer, needs_redis
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,5 @@
 """Shared by the packaging tests: the repository's own files."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,23 +1,18 @@
 """`make audit`, with a stand-in for OSV on loopback."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pytest_aiohttp.plugin import AiohttpServer
 
 from tests.packaging.repository import ROOT, make
 from tests.ports import held_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pytest_aiohttp.plugin import AiohttpServer
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="the command is make's")
 

@@ -3,20 +3,16 @@
 `make` is a stand-in here, except where it is asked what it would do.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.packaging.repository import ROOT, make
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("make") is None, reason="CI is Debian, with make"

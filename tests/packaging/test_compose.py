@@ -1,7 +1,5 @@
 """The example for Docker Compose, as text; `make image-test` runs it."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The Dockerfile, as text; `make image-test` builds and runs it."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

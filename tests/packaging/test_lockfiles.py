@@ -1,7 +1,5 @@
 """The lock files: every dependency at one version, with hashes, without an index."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,21 +1,16 @@
 """What a release is made of: the packages, and what the changelog says of it."""
 
-from __future__ import annotations
-
 import re
 import runpy
 import subprocess
 import sys
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import proxy
 from tests.packaging.repository import ROOT, hatchling, read
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCRIPT = ROOT / "scripts" / "release_notes.py"
 NOTES = runpy.run_path(str(SCRIPT))

@@ -1,13 +1,12 @@
 """The bill of materials and the list of licences, as `make sbom` writes them."""
 
-from __future__ import annotations
-
 import json
 import re
 import runpy
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -17,9 +16,6 @@ from packaging.utils import canonicalize_name
 
 import proxy
 from tests.packaging.repository import ROOT, pyproject, read, requirements
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SCRIPT = ROOT / "scripts" / "sbom.py"
 SBOM = runpy.run_path(str(SCRIPT))

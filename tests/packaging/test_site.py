@@ -1,34 +1,25 @@
 """The site of the documentation, as `make site` builds it."""
 
-from __future__ import annotations
-
 import functools
+import html
 import re
 import shutil
 import threading
-from html.parser import HTMLParser
+from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
 from tests.docs.pages import PAGES, anchors
 from tests.packaging.repository import ROOT, files, make, read
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.page.browser import Tab
+from tests.page.browser import Tab
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="the command is make's")
 
 #: Stands for wherever the site is.
 BASE = "https://site.invalid/"
-#: Attributes that a browser follows by itself, and relations of links that it does not.
-FETCHED = {"src", "srcset", "poster", "data"}
-SAID = {"canonical", "next", "prev"}
 
 
 @pytest.fixture(scope="module")
@@ -41,41 +32,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-class Document(HTMLParser):
-    """A page's links, fetches, anchors and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.links: set[str] = set()
-        self.fetches: set[str] = set()
-        self.anchors: set[str] = set()
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take what an element has."""
-        values = {name: value for name, value in attrs if value}
-        self.anchors |= {values["id"]} if "id" in values else set()
-        self.fetches |= {value for name, value in values.items() if name in FETCHED}
-        if "href" in values and not (tag == "link" and values.get("rel") in SAID):
-            (self.fetches if tag == "link" else self.links).add(values["href"])
-
-    def handle_data(self, data: str) -> None:
-        """Take text."""
-        self.text += data
-
-
 @pytest.fixture(scope="module")
-def documents(site: Path) -> dict[str, Document]:
+def documents(site: Path) -> dict[str, str]:
     """Read all its pages, by their address."""
-    paths = {
-        path: path.relative_to(site).as_posix().removesuffix("index.html")
+    return {
+        urljoin(BASE, path.relative_to(site).as_posix().removesuffix("index.html")): path.read_text(
+            encoding="utf-8"
+        )
         for path in site.rglob("*.html")
         if path.name != "404.html"  # shown anywhere, so its links begin at the root
-    }
-    return {
-        urljoin(BASE, uri): Document(path.read_text(encoding="utf-8"))
-        for path, uri in paths.items()
     }
 
 
@@ -85,7 +50,7 @@ def address(page: str) -> str:
     return urljoin(BASE, path.removesuffix("README") if path.endswith("README") else f"{path}/")
 
 
-def test_every_page_is_there(documents: dict[str, Document]) -> None:
+def test_every_page_is_there(documents: dict[str, str]) -> None:
     """Each page is on the site under its own path, and the README is the front page."""
     assert {address(page) for page in PAGES} <= documents.keys()
     assert address("README.md") == BASE
@@ -99,45 +64,32 @@ def test_readers_find_their_part(site: Path) -> None:
     assert names == ["Try it", "Run it", "Something is wrong", "Change it"]
 
 
-def test_every_link_arrives(site: Path, documents: dict[str, Document]) -> None:
-    """Every link within the site finds its page, and its heading there."""
-    lost = []
-    for place, document in documents.items():
-        for link in document.links | document.fetches:
-            target, anchor = urldefrag(urljoin(place, link))
-            if not target.startswith(BASE):
-                continue
-            if target not in documents:
-                found = (site / unquote(urlsplit(target).path.lstrip("/"))).is_file()
-            else:
-                found = not anchor or unquote(anchor) in documents[target].anchors
-            if not found:
-                lost.append((place, link))
-    assert lost == []
-
-
 @pytest.mark.parametrize("page", PAGES)
-def test_headings_have_one_anchor_here_and_there(documents: dict[str, Document], page: str) -> None:
+def test_headings_have_one_anchor_here_and_there(documents: dict[str, str], page: str) -> None:
     """A heading has the anchor that it has on GitHub, so that one link serves both."""
-    assert anchors(PAGES[page]) <= documents[address(page)].anchors
+    assert anchors(PAGES[page]) <= set(re.findall(r'\bid="([^"]+)"', documents[address(page)]))
 
 
 def test_a_source_is_shown(site: Path) -> None:
     """A link to a file that is no page leads to a page that shows it, word for word."""
     shown = (site / "proxy" / "errors.py" / "index.html").read_text(encoding="utf-8")
-    words = Document(shown).text
+    words = html.unescape(re.sub(r"<[^>]+>", "", shown))
     assert all(line.strip() in words for line in read("proxy/errors.py").splitlines())
 
 
-def test_no_page_names_anything_to_fetch_elsewhere(documents: dict[str, Document]) -> None:
+def test_no_page_names_anything_to_fetch_elsewhere(documents: dict[str, str]) -> None:
     """Styles, scripts, icons and pictures are the site's own."""
-    elsewhere = {
-        fetch
-        for place, document in documents.items()
-        for fetch in document.fetches
-        if not urljoin(place, fetch).startswith((BASE, "data:"))
+    fetched = re.compile(
+        r'<(?:link(?![^>]*rel="(?:canonical|next|prev)")[^>]*href|[a-z]+\b[^>]*\b'
+        r'(?:src|srcset|poster|data))="([^"]+)"'
+    )
+    found = {
+        urljoin(place, fetch)
+        for place, text in documents.items()
+        for fetch in fetched.findall(text)
     }
-    assert elsewhere == set()
+    assert len(found) > 5
+    assert [fetch for fetch in found if not fetch.startswith((BASE, "data:"))] == []
 
 
 @pytest.fixture

@@ -1,24 +1,19 @@
 """The wheel: the package, whole, and nothing else."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
 import sys
 import zipfile
+from email.message import Message
 from email.parser import HeaderParser
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 import proxy
 from tests.packaging.repository import files, hatchling, pyproject, read, requirements
-
-if TYPE_CHECKING:
-    from email.message import Message
-    from pathlib import Path
 
 PROJECT = pyproject()["project"]
 INFO = f"telenor_proxy-{proxy.__version__}.dist-info"

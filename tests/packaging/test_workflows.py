@@ -1,7 +1,5 @@
 """GitHub's workflows: their rights and their actions, and that what they run exists."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
@@ -55,7 +53,10 @@ def test_every_judge_is_asked() -> None:
 
 @pytest.mark.parametrize("command", judgements())
 def test_they_are_well_made(command: str) -> None:
-    """The tools of their field find nothing wrong with them."""
+    """The tools of their field find nothing wrong.
+
+    zizmor knows unpinned actions, rights that are too broad, and commands that hold an expression.
+    """
     judged = subprocess.run(
         ["/bin/sh", "-c", command.replace("$(BIN)", f"{sys.prefix}/bin")],
         cwd=ROOT,
@@ -81,12 +82,6 @@ def test_each_action_is_one_commit() -> None:
     assert {action: versions for action, versions in used.items() if len(versions) > 1} == {}
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_workflow_has_no_rights_of_its_own(name: str) -> None:
-    """Rights are given job by job."""
-    assert WORKFLOWS[name]["permissions"] == {}
-
-
 @pytest.mark.parametrize("place", JOBS, ids="-".join)
 def test_a_job_may_do_what_it_is_there_for(place: tuple[str, str]) -> None:
     """A job may read the repository; only those that publish may do more."""
@@ -109,11 +104,6 @@ def test_a_pull_request_starts_nothing_with_rights(name: str) -> None:
     assert triggers(name) <= own | {"pull_request"}
     if "pull_request" in triggers(name):
         assert not any(workflow == name for workflow, _job in RIGHTS)
-
-
-def test_no_expression_is_in_a_command() -> None:
-    """Its value could be a command."""
-    assert [place for place, step in STEPS if "${{" in step.get("run", "")] == []
 
 
 def test_no_checkout_keeps_its_token() -> None:

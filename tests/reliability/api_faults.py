@@ -159,7 +159,7 @@ NO_CONNECTION: Final[dict[str, tuple[Strike, int, str, str]]] = {
 }
 
 
-def _lost(*steps: Step, placed: int = 0, again: bool = False, needs_content: bool = False) -> Fault:
+def _lost(*steps: Step, placed: int = 0, again: bool = False) -> Fault:
     """Give one in which the connection ends before the head of an answer is whole."""
     return Fault(
         steps,
@@ -168,8 +168,13 @@ def _lost(*steps: Step, placed: int = 0, again: bool = False, needs_content: boo
         "unknown",
         placed,
         again=again,
-        needs_content=needs_content,
+        needs_content=Act.HALF_BODY in steps,
     )
+
+
+def _acted(*steps: Step, again: bool = False) -> Fault:
+    """Give one in which the API acts, and the connection ends before its head is whole."""
+    return _lost(Act.WHOLE, Act.ASK, *steps, placed=1, again=again)
 
 
 def _nonsense(answer: bytes) -> Fault:
@@ -177,8 +182,9 @@ def _nonsense(answer: bytes) -> Fault:
     return Fault((Act.WHOLE, Act.ASK, answer), 502, "http_protocol_error", "unknown", placed=1)
 
 
-def _silent(*steps: Step, placed: int) -> Fault:
+def _silent(*steps: Step) -> Fault:
     """Give one in which nothing more comes before the head of an answer is whole."""
+    placed = int(Act.ASK in steps)
     return Fault(steps, 504, "http_response_timeout", "unknown", placed, silent=True)
 
 
@@ -204,28 +210,20 @@ FAULTS: Final[dict[str, Fault]] = {
     # The API has not got the whole request.
     "closed with the request's head": _lost(Act.FIN, again=True),
     "reset with the request's head": _lost(Act.RST, again=True),
-    "closed inside the request's body": _lost(Act.HALF_BODY, Act.FIN, needs_content=True),
-    "reset inside the request's body": _lost(Act.HALF_BODY, Act.RST, needs_content=True),
+    "closed inside the request's body": _lost(Act.HALF_BODY, Act.FIN),
+    "reset inside the request's body": _lost(Act.HALF_BODY, Act.RST),
     # It has got it, and not acted on it.
     "closed with the whole request": _lost(Act.WHOLE, Act.FIN, again=True),
     "reset with the whole request": _lost(Act.WHOLE, Act.RST, again=True),
     # It has acted on it.
-    "closed instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.FIN, placed=1, again=True),
-    "half-closed instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.HALF, placed=1, again=True),
-    "reset instead of an answer": _lost(Act.WHOLE, Act.ASK, Act.RST, placed=1, again=True),
-    "closed after an interim answer": _lost(Act.WHOLE, Act.ASK, _INTERIM, Act.FIN, placed=1),
-    "closed inside the status line": _lost(
-        Act.WHOLE, Act.ASK, until_half_of_status_line, Act.FIN, placed=1
-    ),
-    "reset inside the status line": _lost(
-        Act.WHOLE, Act.ASK, until_half_of_status_line, Act.RST, placed=1
-    ),
-    "closed inside the answer's head": _lost(
-        Act.WHOLE, Act.ASK, until_half_of_head, Act.FIN, placed=1
-    ),
-    "reset inside the answer's head": _lost(
-        Act.WHOLE, Act.ASK, until_half_of_head, Act.RST, placed=1
-    ),
+    "closed instead of an answer": _acted(Act.FIN, again=True),
+    "half-closed instead of an answer": _acted(Act.HALF, again=True),
+    "reset instead of an answer": _acted(Act.RST, again=True),
+    "closed after an interim answer": _acted(_INTERIM, Act.FIN),
+    "closed inside the status line": _acted(until_half_of_status_line, Act.FIN),
+    "reset inside the status line": _acted(until_half_of_status_line, Act.RST),
+    "closed inside the answer's head": _acted(until_half_of_head, Act.FIN),
+    "reset inside the answer's head": _acted(until_half_of_head, Act.RST),
     "garbage": _nonsense(bytes(range(256)) + b"\r\n\r\n"),
     "another protocol": _nonsense(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "an answer of two lengths": _nonsense(
@@ -233,14 +231,12 @@ FAULTS: Final[dict[str, Fault]] = {
     ),
     "an answer that switches protocols": _nonsense(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
     # Silence.
-    "silence from the request's head on": _silent(placed=0),
-    "silence after the whole request": _silent(Act.WHOLE, placed=0),
-    "silence instead of an answer": _silent(Act.WHOLE, Act.ASK, placed=1),
-    "silence after an interim answer": _silent(Act.WHOLE, Act.ASK, _INTERIM, placed=1),
-    "silence inside the status line": _silent(
-        Act.WHOLE, Act.ASK, until_half_of_status_line, placed=1
-    ),
-    "silence inside the answer's head": _silent(Act.WHOLE, Act.ASK, until_half_of_head, placed=1),
+    "silence from the request's head on": _silent(),
+    "silence after the whole request": _silent(Act.WHOLE),
+    "silence instead of an answer": _silent(Act.WHOLE, Act.ASK),
+    "silence after an interim answer": _silent(Act.WHOLE, Act.ASK, _INTERIM),
+    "silence inside the status line": _silent(Act.WHOLE, Act.ASK, until_half_of_status_line),
+    "silence inside the answer's head": _silent(Act.WHOLE, Act.ASK, until_half_of_head),
     # The answer breaks off.
     "closed after the answer's head": _cut(until_body, Act.FIN),
     "reset after the answer's head": _cut(until_body, Act.RST),

@@ -24,18 +24,11 @@ class _Mallinfo(ctypes.Structure):
 
     _fields_ = [
         (name, ctypes.c_size_t)
-        for name in [
-            "arena",
-            "ordblks",
-            "smblks",
-            "hblks",
-            "hblkhd",
-            "usmblks",
-            "fsmblks",
-            "uordblks",
-            "fordblks",
-            "keepcost",
-        ]
+        for line in (
+            "arena ordblks smblks hblks hblkhd",
+            "usmblks fsmblks uordblks fordblks keepcost",
+        )
+        for name in line.split()
     ]
 
 

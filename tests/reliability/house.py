@@ -109,22 +109,13 @@ class House:
     async def build(self, **changes: Any) -> None:
         """Build the parts; `changes` are settings, as `section__key=value`."""
         self.gateway = await self._lab.gateway(tokens=self.source, **changes)
-        self.endpoint = self._make_endpoint(5, None, None)
+        await self.log_in_at()
         self.report = Report(
             self.gateway.settings,
             self.clock,
             Metrics(),
             History(self.clock.now()),
             token_status=self.source.status,
-        )
-
-    def _make_endpoint(
-        self, timeout_seconds: float, origin: str | Origin | None, tls: ssl.SSLContext | None
-    ) -> TokenEndpoint:
-        there = origin or f"http://127.0.0.1:{self.login.port}"
-        there = Origin.parse(there) if isinstance(there, str) else there
-        return TokenEndpoint(
-            Dialer(there, tls), LOGIN_PATH, "/oauth/v2/logout", timeout_seconds=timeout_seconds
         )
 
     async def log_in_at(
@@ -135,7 +126,11 @@ class House:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """From now on, log in there (None: at `login`), with that timeout."""
-        self.endpoint = self._make_endpoint(timeout_seconds, origin, tls)
+        there = origin or f"http://127.0.0.1:{self.login.port}"
+        there = Origin.parse(there) if isinstance(there, str) else there
+        self.endpoint = TokenEndpoint(
+            Dialer(there, tls), LOGIN_PATH, "/oauth/v2/logout", timeout_seconds=timeout_seconds
+        )
 
     async def fetch(self) -> Grant:
         """Log in once, and count it."""

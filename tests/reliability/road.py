@@ -1,10 +1,10 @@
 """The sandbox behind a road that breaks: scripts say where calls are lost.
 
     async with scene_of(lab) as scene:
-        await scene.house.opened()                                  # logs in at the sandbox directly
+        await scene.house.opened()  # logs in at the sandbox directly
         scene.road.usual = [Act.WHOLE, Act.ASK, until_half_of_body, Act.RST]
         answer = await scene.house.ask(order())
-        scene.sandbox.orders                                        # one: placed, and its answer was lost
+        scene.sandbox.orders  # one: placed, and its answer was lost
 
 The road is a `ScriptedServer` whose backend is the sandbox. The functions of this module are steps
 that send a part of the sandbox's answer.

@@ -5,9 +5,7 @@
 Every request has a mark, and its answer is made of that mark, so each answer is known byte for
 byte. The report, JSON on standard output, counts requests and outcomes; what was mixed up, placed
 twice, or cut so that it looked whole (never!); and memory, file descriptors and tasks of the
-process before and after. The exit status is 1 if anything is wrong.
-
-Clients and API are in this process, on uvloop; the proxy is another process.
+proxy's process before and after. The exit status is 1 if anything is wrong.
 """
 
 from __future__ import annotations
@@ -32,8 +30,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 import uvloop
 
-from tests.e2e.process import ORDERS, clean_environment, configuration
+from tests.e2e.process import clean_environment, configuration
+from tests.gateway.client import ACCOUNTS, ORDERS
 from tests.reliability.api import BreakingApi, Call, Framing, Plan, Point, content_of, dice_of
+from tests.reliability.figures import show
 from tests.scripted import reset as reset_connection
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ TOKEN_LIFE: Final = 2.0  # seconds
 ABORTS: Final = 0.05
 RESETS: Final = 0.01
 LARGEST: Final = 20_000  # bytes of an answer
-#: Before the memory is first looked at: pools, caches and the allocator have reached their size by
-#: then.
+#: Pools, caches and the allocator have reached their size by then.
 WARM_UP: Final = 3.0  # seconds
 #: No answer takes so long; a client that gets none has found a fault.
 PATIENCE: Final = 30.0  # seconds
@@ -55,8 +54,8 @@ PATIENCE: Final = 30.0  # seconds
 IDLE: Final = 0.5  # seconds
 #: A token that ends on its way is no fault of the proxy's; more of them would be one.
 MOST_EXPIRED: Final = 0.001  # of all requests
-#: By so much may what stands in `Standing` have grown in the end, however long the soak. Idle
-#: caches breathe; a leak of ten bytes a request is beyond this within a run of a minute.
+#: By so much may the figures of `counted` and the resident memory, in bytes, have grown, however
+#: long the soak. Idle caches breathe; a leak of ten bytes a request is more in a minute.
 MOST_GROWTH: Final = {
     "memory": 48 * 1024 * 1024,
     "blocks": 10_000,
@@ -65,10 +64,16 @@ MOST_GROWTH: Final = {
     "tasks": 0,
 }
 
-_ACCOUNTS: Final = b"/corporate-accounts/v2/accounts"
-
-
-# --- The API -----------------------------------------------------------------------------------
+#: What became of an order, and how often the API may then have accepted it.
+OUTCOMES: Final = {
+    "2xx": {1},
+    "cut off": {1},
+    "api error": {0},
+    "not_sent": {0},
+    "unknown": {0, 1},
+    "left": {0, 1},
+    "no answer": {0, 1},
+}
 
 
 class Logins:
@@ -104,14 +109,10 @@ def api_of(seed: int, logins: Logins) -> BreakingApi:
         framing = dice.choices(list(Framing), weights=[60, 35, 5])[0]
         if not logins.judge(call):
             return Plan(status=401)
-        if dice.random() < RESETS:
-            return Plan(dice.choice(points), framing=framing)
-        return Plan(framing=framing)
+        breaks = dice.random() < RESETS
+        return Plan(dice.choice(points) if breaks else Point.NEVER, framing=framing)
 
     return BreakingApi(plan, login=logins.grant, largest=LARGEST)
-
-
-# --- The clients -------------------------------------------------------------------------------
 
 
 class Answer(NamedTuple):
@@ -133,7 +134,7 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer | None:
     fields = {
         name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)
     }
-    content = bytearray()
+    content, whole = bytearray(), False
     try:
         if b"content-length" in fields:
             content += await reader.readexactly(int(fields[b"content-length"]))
@@ -144,40 +145,22 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer | None:
         else:
             while piece := await reader.read(65_536):
                 content += piece
+        whole = True
     except asyncio.IncompleteReadError as error:
-        return Answer(int(line.split()[1]), fields, bytes(content + error.partial), whole=False)
+        content += error.partial
     except ConnectionError:
-        return Answer(int(line.split()[1]), fields, bytes(content), whole=False)
-    return Answer(int(line.split()[1]), fields, bytes(content), whole=True)
+        pass
+    return Answer(int(line.split()[1]), fields, bytes(content), whole)
 
 
 class Tally:
-    """What happened to the requests. orders: by number, the outcome that its client was given."""
-
-    OUTCOMES: Final = (
-        "nothing",
-        "2xx",
-        "cut off",
-        "api error",
-        "not_sent",
-        "unknown",
-        "left",
-        "no answer",
-    )
+    """What happened to the requests. orders: the outcome of each order, by its number."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self.mixed_up = 0
         self.looked_whole = 0
-        self.orders = bytearray()
-
-    def note(self, number: int, outcome: str, *, is_order: bool) -> None:
-        """Note the outcome of a request."""
-        self.outcomes[outcome] += 1
-        if is_order:
-            if number >= len(self.orders):
-                self.orders += bytes(number + 1024 - len(self.orders))
-            self.orders[number] = self.OUTCOMES.index(outcome)
+        self.orders: dict[int, str] = {}
 
     def check(self, mark: bytes, answer: Answer) -> str:
         """Hold an answer against its mark; return the outcome."""
@@ -212,7 +195,9 @@ class Client:
             except TimeoutError:
                 outcome = "no answer"
                 self._drop()
-            self._tally.note(number, outcome, is_order=is_order)
+            self._tally.outcomes[outcome] += 1
+            if is_order:
+                self._tally.orders[number] = outcome
         self._drop()
 
     async def _call(self, number: int, *, is_order: bool) -> str:
@@ -222,7 +207,7 @@ class Client:
         reader, writer = self._connection
         raw = self._request(mark, is_order=is_order)
         if self._dice.random() < ABORTS:
-            return await self._leave(reader, writer, raw)
+            return await self._leave(raw)
         writer.write(raw)
         answer = await read_answer(reader)
         if answer is None:
@@ -236,15 +221,15 @@ class Client:
     def _request(self, mark: bytes, *, is_order: bool) -> bytes:
         fields = b"Host: localhost\r\nX-Request-Id: %b\r\n" % mark
         if not is_order:
-            return b"GET %b?%b HTTP/1.1\r\n%b\r\n" % (_ACCOUNTS, mark, fields)
+            return b"GET %b?%b HTTP/1.1\r\n%b\r\n" % (ACCOUNTS, mark, fields)
         content = b'{"mark": "%b", "padding": "%b"}' % (mark, b"x" * self._dice.randrange(2000))
         fields += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(content)
-        return b"POST %b HTTP/1.1\r\n%b\r\n%b" % (ORDERS.encode(), fields, content)
+        return b"POST %b HTTP/1.1\r\n%b\r\n%b" % (ORDERS, fields, content)
 
-    async def _leave(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, raw: bytes
-    ) -> str:
+    async def _leave(self, raw: bytes) -> str:
         """Leave inside the request, with it, or inside the answer; by a reset or in order."""
+        assert self._connection is not None
+        reader, writer = self._connection
         where = self._dice.randrange(3)
         writer.write(raw if where else raw[: self._dice.randrange(1, len(raw))])
         if where == 2:
@@ -256,60 +241,33 @@ class Client:
     def _drop(self, *, reset: bool = False) -> None:
         if self._connection is None:
             return
-        writer = self._connection[1]
+        writer, self._connection = self._connection[1], None
         if reset:
             reset_connection(writer.transport)
         else:
             writer.close()
-        self._connection = None
-
-
-# --- The process -------------------------------------------------------------------------------
-
-
-class Standing(NamedTuple):
-    """The resources of the idle process.
-
-    memory: resident, bytes. It grows until the allocator's free lists have found their size, so it
-    proves no leak. blocks: of Python's allocator, in use. allocated: bytes of the C library's, in
-    use; 0 if it cannot say. descriptors: files and sockets. tasks: of its event loop.
-    """
-
-    memory: int
-    blocks: int
-    allocated: int
-    descriptors: int
-    tasks: int
 
 
 class Proxy:
-    """The proxy's process. completed: access lines so far. events: other events, by name."""
+    """The proxy's process. completed: access lines. events, last: of others by name."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._news = asyncio.Event()
-        self._counts: list[dict[str, int]] = []
-        self.port = 0
         self.completed = 0
         self.events: Counter[str] = Counter()
+        self.last: dict[str, Any] = {}
         self.reading = asyncio.get_running_loop().create_task(self._read())
 
     @classmethod
     async def start(cls, config: Path) -> Proxy:
         """Start it, and wait until it has its first token."""
+        command = [sys.executable, str(Path(__file__).with_name("counted.py")), "serve", "--config"]
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(Path(__file__).with_name("counted.py")),
-            "serve",
-            "--config",
-            str(config),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            env=clean_environment(),
+            *command, str(config), stdin=DEVNULL, stdout=PIPE, env=clean_environment()
         )
         proxy = cls(process)
-        while not proxy.events["token.renewed"]:
-            await proxy.more()
+        await proxy.event("token.renewed", 1)
         return proxy
 
     async def _read(self) -> None:
@@ -320,79 +278,59 @@ class Proxy:
                 continue
             event = orjson.loads(line)
             self.events[event["event"]] += 1
-            if event["event"] == "listener.started":
-                self.port = event["port"]
-            elif event["event"] == "soak.counts":
-                self._counts.append(event)
+            self.last[event["event"]] = event
             self._news.set()
         self._news.set()
 
-    async def more(self) -> None:
-        """Wait for another log event."""
-        if self.reading.done():
-            raise RuntimeError("the proxy has ended")
-        self._news.clear()
+    async def event(self, name: str, count: int) -> None:
+        """Wait until there have been so many log events of that name."""
         async with asyncio.timeout(PATIENCE):
-            await self._news.wait()
+            while self.events[name] < count:
+                if self.reading.done():
+                    raise RuntimeError("the proxy has ended")
+                self._news.clear()
+                await self._news.wait()
 
     @property
     def memory(self) -> int:
-        """The resident memory, in bytes."""
+        """The resident memory, in bytes. It may grow as long as free lists do; that is no leak."""
         fields = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()
         return int(fields[1]) * resource.getpagesize()
 
-    async def at_rest(self) -> Standing:
-        """Measure until idle connections are gone; return the smallest figures."""
+    async def at_rest(self) -> dict[str, int]:
+        """Measure until idle connections are gone; return the smallest of each figure."""
         seen = []
         for _ in range(20):
-            known = len(self._counts)
             self._process.send_signal(signal.SIGUSR1)
-            while len(self._counts) == known:
-                await self.more()
-            counts = self._counts[-1]
-            seen.append(Standing(self.memory, *(counts[name] for name in Standing._fields[1:])))
+            await self.event("soak.counts", self.events["soak.counts"] + 1)
+            seen.append(self.last["soak.counts"] | {"memory": self.memory})
             await asyncio.sleep(3 * IDLE / 20)
-        return Standing(*(min(column) for column in zip(*seen, strict=True)))
+        return {name: min(one[name] for one in seen) for name in MOST_GROWTH}
 
-    async def stop(self) -> int:
-        """End it; return the exit status."""
-        self._process.send_signal(signal.SIGTERM)
+    async def end(self, number: signal.Signals) -> int:
+        """End it by a signal, if it has not ended; return the exit status."""
+        if self._process.returncode is None:
+            self._process.send_signal(number)
         status = await self._process.wait()
         await self.reading
         return status
 
-    async def kill(self) -> None:
-        """End it in any case."""
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-        await self.reading
 
-
-# --- The whole ---------------------------------------------------------------------------------
-
-
-class Length(NamedTuple):
-    """How long the soak lasts: so many seconds, or so many requests."""
-
-    seconds: float = 60.0
-    requests: int | None = None
-
-    def numbers(self, first: int) -> Iterator[int]:
-        """Give the requests' numbers until it is over; all clients draw from the same ones."""
-        end = time.monotonic() + self.seconds
-        for number in itertools.count(first):
-            if time.monotonic() > end if self.requests is None else number >= first + self.requests:
-                return
-            yield number
+def numbers(first: int, seconds: float, requests: int | None = None) -> Iterator[int]:
+    """Give the requests' numbers, for so long or so many; all clients draw from the same ones."""
+    end = time.monotonic() + seconds
+    for number in itertools.count(first):
+        if time.monotonic() > end if requests is None else number >= first + requests:
+            return
+        yield number
 
 
 async def drive(
-    proxy: Proxy, seed: int, tally: Tally, numbers: Iterator[int]
+    proxy: Proxy, seed: int, tally: Tally, shared: Iterator[int]
 ) -> list[tuple[int, int]]:
     """Let the clients work; return how memory grew, once a second: requests so far, and bytes."""
-    shared = iter(numbers)
-    clients = [Client(proxy.port, seed * CLIENTS + index, tally) for index in range(CLIENTS)]
+    port = proxy.last["listener.started"]["port"]
+    clients = [Client(port, seed * CLIENTS + index, tally) for index in range(CLIENTS)]
     working = asyncio.gather(*[client.work(shared) for client in clients])
     samples = []
     while not working.done():
@@ -407,37 +345,24 @@ def slope(samples: Sequence[tuple[int, int]]) -> float:
     later = samples[len(samples) // 2 :]
     if len(later) < 3:
         return 0.0
-    return statistics.linear_regression(
-        [float(x) for x, _ in later], [float(y) for _, y in later]
-    ).slope
+    return statistics.linear_regression(*zip(*later, strict=True)).slope
 
 
 def judge_orders(tally: Tally, api: BreakingApi) -> tuple[dict[str, int], int]:
     """Compare accepted orders with their outcomes; return both, and the contradictions."""
     accepted: Counter[str] = Counter()
     wrong = 0
-    for number, outcome in enumerate(map(Tally.OUTCOMES.__getitem__, tally.orders)):
+    for number, outcome in tally.orders.items():
         count = api.accepted[b"mark-%d" % number]
         accepted[outcome] += count
-        wrong += count not in _ALLOWED[outcome]
+        wrong += count not in OUTCOMES[outcome]
     return {outcome: count for outcome, count in accepted.items() if count}, wrong
 
 
-#: How often an order with that outcome may have been accepted.
-_ALLOWED: Final = {
-    "nothing": {0},
-    "2xx": {1},
-    "cut off": {1},
-    "api error": {0},
-    "not_sent": {0},
-    "unknown": {0, 1},
-    "left": {0, 1},
-    "no answer": {0, 1},
-}
-
-
-async def soak(directory: Path, length: Length, seed: int) -> dict[str, Any]:
-    """Run it; return the report."""
+async def soak(
+    directory: Path, seed: int, seconds: float, requests: int | None = None
+) -> dict[str, Any]:
+    """Run it for so many seconds or requests; return the report."""
     logins, tally = Logins(), Tally()
     api = api_of(seed, logins)
     await api.start()
@@ -448,23 +373,23 @@ async def soak(directory: Path, length: Length, seed: int) -> dict[str, Any]:
     file.write_bytes(orjson.dumps(config))
     proxy = await Proxy.start(file)
     try:
-        await drive(proxy, seed, tally, Length(WARM_UP).numbers(0))
+        await drive(proxy, seed, tally, numbers(0, WARM_UP))
         before = await proxy.at_rest()
         warm = tally.outcomes.total()
         began = time.monotonic()
-        samples = await drive(proxy, seed + 1, tally, length.numbers(warm))
-        seconds = time.monotonic() - began
+        samples = await drive(proxy, seed + 1, tally, numbers(warm, seconds, requests))
+        took = time.monotonic() - began
         after = await proxy.at_rest()
-        status = await proxy.stop()
+        status = await proxy.end(signal.SIGTERM)
     finally:
-        await proxy.kill()
+        await proxy.end(signal.SIGKILL)
         await api.close()
     accepted, wrong = judge_orders(tally, api)
     asked = tally.outcomes.total()
     return {
-        "seconds": round(seconds, 1),
+        "seconds": round(took, 1),
         "requests": asked - warm,
-        "requests_a_second": round((asked - warm) / seconds),
+        "requests_a_second": round((asked - warm) / took),
         "seed": seed,
         "python": platform.python_version(),
         "outcomes": dict(tally.outcomes),
@@ -478,7 +403,7 @@ async def soak(directory: Path, length: Length, seed: int) -> dict[str, Any]:
         "logins": logins.granted,
         "expired_tokens": logins.expired,
         "memory_slope_bytes_a_request": round(slope(samples), 2),
-        **{name: [getattr(before, name), getattr(after, name)] for name in Standing._fields},
+        **{name: [before[name], after[name]] for name in MOST_GROWTH},
         "access_lines": proxy.completed,
         "crashed": proxy.events["request.crashed"],
         "exit_status": status,
@@ -487,12 +412,9 @@ async def soak(directory: Path, length: Length, seed: int) -> dict[str, Any]:
 
 def problems(report: dict[str, Any]) -> list[str]:
     """Return what is wrong with a report."""
-    nothing = ("mixed_up", "cut_but_looked_whole", "no_answer", "orders_accepted_twice")
-    found = [
-        f"{name} is {report[name]}"
-        for name in (*nothing, "orders_that_contradict", "crashed", "exit_status")
-        if report[name]
-    ]
+    never = ["mixed_up", "cut_but_looked_whole", "no_answer", "crashed", "exit_status"]
+    never += ["orders_accepted_twice", "orders_that_contradict"]
+    found = [f"{name} is {report[name]}" for name in never if report[name]]
     found += [
         f"{name} went from {report[name][0]} to {report[name][1]}"
         for name, most in MOST_GROWTH.items()
@@ -514,12 +436,11 @@ def main() -> int:
         tempfile.TemporaryDirectory() as directory,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        length = Length(arguments.seconds, arguments.requests)
-        report = runner.run(soak(Path(directory), length, arguments.seed))
+        report = runner.run(
+            soak(Path(directory), arguments.seed, arguments.seconds, arguments.requests)
+        )
     found = problems(report)
-    sys.stdout.write(
-        orjson.dumps({**report, "problems": found}, option=orjson.OPT_INDENT_2).decode() + "\n"
-    )
+    show(**report, problems=found)
     return 1 if found else 0
 
 

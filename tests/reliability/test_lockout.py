@@ -19,7 +19,7 @@ from proxy.rotation import Configuration, Rotation
 from proxy.tokens.timing import REFUSED_PAUSES
 from proxy.tokens.values import Credentials
 from tests.gateway.client import order, until
-from tests.integration.test_rotation import Mount
+from tests.mount import Mount
 from tests.reliability.figures import show
 from tests.reliability.house import HOUR
 from tests.scripted import Act, reply
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.scripted import Received, Script, Step
 
 DAY: Final = 24 * HOUR
-#: What `policy.REFUSED_PAUSES` comes to, and what docs/reliability.md promises.
+#: What `timing.REFUSED_PAUSES` comes to, and what docs/reliability.md promises.
 FIRST_HOUR: Final = 15
 LATER_HOUR: Final = 12
 
@@ -158,7 +158,7 @@ async def kept_up_to_date(house: House, file: Path) -> AsyncIterator[Rotation]:
     def load() -> Settings:
         return settings.load(file, {})
 
-    def apply(changed: Settings) -> None:
+    def follow(changed: Settings) -> None:
         oauth = changed.oauth
         house.credentials = Credentials(
             oauth.client_id, oauth.client_secret, oauth.username, oauth.password
@@ -168,11 +168,11 @@ async def kept_up_to_date(house: House, file: Path) -> AsyncIterator[Rotation]:
         load(),
         Configuration(file, load),
         house.clock,
-        apply=apply,
+        follow=follow,
         renew=house.source.renew_now,
         observe=lambda _: None,
     )
-    apply(rotation.in_force)
+    follow(rotation.in_force)
     task = asyncio.create_task(rotation.run())
     try:
         yield rotation

@@ -19,13 +19,13 @@ import pytest
 
 from tests.e2e.process import Running, Starter, configuration
 from tests.gateway.client import Client, order, request, until
+from tests.reliability.conftest import BIG, HANGS
 from tests.reliability.figures import show
-from tests.scripted import Act, Flood, ScriptedServer, reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
-    from tests.scripted import Received, Step
+    from tests.scripted import ScriptedServer
 
 SLOW_HEADS: Final = 500
 SLOW_READERS: Final = 20
@@ -40,11 +40,6 @@ PATIENCE: Final = 2.0  # seconds
 #: them.
 UPSTREAM_CONNECTIONS: Final = 250
 
-BIG: Final = b"/corporate-accounts/big"
-HANGS: Final = b"/corporate-accounts/hangs"
-PIECE: Final = b"x" * 65_536
-PIECES: Final = 200 * 1024 * 1024 // len(PIECE)
-
 #: How long the crowd is watched.
 WATCHED: Final = 3.0  # seconds
 #: Median of a probe's answer under all that, if the machine is not much busier than the probe
@@ -54,40 +49,10 @@ HEALTHY: Final = 0.1  # seconds
 #: most have nothing in theirs. It was 21 MB.
 MOST_GROWTH: Final = 64 * 1024 * 1024  # bytes
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="memory is read from /proc"
-)
-
-
-@pytest.fixture(autouse=True)
-def _files() -> None:
-    """Let this process have a socket for both ends of every connection."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 4096:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard) if hard > 0 else 4096, hard))
-
-
-def api_script(seen: Received) -> Sequence[Step]:
-    """Be token endpoint and API."""
-    if seen.target.startswith(b"/oauth/"):
-        return [
-            Act.WHOLE,
-            reply(200, b'{"access_token": "token-of-the-test-1", "expires_in": 3600}'),
-        ]
-    if seen.target == BIG:
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(PIECE) * PIECES)
-        return [head, Flood(PIECE, PIECES)]
-    if seen.target == HANGS:
-        return [Act.WHOLE]
-    return [Act.WHOLE, reply(200, seen.target)]
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[ScriptedServer]:
-    """Run the API."""
-    async with ScriptedServer() as made:
-        made.usual = api_script
-        yield made
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc"),
+    pytest.mark.usefixtures("many_files"),
+]
 
 
 class Crowd:

@@ -1,6 +1,6 @@
 """Credentials and configuration change under load: no call fails, no login is made without need.
 
-How each kind of change is noticed is in tests/integration/test_rotation.py.
+How each kind of change is noticed is in tests/unit/test_rotation.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from tests.e2e.process import CREDENTIALS, ORDERS, Api, Starter, configuration
 from tests.gateway.client import ORDER, request
-from tests.integration.test_rotation import NEW_PASSWORD, Mount, rewrite
+from tests.integration.test_rotation import NEW_PASSWORD, rewrite
+from tests.mount import Mount
 from tests.reliability.figures import show
 from tests.reliability.ordering import Orders
 

@@ -6,7 +6,6 @@ The sandbox beside it goes by its own clock, and rejects each token that has end
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import signal
@@ -16,13 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.e2e.process import ORDERS, Api, Running, Starter, configuration
-from tests.gateway.client import ORDER, Client, request
+from tests.e2e.process import ORDERS, Api, Starter, configuration, order
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from tests.gateway.client import Answer
+    import aiohttp
 
 #: Where Debian's package `faketime` has its library.
 _LIBRARIES: Final = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1")
@@ -43,66 +39,33 @@ def libfaketime() -> str:
     return found
 
 
-async def place(client: Client) -> Answer:
-    """Place one order."""
-    await client.send(
-        request(b"POST", ORDERS.encode(), b"Content-Type: application/json", content=ORDER)
-    )
-    return await client.answer()
-
-
-@contextlib.asynccontextmanager
-async def connected(proxy: Running) -> AsyncIterator[Client]:
-    """Connect to the listener."""
-    client = await Client.connect(("127.0.0.1", (await proxy.event("listener.started"))["port"]))
-    try:
-        yield client
-    finally:
-        client.close()
-
-
 def rejections(api: Api) -> int:
     """Count the calls that came with an unusable token."""
     return int(api.counter("api_calls_by_status").get("401", 0))
 
 
-def wall(event: dict[str, str]) -> datetime:
-    """Return the time that the log gives to an event."""
-    return datetime.fromisoformat(event["timestamp"])
-
-
-@pytest.fixture
-def set_clock(tmp_path: Path) -> Callable[[str], None]:
-    """Set the process's wall clock, as an offset such as `+1d`."""
-    file = tmp_path / "faketime"
-
-    def set_to(offset: str) -> None:
-        new = file.with_suffix(".new")
-        new.write_text(offset + "\n")
-        new.replace(file)
-
-    set_to("+0")
-    return set_to
-
-
 async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
-    start: Starter, api: Api, tmp_path: Path, set_clock: Callable[[str], None]
+    start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     """A day forward, two days back: the same token and connection, and no second login."""
+    file = tmp_path / "faketime"
+    file.write_text("+0\n")
     environ = {
         "LD_PRELOAD": libfaketime(),
-        "FAKETIME_TIMESTAMP_FILE": str(tmp_path / "faketime"),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",  # its name in older versions
     }
     proxy = await start.ready(configuration(api.url), environ=environ)
     times = []
-    async with connected(proxy) as client:
-        for number, offset in enumerate(("+0", "+1d", "-1d", "+0"), 1):
-            set_clock(offset)
-            assert (await place(client)).status == 201
-            times.append(wall(await proxy.event("request.completed", number)))
+    for number, offset in enumerate(("+0", "+1d", "-1d", "+0"), 1):
+        new = file.with_suffix(".new")
+        new.write_text(offset + "\n")
+        new.replace(file)
+        assert (await order(http, await proxy.url(ORDERS))).status == 201
+        event = await proxy.event("request.completed", number)
+        times.append(datetime.fromisoformat(event["timestamp"]))
     jumps = [(later - sooner).total_seconds() for sooner, later in itertools.pairwise(times)]
     assert [round(jump / DAY) for jump in jumps] == [1, -2, 1], "the clock has not been set"
     assert (api.counter("token_calls"), api.counter("orders"), rejections(api)) == (1, 4, 0)
@@ -110,19 +73,22 @@ async def test_a_wall_clock_that_is_set_by_a_day_changes_nothing(
 
 
 async def test_a_process_that_stood_still_sends_no_token_that_has_ended(
-    start: Starter, api: Api
+    start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
-    """Stopped until its token ended, with orders waiting: each is placed once, with a new token."""
+    """Stopped until its token ended, with orders waiting: each is placed once, with a new token.
+
+    One order waits on a kept connection, the other on a new one.
+    """
     api.sandbox.settings.token_lifetime_seconds = SHORT_LIFE
     proxy = await start.ready(configuration(api.url))
-    async with connected(proxy) as used, connected(proxy) as new:
-        assert (await place(used)).status == 201
-        proxy.send(signal.SIGSTOP)
-        try:
-            waiting = [asyncio.create_task(place(client)) for client in (used, new)]
-            await asyncio.sleep(SHORT_LIFE + 0.3)  # the token's own time
-        finally:
-            proxy.send(signal.SIGCONT)
-        assert [answer.status for answer in await asyncio.gather(*waiting)] == [201, 201]
+    url = await proxy.url(ORDERS)
+    assert (await order(http, url)).status == 201
+    proxy.send(signal.SIGSTOP)
+    try:
+        waiting = [asyncio.create_task(order(http, url)) for _ in range(2)]
+        await asyncio.sleep(SHORT_LIFE + 0.3)  # the token's own time
+    finally:
+        proxy.send(signal.SIGCONT)
+    assert [answer.status for answer in await asyncio.gather(*waiting)] == [201, 201]
     assert (api.counter("orders"), rejections(api)) == (3, 0)
     assert await proxy.stop() == 0

@@ -35,6 +35,13 @@ Phase = api_faults.Phase
 REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"}')
 
 
+#: The pauses after passing faults, while an order waits.
+QUICK: Final = (0.5, 1, 2, 4, 8)
+#: The pauses after refused credentials, and after an answer that asks for more patience than an
+#: order has: one attempt, then 503.
+REFUSED: Final = (30,)
+
+
 class Fault(NamedTuple):
     """One way in which the token endpoint fails.
 
@@ -46,7 +53,7 @@ class Fault(NamedTuple):
 
     steps: Steps | Strike
     reason: str
-    pauses: tuple[int | float, ...] = (0.5, 1, 2, 4, 8)
+    pauses: tuple[float, ...] = QUICK
     code: str | None = None
     silent: bool = False
 
@@ -65,10 +72,6 @@ class Expected(NamedTuple):
     ready: bool
 
 
-#: The pauses after refused credentials, and after an answer that asks for more patience than an
-#: order has: one attempt, then 503.
-REFUSED: Final = (30,)
-
 GRANT: Final = b'{"access_token": "token-of-the-test-0", "expires_in": 3599}'
 
 
@@ -82,10 +85,8 @@ def refuses(status: int, content: bytes = b"", *fields: bytes) -> Steps:
     return [Act.WHOLE, reply(status, content, *fields)]
 
 
-def slowed(*fields: bytes) -> Steps:
-    """Answer 429 with these fields."""
-    return refuses(429, b'{"code": 42901}', *fields)
-
+DAY: Final = b"Fri, 15 Jan 2027 08"
+BY_DATE: Final = b"Retry-After: %b:02:00 GMT" % DAY
 
 FAULTS: Final[dict[str, Fault]] = {
     **{
@@ -148,27 +149,21 @@ FAULTS: Final[dict[str, Fault]] = {
     ),
     "504": Fault(refuses(504), "http_504"),
     "404": Fault(refuses(404), "http_404"),
-    "429": Fault(slowed(), "rate_limited", code="42901"),
-    "429 that asks for 0 seconds": Fault(slowed(b"Retry-After: 0"), "rate_limited", code="42901"),
-    "429 that asks for -5 seconds": Fault(slowed(b"Retry-After: -5"), "rate_limited", code="42901"),
-    "429 that asks for soon": Fault(slowed(b"Retry-After: soon"), "rate_limited", code="42901"),
-    "429 that asks for 120 seconds": Fault(
-        slowed(b"Retry-After: 120"), "rate_limited", (120,), "42901"
-    ),
-    "429 that asks for a year": Fault(
-        slowed(b"Retry-After: 31536000"), "rate_limited", (300,), "42901"
-    ),
-    "429 that asks for two minutes by date": Fault(
-        slowed(
-            b"Date: Fri, 15 Jan 2027 08:00:00 GMT", b"Retry-After: Fri, 15 Jan 2027 08:02:00 GMT"
-        ),
-        "rate_limited",
-        (120,),
-        "42901",
-    ),
-    "429 that asks for a date without saying its own": Fault(
-        slowed(b"Retry-After: Fri, 15 Jan 2027 08:02:00 GMT"), "rate_limited", code="42901"
-    ),
+    **{
+        f"429{asks}": Fault(
+            refuses(429, b'{"code": 42901}', *fields), "rate_limited", pauses, "42901"
+        )
+        for asks, pauses, *fields in (
+            ("", QUICK),
+            (" that asks for 0 seconds", QUICK, b"Retry-After: 0"),
+            (" that asks for -5 seconds", QUICK, b"Retry-After: -5"),
+            (" that asks for soon", QUICK, b"Retry-After: soon"),
+            (" that asks for 120 seconds", (120,), b"Retry-After: 120"),
+            (" that asks for a year", (300,), b"Retry-After: 31536000"),
+            (" that asks for two minutes by date", (120,), b"Date: %b:00:00 GMT" % DAY, BY_DATE),
+            (" that asks for a date without saying its own", QUICK, BY_DATE),
+        )
+    },
     # It means it: the credentials are refused.
     "400": Fault(refuses(400, b'{"code": 2}'), "refused", REFUSED, "2"),
     "401": Fault(refuses(401, b'{"code": 20}'), "refused", REFUSED, "20"),
@@ -335,27 +330,19 @@ async def test_a_slow_grant_is_a_grant(house: House) -> None:
     assert (house.calls, placed(house)) == (1, 1)
 
 
-#: What the silence meets; while the token is fresh, the token endpoint is not called.
-SILENT: Final = [phase for phase in Phase if phase is not Phase.FRESH]
-
-
-@pytest.mark.parametrize("phase", SILENT, ids=lambda phase: phase.name.lower())
+@pytest.mark.parametrize("phase", [Phase.COLD, Phase.STALE, Phase.EXPIRED, Phase.RECOVERY])
 async def test_thirty_seconds_of_silence(house: House, phase: Phase) -> None:
     """One login is under way; without a token in force each order gets 503 after ten seconds."""
     let_go = asyncio.Event()
     if phase is not Phase.COLD:
         await house.opened()
-    before, lifetime = house.calls, house.lifetime
+    before = house.calls
     house.login.usual = lambda seen: [Act.WHOLE, let_go, *house.grant(seen)[1:]]
     await house.log_in_at(timeout_seconds=60)
-    if phase is Phase.COLD:
-        house.open()
-    elif phase is Phase.STALE:
-        await house.clock.advance(lifetime - 300)
-    elif phase is Phase.EXPIRED:
-        house.clock.suspend(lifetime)
+    if phase is Phase.STALE:
+        await house.clock.advance(house.lifetime - 300)
     else:
-        house.gateway.upstream.scripts.append([Act.WHOLE, REJECTED])
+        await enter(house, phase)
     for _ in range(3):
         asking = asyncio.create_task(house.gateway.ask(order()))
         await until(lambda asking=asking: asking.done() or house.source.waiting)  # type: ignore[misc] # a loop's variable

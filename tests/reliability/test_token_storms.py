@@ -29,7 +29,6 @@ from tests.scripted import Act, reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from proxy.tokens.values import Grant
     from tests.gateway.conftest import Lab
     from tests.reliability.house import House
     from tests.scripted import Received, Step
@@ -38,17 +37,6 @@ if TYPE_CHECKING:
 CROWD: Final = 1000
 CROWD_OF_REJECTED: Final = 200
 REJECTED: Final = reply(401, b'{"code": 40105}')
-
-
-def rejects(*numbers: int) -> Callable[[Received], Sequence[Step]]:
-    """Return a script of an API that rejects these tokens; without any, all of them."""
-    bad = {b"Bearer token-of-the-test-%d" % number for number in numbers}
-
-    def script(seen: Received) -> Sequence[Step]:
-        rejected = not bad or seen.values(b"authorization")[0] in bad
-        return [Act.WHOLE, REJECTED if rejected else reply(200, seen.target)]
-
-    return script
 
 
 async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: House) -> None:
@@ -128,7 +116,7 @@ async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_mo
 ) -> None:
     """Twenty 401s a second for ten minutes: logins are 5 s apart, and clients get every 401."""
     await house.opened()
-    house.gateway.upstream.usual = rejects()
+    house.gateway.upstream.usual = [Act.WHOLE, REJECTED]
     client = await house.gateway.connect()
     statuses = set()
     for _ in range(600):
@@ -147,42 +135,30 @@ async def test_an_api_that_rejects_everything_gets_a_login_in_five_seconds_at_mo
         shortest_pause=min(pauses),
     )
     assert min(pauses) >= 5
-    assert (
-        len(logins) <= 3 + 600 // 60 + 4
-    )  # slowed down to one a minute, once it is seen to be of no use
+    # Slowed down to one a minute, once it is seen to be of no use.
+    assert len(logins) <= 3 + 600 // 60 + 4
 
 
 class Sidecar:
-    """One of two proxies that fight over the machine user's session."""
+    """One of two proxies that fight over the machine user's session. served: its good calls."""
 
     def __init__(
         self, url: str, clock: FakeClock, sandbox: Sandbox, random: Callable[[], float]
     ) -> None:
-        self._endpoint = TokenEndpoint(
+        endpoint = TokenEndpoint(
             Dialer(Origin.parse(url), None), LOGIN_PATH, "/logout", timeout_seconds=5
         )
         self._sandbox = sandbox
         self.metrics = Metrics()
-        self.logins = 0
         self.served = 0
-        self.rejected = 0
-        self.is_fetching = False
         self.source = TokenSource(
-            self._fetch,
+            lambda: endpoint.fetch(CREDENTIALS),
             clock=clock,
             random=random,
             refresh_ahead_seconds=300,
             wait_seconds=10,
             observe=self.metrics.on_token,
         )
-
-    async def _fetch(self) -> Grant:
-        self.logins += 1
-        self.is_fetching = True
-        try:
-            return await self._endpoint.fetch(CREDENTIALS)
-        finally:
-            self.is_fetching = False
 
     def call(self) -> None:
         """Make one call of the API with the token in force, if there is one."""
@@ -192,7 +168,6 @@ class Sidecar:
         if self._sandbox.token_state(token.reveal()) == "valid":
             self.served += 1
         else:
-            self.rejected += 1
             self.source.invalidate(token)
 
 
@@ -217,17 +192,18 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
         with capture_logs() as logs:
             for _ in range(int(HOUR)):
                 await clock.advance(1)
-                await until(lambda: not any(each.is_fetching for each in both))
+                await until(lambda: not any(each.source._fetching for each in both))
                 await clock.settle()
                 for each in both:
                     each.call()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    logins = [each.logins for each in both]
+    logins = [each.source.status().renewals for each in both]
     served = [each.served for each in both]
     contentions = [entry for entry in logs if entry["event"] == "token.contended"]
-    counted = [contentions_of(each.metrics) for each in both]
+    name = "telenor_proxy_token_contentions_total"
+    counted = [each.metrics.registry.get_sample_value(name) or 0 for each in both]
     show(logins_in_an_hour=logins, calls_served_of_3600_each=served, contentions=counted)
     assert max(logins) <= 70
     assert sum(logins) == sandbox.shown()["counters"]["token_calls"]  # type: ignore[index]
@@ -239,10 +215,3 @@ async def test_two_proxies_that_end_each_others_tokens_settle(seed: int) -> None
     assert min(counted) > 0
     assert sum(counted) == len(contentions)
     assert all("another program" in entry["detail"] for entry in contentions)
-
-
-def contentions_of(metrics: Metrics) -> int:
-    """Return what a scrape reads."""
-    value = metrics.registry.get_sample_value("telenor_proxy_token_contentions_total")
-    assert value is not None
-    return int(value)

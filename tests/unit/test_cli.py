@@ -1,7 +1,5 @@
 """The command line: the words it knows, and its answer to those that it does not know."""
 
-from __future__ import annotations
-
 import json
 import os
 import ssl

@@ -53,14 +53,27 @@ async def test_a_name_that_is_not_found_names_its_step(monkeypatch: pytest.Monke
     assert (event["reason"], event.keys() & TIMINGS) == ("gaierror", {"dns_ms"})
 
 
-async def test_a_deadline_in_the_handshake_names_its_step() -> None:
-    """The API accepts and stays silent."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        origin = Origin("https", "127.0.0.1", silent.getsockname()[1])
+async def test_giving_up_in_the_handshake_names_its_step() -> None:
+    """The API accepts and stays silent, until the proxy waits no longer."""
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        begun.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(stay_silent, "127.0.0.1", 0)
+    async with server:
+        origin = Origin("https", "127.0.0.1", server.sockets[0].getsockname()[1])
         way = dialer.Dialer(origin, tls.client_context(None))
-        with capture_logs() as logged, pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await way.dial(asyncio.Protocol)
+        with capture_logs() as logged:
+            dialling = asyncio.create_task(way.dial(asyncio.Protocol))
+            await begun.wait()
+            dialling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await dialling
+        over.set()
     (event,) = logged
     assert (event["event"], event["reason"]) == ("upstream.connect_failed", "CancelledError")
     assert event.keys() & TIMINGS == TIMINGS

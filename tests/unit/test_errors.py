@@ -7,7 +7,6 @@ from http import HTTPStatus
 
 import pytest
 
-from proxy import errors
 from proxy.errors import (
     ConfigError,
     CredentialsRefused,
@@ -58,34 +57,3 @@ def test_kinds_and_statuses_agree() -> None:
         assert kind.is_refusal == (kind.status in OF_REFUSALS)
     assert set(statuses.values()) == OF_REFUSALS | OF_FAILURES
     assert len({(kind.type, kind.proxy_error) for kind in ProblemKind}) == len(ProblemKind)
-
-
-def test_a_configuration_error_has_all_problems() -> None:
-    """As a list for the command line, and as text."""
-    error = ConfigError(["oauth.client_id: is missing", "listen.port: must be a number"])
-    assert error.problems == ["oauth.client_id: is missing", "listen.port: must be a number"]
-    assert str(error) == "oauth.client_id: is missing; listen.port: must be a number"
-
-
-@pytest.mark.parametrize("kind", [TokenError, CredentialsRefused, TokenUnavailable])
-def test_a_token_error_says_why(kind: type[TokenError]) -> None:
-    """A reason, a detail, and what Telenor's answer held."""
-    error = kind("refused", "Set a new password.", code="40101", retry_after=5)
-    assert (error.reason, error.code, error.retry_after) == ("refused", "40101", 5)
-    assert error.detail == str(error) == "Set a new password."
-    assert (kind("timeout", "x").code, kind("timeout", "x").retry_after) == (None, None)
-
-
-def test_a_refusal_has_no_outcome() -> None:
-    """Nothing was to be forwarded."""
-    error = Refused(ProblemKind.MALFORMED, "The request has no Host.")
-    assert (error.kind, error.outcome, error.retry_after) == (ProblemKind.MALFORMED, None, None)
-    assert error.detail == str(error) == "The request has no Host."
-
-
-@pytest.mark.parametrize("outcome", [errors.NOT_SENT, errors.UNKNOWN])
-def test_a_failure_has_an_outcome(outcome: errors.Outcome) -> None:
-    """Whether the API may have acted, and when to try again if known."""
-    error = Failed(ProblemKind.NO_TOKEN, "x", outcome=outcome, retry_after=1.5)
-    assert (error.outcome, error.retry_after) == (outcome, 1.5)
-    assert Failed(ProblemKind.NO_TOKEN, "x", outcome=outcome).retry_after is None

@@ -1,16 +1,11 @@
 """What the process gives up for good, seen in a process of its own."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _PR_GET_DUMPABLE = 3  # linux/prctl.h
 _IMPORTS = "import ctypes, os, sys\nfrom proxy.hardening import harden"

@@ -1,20 +1,15 @@
 """`healthcheck`: the admin listener's answer becomes an exit status and a reason."""
 
-from __future__ import annotations
-
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy import healthcheck
 from proxy.settings import AdminSettings
 from tests.ports import held_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 READY = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"ok":true}'
 NOT_READY = (

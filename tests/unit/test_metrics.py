@@ -336,7 +336,7 @@ def by_client(metrics: Metrics) -> dict[tuple[str, str], float]:
 def test_requests_are_counted_by_client_and_status_class() -> None:
     """A name that is not configured opens no series."""
     metrics = Metrics()
-    metrics.name_clients(["erp", "shop"])
+    metrics.follow(["erp", "shop"])
     for client, status in (("erp", 201), ("erp", 403), ("erp", 200), (None, 403), ("unknown", 200)):
         metrics(RECORD._replace(client=client, status=status))
     assert by_client(metrics) == {("erp", "2xx"): 2, ("erp", "4xx"): 1, ("none", "4xx"): 1}
@@ -345,9 +345,9 @@ def test_requests_are_counted_by_client_and_status_class() -> None:
 def test_a_client_has_its_series_from_the_start() -> None:
     """It keeps its counts when the settings change."""
     metrics = Metrics()
-    metrics.name_clients(["erp"])
+    metrics.follow(["erp"])
     metrics(RECORD._replace(client="erp", status=200))
-    metrics.name_clients(["shop"])
+    metrics.follow(["shop"])
     samples = families(metrics)["telenor_proxy_client_requests"].samples
     assert {sample.labels["client"] for sample in samples} == {"none", "erp", "shop"}
     assert len(samples) == 3 * 5

@@ -11,11 +11,13 @@ import pytest
 import structlog
 import trustme
 
-from proxy.rotation import Configuration, Rotation, differences, merged
+from proxy import watching
+from proxy.rotation import Configuration, Rotation, differences
 from proxy.settings import Settings, load
 from proxy.settings.catalogue import CHANGEABLE
-from proxy.watching import LOOK_SECONDS, Watcher
+from proxy.watching import LOOK_SECONDS
 from tests.clock import FakeClock
+from tests.mount import Mount
 from tests.settings_table import ROWS
 from tests.unit.made import settings
 
@@ -52,7 +54,7 @@ class Desk:
             self.read(),
             Configuration(self.file, self.read),
             FakeClock(),
-            apply=self.applied.append,
+            follow=self.applied.append,
             renew=self.renewals.append,
             observe=self.results.append,
         )
@@ -96,21 +98,6 @@ def waiting(*paths: str) -> dict[str, object]:
 
 
 # --- what changed ------------------------------------------------------------------------------
-
-
-def test_merged_takes_the_named_settings_only() -> None:
-    """Differences are named by their paths, those of secrets included."""
-    old = settings(listen={"client_key": "sentinel-key"})
-    new = settings(
-        oauth={"password": "another", "wait_seconds": 3.0}, log={"level": "error", "format": "json"}
-    )
-    key, *others = differences(old, new)
-    assert key == "listen.client_key"
-    assert others == ["oauth.password", "oauth.wait_seconds", "log.level", "log.format"]
-    assert differences(old, old) == []
-    both = merged(old, new, {"oauth.password", "log.level"})
-    assert differences(old, both) == ["oauth.password", "log.level"]
-    assert differences(both, new) == [key, "oauth.wait_seconds", "log.format"]
 
 
 def test_what_can_change_at_run_time_is_what_is_promised() -> None:
@@ -243,7 +230,7 @@ async def test_a_mistake_of_our_own_changes_nothing(tmp_path: Path) -> None:
         settings(),
         Configuration(None, fail),
         FakeClock(),
-        apply=lambda _: pytest.fail("applied"),
+        follow=lambda _: pytest.fail("applied"),
         renew=lambda _: pytest.fail("renewed"),
         observe=lambda _: pytest.fail("observed"),
     )
@@ -263,7 +250,6 @@ class Watch:
         self.files = self.named_next = set(files)
         self.calls = 0
         self.satisfied = True
-        self.watcher = Watcher(lambda: self.files, self._changed, self.clock)
 
     async def _changed(self) -> bool:
         self.calls += 1
@@ -273,7 +259,7 @@ class Watch:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Let it watch."""
-        task = asyncio.create_task(self.watcher.run())
+        task = asyncio.create_task(watching.watch(lambda: self.files, self._changed, self.clock))
         try:
             yield
         finally:
@@ -337,16 +323,11 @@ async def test_what_goes_on_changing_is_waited_for(secret: Path) -> None:
 
 async def test_a_link_that_leads_elsewhere_is_a_change(tmp_path: Path) -> None:
     """Kubernetes replaces only the link to the directory."""
-    for version in ("1", "2"):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "password").write_text(version)
-    (tmp_path / "..data").symlink_to("1")
-    (tmp_path / "password").symlink_to("..data/password")
-    watch = Watch(tmp_path / "password")
+    secret = Mount(tmp_path, "1")
+    watch = Watch(secret.path)
     async with watch.running():
         await watch.calls_after()
-        (tmp_path / "..data_tmp").symlink_to("2")
-        (tmp_path / "..data_tmp").replace(tmp_path / "..data")
+        secret.put("2")
         assert await watch.calls_after(LOOK_SECONDS * 2) == 1
         assert await watch.calls_after(LOOK_SECONDS * 5) == 0
 

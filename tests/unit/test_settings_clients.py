@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 SENTINEL = "Zq7hunter2"
 MISSING = "is missing. Give every client a name."
 NO_IDENTITY = "has no key, key_file or certificate. Give it one, or remove it."
-VISIBLE = (
-    "must be at least 8 visible ASCII characters without spaces, so that it fits in a header field."
-)
-LETTERS = "must be 1 to 64 of the letters a-z, the digits and the hyphen."
+VISIBLE = "must be at least 8 visible ASCII characters without spaces."
+LETTERS = "must be 1 to 64 of a-z, 0-9 and the hyphen."
 METHODS = "must be one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS."
 OUTSIDE = "is outside of upstream.allowed_paths. Remove the entry, or add it there."
 TWICE = "belongs to [0] too. Give each client its own."
@@ -124,7 +122,7 @@ def test_a_wrong_key_of_a_file_is_named_by_its_position(tmp_path: Path) -> None:
         ),
         (
             {"name": "a", "certificate": "erp.example"},
-            ["[0].certificate: needs listen.tls_client_ca_file, so that clients are asked for a "],
+            ["[0].certificate: needs listen.tls_client_ca_file as well, "],
         ),
         (
             {"name": "a", "certificate": "*"},

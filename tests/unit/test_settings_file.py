@@ -73,11 +73,9 @@ def test_a_file_that_is_no_configuration_is_one_problem(
 
 TAB = ("a tab stands", "Write spaces")
 SIGN = ("a value begins with a character", "Put the value in quotes")
-ANCHOR = ("a value begins with & or *", "Put the value in quotes")
-TAG = ("a value begins with an exclamation", "Put the value in quotes")
 COLON = ("a colon and a space stand", "Put a value with a colon in quotes")
 DEEPER = ("the line is indented deeper", "Indent the lines")
-MARGIN = ("a line is not indented", "Indent the lines")
+MARGIN = ("a line is not indented", "Indent equally")
 BRACKET = ("a bracket or a brace is not closed, or a comma is missing", "Correct that")
 #: A text, line and column of the fault, and the beginnings of the reason and of what to do.
 SYNTAX = [
@@ -85,10 +83,10 @@ SYNTAX = [
     ("a: 1\n\tb: 2", 2, 1, *TAB),
     ("oauth:\n  password: @word", 2, 13, *SIGN),
     ("oauth:\n  password: %word", 2, 13, *SIGN),
-    ("oauth:\n  password: *word", 2, 13, *ANCHOR),
-    ("oauth:\n  password: *", 2, 14, *ANCHOR),
-    ("oauth:\n  password: !word x", 2, 13, *TAG),
-    ("oauth:\n  password: !<w ord", 2, 16, *TAG),
+    ("oauth:\n  password: *word", 2, 13, *SIGN),
+    ("oauth:\n  password: *", 2, 14, *SIGN),
+    ("oauth:\n  password: !word x", 2, 13, *SIGN),
+    ("oauth:\n  password: !<w ord", 2, 16, *SIGN),
     ("oauth:\n  password: wo: rd", 2, 15, *COLON),
     ("oauth\nlisten: {}", 2, 7, *COLON),
     ("listen:\n  port: 1\n   host: word", 3, 8, *DEEPER),
@@ -100,12 +98,10 @@ SYNTAX = [
     ('a: ["b" "c"]', 1, 9, *BRACKET),
     ("oauth:\n  password: 'word", 2, 18, "a quote is opened", "Close it"),
     ('oauth:\n  password: "\\word"', 2, 14, "a backslash", "Use single quotes"),
-    ("listen:\n  allowed_hosts: - a", 2, 18, "a list begins", "Put each entry"),
-    ("listen: {\n", 2, 1, "a value is missing", "Close what is open"),
-    ("a: |word\n", 1, 5, "text stands behind |", "Put the whole value in quotes"),
-    ("a: 1\n---\nb: 2", 2, 1, "a line of three dashes", "Keep one of them"),
-    ("? [a]\n: b", 1, 3, "a list or a group", "Write the name alone"),
-    (" a: 1\nb: 2", 2, 1, "the first line is indented", "Begin every section at the margin"),
+    ("listen:\n  allowed_hosts: - a", 2, 18, "a list begins", "Begin it on the next"),
+    ("listen: {\n", 2, 1, "a value is missing", "Add it, or close"),
+    ("a: 1\n---\nb: 2", 2, 1, "a line of three dashes", "Remove it"),
+    (" a: 1\nb: 2", 2, 1, "the first line is indented", "Begin sections at the margin"),
     ("%YAML 9.9\n---\na", 1, 1, "something is out of place", "Look for"),
 ]
 
@@ -213,7 +209,7 @@ except ConfigError as error:
         (f"listen: {{port: x}}\noauth: {json.dumps(OAUTH)}", "listen.port: must be"),
         ("a: 1\na: 2\n", "{config}, line 2: a is set a second time."),
         ("[" * 100_000, "{config}, line 1: is nested too deeply"),
-        ("a: *b", "{config}, line 1, column 4: is not valid YAML: a value begins with & or *"),
+        ("a: *b", "{config}, line 1, column 4: is not valid YAML: a value begins with a character"),
         ("a: \1", "{config}, line 1: holds a control character."),
         ("listen:\n\tport: 1", "{config}, line 2, column 1: is not valid YAML: a tab stands"),
         ("listen: {host: [a}", "{config}, line 1, column 18: is not valid YAML: a bracket"),

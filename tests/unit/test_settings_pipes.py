@@ -98,32 +98,9 @@ def test_a_certificate_does_not_come_out_of_a_pipe() -> None:
         load(None, environ)
 
 
-def test_a_certificate_in_der_form_is_refused(tmp_path: Path) -> None:
-    """With the command that converts it to PEM."""
-    from cryptography import x509  # noqa: PLC0415 # what trustme makes certificates with
-    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
-
-    file = tmp_path / "ca.der"
-    certificate = x509.load_pem_x509_certificate(trustme.CA().cert_pem.bytes())
-    file.write_bytes(certificate.public_bytes(Encoding.DER))
-    environ = CREDENTIALS | {CA_FILE: str(file)}
-    with pytest.raises(ConfigError, match=r"openssl x509 -inform der -in FILE -out FILE\.pem"):
-        load(None, environ)
-
-
 def test_names_that_are_not_utf8_can_be_shown(tmp_path: Path) -> None:
     """They are escaped, so that they can be written as JSON."""
     missing = os.fsdecode(os.fsencode(tmp_path) + b"/\xe6\xf8.yaml")
     assert "\\xe6\\xf8.yaml: the file does not exist" in problems({}, Path(missing))[0]
     environ = OTHERS | {FILE: missing, "TELENOR_PROXY_LOG__LEVEL": "\udce6"}
     assert all(problem.encode("utf-8") for problem in problems(environ))
-
-
-def test_only_what_can_change_is_watched(tmp_path: Path) -> None:
-    """A pipe is never read again."""
-    file, fifo = tmp_path / "file", tmp_path / "fifo"
-    assert files.is_lasting(file)
-    file.write_text("")
-    os.mkfifo(fifo)
-    assert files.is_lasting(file)
-    assert not files.is_lasting(fifo)

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 P = "TELENOR_PROXY_"
-UNKNOWN = (
-    "is not a setting. Remove it, or look its name up in the table of settings (docs/reference.md)."
-)
+UNKNOWN = "is not a setting. Remove it, or look its name up in docs/reference.md."
 BACK = (
     "leads back to the proxy itself, by {0}.host and {0}.port. Set it to the API "
     "(https://api.telenor.no), or {0}.port to another port."
@@ -86,10 +84,7 @@ UNKNOWN_KEYS = [
     (
         "listen:\n  port: 1\n  admin:\n    port: 2",
         "listen.admin",
-        (
-            "is not a setting, but a section of its own. Begin it at the margin, with its settings "
-            "indented below it."
-        ),
+        "is a section of its own. Begin it at the margin, not indented.",
     ),
     ("listen: {port:81}", "listen.port", "needs a space after the colon."),
     ("listen: 8080", "listen", INDENTED),
@@ -142,12 +137,12 @@ WRONG_TYPES = [
     ("log.format", "xml", 'must be one of auto, json, console, not "xml".'),
 ]
 
-ALONE = "must be a host name or an address alone, without scheme, port or brackets."
+ALONE = "must be a host name or an address without scheme, port or brackets."
 STAR = 'must be a host name or an address without scheme, port or path, or "*" alone for all.'
 VISIBLE = 'must begin with "/" and hold visible ASCII characters only.'
 PLAIN = 'must be a plain path, without "?", "#", "%", "\\", "//" and dot segments.'
-OWN = "can never be called: everything below /oauth/ is the proxy's own business. Remove the entry."
-NAMES = "must be scope names with one space between them (RFC 6749, section 3.3)."
+OWN = "can never be called, since /oauth/ is the proxy's own. Remove the entry."
+NAMES = "must be names with one space between them (RFC 6749, section 3.3)."
 IMPOSSIBLE = [
     ("listen.host", "'a:80'", ALONE),
     ("listen.host", "'[::1]'", ALONE),
@@ -156,7 +151,7 @@ IMPOSSIBLE = [
     (
         "listen.unix_socket",
         "a" * 108,
-        "must be at most 107 bytes long, the system's limit for socket paths.",
+        "must be at most 107 bytes long, as the system's socket paths.",
     ),
     *(
         ("listen.allowed_hosts[0]", f"['{host}']", STAR)
@@ -178,8 +173,8 @@ IMPOSSIBLE = [
     ("oauth.scope", "'a\"'", NAMES),
 ]
 
-SAME = "the same address as the listener's. Give one of them another port."
-LOGIN = "is the proxy's own business. Remove the entry."
+SAME = "the same address as the listener's. Set another port."
+LOGIN = "is the proxy's own. Remove the entry."
 CONTRADICTIONS = [
     (
         "listen: {unix_socket: a, port: 81}",

@@ -42,7 +42,7 @@ IN_USE = (
 RIGHTS = "listen.port: this user may not listen on port 80. Choose one above 1023."
 HOST = "listen.host: cannot listen on a.example"
 SET_IT = "Set it to an address of this machine, or to 127.0.0.1 for this machine alone."
-OURS = "Set it to one that is, to 0.0.0.0 for all of them, or to 127.0.0.1 for this machine alone."
+OURS = "Set it to one that is, to 0.0.0.0 for all, or to 127.0.0.1 for this machine alone."
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ OURS = "Set it to one that is, to 0.0.0.0 for all of them, or to 127.0.0.1 for t
 )
 def test_why_it_cannot_listen(error: OSError, words: str) -> None:
     """With the setting to change and what to change it to."""
-    assert starting.why_not_bound("listen", "a.example", 80, error) == words
+    assert starting.why_not_bound("listen", ("a.example",), 80, error) == words
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Work that blocks is awaited in a thread that no exit waits for."""
 
-from __future__ import annotations
-
 import asyncio
 import threading
 

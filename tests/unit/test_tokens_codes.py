@@ -10,26 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.tokens import codes
 
-#: As published for the Info API, on the same gateway.
-PUBLISHED = {
-    400: {"40001"},
-    401: {"40101", "40102", "40103", "40104", "40105", "40106", "40107", "40108"},
-    403: {"40301"},
-    404: {"40401", "4042000"},
-    429: {"42901", "42902"},
-    500: {"50001", "50002", "50003"},
-}
 APIGEE = "keymanagement.service."
-
-
-def test_the_gateways_codes_are_the_published_ones() -> None:
-    """Each with its status, and no other."""
-    known = {
-        status: {code for code, said in codes.GATEWAY.items() if said.status == status}
-        for status in PUBLISHED
-    }
-    assert known == PUBLISHED
-    assert len(codes.GATEWAY) == sum(map(len, PUBLISHED.values()))
 
 
 @pytest.mark.parametrize("code", codes.GATEWAY)
@@ -55,11 +36,9 @@ def test_other_codes_have_no_meaning_here(code: str | None) -> None:
     ("word", "code"),
     [
         (APIGEE + "access_token_expired", "40106"),
-        (APIGEE + "invalid_access_token", "40105"),
         (APIGEE + "access_token_not_approved", "40105"),
         (APIGEE + "apiproduct_doesnot_exist", "40103"),
         ("policies.ratelimit.QuotaViolation", "42901"),
-        ("policies.ratelimit.SpikeArrestViolation", "42902"),
         ("invalid_token", "40105"),
     ],
 )
@@ -79,6 +58,7 @@ def test_words_of_the_gateway_software_mean_the_same(word: str, code: str) -> No
         (APIGEE + "access_token_not_approved", True),
         ("steps.oauth.v2.access_token_not_approved", True),
         (APIGEE + "apiproduct_doesnot_exist", False),
+        (APIGEE + "InvalidAPICallAsNoApiProductMatchFound", False),
         ("steps.oauth.v2.InvalidApiKey", False),
         ("SVC0001", False),
         ("access_token_expired.not", False),
@@ -106,19 +86,7 @@ def test_what_may_be_shown() -> None:
 
 @pytest.mark.parametrize(
     "code",
-    [
-        None,
-        "",
-        "GlzFVXYOvAhFCEqw",
-        "glzfvxyovahfceqw",
-        "some.dotted.secret",
-        "keymanagement.service.GlzFVXYOvAhFCEqw",
-        "GW-9x",
-        "47998855",
-        "99885577123",
-        "40105\n",
-        "٤٠١٠٥",
-    ],
+    ["GlzFVXYOvAhFCEqw", f"{APIGEE}secret", "GW-9x", "47998855", "40105\n", "٤٠١٠٥", "", None],
 )
 def test_nothing_else_may(code: str | None) -> None:
     """Words and phone numbers could be a credential."""

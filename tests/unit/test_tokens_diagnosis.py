@@ -18,10 +18,6 @@ from proxy.tokens import codes, diagnosis
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Telenor's documented codes of the token endpoint.
-TOKEN_ENDPOINT_CODES = (*map(str, (1, 2, 4, 5, 6, 7, 8, 9, 12, 15, 16, 20, 21, 22, 23)),)
-CREDENTIALS = {"oauth.client_id", "oauth.client_secret", "oauth.username", "oauth.password"}
-
 SHAPES: list[tuple[object, str | None]] = [
     ({"code": 40105}, "40105"),
     ({"code": "40105"}, "40105"),
@@ -93,34 +89,21 @@ def test_reading_a_code_never_fails(value: object) -> None:
     assert code is None or (code.isascii() and code.isprintable() and len(code) <= 80)
 
 
-@pytest.mark.parametrize("code", TOKEN_ENDPOINT_CODES)
-def test_every_documented_code_has_words(code: str) -> None:
-    """With a next step in whole sentences."""
-    said = diagnosis.diagnose(code)
-    assert said != diagnosis.diagnose(None)
-    assert not said.meaning.endswith(".")
-    assert said.advice.endswith(".")
-
-
 @pytest.mark.parametrize(
-    ("code", "concerns", "place"),
+    ("code", "names"),
     [
-        ("1", {"oauth.client_id"}, "developer.telenor.no"),
-        ("20", {"oauth.username", "oauth.password"}, "Min Bedrift"),
-        ("22", {"oauth.client_id", "oauth.client_secret"}, "developer.telenor.no"),
-        ("23", {"oauth.username", "oauth.client_id"}, "Min Bedrift"),
-        ("8", {"oauth.scope"}, "oauth.scope"),
-        ("invalid_grant", {"oauth.username", "oauth.password"}, "Min Bedrift"),
-        (None, CREDENTIALS, "Telenor ID, formerly Connect ID"),
+        ("1", ["oauth.client_id", "developer.telenor.no"]),
+        ("20", ["oauth.username", "oauth.password", "Min Bedrift"]),
+        ("22", ["oauth.client_id", "oauth.client_secret", "developer.telenor.no"]),
+        ("23", ["username", "client_id", "Min Bedrift"]),
+        ("8", ["oauth.scope"]),
+        (None, ["oauth.client_id", "oauth.password", "Telenor ID, formerly Connect ID"]),
     ],
 )
-def test_a_refusal_names_the_credential_and_its_place(
-    code: str | None, concerns: set[str], place: str
-) -> None:
+def test_a_refusal_names_the_credential_and_its_place(code: str | None, names: list[str]) -> None:
     """Which of the four is meant, and where the right one is found."""
-    said = diagnosis.diagnose(code)
-    assert set(said.concerns) == concerns
-    assert place in said.advice
+    advice = diagnosis.diagnose(code).advice
+    assert [name for name in names if name not in advice] == []
 
 
 @pytest.mark.parametrize(
@@ -144,10 +127,9 @@ def test_without_a_known_code_the_status_speaks(status: int, words: str) -> None
 
 def test_codes_about_credentials() -> None:
     """They mean a refusal even inside a 200; other codes, or none, do not."""
-    about = "1 8 20 21 22 23 40108 invalid_client invalid_grant"
-    assert all(map(diagnosis.concerns_credentials, about.split()))
-    for code in (None, "2", "16", "40105", "42901", "50001", "GW-9", "server_error"):
-        assert not diagnosis.concerns_credentials(code)
+    about = {"1", "8", "20", "21", "22", "23", "40108", "invalid_client", "invalid_grant"}
+    assert about <= diagnosis.CREDENTIAL_CODES
+    assert not {"2", "16", "40105", "42901", "50001", "server_error"} & diagnosis.CREDENTIAL_CODES
 
 
 # --- A 401 of the API --------------------------------------------------------------------------
@@ -157,36 +139,14 @@ DEAD = b'{"code":"40105","message":"Invalid access token"}'
 NO_CODE = b'{"message":"Unauthorized"}'
 
 
-def raw_deflate(content: bytes) -> bytes:
-    """Compress without a header, as some servers do."""
-    compressor = zlib.compressobj(wbits=-15)
-    return compressor.compress(content) + compressor.flush()
-
-
 #: The value of Content-Encoding, and what is done to the content.
 COMPRESSED: list[tuple[bytes | None, Callable[[bytes], bytes]]] = [
     (None, bytes),
-    (b"", bytes),
-    (b"identity", bytes),
-    (b"none", bytes),
-    (b"gzip", gzip.compress),
     (b"GZIP", gzip.compress),
-    (b"x-gzip", gzip.compress),
-    (b"deflate", zlib.compress),
-    (b"deflate", raw_deflate),
-    (b"br", brotli.compress),
     (b"deflate, gzip", lambda content: gzip.compress(zlib.compress(content))),
-    (b"identity, gzip", gzip.compress),
-    (b"deflate", gzip.compress),
-    (b"gzip", zlib.compress),
+    (b"identity, br", brotli.compress),
     # Named, but not compressed: a middlebox decoded it.
-    (b"gzip", bytes),
-    (b"deflate", bytes),
-    (b"br", bytes),
-    (b"zstd", bytes),
-    (b"x-made-up", bytes),
-    (b"gzip, gzip, gzip", bytes),
-    (b"utf-8", bytes),
+    *((coding, bytes) for coding in (b"gzip", b"deflate", b"br", b"zstd", b"gzip, gzip, gzip")),
 ]
 
 
@@ -249,24 +209,6 @@ def test_a_401_too_large_to_be_looked_at_names_no_code() -> None:
     for coding, body in ((b"gzip", gzip.compress(pad)), (b"br", brotli.compress(pad))):
         assert diagnosis.error_code_of(body, coding) == "40104"
         assert not diagnosis.rejected_token(401, [], body, coding)
-
-
-@pytest.mark.parametrize(
-    ("word", "helps"),
-    [
-        ("keymanagement.service.access_token_expired", True),
-        ("keymanagement.service.invalid_access_token", True),
-        ("keymanagement.service.access_token_not_approved", True),
-        ("keymanagement.service.apiproduct_doesnot_exist", False),
-        ("keymanagement.service.InvalidAPICallAsNoApiProductMatchFound", False),
-        ("oauth.v2.InvalidApiKey", False),
-    ],
-)
-def test_the_gateway_softwares_own_faults(word: str, *, helps: bool) -> None:
-    """A missing right is not cured by a new token."""
-    body = json.dumps({"fault": {"faultstring": "x", "detail": {"errorcode": word}}}).encode()
-    assert diagnosis.rejected_token(401, [], body) is helps
-    assert diagnosis.error_code_of(body) == word
 
 
 def test_an_unknown_code_is_for_the_client() -> None:

@@ -15,44 +15,13 @@ HOUR = 3600.0
 DATE, LATER = "Thu, 01 Jan 2026 00:00:30", "Thu, 01 Jan 2026 00:02:00 GMT"
 
 
-@pytest.mark.parametrize(
-    ("expires_in", "seconds"),
-    [
-        (3599, 3599.0),
-        ("3600", 3600.0),
-        (" 3600 ", 3600.0),
-        (1800.5, 1800.5),
-        ("+60", 60.0),
-        ("60.5", 60.5),
-        (1, 1.0),
-        (86_400, 86_400.0),
-    ],
-)
-def test_a_sensible_lifetime_is_believed(expires_in: object, seconds: float) -> None:
+@pytest.mark.parametrize("expires_in", [3599, "3600", " 3600 ", 1800.5, "+60", "60.5", 1, 86_400])
+def test_a_sensible_lifetime_is_believed(expires_in: float | str) -> None:
     """As a number or a string of digits, without a note."""
-    assert timing.lifetime(expires_in) == (seconds, None)
+    assert timing.lifetime_of(expires_in) == (float(expires_in), None)
 
 
-USELESS: tuple[object, ...] = (
-    None,
-    "",
-    "soon",
-    "3_600",
-    "1e3",
-    "NaN",
-    "-1",
-    "٣٦٠٠",
-    True,
-    False,
-    0,
-    -1,
-    0.5,
-    -math.inf,
-    math.nan,
-    [],
-    {},
-    [3600],
-)
+USELESS = (None, "", "soon", "1e3", "-1", "٣٦٠٠", True, 0, 0.5, math.nan, -math.inf, [3600])
 ABSURD = (86_401, 3_599_000, "3600000", math.inf, 10**400, "9" * 40)
 
 
@@ -66,7 +35,7 @@ ABSURD = (86_401, 3_599_000, "3600000", math.inf, 10**400, "9" * 40)
 )
 def test_another_lifetime_is_corrected(expires_in: object, expected: float) -> None:
     """A useless one to the default, more than a day to a day, with a note."""
-    seconds, note = timing.lifetime(expires_in)
+    seconds, note = timing.lifetime_of(expires_in)
     assert seconds == expected
     assert note is not None
     assert ("no expires_in" in note) == (expires_in is None)
@@ -79,7 +48,7 @@ def test_another_lifetime_is_corrected(expires_in: object, expected: float) -> N
 )
 def test_no_lifetime_is_unusable(expires_in: object) -> None:
     """It is between a second and a day, and a change is noted."""
-    seconds, note = timing.lifetime(expires_in)
+    seconds, note = timing.lifetime_of(expires_in)
     assert timing.SHORTEST_LIFETIME <= seconds <= timing.LONGEST_LIFETIME
     assert note is not None or seconds == float(str(expires_in).strip())
 
@@ -113,18 +82,19 @@ def test_a_token_is_stale_before_it_is_expired(lifetime: float, refresh_ahead: f
     assert timing.safety_margin(2) == pytest.approx(0.2)
 
 
-def test_backoff_doubles_between_its_bounds() -> None:
+def test_pauses_after_faults_double_between_their_bounds() -> None:
     """From 0.5 s to 30 s, between half of a doubling ceiling and all of it."""
-    lowest = [timing.backoff(failures, 0.0) for failures in range(1, 9)]
-    highest = [timing.backoff(failures, 1.0) for failures in range(1, 9)]
-    assert lowest == [0.5, 1, 2, 4, 8, 15, 15, 15]
-    assert highest == [1, 2, 4, 8, 16, 30, 30, 30]
-    assert timing.backoff(1_000_000, 1.0) == 30
+    faults = [*range(1, 9), 1_000_000]
+    lowest = [timing.pause(count, 0, None, 0.0) for count in faults]
+    highest = [timing.pause(count, 0, None, 1.0) for count in faults]
+    assert lowest == [0.5, 1, 2, 4, 8, 15, 15, 15, 15]
+    assert highest == [1, 2, 4, 8, 16, 30, 30, 30, 30]
 
 
-def test_refused_credentials_are_tried_a_bounded_number_of_times() -> None:
-    """15 times in the first hour, then 12 times an hour."""
-    pauses = [timing.refused_pause(refusals) for refusals in range(1, 40)]
+@pytest.mark.parametrize("faults", [0, 1_000_000])
+def test_refused_credentials_are_tried_a_bounded_number_of_times(faults: int) -> None:
+    """15 times in the first hour, then 12 times an hour, whatever faults come between."""
+    pauses = [timing.pause(faults, refusals, None, 1.0) for refusals in range(1, 40)]
     assert pauses[:6] == [30, 60, 120, 300, 300, 300]
     attempts = [0.0, *itertools.accumulate(pauses)]
     assert sum(attempt < HOUR for attempt in attempts) == 15
@@ -132,20 +102,14 @@ def test_refused_credentials_are_tried_a_bounded_number_of_times() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pause", "retry_after", "expected"),
-    [
-        (0.5, None, 0.5),
-        (0.5, 7.0, 7.0),
-        (30.0, 7.0, 30.0),
-        (0.5, 86_400.0, 300.0),
-        (0.5, math.inf, 300.0),
-    ],
+    ("refusals", "asked", "expected"),
+    [(0, 0.0, 0.5), (0, 7.0, 7), (1, 7.0, 30), (0, 86_400.0, 300), (0, math.inf, 300)],
 )
 def test_retry_after_lengthens_a_pause_within_reason(
-    pause: float, retry_after: float | None, expected: float
+    refusals: int, asked: float, expected: float
 ) -> None:
     """It is a lower bound up to five minutes."""
-    assert timing.no_sooner_than(pause, retry_after) == expected
+    assert timing.pause(1, refusals, asked, 0.0) == expected
 
 
 @pytest.mark.parametrize(
@@ -167,18 +131,20 @@ def test_retry_after_is_read_without_this_hosts_clock(
     fields: dict[str, str], seconds: float | None
 ) -> None:
     """A date is measured from the answer's own `Date`, or means nothing."""
-    assert timing.retry_after(fields) == seconds
+    assert timing.asked_wait(fields) == seconds
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_retry_after_is_an_error(value: str, date: str) -> None:
     """Any text gives a number of seconds or none."""
-    seconds = timing.retry_after({"retry-after": value, "date": date})
+    seconds = timing.asked_wait({"retry-after": value, "date": date})
     assert seconds is None or seconds >= 0
 
 
 def test_forced_renewals_slow_down_from_the_third_in_a_row() -> None:
-    """To once a minute."""
-    intervals = [timing.forced_interval(losses) for losses in range(9)]
-    assert intervals == [5, 5, 5, 10, 20, 40, 60, 60, 60]
-    assert timing.forced_interval(1_000_000) == 60
+    """To once a minute; from then on two proxies fall out of step."""
+    counts = [*range(9), 1_000_000]
+    steady = [timing.forced_interval(losses, 0.0) for losses in counts]
+    spread = [timing.forced_interval(losses, 1.0) for losses in counts]
+    assert steady == [5, 5, 5, 10, 20, 40, 60, 60, 60, 60]
+    assert spread == [5, 5, 5, 15, 30, 60, 90, 90, 90, 90]

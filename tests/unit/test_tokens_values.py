@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from proxy.secret import Secret
-from proxy.tokens.values import AccessToken, Credentials, Grant, TokenState
+from proxy.tokens.values import AccessToken, Credentials, Grant
 
 TOKEN = AccessToken(
     Secret("s3cr3t"), generation=7, fetched_at=0, renew_at=10, usable_until=20, expires_at=25
@@ -24,14 +24,8 @@ TOKEN = AccessToken(
 )
 def test_no_secret_is_shown(value: object) -> None:
     """`str`, `repr` and `format`, also inside of other values."""
-    for shown in (
-        str(value),
-        repr(value),
-        f"{value}",
-        f"{[value]}",
-        str(dataclasses.asdict(value)),  # type: ignore[call-overload]
-    ):
-        assert "s3cr3t" not in shown
+    copied = dataclasses.asdict(value)  # type: ignore[call-overload]
+    assert "s3cr3t" not in f"{value!s} {value!r} {value} {[value]} {copied}"
 
 
 def test_a_token_shows_its_generation_and_its_times() -> None:
@@ -45,17 +39,17 @@ def test_a_token_shows_its_generation_and_its_times() -> None:
 @pytest.mark.parametrize(
     ("now", "state"),
     [
-        (0, TokenState.FRESH),
-        (9.9, TokenState.FRESH),
-        (10, TokenState.STALE),
-        (19.9, TokenState.STALE),
-        (20, TokenState.EXPIRED),
-        (25, TokenState.EXPIRED),
+        (0, "fresh"),
+        (9.9, "fresh"),
+        (10, "stale"),
+        (19.9, "stale"),
+        (20, "expired"),
+        (25, "expired"),
     ],
 )
-def test_a_token_ages(now: float, state: TokenState) -> None:
+def test_a_token_ages(now: float, state: str) -> None:
     """Fresh until its renewal is due, stale until it is no longer sent, then expired."""
-    assert TOKEN.state(now) is state
+    assert TOKEN.state(now) == state
 
 
 def test_a_token_does_not_change() -> None:

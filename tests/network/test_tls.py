@@ -1,4 +1,4 @@
-"""The listener's certificate: what is taken up, what is refused, and what clients must show."""
+"""TLS, by real handshakes in memory: whom the proxy trusts, and the listener's certificate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from proxy.clock import SystemClock
 from proxy.network import certificates, tls
 from proxy.network.listener_tls import ListenerTls, UnusableError
 from tests.deploy.tools import needs
-from tests.unit.test_tls import Handshake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,14 +24,35 @@ HOST = "api.example"
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 
 
+class Handshake:
+    """Both ends of a TLS connection, without sockets."""
+
+    def __init__(self, client: ssl.SSLContext, server: ssl.SSLContext, name: str = HOST) -> None:
+        self.to_server, self.to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.client = client.wrap_bio(self.to_client, self.to_server, server_hostname=name)
+        self.server = server.wrap_bio(self.to_server, self.to_client, server_side=True)
+
+    def complete(self) -> None:
+        """Shake hands; raise the client's `ssl.SSLError`."""
+        waiting = [self.client, self.server]
+        for _ in range(10):
+            for side in waiting[:]:
+                try:
+                    side.do_handshake()
+                    waiting.remove(side)
+                except ssl.SSLWantReadError:
+                    pass
+        assert not waiting
+
+
 class Files:
     """A certificate and a key in files, and their authority."""
 
     def __init__(self, folder: Path) -> None:
         self.ca = trustme.CA()
         self.certificate, self.key = folder / "tls.crt", folder / "tls.key"
-        self.client_ca = folder / "clients.pem"
-        self.ca.cert_pem.write_to_path(str(self.client_ca))
+        self.bundle = folder / "clients.pem"
+        self.ca.cert_pem.write_to_path(str(self.bundle))
         self.write(self.ca.issue_cert(HOST))
 
     def write(self, issued: trustme.LeafCert, key: trustme.LeafCert | None = None) -> None:
@@ -42,7 +62,7 @@ class Files:
 
     def listener(self, *, asks: bool = False) -> ListenerTls:
         """Return what a listener has of them."""
-        client_ca = self.client_ca if asks else None
+        client_ca = self.bundle if asks else None
         return ListenerTls(self.certificate, self.key, client_ca, SystemClock())
 
     def client(self) -> ssl.SSLContext:
@@ -66,6 +86,84 @@ async def renewed(listener: ListenerTls) -> tuple[bool, list[ssl.SSLContext]]:
         placed.append(context)
 
     return await listener.look(renew), placed
+
+
+# --- Whom the proxy trusts ----------------------------------------------------------------------
+
+
+def server_context(authority: trustme.CA, name: str = HOST) -> ssl.SSLContext:
+    """Return the context of a server with a certificate for this name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
+
+
+def test_a_proven_host_is_trusted(files: Files) -> None:
+    """For its name, by a trusted authority; HTTP/1.1 is agreed on."""
+    handshake = Handshake(tls.client_context(files.bundle), server_context(files.ca))
+    handshake.complete()
+    assert handshake.client.selected_alpn_protocol() == "http/1.1"
+    assert handshake.client.version() in {"TLSv1.2", "TLSv1.3"}
+
+
+def test_another_host_is_not_trusted(files: Files) -> None:
+    """Neither another name nor another authority; a bundle replaces the system's."""
+    other = Handshake(tls.client_context(files.bundle), server_context(files.ca, "other.example"))
+    with pytest.raises(ssl.SSLCertVerificationError, match=HOST):
+        other.complete()
+    for bundle, ours in ((files.bundle, trustme.CA()), (None, files.ca)):
+        unknown = Handshake(tls.client_context(bundle), server_context(ours))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            unknown.complete()
+
+
+def test_nothing_weaker_than_tls_1_2(files: Files) -> None:
+    """Verification is on, wherever the trust comes from."""
+    for bundle in (files.bundle, None):
+        context = tls.client_context(bundle)
+        assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+        assert context.verify_mode == ssl.CERT_REQUIRED
+        assert context.check_hostname
+
+
+def test_session_keys_are_written_nowhere(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSLKEYLOGFILE is ignored."""
+    key_log = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(key_log))
+    context = tls.client_context(files.bundle)
+    Handshake(context, server_context(files.ca)).complete()
+    assert context.keylog_filename is None
+    assert not key_log.exists()
+
+
+def test_a_cut_connection_is_no_end(files: Files) -> None:
+    """Without close_notify it is an error, so that no one can shorten an answer."""
+    for says_goodbye in (True, False):
+        handshake = Handshake(tls.client_context(files.bundle), server_context(files.ca))
+        handshake.complete()
+        handshake.server.write(b"half an answer")
+        if says_goodbye:
+            with pytest.raises(ssl.SSLWantReadError):
+                handshake.server.unwrap()
+        handshake.to_client.write_eof()
+        assert handshake.client.read(100) == b"half an answer"
+        if says_goodbye:
+            assert handshake.client.read(100) == b""
+        else:
+            with pytest.raises(ssl.SSLEOFError):
+                handshake.client.read(100)
+
+
+def test_a_bundle_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """The system's trust does not take its place."""
+    with pytest.raises(OSError, match="No such file"):
+        tls.client_context(tmp_path / "missing.pem")
+
+
+# --- The listener's certificate -----------------------------------------------------------------
 
 
 def test_a_client_is_served_by_todays_tls(files: Files) -> None:
@@ -150,7 +248,7 @@ async def test_a_pair_that_cannot_be_used_leaves_the_old_one(files: Files, fault
 async def test_a_broken_bundle_for_clients_is_not_blamed_on_the_certificate(files: Files) -> None:
     """The words name the setting whose file cannot be used."""
     listener = files.listener(asks=True)
-    files.client_ca.write_bytes(b"-----BEGIN CERTIFICATE-----")
+    files.bundle.write_bytes(b"-----BEGIN CERTIFICATE-----")
     assert await renewed(listener) == (False, [])
     assert listener.refused.startswith("listen.tls_client_ca_file: ")
 
@@ -193,6 +291,6 @@ def test_what_is_no_certificate_is_an_error(der: bytes) -> None:
 
 def test_the_companys_proxy_may_be_known_to_the_system_or_to_us(files: Files) -> None:
     """Its context trusts the system's authorities and the file's."""
-    contexts = (tls.proxy_context(files.client_ca), tls.client_context(files.client_ca))
+    contexts = (tls.proxy_context(files.bundle), tls.client_context(files.bundle))
     ours, only = (len(context.get_ca_certs()) for context in contexts)
     assert ours >= only

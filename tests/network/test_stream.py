@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import socket
 import struct
-import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import aiofastnet
@@ -22,99 +21,54 @@ if TYPE_CHECKING:
 ONE_READ: Final = 256 * 1024
 
 
+@dataclass
+class Timer:
+    """A call at some time."""
+
+    when: float
+    callback: Callable[[], object]
+    is_over: bool = False
+
+    def cancel(self) -> None:
+        """Call nothing."""
+        self.is_over = True
+
+
 class StandingLoop:
     """The running event loop with a clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.timers: list[tuple[float, int, StandingTimer]] = []
-        self.made = 0
+        self.timers: list[Timer] = []
+        real = asyncio.get_running_loop()
+        self.create_future, self.call_soon = real.create_future, real.call_soon
 
     def time(self) -> float:
         """Return the time of the test's clock."""
         return self.now
 
-    def create_future(self) -> asyncio.Future[None]:
-        """Return a future of the real loop."""
-        return asyncio.get_running_loop().create_future()
-
-    def call_soon(self, callback: Callable[[], object]) -> asyncio.Handle:
-        """Call in the real loop's next turn."""
-        return asyncio.get_running_loop().call_soon(callback)
-
-    def call_at(self, when: float, callback: Callable[[], object]) -> StandingTimer:
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Call when the test's clock gets there."""
-        self.made += 1
-        timer = StandingTimer(callback)
-        heapq.heappush(self.timers, (when, self.made, timer))
-        return timer
+        self.timers.append(Timer(when, callback))
+        return self.timers[-1]
 
     async def advance(self, seconds: float) -> None:
         """Move the clock; what is due happens."""
         target = self.now + seconds
-        while self.timers and self.timers[0][0] <= target:
-            self.now, _, timer = heapq.heappop(self.timers)
-            if not timer.cancelled:
-                timer.callback()
-                await turns()
+        while due := [each for each in self.timers if each.when <= target and not each.is_over]:
+            first = min(due, key=lambda timer: timer.when)
+            self.now = first.when
+            first.cancel()
+            first.callback()
+            await turns()
         self.now = target
         await turns()
-
-
-class StandingTimer:
-    """What `call_at` returns."""
-
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback = callback
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        """Cancel it."""
-        self.cancelled = True
 
 
 async def turns() -> None:
     """Let everything that is ready happen."""
     for _ in range(10):
         await asyncio.sleep(0)
-
-
-def loops() -> list[Callable[[], asyncio.AbstractEventLoop]]:
-    """Return the kinds of event loop that the proxy runs on."""
-    if sys.platform == "win32":
-        return [asyncio.new_event_loop]
-    import uvloop  # noqa: PLC0415 # not on Windows
-
-    return [asyncio.new_event_loop, uvloop.new_event_loop]
-
-
-def on_each_loop(scenario: Callable[[], Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test on each kind of event loop."""
-
-    @pytest.mark.parametrize("factory", loops(), ids=lambda made: made.__module__.split(".")[0])
-    def test(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(scenario())
-
-    return test
-
-
-@contextlib.asynccontextmanager
-async def connected(
-    stream: Stream, pair: Callable[[], tuple[socket.socket, socket.socket]] | None = None
-) -> AsyncIterator[socket.socket]:
-    """Connect the stream on the proxy's transport; yield the peer's end."""
-    ours, peer = (pair or tcp_pair)()
-    loop = asyncio.get_running_loop()
-    peer.setblocking(False)
-    with peer:
-        await aiofastnet.create_connection(loop, lambda: stream, sock=ours)
-        try:
-            yield peer
-        finally:
-            stream.transport.abort()
-            await turns()
-            assert stream.lost
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -125,9 +79,30 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     return ours, peer
 
 
-async def receive(peer: socket.socket, most: int = 1 << 20) -> bytes:
+@contextlib.asynccontextmanager
+async def connected(
+    loop: StandingLoop | None = None,
+    kind: type[Stream] = Stream,
+    pair: Callable[[], tuple[socket.socket, socket.socket]] = tcp_pair,
+) -> AsyncIterator[tuple[Stream, socket.socket]]:
+    """Connect a stream on the proxy's transport; yield it and the peer's end."""
+    ours, peer = pair()
+    real = asyncio.get_running_loop()
+    stream = kind(real if loop is None else cast("asyncio.AbstractEventLoop", loop))
+    peer.setblocking(False)
+    with peer:
+        await aiofastnet.create_connection(real, lambda: stream, sock=ours)
+        try:
+            yield stream, peer
+        finally:
+            stream.transport.abort()
+            await turns()
+            assert stream.lost
+
+
+async def receive(peer: socket.socket) -> bytes:
     """Return what the peer gets next."""
-    return await asyncio.get_running_loop().sock_recv(peer, most)
+    return await asyncio.get_running_loop().sock_recv(peer, 65536)
 
 
 async def receive_all(peer: socket.socket) -> int:
@@ -144,29 +119,49 @@ async def read_for_ever(stream: Stream) -> None:
         await stream.more(None)
 
 
-def standing() -> tuple[StandingLoop, asyncio.AbstractEventLoop]:
-    """Return a loop with a standing clock, twice: with its own type and with asyncio's."""
-    loop = StandingLoop()
-    return loop, cast("asyncio.AbstractEventLoop", loop)
+async def begun(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a wait; return its task once it waits."""
+    task = asyncio.create_task(coroutine)
+    await turns()
+    return task
+
+
+def reset(peer: socket.socket) -> None:
+    """Reset the peer's connection."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+@pytest.fixture
+async def loop() -> StandingLoop:
+    """Give a loop whose clock stands."""
+    return StandingLoop()
+
+
+@pytest.fixture
+def wait(loop: StandingLoop) -> Wait:
+    """Give a wait on it."""
+    return Wait(cast("asyncio.AbstractEventLoop", loop))
 
 
 # --- waits -------------------------------------------------------------------------------------
 
 
-async def test_a_wait_ends_at_its_deadline() -> None:
-    """Not before, with True."""
-    loop, as_loop = standing()
-    future = Wait(as_loop).begin(5)
+async def test_a_wait_ends_at_its_deadline(loop: StandingLoop, wait: Wait) -> None:
+    """Not before, with True; a deadline can be lifted and set again."""
+    future = wait.begin(5)
+    await loop.advance(4.9)
+    wait.postpone(None)
+    await loop.advance(100)
+    wait.postpone(5)
     await loop.advance(4.9)
     assert not future.done()
     await loop.advance(0.1)
     assert await future is True
 
 
-async def test_a_wait_ends_when_woken() -> None:
+async def test_a_wait_ends_when_woken(loop: StandingLoop, wait: Wait) -> None:
     """With False; its deadline means nothing for later waits, which may have none."""
-    loop, as_loop = standing()
-    wait = Wait(as_loop)
     future = wait.begin(5)
     await loop.advance(3)
     wait.wake()
@@ -180,10 +175,8 @@ async def test_a_wait_ends_when_woken() -> None:
     assert not endless.done()
 
 
-async def test_waking_without_a_wait_does_nothing() -> None:
+async def test_waking_without_a_wait_does_nothing(wait: Wait) -> None:
     """Before, after and twice; the next wait is not shortened."""
-    _, as_loop = standing()
-    wait = Wait(as_loop)
     wait.wake()
     first = wait.begin(None)
     wait.wake()
@@ -192,10 +185,8 @@ async def test_waking_without_a_wait_does_nothing() -> None:
     assert not wait.begin(None).done()
 
 
-async def test_a_cancelled_wait_is_left_alone() -> None:
+async def test_a_cancelled_wait_is_left_alone(loop: StandingLoop, wait: Wait) -> None:
     """Neither its deadline nor a wake-up changes it."""
-    loop, as_loop = standing()
-    wait = Wait(as_loop)
     future = wait.begin(5)
     future.cancel()
     wait.wake()
@@ -213,11 +204,9 @@ async def test_a_cancelled_wait_is_left_alone() -> None:
     ],
 )
 async def test_a_deadline_can_be_moved(
-    first: float | None, then: float, moved_after: float, due: float
+    loop: StandingLoop, wait: Wait, first: float | None, then: float, moved_after: float, due: float
 ) -> None:
     """It counts from the last move, sooner or later than before."""
-    loop, as_loop = standing()
-    wait = Wait(as_loop)
     future = wait.begin(first)
     await loop.advance(moved_after)
     wait.postpone(then)
@@ -227,48 +216,24 @@ async def test_a_deadline_can_be_moved(
     assert await future is True
 
 
-async def test_a_deadline_can_be_lifted() -> None:
-    """And set again."""
-    loop, as_loop = standing()
-    wait = Wait(as_loop)
-    future = wait.begin(5)
-    wait.postpone(None)
-    await loop.advance(100)
-    assert not future.done()
-    wait.postpone(5)
-    await loop.advance(5)
-    assert await future is True
-
-
-async def test_moving_a_deadline_is_cheap() -> None:
-    """A thousand waits in a row make few timers."""
-    loop, as_loop = standing()
-    wait = Wait(as_loop)
+async def test_moving_a_deadline_is_cheap(loop: StandingLoop, wait: Wait) -> None:
+    """A thousand waits in a row make few timers; the last one ends with the wait."""
     for _ in range(1000):
         future = wait.begin(60)
         await loop.advance(0.1)
         wait.wake()
         await future
-    assert loop.made <= 4
-
-
-async def test_a_closed_wait_leaves_no_timer() -> None:
-    """Nothing fires later."""
-    loop, as_loop = standing()
-    wait = Wait(as_loop)
-    wait.begin(5)
+    assert len(loop.timers) <= 4
     wait.close()
-    assert all(timer.cancelled for _, _, timer in loop.timers)
+    assert all(timer.is_over for timer in loop.timers)
 
 
 # --- reading -----------------------------------------------------------------------------------
 
 
-@on_each_loop
 async def test_bytes_arrive_in_order() -> None:
     """After as many waits as it takes."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
+    async with connected() as (stream, peer):
         for piece in (b"a", b"bc", b"def"):
             before = len(stream.buffer)
             peer.send(piece)
@@ -279,13 +244,12 @@ async def test_bytes_arrive_in_order() -> None:
         assert stream.take(100) == b""
 
 
-async def test_silence_ends_a_wait_for_bytes() -> None:
-    """With `TimeoutError`; a later wait may succeed."""
-    loop, as_loop = standing()
-    stream = Stream(as_loop)
-    async with connected(stream) as peer:
-        reading = asyncio.ensure_future(stream.more(5))
-        await turns()
+async def test_silence_ends_a_wait_for_bytes(loop: StandingLoop) -> None:
+    """With `TimeoutError`, also if its deadline was moved; a later wait may succeed."""
+    async with connected(loop) as (stream, peer):
+        reading = await begun(stream.more(None))
+        await loop.advance(1000)
+        stream.postpone(5)
         await loop.advance(5)
         with pytest.raises(TimeoutError):
             await reading
@@ -294,25 +258,9 @@ async def test_silence_ends_a_wait_for_bytes() -> None:
         assert stream.buffer == b"a"
 
 
-async def test_the_deadline_of_a_reader_can_be_moved() -> None:
-    """When it becomes the peer's turn to send."""
-    loop, as_loop = standing()
-    stream = Stream(as_loop)
-    async with connected(stream):
-        reading = asyncio.ensure_future(stream.more(None))
-        await turns()
-        await loop.advance(1000)
-        stream.postpone(5)
-        await loop.advance(5)
-        with pytest.raises(TimeoutError):
-            await reading
-
-
-@on_each_loop
 async def test_an_end_is_not_a_loss() -> None:
     """Bytes sent before are read, then it is `Gone`; the peer can still be written to."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
+    async with connected() as (stream, peer):
         peer.send(b"last words")
         peer.shutdown(socket.SHUT_WR)
         await stream.more(5)
@@ -327,11 +275,15 @@ async def test_an_end_is_not_a_loss() -> None:
         assert await receive(peer) == b""
 
 
-@on_each_loop
+class OneWay(Stream):
+    """A connection to the API."""
+
+    half_close = False
+
+
 async def test_without_half_close_an_end_closes() -> None:
     """The peer's end is the end of the connection."""
-    stream = OneWay(asyncio.get_running_loop())
-    async with connected(stream) as peer:
+    async with connected(kind=OneWay) as (stream, peer):
         peer.shutdown(socket.SHUT_WR)
         with pytest.raises(Gone):
             await stream.more(5)
@@ -339,70 +291,50 @@ async def test_without_half_close_an_end_closes() -> None:
         assert stream.ended
 
 
-class OneWay(Stream):
-    """A connection to the API."""
-
-    half_close = False
-
-
-@on_each_loop
 async def test_a_loss_ends_every_wait() -> None:
     """A reset ends reader and writer with `Gone`; it is no end."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
+    async with connected() as (stream, peer):
         stream.transport.set_write_buffer_limits(high=0)
         stream.write(b"x" * 50_000_000)
-        reading = asyncio.ensure_future(stream.more(5))
-        writing = asyncio.ensure_future(stream.drain(5))
-        await turns()
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
-        for wait in (reading, writing):
+        waits = [await begun(stream.more(5)), await begun(stream.drain(5))]
+        reset(peer)
+        for wait in (*waits, stream.more(5), stream.drain(5)):
             with pytest.raises(Gone):
                 await wait
         assert (stream.ended, stream.lost) == (False, True)
-        for again in (stream.more(5), stream.drain(5)):
-            with pytest.raises(Gone):
-                await again
         stream.write(b"into the void")
 
 
-@on_each_loop
 async def test_a_reset_after_bytes_is_noticed() -> None:
     """The bytes are read, then it is `Gone` at once."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
+    async with connected() as (stream, peer):
         peer.send(b"half a request")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
+        reset(peer)
         with pytest.raises(Gone):
             await asyncio.wait_for(read_for_ever(stream), 5)
         assert (stream.ended, stream.lost) == (False, True)
 
 
-async def test_a_fault_is_raised_where_bytes_are_awaited() -> None:
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_fault_is_raised_where_bytes_are_awaited(*, waits: bool) -> None:
     """At once if the reader waits, else at its next wait, and every time after."""
-    for waits in (True, False):
-        stream = Stream(asyncio.get_running_loop())
-        async with connected(stream) as peer:
-            reading = asyncio.ensure_future(stream.more(None))
-            if waits:
-                await turns()
-            stream.fail(ValueError("x"))
-            with pytest.raises(ValueError, match="x"):
-                await reading
-            peer.send(b"a")
+    async with connected() as (stream, peer):
+        reading = asyncio.ensure_future(stream.more(None))
+        if waits:
             await turns()
-            with pytest.raises(ValueError, match="x"):
-                await stream.more(None)
+        stream.fail(ValueError("x"))
+        with pytest.raises(ValueError, match="x"):
+            await reading
+        peer.send(b"a")
+        await turns()
+        with pytest.raises(ValueError, match="x"):
+            await stream.more(None)
 
 
 async def test_a_cancelled_reader_leaves_the_stream_usable() -> None:
     """Only the wait ends."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
-        reading = asyncio.ensure_future(stream.more(None))
-        await turns()
+    async with connected() as (stream, peer):
+        reading = await begun(stream.more(None))
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
@@ -414,12 +346,10 @@ async def test_a_cancelled_reader_leaves_the_stream_usable() -> None:
 # --- bounds ------------------------------------------------------------------------------------
 
 
-@on_each_loop
 async def test_unread_bytes_are_bounded() -> None:
     """The peer is stopped, and all arrives when it is read."""
     total = 20_000_000
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
+    async with connected() as (stream, peer):
         sending = asyncio.ensure_future(asyncio.get_running_loop().sock_sendall(peer, b"x" * total))
         received = 0
         while received < total:
@@ -429,34 +359,17 @@ async def test_unread_bytes_are_bounded() -> None:
             assert len(stream.buffer) <= HIGH_WATER + ONE_READ
             received += len(stream.take(total))
         await sending
-        assert received == total
-
-
-async def test_the_mark_can_be_set() -> None:
-    """For each stream."""
-    stream = Stream(asyncio.get_running_loop(), high_water=10)
-    async with connected(stream) as peer:
-        peer.send(b"x" * 10)
-        await stream.more(5)
-        await turns()
-        assert not stream.transport.is_reading()
-        stream.take(10)
-        peer.send(b"y")
-        await stream.more(5)
-        assert stream.buffer == b"y"
 
 
 async def test_a_writer_waits_for_a_slow_peer() -> None:
     """Only past the write limit."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
+    async with connected() as (stream, peer):
         stream.write(b"hello")
         await stream.drain(0)
         assert await receive(peer) == b"hello"
         total = 20_000_000
         stream.write(b"x" * total)
-        writing = asyncio.ensure_future(stream.drain(5))
-        await turns()
+        writing = await begun(stream.drain(5))
         assert not writing.done()
         received = 0
         while received < total:
@@ -464,32 +377,16 @@ async def test_a_writer_waits_for_a_slow_peer() -> None:
         await writing
 
 
-async def test_a_peer_that_takes_nothing_ends_the_wait() -> None:
-    """With `TimeoutError`."""
-    loop, as_loop = standing()
-    stream = Stream(as_loop)
-    async with connected(stream):
-        stream.write(b"x" * 20_000_000)
-        writing = asyncio.ensure_future(stream.drain(5))
-        await turns()
-        await loop.advance(5)
-        with pytest.raises(TimeoutError):
-            await writing
-
-
-async def test_a_peer_that_takes_a_little_is_waited_for() -> None:
-    """The deadline is for silence, not for the whole."""
-    loop, as_loop = standing()
-    stream = Stream(as_loop)
-    async with connected(stream) as peer:
+async def test_a_peer_that_takes_nothing_ends_the_wait(loop: StandingLoop) -> None:
+    """With `TimeoutError`; the deadline is for silence, not for the whole."""
+    async with connected(loop) as (stream, peer):
         stream.write(b"x" * 50_000_000)
-        writing = asyncio.ensure_future(stream.drain(5))
-        await turns()
+        writing = await begun(stream.drain(5))
         for _ in range(5):
             await loop.advance(4)
             queued = stream.transport.get_write_buffer_size()
             while stream.transport.get_write_buffer_size() >= queued:
-                await receive(peer, 65536)
+                await receive(peer)
             assert not writing.done()
         await loop.advance(10)
         with pytest.raises(TimeoutError):
@@ -499,23 +396,19 @@ async def test_a_peer_that_takes_a_little_is_waited_for() -> None:
 # --- ends --------------------------------------------------------------------------------------
 
 
-@on_each_loop
 async def test_close_sends_what_is_queued() -> None:
     """Every byte, then the end."""
     total = 5_000_000
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream) as peer:
+    async with connected() as (stream, peer):
         stream.write(b"x" * total)
         stream.close()
         assert await receive_all(peer) == total
 
 
-@on_each_loop
 async def test_abort_resets_a_tcp_connection() -> None:
     """The peer gets a reset, whether bytes are queued or not."""
     for queued in (b"", b"half an answer"):
-        stream = Stream(asyncio.get_running_loop())
-        async with connected(stream) as peer:
+        async with connected() as (stream, peer):
             stream.write(queued)
             stream.abort()
             with pytest.raises(ConnectionResetError):
@@ -524,30 +417,33 @@ async def test_abort_resets_a_tcp_connection() -> None:
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="Unix sockets")
-@on_each_loop
 async def test_abort_closes_a_unix_socket() -> None:
     """There is no reset; queued bytes are dropped."""
-    stream = Stream(asyncio.get_running_loop())
-    async with connected(stream, socket.socketpair) as peer:
+    async with connected(pair=socket.socketpair) as (stream, peer):
         stream.write(b"x" * 5_000_000)
         stream.abort()
         assert await receive_all(peer) < 5_000_000
 
 
-async def test_the_rest_is_waited_for() -> None:
+async def test_the_rest_is_waited_for(loop: StandingLoop) -> None:
     """`gone` waits until the peer has read it, but not for a silent peer."""
-    loop, as_loop = standing()
-    stream = Stream(as_loop)
-    async with connected(stream) as peer:
+    async with connected(loop) as (stream, peer):
         stream.write(b"x" * 20_000_000)
         stream.close()
-        going = asyncio.ensure_future(stream.gone(5))
-        await turns()
+        going = await begun(stream.gone(5))
         assert not going.done()
         await loop.advance(5)
         with pytest.raises(TimeoutError):
             await going
-        going = asyncio.ensure_future(stream.gone(5))
+        going = asyncio.create_task(stream.gone(5))
         assert await receive_all(peer) == 20_000_000
         await going
         assert stream.lost
+
+
+async def test_its_representation_shows_no_byte() -> None:
+    """Only the state."""
+    async with connected() as (stream, peer):
+        peer.send(b"secret")
+        await stream.more(5)
+        assert repr(stream) == "<Stream open, 6 bytes unread>"
