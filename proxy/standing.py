@@ -78,7 +78,7 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _share(headline: dict[str, Any]) -> str:
-    failed, calls, caller = headline["failed"], headline["calls"], headline["caller"]
+    failed, calls, caller = headline["failed"], headline["calls"], headline.get("caller")
     last = "" if caller is None else f" The last one came from {caller}."
     if not calls:
         return f" {failed} calls were turned away.{last}" if failed else ""

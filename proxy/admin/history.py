@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from proxy.records import Record
 
@@ -59,17 +59,12 @@ class History:
     """Counts per minute. `now` is `Clock.now` everywhere."""
 
     def __init__(self, now: float) -> None:
-        self._past: deque[_Minute] = deque(
-            (_Minute() for _ in range(MINUTES - 1)), maxlen=MINUTES - 1
-        )
-        self._current = _Minute()
+        self._minutes = deque((_Minute() for _ in range(MINUTES)), maxlen=MINUTES)
         self._ends = (now // _MINUTE + 1) * _MINUTE
 
     def observe(self, record: Record, now: float) -> None:
         """Count a finished request."""
-        if now >= self._ends:
-            self._turn(now)
-        minute = self._current
+        minute = self._minute(now)
         status = record.status
         if record.error is None:
             minute.results[_BY_CLASS[status // 100]] += 1
@@ -86,48 +81,45 @@ class History:
 
     def renewed(self, now: float) -> None:
         """Count a fetch that gave a token."""
-        self._turn(now)
-        self._current.renewals += 1
+        self._minute(now).renewals += 1
 
     def renewal_failed(self, now: float) -> None:
         """Count a fetch that failed."""
-        self._turn(now)
-        self._current.renewal_failures += 1
+        self._minute(now).renewal_failures += 1
 
     def series(self, now: float) -> dict[str, object]:
         """Return the hour as JSON: lists of 60 minutes, oldest first; percentiles in seconds.
 
         The last minute is `elapsed_seconds` old. A percentile is None where there was no call.
         """
-        self._turn(now)
-        minutes = [*self._past, self._current]
+        self._minute(now)
+        minutes = list(self._minutes)
         percentiles = [minute.percentiles or _percentiles(minute) for minute in minutes]
-        columns: Iterator[list[float | None]] = map(list, zip(*percentiles, strict=True))
-        names = ("p50", "p95")
+        results = zip(*(minute.results for minute in minutes), strict=True)
+        hour = _Minute()
+        for minute in minutes:
+            if any(minute.results):
+                hour.whole = list(map(operator.add, hour.whole, minute.whole))
+                hour.upstream = list(map(operator.add, hour.upstream, minute.upstream))
         return {
             "bucket_seconds": _MINUTE,
             "elapsed_seconds": now - self._ends + _MINUTE,
-            "results": {
-                name: [minute.results[index] for minute in minutes]
-                for index, name in enumerate(RESULTS)
-            },
-            "duration": {name: next(columns) for name in names},
-            "upstream_duration": {name: next(columns) for name in names},
+            "results": dict(zip(RESULTS, map(list, results), strict=True)),
+            **_named(list(map(list, zip(*percentiles, strict=True)))),
             "renewals": [minute.renewals for minute in minutes],
             "renewal_failures": [minute.renewal_failures for minute in minutes],
-            "hour": _hour(minutes),
+            "hour": _named(_percentiles(hour)),
         }
 
-    def _turn(self, now: float) -> None:
-        """Begin new minutes until the one that `now` is in."""
-        if now < self._ends:
-            return
-        minutes = int((now - self._ends) // _MINUTE) + 1
-        self._ends += minutes * _MINUTE
-        for _ in range(min(minutes, MINUTES)):
-            self._current.percentiles = _percentiles(self._current)
-            self._past.append(self._current)
-            self._current = _Minute()
+    def _minute(self, now: float) -> _Minute:
+        """Return the minute that `now` is in; begin it, and those before it, if need be."""
+        if now >= self._ends:
+            passed = int((now - self._ends) // _MINUTE) + 1
+            self._ends += passed * _MINUTE
+            for _ in range(min(passed, MINUTES)):
+                self._minutes[-1].percentiles = _percentiles(self._minutes[-1])
+                self._minutes.append(_Minute())
+        return self._minutes[-1]
 
 
 def _percentiles(minute: _Minute) -> tuple[float | None, ...]:
@@ -139,15 +131,12 @@ def _percentiles(minute: _Minute) -> tuple[float | None, ...]:
     )
 
 
-def _hour(minutes: list[_Minute]) -> dict[str, dict[str, float | None]]:
-    whole, upstream = [0] * _BINS, [0] * _BINS
-    for minute in minutes:
-        if any(minute.results):
-            whole = list(map(operator.add, whole, minute.whole))
-            upstream = list(map(operator.add, upstream, minute.upstream))
+def _named(percentiles: Sequence[object]) -> dict[str, dict[str, object]]:
+    """Name the four of `_percentiles`."""
+    p50, p95, upstream_p50, upstream_p95 = percentiles
     return {
-        name: {"p50": percentile(counts, _MEDIAN), "p95": percentile(counts, _HIGH)}
-        for name, counts in (("duration", whole), ("upstream_duration", upstream))
+        "duration": {"p50": p50, "p95": p95},
+        "upstream_duration": {"p50": upstream_p50, "p95": upstream_p95},
     }
 
 

@@ -62,7 +62,7 @@ class Report:
         *,
         token_status: Callable[[], TokenStatus],
         log: Callable[[], Mapping[str, Any]] = dict,
-        orders: Callable[[], Mapping[str, Any]] | None = None,
+        orders: Callable[[], dict[str, Any]] | None = None,
         **parts: Callable[[], object],
     ) -> None:
         """All functions give JSON and are asked for each status; `parts` are others of its keys."""
