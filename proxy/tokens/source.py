@@ -154,7 +154,7 @@ class TokenSource:
     def status(self) -> TokenStatus:
         """Give everything that operators may know."""
         now, token = self._clock.now(), self._current
-        is_contended = self._is_contended(now)
+        contended_since = self._contended_since if self._is_contended(now) else None
         return TokenStatus(
             state=self.state,
             generation=self._generation,
@@ -165,8 +165,8 @@ class TokenSource:
             renewals=self._generation,
             failures=self._failures,
             invalidations=self._invalidations,
-            contended=is_contended,
-            contended_since=self._contended_since if is_contended else None,
+            contended=contended_since is not None,
+            contended_since=contended_since,
         )
 
     def renew_now(self, cause: Cause = "credentials_changed") -> None:
