@@ -347,11 +347,10 @@ class TokenSource:
 
 def _surprise(error: Exception) -> TokenUnavailable:
     """Name an unforeseen exception by its type and place: its text could hold anything."""
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        place = f" ({PurePath(frame.f_code.co_filename).name}, line {line})"
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    place = f"{PurePath(frame.f_code.co_filename).name}, line {line}"
     return TokenUnavailable(
         "unexpected",
-        f"The proxy made a mistake: {type(error).__name__}{place}. Report it to the project; it"
+        f"The proxy made a mistake: {type(error).__name__} ({place}). Report it to the project; it"
         " tries again by itself.",
     )
