@@ -162,7 +162,9 @@ def look_up(code: str | None) -> GatewayCode | None:
 
 def label(code: str | None) -> str:
     """Return the code as the label of a metric: one of `KNOWN`, `OTHER`, or "" for none."""
-    return "" if code is None else code if code in KNOWN else OTHER
+    if code is None:
+        return ""
+    return code if code in KNOWN else OTHER
 
 
 def concerns_token(code: str | None) -> bool:

@@ -275,9 +275,6 @@ _KNOWN: Final = {
     for code in row.split()
 }
 
-#: The one number with two meanings: in a 400 it is about the request, in a 500 an internal error.
-_TWO_MEANINGS: Final = "2"
-
 _NO_REASON: Final = Diagnosis(
     "no reason was given that the proxy knows",
     f"Compare {_APP_PAIR} with {_APP}, and {_USER_PAIR} with {_USER}."
@@ -311,7 +308,7 @@ CREDENTIAL_CODES: Final = frozenset(
 def diagnose(code: str | None, status: int = HTTPStatus.UNAUTHORIZED) -> Diagnosis:
     """Say what an error code means that came with a status, or else what the status means."""
     theirs = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    if theirs and code == _TWO_MEANINGS:
+    if theirs and code == "2":  # in a 400 it is about the request, in a 500 an internal error
         return _THEIR_FAULT
     return _KNOWN.get(code or "") or _BY_STATUS.get(status, _THEIR_FAULT if theirs else _UNEXPECTED)
 

@@ -154,7 +154,7 @@ class TokenSource:
     def status(self) -> TokenStatus:
         """Give everything that operators may know."""
         now, token = self._clock.now(), self._current
-        is_contended = self._is_contended(now)
+        contended_since = self._contended_since if self._is_contended(now) else None
         return TokenStatus(
             state=self.state,
             generation=self._generation,
@@ -165,8 +165,8 @@ class TokenSource:
             renewals=self._generation,
             failures=self._failures,
             invalidations=self._invalidations,
-            contended=is_contended,
-            contended_since=self._contended_since if is_contended else None,
+            contended=contended_since is not None,
+            contended_since=contended_since,
         )
 
     def renew_now(self, cause: Cause = "credentials_changed") -> None:
@@ -347,11 +347,10 @@ class TokenSource:
 
 def _surprise(error: Exception) -> TokenUnavailable:
     """Name an unforeseen exception by its type and place: its text could hold anything."""
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        place = f" ({PurePath(frame.f_code.co_filename).name}, line {line})"
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    place = f"{PurePath(frame.f_code.co_filename).name}, line {line}"
     return TokenUnavailable(
         "unexpected",
-        f"The proxy made a mistake: {type(error).__name__}{place}. Report it to the project; it"
+        f"The proxy made a mistake: {type(error).__name__} ({place}). Report it to the project; it"
         " tries again by itself.",
     )

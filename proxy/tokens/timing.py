@@ -107,10 +107,12 @@ def pause(faults: int, refusals: int, retry_after: float | None, jitter: float) 
     between half of a ceiling, which doubles, and the whole of it ("equal jitter"): many proxies
     that failed together do not come back together.
     """
-    ceiling = min(LONGEST_BACKOFF, math.ldexp(FIRST_BACKOFF, min(faults, _MOST_DOUBLINGS)))
-    fault = ceiling / 2 * (1 + jitter) if faults else 0.0
-    refusal = REFUSED_PAUSES[min(refusals, len(REFUSED_PAUSES)) - 1] if refusals else 0.0
-    return max(fault, refusal, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
+    if refusals:
+        own = REFUSED_PAUSES[min(refusals, len(REFUSED_PAUSES)) - 1]
+    else:
+        ceiling = min(LONGEST_BACKOFF, math.ldexp(FIRST_BACKOFF, min(faults, _MOST_DOUBLINGS)))
+        own = ceiling / 2 * (1 + jitter)
+    return max(own, min(retry_after or 0.0, LONGEST_RETRY_AFTER))
 
 
 def asked_wait(fields: Mapping[str, str]) -> float | None:

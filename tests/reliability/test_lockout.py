@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -46,10 +47,8 @@ DOWN: Final[Sequence[Step]] = [Act.WHOLE, reply(503)]
 
 def by_hour(house: House) -> list[int]:
     """Count the attempts of each hour since the house was built."""
-    hours = [0] * (int(max(house.calls_at) // HOUR) + 1)
-    for instant in house.calls_at:
-        hours[int(instant // HOUR)] += 1
-    return hours
+    hours = Counter(int(instant // HOUR) for instant in house.calls_at)
+    return [hours[hour] for hour in range(max(hours) + 1)]
 
 
 async def pass_time(house: House, seconds: float) -> None:
@@ -93,20 +92,13 @@ async def test_refused_credentials_are_tried_300_times_a_day_at_most(
 
 async def test_faults_between_refusals_hasten_nothing(house: House) -> None:
     """Passing faults between refusals do not bring their own quick pace back."""
-    answers = [WRONG, DOWN]
-
-    def script(_: Received) -> Sequence[Step]:
-        return answers[len(house.login.requests) % 2]
-
     house.login.scripts.append(WRONG)
-    house.login.usual = script
+    house.login.usual = lambda _: (WRONG, DOWN)[len(house.login.requests) % 2]
     house.open()
     await pass_day(house)
     hours = by_hour(house)
-    refused = [
-        entry for entry in house.events("token.renewal_failed") if entry["reason"] == "refused"
-    ]
-    assert len(refused) == sum(hours) // 2 + 1
+    reasons = [entry["reason"] for entry in house.events("token.renewal_failed")]
+    assert reasons.count("refused") == sum(hours) // 2 + 1
     assert hours[0] <= FIRST_HOUR + 3
     assert max(hours[1:]) <= LATER_HOUR
 

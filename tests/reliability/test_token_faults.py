@@ -34,7 +34,6 @@ IMPATIENT: Final = 0.05  # seconds
 Phase = api_faults.Phase
 REJECTED: Final = reply(401, b'{"code": 40105, "message": "Invalid access token"}')
 
-
 #: The pauses after passing faults, while an order waits.
 QUICK: Final = (0.5, 1, 2, 4, 8)
 #: The pauses after refused credentials, and after an answer that asks for more patience than an
@@ -47,15 +46,13 @@ class Fault(NamedTuple):
 
     steps: what it does instead of an answer, or why no connection can be made. reason, code: as
     logged. pauses: seconds from each failure to the next attempt, while an order waits. It gives up
-    when the next attempt lies beyond its ten seconds; its Retry-After is the last pause. silent: a
-    timeout ends the call.
+    when the next attempt lies beyond its ten seconds; its Retry-After is the last pause.
     """
 
     steps: Steps | Strike
     reason: str
     pauses: tuple[float, ...] = QUICK
     code: str | None = None
-    silent: bool = False
 
 
 class Expected(NamedTuple):
@@ -75,12 +72,7 @@ class Expected(NamedTuple):
 GRANT: Final = b'{"access_token": "token-of-the-test-0", "expires_in": 3599}'
 
 
-def grants(content: bytes) -> Steps:
-    """Answer 200 with this content."""
-    return [Act.WHOLE, reply(200, content, b"Content-Type: application/json")]
-
-
-def refuses(status: int, content: bytes = b"", *fields: bytes) -> Steps:
+def answers(status: int, content: bytes = b"", *fields: bytes) -> Steps:
     """Answer with this status."""
     return [Act.WHOLE, reply(status, content, *fields)]
 
@@ -89,10 +81,7 @@ DAY: Final = b"Fri, 15 Jan 2027 08"
 BY_DATE: Final = b"Retry-After: %b:02:00 GMT" % DAY
 
 FAULTS: Final[dict[str, Fault]] = {
-    **{
-        name: Fault(strike, reason, silent=reason == "timeout")
-        for name, (strike, _, _, reason) in NO_CONNECTION.items()
-    },
+    **{name: Fault(strike, reason) for name, (strike, _, _, reason) in NO_CONNECTION.items()},
     "reset at once": Fault([Act.RST], "reset"),
     "reset after the request": Fault([Act.WHOLE, Act.RST], "reset"),
     "closed without an answer": Fault([Act.WHOLE, Act.FIN], "reset"),
@@ -100,13 +89,11 @@ FAULTS: Final[dict[str, Fault]] = {
     "reset inside the head": Fault([Act.WHOLE, b"HTTP/1.1 200 O", Act.RST], "reset"),
     "reset inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9], Act.RST], "reset"),
     "closed inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9], Act.FIN], "reset"),
-    "silence": Fault([Act.WHOLE], "timeout", silent=True),
-    "silence inside the head": Fault(
-        [Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-"], "timeout", silent=True
-    ),
-    "silence inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9]], "timeout", silent=True),
+    "silence": Fault([Act.WHOLE], "timeout"),
+    "silence inside the head": Fault([Act.WHOLE, b"HTTP/1.1 200 OK\r\nContent-"], "timeout"),
+    "silence inside the body": Fault([Act.WHOLE, reply(200, GRANT)[:-9]], "timeout"),
     "byte by byte, without end": Fault(
-        [Act.WHOLE, b"HTTP/1.1 200 OK\r\n\r\n", Drip(b" " * 1_000_000)], "timeout", silent=True
+        [Act.WHOLE, b"HTTP/1.1 200 OK\r\n\r\n", Drip(b" " * 1_000_000)], "timeout"
     ),
     # What is no answer of a token endpoint.
     "garbage": Fault([Act.WHOLE, bytes(range(256)), Act.FIN], "malformed"),
@@ -117,41 +104,44 @@ FAULTS: Final[dict[str, Fault]] = {
     "a switch of protocols": Fault(
         [Act.WHOLE, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n"], "malformed"
     ),
-    "200 with a web page": Fault(grants(b"<html><h1>Please log in</h1></html>"), "unreadable"),
-    "200 with nothing": Fault(grants(b""), "unreadable"),
-    "200 with broken JSON": Fault(grants(GRANT[:-9]), "unreadable"),
-    "200 with a list": Fault(grants(b"[" + GRANT + b"]"), "unreadable"),
-    "200 without a token": Fault(grants(b'{"expires_in": 3599}'), "no_token"),
+    "200 with a web page": Fault(
+        answers(200, b"<html><h1>Please log in</h1></html>"), "unreadable"
+    ),
+    "200 with nothing": Fault(answers(200, b""), "unreadable"),
+    "200 with broken JSON": Fault(answers(200, GRANT[:-9]), "unreadable"),
+    "200 with a list": Fault(answers(200, b"[" + GRANT + b"]"), "unreadable"),
+    "200 without a token": Fault(answers(200, b'{"expires_in": 3599}'), "no_token"),
     "200 with an empty token": Fault(
-        grants(b'{"access_token": "", "expires_in": 3599}'), "no_token"
+        answers(200, b'{"access_token": "", "expires_in": 3599}'), "no_token"
     ),
     "200 with an illegal token": Fault(
-        grants(b'{"access_token": "two\\r\\nX-Lines: 1", "expires_in": 3599}'), "illegal_token"
+        answers(200, b'{"access_token": "two\\r\\nX-Lines: 1", "expires_in": 3599}'),
+        "illegal_token",
     ),
     "200 with a token of another kind": Fault(
-        grants(GRANT[:-1] + b', "token_type": "mac"}'), "wrong_token_type"
+        answers(200, GRANT[:-1] + b', "token_type": "mac"}'), "wrong_token_type"
     ),
-    "204": Fault(refuses(204), "unreadable"),
+    "204": Fault(answers(204), "unreadable"),
     "an error inside 200": Fault(
-        grants(b'{"code": 16, "message": "invalid app attributes"}'), "no_token", code="16"
+        answers(200, b'{"code": 16, "message": "invalid app attributes"}'), "no_token", code="16"
     ),
     "refused credentials inside 200": Fault(
-        grants(b'{"code": 20, "message": "invalid credentials"}'), "refused", REFUSED, "20"
+        answers(200, b'{"code": 20, "message": "invalid credentials"}'), "refused", REFUSED, "20"
     ),
     # Its own errors.
     "500": Fault(
-        refuses(500, b'{"code": 2, "message": "internal server error"}'), "http_500", code="2"
+        answers(500, b'{"code": 2, "message": "internal server error"}'), "http_500", code="2"
     ),
-    "502 with a web page": Fault(refuses(502, b"<html>Bad Gateway</html>"), "http_502"),
-    "503": Fault(refuses(503), "http_503"),
+    "502 with a web page": Fault(answers(502, b"<html>Bad Gateway</html>"), "http_502"),
+    "503": Fault(answers(503), "http_503"),
     "503 that asks for 3 seconds": Fault(
-        refuses(503, b"", b"Retry-After: 3"), "http_503", (3, 3, 3, 4)
+        answers(503, b"", b"Retry-After: 3"), "http_503", (3, 3, 3, 4)
     ),
-    "504": Fault(refuses(504), "http_504"),
-    "404": Fault(refuses(404), "http_404"),
+    "504": Fault(answers(504), "http_504"),
+    "404": Fault(answers(404), "http_404"),
     **{
         f"429{asks}": Fault(
-            refuses(429, b'{"code": 42901}', *fields), "rate_limited", pauses, "42901"
+            answers(429, b'{"code": 42901}', *fields), "rate_limited", pauses, "42901"
         )
         for asks, pauses, *fields in (
             ("", QUICK),
@@ -165,17 +155,17 @@ FAULTS: Final[dict[str, Fault]] = {
         )
     },
     # It means it: the credentials are refused.
-    "400": Fault(refuses(400, b'{"code": 2}'), "refused", REFUSED, "2"),
-    "401": Fault(refuses(401, b'{"code": 20}'), "refused", REFUSED, "20"),
-    "401 with nothing": Fault(refuses(401), "refused", REFUSED),
+    "400": Fault(answers(400, b'{"code": 2}'), "refused", REFUSED, "2"),
+    "401": Fault(answers(401, b'{"code": 20}'), "refused", REFUSED, "20"),
+    "401 with nothing": Fault(answers(401), "refused", REFUSED),
     "401 that breaks off": Fault(
         [Act.WHOLE, reply(401, b'{"code": 20}')[:-4], Act.RST], "refused", REFUSED
     ),
-    "403": Fault(refuses(403, b'{"code": 8}'), "refused", REFUSED, "8"),
+    "403": Fault(answers(403, b'{"code": 8}'), "refused", REFUSED, "8"),
     # It sends the password elsewhere; {elsewhere} is a server that must never hear of it.
     **{
         f"{status} to another host": Fault(
-            refuses(status, b"", b"Location: {elsewhere}"), "redirected"
+            answers(status, b"", b"Location: {elsewhere}"), "redirected"
         )
         for status in (301, 302, 303, 307, 308)
     },
@@ -199,7 +189,7 @@ async def break_login(
     house: House, fault: Fault, lab: Lab, stack: contextlib.AsyncExitStack
 ) -> ScriptedServer:
     """Break the token endpoint until the stack ends; return a server that must get no login."""
-    patience = IMPATIENT if fault.silent else 5
+    patience = IMPATIENT if fault.reason == "timeout" else 5
     elsewhere = await lab.upstream()
     stack.push_async_callback(house.log_in_at)
     stack.callback(setattr, house.login, "usual", house.grant)

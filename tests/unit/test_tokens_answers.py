@@ -11,8 +11,6 @@ from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.tokens.answers import EndpointAnswer, read_grant
 
 SECRET = "hQ.x-9_~+/a=="
-NO_OBJECTS: tuple[object, ...] = (b'{"access_token": "x"', ["x"], b"null")
-NO_TOKENS = ({"expires_in": 3599}, {"access_token": ""}, {"access_token": 7})
 
 
 def answer(
@@ -77,10 +75,12 @@ def test_another_proxys_word_changes_nothing(field: str) -> None:
         (answer(200, b""), "unreadable", "an empty body"),
         (answer(204), "unreadable", "an empty body"),
         (answer(200, b"<html>Log in</html>"), "unreadable", "a web page"),
-        *((answer(200, body), "unreadable", "something else") for body in NO_OBJECTS),
+        (answer(200, b'{"access_token": "x"'), "unreadable", "something else"),
+        (answer(200, ["x"]), "unreadable", "something else"),
         (answer(200, b"\x1f\x8b\x08", Content_Encoding="gzip"), "unreadable", "a compressed body"),
         (answer(200, {"access_token": "x"}, whole=False), "unreadable", "too long"),
-        *((answer(200, body), "no_token", "without an access token") for body in NO_TOKENS),
+        (answer(200, {"access_token": ""}), "no_token", "without an access token"),
+        (answer(200, {"access_token": 7}), "no_token", "without an access token"),
         (answer(200, {"code": 50001}), "no_token", "error code 50001 (an internal error"),
         *(
             (answer(200, {"access_token": token}), "illegal_token", "RFC 6750")
@@ -100,15 +100,13 @@ def test_an_unusable_success_is_a_passing_fault(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-@pytest.mark.parametrize(
-    "content", [{"code": 20}, b"", b"<html>Forbidden</html>", {"a": 1}, {"code": "GW-9"}]
-)
+@pytest.mark.parametrize("content", [b"", b"<html>Forbidden</html>", {"a": 1}, {"code": "GW-9"}])
 def test_refusals_are_refusals_whatever_their_body(status: int, content: object) -> None:
     """400, 401 and 403, with or without a readable body."""
     error = failure(answer(status, content))
     assert isinstance(error, CredentialsRefused)
-    assert error.reason == "refused"
-    assert str(status) in error.detail
+    assert (error.reason, error.code) == ("refused", None)
+    assert f"refused the credentials with {status}: " in error.detail
     assert "Min Bedrift" in error.detail
 
 
@@ -116,7 +114,7 @@ def test_a_refusal_names_its_code_and_the_credential() -> None:
     """With its meaning and the settings to compare."""
     error = failure(answer(401, {"fault": {"detail": {"errorcode": "22"}}}))
     assert error.code == "22"
-    assert error.detail.startswith("The token endpoint refused the credentials with 401, code 22: ")
+    assert "refused the credentials with 401, code 22: " in error.detail
     assert "oauth.client_secret" in error.detail
 
 

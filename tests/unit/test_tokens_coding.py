@@ -63,6 +63,7 @@ def test_what_cannot_be_decoded_is_none() -> None:
         assert decoded(b"x", coding, 100) is None
     for coding in (b"gzip", b"deflate", b"br"):
         assert decoded(b'{"code": "40104", "message": "not authorized"}', coding, 100) is None
+    assert decoded(raw_deflate(b"x") + b"y", b"deflate", 100) is None
 
 
 @pytest.mark.parametrize("coding", [None, b"", b"identity", b"Identity, none", b" , "])
