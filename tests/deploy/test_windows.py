@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +14,12 @@ import aiohttp
 import pytest
 import yaml
 
-import proxy
 from proxy import cli
 from proxy.settings import Settings, load
 from tests.deploy.tools import DEPLOY, ROOT, ran
 from tests.docs.pages import PAGES
 from tests.e2e.process import ORDERS, Starter, configuration, order, serving_api
+from tests.unit.test_architecture import MODULES, imported
 
 PAGE: Final = PAGES["deploy/windows/README.md"]
 SERVICE: Final = DEPLOY / "windows" / "telenor-proxy.xml"
@@ -61,34 +60,15 @@ def test_every_dependency_has_a_wheel(python: str, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
 
 
-def imports(tree: ast.Module) -> Iterator[tuple[str, bool]]:
-    """Yield the first part of each imported module, and whether the import is at the top."""
-    for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        for name in names:
-            yield name.partition(".")[0], node in tree.body
-
-
-def test_nothing_is_imported_that_windows_lacks() -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_is_imported_that_windows_lacks(module: str) -> None:
     """Such modules are imported only after a look at the system, or with an alternative."""
-    found = {
-        (path.stem, name, at_once)
-        for path in Path(proxy.__file__).parent.rglob("*.py")
-        for name, at_once in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if name in ELSEWHERE
-    }
-    assert found == {
-        ("app", "uvloop", False),
-        ("descriptors", "resource", False),
-        ("hardening", "resource", False),
-        ("owners", "fcntl", False),
-        ("stream", "fcntl", False),
-        ("stream", "termios", False),
-    }
+    at_once = ast.Module(body=[], type_ignores=[])
+    at_once.body += (
+        each for each in MODULES[module].body if isinstance(each, ast.Import | ast.ImportFrom)
+    )
+    names = {name.partition(".")[0] for name in imported(at_once)}
+    assert names.isdisjoint(ELSEWHERE)
 
 
 async def test_it_runs_on_what_windows_has(tmp_path: Path) -> None:

@@ -3,17 +3,10 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, NamedTuple
 
-import proxy
 from proxy import faults
-
-PACKAGE: Final = Path(proxy.__file__).parent
-MODULES: Final = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text("utf-8"))
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+from tests.unit.test_architecture import MODULES
 
 LEVELS: Final = {"debug", "info", "warning", "error", "exception"}
 #: Stands where the code fills something in.
