@@ -68,7 +68,7 @@ async def disconnected(gateway: Gateway, raw: bytes, *steps: Step, begun: bytes 
 async def test_an_order_is_followed_to_its_end_when_its_client_disconnects(
     gateway: Gateway, method: bytes, status: int, at: int
 ) -> None:
-    """The upstream may have acted: its answer, begun or not, is read and recorded, and the connection is kept."""
+    """It may have been acted on: its answer, begun or not, is read and recorded to its end."""
     raw = request(method, ORDERS, content=b"{}")
     answer = reply(status, b"x" * 200_000)
     await disconnected(gateway, raw, answer[at:], begun=answer[:at])
