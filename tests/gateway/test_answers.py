@@ -164,7 +164,7 @@ async def test_a_connection_that_should_end_is_not_used_again(
 
 
 async def two_idle(gateway: Gateway) -> None:
-    """Leave two connections in the pool, one later than the other."""
+    """Leave two connections in the pool."""
     opened = gateway.upstream.hold(reply(200))
     first = asyncio.create_task(gateway.ask(request()))
     await until(lambda: gateway.upstream.whole)
@@ -178,7 +178,12 @@ async def two_idle(gateway: Gateway) -> None:
 async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) -> None:
     """An idle pooled connection is closed in order after its time."""
     gateway = await lab.gateway(tls=tls, upstream__idle_timeout_seconds=0.5)
+    now = [0.0]
+    gateway.pool._now = lambda: now[0]
     await two_idle(gateway)
+    gateway.pool._idle[1].idle_since = now[0] = 10.0
+    await until(lambda: gateway.pool.connections == (0, 1))
+    now[0] = 20.0
     await until(lambda: gateway.pool.connections == (0, 0))
     await until(lambda: not gateway.upstream.open)
     assert [connection.ended for connection in gateway.upstream.connections] == ["fin", "fin"]
