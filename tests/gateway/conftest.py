@@ -339,7 +339,7 @@ class Lab:
             address = str(chosen.listen.unix_socket)
             await listener.start_unix(address)
         else:
-            if self.variant.listener == "tls":
+            if shown is None and self.variant.listener == "tls":
                 shown, trust = self.certificates.listener, client_context(self.certificates.ca_file)
             port = await listener.listen(await serving.bind(["127.0.0.1"], 0), shown)
             address = ("127.0.0.1", port)

@@ -163,17 +163,41 @@ async def test_a_connection_that_should_end_is_not_used_again(
     await until(lambda: all(connection.ended for connection in gateway.upstream.connections))
 
 
+async def two_idle(gateway: Gateway) -> None:
+    """Leave two connections in the pool."""
+    opened = gateway.upstream.hold(reply(200))
+    first = asyncio.create_task(gateway.ask(request()))
+    await until(lambda: gateway.upstream.whole)
+    assert (await gateway.ask(request())).status == 200
+    opened.set()
+    assert (await first).status == 200
+    assert gateway.pool.connections == (0, 2)
+
+
 @pytest.mark.parametrize("tls", [False, True])
 async def test_an_unused_connection_is_closed_in_time(lab: Lab, *, tls: bool) -> None:
     """An idle pooled connection is closed in order after its time."""
     gateway = await lab.gateway(tls=tls, upstream__idle_timeout_seconds=0.5)
-    await asyncio.gather(*[gateway.ask(request()) for _ in range(5)])
-    assert gateway.pool.connections[1] >= 1
+    now = [0.0]
+    gateway.pool._now = lambda: now[0]
+    await two_idle(gateway)
+    gateway.pool._idle[1].idle_since = now[0] = 10.0
+    await until(lambda: gateway.pool.connections == (0, 1))
+    now[0] = 20.0
     await until(lambda: gateway.pool.connections == (0, 0))
-    await until(
-        lambda: all(connection.ended == "fin" for connection in gateway.upstream.connections)
-    )
+    await until(lambda: not gateway.upstream.open)
+    assert [connection.ended for connection in gateway.upstream.connections] == ["fin", "fin"]
     assert (await gateway.ask(request())).status == 200
+
+
+async def test_a_new_connection_replaces_an_idle_one(lab: Lab) -> None:
+    """The API has no more connections than `upstream.max_connections` when a call is repeated."""
+    gateway = await lab.gateway(upstream__max_connections=2)
+    await two_idle(gateway)
+    gateway.upstream.scripts.append([Act.WHOLE, Act.FIN])
+    assert (await gateway.ask(request())).status == 200
+    await until(lambda: len(gateway.upstream.open) == 1)
+    assert gateway.pool.connections == (0, 1)
 
 
 async def test_the_largest_head_passes(gateway: Gateway) -> None:

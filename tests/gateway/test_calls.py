@@ -61,26 +61,6 @@ def at_rest(served: ClientConnection) -> bool:
     return served.exchange is None
 
 
-@pytest.mark.parametrize("at", range(1, len(reply(200, b"hello"))))
-async def test_an_answer_may_arrive_in_any_two_pieces(gateway: Gateway, at: int) -> None:
-    """The call goes on with each first piece, and loses none of it."""
-    await warmed(gateway)
-    first, second = asyncio.Event(), asyncio.Event()
-    whole = reply(200, b"hello")
-    gateway.upstream.scripts.append([Act.WHOLE, first, whole[:at], second, whole[at:]])
-    client, served = await begin(gateway, order())
-    first.set()
-    second.set()
-    assert bytes((await client.answer()).content) == b"hello"
-    await until(lambda: at_rest(served))
-    assert (await client.ask(order())).status == 200
-    assert [record.status for record in gateway.records] == [200, 200]
-    assert len(gateway.upstream.connections) == 1
-
-
-# What happens in one turn of the event loop.
-
-
 @pytest.mark.parametrize("raw", [request(), order()])
 @pytest.mark.parametrize(
     "answer", [reply(200), reply(200)[:9], reply(200, b"x", b"Connection: close")]

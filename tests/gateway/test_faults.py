@@ -5,7 +5,6 @@ The methods that the matrix does not play, and the rows that only a raw upstream
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -105,17 +104,3 @@ async def test_a_cut_without_close_notify_before_an_answer(lab: Lab, method: byt
     assert (answer.status, answer.proxy_error) == TERMINATED
     assert answer.problem["outcome"] == "unknown"
     assert len(gateway.upstream.requests) == (2 if method == b"GET" else 1)
-
-
-async def test_a_hundred_calls_while_connections_come_and_go(lab: Lab) -> None:
-    """An upstream that ends each connection after a few answers costs no call."""
-    gateway = await lab.gateway(upstream__max_connections=7)
-
-    def script(_: object) -> Steps:
-        ends = len(gateway.upstream.requests) % 3 == 0
-        return [Act.WHOLE, reply(200, b"x"), *([Act.FIN] if ends else [])]
-
-    gateway.upstream.usual = script
-    for _ in range(10):
-        answers = await asyncio.gather(*[gateway.ask(request()) for _ in range(10)])
-        assert [answer.status for answer in answers] == [200] * 10

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, framed, order, request
+from tests.gateway.client import ACCOUNTS, ORDERS, chunks, framed, request
 
 if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway
@@ -40,23 +40,6 @@ async def test_ambiguous_framing_is_refused(
     raw = request(method, ORDERS, *fields, version=version) + chunks(b"hello") + NEXT
     await gateway.refuses(raw, status=400, kind="malformed-request")
     assert not gateway.upstream.connections
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [[b"Transfer_Encoding: chunked", b"X-Transfer-Encoding: chunked"], [b"Content_Length: 99"]],
-)
-async def test_lookalikes_of_framing_fields_frame_nothing(
-    gateway: Gateway, fields: list[bytes]
-) -> None:
-    """They do not move the end of a request, neither here nor upstream."""
-    client = await gateway.connect()
-    await client.send(order(*fields) + NEXT)
-    assert [(await client.answer()).status for _ in range(2)] == [200, 200]
-    first, _ = gateway.upstream.requests
-    assert bytes(first.content) == ORDER
-    assert not first.values(b"transfer_encoding")
-    assert not first.values(b"content_length")
 
 
 async def test_chunks_are_written_anew(gateway: Gateway) -> None:

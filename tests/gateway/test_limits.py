@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proxy.http1 import chunked
 from tests.gateway.client import (
     ACCOUNTS,
     ORDER,
@@ -210,16 +209,6 @@ async def test_a_client_that_does_not_read_is_cut(lab: Lab, method: bytes) -> No
     assert client.ended == "rst"
 
 
-async def test_a_client_that_reads_slowly_gets_everything(lab: Lab) -> None:
-    """The timeout is for a client that reads nothing."""
-    gateway = await lab.gateway(limits__body_timeout_seconds=1)
-    content = bytes(range(256)) * 4096
-    gateway.upstream.usual = [Act.WHOLE, reply(200, content)]
-    client = await gateway.connect(receive_buffer=4096)
-    answer = await client.ask(request())
-    assert answer.content == content
-
-
 @pytest.mark.parametrize(
     "last", [request(b"DELETE", ACCOUNTS, b"Connection: close"), request(b"GET", b"/nowhere"), b""]
 )
@@ -326,38 +315,6 @@ async def test_an_upload_waits_for_an_upstream_that_does_not_read(lab: Lab) -> N
     assert not sending.done()
     sending.cancel()
     assert gateway.record.bytes_in < 30_000_000
-
-
-#: The decoder takes three steps to a chunk: this input uses up one call's steps just where it ends.
-TINY = b"1\r\nx\r\n" * (chunked.MAX_STEPS // 3) + b"1\r\n"
-
-
-async def test_silence_after_tiny_chunks_is_silence(lab: Lab) -> None:
-    """A client that stops where the decoder pauses gets 408; its API connection is released."""
-    gateway = await lab.gateway(limits__body_timeout_seconds=0.2, upstream__max_connections=1)
-    gateway.cut_short = 1
-    answer = await gateway.refuses(request(b"POST", ORDERS, CHUNKED) + TINY, status=408)
-    assert answer.kind == "client-timeout"
-    assert (await gateway.ask(request())).status == 200
-
-
-async def test_an_api_that_stops_after_tiny_chunks_is_silent(lab: Lab) -> None:
-    """Its answer is cut after the response timeout, and the connection is not kept."""
-    gateway = await lab.gateway(upstream__response_timeout_seconds=0.2, upstream__max_connections=1)
-    gateway.upstream.usual = [Act.WHOLE, b"HTTP/1.1 200 OK\r\n" + CHUNKED + b"\r\n\r\n" + TINY]
-    client = await gateway.connect()
-    assert not (await client.ask(request())).whole
-    assert await client.closed() == "rst"
-    assert (await gateway.noted()).error == "http_response_timeout"
-
-
-async def test_a_client_that_disconnects_after_tiny_chunks_is_noticed(lab: Lab) -> None:
-    """Its call ends at once, and the next client has the connection."""
-    gateway = await lab.gateway(upstream__max_connections=1)
-    gateway.cut_short = 1
-    client = await gateway.begin(request(b"POST", ORDERS, CHUNKED) + TINY, whole=False)
-    client.reset()
-    assert (await gateway.ask(request())).status == 200
 
 
 async def test_silent_uploads_give_way_to_waiting_calls(lab: Lab) -> None:

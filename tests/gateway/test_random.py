@@ -52,6 +52,7 @@ def read(raw: bytes) -> tuple[list[tuple[bytes, bytes, bytes]], bool]:
     return found, True
 
 
+@pytest.mark.timeout(300)  # 300 examples, on a busy machine too
 @settings(
     max_examples=300, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
-from tests.scripted import Act, Drip, Flood, reply
+from tests.scripted import Act, Drip, Flood
 
 if TYPE_CHECKING:
     from tests.gateway.client import Answer, Client
@@ -153,24 +153,6 @@ async def test_an_answer_without_a_length_needs_an_orderly_end(
         assert (await client.ask(request())).whole
     elif not whole:
         assert client.ended == "rst"
-
-
-@pytest.mark.parametrize("size", [3, 300_000])
-@pytest.mark.parametrize("end", [Act.FIN, Act.CUT, Act.RST])
-@pytest.mark.parametrize("tls", [False, True])
-async def test_an_end_after_a_whole_answer_is_noticed(
-    lab: Lab, end: Act, size: int, *, tls: bool
-) -> None:
-    """The answer stays whole, however the connection ends behind it."""
-    gateway = await lab.gateway(tls=tls)
-    opened = asyncio.Event()
-    gateway.upstream.usual = [Act.WHOLE, reply(200, b"x" * size), opened, end]
-    client = await gateway.connect()
-    for _ in range(3):
-        answer = await client.ask(request())
-        assert (answer.status, bytes(answer.content), answer.whole) == (200, b"x" * size, True)
-        opened.set()
-        await until(lambda: gateway.pool.connections == (0, 0))
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])

@@ -17,6 +17,7 @@ from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from tests.gateway.client import chunks
 from tests.scripted import HAND_OVER, reset
 
 if TYPE_CHECKING:
@@ -218,10 +219,7 @@ class _Connection(asyncio.Protocol):
         elif plan.framing is Framing.CHUNKED:
             head += b"Transfer-Encoding: chunked\r\n\r\n"
             half = len(content) // 2
-            pieces = [piece for piece in (content[:half], content[half:]) if piece]
-            content = (
-                b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + _LAST_CHUNK
-            )
+            content = chunks(*filter(None, (content[:half], content[half:])))
         else:
             head += b"\r\n"
         if plan.point is Point.ANSWER_HEAD:

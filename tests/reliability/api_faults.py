@@ -9,19 +9,7 @@ import enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.settings import Origin
-from tests.reliability.road import (
-    body,
-    byte_by_byte,
-    closing,
-    in_chunks,
-    until_body,
-    until_half_of_body,
-    until_half_of_chunk,
-    until_half_of_head,
-    until_half_of_status_line,
-    until_last_chunk,
-    whole,
-)
+from tests.reliability import road
 from tests.scripted import Act
 
 if TYPE_CHECKING:
@@ -220,10 +208,10 @@ FAULTS: Final[dict[str, Fault]] = {
     "half-closed instead of an answer": _acted(Act.HALF, again=True),
     "reset instead of an answer": _acted(Act.RST, again=True),
     "closed after an interim answer": _acted(_INTERIM, Act.FIN),
-    "closed inside the status line": _acted(until_half_of_status_line, Act.FIN),
-    "reset inside the status line": _acted(until_half_of_status_line, Act.RST),
-    "closed inside the answer's head": _acted(until_half_of_head, Act.FIN),
-    "reset inside the answer's head": _acted(until_half_of_head, Act.RST),
+    "closed inside the status line": _acted(road.until_half_of_status_line, Act.FIN),
+    "reset inside the status line": _acted(road.until_half_of_status_line, Act.RST),
+    "closed inside the answer's head": _acted(road.until_half_of_head, Act.FIN),
+    "reset inside the answer's head": _acted(road.until_half_of_head, Act.RST),
     "garbage": _nonsense(bytes(range(256)) + b"\r\n\r\n"),
     "another protocol": _nonsense(b"SSH-2.0-OpenSSH_9.2\r\n"),
     "an answer of two lengths": _nonsense(
@@ -235,26 +223,26 @@ FAULTS: Final[dict[str, Fault]] = {
     "silence after the whole request": _silent(Act.WHOLE),
     "silence instead of an answer": _silent(Act.WHOLE, Act.ASK),
     "silence after an interim answer": _silent(Act.WHOLE, Act.ASK, _INTERIM),
-    "silence inside the status line": _silent(Act.WHOLE, Act.ASK, until_half_of_status_line),
-    "silence inside the answer's head": _silent(Act.WHOLE, Act.ASK, until_half_of_head),
+    "silence inside the status line": _silent(Act.WHOLE, Act.ASK, road.until_half_of_status_line),
+    "silence inside the answer's head": _silent(Act.WHOLE, Act.ASK, road.until_half_of_head),
     # The answer breaks off.
-    "closed after the answer's head": _cut(until_body, Act.FIN),
-    "reset after the answer's head": _cut(until_body, Act.RST),
-    "closed inside the answer's body": _cut(until_half_of_body, Act.FIN),
-    "reset inside the answer's body": _cut(until_half_of_body, Act.RST),
-    "closed inside a chunk": _cut(until_half_of_chunk, Act.FIN),
-    "closed before the last chunk": _cut(until_last_chunk, Act.FIN),
-    "silence after the answer's head": _cut(until_body),
-    "silence inside the answer's body": _cut(until_half_of_body),
-    "silence before the last chunk": _cut(until_last_chunk),
+    "closed after the answer's head": _cut(road.until_body, Act.FIN),
+    "reset after the answer's head": _cut(road.until_body, Act.RST),
+    "closed inside the answer's body": _cut(road.until_half_of_body, Act.FIN),
+    "reset inside the answer's body": _cut(road.until_half_of_body, Act.RST),
+    "closed inside a chunk": _cut(road.until_half_of_chunk, Act.FIN),
+    "closed before the last chunk": _cut(road.until_last_chunk, Act.FIN),
+    "silence after the answer's head": _cut(road.until_body),
+    "silence inside the answer's body": _cut(road.until_half_of_body),
+    "silence before the last chunk": _cut(road.until_last_chunk),
     # Nothing is wrong with these.
-    "an answer byte by byte": _harmless(byte_by_byte),
-    "an answer in two pieces": _harmless(until_body, body),
-    "an answer in chunks": _harmless(in_chunks),
-    "an interim answer before it": _harmless(_INTERIM, whole),
-    "closed after its answer, as announced": _harmless(closing, Act.FIN),
-    "closed after its answer, unannounced": _harmless(whole, Act.FIN),
-    "reset after its answer": _harmless(whole, Act.RST),
+    "an answer byte by byte": _harmless(road.byte_by_byte),
+    "an answer in two pieces": _harmless(road.until_body, road.body),
+    "an answer in chunks": _harmless(road.in_chunks),
+    "an interim answer before it": _harmless(_INTERIM, road.whole),
+    "closed after its answer, as announced": _harmless(road.closing, Act.FIN),
+    "closed after its answer, unannounced": _harmless(road.whole, Act.FIN),
+    "reset after its answer": _harmless(road.whole, Act.RST),
 }
 
 
