@@ -204,6 +204,17 @@ async def test_a_call_beyond_the_grace_period_gets_503(gateway: Gateway, raw: by
     assert await client.closed() == "fin"
 
 
+async def test_half_a_request_at_the_end_of_the_grace_period_gets_503(gateway: Gateway) -> None:
+    """A request whose head was not whole by then is answered too: it was not sent."""
+    client = await gateway.connect()
+    await client.send(order()[:40])
+    await until(lambda: any(each.buffer for each in gateway.listener._service.clients))
+    await gateway.listener.close(0)
+    answer = await client.answer()
+    assert (answer.kind, answer.problem["outcome"]) == ("draining", "not_sent")
+    assert gateway.record.error == "proxy_internal_response"
+
+
 async def test_closing_again_without_grace_ends_all_calls(gateway: Gateway) -> None:
     """A close that is cancelled and begun anew leaves no call, record or connection behind."""
     await warmed(gateway)
