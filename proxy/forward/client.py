@@ -233,7 +233,8 @@ class Service:
         rules = self._rules
         head = policy.parse(data, rules)
         exchange.request_id = policy.request_id(head) or exchange.request_id
-        exchange.method = head.method if head.method in policy.METHODS else None
+        is_known = head.method in policy.METHODS or head.method in policy.NEVER_FORWARDED
+        exchange.method = head.method if is_known else None
         exchange.path = _path(head.target)
         who = self._roster.register.identify(head.known.get(b"x-proxy-key", ()), client.names)
         if who is not None:

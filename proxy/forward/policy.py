@@ -34,7 +34,7 @@ METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE
 SAFE_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 #: A TLS record of type handshake (RFC 8446 section 5.1); the third byte, a minor version, varies.
 _TLS_HANDSHAKE: Final = b"\x16\x03"
-_NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
+NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
 
 #: What has content by its nature, so that an HTTP/1.0 request without a length is a mistake.
 _WITH_CONTENT: Final = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -292,7 +292,7 @@ def _malformed(error: grammar.Malformed) -> Refused:
 
 
 def _method_refused(method: bytes) -> Refused:
-    if method in _NEVER_FORWARDED:
+    if method in NEVER_FORWARDED:
         return Refused(
             ProblemKind.METHOD_NOT_ALLOWED,
             "CONNECT and TRACE are never forwarded. Set the proxy as the client's base URL, not "
