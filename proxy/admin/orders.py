@@ -18,7 +18,13 @@ _UNAVAILABLE: Final = 503
 
 
 class Orders(Protocol):
-    """What is remembered of orders."""
+    """What is remembered of orders. away: why the store cannot be used; None if it can."""
+
+    away: str | None
+
+    async def look_after(self) -> None:
+        """See what the store holds now."""
+        ...
 
     async def listed(self, *, unknown: bool) -> list[dict[str, object]] | str:
         """Return the orders, JSON-serialisable, or why that cannot be said now."""

@@ -90,6 +90,8 @@ def create_app(
         return web.Response(body=report.metrics(), headers={"Content-Type": _EXPOSITION})
 
     async def status(request: web.Request) -> web.Response:
+        if book is not None and book.away is None:
+            await book.look_after()  # another process may have forgotten an order
         history = request.query.get("history") == "1"
         return orders.json_response(report.status(history=history))
 

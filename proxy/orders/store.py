@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 #: Records that a shared store holds at most: some ten orders a second for a day.
 MAX_RECORDS: Final = 1_000_000
-#: Unknown records that a summary names.
-SHOWN: Final = 100
+#: Unknown records that a summary names: as many as the status page.
+SHOWN: Final = 300
 #: Records that one listing gives.
 LISTED: Final = 10_000
 

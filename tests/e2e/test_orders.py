@@ -59,15 +59,17 @@ AWAY = (503, "order-store-away", "not_sent")
 
 @pytest.mark.parametrize("store", ["memory", "file"])
 async def test_operators_see_and_forget_orders(
-    start: Starter, api: Api, tmp_path: Path, store: str
+    start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path, store: str
 ) -> None:
-    """`orders list` shows what is unknown, `orders forget` lets it be placed again."""
+    """`orders list` and `/status` show what is unknown until `orders forget`; then it is sent."""
     named = "memory" if store == "memory" else str(tmp_path / "orders.db")
     config = configuration(api.url, orders={"store": named})
     running = await start.ready(config)
     api.sandbox.fault("api_drop", None, 1)
     assert (await place(running, "k")).json()["outcome"] == "unknown"
     assert refusal(await place(running, "k"))[:2] == (409, "order-unknown")
+    status = (await call(http, await running.admin_url("/status"))).json()
+    assert (len(status["unknown_orders"]), status["orders"]["unknown"]) == (1, 1)
     config = await beside(running, config)
     listing = await start.run("orders", "list", "--unknown", "--json", config=config)
     assert listing.status == 0
@@ -83,6 +85,9 @@ async def test_operators_see_and_forget_orders(
     again = await start.run("orders", "forget", listed["id"], config=config)
     assert again.status == 1
     assert "no order" in again.errors
+    status = (await call(http, await running.admin_url("/status"))).json()
+    assert status["unknown_orders"] == []
+    assert (status["orders"]["unknown"], status["orders"]["records"]) == (0, [])
     assert (await place(running, "k")).status == 201
     assert await running.stop() == 0
     none = await start.run("orders", "list", "--unknown", config=config)

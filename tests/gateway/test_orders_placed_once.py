@@ -122,7 +122,9 @@ async def test_a_repetition_gets_the_same_answer(house: House) -> None:
         assert answer.values(b"x-request-id") == [b"second"]
         assert answer.proxy_error is None
     assert len(house.gateway.upstream.requests) == 1
-    assert (house.gateway.records[-1].status, house.gateway.records[-1].attempts) == (201, 0)
+    said = [record.fields() for record in house.gateway.records]
+    assert [(each["status"], each["attempts"]) for each in said] == [(201, 1), (201, 0), (201, 0)]
+    assert [each.get("replayed_from", "") for each in said] == ["", "first", "first"]
 
 
 async def test_other_calls_are_not_recorded(house: House) -> None:

@@ -283,6 +283,37 @@ def test_the_list_is_bounded_and_the_count_is_not(proxy: Proxy) -> None:
     assert shown["unknown_orders_counted"] == ORDERS_KEPT + 7
 
 
+def test_a_forgotten_order_is_no_longer_listed(proxy: Proxy) -> None:
+    """One with a record is listed as long as the store has it, or while the store is away."""
+    stored: dict[str, Any] = {"away": None, "records": []}
+    proxy.report._stored = lambda: stored
+    lost = {"status": 502, "error": "connection_terminated", "outcome": "unknown"}
+    proxy.call(request_id="without", **lost)
+    proxy.call(request_id="forgotten", recorded=True, **lost)
+    proxy.call(request_id="kept", recorded=True, client_address="10.0.0.8", **lost)
+    at = proxy.clock.wall() - RECORD.seconds
+    kept, earlier = ({"request_id": name, "at": at - 5, "method": "PUT"} for name in ("kept", "e"))
+
+    def listed() -> list[str]:
+        shown = status(proxy)
+        ids = [order["request_id"] for order in shown["unknown_orders"]]
+        assert shown["unknown_orders_counted"] == len(ids)
+        return ids
+
+    assert listed() == ["without"]
+    stored["records"] = [earlier, kept]
+    assert listed() == ["kept", "without", "e"]
+    assert status(proxy)["unknown_orders"][0]["client_address"] == "10.0.0.8"
+    stored["away"] = "Wait."
+    assert listed() == ["kept", "forgotten", "without", "e"]
+    # The store names its oldest orders only: it may have what is newer than those.
+    full = [earlier] * ORDERS_KEPT
+    for newest, then in ((at - 1, True), (at, False)):
+        stored.update(away=None, records=[*full[:-1], kept | {"at": newest}])
+        shown = [order["request_id"] for order in status(proxy)["unknown_orders"]]
+        assert ("forgotten" in shown) is then
+
+
 # --- parts of others ---------------------------------------------------------------------------
 
 
