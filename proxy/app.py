@@ -164,7 +164,6 @@ class Proxy:
         self._secrets = _secrets(settings)
         self._access_log = logs.AccessLog(writer, settings.log)
         self._company_proxy = egress.company_proxy(upstream, self._configuration.environ)
-        self._keeper = _keeper(settings, clock, metrics)
         self._spans = _spans(settings, clock, metrics)
         # The way to the API, through the company's proxy as it is at each connection.
         self._dialer = Dialer(
@@ -173,6 +172,7 @@ class Proxy:
             lambda: self._company_proxy,
             tunnel_seconds=upstream.connect_timeout_seconds,
         )
+        self._keeper = _keeper(settings, clock, metrics)  # after what may raise
         self._endpoint = TokenEndpoint(
             self._dialer,
             oauth.token_path,
@@ -329,7 +329,9 @@ class Proxy:
                 async with (
                     _running(self._source.run()) as keeping,
                     _running(self._notifier.run(self._clock, self._source.status)),
-                    contextlib.nullcontext() if self._keeper is None else _keeping(self._keeper),
+                    contextlib.nullcontext()
+                    if self._keeper is None
+                    else _running(self._keeper.run()),
                     contextlib.nullcontext() if self._spans is None else self._spans.running(),
                 ):
                     async with (
@@ -348,6 +350,8 @@ class Proxy:
             finally:
                 await self._pool.close()
                 await runner.cleanup()
+                if self._keeper is not None:
+                    await self._keeper.close()
 
     def _on_hangup(self) -> None:
         self._notifier.reloading()
@@ -422,13 +426,3 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[async
     finally:
         task.cancel()
         await asyncio.wait({task})
-
-
-@contextlib.asynccontextmanager
-async def _keeping(keeper: Keeper) -> AsyncIterator[None]:
-    """Look after the store of orders beside what is in the context, and close it with that."""
-    try:
-        async with _running(keeper.run()):
-            yield
-    finally:
-        await keeper.close()

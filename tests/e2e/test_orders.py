@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sqlite3
 import sys
 from typing import TYPE_CHECKING
@@ -124,6 +125,16 @@ async def test_a_store_that_cannot_be_used(start: Starter, api: Api, store: str,
     assert why in serve.errors
     assert "listener.started" not in serve.output
     assert (await start.run("orders", "list", config=config)).status == 78
+
+
+async def test_a_start_that_fails_leaves_no_owner(start: Starter, api: Api) -> None:
+    """The file that shows that a proxy uses the store is removed, as the write-ahead log is."""
+    store = {"store": str(start.directory / "orders.db")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = {"port": taken.getsockname()[1]}
+        ended = await start.run("serve", config=configuration(api.url, orders=store, listen=listen))
+    assert ended.status == 1
+    assert list(start.directory.glob("orders.db-*")) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits and removes files as POSIX does")
