@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import random
 import secrets
 import sys
@@ -117,7 +116,7 @@ def _keeper(settings: Settings, clock: Clock, metrics: Metrics) -> Keeper | None
     """Open the store of orders, if there is one. Raises `ConfigError`."""
     if settings.orders.store is None:
         return None
-    store = open_store(settings.orders, os.urandom(8).hex(), clock)
+    store = open_store(settings.orders, clock)
     return Keeper(store, clock, metrics.order)
 
 

@@ -24,8 +24,10 @@ def where(admin: AdminSettings) -> str:
     return f"{host(admin)} port {admin.port}"
 
 
-def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, bytes]:
-    """GET a target; return the status code's bytes (b"" if it is no HTTP) and the content.
+def get(
+    admin: AdminSettings, target: str, most: int = _CHUNK, *, method: str = "GET"
+) -> tuple[bytes, bytes]:
+    """Ask for a target; return the status code's bytes (b"" if it is no HTTP) and the content.
 
     most: bytes of an answer that are read. Raises `Unanswered`.
     """
@@ -35,7 +37,7 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
         )
     try:
         with socket.create_connection((host(admin), admin.port), timeout=_TIMEOUT) as connection:
-            connection.sendall(b"GET %b HTTP/1.0\r\n\r\n" % target.encode("ascii"))
+            connection.sendall(f"{method} {target} HTTP/1.0\r\n\r\n".encode("ascii"))
             answer = bytearray()
             while len(answer) < most and (data := connection.recv(_CHUNK)):
                 answer += data

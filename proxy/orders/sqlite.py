@@ -18,7 +18,7 @@ from proxy.errors import ProxyError
 from proxy.orders import writer
 from proxy.orders.owners import Presence, is_alive, sweep
 from proxy.orders.states import BEFORE, Answer, OrderRecord, State, after_death, has_end, may_forget
-from proxy.orders.store import LISTED, SHOWN, VERSION, ClaimLost, StoreAway, Summary
+from proxy.orders.store import LISTED, SHOWN, VERSION, ClaimLost, StoreAway, Summary, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -274,11 +274,7 @@ def _identity(name: str) -> tuple[int, int] | None:
 
 def _why(error: sqlite3.Error | OSError) -> str:
     if isinstance(error, OSError):
-        reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
-        return (
-            f"the file cannot be written: {reason}. "
-            "Let the user that the proxy runs as write it and its directory"
-        )
+        return unwritable(error)
     code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return _DAMAGED

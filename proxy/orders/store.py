@@ -13,6 +13,7 @@ Laws
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -40,6 +41,15 @@ LISTED: Final = 10_000
 
 class StoreAway(ProxyError):
     """The store cannot be used now. Its text says why, in words, and what to do."""
+
+
+def unwritable(error: OSError) -> str:
+    """Say why a file of records cannot be written, and what to do."""
+    reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
+    return (
+        f"the file cannot be written: {reason}. "
+        "Let the user that the proxy runs as write it and its directory"
+    )
 
 
 class ClaimLost(ProxyError):

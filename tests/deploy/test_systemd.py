@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import pytest
 
-from proxy.cli import BAD_CONFIGURATION
+from proxy.errors import BAD_CONFIGURATION
 from proxy.network import activation
 from proxy.settings import Settings, load
 from tests.deploy import manager

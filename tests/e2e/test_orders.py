@@ -72,8 +72,11 @@ async def test_operators_see_and_forget_orders(
     status = (await call(http, await running.admin_url("/status"))).json()
     assert (len(status["unknown_orders"]), status["orders"]["unknown"]) == (1, 1)
     config = await beside(running, config)
+    # The commands need no credentials, and the admin listener only where the store is in memory.
+    needed = ["orders", "admin"] if store == "memory" else ["orders"]
+    config = {name: config[name] for name in needed}
     listing = await start.run("orders", "list", "--unknown", "--json", config=config)
-    assert listing.status == 0
+    assert listing.status == 0, listing.errors
     listed = json.loads(listing.output)
     shown = {name: listed[name] for name in ("method", "path", "outcome", "key")}
     assert shown == {"method": "POST", "path": ORDERS, "outcome": "unknown", "key": "k"}
@@ -93,7 +96,7 @@ async def test_operators_see_and_forget_orders(
     assert await running.stop() == 0
     none = await start.run("orders", "list", "--unknown", config=config)
     assert none.status == (1 if store == "memory" else 0)
-    assert ("Check that it runs" in none.errors) == (store == "memory")
+    assert ("Check that the proxy runs" in none.errors) == (store == "memory")
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -117,13 +120,16 @@ async def test_the_admin_listener_shows_orders(standing: Standing) -> None:
     [("/proc/nowhere/orders.db", "cannot be written"), ("here.txt", "no store of this proxy")],
 )
 async def test_a_store_that_cannot_be_used(start: Starter, api: Api, store: str, why: str) -> None:
-    """78 with the reason, before anything listens, from `serve` and from `orders list`."""
+    """78 with the reason from `serve`, before anything listens, from `check` and `orders list`."""
     (start.directory / "here.txt").write_text("words\n" * 100, encoding="utf-8")
     config = configuration(api.url, orders={"store": str(start.directory / store)})
     serve = await start.run("serve", config=config)
     assert serve.status == 78
     assert why in serve.errors
     assert "listener.started" not in serve.output
+    check = await start.run("check", config=config)
+    assert check.status == 78
+    assert why in check.output
     assert (await start.run("orders", "list", config=config)).status == 78
 
 
@@ -172,13 +178,24 @@ async def test_nothing_is_sent_that_is_not_remembered(
     assert await running.stop() == 0
 
 
-async def test_without_a_store_there_is_nothing_to_list(start: Starter, api: Api) -> None:
-    """1, and which setting to set."""
-    config = configuration(api.url)
-    for words in (["list"], ["forget", "0"]):
-        ended = await start.run("orders", *words, config=config)
-        assert ended.status == 1
-        assert "orders.store" in ended.errors
+@pytest.mark.parametrize(
+    ("orders", "words", "status", "says"),
+    [
+        ({}, ["list"], 1, "orders.store is not set"),
+        ({}, ["forget", "0"], 1, "orders.store is not set"),
+        ({"store": "here.db"}, ["forget", "../0"], 1, "That is no id"),
+        ({"stor": "here.db"}, ["list"], 78, "Did you mean orders.store?"),
+        ({"store": "here.db"}, ["list"], 78, "there is no such file"),
+    ],
+)
+async def test_what_the_commands_refuse(
+    start: Starter, orders: dict[str, object], words: list[str], status: int, says: str
+) -> None:
+    """What is wrong about orders, and what to do; other settings do not matter."""
+    ended = await start.run("orders", *words, config={"orders": orders, "oauth": {"nothing": 1}})
+    assert (ended.status, ended.output) == (status, "")
+    assert says in ended.errors
+    assert "nothing" not in ended.errors
 
 
 @needs_redis

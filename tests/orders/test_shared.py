@@ -240,7 +240,7 @@ async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
         "TELENOR_PROXY_ORDERS__STORE": server.url.replace("rediss", "valkeys"),
         "TELENOR_PROXY_ORDERS__STORE_PASSWORD_FILE": str(tmp_path / "password"),
     }
-    store = open_store(load(None, environ).orders, "aa", SystemClock())
+    store = open_store(load(None, environ).orders, SystemClock())
     assert isinstance(store, SharedStore)
     stranger = SharedStore(server.url.partition("?")[0], Secret("right"), "bb")
     try:
