@@ -73,6 +73,22 @@ _UPDATE: Final = (
 )
 
 
+_NOT_OURS: Final = (
+    "the file is there, but is no store of this proxy, and was left as it is. Choose another path"
+)
+_NEWER: Final = (
+    "the file was written by a newer version of this proxy, and was left as it is. "
+    "Use that version, or choose another path"
+)
+_DAMAGED: Final = (
+    "the file is damaged, and was left as it is. Move it away, and look its last orders up"
+)
+_NO_SHARED_MEMORY: Final = (
+    "the file system of the file does not let processes share memory, which SQLite needs. "
+    "Choose a path on a local disk"
+)
+
+
 class Unusable(ProxyError):
     """The file cannot be a store. Its text says why, and what to do."""
 
@@ -84,22 +100,24 @@ class SQLiteStore:
         self.owner = owner
         self._path = path
         self._clock = clock
-        self._connection = _open(path, max_size)
         self._most_pages = int(max_size / _PAGE * _FOR_NEW)
-        try:
-            self._presence = Presence(path, owner)
-            sweep(path)
-            elapsed: float
-            (elapsed,) = self._connection.execute("SELECT elapsed FROM meta").fetchone()
-            self._base = elapsed - clock.now()
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._bury()
-            self._drop_old_guards()
-            self._connection.execute("COMMIT")
-            self._files = {name: _identity(name) for name in (str(path), f"{path}-wal")}
-        except (sqlite3.Error, OSError) as error:
-            self._connection.close()
-            raise Unusable(_why(error)) from None
+        with contextlib.ExitStack() as undo:
+            try:
+                self._connection = _open(path, max_size)
+                undo.callback(self._connection.close)
+                self._presence = Presence(path, owner)
+                undo.callback(self._presence.end)
+                sweep(path)
+                (elapsed,) = self._one("SELECT elapsed FROM meta")
+                self._base = elapsed - clock.now()
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._bury()
+                self._drop_old_guards()
+                self._connection.execute("COMMIT")
+                self._files = {name: _identity(name) for name in (str(path), f"{path}-wal")}
+            except (sqlite3.Error, OSError) as error:
+                raise Unusable(_why(error)) from None
+            undo.pop_all()
         self._writer = writer.Writer(self._connection, self._check)
 
     async def reserve(self, record: OrderRecord) -> OrderRecord | None:
@@ -217,7 +235,7 @@ class SQLiteStore:
         if pages >= self._most_pages:
             (free,) = self._one("PRAGMA freelist_count")
             if pages - free >= self._most_pages:
-                raise StoreAway(writer.REASONS[sqlite3.SQLITE_FULL])
+                raise StoreAway(writer.NO_ROOM)
         times = (self._clock.wall(), self._end(record, record.state))
         self._connection.execute(_INSERT, (*record[:-1], *times))
 
@@ -275,75 +293,56 @@ def _identity(name: str) -> tuple[int, int] | None:
 def _why(error: sqlite3.Error | OSError) -> str:
     if isinstance(error, OSError):
         return unwritable(error)
-    code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return _DAMAGED
-    return writer.why(error).removesuffix(".")
-
-
-_DAMAGED: Final = (
-    "the file is damaged, and was left as it is. Move it away, and look its last orders up"
-)
+    words = writer.why(error)
+    return _DAMAGED if words == writer.DAMAGED else words.removesuffix(".")
 
 
 def _open(path: Path, max_size: int) -> sqlite3.Connection:
-    """Open the file, or make it. Raises `Unusable`."""
+    """Open the file, or make it. Raises `Unusable`, and what SQLite and the system raise."""
+    descriptor = os.open(path, _FLAGS, 0o600)
     try:
-        descriptor = os.open(path, _FLAGS, 0o600)
-        try:
-            with contextlib.suppress(PermissionError):
-                os.chmod(path, 0o600)  # noqa: PTH101 # as above
-            magic = os.read(descriptor, len(_MAGIC))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise Unusable(_why(error)) from None
+        with contextlib.suppress(PermissionError):
+            os.chmod(path, 0o600)  # noqa: PTH101 # as above
+        magic = os.read(descriptor, len(_MAGIC))
+    finally:
+        os.close(descriptor)
     if magic and magic != _MAGIC:
         raise Unusable(_NOT_OURS)
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
     try:
         _judge(connection)
         _set_up(connection, max_size)
-    except sqlite3.Error as error:
-        connection.close()
-        raise Unusable(_why(error)) from None
-    except Unusable:
+    except (sqlite3.Error, Unusable):
         connection.close()
         raise
     return connection
 
 
-_NOT_OURS: Final = (
-    "the file is there, but is no store of this proxy, and was left as it is. Choose another path"
-)
-
-
 def _judge(connection: sqlite3.Connection) -> None:
     """Whether it is ours, and whole; changes nothing."""
-
-    def ask(question: str) -> Any:  # noqa: ANN401 # SQLite's values
-        return connection.execute(question).fetchone()[0]
-
-    tables, application = ask("SELECT count(*) FROM sqlite_master"), ask("PRAGMA application_id")
-    if application != _APPLICATION and (tables or application):
+    is_ours = _pragma(connection, "application_id") == _APPLICATION
+    if not is_ours and (_has_tables(connection) or _pragma(connection, "application_id")):
         raise Unusable(_NOT_OURS)
-    if ask("PRAGMA user_version") > VERSION:
-        raise Unusable(
-            "the file was written by a newer version of this proxy, and was left as it is. "
-            "Use that version, or choose another path"
-        )
-    if ask("PRAGMA quick_check(1)") != "ok":
+    if _pragma(connection, "user_version") > VERSION:
+        raise Unusable(_NEWER)
+    if _pragma(connection, "quick_check(1)") != "ok":
         raise Unusable(_DAMAGED)
 
 
 def _set_up(connection: sqlite3.Connection, max_size: int) -> None:
-    connection.execute(f"PRAGMA max_page_count = {max_size // _PAGE}")
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise Unusable(
-            "the file system of the file does not let processes share memory, which SQLite needs. "
-            "Choose a path on a local disk"
-        )
-    connection.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
-    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    _pragma(connection, f"max_page_count = {max_size // _PAGE}")
+    if _pragma(connection, "journal_mode = WAL") != "wal":
+        raise Unusable(_NO_SHARED_MEMORY)
+    _pragma(connection, f"journal_size_limit = {_MAX_LOG}")
+    if not _has_tables(connection):
         marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
         connection.executescript(_SCHEMA.replace("COMMIT;", marks))
+
+
+def _pragma(connection: sqlite3.Connection, statement: str) -> Any:  # noqa: ANN401 # SQLite's values
+    return connection.execute(f"PRAGMA {statement}").fetchone()[0]
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    (number,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(number)

@@ -244,7 +244,7 @@ async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
     assert isinstance(store, SharedStore)
     stranger = SharedStore(server.url.partition("?")[0], Secret("right"), "bb")
     try:
-        order = record("aa")
+        order = record(store.owner)
         assert await store.reserve(order) is None
         server.stop()
         with pytest.raises(StoreAway, match="cannot be reached"):
