@@ -136,10 +136,10 @@ class Rig:
         def observe(record: Record) -> None:
             access_log(record)
             metrics(record)
-            roster.usage(record)
+            roster.count(record)
 
         roster = Roster(settings, SystemClock(), bytes(32))
-        metrics.name_clients(roster.names)
+        metrics.name_clients(client.name for client in settings.listen.clients)
         forwarder = Forwarder(
             settings,
             Tokens(),

@@ -226,7 +226,7 @@ class Proxy:
         )
         self._authorities_end = certificates.end_of_file(upstream.ca_file)
         self._report = self._make_report()
-        metrics.name_clients(self._roster.names)
+        metrics.name_clients(client.name for client in settings.listen.clients)
         gauges.expose(
             metrics,
             self._source,
@@ -286,7 +286,7 @@ class Proxy:
     def _on_record(self, record: Record) -> None:
         self._access_log(record)
         self._metrics(record)
-        self._roster.usage(record)
+        self._roster.count(record)
         self._report(record)
         if self._spans is not None:
             self._spans(record)

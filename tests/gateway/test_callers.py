@@ -45,13 +45,7 @@ async def test_a_malformed_host_is_refused(gateway: Gateway, host: bytes) -> Non
     "fields",
     [
         [b"Origin: null"],
-        [b"Origin:"],
-        [b"Origin: http://localhost:8080", b"Sec-Fetch-Site: same-origin"],
-        [b"Sec-Fetch-Site: cross-site"],
         [b"sec-fetch-site: none", b"Sec-Fetch-Site: cross-site"],
-        [b"Sec-Fetch-Mode: no-cors"],
-        [b"Sec-Fetch-Mode: cors", b"Sec-Fetch-Dest: empty"],
-        [b"Sec-Fetch-Dest: image"],
         [b"Access-Control-Request-Method: POST"],
     ],
 )

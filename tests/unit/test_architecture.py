@@ -91,7 +91,6 @@ PURE: Final = {
     "orders.showing": set[str](),
     "clients.login": set[str](),
     "clients.register": {"hashlib"},
-    "clients.usage": {"dataclasses"},
     "admin.calls": {"enum"},
     "admin.headline": set[str](),
     "tokens.values": {"dataclasses", "enum"},
