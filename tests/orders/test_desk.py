@@ -15,7 +15,7 @@ from proxy.orders.desk import Desk, Order, Replay
 from proxy.orders.keeper import Keeper
 from proxy.orders.key import parse
 from proxy.orders.memory import MemoryStore
-from proxy.orders.states import Answer, State
+from proxy.orders.states import MAX_CONTENT, Answer, State
 from proxy.orders.store import StoreAway, Summary
 from proxy.problems import ProblemKind
 from tests.clock import FakeClock
@@ -143,6 +143,13 @@ async def test_it_is_remembered_for_its_time(house: House) -> None:
     assert house.counts == {"recorded": 1, "replayed": 2}
     await house.clock.advance(1)
     await house.order(b"k")
+
+
+async def test_a_large_answer_is_not_kept(house: House) -> None:
+    """A repetition gets 409 in its place."""
+    order = await house.placed(b"k")
+    await order.answered(Answer(200, b"", b"x" * (MAX_CONTENT + 1)))
+    assert (await house.refused(b"k")).kind is ProblemKind.ORDER_ANSWERED
 
 
 @pytest.mark.parametrize("is_sent", [False, True])

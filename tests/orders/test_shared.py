@@ -81,7 +81,7 @@ async def test_a_connection_that_is_lost_while_it_is_written_to() -> None:
         raise RuntimeError("unable to perform operation; the handler is closed")
 
     with pytest.raises(StoreAway, match="cannot be reached"):
-        await shared._translated(lost())
+        await shared._bounded(lost())
 
 
 async def test_a_server_that_hangs_holds_no_caller(
