@@ -218,17 +218,16 @@ class SQLiteStore:
         state: State | None = record.state
         if ends is not None and ends <= self._now():
             state = None
-        elif record.owner != self.owner and not self._lives(record):
-            state = after_death(record.state)
+        elif record.owner != self.owner and after_death(record.state) is not record.state:
+            state = (
+                record.state if is_alive(self._path, record.owner) else after_death(record.state)
+            )
         if state is None:
             self._connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
             return None
         if state is not record.state:
             self._update(record, state)
         return record._replace(state=state)
-
-    def _lives(self, record: OrderRecord) -> bool:
-        return after_death(record.state) is record.state or is_alive(self._path, record.owner)
 
     def _insert(self, record: OrderRecord) -> None:
         (pages,) = self._one("PRAGMA page_count")
@@ -249,20 +248,21 @@ class SQLiteStore:
         return self._now() + record.lifetime if ends else None
 
     def _list(self, most: int, *, unknown: bool) -> Sequence[OrderRecord]:
-        where = f"WHERE {_UNKNOWN}" if unknown else ""
-        select = f"SELECT {_SHOWN}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
+        where = _UNKNOWN if unknown else "TRUE"
+        select = f"SELECT {_SHOWN}, NULL FROM orders WHERE {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
         return [_record(row) for row in self._connection.execute(select, (most,))]
 
     def _bury(self) -> None:
         """Note what became of the orders of processes that have died."""
         open_orders = f"{_NOT_ANSWERED} AND state != 'unknown'"
         select = f"SELECT id, claim FROM orders WHERE {open_orders}"  # noqa: S608 # constants
-        orders = [(row[0], row[1].partition(".")[0]) for row in self._connection.execute(select)]
-        owners = {owner for _, owner in orders} - {self.owner}
+        found = {
+            order: claim.partition(".")[0] for order, claim in self._connection.execute(select)
+        }
+        owners = set(found.values()) - {self.owner}
         dead = {owner for owner in owners if not is_alive(self._path, owner)}
-        for order_id, owner in orders:
-            if owner in dead:
-                self._find(order_id)
+        for order_id in [order for order, owner in found.items() if owner in dead]:
+            self._find(order_id)
 
     def _drop_old_guards(self) -> None:
         """Drop records of the guard that are over by the wall clock.

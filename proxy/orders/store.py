@@ -72,35 +72,27 @@ class Store(Protocol):
 
     def reserve(self, record: OrderRecord) -> Soon[OrderRecord | None]:
         """Remember a new record, unless there is one with its id: then return that one."""
-        ...
 
     def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> Soon[None]:
         """Let it enter a state of `states.BEFORE`; its time, if it has one, begins anew.
 
         answer: given with ANSWERED, and only then.
         """
-        ...
 
     def release(self, record: OrderRecord) -> Soon[bool]:
         """Drop it if it is still that claim's, in whatever state; say whether it was."""
-        ...
 
     def look_up(self, order_id: str) -> Soon[OrderRecord | None]:
         """Return the record, None if there is none."""
-        ...
 
     async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered, oldest first, without contents; with `unknown` only those."""
-        ...
 
     async def forget(self, order_id: str) -> bool:
         """Drop it by an operator's word, unless it is under way; say whether it was dropped."""
-        ...
 
     async def upkeep(self) -> Summary:
         """Drop what is over, note whose process died, and say what is held. Every few seconds."""
-        ...
 
     async def close(self) -> None:
         """End. The claims end too."""
-        ...
