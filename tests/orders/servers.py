@@ -89,6 +89,12 @@ class RedisServer:
         self.stop()
         raise AssertionError("redis-server does not answer")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def stop(self) -> None:
         """End it at once, as a crash does."""
         process, self._process = self._process, None

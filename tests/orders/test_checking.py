@@ -104,11 +104,8 @@ async def test_what_a_file_holds(tmp_path: Path) -> None:
 @needs_redis
 async def test_a_redis(tmp_path: Path) -> None:
     """One that answers."""
-    server = RedisServer(tmp_path).start()
-    try:
+    with RedisServer(tmp_path).start() as server:
         (finding,) = await findings(server.url)
-    finally:
-        server.stop()
     assert finding.mark is Mark.OK
     assert "holds 0 orders" in finding.text
 
