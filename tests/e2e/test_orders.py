@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -31,6 +32,7 @@ from tests.e2e.process import (
 from tests.orders.servers import RedisServer, needs_redis
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.e2e.conftest import Standing
@@ -157,21 +159,20 @@ async def test_nothing_is_sent_that_is_not_remembered(
     unlimited = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)
     other = sqlite3.connect(path, isolation_level=None)
     away = path.with_suffix(".away")
-    if fault == "full":
-        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (4096, unlimited[1]))
-    elif fault == "locked":
-        other.execute("BEGIN IMMEDIATE")
-    else:
-        path.rename(away)
+    faults: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "full": (
+            lambda: resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (4096, unlimited[1])),
+            lambda: resource.prlimit(running.pid, resource.RLIMIT_FSIZE, unlimited),
+        ),
+        "locked": (lambda: other.execute("BEGIN IMMEDIATE"), lambda: other.execute("ROLLBACK")),
+        "removed": (lambda: path.rename(away), lambda: away.rename(path)),
+    }
+    begin, end = faults[fault]
+    begin()
     assert refusal(await place(running, "k")) == AWAY
     assert [order.body["reference"] for order in api.sandbox.orders] == ["before"]
     assert (await order(http, await running.url(ORDERS))).status == 201
-    if fault == "full":
-        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, unlimited)
-    elif fault == "locked":
-        other.execute("ROLLBACK")
-    else:
-        away.rename(path)
+    end()
     other.close()
     assert (await place(running, "k")).status == 201
     assert (await place(running, "k")).fields["Idempotency-Replayed"] == "true"
@@ -213,14 +214,11 @@ async def test_a_redis_that_is_away_at_the_start(
     readiness = await call(http, await running.admin_url("/readiness"))
     assert readiness.status == 200
     assert "cannot be reached" in readiness.json()["detail"]
-    server.start()
-    try:
+    with server.start():
         await running.event("orders.store_back")
         assert (await place(running, "k")).status == 201
         assert (await place(running, "k")).fields["Idempotency-Replayed"] == "true"
         assert await running.stop() == 0
-    finally:
-        server.stop()
 
 
 class Shop:
@@ -268,7 +266,7 @@ async def test_each_order_is_placed_once_at_most(
     store = str(tmp_path / "orders.db") if server is None else server.url
     config = configuration(api.url, orders={"store": store})
     shop = Shop(chance)
-    try:
+    with server or contextlib.nullcontext():
         for turn in range(PLACED // AT_A_TIME):
             proxies = [await start.ready(config) for _ in range(1 if server is None else 2)]
             urls = [await running.url(ORDERS) for running in proxies]
@@ -298,7 +296,6 @@ async def test_each_order_is_placed_once_at_most(
         assert max(order.count for order in api.sandbox.orders) == 1
         assert all(len(answers) == 1 for answers in shop.answers.values())
         assert shop.answers.keys().isdisjoint(shop.unknown)
-        assert len(keys) == PLACED // AT_A_TIME * AT_A_TIME
         assert shop.unknown
         assert shop.replayed
         config = await beside(last, config)
@@ -307,6 +304,3 @@ async def test_each_order_is_placed_once_at_most(
         listed = {json.loads(line)["key"] for line in listing.output.splitlines()}
         assert shop.unknown <= listed
         assert await last.stop() == 0
-    finally:
-        if server is not None:
-            server.stop()
