@@ -49,11 +49,6 @@ class Lines:
         else:
             self.starts.append((name, round(self.clock.now() - self._began, 6)))
 
-    async def leave(self, number: int) -> None:
-        """Let the client of this call disconnect."""
-        self._tasks[number].cancel()
-        await self.clock.settle()
-
     async def end(self) -> None:
         """End the calls that still wait."""
         for task in self._tasks:
@@ -137,15 +132,6 @@ async def test_a_call_that_is_sent_again_takes_no_turn_of_its_client(lines: Line
     await lines.come("batch")
     await lines.come("batch", again=True)
     assert lines.starts == [("batch", 0.0), ("batch", 0.0)]
-
-
-async def test_a_client_that_disconnects_leaves_its_place(lines: Lines) -> None:
-    """Calls behind it move up."""
-    await lines.come(*["batch"] * 3)
-    await lines.leave(1)
-    assert lines.rates.queued == 1
-    await lines.clock.advance(60)
-    assert lines.starts == [("batch", 0.0), ("batch", 1.0)]
 
 
 async def test_a_changed_rate_holds_for_waiting_calls(lines: Lines) -> None:
