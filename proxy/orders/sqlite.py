@@ -62,16 +62,12 @@ _UNKNOWN: Final = f"{_NOT_ANSWERED} AND state = 'unknown'"
 #: The columns that make a record; those that listings show of it.
 _SHOWN: Final = f"{', '.join(OrderRecord._fields[:-1])}, status, fields"
 _RECORD: Final = f"{_SHOWN}, content"
-_INSERT: Final = (
-    f"INSERT INTO orders ({_RECORD}, changed_at, ends) "  # noqa: S608 # constants
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, ?)"
+_PUT: Final = (
+    f"INSERT INTO orders ({_RECORD}, changed_at, ends) VALUES ({'?, ' * 15}?) "  # noqa: S608 # constants
+    "ON CONFLICT (id) DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at, "
+    "ends = excluded.ends, status = excluded.status, fields = excluded.fields, "
+    "content = excluded.content"
 )
-
-_UPDATE: Final = (
-    "UPDATE orders SET state = ?, changed_at = ?, ends = ?, status = ?, fields = ?, content = ? "
-    "WHERE id = ?"
-)
-
 
 _NOT_OURS: Final = (
     "the file is there, but is no store of this proxy, and was left as it is. Choose another path"
@@ -126,7 +122,8 @@ class SQLiteStore:
         def work() -> OrderRecord | None:
             found = self._find(record.id)
             if found is None:
-                self._insert(record)
+                self._check_room()
+                self._put(record, record.state)
             return None if found is None or found.claim == record.claim else found
 
         return await self._writer.do(work)
@@ -139,7 +136,7 @@ class SQLiteStore:
             if row is None or row[0] != record.claim or row[1] not in BEFORE[state]:
                 raise ClaimLost
             if row[1] != state:
-                self._update(record, state, answer)
+                self._put(record, state, answer)
 
         await self._writer.do(work, durable=state is State.SENT)
 
@@ -226,26 +223,22 @@ class SQLiteStore:
             self._connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
             return None
         if state is not record.state:
-            self._update(record, state)
+            self._put(record, state)
         return record._replace(state=state)
 
-    def _insert(self, record: OrderRecord) -> None:
+    def _check_room(self) -> None:
         (pages,) = self._one("PRAGMA page_count")
         if pages >= self._most_pages:
             (free,) = self._one("PRAGMA freelist_count")
             if pages - free >= self._most_pages:
                 raise StoreAway(writer.NO_ROOM)
-        times = (self._clock.wall(), self._end(record, record.state))
-        self._connection.execute(_INSERT, (*record[:-1], *times))
 
-    def _update(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
+    def _put(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
         kept = (None, None, None) if answer is None else answer
-        times = (self._clock.wall(), self._end(record, state))
-        self._connection.execute(_UPDATE, (state, *times, *kept, record.id))
-
-    def _end(self, record: OrderRecord, state: State) -> float | None:
-        ends = has_end(state, guarded=record.key is None)
-        return self._now() + record.lifetime if ends else None
+        ends = None
+        if has_end(state, guarded=record.key is None):
+            ends = self._now() + record.lifetime
+        self._connection.execute(_PUT, (*record[:-2], state, *kept, self._clock.wall(), ends))
 
     def _list(self, most: int, *, unknown: bool) -> Sequence[OrderRecord]:
         where = _UNKNOWN if unknown else "TRUE"

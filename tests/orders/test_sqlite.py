@@ -64,11 +64,8 @@ async def test_it_survives_a_restart(path: Path) -> None:
         await placed(first, state.value, state)
     await first.close()
     second = SQLiteStore(path, "bb", SystemClock())
-    assert await states(second) == {
-        "answered": State.ANSWERED,
-        "unknown": State.UNKNOWN,
-        "sent": State.UNKNOWN,
-    }
+    expected = {"answered": State.ANSWERED, "unknown": State.UNKNOWN, "sent": State.UNKNOWN}
+    assert await states(second) == expected
     found = await second.look_up(record("x", "answered").id)
     assert found is not None
     assert found.answer == ANSWER
@@ -144,18 +141,13 @@ async def test_a_clock_that_steps_drops_nothing(path: Path) -> None:
     clock.step_wall(1e9)
     await clock.advance(DAY - 10)
     await store.close()
-    again = clock
-    for number, step in enumerate((1e9, -5e9)):
+    for owner, step, held in (("b0", 1e9, 1), ("b1", -5e9, 1), ("cc", 0, 0)):
         again = FakeClock()
         again.step_wall(step)
-        store = SQLiteStore(path, f"b{number}", again)
-        assert (await store.upkeep()).held == 1
+        store = SQLiteStore(path, owner, again)
         await again.advance(4)
+        assert (await store.upkeep()).held == held
         await store.close()
-    store = SQLiteStore(path, "cc", again)
-    await again.advance(3)
-    assert (await store.upkeep()).held == 0
-    await store.close()
 
 
 async def test_the_guard_ends_while_no_proxy_runs(path: Path) -> None:

@@ -68,6 +68,7 @@ async def test_a_greedy_client_waits_behind_its_own_calls_only(lines: Lines) -> 
     """Others start at once meanwhile, with a rate or without."""
     await lines.come(*["batch"] * 4, "shop", "report", None)
     assert lines.starts == [("batch", 0.0), ("shop", 0.0), ("report", 0.0), (None, 0.0)]
+    assert lines.rates.queued == 3
     await lines.clock.advance(60)
     assert [at for name, at in lines.starts if name == "batch"] == [0.0, 1.0, 2.0, 3.0]
     assert lines.waits == pytest.approx([1, 2, 3])
