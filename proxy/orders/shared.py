@@ -26,8 +26,6 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -160,8 +158,7 @@ class SharedStore:
             return await self._records(await self._client.zrange(name, 0, most - 1))
 
         await self.upkeep()
-        records = await _bounded(work())
-        return sorted(records, key=lambda record: record.created_at)
+        return sorted(await _bounded(work()), key=lambda record: record.created_at)
 
     async def _records(self, ids: Sequence[Any]) -> list[OrderRecord]:
         pipeline = self._client.pipeline(transaction=False)
@@ -229,7 +226,7 @@ def _why(error: Exception) -> str:
         return _PASSWORD
     if isinstance(error, NoPermissionError | AuthorizationError):
         return _PERMISSION
-    if isinstance(error, ReadOnlyError | OutOfMemoryError | ResponseError):
+    if isinstance(error, ResponseError):
         return _NO_WRITES
     is_certificate = isinstance(error.__context__, ssl.SSLCertVerificationError)
     return _NOT_TRUSTED if is_certificate else _UNREACHABLE

@@ -43,6 +43,10 @@ class StoreAway(ProxyError):
     """The store cannot be used now. Its text says why, in words, and what to do."""
 
 
+class ClaimLost(ProxyError):
+    """The record is no longer the caller's: it was dropped, or it ended."""
+
+
 def unwritable(error: OSError) -> str:
     """Say why a file of records cannot be written, and what to do."""
     reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
@@ -50,10 +54,6 @@ def unwritable(error: OSError) -> str:
         f"the file cannot be written: {reason}. "
         "Let the user that the proxy runs as write it and its directory"
     )
-
-
-class ClaimLost(ProxyError):
-    """The record is no longer the caller's: it was dropped, or it ended."""
 
 
 @dataclass(frozen=True, slots=True)
