@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import signal
 import socket
@@ -117,9 +116,3 @@ class RedisServer:
         """Drop all that it holds."""
         with Redis(port=self.port) as client:
             client.flushall()
-
-
-async def settled() -> None:
-    """Let callbacks that are due run."""
-    for _ in range(5):
-        await asyncio.sleep(0)

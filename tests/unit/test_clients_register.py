@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import time
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -195,23 +194,3 @@ def test_nothing_shows_a_key(wall: Wall) -> None:
     assert ERP_OLD not in kept
     assert hashlib.blake2b(ERP_OLD.encode(), digest_size=16).hexdigest() not in kept
     assert hashlib.blake2b(ERP_OLD.encode(), digest_size=16).digest() not in made._keys
-
-
-def test_fifty_clients_cost_what_one_costs(wall: Wall) -> None:
-    """A hash and a lookup; the bound is wide, and the time is this thread's own."""
-
-    def seconds(number: int) -> float:
-        made = Register(PEPPER, wall)
-        made.follow(
-            ClientSettings(name=f"client-{index}", keys=secrets(f"key-of-client-{index}"))
-            for index in range(number)
-        )
-        keys = [f"key-of-client-{number - 1}".encode()]
-        begun = time.thread_time()
-        for _ in range(2_000):
-            made.identify(keys)
-        return time.thread_time() - begun
-
-    one = min(seconds(1) for _ in range(5))
-    fifty = min(seconds(50) for _ in range(5))
-    assert fifty < one * 2
