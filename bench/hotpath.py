@@ -127,10 +127,10 @@ class Rig:
         def observe(record: Record) -> None:
             access_log(record)
             metrics(record)
-            roster.usage(record)
+            roster.count(record)
 
         roster = Roster(settings, SystemClock(), bytes(32))
-        metrics.follow(roster.names)
+        metrics.follow(client.name for client in settings.listen.clients)
         forwarder = Forwarder(
             settings,
             Tokens(),

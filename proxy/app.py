@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import random
 import secrets
 import sys
@@ -138,14 +137,6 @@ class Proxy:
         self._access_log = logs.AccessLog(writer, settings.log)
         self._company_proxy = egress.company_proxy(upstream, self._configuration.environ)
         self._keeper = desk = total = self._spans = None
-        if orders.store is not None:
-            store = open_store(orders, os.urandom(8).hex(), clock)
-            self._keeper = Keeper(store, clock, metrics.order)
-            desk = Desk(
-                self._keeper,
-                remember_seconds=orders.remember_seconds,
-                guard_seconds=orders.guard_seconds,
-            )
         if pacing.requests_per_second is not None:
             rate, longest = pacing.requests_per_second, pacing.max_wait_seconds
             total = Pacer(rate, longest, clock, metrics.held_back)
@@ -158,6 +149,13 @@ class Proxy:
             lambda: self._company_proxy,
             tunnel_seconds=upstream.connect_timeout_seconds,
         )
+        if orders.store is not None:  # after what may raise
+            self._keeper = Keeper(open_store(orders, clock), clock, metrics.order)
+            desk = Desk(
+                self._keeper,
+                remember_seconds=orders.remember_seconds,
+                guard_seconds=orders.guard_seconds,
+            )
         self._endpoint = TokenEndpoint(
             self._dialer,
             oauth.token_path,
@@ -212,7 +210,7 @@ class Proxy:
         )
         self._authorities_end = certificates.end_of_file(upstream.ca_file)
         self._report = self._make_report()
-        metrics.follow(self._roster.names)
+        metrics.follow(client.name for client in settings.listen.clients)
         state = self._source, self._listener, self._pool, self._roster.rates
         metrics.expose(lambda: gauges.families(*state, writer, self._keeper, self._ends))
 
@@ -263,7 +261,7 @@ class Proxy:
     def _on_record(self, record: Record) -> None:
         self._access_log(record)
         self._metrics(record)
-        self._roster.usage(record)
+        self._roster.count(record)
         self._report(record)
         if self._spans is not None:
             self._spans(record)
@@ -309,7 +307,6 @@ class Proxy:
                     contextlib.AsyncExitStack() as optional,
                 ):
                     if self._keeper is not None:
-                        optional.push_async_callback(self._keeper.close)
                         await optional.enter_async_context(_running(self._keeper.run()))
                     if self._spans is not None:
                         await optional.enter_async_context(self._spans.running())
@@ -327,6 +324,8 @@ class Proxy:
             finally:
                 await self._pool.close()
                 await runner.cleanup()
+                if self._keeper is not None:
+                    await self._keeper.close()
 
     def _until_drained(self) -> Iterator[Coroutine[object, object, None]]:
         yield self._rotation.run()

@@ -15,18 +15,20 @@ import json
 import logging
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import structlog
 
 from proxy import faults
 from proxy.clock import SystemClock
-from proxy.errors import ConfigError, CredentialsRefused, TokenError
+from proxy.errors import BAD_CONFIGURATION, ConfigError, CredentialsRefused, TokenError
 from proxy.findings import Finding, Mark, effective, end_of_api, examples, failed, ok, read, warning
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
-from proxy.orders import checking
-from proxy.orders.store import StoreAway
+from proxy.orders.opening import open_store
+from proxy.orders.store import VERSION, StoreAway, unwritable
 from proxy.threads import in_daemon_thread
 from proxy.tokens import timing
 from proxy.tokens.endpoint import TokenEndpoint
@@ -34,10 +36,9 @@ from proxy.tokens.values import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from proxy.network.egress import CompanyProxy
-    from proxy.settings import OAuthSettings, Origin, Reading, Settings
+    from proxy.settings import OAuthSettings, OrdersSettings, Origin, Reading, Settings
     from proxy.tokens.values import Grant
 
     Step = Callable[[Settings], Awaitable[list[Finding]]]
@@ -66,7 +67,7 @@ class Options(NamedTuple):
 
 
 def run(reading: Reading, environ: Mapping[str, str], file: Path | None, options: Options) -> int:
-    """Print each finding as it comes; return 0 if nothing failed, otherwise 1.
+    """Print each finding as it comes; return 0 if nothing failed, 78 where `serve` would, else 1.
 
     environ, file: where the settings come from; file is None if the environment alone configures
     it.
@@ -85,12 +86,14 @@ async def _run(
 ) -> int:
     failure = None
     async for finding in _findings(reading, environ, file, options):
+        failure = finding if finding.mark is Mark.FAILED else failure
         _print(finding, as_json=options.as_json)
-        failure = finding.step if finding.mark is Mark.FAILED else failure
+    last_words = _NOT_TRIED if options.offline else _WOULD_WORK
+    if failure is not None:
+        last_words = _NO_ORDERS if failure.step == _ORDERS else _WOULD_FAIL
     if not options.as_json:
-        passed = _NOT_TRIED if options.offline else _WOULD_WORK
-        _say(passed if failure is None else _NO_ORDERS if failure == _ORDERS else _WOULD_FAIL)
-    return 0 if failure is None else 1
+        _say(last_words)
+    return 0 if failure is None else failure.status
 
 
 def tell_problems(problems: Iterable[str]) -> None:
@@ -112,8 +115,8 @@ async def _findings(
         yield finding
     for text in reading.missing:
         yield warning("files", f"{text} Where the proxy runs, it has to be there.")
-    if (doubt := checking.doubt(reading.settings.orders)) is not None:
-        yield warning(_ORDERS, doubt)
+    for finding in _doubt_store(reading.settings.orders):
+        yield finding
 
 
 def _print(finding: Finding, *, as_json: bool) -> None:
@@ -142,7 +145,7 @@ async def examine(
     try:
         company = egress.company_proxy(settings.upstream, environ)
     except ConfigError as error:
-        yield failed("company proxy", error.problems[0])
+        yield failed("company proxy", error.problems[0], BAD_CONFIGURATION)
         return
     for step in _steps(settings, company):
         for finding in await step(settings):
@@ -290,16 +293,67 @@ def lifetime(grant: Grant, oauth: OAuthSettings) -> Finding:
     )
 
 
+# --- The store of orders -----------------------------------------------------------------------
+
+_IN_MEMORY: Final = (
+    "Orders are remembered until the proxy ends. A path in orders.store outlives that."
+)
+
+
 async def _open_orders(settings: Settings) -> list[Finding]:
     """Look at what `orders.store` names, if it is set; warn of orders with an unknown outcome."""
-    try:
-        seen = await checking.look(settings.orders)
-    except (ConfigError, StoreAway) as error:
-        return [failed(_ORDERS, str(error))]
-    if seen is None:
+    if settings.orders.store is None:
         return []
-    more = (("held", seen.held), ("unknown", seen.unknown), ("version", seen.version))
-    return [(warning if seen.unknown else ok)(_ORDERS, seen.text, *more)]
+    try:
+        return [await _look_at_orders(settings.orders)]
+    except ConfigError as error:
+        return [failed(_ORDERS, str(error), BAD_CONFIGURATION)]
+    except StoreAway as error:
+        return [failed(_ORDERS, str(error))]
+
+
+async def _look_at_orders(orders: OrdersSettings) -> Finding:
+    """Open the store, and read what it holds. It makes no file.
+
+    Raises `ConfigError` and `StoreAway`.
+    """
+    if orders.store_kind == "memory":
+        return _finding_on_orders(_IN_MEMORY)
+    path = Path(orders.store or "")
+    if orders.store_kind == "sqlite" and not path.exists():  # noqa: ASYNC240 # once, in a command
+        try:
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise ConfigError([f"orders.store: {path}: {unwritable(error)}."]) from None
+        return _finding_on_orders(f"There is no {path} yet. The proxy makes it when it starts.")
+    store = open_store(orders, SystemClock(), places_orders=False)
+    try:
+        summary = await store.upkeep()
+    finally:
+        await store.close()
+    text = f"The store can be written, and holds {summary.held} orders"
+    if summary.unknown:
+        text += (
+            f", {summary.unknown} of them with an unknown outcome. Look them up: "
+            "`telenor-proxy orders list --unknown`"
+        )
+    return _finding_on_orders(f"{text}.", summary.held, summary.unknown, VERSION)
+
+
+def _finding_on_orders(
+    text: str, held: int = 0, unknown: int = 0, version: int | None = None
+) -> Finding:
+    """Return what was found, for a person and for a program; version: of the records."""
+    more = (("held", held), ("unknown", unknown), ("version", version))
+    return (warning if unknown else ok)(_ORDERS, text, *more)
+
+
+def _doubt_store(orders: OrdersSettings) -> Iterator[Finding]:
+    """Warn if the file of `orders.store` cannot be made here."""
+    directory = Path(orders.store or "").parent
+    if orders.store_kind == "sqlite" and not directory.is_dir():
+        text = f"orders.store: there is no directory {directory}."
+        yield warning(_ORDERS, f"{text} Where the proxy runs, it has to be there.")
 
 
 # --- Words for what failed: pure ---------------------------------------------------------------

@@ -15,19 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import proxy
-from proxy.errors import ConfigError, StartError
+from proxy.errors import BAD_CONFIGURATION, ConfigError, ProxyError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from proxy.orders.command import Said
+    from proxy.orders.command import OrdersCommand
     from proxy.settings import Settings
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 # no public name
 
 OK: Final = 0
 FAILED: Final = 1
-BAD_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h
 
 STANDARD_OUTPUT: Final = 1  # the file descriptor
 _PORTS: Final = range(65536)
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         _print_problems(error)
         return BAD_CONFIGURATION
-    except StartError as error:
+    except ProxyError as error:
         print(f"telenor-proxy: {error}", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
@@ -280,30 +279,23 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _list_orders(arguments: argparse.Namespace) -> int:
-    from proxy.orders import command
-
-    wanted = {"unknown": arguments.unknown, "as_json": arguments.json}
-    return _say(command.listing(*_store(arguments), **wanted))
+    for line in _orders(arguments).listing(unknown=arguments.unknown, as_json=arguments.json):
+        print(line)
+    return OK
 
 
 def _forget_order(arguments: argparse.Namespace) -> int:
-    from proxy.orders import command
-
-    return _say(command.forget(*_store(arguments), arguments.id))
-
-
-def _store(arguments: argparse.Namespace) -> tuple[Settings, str, str]:
-    """Return settings, the name of this process among those that use the store, and the host."""
-    settings = _load(arguments)
-    from proxy import inquiry
-
-    return settings, os.urandom(8).hex(), inquiry.host(settings.admin)
+    for line in _orders(arguments).forget(arguments.id):
+        print(line)
+    return OK
 
 
-def _say(said: Said) -> int:
-    for line in said.lines:
-        print(line, file=sys.stderr if said.is_failure else sys.stdout)
-    return FAILED if said.is_failure else OK
+def _orders(arguments: argparse.Namespace) -> OrdersCommand:
+    from proxy.orders.command import OrdersCommand
+    from proxy.settings import load_admin, load_orders
+
+    source = (arguments.config, os.environ)
+    return OrdersCommand(load_orders(*source), lambda: load_admin(*source))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -28,6 +28,8 @@ Outcome = Literal["not_sent", "unknown"]
 NOT_SENT: Final = "not_sent"
 #: The upstream may have acted on the request: every failure from the first byte of an attempt on.
 UNKNOWN: Final = "unknown"
+#: Exit status for settings that cannot be used: EX_CONFIG of sysexits.h.
+BAD_CONFIGURATION: Final = 78
 
 
 class ProxyError(Exception):

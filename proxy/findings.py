@@ -55,6 +55,8 @@ class Finding:
     text: str
     #: What an object has beside these three, by name.
     more: tuple[tuple[str, object], ...] = ()
+    #: The exit status, if this failed.
+    status: int = 1
 
     def line(self, *, signs: bool) -> str:
         """Write it as one line; without `signs` in ASCII, as far as the text is."""
@@ -72,9 +74,9 @@ def warning(step: str, text: str, *more: tuple[str, object]) -> Finding:
     return Finding(Mark.WARNING, step, text, more)
 
 
-def failed(step: str, text: str) -> Finding:
+def failed(step: str, text: str, status: int = 1) -> Finding:
     """Return a finding without which the proxy would not work."""
-    return Finding(Mark.FAILED, step, text)
+    return Finding(Mark.FAILED, step, text, status=status)
 
 
 # --- What the settings say ---------------------------------------------------------------------

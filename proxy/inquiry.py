@@ -19,12 +19,14 @@ class Unanswered(Exception):
     """Nothing answers; the text says where, and what to check."""
 
 
-def _where(admin: AdminSettings) -> str:
+def where(admin: AdminSettings) -> str:
     return f"{host(admin)} port {admin.port}"
 
 
-def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, bytes]:
-    """GET a target; return the status code's bytes (b"" if it is no HTTP) and the content.
+def get(
+    admin: AdminSettings, target: str, most: int = _CHUNK, *, method: str = "GET"
+) -> tuple[bytes, bytes]:
+    """Ask for a target; return the status code's bytes (b"" if it is no HTTP) and the content.
 
     most: bytes of an answer that are read. Raises `Unanswered`.
     """
@@ -34,13 +36,13 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
         )
     try:
         with socket.create_connection((host(admin), admin.port), timeout=_TIMEOUT) as connection:
-            connection.sendall(b"GET %b HTTP/1.0\r\n\r\n" % target.encode("ascii"))
+            connection.sendall(f"{method} {target} HTTP/1.0\r\n\r\n".encode("ascii"))
             answer = bytearray()
             while len(answer) < most and (data := connection.recv(_CHUNK)):
                 answer += data
     except OSError:
         raise Unanswered(
-            f"nothing answers at the admin listener, {_where(admin)}. "
+            f"nothing answers at the admin listener, {where(admin)}. "
             "Check that the proxy runs, and with the same admin.host and admin.port."
         ) from None
     head, _, content = bytes(answer).partition(b"\r\n\r\n")
@@ -49,7 +51,7 @@ def get(admin: AdminSettings, target: str, most: int = _CHUNK) -> tuple[bytes, b
 
 def stranger(admin: AdminSettings) -> str:
     """Return that another program answers there."""
-    return f"what answers on {_where(admin)} is no telenor-proxy. Check admin.host and admin.port."
+    return f"what answers on {where(admin)} is no telenor-proxy. Check admin.host and admin.port."
 
 
 def host(admin: AdminSettings) -> str:

@@ -21,7 +21,9 @@ class Record(NamedTuple):
     Context), if it is a valid one. code: the API's own error code, of an answer 4xx or 5xx that
     names one. client: the name of the client that called, None without named clients.
     client_address: where it called from: an IP address, or `uid:pid` on a Unix socket. detail: why
-    the proxy answered in the place of the API, as a sentence.
+    the proxy answered in the place of the API, as a sentence. replayed_from: of a recorded answer,
+    the id of the request that placed the order. recorded: `orders.store` keeps the order's record
+    until an operator forgets it, if its outcome is unknown.
     """
 
     request_id: str
@@ -42,12 +44,14 @@ class Record(NamedTuple):
     client: str | None = None
     client_address: str | None = None
     detail: str | None = None
+    replayed_from: str | None = None
+    recorded: bool = False
 
     def fields(self) -> dict[str, object]:
         """Return what is said of the request, by name, in the order of the log.
 
-        Durations are in milliseconds, to two decimals. `detail` and `trace_id` are there only if
-        the record has them.
+        Durations are in milliseconds, to two decimals. `detail`, `replayed_from` and `trace_id` are
+        there only if the record has them.
         """
         request_id, method, path, status, seconds, bytes_in, bytes_out, upstream = self[:8]
         # An integer division costs a third of `round`.
@@ -69,6 +73,8 @@ class Record(NamedTuple):
         }
         if self.detail is not None:
             fields["detail"] = self.detail
+        if self.replayed_from is not None:
+            fields["replayed_from"] = self.replayed_from
         if self.trace is not None:
             fields["trace_id"] = self.trace.split("-")[1]
         return fields

@@ -18,15 +18,18 @@ _UNAVAILABLE: Final = 503
 
 
 class Orders(Protocol):
-    """What is remembered of orders."""
+    """What is remembered of orders. away: why the store cannot be used; None if it can."""
+
+    away: str | None
+
+    async def look_after(self) -> None:
+        """See what the store holds now."""
 
     async def listed(self, *, unknown: bool) -> list[dict[str, object]] | str:
         """Return the orders, JSON-serialisable, or why that cannot be said now."""
-        ...
 
     async def forget(self, order_id: str) -> tuple[int, str] | None:
         """Drop one; return a status and words if it was not dropped."""
-        ...
 
 
 def add_routes(app: web.Application, orders: Orders) -> None:

@@ -8,6 +8,7 @@ path, without which it cannot be found. Paths may hold phone numbers.
 from __future__ import annotations
 
 import dataclasses
+import math
 import platform
 from collections import deque
 from operator import itemgetter
@@ -37,7 +38,7 @@ _FAILURES_KEPT: Final = 20
 #: The reason of `CredentialsRefused`.
 _REFUSED: Final = "refused"
 #: Orders to look up. A batch that breaks off leaves as many as there are connections to the API
-#: (100); a few such batches fit. Each is some hundred bytes.
+#: (100); a few such batches fit. Each is some hundred bytes. A store names as many (`store.SHOWN`).
 ORDERS_KEPT: Final = 300
 #: What of a `Record` is kept with `at`: of a failure, when it ended; of an order to look up, when
 #: its request had come, by which Telenor finds it.
@@ -77,7 +78,8 @@ class Report:
         self._started_at = clock.wall()
         self._failed: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
-        self._orders: deque[dict[str, Any]] = deque(maxlen=ORDERS_KEPT)
+        # Each with whether the store of orders has it.
+        self._orders: deque[tuple[bool, dict[str, Any]]] = deque(maxlen=ORDERS_KEPT)
         self._orders_counted = 0
         self._known = Known()
         self._calls = Calls(clock, self._known)
@@ -96,7 +98,8 @@ class Report:
         wall = self._clock.wall()
         if record.outcome == UNKNOWN and not record.refused and record.method in CHANGING:
             self._orders_counted += 1
-            self._orders.append(_picked(wall - record.seconds, record, _OF_ORDER))
+            order = _picked(wall - record.seconds, record, _OF_ORDER)
+            self._orders.append((record.recorded, order))
         if record.error is not None:
             failure = _picked(wall, record, _OF_FAILURE)
             (self._refused if record.refused else self._failed).append(failure)
@@ -174,17 +177,31 @@ class Report:
         return status.last_failure.detail + wait
 
     def _unknown_orders(self) -> list[dict[str, Any]]:
-        """Return the orders to look up, newest first: of this process, and of the store."""
-        orders = list(reversed(self._orders))
+        """Return the orders to look up, newest first: of this process, and of the store.
+
+        A recorded one that the store no longer has was forgotten by an operator.
+        """
+        stored: dict[str, Any] = {"away": "", "records": []}
         if self._stored is not None:
-            known = {order["request_id"] for order in orders}
-            records = self._stored()["records"]
-            orders += [
-                {name: record.get(name) for name in ("at", *_OF_ORDER)}
-                for record in records
-                if record["request_id"] not in known
-            ]
-        return sorted(orders, key=itemgetter("at"), reverse=True)[:ORDERS_KEPT]
+            stored = self._stored()
+        records = stored["records"]  # the oldest ones
+        known = {record["request_id"] for record in records}
+        complete_until = -math.inf
+        if stored["away"] is None:
+            is_complete = len(records) < ORDERS_KEPT
+            complete_until = math.inf if is_complete else records[-1]["at"]
+        orders = [
+            order
+            for is_recorded, order in reversed(self._orders)
+            if not is_recorded or order["request_id"] in known or order["at"] > complete_until
+        ]
+        known.difference_update([order["request_id"] for order in orders])
+        orders += [
+            {name: record.get(name) for name in ("at", *_OF_ORDER)}
+            for record in records
+            if record["request_id"] in known
+        ]
+        return sorted(orders, key=itemgetter("at"), reverse=True)
 
     def remark(self) -> str | None:
         """Return what is not served although requests are; None if there is nothing."""
@@ -197,6 +214,7 @@ class Report:
         history: see `History.series`; only if asked for, because it is most of the whole.
         """
         problem = self.not_ready()
+        orders = self._unknown_orders()
         failures = sorted([*self._failed, *self._refused], key=itemgetter("at"))
         shown: dict[str, object] = {
             "version": proxy.__version__,
@@ -210,8 +228,8 @@ class Report:
             "token": dataclasses.asdict(self._token_status()),
             "throttled": self._metrics.throttled_by_code(),
             "requests": self._metrics.requests(),
-            "unknown_orders": self._unknown_orders(),
-            "unknown_orders_counted": self._orders_counted,
+            "unknown_orders": orders[:ORDERS_KEPT],
+            "unknown_orders_counted": len(orders) + self._orders_counted - len(self._orders),
             "last_failures": failures[::-1],
             "log": self._log(),
             "orders": None if self._stored is None else self._stored(),

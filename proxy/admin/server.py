@@ -6,6 +6,8 @@ It answers from local state only, and never with a secret. Nothing here changes 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import logging
 import re
@@ -29,6 +31,8 @@ _FIELDS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _UNAVAILABLE: Final = 503
+#: Seconds that `/status` waits for the store of orders; programs wait for `/status` for 3 s.
+_LOOK_SECONDS: Final = 1.0
 #: A `Host` field (RFC 9110, section 7.2), as far as names and addresses of machines go: the host,
 #: and perhaps a port.
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]*)?")
@@ -68,6 +72,11 @@ def create_app(
         return web.Response(body=report.metrics(), headers={"Content-Type": _EXPOSITION})
 
     async def status(request: web.Request) -> web.Response:
+        if book is not None and book.away is None:
+            # Another process may have forgotten an order.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await book.look_after()
         history = request.query.get("history") == "1"
         return orders.json_response(report.status(history=history))
 

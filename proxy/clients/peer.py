@@ -49,8 +49,7 @@ def _plain(host: str) -> str:
 def certificate_names(transport: asyncio.BaseTransport) -> tuple[str, ...]:
     """Return the names in the client's certificate, in lower case; none without one."""
     tls = transport.get_extra_info("ssl_object")
-    certificate = None if tls is None else tls.getpeercert()
-    return names_of(certificate) if certificate else ()
+    return () if tls is None else names_of(tls.getpeercert() or {})
 
 
 def names_of(certificate: Mapping[str, Any]) -> tuple[str, ...]:

@@ -42,8 +42,9 @@ class Exchange:
     API's own error code. kept: the request's content so far, for sending it again; None when it is
     too much for that. committed: the API may have begun to act on it, so it is followed to its end
     even if the client disconnects. held: the content of an order that is remembered, whole. order:
-    its record; see `proxy.orders.desk`. answered: the head of the final answer is out. keep_alive:
-    the client's connection may go on afterwards.
+    its record; see `proxy.orders.desk`. replayed_from: the id of the first request, if the answer
+    is its record's. answered: the head of the final answer is out. keep_alive: the client's
+    connection may go on afterwards.
     """
 
     admitted = False
@@ -68,6 +69,7 @@ class Exchange:
     keep_alive = False
     held: HeldContent | None = None
     order: Order | None = None
+    replayed_from: str | None = None
 
     client_name: str | None = None
     client_address: str | None = None
@@ -141,4 +143,7 @@ class Exchange:
             self.client_name,
             self.client_address,
             self.detail,
+            self.replayed_from,
+            # The guard's records, of requests without a key, end by themselves.
+            self.order is not None and bool(self.request.order_keys),
         )

@@ -132,5 +132,6 @@ def _replay(exchange: Exchange, answer: Replay) -> None:
     )
     exchange.status = answer.status
     exchange.answered = True
+    exchange.replayed_from = answer.first_id
     exchange.bytes_out = len(answer.content)
     exchange.client.write(out)

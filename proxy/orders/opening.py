@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,15 +20,13 @@ _NO_CLIENT: Final = (
 )
 
 
-def open_store(
-    settings: OrdersSettings, owner: str, clock: Clock, *, places_orders: bool = True
-) -> Store:
+def open_store(settings: OrdersSettings, clock: Clock, *, places_orders: bool = True) -> Store:
     """Open what `orders.store` names, which is set.
 
-    owner: hexadecimal digits, unlike those of any other process. places_orders: False for a
-    command that only looks; it makes no file. A Redis that is away raises nothing yet.
+    places_orders: False for a command that only looks; it makes no file. A Redis that is away
+    raises nothing yet.
     """
-    named = settings.store or ""
+    named, owner = settings.store or "", os.urandom(8).hex()
     if settings.store_kind == "memory":
         return MemoryStore(owner, clock.now)
     if settings.store_kind == "redis":

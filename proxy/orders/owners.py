@@ -41,19 +41,13 @@ class Presence:
 
     def __init__(self, store: Path, owner: str) -> None:
         self._path = _file(store, owner)
-        self._descriptor = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
-        while not self._is_seen():  # `sweep` of another process came between
-            os.close(self._descriptor)
+        while True:
             self._descriptor = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
-
-    def _is_seen(self) -> bool:
-        """Take the lock; say whether the path leads to what is locked."""
-        if not _lock(self._descriptor):
-            return False
-        try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
-        except FileNotFoundError:
-            return False
+            with contextlib.suppress(FileNotFoundError):
+                is_locked = _lock(self._descriptor)
+                if is_locked and os.path.samestat(self._path.stat(), os.fstat(self._descriptor)):
+                    break
+            os.close(self._descriptor)  # `sweep` of another process came between
 
     def end(self) -> None:
         """End."""

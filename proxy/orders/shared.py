@@ -4,7 +4,8 @@ Laws
 1. Each step is one script on the server, so of two replicas with one key one reserves it.
 2. A replica holds a lease there. When it has ended, what that replica sent is unknown, and what it
    reserved is dropped; its own claim is then lost, and it does not send.
-3. A call ends within `_PATIENCE`, whatever the server does, and is never cut off in the middle.
+3. A call ends within `_PATIENCE`, whatever the server does. A connection whose call was cut off is
+   closed by the client, so no later call gets that one's answer.
 
 How durable records are is the server's setting: `appendonly yes` and `maxmemory-policy noeviction`.
 """
@@ -25,8 +26,6 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -115,7 +114,6 @@ class SharedStore:
             **credentials,
         )
         self._client: Redis = Redis(connection_pool=self._pool)
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._is_checked = False
         self._scripts = {
             body: self._client.register_script(scripts.COMMON + body) for body in scripts.ALL
@@ -160,8 +158,7 @@ class SharedStore:
             return await self._records(await self._client.zrange(name, 0, most - 1))
 
         await self.upkeep()
-        records = await self._bounded(work())
-        return sorted(records, key=lambda record: record.created_at)
+        return sorted(await _bounded(work()), key=lambda record: record.created_at)
 
     async def _records(self, ids: Sequence[Any]) -> list[OrderRecord]:
         pipeline = self._client.pipeline(transaction=False)
@@ -181,8 +178,8 @@ class SharedStore:
         held, unknown, ids = await self._run(scripts.UPKEEP, "", self._lease, _LOOKED_AT, SHOWN)
         if not self._is_checked and self._lease:
             self._is_checked = True
-            await self._bounded(self._warn_of_policy())
-        return Summary(held, unknown, await self._bounded(self._records(ids)))
+            await _bounded(self._warn_of_policy())
+        return Summary(held, unknown, await _bounded(self._records(ids)))
 
     async def _warn_of_policy(self) -> None:
         """Warn if the server may drop records by itself. It need not let us ask."""
@@ -199,9 +196,7 @@ class SharedStore:
         """End; the lease ends too."""
         if self._lease:
             with contextlib.suppress(StoreAway):
-                await self._bounded(self._client.delete(f"{_LEASES}{self.owner}"))
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+                await _bounded(self._client.delete(f"{_LEASES}{self.owner}"))
         await self._client.aclose()
         await self._pool.disconnect()
 
@@ -211,30 +206,16 @@ class SharedStore:
             f"{_ORDERS}{order_id}",
             f"{_LEASES}{self.owner}",
         ]
-        return await self._bounded(
+        return await _bounded(
             self._scripts[script](keys=keys, args=[_LEASES, _ORDERS, order_id, *arguments])
         )
 
-    async def _bounded(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
-        """Do it in a task of its own, which goes on if the caller stops waiting."""
-        task = asyncio.create_task(_translated(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            raise StoreAway(_UNREACHABLE) from None
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # its caller may have left
-
-
-async def _translated(work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
+async def _bounded(work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
+    """Wait for work of the client. Raises `StoreAway`."""
     try:
-        return await work
+        async with asyncio.timeout(_PATIENCE):
+            return await work
     except (RedisError, OSError, TimeoutError, RuntimeError) as error:
         # RuntimeError: uvloop's word for a write to a connection that has just been lost.
         raise StoreAway(_why(error)) from None
@@ -245,7 +226,7 @@ def _why(error: Exception) -> str:
         return _PASSWORD
     if isinstance(error, NoPermissionError | AuthorizationError):
         return _PERMISSION
-    if isinstance(error, ReadOnlyError | OutOfMemoryError | ResponseError):
+    if isinstance(error, ResponseError):
         return _NO_WRITES
     is_certificate = isinstance(error.__context__, ssl.SSLCertVerificationError)
     return _NOT_TRUSTED if is_certificate else _UNREACHABLE

@@ -18,7 +18,7 @@ from proxy.errors import ProxyError
 from proxy.orders import writer
 from proxy.orders.owners import Presence, is_alive, sweep
 from proxy.orders.states import BEFORE, Answer, OrderRecord, State, after_death, has_end, may_forget
-from proxy.orders.store import LISTED, SHOWN, VERSION, ClaimLost, StoreAway, Summary
+from proxy.orders.store import LISTED, SHOWN, VERSION, ClaimLost, StoreAway, Summary, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,14 +62,26 @@ _UNKNOWN: Final = f"{_NOT_ANSWERED} AND state = 'unknown'"
 #: The columns that make a record; those that listings show of it.
 _SHOWN: Final = f"{', '.join(OrderRecord._fields[:-1])}, status, fields"
 _RECORD: Final = f"{_SHOWN}, content"
-_INSERT: Final = (
-    f"INSERT INTO orders ({_RECORD}, changed_at, ends) "  # noqa: S608 # constants
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?, ?)"
+_PUT: Final = (
+    f"INSERT INTO orders ({_RECORD}, changed_at, ends) VALUES ({'?, ' * 15}?) "  # noqa: S608 # constants
+    "ON CONFLICT (id) DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at, "
+    "ends = excluded.ends, status = excluded.status, fields = excluded.fields, "
+    "content = excluded.content"
 )
 
-_UPDATE: Final = (
-    "UPDATE orders SET state = ?, changed_at = ?, ends = ?, status = ?, fields = ?, content = ? "
-    "WHERE id = ?"
+_NOT_OURS: Final = (
+    "the file is there, but is no store of this proxy, and was left as it is. Choose another path"
+)
+_NEWER: Final = (
+    "the file was written by a newer version of this proxy, and was left as it is. "
+    "Use that version, or choose another path"
+)
+_DAMAGED: Final = (
+    "the file is damaged, and was left as it is. Move it away, and look its last orders up"
+)
+_NO_SHARED_MEMORY: Final = (
+    "the file system of the file does not let processes share memory, which SQLite needs. "
+    "Choose a path on a local disk"
 )
 
 
@@ -84,22 +96,24 @@ class SQLiteStore:
         self.owner = owner
         self._path = path
         self._clock = clock
-        self._connection = _open(path, max_size)
         self._most_pages = int(max_size / _PAGE * _FOR_NEW)
-        try:
-            self._presence = Presence(path, owner)
-            sweep(path)
-            elapsed: float
-            (elapsed,) = self._connection.execute("SELECT elapsed FROM meta").fetchone()
-            self._base = elapsed - clock.now()
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._bury()
-            self._drop_old_guards()
-            self._connection.execute("COMMIT")
-            self._files = {name: _identity(name) for name in (str(path), f"{path}-wal")}
-        except (sqlite3.Error, OSError) as error:
-            self._connection.close()
-            raise Unusable(_why(error)) from None
+        with contextlib.ExitStack() as undo:
+            try:
+                self._connection = _open(path, max_size)
+                undo.callback(self._connection.close)
+                self._presence = Presence(path, owner)
+                undo.callback(self._presence.end)
+                sweep(path)
+                (elapsed,) = self._one("SELECT elapsed FROM meta")
+                self._base = elapsed - clock.now()
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._bury()
+                self._drop_old_guards()
+                self._connection.execute("COMMIT")
+                self._files = {name: _identity(name) for name in (str(path), f"{path}-wal")}
+            except (sqlite3.Error, OSError) as error:
+                raise Unusable(_why(error)) from None
+            undo.pop_all()
         self._writer = writer.Writer(self._connection, self._check)
 
     async def reserve(self, record: OrderRecord) -> OrderRecord | None:
@@ -108,7 +122,8 @@ class SQLiteStore:
         def work() -> OrderRecord | None:
             found = self._find(record.id)
             if found is None:
-                self._insert(record)
+                self._check_room()
+                self._put(record, record.state)
             return None if found is None or found.claim == record.claim else found
 
         return await self._writer.do(work)
@@ -121,7 +136,7 @@ class SQLiteStore:
             if row is None or row[0] != record.claim or row[1] not in BEFORE[state]:
                 raise ClaimLost
             if row[1] != state:
-                self._update(record, state, answer)
+                self._put(record, state, answer)
 
         await self._writer.do(work, durable=state is State.SENT)
 
@@ -200,51 +215,47 @@ class SQLiteStore:
         state: State | None = record.state
         if ends is not None and ends <= self._now():
             state = None
-        elif record.owner != self.owner and not self._lives(record):
-            state = after_death(record.state)
+        elif record.owner != self.owner and after_death(record.state) is not record.state:
+            state = (
+                record.state if is_alive(self._path, record.owner) else after_death(record.state)
+            )
         if state is None:
             self._connection.execute("DELETE FROM orders WHERE id = ?", (order_id,))
             return None
         if state is not record.state:
-            self._update(record, state)
+            self._put(record, state)
         return record._replace(state=state)
 
-    def _lives(self, record: OrderRecord) -> bool:
-        return after_death(record.state) is record.state or is_alive(self._path, record.owner)
-
-    def _insert(self, record: OrderRecord) -> None:
+    def _check_room(self) -> None:
         (pages,) = self._one("PRAGMA page_count")
         if pages >= self._most_pages:
             (free,) = self._one("PRAGMA freelist_count")
             if pages - free >= self._most_pages:
-                raise StoreAway(writer.REASONS[sqlite3.SQLITE_FULL])
-        times = (self._clock.wall(), self._end(record, record.state))
-        self._connection.execute(_INSERT, (*record[:-1], *times))
+                raise StoreAway(writer.NO_ROOM)
 
-    def _update(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
+    def _put(self, record: OrderRecord, state: State, answer: Answer | None = None) -> None:
         kept = (None, None, None) if answer is None else answer
-        times = (self._clock.wall(), self._end(record, state))
-        self._connection.execute(_UPDATE, (state, *times, *kept, record.id))
-
-    def _end(self, record: OrderRecord, state: State) -> float | None:
-        ends = has_end(state, guarded=record.key is None)
-        return self._now() + record.lifetime if ends else None
+        ends = None
+        if has_end(state, guarded=record.key is None):
+            ends = self._now() + record.lifetime
+        self._connection.execute(_PUT, (*record[:-2], state, *kept, self._clock.wall(), ends))
 
     def _list(self, most: int, *, unknown: bool) -> Sequence[OrderRecord]:
-        where = f"WHERE {_UNKNOWN}" if unknown else ""
-        select = f"SELECT {_SHOWN}, NULL FROM orders {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
+        where = _UNKNOWN if unknown else "TRUE"
+        select = f"SELECT {_SHOWN}, NULL FROM orders WHERE {where} ORDER BY created_at LIMIT ?"  # noqa: S608 # constants
         return [_record(row) for row in self._connection.execute(select, (most,))]
 
     def _bury(self) -> None:
         """Note what became of the orders of processes that have died."""
         open_orders = f"{_NOT_ANSWERED} AND state != 'unknown'"
         select = f"SELECT id, claim FROM orders WHERE {open_orders}"  # noqa: S608 # constants
-        orders = [(row[0], row[1].partition(".")[0]) for row in self._connection.execute(select)]
-        owners = {owner for _, owner in orders} - {self.owner}
+        found = {
+            order: claim.partition(".")[0] for order, claim in self._connection.execute(select)
+        }
+        owners = set(found.values()) - {self.owner}
         dead = {owner for owner in owners if not is_alive(self._path, owner)}
-        for order_id, owner in orders:
-            if owner in dead:
-                self._find(order_id)
+        for order_id in [order for order, owner in found.items() if owner in dead]:
+            self._find(order_id)
 
     def _drop_old_guards(self) -> None:
         """Drop records of the guard that are over by the wall clock.
@@ -274,80 +285,57 @@ def _identity(name: str) -> tuple[int, int] | None:
 
 def _why(error: sqlite3.Error | OSError) -> str:
     if isinstance(error, OSError):
-        reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
-        return (
-            f"the file cannot be written: {reason}. "
-            "Let the user that the proxy runs as write it and its directory"
-        )
-    code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return _DAMAGED
-    return writer.why(error).removesuffix(".")
-
-
-_DAMAGED: Final = (
-    "the file is damaged, and was left as it is. Move it away, and look its last orders up"
-)
+        return unwritable(error)
+    words = writer.why(error)
+    return _DAMAGED if words == writer.DAMAGED else words.removesuffix(".")
 
 
 def _open(path: Path, max_size: int) -> sqlite3.Connection:
-    """Open the file, or make it. Raises `Unusable`."""
+    """Open the file, or make it. Raises `Unusable`, and what SQLite and the system raise."""
+    descriptor = os.open(path, _FLAGS, 0o600)
     try:
-        descriptor = os.open(path, _FLAGS, 0o600)
-        try:
-            with contextlib.suppress(PermissionError):
-                os.chmod(path, 0o600)  # noqa: PTH101 # as above
-            magic = os.read(descriptor, len(_MAGIC))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise Unusable(_why(error)) from None
+        with contextlib.suppress(PermissionError):
+            os.chmod(path, 0o600)  # noqa: PTH101 # as above
+        magic = os.read(descriptor, len(_MAGIC))
+    finally:
+        os.close(descriptor)
     if magic and magic != _MAGIC:
         raise Unusable(_NOT_OURS)
     connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
     try:
         _judge(connection)
         _set_up(connection, max_size)
-    except sqlite3.Error as error:
-        connection.close()
-        raise Unusable(_why(error)) from None
-    except Unusable:
+    except (sqlite3.Error, Unusable):
         connection.close()
         raise
     return connection
 
 
-_NOT_OURS: Final = (
-    "the file is there, but is no store of this proxy, and was left as it is. Choose another path"
-)
-
-
 def _judge(connection: sqlite3.Connection) -> None:
     """Whether it is ours, and whole; changes nothing."""
-
-    def ask(question: str) -> Any:  # noqa: ANN401 # SQLite's values
-        return connection.execute(question).fetchone()[0]
-
-    tables, application = ask("SELECT count(*) FROM sqlite_master"), ask("PRAGMA application_id")
-    if application != _APPLICATION and (tables or application):
+    is_ours = _pragma(connection, "application_id") == _APPLICATION
+    if not is_ours and (_has_tables(connection) or _pragma(connection, "application_id")):
         raise Unusable(_NOT_OURS)
-    if ask("PRAGMA user_version") > VERSION:
-        raise Unusable(
-            "the file was written by a newer version of this proxy, and was left as it is. "
-            "Use that version, or choose another path"
-        )
-    if ask("PRAGMA quick_check(1)") != "ok":
+    if _pragma(connection, "user_version") > VERSION:
+        raise Unusable(_NEWER)
+    if _pragma(connection, "quick_check(1)") != "ok":
         raise Unusable(_DAMAGED)
 
 
 def _set_up(connection: sqlite3.Connection, max_size: int) -> None:
-    connection.execute(f"PRAGMA max_page_count = {max_size // _PAGE}")
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise Unusable(
-            "the file system of the file does not let processes share memory, which SQLite needs. "
-            "Choose a path on a local disk"
-        )
-    connection.execute(f"PRAGMA journal_size_limit = {_MAX_LOG}")
-    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    _pragma(connection, f"max_page_count = {max_size // _PAGE}")
+    if _pragma(connection, "journal_mode = WAL") != "wal":
+        raise Unusable(_NO_SHARED_MEMORY)
+    _pragma(connection, f"journal_size_limit = {_MAX_LOG}")
+    if not _has_tables(connection):
         marks = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
         connection.executescript(_SCHEMA.replace("COMMIT;", marks))
+
+
+def _pragma(connection: sqlite3.Connection, statement: str) -> Any:  # noqa: ANN401 # SQLite's values
+    return connection.execute(f"PRAGMA {statement}").fetchone()[0]
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    (number,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(number)

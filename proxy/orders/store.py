@@ -13,6 +13,7 @@ Laws
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 #: Records that a shared store holds at most: some ten orders a second for a day.
 MAX_RECORDS: Final = 1_000_000
-#: Unknown records that a summary names.
-SHOWN: Final = 100
+#: Unknown records that a summary names: as many as the status page.
+SHOWN: Final = 300
 #: Records that one listing gives.
 LISTED: Final = 10_000
 
@@ -44,6 +45,15 @@ class StoreAway(ProxyError):
 
 class ClaimLost(ProxyError):
     """The record is no longer the caller's: it was dropped, or it ended."""
+
+
+def unwritable(error: OSError) -> str:
+    """Say why a file of records cannot be written, and what to do."""
+    reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
+    return (
+        f"the file cannot be written: {reason}. "
+        "Let the user that the proxy runs as write it and its directory"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,35 +72,27 @@ class Store(Protocol):
 
     def reserve(self, record: OrderRecord) -> Soon[OrderRecord | None]:
         """Remember a new record, unless there is one with its id: then return that one."""
-        ...
 
     def enter(self, record: OrderRecord, state: State, answer: Answer | None = None) -> Soon[None]:
         """Let it enter a state of `states.BEFORE`; its time, if it has one, begins anew.
 
         answer: given with ANSWERED, and only then.
         """
-        ...
 
     def release(self, record: OrderRecord) -> Soon[bool]:
         """Drop it if it is still that claim's, in whatever state; say whether it was."""
-        ...
 
     def look_up(self, order_id: str) -> Soon[OrderRecord | None]:
         """Return the record, None if there is none."""
-        ...
 
     async def listing(self, *, unknown: bool, most: int = LISTED) -> Sequence[OrderRecord]:
         """Return what is remembered, oldest first, without contents; with `unknown` only those."""
-        ...
 
     async def forget(self, order_id: str) -> bool:
         """Drop it by an operator's word, unless it is under way; say whether it was dropped."""
-        ...
 
     async def upkeep(self) -> Summary:
         """Drop what is over, note whose process died, and say what is held. Every few seconds."""
-        ...
 
     async def close(self) -> None:
         """End. The claims end too."""
-        ...

@@ -8,6 +8,7 @@ NORMAL, which a kill of the process does not lose, but a power failure may.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -28,33 +29,36 @@ _MOST_WAITING: Final = 10_000
 #: Seconds that a caller waits for its work. A disk that hangs must not hang requests.
 _PATIENCE: Final = 5.0
 
+NO_ROOM: Final = (
+    "There is no room for more records of orders. Remove files from the disk, "
+    "or lower orders.remember_seconds."
+)
+DAMAGED: Final = (
+    "The file of orders.store is damaged. Move it away, look its last orders up, and restart the "
+    "proxy."
+)
 #: By the primary code of SQLite's error.
-REASONS: Final = {
-    sqlite3.SQLITE_FULL: "There is no room for more records of orders. Remove files from the disk, "
-    "or lower orders.remember_seconds.",
+_REASONS: Final = {
+    sqlite3.SQLITE_FULL: NO_ROOM,
     sqlite3.SQLITE_BUSY: "Another program holds the file of orders.store locked. Stop that one.",
     sqlite3.SQLITE_READONLY: "The file of orders.store has become read-only. "
     "Let the proxy's user write it.",
     sqlite3.SQLITE_IOERR: "The disk fails to take the records of orders. "
     "Check the disk of orders.store.",
-    sqlite3.SQLITE_CORRUPT: "The file of orders.store is damaged. Move it away, look its last "
-    "orders up, and restart the proxy.",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
 }
 _OTHERWISE: Final = "The file of orders.store cannot be used. Check that file and its disk."
 
 
 def why(error: sqlite3.Error) -> str:
     """Say in words what is wrong, and what to do."""
-    code: int = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return REASONS.get(
-        sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_NOTADB else code, _OTHERWISE
-    )
+    return _REASONS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, _OTHERWISE)
 
 
 class _Work(NamedTuple):
     do: Callable[[], Any]
     is_durable: bool
-    loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
 
@@ -76,9 +80,8 @@ class Writer:
         """
         if self._queue.qsize() >= _MOST_WAITING:
             raise StoreAway("Too many records of orders wait for the disk. Check its speed.")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._queue.put(_Work(work, durable, loop, future))
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Work(work, durable, future))
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await future
@@ -101,53 +104,41 @@ class Writer:
             going_on = None not in batch
             works = [work for work in batch if work is not None]
             if works:
-                _deliver(works, self._transact(works))
+                results = self._transact(works)
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    works[0].future.get_loop().call_soon_threadsafe(_settle, works, results)
         self._connection.close()
 
     def _transact(self, works: list[_Work]) -> list[Any]:
         """Do it all, and return the results; an exception stands for work that failed."""
+        connection = self._connection
         try:
             self._check()
-            self._set_synchronous("FULL" if any(work.is_durable for work in works) else "NORMAL")
-            self._connection.execute("BEGIN IMMEDIATE")
-            results = [self._one(work) for work in works]
-            self._connection.execute("COMMIT")
-        except (sqlite3.Error, StoreAway) as error:
-            away = error if isinstance(error, StoreAway) else StoreAway(why(error))
-            self._roll_back()
-            return [away] * len(works)
+            mode = "FULL" if any(work.is_durable for work in works) else "NORMAL"
+            if mode != self._synchronous:
+                connection.execute(f"PRAGMA synchronous={mode}")
+                self._synchronous = mode
+            connection.execute("BEGIN IMMEDIATE")
+            results = [_result(work) for work in works]
+            connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 # each caller gets it
-            self._roll_back()
-            return [error] * len(works)
+            with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            failure = StoreAway(why(error)) if isinstance(error, sqlite3.Error) else error
+            return [failure] * len(works)
         return results
 
-    def _one(self, work: _Work) -> object:
-        try:
-            return work.do()
-        except ProxyError as error:
-            return error
 
-    def _set_synchronous(self, mode: str) -> None:
-        if mode != self._synchronous:
-            self._connection.execute(f"PRAGMA synchronous={mode}")
-            self._synchronous = mode
-
-    def _roll_back(self) -> None:
-        try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._synchronous = ""  # SQLite rolled back by itself
-
-
-def _deliver(works: list[_Work], results: list[Any]) -> None:
-    """Hand the results over, in one turn of the event loop."""
-    loop = works[0].loop
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(_settle, works, results)
+def _result(work: _Work) -> object:
+    try:
+        return work.do()
+    except ProxyError as error:
+        return error
 
 
 def _settle(works: list[_Work], results: list[Any]) -> None:
+    """Hand the results over, in the event loop."""
     for work, result in zip(works, results, strict=True):
         if work.future.done():
             continue  # its caller has left

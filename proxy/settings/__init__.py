@@ -22,7 +22,15 @@ from proxy.settings.model import (
     PacingSettings,
     UpstreamSettings,
 )
-from proxy.settings.reading import WHERE_TO_FIND, Reading, examine, judge, load, load_admin
+from proxy.settings.reading import (
+    WHERE_TO_FIND,
+    Reading,
+    examine,
+    judge,
+    load,
+    load_admin,
+    load_orders,
+)
 from proxy.settings.values import ClientSettings
 
 __all__ = [
@@ -43,4 +51,5 @@ __all__ = [
     "judge",
     "load",
     "load_admin",
+    "load_orders",
 ]

@@ -26,7 +26,7 @@ from proxy.settings.catalogue import (
     split,
 )
 from proxy.settings.kinds import EntriesError, Section, Setting, UnlikeError
-from proxy.settings.model import AdminSettings
+from proxy.settings.model import AdminSettings, OrdersSettings
 
 S = TypeVar("S", bound=Section)
 
@@ -95,6 +95,18 @@ def load_admin(path: Path | None, environ: Mapping[str, str]) -> AdminSettings:
     return admin
 
 
+def load_orders(path: Path | None, environ: Mapping[str, str]) -> OrdersSettings:
+    """Read what names the store of orders, and no other secret. Raises `ConfigError`."""
+    draft = _Draft(_document(path), environ)
+    ours = ("orders", f"{ENVIRONMENT_PREFIX}ORDERS")
+    draft.problems = [problem for problem in draft.problems if problem.startswith(ours)]
+    draft.take_secret_files("orders.")
+    orders = draft.section("orders", OrdersSettings)
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    return orders
+
+
 def _document(path: Path | None) -> Mapping[Any, object]:
     document = None if path is None else files.read_yaml(path)
     if path is None or document is None:
@@ -127,7 +139,7 @@ class _Draft:
 
     def judged(self) -> Settings:
         """Read the secret files and judge everything. Raises `ConfigError`."""
-        self._take_secret_files()
+        self.take_secret_files()
         sections = {name: self.section(name, section) for name, section in SECTIONS.items()}
         settings = Settings(**sections)  # type: ignore[arg-type] # each its own
         for paths, words in contradictions(settings, self.values.keys() - self.faulty):
@@ -199,8 +211,10 @@ class _Draft:
                 meant = _meant(name[len(ENVIRONMENT_PREFIX) :].replace("__", "."))
                 self._problem(name, _unknown([environment_name(path) for path in meant]))
 
-    def _take_secret_files(self) -> None:
-        for path in sorted(path for path in SECRETS if f"{path}_file" in self.values):
+    def take_secret_files(self, prefix: str = "") -> None:
+        """Read the files of the secrets whose paths begin with the prefix."""
+        given = {path for path in SECRETS if f"{path}_file" in self.values}
+        for path in sorted(path for path in given if path.startswith(prefix)):
             file_path = f"{path}_file"
             name = self.values[file_path]
             if path in self.values:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import signal
+import socket
 import sqlite3
 import sys
 from typing import TYPE_CHECKING
@@ -30,6 +32,7 @@ from tests.e2e.process import (
 from tests.orders.servers import RedisServer, needs_redis
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.e2e.conftest import Standing
@@ -59,18 +62,23 @@ AWAY = (503, "order-store-away", "not_sent")
 
 @pytest.mark.parametrize("store", ["memory", "file"])
 async def test_operators_see_and_forget_orders(
-    start: Starter, api: Api, tmp_path: Path, store: str
+    start: Starter, api: Api, http: aiohttp.ClientSession, tmp_path: Path, store: str
 ) -> None:
-    """`orders list` shows what is unknown, `orders forget` lets it be placed again."""
+    """`orders list` and `/status` show what is unknown until `orders forget`; then it is sent."""
     named = "memory" if store == "memory" else str(tmp_path / "orders.db")
     config = configuration(api.url, orders={"store": named})
     running = await start.ready(config)
     api.sandbox.fault("api_drop", None, 1)
     assert (await place(running, "k")).json()["outcome"] == "unknown"
     assert refusal(await place(running, "k"))[:2] == (409, "order-unknown")
+    status = (await call(http, await running.admin_url("/status"))).json()
+    assert (len(status["unknown_orders"]), status["orders"]["unknown"]) == (1, 1)
     config = await beside(running, config)
+    # The commands need no credentials, and the admin listener only where the store is in memory.
+    needed = ["orders", "admin"] if store == "memory" else ["orders"]
+    config = {name: config[name] for name in needed}
     listing = await start.run("orders", "list", "--unknown", "--json", config=config)
-    assert listing.status == 0
+    assert listing.status == 0, listing.errors
     listed = json.loads(listing.output)
     shown = {name: listed[name] for name in ("method", "path", "outcome", "key")}
     assert shown == {"method": "POST", "path": ORDERS, "outcome": "unknown", "key": "k"}
@@ -83,11 +91,14 @@ async def test_operators_see_and_forget_orders(
     again = await start.run("orders", "forget", listed["id"], config=config)
     assert again.status == 1
     assert "no order" in again.errors
+    status = (await call(http, await running.admin_url("/status"))).json()
+    assert status["unknown_orders"] == []
+    assert (status["orders"]["unknown"], status["orders"]["records"]) == (0, [])
     assert (await place(running, "k")).status == 201
     assert await running.stop() == 0
     none = await start.run("orders", "list", "--unknown", config=config)
     assert none.status == (1 if store == "memory" else 0)
-    assert ("Check that it runs" in none.errors) == (store == "memory")
+    assert ("Check that the proxy runs" in none.errors) == (store == "memory")
 
 
 @pytest.mark.asyncio(loop_scope="session")
@@ -111,14 +122,27 @@ async def test_the_admin_listener_shows_orders(standing: Standing) -> None:
     [("/proc/nowhere/orders.db", "cannot be written"), ("here.txt", "no store of this proxy")],
 )
 async def test_a_store_that_cannot_be_used(start: Starter, api: Api, store: str, why: str) -> None:
-    """78 with the reason, before anything listens, from `serve` and from `orders list`."""
+    """78 with the reason from `serve`, before anything listens, from `check` and `orders list`."""
     (start.directory / "here.txt").write_text("words\n" * 100, encoding="utf-8")
     config = configuration(api.url, orders={"store": str(start.directory / store)})
     serve = await start.run("serve", config=config)
     assert serve.status == 78
     assert why in serve.errors
     assert "listener.started" not in serve.output
+    check = await start.run("check", config=config)
+    assert check.status == 78
+    assert why in check.output
     assert (await start.run("orders", "list", config=config)).status == 78
+
+
+async def test_a_start_that_fails_leaves_no_owner(start: Starter, api: Api) -> None:
+    """The file that shows that a proxy uses the store is removed, as the write-ahead log is."""
+    store = {"store": str(start.directory / "orders.db")}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = {"port": taken.getsockname()[1]}
+        ended = await start.run("serve", config=configuration(api.url, orders=store, listen=listen))
+    assert ended.status == 1
+    assert list(start.directory.glob("orders.db-*")) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits and removes files as POSIX does")
@@ -135,34 +159,44 @@ async def test_nothing_is_sent_that_is_not_remembered(
     unlimited = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)
     other = sqlite3.connect(path, isolation_level=None)
     away = path.with_suffix(".away")
-    if fault == "full":
-        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (4096, unlimited[1]))
-    elif fault == "locked":
-        other.execute("BEGIN IMMEDIATE")
-    else:
-        path.rename(away)
+    faults: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "full": (
+            lambda: resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (4096, unlimited[1])),
+            lambda: resource.prlimit(running.pid, resource.RLIMIT_FSIZE, unlimited),
+        ),
+        "locked": (lambda: other.execute("BEGIN IMMEDIATE"), lambda: other.execute("ROLLBACK")),
+        "removed": (lambda: path.rename(away), lambda: away.rename(path)),
+    }
+    begin, end = faults[fault]
+    begin()
     assert refusal(await place(running, "k")) == AWAY
     assert [order.body["reference"] for order in api.sandbox.orders] == ["before"]
     assert (await order(http, await running.url(ORDERS))).status == 201
-    if fault == "full":
-        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, unlimited)
-    elif fault == "locked":
-        other.execute("ROLLBACK")
-    else:
-        away.rename(path)
+    end()
     other.close()
     assert (await place(running, "k")).status == 201
     assert (await place(running, "k")).fields["Idempotency-Replayed"] == "true"
     assert await running.stop() == 0
 
 
-async def test_without_a_store_there_is_nothing_to_list(start: Starter, api: Api) -> None:
-    """1, and which setting to set."""
-    config = configuration(api.url)
-    for words in (["list"], ["forget", "0"]):
-        ended = await start.run("orders", *words, config=config)
-        assert ended.status == 1
-        assert "orders.store" in ended.errors
+@pytest.mark.parametrize(
+    ("orders", "words", "status", "says"),
+    [
+        ({}, ["list"], 1, "orders.store is not set"),
+        ({}, ["forget", "0"], 1, "orders.store is not set"),
+        ({"store": "here.db"}, ["forget", "../0"], 1, "That is no id"),
+        ({"stor": "here.db"}, ["list"], 78, "Did you mean orders.store?"),
+        ({"store": "here.db"}, ["list"], 78, "there is no such file"),
+    ],
+)
+async def test_what_the_commands_refuse(
+    start: Starter, orders: dict[str, object], words: list[str], status: int, says: str
+) -> None:
+    """What is wrong about orders, and what to do; other settings do not matter."""
+    ended = await start.run("orders", *words, config={"orders": orders, "oauth": {"nothing": 1}})
+    assert (ended.status, ended.output) == (status, "")
+    assert says in ended.errors
+    assert "nothing" not in ended.errors
 
 
 @needs_redis
@@ -180,14 +214,11 @@ async def test_a_redis_that_is_away_at_the_start(
     readiness = await call(http, await running.admin_url("/readiness"))
     assert readiness.status == 200
     assert "cannot be reached" in readiness.json()["detail"]
-    server.start()
-    try:
+    with server.start():
         await running.event("orders.store_back")
         assert (await place(running, "k")).status == 201
         assert (await place(running, "k")).fields["Idempotency-Replayed"] == "true"
         assert await running.stop() == 0
-    finally:
-        server.stop()
 
 
 class Shop:
@@ -235,7 +266,7 @@ async def test_each_order_is_placed_once_at_most(
     store = str(tmp_path / "orders.db") if server is None else server.url
     config = configuration(api.url, orders={"store": store})
     shop = Shop(chance)
-    try:
+    with server or contextlib.nullcontext():
         for turn in range(PLACED // AT_A_TIME):
             proxies = [await start.ready(config) for _ in range(1 if server is None else 2)]
             urls = [await running.url(ORDERS) for running in proxies]
@@ -265,7 +296,6 @@ async def test_each_order_is_placed_once_at_most(
         assert max(order.count for order in api.sandbox.orders) == 1
         assert all(len(answers) == 1 for answers in shop.answers.values())
         assert shop.answers.keys().isdisjoint(shop.unknown)
-        assert len(keys) == PLACED // AT_A_TIME * AT_A_TIME
         assert shop.unknown
         assert shop.replayed
         config = await beside(last, config)
@@ -274,6 +304,3 @@ async def test_each_order_is_placed_once_at_most(
         listed = {json.loads(line)["key"] for line in listing.output.splitlines()}
         assert shop.unknown <= listed
         assert await last.stop() == 0
-    finally:
-        if server is not None:
-            server.stop()

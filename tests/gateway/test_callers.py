@@ -20,60 +20,44 @@ if TYPE_CHECKING:
     from tests.gateway.conftest import Gateway, Lab
 
 
-@pytest.mark.parametrize("host", b"localhost localhost:8080 127.0.0.1:65535 [::1]:8080".split())
+@pytest.mark.parametrize("host", [b"localhost", b"[::1]:8080"])
 async def test_listed_hosts_are_served(gateway: Gateway, host: bytes) -> None:
     """A listed name is accepted with any port, and the upstream sees its own host instead."""
     assert (await gateway.ask(request(host=host))).status == 200
 
 
-@pytest.mark.parametrize("host", b"elsewhere.example localhost. 127.1 [::2] api.telenor.no".split())
-async def test_other_hosts_are_misdirected(gateway: Gateway, host: bytes) -> None:
-    """A name that is not listed gets 421, so that DNS rebinding does not let a web page in."""
-    await gateway.refuses(request(host=host), status=421, kind="host-not-allowed")
-    assert not gateway.upstream.connections
-
-
 @pytest.mark.parametrize(
-    "host", [b"", b"localhost:x", b"user@localhost", b"localhost, localhost", b"localh\xc3\xb6st"]
+    ("host", "status", "kind"),
+    [
+        (b"elsewhere.example", 421, "host-not-allowed"),
+        (b"localhost.", 421, "host-not-allowed"),
+        (b"", 400, "malformed-request"),
+        (b"localhost, localhost", 400, "malformed-request"),
+    ],
 )
-async def test_a_malformed_host_is_refused(gateway: Gateway, host: bytes) -> None:
-    """A Host that could be read in two ways gets 400."""
-    await gateway.refuses(request(host=host), status=400, kind="malformed-request")
+async def test_other_hosts_are_refused(
+    gateway: Gateway, host: bytes, status: int, kind: str
+) -> None:
+    """421, so that DNS rebinding does not let a web page in; 400 if it can be read in two ways."""
+    await gateway.refuses(request(host=host), status=status, kind=kind)
+    assert not gateway.upstream.connections
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         [b"Origin: null"],
-        [b"Origin:"],
-        [b"Origin: http://localhost:8080", b"Sec-Fetch-Site: same-origin"],
-        [b"Sec-Fetch-Site: cross-site"],
         [b"sec-fetch-site: none", b"Sec-Fetch-Site: cross-site"],
-        [b"Sec-Fetch-Mode: no-cors"],
-        [b"Sec-Fetch-Mode: cors", b"Sec-Fetch-Dest: empty"],
-        [b"Sec-Fetch-Dest: image"],
         [b"Access-Control-Request-Method: POST"],
     ],
 )
-@pytest.mark.parametrize("make", [request, order], ids=["get", "order"])
-async def test_web_pages_are_kept_out(gateway: Gateway, make: object, fields: list[bytes]) -> None:
-    """Fields that only a browser sends for a page's request get 403, whatever the page."""
-    raw = request(b"GET", ACCOUNTS, *fields) if make is request else order(*fields)
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"OPTIONS"])
+async def test_web_pages_are_kept_out(gateway: Gateway, method: bytes, fields: list[bytes]) -> None:
+    """Fields that only a browser sends for a page's request get 403, a preflight too."""
+    raw = request(method, ACCOUNTS, *fields)
     answer = await gateway.refuses(raw, status=403, kind="browser-request")
     assert not [name for name, _ in answer.fields if name.lower().startswith(b"access-control")]
     assert not gateway.upstream.connections
-
-
-async def test_a_preflight_gets_no_permission(gateway: Gateway) -> None:
-    """A preflight is refused without a CORS field, and never forwarded."""
-    fields = (
-        b"Origin: https://elsewhere.example",
-        b"Access-Control-Request-Method: POST",
-        b"Access-Control-Request-Headers: content-type",
-    )
-    await gateway.refuses(
-        request(b"OPTIONS", ACCOUNTS, *fields), status=403, kind="browser-request"
-    )
 
 
 async def test_no_answer_opens_the_proxy_to_pages(gateway: Gateway) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING, Any
 
 from proxy.orders.key import fingerprint, identify
-from proxy.orders.states import Answer, OrderRecord
+from proxy.orders.states import OPEN, Answer, OrderRecord, State
+
+if TYPE_CHECKING:
+    from proxy.orders.shared import SharedStore
+    from proxy.orders.sqlite import SQLiteStore
 
 _NUMBERS = itertools.count()
 ANSWER = Answer(201, b"Content-Type: application/json\r\n", b'{"orderId": "1"}')
@@ -36,3 +41,16 @@ def record(
         created_at=at,
         lifetime=lifetime,
     )
+
+
+async def placed(
+    store: SQLiteStore | SharedStore, key: str | None = "k", state: State = State.SENT, **made: Any
+) -> OrderRecord:
+    """Have a store take a new record into this state. made: see `record`."""
+    order = record(store.owner, key, **made)
+    await store.reserve(order)
+    if state is not State.RESERVED:
+        await store.enter(order, State.SENT)
+    if state not in OPEN:
+        await store.enter(order, state, ANSWER if state is State.ANSWERED else None)
+    return order

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import signal
 import subprocess
@@ -84,6 +83,12 @@ class RedisServer:
         self.stop()
         raise AssertionError("redis-server does not answer")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     def stop(self) -> None:
         """End it at once, as a crash does."""
         process, self._process = self._process, None
@@ -106,9 +111,3 @@ class RedisServer:
         """Drop all that it holds."""
         with Redis(port=self.port) as client:
             client.flushall()
-
-
-async def settled() -> None:
-    """Let callbacks that are due run."""
-    for _ in range(5):
-        await asyncio.sleep(0)

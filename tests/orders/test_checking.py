@@ -5,9 +5,12 @@ What it finds, in words and as JSON, and what it leaves alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from typing import TYPE_CHECKING
+
+import pytest
 
 from proxy import check
 from proxy.check import Options
@@ -18,14 +21,12 @@ from proxy.orders.states import State
 from proxy.sandbox.server import running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
 from proxy.settings import examine
-from tests.orders.made import record
+from tests.orders.made import placed
 from tests.orders.servers import RedisServer, needs_redis
 from tests.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 ENVIRON = {
     f"TELENOR_PROXY_OAUTH__{name.upper()}": getattr(DEFAULT_CREDENTIALS, name)
@@ -33,54 +34,66 @@ ENVIRON = {
 }
 
 
-async def found(
+async def findings(
     store: Path | str, *, offline: bool = False, url: str | None = None
-) -> Finding | None:
-    """Check with a sandbox that works, and give the finding about orders, which comes last."""
+) -> list[Finding]:
+    """Check with a sandbox that works; return what is found about orders, which comes last."""
     environ = ENVIRON | {"TELENOR_PROXY_ORDERS__STORE": str(store)}
     async with running(Sandbox()) as sandbox:
         environ["TELENOR_PROXY_UPSTREAM__URL"] = url or sandbox
         reading = examine(None, environ, offline=offline)
         options = Options(offline=offline)
-        findings = [finding async for finding in check._findings(reading, environ, None, options)]
-    orders = [finding for finding in findings if finding.step == "orders"]
-    assert orders in ([], findings[-1:])
-    return orders[0] if orders else None
+        found = [finding async for finding in check._findings(reading, environ, None, options)]
+    orders = [finding for finding in found if finding.step == "orders"]
+    assert orders in ([], found[-1:])
+    return orders
 
 
-async def finding_on(store: Path | str, *, offline: bool = False) -> Finding:
-    """Give the finding, which has to be there."""
-    finding = await found(store, offline=offline)
-    assert finding is not None
-    return finding
+NOWHERE = f"redis://127.0.0.1:{free_port()}/0"
 
 
-async def test_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
-    """It is made by `serve` only; a directory that cannot be written is a failure."""
-    finding = await finding_on(tmp_path / "orders.db")
-    assert finding.mark is Mark.OK
-    assert "The proxy makes it" in finding.text
-    assert not (tmp_path / "orders.db").exists()  # a test's own file
-    finding = await finding_on(tmp_path / "nowhere" / "orders.db")
-    assert finding.mark is Mark.FAILED
-    assert "is no directory that can be written" in finding.text
-    assert (await finding_on("memory")).mark is Mark.OK
+@pytest.mark.parametrize(
+    ("store", "offline", "mark", "text"),
+    [
+        ("memory", False, Mark.OK, "until the proxy ends"),
+        ("orders.db", False, Mark.OK, "The proxy makes it"),
+        ("nowhere/orders.db", False, Mark.FAILED, "cannot be written: No such file"),
+        ("newer.db", False, Mark.FAILED, "newer version"),
+        ("words.txt", False, Mark.FAILED, "no store of this proxy"),
+        pytest.param(NOWHERE, False, Mark.FAILED, "cannot be reached", marks=needs_redis),
+        ("orders.db", True, None, ""),
+        (NOWHERE, True, None, ""),
+        ("nowhere/orders.db", True, Mark.WARNING, "there is no directory"),
+    ],
+)
+async def test_what_is_found(
+    tmp_path: Path, store: str, mark: Mark | None, text: str, *, offline: bool
+) -> None:
+    """Nothing is made or changed; offline, nothing is opened."""
+    await SQLiteStore(tmp_path / "newer.db", "aa", SystemClock()).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "newer.db")) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    (tmp_path / "words.txt").write_text("words\n" * 100, encoding="utf-8")
+    before = _contents(tmp_path)
+    named = store if store in {"memory", NOWHERE} else str(tmp_path / store)
+    found = await findings(named, offline=offline)
+    assert [finding.mark for finding in found] == ([] if mark is None else [mark])
+    assert all(text in finding.text for finding in found)
+    assert _contents(tmp_path) == before
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in directory.iterdir()}
 
 
 async def test_what_a_file_holds(tmp_path: Path) -> None:
-    """Its version, and how many orders are remembered.
-
-    Unknown ones are a warning with what to do.
-    """
+    """Its version and its records; unknown ones are a warning with what to do."""
     path = tmp_path / "orders.db"
     store = SQLiteStore(path, "aa", SystemClock())
-    assert (await finding_on(path)).mark is Mark.OK
-    order, unknown = record("aa", "k"), record("aa", "l")
-    for one in (order, unknown):
-        await store.reserve(one)
-        await store.enter(one, State.SENT)
-    await store.enter(unknown, State.UNKNOWN)
-    finding = await finding_on(path)
+    assert [finding.mark for finding in await findings(path)] == [Mark.OK]
+    order = await placed(store, "k")
+    await placed(store, "l", State.UNKNOWN)
+    (finding,) = await findings(path)
     assert finding.mark is Mark.WARNING
     assert "holds 2 orders, 1 of them with an unknown outcome" in finding.text
     assert "orders list --unknown" in finding.text
@@ -89,50 +102,18 @@ async def test_what_a_file_holds(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
-    """One of a newer version, and one that is something else; both stay as they are."""
-    path = tmp_path / "orders.db"
-    await SQLiteStore(path, "aa", SystemClock()).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    connection.close()
-    other = tmp_path / "words.txt"
-    other.write_text("words\n" * 100, encoding="utf-8")
-    for name, why in ((path, "newer version"), (other, "no store of this proxy")):
-        before = name.read_bytes()
-        finding = await finding_on(name)
-        assert finding.mark is Mark.FAILED
-        assert why in finding.text
-        assert name.read_bytes() == before
-
-
 @needs_redis
 async def test_a_redis(tmp_path: Path) -> None:
-    """One that answers, and one that is away."""
-    server = RedisServer(tmp_path).start()
-    try:
-        finding = await finding_on(server.url)
-    finally:
-        server.stop()
+    """One that answers."""
+    with RedisServer(tmp_path).start() as server:
+        (finding,) = await findings(server.url)
     assert finding.mark is Mark.OK
     assert "holds 0 orders" in finding.text
-    finding = await finding_on(f"redis://127.0.0.1:{free_port()}/0")
-    assert finding.mark is Mark.FAILED
-    assert "cannot be reached" in finding.text
-
-
-async def test_offline(tmp_path: Path) -> None:
-    """Nothing is opened: a directory that is not there is a warning, all else is silent."""
-    assert await found(tmp_path / "orders.db", offline=True) is None
-    assert await found(f"redis://127.0.0.1:{free_port()}/0", offline=True) is None
-    finding = await finding_on(tmp_path / "nowhere" / "orders.db", offline=True)
-    assert finding.mark is Mark.WARNING
-    assert "there is no directory" in finding.text
 
 
 async def test_without_a_token_it_is_not_looked_at(tmp_path: Path) -> None:
     """The first failure ends a check."""
-    assert await found(tmp_path / "nowhere" / "x", url=f"http://127.0.0.1:{free_port()}") is None
+    assert await findings(tmp_path / "nowhere" / "x", url=f"http://127.0.0.1:{free_port()}") == []
 
 
 async def test_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +127,9 @@ async def test_its_last_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         }
         reading = examine(None, environ)
         for options in (Options(as_json=True), Options()):
-            assert await check._run(reading, environ, None, options) == 1
+            assert await check._run(reading, environ, None, options) == 78
+        away = environ | {"TELENOR_PROXY_ORDERS__STORE": f"redis://127.0.0.1:{free_port()}/0"}
+        assert await check._run(examine(None, away), away, None, Options()) == 1  # it may come
     lines = capsys.readouterr().out.splitlines()
     objects = [json.loads(line) for line in lines if line.startswith("{")]
     assert (objects[-1]["step"], objects[-1]["mark"]) == ("orders", "failed")

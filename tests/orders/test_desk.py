@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
-from proxy.orders.desk import Desk, GuardedOrder, Order, Replay
+from proxy.orders.desk import Desk, Order, Replay
 from proxy.orders.keeper import Keeper
 from proxy.orders.key import parse
 from proxy.orders.memory import MemoryStore
@@ -19,9 +19,6 @@ from proxy.orders.states import MAX_CONTENT, Answer, State
 from proxy.orders.store import StoreAway, Summary
 from proxy.problems import ProblemKind
 from tests.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PATH = "/corporate-mobile-subscriptions/v2/orders"
 ANSWER = Answer(201, b"Content-Type: application/json\r\n", b'{"orderId": "1"}')
@@ -77,6 +74,12 @@ class House:
         assert isinstance(order, Order)
         return order
 
+    async def placed(self, *key: bytes) -> Order:
+        """Begin one that is new, and let its first byte leave."""
+        order = await self.order(*key)
+        await order.sent()
+        return order
+
     async def refused(self, *key: bytes, **given: Any) -> Problem:
         """Begin one that is refused."""
         with pytest.raises(Problem) as raised:
@@ -113,18 +116,6 @@ def test_whom_it_concerns(house: House, guarded: House) -> None:
 # --- With a key --------------------------------------------------------------------------------
 
 
-async def test_an_answer_is_replayed(house: House) -> None:
-    """The same key, quoted or not, gets the same answer, and the first one's id."""
-    order = await house.order(b"k")
-    await order.sent()
-    await order.answered(ANSWER)
-    for spelling in (b"k", b'"k"'):
-        assert await house.begin(spelling) == Replay(
-            201, ANSWER.fields, ANSWER.content or b"", "req-1"
-        )
-    assert house.counts == {"recorded": 1, "replayed": 2}
-
-
 @pytest.mark.parametrize("is_sent", [False, True])
 async def test_an_order_under_way_is_not_sent_again(house: House, is_sent: bool) -> None:  # noqa: FBT001 # a parameter
     """409, with `Retry-After`, whether its first byte has left or not."""
@@ -140,72 +131,25 @@ async def test_an_order_under_way_is_not_sent_again(house: House, is_sent: bool)
     assert "req-1" in problem.detail
 
 
-async def test_what_was_not_sent_may_be_sent(house: House) -> None:
-    """Its record is dropped; the same after a 401 or a 429 that went to the client."""
-    endings: list[Callable[[Order], Any]] = [
-        lambda order: order.end(None),
-        lambda order: order.answered(Answer(401, b"", b""), "40101"),
-        lambda order: order.answered(Answer(429, b"", b"")),
-    ]
-    for end in endings:
-        order = await house.order(b"k")
-        await order.sent()
-        await end(order)
-    assert await house.states() == []
-
-
-async def test_an_unknown_outcome_waits_for_a_person(house: House) -> None:
-    """409 with the first id and how to go on, however long ago; after `forget` it is sent."""
-    order = await house.order(b"k")
-    await order.sent()
-    await order.answered(Answer(503, b"", b"busy"))
-    await house.clock.advance(1e7)
-    problem = await house.refused(b"k")
-    assert (problem.kind, problem.outcome) == (ProblemKind.ORDER_UNKNOWN, UNKNOWN)
-    assert "req-1" in problem.detail
-    (found,) = await house.store.listing(unknown=True)
-    assert f"orders forget {found.id}" in problem.detail
-    assert await house.keeper.forget(found.id) is None
-    await house.order(b"k")
-
-
-async def test_a_key_is_for_one_order(house: House) -> None:
-    """422 for another content, method or target, in each state; a different client is another."""
-    await house.order(b"k")
-    for given in ({"content": b"2"}, {"method": b"PUT"}):
-        problem = await house.refused(b"k", **given)
-        assert problem.kind is ProblemKind.ORDER_KEY_REUSED
-    await house.order(b"k", client="other")
-    await house.order(b"l")
-
-
-async def test_a_large_answer_is_not_replayed(house: House) -> None:
-    """Of one that is too large, the detail gives the status."""
-    order = await house.order(b"k")
-    await order.sent()
-    await order.answered(Answer(200, b"", b"x" * (MAX_CONTENT + 1)))
-    problem = await house.refused(b"k")
-    assert problem.kind is ProblemKind.ORDER_ANSWERED
-    assert "200" in problem.detail
-    assert "req-1" in problem.detail
-
-
 async def test_it_is_remembered_for_its_time(house: House) -> None:
-    """When that is over, the key is free."""
-    order = await house.order(b"k")
-    await order.sent()
+    """The same key, quoted or not, gets its answer; when the time is over, the key is free."""
+    order = await house.placed(b"k")
     await order.answered(ANSWER)
     await house.clock.advance(3599)
-    assert isinstance(await house.begin(b"k"), Replay)
+    for spelling in (b"k", b'"k"'):
+        assert await house.begin(spelling) == Replay(
+            201, ANSWER.fields, b'{"orderId": "1"}', "req-1"
+        )
+    assert house.counts == {"recorded": 1, "replayed": 2}
     await house.clock.advance(1)
     await house.order(b"k")
 
 
-async def test_two_at_the_same_moment(house: House) -> None:
-    """One is sent."""
-    results = await asyncio.gather(*(house.begin(b"k") for _ in range(10)), return_exceptions=True)
-    assert sum(isinstance(result, Order) for result in results) == 1
-    assert sum(isinstance(result, Refused) for result in results) == 9
+async def test_a_large_answer_is_not_kept(house: House) -> None:
+    """A repetition gets 409 in its place."""
+    order = await house.placed(b"k")
+    await order.answered(Answer(200, b"", b"x" * (MAX_CONTENT + 1)))
+    assert (await house.refused(b"k")).kind is ProblemKind.ORDER_ANSWERED
 
 
 @pytest.mark.parametrize("is_sent", [False, True])
@@ -217,8 +161,7 @@ async def test_what_is_abandoned_has_an_end(house: House, is_sent: bool) -> None
     order.abandon(may_be_placed=is_sent)
     await house.keeper.look_after()
     assert await house.states() == [State.UNKNOWN] * is_sent
-    over = await house.order(b"l")
-    await over.sent()
+    over = await house.placed(b"l")
     await over.answered(ANSWER)
     over.left()
     over.abandon(may_be_placed=True)
@@ -254,8 +197,7 @@ async def test_what_cannot_be_recorded_is_not_sent(house: House) -> None:
 
 async def test_an_answer_is_recorded_when_the_store_is_back(house: House) -> None:
     """The client gets it at once; a repetition waits until it is recorded."""
-    order = await house.order(b"k")
-    await order.sent()
+    order = await house.placed(b"k")
     house.store.away = True
     await order.answered(ANSWER)
     running = asyncio.create_task(house.keeper.run())
@@ -275,25 +217,6 @@ async def test_a_record_that_was_lost_is_not_sent(house: House) -> None:
     with pytest.raises(Failed) as raised:
         await order.sent()
     assert raised.value.outcome == NOT_SENT
-
-
-async def test_a_request_that_is_cancelled_leaves_no_record(house: House) -> None:
-    """A client that leaves while its order is reserved: the reservation is taken back."""
-    gate = asyncio.Event()
-    reserve = house.store.reserve
-
-    async def slow(record: Any) -> Any:
-        found = reserve(record)
-        await gate.wait()
-        return found
-
-    house.store.reserve = slow  # type: ignore[method-assign, assignment] # the store is slow
-    task = asyncio.create_task(house.begin(b"k"))
-    await house.clock.settle()
-    task.cancel()
-    await asyncio.wait({task})
-    await house.keeper.look_after()
-    assert await house.states() == []
 
 
 async def test_a_store_that_stays_away_is_asked_at_intervals(house: House) -> None:
@@ -335,32 +258,9 @@ async def test_a_mistake_of_ours_is_logged_and_outlived(house: House) -> None:
 # --- The guard ---------------------------------------------------------------------------------
 
 
-async def test_orders_that_are_answered_are_not_guarded(guarded: House) -> None:
-    """Two identical orders, one after the other or at once, are two orders."""
-    orders = [await guarded.order() for _ in range(2)]
-    for order in orders:
-        assert isinstance(order, GuardedOrder)
-        await order.sent()
-        await order.answered(ANSWER)
-    assert await guarded.states() == []
-
-
-async def test_an_answer_that_was_missed_is_given_once(guarded: House) -> None:
-    """While the first is under way 409, then its answer, then the next one is sent."""
-    order = await guarded.order()
-    await order.sent()
-    order.left()
-    await guarded.clock.settle()
-    assert (await guarded.refused()).kind is ProblemKind.ORDER_IN_FLIGHT
-    await order.answered(ANSWER)
-    assert await guarded.begin() == Replay(201, ANSWER.fields, ANSWER.content or b"", "req-1")
-    await guarded.order()
-
-
 async def test_a_missed_answer_is_given_to_one(guarded: House) -> None:
     """Of two who ask for it at once, one gets it, and the other one's order is sent."""
-    order = await guarded.order()
-    await order.sent()
+    order = await guarded.placed()
     order.left()
     await order.answered(ANSWER)
     found = await asyncio.gather(guarded.begin(), guarded.begin())
@@ -369,8 +269,7 @@ async def test_a_missed_answer_is_given_to_one(guarded: House) -> None:
 
 async def test_an_unknown_outcome_is_guarded_for_its_time(guarded: House) -> None:
     """409, also if the client has stayed, until the time is over."""
-    order = await guarded.order()
-    await order.sent()
+    order = await guarded.placed()
     await order.end(State.UNKNOWN)
     problem = await guarded.refused()
     assert (problem.kind, problem.outcome) == (ProblemKind.ORDER_UNKNOWN, UNKNOWN)
@@ -380,8 +279,7 @@ async def test_an_unknown_outcome_is_guarded_for_its_time(guarded: House) -> Non
 
 async def test_what_is_abandoned_is_guarded(guarded: House) -> None:
     """A call that was cancelled in the middle has an unknown outcome."""
-    order = await guarded.order()
-    await order.sent()
+    order = await guarded.placed()
     order.abandon(may_be_placed=True)
     await guarded.clock.settle()
     assert (await guarded.refused()).kind is ProblemKind.ORDER_UNKNOWN
@@ -392,8 +290,7 @@ async def test_a_guarded_order_that_was_not_sent_leaves_nothing(guarded: House) 
     early = await guarded.order()
     early.left()
     early.abandon(may_be_placed=False)
-    late = await guarded.order()
-    await late.sent()
+    late = await guarded.placed()
     late.left()
     await late.end(None)
     await guarded.keeper.look_after()
@@ -403,8 +300,7 @@ async def test_a_guarded_order_that_was_not_sent_leaves_nothing(guarded: House) 
 async def test_the_guard_stops_no_order_when_the_store_is_away(guarded: House) -> None:
     """Calls without a key are served."""
     guarded.store.away = True
-    order = await guarded.order()
-    await order.sent()
+    order = await guarded.placed()
     order.left()
     await order.answered(ANSWER)
     guarded.store.away = False
@@ -416,15 +312,13 @@ async def test_a_client_that_left_while_its_answer_was_written(guarded: House) -
 
     That of one not acted on is not.
     """
-    order = await guarded.order()
-    await order.sent()
+    order = await guarded.placed()
     await order.answered(ANSWER)
     order.left()
     order.left()
     await guarded.clock.settle()
     assert isinstance(await guarded.begin(), Replay)
-    rejected = await guarded.order()
-    await rejected.sent()
+    rejected = await guarded.placed()
     await rejected.answered(Answer(429, b"", b""))
     rejected.left()
     await guarded.clock.settle()
@@ -436,8 +330,7 @@ async def test_what_operators_see(house: House) -> None:
 
     Forgetting has words for each failure.
     """
-    order = await house.order(b"k")
-    await order.sent()
+    order = await house.placed(b"k")
     assert (await house.keeper.forget(order._record.id)) is not None
     await order.end(State.UNKNOWN)
     await house.keeper.look_after()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 from proxy.clock import SystemClock
 from proxy.orders.memory import MemoryStore
 from proxy.orders.states import State
-from tests.orders.made import ANSWER, record
+from proxy.orders.store import StoreAway
+from tests.orders.made import ANSWER, DAY, record
 
 
 def test_the_garbage_collector_has_no_work_with_records() -> None:
@@ -23,3 +26,21 @@ def test_the_garbage_collector_has_no_work_with_records() -> None:
     gc.collect()  # and then the row
     assert len(store._rows) == len(State)
     assert not any(gc.is_tracked(row) for row in store._rows.values())
+
+
+def test_it_is_bounded() -> None:
+    """In records and in bytes of answers; what is over makes room."""
+    now = [0.0]
+    store = MemoryStore("aa", lambda: now[0], most=2, most_bytes=40)
+    first, second, third = (record("aa", key) for key in "abc")
+    for order in (first, second):
+        assert store.reserve(order) is None
+    with pytest.raises(StoreAway, match="full"):
+        store.reserve(third)
+    assert store.release(second)
+    store.enter(first, State.SENT)
+    store.enter(first, State.ANSWERED, ANSWER)
+    with pytest.raises(StoreAway, match="full"):
+        store.reserve(third)
+    now[0] += DAY
+    assert store.reserve(third) is None

@@ -1,12 +1,10 @@
-"""A real Redis between two replicas.
-
-It goes away and comes back, hangs, refuses, and ends leases.
-"""
+"""A real Redis between two replicas: it goes away, hangs, refuses, and ends leases."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -22,16 +20,15 @@ from proxy.orders.shared import SharedStore
 from proxy.orders.states import Answer, State
 from proxy.orders.store import ClaimLost, StoreAway
 from proxy.secret import Secret
-from proxy.settings import load
-from tests.orders.made import ANSWER, record
+from proxy.settings import load_orders
+from tests.orders.made import ANSWER, placed, record
 from tests.orders.servers import RedisServer, needs_redis
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 pytestmark = needs_redis
-CREDENTIALS = ("CLIENT_ID", "CLIENT_SECRET", "USERNAME", "PASSWORD")
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +47,27 @@ def server(running: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
-async def store(server: RedisServer) -> AsyncIterator[SharedStore]:
+async def replica(server: RedisServer) -> AsyncIterator[Callable[..., SharedStore]]:
+    """Give what opens the store of a replica, by its name."""
+    async with contextlib.AsyncExitStack() as closing:
+
+        def opened(owner: str, **options: Any) -> SharedStore:
+            store = SharedStore(server.url, None, owner, **options)
+            closing.push_async_callback(store.close)
+            return store
+
+        yield opened
+
+
+@pytest.fixture
+def store(replica: Callable[..., SharedStore]) -> SharedStore:
     """Give a store of one replica."""
-    opened = SharedStore(server.url, None, "aa")
-    yield opened
-    await opened.close()
+    return replica("aa")
 
 
 async def test_it_survives_a_restart_of_the_server(store: SharedStore, server: RedisServer) -> None:
     """While it is down each call fails at once; when it is back, what was remembered is there."""
-    order, other = record("aa", "k"), record("aa", "l")
-    await store.reserve(order)
-    await store.enter(order, State.SENT)
+    order, other = await placed(store), record("aa", "l")
     server.stop()
     for _ in range(2):
         with pytest.raises(StoreAway, match="cannot be reached"):
@@ -81,7 +87,7 @@ async def test_a_connection_that_is_lost_while_it_is_written_to() -> None:
         raise RuntimeError("unable to perform operation; the handler is closed")
 
     with pytest.raises(StoreAway, match="cannot be reached"):
-        await shared._translated(lost())
+        await shared._bounded(lost())
 
 
 async def test_a_server_that_hangs_holds_no_caller(
@@ -105,30 +111,27 @@ async def test_a_server_that_hangs_holds_no_caller(
     assert (await store.upkeep()).held == 0
 
 
-async def test_one_of_many_replicas_reserves(server: RedisServer) -> None:
+async def test_one_of_many_replicas_reserves(replica: Callable[..., SharedStore]) -> None:
     """The same key at the same moment on several replicas: one sends."""
-    stores = [SharedStore(server.url, None, f"{number:02x}") for number in range(5)]
+    stores = [replica(f"{number:02x}") for number in range(5)]
     for turn in range(20):
         orders = [record(store.owner, f"k{turn}") for store in stores]
         found = await asyncio.gather(
             *(store.reserve(order) for store, order in zip(stores, orders, strict=True))
         )
         assert sum(one is None for one in found) == 1
-    for store in stores:
-        await store.close()
 
 
-async def test_a_lease_that_ended_ends_claims(server: RedisServer) -> None:
+async def test_a_lease_that_ended_ends_claims(
+    replica: Callable[..., SharedStore], server: RedisServer
+) -> None:
     """A replica that could not reach the server for too long does not send what it had reserved.
 
     What it had sent is unknown to others, and it may still tell how that ended.
     """
-    slow = SharedStore(server.url, None, "aa")
-    other = SharedStore(server.url, None, "bb")
-    reserved, sent = record("aa", "reserved"), record("aa", "sent")
-    for order in (reserved, sent):
-        await slow.reserve(order)
-    await slow.enter(sent, State.SENT)
+    slow, other = replica("aa"), replica("bb")
+    reserved = await placed(slow, "reserved", State.RESERVED)
+    sent = await placed(slow, "sent")
     with Redis(port=server.port) as client:
         client.delete("{telenor-proxy}:owner:aa")  # as when its time is over
     assert (await other.upkeep()).unknown == 1
@@ -141,17 +144,14 @@ async def test_a_lease_that_ended_ends_claims(server: RedisServer) -> None:
     assert found is not None
     assert found.answer == ANSWER
     assert (await other.upkeep()).unknown == 0
-    for store in (slow, other):
-        await store.close()
 
 
-async def test_a_lease_is_kept_while_its_process_lives(server: RedisServer) -> None:
+async def test_a_lease_is_kept_while_its_process_lives(
+    replica: Callable[..., SharedStore], server: RedisServer
+) -> None:
     """Upkeep renews it; a command that only looks holds none."""
-    store = SharedStore(server.url, None, "aa", lease=0.5)
-    looking = SharedStore(server.url, None, "cc", places_orders=False)
-    order = record("aa")
-    await store.reserve(order)
-    await store.enter(order, State.SENT)
+    store, looking = replica("aa", lease=0.5), replica("cc", places_orders=False)
+    await placed(store)
     for _ in range(6):
         await store.upkeep()
         await asyncio.sleep(0.15)
@@ -161,15 +161,11 @@ async def test_a_lease_is_kept_while_its_process_lives(server: RedisServer) -> N
         assert client.keys("*owner*") == [b"{telenor-proxy}:owner:aa"]
     await asyncio.sleep(0.6)
     assert [found.state for found in await looking.listing(unknown=True)] == [State.UNKNOWN]
-    await store.close()
-    await looking.close()
 
 
 async def test_records_end_with_their_time(store: SharedStore, server: RedisServer) -> None:
     """The server drops them by itself, and no index keeps them."""
-    order = record("aa", lifetime=0.1)
-    await store.reserve(order)
-    await store.enter(order, State.SENT)
+    order = await placed(store, lifetime=0.1)
     await asyncio.sleep(0.2)
     assert (await store.upkeep()).held == 1  # under way: it has no end
     await store.enter(order, State.ANSWERED, ANSWER)
@@ -180,15 +176,14 @@ async def test_records_end_with_their_time(store: SharedStore, server: RedisServ
         assert client.keys("*") == [b"{telenor-proxy}:owner:aa"]
 
 
-async def test_it_is_bounded(server: RedisServer) -> None:
+async def test_it_is_bounded(replica: Callable[..., SharedStore]) -> None:
     """No more records than it may hold; what was remembered stays."""
-    store = SharedStore(server.url, None, "aa", most=3)
+    store = replica("aa", most=3)
     for number in range(3):
         assert await store.reserve(record("aa", f"k{number}")) is None
     with pytest.raises(StoreAway, match="as many orders"):
         await store.reserve(record("aa", "one more"))
     assert await store.reserve(record("bb", "k0")) is not None
-    await store.close()
 
 
 @pytest.mark.parametrize(
@@ -205,47 +200,27 @@ async def test_a_server_that_refuses(
     tmp_path: Path, options: tuple[str, ...], password: str | None, why: str
 ) -> None:
     """In words of what it refuses, and without the password."""
-    server = RedisServer(tmp_path, *options).start()
-    store = SharedStore(server.url, None if password is None else Secret(password), "aa")
-    try:
+    with RedisServer(tmp_path, *options).start() as server:
+        store = SharedStore(server.url, None if password is None else Secret(password), "aa")
         with pytest.raises(StoreAway, match=why) as raised:
             await store.reserve(record("aa"))
-        assert "wrong" not in str(raised.value)
-    finally:
+        assert "wrong" not in f"{raised.value} {store!r} {vars(store)}"
         await store.close()
-        server.stop()
-
-
-async def test_the_password_opens_it(tmp_path: Path) -> None:
-    """And nothing that is shown has it."""
-    server = RedisServer(tmp_path, "--requirepass", "right").start()
-    store = SharedStore(server.url, Secret("right"), "aa")
-    try:
-        assert await store.reserve(record("aa")) is None
-        assert "right" not in f"{store!r} {vars(store)}"
-    finally:
-        await store.close()
-        server.stop()
 
 
 async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
-    """The authority stands in the URL, the password in a file.
-
-    Without the authority it is not trusted.
-    """
+    """The URL names the authority, without which it is not trusted; a file has the password."""
     (tmp_path / "password").write_text("right\n", encoding="utf-8")
     server = RedisServer(tmp_path, "--requirepass", "right", authority=trustme.CA()).start()
-    environ = {f"TELENOR_PROXY_OAUTH__{name}": "made-up" for name in CREDENTIALS}
-    environ |= {
+    environ = {
         "TELENOR_PROXY_ORDERS__STORE": server.url.replace("rediss", "valkeys"),
         "TELENOR_PROXY_ORDERS__STORE_PASSWORD_FILE": str(tmp_path / "password"),
     }
-    store = open_store(load(None, environ).orders, "aa", SystemClock())
+    store = open_store(load_orders(None, environ), SystemClock())
     assert isinstance(store, SharedStore)
     stranger = SharedStore(server.url.partition("?")[0], Secret("right"), "bb")
-    try:
-        order = record("aa")
-        assert await store.reserve(order) is None
+    with server:
+        order = await placed(store, state=State.RESERVED)
         server.stop()
         with pytest.raises(StoreAway, match="cannot be reached"):
             await store.enter(order, State.SENT)
@@ -254,33 +229,31 @@ async def test_a_server_with_tls_and_a_password(tmp_path: Path) -> None:
         assert [found.state for found in await store.listing(unknown=False)] == [State.SENT]
         with pytest.raises(StoreAway, match=r"certificate .* is not trusted"):
             await stranger.upkeep()
-    finally:
         await store.close()
         await stranger.close()
-        server.stop()
 
 
-async def test_a_server_that_drops_keys_is_logged(server: RedisServer) -> None:
+async def test_a_server_that_drops_keys_is_logged(store: SharedStore, server: RedisServer) -> None:
     """One that may forget orders by itself is worth a warning."""
     with Redis(port=server.port) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
-        store = SharedStore(server.url, None, "aa")
         with capture_logs() as logged:
             await store.upkeep()
             await store.upkeep()
         client.config_set("maxmemory-policy", "noeviction")
     assert [line["event"] for line in logged] == ["orders.store_forgets"]
-    await store.close()
 
 
-async def test_two_desks_share_it(server: RedisServer) -> None:
+async def test_two_desks_share_it(replica: Callable[..., SharedStore]) -> None:
     """An order that one replica sent is replayed by the other one; the same moment sends one."""
-    clock = SystemClock()
-    keepers = [
-        Keeper(SharedStore(server.url, None, owner), clock, lambda _: None)
+    desks = [
+        Desk(
+            Keeper(replica(owner), SystemClock(), lambda _: None),
+            remember_seconds=60,
+            guard_seconds=0,
+        )
         for owner in ("aa", "bb")
     ]
-    desks = [Desk(keeper, remember_seconds=60, guard_seconds=0) for keeper in keepers]
 
     async def begin(desk: Desk) -> Order | Replay:
         return await desk.begin(
@@ -298,5 +271,3 @@ async def test_two_desks_share_it(server: RedisServer) -> None:
     await order.answered(Answer(201, b"A: b\r\n", b"\x00\xff"))
     for desk in desks:
         assert await begin(desk) == Replay(201, b"A: b\r\n", b"\x00\xff", "one")
-    for keeper in keepers:
-        await keeper.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ from proxy.orders.sqlite import SQLiteStore, Unusable
 from proxy.orders.states import State
 from proxy.orders.store import ClaimLost, StoreAway
 from tests.clock import FakeClock
-from tests.orders.made import ANSWER, DAY, record
+from tests.orders.made import ANSWER, DAY, placed, record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,22 +60,12 @@ async def states(store: SQLiteStore) -> dict[str | None, State]:
 async def test_it_survives_a_restart(path: Path) -> None:
     """What was answered is there, with its answer, and what was unknown."""
     first = SQLiteStore(path, "aa", SystemClock())
-    for key in ("answered", "unknown", "sent", "reserved"):
-        wanted = record("aa", key)
-        await first.reserve(wanted)
-        if key != "reserved":
-            await first.enter(wanted, State.SENT)
-        if key == "answered":
-            await first.enter(wanted, State.ANSWERED, ANSWER)
-        if key == "unknown":
-            await first.enter(wanted, State.UNKNOWN)
+    for state in State:
+        await placed(first, state.value, state)
     await first.close()
     second = SQLiteStore(path, "bb", SystemClock())
-    assert await states(second) == {
-        "answered": State.ANSWERED,
-        "unknown": State.UNKNOWN,
-        "sent": State.UNKNOWN,
-    }
+    expected = {"answered": State.ANSWERED, "unknown": State.UNKNOWN, "sent": State.UNKNOWN}
+    assert await states(second) == expected
     found = await second.look_up(record("x", "answered").id)
     assert found is not None
     assert found.answer == ANSWER
@@ -100,63 +91,40 @@ def test_only_its_user_may_read_it(path: Path) -> None:
 
 async def test_a_batch_of_orders_shares_a_transaction(store: SQLiteStore) -> None:
     """Many that come at once are committed together."""
-    commits = 0
-
-    def trace(statement: str) -> None:
-        nonlocal commits
-        commits += statement == "COMMIT"
-
-    store._connection.set_trace_callback(trace)
-    orders = [record("aa", str(number)) for number in range(200)]
-    await asyncio.gather(*(store.reserve(order) for order in orders))
-    await asyncio.gather(*(store.enter(order, State.SENT) for order in orders))
-    assert 2 <= commits < 50
+    statements: list[str] = []
+    store._connection.set_trace_callback(statements.append)
+    await asyncio.gather(*(placed(store, str(number)) for number in range(200)))
     store._connection.set_trace_callback(None)
+    assert 2 <= statements.count("COMMIT") < 50
 
 
 async def test_no_statement_reads_all_records(store: SQLiteStore) -> None:
-    """Whatever is held, an order and the upkeep touch a few records.
-
-    Each statement finds them by an index.
-    """
+    """An order and the upkeep find the few records that they need by an index."""
     statements: set[str] = set()
     connection = store._connection
     connection.set_trace_callback(statements.add)
-    answered, unknown = record("aa", "k"), record("aa", "l")
-    for order in (answered, unknown):
-        await store.reserve(order)
-        await store.enter(order, State.SENT)
-    await store.enter(answered, State.ANSWERED, ANSWER)
-    await store.enter(unknown, State.UNKNOWN)
+    answered = await placed(store, "k", State.ANSWERED)
+    unknown = await placed(store, "l", State.UNKNOWN)
     await store.upkeep()
     await store.look_up(answered.id)
     await store.forget(unknown.id)
     await store.release(answered)
     connection.set_trace_callback(None)
 
-    def plans() -> list[tuple[str, str]]:
-        found = [
-            one for one in statements if one.startswith(("SELECT", "UPDATE", "DELETE", "INSERT"))
-        ]
+    def plans() -> list[tuple[str, Any]]:
+        kinds = ("SELECT", "UPDATE", "DELETE", "INSERT")
+        found = [statement for statement in statements if statement.startswith(kinds)]
         assert len(found) > 10
-        return [
-            (one, row[3])
-            for one in found
-            for row in store._connection.execute(f"EXPLAIN QUERY PLAN {one}")
-        ]
+        return [(one, connection.execute(f"EXPLAIN QUERY PLAN {one}").fetchone()) for one in found]
 
-    whole = [
-        (statement, plan)
-        for statement, plan in await store._writer.do(plans)
-        if plan.startswith("SCAN") and "INDEX" not in plan and "meta" not in plan
-    ]
-    assert whole == []
+    for statement, plan in await store._writer.do(plans):
+        is_whole = plan is not None and plan[3].startswith("SCAN") and "INDEX" not in plan[3]
+        assert not is_whole or "meta" in plan[3], statement
 
 
 async def test_an_order_leaves_after_an_fsync(store: SQLiteStore) -> None:
     """Marking one as sent is committed with `synchronous=FULL`; what follows need not be."""
-    order = record("aa")
-    await store.reserve(order)
+    order = await placed(store, state=State.RESERVED)
     assert store._writer._synchronous == "NORMAL"
     await store.enter(order, State.SENT)
     assert store._writer._synchronous == "FULL"
@@ -169,35 +137,24 @@ async def test_a_clock_that_steps_drops_nothing(path: Path) -> None:
     """Time is counted while a proxy runs: neither a step nor a restart in another year ends it."""
     clock = FakeClock()
     store = SQLiteStore(path, "aa", clock)
-    order = record("aa")
-    await store.reserve(order)
-    await store.enter(order, State.SENT)
-    await store.enter(order, State.ANSWERED, ANSWER)
+    await placed(store, state=State.ANSWERED)
     clock.step_wall(1e9)
     await clock.advance(DAY - 10)
     await store.close()
-    again = clock
-    for number, step in enumerate((1e9, -5e9)):
+    for owner, step, held in (("b0", 1e9, 1), ("b1", -5e9, 1), ("cc", 0, 0)):
         again = FakeClock()
         again.step_wall(step)
-        store = SQLiteStore(path, f"b{number}", again)
-        assert (await store.upkeep()).held == 1
+        store = SQLiteStore(path, owner, again)
         await again.advance(4)
+        assert (await store.upkeep()).held == held
         await store.close()
-    store = SQLiteStore(path, "cc", again)
-    await again.advance(3)
-    assert (await store.upkeep()).held == 0
-    await store.close()
 
 
 async def test_the_guard_ends_while_no_proxy_runs(path: Path) -> None:
     """It is about seconds: a proxy that starts the next day does not know of it."""
     clock = FakeClock()
     store = SQLiteStore(path, "aa", clock)
-    order = record("aa", None, lifetime=60.0)
-    await store.reserve(order)
-    await store.enter(order, State.SENT)
-    await store.enter(order, State.UNKNOWN)
+    await placed(store, None, State.UNKNOWN, lifetime=60.0)
     await store.close()
     clock.step_wall(61)
     store = SQLiteStore(path, "bb", clock)
@@ -208,15 +165,7 @@ async def test_the_guard_ends_while_no_proxy_runs(path: Path) -> None:
 # --- A kill ------------------------------------------------------------------------------------
 
 _VICTIM = """
-    import asyncio, sys
-    from pathlib import Path
-    from proxy.clock import SystemClock
-    from proxy.orders.sqlite import SQLiteStore
-    from proxy.orders.states import State
-    from tests.orders.made import ANSWER, record
-
-    async def main():
-        store = SQLiteStore(Path(sys.argv[1]), "dead", SystemClock())
+    async def main(store):
         for number in range(1_000_000):
             order = record("dead", f"k{number}")
             await store.reserve(order)
@@ -229,45 +178,51 @@ _VICTIM = """
             elif number % 3 == 1:
                 await store.release(order)
                 print(f"released {number}", flush=True)
-
-    asyncio.run(main())
 """
 
 
+def program(path: Path, main: str) -> list[str]:
+    """Return a command that runs `main` on a store at a path."""
+    imports = """
+        import asyncio, resource, signal
+        from pathlib import Path
+        from proxy.clock import SystemClock
+        from proxy.orders.sqlite import SQLiteStore
+        from proxy.orders.states import State
+        from proxy.orders.store import StoreAway
+        from tests.orders.made import ANSWER, placed, record
+    """
+    run = f"""
+        async def run():
+            await main(SQLiteStore(Path({str(path)!r}), "dead", SystemClock()))
+
+        asyncio.run(run())
+    """
+    return [sys.executable, "-c", "".join(map(textwrap.dedent, (imports, main, run)))]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
-@pytest.mark.parametrize("lines", [1, 2, 3, 50, 333])
+@pytest.mark.parametrize("lines", [1, 2, 3, 333])
 def test_a_killed_process_leaves_what_it_said(path: Path, lines: int) -> None:
     """SIGKILL at any moment: each step that was over is there, and what was sent is unknown."""
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(_VICTIM), str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as victim:
+    with subprocess.Popen(program(path, _VICTIM), stdout=subprocess.PIPE, text=True) as victim:
         assert victim.stdout is not None
         said = [victim.stdout.readline().split() for _ in range(lines)]
         victim.send_signal(signal.SIGKILL)
-        said += [line.split() for line in victim.stdout.read().splitlines()]
+        said += [line.split() for line in victim.stdout]
     asyncio.run(_judge_what_is_left(path, said))
     assert [file.name for file in path.parent.iterdir()] == ["orders.db"]
 
 
 async def _judge_what_is_left(path: Path, said: list[list[str]]) -> None:
     store = SQLiteStore(path, "witness", SystemClock())
-    last = {number: word for word, number in said}
-    newest = said[-1][1]
-    for number, word in last.items():
+    expected = {"answered": State.ANSWERED, "sent": State.UNKNOWN, "released": None}
+    newest = said[-1][1]  # it died between this step and the next
+    for number, word in {number: word for word, number in said}.items():
         found = await store.look_up(record("x", f"k{number}").id)
-        if word == "answered":
-            assert found is not None
-            assert found.answer == ANSWER
-        elif number == newest:  # it died between this step and the next
-            assert found is None or found.state in {State.UNKNOWN, State.ANSWERED}
-        elif word == "sent":
-            assert found is not None
-            assert found.state is State.UNKNOWN
-        else:
-            assert word == "released"
-            assert found is None
+        if word == "answered" or number != newest:
+            assert (found and found.state) is expected[word]
+        assert found is None or found.answer == (ANSWER if found.state is State.ANSWERED else None)
     assert set((await states(store)).values()) <= {State.ANSWERED, State.UNKNOWN}
     await store.close()
 
@@ -275,9 +230,7 @@ async def _judge_what_is_left(path: Path, said: list[list[str]]) -> None:
 async def test_a_living_process_is_not_taken_for_dead(path: Path) -> None:
     """Two on one file, as during an update: each one's orders are under way until it ends."""
     first = SQLiteStore(path, "aa", SystemClock())
-    order = record("aa")
-    await first.reserve(order)
-    await first.enter(order, State.SENT)
+    order = await placed(first)
     second = SQLiteStore(path, "bb", SystemClock())
     await second.upkeep()
     assert await states(second) == {"k": State.SENT}
@@ -290,58 +243,36 @@ async def test_a_living_process_is_not_taken_for_dead(path: Path) -> None:
 # --- A file that is none -----------------------------------------------------------------------
 
 
-def _not_a_database(path: Path) -> None:
-    path.write_bytes(b"listen: {port: 8080}\n" * 1000)
-
-
-def _somebody_elses(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE theirs (a)")
-    connection.close()
-
-
-def _marked_by_somebody(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA application_id = 7")
-    connection.close()
-
-
-def _newer(path: Path) -> None:
-    _made(path)
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
-    connection.close()
-
-
-def _damaged(path: Path) -> None:
-    _made(path)
-    content = bytearray(path.read_bytes())
-    content[4096 : 4096 * 3] = b"\xff" * 8192
-    path.write_bytes(content)
-
-
-def _made(path: Path) -> None:
-    async def make() -> None:
-        store = SQLiteStore(path, "aa", SystemClock())
-        await store.reserve(record("aa"))
-        await store.close()
-
-    asyncio.run(make())
-
-
 @pytest.mark.parametrize(
-    ("spoil", "why"),
+    ("is_made", "spoil", "why"),
     [
-        (_not_a_database, "no store of this proxy"),
-        (_somebody_elses, "no store of this proxy"),
-        (_marked_by_somebody, "no store of this proxy"),
-        (_newer, "newer version"),
-        (_damaged, "damaged"),
+        (False, b"listen: {port: 8080}\n" * 1000, "no store of this proxy"),
+        (False, "CREATE TABLE theirs (a)", "no store of this proxy"),
+        (False, "PRAGMA application_id = 7", "no store of this proxy"),
+        (True, "PRAGMA user_version = 2", "newer version"),
+        (True, "DROP TABLE meta", "cannot be used"),
+        (True, b"\xff" * 8192, "damaged"),
     ],
 )
-def test_a_file_that_is_none_is_left_as_it_is(path: Path, spoil: Any, why: str) -> None:
+def test_a_file_that_is_none_is_left_as_it_is(
+    path: Path, *, is_made: bool, spoil: bytes | str, why: str
+) -> None:
     """It is named in words, and no byte of it changes."""
-    spoil(path)
+
+    async def make() -> None:
+        store = SQLiteStore(path, "aa", SystemClock())
+        await placed(store)
+        await store.close()
+
+    if is_made:
+        asyncio.run(make())
+    if isinstance(spoil, str):
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(spoil)
+    else:
+        with path.open("r+b" if is_made else "wb") as file:
+            file.seek(4096 * is_made)
+            file.write(spoil)
     before = path.read_bytes()
     with pytest.raises(Unusable, match=why):
         SQLiteStore(path, "aa", SystemClock())
@@ -364,12 +295,8 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_was_removed_takes_no_orders(store: SQLiteStore, path: Path) -> None:
-    """What would be gone at the next start is not remembered.
-
-    Back in its place it is used again.
-    """
-    order = record("aa", "k")
-    await store.reserve(order)
+    """What would be gone at the next start is not remembered; back in its place it is used."""
+    order = await placed(store, state=State.RESERVED)
     wal, away = path.parent / "orders.db-wal", path.with_suffix(".away")
     move(path, away)
     with pytest.raises(StoreAway, match="removed or replaced"):
@@ -385,8 +312,7 @@ async def test_a_file_that_was_removed_takes_no_orders(store: SQLiteStore, path:
 async def test_a_file_that_is_locked(store: SQLiteStore, path: Path) -> None:
     """Within a few seconds the call fails, and afterwards it is used again."""
     store._connection.execute("PRAGMA busy_timeout = 50")
-    order = record("aa", "k")
-    await store.reserve(order)
+    order = await placed(store, state=State.RESERVED)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreAway, match="locked"):
@@ -403,9 +329,7 @@ async def test_a_file_that_is_full(path: Path) -> None:
 
     async def fill() -> None:
         for number in range(10_000):
-            order = record("aa", f"key-{number}")
-            await store.reserve(order)
-            orders.append(order)
+            orders.extend([await placed(store, f"key-{number}", State.RESERVED)])
 
     with pytest.raises(StoreAway, match="no room"):
         await fill()
@@ -421,29 +345,16 @@ async def test_a_file_that_is_full(path: Path) -> None:
 
 
 _SMALL_DISK = """
-    import asyncio, resource, signal, sys
-    from pathlib import Path
-    from proxy.clock import SystemClock
-    from proxy.orders.sqlite import SQLiteStore
-    from proxy.orders.states import State
-    from proxy.orders.store import StoreAway
-    from tests.orders.made import record
-
-    async def main():
-        store = SQLiteStore(Path(sys.argv[1]), "dead", SystemClock())
+    async def main(store):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         for number in range(100_000):
-            order = record("dead", f"k{number}")
             try:
-                await store.reserve(order)
-                await store.enter(order, State.SENT)
+                await placed(store, f"k{number}")
             except StoreAway as error:
                 print(f"away {number} {error}")
                 return
             print(f"sent {number}")
-
-    asyncio.run(main())
 """
 
 
@@ -452,7 +363,7 @@ async def test_a_disk_that_is_full(path: Path) -> None:
     """The kernel takes no more bytes: that order is refused, and all before it are remembered."""
     ran = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", textwrap.dedent(_SMALL_DISK), str(path)],
+        program(path, _SMALL_DISK),
         capture_output=True,
         text=True,
         check=True,
@@ -471,8 +382,7 @@ async def test_a_disk_that_is_full(path: Path) -> None:
 async def test_a_disk_that_hangs(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller waits for a bounded time; the work may be done later, and can be taken back."""
     monkeypatch.setattr(writer, "_PATIENCE", 0.05)
-    order = record("aa", "k")
-    await store.reserve(order)
+    order = await placed(store, state=State.RESERVED)
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -502,8 +412,7 @@ async def test_a_disk_that_does_not_keep_up(
 
 async def test_a_claim_that_is_lost_spoils_no_batch(store: SQLiteStore) -> None:
     """Of orders that share a transaction, one that fails by itself does not fail the others."""
-    good, lost = record("aa", "good"), record("aa", "lost")
-    await store.reserve(good)
+    good, lost = await placed(store, "good", State.RESERVED), record("aa", "lost")
     results = await asyncio.gather(
         store.enter(lost, State.SENT), store.enter(good, State.SENT), return_exceptions=True
     )
@@ -518,21 +427,15 @@ async def test_a_mistake_of_ours_stops_nothing(store: SQLiteStore) -> None:
         store._connection.execute("DELETE FROM orders")
         raise ZeroDivisionError
 
-    order = record("aa")
-    await store.reserve(order)
+    await placed(store)
     with pytest.raises(ZeroDivisionError):
         await store._writer.do(mistaken)
-    assert await states(store) == {"k": State.RESERVED}
+    assert await states(store) == {"k": State.SENT}
 
 
 def test_every_error_has_words() -> None:
     """Known or not, and none of them is SQLite's own text."""
-    for code in (
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_AUTH,
-    ):
+    for code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_AUTH):
         error = sqlite3.OperationalError("secret")
         error.sqlite_errorcode = code
         assert "orders" in writer.why(error)

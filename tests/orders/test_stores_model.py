@@ -26,8 +26,6 @@ from tests.orders.made import ANSWER, record
 from tests.orders.servers import PROGRAM, RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.orders.store import Store
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -58,7 +56,6 @@ class Orders(RuleBasedStateMachine):
         #: The reservations that each replica has made and still believes in.
         self.claims: list[dict[str, OrderRecord]] = [{}, {}]
         self.number = 0
-        self.answer = ANSWER
         self.stores: list[Store] = []
 
     def make(self, owner: str) -> Store:
@@ -103,44 +100,28 @@ class Orders(RuleBasedStateMachine):
             self.model[wanted.id] = claims[wanted.id] = wanted
             assert self.run(store.reserve(wanted)) is None  # once more, as after a lost answer
 
-    def step(self, replica: int, state: State, change: Callable[[Store, OrderRecord], Any]) -> None:
-        """Take a step with each claim that a replica believes in."""
+    @rule(
+        replica=REPLICAS,
+        state=st.sampled_from([State.SENT, State.UNKNOWN, State.ANSWERED]),
+        answer=ANSWERS,
+    )
+    def enter(self, replica: int, state: State, answer: Answer) -> None:
+        """Let each order whose claim a replica believes in enter a state."""
         store, claims = self.on(replica)
+        given = answer if state is State.ANSWERED else None
         for order_id, claim in claims.items():
             present = self.model.get(order_id)
-            if (
-                present is not None
-                and present.claim == claim.claim
-                and (present.state, state) in STEPS
-            ):
-                self.run(change(store, claim))
-                if present.state is not state:
-                    answer = self.answer if state is State.ANSWERED else None
-                    self.model[order_id] = present._replace(state=state, answer=answer)
-            else:
+            is_mine = present is not None and present.claim == claim.claim
+            if present is None or not is_mine or (present.state, state) not in STEPS:
                 with pytest.raises(ClaimLost):
-                    self.run(change(store, claim))
+                    self.run(store.enter(claim, state, given))
+                continue
+            self.run(store.enter(claim, state, given))
+            if present.state is not state:
+                self.model[order_id] = present._replace(state=state, answer=given)
 
     @rule(replica=REPLICAS)
-    def mark_sent(self, replica: int) -> None:
-        """Let the first bytes leave."""
-        self.step(replica, State.SENT, lambda store, claim: store.enter(claim, State.SENT))
-
-    @rule(replica=REPLICAS)
-    def mark_unknown(self, replica: int) -> None:
-        """No answer came."""
-        self.step(replica, State.UNKNOWN, lambda store, claim: store.enter(claim, State.UNKNOWN))
-
-    @rule(replica=REPLICAS, answer=ANSWERS)
-    def complete(self, replica: int, answer: Answer) -> None:
-        """Take an answer."""
-        self.answer = answer
-        self.step(
-            replica, State.ANSWERED, lambda store, claim: store.enter(claim, State.ANSWERED, answer)
-        )
-
-    @rule(replica=REPLICAS, key=KEYS)
-    def release(self, replica: int, key: str) -> None:
+    def release(self, replica: int) -> None:
         """End orders that were not acted on."""
         store, claims = self.on(replica)
         for order_id, claim in list(claims.items()):

@@ -26,6 +26,7 @@ from tests.reliability.road import WHOLE_WAY, scene_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.gateway.client import Answer
     from tests.gateway.conftest import Gateway, Lab
     from tests.reliability.api import Call
 
@@ -59,6 +60,17 @@ def plan_of(seed: int, call: Call) -> Plan:
     point = dice.choices(list(Point), weights=[6, 6, 10, 8, 8, 8, 1, 53])[0]
     status = dice.choices([200, 401, 429, 500, 503], weights=[88, 6, 2, 2, 2])[0]
     return Plan(point, dice.random() < 0.5, status, dice.choice(list(Framing)))
+
+
+def outcome_of(client: Client, answer: Answer) -> str:
+    """Return the outcome that a client sees, and note if its connection ends."""
+    if answer.values(b"connection") == [b"close"]:
+        client.ended = client.ended or "fin"
+    if answer.proxy_error is not None:
+        return str(answer.problem["outcome"])
+    if answer.status not in {200, 201}:
+        return REFUSED
+    return PLACED if answer.whole else CUT
 
 
 class Crowd:
@@ -105,24 +117,17 @@ class Crowd:
             answer = await client.answer()
         except Gone as gone:
             return f"no answer, {gone.how}"  # which must not be
-        if answer.proxy_error is not None:
-            if answer.values(b"connection") == [b"close"]:
-                client.ended = client.ended or "fin"
-            return str(answer.problem["outcome"])
-        if answer.values(b"connection") == [b"close"]:
-            client.ended = client.ended or "fin"
-        if answer.status != 200:
-            return REFUSED
+        outcome = outcome_of(client, answer)
+        if outcome not in {PLACED, CUT}:
+            return outcome
         whole = content_of(mark, LARGEST)
         if bytes(answer.content) != whole[: len(answer.content)] or answer.values(
             b"x-request-id"
         ) != [mark]:
             self.mixed_up.append(mark)
-        if not answer.whole:
-            return CUT
-        if len(answer.content) != len(whole):
+        if answer.whole and len(answer.content) != len(whole):
             self.mixed_up.append(mark)  # a broken answer that looks whole
-        return PLACED
+        return outcome
 
 
 @pytest.mark.timeout(600)
@@ -193,14 +198,7 @@ async def place_at_sandbox(client: Client, number: int) -> str:
     raw = request(b"POST", ORDERS, content=order_of(number))
     with contextlib.suppress(ConnectionError):  # the answer is there all the same
         await client.send(*([raw[:-20], raw[-20:]] if number % 3 == 0 else [raw]))
-    answer = await client.answer(b"POST")
-    if answer.values(b"connection") == [b"close"]:
-        client.ended = client.ended or "fin"
-    if answer.proxy_error is not None:
-        return str(answer.problem["outcome"])
-    if answer.status != 201:
-        return REFUSED
-    return PLACED if answer.whole else CUT
+    return outcome_of(client, await client.answer(b"POST"))
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -44,7 +44,7 @@ ROOMS: Final = {
     "standing": "inquiry settings",
     "inquiry": "settings",
     "forward": "clients clock errors faults http1 network orders pacing problems records settings",
-    "orders": "clock errors problems secret settings",
+    "orders": "clock errors inquiry problems secret settings",
     "clients": "clock errors pacing problems records secret settings",
     "pacing": "clock errors problems",
     "network": "clock descriptors errors faults http1 secret settings threads",
@@ -84,10 +84,9 @@ PURE: Final = {
     "forward.rewrite": {"http", "orjson"},
     "orders.key": {"hashlib", "re"},
     "orders.states": {"enum"},
-    "orders.showing": {"datetime"},
+    "orders.showing": set[str](),
     "clients.login": set[str](),
     "clients.register": {"hashlib"},
-    "clients.usage": {"dataclasses"},
     "admin.calls": {"dataclasses", "enum", "math"},
     "admin.headline": set[str](),
     "tokens.values": {"dataclasses", "enum"},
@@ -250,9 +249,8 @@ def test_chance_comes_in_from_outside() -> None:
         "os.urandom",
     )
     assert found == {
-        "app": {"Proxy.__init__"},  # also what client keys are hashed with
-        "cli": {"_store"},  # what a command is called among those that use a store
-        "orders.checking": {"look"},  # the same
+        "app": {"Proxy.__init__"},  # what client keys are hashed with
+        "orders.opening": {"open_store"},  # what a process is called among those that use a store
         "forward.client": {"Service.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.log_in"},  # made-up tokens
     }

@@ -49,11 +49,6 @@ class Lines:
         else:
             self.starts.append((name, round(self.clock.now() - self._began, 6)))
 
-    async def leave(self, number: int) -> None:
-        """Let the client of this call disconnect."""
-        self._tasks[number].cancel()
-        await self.clock.settle()
-
     async def end(self) -> None:
         """End the calls that still wait."""
         for task in self._tasks:
@@ -73,6 +68,7 @@ async def test_a_greedy_client_waits_behind_its_own_calls_only(lines: Lines) -> 
     """Others start at once meanwhile, with a rate or without."""
     await lines.come(*["batch"] * 4, "shop", "report", None)
     assert lines.starts == [("batch", 0.0), ("shop", 0.0), ("report", 0.0), (None, 0.0)]
+    assert lines.rates.queued == 3
     await lines.clock.advance(60)
     assert [at for name, at in lines.starts if name == "batch"] == [0.0, 1.0, 2.0, 3.0]
     assert lines.waits == pytest.approx([1, 2, 3])
@@ -137,15 +133,6 @@ async def test_a_call_that_is_sent_again_takes_no_turn_of_its_client(lines: Line
     await lines.come("batch")
     await lines.come("batch", again=True)
     assert lines.starts == [("batch", 0.0), ("batch", 0.0)]
-
-
-async def test_a_client_that_disconnects_leaves_its_place(lines: Lines) -> None:
-    """Calls behind it move up."""
-    await lines.come(*["batch"] * 3)
-    await lines.leave(1)
-    assert lines.rates.queued == 1
-    await lines.clock.advance(60)
-    assert lines.starts == [("batch", 0.0), ("batch", 1.0)]
 
 
 async def test_a_changed_rate_holds_for_waiting_calls(lines: Lines) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from proxy.clients.register import ANYBODY
 from proxy.clients.roster import Roster
-from proxy.clients.usage import Usage
 from proxy.errors import Failed
 from proxy.records import Record
 from tests.clock import FakeClock
@@ -58,21 +57,27 @@ async def test_the_clients_of_the_settings_are_in_force() -> None:
         await made.rates.turn("erp")
 
 
+def record(
+    client: str | None, status: int = 200, *, refused: bool = False, error: str | None = None
+) -> Record:
+    """Return a finished request of that client."""
+    return Record("id", "GET", "/a", status, 0.01, error=error, refused=refused, client=client)
+
+
 def test_all_that_is_set_follows_a_change() -> None:
     """The next request meets the new ones; a client that stays keeps its counts."""
     made = roster(with_clients(*CLIENTS))
-    made.usage(Record("id", "GET", "/a", 200, 0.01, client="erp"))
-    made.follow(with_clients({"name": "erp", "key": SHOP.decode()}))
-    assert made.names == ("erp",)
-    assert made.register.identify([ERP]) is None
-    who = made.register.identify([SHOP])
+    for name in ("erp", "shop"):
+        made.count(record(name))
+    made.follow(with_clients({"name": "web", "key": ERP.decode()}, CLIENTS[1]))
+    who = made.register.identify([ERP])
     assert who is not None
-    assert who.name == "erp"
+    assert who.name == "web"
     assert made.rates.take("erp")
     assert made.rates.take("erp")
-    (shown,) = made.by_name()
-    assert (shown["name"], shown["calls"]) == ("erp", 1)
-    assert shown["keys"] == [{"position": 1, "last_used_at": FakeClock().wall()}]
+    assert [(row["name"], row["calls"]) for row in made.by_name()] == [("web", 0), ("shop", 1)]
+    now = FakeClock().wall()
+    assert made.by_name()[0]["keys"] == [{"position": 1, "last_used_at": now}]
 
 
 def test_without_clients_the_single_key_goes_on_as_before() -> None:
@@ -81,6 +86,8 @@ def test_without_clients_the_single_key_goes_on_as_before() -> None:
     who = made.register.identify([ERP])
     assert who is not None
     assert (who.name, made.by_name()) == (None, [])
+    assert who.may(b"POST", b"/anything")
+    assert made.register.identify([SHOP]) is None
     assert made.register.identify([]) is None
     assert roster(configured()).register.identify([]) is ANYBODY
 
@@ -97,46 +104,18 @@ def test_all_keys_of_a_file_are_valid(tmp_path: Path) -> None:
     assert [len(row["keys"]) for row in made.by_name()] == [2]  # type: ignore[arg-type]
 
 
-def record(
-    client: str | None, status: int = 200, *, refused: bool = False, error: str | None = None
-) -> Record:
-    """Return a finished request of that client."""
-    return Record("id", "GET", "/a", status, 0.01, error=error, refused=refused, client=client)
-
-
 def test_calls_and_refusals_are_counted_by_client() -> None:
     """A refusal is the proxy's own, by its rules or the client's rate."""
-    now = [1_800_000_000.0]
-    usage = Usage(lambda: now[0])
-    usage.follow(["erp", "shop"])
-    usage(record("erp"))
-    usage(record("erp", 404))
-    usage(record("erp", 403, refused=True, error="client-not-allowed"))
-    usage(record("erp", 429, error="http_request_denied"))
-    now[0] += 5
-    usage(record("erp", 502, error="connection_refused"))
-    usage(record(None))
-    usage(record("unknown"))
-    assert usage.by_name({"erp": [None, 1_800_000_001.0], "shop": []}) == [
-        {
-            "name": "erp",
-            "calls": 5,
-            "refused": 2,
-            "last_call_at": 1_800_000_005.0,
-            "keys": [
-                {"position": 1, "last_used_at": None},
-                {"position": 2, "last_used_at": 1_800_000_001.0},
-            ],
-        },
-        {"name": "shop", "calls": 0, "refused": 0, "last_call_at": None, "keys": []},
-    ]
-
-
-def test_counts_follow_the_settings() -> None:
-    """A client that stays keeps its counts; a removed one is no longer shown."""
-    usage = Usage(lambda: 1.0)
-    usage.follow(["erp", "shop"])
-    usage(record("erp"))
-    usage(record("shop"))
-    usage.follow(["web", "erp"])
-    assert [(row["name"], row["calls"]) for row in usage.by_name({})] == [("web", 0), ("erp", 1)]
+    clock = FakeClock()
+    made = Roster(with_clients(*CLIENTS), clock, bytes(32))
+    made.count(record("erp"))
+    made.count(record("erp", 404))
+    made.count(record("erp", 403, refused=True, error="client-not-allowed"))
+    made.count(record("erp", 429, error="http_request_denied"))
+    clock.step_wall(5)
+    made.count(record("erp", 502, error="connection_refused"))
+    made.count(record(None))
+    made.count(record("unknown"))
+    erp, shop = ({key: row[key] for key in row if key != "keys"} for row in made.by_name())
+    assert erp == {"name": "erp", "calls": 5, "refused": 2, "last_call_at": clock.wall()}
+    assert shop == {"name": "shop", "calls": 0, "refused": 0, "last_call_at": None}

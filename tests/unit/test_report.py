@@ -236,6 +236,36 @@ def test_the_list_is_bounded_and_the_count_is_not(stage: Stage) -> None:
     assert shown["unknown_orders_counted"] == ORDERS_KEPT + 7
 
 
+def test_a_forgotten_order_is_no_longer_listed(stage: Stage) -> None:
+    """One with a record is listed as long as the store has it, or while the store is away."""
+    stored: dict[str, Any] = {"away": None, "records": []}
+    stage.report._stored = lambda: stored
+    stage.call(request_id="without", **LOST)
+    stage.call(request_id="forgotten", recorded=True, **LOST)
+    stage.call(request_id="kept", recorded=True, client_address="10.0.0.8", **LOST)
+    at = stage.clock.wall() - 0.05
+    kept, earlier = ({"request_id": name, "at": at - 5, "method": "PUT"} for name in ("kept", "e"))
+
+    def listed() -> list[str]:
+        shown = status(stage)
+        ids = [order["request_id"] for order in shown["unknown_orders"]]
+        assert shown["unknown_orders_counted"] == len(ids)
+        return ids
+
+    assert listed() == ["without"]
+    stored["records"] = [earlier, kept]
+    assert listed() == ["kept", "without", "e"]
+    assert status(stage)["unknown_orders"][0]["client_address"] == "10.0.0.8"
+    stored["away"] = "Wait."
+    assert listed() == ["kept", "forgotten", "without", "e"]
+    # The store names its oldest orders only: it may have what is newer than those.
+    full = [earlier] * ORDERS_KEPT
+    for newest, then in ((at - 1, True), (at, False)):
+        stored.update(away=None, records=[*full[:-1], kept | {"at": newest}])
+        shown = [order["request_id"] for order in status(stage)["unknown_orders"]]
+        assert ("forgotten" in shown) is then
+
+
 def test_fetches_of_a_token_are_in_the_history(stage: Stage) -> None:
     """By the minute, those that failed apart."""
     for name in ("renewed", "renewal_failed", "renewal_failed", "invalidated"):
