@@ -20,6 +20,7 @@ class Unanswered(Exception):
 
 
 def where(admin: AdminSettings) -> str:
+    """Name the admin listener."""
     return f"{host(admin)} port {admin.port}"
 
 
