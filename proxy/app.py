@@ -7,15 +7,14 @@ stop:  readiness off -> (delay) -> listener closed -> requests in flight finish
 What of the settings can change at run time goes through `_follow`; everything else is built once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
 import random
 import secrets
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -39,22 +38,17 @@ from proxy.orders.desk import Desk
 from proxy.orders.keeper import Keeper
 from proxy.orders.opening import open_store
 from proxy.pacing import Pacer
+from proxy.records import Record
 from proxy.rotation import Configuration, Rotation
 from proxy.secret import Secret
+from proxy.settings import OAuthSettings, Settings
 from proxy.settings.kinds import is_loopback
 from proxy.signals import Signals
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
-from proxy.tokens.values import Credentials
+from proxy.tokens.values import Credentials, TokenEvent
 from proxy.watching import watch
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator
-
-    from proxy.records import Record
-    from proxy.settings import OAuthSettings, Settings
-    from proxy.tokens.values import TokenEvent
 
 log = structlog.get_logger("proxy.app")
 

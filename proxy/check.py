@@ -7,8 +7,6 @@ what comes after it would fail as well. Never: a secret or a part of one in a fi
 log out: two logins may share a token, so that could end the token of a proxy that runs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import functools
 import json
@@ -16,8 +14,9 @@ import logging
 import socket
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import structlog
 
@@ -27,22 +26,17 @@ from proxy.errors import BAD_CONFIGURATION, ConfigError, CredentialsRefused, Tok
 from proxy.findings import Finding, Mark, effective, end_of_api, examples, failed, ok, read, warning
 from proxy.network import egress, tls
 from proxy.network.dialer import Dialer, Timing, reach
+from proxy.network.egress import CompanyProxy
 from proxy.orders.opening import open_store
 from proxy.orders.store import VERSION, StoreAway, unwritable
+from proxy.settings import OAuthSettings, OrdersSettings, Origin, Reading, Settings
 from proxy.threads import in_daemon_thread
 from proxy.tokens import timing
 from proxy.tokens.endpoint import TokenEndpoint
-from proxy.tokens.values import Credentials
+from proxy.tokens.values import Credentials, Grant
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-
-    from proxy.network.egress import CompanyProxy
-    from proxy.settings import OAuthSettings, OrdersSettings, Origin, Reading, Settings
-    from proxy.tokens.values import Grant
-
-    Step = Callable[[Settings], Awaitable[list[Finding]]]
-    Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
+Step = Callable[[Settings], Awaitable[list[Finding]]]
+Resolve = Callable[..., Iterable[tuple[object, object, object, object, tuple[object, ...]]]]
 
 _WOULD_WORK: Final = "An access token was fetched: `telenor-proxy serve` will get one as well."
 _NOT_TRIED: Final = "The configuration can be used. Network and credentials were not tried."

@@ -3,8 +3,6 @@
 Everything that judges validity or backs off takes a `Clock`, so that tests can own the time.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools

@@ -3,8 +3,6 @@
 Nothing of the user's configuration is read, nothing leaves this machine, and nothing is kept.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

@@ -4,14 +4,11 @@ Each connection takes a descriptor. If the limit is too low, clients must not us
 listener, the API, the token endpoint and files need: else probes fail and no call reaches the API.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from proxy.settings import Settings
+from proxy.settings import Settings
 
 #: For everything but clients and the API: standard streams, the event loop, listening sockets (some
 #: 15), probes and scrapes (8), the token endpoint, name servers, files being read, a store (8).

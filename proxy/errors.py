@@ -14,12 +14,9 @@ Foreign exceptions (OSError, ssl.SSLError, aiohttp.ClientError) are translated i
 arise. No message holds a secret, a token, or a byte that a peer sent.
 """
 
-from __future__ import annotations
+from typing import Final, Literal
 
-from typing import TYPE_CHECKING, Final, Literal
-
-if TYPE_CHECKING:
-    from proxy.problems import ProblemKind
+from proxy.problems import ProblemKind
 
 Outcome = Literal["not_sent", "unknown"]
 

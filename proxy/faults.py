@@ -9,8 +9,6 @@ Laws
 3. All of these happen before one byte of a request was written: as an answer they are `not_sent`.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

@@ -4,26 +4,21 @@ Reads the files of certificates, and opens no connection. Never: a secret or a p
 finding; whether a certificate is trusted, which OpenSSL decides.
 """
 
-from __future__ import annotations
-
 import contextlib
 import enum
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from proxy import descriptors, starting
 from proxy.clock import SystemClock
 from proxy.network import certificates, listener_tls
+from proxy.settings import Reading, Settings
 from proxy.settings.catalogue import doubts
 from proxy.settings.files import writable
 from proxy.tokens.diagnosis import looks_like_person
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from proxy.settings import Reading, Settings
 
 #: What config.example.yaml holds where the credentials belong.
 _PLACEHOLDER: Final = "replace-me"

@@ -1,26 +1,19 @@
 """What a scrape reads as state at its own moment, and not as a count of finished requests."""
 
-from __future__ import annotations
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from typing import TYPE_CHECKING, Final
-
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily
 
-from proxy.admin.counts import gauge
+from proxy.admin.counts import Labelled, gauge
+from proxy.clients.rates import Rates
+from proxy.forward.listener import Listener
+from proxy.forward.pool import Pool
+from proxy.logs import LineWriter
+from proxy.orders.keeper import Keeper
+from proxy.tokens.source import TokenSource
 from proxy.tokens.values import TokenState
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from prometheus_client import Metric
-
-    from proxy.admin.counts import Labelled
-    from proxy.clients.rates import Rates
-    from proxy.forward.listener import Listener
-    from proxy.forward.pool import Pool
-    from proxy.logs import LineWriter
-    from proxy.orders.keeper import Keeper
-    from proxy.tokens.source import TokenSource
 
 _TEXTS: Final = {
     "telenor_proxy_requests_in_flight": "Requests being served.",

@@ -1,7 +1,5 @@
 """What the process gives up to protect its secrets: core dumps, tracing, key logs."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -1,15 +1,11 @@
 """Asks a running proxy whether it is ready. Runs every few seconds, so it imports little."""
 
-from __future__ import annotations
-
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy import inquiry
-
-if TYPE_CHECKING:
-    from proxy.settings import AdminSettings
+from proxy.settings import AdminSettings
 
 _PAUSE: Final = 0.1  # seconds between two questions
 

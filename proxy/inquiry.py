@@ -1,14 +1,10 @@
 """One question to a running proxy's admin listener, on plain sockets: imports are what it costs."""
 
-from __future__ import annotations
-
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from proxy.settings import AdminSettings
 from proxy.settings.kinds import is_loopback
-
-if TYPE_CHECKING:
-    from proxy.settings import AdminSettings
 
 _TIMEOUT: Final = 3.0  # seconds for one question
 _CHUNK: Final = 65536  # bytes

@@ -4,29 +4,23 @@ All logs of this process end here, the libraries' included. No secret is ever ha
 what libraries log is searched for credentials all the same.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import orjson
 import structlog
+from structlog.typing import EventDict, WrappedLogger
 
 from proxy.output import LineWriter
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from structlog.typing import EventDict, WrappedLogger
-
-    from proxy.records import Record
-    from proxy.settings import LogSettings
+from proxy.records import Record
+from proxy.settings import LogSettings
 
 _CREDENTIALS: Final = re.compile(r"(?i)\b(bearer|basic)(\s+|%20|\+)[\w.~+/=-]{6,}")
 _KEPT_OUT: Final = frozenset(kind.type for kind in ProblemKind if kind.keeps_out)

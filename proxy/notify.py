@@ -9,19 +9,13 @@ Laws
 3. The proxy never waits for systemd: what its socket does not take is sent again later.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
-from proxy.clock import monotonic_microseconds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from proxy.clock import Clock
-    from proxy.tokens.values import TokenStatus
+from proxy.clock import Clock, monotonic_microseconds
+from proxy.tokens.values import TokenStatus
 
 #: Seconds between two looks at the token: while a start waits for the first attempt, and later,
 #: when only words may change.

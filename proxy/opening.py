@@ -1,25 +1,19 @@
 """Opens listener and admin listener, on hosts and ports or on sockets from systemd."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import socket
+import ssl
 
 from aiohttp import web
 
 from proxy import starting
+from proxy.clock import Clock
 from proxy.errors import ConfigError, StartError
+from proxy.forward.listener import Listener
 from proxy.network import serving
 from proxy.network.activation import HandedOver
 from proxy.network.listener_tls import ListenerTls, UnusableError
+from proxy.settings import AdminSettings, ListenSettings, Settings
 from proxy.settings.files import writable
-
-if TYPE_CHECKING:
-    import socket
-    import ssl
-
-    from proxy.clock import Clock
-    from proxy.forward.listener import Listener
-    from proxy.settings import AdminSettings, ListenSettings, Settings
 
 
 async def open_both(

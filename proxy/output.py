@@ -26,12 +26,10 @@ import select
 import stat
 import threading
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import structlog
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: Bytes in the queue: some 10,000 lines, or a second at full load, so that a reader may pause for
 #: as long.

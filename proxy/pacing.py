@@ -14,19 +14,14 @@ This is virtual scheduling, the generic cell rate algorithm (ITU-T I.371), with 
 timers alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
+from proxy.clock import Clock
 from proxy.errors import NOT_SENT, Failed
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.clock import Clock
 
 #: Seconds. Timers come a millisecond or two late, and uvloop counts in whole ones. So much is made
 #: up for at the next start, or the rate would never be reached; a longer stall, such as a suspended

@@ -5,8 +5,6 @@ The listener takes status, type and title from here, the log and the metrics the
 can tell, its `detail`, stands where the answer is raised.
 """
 
-from __future__ import annotations
-
 import enum
 from typing import Final
 

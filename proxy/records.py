@@ -3,8 +3,6 @@
 One value, made by the listener, read by the access log, the metrics and the status page.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

@@ -11,30 +11,24 @@ Laws
    reason to log in.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
 from proxy import starting
+from proxy.clock import Clock
 from proxy.errors import ConfigError
-from proxy.settings import files
+from proxy.settings import Settings, files
 from proxy.settings.catalogue import CHANGEABLE, SECRETS, SETTINGS, split
 from proxy.threads import in_daemon_thread
+from proxy.tokens.values import Cause
 from proxy.watching import watch
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
-    from pathlib import Path
-
-    from proxy.clock import Clock
-    from proxy.settings import Settings
-    from proxy.tokens.values import Cause
 
 _CREDENTIALS: Final = frozenset(
     {"oauth.client_id", "oauth.client_secret", "oauth.username", "oauth.password", "oauth.scope"}

@@ -1,15 +1,11 @@
 """The signals of the process: stop, stop at once, read the configuration anew."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import signal
 import sys
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TypeVar
 
 T = TypeVar("T")
 

@@ -1,18 +1,13 @@
 """`telenor-proxy status`: prints what the status page says first, from `/status` of a proxy."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from proxy import inquiry
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from proxy.settings import AdminSettings
+from proxy.settings import AdminSettings
 
 #: Bytes of `/status` without the history: settings, and some hundred orders of a few hundred bytes
 #: each.

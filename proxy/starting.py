@@ -3,26 +3,21 @@
 It binds nothing, and no value of a secret comes into it.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import platform
 import socket
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
 import structlog
 
 import proxy
+from proxy.settings import ListenSettings, Settings
 from proxy.settings.catalogue import doubts
 from proxy.settings.files import writable
 from proxy.settings.kinds import is_loopback
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from proxy.settings import ListenSettings, Settings
 
 log = structlog.get_logger("proxy.starting")
 

@@ -3,15 +3,11 @@
 The threads of `asyncio.to_thread` are joined at the end, so one that hangs keeps the proxy alive.
 """
 
-from __future__ import annotations
-
 import asyncio
 import concurrent.futures
 import threading
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import TypeVar
 
 T = TypeVar("T")
 

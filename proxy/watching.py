@@ -8,16 +8,12 @@ It polls once a second: that works on every file system and operating system, an
 no watches that can run out, and none of the 2 MB that watchfiles took (docs/architecture.md).
 """
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
-    from pathlib import Path
-
-    from proxy.clock import Clock
+from proxy.clock import Clock
 
 #: Seconds between two looks. Kubernetes itself takes up to a minute to bring a changed secret to a
 #: pod.

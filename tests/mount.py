@@ -1,11 +1,6 @@
 """A secret as Kubernetes mounts it."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 class Mount:

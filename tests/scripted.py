@@ -19,19 +19,16 @@ import contextlib
 import enum
 import inspect
 import socket
+import ssl
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import h11
 
 from tests.ports import held_port
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator
 
 #: Largest head that h11 reads; far more than the proxy lets through.
 MAX_HEAD: Final = 1 << 20  # bytes

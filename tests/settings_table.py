@@ -3,13 +3,9 @@
 A new setting needs its row here, and no other list of settings in a test.
 """
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
 #: The least and the greatest value taken, and the nearest ones that are not.
 Bounds = tuple[str, str, str, str]

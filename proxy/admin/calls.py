@@ -28,20 +28,16 @@ What says nothing about the API does not count: clients that disconnected, calls
 (the token has its own status), and other refusals beside calls that are forwarded.
 """
 
-from __future__ import annotations
-
 import enum
 import math
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
+from proxy.clock import Clock
 from proxy.problems import ProblemKind
+from proxy.records import Record
 from proxy.tokens import codes
-
-if TYPE_CHECKING:
-    from proxy.clock import Clock
-    from proxy.records import Record
 
 #: As many calls as one reads off at a glance: a failure of one in ten still shows, and the share
 #: moves soon.

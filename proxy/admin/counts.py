@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, TypeAlias, TypeVar
 
-from prometheus_client import Histogram
+from prometheus_client import CollectorRegistry, Histogram, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from proxy.errors import UNKNOWN
 from proxy.problems import ProblemKind
+from proxy.records import Record
 from proxy.tokens import codes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from prometheus_client import CollectorRegistry, Metric
-
-    from proxy.records import Record
 
 # An order takes a gateway some tens of milliseconds; 60 s is the default of
 # upstream.response_timeout_seconds.

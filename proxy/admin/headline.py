@@ -7,17 +7,12 @@ may be the label of a metric. In sentences there are no times and no counts: tho
 them, so that the sentence stays the same while the state does.
 """
 
-from __future__ import annotations
+from typing import Final, NamedTuple
 
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-from proxy.admin.calls import HeadlineState
+from proxy.admin.calls import CallFault, CallFinding, Extent, HeadlineState, Known
 from proxy.problems import ProblemKind
 from proxy.tokens import codes
-
-if TYPE_CHECKING:
-    from proxy.admin.calls import CallFault, CallFinding, Extent, Known
-    from proxy.tokens.values import TokenFailure, TokenStatus
+from proxy.tokens.values import TokenFailure, TokenStatus
 
 
 class Headline(NamedTuple):

@@ -5,17 +5,13 @@ neither paths nor request ids. `observe` is on the way of every call: it compare
 nothing.
 """
 
-from __future__ import annotations
-
 import operator
 from bisect import bisect_left
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from proxy.records import Record
+from proxy.records import Record
 
 #: An hour in bars of a minute: what a person looks at after an incident, and as many bars as a
 #: phone can show.

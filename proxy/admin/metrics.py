@@ -7,16 +7,16 @@ Laws
 3. What is counted for every request is in counts.py.
 """
 
-from __future__ import annotations
-
 import itertools
 import platform
-from typing import TYPE_CHECKING, Final, get_args
+from collections.abc import Callable, Iterable
+from typing import Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
@@ -26,15 +26,8 @@ from prometheus_client.registry import Collector
 import proxy
 from proxy import faults
 from proxy.admin.counts import CallCounts, histogram
-from proxy.tokens.values import Cause
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from prometheus_client import Metric
-
-    from proxy.records import Record
-    from proxy.tokens.values import TokenEvent
+from proxy.records import Record
+from proxy.tokens.values import Cause, TokenEvent
 
 #: Telenor's gateway: over the quota, and too many at a time ("spike arrest").
 _THROTTLING_CODES: Final = ("42901", "42902", "other")

@@ -5,8 +5,6 @@ only, and never from a web page: a browser asks before a DELETE to another origi
 permission here.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from typing import Final, Protocol
 

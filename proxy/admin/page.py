@@ -4,8 +4,6 @@ Put together once, at import, from the files in `assets`; no build step. The pag
 from where it came and nothing from anywhere else, and puts the proxy's data in as text.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -5,32 +5,27 @@ Never: anything that a client or the API sent, except a request id, and of an or
 path, without which it cannot be found. Paths may hold phone numbers.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import platform
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from prometheus_client import Metric
 
 import proxy
 from proxy.admin.calls import Calls, HeadlineState, Known
 from proxy.admin.counts import CHANGING, gauge
 from proxy.admin.headline import Headline, judge
+from proxy.admin.history import History
+from proxy.admin.metrics import Metrics
+from proxy.clock import Clock
 from proxy.errors import UNKNOWN
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from prometheus_client import Metric
-
-    from proxy.admin.history import History
-    from proxy.admin.metrics import Metrics
-    from proxy.clock import Clock
-    from proxy.records import Record
-    from proxy.settings import Settings
-    from proxy.tokens.values import TokenEvent, TokenStatus
+from proxy.records import Record
+from proxy.settings import Settings
+from proxy.tokens.values import TokenEvent, TokenStatus
 
 #: As many as a person looks through; of refused requests as many again, so that a noisy client
 #: hides no failure.

@@ -4,23 +4,18 @@ It answers from local state only, and never with a secret. Nothing here changes 
 `DELETE /orders/ID` (orders.py).
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ipaddress
 import logging
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiohttp import HttpVersion11, web
 
 from proxy.admin import orders, page
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from proxy.admin.report import Report
+from proxy.admin.report import Report
 
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 _FIELDS: Final = {

@@ -7,14 +7,10 @@ Laws
 3. It grants nothing: a client's key or certificate is asked for before, as for any call.
 """
 
-from __future__ import annotations
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from proxy.settings import Settings
+from proxy.settings import Settings
 
 Asked = Literal["token", "logout"]
 

@@ -1,15 +1,11 @@
 """What a connection says of its client. Asked once, when the connection begins."""
 
-from __future__ import annotations
-
+import asyncio
 import ipaddress
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Mapping
+from collections.abc import Mapping
+from typing import Any, Final
 
 #: struct ucred of Linux (unix(7)): process, user and group, noted when the client connected.
 _UCRED: Final = struct.Struct("3i")

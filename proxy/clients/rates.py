@@ -11,18 +11,12 @@ Laws
 4. When the settings change, a line keeps its calls and takes up the new rate.
 """
 
-from __future__ import annotations
+from collections.abc import Callable, Mapping
 
-from typing import TYPE_CHECKING
-
+from proxy.clock import Clock
 from proxy.errors import NOT_SENT, Failed
 from proxy.pacing import Pacer
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from proxy.clock import Clock
 
 
 class ClientLine(Pacer):

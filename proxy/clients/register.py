@@ -14,17 +14,13 @@ Laws
 5. A use of a key is remembered by the key's place in the list, never by a part of the key.
 """
 
-from __future__ import annotations
-
 import hashlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from proxy.errors import Refused
 from proxy.problems import ProblemKind
 from proxy.settings import ClientSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
 
 #: Bytes of a digest: 2^64 tries for a collision, with a key that is not known.
 _DIGEST_SIZE: Final = 16

@@ -5,24 +5,17 @@ nothing of the old settings is kept with a connection. There is one count for ea
 so that what is shown is a closed set.
 """
 
-from __future__ import annotations
-
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from proxy.clients.login import Asked
 from proxy.clients.rates import Rates
 from proxy.clients.register import Register
+from proxy.clock import Clock
+from proxy.pacing import Pacer
 from proxy.problems import ProblemKind
-from proxy.settings import ClientSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.clients.login import Asked
-    from proxy.clock import Clock
-    from proxy.pacing import Pacer
-    from proxy.records import Record
-    from proxy.settings import Settings
+from proxy.records import Record
+from proxy.settings import ClientSettings, Settings
 
 
 @dataclasses.dataclass(slots=True)

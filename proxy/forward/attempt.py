@@ -10,21 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Final, NamedTuple, TypeVar
 
 from proxy.errors import UNKNOWN, Failed, Refused
 from proxy.forward import rewrite
+from proxy.forward.exchange import Exchange
+from proxy.forward.pool import UpstreamConnection
 from proxy.http1 import grammar
 from proxy.network.message import Body, read_response_head
 from proxy.network.stream import Gone
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-
-    from proxy.forward.exchange import Exchange
-    from proxy.forward.pool import UpstreamConnection
-    from proxy.settings import Settings
+from proxy.settings import Settings
 
 #: As much of an answer as may be looked at before it is relayed. A larger error body names no code
 #: that we would look for.

@@ -15,17 +15,17 @@ Laws
    client gets an answer or a cut connection, and there is exactly one access record.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools
 import secrets
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Final, Protocol
 
 import structlog
 
+from proxy.clients.login import LoginAnswer
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
 from proxy.errors import NOT_SENT, Failed, Problem, Refused
@@ -36,13 +36,8 @@ from proxy.forward.exchange import Exchange
 from proxy.network.message import Body
 from proxy.network.stream import Gone
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from proxy.clients.login import LoginAnswer
-    from proxy.records import Record
-    from proxy.settings import Settings
+from proxy.records import Record
+from proxy.settings import Settings
 
 #: Connections over the limit that are answered at one time; more are cut without an answer.
 MAX_TURNED_AWAY: Final = 100

@@ -5,17 +5,14 @@ What a client sends is only read here. `client.py` decides what becomes of it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from proxy.clients import peer
+from proxy.forward.exchange import Exchange
 from proxy.network.stream import Gone, Stream
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
-
-    from proxy.forward.exchange import Exchange
 
 #: After an answer that ends a connection, the client may still be sending. What comes is read and
 #: dropped for this long, so that the answer is not lost in a reset (RFC 9112 section 9.6).

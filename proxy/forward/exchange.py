@@ -4,20 +4,15 @@ It exists from the first byte of the request to the end of the answer, and becom
 when it is over. It holds no token.
 """
 
-from __future__ import annotations
+from typing import Final
 
-from typing import TYPE_CHECKING, Final
-
-from proxy.errors import NOT_SENT, UNKNOWN, Refused
+from proxy.errors import NOT_SENT, UNKNOWN, Outcome, Problem, Refused
+from proxy.forward.policy import Request
+from proxy.network.message import Body
+from proxy.network.stream import Stream
+from proxy.orders.content import HeldContent
+from proxy.orders.desk import Order
 from proxy.records import Record
-
-if TYPE_CHECKING:
-    from proxy.errors import Outcome, Problem
-    from proxy.forward.policy import Request
-    from proxy.network.message import Body
-    from proxy.network.stream import Stream
-    from proxy.orders.content import HeldContent
-    from proxy.orders.desk import Order
 
 #: NGINX's status for a client that disconnected before its answer; it never goes over the wire.
 CLIENT_DISCONNECTED: Final = 499

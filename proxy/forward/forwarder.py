@@ -14,29 +14,24 @@ Laws
    other case.
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Final, Generic, Protocol, TypeVar
 
 import structlog
 
+from proxy.clients.rates import Rates
 from proxy.errors import NOT_SENT, UNKNOWN, Failed, TokenError
 from proxy.forward import placing, rewrite
 from proxy.forward.attempt import MAX_PEEK, Attempt, Bounds, ClientDisconnected
+from proxy.forward.exchange import Exchange
+from proxy.forward.pool import Pool, UpstreamConnection
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
+from proxy.orders.desk import Desk, Order
 from proxy.orders.states import Answer
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-
-    from proxy.clients.rates import Rates
-    from proxy.forward.exchange import Exchange
-    from proxy.forward.pool import Pool, UpstreamConnection
-    from proxy.orders.desk import Desk, Order
-    from proxy.settings import Settings
+from proxy.settings import Settings
 
 _ERRORS: Final = 400
 _UNAUTHORIZED: Final = 401

@@ -3,28 +3,21 @@
 What happens on its connections is `client.py`'s.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
 import socket
+import ssl
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from proxy.forward.client import Service
+from proxy.clients.roster import Roster
+from proxy.forward.client import Forwards, Service
 from proxy.forward.connection import ClientConnection
 from proxy.network import serving, transport
 from proxy.network.closing import SocketFile, stop_listening
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Iterable
-
-    from proxy.clients.roster import Roster
-    from proxy.forward.client import Forwards
-    from proxy.records import Record
-    from proxy.settings import Settings
+from proxy.records import Record
+from proxy.settings import Settings
 
 
 class Listener:

@@ -7,21 +7,15 @@ Laws
 2. The content is read within the limits of any call, so that the connection can go on behind it.
 """
 
-from __future__ import annotations
-
 import contextlib
-from typing import TYPE_CHECKING
 
+from proxy.clients.login import LoginAnswer
 from proxy.forward import rewrite
-from proxy.forward.attempt import client_fault, too_large
+from proxy.forward.attempt import Bounds, client_fault, too_large
+from proxy.forward.exchange import Exchange
 from proxy.http1 import grammar
+from proxy.network.message import Body
 from proxy.network.stream import Gone
-
-if TYPE_CHECKING:
-    from proxy.clients.login import LoginAnswer
-    from proxy.forward.attempt import Bounds
-    from proxy.forward.exchange import Exchange
-    from proxy.network.message import Body
 
 
 def answer_options(exchange: Exchange) -> None:

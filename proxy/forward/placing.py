@@ -8,26 +8,21 @@ The forwarder itself records that the first byte leaves, and the answer before i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import hashlib
+from collections.abc import Callable, Coroutine
+from typing import Final
 
 from proxy.errors import NOT_SENT, Failed
 from proxy.forward import rewrite
-from proxy.forward.attempt import ClientDisconnected, ClientSlow, client_fault, too_large
+from proxy.forward.attempt import Bounds, ClientDisconnected, ClientSlow, client_fault, too_large
+from proxy.forward.exchange import Exchange
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
 from proxy.orders import key as keys
 from proxy.orders.content import HeldContent
-from proxy.orders.desk import Replay
+from proxy.orders.desk import Desk, Replay
 from proxy.orders.states import State
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    import hashlib
-    from collections.abc import Callable, Coroutine
-
-    from proxy.forward.attempt import Bounds
-    from proxy.forward.exchange import Exchange
-    from proxy.orders.desk import Desk
 
 #: Bytes. An order is smaller, so `limits.max_replay_bytes: 0` does not send it through a file.
 _ALWAYS_IN_MEMORY: Final = 65_536

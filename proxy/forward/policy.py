@@ -14,7 +14,8 @@ Laws
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from proxy.clients import login, register
 from proxy.errors import Refused
@@ -22,11 +23,7 @@ from proxy.forward import targets
 from proxy.http1 import grammar
 from proxy.http1.fields import BROWSER_MARKS, NOT_FORWARDED
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from proxy.settings import Settings
+from proxy.settings import Settings
 
 #: RFC 9110 section 9.3 without CONNECT and TRACE, and PATCH (RFC 5789). Methods are case-sensitive.
 METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})

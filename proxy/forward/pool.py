@@ -18,19 +18,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from proxy import faults
-from proxy.clock import SystemClock
+from proxy.clock import Clock, SystemClock
 from proxy.errors import NOT_SENT, Failed
+from proxy.network.dialer import Dialer
 from proxy.network.stream import Stream
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.clock import Clock
-    from proxy.network.dialer import Dialer
 
 #: How soon a connection is opened when there is none; long enough that an API that aborts
 #: connections is not flooded.

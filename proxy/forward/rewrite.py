@@ -11,21 +11,17 @@ Laws
    an HTTP/1.0 connection.
 """
 
-from __future__ import annotations
-
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import orjson
 
+from proxy.clients.login import LoginAnswer
+from proxy.errors import Problem
+from proxy.forward.policy import Request
 from proxy.http1 import grammar
 from proxy.http1.fields import NOT_FORWARDED, NOT_RETURNED
-
-if TYPE_CHECKING:
-    from proxy.clients.login import LoginAnswer
-    from proxy.errors import Problem
-    from proxy.forward.policy import Request
-    from proxy.orders.desk import Replay
+from proxy.orders.desk import Replay
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"

@@ -7,8 +7,6 @@ Laws
 2. A target that two servers could read in two ways is refused, never repaired.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Final
 from urllib.parse import unquote_to_bytes

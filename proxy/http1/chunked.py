@@ -10,15 +10,11 @@ Laws
 3. One call of `decode` takes a bounded number of steps.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from proxy.http1.grammar import TOKEN, VALUE, Malformed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _TRAILER: Final = re.compile(TOKEN + rb":" + VALUE)
 # RFC 9112 section 7.1: 1*HEXDIG, so leading zeros are legal. Sizes of up to 15 digits stay below

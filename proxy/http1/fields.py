@@ -5,8 +5,6 @@ One table for each direction, with the reason for each group.
 What is not named here keeps its name, its value, its number and its order.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 #: RFC 9110 section 7.6.1; `Proxy-Connection` was never standardized and is still sent (RFC 9112

@@ -15,15 +15,11 @@ Laws
    pass over its fields.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
 
 from proxy.http1.fields import DECIDES, OF_REQUESTS, OF_RESPONSES, STOPS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # RFC 9110 section 5.6.2 `token`; section 5.5 `field-value` (VCHAR, obs-text, SP, HTAB). Possessive
 # quantifiers: linear time.

@@ -1,12 +1,8 @@
 """Sockets that systemd hands over (sd_listen_fds(3)), which stay open while the proxy restarts."""
 
-from __future__ import annotations
-
 import socket
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
 #: The first of them (sd-daemon.h, SD_LISTEN_FDS_START).
 FIRST: Final = 3

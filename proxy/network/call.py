@@ -9,18 +9,14 @@ Laws
 4. What ends a call after the head is an `End`, no exception: its traceback would hold the request.
 """
 
-from __future__ import annotations
-
 import asyncio
 import enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.http1 import grammar
+from proxy.network.dialer import Dialer
 from proxy.network.message import Body, read_response_head
 from proxy.network.stream import Gone, Stream
-
-if TYPE_CHECKING:
-    from proxy.network.dialer import Dialer
 
 #: 1xx answers before a final one; no honest server sends two.
 MAX_INTERIM: Final = 16

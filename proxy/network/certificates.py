@@ -3,15 +3,11 @@
 None is trusted because of what is read here; OpenSSL decides that.
 """
 
-from __future__ import annotations
-
 import re
 import ssl
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Final
 
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 #: A UTCTime or a GeneralizedTime, and a sequence of two: `Validity` (RFC 5280 section 4.1.2.5).

@@ -20,13 +20,11 @@ import select
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from proxy.network.serving import Server
+from proxy.network.serving import Server
 
 #: Seconds for handshakes that have begun: the client's part of one takes one round trip, 50 ms
 #: across a continent.

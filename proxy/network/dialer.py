@@ -13,20 +13,17 @@ import asyncio
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import aiohappyeyeballs
 import structlog
 
 from proxy import faults
 from proxy.network import transport, tunnel
+from proxy.network.egress import CompanyProxy
 from proxy.network.stream import Gone, Stream
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.network.egress import CompanyProxy
-    from proxy.settings import Origin
+from proxy.settings import Origin
 
 _HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds, RFC 8305 section 5
 

@@ -4,24 +4,18 @@ Pure, but for the TLS context of an `https://` proxy. No error repeats the text 
 such a URL often holds a password.
 """
 
-from __future__ import annotations
-
 import base64
 import ipaddress
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from proxy.errors import ConfigError
 from proxy.network import tls
 from proxy.secret import Secret
+from proxy.settings import UpstreamSettings
 from proxy.settings.kinds import Origin, must
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Mapping
-
-    from proxy.settings import UpstreamSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,22 +6,17 @@ Laws
 2. What changes counts for new connections only.
 """
 
-from __future__ import annotations
-
 import ssl
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Final
 
 import structlog
 
+from proxy.clock import Clock
 from proxy.network import certificates, tls
 from proxy.settings import catalogue
 from proxy.threads import in_daemon_thread
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
-    from pathlib import Path
-
-    from proxy.clock import Clock
 
 EXPIRED: Final = (
     "listen.tls_certificate_file: the certificate has expired. Replace it by a new one."

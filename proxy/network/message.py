@@ -3,18 +3,12 @@
 Deadlines, and what a failure means, are the caller's.
 """
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from proxy.http1 import chunked, grammar
-from proxy.network.stream import Gone
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.network.stream import Stream
+from proxy.network.stream import Gone, Stream
 
 #: Largest response head, in bytes, and most fields in it (NGINX 8 KiB; Envoy 60 KiB, 100 fields).
 MAX_HEAD: Final = 65536

@@ -13,8 +13,6 @@ aiofastnet's own server lacks the last two: out of descriptors, it calls a metho
 not have, and is called again at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno
@@ -22,17 +20,15 @@ import os
 import socket
 import ssl
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import structlog
 
 from proxy import descriptors
 from proxy.network import transport
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    Address = tuple[socket.AddressFamily, str]
+Address = tuple[socket.AddressFamily, str]
 
 #: Connections taken in one turn of the event loop, so that a storm of them does not hold up calls.
 _MOST_PER_TURN: Final = 64

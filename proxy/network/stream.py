@@ -15,8 +15,6 @@ Laws
    tell (see `more`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import select

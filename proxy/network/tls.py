@@ -3,13 +3,8 @@
 Never by `ssl.create_default_context`, which writes session keys to the file in SSLKEYLOGFILE.
 """
 
-from __future__ import annotations
-
 import ssl
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 def client_context(ca_file: Path | None) -> ssl.SSLContext:

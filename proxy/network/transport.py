@@ -5,14 +5,14 @@ break it. Where it cannot be imported, or `use` says so, the event loop's own tr
 tests/gateway holds every law on both.
 """
 
-from __future__ import annotations
-
 import asyncio
+import socket
 import ssl
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 try:
     import aiofastnet
@@ -20,10 +20,6 @@ except Exception:  # noqa: BLE001 # whatever it fails of, there is another way
     _AVAILABLE = False
 else:
     _AVAILABLE = True
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable
 
 #: Connections that the kernel completes before they are accepted.
 BACKLOG = 1024

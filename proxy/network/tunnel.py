@@ -8,19 +8,15 @@ Laws
 3. No fault holds a byte that the proxy sent, except its status.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import proxy
 from proxy import faults
 from proxy.http1 import grammar
 from proxy.network.message import read_response_head
-
-if TYPE_CHECKING:
-    from proxy.network.stream import Stream
-    from proxy.settings import Origin
+from proxy.network.stream import Stream
+from proxy.settings import Origin
 
 _SWITCHING, _OK, _NO_LONGER_OK = 101, 200, 300
 #: A challenge begins a field value or stands behind a comma (RFC 9110 section 11.6.1).

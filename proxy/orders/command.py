@@ -4,24 +4,18 @@ A SQLite file or a Redis is asked directly, also while no proxy runs. With `memo
 proxy is asked, over its admin listener.
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
 
 from proxy import inquiry
 from proxy.clock import SystemClock
 from proxy.orders import showing
 from proxy.orders.opening import open_store
-from proxy.orders.store import StoreAway
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
-
-    from proxy.orders.store import Store
-    from proxy.settings import AdminSettings, OrdersSettings
+from proxy.orders.store import Store, StoreAway
+from proxy.settings import AdminSettings, OrdersSettings
 
 _MOST: Final = 32 << 20  # bytes of an answer of the admin listener
 _COLUMNS: Final = ("id", "time", "client", "request_id", "method", "path", "status", "outcome")

@@ -6,12 +6,10 @@ More than a size goes to a temporary file without a name, which ends with the pr
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import tempfile
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    import hashlib
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Final
 
 #: Bytes. As much as one write to a socket takes with profit.
 _PIECE: Final = 65_536

@@ -13,21 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, NamedTuple
 
-from proxy.errors import NOT_SENT, UNKNOWN, Failed, Refused
+from proxy.errors import NOT_SENT, UNKNOWN, Failed, Problem, Refused
 from proxy.orders import key as keys
-from proxy.orders.keeper import PAUSE, Change
+from proxy.orders.keeper import PAUSE, Change, Keeper
 from proxy.orders.states import MAX_CONTENT, Again, Answer, OrderRecord, State, again, ending
 from proxy.orders.store import ClaimLost, StoreAway
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from proxy.errors import Problem
-    from proxy.orders.keeper import Keeper
 
 #: Seconds that a client waits before it asks for the answer again.
 _RETRY_AFTER: Final = 2.0

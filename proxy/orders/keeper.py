@@ -5,25 +5,18 @@ answer back: it waits here, in order, and is made when the store is back. Until 
 stays as it was, so a repetition is refused.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 import structlog
 
+from proxy.clock import Clock
 from proxy.orders.showing import forget, shown
-from proxy.orders.store import ClaimLost, StoreAway, Summary
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.clock import Clock
-    from proxy.orders.states import Answer, OrderRecord, State
-    from proxy.orders.store import Soon, Store
+from proxy.orders.states import Answer, OrderRecord, State
+from proxy.orders.store import ClaimLost, Soon, Store, StoreAway, Summary
 
 log = structlog.get_logger("proxy.orders")
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from proxy.errors import Refused
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 #: Methods that may change something at the API. On others the field means nothing.
 METHODS: Final = {b"POST": "POST", b"PUT": "PUT", b"PATCH": "PATCH", b"DELETE": "DELETE"}

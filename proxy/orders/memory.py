@@ -4,23 +4,16 @@ A row is a plain tuple of plain values, and not an object: the garbage collector
 tuples, so that its pauses do not grow with the number of records.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
 
 from proxy.orders.states import BEFORE, Answer, OrderRecord, State, has_end, may_forget
 from proxy.orders.store import LISTED, SHOWN, ClaimLost, StoreAway, Summary
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import TypeAlias
-
-    #: Claim, state, when it ends, the other fields of `OrderRecord`, and those of `Answer`.
-    _Row: TypeAlias = tuple[
-        str, str, float, tuple[Any, ...], tuple[int, bytes, bytes | None] | None
-    ]
+#: Claim, state, when it ends, the other fields of `OrderRecord`, and those of `Answer`.
+_Row: TypeAlias = tuple[str, str, float, tuple[Any, ...], tuple[int, bytes, bytes | None] | None]
 
 #: At about a kilobyte each, 100 MB.
 _MAX_RECORDS: Final = 100_000

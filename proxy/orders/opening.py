@@ -1,18 +1,14 @@
 """From `orders.store` to a store. Raises `ConfigError` for one that cannot be used."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from proxy.clock import Clock
 from proxy.errors import ConfigError
 from proxy.orders.memory import MemoryStore
-
-if TYPE_CHECKING:
-    from proxy.clock import Clock
-    from proxy.orders.store import Store
-    from proxy.settings import OrdersSettings
+from proxy.orders.store import Store
+from proxy.settings import OrdersSettings
 
 _NO_CLIENT: Final = (
     "orders.store: needs the Python package redis, which is not installed. "

@@ -4,8 +4,6 @@ The system drops the lock when the process ends, however it ends, so a killed pr
 without a clock. Locks are flock(2)'s, or LockFileEx's on Windows.
 """
 
-from __future__ import annotations
-
 import contextlib
 import glob
 import os

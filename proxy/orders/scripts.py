@@ -11,8 +11,6 @@ All keys share the hash tag {telenor-proxy}, so in a cluster they live on one no
 those of states.py; the tests run one model against all stores.
 """
 
-from __future__ import annotations
-
 from typing import Final
 
 from proxy.orders.states import OrderRecord

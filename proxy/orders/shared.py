@@ -10,13 +10,12 @@ Laws
 How durable records are is the server's setting: `appendonly yes` and `maxmemory-policy noeviction`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import re
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -33,11 +32,7 @@ from redis.exceptions import (
 from proxy.orders import scripts
 from proxy.orders.states import BEFORE, Answer, OrderRecord, State
 from proxy.orders.store import LISTED, MAX_RECORDS, SHOWN, ClaimLost, StoreAway, Summary
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
-    from proxy.secret import Secret
+from proxy.secret import Secret
 
 log = structlog.get_logger("proxy.orders")
 

@@ -1,15 +1,9 @@
 """What operators do with records: see them, and forget one."""
 
-from __future__ import annotations
-
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING
 
-from proxy.orders.states import State, may_forget
-
-if TYPE_CHECKING:
-    from proxy.orders.states import OrderRecord
-    from proxy.orders.store import Store
+from proxy.orders.states import OrderRecord, State, may_forget
+from proxy.orders.store import Store
 
 
 async def forget(store: Store, order_id: str) -> tuple[int, str] | None:

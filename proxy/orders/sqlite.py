@@ -7,24 +7,19 @@ Laws
 4. Several processes may use one file at a time; owners.py tells which of them live.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
 
+from proxy.clock import Clock
 from proxy.errors import ProxyError
 from proxy.orders import writer
 from proxy.orders.owners import Presence, is_alive, sweep
 from proxy.orders.states import BEFORE, Answer, OrderRecord, State, after_death, has_end, may_forget
 from proxy.orders.store import LISTED, SHOWN, VERSION, ClaimLost, StoreAway, Summary, unwritable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from proxy.clock import Clock
 
 _APPLICATION: Final = 0x74506F72  # "tPor"
 _FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)

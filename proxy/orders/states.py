@@ -22,8 +22,6 @@ operator's `forget` drops `answered` and `unknown`; an order under way cannot be
     dropped                                | sent
 """
 
-from __future__ import annotations
-
 import enum
 from typing import Final, NamedTuple
 

@@ -11,23 +11,17 @@ Laws
 5. A call whose caller was cancelled may have been made.
 """
 
-from __future__ import annotations
-
 import os
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from proxy.errors import ProxyError
+from proxy.orders.states import Answer, OrderRecord, State
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-    from typing import Any, TypeAlias
-
-    from proxy.orders.states import Answer, OrderRecord, State
-
-    T = TypeVar("T")
-    #: What a store in memory returns at once, and others let the caller await.
-    Soon: TypeAlias = T | Coroutine[Any, Any, T]
+T = TypeVar("T")
+#: What a store in memory returns at once, and others let the caller await.
+Soon: TypeAlias = T | Coroutine[Any, Any, T]
 
 #: Of what a store keeps of an order. A store of a newer version is left as it is.
 VERSION: Final = 1

@@ -5,20 +5,16 @@ its callers gets `StoreAway`. Durable work is committed with `synchronous=FULL`,
 NORMAL, which a kill of the process does not lose, but a power failure may.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import queue
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
 
 from proxy.errors import ProxyError
 from proxy.orders.store import StoreAway
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 T = TypeVar("T")
 

@@ -4,25 +4,19 @@ Paths, methods and shapes are Telenor's where it has published them (docs/api.md
 says what is chosen here. Never: faults, sockets.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 from proxy.sandbox.company import ADDRESS_CARDS, AGREEMENTS, ORGANIZATIONS, OWNER
 from proxy.sandbox.login import bearer_token
-from proxy.sandbox.messages import SandboxAnswer, UsageError
+from proxy.sandbox.messages import Call, SandboxAnswer, UsageError
 from proxy.sandbox.published import GATEWAY_ERRORS, SandboxRefusal, json_answer
+from proxy.sandbox.state import Account, Sandbox, SandboxOrder
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from proxy.sandbox.messages import Call
-    from proxy.sandbox.state import Account, Sandbox, SandboxOrder
-
-    #: Returns the content of the answer; the last argument is the name in the path.
-    Handler = Callable[[Sandbox, Call, str], object]
+#: Returns the content of the answer; the last argument is the name in the path.
+Handler = Callable[[Sandbox, Call, str], object]
 
 _Thing = TypeVar("_Thing")
 

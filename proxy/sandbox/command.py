@@ -3,8 +3,6 @@
 Both return their exit status. The server and its libraries are imported by `run` only.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import contextlib
@@ -17,20 +15,16 @@ import signal
 import ssl
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.sandbox.control import PREFIX, is_loopback
-from proxy.sandbox.faults import FAULTS, make_fault
+from proxy.sandbox.faults import FAULTS, ActiveFault, make_fault
 from proxy.sandbox.messages import UsageError
 from proxy.sandbox.settings import SandboxSettings, read_setting
 from proxy.sandbox.state import Sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.sandbox.faults import ActiveFault
 
 DEFAULT_HOST: Final = "127.0.0.1"
 #: Next to the proxy's 8080.

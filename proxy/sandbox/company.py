@@ -4,8 +4,6 @@ Where a published shape names a member but not what is in it, the content is a g
 docs/sandbox.md says which.
 """
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 #: Organization number and name of Telenor's own example.

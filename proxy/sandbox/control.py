@@ -5,23 +5,17 @@ carry `Origin` or come from another site are refused, and so is a `Host` that is
 a loopback address (DNS rebinding). Never: sockets; a token or a credential in an answer.
 """
 
-from __future__ import annotations
-
 import ipaddress
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 from urllib.parse import urlsplit
 
 import orjson
 
 from proxy.sandbox.faults import REDIRECTED_PATH
-from proxy.sandbox.messages import SandboxAnswer, UsageError
+from proxy.sandbox.messages import Call, SandboxAnswer, UsageError
 from proxy.sandbox.published import JSON_TYPE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.sandbox.messages import Call
-    from proxy.sandbox.state import Sandbox
+from proxy.sandbox.state import Sandbox
 
 PREFIX: Final = "/_sandbox/"
 

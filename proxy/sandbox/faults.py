@@ -6,12 +6,11 @@ with a count come first, the oldest first, so that several make a sequence; then
 the newest first. Never: sockets; a call's own content.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from proxy.sandbox.messages import Delivery, SandboxAnswer, UsageError
 from proxy.sandbox.published import (
@@ -25,9 +24,6 @@ from proxy.sandbox.published import (
     plain_error,
 )
 from proxy.sandbox.settings import read_number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 #: Where a call belongs, for counting.
 Place = Literal["token", "logout", "api"]

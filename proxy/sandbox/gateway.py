@@ -3,22 +3,16 @@
 Never: sockets, waiting.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.sandbox.backend import ORDERS, api
+from proxy.sandbox.faults import Place
 from proxy.sandbox.login import LOGOUT_PATH, TOKEN_PATH, logout, token
-from proxy.sandbox.messages import Delivery, Reply, SandboxAnswer, UsageError
+from proxy.sandbox.messages import Call, Delivery, Reply, SandboxAnswer, UsageError
 from proxy.sandbox.published import SandboxRefusal, error_answer, plain_error
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from proxy.sandbox.faults import Place
-    from proxy.sandbox.messages import Call
-    from proxy.sandbox.state import Sandbox
+from proxy.sandbox.state import Sandbox
 
 _ENDPOINTS: Final[dict[Place, Callable[[Sandbox, Call], SandboxAnswer]]] = {
     "token": token,

@@ -4,15 +4,13 @@ RFC 6749 section 4.3 (password grant), with Basic authentication of the client. 
 in which order it checks; here: Authorization field, client, form, grant type, user, scope.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import parse_qsl
 
-from proxy.sandbox.messages import SandboxAnswer
+from proxy.sandbox.messages import Call, SandboxAnswer
 from proxy.sandbox.published import (
     GATEWAY_ERRORS,
     JSON_TYPE,
@@ -23,10 +21,7 @@ from proxy.sandbox.published import (
     json_answer,
 )
 from proxy.sandbox.settings import EXPIRES_IN, MINIMAL
-
-if TYPE_CHECKING:
-    from proxy.sandbox.messages import Call
-    from proxy.sandbox.state import Sandbox
+from proxy.sandbox.state import Sandbox
 
 TOKEN_PATH: Final = "/oauth/v2/token"  # noqa: S105 # a path
 LOGOUT_PATH: Final = "/oauth/v2/logout"

@@ -1,7 +1,5 @@
 """The values that the parts of the sandbox hand to each other. Never: sockets, clocks, state."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import dataclass
 from enum import Enum

@@ -4,18 +4,14 @@ Statuses, codes and meanings are Telenor's. The JSON shape of an error is not pu
 choice (`SHAPES`); the likely one is `gateway`, which old code of Telenor's calls its default.
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import orjson
 
 from proxy.sandbox.messages import SandboxAnswer, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 JSON_TYPE: Final = "application/json"
 #: RFC 6749 section 5.1: whatever holds a token must not be cached.

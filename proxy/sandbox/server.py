@@ -3,30 +3,24 @@
 Never: decisions about what to answer.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 
 from proxy.sandbox.control import PREFIX, control
 from proxy.sandbox.gateway import place_of, reply
 from proxy.sandbox.messages import Call, Delivery, Reply
+from proxy.sandbox.state import Sandbox
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from aiohttp.typedefs import Handler
-
-    from proxy.sandbox.state import Sandbox
-
-    Log = Callable[[str], None]
-    Sleep = Callable[[float], Awaitable[object]]
+Log = Callable[[str], None]
+Sleep = Callable[[float], Awaitable[object]]
 
 #: Above the proxy's own default limit of 10 MiB, so that it is not the sandbox that refuses.
 _MAX_BODY_BYTES: Final = 16 * 1024 * 1024

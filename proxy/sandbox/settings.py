@@ -1,16 +1,12 @@
 """How the sandbox behaves as long as no fault is on. Each setting holds its own reading."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.sandbox.messages import UsageError
 from proxy.sandbox.published import SHAPES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
 
 _SWITCH: Final = {"true": True, "on": True, "false": False, "off": False}
 #: About 31 years: more means nothing to a test, and every sum of such numbers fits the 64 bits of a

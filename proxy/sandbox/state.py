@@ -3,28 +3,22 @@
 The one place with mutable state. Never: HTTP, sockets, waiting. The clock comes in from outside.
 """
 
-from __future__ import annotations
-
 import base64
 import math
 import secrets
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import orjson
 
 from proxy.sandbox import company
-from proxy.sandbox.faults import Faults, make_fault
+from proxy.sandbox.faults import Faults, Place, make_fault
+from proxy.sandbox.messages import Call, Reply
 from proxy.sandbox.settings import SandboxSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from proxy.sandbox.faults import Place
-    from proxy.sandbox.messages import Call, Reply
 
 #: So many tokens, orders and accounts are remembered: enough for any test, and a load test of days
 #: does not fill the memory.

@@ -8,33 +8,26 @@ A span takes 15 to 30 µs of the event loop; the library's batch processor queue
 a thread of its own. What does not fit into the queue is dropped and counted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
 
 import requests
 import structlog
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
 
 import proxy
+from proxy.clock import Clock
+from proxy.records import Record
 from proxy.threads import in_daemon_thread
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.util.types import AttributeValue
-
-    from proxy.clock import Clock
-    from proxy.records import Record
 
 #: The library's defaults: OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
 #: OTEL_BSP_SCHEDULE_DELAY.

@@ -4,12 +4,11 @@ Pure. Answers are read as tolerantly as is safe (RFC 6749, section 5; the shape 
 bodies is published nowhere). No message repeats what a peer sent, except a quotable error code.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.secret import Secret
@@ -17,9 +16,6 @@ from proxy.tokens import timing
 from proxy.tokens.codes import quotable
 from proxy.tokens.diagnosis import CREDENTIAL_CODES, code_in, diagnose, error_code, read_json
 from proxy.tokens.values import Grant
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 #: RFC 6750, section 2.1: the characters of a token that can stand in a field, and cannot end it.
 _B64TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)

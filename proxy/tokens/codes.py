@@ -6,13 +6,9 @@ Telenor's developer pages ("Error codes" of the token endpoint and of the Info A
 sections 4.1.2.1 and 5.2, RFC 6750 section 3.1, and Apigee's policy error reference.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 
 class GatewayCode(NamedTuple):

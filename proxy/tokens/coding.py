@@ -3,15 +3,11 @@
 Pure. What passes through to clients is never decoded.
 """
 
-from __future__ import annotations
-
 import zlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import brotli  # type: ignore[import-untyped] # it has no types
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: More codings than this on one body are not undone: no honest server applies two.
 _MOST_CODINGS: Final = 2

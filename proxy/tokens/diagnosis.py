@@ -6,20 +6,16 @@ at any depth. Nothing that a peer sent goes into words; even a code does only if
 lets it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from http import HTTPStatus
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.tokens import codes
 from proxy.tokens.coding import decoded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
 
 # --- Reading ------------------------------------------------------------------------------------
 

@@ -5,12 +5,10 @@ to the configured origin only: no redirect is followed, no cookie or `.netrc` is
 that leaves here holds a request's fields or body, not even as its context.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote, urlencode
 
 import structlog
@@ -20,13 +18,11 @@ from proxy import faults
 from proxy.errors import TokenError, TokenUnavailable
 from proxy.http1 import grammar
 from proxy.network import call
+from proxy.network.dialer import Dialer
 from proxy.network.stream import Gone
 from proxy.tokens.answers import EndpointAnswer, read_grant
 from proxy.tokens.coding import decoded
-
-if TYPE_CHECKING:
-    from proxy.network.dialer import Dialer
-    from proxy.tokens.values import AccessToken, Credentials, Grant
+from proxy.tokens.values import AccessToken, Credentials, Grant
 
 #: An answer of the token endpoint has a few hundred bytes; no more than this is read.
 MOST_ANSWER_BYTES: Final = 1_048_576

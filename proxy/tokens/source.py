@@ -15,26 +15,28 @@ All of it runs in one event loop and changes state only between awaits, so it ne
 `Clock.now`. No token, and no text of a foreign exception, reaches a log.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import math
 import traceback
+from collections.abc import Awaitable, Callable
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import structlog
 
+from proxy.clock import Clock
 from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from proxy.tokens import timing
-from proxy.tokens.values import AccessToken, TokenEvent, TokenFailure, TokenState, TokenStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from proxy.clock import Clock
-    from proxy.tokens.values import Cause, Grant
+from proxy.tokens.values import (
+    AccessToken,
+    Cause,
+    Grant,
+    TokenEvent,
+    TokenFailure,
+    TokenState,
+    TokenStatus,
+)
 
 #: The clock is looked at this often at least: while a host is suspended timers stand still, but
 #: tokens age.

@@ -3,15 +3,11 @@
 Pure arithmetic, in seconds: no clock, no random, no state.
 """
 
-from __future__ import annotations
-
 import math
 import re
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Final
 
 # --- Lifetime -----------------------------------------------------------------------------------
 

@@ -1,12 +1,10 @@
 """The frozen values of tokens. No `str`, `repr` or `format` shows a secret in here."""
 
-from __future__ import annotations
-
 import enum
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from proxy.secret import Secret  # noqa: TC001 # a field's type, which may be resolved at run time
+from proxy.secret import Secret  # a field's type, which may be resolved at run time
 
 #: Why a token was fetched; a label of metrics, so a short closed list. asked: by a person, with
 #: SIGHUP.

@@ -1,7 +1,5 @@
 """What calls the systems: wrk's summary is read, and an unexpected answer is an error."""
 
-from __future__ import annotations
-
 import asyncio
 from http.client import HTTPMessage
 

@@ -1,7 +1,5 @@
 """What a process has cost, as the kernel counts it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

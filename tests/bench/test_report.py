@@ -1,7 +1,5 @@
 """From samples to what people read: medians, ratios, tables, plot."""
 
-from __future__ import annotations
-
 import json
 import xml.etree.ElementTree as ET
 from typing import Any

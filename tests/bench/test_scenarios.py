@@ -1,7 +1,5 @@
 """The scenarios: turns are fair, and findings are in order."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from bench.report import OURS, RELAY

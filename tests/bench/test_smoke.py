@@ -1,20 +1,15 @@
 """The smallest benchmark runs from its start to its end."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from bench import processes, report
 from tests.packaging.repository import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "bench"]
 

@@ -1,17 +1,12 @@
 """The systems: their configurations are complete, and the API answers as the page says."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import yaml
 
 from bench import load, processes, systems
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEMPLATES = sorted(processes.PEERS.iterdir())
 

@@ -1,7 +1,5 @@
 """`demo` end to end: what it prints works, and it needs nothing of the user's."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import fcntl
@@ -12,19 +10,14 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from proxy.cli import main
 from proxy.demo import choose_ports
-from tests.e2e.process import DEADLINE, Starter
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.e2e.process import Running
+from tests.e2e.process import DEADLINE, Running, Starter
 
 pytestmark = pytest.mark.skipif(
     shutil.which("curl") is None, reason="the printed commands are curl's"

@@ -1,7 +1,5 @@
 """Orders that are tried again, with the command as a process that is killed and asked."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -11,11 +9,13 @@ import signal
 import socket
 import sqlite3
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+from tests.e2e.conftest import Standing
 from tests.e2e.process import (
     DEADLINE,
     ORDER,
@@ -30,12 +30,6 @@ from tests.e2e.process import (
     order,
 )
 from tests.orders.servers import RedisServer, needs_redis
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.e2e.conftest import Standing
 
 #: `make soak` asks for more.
 PLACED = max(160, int(os.environ.get("TELENOR_PROXY_SOAK_ORDERS", "0")))

@@ -1,7 +1,5 @@
 """What `serve` refuses to start on: 78 for the configuration, 1 for this machine."""
 
-from __future__ import annotations
-
 import re
 import socket
 

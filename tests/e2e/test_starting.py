@@ -1,7 +1,5 @@
 """What the log says at the start, odd starts, and a proxy in front of a proxy."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -11,12 +9,12 @@ import ssl
 import sys
 from asyncio.subprocess import PIPE
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 import proxy
+from tests.e2e.conftest import Standing
 from tests.e2e.process import (
     ACCOUNTS,
     DEADLINE,
@@ -26,9 +24,6 @@ from tests.e2e.process import (
     clean_environment,
     configuration,
 )
-
-if TYPE_CHECKING:
-    from tests.e2e.conftest import Standing
 
 
 @pytest.mark.parametrize("transports", ["fast", "asyncio"])

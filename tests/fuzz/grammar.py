@@ -4,17 +4,12 @@ A message is drawn from the grammar of RFC 9112, with an emphasis on what has mi
 Then it may be damaged in up to three places, and is cut into the segments that arrive.
 """
 
-from __future__ import annotations
-
 import itertools
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from hypothesis import strategies as st
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from hypothesis.strategies import DrawFn, SearchStrategy
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 T = TypeVar("T")
 

@@ -5,10 +5,10 @@ the content on as it arrives) with their own parts. Only the waiting is replaced
 segments arrive one by one, and after the last one the peer has ended its side.
 """
 
-from __future__ import annotations
-
+import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
+from collections.abc import Coroutine, Iterable
+from typing import Final, NamedTuple, TypeVar, cast
 
 from proxy.clients.register import ANYBODY
 from proxy.errors import Refused
@@ -18,10 +18,6 @@ from proxy.http1 import grammar
 from proxy.network.message import Body, read_response_head
 from proxy.network.stream import Gone, Stream
 from proxy.settings import judge
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Coroutine, Iterable
 
 HOST: Final = b"api.example"
 REQUEST_ID: Final = b"made-here"

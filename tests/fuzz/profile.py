@@ -5,8 +5,6 @@ repeated. `TELENOR_PROXY_FUZZ_EXAMPLES=20000` searches that many new ones for ea
 finds belongs into a unit test.
 """
 
-from __future__ import annotations
-
 import os
 
 from hypothesis import HealthCheck, Phase, settings

@@ -1,7 +1,5 @@
 """Other readers of HTTP: h11 and aiohttp's C parser, each behind one function."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from typing import Final, NamedTuple

@@ -10,22 +10,17 @@ direction only: what the proxy refuses is not compared. `readers.is_h11_stricter
 which h11 is the stricter one.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import h11
 from hypothesis import event, example, given
 
 from tests.fuzz import grammar, passage, readers
+from tests.fuzz.grammar import Traffic
 from tests.fuzz.profile import SEARCH
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.fuzz.grammar import Traffic
-    from tests.fuzz.readers import Fields, Reading
+from tests.fuzz.readers import Fields, Reading
 
 #: Fields that never leave as they came, written down a second time: this file does not ask
 #: `rewrite` what is right.

@@ -5,10 +5,8 @@ client reads like a whole answer; or h11 reads from them the status and content 
 what reaches the client.* h11 is the more lenient one: what the proxy refuses (502) is not compared.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import h11
 import pytest
@@ -18,11 +16,9 @@ from hypothesis import strategies as st
 from proxy.clients.register import ANYBODY
 from proxy.forward import policy
 from tests.fuzz import grammar, passage, readers
+from tests.fuzz.grammar import Traffic
 from tests.fuzz.profile import SEARCH
-
-if TYPE_CHECKING:
-    from tests.fuzz.grammar import Traffic
-    from tests.fuzz.readers import Reading
+from tests.fuzz.readers import Reading
 
 _METHODS: Final = st.sampled_from([b"GET", b"GET", b"POST", b"HEAD"])
 _VERSIONS: Final = st.sampled_from([b"1.1", b"1.1", b"1.0"])

@@ -13,18 +13,14 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import h11
 import orjson
 
-from tests.scripted import MAX_HEAD, reset_on_close
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.scripted import FieldLine
+from tests.scripted import MAX_HEAD, FieldLine, reset_on_close
 
 ACCOUNTS: Final = b"/corporate-accounts/v2/accounts"
 ORDERS: Final = b"/corporate-mobile-subscriptions/v2/orders"

@@ -8,16 +8,15 @@ request after the other, each with our credential and no other; no task, socket 
 exception is left; no client got a secret.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
 import ssl
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 import trustme
@@ -26,27 +25,21 @@ from structlog.testing import capture_logs
 from proxy import settings
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
+from proxy.errors import TokenError
+from proxy.forward.connection import ClientConnection
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
 from proxy.network import serving, transport
 from proxy.network.dialer import Dialer
 from proxy.network.tls import client_context, server_context
+from proxy.orders.desk import Desk
+from proxy.records import Record
+from proxy.settings import Settings
 from proxy.tokens.diagnosis import error_code_of, rejected_token
-from tests.gateway.client import Client, until
+from tests.gateway.client import Answer, Client, until
 from tests.gateway.variants import PLAIN, Variant, variants
-from tests.scripted import ScriptedServer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from proxy.errors import TokenError
-    from proxy.forward.connection import ClientConnection
-    from proxy.orders.desk import Desk
-    from proxy.records import Record
-    from proxy.settings import Settings
-    from tests.gateway.client import Answer
-    from tests.scripted import Connection, Received
+from tests.scripted import Connection, Received, ScriptedServer
 
 #: Stands for any credential of a client: it may reach no peer under any name.
 SENTINEL: Final = b"credential-of-the-client"

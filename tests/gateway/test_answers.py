@@ -1,20 +1,13 @@
 """Answers of the upstream: the same grammar as for requests; a malformed one becomes a 502."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, order, request, until
-from tests.scripted import Act, Drip, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.gateway.conftest import Gateway, Lab
-    from tests.scripted import Step
+from tests.gateway.conftest import Gateway, Lab
+from tests.scripted import Act, Drip, Step, reply
 
 #: Stands in every bad answer, and must come back in none.
 MARKER = b"marker-of-the-answer"

@@ -3,21 +3,14 @@
 tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
 """
 
-from __future__ import annotations
-
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.gateway.client import ACCOUNTS, order, request
-from tests.gateway.conftest import CLIENT_KEY
+from tests.gateway.conftest import CLIENT_KEY, Gateway, Lab
 from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.gateway.conftest import Gateway, Lab
 
 
 @pytest.mark.parametrize("host", [b"localhost", b"[::1]:8080"])

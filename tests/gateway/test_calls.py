@@ -3,30 +3,21 @@
 Each test has one idle connection in the pool, so that the call under test begins at once.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy import settings
 from proxy.forward import policy, rewrite
-from tests.gateway.client import ACCOUNTS, Gone, order, request, until
-from tests.gateway.conftest import CLIENT_KEY
-from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from proxy.forward.connection import ClientConnection
-    from proxy.records import Record
-    from proxy.settings import Settings
-    from tests.gateway.client import Client
-    from tests.gateway.conftest import Gateway, Lab
-    from tests.scripted import Script, Step
+from proxy.forward.connection import ClientConnection
+from proxy.records import Record
+from proxy.settings import Settings
+from tests.gateway.client import ACCOUNTS, Client, Gone, order, request, until
+from tests.gateway.conftest import CLIENT_KEY, Gateway, Lab
+from tests.scripted import Act, Script, Step, reply
 
 
 async def warmed(gateway: Gateway) -> None:

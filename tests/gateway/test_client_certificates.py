@@ -1,22 +1,16 @@
 """Clients that are known by their certificate, on the listener's own TLS connections."""
 
-from __future__ import annotations
-
 import json
 import ssl
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import trustme
 
 from proxy.network.tls import server_context
-from tests.gateway.client import ORDERS, request
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.gateway.client import Answer
-    from tests.gateway.conftest import Gateway, Lab
+from tests.gateway.client import ORDERS, Answer, request
+from tests.gateway.conftest import Gateway, Lab
 
 SHOP: Final = b"key-of-the-shop"
 CLIENTS: Final[list[dict[str, Any]]] = [

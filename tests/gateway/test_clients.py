@@ -1,26 +1,19 @@
 """Named clients over real sockets: rights, rates, changes of both, and logins answered here."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from proxy import settings
 from proxy.clients.login import MADE_UP_TOKEN
-from tests.gateway.client import ACCOUNTS, ORDERS, chunks, order, request, until
-from tests.gateway.conftest import SENTINEL, _text
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from proxy.settings import Settings
-    from tests.gateway.client import Answer
-    from tests.gateway.conftest import Gateway, Lab
+from proxy.settings import Settings
+from tests.gateway.client import ACCOUNTS, ORDERS, Answer, chunks, order, request, until
+from tests.gateway.conftest import SENTINEL, Gateway, Lab, _text
 
 ERP, ERP_NEXT, SHOP, BATCH = (
     b"key-of-the-erp",

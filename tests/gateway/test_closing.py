@@ -1,11 +1,10 @@
 """How a listener closes: connected clients are served, new ones are refused."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import time
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,12 +12,8 @@ from proxy.forward.connection import QUIET_SECONDS, ClientConnection
 from proxy.network import stream
 from proxy.network.closing import SocketFile
 from tests.gateway.client import Client, Tls, order, request, until
+from tests.gateway.conftest import Gateway, Lab
 from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.gateway.conftest import Gateway, Lab
 
 GRACE: Final = 30.0  # seconds; nothing here takes them
 

@@ -3,20 +3,14 @@
 The methods that the matrix does not play, and the rows that only a raw upstream can play.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from tests.gateway.client import ACCOUNTS, order, request
+from tests.gateway.client import ACCOUNTS, Answer, order, request
+from tests.gateway.conftest import Gateway, Lab
 from tests.ports import held_port
-from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from tests.gateway.client import Answer
-    from tests.gateway.conftest import Gateway, Lab
-    from tests.scripted import Steps
+from tests.scripted import Act, Steps, reply
 
 SAFE: Final = {b"GET", b"HEAD", b"OPTIONS"}
 #: Silence that ends the waiting, in the rows whose fault it is.

@@ -4,18 +4,11 @@ All others keep name, value, number and order. tests/unit (policy, grammar, rewr
 spelling; here is one of each kind.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request
-from tests.gateway.conftest import SENTINEL
+from tests.gateway.conftest import SENTINEL, Gateway
 from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway
 
 #: What the proxy itself may add to a request, by lower-case name.
 ADDED = {b"host", b"x-request-id", b"authorization"}

@@ -1,18 +1,13 @@
 """The flow of a call: expectations, upgrades, interim and early answers, half-close, no content."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, Gone, chunks, order, request, until
+from tests.gateway.conftest import Gateway, Lab
 from tests.scripted import Act, Drip, reply
-
-if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway, Lab
 
 CHUNKED = b"Transfer-Encoding: chunked"
 EXPECT = b"Expect: 100-continue"

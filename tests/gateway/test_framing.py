@@ -3,16 +3,10 @@
 tests/unit (policy, grammar) holds every spelling of what is refused; here is one of each kind.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, chunks, framed, request
-
-if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway
+from tests.gateway.conftest import Gateway
 
 CHUNKED = b"Transfer-Encoding: chunked"
 #: What another parser could take for the next request.

@@ -1,21 +1,14 @@
 """Clients that disconnect: a safe call is cancelled, an order is followed to its end."""
 
-from __future__ import annotations
-
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, chunks, order, request, until
-from tests.scripted import Act, Drip, Flood, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.gateway.conftest import Gateway, Lab
-    from tests.scripted import Received, Script, Step
+from tests.gateway.conftest import Gateway, Lab
+from tests.scripted import Act, Drip, Flood, Received, Script, Step, reply
 
 CHUNKED = b"Transfer-Encoding: chunked"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"

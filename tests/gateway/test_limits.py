@@ -1,9 +1,6 @@
 """Limits and slow peers: what exceeds them is refused or cut, at no cost to other clients."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,10 +15,8 @@ from tests.gateway.client import (
     request,
     until,
 )
+from tests.gateway.conftest import Gateway, Lab
 from tests.scripted import Act, Flood, reply
-
-if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway, Lab
 
 CHUNKED = b"Transfer-Encoding: chunked"
 NEXT = request(b"GET", b"/corporate-accounts/next")

@@ -1,9 +1,7 @@
 """Orders with an Idempotency-Key: recorded before they are sent, answered once, sent once."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,14 +11,11 @@ from proxy.errors import TokenUnavailable
 from proxy.orders.desk import Desk
 from proxy.orders.keeper import Keeper
 from proxy.orders.memory import MemoryStore
-from proxy.orders.states import State
+from proxy.orders.states import Answer, OrderRecord, State
 from proxy.orders.store import StoreAway
 from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
+from tests.gateway.conftest import Gateway, Lab
 from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from proxy.orders.states import Answer, OrderRecord
-    from tests.gateway.conftest import Gateway, Lab
 
 KEY = b"Idempotency-Key: k-1"
 PLACED = b'{"orderId": "1"}'

@@ -1,18 +1,13 @@
 """Several requests on one connection, in any segments: in order, none after a refused one."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request, until
+from tests.gateway.conftest import Gateway, Lab
 from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway, Lab
 
 CHUNKED = b"Transfer-Encoding: chunked"
 

@@ -3,22 +3,17 @@
 The law and the generator are those of tests/fuzz, which searches the pure parts without sockets.
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 
 import h11
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.fuzz import grammar, readers
+from tests.fuzz.grammar import Traffic
 from tests.gateway.client import Gone
+from tests.gateway.conftest import Gateway, Lab
 from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from tests.fuzz.grammar import Traffic
-    from tests.gateway.conftest import Gateway, Lab
 
 _LOCALHOST = re.compile(rb"\A[Hh][Tt][Tt][Pp]://localhost(?=/)")
 

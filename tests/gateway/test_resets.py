@@ -5,12 +5,10 @@ asyncio's own loop does not. So the peers here have bytes and reset in the kerne
 looks.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -20,14 +18,13 @@ from tests.scripted import reply
 
 if sys.platform == "win32":
     pytest.skip("there is no uvloop", allow_module_level=True)
+from collections.abc import Callable, Coroutine
+
 import uvloop
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from tests.gateway.client import Answer
-    from tests.gateway.conftest import Certificates, Gateway
-    from tests.gateway.variants import Variant
+from tests.gateway.client import Answer
+from tests.gateway.conftest import Certificates, Gateway
+from tests.gateway.variants import Variant
 
 
 def on_uvloop(

@@ -1,21 +1,15 @@
 """Which failures are tried again: a 401 that a new token cures, no byte sent, a safe method."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from proxy.errors import CredentialsRefused, TokenUnavailable
+from proxy.errors import CredentialsRefused, TokenError, TokenUnavailable
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, framed, order, request, until
-from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from proxy.errors import TokenError
-    from tests.gateway.conftest import Gateway, Lab
-    from tests.scripted import Script
+from tests.gateway.conftest import Gateway, Lab
+from tests.scripted import Act, Script, reply
 
 CHUNKED = b"Transfer-Encoding: chunked"
 METHODS = [b"GET", b"HEAD", b"OPTIONS", b"POST", b"PUT", b"PATCH", b"DELETE"]

@@ -4,17 +4,12 @@ No spelling leads past the allow-list or to the token and logout endpoints. test
 grammar) holds every spelling of what is refused; here is one of each kind.
 """
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDERS, order, request
-
-if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway, Lab
+from tests.gateway.conftest import Gateway, Lab
 
 #: A second request in the same segment, which must be refused with the first.
 NEXT = request()

@@ -1,19 +1,12 @@
 """Truncated requests and answers never look whole to the peer that receives them."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.gateway.client import ORDER, ORDERS, chunks, order, request, until
-from tests.scripted import Act, Drip, Flood
-
-if TYPE_CHECKING:
-    from tests.gateway.client import Answer, Client
-    from tests.gateway.conftest import Gateway, Lab
-    from tests.scripted import Step
+from tests.gateway.client import ORDER, ORDERS, Answer, Client, chunks, order, request, until
+from tests.gateway.conftest import Gateway, Lab
+from tests.scripted import Act, Drip, Flood, Step
 
 CHUNKED = b"Transfer-Encoding: chunked"
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -1,16 +1,10 @@
 """Clients of HTTP/1.0 beside those of HTTP/1.1: how a connection goes on, and how answers end."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.gateway.client import ACCOUNTS, ORDER, ORDERS, chunks, order, request
+from tests.gateway.conftest import Gateway
 from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from tests.gateway.conftest import Gateway
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"DELETE"])

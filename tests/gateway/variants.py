@@ -7,13 +7,10 @@ each of `OTHERS` too. `make test-variants` runs all tests on the others. A test 
 TCP only gives the reason: `@pytest.mark.plain_tcp("reason")`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
 
 @dataclass(frozen=True, slots=True)

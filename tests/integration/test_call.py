@@ -1,12 +1,11 @@
 """One bounded request and its answer over real sockets."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import resource
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import pytest
 
@@ -23,9 +22,6 @@ from tests.scripted import Act, Flood, ScriptedServer, reply
 REQUEST = b"GET /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def dialer_to(server: ScriptedServer) -> Dialer:

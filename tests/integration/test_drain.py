@@ -6,8 +6,6 @@ accounted for by the client, by the API, and by the access log. `DRAIN_CYCLES=20
 times (default 3); `pytest -s` shows the counts.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -15,19 +13,15 @@ import random
 import signal
 import socket
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.e2e.process import DEADLINE, Starter, configuration
 from tests.gateway.client import ORDERS, Client, Gone, request, until
-from tests.scripted import Act, ScriptedServer, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from pathlib import Path
-
-    from tests.scripted import Received, Steps
+from tests.scripted import Act, Received, ScriptedServer, Steps, reply
 
 CYCLES: Final = int(os.environ.get("DRAIN_CYCLES", "3"))
 #: Seconds that the API takes for the slow answers.

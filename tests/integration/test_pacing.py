@@ -1,13 +1,13 @@
 """Pacing between real sockets: when calls reach the API, who gets 429, and the API's own 429s."""
 
-from __future__ import annotations
-
 import gzip
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+import aiohttp
 import pytest
 
 from proxy.admin.metrics import Metrics
@@ -17,21 +17,14 @@ from proxy.forward.listener import Listener
 from proxy.forward.pool import Pool
 from proxy.network.dialer import Dialer
 from proxy.pacing import Pacer
+from proxy.records import Record
 from proxy.tokens.diagnosis import error_code_of, rejected_token
 from tests.clock import FakeClock
 from tests.e2e.process import ACCOUNTS, Api, Starter, call, configuration
-from tests.gateway.client import Client, order, request, until
+from tests.gateway.client import Answer, Client, order, request, until
 from tests.gateway.conftest import StubTokens
 from tests.scripted import Act, ScriptedServer, reply
 from tests.unit.made import settings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    import aiohttp
-
-    from proxy.records import Record
-    from tests.gateway.client import Answer
 
 EXPIRED = b'{"code": 40106}'
 

@@ -1,19 +1,15 @@
 """Changed credentials and settings reach a running proxy without a restart."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import yaml
 
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, Api, Starter, configuration
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NEW_PASSWORD = "Sentinel&Password 0005"
 

@@ -1,7 +1,5 @@
 """The commands `sandbox` and `sandbox-control`: processes, signals, exit statuses, messages."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
@@ -10,10 +8,11 @@ import socket
 import ssl
 import subprocess
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,10 +22,6 @@ from proxy.sandbox.messages import Call
 from proxy.sandbox.server import running
 from proxy.sandbox.state import Sandbox
 from tests.scripted import Act, ScriptedServer
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator
 
 ORDERS = "/corporate-mobile-subscriptions/v2/orders"
 ORDER = {"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}

@@ -1,12 +1,11 @@
 """The sandbox over real sockets: answers, faults, and the control API."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import orjson
@@ -15,9 +14,6 @@ import pytest
 from proxy.sandbox.faults import FAULTS
 from proxy.sandbox.server import _reachable, running
 from proxy.sandbox.state import DEFAULT_CREDENTIALS, Sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 TOKEN = "/oauth/v2/token"
 LOGOUT = "/oauth/v2/logout"

@@ -1,12 +1,11 @@
 """Spans at a collector: OpenTelemetry's library, its protocol on a socket, its variables."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import socket
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -18,10 +17,6 @@ from proxy.records import Record
 from proxy.telemetry.spans import BATCH, LAST_SECONDS, MOST_QUEUED, Spans, attributes
 from tests.clock import FakeClock
 from tests.integration.collector import Collector, collecting, values
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.25, 69, 49, 0.1, 0.0, 1)
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

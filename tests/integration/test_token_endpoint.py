@@ -1,7 +1,5 @@
 """The token endpoint over real sockets: what is sent, and what each answer leads to."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib
@@ -11,7 +9,8 @@ import gzip
 import json
 import logging
 import ssl
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
@@ -24,14 +23,8 @@ from proxy.network.dialer import Dialer
 from proxy.secret import Secret
 from proxy.settings import Origin
 from proxy.tokens.endpoint import MOST_ANSWER_BYTES, TokenEndpoint
-from proxy.tokens.values import AccessToken, Credentials
+from proxy.tokens.values import AccessToken, Credentials, Grant
 from tests.scripted import Act, ScriptedServer, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from proxy.tokens.values import Grant
 
 CREDENTIALS = Credentials(
     client_id="xhdrs6uleK1x",

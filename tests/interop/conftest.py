@@ -1,17 +1,12 @@
 """Fixtures of the interoperability tests: the stand-in for the API, and proxies."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.process import Starter
 from tests.interop.parts import Recorder
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 
 @pytest.fixture

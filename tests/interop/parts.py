@@ -12,26 +12,23 @@ import asyncio
 import os
 import shutil
 import sys
+from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from proxy.sandbox.server import create_app
 from proxy.sandbox.state import Sandbox
 from tests.e2e.process import ACCOUNTS, CREDENTIALS, DEADLINE, clean_environment
 from tests.network.house import pass_on
 from tests.scripted import serving
-
-if TYPE_CHECKING:
-    from asyncio import StreamReader, StreamWriter
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from aiohttp.typedefs import Handler
 
 SUBSCRIPTIONS: Final = "/corporate-mobile-subscriptions/v2/mobile-subscriptions"
 #: With so many accounts the list has some 200 kB: more than one read of any of these clients.

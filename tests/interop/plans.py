@@ -11,18 +11,14 @@ the content of each answer to ANSWERS/step and prints step, status and media typ
 tabs. It ends with a status other than 0 when it got no answer.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tests.e2e.process import ACCOUNTS, ORDER, ORDERS
 from tests.interop.parts import PROGRAMS, SUBSCRIPTIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _CLIENTS: Final = Path(__file__).parent / "clients"
 #: `limits.max_body_bytes` of the proxy under test. Contents on both sides of it are far larger than

@@ -1,24 +1,17 @@
 """The HTTP stacks of order systems, unconfigured, each take all their steps through the proxy."""
 
-from __future__ import annotations
-
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.process import ORDERS, Running, Starter, configuration
-from tests.interop.parts import Recorder, Wiretap
+from tests.interop.parts import Recorded, Recorder, Wiretap
 from tests.interop.plans import CLIENTS, CONTENTS, CURL, MAX_BODY_BYTES, Client, Step, plan
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from tests.interop.parts import Recorded
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,8 +5,6 @@ Basic, binds the answer strictly, makes two calls with its token, and logs out. 
 prints step, status and media type, separated by tabs.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Final

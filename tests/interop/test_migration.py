@@ -1,12 +1,12 @@
 """The examples of docs/migration.md, run as they stand: each stack places one order."""
 
-from __future__ import annotations
-
 import json
 import re
 import ssl
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import aiohttp
 import pytest
@@ -16,10 +16,6 @@ import yaml
 from tests.docs.pages import BLOCKS
 from tests.e2e.process import ACCOUNTS, DEADLINE, ORDER, ORDERS, Running, Starter, configuration
 from tests.interop.parts import PROGRAMS, Recorder
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 PAGE: Final = "docs/migration.md"
 LISTENER: Final = "http://127.0.0.1:8080"

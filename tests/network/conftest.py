@@ -1,16 +1,10 @@
 """Runs the tests of this directory on both event loops."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
+import pytest
 import uvloop
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import pytest
 
 
 def pytest_asyncio_loop_factories(

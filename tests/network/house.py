@@ -1,7 +1,5 @@
 """Shared by the tests of the network: an authority, an API, a company's proxy."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ssl

@@ -1,7 +1,5 @@
 """Sockets that systemd hands over, and restarts that lose no call."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools
@@ -12,7 +10,9 @@ import socket
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 import yaml
@@ -22,10 +22,6 @@ from tests.deploy.tools import needs, until_async
 from tests.e2e.process import ORDER, ORDERS, Api, configuration, serving_api
 from tests.ports import free_port
 from tests.reliability.figures import show
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 #: A long run: TELENOR_PROXY_RESTARTS=100 TELENOR_PROXY_CALLS=200.
 RESTARTS: Final = int(os.environ.get("TELENOR_PROXY_RESTARTS", "3"))

@@ -1,11 +1,10 @@
 """The way to the API, straight or through the company's proxy, on both transports."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
-from typing import TYPE_CHECKING
+import socket
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -27,10 +26,6 @@ from tests.network.house import (
     ScriptedProxy,
 )
 from tests.scripted import serving
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator, Iterator
 
 LOGIN = Login("me", Secret("made-up-password"))
 FIELD = b"Proxy-Authorization: Basic bWU6bWFkZS11cC1wYXNzd29yZA==\r\n"

@@ -1,19 +1,12 @@
 """The way out, by settings and by the environment's variables."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from proxy.errors import ConfigError
-from proxy.network.egress import company_proxy, from_environment, is_excepted
+from proxy.network.egress import CompanyProxy, company_proxy, from_environment, is_excepted
 from proxy.secret import Secret
 from proxy.settings import UpstreamSettings
 from proxy.settings.kinds import Origin
-
-if TYPE_CHECKING:
-    from proxy.network.egress import CompanyProxy
 
 HTTPS = Origin.parse("https://api.example")
 HTTP = Origin.parse("http://api.example:8080")

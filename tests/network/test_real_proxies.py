@@ -1,15 +1,14 @@
 """Through real proxies of Debian: squid and tinyproxy, with and without Basic credentials."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools
 import shutil
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -23,9 +22,6 @@ from tests.network.house import ANSWER, Api, Authority, Caller
 from tests.network.test_activation import listens
 from tests.ports import free_port
 from tests.scripted import serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 PATIENCE: Final = 10.0  # seconds
 LOGIN: Final = Login("me", Secret("made-up-password"))

@@ -7,16 +7,14 @@ import contextlib
 import errno
 import socket
 import ssl
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator, Iterator
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.network import closing, serving, transport
 from tests.network.house import Authority
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 
 def has_ipv6_loopback() -> bool:

@@ -1,21 +1,17 @@
 """One connection's bytes over real sockets: bounded waits and memory, ends and losses."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import aiofastnet
 import pytest
 
 from proxy.network.stream import HIGH_WATER, Gone, Stream, Wait
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
 
 #: As much as one read of a transport may bring beyond the mark: asyncio's `max_size`.
 ONE_READ: Final = 256 * 1024

@@ -1,11 +1,10 @@
 """TLS, by real handshakes in memory: whom the proxy trusts, and the listener's certificate."""
 
-from __future__ import annotations
-
 import ssl
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import trustme
@@ -15,10 +14,6 @@ from proxy.clock import SystemClock
 from proxy.network import certificates, tls
 from proxy.network.listener_tls import ListenerTls, UnusableError
 from tests.deploy.tools import needs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 HOST = "api.example"
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)

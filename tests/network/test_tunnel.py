@@ -1,7 +1,5 @@
 """The messages that open a tunnel: what is asked, and which answer opens one."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,16 +1,12 @@
 """Records to try stores with."""
 
-from __future__ import annotations
-
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proxy.orders.key import fingerprint, identify
+from proxy.orders.shared import SharedStore
+from proxy.orders.sqlite import SQLiteStore
 from proxy.orders.states import OPEN, Answer, OrderRecord, State
-
-if TYPE_CHECKING:
-    from proxy.orders.shared import SharedStore
-    from proxy.orders.sqlite import SQLiteStore
 
 _NUMBERS = itertools.count()
 ANSWER = Answer(201, b"Content-Type: application/json\r\n", b'{"orderId": "1"}')

@@ -1,23 +1,18 @@
 """A real redis-server (Debian's, or Valkey) on loopback, which can be stopped and started."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 import pytest
+import trustme
 from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.ports import free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import trustme
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 needs_redis = pytest.mark.skipif(PROGRAM is None, reason="no redis-server is installed")

@@ -3,12 +3,10 @@
 What it finds, in words and as JSON, and what it leaves alone.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import sqlite3
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -24,9 +22,6 @@ from proxy.settings import examine
 from tests.orders.made import placed
 from tests.orders.servers import RedisServer, needs_redis
 from tests.ports import free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ENVIRON = {
     f"TELENOR_PROXY_OAUTH__{name.upper()}": getattr(DEFAULT_CREDENTIALS, name)

@@ -1,20 +1,15 @@
 """Content that is held until it is whole: in memory, then in a file without a name."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.orders.content import HeldContent
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @given(st.lists(st.binary(max_size=40), max_size=10), st.integers(0, 100))

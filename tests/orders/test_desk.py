@@ -1,7 +1,5 @@
 """What the forwarder gets for each request, and what a store that is away changes."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from collections import Counter

@@ -1,7 +1,5 @@
 """The Idempotency-Key: which fields are keys, and which are one and the same."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

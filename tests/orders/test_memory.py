@@ -1,7 +1,5 @@
 """What the store in memory does besides what all stores do (test_stores_model.py)."""
 
-from __future__ import annotations
-
 import gc
 
 import pytest

@@ -1,10 +1,10 @@
 """A real Redis between two replicas: it goes away, hangs, refuses, and ends leases."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -23,10 +23,6 @@ from proxy.secret import Secret
 from proxy.settings import load_orders
 from tests.orders.made import ANSWER, placed, record
 from tests.orders.servers import RedisServer, needs_redis
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
 
 pytestmark = needs_redis
 

@@ -1,7 +1,5 @@
 """A SQLite file: what survives a kill, and what a disk, a lock or another program can do to it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -11,23 +9,19 @@ import stat
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proxy.clock import SystemClock
 from proxy.orders import sqlite, writer
 from proxy.orders.sqlite import SQLiteStore, Unusable
-from proxy.orders.states import State
+from proxy.orders.states import OrderRecord, State
 from proxy.orders.store import ClaimLost, StoreAway
 from tests.clock import FakeClock
 from tests.orders.made import ANSWER, DAY, placed, record
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from proxy.orders.states import OrderRecord
 
 
 @pytest.fixture

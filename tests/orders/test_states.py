@@ -1,7 +1,5 @@
 """The rules of a record, as tables of cases."""
 
-from __future__ import annotations
-
 import pytest
 
 from proxy.orders.states import Again, State, after_death, again, ending, has_end, may_forget

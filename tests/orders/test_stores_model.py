@@ -3,13 +3,11 @@
 hypothesis drives two replicas on one store, and a model of a few lines beside them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,13 +18,10 @@ from proxy.orders.memory import MemoryStore
 from proxy.orders.shared import SharedStore
 from proxy.orders.sqlite import SQLiteStore
 from proxy.orders.states import OPEN, Answer, OrderRecord, State, after_death
-from proxy.orders.store import ClaimLost
+from proxy.orders.store import ClaimLost, Store
 from tests.clock import FakeClock
 from tests.orders.made import ANSWER, record
 from tests.orders.servers import PROGRAM, RedisServer
-
-if TYPE_CHECKING:
-    from proxy.orders.store import Store
 
 KEYS = st.sampled_from(["a", "b", "c"])
 REPLICAS = st.integers(0, 1)

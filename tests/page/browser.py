@@ -3,8 +3,6 @@
 One process for all tests, one fresh profile for each tab.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib
@@ -15,14 +13,12 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import aiohttp
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 #: Seconds. What the page does takes a fraction of it, even on a busy machine.
 DEADLINE = 20.0

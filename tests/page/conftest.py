@@ -1,17 +1,12 @@
 """Fixtures of the status page's tests."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.e2e.conftest import api, http, start  # noqa: F401 # fixtures
 from tests.page import browser, staged
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,11 @@
 """The admin listener over a real report and history, in any state, without a proxy."""
 
-from __future__ import annotations
-
 import math
 import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
@@ -18,9 +17,6 @@ from proxy.records import Record
 from proxy.settings import load
 from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
 from tests.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
 
 #: 2027-01-15 09:12:20 UTC, 10:12:20 in Oslo.
 NOON = 1_800_004_340.0

@@ -1,19 +1,15 @@
 """The page: hostile data, phones, keyboard, screen readers, colours, a proxy that is gone."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from proxy.settings import load
 from proxy.tokens.values import TokenState
 from tests.packaging.repository import ROOT
+from tests.page.browser import Tab
 from tests.page.staged import ENVIRONMENT, Stage, refused
-
-if TYPE_CHECKING:
-    from tests.page.browser import Tab
 
 WIDE, PHONE = (1120, 900, 1), (360, 740, 2)
 ROWS = "document.querySelectorAll('#failures-rows tr').length"

@@ -1,17 +1,12 @@
 """The page before its first answer, without answers, and the zone of its times."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.page import staged
+from tests.page.browser import Tab
 from tests.page.staged import Stage
-
-if TYPE_CHECKING:
-    from tests.page.browser import Tab
 
 HEADLINE = "document.getElementById('headline').textContent"
 

@@ -1,7 +1,5 @@
 """The last hour's counts by minute and result, percentiles, and memory."""
 
-from __future__ import annotations
-
 import json
 import random
 import statistics

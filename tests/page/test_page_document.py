@@ -1,7 +1,5 @@
 """The document at `/`: self-contained, under a strict policy, accessible."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,18 +1,13 @@
 """The page in front of a real proxy and the sandbox, in both languages."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+
+import aiohttp
 
 from tests.e2e.process import ACCOUNTS, ORDERS, Api, Starter, call, configuration, order
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from tests.page.browser import Tab
+from tests.page.browser import Tab
 
 ENGLISH, NORWEGIAN = "en-GB,en", "nb-NO,nb"
 

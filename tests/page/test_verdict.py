@@ -1,12 +1,11 @@
 """The page's verdict for each state, in both languages, and its notes."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -17,14 +16,10 @@ from proxy.settings import load
 from proxy.tokens import codes, diagnosis
 from proxy.tokens.values import TokenFailure, TokenState
 from tests.messages.sentences import reasons
+from tests.page.browser import Tab
 from tests.page.staged import ENVIRONMENT, NOON, Stage, refused
 from tests.page.test_page_document import ASSETS
 from tests.page.test_words import BY_OTHER_WORDS, WORDS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tests.page.browser import Tab
 
 SCRIPT = "".join((ASSETS / name).read_text("utf-8") for name in ("words.js", "verdict.js"))
 #: What a sentence has where a value is missing.

@@ -1,7 +1,5 @@
 """The page's dictionary: both languages have all words."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

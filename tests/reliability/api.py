@@ -8,20 +8,16 @@ It serves hundreds of thousands of requests, so its parser knows only what the p
 judge with h11 whether that is well-formed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import enum
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from tests.gateway.client import chunks
 from tests.scripted import HAND_OVER, reset
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 

@@ -3,20 +3,13 @@
 docs/reliability.md shows these tables; tests/reliability/test_api_faults.py plays them.
 """
 
-from __future__ import annotations
-
 import enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from proxy.settings import Origin
 from tests.reliability import road
-from tests.scripted import Act
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.scripted import Step, Steps
-
+from tests.scripted import Act, Step, Steps
 
 #: A name that the system refuses without asking a name server, which may take longer than any
 #: patience here.

@@ -3,22 +3,15 @@
 Sockets, tasks and credentials are audited after each test.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 import pytest
 
 from tests.e2e.conftest import api, http, start
-from tests.gateway.conftest import certificates, lab, variant
+from tests.gateway.conftest import Lab, certificates, lab, variant
 from tests.reliability.house import House, house_of
-from tests.scripted import Act, Flood, ScriptedServer, reply
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.gateway.conftest import Lab
-    from tests.scripted import Received, Steps
+from tests.scripted import Act, Flood, Received, ScriptedServer, Steps, reply
 
 __all__ = ["api", "certificates", "house", "http", "lab", "start", "variant"]
 

@@ -1,7 +1,5 @@
 """`telenor-proxy` in a process that reports its resources on SIGUSR1, for the soak."""
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import gc
@@ -9,14 +7,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
 
 import orjson
 
 from proxy import cli
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 
 class _Mallinfo(ctypes.Structure):

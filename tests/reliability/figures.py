@@ -1,7 +1,5 @@
 """Figures of a test for people: `pytest -s` shows them, and docs/reliability.md quotes them."""
 
-from __future__ import annotations
-
 import sys
 
 import orjson

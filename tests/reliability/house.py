@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Final
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
 
 import orjson
 from structlog.testing import capture_logs
@@ -26,19 +28,11 @@ from proxy.secret import Secret
 from proxy.settings import Origin
 from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
-from proxy.tokens.values import Credentials
+from proxy.tokens.values import AccessToken, Credentials, Grant
 from tests.clock import FakeClock
-from tests.gateway.client import PATIENCE, until
-from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Callable, Sequence
-
-    from proxy.tokens.values import AccessToken, Grant
-    from tests.gateway.client import Answer
-    from tests.gateway.conftest import Gateway, Lab
-    from tests.scripted import Received, ScriptedServer, Step
+from tests.gateway.client import PATIENCE, Answer, until
+from tests.gateway.conftest import Gateway, Lab
+from tests.scripted import Act, Received, ScriptedServer, Step, reply
 
 HOUR: Final = 3600.0
 LOGIN_PATH: Final = "/oauth/v2/token"

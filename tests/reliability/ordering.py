@@ -1,16 +1,12 @@
 """Orders that are placed all the time, while something is changed under the proxy."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 from tests.gateway.client import Client, until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 #: Clients that place orders all the time: on kept connections, and on a new one each time.
 KEPT, NEW = 3, 2

@@ -10,29 +10,23 @@ The road is a `ScriptedServer` whose backend is the sandbox. The functions of th
 that send a part of the sandbox's answer.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 
 from proxy.logs import AccessLog, LineWriter
+from proxy.records import Record
 from proxy.sandbox.server import running
 from proxy.sandbox.state import Sandbox, SandboxCredentials
+from tests.gateway.conftest import Lab
 from tests.reliability.house import CREDENTIALS, HOUR, House, house_of
-from tests.scripted import Act, Drip, ScriptedServer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from proxy.records import Record
-    from tests.gateway.conftest import Lab
-    from tests.scripted import Received, Steps
+from tests.scripted import Act, Drip, Received, ScriptedServer, Steps
 
 _EMPTY_LINE: Final = b"\r\n\r\n"
 

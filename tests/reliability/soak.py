@@ -21,11 +21,12 @@ import statistics
 import sys
 import tempfile
 import time
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 import uvloop
@@ -35,10 +36,6 @@ from tests.gateway.client import ACCOUNTS, ORDERS
 from tests.reliability.api import BreakingApi, Call, Framing, Plan, Point, content_of, dice_of
 from tests.reliability.figures import show
 from tests.scripted import reset as reset_connection
-
-if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import Iterator, Sequence
 
 CLIENTS: Final = 50
 #: One token for two seconds: renewed after one.

@@ -6,26 +6,27 @@ which token is valid; between it and the proxy lies a road that breaks. Then the
 next order is placed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from tests.gateway.client import ORDER, order, request, until
-from tests.reliability.api_faults import FAULTS, Expected, Phase, Strike, Way, cells, expected
+from tests.gateway.client import ORDER, Answer, order, request, until
+from tests.gateway.conftest import Lab
+from tests.reliability.api_faults import (
+    FAULTS,
+    Expected,
+    Fault,
+    Phase,
+    Strike,
+    Way,
+    cells,
+    expected,
+)
 from tests.reliability.house import HOUR
-from tests.reliability.road import WHOLE_WAY, black_hole, closing, scene_of
-from tests.scripted import Act
-
-if TYPE_CHECKING:
-    from tests.gateway.client import Answer
-    from tests.gateway.conftest import Lab
-    from tests.reliability.api_faults import Fault
-    from tests.reliability.road import Scene
-    from tests.scripted import ScriptedServer
+from tests.reliability.road import WHOLE_WAY, Scene, black_hole, closing, scene_of
+from tests.scripted import Act, ScriptedServer
 
 #: The patience with the API. On a connection the test ends it (see `sit_out`); until there is one
 #: it passes for real, and is short.

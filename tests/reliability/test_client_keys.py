@@ -3,10 +3,9 @@
 What the listener makes of each key is in tests/gateway/test_clients.py.
 """
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -14,9 +13,6 @@ from tests.e2e.process import ORDERS, Api, Running, Starter, configuration
 from tests.gateway.client import ORDER, Client, request
 from tests.reliability.figures import show
 from tests.reliability.ordering import Orders
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLD, NEXT = "old-key-of-the-erp", "next-key-of-the-erp"
 

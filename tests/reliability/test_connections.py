@@ -4,13 +4,11 @@ Of clients, whatever the shell's soft limit; to the API, with the default of 100
 hangs.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import orjson
 import pytest
@@ -19,9 +17,7 @@ from tests.e2e.process import ACCOUNTS, Api, Starter, configuration
 from tests.gateway.client import Client, order, request, until
 from tests.reliability.conftest import HANGS
 from tests.reliability.figures import show
-
-if TYPE_CHECKING:
-    from tests.scripted import ScriptedServer
+from tests.scripted import ScriptedServer
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits"),

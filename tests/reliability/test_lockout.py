@@ -3,13 +3,13 @@
 Attempts are counted on the wire over simulated days.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -17,21 +17,14 @@ import yaml
 from proxy import settings
 from proxy.errors import CredentialsRefused
 from proxy.rotation import Configuration, Rotation
+from proxy.settings import Settings
 from proxy.tokens.timing import REFUSED_PAUSES
 from proxy.tokens.values import Credentials
 from tests.gateway.client import order, until
 from tests.mount import Mount
 from tests.reliability.figures import show
-from tests.reliability.house import HOUR
-from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
-
-    from proxy.settings import Settings
-    from tests.reliability.house import House
-    from tests.scripted import Received, Script, Step
+from tests.reliability.house import HOUR, House
+from tests.scripted import Act, Received, Script, Step, reply
 
 DAY: Final = 24 * HOUR
 #: What `timing.REFUSED_PAUSES` comes to, and what docs/reliability.md promises.

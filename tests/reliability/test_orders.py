@@ -5,30 +5,23 @@ In the end the API's count of accepted orders is compared with what each client 
 figures.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from tests.gateway.client import ORDERS, Client, Gone, chunks, request, until
-from tests.reliability.api import BreakingApi, Framing, Plan, Point, content_of, dice_of
+from tests.gateway.client import ORDERS, Answer, Client, Gone, chunks, request, until
+from tests.gateway.conftest import Gateway, Lab
+from tests.reliability.api import BreakingApi, Call, Framing, Plan, Point, content_of, dice_of
 from tests.reliability.api_faults import FAULTS, Strike
 from tests.reliability.figures import show
 from tests.reliability.road import WHOLE_WAY, scene_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.gateway.client import Answer
-    from tests.gateway.conftest import Gateway, Lab
-    from tests.reliability.api import Call
 
 NUMBER: Final = int(os.environ.get("TELENOR_PROXY_SOAK_ORDERS", "2500"))
 WORKERS: Final = 40

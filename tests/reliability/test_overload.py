@@ -5,15 +5,14 @@ pipelines without reading, and 200 calls that the API never answers. Meanwhile o
 orders, and a probe asks for readiness. Memory is read from /proc; `pytest -s` shows the figures.
 """
 
-from __future__ import annotations
-
 import asyncio
 import resource
 import statistics
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
@@ -21,11 +20,7 @@ from tests.e2e.process import Running, Starter, configuration
 from tests.gateway.client import Client, order, request, until
 from tests.reliability.conftest import BIG, HANGS
 from tests.reliability.figures import show
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from tests.scripted import ScriptedServer
+from tests.scripted import ScriptedServer
 
 SLOW_HEADS: Final = 500
 SLOW_READERS: Final = 20

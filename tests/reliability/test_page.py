@@ -1,7 +1,5 @@
 """The promises of docs/reliability.md name tests, and its tables match the tests' tables."""
 
-from __future__ import annotations
-
 from tests.docs.pages import PAGES, ROOT, names, rows, section
 from tests.reliability import api_faults, test_token_faults
 from tests.reliability.api_faults import LOGINS, PLAYED, Way, cells

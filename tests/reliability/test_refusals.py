@@ -3,18 +3,13 @@
 Pacing is in tests/integration/test_pacing.py.
 """
 
-from __future__ import annotations
-
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import orjson
 
 from tests.e2e.process import ORDERS, Api, Starter, configuration
-from tests.gateway.client import ORDER, Client, request
-
-if TYPE_CHECKING:
-    from tests.gateway.client import Answer
+from tests.gateway.client import ORDER, Answer, Client, request
 
 PLACE: Final = request(b"POST", ORDERS.encode(), b"Content-Type: application/json", content=ORDER)
 #: A whole request on a kept connection, and one in pieces.

@@ -3,11 +3,10 @@
 How each kind of change is noticed is in tests/unit/test_rotation.py.
 """
 
-from __future__ import annotations
-
 import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from tests.e2e.process import CREDENTIALS, ORDERS, Api, Starter, configuration
 from tests.gateway.client import ORDER, request
@@ -15,9 +14,6 @@ from tests.integration.test_rotation import NEW_PASSWORD, rewrite
 from tests.mount import Mount
 from tests.reliability.figures import show
 from tests.reliability.ordering import Orders
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLACE: Final = request(b"POST", ORDERS.encode(), b"Content-Type: application/json", content=ORDER)
 

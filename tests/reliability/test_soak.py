@@ -1,20 +1,16 @@
 """A short soak (tests/reliability/soak.py) in every run; `make soak` runs a long one."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import uvloop
 
 from tests.reliability.figures import show
 from tests.reliability.soak import MOST_GROWTH, problems, slope, soak
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECONDS: Final = 4.0
 

@@ -3,24 +3,17 @@
 The API here knows when each token ends, on the same clock, and checks each request on arrival.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import pytest
 
 from tests.gateway.client import ORDER, order, request, until
-from tests.reliability.house import HOUR, house_of
-from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.gateway.conftest import Lab
-    from tests.reliability.house import House
-    from tests.scripted import Received, Step
+from tests.gateway.conftest import Lab
+from tests.reliability.house import HOUR, House, house_of
+from tests.scripted import Act, Received, Step, reply
 
 DAY: Final = 24 * HOUR
 MIDDLE: Final = len(order()) - len(ORDER) // 2

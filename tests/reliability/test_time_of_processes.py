@@ -3,22 +3,18 @@
 The sandbox beside it goes by its own clock, and rejects each token that has ended.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import os
 import signal
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import aiohttp
 import pytest
 
 from tests.e2e.process import ORDERS, Api, Starter, configuration, order
-
-if TYPE_CHECKING:
-    import aiohttp
 
 #: Where Debian's package `faketime` has its library.
 _LIBRARIES: Final = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1")

@@ -6,27 +6,21 @@ and token endpoint on real sockets. Then the fault ends: the next attempt succee
 placed again. docs/reliability.md shows both tables.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 
 from proxy.network import tls
 from proxy.settings import Origin
-from tests.gateway.client import order, request, until
+from tests.gateway.client import Answer, order, request, until
+from tests.gateway.conftest import Lab
 from tests.reliability import api_faults
 from tests.reliability.api_faults import NO_CONNECTION, Strike
+from tests.reliability.house import House
 from tests.reliability.road import black_hole
-from tests.scripted import Act, Drip, reply
-
-if TYPE_CHECKING:
-    from tests.gateway.client import Answer
-    from tests.gateway.conftest import Lab
-    from tests.reliability.house import House
-    from tests.scripted import Received, ScriptedServer, Steps
+from tests.scripted import Act, Drip, Received, ScriptedServer, Steps, reply
 
 #: The patience with a token endpoint in the rows whose fault is silence. It passes for real, so it
 #: is short.

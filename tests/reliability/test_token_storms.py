@@ -3,12 +3,11 @@
 Logins are counted at a real token endpoint behind the real listener.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 from structlog.testing import capture_logs
@@ -22,16 +21,10 @@ from proxy.tokens.endpoint import TokenEndpoint
 from proxy.tokens.source import TokenSource
 from tests.clock import FakeClock
 from tests.gateway.client import order, request, until
+from tests.gateway.conftest import Lab
 from tests.reliability.figures import show
-from tests.reliability.house import CREDENTIALS, HOUR, LOGIN_PATH, house_of
-from tests.scripted import Act, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tests.gateway.conftest import Lab
-    from tests.reliability.house import House
-    from tests.scripted import Received, Step
+from tests.reliability.house import CREDENTIALS, HOUR, LOGIN_PATH, House, house_of
+from tests.scripted import Act, Received, Step, reply
 
 #: The default of `limits.max_connections`.
 CROWD: Final = 1000

@@ -4,10 +4,10 @@ A call meets the fault at a real listener, and a login at the token endpoint; th
 scripted, on a real socket.
 """
 
-from __future__ import annotations
-
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from collections.abc import AsyncIterator
+from typing import Final, Literal, NamedTuple
 
 import pytest
 
@@ -19,16 +19,11 @@ from proxy.settings import Origin
 from proxy.tokens.endpoint import TokenEndpoint
 from tests.docs.pages import PAGES, rows, section
 from tests.gateway.client import ORDER, order
+from tests.gateway.conftest import Lab
 from tests.network.house import ESTABLISHED, Authority, ScriptedProxy
 from tests.reliability.house import CREDENTIALS, LOGIN_PATH
 from tests.reliability.road import black_hole
 from tests.scripted import serving
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator
-
-    from tests.gateway.conftest import Lab
 
 Step = bytes | float | None
 LOGIN: Final = Login("me", Secret("made-up-password"))

@@ -1,8 +1,7 @@
 """Valid settings with made-up credentials, for the unit tests."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -10,9 +9,6 @@ from proxy.errors import ConfigError
 from proxy.records import Record
 from proxy.settings import ENVIRONMENT_PREFIX, Settings, judge, load
 from proxy.tokens.values import TokenState, TokenStatus
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: A call that went well.
 RECORD: Final = Record(

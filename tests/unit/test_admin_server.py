@@ -1,24 +1,19 @@
 """The admin listener over HTTP: probes, metrics and status, and no way to change anything."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp.test_utils import TestClient
+from aiohttp.web import Application, Request
+from pytest_aiohttp.plugin import AiohttpClient
 
 from proxy.admin import page
 from proxy.admin.server import create_app
 from proxy.tokens.values import TokenFailure, TokenState
 from tests.page.staged import Stage
 
-if TYPE_CHECKING:
-    from aiohttp.test_utils import TestClient
-    from aiohttp.web import Application, Request
-    from pytest_aiohttp.plugin import AiohttpClient
-
-    Client = TestClient[Request, Application]
+Client = TestClient[Request, Application]
 
 PATHS = ["/startup", "/readiness", "/liveness", "/metrics", "/status", "/"]
 

@@ -4,25 +4,19 @@ docs/architecture.md gives these as reasons. A test fails when aiohttp does bett
 and its sentence there, and weigh whether the remaining reasons still carry the decision.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import inspect
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.scripted import ScriptedServer
+from tests.scripted import ScriptedServer, Step
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-    from tests.scripted import Step
-
-    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 SECOND: Final = b"GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 PATIENCE: Final = 10.0  # seconds; only a test that fails waits for their end

@@ -1,7 +1,5 @@
 """The chunked coding: content is taken off a buffer as it arrives; what follows stays there."""
 
-from __future__ import annotations
-
 import pytest
 
 from proxy.http1 import chunked, grammar

@@ -1,7 +1,5 @@
 """The answer to an application that logs in by itself (`listen.answer_login`)."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -3,18 +3,14 @@
 tests/gateway (test_clients, test_client_certificates) has the same of real connections.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import pytest
 
 from proxy.clients import peer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Made(asyncio.Transport):

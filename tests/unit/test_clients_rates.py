@@ -1,9 +1,8 @@
 """Each client's own queue: who waits, who is refused, and the total that all keep to."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
 
 import pytest
 
@@ -12,9 +11,6 @@ from proxy.errors import Failed
 from proxy.pacing import Pacer
 from proxy.problems import ProblemKind
 from tests.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
 
 RATES: Final = {"batch": 1.0, "shop": 10.0}
 

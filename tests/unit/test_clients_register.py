@@ -1,19 +1,15 @@
 """Which client calls, by key or certificate, what it may do, and when a key was last used."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import pytest
 
 from proxy.clients.register import ANYBODY, Client, Register
 from proxy.secret import Secret
 from proxy.settings import ClientSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 PEPPER: Final = bytes(range(32))
 ERP_OLD, ERP_NEW, SHOP = "erp-key-of-2026", "erp-key-of-2027", "shop-key-of-2027"

@@ -1,8 +1,7 @@
 """The settings' clients become register, rates and counts, at the start and at each change."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -10,13 +9,9 @@ from proxy.clients.register import ANYBODY
 from proxy.clients.roster import Roster
 from proxy.errors import Failed
 from proxy.records import Record
+from proxy.settings import Settings
 from tests.clock import FakeClock
 from tests.unit.made import settings as configured
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from proxy.settings import Settings
 
 ERP, SHOP = b"key-of-the-erp", b"key-of-the-shop"
 CLIENTS: Final[list[dict[str, Any]]] = [

@@ -1,16 +1,10 @@
 """How file descriptors are shared between clients, the API, probes and files."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from proxy import descriptors
+from proxy.settings import Settings
 from tests.unit import made
-
-if TYPE_CHECKING:
-    from proxy.settings import Settings
 
 
 def settings(clients: int, upstream: int) -> Settings:

@@ -1,7 +1,5 @@
 """`log.level: debug` shows how long each step to the API took, and which one failed."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 

@@ -1,7 +1,5 @@
 """The exceptions of the proxy: each carries its words and its answer."""
 
-from __future__ import annotations
-
 import re
 from http import HTTPStatus
 

@@ -1,7 +1,5 @@
 """One wording for what goes wrong on a network, wherever it happens."""
 
-from __future__ import annotations
-
 import errno
 import re
 import socket

@@ -1,7 +1,5 @@
 """Where a message ends: one reading, or it is malformed (RFC 9112 section 6.3)."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

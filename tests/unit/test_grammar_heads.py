@@ -1,7 +1,5 @@
 """Request and response heads: what RFC 9112 allows is read as it came, all else is malformed."""
 
-from __future__ import annotations
-
 import pytest
 
 from proxy.http1 import grammar

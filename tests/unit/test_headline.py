@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
@@ -12,17 +13,12 @@ from proxy.admin import calls as module
 from proxy.admin.calls import FAULTS, Calls, HeadlineState, Known
 from proxy.admin.headline import CAUSES, Headline, judge
 from proxy.problems import ProblemKind
+from proxy.records import Record
 from proxy.tokens import codes
-from proxy.tokens.values import TokenFailure, TokenState
+from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
 from tests.clock import FakeClock
 from tests.unit.made import FRESH
 from tests.unit.made import RECORD as GOOD
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from proxy.records import Record
-    from proxy.tokens.values import TokenStatus
 
 IMPAIRED, NOT_WORKING = HeadlineState.IMPAIRED, HeadlineState.NOT_WORKING
 WORKING = HeadlineState.WORKING

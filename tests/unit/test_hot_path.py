@@ -3,20 +3,15 @@
 A change that makes the way longer shows here, on any machine. Raise the budget with a reason.
 """
 
-from __future__ import annotations
-
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from types import FrameType
 
 from bench.hotpath import Rig
 from proxy.clock import SystemClock
 from proxy.orders.desk import Desk
 from proxy.orders.keeper import Keeper
 from proxy.orders.memory import MemoryStore
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 REQUESTS = 50
 #: Calls and resumptions of Python functions for one order on kept connections, from the client's

@@ -1,7 +1,5 @@
 """One message's content, piece by piece, and an end that is seen only where there is one."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 

@@ -1,10 +1,9 @@
 """What is counted: complete, readable for Prometheus, and labelled with short closed lists only."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import pytest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.admin.counts import gauge
@@ -14,9 +13,6 @@ from proxy.problems import ProblemKind
 from proxy.tokens.values import Cause, TokenEvent
 from tests.messages.sentences import reasons
 from tests.unit.made import RECORD
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
 
 LABELS = (
     "asked cause client code error le method python reason result state status status_class version"

@@ -1,28 +1,22 @@
 """Messages to systemd over a real datagram socket: start, state, watchdog, reload and end."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 import pytest
 
 from proxy.notify import Notifier, words
-from proxy.tokens.values import TokenFailure, TokenState
+from proxy.tokens.values import TokenFailure, TokenState, TokenStatus
 from tests.clock import FakeClock
 from tests.unit.made import EMPTY as FETCHING
 from tests.unit.made import FRESH as READY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from proxy.tokens.values import TokenStatus
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="systemd's sockets are Unix sockets"

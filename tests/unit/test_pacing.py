@@ -1,9 +1,7 @@
 """The queue in front of the API: when calls start, and which are refused."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -11,9 +9,6 @@ from proxy.errors import Failed
 from proxy.pacing import LATE_TIMER, Pacer
 from proxy.problems import ProblemKind
 from tests.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 class Line:

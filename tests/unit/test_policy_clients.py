@@ -1,7 +1,5 @@
 """Which clients may call, and what their fields mean: host, web pages, key, expectations, ids."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The request head as a whole: its end, its size, its version, and its content's framing."""
 
-from __future__ import annotations
-
 import pytest
 
 from proxy.clients.register import ANYBODY

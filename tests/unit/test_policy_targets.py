@@ -1,7 +1,5 @@
 """Which targets may pass: byte for byte, unless servers could read them in two ways."""
 
-from __future__ import annotations
-
 import re
 from urllib.parse import unquote_to_bytes
 

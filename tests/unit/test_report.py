@@ -1,7 +1,5 @@
 """What operators see: ready or why not, and a status without anything of a customer's."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

@@ -1,20 +1,14 @@
 """The proxy's own answers: problem details (RFC 9457) and `Proxy-Status` (RFC 9209)."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
 
 import h11
 import pytest
 
 from proxy import errors
-from proxy.errors import Failed, Refused
+from proxy.errors import Failed, Problem, Refused
 from proxy.forward import rewrite
 from proxy.problems import ProblemKind
-
-if TYPE_CHECKING:
-    from proxy.errors import Problem
 
 #: RFC 9209, section 2.3: all types that a proxy error may have.
 PROXY_ERRORS = (

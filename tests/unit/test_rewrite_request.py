@@ -1,7 +1,5 @@
 """The head that goes upstream: strip, then inject, and inject last."""
 
-from __future__ import annotations
-
 import pytest
 
 from proxy.clients.register import ANYBODY

@@ -1,7 +1,5 @@
 """The head that goes back to the client, in the client's version of HTTP, and chunks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,11 +1,11 @@
 """Which part of a changed configuration is taken up, the log of the rest, and new logins."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -15,17 +15,12 @@ from proxy import watching
 from proxy.rotation import Configuration, Rotation, differences
 from proxy.settings import Settings, load
 from proxy.settings.catalogue import CHANGEABLE
+from proxy.tokens.values import Cause
 from proxy.watching import LOOK_SECONDS
 from tests.clock import FakeClock
 from tests.mount import Mount
 from tests.settings_table import ROWS
 from tests.unit.made import settings
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from proxy.tokens.values import Cause
 
 CREDENTIALS = {
     "client_id": "sentinel-id",

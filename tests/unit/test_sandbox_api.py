@@ -1,7 +1,5 @@
 """The API behind the sandbox's token: the gateway's checks, orders, accounts and reads."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

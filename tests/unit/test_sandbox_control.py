@@ -1,7 +1,5 @@
 """The sandbox's control API: its pages, its refusals, and that no web page can use it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import orjson

@@ -1,7 +1,5 @@
 """The sandbox's documentation names everything that it has."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The sandbox's faults and settings: their values, which fault meets a call, how they end."""
 
-from __future__ import annotations
-
 import pytest
 
 from proxy.sandbox.faults import FAULTS, Effect, Faults, make_fault

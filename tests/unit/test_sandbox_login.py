@@ -1,7 +1,5 @@
 """The sandbox's token endpoint and logout: each mistake gets the error that Telenor publishes."""
 
-from __future__ import annotations
-
 import base64
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What the sandbox remembers: tokens and their lifetimes, orders, accounts, counters."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,20 +1,15 @@
 """A secret: nothing but `reveal` shows it."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json
 import pickle
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import orjson
 import pytest
 
 from proxy.secret import Secret
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SENTINEL = "hunter2-sentinel"
 SECRET = Secret(SENTINEL)

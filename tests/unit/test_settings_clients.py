@@ -1,9 +1,7 @@
 """`listen.clients`: valid entries, and all problems of the list at once, without a key."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +10,6 @@ from proxy.secret import Secret
 from proxy.settings import ClientSettings, Settings, load
 from tests.settings_table import CLIENTS_SHOWN
 from tests.unit import made
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: Stands for every key, and may be shown nowhere.
 SENTINEL = "Zq7hunter2"

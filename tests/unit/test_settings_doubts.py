@@ -1,20 +1,14 @@
 """Credentials that are visibly wrong are reported before a login, without a word of them."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 from structlog.testing import capture_logs
 
 from proxy import findings, starting
 from proxy.findings import Mark
+from proxy.settings import Settings
 from proxy.settings.catalogue import doubts
 from tests.unit import made
 from tests.unit.made import OAUTH
-
-if TYPE_CHECKING:
-    from proxy.settings import Settings
 
 #: Stands for every credential, and may be shown nowhere.
 SENTINEL = "Zq7hunter2"

@@ -1,7 +1,5 @@
 """Every setting: its default, its bounds, its type, and its variable, which overrides the file."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The configuration file: problems are named without a word of its content."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

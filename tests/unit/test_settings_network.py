@@ -1,11 +1,10 @@
 """Settings of the upstream, addresses, TLS, the company's proxy, stores and the collector."""
 
-from __future__ import annotations
-
 import dataclasses
 import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trustme
@@ -14,9 +13,6 @@ from proxy.errors import ConfigError
 from proxy.settings import Origin, judge
 from proxy.settings.catalogue import why_no_pair
 from tests.unit.made import OAUTH, settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SENTINEL = "Zq7hunter2"
 ONE = {"certificate": "one.crt"}

@@ -1,7 +1,5 @@
 """Pipes and devices in place of files: read once, within bounds, and never waited for long."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

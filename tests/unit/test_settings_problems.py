@@ -1,18 +1,13 @@
 """What is refused: unknown keys, wrong types, contradictions, all at once and in words."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from proxy.errors import ConfigError
 from proxy.settings import Settings, load
 from tests.unit.made import CREDENTIALS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 P = "TELENOR_PROXY_"
 UNKNOWN = "is not a setting. Remove it, or look its name up in docs/reference.md."

@@ -1,12 +1,11 @@
 """The schema, the example and the table of settings say what the code does."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -14,9 +13,6 @@ from jsonschema import Draft202012Validator
 
 from proxy.settings import load
 from tests.unit.made import CREDENTIALS
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "config.example.yaml"

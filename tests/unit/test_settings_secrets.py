@@ -1,10 +1,8 @@
 """Secrets: where they may come from, and that nothing ever shows one."""
 
-from __future__ import annotations
-
 import json
 import traceback
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,9 +13,6 @@ from proxy.settings import WHERE_TO_FIND, Settings, load
 from tests.settings_table import ROWS
 from tests.unit import made
 from tests.unit.made import CREDENTIALS, variable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: Stands for every secret, and may be shown nowhere.
 SENTINEL = "Zq7hunter2"

@@ -1,7 +1,5 @@
 """`status`: `/status` becomes a few lines for a person, or JSON, and an exit status."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

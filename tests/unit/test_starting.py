@@ -1,7 +1,5 @@
 """The log at the start: what runs, an open listener, and why it could not listen."""
 
-from __future__ import annotations
-
 import errno
 import os
 import platform

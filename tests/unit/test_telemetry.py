@@ -1,7 +1,5 @@
 """Spans of records: what they say, and when the proxy does not start with them."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What an answer of the token endpoint means."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

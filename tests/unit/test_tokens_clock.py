@@ -1,7 +1,5 @@
 """The clock of the tests behaves like the real one, but moves only on request."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

@@ -1,7 +1,5 @@
 """The closed table of error codes: what each means, and which may be shown."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

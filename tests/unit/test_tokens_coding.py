@@ -1,10 +1,8 @@
 """Content codings, read within bounds."""
 
-from __future__ import annotations
-
 import gzip
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import brotli  # type: ignore[import-untyped] # it has no types
 import pytest
@@ -12,9 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.tokens.coding import decoded
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def raw_deflate(content: bytes) -> bytes:

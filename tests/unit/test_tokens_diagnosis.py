@@ -1,12 +1,10 @@
 """From an error body to a code, and from a code to words."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import time
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import brotli  # type: ignore[import-untyped] # it has no types
 import pytest
@@ -14,9 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.tokens import codes, diagnosis
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SHAPES: list[tuple[object, str | None]] = [
     ({"code": 40105}, "40105"),

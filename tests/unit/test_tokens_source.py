@@ -3,11 +3,9 @@
 What many calls at one time and days of faults come to is in tests/reliability, with real sockets.
 """
 
-from __future__ import annotations
-
 import asyncio
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Iterator
 from unittest.mock import ANY, Mock
 
 import pytest
@@ -26,9 +24,6 @@ from proxy.tokens.values import (
     TokenStatus,
 )
 from tests.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 HOUR = 3600.0
 REFUSED = CredentialsRefused("refused", "The credentials are wrong.", code="20")

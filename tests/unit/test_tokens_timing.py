@@ -1,7 +1,5 @@
 """How long a token lives, when it is renewed, and when a failed attempt is made again."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

@@ -1,7 +1,5 @@
 """The values of token keeping do not change, and show no secret."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

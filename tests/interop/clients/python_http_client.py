@@ -1,7 +1,5 @@
 """Python's `http.client`: one connection for the whole plan."""  # noqa: INP001 # run, not imported
 
-from __future__ import annotations
-
 import sys
 from http.client import HTTPConnection
 from pathlib import Path

@@ -1,15 +1,10 @@
 """requests: one session for the whole plan."""  # noqa: INP001 # run, not imported
 
-from __future__ import annotations
-
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import requests
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def pieces(path: Path) -> Iterator[bytes]:

@@ -1,7 +1,5 @@
 """requests, and a dataclass as a binder: a member too many, or one too few, is an exception."""  # noqa: INP001 # run, not imported
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 
