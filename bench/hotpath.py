@@ -17,7 +17,7 @@ from proxy.admin.metrics import Metrics
 from proxy.app import new_event_loop
 from proxy.clients.roster import Roster
 from proxy.clock import SystemClock
-from proxy.forward.client import Service
+from proxy.forward.client import ClientService
 from proxy.forward.connection import ClientConnection
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.pool import Pool, UpstreamConnection
@@ -140,7 +140,7 @@ class Rig:
             rates=roster.rates,
             desk=desk,
         )
-        service = Service(settings, forwarder, observe, roster)
+        service = ClientService(settings, forwarder, observe, roster)
         self._client = ClientConnection(service.welcome, self._loop)
         self._done = self._loop.create_future()
         self._client.connection_made(Pipe(self._finished))  # type: ignore[arg-type] # as above

@@ -20,8 +20,8 @@ import contextlib
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Coroutine
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Any, Final
 
 import structlog
 
@@ -33,6 +33,7 @@ from proxy.forward import local, policy, rewrite
 from proxy.forward.attempt import Bounds, ClientDisconnected, ClientSlow
 from proxy.forward.connection import QUIET_SECONDS, ClientConnection
 from proxy.forward.exchange import Exchange
+from proxy.forward.forwarder import Forwarder
 from proxy.network.message import Body
 from proxy.network.stream import Gone
 from proxy.problems import ProblemKind
@@ -45,21 +46,13 @@ MAX_TURNED_AWAY: Final = 100
 log = structlog.get_logger("proxy.forward")
 
 
-class Forwards(Protocol):
-    """Forwards calls and answers them; see `Forwarder`."""
-
-    def forward(self, exchange: Exchange) -> Coroutine[object, object, None]:
-        """Forward and answer one call."""
-        ...
-
-
-class Service:
+class ClientService:
     """Serves all clients of one listener, by one set of rules."""
 
     def __init__(
         self,
         settings: Settings,
-        forwarder: Forwards,
+        forwarder: Forwarder[Any],
         observe: Callable[[Record], None],
         roster: Roster | None = None,
     ) -> None:

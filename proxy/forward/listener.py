@@ -10,10 +10,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from proxy.clients.roster import Roster
-from proxy.forward.client import Forwards, Service
+from proxy.forward.client import ClientService
 from proxy.forward.connection import ClientConnection
+from proxy.forward.forwarder import Forwarder
 from proxy.network import serving, transport
 from proxy.network.closing import SocketFile, stop_listening
 from proxy.records import Record
@@ -26,12 +28,12 @@ class Listener:
     def __init__(
         self,
         settings: Settings,
-        forwarder: Forwards,
+        forwarder: Forwarder[Any],
         observe: Callable[[Record], None],
         roster: Roster | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._service = Service(settings, forwarder, observe, roster)
+        self._service = ClientService(settings, forwarder, observe, roster)
         self.follow = self._service.follow
         self._server: serving.Server | None = None
         self._more_servers: list[serving.Server] = []

@@ -248,7 +248,7 @@ async def test_a_timeout_of_the_kernel_is_no_slow_answer() -> None:
     opened = TokenEndpoint(dialer, "/oauth/v2/token", "/oauth/v2/logout", timeout_seconds=5)
     with pytest.raises(TokenUnavailable, match="Connection timed out") as raised:
         await opened.fetch(CREDENTIALS)
-    assert (raised.value.reason, raised.value.__context__) == ("connect", None)
+    assert (raised.value.reason, raised.value.__context__) == ("timeout", None)
 
 
 # --- TLS ---------------------------------------------------------------------------------------

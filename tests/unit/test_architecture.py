@@ -251,7 +251,7 @@ def test_chance_comes_in_from_outside() -> None:
     assert found == {
         "app": {"Proxy.__init__"},  # what client keys are hashed with
         "orders.opening": {"open_store"},  # what a process is called among those that use a store
-        "forward.client": {"Service.__init__"},  # the prefix of request ids
+        "forward.client": {"ClientService.__init__"},  # the prefix of request ids
         "sandbox.state": {"Sandbox.log_in"},  # made-up tokens
     }
 
