@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import socket
 import subprocess
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -29,6 +31,8 @@ _PLACES: Final = (
 )
 #: How long a program may take to start or to end.
 PATIENCE: Final = 30.0  # seconds
+#: Where programs may listen; a system gives ports from 32768 on to connections (Linux).
+_PORTS: Final = range(10_000, 32_768)
 #: How often it is asked whether it is ready.
 _POLL: Final = 0.002  # seconds
 #: So much of what a failed program wrote last is shown.
@@ -144,10 +148,13 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return free ports of loopback."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Return free ports of loopback, below those that a system gives to outgoing connections."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = random.choice(_PORTS)  # noqa: S311 # no secret
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.add(port)
+    return list(ports)
 
 
 def move_to(cores: str) -> bool:
