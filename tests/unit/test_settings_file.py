@@ -233,7 +233,7 @@ def test_reading_settings_needs_few_modules() -> None:
     assert loaded.isdisjoint(heavy)
     own = {name for name in loaded if name.startswith("proxy.")}
     others = {name for name in own if not name.startswith("proxy.settings")}
-    assert others == {"proxy.errors", "proxy.secret"}
+    assert others == {"proxy.errors", "proxy.problems", "proxy.secret"}
 
 
 def test_the_admin_listener_is_found_without_the_rest(tmp_path: Path) -> None:
