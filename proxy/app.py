@@ -296,7 +296,7 @@ class Proxy:
             try:
                 await self._start(runner)
                 async with (
-                    _running(self._source.run()) as keeping,
+                    _running(self._source.run()) as token_task,
                     _running(self._notifier.run(self._clock, status)),
                     contextlib.AsyncExitStack() as optional,
                 ):
@@ -304,12 +304,12 @@ class Proxy:
                         await optional.enter_async_context(_running(self._keeper.run()))
                     if self._spans is not None:
                         await optional.enter_async_context(self._spans.running())
-                    async with contextlib.AsyncExitStack() as until_drained:
-                        for work in self._until_drained():
-                            await until_drained.enter_async_context(_running(work))
+                    async with contextlib.AsyncExitStack() as until_stop:
+                        for work in self._until_stop():
+                            await until_stop.enter_async_context(_running(work))
                         gc.collect()
                         gc.freeze()  # the collector need not look again at what exists now
-                        await self._serve(keeping)
+                        await self._wait_for_stop(token_task)
                         self._report.draining = True
                     cut_short = await self._drain()
                 await self._log_out()
@@ -321,7 +321,7 @@ class Proxy:
                 if self._keeper is not None:
                     await self._keeper.close()
 
-    def _until_drained(self) -> Iterator[Coroutine[object, object, None]]:
+    def _until_stop(self) -> Iterator[Coroutine[object, object, None]]:
         yield self._rotation.run()
         if self._settings.upstream.keep_warm:
             yield self._pool.keep_warm()
@@ -348,15 +348,15 @@ class Proxy:
     async def _look_at_certificate(self) -> bool:
         return self._tls is None or await self._tls.look(self._listener.renew)
 
-    async def _serve(self, keeping: asyncio.Task[None]) -> None:
+    async def _wait_for_stop(self, token_task: asyncio.Task[None]) -> None:
         """Wait for a signal; a token task that ends by itself is a mistake of ours, and raises."""
         stop = asyncio.create_task(self._signals.stop.wait())
         try:
-            await asyncio.wait({stop, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stop, token_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
-        if keeping.done():
-            keeping.result()
+        if token_task.done():
+            token_task.result()
             raise RuntimeError("the token task has ended")
 
     async def _drain(self) -> int:

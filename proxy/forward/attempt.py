@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Final, NamedTuple, TypeVar
 
 from proxy.errors import UNKNOWN, Failed, Refused
-from proxy.forward import rewrite
+from proxy.forward import policy, rewrite
 from proxy.forward.exchange import Exchange
 from proxy.forward.pool import UpstreamConnection
 from proxy.http1 import grammar
@@ -82,7 +82,7 @@ class Attempt:
 
     _upload: asyncio.Task[None] | None = None
     _answer: Body | None = None
-    _heads: asyncio.Event | None = None
+    _head_came: asyncio.Event | None = None
     is_reusable = False
     seen = b""
     _is_sent = False
@@ -133,10 +133,11 @@ class Attempt:
         self.connection.write(head + content)
         self._is_sent = whole
         if not whole:
-            self._heads = heads = asyncio.Event()
-            rest = (
-                self._send_rest(heads) if exchange.held is None else self._send_held(heads, pieces)
-            )
+            self._head_came = head_came = asyncio.Event()
+            if exchange.held is None:
+                rest = self._send_rest(head_came)
+            else:
+                rest = self._send_held(head_came, pieces)
             self._upload = asyncio.get_running_loop().create_task(rest)
 
     async def receive(self) -> grammar.ResponseHead | None:
@@ -165,8 +166,8 @@ class Attempt:
             and answer.framing != grammar.UNTIL_CLOSE
             and not (head.status == grammar.NO_CONTENT and _says_length(head))
         )
-        if self._heads is not None:
-            self._heads.set()
+        if self._head_came is not None:
+            self._head_came.set()
         return head
 
     def _api_timeout(self) -> float | None:
@@ -188,8 +189,8 @@ class Attempt:
             raise grammar.Malformed("it switches protocols unasked")
         if self._interim > MAX_INTERIM:
             raise grammar.Malformed("it has no end of interim answers")
-        if self._heads is not None:
-            self._heads.set()
+        if self._head_came is not None:
+            self._head_came.set()
         client = self._exchange.client
         if head.status != _CONTINUE and self._exchange.request.minor == 1 and not client.lost:
             client.write(rewrite.interim_head(head))
@@ -205,7 +206,7 @@ class Attempt:
         exchange = self._exchange
         exchange.keep(piece, self._bounds.max_replay)
         if exchange.body.size > self._bounds.max_body:
-            raise too_large(self._bounds)
+            raise policy.too_large(self._bounds.max_body)
         return piece
 
     def _framed(self, content: bytes | bytearray, *, last: bool) -> bytes:
@@ -213,35 +214,35 @@ class Attempt:
             return bytes(content)
         return _chunked(content, last=last)
 
-    async def _send_rest(self, heads: asyncio.Event) -> None:
-        """Upload the rest of the content. heads: set when a head of an answer was read."""
+    async def _send_rest(self, head_came: asyncio.Event) -> None:
+        """Upload the rest of the content. head_came: set when a head of an answer was read."""
         exchange, connection = self._exchange, self.connection
         if exchange.request.expects and not exchange.continued and exchange.body.size == 0:
             exchange.continued = True
             exchange.client.write(rewrite.CONTINUE)
         while not exchange.body.done:
             try:
-                piece = self._accept(await self._until_wanted(exchange.body.read))
+                piece = self._accept(await self._wait_unless_wanted(exchange.body.read))
             except (Gone, TimeoutError, grammar.Malformed, Refused) as error:
                 self._fail(client_fault(error, exchange, self._bounds))
                 return
-            if not await self._push(heads, piece, last=exchange.body.done):
+            if not await self._push(head_came, piece, last=exchange.body.done):
                 return
         self._is_sent = True
         connection.postpone(self._bounds.response_timeout)
 
-    async def _send_held(self, heads: asyncio.Event, pieces: Iterator[bytes]) -> None:
+    async def _send_held(self, head_came: asyncio.Event, pieces: Iterator[bytes]) -> None:
         """Upload the rest of an order's content, which is held as a whole."""
         for piece in pieces:
-            if not await self._push(heads, piece, last=False):
+            if not await self._push(head_came, piece, last=False):
                 return
         self.connection.write(self._framed(b"", last=True))
         self._is_sent = True
         self.connection.postpone(self._bounds.response_timeout)
 
-    async def _push(self, heads: asyncio.Event, piece: bytes, *, last: bool) -> bool:
+    async def _push(self, head_came: asyncio.Event, piece: bytes, *, last: bool) -> bool:
         """Send a piece, as fast as the API takes it; say whether the upload goes on."""
-        if await self._is_answered(heads):
+        if await self._is_turned_down(head_came):
             return False
         self.connection.write(self._framed(piece, last=last))
         try:
@@ -261,7 +262,7 @@ class Attempt:
             return False
         return True
 
-    async def _is_answered(self, heads: asyncio.Event) -> bool:
+    async def _is_turned_down(self, head_came: asyncio.Event) -> bool:
         """Whether the API has already answered with an error (RFC 9112 section 9.3).
 
         The answer is read before anything is written: a write to a connection that the API has
@@ -273,8 +274,8 @@ class Attempt:
                 break
             await asyncio.sleep(0)
         while connection.buffer and self._answer is None and not connection.lost:
-            heads.clear()
-            await heads.wait()
+            head_came.clear()
+            await head_came.wait()
         return self._status >= _ERRORS
 
     def _fail(self, error: Exception) -> None:
@@ -285,7 +286,7 @@ class Attempt:
         if self._answer is None:
             self.connection.fail(error)
 
-    async def _until_wanted(self, wait: Callable[[float], Coroutine[object, object, R]]) -> R:
+    async def _wait_unless_wanted(self, wait: Callable[[float], Coroutine[object, object, R]]) -> R:
         """Wait for the client until its timeout, or until another call needs the connection."""
         left = self._bounds.body_timeout
         while True:
@@ -303,7 +304,7 @@ class Attempt:
         None if it is larger than an error that names a code.
         """
         answer = self._answer
-        assert answer is not None  # noqa: S101 # `send` gave a head
+        assert answer is not None  # noqa: S101 # `receive` gave a head
         self._peeked += answer.ready()
         while not answer.done and len(self._peeked) <= MAX_PEEK:
             self._peeked += await answer.read(self._bounds.response_timeout)
@@ -318,7 +319,7 @@ class Attempt:
         `ClientDisconnected` or `ClientSlow` when the client does not take it.
         """
         exchange, answer, client = self._exchange, self._answer, self._exchange.client
-        assert answer is not None  # noqa: S101 # `send` gave a head
+        assert answer is not None  # noqa: S101 # `receive` gave a head
         out, exchange.keep_alive = rewrite.response_head(
             head,
             answer.framing,
@@ -353,7 +354,7 @@ class Attempt:
 
     async def _wait_for_client(self) -> None:
         try:
-            await self._until_wanted(self._exchange.client.drain)
+            await self._wait_unless_wanted(self._exchange.client.drain)
         except TimeoutError:
             raise ClientSlow from None
         except Gone:
@@ -382,15 +383,6 @@ def _says_length(head: grammar.ResponseHead) -> bool:
     return head.known.get(b"content-length", [b"0"]) != [b"0"] or b"transfer-encoding" in head.known
 
 
-def too_large(bounds: Bounds) -> Refused:
-    """Return the refusal of a body that is larger than it may be."""
-    return Refused(
-        ProblemKind.CONTENT_TOO_LARGE,
-        f"The request body is larger than {bounds.max_body} bytes. Send less, or raise "
-        "limits.max_body_bytes.",
-    )
-
-
 def client_fault(error: Exception, exchange: Exchange, bounds: Bounds) -> Exception:
     """Return the error that says what the client did wrong in its body."""
     if isinstance(error, grammar.Malformed):
@@ -403,7 +395,8 @@ def client_fault(error: Exception, exchange: Exchange, bounds: Bounds) -> Except
         return Refused(
             ProblemKind.CLIENT_SILENT,
             f"No byte of the request body came for {bounds.body_timeout:g} s "
-            "(limits.body_timeout_seconds). Check that the client sends as much as it announces.",
+            f"(limits.body_timeout_seconds), or for {PATIENCE_WHEN_WANTED:g} s while another call "
+            "waited for the connection. Check that the client sends as much as it announces.",
         )
     if isinstance(error, Gone):
         if exchange.client.lost:

@@ -68,7 +68,7 @@ class ClientService:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._draining = False
-        self._finished: list[tuple[Exchange, float]] = []
+        self._unreported: list[tuple[Exchange, float]] = []
         self.clients: set[ClientConnection] = set()
         self.turned_away: set[ClientConnection] = set()
         prefix = secrets.token_hex(6).encode()
@@ -127,7 +127,7 @@ class ClientService:
             while client.has_next() or await client.next_begins(self._idle_timeout):
                 exchange = await self._answer(client)
                 if not _goes_on(client, exchange):
-                    await self._finish(client, exchange)
+                    await self._close_after_answer(client, exchange)
                     break
                 if client.clogged:
                     await client.drain(self._write_timeout)
@@ -146,11 +146,11 @@ class ClientService:
         exchange = Exchange(client, next(self._ids), time.perf_counter())
         exchange.client_address = client.address
         data: bytes | None = b""
-        noted = True
+        leaves_record = True
         try:
             data = self._head(client) or await self._read_head(client)
             if data is None:
-                noted = False
+                leaves_record = False
                 client.close()
                 return exchange
             self._judge(client, exchange, data)
@@ -163,7 +163,7 @@ class ClientService:
         except Problem as error:
             if exchange.method is None and (data or client.buffer).startswith(b"HEAD "):
                 exchange.method = b"HEAD"  # it gets no content, however early it is refused
-            self._give_up(exchange, error)
+            self._answer_problem(exchange, error)
         except (ClientDisconnected, ClientSlow) as error:
             exchange.error = error.word
             client.abort()
@@ -179,7 +179,7 @@ class ClientService:
             self._crashed(exchange)
         finally:
             client.exchange = None
-            if noted:
+            if leaves_record:
                 self._note(exchange)
         return exchange
 
@@ -241,7 +241,7 @@ class ClientService:
         if self._roster.on_login is not None:
             self._roster.on_login(login.asked)
 
-    def _give_up(self, exchange: Exchange, error: Problem) -> None:
+    def _answer_problem(self, exchange: Exchange, error: Problem) -> None:
         """Answer with problem details, or cut an answer that has begun."""
         exchange.fail(error)
         client = exchange.client
@@ -257,7 +257,7 @@ class ClientService:
             exchange.keep_alive = False
         else:
             minor = exchange.request.minor
-            local.take_what_is_there(exchange.body)
+            local.drop_what_is_there(exchange.body)
             exchange.keep_alive = exchange.keep_alive and exchange.body.done
         client.write(
             rewrite.problem(
@@ -279,7 +279,7 @@ class ClientService:
             detail = "The proxy shut down before it could send the request. Send it again."
         else:
             detail = "The proxy shut down before the answer came." + exchange.advice
-        self._give_up(exchange, Failed(ProblemKind.DRAINING, detail, outcome=outcome))
+        self._answer_problem(exchange, Failed(ProblemKind.DRAINING, detail, outcome=outcome))
         client.close()
 
     def _crashed(self, exchange: Exchange) -> None:
@@ -291,14 +291,14 @@ class ClientService:
             outcome=exchange.outcome_so_far,
         )
         exchange.keep_alive = False
-        self._give_up(exchange, problem)
+        self._answer_problem(exchange, problem)
 
-    async def _finish(self, client: ClientConnection, exchange: Exchange) -> None:
+    async def _close_after_answer(self, client: ClientConnection, exchange: Exchange) -> None:
         """Close a connection after its last answer; linger first if the client may be sending."""
         if client.lost or client.transport.is_closing():
             return
-        ended = exchange.admitted and exchange.body.done and not exchange.request.keep_alive
-        if ended and client.is_quiet():
+        wants_close = exchange.admitted and exchange.body.done and not exchange.request.keep_alive
+        if wants_close and client.has_nothing_to_read():
             client.close()
         else:
             await client.linger()
@@ -320,13 +320,13 @@ class ClientService:
 
     def _note(self, exchange: Exchange) -> None:
         """Report a finished exchange at the end of this turn of the event loop, with others."""
-        self._finished.append((exchange, time.perf_counter()))
-        if len(self._finished) == 1:
+        self._unreported.append((exchange, time.perf_counter()))
+        if len(self._unreported) == 1:
             self._loop.call_soon(self.report)
 
     def report(self) -> None:
         """Report the exchanges that have finished since the last report."""
-        finished, self._finished = self._finished, []
+        finished, self._unreported = self._unreported, []
         for exchange, ended in finished:
             try:
                 self._observe(exchange.record(ended))

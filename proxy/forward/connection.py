@@ -67,7 +67,7 @@ class ClientConnection(Stream):
             self.exchange.order.left()
         return super().eof_received()
 
-    def is_quiet(self) -> bool:
+    def has_nothing_to_read(self) -> bool:
         """Whether nothing of the next request is there, neither here nor in the kernel."""
         return self.lost or not (self.buffer or self.is_readable())
 
@@ -93,7 +93,7 @@ class ClientConnection(Stream):
                 self.close()
                 return False
             except TimeoutError:
-                if late or self.is_quiet():
+                if late or self.has_nothing_to_read():
                     self.close()
                     return False
                 # It came in the very moment in which the deadline passed.

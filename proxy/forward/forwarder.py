@@ -110,7 +110,7 @@ class Forwarder(Generic[T]):
         desk: Desk | None = None,
     ) -> None:
         self._desk = desk
-        self._has_warned = False
+        self._warned_of_key = False
         self._tokens = tokens
         self._pool = pool
         self._error_code = error_code
@@ -127,8 +127,8 @@ class Forwarder(Generic[T]):
         With a store of orders, placing.py goes around it.
         """
         desk, request = self._desk, exchange.request
-        if desk is None and request.order_keys and not self._has_warned:
-            self._has_warned = True
+        if desk is None and request.order_keys and not self._warned_of_key:
+            self._warned_of_key = True
             log.warning("orders.key_ignored", detail=_KEY_IGNORED)
         if desk is None or not desk.concerns(request.method, request.order_keys):
             return self._forward(exchange)
@@ -153,7 +153,7 @@ class Forwarder(Generic[T]):
                 if head is None:
                     # Only a safe call is sent again, and only once.
                     if after_close or not exchange.request.is_safe or exchange.kept is None:
-                        raise Gone  # noqa: TRY301 # explained below
+                        raise Gone  # noqa: TRY301 # turned into `Failed` below
                     after_close = True
                     continue
                 if (
@@ -170,7 +170,7 @@ class Forwarder(Generic[T]):
                     await self._record_answer(exchange.order, head, attempt)
                 await attempt.relay(head)
             except (grammar.Malformed, Gone, TimeoutError) as fault:
-                raise self._explained(fault, exchange) from None
+                raise self._as_failed(fault, exchange) from None
             else:
                 return
             finally:
@@ -223,7 +223,7 @@ class Forwarder(Generic[T]):
         else:
             self._pool.discard(connection)
 
-    def _explained(
+    def _as_failed(
         self, fault: grammar.Malformed | Gone | TimeoutError, exchange: Exchange
     ) -> Failed:
         """Return the error that says what went wrong on the connection to the API."""

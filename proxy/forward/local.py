@@ -10,8 +10,8 @@ Laws
 import contextlib
 
 from proxy.clients.login import LoginAnswer
-from proxy.forward import rewrite
-from proxy.forward.attempt import Bounds, client_fault, too_large
+from proxy.forward import policy, rewrite
+from proxy.forward.attempt import Bounds, client_fault
 from proxy.forward.exchange import Exchange
 from proxy.http1 import grammar
 from proxy.network.message import Body
@@ -22,7 +22,7 @@ def answer_options(exchange: Exchange) -> None:
     """Answer an OPTIONS request that may go no further (RFC 9110 section 7.6.2)."""
     exchange.status = 204
     exchange.answered = True
-    take_what_is_there(exchange.body)
+    drop_what_is_there(exchange.body)
     exchange.keep_alive = exchange.keep_alive and exchange.body.done
     exchange.client.write(
         rewrite.options(
@@ -61,10 +61,10 @@ async def _drop(exchange: Exchange, bounds: Bounds) -> None:
         except (grammar.Malformed, TimeoutError, Gone) as error:
             raise client_fault(error, exchange, bounds) from None
         if body.size > bounds.max_body:
-            raise too_large(bounds)
+            raise policy.too_large(bounds.max_body)
 
 
-def take_what_is_there(body: Body) -> None:
+def drop_what_is_there(body: Body) -> None:
     """Drop the content that has arrived of a request that was not sent.
 
     If that was all of it, the connection can serve the next request.

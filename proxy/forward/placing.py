@@ -13,8 +13,8 @@ from collections.abc import Callable, Coroutine
 from typing import Final
 
 from proxy.errors import NOT_SENT, Failed
-from proxy.forward import rewrite
-from proxy.forward.attempt import Bounds, ClientDisconnected, ClientSlow, client_fault, too_large
+from proxy.forward import policy, rewrite
+from proxy.forward.attempt import Bounds, ClientDisconnected, ClientSlow, client_fault
 from proxy.forward.exchange import Exchange
 from proxy.http1 import grammar
 from proxy.network.stream import Gone
@@ -51,7 +51,7 @@ async def place(
         fingerprint.update(piece)
         exchange.kept = piece
     else:
-        held = await _take(exchange, bounds, fingerprint, piece)
+        held = await _hold(exchange, bounds, fingerprint, piece)
     try:
         order = await desk.begin(
             client=client,
@@ -85,7 +85,7 @@ async def place(
             held.close()
 
 
-async def _take(
+async def _hold(
     exchange: Exchange, bounds: Bounds, fingerprint: hashlib._Hash, piece: bytes
 ) -> HeldContent | None:
     """Take the whole content into `exchange.kept`; if it is too large for that, return it.
@@ -100,7 +100,7 @@ async def _take(
             exchange.client.write(rewrite.CONTINUE)
         while True:
             if body.size > bounds.max_body:
-                raise too_large(bounds)  # noqa: TRY301 # closes what is held
+                raise policy.too_large(bounds.max_body)  # noqa: TRY301 # closes what is held
             held.feed(piece)
             if body.done:
                 break

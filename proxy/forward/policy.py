@@ -41,15 +41,13 @@ _MOST_FORWARDS: Final = 1000  # no chain of proxies is longer
 # RFC 9110 section 7.2: uri-host [ ":" port ], and a port may be empty (RFC 3986 section 3.2.3).
 _HOST: Final = re.compile(rb"(\[[0-9A-Fa-f:.]++\]|[0-9A-Za-z\-._]++)(?::([0-9]{0,5}))?")
 _MAX_PORT: Final = 65535
-_MOST_SHOWN: Final = (
-    100  # characters of a Host that are quoted; those that it may hold are harmless anywhere
-)
+#: Characters of a Host that are quoted. Those that it may hold are harmless anywhere.
+_MOST_SHOWN: Final = 100
 _SANE_REQUEST_ID: Final = re.compile(rb"[0-9A-Za-z][0-9A-Za-z._:/+=@-]{0,127}")
 # W3C Trace Context section 3.2: neither id is all zeros. Only its first version: what later ones
 # add is not ours to judge.
 _TRACE: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
-_FETCH_METADATA: Final = sorted(key for key in BROWSER_MARKS if key.startswith(b"sec-fetch-"))
 _NO_LOGIN_NEEDED: Final = (
     "The proxy logs in by itself, and no client may. Take the login out of the application."
 )
@@ -212,7 +210,7 @@ def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) 
 
     who: sent it, as the register says; None is a client that may not call. Raises `Refused`.
     """
-    method, target, minor, passing, found, _, options = head
+    method, target, minor, passing, found, _, connection = head
     try:
         framing = grammar.request_framing(head)
     except grammar.Malformed as error:
@@ -236,13 +234,9 @@ def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) 
         )
     expects = b"expect" in found and _judge_expectation(found[b"expect"], minor)
     if framing > rules.max_body:
-        raise Refused(
-            ProblemKind.CONTENT_TOO_LARGE,
-            f"The request body is larger than {rules.max_body} bytes. Send less, or raise "
-            "limits.max_body_bytes.",
-        )
-    if options and not NOT_FORWARDED.issuperset(options):
-        passing = grammar.without_named(passing, options)
+        raise too_large(rules.max_body)
+    if connection and not NOT_FORWARDED.issuperset(connection):
+        passing = grammar.without_named(passing, connection)
     max_forwards = None
     if method == b"OPTIONS" and b"max-forwards" in found:
         max_forwards = _judge_max_forwards(found[b"max-forwards"])
@@ -255,13 +249,22 @@ def judge(head: grammar.RequestHead, rules: Rules, who: register.Client | None) 
         passing,
         framing,
         has_length,
-        b"close" not in options and (minor == 1 or b"keep-alive" in options),
+        b"close" not in connection and (minor == 1 or b"keep-alive" in connection),
         expects and framing != 0,
         _trace(found[b"traceparent"]) if b"traceparent" in found else None,
         method in SAFE_METHODS,
         max_forwards,
         answer,
         found.get(b"idempotency-key", ()),
+    )
+
+
+def too_large(max_body: int) -> Refused:
+    """Return the refusal of a body of more bytes than `max_body`."""
+    return Refused(
+        ProblemKind.CONTENT_TOO_LARGE,
+        f"The request body is larger than {max_body} bytes. Send less, or raise "
+        "limits.max_body_bytes.",
     )
 
 
@@ -340,19 +343,15 @@ def _refuse_web_pages(found: grammar.Known) -> None:
 
     Browsers mark them with Origin or with W3C Fetch Metadata Request Headers.
     """
-    if b"origin" in found or b"access-control-request-method" in found:
-        raise Refused(
-            ProblemKind.BROWSER,
-            "The request comes from a web page. Call the proxy from a program: pages have no "
-            "business with its credentials.",
-        )
+    is_cors = b"origin" in found or b"access-control-request-method" in found
     marks = [
         (key, value)
         for key, values in found.items()
         if key.startswith(b"sec-fetch-")
         for value in values
     ]
-    if marks and marks != _NODE_FETCH and found.get(b"sec-fetch-site") != [b"none"]:
+    is_fetch = marks and marks != _NODE_FETCH and found.get(b"sec-fetch-site") != [b"none"]
+    if is_cors or is_fetch:
         raise Refused(
             ProblemKind.BROWSER,
             "The request comes from a web page. Call the proxy from a program: pages have no "

@@ -31,10 +31,10 @@ from proxy.problems import ProblemKind
 #: How soon a connection is opened when there is none; long enough that an API that aborts
 #: connections is not flooded.
 WARM_PAUSE: Final = 2.0  # seconds
-#: How seldom that is tried while it fails, at the least.
+#: The longest pause between two attempts while they fail.
 LONGEST_WARM_PAUSE: Final = 60.0  # seconds
 
-#: How often a new connection is tried that ends, or speaks, before it is used.
+#: Attempts for one call, if the API closes a new connection or sends something first.
 _DIALS: Final = 2
 
 
@@ -67,7 +67,7 @@ class UpstreamConnection(Stream):
         super().connection_lost(exc)
         self._forget(self)
 
-    def is_quiet(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether a call may use it: open, and nothing to read, neither here nor in the kernel."""
         if self.lost or self.ended or self.buffer or self.transport.is_closing():
             return False
@@ -127,7 +127,7 @@ class Pool:
         """
         if self._in_use >= self._max or self._waiting:
             return None
-        connection = self._quiet()
+        connection = self._take_idle()
         if connection is not None:
             self._in_use += 1
         return connection
@@ -142,7 +142,7 @@ class Pool:
         else:
             await self._capacity()
         try:
-            connection = None if fresh else self._quiet()
+            connection = None if fresh else self._take_idle()
             return connection or await self._connect()
         except BaseException:
             self._in_use -= 1
@@ -239,15 +239,15 @@ class Pool:
 
     # Connections.
 
-    def _quiet(self) -> UpstreamConnection | None:
+    def _take_idle(self) -> UpstreamConnection | None:
         """Take the idle connection that was used last, as long as it is quiet.
 
         Abort those that are not, or that slept with the host.
         """
         while self._idle:
             connection = self._idle.pop()
-            fresh = self._now() < connection.idle_since + self._idle_timeout
-            if connection.is_quiet() and fresh and not self._is_old(connection):
+            is_recent = self._now() < connection.idle_since + self._idle_timeout
+            if connection.is_usable() and is_recent and not self._is_old(connection):
                 connection.in_use = True
                 return connection
             connection.abort()
@@ -286,7 +286,7 @@ class Pool:
         On TLS the kernel may hold session tickets, so only what has arrived here counts.
         """
         if self.dialer.tls is None:
-            return connection.is_quiet()
+            return connection.is_usable()
         return not (connection.buffer or connection.lost or connection.ended)
 
     def _is_wanted(self) -> bool:

@@ -79,7 +79,7 @@ async def test_bytes_on_an_idle_connection_answer_no_request(
     assert gateway.pool.connections == (0, 1)
     await gateway.upstream.connections[0].start(steps)
     if seen:
-        await until(lambda: not any(connection.is_quiet() for connection in gateway.pool._open))
+        await until(lambda: not any(connection.is_usable() for connection in gateway.pool._open))
         await asyncio.sleep(0.005)
     answer = await gateway.ask(order())
     assert (answer.status, bytes(answer.content)) == (200, ORDERS)

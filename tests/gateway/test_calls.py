@@ -331,7 +331,7 @@ async def test_a_mistake_while_reporting_costs_one_record(gateway: Gateway) -> N
     opened.set()
     for client in clients:
         assert (await client.answer()).status == 200
-    await until(lambda: not service._finished)
+    await until(lambda: not service._unreported)
     assert len(observed) == 5
 
 

@@ -187,12 +187,12 @@ async def test_a_connection_is_not_quiet_while_the_kernel_holds_something() -> N
         lambda: ClientConnection(lambda _: None, loop), ours
     )
     with theirs:
-        assert client.is_quiet()
+        assert client.has_nothing_to_read()
         theirs.send(b"G")
-        assert not client.is_quiet()
+        assert not client.has_nothing_to_read()
         await until(lambda: client.buffer)
-        assert not client.is_quiet()
+        assert not client.has_nothing_to_read()
     await until(lambda: client.ended)
     client.abort()
     await until(lambda: client.lost)
-    assert client.is_quiet()
+    assert client.has_nothing_to_read()
