@@ -20,8 +20,8 @@ class Record(NamedTuple):
     names one. client: the name of the client that called, None without named clients.
     client_address: where it called from: an IP address, or `uid:pid` on a Unix socket. detail: why
     the proxy answered in the place of the API, as a sentence. replayed_from: of a recorded answer,
-    the id of the request that placed the order. recorded: `orders.store` keeps the order's record
-    until an operator forgets it, if its outcome is unknown.
+    the id of the request that placed the order. recorded: `orders.store` keeps the order's record,
+    of an unknown outcome, until an operator forgets it.
     """
 
     request_id: str

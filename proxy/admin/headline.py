@@ -368,7 +368,7 @@ def _about_answer(fault: CallFault, known: Known) -> tuple[str, str, str, str]:
     todo = name
     if name == _WRONG_SCOPE:
         todo = "no_scope" if known.scope is None else "scope"
-    elif fault.status == _TOO_MANY:
+    elif fault.status == _TOO_MANY or not step:  # a quota's code comes with 5xx, too
         todo = "pace" if known.pace is None else "slower"
     return name, todo, clause, _STEPS.get(todo, step)
 

@@ -73,8 +73,8 @@ class Report:
         self._started_at = clock.wall()
         self._failed: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
         self._refused: deque[dict[str, Any]] = deque(maxlen=_FAILURES_KEPT)
-        # Each with whether the store of orders has it.
-        self._orders: deque[tuple[bool, dict[str, Any]]] = deque(maxlen=ORDERS_KEPT)
+        # Each with the time from which the store of orders has it; never, without a record.
+        self._orders: deque[tuple[float, dict[str, Any]]] = deque(maxlen=ORDERS_KEPT)
         self._orders_counted = 0
         self._known = Known()
         self._calls = Calls(clock, self._known)
@@ -94,7 +94,7 @@ class Report:
         if record.outcome == UNKNOWN and not record.refused and record.method in CHANGING:
             self._orders_counted += 1
             order = _picked(wall - record.seconds, record, _OF_ORDER)
-            self._orders.append((record.recorded, order))
+            self._orders.append((wall if record.recorded else math.inf, order))
         if record.error is not None:
             failure = _picked(wall, record, _OF_FAILURE)
             (self._refused if record.refused else self._failed).append(failure)
@@ -174,21 +174,23 @@ class Report:
     def _unknown_orders(self) -> list[dict[str, Any]]:
         """Return the orders to look up, newest first: of this process, and of the store.
 
-        A recorded one that the store no longer has was forgotten by an operator.
+        A recorded one that the store did not have at a later look was forgotten by an operator.
         """
-        stored: dict[str, Any] = {"away": "", "records": []}
+        stored: dict[str, Any] = {"away": "", "looked_at": None, "records": []}
         if self._stored is not None:
             stored = self._stored()
         records = stored["records"]  # the oldest ones
         known = {record["request_id"] for record in records}
-        complete_until = -math.inf
+        looked_at, complete_until = stored["looked_at"] or -math.inf, -math.inf
         if stored["away"] is None:
             is_complete = len(records) < ORDERS_KEPT
             complete_until = math.inf if is_complete else records[-1]["at"]
         orders = [
             order
-            for is_recorded, order in reversed(self._orders)
-            if not is_recorded or order["request_id"] in known or order["at"] > complete_until
+            for recorded_at, order in reversed(self._orders)
+            if recorded_at > looked_at
+            or order["request_id"] in known
+            or order["at"] > complete_until
         ]
         known.difference_update([order["request_id"] for order in orders])
         orders += [

@@ -68,8 +68,8 @@ def create_app(
 
     async def status(request: web.Request) -> web.Response:
         if book is not None and book.away is None:
-            # Another process may have forgotten an order.
-            with contextlib.suppress(TimeoutError):
+            # Another process may have forgotten an order. What fails is reported by `Keeper.run`.
+            with contextlib.suppress(Exception):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await book.look_after()
         history = request.query.get("history") == "1"

@@ -139,6 +139,5 @@ class Exchange:
             self.client_address,
             self.detail,
             self.replayed_from,
-            # The guard's records, of requests without a key, end by themselves.
-            self.order is not None and bool(self.request.order_keys),
+            self.order is not None and self.order.is_unknown,
         )

@@ -125,16 +125,18 @@ class Desk:
 class Order:
     """An order that has a record, and is to be sent.
 
-    is_sent: the record says that its first byte may have left. is_over: it has an end.
+    is_sent: the record says that its first byte may have left. is_over: it has an end. is_unknown:
+    its record says that its outcome is unknown, or soon will, and stays until it is forgotten.
     """
 
-    __slots__ = ("_keeper", "_record", "is_over", "is_sent")
+    __slots__ = ("_keeper", "_record", "is_over", "is_sent", "is_unknown")
 
     def __init__(self, keeper: Keeper, record: OrderRecord) -> None:
         self._keeper = keeper
         self._record = record
         self.is_sent = False
         self.is_over = False
+        self.is_unknown = False
 
     async def sent(self) -> None:
         """Record that its first byte leaves now. Raises `Failed`; then nothing may leave."""
@@ -148,7 +150,7 @@ class Order:
             raise _not_recorded(self._keeper, error) from None
         self.is_sent = True
 
-    def answered(self, answer: Answer, code: str | None = None) -> Coroutine[Any, Any, None]:
+    def answered(self, answer: Answer, code: str | None = None) -> Coroutine[Any, Any, object]:
         """Record a final answer of the API. code: the API's error code in it, if it names one."""
         state = ending(answer.status, code)
         if state is not State.ANSWERED:
@@ -157,7 +159,7 @@ class Order:
             answer = answer._replace(content=None)
         return self.end(state, answer)
 
-    def end(self, state: State | None, answer: Answer | None = None) -> Coroutine[Any, Any, None]:
+    def end(self, state: State | None, answer: Answer | None = None) -> Coroutine[Any, Any, object]:
         """Record how it ended; None: the API cannot have acted on it, and the record is dropped.
 
         If it has an end already, that one stays.
@@ -165,7 +167,13 @@ class Order:
         if self.is_over:
             return _nothing()
         self.is_over = True
+        if state is State.UNKNOWN:
+            return self._end_unknown()
         return self._keeper.end(self._record, state, answer)
+
+    async def _end_unknown(self) -> None:
+        self.is_unknown = True
+        self.is_unknown = await self._keeper.end(self._record, State.UNKNOWN)
 
     def left(self) -> None:
         """Note that its client has left: that changes nothing."""
@@ -176,7 +184,7 @@ class Order:
         may_be_placed: the API may have begun to act on it.
         """
         if not self.is_over:
-            self.is_over = True
+            self.is_over, self.is_unknown = True, may_be_placed
             self._keeper.later(self._record, State.UNKNOWN if may_be_placed else None)
 
 

@@ -53,8 +53,8 @@ class Change(NamedTuple):
 class Keeper:
     """Keeps a store in use. count: called with a word of `RESULTS`, or `STORE_FAULT`.
 
-    summary: what the store held at the last look. away: why it cannot be used, in words; None if
-    it can.
+    summary: what the store held at the last look. looked_at: when that began, in seconds since the
+    epoch; None before the first one. away: why it cannot be used, in words; None if it can.
     """
 
     def __init__(self, store: Store, clock: Clock, count: Callable[[str], None]) -> None:
@@ -62,6 +62,7 @@ class Keeper:
         self.clock = clock
         self.count = count
         self.summary = Summary()
+        self.looked_at: float | None = None
         self.away: str | None = None
         self._wake = asyncio.Event()
         self._waiting: deque[Change] = deque()
@@ -96,11 +97,14 @@ class Keeper:
 
     async def end(
         self, record: OrderRecord, state: State | None, answer: Answer | None = None
-    ) -> None:
-        """Have the store make a change that ends an order; later, if it is away."""
+    ) -> bool:
+        """Have the store make a change that ends an order; later, if it is away.
+
+        False if it has lost the record.
+        """
         if self._waiting and any(change.record.claim == record.claim for change in self._waiting):
             self.later(record, state, answer)
-            return
+            return True
         try:
             waiting = self._change(record, state, answer)
             if waiting is not None and isinstance(waiting, Coroutine):  # None: the usual case
@@ -112,11 +116,13 @@ class Keeper:
                 detail="The record of an order was dropped while the order was under way: the "
                 "store was out of reach for too long. Look that order up before it is sent again.",
             )
+            return False
         except BaseException as error:
             self.later(record, state, answer)
             if not isinstance(error, StoreAway):
                 raise
             self.fault(error)
+        return True
 
     def _change(
         self, record: OrderRecord, state: State | None, answer: Answer | None
@@ -166,7 +172,8 @@ class Keeper:
                     await self.ask(self._change, *waiting)
                 if self._waiting and self._waiting[0] is waiting:
                     self._waiting.popleft()
-            self.summary = await self.ask(self.store.upkeep)
+            began = self.clock.wall()
+            self.summary, self.looked_at = await self.ask(self.store.upkeep), began
 
     # --- For operators ------------------------------------------------------------------------
 
@@ -174,6 +181,7 @@ class Keeper:
         """Return what `/status` says of orders. unknown: how many; `records` has the oldest."""
         return {
             "away": self.away,
+            "looked_at": self.looked_at,
             "held": self.summary.held,
             "unknown": self.summary.unknown,
             "records": [shown(record) for record in self.summary.records],

@@ -277,6 +277,7 @@ async def test_an_answer_that_broke_off_is_unknown(house: House, script: Any) ->
     house.gateway.upstream.scripts.append(script)
     answer = await house.gateway.ask(order(KEY, b"X-Request-Id: first"))
     assert (answer.status, answer.problem["outcome"]) == (502, "unknown")
+    assert (await house.gateway.noted()).recorded
     assert await house.states() == [State.UNKNOWN]
     again = await house.gateway.refuses(order(KEY), status=409, kind="order-unknown")
     assert again.problem["outcome"] == "unknown"
@@ -286,6 +287,17 @@ async def test_an_answer_that_broke_off_is_unknown(house: House, script: Any) ->
     assert f"orders forget {record.id}" in again.problem["detail"]
     assert await house.keeper.forget(record.id) is None
     assert (await house.gateway.ask(order(KEY))).status == 201
+
+
+async def test_a_long_answer_that_broke_off_is_to_be_looked_up(house: House) -> None:
+    """Its order was answered, but its client does not know: the status page goes on naming it."""
+    head = b"HTTP/1.1 201 Created\r\nContent-Length: 200000\r\n\r\n"
+    house.gateway.upstream.scripts.append([Act.WHOLE, head + b"x" * 150_000, Act.FIN])
+    client = await house.gateway.connect()
+    await client.send(order(KEY))
+    record = await house.gateway.noted()
+    assert (record.outcome, record.recorded) == ("unknown", False)
+    assert await house.states() == [State.ANSWERED]
 
 
 async def test_a_5xx_of_the_api_is_unknown(house: House) -> None:

@@ -323,6 +323,32 @@ async def test_a_client_that_left_while_its_answer_was_written(guarded: House) -
     assert await guarded.states() == []
 
 
+async def test_what_the_store_keeps_as_unknown(house: House) -> None:
+    """An order that is answered, or whose record is lost, is not among them."""
+    ended, abandoned, answered, early = [await house.placed(b"k%d" % n) for n in range(4)]
+    lost = await house.placed(b"lost")
+    house.store.release(lost._record)
+    for order in (ended, lost):
+        await order.end(State.UNKNOWN)
+    await answered.answered(ANSWER)
+    await answered.end(State.UNKNOWN)
+    abandoned.abandon(may_be_placed=True)
+    early.abandon(may_be_placed=False)
+    orders = (ended, abandoned, answered, early, lost)
+    assert [order.is_unknown for order in orders] == [True, True, False, False, False]
+
+
+async def test_a_look_says_when_it_began(house: House) -> None:
+    """None before the first one; one that fails does not count."""
+    assert house.keeper.status()["looked_at"] is None
+    await house.keeper.look_after()
+    began = house.clock.wall()
+    house.clock.suspend(5)
+    house.store.away = True
+    await house.keeper.look_after()
+    assert house.keeper.status()["looked_at"] == began
+
+
 async def test_what_operators_see(house: House) -> None:
     """Counts and the oldest unknown orders, with their age.
 

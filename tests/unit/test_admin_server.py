@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 from pytest_aiohttp.plugin import AiohttpClient
 
-from proxy.admin import page
+from proxy.admin import page, server
 from proxy.admin.server import create_app
 from proxy.tokens.values import TokenFailure, TokenState
 from tests.page.staged import Stage
@@ -16,6 +16,31 @@ from tests.page.staged import Stage
 Client = TestClient[Request, Application]
 
 PATHS = ["/startup", "/readiness", "/liveness", "/metrics", "/status", "/"]
+
+
+class Book:
+    """Orders in a store that takes very long to say what it holds, or fails."""
+
+    away: str | None = None
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
+        self.looks = 0
+
+    async def look_after(self) -> None:
+        """Take very long, or fail."""
+        self.looks += 1
+        if self.failure is not None:
+            raise self.failure
+        await asyncio.sleep(60)
+
+    async def listed(self, *, unknown: bool) -> list[dict[str, object]] | str:
+        """Have none."""
+        return [] if unknown else ""
+
+    async def forget(self, order_id: str) -> tuple[int, str] | None:
+        """Have none."""
+        return 404, order_id
 
 
 @pytest.fixture
@@ -74,6 +99,20 @@ async def test_orders_that_are_refused_are_a_remark(aiohttp_client: AiohttpClien
         assert answer.status == 200
         detail = "Orders with an Idempotency-Key are refused. It is full."
         assert await answer.json() == {"ok": True, "detail": detail}
+
+
+async def test_the_status_needs_no_store(
+    aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes too long, or fails of a mistake of ours, does not keep it from operators."""
+    monkeypatch.setattr(server, "_LOOK_SECONDS", 0.01)
+    book = Book()
+    client = await aiohttp_client(create_app(Stage().report, book=book))
+    for failure in (None, ValueError("a mistake")):
+        book.failure = failure
+        async with client.get("/status") as answer:
+            assert answer.status == 200
+    assert book.looks == 2
 
 
 async def test_each_path_has_its_media_type(client: Client, stage: Stage) -> None:

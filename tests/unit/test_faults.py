@@ -56,6 +56,8 @@ FAULTS_OF_THE_PROXY: Final[tuple[OSError, ...]] = (
             "CONNECT_TIMEOUT",
             "The API did not accept a connection in time.",
         ),
+        # The kernel's own, before our time was over.
+        (TimeoutError(errno.ETIMEDOUT, ""), "timeout", "CONNECT_TIMEOUT", "There is no way to"),
         (socket.gaierror(socket.EAI_AGAIN, ""), "dns", "DNS", "The name server did not answer"),
         (socket.gaierror(socket.EAI_NONAME, ""), "dns", "DNS", "could not be resolved"),
         (UnicodeError("label too long"), "dns", "DNS", "could not be resolved"),

@@ -106,6 +106,7 @@ def test_each_code_in_a_row_has_its_meaning_and_next_step(
         (bad(403, "40301"), {"scope": "a"}, "scope", "Remove oauth.scope, or set"),
         (bad(403, "40301"), {}, "no_scope", "Ask Telenor which scope"),
         (bad(429), {}, "pace", "set pacing.requests_per_second, to 5 for a start"),
+        (bad(500, "policies.ratelimit.QuotaViolation"), {}, "pace", "to 5 for a start"),
         (bad(429, "42902"), {"pace": 2.5}, "slower", "pacing.requests_per_second, which is 2.5."),
         (bad(429, error="http_request_denied"), {"pace": 2}, "paced", "_per_second (2) or"),
         (bad(429, error="http_request_denied"), {}, "paced", "_per_second (not set) or"),

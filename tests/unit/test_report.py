@@ -236,8 +236,9 @@ def test_the_list_is_bounded_and_the_count_is_not(stage: Stage) -> None:
 
 def test_a_forgotten_order_is_no_longer_listed(stage: Stage) -> None:
     """One with a record is listed as long as the store has it, or while the store is away."""
-    stored: dict[str, Any] = {"away": None, "records": []}
+    stored: dict[str, Any] = {"away": None, "looked_at": stage.clock.wall(), "records": []}
     stage.report._stored = lambda: stored
+    stage.clock.suspend(1)
     stage.call(request_id="without", **LOST)
     stage.call(request_id="forgotten", recorded=True, **LOST)
     stage.call(request_id="kept", recorded=True, client_address="10.0.0.8", **LOST)
@@ -250,6 +251,9 @@ def test_a_forgotten_order_is_no_longer_listed(stage: Stage) -> None:
         assert shown["unknown_orders_counted"] == len(ids)
         return ids
 
+    # The last look was before they ended.
+    assert listed() == ["kept", "forgotten", "without"]
+    stored["looked_at"] = stage.clock.wall()
     assert listed() == ["without"]
     stored["records"] = [earlier, kept]
     assert listed() == ["kept", "without", "e"]
