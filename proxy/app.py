@@ -316,10 +316,12 @@ class Proxy:
                 log.info("shutdown.completed", cut_short=cut_short)
                 return 1 if cut_short or self._signals.stop_now.is_set() else 0
             finally:
-                await self._pool.close()
-                await runner.cleanup()
-                if self._keeper is not None:
-                    await self._keeper.close()
+                try:
+                    await self._pool.close()
+                    await runner.cleanup()
+                finally:
+                    if self._keeper is not None:
+                        await self._keeper.close()
 
     def _until_stop(self) -> Iterator[Coroutine[object, object, None]]:
         yield self._rotation.run()

@@ -11,6 +11,7 @@ Laws
 5. A call whose caller was cancelled may have been made.
 """
 
+import errno
 import os
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ class ClaimLost(ProxyError):
 
 def unwritable(error: OSError) -> str:
     """Say why a file of records cannot be written, and what to do."""
+    if error.errno == errno.ENOENT:
+        return "its directory does not exist. Make it, and let the user that the proxy runs as write it"
     reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
     return (
         f"the file cannot be written: {reason}. "

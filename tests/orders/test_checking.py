@@ -52,7 +52,7 @@ NOWHERE = "redis://127.0.0.1:1/0"  # tcpmux, which nothing speaks
     [
         ("memory", False, Mark.OK, "until the proxy ends"),
         ("orders.db", False, Mark.OK, "The proxy makes it"),
-        ("nowhere/orders.db", False, Mark.FAILED, "cannot be written: No such file"),
+        ("nowhere/orders.db", False, Mark.FAILED, "its directory does not exist"),
         ("newer.db", False, Mark.FAILED, "newer version"),
         ("words.txt", False, Mark.FAILED, "no store of this proxy"),
         pytest.param(NOWHERE, False, Mark.FAILED, "cannot be reached", marks=needs_redis),
