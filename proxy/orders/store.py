@@ -45,7 +45,7 @@ class ClaimLost(ProxyError):
 def unwritable(error: OSError) -> str:
     """Say why a file of records cannot be written, and what to do."""
     if error.errno == errno.ENOENT:
-        return "its directory does not exist. Make it, and let the user that the proxy runs as write it"
+        return "its directory does not exist. Make it, and let the proxy's user write it"
     reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
     return (
         f"the file cannot be written: {reason}. "
