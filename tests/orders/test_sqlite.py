@@ -281,7 +281,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         places.append(tmp_path / "read-only" / "orders.db")
     for place in places:
-        with pytest.raises(Unusable, match="cannot be written|its directory does not exist"):
+        with pytest.raises(Unusable, match=r"cannot be written|its directory does not exist"):
             SQLiteStore(place, "aa", SystemClock())
 
 
