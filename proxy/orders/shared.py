@@ -4,8 +4,7 @@ Laws
 1. Each step is one script on the server, so of two replicas with one key one reserves it.
 2. A replica holds a lease there. When it has ended, what that replica sent is unknown, and what it
    reserved is dropped; its own claim is then lost, and it does not send.
-3. A call ends within `_PATIENCE`, whatever the server does. A connection whose call was cut off is
-   closed by the client, so no later call gets that one's answer.
+3. A call ends within `_PATIENCE`, whatever the server does, and is never cut off in the middle.
 
 How durable records are is the server's setting: `appendonly yes` and `maxmemory-policy noeviction`.
 """
@@ -109,6 +108,7 @@ class SharedStore:
             **credentials,
         )
         self._client: Redis = Redis(connection_pool=self._pool)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._is_checked = False
         self._scripts = {
             body: self._client.register_script(scripts.COMMON + body) for body in scripts.ALL
@@ -153,7 +153,7 @@ class SharedStore:
             return await self._records(await self._client.zrange(name, 0, most - 1))
 
         await self.upkeep()
-        return sorted(await _bounded(work()), key=lambda record: record.created_at)
+        return sorted(await self._bounded(work()), key=lambda record: record.created_at)
 
     async def _records(self, ids: Sequence[Any]) -> list[OrderRecord]:
         pipeline = self._client.pipeline(transaction=False)
@@ -173,8 +173,8 @@ class SharedStore:
         held, unknown, ids = await self._run(scripts.UPKEEP, "", self._lease, _LOOKED_AT, SHOWN)
         if not self._is_checked and self._lease:
             self._is_checked = True
-            await _bounded(self._warn_of_policy())
-        return Summary(held, unknown, await _bounded(self._records(ids)))
+            await self._bounded(self._warn_of_policy())
+        return Summary(held, unknown, await self._bounded(self._records(ids)))
 
     async def _warn_of_policy(self) -> None:
         """Warn if the server may drop records by itself. It need not let us ask."""
@@ -191,7 +191,9 @@ class SharedStore:
         """End; the lease ends too."""
         if self._lease:
             with contextlib.suppress(StoreAway):
-                await _bounded(self._client.delete(f"{_LEASES}{self.owner}"))
+                await self._bounded(self._client.delete(f"{_LEASES}{self.owner}"))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._client.aclose()
         await self._pool.disconnect()
 
@@ -201,16 +203,34 @@ class SharedStore:
             f"{_ORDERS}{order_id}",
             f"{_LEASES}{self.owner}",
         ]
-        return await _bounded(
+        return await self._bounded(
             self._scripts[script](keys=keys, args=[_LEASES, _ORDERS, order_id, *arguments])
         )
 
+    async def _bounded(self, work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
+        """Do it in a task of its own, which goes on if the caller stops waiting.
 
-async def _bounded(work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
+        Cancelled, the client would first wait for its connection to close, for seconds.
+        """
+        task = asyncio.create_task(_translated(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise StoreAway(_UNREACHABLE) from None
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may have left
+
+
+async def _translated(work: Awaitable[Any]) -> Any:  # noqa: ANN401 # what the work gives
     """Wait for work of the client. Raises `StoreAway`."""
     try:
-        async with asyncio.timeout(_PATIENCE):
-            return await work
+        return await work
     except (RedisError, OSError, TimeoutError, RuntimeError) as error:
         # RuntimeError: uvloop's word for a write to a connection that has just been lost.
         raise StoreAway(_why(error)) from None

@@ -83,14 +83,14 @@ async def test_a_connection_that_is_lost_while_it_is_written_to() -> None:
         raise RuntimeError("unable to perform operation; the handler is closed")
 
     with pytest.raises(StoreAway, match="cannot be reached"):
-        await shared._bounded(lost())
+        await shared._translated(lost())
 
 
 async def test_a_server_that_hangs_holds_no_caller(
     store: SharedStore, server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call ends within its patience, however many wait."""
-    monkeypatch.setattr(shared, "_PATIENCE", 0.5)
+    monkeypatch.setattr(shared, "_PATIENCE", 0.2)
     await store.upkeep()
     server.freeze()
     began = asyncio.get_running_loop().time()
@@ -99,7 +99,7 @@ async def test_a_server_that_hangs_holds_no_caller(
         results = await asyncio.gather(*map(store.reserve, orders), return_exceptions=True)
     finally:
         server.thaw()
-    assert asyncio.get_running_loop().time() - began < 10  # one after the other: 20
+    assert asyncio.get_running_loop().time() - began < 3  # the client itself waits 4
     assert all(isinstance(result, StoreAway) for result in results)
     monkeypatch.setattr(shared, "_PATIENCE", 10.0)
     for order in orders:  # what may have been made is taken back
