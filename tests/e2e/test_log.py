@@ -128,6 +128,22 @@ class Blind:
             assert answer.status == 200
 
 
+async def test_lesser_events_are_left_out(start: Starter, api: Api) -> None:
+    """`log.level` leaves out what is less severe and nothing else."""
+    path = start.directory / "listener"
+    listen = {"port": None, "unix_socket": str(path)}
+    config = configuration(
+        api.url, listen=listen, admin={"port": free_port()}, log={"level": "warning"}
+    )
+    proxy = await start("serve", config)
+    assert (await start.run("healthcheck", "--wait", "15", config=config)).status == 0
+    api.sandbox.fault("api_error", 40105, 1)
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http:
+        assert (await order(http, f"http://localhost{ORDERS}")).status == 201
+    assert await proxy.stop() == 0
+    assert [event["event"] for event in proxy.events()] == ["token.invalidated"]
+
+
 async def test_a_log_that_is_not_read_stops_nothing(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import json
 import sys
 from urllib.parse import quote, quote_plus
 
@@ -23,6 +24,8 @@ from tests.e2e.process import (
     order,
     serving_api,
 )
+from tests.integration.test_token_endpoint import answering
+from tests.scripted import reply
 
 CLIENT_KEY = "SentinelClientKey005"
 WRONG_KEY = "SentinelWrongKey0006"
@@ -34,7 +37,6 @@ DEBUG = {"PYTHONASYNCIODEBUG": "1"}
 
 #: Faults of the token endpoint whose answer or request a careless program would write down.
 TOKEN_FAULTS = ["token_error", "token_html", "token_illegal", "token_redirect", "token_half"]
-
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads what only Linux has")
 
@@ -147,6 +149,26 @@ async def test_no_secret_is_written_when_logins_fail(
         tokens += [token.value for api in apis for token in api.sandbox.issued]
     assert tokens
     assert [needle for needle in needles(*tokens) if needle in "\n".join(texts)] == []
+
+
+@linux
+@pytest.mark.parametrize("credential", ["client_secret", "password", "username", "client_id"])
+async def test_a_credential_that_comes_back_as_an_error_code_goes_nowhere(
+    start: Starter, http: aiohttp.ClientSession, credential: str
+) -> None:
+    """A server may repeat one where its code should be; one of letters alone looks like a word."""
+    value = "SentinelOfLettersAlone"
+    body = json.dumps({"error": value, "errorCode": value}).encode()
+    async with answering(reply(401, body)) as server:
+        settings = configuration(f"http://127.0.0.1:{server.port}", log={"level": "debug"})
+        settings["oauth"] = {**settings["oauth"], credential: value, "wait_seconds": 1}
+        proxy = await start("serve", settings, environ=DEBUG)
+        failed = await proxy.event("token.renewal_failed")
+        texts = await pages(http, proxy, "/readiness", "/status", "/metrics", "/")
+        texts.append(written(await call(http, await proxy.url(ACCOUNTS))))
+        assert await proxy.stop() == 0
+    assert (failed["reason"], failed["code"]) == ("refused", None)
+    assert value not in "\n".join([proxy.output, proxy.errors, *texts])
 
 
 @linux

@@ -1,5 +1,7 @@
 """`serve` end to end: orders, ended tokens, and the ways to configure and reach it."""
 
+import stat
+
 import aiohttp
 import pytest
 
@@ -99,3 +101,24 @@ async def test_the_environment_alone_configures_it(
     proxy = await start("serve", environ=environ)
     await proxy.event("token.renewed")
     assert (await order(http, await proxy.url(ORDERS))).status == 201
+
+
+async def test_a_unix_socket_is_for_owner_and_group(start: Starter, api: Api) -> None:
+    """Its mode is 0660; a socket of a killed run is replaced, one in use is not."""
+    path = start.directory / "listener"
+    listen = {"unix_socket": str(path), "port": None}
+    config = configuration(api.url, listen=listen)
+    killed = await start.ready(config)
+    await killed.close()
+    assert path.is_socket()
+    proxy = await start.ready(config)
+    assert (await proxy.event("listener.started"))["unix_socket"] == str(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    second = await start.run("serve", config=config)
+    assert second.status == 1
+    says = "listen.unix_socket: the socket could not be made: Address already in use."
+    assert second.errors.startswith(f"telenor-proxy: {says}")
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http:
+        assert (await order(http, f"http://localhost{ORDERS}")).status == 201
+    assert await proxy.stop() == 0
+    assert len(api.sandbox.orders) == 1

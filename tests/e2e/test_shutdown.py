@@ -82,6 +82,18 @@ async def test_a_second_signal_ends_it_at_once(
     assert (await proxy.event("request.completed"))["status"] == 503
 
 
+async def test_the_grace_period_ends(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+    """A request that outlasts it gets 503 with an unknown outcome."""
+    proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 0.2}))
+    async with order_in_flight(proxy, api, http) as task:
+        proxy.send(signal.SIGTERM)
+        answer = await task
+        assert await proxy.ended() == 1
+    assert answer.status == 503
+    assert answer.json()["outcome"] == "unknown"
+    assert "shutdown.completed" in {event["event"] for event in proxy.events()}
+
+
 async def test_during_the_delay_new_requests_are_served(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
@@ -109,6 +121,14 @@ async def test_logout_comes_last(start: Starter, tls_api: Api, http: aiohttp.Cli
     assert await proxy.ended() == 0
     assert tls_api.counter("tokens_valid") == 0
     assert tls_api.counter("logouts_by_status") == {"200": 1}
+
+
+async def test_by_default_it_does_not_log_out(start: Starter, api: Api) -> None:
+    """Another instance may use the token."""
+    proxy = await start.ready(configuration(api.url))
+    assert await proxy.stop() == 0
+    assert api.counter("logouts") == 0
+    assert api.counter("tokens_valid") == 1
 
 
 async def test_a_failed_logout_does_not_fail_the_end(start: Starter, api: Api) -> None:
