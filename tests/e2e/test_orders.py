@@ -113,7 +113,10 @@ async def test_the_admin_listener_shows_orders(standing: Standing) -> None:
 
 @pytest.mark.parametrize(
     ("store", "why"),
-    [("/proc/nowhere/orders.db", "cannot be written"), ("here.txt", "no store of this proxy")],
+    [
+        ("/proc/nowhere/orders.db", "its directory does not exist"),
+        ("here.txt", "no store of this proxy"),
+    ],
 )
 async def test_a_store_that_cannot_be_used(start: Starter, api: Api, store: str, why: str) -> None:
     """78 with the reason from `serve`, before anything listens, from `check` and `orders list`."""

@@ -27,7 +27,7 @@ ORDERS: Final = b"/corporate-mobile-subscriptions/v2/orders"
 ORDER: Final = b'{"productId": "50795", "msisdn": "4799885577", "type": "ADD_PRODUCT"}'
 
 #: How long anything may take that should happen at once; only a failing test waits for its end.
-PATIENCE: Final = 10.0  # seconds
+PATIENCE: Final = 30.0  # seconds
 _GLANCE: Final = 0.002  # seconds between two looks at a condition
 
 

@@ -32,23 +32,24 @@ CROWD_OF_REJECTED: Final = 200
 REJECTED: Final = reply(401, b'{"code": 40105}')
 
 
-async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(house: House) -> None:
+async def test_a_thousand_orders_that_wait_for_a_token_make_one_call(lab: Lab) -> None:
     """One login, and each order arrives once."""
-    let_go = asyncio.Event()
-    house.login.usual = lambda seen: [Act.WHOLE, let_go, *house.grant(seen)[1:]]
-    house.open()
-    asking = [
-        asyncio.create_task(house.gateway.ask(order(b"X-Request-Id: order-%d" % number)))
-        for number in range(CROWD)
-    ]
-    await until(lambda: house.source.waiting == CROWD)
-    assert not house.gateway.upstream.connections
-    let_go.set()
-    answers = await asyncio.gather(*asking)
-    assert [answer.status for answer in answers] == [200] * CROWD
-    assert len(house.login.requests) == 1
-    arrived = [seen.values(b"x-request-id")[0] for seen in house.gateway.upstream.whole]
-    assert sorted(arrived) == sorted(b"order-%d" % number for number in range(CROWD))
+    async with house_of(lab, upstream__connect_timeout_seconds=60) as house:
+        let_go = asyncio.Event()
+        house.login.usual = lambda seen: [Act.WHOLE, let_go, *house.grant(seen)[1:]]
+        house.open()
+        asking = [
+            asyncio.create_task(house.gateway.ask(order(b"X-Request-Id: order-%d" % number)))
+            for number in range(CROWD)
+        ]
+        await until(lambda: house.source.waiting == CROWD)
+        assert not house.gateway.upstream.connections
+        let_go.set()
+        answers = await asyncio.gather(*asking)
+        assert [answer.status for answer in answers] == [200] * CROWD
+        assert len(house.login.requests) == 1
+        arrived = [seen.values(b"x-request-id")[0] for seen in house.gateway.upstream.whole]
+        assert sorted(arrived) == sorted(b"order-%d" % number for number in range(CROWD))
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["new connections", "kept connections"])
