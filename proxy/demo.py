@@ -93,7 +93,7 @@ def choose_ports(given: int | None) -> tuple[int, int, int]:
         except OSError as error:
             raise StartError(
                 f"cannot listen on {_HOST} port {given} ({os.strerror(error.errno or 0)}). "
-                "Give another port with --port, or leave it away to get a free one."
+                "Give another port with --port, or leave it out: then a free one is taken."
             ) from None
         return port, hold_usual(_ADMIN_PORT), hold_usual(SANDBOX_PORT)
 

@@ -46,6 +46,8 @@ def unwritable(error: OSError) -> str:
     """Say why a file of records cannot be written, and what to do."""
     if error.errno == errno.ENOENT:
         return "its directory does not exist. Make it, and let the proxy's user write it"
+    if error.errno == errno.EISDIR:
+        return "it is a directory. Name a file, such as orders.db in it"
     reason = os.strerror(error.errno) if error.errno else "the system gives no reason"
     return (
         f"the file cannot be written: {reason}. "
