@@ -82,6 +82,16 @@ async def test_a_second_signal_ends_it_at_once(
     assert (await proxy.event("request.completed"))["status"] == 503
 
 
+async def test_the_grace_period_ends(start: Starter, api: Api, http: aiohttp.ClientSession) -> None:
+    """A request that outlasts it gets 503 with an unknown outcome, and the status is 1."""
+    proxy = await start.ready(configuration(api.url, shutdown={"grace_seconds": 0.2}))
+    async with order_in_flight(proxy, api, http) as task:
+        assert await proxy.stop() == 1
+        answer = await task
+    assert (answer.status, answer.json()["outcome"]) == (503, "unknown")
+    assert (await proxy.event("shutdown.completed"))["cut_short"] == 1
+
+
 async def test_during_the_delay_new_requests_are_served(
     start: Starter, api: Api, http: aiohttp.ClientSession
 ) -> None:
