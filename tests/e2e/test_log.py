@@ -69,6 +69,25 @@ async def test_every_event_has_its_fields(
     assert refusal.items() >= expected.items()
 
 
+async def test_lesser_events_are_left_out(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """`log.level` leaves out what is less severe, of events and of calls, and nothing else."""
+    port, admin = free_port(), free_port()
+    config = configuration(
+        api.url, listen={"port": port}, admin={"port": admin}, log={"level": "warning"}
+    )
+    proxy = await start("serve", config)
+    assert (await start.run("healthcheck", "--wait", "15", config=config)).status == 0
+    url = f"http://127.0.0.1:{port}{ACCOUNTS}"
+    assert (await call(http, url)).status == 200
+    api.sandbox.fault("api_drop_after", None, 1)
+    assert (await call(http, url, "POST")).status == 502
+    assert await proxy.stop() == 0
+    (left,) = proxy.events()
+    assert (left["level"], left["event"], left["status"]) == ("warning", "request.completed", 502)
+
+
 async def test_on_a_terminal_the_log_is_for_people(start: Starter, api: Api) -> None:
     """With `log.format: auto` a terminal gets lines of words."""
     ours, theirs = os.openpty()
