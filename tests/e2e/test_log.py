@@ -128,20 +128,23 @@ class Blind:
             assert answer.status == 200
 
 
-async def test_lesser_events_are_left_out(start: Starter, api: Api) -> None:
-    """`log.level` leaves out what is less severe and nothing else."""
-    path = start.directory / "listener"
-    listen = {"port": None, "unix_socket": str(path)}
+async def test_lesser_events_are_left_out(
+    start: Starter, api: Api, http: aiohttp.ClientSession
+) -> None:
+    """`log.level` leaves out what is less severe, of events and of calls, and nothing else."""
+    port, admin = free_port(), free_port()
     config = configuration(
-        api.url, listen=listen, admin={"port": free_port()}, log={"level": "warning"}
+        api.url, listen={"port": port}, admin={"port": admin}, log={"level": "warning"}
     )
     proxy = await start("serve", config)
     assert (await start.run("healthcheck", "--wait", "15", config=config)).status == 0
-    api.sandbox.fault("api_error", 40105, 1)
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as http:
-        assert (await order(http, f"http://localhost{ORDERS}")).status == 201
+    url = f"http://127.0.0.1:{port}{ACCOUNTS}"
+    assert (await call(http, url)).status == 200
+    api.sandbox.fault("api_drop_after", None, 1)
+    assert (await call(http, url, "POST")).status == 502
     assert await proxy.stop() == 0
-    assert [event["event"] for event in proxy.events()] == ["token.invalidated"]
+    (left,) = proxy.events()
+    assert (left["level"], left["event"], left["status"]) == ("warning", "request.completed", 502)
 
 
 async def test_a_log_that_is_not_read_stops_nothing(

@@ -81,4 +81,5 @@ async def test_what_can_change_does_and_what_cannot_says_so(start: Starter, api:
     assert (await page(url, **{"X-Proxy-Key": "key-number-two"}))[0] == 200
     assert await proxy.stop() == 0
     assert len(proxy.events("request.completed")) == answered
+    assert proxy.events("shutdown.started") == []
     assert "key-number" not in proxy.output
