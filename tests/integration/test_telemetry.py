@@ -17,6 +17,7 @@ from proxy.records import Record
 from proxy.telemetry.spans import BATCH, LAST_SECONDS, MOST_QUEUED, Spans, attributes
 from tests.clock import FakeClock
 from tests.integration.collector import Collector, collecting, values
+from tests.ports import held_port
 
 RECORD = Record("id-1", "POST", "/orders/4799885577", 201, 0.25, 69, 49, 0.1, 0.0, 1)
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -175,6 +176,16 @@ async def test_a_refusal_is_a_failure(
         for record in caplog.records
         if record.name.startswith(("opentelemetry", "urllib3"))
     ] == []
+
+
+async def test_a_collector_that_is_away_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its port is closed, and if it accepts and stays silent."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
+    with held_port() as held:
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        assert await export(url, RECORD) == {"failed": 1}
+        held.listen()
+        assert await export(url, RECORD) == {"failed": 1}
 
 
 async def test_a_collector_that_takes_nothing_is_logged_once(
