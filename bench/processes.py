@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import re
 import shutil
 import socket
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench import measure
 from bench.load import Refused, call
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,8 +30,6 @@ _PLACES: Final = (
 )
 #: How long a program may take to start or to end.
 PATIENCE: Final = 30.0  # seconds
-#: Where programs may listen; a system gives ports from 32768 on to connections (Linux).
-_PORTS: Final = range(10_000, 32_768)
 #: How often it is asked whether it is ready.
 _POLL: Final = 0.002  # seconds
 #: So much of what a failed program wrote last is shown.
@@ -148,12 +145,10 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return free ports of loopback, below those that a system gives to outgoing connections."""
+    """Return free ports of loopback, each another one."""
     ports: set[int] = set()
     while len(ports) < count:
-        port = random.choice(_PORTS)  # noqa: S311 # no secret
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            ports.add(port)
+        ports.add(free_port())
     return list(ports)
 
 

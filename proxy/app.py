@@ -342,7 +342,7 @@ class Proxy:
         )
         starting.tell(self._settings.listen, self._configuration.file, transport.foundations())
         starting.warn_of_doubts(self._settings)
-        starting.warn_if_short(descriptors.share(self._settings, descriptors.limit()).detail)
+        starting.warn_if_short(descriptors.share(self._settings, self._most_files).detail)
         log.info("admin.started", host=starting.hosts(self._settings.admin.host), port=admin_port)
         origin = str(self._settings.upstream.origin)
         log.info("listener.started", upstream=origin, scheme=scheme, **where)

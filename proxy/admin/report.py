@@ -171,14 +171,13 @@ class Report:
         wait = f" Next attempt in {seconds:.0f} s." if seconds else ""
         return status.last_failure.detail + wait
 
-    def _unknown_orders(self) -> list[dict[str, Any]]:
+    def _unknown_orders(self, stored: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Return the orders to look up, newest first: of this process, and of the store.
 
-        A recorded one that the store did not have at a later look was forgotten by an operator.
+        stored: the store's part of `/status`, None without a store. A recorded order that the store
+        did not have at a later look was forgotten by an operator.
         """
-        stored: dict[str, Any] = {"away": "", "looked_at": None, "records": []}
-        if self._stored is not None:
-            stored = self._stored()
+        stored = stored or {"away": "", "looked_at": None, "records": []}
         records = stored["records"]  # the oldest ones
         known = {record["request_id"] for record in records}
         looked_at, complete_until = stored["looked_at"] or -math.inf, -math.inf
@@ -211,7 +210,8 @@ class Report:
         history: see `History.series`; only if asked for, because it is most of the whole.
         """
         problem = self.not_ready()
-        orders = self._unknown_orders()
+        stored = None if self._stored is None else self._stored()
+        orders = self._unknown_orders(stored)
         failures = sorted([*self._failed, *self._refused], key=itemgetter("at"))
         shown: dict[str, object] = {
             "version": proxy.__version__,
@@ -229,7 +229,7 @@ class Report:
             "unknown_orders_counted": len(orders) + self._orders_counted - len(self._orders),
             "last_failures": failures[::-1],
             "log": self._log(),
-            "orders": None if self._stored is None else self._stored(),
+            "orders": stored,
             "settings": self.settings.effective(),
             **{name: give() for name, give in self._parts.items()},
         }
