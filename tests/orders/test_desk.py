@@ -193,6 +193,24 @@ async def test_what_cannot_be_recorded_is_not_sent(house: House) -> None:
     assert house.counts["store_fault"] == 2
 
 
+async def test_a_reservation_that_is_cancelled_is_taken_back(house: House) -> None:
+    """A client that leaves while its order is reserved may send it again."""
+    reserve = house.store.reserve
+
+    async def never(record: Any) -> None:
+        assert reserve(record) is None
+        await asyncio.Event().wait()
+
+    house.store.reserve = never  # type: ignore[method-assign, assignment] # the store is slow
+    task = asyncio.create_task(house.begin(b"k"))
+    await house.clock.settle()
+    assert await house.states() == [State.RESERVED]
+    task.cancel()
+    await asyncio.wait({task})
+    await house.keeper.look_after()
+    assert await house.states() == []
+
+
 async def test_an_answer_is_recorded_when_the_store_is_back(house: House) -> None:
     """The client gets it at once; a repetition waits until it is recorded."""
     order = await house.placed(b"k")
