@@ -179,6 +179,19 @@ def test_a_client_is_served_by_todays_tls(files: Files) -> None:
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_client_gets_no_ticket(files: Files, version: ssl.TLSVersion) -> None:
+    """With one it could resume a session that the authorities of today would not allow."""
+    client = tls.client_context(files.bundle)
+    client.maximum_version = version
+    handshake = Handshake(client, files.listener().context)
+    handshake.complete()
+    with pytest.raises(ssl.SSLWantReadError):
+        handshake.client.read()  # a ticket of TLS 1.3 comes after the handshake
+    session = handshake.client.session
+    assert session is None or not session.has_ticket
+
+
 def test_a_client_must_show_a_certificate_when_asked(files: Files) -> None:
     """One that the given authorities issued; without it there is no connection."""
     context = files.listener(asks=True).context
